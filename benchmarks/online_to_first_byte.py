@@ -23,7 +23,8 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry import logs
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.events import Job, JobEvent, Queued, Uploading
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.protocol import messages as m

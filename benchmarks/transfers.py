@@ -42,7 +42,8 @@ MB = 1e6
 async def serve_worker(folder: Path, *, hashing: bool = True) -> None:
     """Our worker; without `hashing` it takes every upload for what it says it is."""
     from wakestream.adapters.engines import Command
-    from wakestream.adapters.worker.program import WorkerConfig, running_worker
+    from wakestream.adapters.worker.config import WorkerConfig
+    from wakestream.adapters.worker.program import running_worker
 
     if not hashing:
         unhashed()

@@ -6,9 +6,10 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from ssl import SSLContext
+from typing import Any, Protocol, TypeVar, cast
 
 from loguru import logger
 
@@ -125,69 +126,75 @@ async def open_client(
         ...     outcome = await client.run(Job("job-1", video, audio, output), print)
     """
     settings = settings or load({})
-    url, key = settings.needs_hub(), settings.needs_key()
-    ca = client_context(settings.ca)
     policy = policy or settings.policy()
-    seed = random.SystemRandom().getrandbits(32)
+    url, key = settings.needs_hub(), settings.needs_key()
     register = m.Register(key=key, device_type="pc", features=FEATURES)
-    async with AsyncExitStack() as open_things:
-        config: dict[str, Any] = {"policy": plain_config(policy), **(about or {})}
-        needs = frozenset[str]()
-        if workers is None and settings.api_secret is None and not settings.no_secret:
-            needs = frozenset({"capability"})
-            config["needs"] = sorted(needs)
-        if settings.trace:
-            config["traced"] = True
-        if lasting:
-            config["lasting"] = True
-        tap = open_things.enter_context(recording(settings.record, "daemon", seed, config))
-        tap = await _watched(tap, settings, Header("daemon", time.time(), seed, config), watch, open_things)
-        if files is None:
-            files = DiskFiles()
-            open_things.push_async_callback(files.close)
-        read = files
-        if workers is None:
-            # This times out before the pipeline does, so that a partial transfer can be kept.
-            idle = 0.9 * policy.transfer
-            workers = http = HttpWorkers(
-                settings.worker_url,
-                settings.api_secret,
-                no_secret=settings.no_secret,
-                secret_hosts=settings.secret_hosts,
-                idle=idle,
-                ca=ca,
-            )
-            open_things.push_async_callback(http.close)
-        found, wallet = workers, Wallet()
-        link = open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca)
-        open_things.push_async_callback(link.close)
-        scheduler = LoopScheduler()
-        open_things.push_async_callback(scheduler.close)
+    ca = client_context(settings.ca)
+    seed = random.SystemRandom().getrandbits(32)
+    without_secret = workers is None and settings.api_secret is None and not settings.no_secret
+    needs = frozenset({"capability"} if without_secret else ())
+    header = Header("daemon", time.time(), seed, _config(settings, policy, about or {}, needs, lasting=lasting))
+    async with AsyncExitStack() as stack:
+        tap = await _recording(settings, header, watch, stack)
+        read = files or _closed_with(stack, DiskFiles())
+        found = workers or _closed_with(stack, _http_workers(settings, policy, ca))
+        link = _closed_with(stack, open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca))
+        scheduler = _closed_with(stack, LoopScheduler())
+        wallet = Wallet()
         hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
-        link.events.subscribe(
-            wallet.feed
-        )  # before the hub client: it must have the capability when the ack continues the job
-        link.events.subscribe(hub.feed)
-        link.events.subscribe(_complaint)
+        # The wallet comes first: it must have the capability when an ack continues a job.
+        for observer in (wallet.feed, hub.feed, _complaint):
+            link.events.subscribe(observer)
 
         def world(job: Job) -> World:
             mine = found.of_job(job.id, wallet) if isinstance(found, HttpWorkers) else found
             return World(hub, mine, read, job_random(seed, job))
 
-        daemon = Daemon(world, policy, tap=tap, build=build)
-        client = Client(daemon, link, scheduler, hub, found)
-        open_things.callback(client.let_go)
+        client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, found)
+        stack.callback(client.let_go)
         if lasting:
-            open_things.callback(hub.stop_releasing)
+            stack.callback(hub.stop_releasing)
         yield client
 
 
-async def _watched(
-    tap: Tap, settings: Settings, header: Header, watch: Callable[[Header], Tap] | None, open_things: AsyncExitStack
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Closable)
+
+
+def _closed_with(stack: AsyncExitStack, opened: C) -> C:
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+def _config(
+    settings: Settings, policy: Policy, about: Mapping[str, Any], needs: Collection[str], *, lasting: bool
+) -> dict[str, Any]:
+    """What a replay must know; an option that is not used is not recorded."""
+    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting}
+    return {"policy": plain_config(policy), **about} | {name: value for name, value in options.items() if value}
+
+
+def _http_workers(settings: Settings, policy: Policy, ca: SSLContext | None) -> HttpWorkers:
+    return HttpWorkers(
+        settings.worker_url,
+        settings.api_secret,
+        no_secret=settings.no_secret,
+        secret_hosts=settings.secret_hosts,
+        idle=0.9 * policy.transfer,  # less than the pipeline's limit, so that a partial transfer can be kept
+        ca=ca,
+    )
+
+
+async def _recording(
+    settings: Settings, header: Header, watch: Callable[[Header], Tap] | None, stack: AsyncExitStack
 ) -> Tap:
     """The recording, with traces and the tap of `watch` if wanted."""
+    tap = stack.enter_context(recording(settings.record, header.program, header.seed, header.config))
     if settings.trace:
-        tap = TapPair(tap, await open_things.enter_async_context(_tracing()))
+        tap = TapPair(tap, await stack.enter_async_context(_tracing()))
     return TapPair(tap, watch(header)) if watch is not None else tap
 
 

@@ -1,4 +1,4 @@
-"""Downloads a result: into a part beside the output, which is renamed when it is complete and verified.
+"""A download on the disk: a part beside the output, which is renamed when it is complete and verified.
 
 A small file describes the part, so that a client that was killed resumes the download.
 """
@@ -11,22 +11,20 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
 import orjson
-from aiohttp import ClientResponse
 from blake3 import blake3
 
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
-from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
 
@@ -215,22 +213,6 @@ class Partial:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-async def blocks(response: ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
-    """The body in blocks as they arrive. Raises `TimeoutError` when none arrives for `idle` seconds."""
-    taken, length = 0, response.content_length or 0
-    while response.status != 416 and not response.content.at_eof():  # its body is an error message
-        transport = response.connection.transport if response.connection is not None else None
-        plain = "Content-Encoding" not in response.headers
-        if plain and transport and length - taken >= LEAST and can_borrow(response.content, transport, taken):
-            async with aclosing(straight(transport, length - taken, idle)) as views:
-                async for view in views:
-                    yield view
-            return
-        block, _ = await response.content.readchunk()
-        taken += len(block)
-        yield block
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload_body import changed
 from wakestream.adapters.disk.atomic import replace_file, write_atomic
 from wakestream.adapters.disk.part_file import beside, settle
-from wakestream.adapters.runtime.heartbeat import heartbeat
+from wakestream.adapters.runtime.tasks import heartbeat
 from wakestream.operators.model.errors import FileUnusable, TaskLost
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
 from wakestream.operators.model.ports import TaskReport

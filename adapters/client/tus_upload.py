@@ -8,11 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 from aiohttp import ClientResponse
 from yarl import URL
@@ -20,6 +15,7 @@ from yarl import URL
 from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.upload_body import FilePart, changed
+from wakestream.adapters.client.worker_calls import WorkerCalls
 from wakestream.adapters.client.worker_errors import shortened
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.disk.hashing_writer import hash_of
@@ -39,63 +35,23 @@ _GONE = (404, 410)
 _LOCKED, _CONFLICT, _MISMATCH = 423, 409, 460
 
 
-KnownUploads = OrderedDict[tuple[str, FileRef], str]
-"""The addresses of unfinished uploads, by endpoint and file."""
-
-
-class Exchange(Protocol):
-    """Makes one request, with authorization, and turns errors into ours."""
-
-    def __call__(
-        self, method: str, *, at: str, headers: Mapping[str, str], data: FilePart | None = None
-    ) -> AbstractAsyncContextManager[ClientResponse]:
-        """Send the request to the address `at`."""
-        ...
-
-
-class Means(Protocol):
-    """What all transfers of a program share (implemented by `HttpWorkers`)."""
-
-    @property
-    def executor(self) -> Executor:
-        """Threads that read files."""
-        ...
-
-    @property
-    def idle(self) -> float:
-        """Seconds without a byte after which a transfer fails."""
-        ...
-
-    @property
-    def uploads(self) -> KnownUploads:
-        """Addresses of unfinished uploads."""
-        ...
-
-
-async def tus_upload(
-    exchange: Exchange, endpoint: str, ref: FileRef, file: Fingerprint, means: Means, meter: Meter
-) -> None:
+async def tus_upload(calls: WorkerCalls, endpoint: str, ref: FileRef, file: Fingerprint, meter: Meter) -> None:
     """Upload the bytes of a file that the server lacks. After an error, the next call resumes the upload.
 
     Args:
-        exchange: Makes requests.
+        calls: Makes requests.
         endpoint: The server's address for new uploads, with a slash at its end.
         ref: Hash and extension of the file.
         file: The file.
-        means: What the transfers share.
         meter: Counts the bytes that the server has.
 
     Raises what an upload raises (`ports.Worker`).
     """
-
-    def part(start: int) -> FilePart:
-        return FilePart(file, means.executor, means.idle, meter.add, start)
-
     try:
-        await _TusUpload(exchange, endpoint, ref, file, part, means.uploads, means.idle).run(meter)
+        await _TusUpload(calls, endpoint, ref, file, meter).run()
     except Corrupt:
         # The file may have changed since it was hashed; then every new upload would fail too.
-        await asyncio.get_running_loop().run_in_executor(means.executor, _check, file, ref)
+        await asyncio.get_running_loop().run_in_executor(calls.session.executor, _check, file, ref)
         raise
 
 
@@ -111,44 +67,31 @@ def _check(file: Fingerprint, ref: FileRef) -> None:
 class _TusUpload:
     """One upload."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        endpoint: str,
-        ref: FileRef,
-        file: Fingerprint,
-        part: Callable[[int], FilePart],
-        known: KnownUploads,
-        idle: float,
-    ) -> None:
-        self._exchange = exchange
-        self._endpoint = endpoint
-        self._ref = ref
-        self._file = file
-        self._part = part
-        self._known = known
-        self._retry_rules = _RetryRules(endpoint, idle)
-        self._url: str | None = known.get((endpoint, ref))
+    def __init__(self, calls: WorkerCalls, endpoint: str, ref: FileRef, file: Fingerprint, meter: Meter) -> None:
+        self._calls, self._endpoint, self._ref, self._file, self._meter = calls, endpoint, ref, file, meter
+        self._known = calls.session.uploads
+        self._retry_rules = _RetryRules(endpoint, calls.session.idle)
+        self._url = self._known.get((endpoint, ref), "")
 
-    async def run(self, meter: Meter) -> None:
+    async def run(self) -> None:
         """Send what the server lacks, until the connection breaks."""
         offset = await self._begin()
-        meter.resume(offset)
+        self._meter.resume(offset)
         while offset < self._file.size:
-            reached = await self._send(offset, meter)
+            reached = await self._send(offset)
             self._retry_rules.count(reached > offset)
             offset = reached
         self._known.pop((self._endpoint, self._ref), None)
 
     async def _begin(self) -> int:
         """The offset to continue at."""
-        if self._url is not None and (offset := await self._look()) is not None:
+        if self._url and (offset := await self._look()) is not None:
             return offset
         return await self._create()
 
     async def _create(self) -> int:
         headers = {**VERSION, "Upload-Length": str(self._file.size), "Upload-Metadata": self._metadata()}
-        async with self._exchange("POST", at=self._endpoint, headers=headers) as response:
+        async with self._calls.exchange("POST", at=self._endpoint, headers=headers) as response:
             if response.status != 201:
                 raise await _refused(response)
             self._remember(response.headers.get("Location", ""))
@@ -168,48 +111,41 @@ class _TusUpload:
             # Another host must not get our secret.
             raise WorkerRefused(f"{self._endpoint} redirects the upload to {shortened(location)!r}", code="bad_reply")
         self._url = self._known[self._endpoint, self._ref] = str(url)
-        while len(self._known) > 1024:
-            self._known.popitem(last=False)
 
     async def _look(self) -> int | None:
         """The server's offset; None when it does not know the upload any more."""
-        assert self._url is not None  # noqa: S101 - it was created
-        async with self._exchange("HEAD", at=self._url, headers=VERSION) as response:
+        async with self._calls.exchange("HEAD", at=self._url, headers=VERSION) as response:
             if response.status in _GONE:
                 return None
             if response.status not in (200, 204):
                 raise await _refused(response)
             return _offset(response)
 
-    async def _send(self, offset: int, meter: Meter) -> int:
+    async def _send(self, offset: int) -> int:
         """Send from `offset` on; returns the server's offset."""
-        assert self._url is not None  # noqa: S101 - it was created
-        part = self._part(offset)
+        session = self._calls.session
+        part = FilePart(self._file, session.executor, session.idle, self._meter.add, offset)
         headers = {**VERSION, **BODY, "Upload-Offset": str(offset)}
-        try:
-            async with self._exchange("PATCH", at=self._url, headers=headers, data=part) as response:
+        with part.own_errors():
+            async with self._calls.exchange("PATCH", at=self._url, headers=headers, data=part) as response:
                 status = response.status
                 if status == 204:
                     return _offset(response)
                 if status not in (_CONFLICT, _LOCKED, *_GONE):
                     raise await _refused(response)
-        except WakestreamError:
-            if part.fault is not None:
-                raise part.fault from None
-            raise
         self._retry_rules.locked = status == _LOCKED
-        reached = await (self._follow(offset, meter) if status == _LOCKED else self._begin())
-        meter.resume(reached)
+        reached = await (self._follow(offset) if status == _LOCKED else self._begin())
+        self._meter.resume(reached)
         return reached
 
-    async def _follow(self, offset: int, meter: Meter) -> int:
+    async def _follow(self, offset: int) -> int:
         """Another connection uploads the same file: wait until it is complete or makes no progress."""
         while True:
             await asyncio.sleep(LOOK_AGAIN)
             reached = await self._begin()
             if reached in (offset, self._file.size):
                 return reached  # the lock may be free now
-            meter.resume(reached)
+            self._meter.resume(reached)
             offset = reached
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -26,10 +27,7 @@ QUICK, SLOW = 0.05, 0.5
 
 
 class FilePart(Payload):
-    """The bytes of a file from `start` on; fails when the file has changed since it was hashed.
-
-    aiohttp wraps errors of a body in errors of the connection; `fault` has the original.
-    """
+    """The bytes of a file from `start` on; fails when the file has changed since it was hashed."""
 
     def __init__(
         self, file: Fingerprint, executor: Executor, idle: float, sent: Callable[[int], object], start: int = 0
@@ -43,18 +41,28 @@ class FilePart(Payload):
         self._sent = sent
         self._block = LEAST
         self._clock = asyncio.get_running_loop().time
-        self.fault: WakestreamError | None = None
+        self._fault: WakestreamError | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not supported: the file is never in memory as a whole."""
         raise TypeError("a file is sent in blocks and has no text")
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """Wraps a request with this body: raises the body's own error, not what aiohttp makes of it."""
+        try:
+            yield
+        except WakestreamError:
+            if self._fault is not None:
+                raise self._fault from None
+            raise
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the file; it is checked for changes before its last block is sent."""
         try:
             await self._write(writer)
         except WakestreamError as fault:
-            self.fault = fault
+            self._fault = fault  # aiohttp wraps it in an error of the connection
             raise
 
     async def _write(self, writer: AbstractStreamWriter) -> None:

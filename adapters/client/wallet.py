@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 from wakestream.adapters.config.setting_files import Secret
 from wakestream.adapters.net.capabilities import is_well_formed, lifetime
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import messages as m
 
@@ -22,7 +22,7 @@ class Wallet:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._ahead = 0.0  # seconds that this clock was ahead of the hub's when the last capability came
-        self._held: OrderedDict[str, tuple[Secret, float]] = OrderedDict()
+        self._held: Recent[str, tuple[Secret, float]] = Recent(REMEMBERED)
 
     def feed(self, event: object) -> None:
         """One event of the link to the hub."""
@@ -40,9 +40,6 @@ class Wallet:
         issued, ends = lifetime(token) or (now, expires)
         self._ahead = now - issued
         self._held[job] = (Secret(token), now + ends - issued)
-        self._held.move_to_end(job)
-        while len(self._held) > REMEMBERED:
-            self._held.popitem(last=False)
 
     def of(self, job: str) -> Secret | None:
         """The job's capability; None without one, or when it has expired."""

@@ -76,15 +76,12 @@ class Command:
         """Run the command; yields the percentages in its output, if any."""
         async with atomic_output(output) as partial:
             given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
-            argv = [_filled(word, given) for word in self.words]
+            # All at once, so that a path with "{audio}" in it stays as it is.
+            placeholder = re.compile("|".join(map(re.escape, given)))
+            argv = [placeholder.sub(lambda found: given[found[0]], word) for word in self.words]
             last = None
             async with aclosing(run_program(argv, limit=self.limit, merge=True, box=self.box)) as lines:
                 async for line in lines:
                     if (percent := percent_in(line)) is not None and percent != last:
                         last = percent
                         yield Frame(0, 0, percent)
-
-
-def _filled(word: str, given: dict[str, str]) -> str:
-    # All at once, so that a path with "{audio}" in it stays as it is.
-    return re.sub("|".join(map(re.escape, given)), lambda found: given[found[0]], word)

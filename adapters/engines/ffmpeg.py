@@ -118,9 +118,7 @@ class Ffmpeg:
 
     async def check(self) -> None:
         """Check that ffmpeg runs. `TaskFailed`: it does not."""
-        async with self._task().run("-version") as lines:
-            async for _ in lines:
-                pass
+        await self._task().output("-version")
 
     async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
         """Encode H.264 and AAC in MP4 with the length of the audio; yields ffmpeg's frame counts."""
@@ -154,38 +152,36 @@ class _Task:
     def run(self, *arguments: str, merge: bool = False) -> AbstractAsyncContextManager[AsyncGenerator[str, None]]:
         return aclosing(run_program([self.program, *arguments], limit=self.deadline, merge=merge, box=self.box))
 
+    async def output(self, *arguments: str, merge: bool = False) -> str:
+        async with self.run(*arguments, merge=merge) as lines:
+            return "\n".join([line async for line in lines])
+
     def source(self, path: Path) -> list[str]:
         return source(path, self.box.memory if self.box else None)
 
     async def length(self, audio: Path) -> float:
         """Seconds of sound, by decoding the file, since the length in a file's header is often wrong."""
-        with _explaining("audio"):
-            return await self._decoded(audio)
-
-    async def _decoded(self, audio: Path) -> float:
         listen = [*self.source(audio), "-map", "0:a:0", *_REPORT, "-f", "null", "-"]
         progress = Progress()
-        async with self.run(*_QUIET, *listen) as lines:
-            async for line in lines:
-                progress = progress.after(line)
-        if progress.seconds <= 0:
-            raise TaskFailed("the audio file holds no sound")
+        with _explaining("audio"):
+            async with self.run(*_QUIET, *listen) as lines:
+                async for line in lines:
+                    progress = progress.after(line)
+            if progress.seconds <= 0:
+                raise TaskFailed("the audio file holds no sound")
         return progress.seconds
 
     async def look(self, video: Path) -> str:
         """ffmpeg's description of the file. It decodes one frame, which also proves that there is one."""
         look = ["-hide_banner", "-nostdin", "-nostats", *self.source(video), "-map", "0:v:0", "-frames:v", "1"]
         with _explaining("video"):
-            async with self.run(*look, "-f", "null", "-", merge=True) as lines:
-                return "\n".join([line async for line in lines])
+            return await self.output(*look, "-f", "null", "-", merge=True)
 
     async def contained(self, video: Path, copy: Path) -> Path:
         """Write the pictures of `video` to `copy`, with a container and timestamps."""
         lossless = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-f", "matroska", str(copy)]
         with _explaining("video"):
-            async with self.run(*_QUIET, "-y", *self.source(video), "-map", "0:v:0", *lossless) as lines:
-                async for _ in lines:
-                    pass
+            await self.output(*_QUIET, "-y", *self.source(video), "-map", "0:v:0", *lossless)
         return copy
 
     def encode(self, video: Path, audio: Path, seconds: float, output: Path) -> list[str]:

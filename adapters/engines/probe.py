@@ -15,6 +15,7 @@ from loguru import logger
 from wakestream.adapters.engines.ffmpeg import Progress, found_ffmpeg, source
 from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
 from wakestream.adapters.engines.run_process import run_program
+from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import FileUnusable, TaskFailed
 
 LIMITED: Final = os.name == "posix"
@@ -82,9 +83,7 @@ async def both_probed(video: Path, audio: Path) -> tuple[float | None, float | N
     try:
         return await looks[0], await looks[1]
     finally:
-        for look in looks:
-            look.cancel()
-        await asyncio.gather(*looks, return_exceptions=True)
+        await end(*looks)
 
 
 async def _decode_one(path: Path, which: Which) -> list[str]:

@@ -14,16 +14,12 @@ from typing import TypeVar
 from loguru import logger
 
 from wakestream.adapters.engines.box import Box
-from wakestream.adapters.runtime.child_processes import KILL_WITHIN, environment, kill, own_group
-from wakestream.adapters.runtime.executables import startable
+from wakestream.adapters.runtime.child_processes import KILL_WITHIN, kill, start
 from wakestream.adapters.runtime.last_words import LastWords
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import TaskFailed
 
 T = TypeVar("T")
-
-LAST_WORDS = 8
-"""Lines of the program's output that an error quotes."""
 
 MAX_LINE = 2000
 """The most characters of a line; the rest is dropped."""
@@ -64,7 +60,7 @@ async def run_program(
     deadline = limit if isinstance(limit, Deadline) else Deadline(limit)
     process = await _start(argv, STDOUT if merge else PIPE, box)
     killing = asyncio.create_task(_start_killer(process))
-    said = LastWords(LAST_WORDS)
+    said = LastWords()
     over = asyncio.create_task(_over(process))
     complaints = asyncio.create_task(_collect(process.stderr, said))
     output = _Lines(process.stdout)
@@ -85,22 +81,14 @@ async def run_program(
 
 
 async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:
-    given = startable(argv)
     if box is not None:
-        if shutil.which(given[0]) is None:  # the restricting program would report this less clearly
+        if shutil.which(argv[0]) is None:  # the restricting program would report this less clearly
             raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
-        given = tuple(box.around(given))
+        argv = box.around(argv)
     try:
         # A process group of its own: on POSIX, killing it also kills the children, and a Ctrl-C for this worker does
         # not reach it, which would make the task fail.
-        return await asyncio.create_subprocess_exec(
-            *given,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=stderr,
-            env=environment(),
-            **own_group(),
-        )
+        return await start(argv, stderr=stderr)
     except (OSError, ValueError) as error:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
 
@@ -165,9 +153,7 @@ async def _result_before(over: asyncio.Task[None], what: Coroutine[None, None, T
 async def _start_killer(process: Process) -> Process | None:
     """Start a process that kills the program and its children when this worker ends, even by kill -9."""
     try:
-        return await asyncio.create_subprocess_exec(
-            *_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, env=environment(), **own_group()
-        )
+        return await start(_watching(process.pid), stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
     except OSError as error:
         logger.warning("if this worker is killed, its program may keep running: {}", error)
         return None
@@ -182,8 +168,7 @@ def _watching(pid: int) -> tuple[str, ...]:
 
 def _reason(program: str, code: int, said: LastWords) -> str:
     name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path
-    words = " | ".join(_ADDRESS.sub("", line) for line in said.lines())
-    return f"{name} ended with code {code}: {words or 'no output'}"
+    return f"{name} ended with code {code}: {_ADDRESS.sub('', said.text()) or 'no output'}"
 
 
 async def _end_both(process: Process, killing: asyncio.Task[Process | None]) -> None:
@@ -212,9 +197,7 @@ if sys.platform == "win32":
     async def _end_children(pid: int) -> None:
         """Windows cannot kill a group, and a program's children are known only while it runs."""
         try:
-            ending = await asyncio.create_subprocess_exec(
-                *_TREE, str(pid), stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, env=environment()
-            )
+            ending = await start((*_TREE, str(pid)), stdout=DEVNULL, stderr=DEVNULL)
             async with asyncio.timeout(KILL_WITHIN):
                 await ending.wait()
         except (OSError, TimeoutError) as error:

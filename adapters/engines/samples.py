@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 from wakestream.adapters.engines.ffmpeg import found_ffmpeg
-from wakestream.operators.model.errors import TaskFailed
+from wakestream.adapters.engines.run_process import run_program
 
 SYLLABLES = "(0.55+0.45*sin(2*PI*3.7*t))*(0.5+0.5*sin(2*PI*0.6*t+{phase}))"
 """Loudness over time: about four syllables a second, in phrases."""
 
 VOWELS = "0.5*sin(2*PI*{pitch}*t+2*sin(2*PI*2.3*t))+0.3*sin(2*PI*{pitch}*4*t)+0.15*sin(2*PI*{pitch}*9*t)"
 """A gliding fundamental with two formants."""
+
+LIMIT = 600.0
+"""Seconds that making a sample may take."""
 
 
 async def make_video(path: Path, seconds: float, *, size: str = "640x360", rate: int = 25) -> None:
@@ -31,12 +34,6 @@ async def make_speech(path: Path, seconds: float, *, pitch: float = 140.0, phase
 
 async def _ffmpeg(*arguments: str) -> None:
     command = (found_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    try:
-        _, said = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise TaskFailed(f"ffmpeg could not make a sample: {said.decode(errors='replace').strip()}")
+    async with aclosing(run_program(command, limit=LIMIT)) as lines:
+        async for _ in lines:
+            pass

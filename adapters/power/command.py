@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
-from wakestream.adapters.runtime.child_processes import environment, kill_and_wait, last_lines, own_group
-from wakestream.adapters.runtime.executables import startable
+from wakestream.adapters.runtime.child_processes import kill_and_wait, last_lines, start
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.operators.model.ports import PowerReading
 
@@ -150,9 +149,7 @@ def _scratch() -> IO[bytes]:
 
 async def _begin(argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> Process:
     try:
-        return await asyncio.create_subprocess_exec(
-            *startable(argv), stdin=DEVNULL, stdout=output, stderr=errors, env=environment(), **own_group()
-        )
+        return await start(argv, stdout=output, stderr=errors)
     except (OSError, ValueError) as error:
         raise PowerError(f"cannot start {argv[0]!r}: {error}; give the full path of the program") from None
 

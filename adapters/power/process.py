@@ -12,14 +12,13 @@ from loguru import logger
 
 from wakestream.adapters.runtime.child_processes import (
     KILL_WITHIN,
-    LAST_LINES,
     environment,
     kill,
     kill_and_wait,
-    own_group,
+    start,
     terminate,
 )
-from wakestream.adapters.runtime.executables import startable
+from wakestream.adapters.runtime.last_words import LAST_LINES
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import PowerReading
 
@@ -81,9 +80,7 @@ class ProcessPower:
         self._stopped = False
         env = environment(*_MONITOR_ONLY) if self._env is None else {"PYTHONUNBUFFERED": "1", **self._env}
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *startable(self._argv), stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env, **own_group()
-            )
+            self._process = await start(self._argv, stdin=PIPE, stderr=STDOUT, env=env)
         except (OSError, ValueError) as error:
             raise PowerError(f"cannot start {self._argv[0]!r}: {error}; give the full path of the program") from None
         self._reading = asyncio.create_task(self._read(self._process), name="power-output")

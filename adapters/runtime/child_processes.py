@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
-from asyncio.subprocess import Process
-from typing import Any
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 from loguru import logger
 
@@ -25,11 +27,43 @@ def environment(*removed: str) -> dict[str, str]:
     return {"PYTHONUNBUFFERED": "1"} | {name: value for name, value in os.environ.items() if name not in hidden}
 
 
-LAST_LINES = 8
-"""Lines of output that an error quotes."""
-
 KILL_WITHIN = 5.0
 """Seconds that a killed process may take to end."""
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    stdin: int = DEVNULL,
+    stdout: int | IO[bytes] = PIPE,
+    stderr: int | IO[bytes] = PIPE,
+    env: Mapping[str, str] | None = None,
+) -> Process:
+    """Start a program without a shell, in its own process group (see `own_group`).
+
+    Args:
+        argv: The program and its arguments.
+        stdin: Where its input comes from; by default it has none.
+        stdout: Where its output goes.
+        stderr: Where its errors go.
+        env: Its environment; by default `environment()`.
+
+    Raises:
+        OSError, ValueError: it cannot be started.
+    """
+    env = environment() if env is None else env
+    return await asyncio.create_subprocess_exec(
+        *_startable(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=env, **own_group()
+    )
+
+
+def _startable(argv: Sequence[str]) -> tuple[str, ...]:
+    """`argv`, on Windows with the full path of the program, since the system searches for `.exe` only.
+
+    This also starts tools that are batch files, such as `az` and `gcloud`, by their names.
+    """
+    found = shutil.which(argv[0]) if sys.platform == "win32" else None
+    return (found or argv[0], *argv[1:])
 
 
 def own_group() -> dict[str, Any]:
@@ -79,7 +113,7 @@ async def kill_and_wait(process: Process) -> None:
 
 def last_lines(output: bytes) -> str:
     """The last informative lines, joined into one."""
-    said = LastWords(LAST_LINES)
+    said = LastWords()
     for line in output.decode(errors="replace").splitlines():
         said.add(line)
-    return " | ".join(said.lines())
+    return said.text()

@@ -9,16 +9,21 @@ from wakestream.streams.protocol.printable import printable
 
 _PERCENT = re.compile(r"\d\s*%")
 _COUNTS = re.compile(r"[^a-zA-Z\u0080-\uffff]+")
+LAST_LINES = 8
+"""Lines of output that an error quotes."""
+
 SHAPES = 100
 """Forms of progress lines that are remembered."""
 
 
 class LastWords:
-    """Keeps the last `most` lines. Of consecutive lines that differ in their numbers only, it keeps the last one; lines
-    with a percentage are not kept."""
+    """Keeps the last `LAST_LINES` lines.
 
-    def __init__(self, most: int) -> None:
-        self._lines: deque[tuple[str, str]] = deque(maxlen=most)
+    Of consecutive lines that differ in their numbers only, it keeps the last one; lines with a percentage are not kept.
+    """
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[str, str]] = deque(maxlen=LAST_LINES)
         self._progress: dict[str, None] = {}
 
     def add(self, line: str) -> None:
@@ -45,6 +50,6 @@ class LastWords:
             return True
         return False
 
-    def lines(self) -> list[str]:
-        """The kept lines, the oldest first."""
-        return [line for _, line in self._lines]
+    def text(self) -> str:
+        """The kept lines as one, the oldest first."""
+        return " | ".join(line for _, line in self._lines)

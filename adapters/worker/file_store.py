@@ -7,20 +7,17 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
-
-from blake3 import blake3
+from typing import TypeVar
 
 from wakestream.adapters.disk.atomic import remove, replace_file, sync_folder
 from wakestream.adapters.disk.full_disk import is_full
-from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter, algorithm_of, hasher
+from wakestream.adapters.disk.hashing_writer import HashingWriter, algorithm_of, hash_in, hasher
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, FileRef
 
@@ -107,6 +104,11 @@ class FileStore:
         """Run a blocking function in one of the store's threads."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function)
 
+    async def on_disk(self, function: Callable[[], T]) -> T:
+        """As `in_thread`, with the errors of the disk converted."""
+        with disk_errors():
+            return await self.in_thread(function)
+
     def path(self, ref: FileRef) -> Path:
         """The path of this file, even if it does not exist."""
         return self._files / f"{ref.hash}{ref.ext}"
@@ -172,10 +174,15 @@ class FileStore:
         """The path of the result of this task, even if it does not exist."""
         return self._results / f"{task_id}.mp4"
 
-    def receive(self, algorithms: Collection[Algorithm]) -> Incoming:
-        """Receive a new file and hash it; an async context manager that removes the file unless it was kept."""
+    @asynccontextmanager
+    async def receive(self, algorithms: Collection[Algorithm]) -> AsyncIterator[Incoming]:
+        """Receive a new file and hash it. At the end of the block it is removed unless it was kept."""
         with disk_errors():
-            return Incoming(self, self._partials / f"{uuid.uuid4().hex}.part", algorithms)
+            incoming = Incoming(self, self._partials / f"{uuid.uuid4().hex}.part", algorithms)
+        try:
+            yield incoming
+        finally:
+            await incoming.discard()
 
     def publish(self, file: FileIO, partial: Path, ref: FileRef) -> None:
         """Sync a verified file, close it, and rename it to its hash. It blocks: call it in a thread."""
@@ -192,18 +199,16 @@ class FileStore:
     async def seal(self, task_id: str) -> tuple[int, str]:
         """Sync a finished result; returns its size in bytes and its BLAKE3."""
         path = self.result(task_id)
-        with disk_errors():
-            return await self.in_thread(lambda: _seal(path))
+        return await self.on_disk(lambda: _seal(path))
 
 
 def _seal(path: Path) -> tuple[int, str]:
-    hasher = blake3()
-    with path.open("rb+") as file:
-        while block := file.read(BATCH):
-            hasher.update(block)
+    with path.open("rb+", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hash_in(file, size).hexdigest()
         os.fsync(file.fileno())
     sync_folder(path.parent)
-    return path.stat().st_size, hasher.hexdigest()
+    return size, digest
 
 
 class Incoming:
@@ -214,16 +219,6 @@ class Incoming:
         self._partial = partial
         self._hashers = {algorithm: hasher(algorithm) for algorithm in algorithms}
         self._sink = HashingWriter(partial.open("wb", buffering=0), list(self._hashers.values()), store.pool)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        with suppress(OSError):
-            await self._sink.flush()
-        await self._store.in_thread(self._discard)
 
     async def add(self, block: bytes) -> None:
         """As `HashingWriter.add`."""
@@ -242,11 +237,16 @@ class Incoming:
         digest = self._hashers[algorithm or algorithm_of(expected or "")].hexdigest()
         check(digest, expected)
         ref = FileRef(digest, ext)
-        with disk_errors():
-            await self._store.in_thread(lambda: self._store.publish(self._sink.file, self._partial, ref))
+        await self._store.on_disk(lambda: self._store.publish(self._sink.file, self._partial, ref))
         return ref
 
-    def _discard(self) -> None:
+    async def discard(self) -> None:
+        """Remove what came, unless the file was kept."""
+        with suppress(OSError):
+            await self._sink.flush()
+        await self._store.in_thread(self._remove)
+
+    def _remove(self) -> None:
         with suppress(OSError):
             self._sink.file.close()
         self._partial.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
         return _answer(job, error=False, result={"id": job.payload.get("id"), "msg": "删除成功"})
     if job.task_type == "upload_asset":
         return failed(job, _NO_ASSETS)
-    named = all(job.payload.get(f"{kind}_hash") for kind in ("audio", "video"))
+    named = all(job.payload.get(f"{name}_hash") for name in requests.USUAL)
     if named or not (old_hub or (job.payload and job.task_type != _RENDER)):
         return None
     return failed(job, _NO_HASHES if job.task_type == _RENDER else f"未知任务类型: {job.task_type}")
@@ -32,10 +32,10 @@ def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
 
 def missing(job: m.Submit, store: FileStore) -> str | None:
     """The text about a missing file of the job, the audio first; None if both are here."""
-    for kind, name, ending in (("audio", "音频", ".wav"), ("video", "视频", ".mp4")):
-        said, ext = str(job.payload.get(f"{kind}_hash")), job.payload.get(f"{kind}_ext") or ending
+    for name, called in (("audio", "音频"), ("video", "视频")):
+        said, ext = str(job.payload.get(f"{name}_hash")), job.payload.get(f"{name}_ext") or requests.USUAL[name]
         if not requests.is_hash(said) or not store.claim(FileRef(requests.file_hash(said), requests.file_ext(ext))):
-            return f"{name}文件不存在: {said}{ext}"
+            return f"{called}文件不存在: {said}{ext}"
     return None
 
 
@@ -46,10 +46,8 @@ def accepted(job: m.Submit, task: w.Task, state: w.State) -> m.Result:
 
 def ended(job: m.Submit, task: w.Task) -> m.Result:
     """The end of a job, for a wakestream hub."""
-    result = {"task_id": task.id, "status": replies.status_word(task)}
-    if task.status == "done":
-        return _answer(job, result=result)
-    return _answer(job, result=result, error=True, error_msg=task.error or "the task failed")
+    failure = {} if task.status == "done" else {"error": True, "error_msg": task.error or "the task failed"}
+    return _answer(job, result={"task_id": task.id, "status": replies.status_word(task)}, **failure)
 
 
 def failed(job: m.Submit, why: str) -> m.Result:
@@ -58,5 +56,5 @@ def failed(job: m.Submit, why: str) -> m.Result:
 
 
 def _answer(job: m.Submit, **answer: Any) -> m.Result:
-    about: dict[str, Any] = {"request_id": job.request_id, "task_type": job.task_type}
-    return m.Result(**about, key=job.key, license=job.license, sender_fd=job.sender_fd, **answer)
+    about = ("request_id", "task_type", "key", "license", "sender_fd")
+    return m.Result(**{name: getattr(job, name) for name in about}, **answer)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from loguru import logger
 from reactivex.disposable import CompositeDisposable
 
-from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import HubLink
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.worker import hub_answers
-from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import requests
-from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
-from wakestream.adapters.worker.http.transfers import Transfers
-from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
@@ -32,15 +29,7 @@ _MAX_WATCHED = 10_000
 _MAX_INBOX = 10_000
 
 
-class Timer(Protocol):
-    """The result of `Later`."""
-
-    def cancel(self) -> None:
-        """Cancel the call."""
-        ...
-
-
-Later = Callable[[float, Callable[[], None]], Timer]
+Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class WorkerHub:
@@ -53,47 +42,37 @@ class WorkerHub:
 
     Args:
         link: The connection to the hub.
-        queue: The worker's tasks.
-        store: The worker's files.
-        gpu: The name of the GPU.
+        calls: The worker's tasks and files, the name of its GPU, and the HTTP calls: the hub is told of transfers and
+            of progress, and its key verifies the capabilities.
         url: The worker's address, for clients.
         later: Calls a function later; by default that of the running loop.
-        verifier: Checks capabilities; it gets the hub's key.
         on_revoked: Called with the id of a revoked license.
-        transfers: Counts transfers, during which the GPU is in use.
-        listeners: The clients that want progress messages.
     """
 
     def __init__(
         self,
         link: HubLink,
-        queue: TaskQueue,
-        store: FileStore,
+        calls: WorkerCalls,
         *,
-        gpu: str | None = None,
         url: str | None = None,
         later: Later | None = None,
-        verifier: Verifier | None = None,
         on_revoked: Callable[[str], None] = lambda _: None,
-        transfers: Transfers | None = None,
-        listeners: ProgressListeners | None = None,
     ) -> None:
-        self._link, self._queue, self._store = link, queue, store
-        self._online = m.Online(msg="the GPU is online", gpu=gpu, url=url)
+        self._link, self._calls, self._queue, self._store = link, calls, calls.queue, calls.store
+        self._verifier, self._on_revoked = calls.verifier, on_revoked
+        self._online = m.Online(msg="the GPU is online", gpu=calls.gpu, url=url)
         self._later: Later = later or asyncio.get_running_loop().call_later
-        self._verifier, self._on_revoked = verifier, on_revoked
-        self._transfers, self._listeners = transfers or Transfers(), listeners or ProgressListeners()
-        self._transfers.on_first = self._start_activity
+        calls.transfers.on_first = self._start_activity
         self._initialized = False
         self._refused = False
         self._old = False
-        self._watched: OrderedDict[str, m.Submit] = OrderedDict()
-        self._cancelled: OrderedDict[str, str | None] = OrderedDict()
+        self._watched: Recent[str, m.Submit] = Recent(_MAX_WATCHED)
+        self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
-        self._next_active: Timer | None = None
+        self._next_active: asyncio.TimerHandle | None = None
         self._subscriptions = CompositeDisposable(
-            link.events.subscribe(self._on_event), queue.facts.subscribe(self._on_fact)
+            link.events.subscribe(self._on_event), self._queue.facts.subscribe(self._on_fact)
         )
         self._consuming = asyncio.create_task(self._consume())
 
@@ -101,7 +80,7 @@ class WorkerHub:
         """The engine is ready: report this to the hub now and at each new connection."""
         self._initialized = True
         if self._link.up:
-            self._announce()
+            self._link.send(self._online)
 
     async def close(self) -> None:
         """Stop handling events of the hub and the queue."""
@@ -129,7 +108,7 @@ class WorkerHub:
     def _connected(self) -> None:
         self._refused = False
         if self._initialized:
-            self._announce()
+            self._link.send(self._online)
         while self._unsent and self._link.send(self._unsent[0]):
             self._unsent.popleft()
         if self._next_active is not None:
@@ -150,9 +129,6 @@ class WorkerHub:
         held = {job for task in self._queue.state.tasks.values() if task.unfinished for job in task.jobs_of(owner)}
         for job in held | {id_ for id_, one in self._watched.items() if one.license == owner}:
             self._receive(m.Cancel(request_id=job, license=owner))
-
-    def _announce(self) -> None:
-        self._link.send(self._online)
 
     def _explain(self) -> None:
         if not self._refused:  # the link logs the reason at each attempt; log what to do only once
@@ -195,9 +171,9 @@ class WorkerHub:
             message = wire.from_frame({"type": m.Submit.TYPE, **frame}, strict=False)
         except wire.Malformed as error:
             logger.warning("a job in the hub's batch was dropped: {}", error)
-            return
-        if isinstance(message, m.Submit):
-            await self._submit(message)
+        else:
+            if isinstance(message, m.Submit):
+                await self._submit(message)
 
     async def _submit(self, job: m.Submit) -> None:
         self._cancelled.pop(job.request_id, None)  # it was submitted again
@@ -221,26 +197,23 @@ class WorkerHub:
 
     async def _watch(self, job: m.Submit) -> None:
         try:
-            video, audio = requests.pair(dict(job.payload))
+            files = requests.pair(dict(job.payload))
         except WakestreamError:
             logger.bind(job=job.request_id).debug("the hub's job has no file names: its client will submit by HTTP")
             return
         self._watched[job.request_id] = job
-        while len(self._watched) > _MAX_WATCHED:
-            self._watched.popitem(last=False)
         # Files of another license are used too (old clients send them with the secret), but are not kept longer for it.
-        here = self._store.claim if self._queue.state.has(job.license or w.ANONYMOUS, video, audio) else self._store.has
-        if not (here(video) and here(audio)):
+        owner = job.license or w.ANONYMOUS
+        here = self._store.claim if self._queue.state.has(owner, *files) else self._store.has
+        if not all(map(here, files)):
             return
-        task = await self._queue.ask(video, audio, job.request_id, job.license or w.ANONYMOUS)
+        task = await self._queue.ask(*files, job.request_id, owner)
         if not task.unfinished:
             self._report_end(task)
 
     async def _cancel(self, request_id: str, license_: str | None) -> None:
         """Cancel a job. The hub gives the license only if another license may have a job of the same id."""
         self._cancelled[request_id] = license_
-        while len(self._cancelled) > _MAX_WATCHED:
-            self._cancelled.popitem(last=False)
         job = self._unwatch(request_id, license_)
         held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]
         for task_id in held:
@@ -261,7 +234,7 @@ class WorkerHub:
             for request_id in sorted(fact.task.holders & self._cancelled.keys()):
                 # The client's submit by HTTP arrived after the hub had ended the job.
                 self._receive(m.Cancel(request_id=request_id, license=self._cancelled[request_id]))
-        for frame in self._listeners.frames(fact.task):
+        for frame in self._calls.listeners.frames(fact.task):
             self._link.send(frame)
         if fact.task.status == "running":
             self._start_activity()
@@ -286,7 +259,7 @@ class WorkerHub:
     def _send_active(self) -> None:
         self._stop_activity()
         running = [task.id for task in self._queue.state.tasks.values() if task.status == "running"]
-        if running or self._transfers.open:
+        if running or self._calls.transfers.open:
             # Deployed monitors accept only this task type; the id is for people.
             self._link.send(m.TaskActive(task_id=running[0] if running else "transfer", task_type="heygem_submit"))
             self._next_active = self._later(ACTIVE_EVERY, self._send_active)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -19,16 +19,15 @@ from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.hub_link import HubLink, Link, open_link
-from wakestream.adapters.net.rate_limit import Network
-from wakestream.adapters.net.tls import ServerTls, client_context
+from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer
+from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer, serving
 from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
-from wakestream.adapters.worker.retention import Retention, make_room, removable, tidy_regularly
+from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import Engine
@@ -81,41 +80,6 @@ def hub_link(
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """The configuration of a worker.
-
-    Args:
-        state: The state folder.
-        engine: Renders the tasks.
-        secret: The secret of HTTP calls; None to accept all calls.
-        host: The address to listen on.
-        port: The port to listen on; 0 for any free one.
-        gpu: The name of the GPU at the hub.
-        public_url: The worker's address for clients; without it, they use their own setting.
-        key: The worker's key at the hub.
-        warm_up: Seconds before the first check of the engine.
-        retention: How long files are kept.
-        tls: The certificate for https.
-        proxies: Networks of proxies whose `X-Forwarded-For` is used.
-        room: The limits for open connections.
-    """
-
-    state: Path
-    engine: Engine
-    secret: str | None
-    host: str = "127.0.0.1"
-    port: int = 8383
-    gpu: str | None = None
-    public_url: str | None = None
-    key: str | None = None
-    warm_up: float = 0.0
-    retention: Retention = field(default_factory=Retention)
-    tls: ServerTls | None = None
-    proxies: tuple[Network, ...] = ()
-    room: Room | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RunningWorker:
     """A running worker: the `address` that it listens on, and its parts."""
 
@@ -142,24 +106,24 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         OSError: The address is not available.
         SettingsError: The state folder cannot be used.
     """
+    make_private(config.state)
     async with AsyncExitStack() as stack:
-        store = _open(config, stack)
-        stack.callback(store.close)
-        uploads = _uploads(store)
+        with _usable(config.state):
+            stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
+            store = FileStore(config.state)
+            stack.callback(store.close)
         journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
             open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
         )
-        queue = await _queue(config, store, journal)
-        stack.push_async_callback(queue.close)
-        readiness = Readiness()
+        with _usable(config.state):
+            queue = TaskQueue(store, journal, config.engine)
+            stack.push_async_callback(queue.close)
+            uploads = Uploads(store, queue)
         verifier = Verifier(config.gpu) if config.gpu is not None else None
-        calls = WorkerCalls(store, queue, uploads, readiness, config.gpu, verifier)
-        context = None
+        calls = WorkerCalls(store, queue, uploads, config.gpu, verifier)
         if config.tls is not None:
-            context = config.tls.context
             _in_background(stack, config.tls.watch())
-        server = WorkerServer(calls, config.secret, config.host, config.port, context, config.proxies, config.room)
-        await stack.enter_async_context(server)
+        server = await stack.enter_async_context(serving(calls, config))
         if config.secret is None:
             logger.warning(
                 "no secret guards this worker: everyone who reaches {} may send files, run tasks and get results. "
@@ -167,30 +131,13 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
                 server.address,
             )
         store.sweep()  # only after the port is ours: another worker may use this folder
-        hub = await _join(stack, config, server, queue, open_link)
-        _in_background(stack, _warm_up(config, queue, readiness, hub))
+        hub = _join(stack, config, server, open_link) if open_link is not None else None
+        _in_background(stack, _warm_up(config, calls, hub))
         store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())
         store.removable = lambda: removable(store, queue, time.time())
         _in_background(stack, tidy_regularly(store, queue, config.retention))
         _in_background(stack, expire_regularly(uploads))
-        yield RunningWorker(server.address, store, queue, readiness, server, journal)
-
-
-def _open(config: WorkerConfig, stack: AsyncExitStack) -> FileStore:
-    make_private(config.state)
-    with _usable(config.state):
-        stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
-        return FileStore(config.state)
-
-
-def _uploads(store: FileStore) -> Uploads:
-    with _usable(store.root):
-        return Uploads(store)
-
-
-async def _queue(config: WorkerConfig, store: FileStore, journal: SqliteJournal[w.Kept]) -> TaskQueue:
-    with _usable(config.state):
-        return TaskQueue(store, journal, config.engine)
+        yield RunningWorker(server.address, store, queue, calls.readiness, server, journal)
 
 
 @contextmanager
@@ -203,19 +150,14 @@ def _usable(folder: Path) -> Iterator[None]:
         raise SettingsError(f"--state: {folder} cannot be used ({error.strerror}); choose another folder") from error
 
 
-async def _join(
-    stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, queue: TaskQueue, open_link: OpenLink | None
-) -> WorkerHub | None:
-    if open_link is None:
-        return None
+def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, open_link: OpenLink) -> WorkerHub:
     url = config.public_url or _public(config.host, server)
-    link = open_link(lambda: _register(config, url))
+    # Capabilities are for a GPU name: without one, the worker accepts none.
+    features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
+    register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=features)
+    link = open_link(lambda: register)
     stack.push_async_callback(link.close)
-    calls = server.calls
-    hub = WorkerHub(
-        link, queue, calls.store, gpu=config.gpu, url=url, verifier=calls.verifier, on_revoked=server.callers.revoke,
-        transfers=calls.transfers, listeners=calls.listeners,
-    )  # fmt: skip
+    hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke)
     stack.push_async_callback(hub.close)
     return hub
 
@@ -227,13 +169,8 @@ def _public(host: str, server: WorkerServer) -> str | None:
     return server.address
 
 
-def _register(config: WorkerConfig, url: str | None) -> m.Register:
-    # Capabilities are for a GPU name: without one, the worker accepts none.
-    features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
-    return m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=features)
-
-
-async def _warm_up(config: WorkerConfig, queue: TaskQueue, readiness: Readiness, hub: WorkerHub | None) -> None:
+async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | None) -> None:
+    readiness = calls.readiness
     readiness.msg = "warming up"
     await asyncio.sleep(config.warm_up)
     while (fault := await _fault(config.engine)) is not None:
@@ -242,7 +179,7 @@ async def _warm_up(config: WorkerConfig, queue: TaskQueue, readiness: Readiness,
         await asyncio.sleep(CHECK_AGAIN)
     readiness.initialized, readiness.msg = True, "ok"
     logger.info("initialized")
-    await queue.ready()
+    await calls.queue.ready()
     if hub is not None:
         hub.initialized()
 

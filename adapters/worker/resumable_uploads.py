@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from loguru import logger
 
 from wakestream.adapters.disk.hashing_writer import hash_of
 from wakestream.adapters.worker.file_store import FileStore, check, disk_errors
-from wakestream.adapters.worker.upload_records import ID, Announced, Upload, UploadFolder
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.adapters.worker.upload_records import Announced, Upload, UploadFolder
 from wakestream.operators.model.errors import Corrupt, WorkerRefused
 from wakestream.operators.model.events import FileRef
 
@@ -40,19 +41,15 @@ LOOK_EVERY = 300.0
 
 
 class Uploads:
-    """All uploads of one worker, also those of earlier runs. `clock` gives Unix seconds.
+    """All uploads of one worker, also those of earlier runs. `queue` knows which license has which file.
 
     All methods may raise `NoSpace` for a full disk, and `WorkerError` for another error of the disk.
     """
 
-    def __init__(self, store: FileStore, *, clock: Callable[[], float] = time.time) -> None:
-        self.store = store
+    def __init__(self, store: FileStore, queue: TaskQueue, *, clock: Callable[[], float] = time.time) -> None:
+        self.store, self._queue = store, queue
         self.clock = clock
         self._folder = UploadFolder(store.root / "uploads")
-        self.has: Callable[[str, FileRef], bool] = lambda license_, _: not license_
-        """Whether a license has proved that it has a file, so that it does not need to send it."""
-        self.show: Callable[[str, FileRef], Awaitable[None]] = _do_nothing
-        """Called when a license has sent a file."""
         self._creating = asyncio.Lock()
         self._uploads = {upload.id: upload for upload in self._folder.found(store.has)}
 
@@ -101,14 +98,14 @@ class Uploads:
             upload.offset, upload.finished = announced.length, True
         else:
             await self._make_room(announced)
-        with disk_errors():
-            await self.store.in_thread(lambda: self._folder.save(upload))
+        await self.store.on_disk(lambda: self._folder.save(upload))
         self._uploads[upload.id] = upload
         return upload
 
     def _here(self, announced: Announced) -> bool:
         ref = announced.ref
-        return ref is not None and self.has(announced.license, ref) and self.store.claim(ref)
+        # A license need not send a file that it has proved to have.
+        return ref is not None and self._queue.state.has(announced.license, ref) and self.store.claim(ref)
 
     async def find(self, name: str, license_: str = "") -> Upload:
         """The upload of this id, verified if all bytes are here. `WorkerRefused` (`not_found`), `Corrupt`."""
@@ -132,8 +129,7 @@ class Uploads:
     async def record_sure(self, upload: Upload, sure: int | None) -> None:
         """Record that after a restart only the first `sure` bytes are valid; None: all bytes."""
         upload.sure = sure
-        with disk_errors():
-            await self.store.in_thread(lambda: self._folder.record(upload))
+        await self.store.on_disk(lambda: self._folder.record(upload))
 
     async def finish(self, upload: Upload) -> None:
         """Verify the upload and move it to the store; the caller holds its lock. `Corrupt`: it was removed."""
@@ -146,14 +142,13 @@ class Uploads:
         except Corrupt:
             await self.remove(upload)
             raise
-        with disk_errors():
-            if upload.announced.blake3 is None:  # recorded first, since a restart must know the hash
-                upload.announced = replace(upload.announced, blake3=digest)
-                await self.store.in_thread(lambda: self._folder.record(upload))
-            ref = FileRef(digest, upload.announced.ext)
-            await self.store.in_thread(lambda: self._publish(upload, ref))
+        if upload.announced.blake3 is None:  # recorded first, since a restart must know the hash
+            upload.announced = msgspec.structs.replace(upload.announced, blake3=digest)
+            await self.store.on_disk(lambda: self._folder.record(upload))
+        ref = FileRef(digest, upload.announced.ext)
+        await self.store.on_disk(lambda: self._publish(upload, ref))
         upload.finished, upload.used = True, self.clock()
-        await self.show(upload.announced.license, ref)
+        await self._queue.show(upload.announced.license, ref)
 
     async def rehash(self, upload: Upload) -> None:
         """Make sure that `hasher` has all bytes on the disk; read them if it has not."""
@@ -161,8 +156,7 @@ class Uploads:
             return
         upload.forget_hash()
         path, size = self.partial(upload), upload.offset
-        with disk_errors():
-            upload.hasher = await self.store.in_thread(lambda: hash_of(path, size))
+        upload.hasher = await self.store.on_disk(lambda: hash_of(path, size))
         upload.hashed = size
 
     async def remove(self, upload: Upload) -> None:
@@ -205,23 +199,22 @@ class Uploads:
     async def _make_room(self, announced: Announced) -> None:
         """Make sure that this license may have one more upload. Files are removed only when its bytes come."""
         await self.expire()
-        mine = sorted((one for one in self._unfinished() if self._same(one, announced)), key=lambda one: one.used)
+        mine = [one for one in self._unfinished() if one.announced.license == announced.license]
         most = MAX_OF_LICENSE if announced.license else MAX_UPLOADS
         for one in mine[: max(0, len(mine) + 1 - most)]:
-            if one.used + IDLE > self.clock() or one.lock.locked():
+            if not self._is_idle(one):
                 raise WorkerRefused(f"{most} uploads are unfinished here: try again later", code="queue_full")
             await self.remove(one)
         if (why := await self._lacks(announced.length)) is None:
             return
-        for one in sorted(self._unfinished(), key=lambda one: one.used):
-            if one.used + IDLE <= self.clock() and not one.lock.locked():
-                await self.remove(one)
-                if await self._lacks(announced.length) is None:
-                    return
+        for one in filter(self._is_idle, self._unfinished()):
+            await self.remove(one)
+            if await self._lacks(announced.length) is None:
+                return
         raise why
 
-    def _same(self, upload: Upload, announced: Announced) -> bool:
-        return upload.announced.license == announced.license
+    def _is_idle(self, upload: Upload) -> bool:
+        return upload.used + IDLE <= self.clock() and not upload.lock.locked()
 
     async def _lacks(self, length: int) -> WorkerRefused | None:
         with disk_errors():
@@ -231,8 +224,9 @@ class Uploads:
         return self.store.refusal(length, room) if length > room else None
 
     def _unfinished(self) -> list[Upload]:
+        """The unfinished uploads, the longest unused first."""
         # A copy, since threads call this while the loop adds and removes uploads.
-        return [one for one in list(self._uploads.values()) if not one.finished]
+        return sorted((one for one in list(self._uploads.values()) if not one.finished), key=lambda one: one.used)
 
     def _publish(self, upload: Upload, ref: FileRef) -> None:
         partial = self.partial(upload)
@@ -240,10 +234,6 @@ class Uploads:
         file.truncate(upload.announced.length)  # only the bytes that were hashed
         self.store.publish(file, partial, ref)
         partial.unlink(missing_ok=True)  # Windows, when the same content was there already
-
-
-async def _do_nothing(_license: str, _file: FileRef) -> None:
-    """The default of `show`."""
 
 
 async def expire_regularly(uploads: Uploads) -> None:
@@ -256,10 +246,3 @@ async def expire_regularly(uploads: Uploads) -> None:
 def gone() -> WorkerRefused:
     """The error for an upload that does not exist."""
     return WorkerRefused("this worker does not have this upload: start it again", code="not_found")
-
-
-def upload_id(text: str) -> str:
-    """Check the id in a call's address. `WorkerRefused` (`not_found`)."""
-    if not ID.fullmatch(text):
-        raise gone()
-    return text

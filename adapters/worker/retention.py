@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
 
+from wakestream.adapters.worker.config import Retention
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.streams.worker.shares import PROMISED
 
 LOOK_EVERY = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """When files are removed: `age` seconds after their last use, or with less than `spare` free bytes on the disk."""
-
-    age: float = 7 * 24 * 3600.0
-    spare: int = 2 * 1024**3
 
 
 async def tidy_regularly(store: FileStore, queue: TaskQueue, retention: Retention) -> None:

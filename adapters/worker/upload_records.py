@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 from blake3 import blake3
 from loguru import logger
+from msgspec import Meta
 
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.hashing_writer import HashingWriter
@@ -23,12 +24,9 @@ KEPT = 24 * 3600.0
 """Seconds for which an unfinished upload is kept after its last byte."""
 
 ID = re.compile(r"[0-9a-f]{32}")
-_HASH = re.compile(r"[0-9a-f]{64}")
-_EXT = re.compile(r"\.[a-z0-9]{1,10}")
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(msgspec.Struct, frozen=True):
     """The file that the sender announced.
 
     Args:
@@ -39,9 +37,9 @@ class Announced:
         license: The sender's license (a public id), which owns the file; empty for callers with the secret.
     """
 
-    length: int
-    ext: str
-    blake3: str | None = None
+    length: Annotated[int, Meta(gt=0)]
+    ext: Annotated[str, Meta(pattern=r"^\.[a-z0-9]{1,10}\Z")]
+    blake3: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
     metadata: str = ""
     license: str = ""
 
@@ -56,6 +54,13 @@ class Announced:
             return uuid.uuid4().hex
         whose = f"|{self.license}" if self.license else ""
         return hashlib.sha256(f"{self.blake3}{self.ext}|{self.length}{whose}".encode()).hexdigest()[:32]
+
+
+class _Record(Announced, frozen=True, kw_only=True):
+    """The file of an upload's record; `sure` is the number of valid bytes, None if all are."""
+
+    sure: Annotated[int, Meta(ge=0)] | None
+    v: int = 1
 
 
 class Upload:
@@ -147,8 +152,8 @@ class UploadFolder:
     def record(self, upload: Upload) -> None:
         """Write the record of an upload."""
         path = self._folder / f"{upload.id}.json"
-        plain = {"v": 1, "sure": upload.sure, **asdict(upload.announced)}
-        write_atomic(path, json.dumps(plain).encode(), sync=False)
+        record = _Record(**msgspec.structs.asdict(upload.announced), sure=upload.sure)
+        write_atomic(path, msgspec.json.encode(record), sync=False)
 
     def erase(self, upload: Upload) -> None:
         """Remove the files of an upload."""
@@ -158,31 +163,21 @@ class UploadFolder:
 
 
 def _restored(path: Path, has: Callable[[FileRef], bool]) -> Upload | None:
-    if not ID.fullmatch(path.stem) or (found := _read(path)) is None:
+    if not ID.fullmatch(path.stem):
         return None
-    announced, sure = found
-    partial = path.with_suffix(".part")
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=_Record)
+    except (OSError, ValueError):
+        return None
+    announced = Announced(record.length, record.ext, record.blake3, record.metadata, record.license)
     upload = Upload(path.stem, announced, 0, path.stat().st_mtime)
+    partial = path.with_suffix(".part")
     if partial.exists():
         status = partial.stat()
-        upload.offset, upload.used = min(status.st_size, announced.length, sure), status.st_mtime
+        sure = record.length if record.sure is None else record.sure
+        upload.offset, upload.used = min(status.st_size, record.length, sure), status.st_mtime
     elif announced.ref is not None and has(announced.ref):  # its license is checked later
-        upload.offset, upload.finished = announced.length, True
+        upload.offset, upload.finished = record.length, True
     else:
         return None
     return upload
-
-
-def _read(path: Path) -> tuple[Announced, int] | None:
-    """Read a record: the announced file and the number of valid bytes; None if the record is not valid."""
-    try:
-        plain = json.loads(path.read_bytes())
-        length, ext, digest = int(plain["length"]), str(plain["ext"]), plain["blake3"]
-        metadata, license_ = str(plain.get("metadata", "")), str(plain.get("license", ""))
-        sure = length if plain["sure"] is None else int(plain["sure"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    known = digest is None or _HASH.fullmatch(str(digest))
-    if length <= 0 or sure < 0 or not known or not _EXT.fullmatch(ext):
-        return None
-    return Announced(length, ext, None if digest is None else str(digest), metadata, license_), sure

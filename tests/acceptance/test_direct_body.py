@@ -20,8 +20,9 @@ from wakestream.adapters.engines import Command
 from wakestream.adapters.net import direct_body as module
 from wakestream.adapters.net.direct_body import BUFFER, straight
 from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import tus as tus_calls
-from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.program import running_worker
 
 SECRET = "swordfish-0123456789"
 CONTENT = blake3(b"a film about a clock").digest(length=6 * BUFFER + 123)

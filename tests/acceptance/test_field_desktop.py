@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.field.desktop import FieldDesktop
 from tests.support.programs.our_peers import SECRET, Joining
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import progress_socket
-from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.program import running_worker
 
 NO_HUB = "http://127.0.0.1:9"
 

@@ -18,8 +18,9 @@ from blake3 import blake3
 from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import eventually
 from wakestream.adapters.client.download import Partial
+from wakestream.adapters.client.session import THREADS
 from wakestream.adapters.client.wallet import Wallet
-from wakestream.adapters.client.worker import THREADS, HttpWorker, HttpWorkers
+from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.operators.model.errors import (
     DAMAGED,
@@ -345,7 +346,9 @@ async def test_the_hubs_address_wins_over_the_configured_one_and_is_completed() 
     workers = HttpWorkers("gpu.example.com")
     assert workers.resolve(None) == "http://gpu.example.com:8383"
     assert workers.resolve("10.0.0.1") == "http://10.0.0.1:8383"
-    assert workers.at("10.0.0.1:8383") is workers.at("http://10.0.0.1")
+    workers.at("10.0.0.1:8383").features = frozenset({"tus"})
+    same = workers.at("http://10.0.0.1")
+    assert (same.url, same.features) == ("http://10.0.0.1:8383", {"tus"})
     with pytest.raises(WorkerRefused, match="address"):
         workers.at("ftp://x")
     await workers.close()
@@ -678,7 +681,7 @@ async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(tm
 
     async with serving(answer) as url, connected(url) as worker:
         worker.features = frozenset({"blake3", "range"})
-        part = worker._shared.partial("t1", output)  # of a client that was killed just before the renaming
+        part = worker.session.partial("t1", output)  # of a client that was killed just before the renaming
         part.begin(etag=digest, verified=True, resumable=True)
         await part.write(RESULT)
         await part.leave()
@@ -735,7 +738,7 @@ async def test_a_wrong_range_is_refused(tmp_path: Path, says: str) -> None:
     answer = answering(lambda: web.Response(status=206, body=b"x", headers=headers))
     async with serving(answer) as url, connected(url) as worker:
         worker.features = frozenset({"blake3", "range"})
-        part = worker._shared.partial("t1", tmp_path / "out.mp4")
+        part = worker.session.partial("t1", tmp_path / "out.mp4")
         part.begin(etag=digest, verified=True, resumable=True)
         await part.write(RESULT[:HALF])
         await part.leave()

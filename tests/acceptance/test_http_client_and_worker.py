@@ -8,7 +8,8 @@ import pytest
 
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.errors import FileChanged, TaskLost, WorkerRefused
 from wakestream.operators.model.events import Algorithm, Done, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Frame, TaskReport
@@ -108,7 +109,7 @@ async def test_a_wrong_secret_is_reported_during_an_upload(worker: HttpWorker, j
     await initialized(stranger)
     with pytest.raises(WorkerRefused, match="HEYGEM_API_SECRET"):
         await brought(stranger, job, "blake3")
-    await stranger._shared.close()
+    await stranger.session.close()
 
 
 async def test_a_cancelled_task_stops(worker: HttpWorker, job: Job, engine: Joining) -> None:

@@ -25,8 +25,9 @@ from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker import hub_session as worker_hub
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import progress_socket, replies
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 
 KEY = "field-license-0001"
 QUICK = replace(DesktopLimits(), health_every=0.2, poll_every=0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import progress_socket
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame
@@ -183,11 +185,15 @@ async def test_the_token_opens_the_socket_alone_and_a_plain_call_there_is_refuse
     assert await scene.get(f"/ws/progress/{'f' * 16}", Authorization=f"Bearer {SECRET}") == 400
 
 
-async def test_a_worker_that_stops_closes_early_and_at_once(scene: Scene, tmp_path: Path) -> None:
-    task = await scene.task()
-    async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
-        await socket.recv()
-        await scene.worker.server.__aexit__(None, None, None)
-        with pytest.raises(ConnectionClosed):
+async def test_a_worker_that_stops_closes_early_and_at_once(tmp_path: Path) -> None:
+    engine = StepEngine()
+    running = running_worker(WorkerConfig(tmp_path, engine, SECRET, port=0))
+    async with asyncio.timeout(20), AsyncExitStack() as stack:
+        scene = Scene(await stack.enter_async_context(running), engine)
+        task = await scene.task()
+        async with connect(scene.url(task.id)) as socket:
             await socket.recv()
-        assert socket.close_code == 1001
+            await stack.aclose()
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+            assert socket.close_code == 1001

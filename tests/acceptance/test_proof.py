@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +82,11 @@ async def test_small_files_and_workers_without_proofs_get_an_upload(
             assert Resumed(file.size) not in await sent(three, file, ref)
 
 
+async def silent(*_: object, **__: object) -> dict[str, Any]:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 async def test_a_failed_or_slow_proof_ends_in_an_upload(
     place: Place, film: tuple[Fingerprint, FileRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,13 +96,10 @@ async def test_a_failed_or_slow_proof_ends_in_an_upload(
         proofs = here.worker.server.calls.proofs
         monkeypatch.setattr(proofs, "_hash", lambda *_: "0" * 64)
         assert Resumed(file.size) not in await sent(two, file, ref)
-
-    async def silent(_: dict[str, str]) -> dict[str, Any]:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    with ThreadPoolExecutor(1) as pool:
-        assert not await client_proof.proved(silent, file, ref, pool, 0.01)
+        async with client(here, "three") as three:
+            monkeypatch.setattr(three, "call", silent)
+            monkeypatch.setattr(three.session, "idle", 0.02)
+            assert not await client_proof.proved(three, file, ref)
 
 
 async def test_with_the_secret_existing_files_are_used_without_a_proof(

@@ -24,8 +24,9 @@ from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import ServerTls, client_context, explained, server_tls
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import server as worker_server
-from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
 from wakestream.operators.model.ports import LinkDown
 from wakestream.streams.hub.events import Fact

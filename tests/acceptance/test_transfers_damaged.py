@@ -12,7 +12,8 @@ from blake3 import blake3
 from tests.support.programs.tus_scene import tus
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.engines import Command
-from wakestream.adapters.worker.program import WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import running_worker
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.upload_records import Upload
 from wakestream.operators.model.errors import Corrupt, FileChanged

@@ -18,8 +18,9 @@ from wakestream.adapters.client import tus_upload as client_tus
 from wakestream.adapters.client import upload_body as client_upload
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.engines import Command
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import tus_append
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import Corrupt, WakestreamError, WorkerUnreachable
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Resumed

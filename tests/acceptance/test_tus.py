@@ -22,10 +22,10 @@ from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
 from wakestream.adapters.engines import Command
 from wakestream.adapters.worker import resumable_uploads as uploads
 from wakestream.adapters.worker import upload_records
+from wakestream.adapters.worker.config import Retention, WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import tus_append
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
-from wakestream.adapters.worker.retention import Retention
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 
 SECRET = "swordfish-0123456789"
 CONTENT = blake3(b"a film about a clock").digest(length=10_240)

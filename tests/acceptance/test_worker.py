@@ -27,7 +27,8 @@ from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Engine

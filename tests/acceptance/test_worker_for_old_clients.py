@@ -10,7 +10,8 @@ from blake3 import blake3
 
 from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import Corrupt
 from wakestream.operators.model.events import FileRef, Fingerprint
 

@@ -13,7 +13,8 @@ import pytest
 
 from wakestream.adapters.engines import Command, checked_template
 from wakestream.adapters.engines import run_process as process
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame

@@ -16,7 +16,8 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.hub.events import Fact

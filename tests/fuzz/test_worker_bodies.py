@@ -261,7 +261,7 @@ async def test_a_flood_of_connections_is_limited_and_frees_its_places(worker: At
     known.write(request("GET", "/api/heygem/queue", BEARER))
     assert (await known.reply()).status == 200
     await asyncio.gather(*(caller.close() for caller in (*flood, known)))
-    await until(lambda: worker.server.connections == 0)
+    await until(lambda: worker.server.limits.open == 0)
     await worker.is_well()
 
 

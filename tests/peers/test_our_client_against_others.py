@@ -73,8 +73,7 @@ async def upload(tmp_path: Path) -> AsyncIterator[Callable[[str, Meter], asyncio
     workers = HttpWorkers()
 
     def begin(url: str, meter: Meter) -> asyncio.Task[None]:
-        exchange = workers.at(url)._exchange
-        return asyncio.create_task(tus_upload(exchange, f"{url}/files/", FileRef(digest, ".mp4"), film, workers, meter))
+        return asyncio.create_task(tus_upload(workers.at(url), f"{url}/files/", FileRef(digest, ".mp4"), film, meter))
 
     yield begin
     await workers.close()

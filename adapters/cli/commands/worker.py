@@ -18,9 +18,9 @@ from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.choice import ENGINES, engine_name
 from wakestream.adapters.net.tls import ServerTls, server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.worker.config import Retention, WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
-from wakestream.adapters.worker.program import WorkerConfig, hub_link, running_worker
-from wakestream.adapters.worker.retention import Retention
+from wakestream.adapters.worker.program import hub_link, running_worker
 from wakestream.operators.model.ports import Engine
 
 EXAMPLES = (

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from wakestream.adapters.net.capabilities import Claims, is_token
 from wakestream.adapters.net.capability_keys import Verifier
@@ -40,50 +40,42 @@ class Callers:
     Without a secret, all calls are accepted.
     """
 
-    def __init__(
-        self,
-        secret: str | None,
-        verifier: Verifier | None = None,
-        wrong: Rate | None = None,
-        *,
-        proxies: Proxies | None = None,
-    ) -> None:
+    def __init__(self, secret: str | None, verifier: Verifier | None, proxies: Proxies) -> None:
         self._secret = None if secret is None else _digest(secret)
-        self._verifier = verifier
-        self._wrong = wrong or Rate(TRIES, AGAIN)
-        self._proxies = proxies or Proxies()
+        self._verifier, self._proxies = verifier, proxies
+        self._wrong = Rate(TRIES, AGAIN)
         self._inside: dict[str, set[asyncio.Transport]] = {}
 
-    def middleware(self) -> Middleware:
-        """The middleware that checks every call."""
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Checks every call."""
+        if request.path in (HEALTH, "/"):
+            return await handler(request)
+        shown = _shown(request)
+        try:
+            claims = self._admit(shown)
+        except WakestreamError as error:
+            return await self._refuse(request, error, guessed=any(shown))  # a call without a secret is not a guess
+        let_in(request)
+        if claims is None:
+            return await handler(request)
+        return await self._serve(request, claims, handler)
 
-        @web.middleware
-        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path in (HEALTH, "/"):
-                return await handler(request)
-            shown = _shown(request)
-            try:
-                claims = self._admit(shown)
-            except WakestreamError as error:
-                if error.code == "unauthorized" and any(shown):  # a call without a secret is not a guess
-                    address = self._address(request)
-                    wait = self._wrong.wait(address)
-                    if wait > 0:
-                        return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)
-                    self._wrong.count(address)
-                if progress_socket.is_handshake(request):
-                    return await progress_socket.turn_away(request)
-                return _refused(error)
-            let_in(request)
-            if claims is None:
-                return await handler(request)
-            return await self._serve(request, claims, handler)
-
-        return check
-
-    def _address(self, request: web.Request) -> str:
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        return self._proxies.caller(request.remote or "", forwarded)
+    async def _refuse(self, request: web.Request, error: WakestreamError, *, guessed: bool) -> web.StreamResponse:
+        if guessed and error.code == "unauthorized":
+            forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+            address = self._proxies.caller(request.remote or "", forwarded)
+            if (wait := self._wrong.wait(address)) > 0:
+                return _later(f"too many wrong secrets came from {address}", "too_many", 429, wait)
+            self._wrong.count(address)
+        if progress_socket.is_handshake(request):
+            return await progress_socket.turn_away(request)
+        if error.code == "not_ready":
+            return _later(str(error), error.code, 503, 1.0)
+        reply = failure(status_of(error.code), str(error), error.code)
+        if reply.status == 401:
+            reply.headers["WWW-Authenticate"] = 'Bearer realm="wakestream worker"'
+        return reply
 
     def _admit(self, shown: Sequence[str]) -> Claims | None:
         """The claims of a capability; None for the secret."""
@@ -190,15 +182,6 @@ def check_everyones(request: web.Request) -> None:
 
 def _forbidden(what: str) -> WorkerRefused:
     return WorkerRefused(f"this capability is for one job, but the call is about {what}", code="forbidden")
-
-
-def _refused(error: WakestreamError) -> web.Response:
-    if error.code == "not_ready":
-        return _later(str(error), error.code, 503, 1.0)
-    reply = failure(status_of(error.code), str(error), error.code)
-    if reply.status == 401:
-        reply.headers["WWW-Authenticate"] = 'Bearer realm="wakestream worker"'
-    return reply
 
 
 def _later(why: str, word: str, status: int, wait: float) -> web.Response:

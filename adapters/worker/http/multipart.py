@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -23,23 +22,50 @@ _MAX_PARTS = 20
 _MD5: tuple[Algorithm, ...] = ("md5",)
 
 
-@dataclass(slots=True)
 class Form:
-    """A form: short fields as text, and files that are being received, with their original names."""
+    """A form that is being received: short fields as text, and the `expected` files, hashed by `algorithms`.
 
-    fields: dict[str, str] = field(default_factory=dict)
-    files: dict[str, Incoming] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
+    By default the field `hash` says how a file is hashed.
+    """
 
-    def file(self, name: str) -> Incoming:
-        """The file of a field."""
-        if name not in self.files:
+    def __init__(
+        self,
+        store: FileStore,
+        stack: AsyncExitStack,
+        expected: Collection[str],
+        algorithms: Collection[Algorithm] | None,
+    ) -> None:
+        self.fields: dict[str, str] = {}
+        self._files: dict[str, tuple[Incoming, str]] = {}
+        self._store, self._stack = store, stack
+        self._expected, self._algorithms = expected, algorithms
+
+    async def take(self, part: BodyPartReader) -> None:
+        """Receive the next part."""
+        name = part.name or ""
+        if name in self._files or name in self.fields:
+            raise bad_request(f'the form has "{name[:50]}" twice')
+        if name not in self._expected:
+            self.fields[name] = await _text(part)
+            return
+        incoming = await self._stack.enter_async_context(self._store.receive(self._algorithms or self._needed()))
+        self._files[name] = incoming, part.filename or ""
+        while not part.at_eof():
+            await incoming.add(await _block(part))
+
+    def _needed(self) -> tuple[Algorithm, ...]:
+        # A file that comes before its hash is hashed both ways, since it can be read only once.
+        return (_algorithm(self.fields["hash"]),) if "hash" in self.fields else ("blake3", "md5")
+
+    def file(self, name: str) -> tuple[Incoming, str]:
+        """The file of a field, and its original name."""
+        if name not in self._files:
             raise bad_request(f'the form has no file "{name}"')
-        return self.files[name]
+        return self._files[name]
 
     def ext(self, name: str) -> str:
         """The extension of the file's original name, or `.bin`."""
-        suffix = PurePosixPath(self.names.get(name, "")).suffix
+        suffix = PurePosixPath(self.file(name)[1]).suffix
         return requests.file_ext(suffix or ".bin", f"the extension of {name}")
 
 
@@ -50,7 +76,7 @@ async def receive_one(request: web.Request, store: FileStore) -> FileRef:
     is stored by its real MD5.
     """
     async with _form(request, store, ("file",)) as form:
-        incoming = form.file("file")
+        incoming, _ = form.file("file")
         said = requests.said_hash(form.fields.get("hash"))
         ext = requests.file_ext(form.fields["ext"]) if "ext" in form.fields else form.ext("file")
         if _algorithm(said) == "blake3":
@@ -61,12 +87,11 @@ async def receive_one(request: web.Request, store: FileStore) -> FileRef:
         return kept
 
 
-async def receive_pair(request: web.Request, store: FileStore) -> tuple[FileRef, FileRef]:
-    """`upload`: receive a video and an audio file, named by their MD5, since only deployed clients call this."""
-    async with _form(request, store, ("video", "audio"), _MD5) as form:
-        video, audio = form.file("video"), form.file("audio")
-        extensions = form.ext("video"), form.ext("audio")
-        return await video.keep(extensions[0], algorithm="md5"), await audio.keep(extensions[1], algorithm="md5")
+async def receive_all(request: web.Request, store: FileStore, *names: str) -> list[FileRef]:
+    """`upload`: receive the named files. They are stored by their MD5, since only deployed clients call this."""
+    async with _form(request, store, names, _MD5) as form:
+        found = [(form.file(name)[0], form.ext(name)) for name in names]
+        return [await incoming.keep(ext, algorithm="md5") for incoming, ext in found]
 
 
 @asynccontextmanager
@@ -74,14 +99,13 @@ async def _form(
     request: web.Request, store: FileStore, expected: Collection[str], algorithms: Collection[Algorithm] | None = None
 ) -> AsyncIterator[Form]:
     """Receive the whole form; files that were not kept are removed at the end, even if the sender disconnects."""
-    form = Form()
     reader = await _reader(request, store)
     async with AsyncExitStack() as stack:
+        form = Form(store, stack, expected, algorithms)
         for _ in range(_MAX_PARTS):
-            part = await _next(reader)
-            if part is None:
+            if (part := await _next(reader)) is None:
                 break
-            await _take(part, form, stack, store, expected, algorithms)
+            await form.take(part)
         else:
             raise bad_request(f"a form may have at most {_MAX_PARTS} fields")
         yield form
@@ -91,9 +115,19 @@ async def _reader(request: web.Request, store: FileStore) -> MultipartReader:
     if request.content_type != "multipart/form-data":
         raise bad_request("this call needs a form: Content-Type multipart/form-data")
     await _check_room(store, request.content_length or 0)
-    try:
+    async with _reading():
         return await request.multipart()
-    except ValueError as error:
+
+
+@asynccontextmanager
+async def _reading() -> AsyncIterator[None]:
+    """Wraps a read from the sender, who may stop sending, or send an invalid form."""
+    try:
+        async with asyncio.timeout(requests.SILENCE):
+            yield
+    except TimeoutError:
+        raise requests.silent() from None
+    except (ValueError, AssertionError, RuntimeError) as error:
         raise bad_request(f"the form is not valid: {error}") from error
 
 
@@ -108,41 +142,11 @@ async def _check_room(store: FileStore, length: int) -> None:
 
 
 async def _next(reader: MultipartReader) -> BodyPartReader | None:
-    try:
-        async with asyncio.timeout(requests.SILENCE):
-            part = await reader.next()
-    except TimeoutError:
-        raise requests.silent() from None
-    except (ValueError, AssertionError, RuntimeError) as error:
-        raise bad_request(f"the form is not valid: {error}") from error
+    async with _reading():
+        part = await reader.next()
     if isinstance(part, MultipartReader):
         raise bad_request("the form contains another form, which is not supported")
     return part
-
-
-async def _take(
-    part: BodyPartReader,
-    form: Form,
-    stack: AsyncExitStack,
-    store: FileStore,
-    expected: Collection[str],
-    algorithms: Collection[Algorithm] | None,
-) -> None:
-    name = part.name or ""
-    if name in form.files or name in form.fields:
-        raise bad_request(f'the form has "{name[:50]}" twice')
-    if name not in expected:
-        form.fields[name] = await _text(part)
-        return
-    incoming = await stack.enter_async_context(store.receive(algorithms or _needed(form.fields)))
-    form.files[name], form.names[name] = incoming, part.filename or ""
-    while not part.at_eof():
-        await incoming.add(await _block(part))
-
-
-def _needed(fields: Mapping[str, str]) -> tuple[Algorithm, ...]:
-    # A file that comes before its hash is hashed both ways, since it can be read only once.
-    return (_algorithm(fields["hash"]),) if "hash" in fields else ("blake3", "md5")
 
 
 def _algorithm(said: str) -> Algorithm:
@@ -159,10 +163,5 @@ async def _text(part: BodyPartReader) -> str:
 
 
 async def _block(part: BodyPartReader) -> bytes:
-    try:
-        async with asyncio.timeout(requests.SILENCE):
-            return await part.read_chunk(_CHUNK)
-    except TimeoutError:
-        raise requests.silent() from None
-    except ValueError as error:
-        raise bad_request(f"the form is not valid: {error}") from error
+    async with _reading():
+        return await part.read_chunk(_CHUNK)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.worker.http import replies
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import state as w
@@ -22,7 +22,7 @@ class ProgressListeners:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._of: OrderedDict[str, set[tuple[str, int]]] = OrderedDict()
+        self._of: Recent[str, set[tuple[str, int]]] = Recent(_MAX_TASKS)
 
     def add(self, task_id: str, submit: Mapping[str, Any]) -> None:
         """Add the client of a submit, if its body has one."""
@@ -32,8 +32,6 @@ class ProgressListeners:
         listeners = self._of.setdefault(task_id, set())
         if len(listeners) < _MAX_LISTENERS:
             listeners.add((key, fd if type(fd) is int else 0))
-        while len(self._of) > _MAX_TASKS:
-            self._of.popitem(last=False)
 
     def frames(self, task: w.Task) -> Iterator[m.Unknown]:
         """The messages for the listeners of a task that has begun or ended; none while it waits."""
@@ -41,8 +39,8 @@ class ProgressListeners:
             return
         listeners = self._of.get(task.id, set()) if task.unfinished else self._of.pop(task.id, set())
         report = replies.report(w.State(), task)
-        values = {name: report[name] for name in ("task_id", "status", "progress", "message")}
-        values |= {name: report[name] for name in ("total_frames", "current_frame")}
+        told = ("task_id", "status", "progress", "message", "total_frames", "current_frame")
+        values = {name: report[name] for name in told}
         if task.unfinished:
             values |= {"status": "processing", "progress": 0}
         for key, fd in sorted(listeners):

@@ -25,6 +25,9 @@ _HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _EXT = re.compile(r"\.[a-z0-9]{1,10}")
 _MAX_FILES = 1000
 
+USUAL = {"video": ".mp4", "audio": ".wav"}
+"""The inputs of a task, with the endings that they have if a submit names none."""
+
 
 def silent() -> WorkerRefused:
     """The error for a sender that has sent nothing for too long."""
@@ -87,14 +90,13 @@ def proof(body: dict[str, Any]) -> str | None:
 
 def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
     """The video and the audio of a submit, with default endings."""
-    video, audio = (
-        FileRef(
-            file_hash(body.get(f"{kind}_hash"), f"{kind}_hash"),
-            file_ext(body.get(f"{kind}_ext") or usual, f"{kind}_ext"),
-        )
-        for kind, usual in (("video", ".mp4"), ("audio", ".wav"))
-    )
+    video, audio = (_input(body, name, usual) for name, usual in USUAL.items())
     return video, audio
+
+
+def _input(body: dict[str, Any], name: str, usual: str) -> FileRef:
+    digest, ext = body.get(f"{name}_hash"), body.get(f"{name}_ext") or usual
+    return FileRef(file_hash(digest, f"{name}_hash"), file_ext(ext, f"{name}_ext"))
 
 
 def wanted(body: dict[str, Any]) -> list[tuple[str, FileRef | None]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ssl import SSLContext
-from typing import Self
 
 from aiohttp import hdrs, web
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.connection_limits import ConnectionLimits
+from wakestream.adapters.net.counters import Refusals
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.rate_limit import Network, Proxies
+from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
 from wakestream.adapters.net.silent_callers import SilentCallers
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests
 from wakestream.adapters.worker.http.cors import preflights, put_cors
@@ -62,18 +63,16 @@ class WorkerCalls:
     store: FileStore
     queue: TaskQueue
     uploads: Uploads
-    readiness: Readiness
     gpu: str | None = None
     verifier: Verifier | None = None
+    readiness: Readiness = field(default_factory=Readiness)
     transfers: Transfers = field(default_factory=Transfers)
     listeners: ProgressListeners = field(default_factory=ProgressListeners)
     proofs: Proofs = field(init=False)
 
     def __post_init__(self) -> None:
-        """Connect uploads and the queue: a license has the files that it has sent."""
+        """The proofs are about the same files."""
         self.proofs = Proofs(self.store, self.queue)
-        self.uploads.has = lambda license_, file: self.queue.state.has(license_, file)
-        self.uploads.show = self.queue.show
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all calls."""
@@ -152,7 +151,7 @@ class WorkerCalls:
 
     async def upload(self, request: web.Request) -> web.Response:
         """Receive two files and submit them in one call."""
-        video, audio = await multipart.receive_pair(request, self.store)
+        video, audio = await multipart.receive_all(request, self.store, "video", "audio")
         await self.queue.show(auth.license_of(request), video, audio)
         return await self._start(request, video, audio, auth.holder_of(request, w.ANONYMOUS))
 
@@ -212,65 +211,42 @@ class WorkerCalls:
         return replies.ok({"task_id": task.id, **cached, "queue": replies.queue(state), **place})
 
 
+@dataclass(frozen=True, slots=True)
 class WorkerServer:
-    """Serves the calls; an async context manager. `port` is the real port, even if 0 was requested.
+    """A running server. `refused` counts refused calls by reason; `limits` counts open connections."""
 
-    `refused` counts refused calls by reason.
-    """
+    calls: WorkerCalls
+    callers: auth.Callers
+    refused: Refusals
+    limits: ConnectionLimits
+    address: str
 
-    def __init__(
-        self,
-        calls: WorkerCalls,
-        secret: str | None,
-        host: str,
-        port: int,
-        tls: SSLContext | None = None,
-        proxies: Collection[Network] = (),
-        room: Room | None = None,
-    ) -> None:
-        self.refused = noted("http")
-        believed = Proxies(proxies)
-        silent = SilentCallers(self.refused, room, proxies=believed)
-        self._scheme = "https" if tls else "http"
-        self.callers = auth.Callers(secret, calls.verifier, proxies=believed)
-        before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, self.callers.middleware()]
-        app = web.Application(
-            middlewares=[*before, calls.transfers.middleware(), plain_bodies], client_max_size=requests.MAX_BODY
-        )
-        sockets = progress_socket.ProgressSockets(calls.queue)
-        app.add_routes([*calls.routes(), *sockets.routes()])
-        app.on_shutdown.append(sockets.close)
-        app.on_response_prepare.extend((put_etag, put_version, put_cors))
-        runner = web.AppRunner(
-            app,
-            access_log_class=counting(self.refused),
-            logger=quiet_logger("worker"),
-            auto_decompress=False,
-            read_bufsize=_READ_BUFFER,
-            shutdown_timeout=_GRACE,
-            lingering_time=_GRACE,
-            keepalive_timeout=_KEEP_ALIVE,
-        )
-        self._limits = silent.acceptor.limits
-        self._listening = listening(runner, silent, host, port, tls=tls, tls_within=TLS_WITHIN)
-        self.calls = calls
-        self._host = host
-        self.port = port
 
-    @property
-    def connections(self) -> int:
-        """The number of open connections."""
-        return self._limits.open
-
-    @property
-    def address(self) -> str:
-        """The URL that it listens on."""
-        return f"{self._scheme}://{addresses.at_port(self._host, self.port)}"
-
-    async def __aenter__(self) -> Self:
-        """Start to listen. `OSError`: the port is in use."""
-        self.port = await self._listening.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._listening.__aexit__(None, None, None)
+@asynccontextmanager
+async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[WorkerServer]:
+    """Serve the calls until the block ends. `OSError`: the port is in use."""
+    refused, proxies = noted("http"), Proxies(config.proxies)
+    silent = SilentCallers(refused, config.room, proxies=proxies)
+    callers = auth.Callers(config.secret, calls.verifier, proxies)
+    sockets = progress_socket.ProgressSockets(calls.queue)
+    before = [silent.middleware(), preflights, no_strangers, replies.errors_as_json, callers.middleware]
+    app = web.Application(
+        middlewares=[*before, calls.transfers.middleware, plain_bodies], client_max_size=requests.MAX_BODY
+    )
+    app.add_routes([*calls.routes(), *sockets.routes()])
+    app.on_shutdown.append(sockets.close)
+    app.on_response_prepare.extend((put_etag, put_version, put_cors))
+    runner = web.AppRunner(
+        app,
+        access_log_class=counting(refused),
+        logger=quiet_logger("worker"),
+        auto_decompress=False,
+        read_bufsize=_READ_BUFFER,
+        shutdown_timeout=_GRACE,
+        lingering_time=_GRACE,
+        keepalive_timeout=_KEEP_ALIVE,
+    )
+    tls = config.tls.context if config.tls is not None else None
+    async with listening(runner, silent, config.host, config.port, tls=tls, tls_within=TLS_WITHIN) as port:
+        address = f"{'https' if tls else 'http'}://{addresses.at_port(config.host, port)}"
+        yield WorkerServer(calls, callers, refused, silent.acceptor.limits, address)

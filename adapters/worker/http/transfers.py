@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from wakestream.adapters.worker.http import tus
 
@@ -19,27 +20,21 @@ class Transfers:
         self.open = 0
         self.on_first: Callable[[], object] = lambda: None
 
-    def begin(self) -> None:
-        """A transfer begins."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Wraps a transfer."""
         self.open += 1
         if self.open == 1:
             self.on_first()
+        try:
+            yield
+        finally:
+            self.open -= 1
 
-    def end(self) -> None:
-        """A transfer has ended or failed."""
-        self.open -= 1
-
-    def middleware(self) -> Middleware:
-        """The middleware that counts, after the check of the secret."""
-
-        @web.middleware
-        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path not in _CALLS and not request.path.startswith(tus.AT):
-                return await handler(request)
-            self.begin()
-            try:
-                return await handler(request)
-            finally:
-                self.end()
-
-        return count
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Counts transfers; comes after the check of the secret."""
+        if request.path not in _CALLS and not request.path.startswith(tus.AT):
+            return await handler(request)
+        with self.running():
+            return await handler(request)

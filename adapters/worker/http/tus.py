@@ -20,7 +20,7 @@ from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.auth import check_everyones, check_open, license_of
 from wakestream.adapters.worker.http.replies import bad_request
 from wakestream.adapters.worker.http.tus_append import ALGORITHMS, Appends, Checksum
-from wakestream.adapters.worker.resumable_uploads import Uploads, upload_id
+from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.upload_records import Announced, Upload
 from wakestream.operators.model.errors import Corrupt, WorkerRefused
 
@@ -114,7 +114,7 @@ class TusCalls:
         return web.Response(status=204)
 
     async def _found(self, request: web.Request) -> Upload:
-        return await self.uploads.find(upload_id(request.match_info["id"]), license_of(request))
+        return await self.uploads.find(request.match_info["id"], license_of(request))
 
     def _state(self, upload: Upload, status: int, headers: dict[str, str]) -> web.Response:
         headers["Upload-Offset"] = str(upload.offset)

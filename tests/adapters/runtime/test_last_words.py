@@ -14,10 +14,10 @@ FFMPEG = "frame=  {} fps= 25 q=28.0 size=    {}KiB time=00:00:04.00 bitrate= 524
 
 
 def words(*lines: str) -> list[str]:
-    said = LastWords(8)
+    said = LastWords()
     for line in lines:
         said.add(line)
-    return said.lines()
+    return said.text().split(" | ") if said.text() else []
 
 
 @pytest.mark.parametrize("progress", ["{0} %", "{0}%", "[{0}%] ====>", "frame {0} of 100 ({0}.5 %)", TQDM])

@@ -17,8 +17,10 @@ from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
+from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub
+from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
@@ -119,10 +121,11 @@ class Bench:
         self.queue.facts.subscribe(lambda _: self.changed.set())
         self.verifier = Verifier("gpu-7")
         self.transfers, self.listeners = Transfers(), ProgressListeners(lambda: 1000.5)
-        self.hub = WorkerHub(
-            self.link, self.queue, self.store, gpu="gpu-7", url="http://gpu:8383", later=self.timer,
-            transfers=self.transfers, listeners=self.listeners, verifier=self.verifier,
+        calls = WorkerCalls(
+            self.store, self.queue, Uploads(self.store, self.queue), "gpu-7", self.verifier,
+            transfers=self.transfers, listeners=self.listeners,
         )  # fmt: skip
+        self.hub = WorkerHub(self.link, calls, url="http://gpu:8383", later=self.timer)
 
     def files(self) -> None:
         for ref in (VIDEO, AUDIO):
@@ -389,14 +392,12 @@ async def test_a_job_that_is_no_render_is_answered_at_once(
 
 async def test_activity_is_sent_during_an_upload(bench: Bench) -> None:
     bench.link.connect()
-    bench.transfers.begin()
-    bench.transfers.begin()
-    assert len(bench.link.of(m.TaskActive)) == 1
-    assert bench.timer.fire() == [ACTIVE_EVERY]
-    bench.transfers.end()
-    assert bench.timer.fire() == [ACTIVE_EVERY]
-    assert len(bench.link.of(m.TaskActive)) == 3
-    bench.transfers.end()
+    with bench.transfers.running():
+        with bench.transfers.running():
+            assert len(bench.link.of(m.TaskActive)) == 1
+            assert bench.timer.fire() == [ACTIVE_EVERY]
+        assert bench.timer.fire() == [ACTIVE_EVERY]
+        assert len(bench.link.of(m.TaskActive)) == 3
     assert bench.timer.fire() == [ACTIVE_EVERY]
     assert bench.timer.fire() == []
     assert len(bench.link.of(m.TaskActive)) == 3

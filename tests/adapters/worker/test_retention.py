@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker.config import Retention
 from wakestream.adapters.worker.file_store import FileStore, Stored
-from wakestream.adapters.worker.retention import PROMISED, Retention, tidy
+from wakestream.adapters.worker.retention import PROMISED, tidy
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Frame

@@ -19,7 +19,8 @@ from wakestream.adapters.monitor import runner as monitor_program
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net import hub_link as link
 from wakestream.adapters.net.hub_link import open_link
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import is_retryable
 from wakestream.operators.model.events import Job, JobEvent, Outcome

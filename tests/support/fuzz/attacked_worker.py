@@ -10,8 +10,9 @@ import orjson
 from tests.support.fuzz.observers import tree, watched
 from tests.support.fuzz.raw_http import RawHttp, Reply, request
 from tests.support.programs.our_peers import Joining
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http.server import WorkerServer
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 
 ANSWERED_WITHIN = 10.0
 SECRET = "worker-secret-0123456789"

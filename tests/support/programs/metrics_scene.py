@@ -25,8 +25,9 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 from wakestream.adapters.testing.fakes import FakePower
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.hub.hub import Limits

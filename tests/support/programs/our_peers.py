@@ -12,7 +12,8 @@ from wakestream.adapters.hub.licenses import License, LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.adapters.worker.program import RunningWorker, WorkerConfig, running_worker
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.ports import Engine, Frame
 from wakestream.streams.hub.events import Fact
 

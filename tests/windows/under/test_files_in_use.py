@@ -22,13 +22,16 @@ from wakestream.adapters.daemon.console import uploads as console_uploads
 from wakestream.adapters.daemon.console.sessions import keep_port
 from wakestream.adapters.disk import atomic
 from wakestream.adapters.disk.atomic import atomic_output
+from wakestream.adapters.engines import Command
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.telemetry import log_file, recorder
 from wakestream.adapters.telemetry.log_file import LogFile
 from wakestream.adapters.telemetry.recorder import Recorder
 from wakestream.adapters.telemetry.recordings import write
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.resumable_uploads import Uploads
+from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.adapters.worker.upload_records import Announced
 from wakestream.operators.model.errors import FileUnusable, TaskFailed
 from wakestream.operators.model.events import FileRef
@@ -63,7 +66,9 @@ async def _download(folder: Path) -> None:
 async def _announce(folder: Path) -> None:
     store = FileStore(folder)
     try:
-        await Uploads(store).create(Announced(10, ".mp4", "ab" * 32))
+        await Uploads(store, TaskQueue(store, FakeJournal(), Command(("true",)))).create(
+            Announced(10, ".mp4", "ab" * 32)
+        )
     finally:
         store.close()
 

@@ -1,0 +1,158 @@
+"""Calls of one worker, authorized by the job's capability if the worker accepts it, else by the secret."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from wakestream.adapters.client import worker_replies as replies
+from wakestream.adapters.client.session import REMEMBERED, Session
+from wakestream.adapters.client.wallet import Wallet
+from wakestream.adapters.client.worker_errors import worker_errors
+from wakestream.adapters.runtime.recent import Recent
+from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
+from wakestream.streams.hub.capabilities import LEEWAY
+
+
+@dataclass(slots=True)
+class Known:
+    """What all jobs know of a worker: its features, and the outputs of each task by job."""
+
+    features: frozenset[str] = frozenset()
+    outputs: Recent[str, dict[str, Path]] = field(default_factory=lambda: Recent(REMEMBERED))
+
+
+class WorkerCalls:
+    """Calls the worker at `url`.
+
+    Args:
+        url: The worker's address.
+        session: What all workers share.
+        known: What all jobs know of this worker.
+        job_id: The job whose capability authorizes the calls.
+        wallet: The capabilities of all jobs; None to authorize by the secret only.
+    """
+
+    def __init__(
+        self, url: str, session: Session, known: Known, job_id: str = "", wallet: Wallet | None = None
+    ) -> None:
+        self.url, self.session = url, session
+        self._known = known
+        self._job_id, self._wallet = job_id, wallet
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features in the worker's last `health`."""
+        return self._known.features
+
+    @features.setter
+    def features(self, announced: frozenset[str]) -> None:
+        self._known.features = announced
+
+    @property
+    def authorization(self) -> Mapping[str, str]:
+        """The header that authorizes a call.
+
+        Raises:
+            WorkerRefused: there is neither a capability nor a secret for this worker, and it is not said to need none.
+            WorkerUnreachable: the capability has expired.
+        """
+        by_secret = self.session.by_secret(self.url)
+        if self._wallet is None:
+            return by_secret
+        capable = "capability" in self.features
+        token = self._wallet.of(self._job_id) if capable else None
+        if token is not None:
+            return {"Authorization": f"Bearer {token}"}
+        if by_secret:
+            return by_secret
+        if capable and self._wallet.knows(self._job_id):
+            # The next submit to the hub brings a new capability.
+            raise WorkerUnreachable("the job's capability has expired; the hub is asked for another")
+        if self.session.no_secret:
+            return {}
+        if self.session.secret:
+            why = (
+                f"the hub names the worker {self.url}, which does not accept the hub's capability and is not in your "
+                "settings, so it does not receive your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host"
+            )
+        else:
+            why = (
+                "this job has no capability for the worker, and no secret is set; set HEYGEM_API_SECRET in the "
+                "environment or in .env to the one that the worker runs with"
+            )
+        raise WorkerRefused(why, code="no_secret")
+
+    async def call(self, method: str, name: str, **options: Any) -> dict[str, Any]:
+        """The `data` of the reply to a call without a file. Raises `WorkerError` for a refusal."""
+        async with self.exchange(method, name, timeout=self.session.call_timeout, **options) as response:
+            return await replies.payload(response)
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        name: str = "",
+        *,
+        at: str | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+        open_to_all: bool = False,
+        **options: Any,
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """Make one request.
+
+        Args:
+            method: The HTTP method.
+            name: The call: the last part of its address.
+            at: The whole address, for requests beyond the common calls.
+            json: The body.
+            headers: Further headers.
+            open_to_all: Whether the request is sent without authorization.
+            options: Options of `aiohttp.ClientSession.request`.
+
+        Yields:
+            The response. Its connection is closed if the response was not read to its end.
+
+        Raises:
+            WorkerError: the call failed, or there is no authorization for it.
+        """
+        sent = {**({} if open_to_all else self.authorization), **(headers or {})}
+        if json is not None:
+            options["data"] = orjson.dumps(json)
+            sent["Content-Type"] = "application/json"
+        address = at or f"{self.url}/api/heygem/{name}"
+        with worker_errors(self.url):
+            # A redirect could send the secret to another host, and no worker redirects.
+            async with self.session.http.request(
+                method, address, headers=sent, allow_redirects=False, **options
+            ) as response:
+                if response.status in (401, 403):
+                    self._doubt(sent, response)
+                try:
+                    yield response
+                finally:
+                    if not response.content.at_eof():
+                        response.close()
+
+    def _doubt(self, sent: Mapping[str, str], response: aiohttp.ClientResponse) -> None:
+        """The worker refused a capability (clocks or hubs differ): the next attempt uses the secret."""
+        secret = self.session.by_secret(self.url).get("Authorization")
+        if self._wallet is None or sent.get("Authorization", secret) == secret:
+            return
+        off = self._wallet.ahead_of_hub(response.headers.get("Date")) if response.status == 401 else 0.0
+        why = f"{self.url} refused the hub's capability"
+        if wrong_clock := abs(off) > LEEWAY:
+            side = "ahead of" if off > 0 else "behind"
+            why += f"; its clock is {abs(off):.0f} s {side} the hub's; set it right, by NTP"
+        if secret is not None:
+            self.features -= {"capability"}
+            raise WorkerUnreachable(f"{why}; the next attempt uses the secret")
+        if wrong_clock:
+            raise WorkerUnreachable(why)
