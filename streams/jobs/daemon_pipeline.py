@@ -9,17 +9,8 @@ from typing import Any, Final, Protocol
 
 from reactivex import Observable
 
+from wakestream.operators.model import errors
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.errors import (
-    DAMAGED,
-    BootFailed,
-    Corrupt,
-    HubRefused,
-    StageTimeout,
-    TaskLost,
-    WorkerRefused,
-    is_retryable,
-)
 from wakestream.operators.model.events import Done, Job, JobEvent, Note, Running
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
@@ -68,7 +59,7 @@ DURABLE: Final = Policy(
     hub=None,
     online=MONTH,
     total=MONTH,
-    again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=is_retryable),
+    again=Backoff(max_retries=None, initial=1.0, max_delay=60.0, retry_on=errors.is_retryable),
 )
 """The times of a job in the outbox: it waits until hub, network and GPU are back."""
 
@@ -182,14 +173,14 @@ def _is_done(event: JobEvent) -> bool:
 
 def _is_no_progress(error: Exception) -> bool:
     return (
-        is_retryable(error)
+        errors.is_retryable(error)
         or _is_temporary_timeout(error)
-        or (isinstance(error, WorkerRefused) and error.code == FULL_DISK)
+        or (isinstance(error, errors.WorkerRefused) and error.code == FULL_DISK)
     )
 
 
 def _is_temporary_timeout(error: Exception) -> bool:
-    return isinstance(error, StageTimeout) and error.stage in TEMPORARY_STAGES
+    return isinstance(error, errors.StageTimeout) and error.stage in TEMPORARY_STAGES
 
 
 def _durable(again: Backoff) -> Backoff:
@@ -206,18 +197,18 @@ class _RetryRules:
         self.lost = 0
 
     def is_retryable(self, error: Exception) -> bool:
-        if isinstance(error, BootFailed):
+        if isinstance(error, errors.BootFailed):
             return True
-        if isinstance(error, TaskLost) or (isinstance(error, Corrupt) and error.code == DAMAGED):
+        if isinstance(error, errors.TaskLost) or (isinstance(error, errors.Corrupt) and error.code == errors.DAMAGED):
             self.lost += 1
             return self.lost < MAX_LOST_TASKS and self.again.retry_on(error)
         return self._is_temporary(error) or self.again.retry_on(error)
 
     def _is_temporary(self, error: Exception) -> bool:
         match error:
-            case HubRefused():
+            case errors.HubRefused():
                 return error.code in TEMPORARY_REFUSALS
-            case WorkerRefused():
+            case errors.WorkerRefused():
                 return error.code in ("queue_full", FULL_DISK)
         return _is_temporary_timeout(error)
 

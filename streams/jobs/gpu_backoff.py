@@ -5,37 +5,22 @@ A GPU that is on costs money, so the job releases it during the pause; each star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
 from reactivex import operators as ops
+from reactivex.abc import ObserverBase, SchedulerBase
 
+from wakestream.operators.model import events as e
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import BootFailed
-from wakestream.operators.model.events import (
-    Checked,
-    Downloading,
-    Granted,
-    Job,
-    JobEvent,
-    Note,
-    Online,
-    Rendered,
-    Running,
-    Submitted,
-    Uploaded,
-    Uploading,
-)
+from wakestream.operators.model.events import Job, JobEvent, Note
 from wakestream.operators.model.ports import LinkUp, PowerNotice, Reply
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.sources import start_with
 from wakestream.streams.jobs.job import World
@@ -47,12 +32,9 @@ MAX_NO_PROGRESS: Final = 10
 RESTS: Final = Backoff(initial=300.0, max_delay=4 * 3600.0)
 """The pause after those attempts, and after each further one: 5 min, 10 min … 4 h, less jitter."""
 
-_STAGES: Mapping[type, int] = {
-    kind: number
-    for number, kind in enumerate(
-        (Online, Checked, Uploading, Uploaded, Submitted, Running, Rendered, Downloading), start=1
-    )
-}
+_STAGES: tuple[type, ...] = (
+    e.Online, e.Checked, e.Uploading, e.Uploaded, e.Submitted, e.Running, e.Rendered, e.Downloading,
+)  # fmt: skip
 
 
 def gpu_backoff(
@@ -79,31 +61,30 @@ def gpu_backoff(
     Returns:
         An operator function for the stages of one attempt; a retry subscribes it again.
     """
-    pauses = _Pauses(job, world, _Attempts(no_progress, starts), starts)
-
-    def subscribe(
-        source: Observable[JobEvent], observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None
-    ) -> abc.DisposableBase:
-        one = _Attempt(observer, pauses, clock(scheduler))
-        return CompositeDisposable(source.subscribe(one, scheduler=scheduler), one.pause)
-
-    return operator_from(subscribe)
+    return operator_with(partial(_Attempt, _Pauses(job, world, no_progress, starts)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pauses:
-    """One job's pauses: which error calls for one, how long it lasts, and what ends it early."""
+    """One job's pauses: which error calls for one, how long it lasts, and what ends it early.
+
+    `best` is how far the job got, `count` how many attempts in a row got no further, and `shortened` whether a pause
+    ended early since.
+    """
 
     job: Job
     world: World
-    attempts: _Attempts
+    no_progress: Callable[[Exception], bool]
     starts: Starts
+    best: tuple[int, float] = (0, 0.0)
+    count: int = 0
+    shortened: bool = False
 
     def after(self, error: Exception, *, granted: bool, now: float) -> Observable[JobEvent] | None:
         """The pause after a failed attempt, which was `granted` a GPU or not; None if there is no pause."""
         if isinstance(error, BootFailed):
             return self._after_start(error, now)
-        return self._without_progress(error) if granted and self.attempts.too_many(error) else None
+        return self._without_progress(error) if granted and self._too_many(error) else None
 
     def _after_start(self, error: Exception, now: float) -> Observable[JobEvent]:
         seconds = self.starts.failed(now, self.world.random)
@@ -113,15 +94,12 @@ class _Pauses:
         return self._pause(seconds, rx.merge(self.starts.granted, booted), Note(why, data), error)
 
     def _without_progress(self, error: Exception) -> Observable[JobEvent]:
-        attempts = self.attempts
-        seconds = RESTS.delay(attempts.count - MAX_NO_PROGRESS + 1, self.world.random)
-        up, earliest = (
-            self._replies(lambda reply: isinstance(reply, LinkUp)),
-            seconds / 2 if attempts.shortened else 0.0,
-        )
-        again = up.pipe(ops.combine_latest(rx.timer(earliest)), ops.do_action(attempts.shorten))
-        why = f"{attempts.count} attempts with a GPU made no progress ({error}); the next try comes later"
-        data = {"rests": round(seconds, 3), "tries": attempts.count, "why": str(error)}
+        seconds = RESTS.delay(self.count - MAX_NO_PROGRESS + 1, self.world.random)
+        up = self._replies(lambda reply: isinstance(reply, LinkUp))
+        earliest = rx.timer(seconds / 2 if self.shortened else 0.0)
+        again = up.pipe(ops.combine_latest(earliest), ops.do_action(self._shorten))
+        why = f"{self.count} attempts with a GPU made no progress ({error}); the next try comes later"
+        data = {"rests": round(seconds, 3), "tries": self.count, "why": str(error)}
         return self._pause(seconds, again, Note(why, data), error)
 
     def _replies(self, wanted: Callable[[Reply], bool]) -> Observable[Any]:
@@ -132,29 +110,17 @@ class _Pauses:
         over = rx.timer(seconds).pipe(ops.amb(rx.merge(early, self.world.retry_now)), ops.take(1))
         return over.pipe(ops.flat_map(lambda _: rx.throw(error)), start_with(note))
 
-
-class _Attempts:
-    """How far the job got, how many attempts in a row got no further, and whether a pause was shortened since."""
-
-    __slots__ = ("best", "count", "no_progress", "shortened", "starts")
-
-    def __init__(self, no_progress: Callable[[Exception], bool], starts: Starts) -> None:
-        self.no_progress, self.starts = no_progress, starts
-        self.best: tuple[int, float] = (0, 0.0)
-        self.count = 0
-        self.shortened = False
-
-    def shorten(self, _: Any) -> None:
+    def _shorten(self, _: Any) -> None:
         self.shortened = True
 
     def update(self, event: JobEvent) -> None:
-        if isinstance(event, Granted):
-            self.starts.succeeded()
-        reached = (_STAGES.get(type(event), 0), _amount(event))
+        """Note how far the job got."""
+        kind = type(event)
+        reached = (_STAGES.index(kind) + 1 if kind in _STAGES else 0, _amount(event))
         if reached > self.best:
             self.best, self.count, self.shortened = reached, 0, False
 
-    def too_many(self, error: Exception) -> bool:
+    def _too_many(self, error: Exception) -> bool:
         """Count a failed attempt that had a GPU; returns whether the job must pause."""
         if not self.no_progress(error):
             return False
@@ -164,32 +130,33 @@ class _Attempts:
 
 def _amount(event: JobEvent) -> float:
     match event:
-        case Uploading() | Downloading():
+        case e.Uploading() | e.Downloading():
             return float(event.bytes)
-        case Running():
+        case e.Running():
             return event.percent
     return 0.0
 
 
-class _Attempt(ForwardingObserver[Any]):
+class _Attempt(FollowingObserver[Any]):
     """One attempt."""
 
-    __slots__ = ("granted", "pause", "pauses", "time")
+    __slots__ = ("granted", "pauses")
 
-    def __init__(self, observer: abc.ObserverBase[Any], pauses: _Pauses, time: abc.SchedulerBase) -> None:
-        super().__init__(observer)
-        self.pauses, self.time = pauses, time
+    def __init__(self, pauses: _Pauses, observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
+        super().__init__(observer, scheduler)
+        self.pauses = pauses
         self.granted = False
-        self.pause = SerialDisposable()
 
     def on_next(self, value: JobEvent) -> None:
-        self.granted = self.granted or isinstance(value, Granted)
-        self.pauses.attempts.update(value)
+        if isinstance(value, e.Granted):
+            self.granted = True
+            self.pauses.starts.succeeded()
+        self.pauses.update(value)
         self.observer.on_next(value)
 
     def on_error(self, error: Exception) -> None:
-        after = self.pauses.after(error, granted=self.granted, now=seconds_now(self.time))
+        after = self.pauses.after(error, granted=self.granted, now=seconds_now(clock(self.scheduler)))
         if after is None:
             self.observer.on_error(error)
         else:
-            self.pause.disposable = after.subscribe(self.observer, scheduler=self.time)
+            self.follow(after, self.observer)

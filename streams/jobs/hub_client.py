@@ -6,29 +6,18 @@ import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from wakestream.operators.model import ports
 from wakestream.operators.model.events import Eta, Fingerprint, Job
-from wakestream.operators.model.ports import (  # fmt: skip
-    Accepted,
-    BootFailure,
-    Busy,
-    Free,
-    LinkDown,
-    LinkUp,
-    OfflineReply,
-    OnlineNotice,
-    PowerNotice,
-    Refused,
-    Reply,
-)
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.hub_news import HubEvent as Event
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
 from wakestream.streams.protocol import messages as m
 
 Send = Callable[[m.Message], bool]
-_Answer = tuple[Reply, str | None]
+_Answer = tuple[ports.Reply, str | None]
 
 
 RELEASED = "released"
@@ -82,8 +71,8 @@ class HubClient:
         self._needs = needs
         self._traced = traced
         self._lasting = lasting
-        self._replies: KeyedSubject[Reply] = KeyedSubject(on_fault)
-        self._link: LinkUp | LinkDown = LinkDown(f"{name}: no answer", connecting=True)
+        self._replies: KeyedSubject[ports.Reply] = KeyedSubject(on_fault)
+        self._link: ports.LinkUp | ports.LinkDown = ports.LinkDown(f"{name}: no answer", connecting=True)
         self._grants = False
         self._submitted: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
@@ -96,7 +85,7 @@ class HubClient:
 
     def feed(self, event: Event) -> None:
         """Handle one event of the connection."""
-        if isinstance(event, LinkUp) or isinstance(event, LinkDown):  # noqa: SIM101 - called for each message: a union is slow
+        if isinstance(event, ports.LinkUp) or isinstance(event, ports.LinkDown):  # noqa: SIM101 - called for each message: a union is slow
             self._on_link(event)
             return
         if self._unconfirmed and isinstance(event, m.JobReleased | m.Error):
@@ -106,9 +95,9 @@ class HubClient:
         answer = reply_to(event, grants=self._grants)
         if answer is not None:
             reply, request_id = answer
-            if request_id in self._submitted and isinstance(reply, Accepted):
+            if request_id in self._submitted and isinstance(reply, ports.Accepted):
                 self._granted.add(request_id)
-            if request_id is not None and isinstance(reply, Busy) and not reply.own:
+            if request_id is not None and isinstance(reply, ports.Busy) and not reply.own:
                 self._refused[request_id] = None
             self._replies.feed(reply, request_id)
 
@@ -116,7 +105,7 @@ class HubClient:
         """After any result, an old hub accepts the key's next job. It comes under two names and counts once."""
         if request_id != self._ended:
             self._ended = request_id
-            self._replies.feed(Free(), next(iter(self._refused)))
+            self._replies.feed(ports.Free(), next(iter(self._refused)))
 
     def _on_confirmed(self, request_id: str) -> None:
         if self._unconfirmed.pop(request_id, None) is not None:
@@ -125,14 +114,14 @@ class HubClient:
     @property
     def features(self) -> frozenset[str]:
         """The features of the connected hub; empty without a connection."""
-        return self._link.features if isinstance(self._link, LinkUp) else frozenset()
+        return self._link.features if isinstance(self._link, ports.LinkUp) else frozenset()
 
     @property
     def waiting(self) -> tuple[Hashable, ...]:
         """The ids of the jobs that wait for replies, oldest first."""
         return self._replies.keys
 
-    def _on_link(self, event: LinkUp | LinkDown) -> None:
+    def _on_link(self, event: ports.LinkUp | ports.LinkDown) -> None:
         self._link = event
         self._grants = "grant" in self.features
         self._pending, self._unconfirmed = {**self._unconfirmed, **self._pending}, {}
@@ -142,26 +131,26 @@ class HubClient:
             for request_id in sorted(self._granted):
                 self._send(self._submitted[request_id])
 
-    def replies(self, job: Job) -> Observable[Reply]:
+    def replies(self, job: Job) -> Observable[ports.Reply]:
         """See `Hub.replies`."""
 
-        def subscribe(observer: abc.ObserverBase[Reply], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        def subscribe(observer: ObserverBase[ports.Reply], _: SchedulerBase | None = None) -> DisposableBase:
             waiting = self._replies.listen(job.id, observer.on_next)
             observer.on_next(self._link_of(job))
             return waiting
 
         return LightObservable(subscribe)
 
-    def _link_of(self, job: Job) -> LinkUp | LinkDown:
-        if isinstance(self._link, LinkDown) and job.id in self._submitted:
+    def _link_of(self, job: Job) -> ports.LinkUp | ports.LinkDown:
+        if isinstance(self._link, ports.LinkDown) and job.id in self._submitted:
             return replace(self._link, asked=True)
         return self._link
 
     def submit(self, job: Job, files: Sequence[Fingerprint] = ()) -> None:
         """See `Hub.submit`."""
-        if isinstance(self._link, LinkUp) and not self._needs <= self.features:
+        if isinstance(self._link, ports.LinkUp) and not self._needs <= self.features:
             self._replies.feed(
-                Refused(f"the hub gives no access to the worker, and {ACCESS_LACKS}", "no_secret"), job.id
+                ports.Refused(f"the hub gives no access to the worker, and {ACCESS_LACKS}", "no_secret"), job.id
             )
             return
         self._granted.discard(job.id)
@@ -194,7 +183,7 @@ class HubClient:
 
     def _send_pending(self) -> None:
         """Send the pending messages, if there is a connection."""
-        if not isinstance(self._link, LinkUp):
+        if not isinstance(self._link, ports.LinkUp):
             return
         for request_id, message in tuple(self._pending.items()):
             known = ("cancel" if isinstance(message, m.Cancel) else "done") in self.features
@@ -229,17 +218,17 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
     """
     match message:
         case m.Ack():
-            return Accepted(message.gpu, message.url, message.position), message.request_id
+            return ports.Accepted(message.gpu, message.url, message.position), message.request_id
         case m.Offline():
-            return OfflineReply(message.phase or "booting", message.position, _eta(message)), message.request_id
+            return ports.OfflineReply(message.phase or "booting", message.position, _eta(message)), message.request_id
         case m.Online():
-            return None if grants else (OnlineNotice(message.gpu, message.url), None)
+            return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
         case m.Booted():
-            return PowerNotice("booted"), None
+            return ports.PowerNotice("booted"), None
         case m.PowerState(present=None) if message.state in NEWS:
-            return PowerNotice(message.state), None
+            return ports.PowerNotice(message.state), None
         case m.BootResult(success=False):
-            return BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
+            return ports.BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
                 message.request_id
             )
         case m.Error(request_id=str(request_id)):
@@ -247,10 +236,10 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
     return None
 
 
-def _refusal(error: m.Error, request_id: str) -> Reply:
+def _refusal(error: m.Error, request_id: str) -> ports.Reply:
     if error.old_request_id is not None:
-        return Busy(own=error.old_request_id == request_id)
-    return Refused(error.text, error.code or "refused")
+        return ports.Busy(own=error.old_request_id == request_id)
+    return ports.Refused(error.text, error.code or "refused")
 
 
 def _eta(message: m.Offline) -> Eta | None:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from random import Random
 
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.outcome import outcome_of
 from wakestream.operators.model.events import Failed, Job, JobEvent
@@ -56,9 +57,7 @@ class Daemon:
             the same id runs.
         """
 
-        def subscribe(
-            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
             if self._cancels.reaches(job.id):  # they would share a lease and the rows of the log
                 return subscribe_through(of(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
@@ -78,19 +77,18 @@ class Daemon:
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a running job. Returns False if no job with that id runs."""
-        if not self._cancels.reaches(job_id):
-            return False
-        self._tap.row("in", "job.cancel", {}, job_id)
-        self._cancels.feed(None, job_id)
-        return True
+        return self._request(self._cancels, "job.cancel", job_id)
 
     def retry_now(self, job_id: str) -> bool:
         """End the pause of a job. Returns False if no job with that id pauses."""
-        if not self._retries.reaches(job_id):
-            return False
-        self._tap.row("in", RETRY_NOW, {}, job_id)
-        self._retries.feed(None, job_id)
-        return True
+        return self._request(self._retries, RETRY_NOW, job_id)
+
+    def _request(self, jobs: KeyedSubject[None], label: str, job_id: str) -> bool:
+        reached = jobs.reaches(job_id)
+        if reached:
+            self._tap.row("in", label, {}, job_id)
+            jobs.feed(None, job_id)
+        return reached
 
 
 def _already_running(job: Job) -> JobEvent:
@@ -103,7 +101,7 @@ class _Noted(ForwardingObserver[JobEvent]):
 
     __slots__ = ("job", "tap")
 
-    def __init__(self, observer: abc.ObserverBase[JobEvent], tap: Tap, job: str) -> None:
+    def __init__(self, observer: ObserverBase[JobEvent], tap: Tap, job: str) -> None:
         super().__init__(observer)
         self.tap, self.job = tap, job
 

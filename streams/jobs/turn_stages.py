@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.events import Checked, Job, JobEvent, Note, Rendered, Submitted, Uploaded
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    Disposable,
-    LightObservable,
-    SerialDisposable,
-    ignore,
-)
+from wakestream.operators.rx.core.observable import LightObservable, SerialDisposable, ignore
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.stages import Events, Stages
@@ -109,34 +104,26 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
     """What `compose` makes of the stages of `s`, with waits for turns. A turn at the GPU ends with the attempt."""
     slot = _Slot()
     whole = compose(TurnStages(s.job, s.world, s.policy, s.fingerprints, shared, slot))
-    tried = whole.do_action(on_error=lambda _: slot.free(), on_completed=slot.free)
-
-    def subscribe(
-        observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        return CompositeDisposable(tried.subscribe(observer, scheduler=scheduler), Disposable(slot.free))
-
-    return LightObservable(subscribe)
+    # Free it before what follows the attempt, such as a pause; and when the job is disposed.
+    return whole.do_action(on_error=lambda _: slot.free(), on_completed=slot.free).finally_action(slot.free)
 
 
 class _Slot:
     """One job's turn at the GPU: from `take` to `free`, over several stages."""
 
     def __init__(self) -> None:
-        self._held: abc.DisposableBase | None = None
+        self._held: DisposableBase | None = None
 
     def take(self, hold: Hold, source: Events) -> Events:
         """The source, after a wait for the turn; at once if the job has it already."""
 
-        def subscribe(
-            observer: abc.ObserverBase[JobEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
             if self._held is not None:
                 return source.subscribe(observer, scheduler=scheduler)
             running, held = SerialDisposable(), SerialDisposable()
             self._held = held
 
-            def begin(_: Any, scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+            def begin(_: Any, scheduler: SchedulerBase | None) -> DisposableBase:
                 running.disposable = source.subscribe(observer, scheduler=scheduler)
                 return SerialDisposable()
 
