@@ -243,7 +243,7 @@ _OVER = {"gpu.job.done": "done", "gpu.job.cancel": "cancelled"}
 
 def _marked(lanes: Sequence[Lane], found: Divergence) -> list[Lane]:
     """Add a mark at the difference `found`."""
-    row = found.expected or found.got
+    row = found.row
     if row is None:
         return list(lanes)
     mark = Mark(row.t, f"≠ {expectation(found)}", "divergence", 4, row.seq, "\n".join(found.lines()))

@@ -41,16 +41,19 @@ class Divergence:
     apart: float | None = None
 
     @property
+    def row(self) -> Row | None:
+        """The recorded row, or the replay's row if the log has none."""
+        return self.expected or self.got
+
+    @property
     def seq(self) -> int:
         """The number of the recorded row, or of the replay's row if the log has none."""
-        row = self.expected or self.got
-        return row.seq if row is not None else 0
+        return self.row.seq if self.row is not None else 0
 
     @property
     def label(self) -> str:
         """The label of the missing row, or of the additional one."""
-        row = self.expected or self.got
-        return row.label if row is not None else ""
+        return self.row.label if self.row is not None else ""
 
     def lines(self) -> list[str]:
         """A short diff of the two rows: `-` is the log, `+` the replay."""

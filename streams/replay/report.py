@@ -73,9 +73,8 @@ def report(replayed: Replayed) -> Report:
     """Report each job as recorded and as replayed."""
     of_job: dict[str, Divergence] = {}
     for divergence in by_weight(replayed.divergences):
-        row = divergence.expected or divergence.got
-        if row is not None and row.job is not None:
-            of_job.setdefault(row.job, divergence)
+        if divergence.row is not None and divergence.row.job is not None:
+            of_job.setdefault(divergence.row.job, divergence)
     then, now = (jobs_in(log) for log in (replayed.recorded, replayed.again))
     return Report(replayed.recorded.header.program, then, now, replayed.divergences, of_job)
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.replay.report import Show
+from wakestream.adapters.cli.replay.report import ReplayOutput
+from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.telemetry.recordings import one, output_beside, read, write
 from wakestream.streams.recording.log_edit import redacted
 from wakestream.streams.recording.recording import UnusableLog
@@ -22,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Redact the log; the one given is left as it is."""
-    show = Show(as_json=False)
+    show = ReplayOutput(as_json=False)
     try:
         file = one(args.log)
         output = output_beside(file, args.output, "redacted")
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         return show.unusable(str(error))
     changed = sum(was != now for was, now in zip(log.rows, clean.rows, strict=True))
     changed += log.header != clean.header
-    show.line(f"secrets taken out of {changed} of {len(log.rows) + 1} lines; written to {output}")
+    say(f"secrets taken out of {changed} of {len(log.rows) + 1} lines; written to {output}")
     if changed:
-        show.line("delete the log that still holds them, and revoke the keys: wakestream license revoke ID")
+        say("delete the log that still holds them, and revoke the keys: wakestream license revoke ID")
     return exit_codes.DONE

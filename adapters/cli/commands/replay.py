@@ -13,7 +13,8 @@ from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.replay.overrides import BadSetting, WhatIf, what_if
 from wakestream.adapters.cli.replay.remarks import remarks
 from wakestream.adapters.cli.replay.reorder import chaos
-from wakestream.adapters.cli.replay.report import Show
+from wakestream.adapters.cli.replay.report import ReplayOutput
+from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.telemetry.recordings import LogFile, find, read
 from wakestream.adapters.testing.replay_runner import run_log, run_together
 from wakestream.streams.jobs.job import Build
@@ -82,7 +83,7 @@ def _speed(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Replay each log, or all of them together."""
-    show = Show(as_json=args.json, speed=args.speed)
+    show = ReplayOutput(as_json=args.json, speed=args.speed)
     wrong = _contradiction(args)
     if wrong is not None:
         return show.unusable(wrong)
@@ -104,12 +105,12 @@ def run(args: argparse.Namespace) -> int:
     return worst
 
 
-def _replayable(logs: list[tuple[LogFile, Log]], show: Show | None) -> list[tuple[LogFile, Log]]:
+def _replayable(logs: list[tuple[LogFile, Log]], show: ReplayOutput | None) -> list[tuple[LogFile, Log]]:
     """The logs without those that are records only, unless there are no others."""
     found = [each for each in logs if each[1].header.program in PROGRAMS]
     for file, log in logs:
         if found and show is not None and log.header.program not in PROGRAMS:
-            show.line(t("replay.left_out", name=file.parts[0], program=log.header.program))
+            say(t("replay.left_out", name=file.parts[0], program=log.header.program))
     return found or logs
 
 
@@ -124,7 +125,7 @@ def _contradiction(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show: Show) -> int:
+def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show: ReplayOutput) -> int:
     if args.svg and len(logs) > 1:
         return show.unusable(f"--svg draws one log into {args.svg}, and these are {len(logs)}; name one")
     try:
@@ -140,12 +141,14 @@ def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show:
 
 
 def _in_other_orders(
-    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show
+    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: ReplayOutput
 ) -> int:
     return chaos(args, file, log, lambda each: run_log(each, settings=settings.of(log), build=make()), show)
 
 
-def _one(args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: Show) -> int:
+def _one(
+    args: argparse.Namespace, file: LogFile, log: Log, settings: WhatIf, make: pipelines.Make, show: ReplayOutput
+) -> int:
     asked, otherwise = settings.of(log), None
     try:
         trial = run_log(log, settings=asked, lenient=args.lenient, build=make())
@@ -162,7 +165,7 @@ def _shown(
     log: Log,
     trial: Trial,
     settings: WhatIf,
-    show: Show,
+    show: ReplayOutput,
     otherwise: EffectCall | None = None,
 ) -> int:
     asked = settings.all if args.together else settings.of(log)
@@ -176,7 +179,7 @@ def _shown(
     return exit_codes.DONE if asked or not trial.divergences else exit_codes.FAILED
 
 
-def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_asked: bool) -> int:
+def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: ReplayOutput, *, as_asked: bool) -> int:
     """The diagrams that were asked for: of the log with its divergences, or of what would have been."""
     if not args.marbles and not args.svg:
         return exit_codes.DONE
@@ -195,7 +198,7 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: Show, *, as_as
 
 
 def _together(
-    args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], settings: WhatIf, build: Build, show: Show
+    args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], settings: WhatIf, build: Build, show: ReplayOutput
 ) -> int:
     try:
         trials = run_together([log for _, log in logs], settings=settings.all, lenient=args.lenient, build=build)

@@ -8,7 +8,7 @@ from pathlib import Path
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
-from wakestream.adapters.cli.replay.report import Show, trouble
+from wakestream.adapters.cli.replay.report import ReplayOutput, trouble
 from wakestream.adapters.telemetry.recordings import LogFile, one, output_beside, read, write
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.streams.recording.event_json import plain_text
@@ -65,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Shrink the log."""
-    show = Show(as_json=args.json)
+    show = ReplayOutput(as_json=args.json)
     try:
         return _shrink(args, show)
     except BadCondition as error:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         return show.unusable(str(error))
 
 
-def _shrink(args: argparse.Namespace, show: Show) -> int:
+def _shrink(args: argparse.Namespace, show: ReplayOutput) -> int:
     condition = parse(args.fails_if)
     file = one(args.log)
     output = output_beside(file, args.output, "shrunk")
@@ -112,7 +112,7 @@ def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
     return t(how, name=file.name, condition=args.fails_if, ends=ends)
 
 
-def _told(log: Log, small: Log, search: Search, output: Path, show: Show) -> None:
+def _told(log: Log, small: Log, search: Search, output: Path, show: ReplayOutput) -> None:
     jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
     of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
     was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}

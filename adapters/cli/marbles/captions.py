@@ -51,8 +51,7 @@ def verdict(picture: Diagram) -> str:
 def told(divergences: Sequence[Divergence]) -> Iterator[tuple[str, str]]:
     """Lines about divergences, each with its tone: a heading (`t-bad`), a difference (`mono`), or an aside (`soft`)."""
     for index, found in enumerate(divergences[:NOTES]):
-        row = found.expected or found.got
-        at = f" at {row.t:.3f} s" if row is not None else ""
+        at = f" at {found.row.t:.3f} s" if found.row is not None else ""
         yield "t-bad", f"≠ {found.stream}, row {found.seq}{at}: {expectation(found)}"
         if index < DIFFS:
             yield from (("mono", f"  {line}") for line in found.lines()[:LINES])

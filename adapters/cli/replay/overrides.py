@@ -92,14 +92,10 @@ def _number(name: str, text: str, least: float) -> float:
     try:
         number = int(text) if text.isascii() and text.isdigit() else float(text)
     except ValueError:
-        number = _seconds(name, text)
+        try:
+            number = seconds(text)
+        except ValueError as error:
+            raise BadSetting(f"--set {name}: {text[:40]!r} {error}") from None
     if not least <= number < 1e9:
         raise BadSetting(f"--set {name}: {text[:40]!r} is not between {least:g} and 1e9")
     return number
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise BadSetting(f"--set {name}: {text[:40]!r} {error}") from None

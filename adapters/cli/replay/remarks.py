@@ -1,4 +1,4 @@
-"""What a replay's reader has to know beside its result: an option that is missing, answers that may not fit."""
+"""Remarks on the result of a replay: an option is missing, or recorded answers may not fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = "MODULE:NAME"
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """`own_effects` are those of a `pipeline` that was not given, `otherwise` is what a setting made a job ask."""
+    """`own_effects` are those of a `pipeline` that was not given; `otherwise` is a call that only a setting caused."""
 
     own_effects: tuple[str, ...] = ()
     pipeline: str = UNKNOWN
@@ -30,22 +30,21 @@ class Remarks:
         if self.own_effects:
             said.append(t("replay.own_effects", effects=", ".join(self.own_effects), pipeline=self.pipeline))
         if self.otherwise is not None:
-            ask = self.otherwise
-            time = units.duration(ask.t)
-            said.append(t("replay.asks", settings=settings, job=ask.job, label=ask.label, time=time))
+            call, time = self.otherwise, units.duration(self.otherwise.t)
+            said.append(t("replay.asks", settings=settings, job=call.job, label=call.label, time=time))
         return said
 
     def plain(self) -> Mapping[str, Any]:
         """As an object, with what there is."""
-        effects = {"own_effects": list(self.own_effects)} if self.own_effects else {}
-        return effects if self.otherwise is None else {**effects, "asks_otherwise": asdict(self.otherwise)}
+        otherwise = self.otherwise and asdict(self.otherwise)
+        parts = {"own_effects": list(self.own_effects), "asks_otherwise": otherwise}
+        return {name: part for name, part in parts.items() if part}
 
 
 NONE = Remarks()
 
 
 def remarks(log: Log, trial: Trial, named: str | None, otherwise: EffectCall | None) -> Remarks:
-    """Those on one log's replay through the pipeline `named`, None where it was the standard one."""
+    """The remarks on a replay with the pipeline `named`; None is the standard one."""
     missing = named is None and trial.result != "same"
-    pipeline = str(log.header.config.get(OWN, UNKNOWN))
-    return Remarks(own_effects(log) if missing else (), pipeline, otherwise)
+    return Remarks(own_effects(log) if missing else (), str(log.header.config.get(OWN, UNKNOWN)), otherwise)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ from wakestream.adapters.runtime.printing import answer, say, say_json
 from wakestream.adapters.telemetry.recordings import LogFile
 from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.event_json import plain_text
-from wakestream.streams.recording.recording import Log, Row, row_line
+from wakestream.streams.recording.recording import Log, row_line
 from wakestream.streams.recording.timeline import STAGES
 from wakestream.streams.replay.divergence import Divergence
 from wakestream.streams.replay.replay import Settings
@@ -36,7 +36,7 @@ UNCHANGED = 20
 """Jobs up to which also those are listed for which a changed setting changes nothing."""
 
 
-class Show:
+class ReplayOutput:
     """Prints for a person, or as JSON lines. `speed` 0 shows no event, N each event at N times the recorded pace."""
 
     def __init__(self, *, as_json: bool, speed: float = 0.0) -> None:
@@ -47,7 +47,7 @@ class Show:
     def unusable(self, why: str) -> int:
         """A log, or a wish, that cannot be used; returns the exit code for it."""
         if self._json:
-            self.object({"result": "unusable", "why": plain_text(why)})
+            say_json({"result": "unusable", "why": plain_text(why)})
         return parsing.unusable(why, "unusable")
 
     def summary(self) -> None:
@@ -59,19 +59,11 @@ class Show:
     def note(self, line: str) -> None:
         """A remark for a person."""
         if not self._json:
-            self.line(line)
+            say(line)
 
     def result(self, plain: Mapping[str, Any], *lines: str) -> None:
         """The answer: as an object, or in sentences."""
         answer(plain, *lines, as_json=self._json)
-
-    def line(self, line: str) -> None:
-        """One line of the answer."""
-        say(line)
-
-    def object(self, value: Mapping[str, Any]) -> None:
-        """One object of the answer in JSON."""
-        say_json(value)
 
     def drawing(self, draw: Callable[[int, bool], str]) -> None:
         """A drawing as wide as the terminal."""
@@ -84,66 +76,69 @@ class Show:
         begun = time.monotonic()
         for row in trial.replayed.again.rows:
             time.sleep(max(0.0, begun + row.t / self._speed - time.monotonic()))
-            self.result(orjson.loads(row_line(row)), _happening(row))
+            arrow = {"in": "→", "out": "←", "effect": "*", "conn": "~"}[row.dir]
+            self.result(orjson.loads(row_line(row)), f"{row.t:10.3f} {arrow} {row.job or '':<20} {row.label}")
 
     def trial(self, file: LogFile, log: Log, trial: Trial, asked: Settings, remarks: Remarks = NONE) -> None:
         """One log's replay."""
         self._results[trial.result] += 1
         if self._json:
-            self.object({**_plain(file, log, trial, asked), **remarks.plain()})
+            say_json({**_plain(file, log, trial, asked), **remarks.plain()})
             return
         torn = t("replay.torn") if log.torn else ""
-        self.line(t("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
+        say(t("replay.log", name=file.name, program=log.header.program, count=len(log.rows), torn=torn))
         if trial.report is None:
-            self.line(f"  {trouble(trial)}")
+            say(f"  {trouble(trial)}")
         elif asked:
-            self._what_if(trial.report, asked)
+            _say_changes(trial.report, asked)
         else:
-            self._jobs(trial.report)
-            self._crashes(trial.crashes)
+            _say_jobs(trial.report)
+            for job, why in list(trial.crashes.items())[:SHOWN]:
+                say("  " + t("replay.broke", job=job, why=why))
             self._divergences(trial.divergences)
         for line in remarks.lines(_under(asked)):
-            self.line(f"  {line}")
-
-    def _jobs(self, report: Report) -> None:
-        stages = _stages(report.now.values())
-        head = (t("replay.job"), t("replay.outcome"), t("replay.total"), *stages)
-        rows = [_job_row(job, stages) for job in report.now.values()]
-        self._table((head, *rows) if rows else ())
-
-    def _what_if(self, report: Report, asked: Settings) -> None:
-        said = t("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now))
-        self.line(f"  {said}")
-        named = report.now if len(report.now) <= UNCHANGED else report.changed
-        rows = [(job, _ended(report.then.get(job)), _ended(report.now[job])) for job in named]
-        self._table(((t("replay.job"), t("replay.then"), t("replay.now")), *rows) if rows else ())
-
-    def _table(self, rows: Sequence[Sequence[str]]) -> None:
-        for line in table(rows):
-            self.line(f"  {line}")
-
-    def _crashes(self, crashes: Mapping[str, str]) -> None:
-        for job, why in list(crashes.items())[:SHOWN]:
-            self.line("  " + t("replay.broke", job=job, why=why))
+            say(f"  {line}")
 
     def _divergences(self, found: Sequence[Divergence]) -> None:
         if not found:
-            self.line(f"  {t('replay.same')}")
+            say(f"  {t('replay.same')}")
             return
         for divergence in by_weight(found)[:SHOWN]:
             stream, seq, label = divergence.stream, divergence.seq, divergence.label
-            self.line("  " + t("replay.diverges", stream=stream, seq=seq, label=label))
+            say("  " + t("replay.diverges", stream=stream, seq=seq, label=label))
             for line in divergence.lines():
-                printing.draw(f"    {self._painted(printable(line))}")
+                painted = f"\x1b[{31 if line.startswith('-') else 32}m{printable(line)}\x1b[0m"
+                printing.draw(f"    {painted if self._colour else printable(line)}")
             if divergence.apart is not None:
-                self.line("    " + t("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
+                say("    " + t("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
         if len(found) > SHOWN:
-            self.line("  " + t("replay.more", count=len(found) - SHOWN))
+            say("  " + t("replay.more", count=len(found) - SHOWN))
 
-    def _painted(self, line: str) -> str:
-        if not self._colour:
-            return line
-        return f"\x1b[{31 if line.startswith('-') else 32}m{line}\x1b[0m"
+
+def _say_jobs(report: Report) -> None:
+    """A line for each job, with all stages that any of them went through, in their order."""
+    seen = dict.fromkeys(stage for job in report.now.values() for stage in job.stages)
+    stages = [*(stage for stage in STAGES if stage in seen), *(stage for stage in seen if stage not in STAGES)]
+    rows = [
+        (
+            job.job, str(job.outcome), units.duration(job.seconds),
+            *(units.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages),
+        )
+        for job in report.now.values()
+    ]  # fmt: skip
+    _say_table((t("replay.job"), t("replay.outcome"), t("replay.total"), *stages), rows)
+
+
+def _say_changes(report: Report, asked: Settings) -> None:
+    """A line for each job: how it ended then and now."""
+    say("  " + t("replay.what_if", settings=_under(asked), changed=len(report.changed), count=len(report.now)))
+    named = report.now if len(report.now) <= UNCHANGED else report.changed
+    rows = [(job, _ended(report.then.get(job)), _ended(report.now[job])) for job in named]
+    _say_table((t("replay.job"), t("replay.then"), t("replay.now")), rows)
+
+
+def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    say(*(f"  {line}" for line in table([head, *rows]) if rows))
 
 
 def _under(asked: Settings) -> str:
@@ -158,52 +153,28 @@ def trouble(trial: Trial) -> str:
     return t("replay.deadlock", why=trial.why, who=who)
 
 
-def _stages(jobs: Iterable[JobReport]) -> list[str]:
-    """The stages that any of the jobs went through: a job's in their order, others as they come."""
-    seen = dict.fromkeys(stage for job in jobs for stage in job.stages)
-    return [*(stage for stage in STAGES if stage in seen), *(stage for stage in seen if stage not in STAGES)]
-
-
-def _job_row(job: JobReport, stages: Sequence[str]) -> Sequence[str]:
-    times = (units.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages)
-    return (job.job, str(job.outcome), units.duration(job.seconds), *times)
-
-
 def _ended(job: JobReport | None) -> str:
     return "-" if job is None else t("replay.ended", outcome=job.outcome, time=units.duration(job.seconds))
 
 
-def _happening(row: Row) -> str:
-    arrow = {"in": "→", "out": "←", "effect": "*", "conn": "~"}[row.dir]
-    return f"{row.t:10.3f} {arrow} {row.job or '':<20} {row.label}"
-
-
 def _plain(file: LogFile, log: Log, trial: Trial, asked: Settings) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "log": [plain_text(part) for part in file.parts],
-        "program": log.header.program,
-        "rows": len(log.rows),
-        "torn": log.torn,
-        "result": trial.result,
-    }
-    if asked:
-        said["set"] = dict(asked)
+    parts = [plain_text(part) for part in file.parts]
+    said: dict[str, Any] = {"log": parts, "program": log.header.program, "rows": len(log.rows), "torn": log.torn}
+    said |= {"result": trial.result} | ({"set": dict(asked)} if asked else {})
     if trial.report is None:
-        return {**said, "why": trial.why, "waiting": trial.waiting}
+        return said | {"why": trial.why, "waiting": trial.waiting}
     jobs = [_plain_job(job, trial.report) for job in trial.report.now.values()]
-    return {**said, "jobs": jobs, "divergences": [_plain_divergence(each) for each in trial.divergences]}
+    return said | {"jobs": jobs, "divergences": [_plain_divergence(each) for each in trial.divergences]}
 
 
 def _plain_job(job: JobReport, report: Report) -> dict[str, Any]:
-    then = report.then.get(job.job)
-    stages = {stage: round(spent, 6) for stage, spent in job.stages.items()}
-    first = report.of_job.get(job.job)
+    then, first = report.then.get(job.job), report.of_job.get(job.job)
     return {
         "job": job.job,
-        "stages": stages,
-        "then": None if then is None else plain_outcome(then.outcome, then.seconds),
+        "stages": {stage: round(spent, 6) for stage, spent in job.stages.items()},
+        "then": then and plain_outcome(then.outcome, then.seconds),
         "now": plain_outcome(job.outcome, job.seconds),
-        "divergence": None if first is None else _plain_divergence(first),
+        "divergence": first and _plain_divergence(first),
     }
 
 

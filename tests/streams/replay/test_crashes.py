@@ -7,7 +7,7 @@ import pytest
 import reactivex as rx
 from reactivex import Observable, abc
 
-from wakestream.adapters.cli.replay.report import Show
+from wakestream.adapters.cli.replay.report import ReplayOutput
 from wakestream.adapters.telemetry.recordings import LogFile
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.adapters.testing.harness import GPU, PipelineHarness
@@ -110,7 +110,7 @@ async def test_also_where_it_did_something_else_before() -> None:
 def test_the_command_line_prints_the_crash_first(capsys: pytest.CaptureFixture[str]) -> None:
     with asyncio.Runner() as runner:
         log = runner.run(recorded())
-    Show(as_json=False).trial(LogFile((Path("x.jsonl"),)), log, run_log(log, build=broken), {})
+    ReplayOutput(as_json=False).trial(LogFile((Path("x.jsonl"),)), log, run_log(log, build=broken), {})
     printed = capsys.readouterr().out
     assert printed.index(f"job-1: its pipeline now fails: {WHY}") < printed.index("first divergence")
 
