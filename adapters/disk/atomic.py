@@ -43,6 +43,11 @@ def replace_file(partial: Path, path: Path) -> None:
     retry_in_use(lambda: partial.replace(path))
 
 
+def private(path: str, flags: int) -> int:
+    """An opener for `open` that makes files which only this account can read."""
+    return os.open(path, flags, 0o600)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the platform can open a folder."""
     if os.name != "posix":

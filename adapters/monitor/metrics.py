@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from prometheus_client.metrics_core import Metric
 
+from wakestream.adapters.disk.journal import SqliteJournal
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
@@ -41,7 +42,7 @@ class MonitorMetrics:
     """A callable that returns the families. `journal` and its file, or None without one."""
 
     def __init__(
-        self, program: MonitorProgram, watch: PowerWatch, journal: tuple[ff.Counted, Path] | None = None
+        self, program: MonitorProgram, watch: PowerWatch, journal: tuple[SqliteJournal[Any], Path] | None = None
     ) -> None:
         self._program, self._watch, self._journal = program, watch, journal
 

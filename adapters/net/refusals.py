@@ -26,9 +26,6 @@ def counting(refused: Refusals) -> type[AbstractAccessLogger]:
     """A class for aiohttp's access log that counts refusals and logs nothing."""
 
     class Counting(AbstractAccessLogger):
-        def __init__(self, logger: logging.Logger, log_format: str) -> None:
-            super().__init__(logger, log_format)
-
         def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
             word = response.get(WORD)
             if word or response.status >= 400:

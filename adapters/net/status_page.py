@@ -9,6 +9,7 @@ import base64
 import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from wakestream.adapters.net.status_page_words import Words, words_for
@@ -46,7 +47,7 @@ def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) 
     """The page's HTML: a title, a sentence and a table of facts."""
     rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
     return (
-        f'<!doctype html><html lang="{words.lang}"><meta charset="utf-8">'
+        f'<!doctype html><html lang="{words["lang"]}"><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="{EVERY}">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p><dl>{rows}</dl></main></html>"
@@ -59,23 +60,25 @@ def hub_page(state: HubState, now: float, languages: str = "") -> bytes:
     `languages` is the browser's `Accept-Language` header.
     """
     words = words_for(languages)
-    return page(words, "wakestream hub", words.hub, hub_facts(state, now, words))
+    return page(words, "wakestream hub", words["hub"], hub_facts(state, now, words))
 
 
 def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, str]]:
     """The rows of a hub's page."""
+    jobs = partial(words.count, "jobs")
     gpus = [
-        (f"GPU {gpu.name}", f"{words.phase(gpu.phase)} · {words.time(now - gpu.since)} · {words.jobs(len(gpu.leases))}")
+        (f"GPU {gpu.name}", " · ".join((words.phase(gpu.phase), words.time(now - gpu.since), jobs(len(gpu.leases)))))
         for gpu in list(state.gpus.values())[:GPUS]
     ]
     if len(state.gpus) > GPUS:
-        gpus.append((words.more, str(len(state.gpus) - GPUS)))
+        gpus.append((words["more"], str(len(state.gpus) - GPUS)))
     boots = boot_times(seconds for _, seconds in state.boots)
+    peers = words.count("clients", len(state.clients)), words.count("monitors", len(state.monitors))
     return [
-        *(gpus or [("GPU", words.no_gpu)]),
-        (words.waiting, words.jobs(len(state.queue))),
-        (words.boot, words.usual(boots["p50"], boots["p90"]) if boots else words.no_boot),
-        (words.connected, words.peers(len(state.clients), len(state.monitors))),
+        *(gpus or [("GPU", words["no_gpu"])]),
+        (words["waiting"], jobs(len(state.queue))),
+        (words["boot"], words.usual(boots["p50"], boots["p90"]) if boots else words["no_boot"]),
+        (words["connected"], words["peers"].format(*peers)),
     ]
 
 
@@ -83,9 +86,9 @@ def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages
     """A worker's page: whether its engine is ready, and the number of tasks, without names of files and tasks."""
     words, tasks = words_for(languages), [task.status for task in state.tasks.values()]
     facts = [
-        (words.engine, words.ready if ready else said),
+        (words["engine"], words["ready"] if ready else said),
         *([("GPU", gpu)] if gpu else []),
-        (words.at_work, words.jobs(tasks.count("running"))),
-        (words.waiting, words.jobs(tasks.count("queued"))),
+        (words["at_work"], words.count("jobs", tasks.count("running"))),
+        (words["waiting"], words.count("jobs", tasks.count("queued"))),
     ]
-    return page(words, "wakestream worker", words.worker, facts)
+    return page(words, "wakestream worker", words["worker"], facts)

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
-from socket import SocketType
-from typing import Protocol
+
+from websockets.asyncio.server import Server
 
 
-class Listener(Protocol):
-    """A server of asyncio or of websockets."""
-
-    @property
-    def sockets(self) -> Iterable[SocketType]: ...
-
-    def get_loop(self) -> asyncio.AbstractEventLoop: ...
-
-
-async def accept_no_more(listener: Listener) -> None:
+async def accept_no_more(listener: asyncio.Server | Server) -> None:
     """Accept no further connection; await it before the listener is closed.
 
     asyncio accepts a connection in two iterations of the loop. If the listener is closed between them, asyncio drops

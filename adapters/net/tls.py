@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from loguru import logger
 
+from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
 
 LOOK_EVERY = 60.0
@@ -102,7 +102,7 @@ def client_context(ca: Path | None) -> ssl.SSLContext | None:
 
 def warn_unless_private(host: str, tls: ServerTls | None) -> None:
     """Log a warning when a server listens on the network without TLS."""
-    if tls is None and not _loopback(host):
+    if tls is None and not is_loopback(host):
         logger.warning(
             "listening on {} without TLS: others on the network can read keys, secrets and files. Give --tls-cert and "
             "--tls-key, or put a reverse proxy with TLS in front and close this port to all others",
@@ -195,10 +195,3 @@ def _stat(path: Path, flag: str) -> tuple[int, int, int]:
     except OSError as error:
         raise SettingsError(f"{flag}: {path} cannot be read ({error.strerror or error})") from None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

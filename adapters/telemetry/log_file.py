@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.disk.atomic import private
 from wakestream.adapters.runtime.printing import say
 
 PIECE = 10_000_000
@@ -56,7 +56,7 @@ class LogFile(RotatingFileHandler):
             say(f"wakestream: cannot write log lines to {self.baseFilename}: {sys.exc_info()[1]}", error=True)
 
     def _open(self) -> TextIOWrapper:
-        file = open(self.baseFilename, "ab", opener=_private)  # noqa: SIM115 - the base class closes it
+        file = open(self.baseFilename, "ab", opener=private)  # noqa: SIM115 - the base class closes it
         return TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
 
 
@@ -64,7 +64,3 @@ def pieces(path: Path) -> list[Path]:
     """The files of a log, the oldest first."""
     older = [path.with_name(f"{path.name}.{number}") for number in range(PIECES - 1, 0, -1)]
     return [each for each in (*older, path) if each.is_file()]
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

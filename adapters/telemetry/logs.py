@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -63,38 +64,19 @@ class _Lines:
         self.keep(self._line(message))
 
     def _line(self, message: Message) -> str:
-        if self.json:
-            return self._as_json(message.record)
-        broke = message.record["exception"]
-        return self.redact(str(message) + ("" if broke is None else printable_trace(*broke)))
-
-    def _as_json(self, record: Record) -> str:
-        extra, broke = record["extra"], record["exception"]
-        error = trace = None
+        record, broke = message.record, message.record["exception"]
+        if not self.json:
+            return self.redact(str(message) + ("" if broke is None else printable_trace(*broke)))
+        told = {name: record["extra"][name] for name in ("job", "stage")}
         if broke is not None and broke.type is not None:
-            error = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
-            trace = "".join(traceback.format_exception(broke.type, broke.value, broke.traceback))
-        return self.line(
-            record["time"], record["level"].name, record["message"], extra["job"], extra["stage"], error, trace
-        )
+            told["error"] = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
+            told["traceback"] = "".join(traceback.format_exception(broke.type, broke.value, broke.traceback))
+        return self.line(record["time"], record["level"].name, record["message"], **told)
 
-    def line(
-        self,
-        time: datetime,
-        level: str,
-        message: str,
-        job: object = "-",
-        stage: object = "-",
-        error: str | None = None,
-        trace: str | None = None,
-        program: str | None = None,
-    ) -> str:
+    def line(self, time: datetime, level: str, message: str, **given: object) -> str:
         """One record as JSON. Redacted first: afterwards a pattern could remove a quotation mark."""
-        told = {"message": message, "job": job, "stage": stage, "program": program or self.program or None}
-        told |= {"error": error, "traceback": trace}
+        told = {"message": message, "job": None, "stage": None, "program": self.program or None, "error": None, **given}
         clean = {name: None if text in (None, "-") else self.redact(str(text)) for name, text in told.items()}
-        if trace is None:
-            del clean["traceback"]
         stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # ASCII only: json escapes every kind of line separator, and lone surrogates.
         return json.dumps({"time": stamp, "level": level, **clean}) + "\n"
@@ -147,12 +129,11 @@ def configure(
     logger.remove()
     logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _printable)
     # diagnose and backtrace print values of variables, which may be secrets; catch prints complete records.
-    logger.add(_lines.show, level=level, format=lambda _: _FORMAT, backtrace=False, diagnose=False, catch=False)
+    add = partial(logger.add, backtrace=False, diagnose=False, catch=False)
+    add(_lines.show, level=level, format=lambda _: _FORMAT)
     if file is not None:
-        _lines.keep, wanted = LogFile(file).write, file_level or level
-        logger.add(
-            _lines.show_in_file, level=wanted, format=lambda _: _DATED, backtrace=False, diagnose=False, catch=False
-        )
+        _lines.keep = LogFile(file).write
+        add(_lines.show_in_file, level=file_level or level, format=lambda _: _DATED)
     for name in LIBRARIES:
         _intercept(logging.getLogger(name))
 
@@ -182,10 +163,9 @@ def printable_trace(kind: type[BaseException] | None, error: BaseException | Non
     """A traceback in which text of the error cannot begin a new line."""
     parts = [] if kind is None else traceback.format_exception(kind, error, trace)
     # Frames contain lines of code; the error itself, which is not indented, may quote any text.
-    framed = (
+    return "".join(
         printable(part, layout=True) if part[:1].isspace() else printable(part.strip("\n")) + "\n" for part in parts
     )
-    return "".join(framed)
 
 
 def hide(*secrets: str) -> None:

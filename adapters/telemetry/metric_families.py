@@ -11,11 +11,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+
+from wakestream.adapters.disk.journal import SqliteJournal
 
 Labelled = Mapping[str, float] | Mapping[tuple[str, str], float]
 """A number for each value of the label, or for each pair of values of two labels."""
@@ -29,41 +31,24 @@ SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 36
 """Bucket bounds for the waits of a job."""
 
 
-class Counted(Protocol):
-    """The numbers of a journal."""
+gauge = GaugeMetricFamily
+"""One value that goes up and down."""
 
-    @property
-    def commits(self) -> int:
-        """Syncs so far."""
-        ...
-
-    @property
-    def facts(self) -> int:
-        """The number of facts."""
-        ...
-
-
-def gauge(name: str, text: str, value: float) -> Metric:
-    """One value that goes up and down."""
-    return GaugeMetricFamily(name, text, value=value)
+counter = CounterMetricFamily
+"""One value that only grows; its name ends in `_total`."""
 
 
 def gauges(name: str, text: str, labels: Sequence[str], values: Labelled) -> Metric:
     """One value for each combination of `labels`."""
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for label, value in _bounded(values):
-        family.add_metric(label, value)
-    return family
-
-
-def counter(name: str, text: str, value: float) -> Metric:
-    """One value that only grows; `name` ends in `_total`."""
-    return CounterMetricFamily(name, text, value=value)
+    return _filled(GaugeMetricFamily(name, text, labels=labels), values)
 
 
 def counters(name: str, text: str, labels: Sequence[str], values: Labelled) -> Metric:
     """One value for each combination of `labels`."""
-    family = CounterMetricFamily(name, text, labels=labels)
+    return _filled(CounterMetricFamily(name, text, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Labelled) -> Metric:
     for label, value in _bounded(values):
         family.add_metric(label, value)
     return family
@@ -103,12 +88,10 @@ def observed(noted: Histogram) -> Iterator[Metric]:
 
 def build(program: str) -> Metric:
     """The version of the program."""
-    family = GaugeMetricFamily("wakestream_build_info", "1; the labels say what runs.", labels=_BUILD)
+    text, labels = "1; the labels say what runs.", ("program", "version", "python")
+    family = GaugeMetricFamily("wakestream_build_info", text, labels=labels)
     family.add_metric((program, version("wakestream"), platform.python_version()), 1.0)
     return family
-
-
-_BUILD = ("program", "version", "python")
 
 
 def disk(program: str, folder: Path) -> Iterator[Metric]:
@@ -120,7 +103,7 @@ def disk(program: str, folder: Path) -> Iterator[Metric]:
     yield gauge(f"wakestream_{program}_disk_free_bytes", "Free bytes on the disk of the program's folder.", free)
 
 
-def journal(program: str, kept: Counted) -> Iterator[Metric]:
+def journal(program: str, kept: SqliteJournal[Any]) -> Iterator[Metric]:
     """Commits and length of the journal."""
     yield counter(f"wakestream_{program}_journal_commits_total", "Commits, each synced to the disk.", kept.commits)
     yield gauge(f"wakestream_{program}_journal_facts", "Facts in the journal; cut down as it grows.", kept.facts)

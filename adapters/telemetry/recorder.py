@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from wakestream.adapters.disk.atomic import private
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.recording.recording import (
@@ -51,9 +52,8 @@ class Recorder(Tap):
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`."""
-        if self._file is None:
-            return
-        self._write(row_line(self._maker.make(direction, label, data, job)))
+        if self._file is not None:
+            self._write(self._file, row_line(self._maker.make(direction, label, data, job)))
 
     def close(self) -> None:
         """Close the file; later rows are dropped."""
@@ -61,10 +61,7 @@ class Recorder(Tap):
             self._file.close()
             self._file = None
 
-    def _write(self, line: bytes) -> None:
-        file = self._file
-        if file is None:
-            return
+    def _write(self, file: BinaryIO, line: bytes) -> None:
         try:
             file.write(line)
             file.flush()
@@ -86,7 +83,7 @@ class Recorder(Tap):
         path = self._folder / f"{self._name}{self._part:03}.jsonl"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = open(path, "xb", opener=_private)  # noqa: SIM115 - it is closed with the recorder
+            file = open(path, "xb", opener=private)  # noqa: SIM115 - it is closed with the recorder
             file.write(header_line(self._header))
             file.flush()
         except OSError as error:
@@ -102,10 +99,6 @@ class Recorder(Tap):
         for path in spare[: max(0, len(ours) - self._max_files)]:
             with suppress(OSError):  # on Windows another program may read it; a later rotation removes it
                 path.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 @contextmanager

@@ -6,14 +6,15 @@ Errors name the file and the line.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import BinaryIO, Final
 
 from wakestream.adapters.disk.atomic import replace_file, temporary_beside
 from wakestream.streams.recording.log_checks import check, refuse_secrets
@@ -61,12 +62,14 @@ def find(paths: Iterable[Path]) -> list[LogFile]:
     Raises:
         UnusableLog: a path does not exist, a folder has no logs, or a part of a run is missing.
     """
-    found: dict[tuple[Path, ...], LogFile] = {}
+    numbered = functools.cache(_numbered)
+    found: dict[Path, LogFile] = {}
     for path in paths:
         for one in _in(path):
-            run = _run_of(one)
-            found.setdefault(run.parts, run)
-    return list(found.values())
+            if one not in found:
+                run = _run_of(one, numbered)
+                found.update(dict.fromkeys((one, *run.parts), run))
+    return list({run.parts: run for run in found.values()}.values())
 
 
 def one(path: Path) -> LogFile:
@@ -96,19 +99,24 @@ def _in(path: Path) -> Sequence[Path]:
     return inside
 
 
-def _run_of(path: Path) -> LogFile:
+def _numbered(folder: Path) -> Mapping[str, Mapping[int, Path]]:
+    """The parts of runs in a folder, by the name and the number of each."""
+    runs: dict[str, dict[int, Path]] = {}
+    for each in folder.iterdir():
+        if (part := _PART.fullmatch(each.name)) is not None:
+            runs.setdefault(part[1], {}).setdefault(int(part[2]), each)
+    return runs
+
+
+def _run_of(path: Path, numbered: Callable[[Path], Mapping[str, Mapping[int, Path]]]) -> LogFile:
     part = _PART.fullmatch(path.name)
     if part is None:
         return LogFile((path,))
-    numbered: dict[int, Path] = {}
-    for each in path.parent.iterdir():
-        other = _PART.fullmatch(each.name)
-        if other is not None and other[1] == part[1]:
-            numbered.setdefault(int(other[2]), each)
-    missing = set(range(1, max(numbered) + 1)) - set(numbered)
+    parts = numbered(path.parent)[part[1]]
+    missing = set(range(1, max(parts) + 1)) - set(parts)
     if missing:
         raise UnusableLog(f"{path}: part {min(missing):03} of this run is missing; a replay needs all parts")
-    return LogFile(tuple(numbered[number] for number in sorted(numbered)))
+    return LogFile(tuple(parts[number] for number in sorted(parts)))
 
 
 def read(file: LogFile, *, secrets: bool = False) -> Log:
@@ -138,8 +146,8 @@ def read(file: LogFile, *, secrets: bool = False) -> Log:
 
 
 def _read_part(path: Path, room: int) -> tuple[Log, int]:
-    with _opened(path) as opened:
-        lines = _Lines(opened, room)
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        lines = _Lines(file, room)
         return read_log(lines), lines.size
 
 
@@ -158,20 +166,10 @@ def _named(path: Path) -> Iterator[None]:
         raise UnusableLog(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
-        if path.name.endswith(".gz"):
-            with closing(gzip.GzipFile(fileobj=file)) as unpacked:
-                yield unpacked  # type: ignore[misc]  # GzipFile has the methods that are used
-        else:
-            yield file
-
-
 class _Lines:
     """The lines of a file, at most `room` bytes; counts the bytes."""
 
-    def __init__(self, file: IO[bytes], room: int) -> None:
+    def __init__(self, file: gzip.GzipFile | BinaryIO, room: int) -> None:
         self._file, self._room = file, room
         self.size = 0
 

@@ -195,3 +195,13 @@ def test_an_unwritable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(UnusableLog, match=f"cannot be written: {os.strerror(errno.EROFS)}"):
         write(Log(HEADER, ROWS), tmp_path / "x.jsonl")
+
+
+def test_a_folder_of_many_runs_is_listed_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in range(20):
+        for part in (1, 2):
+            saved(tmp_path, lines(), f"daemon-{run}-{part:03}.jsonl")
+    listed, plain = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or plain(folder))
+    assert len(find([tmp_path])) == 20
+    assert len(listed) <= 2
