@@ -20,3 +20,9 @@ def user(tmp_path: Path) -> User:
 def place(tmp_path: Path) -> Place:
     """Keys for our hub, its client and its worker."""
     return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test and the programs that it starts run in an empty folder."""
+    monkeypatch.chdir(tmp_path)

@@ -25,7 +25,10 @@ from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
 
-pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes by the ids that they note")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes by the ids that they note"),
+    pytest.mark.usefixtures("working_folder"),
+]
 
 rendering = is_a(e.Running, percent=10)
 
@@ -55,10 +58,7 @@ async def hears(run: Run, wanted: type[Any]) -> None:
     subscription.dispose()
 
 
-async def test_a_cancel_during_a_hub_outage_reaches_the_restarted_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_cancel_during_a_hub_outage_reaches_the_restarted_hub() -> None:
     async with house() as scene:
         await scene.start_house(boot=30.0)
         async with scene.client(EAGER) as client:
@@ -74,10 +74,7 @@ async def test_a_cancel_during_a_hub_outage_reaches_the_restarted_hub(
     assert not scene.runs()
 
 
-async def test_a_cancel_during_a_hub_outage_ends_the_engine_first_and_the_lease_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_cancel_during_a_hub_outage_ends_the_engine_first_and_the_lease_later() -> None:
     async with house() as scene:
         await scene.start_house(boot=0.2, render=60.0)
         async with scene.client(EAGER) as client:
@@ -103,10 +100,7 @@ async def begun(scene: House, count: int) -> list[int]:
     return scene.runs()
 
 
-async def test_a_granted_job_can_be_cancelled_after_a_hub_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_granted_job_can_be_cancelled_after_a_hub_restart() -> None:
     async with house() as scene:
         await scene.start_house(boot=0.2, render=60.0)
         async with scene.client(EAGER) as client:
@@ -123,8 +117,7 @@ async def test_a_granted_job_can_be_cancelled_after_a_hub_restart(
     assert not scene.runs("end")
 
 
-async def test_a_restarted_worker_does_not_run_a_cancelled_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_restarted_worker_does_not_run_a_cancelled_job() -> None:
     async with house() as scene:
         hold = Path("engine.log.hold")
         hold.touch()  # however seldom the client looks, it sees the task at work
@@ -147,10 +140,7 @@ async def test_a_restarted_worker_does_not_run_a_cancelled_job(tmp_path: Path, m
     assert not run.job.output.exists()
 
 
-async def test_a_cancel_of_a_queued_task_leaves_the_running_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_cancel_of_a_queued_task_leaves_the_running_task() -> None:
     async with house() as scene:
         await scene.start_house(boot=0.2, render=2.0)
         async with scene.client(EAGER) as client:
@@ -170,10 +160,7 @@ def second_cancel(client: Any) -> Any:
     return lambda: client.cancel("job-2")
 
 
-async def test_a_cancel_during_the_render_leaves_no_child_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_cancel_during_the_render_leaves_no_child_process() -> None:
     async with house() as scene:
         await scene.start_house(boot=0.2, render=60.0)
         async with scene.client(EAGER) as client:

@@ -12,7 +12,10 @@ from tests.support.programs.machine_scene import EAGER, House, Run, e, house, is
 from wakestream.operators.model.events import JobEvent
 from wakestream.streams.protocol import messages as m
 
-pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="kills processes by the ids that they note")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc").exists(), reason="kills processes by the ids that they note"),
+    pytest.mark.usefixtures("working_folder"),
+]
 
 VIDEO, AUDIO = 64 * KIB, 32 * KIB
 STAGES = {
@@ -37,10 +40,7 @@ async def lost(scene: House, run: Run, when: Callable[[JobEvent], bool]) -> None
 
 
 @pytest.mark.parametrize("stage", STAGES)
-async def test_a_gpu_lost_in_a_stage_sends_the_job_back_to_submit(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_gpu_lost_in_a_stage_sends_the_job_back_to_submit(stage: str) -> None:
     async with house() as scene:
         await scene.start_house(boot=0.2, render=1.0)
         async with scene.client(EAGER) as client:
@@ -80,10 +80,7 @@ def moves(run: Run) -> list[str]:
     return [state for state, _ in itertools.groupby(states)]
 
 
-async def test_files_uploaded_before_the_gpu_was_lost_are_not_sent_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_files_uploaded_before_the_gpu_was_lost_are_not_sent_again() -> None:
     async with house() as scene, slow_after(scene, "up", 3 * MIB + 512 * KIB) as proxy:
         await scene.start_house(boot=0.2, render=0.3)
 
@@ -101,10 +98,7 @@ async def test_files_uploaded_before_the_gpu_was_lost_are_not_sent_again(
     assert len(scene.runs()) == 1
 
 
-async def test_after_a_loss_in_the_download_only_the_result_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_after_a_loss_in_the_download_only_the_result_is_fetched() -> None:
     async with house() as scene, slow_after(scene, "down", 2 * MIB) as proxy:
         await scene.start_house(boot=0.2, render=0.3)
 
@@ -122,10 +116,7 @@ async def test_after_a_loss_in_the_download_only_the_result_is_fetched(
     assert len(scene.runs()) == 1
 
 
-async def test_a_reconnected_worker_continues_the_job_without_a_boot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_a_reconnected_worker_continues_the_job_without_a_boot() -> None:
     async with house() as scene:
         await scene.start_house(boot=0.2, render=1.0, life="again")
         async with scene.client(EAGER) as client:

@@ -694,9 +694,7 @@ async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(tm
     assert list(tmp_path.iterdir()) == [output]
 
 
-async def test_two_downloads_to_one_path_use_separate_part_files(
-    tmp_path: Path,
-) -> None:
+async def test_two_downloads_to_one_path_use_separate_part_files(tmp_path: Path) -> None:
     under_way, both, cut, output = [0], asyncio.Event(), asyncio.Event(), tmp_path / "out.mp4"
 
     async def in_two_halves(request: web.Request) -> web.StreamResponse:

@@ -63,9 +63,7 @@ async def guess(hub: HubServer, **options: Any) -> str:
             return f"{closed.rcvd.code} {closed.rcvd.reason}" if closed.rcvd else "gone"
 
 
-async def test_wrong_keys_slow_an_address_down_and_the_right_key_still_works(
-    place: Place,
-) -> None:
+async def test_wrong_keys_slow_an_address_down_and_the_right_key_still_works(place: Place) -> None:
     async with hub_with(place) as hub:
         for _ in range(guard.TRIES):
             assert await guess(hub) == "unauthorized"

@@ -248,9 +248,7 @@ async def test_the_first_word_of_the_inspect_output_is_the_state(printed: str, r
     assert printed in power.detail
 
 
-async def test_a_command_with_endless_output_is_stopped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_command_with_endless_output_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power_command, "MAX_OUTPUT", 1024 * 1024)
     with pytest.raises(PowerError, match="printed more than 1 MiB"):
         await commands(inspect="while True: print('running' * 1000)").inspect()

@@ -36,9 +36,7 @@ async def test_an_invalid_address_is_not_retried(url: str) -> None:
     assert (is_retryable(error.value), error.value.code) == (False, "bad_url")
 
 
-async def test_a_slow_receiver_and_one_without_tls_are_distinguished(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_slow_receiver_and_one_without_tls_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)
         writer.close()

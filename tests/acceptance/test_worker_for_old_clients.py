@@ -123,9 +123,7 @@ async def test_a_file_without_an_ending_is_a_bin(http: aiohttp.ClientSession) ->
         assert (await reply.json())["data"]["server_path"] == f"files/{MD5}.bin"
 
 
-async def test_a_made_up_hash_is_missing_and_echoed_in_each_answer(
-    http: aiohttp.ClientSession,
-) -> None:
+async def test_a_made_up_hash_is_missing_and_echoed_in_each_answer(http: aiohttp.ClientSession) -> None:
     async with http.post("/api/heygem/upload_file", data=form(MD5)) as reply:
         assert reply.status == 200
     asked = {"files": [{"hash": MD5.upper(), "ext": ".MP4"}, {"hash": "made-up", "ext": ".mp4"}]}

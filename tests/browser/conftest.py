@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser.console_scene import House, house, samples
+from tests.support.browser.console_scene import House, Media, house, samples
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -66,7 +66,7 @@ async def home(tmp_path: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def files(tmp_path: Path) -> tuple[Path, Path]:
+async def files(tmp_path: Path) -> Media:
     """A video and a voice of a second and a half."""
     return await samples(tmp_path, 1.5)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser.console_scene import House
+from tests.support.browser.console_scene import House, Media
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
@@ -43,7 +43,7 @@ async def faults(page: Page) -> list[str]:
     ]
 
 
-async def start(page: Page, files: tuple[Path, Path]) -> None:
+async def start(page: Page, files: Media) -> None:
     """Start a job."""
     await page.locator("#pick-video").set_input_files(files[0])
     await page.locator("#pick-audio").set_input_files(files[1])
@@ -53,7 +53,7 @@ async def start(page: Page, files: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
 async def test_axe_core_finds_no_violation(
-    home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path, look: dict[str, Any]
+    home: House, visitor: Visitor, files: Media, tmp_path: Path, look: dict[str, Any]
 ) -> None:
     await home.monitor()
     look = {"reduced_motion": "reduce", **look}
@@ -82,9 +82,7 @@ async def test_axe_core_finds_no_violation(
         assert await faults(page) == []
 
 
-async def test_a_job_is_started_and_stopped_by_keyboard(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_a_job_is_started_and_stopped_by_keyboard(home: House, visitor: Visitor, files: Media) -> None:
     async with visitor.page() as page:
         await page.get_by_label("Choose a video").set_input_files(files[0])
         await page.get_by_label("Choose an audio file").set_input_files(files[1])
@@ -114,7 +112,7 @@ async def test_a_job_is_started_and_stopped_by_keyboard(
         await expect(page.get_by_role("button", name="Pause")).to_be_visible()
 
 
-async def test_at_360_pixels_nothing_is_cut_off(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+async def test_at_360_pixels_nothing_is_cut_off(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page(viewport={"width": 360, "height": 740}, reduced_motion="reduce") as page:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser.console_scene import House
+from tests.support.browser.console_scene import House, Media
 from wakestream.adapters.daemon.console import gpu_status as gpu
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.uploads import Uploads
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def test_with_the_gpu_on_dropped_files_become_a_playable_video(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
@@ -49,7 +49,7 @@ async def test_with_the_gpu_on_dropped_files_become_a_playable_video(
 
 
 async def test_with_the_gpu_off_the_page_shows_the_reason_and_the_progress(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.monitor()
     async with visitor.page() as page:
@@ -74,7 +74,7 @@ async def test_with_the_gpu_off_the_page_shows_the_reason_and_the_progress(
 
 
 async def test_the_lamp_and_the_card_name_the_gpus_user_at_once(
-    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu, "EVERY", 3600.0)  # nothing is found out by asking now and then
     await home.gpu_on()
@@ -92,9 +92,7 @@ async def test_the_lamp_and_the_card_name_the_gpus_user_at_once(
         await expect(lamp).to_contain_text("Jobs start at once.")
 
 
-async def test_a_reused_result_is_marked_on_card_and_history(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_a_reused_result_is_marked_on_card_and_history(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
@@ -107,7 +105,7 @@ async def test_a_reused_result_is_marked_on_card_and_history(
         await expect(page.locator("#past li").last).not_to_contain_text("reused")
 
 
-async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page() as page:
         job = await begin(page, files)
@@ -122,7 +120,7 @@ async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor,
 
 
 async def test_a_job_whose_gpu_did_not_start_pauses_and_a_button_retries(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.monitor()
     async with visitor.page() as page:
@@ -137,9 +135,7 @@ async def test_a_job_whose_gpu_did_not_start_pauses_and_a_button_retries(
         await expect(card(page)).to_have_count(1)
 
 
-async def test_a_reload_restores_everything_and_two_pages_agree(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_a_reload_restores_everything_and_two_pages_agree(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     async with visitor.page() as page:
         job = await begin(page, files)
@@ -159,9 +155,7 @@ async def test_a_reload_restores_everything_and_two_pages_agree(
             await expect(card(each)).to_have_attribute("data-state", "cancelled")
 
 
-async def test_the_page_reconnects_to_a_restarted_daemon(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_the_page_reconnects_to_a_restarted_daemon(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     async with visitor.page() as page:
         job = await begin(page, files)
@@ -195,9 +189,7 @@ async def test_a_link_in_one_tab_unlocks_all_tabs_after_a_restart(home: House, v
         await other.wait_for_selector("body[data-link=up]")
 
 
-async def test_the_timeline_survives_a_restart_with_both_names(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_the_timeline_survives_a_restart_with_both_names(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
@@ -231,7 +223,7 @@ async def test_invalid_files_are_refused_before_an_upload(home: House, visitor: 
 
 
 async def test_undecodable_files_are_refused_before_a_job(
-    home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
+    home: House, visitor: Visitor, files: Media, tmp_path: Path
 ) -> None:
     home.probe = True
     await home.stop_daemon()
@@ -256,7 +248,7 @@ async def test_undecodable_files_are_refused_before_a_job(
 
 
 async def test_files_that_fail_at_the_worker_show_the_reason(
-    home: House, visitor: Visitor, files: tuple[Path, Path], tmp_path: Path
+    home: House, visitor: Visitor, files: Media, tmp_path: Path
 ) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
@@ -280,7 +272,7 @@ async def test_files_that_fail_at_the_worker_show_the_reason(
         f"{'n' * 300}.mp4",
     ],
 )
-async def test_names_are_shown_as_text(home: House, visitor: Visitor, files: tuple[Path, Path], name: str) -> None:
+async def test_names_are_shown_as_text(home: House, visitor: Visitor, files: Media, name: str) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
@@ -333,7 +325,7 @@ async def test_a_browser_closed_during_an_upload_leaves_no_file(
         assert list(folder.iterdir()) == []
 
 
-async def test_the_page_works_in_chinese(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+async def test_the_page_works_in_chinese(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page(locale="zh-CN") as page:
         await expect(page.locator(".gpu")).to_contain_text("休眠中")
@@ -349,9 +341,7 @@ async def test_the_page_works_in_chinese(home: House, visitor: Visitor, files: t
         assert [word for word in words if word.isascii()] == []
 
 
-async def test_history_search_and_the_saved_timeline_work(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_history_search_and_the_saved_timeline_work(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
@@ -376,7 +366,7 @@ async def test_history_search_and_the_saved_timeline_work(
 
 
 async def test_the_timeline_moves_until_it_is_held_and_shows_what_it_is_told(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.gpu_on()
     home.engine.go_on.set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.support.browser.console_scene import House
+from tests.support.browser.console_scene import House, Media
 from wakestream.adapters.daemon.console import job_view as cards
 from wakestream.adapters.daemon.console import uploads
 from wakestream.streams.outbox import facts as f
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Dialog, Page
 
 
-async def cancelled(home: House, files: tuple[Path, Path], job: str) -> str:
+async def cancelled(home: House, files: Media, job: str) -> str:
     """A job that was cancelled, handed in by another program of the user."""
     assert home.daemon is not None
     bearer = {"Authorization": f"Bearer {home.token}"}
@@ -46,7 +46,7 @@ async def cancelled(home: House, files: tuple[Path, Path], job: str) -> str:
 
 
 async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
-    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, begun, loop, write = threading.Event(), asyncio.Event(), asyncio.get_running_loop(), uploads._write_all
 
@@ -74,9 +74,7 @@ async def test_a_file_on_its_way_is_sent_again_when_the_daemon_is_back(
         assert [path.stat().st_size for path in kept] == [files[0].stat().st_size]
 
 
-async def test_chosen_files_outlast_a_reload_and_the_daemon(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_chosen_files_outlast_a_reload_and_the_daemon(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page() as page:
         await choose(page, files)
@@ -94,7 +92,7 @@ async def test_chosen_files_outlast_a_reload_and_the_daemon(
 
 
 async def test_a_full_disk_is_shown_where_the_file_was_chosen(
-    visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -109,7 +107,7 @@ async def test_a_full_disk_is_shown_where_the_file_was_chosen(
 
 
 async def test_leaving_the_page_during_an_upload_asks_first(
-    visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, write = threading.Event(), uploads._write_all
 
@@ -136,7 +134,7 @@ async def test_leaving_the_page_during_an_upload_asks_first(
 
 
 async def test_jobs_stand_in_their_order_and_many_of_them_take_little_room(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.monitor()
     tallest = "() => Math.max(...[...document.querySelectorAll('#cards > li')].map((each) => each.offsetHeight))"
@@ -165,7 +163,7 @@ async def test_jobs_stand_in_their_order_and_many_of_them_take_little_room(
 
 
 async def test_the_history_shows_more_when_asked_and_leaves_the_keyboard_where_it_is(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     for number in range(20):
         await cancelled(home, files, f"job-{number:02}")
@@ -186,7 +184,7 @@ async def test_the_history_shows_more_when_asked_and_leaves_the_keyboard_where_i
 
 
 async def test_a_button_that_goes_away_leaves_the_keyboard_at_its_job(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.monitor()
     async with visitor.page() as page:
@@ -201,7 +199,7 @@ async def test_a_button_that_goes_away_leaves_the_keyboard_at_its_job(
         assert await page.evaluate("() => document.activeElement.textContent") == "Retry"
 
 
-async def test_eight_tabs_work_at_once(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+async def test_eight_tabs_work_at_once(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page() as page:
         tabs = [page]
@@ -278,7 +276,7 @@ async def test_a_result_is_removed_when_its_user_is_sure_and_does_not_come_back_
 
 
 async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
-    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.daemon is not None
     of_yesterday(home, "old", 60).write_bytes(files[0].read_bytes())
@@ -332,7 +330,7 @@ async def test_of_thousands_of_jobs_those_at_work_are_shown_and_the_others_count
 
 
 async def test_late_news_do_not_change_the_form(
-    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.daemon is not None
     await home.monitor()
@@ -363,7 +361,7 @@ async def test_late_news_do_not_change_the_form(
 
 
 async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
-    home: House, visitor: Visitor, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.daemon is not None
     disk, write = threading.Event(), uploads._write_all
@@ -392,9 +390,7 @@ async def test_a_file_that_was_replaced_or_removed_does_not_come_back(
         assert not first.exists()
 
 
-async def test_the_keyboards_place_is_kept_where_its_button_goes(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
-) -> None:
+async def test_the_keyboards_place_is_kept_where_its_button_goes(home: House, visitor: Visitor, files: Media) -> None:
     held = "() => document.activeElement.closest('[data-job]')?.dataset.job"
     for number in range(14):
         of_yesterday(home, f"old-{number:02}", 86_400 + number)
@@ -418,7 +414,7 @@ async def test_the_keyboards_place_is_kept_where_its_button_goes(
         await expect(card(page).locator("h3")).to_be_focused()
 
 
-async def test_each_end_is_announced_to_screen_readers(home: House, visitor: Visitor, files: tuple[Path, Path]) -> None:
+async def test_each_end_is_announced_to_screen_readers(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     told = "() => { new MutationObserver(() => window.told.push(document.querySelector('#told').textContent))"
     told += ".observe(document.querySelector('#told'), { childList: true, characterData: true, subtree: true });"
@@ -511,7 +507,7 @@ async def test_a_refused_key_is_not_shown_as_an_outage(home: House, visitor: Vis
 
 
 async def test_the_history_is_searched_by_how_a_job_ended_in_the_pages_language(
-    home: House, visitor: Visitor, files: tuple[Path, Path]
+    home: House, visitor: Visitor, files: Media
 ) -> None:
     of_yesterday(home, "old", 86_400)
     await cancelled(home, files, "stopped")

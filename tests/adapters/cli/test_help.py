@@ -158,9 +158,7 @@ def test_an_error_is_json_on_request(capsys: pytest.CaptureFixture[str], monkeyp
     assert json.loads(capsys.readouterr().err)["error"] == f"no daemon runs for {where}; {here}"
 
 
-def test_an_unusable_log_is_reported_as_json_on_stderr(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_unusable_log_is_reported_as_json_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["replay", "no-such-log.jsonl", "--json"]) == 2
     said = capsys.readouterr()
     assert json.loads(said.err)["code"] == "unusable"

@@ -151,9 +151,7 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
         assert (list(kept.jobs), list(desk.state.jobs)) == (["y", "b"], ["y", "b"])
 
 
-async def test_an_end_is_sent_once_the_full_disk_has_space(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_an_end_is_sent_once_the_full_disk_has_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
     complaints = list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
@@ -216,9 +214,7 @@ async def test_a_broken_journal_ends_the_program_and_all_pending_replies() -> No
         assert (await desk.submit("c")).status == 503
 
 
-async def test_an_internal_error_ends_the_program_and_all_pending_replies(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_an_internal_error_ends_the_program_and_all_pending_replies(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
 
     def breaks(*_: Any) -> None:

@@ -93,9 +93,7 @@ async def test_a_changed_result_is_not_reused(folder: Folder, fate: str) -> None
     assert not (folder.path / "b.out.mp4").exists()
 
 
-async def test_the_same_content_under_another_name_is_reused(
-    folder: Folder,
-) -> None:
+async def test_the_same_content_under_another_name_is_reused(folder: Folder) -> None:
     folder.accept("a")
     folder.done("a")
     folder.file("copy.mp4", b"video")

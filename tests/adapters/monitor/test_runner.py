@@ -322,9 +322,7 @@ class SlowJournal(FakeJournal[MachineKept]):
         await super().append(facts)
 
 
-async def test_an_event_is_decided_with_its_arrival_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_an_event_is_decided_with_its_arrival_time(monkeypatch: pytest.MonkeyPatch) -> None:
     decided: dict[str, float] = {}
     decide = Monitor.decide
 

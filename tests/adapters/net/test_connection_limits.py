@@ -220,9 +220,7 @@ async def test_an_accepted_socket_has_nodelay_and_frees_its_place_on_close() -> 
                 writer.close()
 
 
-async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     server.here("192.0.2.1", 2)
     [listening] = await Acceptor(server.limits).bind("127.0.0.1", 0)

@@ -24,9 +24,7 @@ def test_an_empty_text_prints_no_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == ""
 
 
-def test_a_pipe_gets_everything_and_a_terminal_only_printable_text(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_pipe_gets_everything_and_a_terminal_only_printable_text(capsys: pytest.CaptureFixture[str]) -> None:
     printing.answer({"text": EVIL}, EVIL, as_json=True)
     printing.answer({"text": EVIL}, EVIL, as_json=False)
     first, second = capsys.readouterr().out.splitlines()

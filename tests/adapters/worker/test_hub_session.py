@@ -297,9 +297,7 @@ async def test_activity_is_sent_at_the_start_and_every_30_s(bench: Bench) -> Non
     assert bench.timer.fire() == []
 
 
-async def test_a_refused_registration_is_logged_once(
-    bench: Bench,
-) -> None:
+async def test_a_refused_registration_is_logged_once(bench: Bench) -> None:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(str(message)), level="ERROR")
     bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 import reactivex as rx
 from reactivex import Observable
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
@@ -14,17 +15,8 @@ from wakestream.operators.rx.sources import of
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.to_future import to_future
 
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 
-
-def test_all_lanes_emit_until_the_last_completes_and_the_first_lane_gives_the_result(
-    scheduler: TestScheduler,
-) -> None:
+def test_all_lanes_emit_until_the_last_completes_and_the_first_lane_gives_the_result(scheduler: TestScheduler) -> None:
     one = scheduler.create_cold_observable(on_next(10, "a1"), on_next(40, "a2"), on_completed(50))
     other = scheduler.create_cold_observable(on_next(20, "b1"), on_next(60, "b2"), on_completed(70))
     assert scheduler.start(lambda: all_done(one, other)).messages == [

@@ -5,20 +5,14 @@ import asyncio
 import pytest
 import reactivex as rx
 from reactivex import Observable
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.sources import never, of
 from wakestream.operators.rx.to_future import to_future
-
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 
 
 def test_all_lanes_emit_until_the_first_completes_and_the_others_are_disposed(scheduler: TestScheduler) -> None:

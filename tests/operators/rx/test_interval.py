@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_error, on_next
 from wakestream.adapters.testing.virtual_loop import VirtualLoop
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.to_future import to_future
-
-on_next, on_error, on_completed = ReactiveTest.on_next, ReactiveTest.on_error, ReactiveTest.on_completed
 
 
 def same(elapsed: float) -> float:

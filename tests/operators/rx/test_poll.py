@@ -9,19 +9,13 @@ import pytest
 import reactivex as rx
 from reactivex import Observable, abc
 from reactivex.subject import Subject
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.to_future import to_future
-
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 
 
 def test_it_polls_at_once_then_at_its_pace_until_satisfied() -> None:

@@ -9,20 +9,15 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.to_future import to_future
 
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 EXACT = Backoff(initial=1.0, factor=2.0, max_delay=60.0, jitter=0.0)
 BROKEN = ValueError("broken")
 

@@ -5,8 +5,9 @@ from typing import Any
 import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_next
 from wakestream.operators.rx.sources import merge_errors, of, start_with
 
 
@@ -50,8 +51,8 @@ def test_the_end_of_the_other_ends_nothing() -> None:
 
 
 def test_both_are_disposed_together(scheduler: TestScheduler) -> None:
-    source = scheduler.create_hot_observable(ReactiveTest.on_next(300, 1))
-    other = scheduler.create_hot_observable(ReactiveTest.on_next(300, 2))
+    source = scheduler.create_hot_observable(on_next(300, 1))
+    other = scheduler.create_hot_observable(on_next(300, 2))
     scheduler.start(lambda: source.pipe(merge_errors(other)), disposed=500)
     assert [s.unsubscribe for s in (*source.subscriptions, *other.subscriptions)] == [500, 500]
 

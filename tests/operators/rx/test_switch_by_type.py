@@ -6,16 +6,10 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.switch_by_type import switch_by_type
-
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 
 
 class Yes(str):

@@ -3,15 +3,14 @@
 import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 from reactivex.testing.marbles import marbles_testing
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.to_future import to_future
-
-on_next, on_error, on_completed = ReactiveTest.on_next, ReactiveTest.on_error, ReactiveTest.on_completed
 
 
 def test_the_next_stage_begins_when_the_source_completes() -> None:
@@ -64,7 +63,7 @@ def test_an_error_of_the_source_ends_all_and_starts_nothing() -> None:
     result = scheduler.start(lambda: source.pipe(then(following)))
     assert result.messages == [on_next(210, 1), on_error(220, broken)]
     assert asked == []
-    assert source.subscriptions == [ReactiveTest.subscribe(200, 220)]
+    assert source.subscriptions == [subscribe(200, 220)]
 
 
 def test_an_error_of_the_next_stage_passes() -> None:
@@ -89,7 +88,7 @@ def test_disposing_in_the_first_stage_disposes_it(scheduler: TestScheduler) -> N
     source = scheduler.create_hot_observable(on_next(210, 1), on_completed(300))
     second = scheduler.create_cold_observable(on_completed(10))
     scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=250)
-    assert source.subscriptions == [ReactiveTest.subscribe(200, 250)]
+    assert source.subscriptions == [subscribe(200, 250)]
     assert second.subscriptions == []
 
 
@@ -98,7 +97,7 @@ def test_disposing_in_the_second_stage_disposes_it(scheduler: TestScheduler) -> 
     second = scheduler.create_cold_observable(on_next(10, "x"), on_completed(500))
     result = scheduler.start(lambda: source.pipe(then(lambda _: second)), disposed=300)
     assert result.messages == [on_next(210, 1), on_next(230, "x")]
-    assert second.subscriptions == [ReactiveTest.subscribe(220, 300)]
+    assert second.subscriptions == [subscribe(220, 300)]
 
 
 def test_each_subscription_runs_by_itself() -> None:

@@ -9,21 +9,15 @@ import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex.subject import Subject
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.operators.model.errors import Stalled
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.timeout_idle import timeout_idle
 from wakestream.operators.rx.to_future import to_future
-
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 
 
 def test_silence_from_the_start_ends_it_to_the_tick(scheduler: TestScheduler) -> None:

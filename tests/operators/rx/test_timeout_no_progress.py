@@ -1,12 +1,11 @@
 """A limit on standing still."""
 
 import pytest
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_next, subscribe
 from wakestream.operators.model.errors import StageTimeout
 from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
-
-on_next, on_completed, subscribe = ReactiveTest.on_next, ReactiveTest.on_completed, ReactiveTest.subscribe
 
 
 @pytest.mark.parametrize(("places", "late"), [((), 245), ("aaaa", 255), ("aabb", 275), ("abca", 285)])

@@ -5,20 +5,14 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import TestScheduler
 
+from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.model.errors import StageTimeout
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.rx.to_future import to_future
-
-on_next, on_error, on_completed, subscribe = (
-    ReactiveTest.on_next,
-    ReactiveTest.on_error,
-    ReactiveTest.on_completed,
-    ReactiveTest.subscribe,
-)
 
 
 def test_it_ends_a_lively_source_to_the_tick_and_names_the_stage(scheduler: TestScheduler) -> None:

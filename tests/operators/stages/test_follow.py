@@ -71,9 +71,7 @@ async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> Non
 
 
 @pytest.mark.parametrize("position", [3, None])
-async def test_a_queue_that_does_not_move_is_left_after_one_execution_time(
-    position: int | None,
-) -> None:
+async def test_a_queue_that_does_not_move_is_left_after_one_execution_time(position: int | None) -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("queued", position=position)]))
     await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.StageTimeout)

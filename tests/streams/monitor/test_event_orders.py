@@ -113,9 +113,7 @@ def test_no_order_of_events_starts_twice_or_stops_what_is_held(order: list[tuple
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(steps, max_size=80))
-def test_after_any_events_a_wake_brings_the_machine_online(
-    order: list[tuple[str, object]],
-) -> None:
+def test_after_any_events_a_wake_brings_the_machine_online(order: list[tuple[str, object]]) -> None:
     witness = Witness()
     for kind, value in order:
         witness.step(kind, value)

@@ -1,9 +1,10 @@
 """What people do at the console."""
 
 import base64
-from pathlib import Path
 
 from playwright.async_api import Locator, Page, expect
+
+from tests.support.browser.console_scene import Media
 
 DROP = """
 (files) => {
@@ -24,7 +25,7 @@ async def drop(page: Page, *files: tuple[str, bytes]) -> None:
     await page.evaluate(DROP, [{"name": name, "text": base64.b64encode(data).decode()} for name, data in files])
 
 
-async def choose(page: Page, files: tuple[Path, Path]) -> None:
+async def choose(page: Page, files: Media) -> None:
     """Choose both files and wait until they are there."""
     await page.get_by_label("Choose a video").set_input_files(files[0])
     await page.get_by_label("Choose an audio file").set_input_files(files[1])
@@ -36,7 +37,7 @@ def card(page: Page) -> Locator:
     return page.locator("#cards > li")
 
 
-async def begin(page: Page, files: tuple[Path, Path]) -> Locator:
+async def begin(page: Page, files: Media) -> Locator:
     """Choose, start, and wait for the job's card."""
     await choose(page, files)
     await page.get_by_role("button", name="Start").click()

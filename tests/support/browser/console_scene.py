@@ -23,6 +23,9 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 
+Media = tuple[Path, Path]
+"""A video file and a voice file."""
+
 QUICK = {"poll_every": 0.05, "health_every": 0.05, "line_every": 0.5}
 
 
@@ -153,7 +156,7 @@ async def house(folder: Path, *, price: float | None = 1.2) -> AsyncIterator[Hou
         yield home
 
 
-async def samples(folder: Path, seconds: float = 2.0) -> tuple[Path, Path]:
+async def samples(folder: Path, seconds: float = 2.0) -> Media:
     """A video and a voice."""
     video, audio = folder / "interview.mp4", folder / "narration.wav"
     await make_video(video, seconds)

@@ -225,9 +225,7 @@ def test_a_browser_is_not_given_the_link_on_its_command_line(tmp_path: Path, mon
     assert "#link=secret" in (tmp_path / opening.PAGE).read_text()
 
 
-async def test_a_timeline_of_open_jobs_is_not_sorted_at_every_row(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_timeline_of_open_jobs_is_not_sorted_at_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
     monkeypatch.setattr(timelines, "_together", lambda rows: looks.append(len(rows)) or [])
     timeline = Timeline(kept=100)
