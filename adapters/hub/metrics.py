@@ -13,11 +13,11 @@ from prometheus_client.metrics_core import Metric
 from wakestream.adapters.disk.journal import SqliteJournal
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.jobs import phase
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.state import Gpu, HubState
-from wakestream.streams.monitor.power_table import PowerWord
 
 ROLES = ("client", "worker", "monitor", "unregistered")
 PHASES = (*get_args(PowerWord), "lost")

@@ -14,7 +14,7 @@ from wakestream.adapters.disk.journal import SqliteJournal
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
-from wakestream.streams.monitor.power_table import PowerWord
+from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.recording.recording import Direction
 
 STATES = get_args(PowerWord)

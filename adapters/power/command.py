@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from tempfile import TemporaryFile, gettempdir
-from typing import IO
+from typing import IO, get_args
 
 from wakestream.adapters.runtime.child_processes import kill_and_wait, last_lines, start
 from wakestream.operators.model.errors import NoCapacity, PowerError
@@ -28,17 +28,9 @@ MAX_OUTPUT = 16 * 1024**2
 _LOOK_EVERY = 0.1
 
 _WORDS: Mapping[str, PowerReading] = {
-    "running": "running",
-    "stopped": "stopped",
-    "starting": "starting",
-    "stopping": "stopping",
-    "no_capacity": "no_capacity",
-    "failed": "failed",
-    "unknown": "unknown",
+    **{word: word for word in get_args(PowerReading)},
     # the `State` words of CompShare / UCloud that differ
-    "initializing": "starting",
-    "rebooting": "starting",
-    "resizing": "starting",
+    **dict.fromkeys(("initializing", "rebooting", "resizing"), "starting"),
     "install": "failed",  # Install Fail
 }
 

@@ -260,6 +260,9 @@ class Effects(Protocol):
         ...
 
 
+PowerWord = Literal["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed"]
+"""The state of a GPU, as its monitor reports it to the hub."""
+
 PowerReading = Literal["unknown", "starting", "running", "stopping", "stopped", "no_capacity", "failed"]
 """The state of a machine, as its power provider reports it."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import get_args
 
+from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, relays
 from wakestream.streams.hub.events import HubDecision
@@ -27,7 +29,7 @@ WORKER_NOT_REGISTERED = (
 AGAIN = "status-again"
 """The kind of a status query that was answered from memory: the monitor answers it again after a look."""
 
-STATES = ("unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed")
+STATES = get_args(PowerWord)
 
 _Told = tuple[str, int]
 """A job, and a connection that has its answer."""

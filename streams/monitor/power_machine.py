@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading, PowerWord
 from wakestream.streams.decider import Decision
-from wakestream.streams.monitor.power_table import PowerWord
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
 

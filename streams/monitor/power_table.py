@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Literal
 
-PowerWord = Literal["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed"]
-"""The wire's words for the power state."""
+from wakestream.operators.model.ports import PowerWord
 
 
 class Signal(Enum):

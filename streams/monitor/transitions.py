@@ -8,8 +8,9 @@ from typing import Any
 
 from msgspec import structs
 
+from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import BOOTING, TABLE, PowerWord, Signal
+from wakestream.streams.monitor.power_table import BOOTING, TABLE, Signal
 from wakestream.streams.protocol import messages as m
 
 FEATURE = "power_state"

@@ -19,10 +19,11 @@ from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, D
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.events import Job
 from wakestream.streams.recording.event_from_json import event_from
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
 
-_ENDS = ("done", "failed", "timed_out", "cancelled", "missed")
+_ENDS = (*OUTCOME_KINDS, "missed")
 """What `-q` shows, too. After `missed` some events of before are kept no longer: a job may have ended unheard."""
 
 

@@ -22,9 +22,14 @@ def svg(log: Log, divergences: Sequence[Divergence] = ()) -> str:
 def terminal(
     log: Log, divergences: Sequence[Divergence] = (), *, width: int, colour: bool, boxes: bool | None = None
 ) -> str:
-    """Lines for a terminal of `width` cells (40 at least); without `boxes` they are plain ASCII.
+    """Lines for a terminal of `width` cells (40 at least).
 
-    Where `boxes` is None, it is as standard output can write them.
+    Args:
+        log: The log.
+        divergences: The differences of its replay.
+        width: The number of cells.
+        colour: Whether to print colour codes.
+        boxes: Whether to use box-drawing characters; by default, if standard output can print them. Else plain ASCII.
     """
     drawn = _writable(sys.stdout.encoding) if boxes is None else boxes
     return marbles_text.drawing(gathered(diagram(log, divergences)), width, colour=colour, boxes=drawn)

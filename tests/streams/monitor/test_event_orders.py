@@ -6,10 +6,10 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading, PowerWord
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor
-from wakestream.streams.monitor.power_table import TABLE, PowerWord
+from wakestream.streams.monitor.power_table import TABLE
 from wakestream.streams.protocol import messages as m
 
 READINGS = get_args(PowerReading)

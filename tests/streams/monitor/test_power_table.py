@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.streams.monitor_desk import Desk
-from wakestream.operators.model.ports import PowerReading
+from wakestream.operators.model.ports import PowerReading, PowerWord
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import TABLE, PowerWord, Signal
+from wakestream.streams.monitor.power_table import TABLE, Signal
 
 Happening = Callable[[Desk], object]
 S = Signal
