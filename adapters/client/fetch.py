@@ -12,7 +12,7 @@ from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.worker_calls import WorkerCalls
-from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
+from wakestream.adapters.net.direct_body import body_blocks
 from wakestream.adapters.runtime.tasks import heartbeat
 from wakestream.operators.model.errors import Corrupt, FileError
 from wakestream.operators.model.events import Downloading
@@ -69,11 +69,12 @@ async def _receive(calls: WorkerCalls, task_id: str, partial: Partial) -> AsyncG
             yield Downloading(partial.size, length)
             cut = False
             try:
-                async with aclosing(_blocks(response, calls.session.idle)) as blocks:
-                    async for block in blocks:
-                        await partial.write(block)
-                        if meter.add(len(block)):
-                            yield Downloading(partial.size, length)
+                if response.status != 416:  # the body of which is an error message
+                    async with aclosing(_blocks(response, calls.session.idle)) as blocks:
+                        async for block in blocks:
+                            await partial.write(block)
+                            if meter.add(len(block)):
+                                yield Downloading(partial.size, length)
             except (aiohttp.ClientPayloadError, ConnectionError):
                 cut = True  # `verify` decides whether the download is complete
             await partial.verify(length, cut=cut)
@@ -99,17 +100,7 @@ async def _begin(response: aiohttp.ClientResponse, partial: Partial, features: C
     return length
 
 
-async def _blocks(response: aiohttp.ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
-    """The body in blocks as they arrive. Raises `TimeoutError` when none arrives for `idle` seconds."""
-    taken, length = 0, response.content_length or 0
-    while response.status != 416 and not response.content.at_eof():  # its body is an error message
-        transport = response.connection.transport if response.connection is not None else None
-        plain = "Content-Encoding" not in response.headers
-        if plain and transport and length - taken >= LEAST and can_borrow(response.content, transport, taken):
-            async with aclosing(straight(transport, length - taken, idle)) as views:
-                async for view in views:
-                    yield view
-            return
-        block, _ = await response.content.readchunk()
-        taken += len(block)
-        yield block
+def _blocks(response: aiohttp.ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
+    transport = response.connection.transport if response.connection is not None else None
+    encoded = "Content-Encoding" in response.headers
+    return body_blocks(response.content, transport, 0 if encoded else response.content_length or 0, idle)

@@ -10,15 +10,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from io import FileIO
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
 from wakestream.adapters.client.download import disk_errors
-from wakestream.adapters.client.upload_body import changed
+from wakestream.adapters.client.upload_body import check_unchanged, read_errors
 from wakestream.adapters.disk.atomic import replace_file, write_atomic
 from wakestream.adapters.disk.part_file import beside, settle
 from wakestream.adapters.runtime.tasks import heartbeat
-from wakestream.operators.model.errors import FileUnusable, TaskLost
+from wakestream.operators.model.errors import TaskLost
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
 from wakestream.operators.model.ports import TaskReport
 
@@ -41,7 +42,7 @@ class SharedFolder:
 
     async def store(self, file: Fingerprint, ref: FileRef) -> AsyncGenerator[int, None]:
         """Copy a user's file; yields the bytes so far. Raises `FileChanged` when it has changed since it was hashed."""
-        _check(file)
+        check_unchanged(file)
         async with aclosing(_copy(file.path, self._place(ref), file)) as copying:
             async for count in copying:
                 yield count
@@ -100,7 +101,7 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
     """Copy; yields the bytes so far. The target gets its name at the end, if `file` has not changed."""
     partial = beside(target, uuid.uuid4().hex)  # two jobs may copy the same file
     try:
-        with _opened(source) as reading, _opened(partial, "wb") as writing:
+        with _opened(source, "rb") as reading, _opened(partial, "wb") as writing:
             copied = 0
             while count := await asyncio.to_thread(_block, reading, writing, partial):
                 copied += count
@@ -110,7 +111,7 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
                     async for _ in syncing:
                         yield copied
         if file is not None:
-            _check(file)
+            check_unchanged(file)
         with disk_errors(target):
             replace_file(partial, target)
         await asyncio.to_thread(settle, target)
@@ -119,36 +120,16 @@ async def _copy(source: Path, target: Path, file: Fingerprint | None = None) -> 
             partial.unlink(missing_ok=True)
 
 
-def _opened(path: Path, mode: str = "rb") -> FileIO:
-    if mode == "wb":
-        with disk_errors(path):
-            return path.open("wb", buffering=0)
-    try:
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise _unreadable(path, error) from None
+def _opened(path: Path, mode: Literal["rb", "wb"]) -> FileIO:
+    with read_errors(path) if mode == "rb" else disk_errors(path):
+        return path.open(mode, buffering=0)
 
 
 def _block(reading: FileIO, writing: FileIO, target: Path) -> int:
-    try:
+    with read_errors(Path(str(reading.name))):
         rest = memoryview(reading.read(BLOCK))
-    except OSError as error:
-        raise _unreadable(Path(str(reading.name)), error) from None
     count = len(rest)
     with disk_errors(target):
         while rest:
             rest = rest[writing.write(rest) :]
     return count
-
-
-def _check(file: Fingerprint) -> None:
-    try:
-        status = file.path.stat()
-    except OSError:
-        raise changed(file.path) from None
-    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-        raise changed(file.path)
-
-
-def _unreadable(path: Path, error: OSError) -> FileUnusable:
-    return FileUnusable(f"{path} cannot be read any more: {error.strerror or error}")

@@ -185,8 +185,8 @@ def _offset(response: ClientResponse, default: int | None = None) -> int:
 
 async def _refused(response: ClientResponse) -> WakestreamError:
     raw = await replies.body(response)
+    if response.status != _MISMATCH:
+        return replies.failure(response.status, raw)
     reply = replies.parsed(raw)
-    if response.status == _MISMATCH:
-        said = shortened(str(reply.get("msg"))) if reply else "its hash differs"
-        return Corrupt(f"the worker received a damaged file: {said}", code=DAMAGED)
-    return replies.not_json(response.status, raw) if reply is None else replies.refusal(response.status, reply)
+    said = shortened(str(reply.get("msg"))) if reply else "its hash differs"
+    return Corrupt(f"the worker received a damaged file: {said}", code=DAMAGED)

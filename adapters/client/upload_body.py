@@ -109,33 +109,47 @@ def form(part: FilePart, ref: FileRef) -> MultipartWriter:
 
 
 def _open(file: Fingerprint, start: int) -> FileIO:
-    try:
-        opened = file.path.open("rb", buffering=0)
+    with read_errors(file.path):
+        try:
+            opened = file.path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise changed(file.path) from None
         opened.seek(start)
-    except FileNotFoundError:
-        raise changed(file.path) from None
-    except OSError as error:
-        raise FileUnusable(f"{file.path} cannot be read any more: {error.strerror or error}") from None
-    if not _unchanged(opened.fileno(), file):
+    try:
+        check_unchanged(file, opened.fileno())
+    except FileChanged:
         opened.close()
-        raise changed(file.path)
+        raise
     return opened
 
 
 def _read(opened: FileIO, file: Fingerprint, left: int, most: int) -> bytes:
-    try:
+    with read_errors(file.path):
         block = opened.read(min(most, left))
-        last = len(block) >= left
-        if not block or (last and not _unchanged(opened.fileno(), file)):
-            raise changed(file.path)
-    except OSError as error:
-        raise FileUnusable(f"{file.path} cannot be read any more: {error.strerror or error}") from None
+    if not block:
+        raise changed(file.path)
+    if len(block) >= left:
+        check_unchanged(file, opened.fileno())
     return block
 
 
-def _unchanged(descriptor: int, file: Fingerprint) -> bool:
-    status = os.fstat(descriptor)
-    return (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turns errors of the disk while `path` is read into `FileUnusable`."""
+    try:
+        yield
+    except OSError as error:
+        raise FileUnusable(f"{path} cannot be read any more: {error.strerror or error}") from None
+
+
+def check_unchanged(file: Fingerprint, descriptor: int | None = None) -> None:
+    """Raise `FileChanged` when the file (or the open one) has changed since it was hashed."""
+    try:
+        status = os.stat(file.path if descriptor is None else descriptor)  # noqa: PTH116 - a path or a descriptor
+    except OSError:
+        raise changed(file.path) from None
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise changed(file.path)
 
 
 def changed(path: Path) -> FileChanged:

@@ -48,11 +48,9 @@ async def payload(response: ClientResponse) -> dict[str, Any]:
 def accepted(status: int, raw: bytes) -> dict[str, Any]:
     """A reply with `code` 0. Raises `WorkerError` with the worker's message for any other."""
     reply = parsed(raw)
-    if reply is None:
-        raise not_json(status, raw)
-    code = reply.get("code")
-    if status >= 300 or code != 0 or isinstance(code, bool):
-        raise refusal(status, reply)
+    code = reply.get("code") if reply is not None else None
+    if reply is None or status >= 300 or code != 0 or isinstance(code, bool):
+        raise failure(status, raw)
     return reply
 
 
@@ -78,8 +76,13 @@ def not_json(status: int, raw: bytes) -> WorkerError:
     return WorkerRefused(why, code=f"http_{status}" if status >= 300 else "bad_reply")
 
 
-def refusal(status: int, reply: Mapping[str, Any]) -> WorkerError:
-    """The error for a refusal of the worker."""
+def failure(status: int, raw: bytes) -> WorkerError:
+    """The error for a reply that is not the expected one: a refusal of the worker, or an answer of something else."""
+    reply = parsed(raw)
+    return not_json(status, raw) if reply is None else _refusal(status, reply)
+
+
+def _refusal(status: int, reply: Mapping[str, Any]) -> WorkerError:
     code = reply.get("code")
     number = code if type(code) is int and status < 300 else status
     said = reply.get("msg") or reply.get("message") or "without a reason"
@@ -103,8 +106,7 @@ def no_result(status: int, raw: bytes) -> WorkerError:
     """The error for a reply to `download` that is no file."""
     if status == 416:
         return Corrupt("the worker no longer has the partly downloaded result; the download starts again")
-    reply = parsed(raw)
-    return not_json(status, raw) if reply is None else refusal(status, reply)
+    return failure(status, raw)
 
 
 def continued(headers: Mapping[str, str], etag: str | None, have: int) -> int:
@@ -145,7 +147,10 @@ def health(status: int, raw: bytes) -> Health:
         raise not_json(status, raw)
     initialized = reply.get("initialized")
     if not isinstance(initialized, bool):
-        raise refusal(status, reply) if status >= 300 else _not_a_worker(reply)
+        if status >= 300:
+            raise _refusal(status, reply)
+        shown = shortened(orjson.dumps(reply).decode())
+        raise WorkerRefused(f'not a worker: its health lacks "initialized": {shown}', code="bad_reply")
     listed = reply.get("features")
     features = listed if isinstance(listed, list) else ()
     return Health(initialized, frozenset(one for one in features if isinstance(one, str)), _busy(reply.get("queue")))
@@ -157,11 +162,6 @@ def _busy(queue: object) -> int:
         return 0
     running, queued = queue.get("processing", int(bool(queue.get("running")))), queue.get("queued")
     return sum(max(0, count) for count in (running, queued, queue.get("transfers")) if type(count) is int)
-
-
-def _not_a_worker(reply: object) -> WorkerRefused:
-    shown = shortened(orjson.dumps(reply).decode())
-    return WorkerRefused(f'not a worker: its health lacks "initialized": {shown}', code="bad_reply")
 
 
 def known_files(data: Mapping[str, Any], asked: Sequence[FileRef]) -> dict[str, bool]:

@@ -7,7 +7,8 @@ of the message, this module takes the connection from aiohttp until the body is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from aiohttp import StreamReader
 
@@ -25,9 +26,43 @@ AT_LEAST_EVERY = 1.0
 """Seconds after which a buffer is passed on although it is not full."""
 
 
-def can_borrow(content: StreamReader, transport: asyncio.Transport | None, taken: int) -> bool:
+async def body_blocks(
+    content: StreamReader,
+    transport: asyncio.Transport | None,
+    length: int,
+    idle: float,
+    on_borrow: Callable[[], object] = lambda: None,
+) -> AsyncGenerator[bytes | memoryview, None]:
+    """The body of a message in blocks as they arrive, since joining them costs more than hashing them.
+
+    Args:
+        content: The body, as aiohttp reads it.
+        transport: Its connection; a long rest of the body is read directly from there.
+        length: Bytes of the whole body; 0 if that is unknown, or if its bytes on the connection are encoded.
+        idle: Seconds without a byte after which it fails.
+        on_borrow: Called before the connection is taken from aiohttp.
+
+    Raises:
+        TimeoutError: no byte arrived for `idle` seconds.
+        ConnectionError, aiohttp.ClientPayloadError: the connection was lost.
+    """
+    taken = 0
+    while not content.at_eof():
+        if transport is not None and length - taken >= LEAST and _can_borrow(content, transport, taken):
+            on_borrow()
+            async with aclosing(straight(transport, length - taken, idle)) as views:
+                async for view in views:
+                    yield view
+            return
+        async with asyncio.timeout(idle):
+            block, _ = await content.readchunk()
+        taken += len(block)
+        yield block
+
+
+def _can_borrow(content: StreamReader, transport: asyncio.Transport, taken: int) -> bool:
     """Whether aiohttp has no bytes of the body beyond the `taken` ones that were read."""
-    if transport is None or transport.is_closing() or not transport.is_reading() or content.is_eof():
+    if transport.is_closing() or not transport.is_reading() or content.is_eof():
         return False
     return content.total_bytes == taken and content.exception() is None
 

@@ -42,8 +42,8 @@ class WorkerHub:
 
     Args:
         link: The connection to the hub.
-        calls: The worker's tasks and files, the name of its GPU, and the HTTP calls: the hub is told of transfers and
-            of progress, and its key verifies the capabilities.
+        calls: The worker's tasks and files, its running transfers, and the clients that want progress messages. Its
+            verifier gets the hub's key.
         url: The worker's address, for clients.
         later: Calls a function later; by default that of the running loop.
         on_revoked: Called with the id of a revoked license.

@@ -15,7 +15,7 @@ OUTCOMES = ("done", "failed", "cancelled")
 
 
 class WorkerMetrics:
-    """A callable that returns the families. Without a hub, `link` is None."""
+    """A callable that returns the families; a worker without a hub has no `link`."""
 
     def __init__(self, worker: RunningWorker, link: LinkWatch | None = None) -> None:
         self._worker, self._link = worker, link

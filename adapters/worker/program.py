@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from loguru import logger
 from reactivex import Observable
@@ -19,7 +19,7 @@ from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.net.hub_link import HubLink, Link, open_link
+from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import WorkerConfig
@@ -43,15 +43,7 @@ _LOCK_WITHIN = 5.0
 """Seconds to wait for an ending worker that has locked the folder."""
 
 
-class ClosableLink(HubLink, Protocol):
-    """A link that this program closes."""
-
-    async def close(self) -> None:
-        """Close the connection."""
-        ...
-
-
-OpenLink = Callable[[Callable[[], m.Register]], ClosableLink]
+OpenLink = Callable[[Callable[[], m.Register]], Link]
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from wakestream.adapters.net import direct_body as module
 from wakestream.adapters.net.direct_body import BUFFER, straight
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.worker.config import WorkerConfig
-from wakestream.adapters.worker.http import tus as tus_calls
 from wakestream.adapters.worker.program import running_worker
 
 SECRET = "swordfish-0123456789"
@@ -132,7 +131,7 @@ async def test_silence_ends_it() -> None:
 async def test_a_long_upload_over_tls_arrives_and_the_connection_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tus_calls, "LEAST", 1)
+    monkeypatch.setattr(module, "LEAST", 1)
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"

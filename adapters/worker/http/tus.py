@@ -5,17 +5,17 @@ Core, creation, creation-with-upload, checksum, expiration and termination, unde
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from email.utils import formatdate
+from functools import partial
 from pathlib import PurePosixPath
 
 from aiohttp import hdrs, web
 
 from wakestream.adapters.config.numbers import whole_number
-from wakestream.adapters.net.direct_body import LEAST, can_borrow, straight
+from wakestream.adapters.net.direct_body import body_blocks
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.auth import check_everyones, check_open, license_of
 from wakestream.adapters.worker.http.replies import bad_request
@@ -40,21 +40,14 @@ class TusCalls:
     def __init__(self, uploads: Uploads) -> None:
         self.uploads = uploads
         self._appends = Appends(uploads)
-        self._one: dict[str, Call] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes; a header may give another method."""
-        return [web.route("*", AT, self.all), web.route("*", f"{AT}{{id}}", self.one)]
+        """The address that creates uploads, and that of one upload; a header may give another method."""
+        one: dict[str, Call] = {"HEAD": self.offset, "PATCH": self.append, "DELETE": self.terminate}
+        calls: dict[str, dict[str, Call]] = {AT: {"POST": self.create}, f"{AT}{{id}}": one}
+        return [web.route("*", path, partial(self._answer, methods)) for path, methods in calls.items()]
 
-    async def all(self, request: web.Request) -> web.Response:
-        """The address that creates uploads."""
-        return await self._answer(request, {"POST": self.create})
-
-    async def one(self, request: web.Request) -> web.Response:
-        """The address of one upload."""
-        return await self._answer(request, self._one)
-
-    async def _answer(self, request: web.Request, calls: dict[str, Call]) -> web.Response:
+    async def _answer(self, calls: dict[str, Call], request: web.Request) -> web.Response:
         method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
         if method == "OPTIONS":
             return await self.options(request)
@@ -175,34 +168,28 @@ def _checksum(request: web.Request) -> Checksum | None:
         return None
     algorithm, _, digest = header.partition(" ")
     try:
-        return Checksum(algorithm, base64.b64decode(digest, validate=True))
+        checksum = Checksum(ALGORITHMS[algorithm](), base64.b64decode(digest, validate=True))
     except (ValueError, KeyError):
-        raise bad_request(f"Upload-Checksum must be one of {', '.join(ALGORITHMS)} and the hash in base64") from None
+        checksum = None
+    if checksum is None or len(checksum.digest) != len(checksum.hasher.digest()):
+        raise bad_request(f"Upload-Checksum must be one of {', '.join(ALGORITHMS)} and the hash in base64")
+    return checksum
 
 
 async def _blocks(request: web.Request) -> AsyncGenerator[bytes | memoryview, None]:
-    """The body in the blocks of the socket, since joining them costs more than hashing them."""
-    taken, length = 0, request.content_length or 0
+    """The body; if it is long, aiohttp cannot use the connection any more afterwards."""
+
+    def borrow() -> None:
+        request[_BORROWED] = True
+
+    length = request.content_length or 0
     try:
-        while not request.content.at_eof():
-            if length - taken >= LEAST and can_borrow(request.content, request.transport, taken):
-                async with aclosing(_straight(request, length - taken)) as blocks:
-                    async for view in blocks:
-                        yield view
-                return
-            async with asyncio.timeout(requests.SILENCE):
-                block, _ = await request.content.readchunk()
-            taken += len(block)
-            yield block
+        async with aclosing(
+            body_blocks(request.content, request.transport, length, requests.SILENCE, borrow)
+        ) as blocks:
+            async for block in blocks:
+                yield block
     except TimeoutError:
         raise requests.silent() from None
-
-
-async def _straight(request: web.Request, left: int) -> AsyncGenerator[memoryview, None]:
-    """Read the rest of the body without aiohttp, which then cannot use the connection any more."""
-    assert request.transport is not None  # noqa: S101 - it can be borrowed
-    request[_BORROWED] = True
-    async with aclosing(straight(request.transport, left, requests.SILENCE)) as views:
-        async for view in views:
-            yield view
-    request.content.feed_eof()
+    if request.get(_BORROWED, False):
+        request.content.feed_eof()

@@ -33,18 +33,12 @@ ALGORITHMS: dict[str, Callable[[], Hasher]] = {
 Blocks = AsyncGenerator[bytes | memoryview, None]
 
 
+@dataclass(frozen=True, slots=True)
 class Checksum:
-    """The expected hash of the bytes of one call. `KeyError`: unknown algorithm; `ValueError`: not a hash of it."""
+    """The expected hash of the bytes of one call."""
 
-    def __init__(self, algorithm: str, digest: bytes) -> None:
-        self.hasher = ALGORITHMS[algorithm]()
-        if len(digest) != len(self.hasher.digest()):
-            raise ValueError(f"{algorithm} has {len(self.hasher.digest())} bytes")
-        self._digest = digest
-
-    def holds(self) -> bool:
-        """Whether the bytes have the expected hash."""
-        return self.hasher.digest() == self._digest
+    hasher: Hasher
+    digest: bytes
 
 
 @dataclass(slots=True)
@@ -141,20 +135,21 @@ class Appends:
         upload.granted = 0
         sender.last_bytes = self._now()
         hashers: list[Hasher] = [upload.hasher]
+        back_to = None
         if checksum is not None:
             hashers.append(checksum.hasher)
-            await self._uploads.record_sure(upload, upload.offset)
+            back_to = upload.offset
+            await self._uploads.record_sure(upload, back_to)
         with disk_errors():
             file = self._uploads.partial(upload).open("r+b", buffering=0)
         sink = HashingWriter(file, hashers, self._uploads.store.pool, upload.offset)
-        back_to = upload.offset if checksum else None
         try:
             with disk_errors():
                 file.seek(upload.offset)
                 file.truncate()
             upload.sink = sink
             await self._fill(sink, upload, blocks, sender)
-            if checksum is not None and not checksum.holds():
+            if checksum is not None and checksum.hasher.digest() != checksum.digest:
                 why = "these bytes do not have the hash of Upload-Checksum: send them again"
                 raise WorkerRefused(why, code="hash_mismatch")
             back_to = None
