@@ -37,9 +37,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_machine_with_one_python_reports_it_and_passes(
-    alone: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_with_one_python_it_passes_with_a_notice(alone: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert determinism.main() == 0
     assert ONLY.format(*sys.version_info[:2]) in capsys.readouterr().out
 

@@ -84,9 +84,7 @@ async def test_killed_while_the_gpu_wakes_the_job_keeps_its_place_and_is_done_on
             await until(lambda: held(hub) == [])
 
 
-async def test_a_daemon_killed_in_the_upload_resumes_it(
-    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, add = asyncio.Event(), store.Incoming.add
 
     async def slowly(incoming: store.Incoming, *block: Any) -> None:

@@ -114,9 +114,7 @@ async def test_a_webhook_is_delivered_once_the_receiver_is_up(user: User, place:
 
 
 @pytest.mark.parametrize("status", [500, 404, 302])
-async def test_other_statuses_than_2xx_are_retried_and_redirects_not_followed(
-    user: User, place: Place, status: int
-) -> None:
+async def test_other_statuses_than_2xx_are_retried(user: User, place: Place, status: int) -> None:
     async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=status).open() as shop:
         shop.headers = {"Location": f"http://127.0.0.1:{shop.port}/elsewhere"}
         told(user, shop)

@@ -148,9 +148,7 @@ def at_a_free_port(arguments: list[str]) -> list[str]:
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("unit", [UNITS[0], UNITS[2]])
-def test_a_units_program_listens_until_it_is_stopped(
-    unit: str, tmp_path: Path, running: list[subprocess.Popen[str]]
-) -> None:
+def test_a_unit_listens_until_it_is_stopped(unit: str, tmp_path: Path, running: list[subprocess.Popen[str]]) -> None:
     _, *arguments = started(unit, tmp_path)
     file = variables(SYSTEMD / f"{FLAGS[unit]}.env")
     extra = {name: value for name, value in file.items() if not name.startswith("WAKESTREAM_TLS")}

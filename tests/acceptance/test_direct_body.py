@@ -128,9 +128,7 @@ async def test_silence_ends_it() -> None:
         assert owner.transport.get_protocol() is owner
 
 
-async def test_a_long_upload_over_tls_arrives_and_the_connection_closes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_upload_over_tls_ends_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEAST", 1)
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")

@@ -103,9 +103,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield Scene(tmp_path, stack)
 
 
-async def test_a_healthy_system_passes_all_checks_with_a_real_upload(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_healthy_system_passes_all_checks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(here, "LITTLE_SPACE", 1)  # however full the disk of this machine is
     await scene.hub()
     await scene.monitor(on=True)
@@ -345,9 +343,7 @@ async def test_a_provider_error_is_reported_for_the_gpu_in_its_words(scene: Scen
         assert ("monitor's log" in found.todo) == (level != "ok")
 
 
-async def test_an_unreadable_daemon_folder_is_reported_as_a_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unreadable_daemon_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(path: Path, **_: object) -> bool:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 

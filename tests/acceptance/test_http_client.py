@@ -141,9 +141,7 @@ async def fetched(worker: HttpWorker, output: Path) -> list[Downloading | Done]:
         ({"initialized": True, "queue": {"processing": "?", "queued": -1, "running": None}}, Health(True)),
     ],
 )
-async def test_health_needs_no_secret_and_old_workers_have_no_features(
-    reply: dict[str, object], health: Health
-) -> None:
+async def test_health_needs_no_secret_and_may_lack_features(reply: dict[str, object], health: Health) -> None:
     asked: list[web.BaseRequest] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -328,9 +326,7 @@ async def test_a_task_that_the_worker_forgot_is_lost() -> None:
         (lambda: web.Response(body=b"x" * 5_000_000), "bad_reply", "more than"),
     ],
 )
-async def test_an_unexpected_answer_is_refused_and_quoted(
-    response: Callable[[], web.Response], code: str, words: str
-) -> None:
+async def test_an_unexpected_answer_is_quoted(response: Callable[[], web.Response], code: str, words: str) -> None:
     async with serving(answering(response)) as url, connected(url) as worker:
         with pytest.raises(WorkerRefused, match=words.replace('"status": *', 'a "status"')) as refusal:
             await worker.report("t1")
@@ -746,9 +742,7 @@ async def test_a_wrong_range_is_refused(tmp_path: Path, says: str) -> None:
 
 
 @pytest.mark.parametrize("work", ["prepare", "finish"])
-async def test_a_slow_disk_is_waited_for_with_progress(
-    tmp_path: Path, work: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_disk_is_reported_as_waiting(tmp_path: Path, work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, waited = asyncio.Event(), []
     carried_out = getattr(Partial, work)
 
@@ -892,9 +886,7 @@ async def test_a_full_disk_is_detected_before_the_download(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_disk_that_fills_up_raises_no_space_and_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disk_that_fills_up_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

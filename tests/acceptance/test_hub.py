@@ -190,9 +190,7 @@ async def test_messages_before_register_are_refused(place: Place) -> None:
         ({"role": "gpu_monitor", "key": "CLIENT"}, "forbidden", hub.FORBIDDEN),
     ],
 )
-async def test_a_license_of_another_role_is_refused_and_closed(
-    place: Place, register: Frame, code: str, close: int
-) -> None:
+async def test_a_license_of_another_role_is_refused(place: Place, register: Frame, code: str, close: int) -> None:
     await place.hub()
     peer = await place.connect()
     frame = {name: place.keys["client"] if value == "CLIENT" else value for name, value in register.items()}
@@ -275,9 +273,7 @@ async def test_200_clients_are_woken_by_one_broadcast_each_with_its_own_grant(pl
     assert jobs == [f"r{number}" for number in range(200)]
 
 
-async def test_a_stalled_consumer_is_disconnected_and_others_are_served(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stalled_consumer_does_not_delay_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     worker, other = await place.worker(), await place.client()
@@ -300,9 +296,7 @@ async def test_a_stalled_consumer_is_disconnected_and_others_are_served(
     slow.socket.transport.abort()  # or else closing it would wait for an answer that cannot be read
 
 
-async def test_a_worker_that_reads_gets_any_number_of_queued_jobs(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_worker_that_reads_gets_all_queued_jobs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_BUFFER", 64 * 1024)
     running = await place.hub()
     client, worker = await place.client(), await place.worker()

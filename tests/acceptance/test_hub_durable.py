@@ -85,9 +85,7 @@ async def _until(monitor: Peer, **question: Any) -> dict[str, Any]:
     return answer
 
 
-async def test_a_second_hub_on_the_same_folder_exits_with_the_reason(
-    tmp_path: Path, stack: contextlib.AsyncExitStack
-) -> None:
+async def test_a_second_hub_on_the_same_folder_exits(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
     program = Program(tmp_path, stack)
     await program.start()
     second = await asyncio.create_subprocess_exec(
@@ -153,9 +151,7 @@ async def test_a_full_disk_delays_replies_and_loses_nothing(
     assert [fact.id for fact in journal.read() if isinstance(fact, f.JobQueued)] == ["a"]
 
 
-async def test_a_nearly_full_disk_refuses_new_jobs_and_keeps_the_others(
-    tmp_path: Path, stack: contextlib.AsyncExitStack
-) -> None:
+async def test_a_nearly_full_disk_refuses_only_new_jobs(tmp_path: Path, stack: contextlib.AsyncExitStack) -> None:
     low = False
     place = Place(tmp_path / "state", stack)
     running = await place.hub(disk_low=lambda: low)

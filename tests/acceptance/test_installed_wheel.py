@@ -240,9 +240,7 @@ def test_a_project_that_only_has_the_wheel_records_and_replays_in_its_tests(pyth
 
 
 @pytest.mark.parametrize("how", ["python", "editing"])
-def test_type_checkers_find_the_package_in_each_kind_of_install(
-    how: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_type_checkers_find_each_kind_of_install(how: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     (tmp_path / "told.py").write_text(TYPED)
     there = request.getfixturevalue(how)
     check = (sys.executable, "-m", "mypy", "--strict", "--python-executable", str(there), "told.py")

@@ -96,9 +96,7 @@ async def test_our_monitor_and_hub_start_and_stop_a_deployed_machine(place: Plac
         assert (machine.cloud.starts, machine.cloud.stops) == (1, 1)
 
 
-async def test_a_deployed_desktop_renders_on_our_worker_and_gets_the_reason_for_no_texts(
-    user: User, tmp_path: Path
-) -> None:
+async def test_a_deployed_desktop_renders_on_our_worker_without_texts(user: User, tmp_path: Path) -> None:
     us = our_peers.Place(tmp_path / "us")
     us.book.admit([our_peers.SECRET], "client", "", 0.0)  # a deployed desktop's key is its secret
     async with us.hub() as hub, us.worker(our_peers.Joining()) as worker, asyncio.timeout(40):

@@ -125,9 +125,7 @@ def joined(files: tuple[Path, Path]) -> bytes:
     return files[0].read_bytes() + files[1].read_bytes()
 
 
-async def test_a_deployed_desktop_renders_on_our_worker_at_the_deployed_hub(
-    tmp_path: Path, files: tuple[Path, Path]
-) -> None:
+async def test_a_deployed_desktop_and_hub_render_on_our_worker(tmp_path: Path, files: tuple[Path, Path]) -> None:
     async with field_hub() as hub, at_hub(tmp_path, hub) as worker:
         desktop = FieldDesktop(hub.url, worker.address, SECRET, KEY, limits=QUICK)
         assert await desktop.render(*files) == joined(files)
@@ -167,9 +165,7 @@ async def test_a_deployed_desktop_and_monitor_start_our_worker(
             assert (desktop.went_on_by, desktop.boots, cloud.starts, cloud.stops) == ("hub", 1, 1, 0)
 
 
-async def test_our_monitor_starts_keeps_and_stops_our_worker_at_the_deployed_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_our_monitor_runs_our_worker_at_the_deployed_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = asyncio.Semaphore(0)
     health = replies.health
 
@@ -250,9 +246,7 @@ async def test_three_jobs_of_our_daemon_are_done_by_our_worker_at_the_deployed_h
     assert hub.faults == []
 
 
-async def test_a_phone_gets_the_news_of_a_render_of_its_key_from_our_hub(
-    tmp_path: Path, files: tuple[Path, Path]
-) -> None:
+async def test_our_hub_informs_a_phone_of_a_render_of_its_key(tmp_path: Path, files: tuple[Path, Path]) -> None:
     us = Place(tmp_path / "us")
     async with us.hub() as hub, us.worker(Joining()) as worker, field_phone(hub.url, us.keys["client"]) as phone:
         await gpu_online(hub)

@@ -135,9 +135,7 @@ async def test_a_program_that_prints_without_end_is_never_held_up(process: Start
     assert max(map(len, log.lines)) < 3000
 
 
-async def test_a_program_with_endless_output_does_not_fill_the_log(
-    process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_endless_output_does_not_fill_the_log(process: Start, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power_process, "LINES_A_SECOND", 10)
     power = process("import sys\nwhile True: sys.stdout.write('y\\n' * 10_000)")
     await power.start()
@@ -188,9 +186,7 @@ print("child", child.pid, flush=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="groups are killed on POSIX only")
-async def test_children_of_a_program_end_with_it_and_no_other_process(
-    process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_a_programs_children_end_with_it(process: Start, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
     killpg = os.killpg
 
@@ -362,9 +358,7 @@ async def test_a_power_command_gets_no_secrets(variable: str, monkeypatch: pytes
     assert await commands(inspect=shows("CLOUD_TOKEN")).inspect() == "running"
 
 
-async def test_a_started_worker_gets_its_secret_and_not_the_monitors_key(
-    process: Start, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_started_worker_gets_only_its_secret(process: Start, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEYGEM_API_SECRET", "secret-0123456789abcdef")
     monkeypatch.setenv("WAKESTREAM_KEY", "key-0123456789abcdef")
     code = "import os; print('has', [name in os.environ for name in ('HEYGEM_API_SECRET', 'WAKESTREAM_KEY')])"

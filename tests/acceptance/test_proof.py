@@ -102,9 +102,7 @@ async def test_a_failed_or_slow_proof_ends_in_an_upload(
             assert not await client_proof.proved(three, file, ref)
 
 
-async def test_with_the_secret_existing_files_are_used_without_a_proof(
-    place: Place, film: tuple[Fingerprint, FileRef]
-) -> None:
+async def test_the_secret_uses_existing_files_without_a_proof(place: Place, film: tuple[Fingerprint, FileRef]) -> None:
     file, ref = film
     async with scene(place) as here, client(here, "one") as one, client(here, "", SECRET) as everyone:
         await sent(one, file, ref)

@@ -64,9 +64,7 @@ async def test_an_interrupt_before_any_connection_ends_it(user: User) -> None:
         assert_stopped(await job.ended(), user)
 
 
-async def test_an_interrupted_upload_is_resumed_by_the_next_run(
-    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_next_run_resumes_an_upload(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, add = asyncio.Event(), sink.HashingWriter.add
 
     async def slowly(one: sink.HashingWriter, block: bytes) -> None:
@@ -118,9 +116,7 @@ async def test_an_interrupted_download_leaves_no_result(user: User) -> None:
         assert hub.faults == worker.faults == []
 
 
-async def test_a_second_ctrl_c_does_not_wait_for_the_workers_answer(
-    user: User, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_second_ctrl_c_ends_at_once(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, go_on, drop = asyncio.Event(), asyncio.Event(), TaskQueue.drop
 
     async def slowly(*arguments: Any) -> Any:

@@ -59,9 +59,7 @@ async def test_a_worker_with_a_wrong_clock_accepts_the_secret(user: User, place:
 
 
 @pytest.mark.parametrize("capable", [[], ["capability"]])
-async def test_a_worker_that_only_the_hub_names_never_gets_the_secret(
-    user: User, place: Place, capable: list[str]
-) -> None:
+async def test_a_worker_named_by_the_hub_never_gets_the_secret(user: User, place: Place, capable: list[str]) -> None:
     shown: list[str] = []
 
     async def thief(request: web.Request) -> web.Response:

@@ -112,9 +112,7 @@ async def test_hub_worker_and_monitor_are_set_up_by_their_flags(user: User, plac
                 assert (ran.code, ran.last["event"]) == (0, "done"), ran
 
 
-async def test_a_renewed_certificate_is_used_by_new_connections_without_a_restart(
-    place: Place, authority: Authority
-) -> None:
+async def test_a_renewed_certificate_is_used_without_a_restart(place: Place, authority: Authority) -> None:
     cert, key = authority.issue()
     tls = ServerTls(cert, key)
 
@@ -224,7 +222,7 @@ async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None
             assert "does not speak TLS" in str(await refused_call(url, None, WorkerRefused))
 
 
-async def test_a_connection_without_a_handshake_is_closed(
+async def test_a_missing_handshake_times_out(
     place: Place, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_server, "_OPEN_WITHIN", 0.2)
@@ -284,9 +282,7 @@ def half(authority: Authority, _: Path) -> tuple[Path, None]:
         (half, r"--tls-cert also needs --tls-key"),
     ],
 )
-def test_unusable_certificate_files_are_reported_with_advice(
-    tmp_path: Path, authority: Authority, make: Make, says: str
-) -> None:
+def test_bad_certificate_files_are_explained(tmp_path: Path, authority: Authority, make: Make, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         server_tls(*make(authority, tmp_path))
 

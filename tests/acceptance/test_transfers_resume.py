@@ -138,7 +138,7 @@ async def test_another_client_resumes_the_upload_of_a_killed_one(tmp_path: Path,
         assert blake3().update_mmap(worker.store.path(ref(film))).hexdigest() == ref(film).hash
 
 
-async def test_two_clients_with_the_same_file_send_it_once(
+async def test_two_clients_send_one_file_once(
     tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_tus, "LOOK_AGAIN", 0.0)

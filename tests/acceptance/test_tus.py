@@ -202,9 +202,7 @@ async def test_requests_without_the_secret_are_refused(caller: Tus) -> None:
         assert (await caller.ask(method, path, Authorization="Bearer other")).status == 401
 
 
-async def test_one_connection_sends_at_a_time_and_replaces_a_stalled_one(
-    caller: Tus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_second_connection_replaces_a_stalled_one(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
     path, over = await caller.created(CONTENT), asyncio.Event()
     first = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], over)))
     await eventually(lambda: not first.done())
@@ -264,9 +262,7 @@ async def test_an_upload_that_is_given_up_is_removed_and_its_sender_cut_off(call
     assert everything(worker.store.root) == []
 
 
-async def test_a_waiting_sender_restarts_an_aborted_upload(
-    caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_waiter_restarts_an_upload(caller: Tus, worker: RunningWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     path, threads = await caller.created(CONTENT), threading.Event()
     upload = await worker.server.calls.uploads.find(Path(path).name)
     sending = asyncio.create_task(caller.patch(path, 0, then_silent([CONTENT[:HALF]], asyncio.Event())))
@@ -394,9 +390,7 @@ async def test_a_full_disk_is_reported_and_received_bytes_stay(caller: Tus, monk
     assert await caller.has(content)
 
 
-async def test_stored_bytes_are_reported_while_the_sender_is_silent(
-    caller: Tus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stored_bytes_are_reported_to_a_silent_sender(caller: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
     content = blake3(b"x").digest(length=2 * BATCH + 1000)
     written, writing = HashingWriter.write, threading.Event()
 

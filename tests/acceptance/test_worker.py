@@ -224,9 +224,7 @@ async def test_a_video_without_sound_for_an_audio_fails_with_ffmpegs_own_words(c
 
 
 @pytest.mark.parametrize("text", ["this is no film", "#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n"])
-async def test_a_file_that_is_not_a_video_fails_with_a_reason(
-    caller: Caller, sound: Path, tmp_path: Path, text: str
-) -> None:
+async def test_invalid_media_fail_with_a_reason(caller: Caller, sound: Path, tmp_path: Path, text: str) -> None:
     fake = tmp_path / "fake.mp4"
     fake.write_text(text)
     await caller.upload(fake, digest_of(fake, "md5"))

@@ -49,9 +49,7 @@ async def finished(here: Scene, caller: Caller, video: bytes = VIDEO, audio: byt
     return task
 
 
-async def test_uploads_of_one_license_do_not_evict_results_of_another(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_uploads_do_not_evict_results_of_another_license(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_FINISHED", 5)
     async with scene(place) as here:
         victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")
@@ -67,9 +65,7 @@ async def test_uploads_of_one_license_do_not_evict_results_of_another(
         assert here.worker.store.result(task).is_file()
 
 
-async def test_unfinished_uploads_of_one_license_take_no_space_from_another(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unfinished_uploads_take_no_space_from_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_OF_LICENSE", 8)
     monkeypatch.setattr(uploads, "MAX_UPLOADS", 8)
     disk = 64 * 1024 * 1024
@@ -100,9 +96,7 @@ async def test_an_upload_reserves_only_received_bytes(place: Place, monkeypatch:
         assert await send(caller, path, content[upload.offset :], upload.offset) == 204
 
 
-async def test_a_queue_full_of_one_licenses_tasks_accepts_others_in_turn(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_queue_full_of_one_license_accepts_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "MAX_UNFINISHED", 5)
     async with scene(place, held=True) as here:
         victim, attacker = here.job("mine", "victim"), here.job("theirs", "attacker")

@@ -130,9 +130,7 @@ async def test_wrong_secrets_slow_a_caller_down_and_the_right_one_still_works(pl
 
 
 @pytest.mark.parametrize(("named", "another"), [((network("127.0.0.0/8"),), 401), ((), 429)])
-async def test_only_a_configured_proxy_names_the_guessing_address(
-    place: Place, named: tuple[Network, ...], another: int
-) -> None:
+async def test_only_a_known_proxy_names_its_caller(place: Place, named: tuple[Network, ...], another: int) -> None:
     async def guess(here: Scene, address: str) -> int:
         said = {"X-Forwarded-For": f"203.0.113.1, {address}"}
         return (await here.bearer("guess")("GET", "queue", headers=said))[0]

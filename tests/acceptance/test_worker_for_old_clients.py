@@ -50,9 +50,7 @@ async def http(worker: RunningWorker) -> AsyncGenerator[aiohttp.ClientSession, N
         ("OPTIONS", "/files/", 204),
     ],
 )
-async def test_every_reply_allows_other_origins(
-    http: aiohttp.ClientSession, method: str, path: str, status: int
-) -> None:
+async def test_each_reply_allows_any_origin(http: aiohttp.ClientSession, method: str, path: str, status: int) -> None:
     async with http.request(method, path) as reply:
         assert reply.status == status
         assert {name: reply.headers[name] for name in CORS} == CORS
@@ -102,9 +100,7 @@ async def test_a_file_with_a_made_up_hash_is_stored_under_its_md5(
 
 
 @pytest.mark.parametrize("last", [False, True])
-async def test_a_file_with_a_wrong_blake3_is_refused(
-    worker: RunningWorker, http: aiohttp.ClientSession, last: bool
-) -> None:
+async def test_a_wrong_blake3_is_refused(worker: RunningWorker, http: aiohttp.ClientSession, last: bool) -> None:
     async with http.post("/api/heygem/upload_file", data=form("0" * 64, last=last)) as reply:
         assert (reply.status, (await reply.json())["error"]) == (400, "corrupt")
     assert not list((worker.store.root / "files").iterdir())

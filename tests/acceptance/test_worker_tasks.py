@@ -148,7 +148,7 @@ pathlib.Path(sys.argv[1]).with_suffix(".pids").write_text(str(child.pid))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sessions are POSIX")
-async def test_an_escaped_child_that_holds_the_output_is_not_awaited(
+async def test_an_escaped_child_with_open_output_is_not_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "_OUTPUT_WITHIN", 0.01)

@@ -48,9 +48,7 @@ def test_a_setting_of_the_wrong_type_ends_the_program_with_a_message(
 
 
 @pytest.mark.parametrize("env", ["", "SIZE=\n"])
-def test_a_missing_setting_ends_the_program_with_a_message(
-    folder: Path, env: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_setting_ends_the_program(folder: Path, env: str, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / ".env").write_text(env)
     with pytest.raises(SystemExit) as end:
         setting("SIZE")
@@ -86,9 +84,7 @@ def test_a_program_for_one_job_takes_video_audio_and_result(monkeypatch: pytest.
         (["clip.mp4", "speech.wav"], "no hub is set"),
     ],
 )
-def test_a_failed_start_is_reported_on_stderr(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_start_is_on_stderr(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_job(arguments=arguments) == 2
     out, err = capsys.readouterr()
     assert (out, err[:12]) == ("", "wakestream: ")

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from conftest import Visitor
 
 
-async def test_with_the_gpu_on_dropped_files_become_a_playable_video(
-    home: House, visitor: Visitor, files: Media
-) -> None:
+async def test_with_the_gpu_on_dropped_files_become_a_video(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
@@ -48,9 +46,7 @@ async def test_with_the_gpu_on_dropped_files_become_a_playable_video(
         assert list((home.state / "console" / "uploads").iterdir()) == []
 
 
-async def test_with_the_gpu_off_the_page_shows_the_reason_and_the_progress(
-    home: House, visitor: Visitor, files: Media
-) -> None:
+async def test_with_the_gpu_off_the_page_shows_reason_and_progress(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page() as page:
         lamp = page.locator(".gpu")
@@ -119,7 +115,7 @@ async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor,
         await expect(page.locator("#cards > [data-state=done]")).to_contain_text("interview.mp4")
 
 
-async def test_a_job_whose_gpu_did_not_start_pauses_and_a_button_retries(
+async def test_after_a_failed_boot_a_job_pauses_and_a_button_retries(
     home: House, visitor: Visitor, files: Media
 ) -> None:
     await home.monitor()
@@ -222,9 +218,7 @@ async def test_invalid_files_are_refused_before_an_upload(home: House, visitor: 
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 4" not in said]
 
 
-async def test_undecodable_files_are_refused_before_a_job(
-    home: House, visitor: Visitor, files: Media, tmp_path: Path
-) -> None:
+async def test_undecodable_files_start_no_job(home: House, visitor: Visitor, files: Media, tmp_path: Path) -> None:
     home.probe = True
     await home.stop_daemon()
     await home.start_daemon()
@@ -247,7 +241,7 @@ async def test_undecodable_files_are_refused_before_a_job(
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 415" not in said]
 
 
-async def test_files_that_fail_at_the_worker_show_the_reason(
+async def test_undecodable_files_show_the_workers_reason(
     home: House, visitor: Visitor, files: Media, tmp_path: Path
 ) -> None:
     await home.gpu_on()
@@ -365,9 +359,7 @@ async def test_history_search_and_the_saved_timeline_work(home: House, visitor: 
     assert (trial.trouble, [str(found) for found in trial.replayed.divergences]) == (None, [])
 
 
-async def test_the_timeline_moves_until_it_is_held_and_shows_what_it_is_told(
-    home: House, visitor: Visitor, files: Media
-) -> None:
+async def test_the_timeline_moves_until_it_is_paused(home: House, visitor: Visitor, files: Media) -> None:
     await home.gpu_on()
     home.engine.go_on.set()
     picture = "() => document.querySelector('#time-canvas').toDataURL()"

@@ -104,9 +104,7 @@ async def test_a_programs_last_lines_are_separate_from_the_sentence(visitor: Vis
         ("stopped: it ran too long", "Stopped: it ran too long."),
     ],
 )
-async def test_a_sentence_begins_with_a_capital_and_a_name_as_it_is_written(
-    visitor: Visitor, why: str, said: str
-) -> None:
+async def test_a_sentence_begins_with_a_capital_unless_it_is_a_name(visitor: Visitor, why: str, said: str) -> None:
     async with visitor.page() as page:
         found = await page.evaluate(JOB, [[], {"event": "failed", "code": "unheard_of", "why": why}])
         assert found["why"] == said
@@ -169,9 +167,7 @@ async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor)
         (50, None, "The GPU is waking up: ready in about 40 s", "Ready in about 40 s,"),
     ],
 )
-async def test_card_and_lamp_show_the_same_time(
-    visitor: Visitor, ago: float, left: float | None, job: str, lamp: str
-) -> None:
+async def test_card_and_lamp_agree(visitor: Visitor, ago: float, left: float | None, job: str, lamp: str) -> None:
     async with visitor.page() as page:
         await page.clock.set_fixed_time(datetime.datetime.now())
         now = await page.evaluate("() => Date.now() / 1000")
@@ -227,7 +223,7 @@ async def test_the_page_has_one_clock_that_of_the_locale(visitor: Visitor, local
         (["a-job-that-went"], 100, "a-job-tha…"),
     ],
 )
-async def test_a_lane_names_both_files_as_far_as_there_is_room(
+async def test_a_lane_names_both_files_if_there_is_room(
     visitor: Visitor, names: list[str], room: int, text: str
 ) -> None:
     async with visitor.page() as page:

@@ -91,7 +91,7 @@ async def test_chosen_files_outlast_a_reload_and_the_daemon(home: House, visitor
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "empty")
 
 
-async def test_a_full_disk_is_shown_where_the_file_was_chosen(
+async def test_a_full_disk_is_shown_at_the_file(
     visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -106,7 +106,7 @@ async def test_a_full_disk_is_shown_where_the_file_was_chosen(
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 507" not in said]
 
 
-async def test_leaving_the_page_during_an_upload_asks_first(
+async def test_leaving_during_an_upload_asks_first(
     visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, write = threading.Event(), uploads._write_all
@@ -133,9 +133,7 @@ async def test_leaving_the_page_during_an_upload_asks_first(
         await expect(page.locator("#slot-video")).to_have_attribute("data-slot", "ready")
 
 
-async def test_jobs_stand_in_their_order_and_many_of_them_take_little_room(
-    home: House, visitor: Visitor, files: Media
-) -> None:
+async def test_jobs_stay_in_order_and_many_of_them_are_compact(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     tallest = "() => Math.max(...[...document.querySelectorAll('#cards > li')].map((each) => each.offsetHeight))"
     async with visitor.page() as page:
@@ -162,9 +160,7 @@ async def test_jobs_stand_in_their_order_and_many_of_them_take_little_room(
         await expect(card(page).last).to_have_attribute("data-state", "cancelled")
 
 
-async def test_the_history_shows_more_when_asked_and_leaves_the_keyboard_where_it_is(
-    home: House, visitor: Visitor, files: Media
-) -> None:
+async def test_the_history_shows_more_and_keeps_the_focus(home: House, visitor: Visitor, files: Media) -> None:
     for number in range(20):
         await cancelled(home, files, f"job-{number:02}")
     async with visitor.page() as page:
@@ -183,9 +179,7 @@ async def test_the_history_shows_more_when_asked_and_leaves_the_keyboard_where_i
         assert now not in await past.evaluate_all("(rows) => rows.map((row) => row.dataset.job)")
 
 
-async def test_a_button_that_goes_away_leaves_the_keyboard_at_its_job(
-    home: House, visitor: Visitor, files: Media
-) -> None:
+async def test_a_removed_button_leaves_the_focus_at_its_job(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page() as page:
         job = await begin(page, files)
@@ -250,9 +244,7 @@ def of_yesterday(home: House, job: str, ago: float, folder: Path | None = None) 
     return result
 
 
-async def test_a_result_is_removed_when_its_user_is_sure_and_does_not_come_back_as_new(
-    home: House, visitor: Visitor
-) -> None:
+async def test_a_result_is_removed_after_a_confirmation_for_good(home: House, visitor: Visitor) -> None:
     result = of_yesterday(home, "old", 86_400)
     async with visitor.page() as page:
         past = page.locator("#past li")
@@ -291,9 +283,7 @@ async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
         assert await page.evaluate("() => document.querySelector('video').currentTime > 0.1")
 
 
-async def test_of_thousands_of_jobs_those_at_work_are_shown_and_the_others_counted(
-    home: House, visitor: Visitor
-) -> None:
+async def test_of_thousands_of_jobs_the_running_ones_are_shown(home: House, visitor: Visitor) -> None:
     assert home.daemon is not None
     box = home.daemon.outbox
 
@@ -506,7 +496,7 @@ async def test_a_refused_key_is_not_shown_as_an_outage(home: House, visitor: Vis
         await expect(page.locator(".gpu-text")).to_contain_text("license")
 
 
-async def test_the_history_is_searched_by_how_a_job_ended_in_the_pages_language(
+async def test_the_history_search_finds_outcomes_in_the_pages_language(
     home: House, visitor: Visitor, files: Media
 ) -> None:
     of_yesterday(home, "old", 86_400)

@@ -68,9 +68,7 @@ def loaded(path: Path) -> ModuleType:
     return module
 
 
-def test_the_pipeline_of_the_page_brings_the_result_home_and_announces_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pipeline_of_the_page_announces_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "announced.py").write_text(FILES["announced.py"], encoding="utf-8")
     module = loaded(tmp_path / "announced.py")
     told: list[tuple[str, object]] = []

@@ -213,7 +213,7 @@ async def place(tmp_path: Path) -> AsyncIterator[tuple[Place, HubServer, Clocks]
 
 @STEPS
 @bounded
-async def test_a_running_hub_notices_a_clock_change_and_keeps_its_leases(
+async def test_a_running_hub_keeps_its_leases_at_a_clock_change(
     place: tuple[Place, HubServer, Clocks], by: float
 ) -> None:
     at, running, clocks = place

@@ -152,9 +152,7 @@ async def test_a_worker_with_a_full_disk_accepts_the_file_once_there_is_space(di
 
 
 @bounded
-async def test_a_result_without_space_at_the_worker_fails_and_can_run_again(
-    disk: SmallDisk, tmp_path: Path, user: User
-) -> None:
+async def test_a_job_without_space_at_the_worker_can_run_again(disk: SmallDisk, tmp_path: Path, user: User) -> None:
     place = Place(tmp_path / "place")
     worker_on(disk, place)
     user.video.write_bytes(b"video" * 20_000)
@@ -179,9 +177,7 @@ async def test_a_result_without_space_at_the_worker_fails_and_can_run_again(
 
 
 @bounded
-async def test_a_result_without_space_on_the_pc_arrives_on_the_next_attempt(
-    disk: SmallDisk, tmp_path: Path, user: User
-) -> None:
+async def test_a_result_without_space_on_the_pc_arrives_later(disk: SmallDisk, tmp_path: Path, user: User) -> None:
     place = Place(tmp_path / "place")
     user.video.write_bytes(b"video" * 60_000)
     out = disk.path / "out.mp4"
@@ -203,9 +199,7 @@ async def test_a_result_without_space_on_the_pc_arrives_on_the_next_attempt(
 
 
 @bounded
-async def test_a_daemon_with_a_full_disk_refuses_jobs_and_keeps_accepted_ones(
-    disk: SmallDisk, tmp_path: Path, user: User
-) -> None:
+async def test_a_daemon_with_a_full_disk_refuses_new_jobs(disk: SmallDisk, tmp_path: Path, user: User) -> None:
     place = Place(tmp_path / "place")
     async with place.hub():
         settings = place.client_settings() | {"WAKESTREAM_DAEMON": str(disk.path / "daemon")}
@@ -262,9 +256,7 @@ async def test_a_journal_that_cannot_be_created_reports_no_space(disk: SmallDisk
 
 
 @bounded
-async def test_a_monitor_with_a_full_disk_inspects_and_stops_its_machine(
-    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_monitor_with_a_full_disk_stops_its_machine(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
     say = (sys.executable, "-c", "import sys; print(sys.argv[1], flush=True)")
     power = CommandPower((*say, "started"), (*say, "stopped"), (*say, "running"))

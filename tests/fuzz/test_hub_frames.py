@@ -28,9 +28,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[Attacked]:
 @example(payloads=[b'{"type":"x","request_id":"%b"}' % (b"x" * (wire.MAX_FRAME - 40))])
 @example(payloads=[b'{"type":"gpu.job.submit","request_id":"fuzz","payload":{"a":%b}}' % nested(90)])
 @example(payloads=[nested(30_000), b'{"a":' * 10_000])
-async def test_any_frame_is_taken_or_refused_in_words_and_counted(
-    hub: Attacked, role: str, payloads: list[bytes]
-) -> None:
+async def test_any_frame_is_accepted_or_refused_and_counted(hub: Attacked, role: str, payloads: list[bytes]) -> None:
     peer = await hub.peer(role)
     before = hub.server.refused.total()
     for payload in payloads:
@@ -50,9 +48,7 @@ CONTROL = st.sampled_from([b"", frame(PING, b"x"), frame(PONG), frame(PONG, b"ne
 
 @BOUNDED
 @given(cuts=PIECES, between=CONTROL, code=st.sampled_from([TEXT, BINARY]))
-async def test_a_message_in_any_number_of_fragments_is_one_message(
-    hub: Attacked, cuts: list[int], between: bytes, code: int
-) -> None:
+async def test_fragments_are_joined_to_one_message(hub: Attacked, cuts: list[int], between: bytes, code: int) -> None:
     peer = await hub.peer("client")
     whole = b'{"type":"gpu.status.query","request_id":"in pieces","padding":"%b"}' % (b"x" * 400)
     ends = sorted({*cuts, len(whole)})
@@ -87,9 +83,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=list(WRONG))
 @pytest.mark.parametrize("role", ["", "client"])
-async def test_what_breaks_the_protocol_ends_its_connection_and_is_counted(
-    hub: Attacked, role: str, wrong: bytes
-) -> None:
+async def test_a_protocol_error_ends_its_connection_and_is_counted(hub: Attacked, role: str, wrong: bytes) -> None:
     peer = await hub.peer(role)
     before = hub.server.refused["bad_frame"] + hub.server.refused["huge_frame"]
     peer.write(wrong)
@@ -102,9 +96,7 @@ async def test_what_breaks_the_protocol_ends_its_connection_and_is_counted(
 
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(0, 15), st.binary(max_size=130), st.booleans(), st.integers(0, 7)), max_size=8))
-async def test_the_hub_survives_any_sequence_of_frames(
-    hub: Attacked, frames: list[tuple[int, bytes, bool, int]]
-) -> None:
+async def test_the_hub_survives_any_frames(hub: Attacked, frames: list[tuple[int, bytes, bool, int]]) -> None:
     peer = await hub.peer("client")
     for code, payload, fin, rsv in frames:
         peer.write(frame(code, payload, fin=fin, rsv=rsv))

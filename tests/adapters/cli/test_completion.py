@@ -65,9 +65,7 @@ def test_each_shells_script_completes_every_command(shell: str, capsys: pytest.C
 
 
 @pytest.mark.parametrize(("shell", "check"), [("zsh", "-n"), ("fish", "--no-execute")])
-def test_each_shell_accepts_its_script(
-    shell: str, check: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shells_accept_their_script(shell: str, check: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"no {shell} here")

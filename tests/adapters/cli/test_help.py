@@ -83,7 +83,7 @@ def test_help_with_a_command_is_that_commands_help(topic: tuple[str, ...], capsy
 
 
 @pytest.mark.parametrize("argv", [("--lang", "zh", "help", "submit"), ("help", "submit", "--lang", "zh")])
-def test_help_with_a_command_is_in_the_language_that_was_asked_for(
+def test_help_for_a_command_is_in_the_chosen_language(
     argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.main(argv) == 0
@@ -107,9 +107,7 @@ def test_a_flag_of_the_command_before_it_is_not_called_unknown(flag: str, capsys
 @pytest.mark.parametrize(
     "argv", [["--hub", "http://hub.example:1", "status"], ["-q", "--state", "there", "jobs"], ["-o", "x.mp4", "submit"]]
 )
-def test_a_flag_before_its_command_is_reported_as_misplaced(
-    argv: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_flag_before_its_command_is_reported(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     flag, value = argv[-3:-1]
     with pytest.raises(SystemExit):
         main.main(argv)

@@ -115,9 +115,7 @@ def test_system_errors_are_one_line_and_a_traceback_with_v(
         main.main(["wave", "-v"])
 
 
-def test_a_long_running_program_logs_the_full_reason_of_its_end(
-    command: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_program_logs_why_it_ended(command: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_args: argparse.Namespace) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -191,7 +189,7 @@ def test_no_command_at_all_is_wrong_usage(command: Callable[[Run], None], capsys
     assert "--help" in capsys.readouterr().err
 
 
-def test_help_lists_the_commands_and_version_is_a_number(
+def test_help_lists_commands_and_there_is_a_version(
     command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(lambda _args: 0)

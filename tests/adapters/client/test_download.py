@@ -141,9 +141,7 @@ async def test_waiting_for_the_lock_is_reported_in_the_loop(tmp_path: Path, monk
     await workers.close()
 
 
-async def test_a_cancel_during_a_sync_releases_the_lock_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, go_on, sync = threading.Event(), threading.Event(), os.fsync
 
     def slowly(descriptor: int) -> None:

@@ -277,9 +277,7 @@ def test_metrics_traces_and_json_logs_are_set_in_every_place(tmp_path: Path) -> 
         ("WAKESTREAM_WEBHOOK_URL", "https://shop.example/?to=ä&t=marked-word", "ASCII"),
     ],
 )
-def test_an_invalid_address_setting_is_reported_without_the_address(
-    tmp_path: Path, variable: str, value: str, said: str
-) -> None:
+def test_an_invalid_address_is_reported_unprinted(tmp_path: Path, variable: str, value: str, said: str) -> None:
     message = refused(tmp_path, **{variable: value})
     assert said in message
     assert variable in message
@@ -353,9 +351,7 @@ def test_a_path_in_the_users_own_settings_is_one_from_there(tmp_path: Path, monk
     assert (found.record, found.log_file) == (Path("/logs"), Path("here.log"))
 
 
-def test_the_current_folder_goes_before_the_users_own_each_setting_by_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_setting_comes_from_the_current_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = {".env": f"API_SERVER_URL=http://hub:1\nHEYGEM_API_SECRET=s\nWAKESTREAM_KEY={KEY}\n"}
     found = at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'hub = "http://hub:2"\n', ".license": "another"})
     assert (found.hub_url, found.api_secret, found.key) == ("ws://hub:2/dsp", "s", "another")
@@ -367,9 +363,7 @@ def test_a_mistake_in_the_users_own_settings_names_the_file(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_missing_or_unreadable_settings_folder_is_ignored(
-    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_settings_folder_is_ignored(there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if there:
         monkeypatch.setattr(os, "access", lambda *_: False)
         assert at_home(tmp_path, monkeypatch, {".env": "nonsense"}, {}) == Settings()
@@ -434,9 +428,7 @@ def test_the_deployed_clients_config_dat_goes_before_the_env_file_beside_it(tmp_
     assert loaded(tmp_path, API_SERVER_URL="http://environment").hub_url == "ws://environment/dsp"
 
 
-def test_a_config_dat_is_found_in_the_folder_that_is_named_for_the_users_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_dat_is_found_in_the_users_settings_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, here = tmp_path / "own", tmp_path / "here"
     own.mkdir()
     here.mkdir()

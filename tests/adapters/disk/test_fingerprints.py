@@ -46,9 +46,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     return seen
 
 
-async def test_one_reading_gives_all_digests_and_dates_itself(
-    disk: DiskFiles, video: Path, readings: list[set[str]]
-) -> None:
+async def test_one_read_gives_all_digests_and_its_time(disk: DiskFiles, video: Path, readings: list[set[str]]) -> None:
     found = await disk.fingerprint(video, ["md5", "blake3"])
     assert found.digests == DIGESTS
     assert (found.path, found.size, found.mtime_ns) == (video, len(CONTENT), video.stat().st_mtime_ns)
@@ -63,7 +61,7 @@ async def test_an_unchanged_file_is_never_read_twice(disk: DiskFiles, video: Pat
     assert len(readings) == 1
 
 
-async def test_only_a_missing_digest_causes_another_reading(
+async def test_only_a_missing_digest_causes_another_read(
     disk: DiskFiles, video: Path, readings: list[set[str]]
 ) -> None:
     await disk.fingerprint(video, ["md5"])
@@ -78,7 +76,7 @@ async def test_a_file_that_was_written_to_is_read_again(disk: DiskFiles, video: 
     assert len(readings) == 2
 
 
-async def test_a_file_replaced_by_one_of_the_same_size_and_time_is_read_again(
+async def test_a_replaced_file_of_the_same_size_is_read_again(
     disk: DiskFiles, video: Path, readings: list[set[str]]
 ) -> None:
     status = video.stat()
@@ -91,7 +89,7 @@ async def test_a_file_replaced_by_one_of_the_same_size_and_time_is_read_again(
     assert len(readings) == 2
 
 
-async def test_a_file_that_was_written_to_and_dated_back_is_read_again(
+async def test_a_changed_file_with_an_old_date_is_read_again(
     disk: DiskFiles, video: Path, readings: list[set[str]]
 ) -> None:
     status = video.stat()
@@ -135,9 +133,7 @@ async def test_missing_empty_folder_and_odd_files_are_refused_with_advice(disk: 
             await disk.fingerprint(path, ["md5"])
 
 
-async def test_a_file_that_may_not_be_read_is_refused(
-    disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unreadable_file_is_refused(disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -168,7 +164,7 @@ class Paused:
         monkeypatch.setattr(files, "_feed", paused)
 
 
-async def test_a_file_written_to_while_it_is_read_is_not_taken(
+async def test_a_file_changed_during_a_read_fails(
     disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paused = Paused(monkeypatch)
@@ -182,7 +178,7 @@ async def test_a_file_written_to_while_it_is_read_is_not_taken(
     assert (await disk.fingerprint(video, ["md5"])).size == len(CONTENT) + 4
 
 
-async def test_a_file_replaced_while_it_is_read_is_not_taken(
+async def test_a_file_replaced_during_a_read_fails(
     disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paused = Paused(monkeypatch)
@@ -194,9 +190,7 @@ async def test_a_file_replaced_while_it_is_read_is_not_taken(
         await asked
 
 
-async def test_an_abandoned_read_stops_and_can_restart(
-    disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_abandoned_read_can_restart(disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paused = Paused(monkeypatch)
     asked = asyncio.create_task(disk.fingerprint(video, ["md5"]))
     await asyncio.to_thread(paused.reached.wait, 20)
@@ -208,7 +202,7 @@ async def test_an_abandoned_read_stops_and_can_restart(
     assert (await disk.fingerprint(video, ["md5"])).digests == {"md5": DIGESTS["md5"]}
 
 
-async def test_a_cancelled_caller_does_not_disturb_the_others(
+async def test_a_cancelled_caller_disturbs_no_other(
     disk: DiskFiles, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paused = Paused(monkeypatch)

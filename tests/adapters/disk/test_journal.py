@@ -196,9 +196,7 @@ async def test_a_fact_that_this_version_does_not_know_is_named(tmp_path: Path) -
             list(other.read())
 
 
-async def test_fields_of_a_later_version_are_passed_over_and_those_of_an_earlier_one_get_their_defaults(
-    tmp_path: Path,
-) -> None:
+async def test_fields_of_other_versions_are_ignored_or_get_their_defaults(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
     await kept(path)
     db = apsw.Connection(str(path))

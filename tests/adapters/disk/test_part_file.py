@@ -24,9 +24,7 @@ def test_a_dangling_link_as_part_file_creates_no_target(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_link_is_noticed_where_the_system_cannot_refuse_to_follow_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_is_noticed_without_help_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wakestream.adapters.disk.part_file._NO_FOLLOW", None)
     test_a_part_that_is_a_link_is_not_opened(tmp_path)
 

@@ -171,7 +171,7 @@ def test_an_unknown_role_or_an_unfit_note_is_refused(book: LicenseBook, role: st
 # The command
 
 
-def test_issue_prints_only_the_key_list_shows_the_rest_and_revoke_ends_it(
+def test_issue_prints_the_key_list_the_rest_and_revoke_ends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = ["--state", str(tmp_path)]
@@ -266,9 +266,7 @@ def taken(tmp_path: Path, *arguments: str) -> int:
     return main(["license", "import", "--role", "client", *arguments, "--state", str(tmp_path / "hub")])
 
 
-def test_import_reads_a_license_file_of_a_deployed_client_or_one_key_a_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_import_reads_a_license_file_or_one_key_per_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".license").write_bytes(b'\xef\xbb\xbf{"license_key": "VIP-2024-0007"}\r\n')
     (tmp_path / "keys.txt").write_text("old-key-1\n\n  old-key-2  \n")
     for name in (".license", "keys.txt"):
@@ -298,7 +296,7 @@ def test_a_short_key_is_taken_with_a_warning(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("content", [None, "", "\n \n", '{"other": 1}', "short"])
-def test_a_file_without_a_key_ends_import_with_2(
+def test_import_without_a_key_ends_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
 ) -> None:
     if content is not None:

@@ -216,7 +216,7 @@ async def test_a_provider_that_raises_cancelled_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
-async def test_an_internal_error_in_the_health_check_is_retried(
+async def test_an_error_in_a_health_check_is_retried(
     fault: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = Room(FakePower())

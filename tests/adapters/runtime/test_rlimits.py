@@ -49,9 +49,7 @@ def test_without_a_limit_all_are_allowed(limits: list[tuple[int, int]]) -> None:
     assert connections_allowed(20_000) == 20_000
 
 
-def test_a_hidden_lower_limit_as_on_macos_is_respected(
-    limits: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hidden_limit_of_macos_is_respected(limits: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     def choosy(_: int, limit: tuple[int, int]) -> None:
         if limit[0] > 10_240:
             raise ValueError("current limit exceeds maximum limit")

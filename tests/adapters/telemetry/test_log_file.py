@@ -157,9 +157,7 @@ def test_lines_are_chosen_by_job_and_level(
     assert [each["message"] for each in shown] == messages
 
 
-def test_older_pieces_come_first_and_a_last_line_without_end_is_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_older_pieces_come_first_and_an_open_line_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.log.1").write_text("older\n", encoding="utf-8")
     (tmp_path / "a.log").write_bytes(b"newer\r\ntorn \xff")
     assert seen(capsys, str(tmp_path / "a.log")) == ["older", "newer", "torn \ufffd"]

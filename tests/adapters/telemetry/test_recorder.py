@@ -85,7 +85,7 @@ async def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     assert [row.label for row in log.rows] == ["x"]
 
 
-async def test_a_disk_that_fills_up_ends_the_recording_and_not_the_program(
+async def test_a_full_disk_ends_the_recording_and_not_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder(tmp_path, HEADER)

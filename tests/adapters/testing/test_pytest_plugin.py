@@ -160,9 +160,7 @@ def test_a_log_of_jobs_with_a_pipeline_of_their_own_asks_for_that_pipeline(proje
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_an_async_marked_test_runs_in_virtual_time_and_its_neighbours_do_not(
-    project: pytest.Pytester, mode: str
-) -> None:
+def test_only_the_marked_async_test_runs_in_virtual_time(project: pytest.Pytester, mode: str) -> None:
     project.makepyfile("""
         import asyncio
         import pytest
@@ -468,9 +466,7 @@ TOUCHES = {
 
 @pytest.mark.parametrize("touch", TOUCHES)
 @pytest.mark.parametrize("caught", [False, True])
-def test_in_virtual_time_nothing_real_is_touched_whoever_catches_the_refusal(
-    project: pytest.Pytester, touch: str, caught: bool
-) -> None:
+def test_io_in_virtual_time_fails_even_if_it_is_caught(project: pytest.Pytester, touch: str, caught: bool) -> None:
     done = (
         f"contextlib.suppress(Exception):\n        {touch}" if caught else f"contextlib.nullcontext():\n        {touch}"
     )

@@ -435,9 +435,7 @@ def over(bench: Bench, job: str, license_: str = "lic") -> bool:
     return bench.verifier.ended.has(job, license_, 2**40)
 
 
-async def test_the_end_of_a_job_is_handled_before_queued_messages(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_end_of_a_job_overtakes_queued_messages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.link.connect()
     for number in range(worker_hub._MAX_INBOX + 10):
         bench.link.events.feed(m.Submit(request_id=f"j{number}", license="lic"))

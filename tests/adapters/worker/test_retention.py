@@ -64,9 +64,7 @@ async def test_files_unused_for_long_are_removed(shelf: Shelf) -> None:
     assert list((shelf.store.root / "partial").iterdir()) == []
 
 
-async def test_on_a_full_disk_the_least_recently_used_are_removed(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_evicts_the_least_recently_used(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     refs = [shelf.put(number, number * DAY) for number in (1, 2, 3)]
     monkeypatch.setattr(FileStore, "free", lambda store: 100 if len(store.stored()) > 2 else 200)
     assert await shelf.tidy(Retention(age=7 * DAY, spare=150)) == 1

@@ -203,9 +203,7 @@ async def test_a_result_that_was_whole_when_the_worker_was_killed_is_not_made_ag
     await after.close()
 
 
-async def test_an_end_that_cannot_be_stored_is_checked_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unstored_end_is_checked_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Bench(tmp_path)
     await before.queue.ready()
     task = await before.queue.ask(*before.put(1), "a")
@@ -261,9 +259,7 @@ async def test_a_broken_journal_ends_the_program(bench: Bench, monkeypatch: pyte
         await bench.queue.until(stop)
 
 
-async def test_an_internal_error_at_an_end_exits_instead_of_blocking_the_queue(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def faulty(facts: object) -> None:
         raise ZeroDivisionError
 

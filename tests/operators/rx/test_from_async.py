@@ -193,9 +193,7 @@ async def test_cancellation_from_outside_is_neither_caught_nor_emitted(loop_sche
     assert heard == []
 
 
-async def test_an_observer_that_raises_gets_the_error_and_the_generator_is_closed(
-    loop_scheduler: LoopScheduler,
-) -> None:
+async def test_an_observer_that_raises_closes_the_generator(loop_scheduler: LoopScheduler) -> None:
     seen, heard, fault = list[str](), list[Any](), ValueError("observer")
 
     async def effect() -> AsyncIterator[int]:

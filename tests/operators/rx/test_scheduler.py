@@ -113,9 +113,7 @@ async def test_the_librarys_own_time_operators_run_on_it_without_a_thread(loop_s
     assert await to_future(loop_scheduler)(rx.timer(1_800).map(lambda _: threading.enumerate())) == before
 
 
-async def test_close_waits_for_the_clean_up_of_cancelled_effects_and_of_what_they_start(
-    loop_scheduler: LoopScheduler,
-) -> None:
+async def test_close_waits_for_cancelled_effects_and_tasks_that_they_start(loop_scheduler: LoopScheduler) -> None:
     seen: list[str] = []
 
     async def last_words() -> None:

@@ -329,7 +329,7 @@ steps = st.lists(st.tuples(st.one_of(rogue_comes, rogue_says), st.integers(0, 3)
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.booleans(), st.booleans())
-def test_messages_of_other_licenses_do_not_affect_a_gpu_or_its_jobs(
+def test_other_licenses_do_not_affect_a_gpu_or_its_jobs(
     sequence: list[tuple[Any, int]], tied: bool, away: bool
 ) -> None:
     net = Net()

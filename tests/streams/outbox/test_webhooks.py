@@ -73,9 +73,7 @@ def test_a_done_job_commits_its_webhook_with_its_end() -> None:
         (e.Cancelled(), None, None),
     ],
 )
-def test_failures_are_sent_with_their_reason_and_cancelled_jobs_are_not(
-    end: e.JobEvent, event: str | None, why: str | None
-) -> None:
+def test_failures_are_sent_and_cancelled_jobs_are_not(end: e.JobEvent, event: str | None, why: str | None) -> None:
     told = [owed.news for owed in Desk().submit().says(end).owed]
     assert [(news["event"], news["why"]) for news in told] == ([] if event is None else [(event, why)])
 

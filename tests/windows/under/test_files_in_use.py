@@ -86,9 +86,7 @@ EMPTY = {"licenses.json": b'{"v":1,"licenses":[]}'}
 
 
 @pytest.mark.parametrize("name", WRITERS)
-async def test_a_briefly_open_file_is_replaced_after_it_closes(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_briefly_open_file_is_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, put = WRITERS[name]
     before = EMPTY.get(file, b"{}")
     (tmp_path / file).write_bytes(before)
@@ -161,9 +159,7 @@ async def test_a_stored_file_that_is_being_read_is_not_removed(tmp_path: Path) -
     store.close()
 
 
-async def test_the_same_content_can_come_again_while_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_can_be_uploaded_again_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     store = FileStore(tmp_path)
 
@@ -190,9 +186,7 @@ async def test_an_open_old_recording_does_not_end_a_new_one(tmp_path: Path, monk
     assert not (tmp_path / "daemon-20200101T000000Z-1-001.jsonl").exists()
 
 
-def test_a_log_that_is_read_as_it_fills_up_loses_no_older_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_is_read_keeps_its_older_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_file, "PIECE", 200)
     path = tmp_path / "daemon.log"
     log = LogFile(path)
@@ -223,9 +217,7 @@ def test_a_result_in_a_player_is_not_reported_as_removed(tmp_path: Path) -> None
     assert not result.exists()
 
 
-def test_a_link_that_a_browser_still_reads_is_shown_rather_than_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_that_a_browser_reads_is_only_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)

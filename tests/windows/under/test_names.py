@@ -64,7 +64,7 @@ def _script(folder: Path, name: str, text: str) -> None:
     path.chmod(0o755)
 
 
-async def test_a_power_command_that_is_a_batch_file_needs_no_ending(
+async def test_a_batch_file_as_power_command_needs_no_extension(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _script(tmp_path, "cloudctl.cmd", "echo running")

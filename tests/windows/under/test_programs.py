@@ -29,7 +29,7 @@ async def _until(power: ProcessPower, reading: str) -> None:
 
 @pytest.mark.parametrize("console", [True, False])
 @pytest.mark.parametrize("code", [WAITS, STAYS], ids=["waits", "stays"])
-async def test_a_program_is_switched_off_with_a_console_and_without(
+async def test_a_program_stops_with_and_without_a_console(
     console: bool, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not console:

@@ -132,17 +132,13 @@ def test_the_locale_sets_the_language_unless_chosen(environment: dict[str, str],
     ("system", "language"),
     [("Chinese (Simplified)_China", "zh"), ("zh_CN", "zh"), ("English_United States", "en"), (None, "en")],
 )
-def test_without_variables_the_system_sets_the_language(
-    monkeypatch: pytest.MonkeyPatch, system: str | None, language: str
-) -> None:
+def test_the_system_sets_the_language(monkeypatch: pytest.MonkeyPatch, system: str | None, language: str) -> None:
     monkeypatch.setattr("locale.getlocale", lambda: (system, "cp936"))
     assert asked_for({}) == language
 
 
 @pytest.mark.parametrize(("encoding", "spoken"), [("ascii", "en"), ("latin-1", "en"), ("utf-8", "zh"), ("gbk", "zh")])
-def test_chinese_needs_an_output_that_can_encode_it(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, spoken: str
-) -> None:
+def test_chinese_needs_an_output_that_encodes_it(monkeypatch: pytest.MonkeyPatch, encoding: str, spoken: str) -> None:
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace"))
     choose("zh")
     assert chosen() == spoken

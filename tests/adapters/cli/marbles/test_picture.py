@@ -249,9 +249,7 @@ def test_without_boxes_all_is_plain_ascii_and_without_colour_no_code_is_sent(nam
 
 
 @pytest.mark.parametrize(("encoding", "plain"), [("utf-8", False), ("cp1252", True), ("ascii", True), (None, True)])
-def test_an_output_without_box_characters_gets_ascii(
-    encoding: str | None, plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_limited_output_gets_ascii(encoding: str | None, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     class Output:
         def __init__(self) -> None:
             self.encoding = encoding

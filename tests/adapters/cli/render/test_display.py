@@ -88,9 +88,7 @@ def test_every_display_marks_an_existing_result(capsys: pytest.CaptureFixture[st
         assert [orjson.loads(line).get("reused") for line in told[-3:]] == [None, whose, whose]
 
 
-def test_earlier_events_are_shown_with_their_own_times(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_events_keep_their_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: 1000.0)
     plain, as_json = PlainLines(), JsonLines("ws-1")
     for event, ago in ((e.Waking(0, "booting"), 600.0), (ON, 540.0), (e.Running(10, "processing"), 30.0)):
@@ -144,9 +142,7 @@ def test_the_display_speaks_chinese() -> None:
     assert shown[2].endswith("第 21 / 50 帧")
 
 
-def test_plain_lines_and_log_lines_have_the_same_text(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_and_log_lines_are_the_same(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wakestream.adapters.cli.render.display.time.monotonic", lambda: 100.0)
     logs.configure("INFO")
     try:

@@ -140,9 +140,7 @@ async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) ->
     assert len(looks) == 1
 
 
-async def test_nothing_is_removed_for_a_file_that_would_not_fit_anyway(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_is_removed_for_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"1" * 10
 
@@ -159,9 +157,7 @@ async def test_nothing_is_removed_for_a_file_that_would_not_fit_anyway(
     assert all(upload.path.exists() for upload in given)
 
 
-async def test_at_the_file_limit_the_oldest_unused_files_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"1"
 
