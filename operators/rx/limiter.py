@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.rx.core.observable import ForwardingObserver, SerialDisposable, operator_from
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_from
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
@@ -90,17 +90,16 @@ class Limiter:
             self.running -= 1
 
 
-class _Limited(ForwardingObserver[Any], DisposableBase):
+class _Limited(FollowingObserver[Any], DisposableBase):
     """One subscription: waits, runs, is over."""
 
-    __slots__ = ("limiter", "place", "running", "source", "starting", "state", "time")
+    __slots__ = ("limiter", "place", "source", "state", "time")
 
     def __init__(
         self, observer: ObserverBase[Any], source: Observable[Any], limiter: Limiter, time: SchedulerBase
     ) -> None:
-        super().__init__(observer)
+        super().__init__(observer, time)
         self.source, self.limiter, self.time = source, limiter, time
-        self.running, self.starting = SerialDisposable(), SerialDisposable()
         self.place: tuple[int, int] = (0, 0)
         self.state = "new"
 
@@ -118,11 +117,11 @@ class _Limited(ForwardingObserver[Any], DisposableBase):
     def start_soon(self) -> None:
         # In a later turn of the loop: the source that was running before is still ending.
         self.state = "running"
-        self.starting.disposable = self.time.schedule(lambda *_: self.start())
+        self.followed.disposable = self.time.schedule(lambda *_: self.start())
 
     def start(self) -> None:
         self.state = "running"
-        self.running.disposable = self.source.subscribe(self, scheduler=self.time)
+        self.follow(self.source, self)
 
     def finish(self) -> None:
         before, self.state = self.state, "over"
@@ -140,6 +139,5 @@ class _Limited(ForwardingObserver[Any], DisposableBase):
         self.observer.on_completed()
 
     def dispose(self) -> None:
-        self.starting.dispose()
-        self.running.dispose()
+        self.followed.dispose()
         self.finish()

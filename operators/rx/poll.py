@@ -9,7 +9,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable
-from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, SerialDisposable
+from wakestream.operators.rx.core.observable import FollowingObserver, LightObservable
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
@@ -32,8 +32,10 @@ def poll(ask: Callable[[], Observable[T]], every: float, until: Callable[[T], bo
     return LightObservable(lambda observer, scheduler: _Poll(ask, every, until, observer, clock(scheduler)).start())
 
 
-class _Poll:
-    """One subscription."""
+class _Poll(FollowingObserver[Any]):
+    """One subscription. It follows a call, or the pause after it."""
+
+    __slots__ = ("ask", "done", "every", "time", "until")
 
     def __init__(
         self,
@@ -43,38 +45,35 @@ class _Poll:
         observer: ObserverBase[Any],
         time: SchedulerBase,
     ) -> None:
-        self.ask, self.every, self.until, self.observer, self.time = ask, every, until, observer, time
-        self.call = SerialDisposable()
-        self.pause = SerialDisposable()
+        super().__init__(observer, time)
+        self.ask, self.every, self.until, self.time = ask, every, until, time
         self.done = False
 
     def start(self) -> DisposableBase:
         self._ask()
-        return CompositeDisposable(self.call, self.pause)
+        return self.followed
 
     def _ask(self, *_: Any) -> None:
         try:
             answer = require_observable(self.ask(), self.ask, "poll")
         except Exception as error:  # raised by `ask`
             self.observer.on_error(error)
-            return
-        self.call.disposable = answer.subscribe(
-            self._on_next, self.observer.on_error, self._on_completed, scheduler=self.time
-        )
+        else:
+            self.follow(answer, self)
 
-    def _on_next(self, item: Any) -> None:
+    def on_next(self, value: Any) -> None:
         if self.done:
             return
         try:
-            self.done = self.until(item)
+            self.done = self.until(value)
         except Exception as error:  # raised by `until`
             self.done = True
             self.observer.on_error(error)
             return
-        self.observer.on_next(item)
+        self.observer.on_next(value)
         if self.done:
             self.observer.on_completed()
 
-    def _on_completed(self) -> None:
+    def on_completed(self) -> None:
         if not self.done:
-            self.pause.disposable = self.time.schedule_relative(self.every, self._ask)
+            self.followed.disposable = self.time.schedule_relative(self.every, self._ask)

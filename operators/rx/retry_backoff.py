@@ -11,12 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    ForwardingObserver,
-    SerialDisposable,
-    operator_from,
-)
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_from
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
 T = TypeVar("T")
@@ -45,10 +40,10 @@ def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]],
     return operator_from(subscribe)
 
 
-class _Attempts(ForwardingObserver[Any]):
-    """The state of one subscription: how many failures in a row, and since when."""
+class _Attempts(FollowingObserver[Any]):
+    """The state of one subscription: how many failures in a row, and since when. It follows an attempt or a delay."""
 
-    __slots__ = ("backoff", "failures", "random", "running", "since", "source", "time", "waiting")
+    __slots__ = ("backoff", "failures", "random", "since", "source", "time")
 
     def __init__(
         self,
@@ -58,16 +53,14 @@ class _Attempts(ForwardingObserver[Any]):
         backoff: Backoff,
         random: Random,
     ) -> None:
-        super().__init__(observer)
+        super().__init__(observer, time)
         self.source, self.time, self.backoff, self.random = source, time, backoff, random
         self.failures = 0
         self.since: float | None = None
-        self.running = SerialDisposable()
-        self.waiting = SerialDisposable()
 
     def start(self) -> DisposableBase:
-        self.running.disposable = self.source.subscribe(self, scheduler=self.time)
-        return CompositeDisposable(self.running, self.waiting)
+        self.follow(self.source, self)
+        return self.followed
 
     def on_next(self, value: Any) -> None:
         success = self.backoff.reset_on_success
@@ -92,7 +85,7 @@ class _Attempts(ForwardingObserver[Any]):
         if not again:
             self.observer.on_error(error)
             return
-        self.waiting.disposable = self.time.schedule_relative(delay, self._again)
+        self.followed.disposable = self.time.schedule_relative(delay, self._again)
         if item is not None:
             self.observer.on_next(item)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 from wakestream.operators.model import events as e
 from wakestream.streams.recording.event_json import kind, kind_of
@@ -36,16 +37,21 @@ def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) 
 
 def stage_times_of_kinds(events: Iterable[tuple[float, str]], start: float = 0.0) -> dict[str, float]:
     """The same from pairs of time and kind of event, as a log has them."""
-    spent: dict[str, float] = {}
-    stage, since, last = "submit", start, start
-    for at, name in events:
-        last = at
-        entered = _entered(stage, name)
-        if entered != stage:
-            spent[stage] = spent.get(stage, 0.0) + at - since
-            stage, since = entered, at
-    spent[stage] = spent.get(stage, 0.0) + last - since
-    return spent
+    last, stage = start, "submit"
+    entered = [(last, stage)]
+    for last, name in events:
+        before, stage = stage, _entered(stage, name)
+        if stage != before:
+            entered.append((last, stage))
+    return spent([*entered, (last, "")])
+
+
+def spent(entered: Iterable[tuple[float, str]]) -> dict[str, float]:
+    """Return the seconds in each stage, from the times at which stages were entered; the last one marks the end."""
+    seconds: dict[str, float] = {}
+    for (since, stage), (until, _) in pairwise(entered):
+        seconds[stage] = seconds.get(stage, 0.0) + until - since
+    return seconds
 
 
 def _entered(stage: str, name: str) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import Log, Row
-from wakestream.streams.recording.timeline import stage_times_of_kinds
+from wakestream.streams.recording.timeline import spent, stage_times_of_kinds
 from wakestream.streams.replay.divergence import Divergence
 from wakestream.streams.replay.replay import Replayed
 
@@ -139,7 +138,7 @@ def _hub_job(job: str, rows: Sequence[Row]) -> JobReport:
     end = next((row for row in rows if row.label in _HUB_ENDS), None)
     until = rows.index(end) + 1 if end is not None else len(rows)
     lived = rows[:until]
-    stages = _spent([(row.t, _HUB_STAGES[row.label]) for row in lived])
+    stages = spent([(row.t, _HUB_STAGES[row.label]) for row in lived])
     labels = tuple(row.label for row in lived)
     return JobReport(job, rows[0].t, lived[-1].t - rows[0].t, stages, _hub_end(end), labels)
 
@@ -164,15 +163,7 @@ def _machine(log: Log) -> Iterator[JobReport]:
     last, why = moves[-1][1], str(rows[-1].data.get("msg") or "")
     gpu = str(rows[0].data.get("gpu"))
     kinds = tuple(state for _, state in moves)
-    yield JobReport(gpu, start, end - start, _spent([*moves, (end, "")]), JobEnd(last, "", why), kinds)
-
-
-def _spent(entered: Sequence[tuple[float, str]]) -> dict[str, float]:
-    """Seconds in each stage, from the times at which stages were entered; the last one marks the end."""
-    spent: dict[str, float] = {}
-    for (since, stage), (until, _) in pairwise(entered):
-        spent[stage] = spent.get(stage, 0.0) + until - since
-    return spent
+    yield JobReport(gpu, start, end - start, spent([*moves, (end, "")]), JobEnd(last, "", why), kinds)
 
 
 _READERS: Mapping[str, Callable[[Log], Iterator[JobReport]]] = {

@@ -18,7 +18,7 @@ import orjson
 
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Log, Row, UnusableLog, frame_row
-from wakestream.streams.replay.input_rows import KEEPALIVE
+from wakestream.streams.replay.input_rows import KEEPALIVE, row_errors
 
 ENOUGH = 0.3
 """The share of equal frames, of the shorter of two connections, from which they are taken for the same one."""
@@ -160,20 +160,14 @@ def _hub_ends(log: Log) -> dict[int, _Ends]:
         frame = row.data.get("frame")
         if frame is None or row.label in KEEPALIVE:
             continue
-        try:
-            _add(found, row, frame)
-        except (LookupError, TypeError, ValueError) as error:
-            raise UnusableLog(f"hub: row {row.seq} ({row.dir} {row.label}) is not a row of a hub: {error!r}") from error
+        with row_errors(row, "hub"):
+            if row.dir == "in":
+                found[row.data["fd"]].up.append((_text(frame), row))
+            else:
+                said = [(_text(each), row) for each in said_as(row)]
+                for fd in row.data["to"]:
+                    found[fd].down += said
     return dict(found)
-
-
-def _add(found: defaultdict[int, _Ends], row: Row, frame: Any) -> None:
-    if row.dir == "in":
-        found[row.data["fd"]].up.append((_text(frame), row))
-    else:
-        said = [_text(each) for each in said_as(row)]
-        for fd in row.data["to"]:
-            found[fd].down += ((text, row) for text in said)
 
 
 def said_as(row: Row) -> Iterator[Any]:

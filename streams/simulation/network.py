@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import median_high
 from typing import Any
 
 from wakestream.streams.protocol import messages as m
@@ -46,6 +47,11 @@ class Past:
     sent: float
     arrived: float | None = None
     received: Row | None = None
+
+    @property
+    def took(self) -> float | None:
+        """The seconds that it took; None if it was lost."""
+        return None if self.arrived is None else self.arrived - self.sent
 
 
 Deliver = Callable[[m.Message, Row | None], None]
@@ -112,12 +118,10 @@ class Channel:
     def __init__(self, net: Network, sender: str, receiver: str, deliver: Deliver, past: Iterable[Past] = ()) -> None:
         self._net, self._sender, self._receiver, self._deliver = net, sender, receiver, deliver
         self._past: defaultdict[tuple[str, str | None], deque[Past]] = defaultdict(deque)
-        took = []
         for each in past:
             self._past[each.kind].append(each)
-            if each.arrived is not None:
-                took.append(each.arrived - each.sent)
-        self._usual = sorted(took)[len(took) // 2] if took else USUAL
+        took = [each.took for same in self._past.values() for each in same if each.took is not None]
+        self._usual = median_high(took) if took else USUAL
         self._last = 0.0
 
     def send(self, message: m.Message) -> None:
@@ -133,10 +137,7 @@ class Channel:
 
     def _arrival(self, message: m.Message, past: Past | None) -> float | None:
         now = self._net.now
-        if past is None:
-            took: float | None = self._usual
-        else:
-            took = None if past.arrived is None else past.arrived - past.sent
+        took = self._usual if past is None else past.took
         if self._net.delay is not None:
             hop = Hop(self._sender, self._receiver, message, now, self._usual if took is None else took)
             return now + max(0.0, self._net.delay(hop))

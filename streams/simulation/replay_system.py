@@ -140,21 +140,15 @@ def _delay(latency: Latency | None, perturb: Perturb | None, random: Random) -> 
 def _policies(logs: Sequence[Log], settings: Settings) -> list[Any]:
     policies = [policy_of(log) for log in logs]
     for name, value in settings.items():
-        policies = _changed_where_known(policies, name, value)
+        whys = []
+        for place, policy in enumerate(policies):
+            try:
+                policies[place] = changed(policy, name, value)
+            except ValueError as why:
+                whys.append(str(why))
+        if len(whys) == len(policies):
+            raise ValueError("; ".join(dict.fromkeys(whys)))
     return policies
-
-
-def _changed_where_known(policies: Sequence[Any], name: str, value: float | None) -> list[Any]:
-    after, whys = [], []
-    for policy in policies:
-        try:
-            after.append(changed(policy, name, value))
-        except ValueError as why:
-            after.append(policy)
-            whys.append(str(why))
-    if len(whys) == len(policies):
-        raise ValueError("; ".join(dict.fromkeys(whys)))
-    return after
 
 
 class _System:

@@ -31,7 +31,7 @@ class Gpus:
         monitors = [log for log in logs if log.header.program == "monitor"]
         names = {log.header.config.get("policy", {}).get("gpu"): log for log in monitors}
         self._gpus = {name: self._machine(name) for name in names if name}
-        self.replaced = frozenset(fd for gpu in self._gpus for fd, _ in self._registers.get(gpu, ()))
+        self.replaced = frozenset(each.fd for gpu in self._gpus for each in self._registers.get(gpu, ()))
         if not net.exact:
             for name, gpu in self._gpus.items():
                 if _was_on(names[name]):
@@ -53,17 +53,12 @@ class Gpus:
         return SimulatedWorkers({gpu.url: gpu for gpu in self._gpus.values()}, on)
 
     def _machine(self, name: str) -> SimulatedGpu:
-        known = self._registers.get(name)
-        url = known[0][1].message.url if known and known[0][1].message.url else f"http://{name}"
-        return SimulatedGpu(name, url, self.pace, self._net, self._line(name, url), self._note(name))
-
-    def _line(self, name: str, url: str) -> WorkerLink:
-        known = self._registers.get(name)
-        register = m.Register(role="worker", token=REDACTED, gpu=name, url=url, features=tuple(sorted(FEATURES)))
-        holds = f.License("modelled", "worker")
-        if known:
-            register, holds = known[0][1].message, known[0][1].license or holds
-        return _HubLink(self._net, self._hub, self._fds, register, holds)
+        features = tuple(sorted(FEATURES))
+        usual = m.Register(role="worker", token=REDACTED, gpu=name, url=f"http://{name}", features=features)
+        known = next(iter(self._registers.get(name, ())), f.Registering(0, usual, REDACTED, None))
+        holds = known.license or f.License("modelled", "worker")
+        link = _HubLink(self._net, self._hub, self._fds, known.message, holds)
+        return SimulatedGpu(name, known.message.url or f"http://{name}", self.pace, self._net, link, self._note(name))
 
     def _note(self, name: str) -> Any:
         def note(label: str, data: Mapping[str, Any], job: str | None) -> None:
@@ -109,14 +104,14 @@ def _was_on(monitor: Log) -> bool:
     return next(looks, None) == "running"
 
 
-def _registers(hub: Log) -> dict[str, list[tuple[int, f.Registering]]]:
-    """The connections of each GPU's worker, and how it registered."""
-    found: dict[str, list[tuple[int, f.Registering]]] = {}
+def _registers(hub: Log) -> dict[str, list[f.Registering]]:
+    """How each GPU's worker registered, once for each of its connections."""
+    found: dict[str, list[f.Registering]] = {}
     for row in hub.rows:
         if row.dir == "in" and row.label == "register" and row.data["frame"].get("role") == "worker":
             event = event_from(row)
             if isinstance(event, f.Registering) and event.message.gpu:
-                found.setdefault(event.message.gpu, []).append((event.fd, event))
+                found.setdefault(event.message.gpu, []).append(event)
     return found
 
 
@@ -134,7 +129,7 @@ def pace_of(logs: Sequence[Log], alignment: Alignment) -> Pace:
         offs += _times(log, offset, lambda row: row.label == "power.inspect" and row.data.get("reading") == "stopped")
         works |= _works(log)
     hub, offset = logs[alignment.hubs[0]], alignment.offsets[alignment.hubs[0]]
-    fds = {fd for each in _registers(hub).values() for fd, _ in each}
+    fds = {event.fd for each in _registers(hub).values() for event in each}
     joins, onlines, leaves = (
         _times(hub, offset, lambda row, label=label: row.label == label and row.data.get("fd") in fds)
         for label in ("register", "gpu.power.online", "closed")
