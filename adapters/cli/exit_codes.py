@@ -12,24 +12,15 @@ INTERRUPTED = 130
 HELP = "exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable, 130 interrupted"
 
 _BY_WORD = {
-    "settings": USAGE,
-    "file_unusable": USAGE,
-    "journal_error": USAGE,
-    "unauthorized": USAGE,
-    "forbidden": USAGE,
-    "kicked": USAGE,
-    "bad_address": USAGE,
-    "bad_url": USAGE,
-    "no_worker": USAGE,
-    "no_secret": USAGE,
-    "tls": USAGE,
-    "hub_unreachable": UNREACHABLE,
-    "worker_unreachable": UNREACHABLE,
-    "daemon_unreachable": UNREACHABLE,
-    "timeout": TIMED_OUT,
-}
+    USAGE: (
+        "settings", "file_unusable", "journal_error", "unauthorized", "forbidden", "kicked", "bad_address", "bad_url",
+        "no_worker", "no_secret", "tls",
+    ),
+    UNREACHABLE: ("hub_unreachable", "worker_unreachable", "daemon_unreachable"),
+    TIMED_OUT: ("timeout",),
+}  # fmt: skip
 
 
 def of_word(code: str) -> int:
     """The exit code for the `code` of an error or of a `Failed` job."""
-    return _BY_WORD.get(code, FAILED)
+    return next((status for status, words in _BY_WORD.items() if code in words), FAILED)

@@ -8,16 +8,17 @@ from typing import Any
 
 from reactivex import Observable
 
+from wakestream.adapters.cli import flags
 from wakestream.operators.model.errors import HubRefused
 from wakestream.operators.model.ports import LinkDown
 
 
 def flag(parser: argparse.ArgumentParser) -> None:
     """Declare it."""
-    parser.add_argument(
+    flags.add(
+        parser,
         "--exit-on-refusal",
-        action="store_true",
-        help="exit with code 2 when the hub rejects this program's key (default: retry with backoff)",
+        "exit with code 2 when the hub rejects this program's key (default: retry with backoff)",
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
 from wakestream.adapters.config import addresses
-from wakestream.adapters.config.numbers import whole_number
+from wakestream.adapters.config.numbers import seconds, whole_number
 from wakestream.adapters.config.settings import WAITS, Settings
 
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -39,6 +40,56 @@ def whole(least: int = 0, most: int = 999_999_999) -> Callable[[str], int]:
     return read
 
 
+def add(parser: Group, spec: str, text: str, **options: Any) -> None:
+    """Declare one flag.
+
+    Args:
+        parser: The parser, or a group of it.
+        spec: The flag's names, then the word for its value: `-o --output OUT`. Without such a word it is a switch.
+        text: Its help.
+        options: Further arguments of `add_argument`.
+
+    Example:
+        >>> add(parser, "--priority N", "higher runs first", type=whole(-100, 100), default=0)
+    """
+    *names, last = spec.split(" ")
+    how: dict[str, Any] = {"action": "store_true"} if last.startswith("-") else {"metavar": last}
+    parser.add_argument(*names, *([last] if last.startswith("-") else []), help=text, **{**how, **options})
+
+
+def number(most: float, wanted: str) -> Callable[[str], float]:
+    """The `type` of a flag that takes a number from 0 to `most`; `wanted` completes the error message."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = -1.0
+        if not 0 <= found <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} {wanted}")
+        return found
+
+    return read
+
+
+def time(text: str) -> float:
+    """The `type` of a flag that takes a time in seconds or with a unit."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
+
+
+def time_or_zero(text: str) -> float:
+    """As `time`; 0 is one, too."""
+    return 0.0 if text.strip() == "0" else time(text)
+
+
+def worker_url(parser: argparse.ArgumentParser) -> None:
+    """`--worker-url URL`, for programs that send jobs to a worker."""
+    add(parser, "--worker-url URL", "the worker's address if the hub gives none (HEYGEM_SERVER_URL)", dest="worker")
+
+
 def connection(parser: argparse.ArgumentParser) -> None:
     """`--hub`, `--key-file` and `--record`, for programs that stay connected to a hub."""
     record(question(parser))
@@ -47,15 +98,15 @@ def connection(parser: argparse.ArgumentParser) -> None:
 def question(parser: argparse.ArgumentParser) -> Group:
     """`--hub` and `--key-file`, for programs that query a hub; returns their group."""
     group = parser.add_argument_group("the hub")
-    group.add_argument("--hub", metavar="URL", help="the hub's address (API_SERVER_URL)")
-    group.add_argument("--key-file", metavar="FILE", help="a file with this program's key (or WAKESTREAM_KEY)")
-    group.add_argument("--ca", metavar="FILE", help="a certificate authority to trust for hub and worker (PEM)")
+    add(group, "--hub URL", "the hub's address (API_SERVER_URL)")
+    add(group, "--key-file FILE", "a file with this program's key (or WAKESTREAM_KEY)")
+    add(group, "--ca FILE", "a certificate authority to trust for hub and worker (PEM)")
     return group
 
 
 def record(parser: Group) -> None:
     """`--record DIR`."""
-    parser.add_argument("--record", metavar="DIR", help="record every message and outcome into this folder")
+    add(parser, "--record DIR", "record every message and outcome into this folder")
 
 
 def waits(parser: argparse.ArgumentParser) -> None:
@@ -89,23 +140,14 @@ def probe(parser: argparse.ArgumentParser) -> None:
 def program(parser: argparse.ArgumentParser) -> None:
     """`--exit-with-stdin` and `--metrics`, for long-lived programs."""
     group = parser.add_argument_group("the program")
-    group.add_argument(
-        "--log-file", metavar="FILE",
-        help="also log into this file; rotated at 10 MB, five are kept (WAKESTREAM_LOG_FILE)",
-    )  # fmt: skip
-    group.add_argument(
-        "--metrics",
-        metavar="HOST:PORT",
-        help="serve Prometheus metrics at /metrics of this address (WAKESTREAM_METRICS)",
-    )
-    group.add_argument(
-        "--exit-with-stdin", action="store_true", help="stop when standard input closes (when the parent ends)"
-    )
+    add(group, "--log-file FILE", "also log into this file; rotated at 10 MB, five are kept (WAKESTREAM_LOG_FILE)")
+    add(group, "--metrics HOST:PORT", "serve Prometheus metrics at /metrics of this address (WAKESTREAM_METRICS)")
+    add(group, "--exit-with-stdin", "stop when standard input closes (when the parent ends)")
 
 
 def listen(parser: argparse.ArgumentParser, default: str) -> None:
     """`--listen HOST:PORT`."""
-    parser.add_argument("--listen", metavar="HOST:PORT", help=f"where to listen (WAKESTREAM_LISTEN; default {default})")
+    add(parser, "--listen HOST:PORT", f"where to listen (WAKESTREAM_LISTEN; default {default})")
 
 
 def listen_on(settings: Settings, default: str) -> tuple[str, int]:
@@ -119,26 +161,26 @@ GPU = "gpu"
 
 def gpu(parser: argparse.ArgumentParser) -> None:
     """`--gpu NAME`, for programs of one GPU."""
-    parser.add_argument("--gpu", metavar="NAME", help=f"this GPU's name at the hub (WAKESTREAM_GPU; default {GPU})")
+    add(parser, "--gpu NAME", f"this GPU's name at the hub (WAKESTREAM_GPU; default {GPU})")
 
 
 def tls(parser: argparse.ArgumentParser) -> None:
     """`--tls-cert` and `--tls-key`, for servers."""
     group = parser.add_argument_group("TLS")
-    group.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate (chain, PEM)")
-    group.add_argument("--tls-key", metavar="FILE", help="its key (PEM, not encrypted)")
+    add(group, "--tls-cert FILE", "serve TLS with this certificate (chain, PEM)")
+    add(group, "--tls-key FILE", "its key (PEM, not encrypted)")
 
 
 def behind_proxy(parser: argparse.ArgumentParser) -> None:
     """`--behind-proxy ADDRESS`, parsed into networks in `args.behind_proxy`, for servers that count clients."""
-    parser.add_argument(
-        "--behind-proxy",
-        metavar="ADDRESS",
+    add(
+        parser,
+        "--behind-proxy ADDRESS",
+        "trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No "
+        "other address is trusted, not even this machine",
         type=_network,
         action="append",
         default=[],
-        help="trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No "
-        "other address is trusted, not even this machine",
     )
 
 
@@ -156,9 +198,9 @@ def is_quiet(args: argparse.Namespace) -> bool:
 
 def daemon(parser: argparse.ArgumentParser) -> None:
     """`--state DIR`, the daemon's folder, where the other commands find it."""
-    parser.add_argument_group("the daemon").add_argument(
-        "--state",
-        metavar="DIR",
+    add(
+        parser.add_argument_group("the daemon"),
+        "--state DIR",
+        "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)",
         default=None,
-        help="the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)",
     )

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any, Protocol
 
 from loguru import logger
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.base import Display
+from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, Lengths
 from wakestream.operators.lifecycle.outcome import is_outcome
@@ -21,16 +21,6 @@ from wakestream.streams.recording.event_from_json import event_from
 
 THE_DAEMONS = ("worker", "record", "trace", *WAITS.values())
 """Settings of a submit that are the daemon's own to have."""
-
-
-class Stop(Protocol):
-    """What sets it was Ctrl-C (`interrupted`), or the end of this terminal or session."""
-
-    interrupted: bool
-
-    async def wait(self) -> Any:
-        """Return when the user asks to stop."""
-        ...
 
 
 async def daemon_for(client: DaemonClient, hub: str | None, *, needed: bool, ignored: Collection[str]) -> bool:

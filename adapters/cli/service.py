@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import errno
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -23,15 +21,10 @@ from loguru import logger
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parser import QUIET
-from wakestream.adapters.config import addresses, settings
+from wakestream.adapters.config import settings
 from wakestream.adapters.net.acceptor import in_one_line
-from wakestream.adapters.net.connection_limits import Room
-from wakestream.adapters.net.silent_callers import MOST
-from wakestream.adapters.runtime.printing import say
-from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.runtime.windows_loop import loop_factory
 from wakestream.adapters.telemetry import logs
-from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 
 
 class Stop(asyncio.Event):
@@ -77,6 +70,18 @@ def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:
             return runner.run(_supervise(main, stopping, exit_with_stdin))
     except asyncio.CancelledError:
         return exit_codes.INTERRUPTED
+
+
+async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, int]) -> int:
+    """Return the exit code of the work, or 130 if the user asks to stop first, which cancels it."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else exit_codes.INTERRUPTED
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
 
 
 class _Stopping:
@@ -153,43 +158,3 @@ def _read_to_end() -> None:
         descriptor = sys.stdin.fileno()
         while os.read(descriptor, 4096):
             pass
-
-
-def announce(program: str, url: str) -> None:
-    """The first line on standard output, from which callers who asked for port 0 learn the address."""
-    say(f"wakestream {program} listening on {url}")
-
-
-def caller_room() -> Room:
-    """How many callers an HTTP server can take; each may also need a file."""
-    return Room.of(connections_allowed(2 * MOST) // 2)
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int, flag: str = "--listen") -> Iterator[None]:
-    """Around whatever opens a listening socket: `SettingsError` says why `host:port` cannot be listened on."""
-    try:
-        yield
-    except socket.gaierror:
-        raise settings.SettingsError(f"{flag}: this machine does not know the host {host!r}") from None
-    except OSError as error:
-        raise _cannot_listen(error, addresses.at_port(host, port), flag) from None
-
-
-async def serve_metrics(stack: contextlib.AsyncExitStack, address: tuple[str, int], collect: Collect) -> None:
-    """Answer Prometheus at `address` with what `collect` gives, until the stack is closed; `SettingsError` if taken."""
-    with listening(*address, "--metrics"):
-        await stack.enter_async_context(metrics_listener(address, collect))
-
-
-def _cannot_listen(error: OSError, address: str, flag: str) -> Exception:
-    # asyncio sums up several failed addresses in one OSError without a number; the text still tells.
-    numbers = {error.errno, getattr(error, "winerror", None)}
-    if numbers & {errno.EADDRINUSE, 10048} or "in use" in str(error):
-        return settings.SettingsError(f"{flag}: {address} is taken by another program; stop it or choose another port")
-    absent = ("assign requested", "could not bind on any")  # the latter since Python 3.13
-    if numbers & {errno.EADDRNOTAVAIL, 10049} or any(words in str(error) for words in absent):
-        return settings.SettingsError(f"{flag}: {address} is no address of this machine; use 127.0.0.1 or 0.0.0.0")
-    if numbers & {errno.EACCES, 10013} or "ermission" in str(error):
-        return settings.SettingsError(f"{flag}: {address} is not allowed to this account; use a port above 1023")
-    return error

@@ -27,6 +27,9 @@ SILENCE: Final = 60.0
 PATIENCE: Final = 30.0
 """Seconds to wait for a daemon that restarts."""
 
+LIST_MOST: Final = 1000
+"""Jobs that one request can ask for."""
+
 _TRY_EVERY: Final = 0.25
 _MOST: Final = 16 * 1024 * 1024
 

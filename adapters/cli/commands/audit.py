@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.commands.license import day
 from wakestream.adapters.cli.i18n import t
@@ -29,7 +29,7 @@ _MAY = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--json", action="store_true", help="one JSON object for each license")
+    flags.add(parser, "--json", "one JSON object for each license")
     hub.state(parser)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
@@ -10,7 +11,6 @@ from wakestream.adapters.cli.render.job_text import reason
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
 from wakestream.adapters.runtime.printing import answer, say, say_json
-from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.recording.event_json import plain_text
 
 EXAMPLES = ("cancel ws-0123456789abcdef", "cancel ws-0123456789abcdef ws-fedcba9876543210 --json")
@@ -19,7 +19,7 @@ EXAMPLES = ("cancel ws-0123456789abcdef", "cancel ws-0123456789abcdef ws-fedcba9
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("jobs", metavar="JOB", nargs="+", help="a job's id, as `wakestream jobs` lists it")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each job")
+    flags.add(parser, "--json", "one JSON object for each job")
     flags.daemon(parser)
 
 
@@ -30,26 +30,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _cancel(args: argparse.Namespace) -> int:
-    status = exit_codes.DONE
     async with open_daemon_client(args.state) as client:
-        for job in args.jobs:
-            try:
-                found = await client.cancel(job)
-                _say(args.json, job, found["state"])
-            except DaemonRefused as error:
-                status = exit_codes.FAILED
-                say_refused(args.json, job, error)
+
+        async def cancel(job: str) -> None:
+            state = (await client.cancel(job))["state"]
+            said = t("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
+            answer({"job": job, "state": state}, said, as_json=args.json)
+
+        return await for_each(args, cancel)
+
+
+async def for_each(args: argparse.Namespace, ask: Callable[[str], Awaitable[None]]) -> int:
+    """Ask the daemon about each job of the arguments; 1 if it refuses one of them."""
+    status = exit_codes.DONE
+    for job in args.jobs:
+        try:
+            await ask(job)
+        except DaemonRefused as error:
+            status = exit_codes.FAILED
+            if args.json:
+                say_json({"job": plain_text(job), "code": error.code, "error": plain_text(str(error))})
+            else:
+                say(f"wakestream: {reason(error.code, str(error))}", error=True)
     return status
-
-
-def say_refused(as_json: bool, job: str, error: WakestreamError) -> None:
-    """The daemon said no about one job."""
-    if as_json:
-        say_json({"job": plain_text(job), "code": error.code, "error": plain_text(str(error))})
-    else:
-        say(f"wakestream: {reason(error.code, str(error))}", error=True)
-
-
-def _say(as_json: bool, job: str, state: str) -> None:
-    said = t("is_cancelled" if state == "cancelled" else "is_being_cancelled", job=job)
-    answer({"job": job, "state": state}, said, as_json=as_json)

@@ -15,7 +15,7 @@ EXAMPLES = ("console --open", "console")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--open", action="store_true", help="open it in a browser instead of showing the link")
+    flags.add(parser, "--open", "open it in a browser instead of showing the link")
     flags.daemon(parser)
 
 

@@ -15,13 +15,13 @@ EXAMPLES = ("cost", "cost --since 30d", "cost --since 2026-01-01 --json")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument(
-        "--since",
-        metavar="DAY",
+    flags.add(
+        parser,
+        "--since DAY",
+        "from this day (UTC): 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
         type=_day,
-        help="from this day (UTC): 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
     )
-    parser.add_argument("--json", action="store_true", help="the hub's answer as one JSON object")
+    flags.add(parser, "--json", "the hub's answer as one JSON object")
     flags.question(parser)
 
 

@@ -11,7 +11,8 @@ from loguru import logger
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
-from wakestream.adapters.cli.service import announce, begin, caller_room, listening, run_program, serve_metrics
+from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
+from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.console.open_browser import shown
 from wakestream.adapters.daemon.discovery import folder
@@ -39,27 +40,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The daemon's own flags."""
     flags.daemon(parser)
     flags.listen(parser, DEFAULT_LISTEN)
-    parser.add_argument(
-        "--worker-url",
-        dest="worker",
-        metavar="URL",
-        help="the worker's address if the hub gives none (HEYGEM_SERVER_URL)",
-    )
-    parser.add_argument("--open", action="store_true", help="open the web console in a browser")
-    parser.add_argument(
-        "--console-quota", metavar="SIZE", type=_size, help="disk limit for files of the web console (default 10GB)"
-    )
+    flags.worker_url(parser)
+    flags.add(parser, "--open", "open the web console in a browser")
+    flags.add(parser, "--console-quota SIZE", "disk limit for files of the web console (default 10GB)", type=_size)
     pipelines.flag(
         parser,
         "your own pipeline instead of the standard one, or a call that makes it; this folder is searched too",
     )
     for name, help_text in _LANES.items():
         parser.add_argument(f"--max-{name}", metavar="N", type=flags.whole(1, 10_000), help=help_text)
-    parser.add_argument(
-        "--webhook",
+    flags.add(
+        parser,
+        "--webhook URL",
+        "notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
         dest="webhook_url",
-        metavar="URL",
-        help="notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
     )
     flags.connection(parser)
     flags.probe(parser)
@@ -101,7 +95,7 @@ def _own(named: str | None) -> OwnPipeline | None:
 
 async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, browser: bool) -> None:
     async with AsyncExitStack() as stack:
-        watch = _job_watch(settings)
+        watch = JobWatch() if settings.metrics is not None else None
         with listening(config.host, config.port):
             daemon = await stack.enter_async_context(running_daemon(config, settings, watch=watch or untapped))
         if settings.metrics is not None and watch is not None:
@@ -114,11 +108,3 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
         stopping.cancel()
         if broken.done():
             broken.result()
-
-
-def _job_watch(settings: Settings) -> JobWatch | None:
-    """Counts the stages of jobs for the metrics; None without metrics."""
-    if settings.metrics is None:
-        return None
-
-    return JobWatch()

@@ -15,7 +15,7 @@ from wakestream.adapters.cli.commands.submit import exit_code
 from wakestream.adapters.cli.demo.output import DemoOutput
 from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.service import run_program
+from wakestream.adapters.cli.service import run_program, unless_stopped
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -36,30 +36,23 @@ PATIENCE = 60.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--video", metavar="FILE", type=Path, help="a video file (default: one is made)")
-    parser.add_argument("--audio", metavar="FILE", type=Path, help="an audio file (default: one is made)")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
+    flags.add(parser, "--video FILE", "a video file (default: one is made)", type=Path)
+    flags.add(parser, "--audio FILE", "an audio file (default: one is made)", type=Path)
+    flags.add(
+        parser,
+        "-o --output OUT",
+        "the first result (default %(default)s)",
         type=Path,
         default=Path("wakestream-demo.mp4"),
-        help="the first result (default %(default)s)",
     )
-    parser.add_argument(
-        "--boot-seconds", type=_seconds, default=6.0, metavar="S", help="warm-up time of the GPU (default 6)"
+    flags.add(
+        parser,
+        "--boot-seconds S",
+        "warm-up time of the GPU (default 6)",
+        type=flags.number(600, "is no number of seconds from 0 to 600"),
+        default=6.0,
     )
-    parser.add_argument("--record", type=Path, metavar="DIR", help="record every program's messages into this folder")
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-    if not 0 <= value <= 600:
-        raise argparse.ArgumentTypeError("must be between 0 and 600")
-    return value
+    flags.add(parser, "--record DIR", "record every program's messages into this folder", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,19 +69,7 @@ def run(args: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="wakestream-demo-", ignore_cleanup_errors=True) as folder,
         DemoOutput(quiet=flags.is_quiet(args)) as show,
     ):
-        return run_program(lambda stop: _until(stop, _demo(args, Path(folder), show)))
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, int]) -> int:
-    """Do the work; Ctrl-C cancels it, and it cleans up behind itself."""
-    task = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.wait((task,))
-    return exit_codes.INTERRUPTED if task.cancelled() else task.result()
+        return run_program(lambda stop: unless_stopped(stop, _demo(args, Path(folder), show)))
 
 
 async def _demo(args: argparse.Namespace, folder: Path, show: DemoOutput) -> int:

@@ -15,7 +15,6 @@ from wakestream.adapters.cli.doctor import CheckResult, examine
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import hanging, terminal_columns, width
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.cli.waits import seconds_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.printing import console, say_json
@@ -27,25 +26,19 @@ EXAMPLES = ("doctor", "doctor --wake", "doctor --json")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--wake", action="store_true", help="also wake the GPU briefly, without a job")
-    parser.add_argument("--wake-timeout", metavar="TIME", default="15min", help="time limit for that (default 15min)")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each finding")
-    parser.add_argument(
-        "--worker-url",
-        dest="worker",
-        metavar="URL",
-        help="the worker's address if the hub gives none (HEYGEM_SERVER_URL)",
-    )
+    flags.add(parser, "--wake", "also wake the GPU briefly, without a job")
+    flags.add(parser, "--wake-timeout TIME", "time limit for that (default 15min)", type=flags.time, default="15min")
+    flags.add(parser, "--json", "one JSON object for each finding")
+    flags.worker_url(parser)
     flags.question(parser)
     flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Examine; 0 when there is no fault, 1 otherwise."""
-    patience = seconds_of("--wake-timeout", args.wake_timeout)
     found = begin(args, usual_level="CRITICAL")
     say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
-    return asyncio.run(_examine(found, patience if args.wake else None, folder(args.state), say))
+    return asyncio.run(_examine(found, args.wake_timeout if args.wake else None, folder(args.state), say))
 
 
 async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[CheckResult], None]) -> int:

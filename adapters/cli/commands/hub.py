@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import flags
-from wakestream.adapters.cli.service import announce, begin, listening, run_program, serve_metrics
+from wakestream.adapters.cli.serve import announce, listening, serve_metrics
+from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import HubConfig, running_hub
@@ -31,30 +32,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.tls(parser)
     flags.behind_proxy(parser)
     state(parser)
-    parser.add_argument(
-        "--open-roles",
-        metavar="ROLES",
+    flags.add(
+        parser,
+        "--open-roles ROLES",
+        "worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)",
         type=_roles,
         default=frozenset(),
-        help="worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)",
     )
-    parser.add_argument(
-        "--per-license", metavar="N", type=flags.whole(1), default=200, help="connections of one license (default 200)"
-    )
-    parser.add_argument(
-        "--per-address",
-        metavar="N",
+    flags.add(parser, "--per-license N", "connections of one license (default 200)", type=flags.whole(1), default=200)
+    flags.add(
+        parser,
+        "--per-address N",
+        "connections from one address (default 500); behind a proxy see --behind-proxy",
         type=flags.whole(1),
         default=500,
-        help="connections from one address (default 500); behind a proxy see --behind-proxy",
     )
-    parser.add_argument(
-        "--price-per-hour",
-        metavar="[GPU=]PRICE",
+    flags.add(
+        parser,
+        "--price-per-hour [GPU=]PRICE",
+        "price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated",
         type=_price,
         action="append",
         default=[],
-        help="price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated",
     )
     flags.record(parser)
     flags.program(parser)
@@ -62,9 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def state(parser: argparse.ArgumentParser) -> None:
     """`--state DIR`, the hub's folder."""
-    parser.add_argument(
-        "--state", metavar="DIR", type=Path, default=None, help="the hub's folder (default: the user's data folder)"
-    )
+    flags.add(parser, "--state DIR", "the hub's folder (default: the user's data folder)", type=Path, default=None)
 
 
 def folder(given: Path | None) -> Path:

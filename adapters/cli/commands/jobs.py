@@ -11,8 +11,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon.api.requests import LIST_MOST
-from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.api_client import LIST_MOST, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.streams.recording.event_from_json import event_from
 
@@ -21,8 +20,8 @@ EXAMPLES = ("jobs", "jobs --all --json | jq -r .id")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--all", action="store_true", help="include finished jobs")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each job")
+    flags.add(parser, "--all", "include finished jobs")
+    flags.add(parser, "--json", "one JSON object for each job")
     flags.daemon(parser)
 
 

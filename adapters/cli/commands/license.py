@@ -7,12 +7,11 @@ import datetime
 import time
 from pathlib import Path
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
-from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import read_keys
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.runtime.printing import say, say_json
@@ -31,35 +30,29 @@ _SAFE = 16
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The things to do with licenses."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    issue = actions.add_parser("issue", help="create a license and print its key (only once)", allow_abbrev=False)
+    issue = actions.add_parser("issue", help="create a license and print its key (only once)")
     roles = ("client", "worker", "monitor", "admin")
     issue.add_argument("--role", required=True, choices=roles, help="role of the key")
-    issue.add_argument("--note", default="", metavar="TEXT", help="a note, such as a person's name")
+    flags.add(issue, "--note TEXT", "a note, such as a person's name", default="")
     tied = "reserve this GPU for the key of a worker or monitor; may be repeated"
-    issue.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
-    taken = actions.add_parser("import", help="accept keys that users already have", allow_abbrev=False)
+    flags.add(issue, "--gpu NAME", tied, action="append", default=[])
+    taken = actions.add_parser("import", help="accept keys that users already have")
     taken.add_argument("--role", required=True, choices=roles, help="role of the keys")
-    taken.add_argument("--note", default="", metavar="TEXT", help="a note, such as a person's name")
-    taken.add_argument("--gpu", metavar="NAME", action="append", default=[], help=tied)
-    taken.add_argument(
-        "--key-file", metavar="FILE", help="a .license file, or one key a line (default: standard input)"
-    )
-    listed = actions.add_parser("list", help="show all licenses, without their keys", allow_abbrev=False)
-    listed.add_argument("--json", action="store_true", help="as a JSON array")
-    revoke = actions.add_parser(
-        "revoke", help="revoke a license; open connections are closed at once", allow_abbrev=False
-    )
-    rotate = actions.add_parser("rotate", help="give a license a new key and print it (only once)", allow_abbrev=False)
-    rotate.add_argument(
-        "--old-key-for",
-        metavar="TIME",
-        type=_time,
+    flags.add(taken, "--note TEXT", "a note, such as a person's name", default="")
+    flags.add(taken, "--gpu NAME", tied, action="append", default=[])
+    flags.add(taken, "--key-file FILE", "a .license file, or one key a line (default: standard input)")
+    listed = actions.add_parser("list", help="show all licenses, without their keys")
+    flags.add(listed, "--json", "as a JSON array")
+    revoke = actions.add_parser("revoke", help="revoke a license; open connections are closed at once")
+    rotate = actions.add_parser("rotate", help="give a license a new key and print it (only once)")
+    flags.add(
+        rotate,
+        "--old-key-for TIME",
+        "how long the old key stays valid (default 24h); 0: not at all",
+        type=flags.time_or_zero,
         default=24 * 3600.0,
-        help="how long the old key stays valid (default 24h); 0: not at all",
     )
-    release = actions.add_parser(
-        "release", help="release the GPU names that a license reserved by using them", allow_abbrev=False
-    )
+    release = actions.add_parser("release", help="release the GPU names that a license reserved by using them")
     for action in (revoke, rotate, release):
         action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
     for action in (issue, taken, listed, revoke, rotate, release):
@@ -75,13 +68,6 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     actions[args.action](args, book)
     return exit_codes.DONE
-
-
-def _time(text: str) -> float:
-    try:
-        return 0.0 if text.strip() == "0" else seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
 
 
 def _issue(args: argparse.Namespace, book: LicenseBook) -> None:

@@ -39,13 +39,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", type=Path,
         help=f"a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or {DAEMONS} in the daemon's folder)",
     )  # fmt: skip
-    parser.add_argument("--job", metavar="ID", help="only lines of this job")
+    flags.add(parser, "--job ID", "only lines of this job")
     parser.add_argument(
         "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
     )
-    parser.add_argument("--last", metavar="N", type=flags.whole(), help="only the last N lines")
-    parser.add_argument("--follow", action="store_true", help="follow new lines until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each line")
+    flags.add(parser, "--last N", "only the last N lines", type=flags.whole())
+    flags.add(parser, "--follow", "follow new lines until Ctrl-C")
+    flags.add(parser, "--json", "one JSON object for each line")
     flags.daemon(parser)
 
 

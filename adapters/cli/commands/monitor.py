@@ -14,8 +14,8 @@ from loguru import logger
 
 from wakestream.adapters.cli import exit_on_refusal, flags
 from wakestream.adapters.cli.exit_on_refusal import Refusal
-from wakestream.adapters.cli.service import begin, run_program, serve_metrics
-from wakestream.adapters.cli.waits import seconds_of
+from wakestream.adapters.cli.serve import serve_metrics
+from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
@@ -41,39 +41,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="process: a program on this machine; command: three commands that start, stop and inspect",
     )
-    power.add_argument(
-        "--program", metavar="CMD", dest="power_program", help="the program that --power process starts and stops"
-    )
-    power.add_argument(
-        "--start", metavar="CMD", dest="power_start", help="starts the machine; exit code 75: no capacity"
-    )
-    power.add_argument("--stop", metavar="CMD", dest="power_stop", help="stops the machine")
-    power.add_argument(
-        "--inspect",
-        metavar="CMD",
+    flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
+    flags.add(power, "--start CMD", "starts the machine; exit code 75: no capacity", dest="power_start")
+    flags.add(power, "--stop CMD", "stops the machine", dest="power_stop")
+    flags.add(
+        power,
+        "--inspect CMD",
+        "prints running, stopped, starting, stopping, no_capacity or failed",
         dest="power_inspect",
-        help="prints running, stopped, starting, stopping, no_capacity or failed",
     )
-    power.add_argument(
-        "--call-timeout", metavar="TIME", dest="power_timeout", help="time limit of each command (default 60)"
-    )
-    parser.add_argument("--worker-url", metavar="URL", dest="worker", help="the worker's address (HEYGEM_SERVER_URL)")
-    parser.add_argument(
-        "--idle-after", metavar="TIME", help="stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)"
-    )
-    parser.add_argument("--boot-timeout", metavar="TIME", default="600", help="longest boot (default 10min)")
-    parser.add_argument("--max-uptime", metavar="TIME", help="always stop after this time (default: never)")
+    flags.add(power, "--call-timeout TIME", "time limit of each command (default 60)", dest="power_timeout")
+    flags.add(parser, "--worker-url URL", "the worker's address (HEYGEM_SERVER_URL)", dest="worker")
+    flags.add(parser, "--idle-after TIME", "stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)")
+    flags.add(parser, "--boot-timeout TIME", "longest boot (default 10min)", type=flags.time, default=600.0)
+    flags.add(parser, "--max-uptime TIME", "always stop after this time (default: never)", type=flags.time)
     parser.add_argument(
         "--orphans",
         choices=("adopt", "stop", "report"),
         default="adopt",
         help="a machine that runs without a request: adopt it (default), stop it, or only report it",
     )
-    parser.add_argument(
-        "--state",
-        metavar="DIR",
-        type=Path,
-        help="folder of the journal for --power command (default: the user's data folder)",
+    flags.add(
+        parser, "--state DIR", "folder of the journal for --power command (default: the user's data folder)", type=Path
     )
     exit_on_refusal.flag(parser)
     flags.program(parser)
@@ -135,8 +124,8 @@ def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
     return PowerPolicy(
         gpu=settings.gpu or flags.GPU,
         idle_after=settings.idle_after or 1800.0,
-        boot_timeout=seconds_of("--boot-timeout", args.boot_timeout),
-        max_uptime=seconds_of("--max-uptime", args.max_uptime) if args.max_uptime is not None else None,
+        boot_timeout=args.boot_timeout,
+        max_uptime=args.max_uptime,
         call_timeout=settings.power_timeout or 60.0,
         checks_health=settings.worker_url is not None,
         orphans=args.orphans,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.replay.report import ReplayOutput
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.telemetry.recordings import one, output_beside, read, write
@@ -18,7 +18,7 @@ EXAMPLES = ("redact daemon.jsonl", "redact daemon.jsonl -o clean.jsonl")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("log", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the clean log (default LOG.redacted.jsonl)")
+    flags.add(parser, "-o --output OUT", "the clean log (default LOG.redacted.jsonl)", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:

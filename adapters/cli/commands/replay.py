@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from wakestream.streams.replay.replay import PROGRAMS
 from wakestream.streams.triage.replay_attempt import Trial, asks_otherwise
 
 EXAMPLES = ("replay night", "replay night/daemon-*.jsonl --marbles", "replay night --set online_timeout=60")
+_NUMBER = flags.number(sys.float_info.max, "is no number from 0 on")
+
 EXITS = "exit codes: 0 the same as recorded, 1 something differs, 2 a log that cannot be used or wrong usage"
 
 
@@ -31,54 +34,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz, or a folder of them")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--strict", action="store_true", help="every field must be as recorded (default)")
-    how.add_argument("--lenient", action="store_true", help="ignore fields that were added after the recording")
-    parser.add_argument(
-        "--set",
+    flags.add(how, "--strict", "every field must be as recorded (default)")
+    flags.add(how, "--lenient", "ignore fields that were added after the recording")
+    flags.add(
+        parser,
+        "--set NAME=VALUE",
+        "what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2",
         dest="changes",
-        metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2",
     )
-    parser.add_argument(
-        "--speed",
-        type=_speed,
+    flags.add(
+        parser,
+        "--speed N",
+        "show events at the recorded speed (1), ten times as fast (10), or at once (0, default)",
+        type=_NUMBER,
         default=0.0,
-        metavar="N",
-        help="show events at the recorded speed (1), ten times as fast (10), or at once (0, default)",
     )
-    parser.add_argument("--json", action="store_true", help="the results as JSON lines")
-    parser.add_argument("--together", action="store_true", help="replay the logs of one run against each other")
-    parser.add_argument("--marbles", action="store_true", help="draw each log as a marble diagram")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw one log as a marble diagram into an SVG file")
+    flags.add(parser, "--json", "the results as JSON lines")
+    flags.add(parser, "--together", "replay the logs of one run against each other")
+    flags.add(parser, "--marbles", "draw each log as a marble diagram")
+    flags.add(parser, "--svg FILE", "draw one log as a marble diagram into an SVG file", type=Path)
     pipelines.flag(parser)
     _chaos(parser)
 
 
 def _chaos(parser: argparse.ArgumentParser) -> None:
     chaos = parser.add_argument_group("chaos")
-    chaos.add_argument(
-        "--reorder", action="store_true", help="replay in other valid orders and look for a worse outcome"
-    )
-    chaos.add_argument("--seed", type=flags.whole(), default=0, metavar="N", help="the first order to try (default 0)")
-    chaos.add_argument("--runs", type=flags.whole(), default=1, metavar="K", help="how many orders to try (default 1)")
-    chaos.add_argument(
-        "--spread", type=_speed, default=None, metavar="SECONDS", help="how far a message may move (default 2)"
-    )
-    chaos.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help="file for the failing log (default: next to LOG)"
-    )
-
-
-def _speed(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 0 on")
-    return number
+    flags.add(chaos, "--reorder", "replay in other valid orders and look for a worse outcome")
+    flags.add(chaos, "--seed N", "the first order to try (default 0)", type=flags.whole(), default=0)
+    flags.add(chaos, "--runs K", "how many orders to try (default 1)", type=flags.whole(), default=1)
+    flags.add(chaos, "--spread SECONDS", "how far a message may move (default 2)", type=_NUMBER, default=None)
+    flags.add(chaos, "-o --output OUT", "file for the failing log (default: next to LOG)", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.commands.cancel import say_refused
+from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.commands.cancel import for_each
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
+from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import answer, say
 
 EXAMPLES = ("retry ws-0123456789abcdef", "retry --all")
@@ -19,8 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("jobs", metavar="JOB", nargs="*", default=[], help="a job's id, as `wakestream jobs` lists it")
-    which.add_argument("--all", action="store_true", help="all paused jobs")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each job")
+    flags.add(which, "--all", "all paused jobs")
+    flags.add(parser, "--json", "one JSON object for each job")
     flags.daemon(parser)
 
 
@@ -31,21 +31,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _retry(args: argparse.Namespace) -> int:
-    status = exit_codes.DONE
     async with open_daemon_client(args.state) as client:
+
+        async def retry(job: str) -> None:
+            _say(args.json, job, (await client.retry(job))["id"])
+
         if args.all:
             tried = await client.retry_all()
             for job in tried:
                 _say(args.json, job, job)
             if not tried and not args.json:
                 say(t("retry.none"))
-        for job in args.jobs:
-            try:
-                _say(args.json, job, (await client.retry(job))["id"])
-            except DaemonRefused as error:
-                status = exit_codes.FAILED
-                say_refused(args.json, job, error)
-    return status
+        return await for_each(args, retry)
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:

@@ -50,16 +50,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.epilog = LANGUAGE
     parser.add_argument("log", type=Path, metavar="LOG", help="a .jsonl or .jsonl.gz")
-    parser.add_argument("--fails-if", required=True, metavar="EXPR", help="what counts as failing; see below")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the smaller log (default LOG.shrunk.jsonl)")
-    parser.add_argument(
-        "--tries",
-        type=flags.whole(1),
-        default=TRIES,
-        metavar="N",
-        help=f"limit of replays (default {TRIES})",
-    )
-    parser.add_argument("--json", action="store_true", help="the result as a JSON object")
+    flags.add(parser, "--fails-if EXPR", "what counts as failing; see below", required=True)
+    flags.add(parser, "-o --output OUT", "the smaller log (default LOG.shrunk.jsonl)", type=Path)
+    flags.add(parser, "--tries N", f"limit of replays (default {TRIES})", type=flags.whole(1), default=TRIES)
+    flags.add(parser, "--json", "the result as a JSON object")
     pipelines.flag(parser)
 
 

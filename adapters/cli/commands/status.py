@@ -20,7 +20,7 @@ EXAMPLES = ("status", "status --json --hub http://hub.example:8765")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--json", action="store_true", help="the hub's answer as one JSON object")
+    flags.add(parser, "--json", "the hub's answer as one JSON object")
     flags.question(parser)
 
 

@@ -40,29 +40,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
     parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file to speak")
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", type=Path, help="the result file (default VIDEO's name + .synced.mp4)"
-    )
-    parser.add_argument(
-        "--worker-url",
-        dest="worker",
-        metavar="URL",
-        help="the worker's address if the hub gives none (HEYGEM_SERVER_URL)",
-    )
-    parser.add_argument("--job-id", metavar="ID", help="the job's idempotency key (default: a new one)")
-    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
-    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    flags.add(parser, "-o --output OUT", "the result file (default VIDEO's name + .synced.mp4)", type=Path)
+    flags.worker_url(parser)
+    flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
+    flags.add(parser, "--json", "events as JSON lines on standard output")
+    flags.add(parser, "--plain", "plain lines even on a terminal")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--foreground", action="store_true", help="run the job here even if a daemon runs")
-    where.add_argument(
-        "--detach",
-        action="store_true",
-        help="submit to the daemon, print the job's id and return (needs `wakestream daemon`)",
+    flags.add(where, "--foreground", "run the job here even if a daemon runs")
+    flags.add(where, "--detach", "submit to the daemon, print the job's id and return (needs `wakestream daemon`)")
+    flags.add(
+        parser,
+        "--priority N",
+        "priority in the daemon, -100 to 100; higher runs first (default 0)",
+        type=flags.whole(-100, 100),
+        default=0,
     )
-    parser.add_argument(
-        "--priority", metavar="N", type=flags.whole(-100, 100), default=0,
-        help="priority in the daemon, -100 to 100; higher runs first (default 0)",
-    )  # fmt: skip
     flags.daemon(parser)
     flags.connection(parser)
     flags.probe(parser)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from wakestream.adapters.cli.commands.submit import exit_code
 from wakestream.adapters.cli.follow import follow
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.display import PlainLines, display
-from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.events import Job
@@ -30,27 +29,15 @@ _ENDS = (*OUTCOME_KINDS, "missed")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("job", metavar="JOB", nargs="?", help="a job's id (default: all jobs, from now on)")
-    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
-    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    flags.add(parser, "--json", "events as JSON lines on standard output")
+    flags.add(parser, "--plain", "plain lines even on a terminal")
     flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show what happens; with a JOB the exit code tells its outcome. Ctrl-C leaves, the jobs go on."""
     begin(args)
-
-    async def watching(stop: asyncio.Event) -> int:
-        watched = asyncio.create_task(_one(args) if args.job else _all(args))
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({watched, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return watched.result() if watched.done() else exit_codes.INTERRUPTED
-        finally:
-            watched.cancel()
-            stopped.cancel()
-            await asyncio.gather(watched, stopped, return_exceptions=True)
-
-    return run_program(watching)
+    return run_program(lambda stop: unless_stopped(stop, _one(args) if args.job else _all(args)))
 
 
 async def _one(args: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ from loguru import logger
 
 from wakestream.adapters.cli import exit_on_refusal as refusal
 from wakestream.adapters.cli import flags
-from wakestream.adapters.cli.service import announce, begin, caller_room, listening, run_program, serve_metrics
-from wakestream.adapters.cli.waits import seconds_of
+from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
+from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.choice import ENGINES, engine_name
@@ -29,54 +29,59 @@ EXAMPLES = (
 )
 DEFAULT_LISTEN = "127.0.0.1:8383"
 
+_GIB = flags.number(1_000_000, "is no number of GiB; write 0 or more, such as 2")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the worker's flags."""
     flags.listen(parser, DEFAULT_LISTEN)
     flags.tls(parser)
     flags.behind_proxy(parser)
-    parser.add_argument("--state", metavar="DIR", required=True, help="folder for files, tasks and results")
-    parser.add_argument(
+    flags.add(parser, "--state DIR", "folder for files, tasks and results", required=True)
+    flags.add(
+        parser,
         "--no-secret",
-        action="store_true",
-        help="accept requests without a secret, from anyone who can reach the port; only in a closed network",
+        "accept requests without a secret, from anyone who can reach the port; only in a closed network",
     )
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
     engine.add_argument("--engine", choices=tuple(ENGINES), help="WAKESTREAM_ENGINE; default ffmpeg")
-    engine.add_argument(
-        "--command",
-        metavar="TEMPLATE",
+    flags.add(
+        engine,
+        "--command TEMPLATE",
+        'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
         dest="engine_command",
-        help='the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
     )
-    engine.add_argument("--engine-timeout", metavar="TIME", help="time limit of the engine (default 4h)")
-    engine.add_argument("--engine-network", action="store_true", help="let the engine use the network (default: no)")
-    engine.add_argument(
-        "--engine-memory",
-        metavar="GIB",
-        type=_gib,
-        help="memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)",
+    flags.add(engine, "--engine-timeout TIME", "time limit of the engine (default 4h)")
+    flags.add(engine, "--engine-network", "let the engine use the network (default: no)")
+    flags.add(
+        engine,
+        "--engine-memory GIB",
+        "memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)",
+        type=_GIB,
     )
     flags.gpu(parser)
-    parser.add_argument(
-        "--public-url", metavar="URL", help="the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)"
+    flags.add(parser, "--public-url URL", "the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)")
+    flags.add(
+        engine,
+        "--warm-up TIME",
+        "report 'not initialized' for this long after the start, for tests",
+        type=flags.time_or_zero,
+        default=0.0,
     )
-    engine.add_argument(
-        "--warm-up", metavar="TIME", help="report 'not initialized' for this long after the start, for tests"
-    )
-    parser.add_argument(
-        "--keep",
-        metavar="TIME",
+    flags.add(
+        parser,
+        "--keep TIME",
+        "remove files and results that were not used for this long (default 168h)",
+        type=flags.time,
         default="168h",
-        help="remove files and results that were not used for this long (default 168h)",
     )
-    parser.add_argument(
-        "--spare-disk",
-        metavar="GIB",
-        type=_gib,
+    flags.add(
+        parser,
+        "--spare-disk GIB",
+        "remove files unused for over an hour, oldest first, while less than this is free (default 2)",
+        type=_GIB,
         default=2.0,
-        help="remove files unused for over an hour, oldest first, while less than this is free (default 2)",
     )
     refusal.flag(parser)
     flags.program(parser)
@@ -123,22 +128,12 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         gpu=settings.gpu or flags.GPU,
         public_url=settings.public_url,
         key=settings.key,
-        warm_up=0.0 if args.warm_up in (None, "0") else seconds_of("--warm-up", args.warm_up),
-        retention=Retention(seconds_of("--keep", args.keep), int(args.spare_disk * 1024**3)),
+        warm_up=args.warm_up,
+        retention=Retention(args.keep, int(args.spare_disk * 1024**3)),
         tls=tls,
         proxies=tuple(args.behind_proxy),
         room=caller_room(),
     )
-
-
-def _gib(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of GiB; write 0 or more, such as 2")
-    return number
 
 
 def _engine(args: argparse.Namespace, settings: Settings) -> Engine:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from wakestream.adapters.cli import flags
 from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
 
@@ -31,7 +32,7 @@ WENT_THROUGH = (
 
 def flag(parser: argparse.ArgumentParser, help_text: str = WENT_THROUGH) -> None:
     """Declare `--pipeline`."""
-    parser.add_argument("--pipeline", metavar="MODULE:NAME", help=help_text)
+    flags.add(parser, "--pipeline MODULE:NAME", help_text)
 
 
 def pipeline(named: str | None) -> Make:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request
+from wakestream.adapters.daemon.api_client import LIST_MOST
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError
@@ -22,7 +23,6 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 MAX_BODY: Final = 64 * 1024
 MAX_PRIORITY: Final = 100
 MAX_PATH: Final = 4096
-LIST_MOST: Final = 1000
 
 _BODY_WITHIN = 30.0
 FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})

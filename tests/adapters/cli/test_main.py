@@ -19,6 +19,7 @@ from wakestream.adapters.cli import (
     exit_codes,
     flags,
     main,
+    serve,
 )
 from wakestream.adapters.cli import (
     follow as following,
@@ -298,17 +299,17 @@ def taken() -> Iterator[int]:
 
 
 async def test_a_used_port_is_explained(taken: int) -> None:
-    with pytest.raises(SettingsError, match=f"127.0.0.1:{taken} is taken"), program.listening("127.0.0.1", taken):
+    with pytest.raises(SettingsError, match=f"127.0.0.1:{taken} is taken"), serve.listening("127.0.0.1", taken):
         await asyncio.start_server(lambda *_: None, "127.0.0.1", taken)
 
 
 async def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
-    with pytest.raises(SettingsError, match="no address of this machine"), program.listening("192.0.2.1", 0):
+    with pytest.raises(SettingsError, match="no address of this machine"), serve.listening("192.0.2.1", 0):
         await asyncio.start_server(lambda *_: None, "192.0.2.1", 0)
 
 
 def test_the_announcement_is_one_line_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    program.announce("hub", "ws://127.0.0.1:1/dsp")
+    serve.announce("hub", "ws://127.0.0.1:1/dsp")
     assert capsys.readouterr().out == "wakestream hub listening on ws://127.0.0.1:1/dsp\n"
 
 
