@@ -65,9 +65,13 @@ class Live:
             yield
         finally:
             pushing.cancel()
-            for page in tuple(self._pages):
-                page.end()
+            self.close()
             await asyncio.gather(pushing, return_exceptions=True)
+
+    def close(self) -> None:
+        """End all streams; the pages connect again."""
+        for page in tuple(self._pages):
+            page.end()
 
     async def _push(self) -> None:
         seen = self._timeline.last
