@@ -1,11 +1,11 @@
-"""The program of the outbox: it decides on events, writes the facts to the journal and then executes the commands."""
+"""The program of the outbox: it turns requests and events of pipelines into events, and executes the commands."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.disk.part_file import remove_part
+from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
-from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
+from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.outbox import facts as f
@@ -27,21 +28,15 @@ from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState, job_of, plain_outcome
 from wakestream.streams.recording.event_json import plain_event
 
-MAX_BATCH: Final = 500
-"""Events per commit, at most."""
-
 STARTS_PER_TURN: Final = 20
 """Jobs to start in one turn of the event loop."""
-
-RETRY_AFTER: Final = 5.0
-"""Seconds until the next attempt to write to a full disk."""
 
 CANCEL_WITHIN: Final = 5.0
 """Timeout in seconds for a cancel at a worker."""
 
 
 class Outbox:
-    """Only this class writes to `state`. It calls `on_ended(job)` after each end that was journaled, and
+    """It calls `on_ended(job)` after each end that was journaled, and
     `on_lease_change()` when the hub queued a job, granted it a GPU or confirmed its end. Use it in one event loop."""
 
     def __init__(
@@ -52,22 +47,26 @@ class Outbox:
         on_ended: Callable[[str], None],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.state, self.feed = state, feed
-        self._journal, self._on_ended, self._now = journal, on_ended, now
-        self._inbox: asyncio.Queue[f.OutboxEvent] = asyncio.Queue()
+        self.feed = feed
+        self._on_ended, self._now = on_ended, now
+        self.runner: DeciderRunner[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = DeciderRunner(
+            "the daemon", outbox.DECIDER, state, journal, self._execute, clock=now, when_full=self._when_full
+        )
+        self.runner.failed.add_done_callback(self._refuse_requests)
         self._starting: asyncio.Queue[str] = asyncio.Queue()
         self._tickets = count(1)
         self._requests: dict[int, asyncio.Future[f.Answer]] = {}
-        self._pending: list[f.OutboxFact] = []
-        self._held: list[f.OutboxCommand] = []
-        self._full = False
         self._resumed = frozenset(state.jobs)
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._cancels: set[asyncio.Task[None]] = set()
         self._client: Client | None = None
         self.on_webhook: Callable[[f.WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
-        self.broken: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    @property
+    def state(self) -> OutboxState:
+        """What the daemon knows; read only."""
+        return self.runner.state
 
     @asynccontextmanager
     async def serving(self, client: Client) -> AsyncIterator[None]:
@@ -76,23 +75,21 @@ class Outbox:
         soon = asyncio.get_running_loop().call_soon  # after the job's end, which may come in this turn
 
         def released(job: str) -> None:
-            soon(self._inbox.put_nowait, f.Released(job))
+            soon(self.runner.report, f.Released(job))
             self.on_lease_change()
 
         client.hub.on_released = released
-        self._inbox.put_nowait(f.DaemonStarted())
-        working = [asyncio.create_task(self._work(), name="outbox"), asyncio.create_task(self._start_all())]
+        self.runner.report(f.DaemonStarted())
+        starting = asyncio.create_task(self._start_all())
         try:
             yield
         finally:
-            tasks = [*working, *self._cancels]
+            await self.runner.close()
+            tasks = [starting, *self._cancels]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._client = None
-            for ticket, asked in self._requests.items():
-                if not asked.done():
-                    asked.set_result(_stopping(ticket))
 
     async def submit(self, job: f.Submitting) -> f.Answer:
         """Submit a job; its `ticket` is set here. With status 201 it is in the journal."""
@@ -108,91 +105,46 @@ class Outbox:
 
     def settle(self, settled: f.WebhookSettled) -> None:
         """Report the outcome of a webhook that was passed to `on_webhook`."""
-        self._inbox.put_nowait(settled)
+        self.runner.report(settled)
 
     async def _ask(self, event: Callable[[int], f.OutboxEvent]) -> f.Answer:
         ticket = next(self._tickets)
-        if self._client is None or self.broken.done():
+        if self._client is None or self.runner.failed.done():
             return _stopping(ticket)
         asked: asyncio.Future[f.Answer] = asyncio.get_running_loop().create_future()
         self._requests[ticket] = asked
-        self._inbox.put_nowait(event(ticket))
+        self.runner.report(event(ticket))
         try:
             return await asked
         finally:
             del self._requests[ticket]
 
-    # Decisions
+    def _refuse_requests(self, _: object) -> None:
+        for ticket in self._requests:
+            self._answer(_stopping(ticket))
 
-    async def _work(self) -> None:
-        try:
-            while True:
-                await self._round(await self._next())
-        except Exception as error:  # without decisions the program has to end
-            if not isinstance(error, JournalError):
-                logger.opt(exception=error).error("the outbox cannot go on")
-            self.broken.set_exception(error)
-            self.broken.exception()  # retrieved, so that asyncio does not log it once more
-            for ticket, asked in self._requests.items():
-                if not asked.done():
-                    asked.set_result(_stopping(ticket))
-
-    async def _next(self) -> list[f.OutboxEvent]:
-        """All events so far; none when it is time to journal pending facts again."""
-        events: list[f.OutboxEvent] = []
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_AFTER if self._pending else None):
-                events.append(await self._inbox.get())
-        while not self._inbox.empty() and len(events) < MAX_BATCH:
-            events.append(self._inbox.get_nowait())
-        return events
-
-    async def _round(self, events: Sequence[f.OutboxEvent]) -> None:
-        facts: list[f.OutboxFact] = []
-        commands: list[f.OutboxCommand] = []
-        for event in events:
-            more, then = outbox.DECIDER.decide(self.state, event, self._now())
-            for fact in more:
-                outbox.DECIDER.evolve(self.state, fact)
-            facts += more
-            commands += then
-        try:
-            await self._journal.append([*self._pending, *facts])
-        except NoSpace as error:
-            commands = self._on_full_disk(facts, commands, error)
-        else:
-            commands = [*self._held, *commands]
-            self._pending, self._held = [], []
-            if self._full:
-                self._full = False
-                logger.info("there is room on the disk again; the daemon goes on")
-        for command in commands:
-            self._execute(command)
-
-    def _on_full_disk(
-        self, facts: Sequence[f.OutboxFact], commands: Sequence[f.OutboxCommand], error: NoSpace
-    ) -> list[f.OutboxCommand]:
-        """Refuse new jobs and keep the other facts for the next attempt; returns the commands to execute now."""
-        logger.log("DEBUG" if self._full else "ERROR", "{}", error)
-        self._full = True
-        refused = {fact.job for fact in facts if isinstance(fact, f.JobAccepted)}
-        for job in sorted(refused):
-            outbox.DECIDER.evolve(self.state, f.JobForgotten(job, self._now()))
+    def _when_full(
+        self, event: f.OutboxEvent, rest: f.OutboxDecision, error: WakestreamError
+    ) -> f.OutboxDecision | None:
+        """Refuse new jobs, and cancel jobs at once. An end is published when it is on the disk."""
+        if not isinstance(event, f.Submitting | f.Cancelling):
+            return None
+        if any(isinstance(fact, f.JobAccepted) for fact in rest.facts):
+            self.runner.apply(f.JobForgotten(event.job, self._now()))
+        accepted = any(isinstance(each, f.Answer) and each.status < 300 for each in rest.commands)
+        if not accepted or event.job in self.state.jobs:
+            return rest
         # Of a refused job only the removal of older jobs remains.
-        self._pending += [fact for fact in facts if fact.job not in refused or isinstance(fact, f.JobForgotten)]
-        now: list[f.OutboxCommand] = []
-        for command in commands:
-            if isinstance(command, f.Answer) and command.job in refused:
-                now.append(f.Answer(command.ticket, 507, command.job, error.code, str(error)))
-            elif isinstance(command, f.Tell | f.Notify):
-                self._held.append(command)
-            elif isinstance(command, f.Answer) or command.job not in refused:
-                now.append(command)
-        return now
+        facts: list[f.OutboxFact] = [fact for fact in rest.facts if isinstance(fact, f.JobForgotten)]
+        return f.OutboxDecision(facts, [f.Answer(event.ticket, 507, event.job, error.code, str(error))])
 
     # Commands
 
-    def _execute(self, command: f.OutboxCommand) -> None:
+    def _execute(self, commands: Iterable[f.OutboxCommand]) -> None:
+        for command in commands:
+            self._do(command)
+
+    def _do(self, command: f.OutboxCommand) -> None:
         match command:
             case f.Answer():
                 self._answer(command)
@@ -252,28 +204,26 @@ class Outbox:
 
     def _pipeline_failed(self, job: str, error: BaseException) -> None:
         logger.bind(job=job).opt(exception=error).error("the job's pipeline is broken")
-        self._inbox.put_nowait(f.Happened(job, e.Failed(describe_error(error), "internal")))
+        self.runner.report(f.Happened(job, e.Failed(describe_error(error), "internal")))
 
     def _stop(self, job: str) -> None:
         if self._client is not None and not self._client.cancel(job):
             if job in self._resumed:
                 self._client.hub.end_job(job, cancelled=True)
             self._cancel_at_worker(job, e.Cancelled())
-            self._inbox.put_nowait(f.Happened(job, e.Cancelled()))
+            self.runner.report(f.Happened(job, e.Cancelled()))
 
     def _on_event(self, job: str, event: e.JobEvent) -> None:
         """Handle an event of a job's pipeline. Its end is published after it was journaled, the rest at once."""
         if is_outcome(event):
             mtime_ns = _mtime_ns(event.path) if isinstance(event, e.Done) else 0
-            self._inbox.put_nowait(f.Happened(job, event, mtime_ns))
+            self.runner.report(f.Happened(job, event, mtime_ns))
             self._cancel_at_worker(job, event)
             return
         self.feed.publish(job, {"at": self._now(), **plain_event(event)})
         if isinstance(event, e.Queued | e.Granted):
             self.on_lease_change()
-        happened = f.Happened(job, event)
-        if outbox.DECIDER.decide(self.state, happened, 0.0)[0]:
-            self._inbox.put_nowait(happened)
+        self.runner.report(f.Happened(job, event))
 
     def _cancel_at_worker(self, job: str, event: e.JobEvent) -> None:
         """Cancel the task of a job from before the restart: this run's pipeline does not know its worker."""
@@ -296,7 +246,7 @@ class Outbox:
         if self._client is not None:
             self._client.hub.end_job(command.job, cancelled=True)
             await self._cancel_task(command.worker, command.task, command.job)
-        self._inbox.put_nowait(f.Happened(command.job, e.Cancelled()))
+        self.runner.report(f.Happened(command.job, e.Cancelled()))
 
     async def _cancel_task(self, url: str, task: str, job: str) -> None:
         if self._client is None or not task:

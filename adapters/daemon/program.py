@@ -143,7 +143,6 @@ async def _recovered(config: DaemonConfig) -> AsyncIterator[tuple[SqliteJournal[
     opened: AbstractAsyncContextManager[SqliteJournal[OutboxFact]] = open_journal(path, OutboxFact, program="daemon")
     async with opened as journal:
         outbox.DECIDER.recover(journal.read(), state)
-        journal.snapshot = lambda: outbox.DECIDER.snapshot(state)
         yield journal, state
 
 

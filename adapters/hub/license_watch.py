@@ -86,17 +86,19 @@ class LicenseWatch:
 
     # Use
 
-    def note(self, fact: f.Fact, socket_of: Callable[[int], ServerConnection | None], now: float) -> None:
-        """Record the use of a license, if the fact is about its connection."""
-        if isinstance(fact, f.ConnectionRegistered) and fact.owner is not None:
+    def note_registered(self, fact: f.ConnectionRegistered, socket: ServerConnection | None) -> None:
+        """Record that a connection uses a license."""
+        if fact.owner is not None:
             self._owners[fact.fd] = fact.owner
             if self._uses is not None:
-                self._uses.note(fact.owner, self.address_of(socket_of(fact.fd)), now)
-        elif isinstance(fact, f.ConnectionClosed):
-            self._marks.pop(fact.fd, None)
-            owner = self._owners.pop(fact.fd, None)
-            if owner is not None and self._uses is not None:
-                self._uses.left(owner, now)
+                self._uses.note(fact.owner, self.address_of(socket), self._clock())
+
+    def note_closed(self, fd: int) -> None:
+        """Record that a connection no longer uses its license."""
+        self._marks.pop(fd, None)
+        owner = self._owners.pop(fd, None)
+        if owner is not None and self._uses is not None:
+            self._uses.left(owner, self._clock())
 
     async def keep_uses(self, *, last: bool = False) -> None:
         """Write the uses of licenses to the disk, if that is due or the hub is stopping (`last`)."""

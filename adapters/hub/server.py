@@ -1,4 +1,4 @@
-"""The hub's WebSocket server: it turns frames into events, journals the facts and then executes the commands."""
+"""The hub's WebSocket server: it turns frames into events and executes the decider's commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from importlib.metadata import version
 from typing import Any
 
@@ -30,8 +30,9 @@ from wakestream.adapters.net.rate_limit import Network, Proxies
 from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.adapters.net.tls import ServerTls
-from wakestream.operators.model.errors import NoSpace
+from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.operators.model.ports import Journal
+from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub, relays
 from wakestream.streams.hub.rows import event_row, sent_row
@@ -43,16 +44,11 @@ MAX_CONNECTIONS = 20_000
 CLOCK_STEP = 5.0
 """Seconds by which the wall clock may drift from the monotonic clock between two events."""
 
-MAX_PENDING = 10_000
-"""Events that may wait for the journal; with more, the hub reads no frames."""
-
 # The library closes a connection without an answer when a message exceeds its limit. Its limit is above the
 # protocol's, so that the hub can answer most frames that are too large with an error.
 _LIBRARY_LIMIT = 4 * wire.MAX_FRAME
 
 _OPEN_WITHIN = 10.0
-
-_FULL_DISK_PAUSE = 0.5
 
 _last_id = itertools.count(time.time_ns() // 1000)
 
@@ -63,8 +59,6 @@ def _make_id(prefix: str) -> str:
 
 
 _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
-
-Planned = tuple[Sequence[f.Fact], Sequence[f.Command]]
 
 
 class HubServer:
@@ -92,40 +86,32 @@ class HubServer:
         self.on_registered: Callable[[GuardedConnection], None] = lambda _: None
         self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
-        self._journal = journal
         self._clock = clock
         self._disk_low = disk_low
         self._steady = steady
         self._offset = clock() - steady() if steady is not None else 0.0
         self._signer = signer
-        self._state = hub.DECIDER.recover(journal.read(), hub.HubState(limits))
-        self.licenses = LicenseWatch(book, uses, self._state, clock, self.happen)
-        journal.snapshot = lambda: hub.DECIDER.snapshot(self._state)
+        self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
+            "the hub",
+            hub.DECIDER,
+            hub.DECIDER.recover(journal.read(), hub.HubState(limits)),
+            journal,
+            self._execute,
+            clock=clock,
+            durable=lambda facts: [fact for fact in facts if fact.DURABLE],
+            on_decision=None if tap is untapped else self._record,
+            on_fact=self._note,
+        )
+        self.licenses = LicenseWatch(book, uses, self.state, clock, self.happen)
         self._fds = itertools.count(1)
         self._sockets: dict[int, GuardedConnection] = {}
         self._outgoing = Outgoing(self.refused)
-        self._pending: list[Planned] = []
-        self._work = asyncio.Event()
-        self._room = asyncio.Event()
-        self._committing = False
-        self._running = True
         self._closing: set[asyncio.Task[None]] = set()
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def until(self, stop: asyncio.Event) -> None:
-        """Returns when `stop` is set; raises when the hub cannot go on, as when its journal cannot be written."""
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait((stopped, self._failed), return_when=asyncio.FIRST_COMPLETED)
-            if self._failed.done():
-                self._failed.result()
-        finally:
-            stopped.cancel()
 
     @property
     def state(self) -> hub.HubState:
         """What the hub knows; read only."""
-        return self._state
+        return self.runner.state
 
     @property
     def connections(self) -> int:
@@ -142,71 +128,26 @@ class HubServer:
             self._offset, by = now - self._steady(), now - self._steady() - self._offset
             if abs(by) > CLOCK_STEP:
                 logger.warning("the clock moved by {:.0f} s; leases and time limits keep their lengths", by)
-                self._decide(f.ClockMoved(round(by, 3)), now)
-        self._decide(event, now)
+                self.runner.happen(f.ClockMoved(round(by, 3)), now)
+        self.runner.happen(event, now)
 
-    def _decide(self, event: f.Event, now: float) -> None:
-        facts, commands = hub.DECIDER.decide(self._state, event, now)
-        if self._tap is not untapped and (facts or commands or not isinstance(event, f.Tick)):
+    def _record(self, event: f.Event, decision: Decision[f.Fact, f.Command], now: float) -> None:
+        if any(decision) or not isinstance(event, f.Tick):
             self._tap.row(*event_row(event, now))
-        for fact in facts:
-            hub.DECIDER.evolve(self._state, fact)
-            _note(fact)
-            self.licenses.note(fact, self._sockets.get, now)
-            if isinstance(fact, f.ConnectionRegistered):
-                self._note_registered(fact)
-            if self.on_fact is not None:
-                self.on_fact(fact)
-        durable = [fact for fact in facts if fact.DURABLE]
-        if not durable and not self._pending and not self._committing:
-            self._execute(commands)
-            self._outgoing.flush()
-            return
-        self._pending.append((durable, commands))
-        self._work.set()
 
-    def _note_registered(self, fact: f.ConnectionRegistered) -> None:
-        if (socket := self._sockets.get(fact.fd)) is not None:
-            self.on_registered(socket)
-        if fact.role == "monitor":
-            _note_twins(self._state, fact)
-
-    async def commit(self) -> None:
-        """Journal all pending events in one commit and execute their commands, again and again."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            batch, self._pending = self._pending, []
-            self._room.set()
-            if not batch:
-                continue
-            self._committing = True
-            await self._append([fact for facts, _ in batch for fact in facts])
-            for _, commands in batch:
-                self._execute(commands)
-            self._outgoing.flush()
-            self._committing = False
-
-    async def _append(self, facts: Sequence[f.Fact]) -> None:
-        """Journal facts. While the disk is full, all pending events wait."""
-        told = False
-        while True:
-            try:
-                await self._journal.append(facts)
-            except NoSpace as error:
-                logger.log("DEBUG" if told else "ERROR", "{}", error)
-                told = True
-                await asyncio.sleep(_FULL_DISK_PAUSE)
-            else:
-                if told:
-                    logger.info("there is room on the disk again; the hub goes on")
-                return
-
-    async def room(self) -> None:
-        """Returns when the queue has room for another event."""
-        while len(self._pending) >= MAX_PENDING and self._running:
-            self._room.clear()
-            await self._room.wait()
+    def _note(self, fact: f.Fact) -> None:
+        _log(fact)
+        if isinstance(fact, f.ConnectionRegistered):
+            socket = self._sockets.get(fact.fd)
+            self.licenses.note_registered(fact, socket)
+            if socket is not None:
+                self.on_registered(socket)
+            if fact.role == "monitor":
+                _note_twins(self.state, fact)
+        elif isinstance(fact, f.ConnectionClosed):
+            self.licenses.note_closed(fact.fd)
+        if self.on_fact is not None:
+            self.on_fact(fact)
 
     def _execute(self, commands: Iterable[f.Command]) -> None:
         for command in commands:
@@ -217,6 +158,7 @@ class HubServer:
                     self._send(command.to, command.message, command.old)
                 case f.Close():
                     self._close(command)
+        self._outgoing.flush()
 
     def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
         if isinstance(message, m.Error):
@@ -261,8 +203,8 @@ class HubServer:
             while True:
                 data = await socket.recv(decode=False)
                 self._frame(fd, socket, data)
-                if len(self._pending) >= MAX_PENDING:
-                    await self.room()
+                if self.runner.crowded:
+                    await self.runner.room()
         except ConnectionClosed:
             logger.debug("connection {} is gone", fd)
         except Exception:
@@ -318,7 +260,7 @@ class HubServer:
         found = self.licenses.find(key) if key is not None else None
         if found is None:
             return False, None
-        return True, hub.unwelcome(self._state, f.License(found.id, found.role, found.revoked is not None))
+        return True, hub.unwelcome(self.state, f.License(found.id, found.role, found.revoked is not None))
 
     # Time
 
@@ -334,12 +276,12 @@ class HubServer:
 
     def page(self, languages: str) -> bytes:
         """The status page for a browser, in one of these `languages`."""
-        return hub_page(self._state, self._clock(), languages)
+        return hub_page(self.state, self._clock(), languages)
 
     def look_at_disk(self) -> None:
         """Report when the disk becomes nearly full or has room again."""
         low = self._disk_low()
-        if low != self._state.disk_low:
+        if low != self.state.disk_low:
             logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
             self.happen(f.DiskSeen(low))
 
@@ -347,22 +289,14 @@ class HubServer:
         """Set the address and report the start."""
         host, self.port = server.sockets[0].getsockname()[:2]
         self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
-        self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self._state))))
+        self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self.state))))
         self.licenses.begin()
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """A background task of the hub ended by itself: the hub has failed."""
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._failed.done():
-            logger.opt(exception=error).error("the hub cannot go on")
-            self._failed.set_exception(error)
-            self._failed.exception()  # retrieved, so that asyncio does not log it once more
-            self.stop_waiting()
-
-    def stop_waiting(self) -> None:
-        """Release all connections that wait for the journal, since no more facts are written."""
-        self._running = False
-        self._room.set()
+        if isinstance(error, Exception):
+            self.runner.fail(error)
 
 
 @contextlib.asynccontextmanager
@@ -428,7 +362,7 @@ async def open_hub(
             stack.callback(bound.close)
             servers.append(await stack.enter_async_context(serve(running.serve_connection, sock=bound, **options)))
         running.begin(servers[0], tls)
-        tasks = [asyncio.create_task(running.commit()), asyncio.create_task(running.keep_time())]
+        tasks = [asyncio.create_task(running.keep_time())]
         if tls is not None:
             tasks.append(asyncio.create_task(tls.watch()))
         for task in tasks:
@@ -442,7 +376,7 @@ async def open_hub(
             finally:
                 for task in tasks:
                     task.cancel()
-                running.stop_waiting()
+                await running.runner.close()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 gate.cut_handshakes()
                 for server in servers:
@@ -454,7 +388,7 @@ def _note_refusal(reason: str, times: int) -> None:
     logger.debug("refused: {} ({} times so far)", reason, times, stage="hub")
 
 
-def _note(fact: f.Fact) -> None:
+def _log(fact: f.Fact) -> None:
     match fact:
         case f.JobQueued():
             logger.debug("queued", job=fact.id, stage="hub")

@@ -104,6 +104,4 @@ async def running_monitor(
         program = MonitorProgram(
             Monitor(policy, random), link, config.power, health, tap=tap, journal=journal, known=known
         )
-        if journal is not None:
-            journal.snapshot = lambda: [program.remembered]
         yield RunningMonitor(program, journal)

@@ -1,7 +1,7 @@
 """Run the monitor: pass the hub's messages and the provider's answers to the decider, and carry out its commands.
 
-One task handles the events in order. Each call to the provider or the worker is a task with a time limit whose result
-becomes an event, so the event loop of the monitor never waits for a call.
+Each call to the provider or the worker is a task with a time limit whose result becomes an event, so the monitor never
+waits for a call.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,20 +17,16 @@ from loguru import logger
 from msgspec.structs import asdict
 
 from wakestream.adapters.net.hub_link import HubLink
-from wakestream.operators.model.errors import JournalError, NoCapacity, NoSpace, WakestreamError
+from wakestream.adapters.runtime.decider_runner import DeciderRunner
+from wakestream.operators.model.errors import NoCapacity, WakestreamError
 from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
+from wakestream.streams.decider import Decision
 from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Tap, untapped
-
-MAX_INBOX = 10_000
-"""Events that may wait; the decider handles each in microseconds."""
-
-WARN_EVERY = 60.0
-"""Seconds between two log lines about the same lasting problem."""
 
 HEALTH_WITHIN = 10.0
 """Seconds that the worker has to answer a health check."""
@@ -46,7 +42,7 @@ class MonitorProgram:
         link: The connection to the hub.
         power: The provider that switches the machine.
         health: Checks the worker on it; None if there is no health check.
-        tick: The longest time between two events, in seconds: after it, the decider gets a `Tick`.
+        tick: Seconds between two `Tick` events.
         tap: Records the results of calls.
         journal: Stores what must outlast a restart, before the commands that depend on it are carried out.
         known: What the journal had at the start, as `persistence.ages` returns it.
@@ -67,35 +63,51 @@ class MonitorProgram:
         clock: Callable[[], float] = time.time,
     ) -> None:
         now = asyncio.get_running_loop().time()
-        self.machine = persistence.restore(known, now)
-        self._journal, self._clock = journal, clock
-        self._kept = persistence.snapshot(self.machine, now, clock())
-        self._warned_at = now - WARN_EVERY
+        machine = persistence.restore(known, now)
+        self.remembered = persistence.snapshot(machine, now, clock())
+        self.runner: DeciderRunner[p.Machine, p.PowerEvent, p.MachineChanged, p.PowerCommand] = DeciderRunner(
+            "the monitor",
+            monitor,
+            machine,
+            journal,
+            self._execute,
+            clock=asyncio.get_running_loop().time,
+            durable=self._to_keep if journal is not None else lambda _: [],
+            on_decision=self._record,
+            on_fact=self._count,
+            when_full=self._continue,
+            needs_journal=False,
+        )
+        if journal is not None:
+            journal.snapshot = lambda: [self.remembered]
+        self._clock, self._unsaved = clock, False
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
-        self._inbox: asyncio.Queue[tuple[p.PowerEvent, float]] = asyncio.Queue(MAX_INBOX)
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._refused = False
         self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
 
     @property
-    def remembered(self) -> persistence.MachineKept:
-        """The machine's state in the journal."""
-        return self._kept
+    def machine(self) -> p.Machine:
+        """What the monitor knows about the machine."""
+        return self.runner.state
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`, then cancel all calls. The machine stays as it is."""
         subscription = self._link.events.subscribe(self._receive)
-        working = asyncio.create_task(self._work(), name="monitor")
-        stopping = asyncio.create_task(stop.wait(), name="monitor-stop")
+        ticking = asyncio.create_task(self._tick_regularly(), name="monitor-tick")
         try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
+            await self.runner.until(stop)
         finally:
             subscription.dispose()
-            await _cancel(working, stopping, *self._calls.values())
+            await self.runner.close()
+            await _cancel(ticking, *self._calls.values())
+
+    async def _tick_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick)
+            self.runner.report(p.Tick())
 
     def _receive(self, message: m.Message | LinkUp | LinkDown) -> None:
         if isinstance(message, LinkUp | LinkDown):
@@ -115,44 +127,40 @@ class MonitorProgram:
         self._refused = refused or (self._refused and isinstance(link, LinkDown))
 
     def _put(self, event: p.PowerEvent) -> None:
-        try:
-            self._inbox.put_nowait((event, asyncio.get_running_loop().time()))
-        except asyncio.QueueFull:
+        if self.runner.crowded:
             self._log.error("too many events are waiting: {} was dropped", type(event).__name__)
+        else:  # in a turn of its own: the link and a call have to end theirs first
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self.runner.report, event, loop.time())
 
-    async def _work(self) -> None:
-        while True:
-            event, now = await self._next()
-            before = self.machine.state
-            commands = self._monitor.step(self.machine, event, now).commands
-            self.entered[self.machine.state] += self.machine.state != before
-            await self._keep(now)
-            if commands and isinstance(event, p.Tick):
-                self._tap.row("conn", "tick", {})
-            for command in commands:
-                self._execute(command)
+    def _record(self, event: p.PowerEvent, decision: p.PowerDecision, now: float) -> None:
+        if decision.commands and isinstance(event, p.Tick):
+            self._tap.row("conn", "tick", {})
 
-    async def _keep(self, now: float) -> None:
-        kept = persistence.snapshot(self.machine, now, self._clock())
-        if self._journal is None or not persistence.worth_keeping(self._kept, kept):
-            return
-        try:
-            await self._journal.append([kept])
-            self._kept = kept
-        except (NoSpace, JournalError) as error:  # a machine that is needed is started nevertheless
-            if now - self._warned_at >= WARN_EVERY:
-                self._warned_at = now
-                self._log.error("the machine's state cannot be saved for a restart: {}", error)
+    def _count(self, fact: p.MachineChanged) -> None:
+        if "state" in fact.changes:
+            self.entered[self.machine.state] += 1
 
-    async def _next(self) -> tuple[p.PowerEvent, float]:
-        """The next event, with the time at which it came: the log has that time, and a replay decides by it."""
-        try:
-            async with asyncio.timeout(self._tick):
-                return await self._inbox.get()
-        except TimeoutError:
-            return p.Tick(), asyncio.get_running_loop().time()
+    def _to_keep(self, _: Sequence[p.MachineChanged]) -> list[persistence.MachineKept]:
+        """The machine's state, if it changed in a way that must outlast a restart."""
+        kept = persistence.snapshot(self.machine, asyncio.get_running_loop().time(), self._clock())
+        if not (self._unsaved or persistence.worth_keeping(self.remembered, kept)):
+            return []
+        self.remembered, self._unsaved = kept, False
+        return [kept]
 
-    def _execute(self, command: p.PowerCommand) -> None:
+    def _continue(
+        self, _event: p.PowerEvent, rest: Decision[persistence.MachineKept, p.PowerCommand], _error: WakestreamError
+    ) -> Decision[persistence.MachineKept, p.PowerCommand]:
+        """A machine that is needed is started nevertheless. The next event writes the newest state."""
+        self._unsaved = True
+        return Decision([], rest.commands)
+
+    def _execute(self, commands: Iterable[p.PowerCommand]) -> None:
+        for command in commands:
+            self._do(command)
+
+    def _do(self, command: p.PowerCommand) -> None:
         match command:
             case p.Say(message):
                 self._link.send(message)

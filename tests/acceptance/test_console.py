@@ -301,9 +301,9 @@ async def test_the_status_pages_of_hub_and_worker_show_state_and_no_secrets(tmp_
         await caller.start(await caller.upload("video", video), await caller.upload("audio", audio), "secret-job")
         server = caller.home.hub_server
         assert server is not None
-        await until(lambda: any(gpu.leases for gpu in server._state.gpus.values()))
+        await until(lambda: any(gpu.leases for gpu in server.state.gpus.values()))
         hub = server.url.replace("ws://", "http://").replace("/dsp", "/")
-        worker = next(gpu.url for gpu in server._state.gpus.values())
+        worker = next(gpu.url for gpu in server.state.gpus.values())
         english, chinese = (
             {"Accept-Language": "en-US,en;q=0.9,zh;q=0.5"},
             {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"},

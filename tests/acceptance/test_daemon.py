@@ -275,7 +275,7 @@ async def test_the_same_work_is_answered_from_the_existing_result(user: User, pl
             await api.submit(user, "job-3", video=str(copied), output=str(three))
             await api.outcome("job-3")
             assert three.read_bytes() == RESULT
-            assert hub._state.jobs.keys() <= {"job-1"}
+            assert hub.state.jobs.keys() <= {"job-1"}
             user.out.write_bytes(b"edited")
             two.unlink()
             three.unlink()

@@ -19,6 +19,7 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 
@@ -438,8 +439,8 @@ async def test_a_hub_whose_journal_fails_sends_no_reply_and_exits(place: Place) 
     client = await place.client()
     await client.send(type="gpu.job.submit", request_id="a")
     async with asyncio.timeout(WITHIN):
-        with pytest.raises(OSError, match="no space"):
-            await running.until(asyncio.Event())
+        with pytest.raises(JournalError, match="no space"):
+            await running.runner.until(asyncio.Event())
 
 
 # The program

@@ -138,7 +138,7 @@ async def test_a_full_disk_delays_replies_and_loses_nothing(
                 raise NoSpace("no space left for hub.sqlite3; make room, the program continues by itself then")
             await super().append(facts)
 
-    monkeypatch.setattr("wakestream.adapters.hub.server._FULL_DISK_PAUSE", 0.0)
+    monkeypatch.setattr("wakestream.adapters.runtime.decider_runner.RETRY_AFTER", 0.0)
     place, journal = Place(tmp_path / "state", stack), Full()
     await place.hub(journal=journal)
     client = await place.client()

@@ -150,7 +150,7 @@ async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_s
 
 async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_behind(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
-    gpus = hub._state.gpus
+    gpus = hub.state.gpus
     async with (
         field_text_worker(address(hub)) as texts,
         OldMachine(address(hub), secret=SECRET, texts=False) as machine,

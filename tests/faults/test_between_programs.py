@@ -160,13 +160,13 @@ async def test_a_worker_that_is_reset_from_the_hub_again_and_again_keeps_its_tas
 @bounded
 async def test_a_wake_that_the_monitor_missed_is_repeated(scene: Between, how: str) -> None:
     way = scene.ways["monitor-hub"]
-    await until(lambda: bool(scene.hub._state.monitors))
+    await until(lambda: bool(scene.hub.state.monitors))
     if how == "half_open":
         way.set(down=Fault(swallow=True))
     elif how == "refused":
         way.refuse()
         way.break_all()
-        await until(lambda: not scene.hub._state.monitors)
+        await until(lambda: not scene.hub.state.monitors)
     running = asyncio.ensure_future(scene.run(scene.job()))
     await scene.seen(Queued)
     if how == "reset":

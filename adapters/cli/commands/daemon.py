@@ -102,9 +102,4 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
             await serve_metrics(stack, settings.metrics, DaemonMetrics(daemon, watch, config.state))
         announce("daemon", daemon.url)
         stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=browser))
-        stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
-        broken: asyncio.Future[object] = daemon.outbox.broken
-        await asyncio.wait({stopping, broken}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if broken.done():
-            broken.result()
+        await daemon.outbox.runner.until(stop)

@@ -9,10 +9,10 @@ import pytest
 from loguru import logger
 
 from wakestream.adapters.client.client import Client
-from wakestream.adapters.daemon import outbox as at_work
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.disk.part_file import beside
+from wakestream.adapters.runtime import decider_runner
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model import events as e
@@ -152,7 +152,7 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
 
 
 async def test_an_end_is_sent_once_the_full_disk_has_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     complaints = list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
     desk = Desk()
@@ -210,7 +210,7 @@ async def test_a_broken_journal_ends_the_program_and_all_pending_replies() -> No
         desk.journal.mood = JournalError("broken")
         assert (await desk.submit("b")).status == 503
         with pytest.raises(JournalError):
-            await desk.outbox.broken
+            await desk.outbox.runner.failed
         assert (await desk.submit("c")).status == 503
 
 
@@ -224,8 +224,8 @@ async def test_an_internal_error_ends_the_program_and_all_pending_replies(monkey
         await desk.submit()
         monkeypatch.setattr(outbox.DECIDER, "decide", breaks)
         assert (await desk.submit("b")).status == 503
-        with pytest.raises(ZeroDivisionError):
-            await desk.outbox.broken
+        with pytest.raises(JournalError, match="ZeroDivisionError"):
+            await desk.outbox.runner.failed
         assert (await desk.submit("c")).status == 503
 
 
@@ -373,7 +373,7 @@ async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
 
 
 async def test_a_webhook_is_sent_after_its_fact_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_work, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     desk = Desk()
     desk.state.webhook = True
     told: list[f.WebhookOwed] = []

@@ -256,7 +256,7 @@ async def test_a_broken_journal_ends_the_program(bench: Bench, monkeypatch: pyte
         await bench.queue.ask(*bench.put(1))
     assert bench.queue.state.tasks == {}
     with pytest.raises(JournalError):
-        await bench.queue.until(stop)
+        await bench.queue.runner.until(stop)
 
 
 async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,10 +268,10 @@ async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monke
     bench.engine.go.set()
     async with asyncio.timeout(10):
         with pytest.raises(JournalError, match="ZeroDivisionError"):
-            await bench.queue.until(asyncio.Event())
+            await bench.queue.runner.until(asyncio.Event())
 
 
 async def test_without_a_fault_it_runs_until_it_is_told_to_stop(bench: Bench) -> None:
     stop = asyncio.Event()
     stop.set()
-    await bench.queue.until(stop)
+    await bench.queue.runner.until(stop)

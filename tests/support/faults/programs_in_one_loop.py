@@ -147,12 +147,12 @@ class Between:
     async def online(self) -> None:
         """Wake the GPU without a job: returns when the hub has it."""
         await self.machine.start()
-        await until(lambda: self.hub._state.best_gpu() is not None)
+        await until(lambda: self.hub.state.best_gpu() is not None)
 
     @property
     def settled(self) -> bool:
         """Whether no job waits at the hub or holds a GPU."""
-        state = self.hub._state
+        state = self.hub.state
         return not state.jobs and not any(gpu.leases for gpu in state.gpus.values())
 
 

@@ -82,13 +82,13 @@ class Place:
 
 def held(hub: HubServer) -> list[str]:
     """The jobs that wait at the hub or hold a GPU."""
-    state = hub._state
+    state = hub.state
     return sorted({*state.jobs, *(job for gpu in state.gpus.values() for job in gpu.leases)})
 
 
 async def gpu_online(hub: HubServer) -> None:
     """Returns when the hub has a GPU to give."""
-    await until(lambda: hub._state.best_gpu() is not None)
+    await until(lambda: hub.state.best_gpu() is not None)
 
 
 async def until(holds: Callable[[], bool]) -> None:
