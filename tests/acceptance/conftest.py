@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.our_peers import Place
 
 
@@ -20,6 +21,12 @@ def user(tmp_path: Path) -> User:
 def place(tmp_path: Path) -> Place:
     """Keys for our hub, its client and its worker."""
     return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def keeper(user: User, tmp_path: Path) -> Keeper:
+    """A hub of that user, with a key of each role."""
+    return Keeper(user, tmp_path / "hub")
 
 
 @pytest.fixture

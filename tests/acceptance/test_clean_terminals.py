@@ -5,7 +5,6 @@ import itertools
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
 import pytest
@@ -13,10 +12,10 @@ from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from tests.acceptance.test_status_cli import Keeper
 from tests.support.programs.client_scene import QUICK, User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 from tests.support.programs.hostile_text import COLOUR, GOOD, NASTY, unclean
+from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.old_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
 from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.net.stop_accepting import accept_no_more
@@ -209,11 +208,6 @@ async def test_the_daemons_logs_and_recordings_have_no_control_characters(user: 
         await shown(user, "logs", "daemon.log")
         assert "FORGED" in await shown(user, "replay", "night", "--marbles", "--json")
         await shown(user, "replay", "night", "--marbles", "--speed", "1000000")
-
-
-@pytest.fixture
-def keeper(user: User, tmp_path: Any) -> Keeper:
-    return Keeper(user, tmp_path / "hub")
 
 
 async def test_messages_of_a_monitor_are_cleaned_in_the_terminal_and_the_hubs_log(user: User, keeper: Keeper) -> None:

@@ -13,7 +13,7 @@ from tests.support.field.hub import field_hub
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
-from tests.support.mixes import OldMachine, our_monitor
+from tests.support.mixes import OldMachine, comes_into, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Frame, Peer, Place
 from wakestream.adapters.hub.server import HubServer
@@ -53,7 +53,7 @@ def stocked(machine: OldMachine) -> dict[str, str]:
 
 async def rendering(machine: OldMachine, monitor: MonitorProgram) -> FieldWorker:
     """The worker of the machine, once it is on and renders."""
-    await online(monitor)
+    await comes_into(monitor, "online")
     assert machine.worker is not None
     await machine.worker.until_rendering()
     return machine.worker
@@ -66,23 +66,13 @@ async def heard(peer: Peer, kind: str) -> Frame:
     return frame
 
 
-async def online(monitor: MonitorProgram) -> None:
-    while monitor.machine.state != "online":  # noqa: ASYNC110 - its own word on the machine
-        await asyncio.sleep(0.01)
-
-
-async def off(monitor: MonitorProgram) -> None:
-    while monitor.machine.state != "off":  # noqa: ASYNC110 - its own word on the machine
-        await asyncio.sleep(0.01)
-
-
 async def test_an_early_result_of_an_old_worker_does_not_stop_its_machine(place: Place) -> None:
     hub = await place.hub(limits=OPEN)
     async with (
         OldMachine(address(hub), secret=SECRET, held=True, texts=False) as machine,
         our_monitor(hub.url, machine.cloud, machine.url, key=place.keys["monitor"], idle_after=IDLE) as monitor,
     ):
-        await off(monitor)
+        await comes_into(monitor, "off")
         payload = stocked(machine)
         client = await place.client()
         await client.send(type="gpu.job.submit", request_id="j1", task_type="heygem_submit", payload=payload)
@@ -105,7 +95,7 @@ async def test_at_a_deployed_hub_a_bare_copy_wakes_the_machine_work_keeps_it_on_
             ) as monitor,
             field_phone(hub.url, "key-1") as phone,
         ):
-            await off(monitor)
+            await comes_into(monitor, "off")
             payload = stocked(machine)
             await phone.say(type="gpu.job.submit", request_id="j1", task_type="heygem_submit", payload=payload)
             worker = await rendering(machine, monitor)
@@ -125,9 +115,9 @@ async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
             our_monitor(f"{hub.url.replace('http', 'ws')}/dsp", machine.cloud, machine.url) as monitor,
             field_phone(hub.url, "key-1") as phone,
         ):
-            await off(monitor)
+            await comes_into(monitor, "off")
             await phone.say(type="url", url="https://video.test/1")
-            await online(monitor)
+            await comes_into(monitor, "online")
             assert machine.cloud.starts == 1
         assert hub.faults == []
 
@@ -137,7 +127,7 @@ async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_s
         machine.cloud.look_takes = 1.5
         url = f"{hub.url.replace('http', 'ws')}/dsp"
         async with our_monitor(url, machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE) as monitor:
-            await off(monitor)
+            await comes_into(monitor, "off")
             # It goes by what the hub says, and leaves it at the first silence, as the deployed one does after 5 s.
             limits = replace(DesktopLimits(), hub_silence=1.2, health_every=60.0)
             desktop = FieldDesktop(hub.url, machine.url, limits=limits)
@@ -158,13 +148,13 @@ async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_b
     ):
         assert texts.line is not None
         await texts.line.until(lambda: any(frame["type"] == "registered" for frame in texts.line.heard))
-        await off(monitor)
+        await comes_into(monitor, "off")
         client = await place.client()
         await client.send(type="gpu.job.submit", request_id="j1", task_type="delete_asset", payload={"id": "7"})
         assert (await heard(client, "gpu.job.result"))["request_id"] == "j1"
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "online"}
         await machine.cloud.stopped.wait()
-        await off(monitor)
+        await comes_into(monitor, "off")
         await client.send(type="gpu.status.query", request_id="s1")
         assert (await heard(client, "gpu.status.response"))["status"] == "stopped"
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "off"}
@@ -177,7 +167,7 @@ async def test_our_hub_relays_our_monitors_stored_state_and_then_a_slow_check(pl
         async with our_monitor(
             hub.url, machine.cloud, machine.url, key=key, fresh_for=0.0, look_rarely=60.0
         ) as monitor:
-            await off(monitor)
+            await comes_into(monitor, "off")
             seen = asyncio.Event()
 
             async def slow() -> str:

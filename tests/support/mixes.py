@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -74,6 +75,26 @@ class CloudPower:
         return cast("PowerReading", await self._cloud.look())
 
 
+class States(Counter[str]):
+    """How often a machine came into each state; `changed` is set at each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = asyncio.Event()
+
+    def __setitem__(self, state: str, count: int) -> None:
+        super().__setitem__(state, count)
+        self.changed.set()
+
+
+async def comes_into(monitor: MonitorProgram, state: str) -> None:
+    """Returns when the machine of `our_monitor` is in that state."""
+    assert isinstance(monitor.entered, States)
+    while monitor.machine.state != state:
+        monitor.entered.changed.clear()
+        await monitor.entered.changed.wait()
+
+
 @asynccontextmanager
 async def our_monitor(
     hub_url: str,
@@ -91,6 +112,7 @@ async def our_monitor(
     link = open_link(hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",), features=features))
     workers, stop = HttpWorkers(worker_url), asyncio.Event()
     program = MonitorProgram(Monitor(policy, Random(1)), link, CloudPower(cloud), workers.at(None).health, tick=0.02)
+    program.entered = States()
     running = asyncio.create_task(program.run(stop))
     try:
         yield program

@@ -6,7 +6,7 @@ from typing import Any
 
 from reactivex import Observable
 
-from tests.streams.jobs.test_daemon_pipeline import House
+from tests.support.streams.daemon_scene import House
 from tests.support.streams.job_scene import ack
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.operators import (
