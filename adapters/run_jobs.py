@@ -51,26 +51,18 @@ def setting(name: str, default: Any = "") -> Any:
         >>> setting("COPIES", 1)
         1
     """
+    kind = type(default)
     try:
-        given = os.environ.get(name) or _in_env_file(name) or default
+        in_file = read_env(Path(".env")).get(name)
+        given = os.environ.get(name) or (str(in_file.value) if in_file else "") or default
         if given == "":
             raise SettingsError(f"{name} is not set; set it in the environment or in .env")
-        return _of_kind(type(default), given, name)
-    except WakestreamError as error:
-        sys.exit(_complain(error))
-
-
-def _of_kind(kind: Callable[[Any], Any], given: object, name: str) -> Any:
-    try:
         return kind(given)
     except ValueError:
         number = "a whole number" if kind is int else "a number"
-        raise SettingsError(f"{name} is {str(given)[:40]!r}; it must be {number}") from None
-
-
-def _in_env_file(name: str) -> str:
-    found = read_env(Path(".env")).get(name)
-    return str(found.value) if found else ""
+        sys.exit(_complain(SettingsError(f"{name} is {str(given)[:40]!r}; it must be {number}")))
+    except WakestreamError as error:
+        sys.exit(_complain(error))
 
 
 def new_job(video: Path, audio: Path, output: Path) -> Job:

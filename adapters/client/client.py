@@ -83,7 +83,7 @@ class Client:
         if isinstance(self.workers, HttpWorkers):
             self.workers.at(url).hold(task_id, job)
 
-    def let_go(self) -> None:
+    def cancel_all(self) -> None:
         """Cancel all running jobs, and tell the hub."""
         for future in tuple(self.running):
             future.cancel()
@@ -151,7 +151,7 @@ async def open_client(
             return World(hub, mine, read, job_random(seed, job))
 
         client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, found)
-        stack.callback(client.let_go)
+        stack.callback(client.cancel_all)
         if lasting:
             stack.callback(hub.stop_releasing)
         yield client

@@ -182,10 +182,10 @@ class Partial:
 
     def close(self) -> None:
         """Close the file, and let the next attempt continue."""
-        self._let_go()
+        self._release()
         self._closed.set()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._sink is not None:
             self._found, self._sink = self._sink.size, None
         if self._file is not None:
@@ -196,9 +196,9 @@ class Partial:
         """Call `last` before the file is closed and unlocked; on Windows after it, as open files cannot be renamed."""
         if os.name == "posix":
             last()
-            self._let_go()
+            self._release()
         else:
-            self._let_go()
+            self._release()
             last()
 
     def discard(self) -> None:

@@ -70,8 +70,11 @@ class _TusUpload:
     def __init__(self, calls: WorkerCalls, endpoint: str, ref: FileRef, file: Fingerprint, meter: Meter) -> None:
         self._calls, self._endpoint, self._ref, self._file, self._meter = calls, endpoint, ref, file, meter
         self._known = calls.session.uploads
-        self._retry_rules = _RetryRules(endpoint, calls.session.idle)
         self._url = self._known.get((endpoint, ref), "")
+        self._locked = False
+        self._clock = asyncio.get_running_loop().time
+        self._moved = self._clock()
+        self._corrections = 0
 
     async def run(self) -> None:
         """Send what the server lacks, until the connection breaks."""
@@ -79,7 +82,7 @@ class _TusUpload:
         self._meter.resume(offset)
         while offset < self._file.size:
             reached = await self._send(offset)
-            self._retry_rules.count(reached > offset)
+            self._check_progress(reached > offset)
             offset = reached
         self._known.pop((self._endpoint, self._ref), None)
 
@@ -90,17 +93,15 @@ class _TusUpload:
         return await self._create()
 
     async def _create(self) -> int:
-        headers = {**VERSION, "Upload-Length": str(self._file.size), "Upload-Metadata": self._metadata()}
+        # Named by its hash; the user's file name is private.
+        said = {"filename": f"{self._ref.hash}{self._ref.ext}", "blake3": self._ref.hash}
+        metadata = ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
+        headers = {**VERSION, "Upload-Length": str(self._file.size), "Upload-Metadata": metadata}
         async with self._calls.exchange("POST", at=self._endpoint, headers=headers) as response:
             if response.status != 201:
                 raise await _refused(response)
             self._remember(response.headers.get("Location", ""))
             return _offset(response, default=0)
-
-    def _metadata(self) -> str:
-        # Named by its hash; the user's file name is private.
-        said = {"filename": f"{self._ref.hash}{self._ref.ext}", "blake3": self._ref.hash}
-        return ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
 
     def _remember(self, location: str) -> None:
         try:
@@ -133,8 +134,8 @@ class _TusUpload:
                     return _offset(response)
                 if status not in (_CONFLICT, _LOCKED, *_GONE):
                     raise await _refused(response)
-        self._retry_rules.locked = status == _LOCKED
-        reached = await (self._follow(offset) if status == _LOCKED else self._begin())
+        self._locked = status == _LOCKED
+        reached = await (self._follow(offset) if self._locked else self._begin())
         self._meter.resume(reached)
         return reached
 
@@ -148,29 +149,17 @@ class _TusUpload:
             self._meter.resume(reached)
             offset = reached
 
-
-class _RetryRules:
-    """Limits the retries while a server accepts no byte."""
-
-    def __init__(self, endpoint: str, idle: float) -> None:
-        self.locked = False
-        self._endpoint = endpoint
-        self._idle = idle
-        self._clock = asyncio.get_running_loop().time
-        self._moved = self._clock()
-        self._corrections = 0
-
-    def count(self, moved: bool) -> None:
-        """Count an answer; raises `WorkerUnreachable` or `WorkerRefused` after too many without progress."""
+    def _check_progress(self, moved: bool) -> None:
+        """Raise `WorkerUnreachable` or `WorkerRefused` after too many answers without progress."""
         if moved:
             self._moved, self._corrections = self._clock(), 0
-        elif not self.locked:
+        elif not self._locked:
             self._corrections += 1
         if self._corrections > MAX_CORRECTIONS:
             raise WorkerRefused(f"{self._endpoint} accepts no more bytes and gives no reason", code="bad_reply")
-        if self.locked and self._clock() - self._moved > self._idle:
+        if self._locked and self._clock() - self._moved > self._calls.session.idle:
             raise WorkerUnreachable(f"another connection holds the upload at {self._endpoint} and sends nothing")
-        self.locked = False
+        self._locked = False
 
 
 def _offset(response: ClientResponse, default: int | None = None) -> int:

@@ -38,13 +38,6 @@ async def body(response: ClientResponse) -> bytes:
     return bytes(received)
 
 
-async def payload(response: ClientResponse) -> dict[str, Any]:
-    """The `data` of a successful reply; any other reply is raised."""
-    reply = accepted(response.status, await body(response))
-    data = reply.get("data")
-    return data if isinstance(data, dict) else wrong(reply, 'an object in "data"')
-
-
 def accepted(status: int, raw: bytes) -> dict[str, Any]:
     """A reply with `code` 0. Raises `WorkerError` with the worker's message for any other."""
     reply = parsed(raw)

@@ -42,7 +42,8 @@ class Box:
     def around(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` with these restrictions."""
         restrictions = () if self.network else _no_network()
-        return [*restrictions, *self._limits(), *_no_privileges(), *argv]
+        privileges = _NO_PRIVILEGES if _runs((*_NO_PRIVILEGES, "true")) else ()
+        return [*restrictions, *self._limits(), *privileges, *argv]
 
     def missing(self) -> str | None:
         """The restriction that does not apply on this system, and what would help; None if all apply."""
@@ -63,14 +64,8 @@ class Box:
         return [*limits, "--"]
 
 
-@cache
 def _no_network() -> tuple[str, ...]:
     return next((command for command in (_BUBBLEWRAP, _UNSHARE, _UNSHARE_AS_USER) if _runs((*command, "true"))), ())
-
-
-@cache
-def _no_privileges() -> tuple[str, ...]:
-    return _NO_PRIVILEGES if _runs((*_NO_PRIVILEGES, "true")) else ()
 
 
 @cache

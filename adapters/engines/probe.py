@@ -92,7 +92,7 @@ async def _decode_one(path: Path, which: Which) -> list[str]:
     lines: deque[str] = deque(maxlen=_LINES)
     progress, failed = Progress(), ""
     try:
-        async with aclosing(run_program(_limited(_command(program, path, which)), limit=60.0, merge=True)) as output:
+        async with aclosing(run_program(_command(program, path, which), limit=60.0, merge=True)) as output:
             async for line in output:
                 progress = progress.after(line)
                 lines.append(line)
@@ -109,10 +109,7 @@ async def _decode_one(path: Path, which: Which) -> list[str]:
 
 def _command(program: str, path: Path, which: Which) -> list[str]:
     stream = _STREAM[which]
-    read = ["-threads", "1", *source(path, ANY_MEMORY)]
+    read = [program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY)]
     one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
-    return [program, "-hide_banner", "-nostdin", "-nostats", *read, *one]
-
-
-def _limited(argv: list[str]) -> list[str]:
-    return ["/bin/sh", "-c", _LIMITS, "sh", str(MEMORY), *argv] if LIMITED else argv
+    limited = ["/bin/sh", "-c", _LIMITS, "sh", str(MEMORY)] if LIMITED else []
+    return [*limited, *read, *one]

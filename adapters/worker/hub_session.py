@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from loguru import logger
@@ -13,6 +12,7 @@ from reactivex.disposable import CompositeDisposable
 
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.recent import Recent
+from wakestream.adapters.runtime.tasks import end
 from wakestream.adapters.worker import hub_answers
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.server import WorkerCalls
@@ -86,16 +86,12 @@ class WorkerHub:
         """Stop handling events of the hub and the queue."""
         self._subscriptions.dispose()
         self._stop_activity()
-        self._consuming.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._consuming
+        await end(self._consuming)
 
     def _on_event(self, event: m.Message | LinkUp | LinkDown) -> None:
         match event:
             case LinkUp():
-                self._old = not event.features
-                self._pin(event.capability_key)
-                self._connected()
+                self._connected(event)
             case m.LicenseRevoked():
                 self._revoked(event.license)
             case LinkDown(code=code) if code:
@@ -105,21 +101,19 @@ class WorkerHub:
                     self._verifier.ended.feed(event)  # at once, since many messages may be waiting
                 self._receive(event)
 
-    def _connected(self) -> None:
-        self._refused = False
+    def _connected(self, up: LinkUp) -> None:
+        self._old, self._refused = not up.features, False
+        if self._verifier is not None and not self._verifier.pin(up.capability_key):
+            logger.error(
+                "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "
+                "hub's state folder was not created again, find the cause first"
+            )
         if self._initialized:
             self._link.send(self._online)
         while self._unsent and self._link.send(self._unsent[0]):
             self._unsent.popleft()
         if self._next_active is not None:
             self._send_active()
-
-    def _pin(self, key: str | None) -> None:
-        if self._verifier is not None and not self._verifier.pin(key):
-            logger.error(
-                "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "
-                "hub's state folder was not created again, find the cause first"
-            )
 
     def _revoked(self, owner: str) -> None:
         """Refuse calls of this license and cancel its tasks."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 from loguru import logger
@@ -49,13 +48,9 @@ class Uploads:
     def __init__(self, store: FileStore, queue: TaskQueue, *, clock: Callable[[], float] = time.time) -> None:
         self.store, self._queue = store, queue
         self.clock = clock
-        self._folder = UploadFolder(store.root / "uploads")
+        self.folder = UploadFolder(store.root / "uploads")
         self._creating = asyncio.Lock()
-        self._uploads = {upload.id: upload for upload in self._folder.found(store.has)}
-
-    def partial(self, upload: Upload) -> Path:
-        """The partial file of an unfinished upload."""
-        return self._folder.partial(upload)
+        self._uploads = {upload.id: upload for upload in self.folder.found(store.has)}
 
     def room(self, but: Upload | None = None) -> int:
         """Free bytes that are not reserved for uploads other than `but`. It blocks."""
@@ -93,12 +88,12 @@ class Uploads:
         known = self._uploads.get(announced.name())
         if known is not None and await self._exists(known):
             return known
-        upload = Upload(known.id if known else announced.name(), announced, 0, self.clock())
+        upload = Upload(known.id if known else announced.name(), announced, self.clock())
         if self._here(announced):
             upload.offset, upload.finished = announced.length, True
         else:
             await self._make_room(announced)
-        await self.store.on_disk(lambda: self._folder.save(upload))
+        await self.store.on_disk(lambda: self.folder.save(upload))
         self._uploads[upload.id] = upload
         return upload
 
@@ -129,7 +124,7 @@ class Uploads:
     async def record_sure(self, upload: Upload, sure: int | None) -> None:
         """Record that after a restart only the first `sure` bytes are valid; None: all bytes."""
         upload.sure = sure
-        await self.store.on_disk(lambda: self._folder.record(upload))
+        await self.store.on_disk(lambda: self.folder.record(upload))
 
     async def finish(self, upload: Upload) -> None:
         """Verify the upload and move it to the store; the caller holds its lock. `Corrupt`: it was removed."""
@@ -144,7 +139,7 @@ class Uploads:
             raise
         if upload.announced.blake3 is None:  # recorded first, since a restart must know the hash
             upload.announced = msgspec.structs.replace(upload.announced, blake3=digest)
-            await self.store.on_disk(lambda: self._folder.record(upload))
+            await self.store.on_disk(lambda: self.folder.record(upload))
         ref = FileRef(digest, upload.announced.ext)
         await self.store.on_disk(lambda: self._publish(upload, ref))
         upload.finished, upload.used = True, self.clock()
@@ -155,14 +150,14 @@ class Uploads:
         if upload.hashed == upload.offset:
             return
         upload.forget_hash()
-        path, size = self.partial(upload), upload.offset
+        path, size = self.folder.partial(upload), upload.offset
         upload.hasher = await self.store.on_disk(lambda: hash_of(path, size))
         upload.hashed = size
 
     async def remove(self, upload: Upload) -> None:
         """Remove an upload and its bytes; a finished file stays in the store. Its lock is held, or it is unused."""
         self._uploads.pop(upload.id, None)
-        await self.store.in_thread(lambda: self._folder.erase(upload))
+        await self.store.in_thread(lambda: self.folder.erase(upload))
 
     async def expire(self) -> int:
         """Remove expired uploads and the oldest finished ones; returns how many."""
@@ -188,7 +183,7 @@ class Uploads:
     def _on_disk(self, upload: Upload) -> bool:
         """Whether its partial file exists; if another program made it shorter, its size counts."""
         try:
-            size = self.partial(upload).stat().st_size
+            size = self.folder.partial(upload).stat().st_size
         except OSError:
             return False
         if size < upload.offset:
@@ -229,7 +224,7 @@ class Uploads:
         return sorted((one for one in list(self._uploads.values()) if not one.finished), key=lambda one: one.used)
 
     def _publish(self, upload: Upload, ref: FileRef) -> None:
-        partial = self.partial(upload)
+        partial = self.folder.partial(upload)
         file = partial.open("rb+", buffering=0)
         file.truncate(upload.announced.length)  # only the bytes that were hashed
         self.store.publish(file, partial, ref)

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -63,28 +64,28 @@ class _Record(Announced, frozen=True, kw_only=True):
     v: int = 1
 
 
+@dataclass(eq=False, slots=True)
 class Upload:
-    """One upload. `offset` is the number of bytes on the disk, `used` is when the last one came (Unix seconds).
+    """One upload. `used` is when its last byte came (Unix seconds).
 
     `hasher` has the first `hashed` bytes; it can be used while `hashed` equals `offset`.
     """
 
-    def __init__(self, name: str, announced: Announced, offset: int, used: float) -> None:
-        self.id = name
-        self.announced = announced
-        self.sink: HashingWriter | None = None
-        """Writes received bytes, and knows how many are on the disk."""
-        self.used = used
-        self.hasher = blake3()
-        self.hashed = 0
-        self.finished = False
-        self.sure: int | None = None
-        """While bytes with a checksum come: the number of bytes before, since only these are valid after a crash."""
-        self.lock = asyncio.Lock()
-        """Held while bytes are appended, and while the upload is finished or removed."""
-        self._offset = offset
-        self.granted = 0
-        """Bytes that have been reserved on the disk."""
+    id: str
+    announced: Announced
+    used: float
+    sink: HashingWriter | None = None
+    """Writes received bytes, and knows how many are on the disk."""
+    hasher: blake3 = field(default_factory=blake3)
+    hashed: int = 0
+    finished: bool = False
+    sure: int | None = None
+    """While bytes with a checksum come: the number of bytes before, since only these are valid after a crash."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while bytes are appended, and while the upload is finished or removed."""
+    granted: int = 0
+    """Bytes that have been reserved on the disk."""
+    _offset: int = 0
 
     @property
     def offset(self) -> int:
@@ -170,7 +171,7 @@ def _restored(path: Path, has: Callable[[FileRef], bool]) -> Upload | None:
     except (OSError, ValueError):
         return None
     announced = Announced(record.length, record.ext, record.blake3, record.metadata, record.license)
-    upload = Upload(path.stem, announced, 0, path.stat().st_mtime)
+    upload = Upload(path.stem, announced, path.stat().st_mtime)
     partial = path.with_suffix(".part")
     if partial.exists():
         status = partial.stat()

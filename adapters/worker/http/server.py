@@ -103,13 +103,9 @@ class WorkerCalls:
         """Whether the engine is ready; needs no secret."""
         now = self.readiness
         queue = {**replies.queue(self.queue.state), "transfers": self.transfers.open}
-        return replies.health(
-            initialized=now.initialized, msg=now.msg, queue=queue, features=list(self._features()), gpu=self.gpu
-        )
-
-    def _features(self) -> tuple[str, ...]:
         capable = self.verifier is not None and self.verifier.ready
-        return (*FEATURES, *BY_CAPABILITY) if capable else FEATURES
+        features = [*FEATURES, *(BY_CAPABILITY if capable else ())]
+        return replies.health(initialized=now.initialized, msg=now.msg, queue=queue, features=features, gpu=self.gpu)
 
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of the files are here."""

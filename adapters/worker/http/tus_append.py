@@ -141,7 +141,7 @@ class Appends:
             back_to = upload.offset
             await self._uploads.record_sure(upload, back_to)
         with disk_errors():
-            file = self._uploads.partial(upload).open("r+b", buffering=0)
+            file = self._uploads.folder.partial(upload).open("r+b", buffering=0)
         sink = HashingWriter(file, hashers, self._uploads.store.pool, upload.offset)
         try:
             with disk_errors():
