@@ -20,6 +20,10 @@ OUTCOMES: tuple[type, ...] = typing.get_args(Outcome)
 def is_outcome(event: JobEvent) -> typing.TypeGuard[Outcome]:
     """Whether `event` is the last one of its job.
 
+    Example:
+        >>> is_outcome(Failed("the engine failed", "task_failed"))
+        True
+
     Args:
         event: Any event.
 
@@ -33,6 +37,9 @@ def outcome(on_end: Callable[[JobEvent], None] = ignore) -> Callable[[Observable
     """End with exactly one outcome: the last one that the source emitted, or the one for its error.
 
     An outcome is held back until the source completes, because a later stage may replace it.
+
+    Example:
+        >>> stages.standard().pipe(outcome())
 
     Args:
         on_end: Is called once with the outcome, before it is emitted. If it raises, the error becomes the outcome.
@@ -76,6 +83,10 @@ class _Ending(ForwardingObserver[JobEvent]):
 
 def outcome_of(error: Exception) -> Outcome:
     """Return the outcome for an error.
+
+    Example:
+        >>> outcome_of(TaskLost("the worker has no such task")).code
+        'task_lost'
 
     Args:
         error: What a pipeline raised. For an unexpected error, the outcome has its type, file and line.

@@ -9,7 +9,17 @@ from typing import Any
 
 
 def always(_: Any) -> bool:
-    """The predicate that is true for everything."""
+    """The predicate that is true for everything.
+
+    Example:
+        >>> Backoff(retry_on=always)
+
+    Args:
+        _: Any value.
+
+    Returns:
+        True.
+    """
     return True
 
 

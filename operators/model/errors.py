@@ -163,6 +163,10 @@ class Stalled(StageTimeout, code="stalled", retryable=True):
 def is_retryable(error: Exception) -> bool:
     """Whether repeating the same call or the same job can help.
 
+    Example:
+        >>> is_retryable(WorkerUnreachable("no connection"))
+        True
+
     Args:
         error: Any exception.
 

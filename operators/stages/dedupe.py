@@ -23,6 +23,9 @@ def dedupe(
 
     Files are named by BLAKE3 if the worker announced it, else by MD5.
 
+    Example:
+        >>> worker.pipe(then(dedupe(world.workers, fingerprints, policy, world.random)))
+
     Args:
         workers: The workers.
         fingerprints: The hashes of the job's files.

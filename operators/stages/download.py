@@ -24,6 +24,9 @@ def download(
 
     The count of retries starts at 0 again when an attempt gets further than all before it.
 
+    Example:
+        >>> rendered.pipe(then(download(job.output, world.workers, policy, world.random)))
+
     Args:
         output: The file to write.
         workers: The workers.

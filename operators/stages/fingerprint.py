@@ -19,6 +19,9 @@ EVERY_ALGORITHM: Final[frozenset[Algorithm]] = frozenset({"md5", "blake3"})
 class Fingerprints(abc.DisposableBase):
     """The hashes of one job's two files. Each set of algorithms is computed at most once.
 
+    Example:
+        >>> Fingerprints(job, world.files).of({"md5"}).subscribe(print, scheduler=scheduler)
+
     Args:
         job: The job.
         files: Reads the files.
@@ -38,6 +41,9 @@ class Fingerprints(abc.DisposableBase):
 
         Args:
             algorithms: The hash algorithms.
+
+        Returns:
+            An observable that all subscribers share. It may fail with `FileUnusable` or `FileChanged`.
         """
         wanted = frozenset(algorithms)
         for have, fingerprint in self._taken:

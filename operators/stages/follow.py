@@ -25,6 +25,9 @@ FINISHED = frozenset({"done", "error", "cancelled"})
 def follow(workers: Workers, policy: Policy, random: Random) -> Callable[[Submitted], Observable[JobEvent]]:
     """The stage from `Submitted` to `Rendered`: polls the worker and emits `Running` whenever its report changes.
 
+    Example:
+        >>> task.pipe(then(follow(world.workers, policy, world.random)))
+
     Args:
         workers: The workers.
         policy: `poll_every` is the pause between two polls; `execution` limits the work, and before it the time at

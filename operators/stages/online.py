@@ -21,6 +21,9 @@ from wakestream.operators.rx.timeout_total import timeout_total
 def online(workers: Workers, policy: Policy, random: Random) -> Callable[[Granted], Observable[JobEvent]]:
     """The stage from `Granted` to `Online`: asks the worker for its health until it is `initialized`.
 
+    Example:
+        >>> granted.pipe(then(online(world.workers, policy, world.random)))
+
     Args:
         workers: The workers.
         policy: `health_every` is the pause between two questions, `lost` the longest time without an answer, `ready`

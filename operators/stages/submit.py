@@ -55,6 +55,9 @@ def submit(
     asked again. While no hub can grant the GPU, the worker at the configured address is asked for its health as
     `policy.straight` says; when it is ready, the job goes on without the hub.
 
+    Example:
+        >>> submit(job, world.hub, Fingerprints(job, world.files), Policy()).subscribe(print, scheduler=scheduler)
+
     Args:
         job: The job.
         hub: The hub.

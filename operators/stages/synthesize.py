@@ -19,6 +19,9 @@ def synthesize(
 ) -> Callable[[Uploaded], Observable[JobEvent]]:
     """The stage from `Uploaded` to `Submitted`. For the same pair of files, the worker returns its earlier task.
 
+    Example:
+        >>> uploaded.pipe(then(synthesize(job, world.workers, policy, world.random)))
+
     Args:
         job: The job.
         workers: The workers.

@@ -24,6 +24,9 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
     If the worker has a part of a file from an earlier attempt, only the rest is sent. The count of retries starts at 0
     again when an attempt gets further than all before it.
 
+    Example:
+        >>> checked.pipe(then(upload(world.workers, policy, world.random)))
+
     Args:
         workers: The workers.
         policy: `transfer` limits the time without a byte, `call` says how an upload is retried.

@@ -54,12 +54,18 @@ class Calls(Protocol):
 
 
 def recorded(world: World, tap: Tap, job: Job) -> World:
-    """Return the world of a job with all its effects recorded.
+    """Record all effects of a job.
+
+    Example:
+        >>> job_pipeline(job, recorded(world, tap, job), policy)
 
     Args:
-        world: The world.
+        world: The world of the job.
         tap: Where the effects are recorded.
         job: The job.
+
+    Returns:
+        The same world with ports that record.
     """
     calls = _Recording(tap, job.id)
     return dataclasses.replace(

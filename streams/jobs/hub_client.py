@@ -42,6 +42,10 @@ class HubClient:
     A granted job is submitted again to a restarted hub (which holds its leases in memory) until `release`, if the hub
     announced `grant`; older hubs would start the job twice.
 
+    Example:
+        >>> client = HubClient(send, on_fault=lambda error, item: logger.error(error))
+        >>> client.feed(LinkUp())
+
     Args:
         send: Sends a message; returns False if there is no connection.
         on_fault: Is called with the error and the item when a job's observer raises.
@@ -210,11 +214,18 @@ def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:
 
 
 def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
-    """Return the reply that a message is, and the id of its job (None: all jobs); None for other messages.
+    """Turn a message of the hub into a reply.
+
+    Example:
+        >>> reply_to(messages.Ack(request_id="job-1", gpu="a"), grants=True)
+        (Accepted(gpu='a', url=None, position=None), 'job-1')
 
     Args:
         message: A message of the hub.
         grants: Whether the hub announced `grant`: then a broadcast that a GPU is online grants nothing.
+
+    Returns:
+        The reply, and the id of its job (None: all jobs); None for messages that are no reply.
     """
     match message:
         case m.Ack():

@@ -18,6 +18,13 @@ class HubNews(KeyedSubject[HubEvent]):
     """Emits first the present `LinkUp` or `LinkDown` and the last `PowerState` of each GPU, then every event.
 
     `stops_in` of such an earlier `PowerState` counts from the time when it came.
+
+    Example:
+        >>> news = HubNews(on_fault=lambda error, item: logger.error(error))
+        >>> news.subscribe(print)
+
+    Args:
+        on_fault: Is called with the error and the item when an observer raises.
     """
 
     def __init__(self, on_fault: Fault) -> None:

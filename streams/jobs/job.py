@@ -28,7 +28,11 @@ from wakestream.operators.stages.fingerprint import Fingerprints
 
 
 class Direct(Effects):
-    """Runs effects without recording them."""
+    """Runs effects without recording them.
+
+    Example:
+        >>> World(hub, workers, files, Random(7), effects=Direct())
+    """
 
     async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
         """See `Effects.call`."""
@@ -71,6 +75,9 @@ def guarded(
 
     A retryable error runs the stages again after a backoff, `policy.total` limits the whole, `cancel` stops the job
     here and at its workers, an error becomes an outcome, and the GPU is released at the end.
+
+    Example:
+        >>> guarded(lambda read: Stages(job, world, policy, read).standard(), job, world, policy)
 
     Args:
         stages: Makes the stages from the job's fingerprints. The last stage ends with an outcome.

@@ -29,6 +29,9 @@ RETRY_NOW = "job.retry_now"
 class Daemon:
     """Runs jobs.
 
+    Example:
+        >>> Daemon(lambda job: world, Policy()).events(job).subscribe(print, scheduler=LoopScheduler())
+
     Args:
         world: Makes the world of a job.
         policy: The times and retries of all jobs.
@@ -117,7 +120,19 @@ def _fault(error: Exception, _: None) -> None:
 
 
 def job_random(seed: int, job: Job) -> Random:
-    """Make the job's own source of jitter. It depends on the seed and the id only, not on other jobs."""
+    """Make the job's own source of jitter. It depends on the seed and the id only, not on other jobs.
+
+    Example:
+        >>> job_random(7, job).random() == job_random(7, job).random()
+        True
+
+    Args:
+        seed: The program's seed.
+        job: The job.
+
+    Returns:
+        A source of random numbers.
+    """
     return Random(f"{seed}/{job.id}")
 
 

@@ -12,20 +12,34 @@ P = TypeVar("P")
 
 
 def plain_config(policy: Any) -> dict[str, Any]:
-    """Return the fields of a policy as a JSON object.
+    """Write a policy as JSON.
+
+    Example:
+        >>> plain_config(Policy())["reply"]
+        30.0
 
     Args:
         policy: A dataclass such as `Policy`. Of a `Backoff` in it, only the numbers are kept.
+
+    Returns:
+        Its fields as a JSON object.
     """
     return {name: _plain(value) for name, value in _fields(policy).items()}
 
 
 def config_from(base: P, plain: Mapping[str, Any]) -> P:
-    """Return a policy with the values of a log's header.
+    """Read a policy from the header of a log.
+
+    Example:
+        >>> config_from(Policy(), {"reply": 5.0}).reply
+        5.0
 
     Args:
         base: The policy that has the other values.
         plain: What `plain_config` made. Unknown names are ignored.
+
+    Returns:
+        A policy with the values of the header.
     """
     today = _fields(base)
     given = {name: _like(today[name], value) for name, value in plain.items() if name in today}
@@ -42,6 +56,9 @@ def changed(policy: P, name: str, value: float | None) -> P:
         policy: The policy.
         name: A field, such as `online` (or `online_timeout`), or a field of a backoff, such as `again.max_retries`.
         value: The new value.
+
+    Returns:
+        The changed policy.
 
     Raises:
         ValueError: There is no such field; the message lists all fields.

@@ -12,7 +12,18 @@ from wakestream.operators.model.events import JobEvent, Outcome
 
 
 def kind(event: JobEvent) -> str:
-    """Return the name of an event, in lower case with underscores (`TimedOut` is `timed_out`)."""
+    """Return the name of an event, in lower case with underscores.
+
+    Example:
+        >>> kind(TimedOut("reply", 30.0))
+        'timed_out'
+
+    Args:
+        event: The event.
+
+    Returns:
+        The name.
+    """
     found: type = type(event)
     return kind_of(found)
 
@@ -33,7 +44,18 @@ def plain_text(value: Path | str) -> str:
 
 
 def plain_event(event: JobEvent) -> dict[str, Any]:
-    """Return an event as a JSON object. `event` is its kind; times are seconds, sizes are bytes."""
+    """Return an event as a JSON object.
+
+    Example:
+        >>> plain_event(Uploading(5, 10, "a.mp4"))
+        {'event': 'uploading', 'bytes': 5, 'of': 10, 'name': 'a.mp4'}
+
+    Args:
+        event: The event.
+
+    Returns:
+        Its fields; `event` is its kind. Times are seconds, sizes are bytes.
+    """
     return _plain_fields(event, {"event": kind(event)})
 
 

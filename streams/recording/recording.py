@@ -175,7 +175,17 @@ class RowMaker:
 
 
 class MemoryTap(Tap):
-    """Keeps the rows in a list, for replays and tests. It does not remove secrets."""
+    """Keeps the rows in a list, for replays and tests. It does not remove secrets.
+
+    Example:
+        >>> tap = MemoryTap(time.monotonic)
+        >>> tap.row("conn", "up", {})
+        >>> [row.label for row in tap.rows]
+        ['up']
+
+    Args:
+        now: Returns the seconds since the log's epoch.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.rows: list[Row] = []
@@ -193,11 +203,18 @@ def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:
 
 
 def redact(value: Any, known: Callable[[str], str] = str) -> Any:
-    """Return `value` without secrets: the values of `SECRET_FIELDS`, and parts of any text that look like a key.
+    """Remove secrets: the values of `SECRET_FIELDS`, and parts of any text that look like a key.
+
+    Example:
+        >>> redact({"token": "abc", "gpu": "a"})
+        {'token': '[redacted]', 'gpu': 'a'}
 
     Args:
         value: JSON.
         known: Removes from a text the secrets that the program knows.
+
+    Returns:
+        A copy without secrets.
     """
     if isinstance(value, Mapping):
         return {
@@ -212,7 +229,17 @@ def redact(value: Any, known: Callable[[str], str] = str) -> Any:
 
 
 def header_line(header: Header) -> bytes:
-    """Return the first line of a log."""
+    """Write the first line of a log.
+
+    Example:
+        >>> file.write(header_line(Header("daemon", time.time(), seed=7)))
+
+    Args:
+        header: The header.
+
+    Returns:
+        A line of JSON.
+    """
     return (
         orjson.dumps({"v": header.v, **{name: getattr(header, name) for name in Header.__slots__ if name != "v"}})
         + b"\n"
@@ -220,7 +247,17 @@ def header_line(header: Header) -> bytes:
 
 
 def row_line(row: Row) -> bytes:
-    """Return a row as a line."""
+    """Write a row.
+
+    Example:
+        >>> file.writelines(map(row_line, log.rows))
+
+    Args:
+        row: The row.
+
+    Returns:
+        A line of JSON.
+    """
     line = {"seq": row.seq, "t": row.t, "dir": row.dir, "job": row.job, "label": row.label, "data": row.data}
     return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
 
@@ -228,8 +265,15 @@ def row_line(row: Row) -> bytes:
 def read_log(lines: Iterable[bytes]) -> Log:
     """Read a log.
 
+    Example:
+        >>> with open("daemon.jsonl", "rb") as file:
+        ...     log = read_log(file)
+
     Args:
         lines: Its lines. An incomplete last line is left out.
+
+    Returns:
+        The log.
 
     Raises:
         UnusableLog: Another line is not valid; the message names it.

@@ -26,11 +26,18 @@ _BEGINS |= {"granted": "ready", "retrying": "submit"}
 
 
 def stage_times(events: Iterable[tuple[float, e.JobEvent]], start: float = 0.0) -> dict[str, float]:
-    """Return the seconds in each stage; stages that were not entered are absent.
+    """Add up how long a job was in each stage.
+
+    Example:
+        >>> stage_times([(2.0, Queued()), (32.0, Granted("offline", 32.0))])
+        {'submit': 2.0, 'wake': 30.0, 'ready': 0.0}
 
     Args:
         events: Pairs of time and event, in order. If a stage is entered several times, its times are added.
         start: The time of the submit.
+
+    Returns:
+        The seconds in each stage; stages that were not entered are absent.
     """
     return stage_times_of_kinds(((at, kind(event)) for at, event in events), start)
 

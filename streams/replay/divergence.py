@@ -65,6 +65,10 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Div
 
     Rows that the replay has after the point where the log was cut off are not a difference.
 
+    Example:
+        >>> divergences(log, replay_hub(log))
+        []
+
     Args:
         recorded: The log.
         again: The log of its replay.

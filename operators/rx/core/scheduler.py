@@ -113,7 +113,18 @@ def clock(scheduler: abc.SchedulerBase | None) -> abc.SchedulerBase:
 
 
 def seconds_now(scheduler: abc.SchedulerBase) -> float:
-    """The scheduler's time in seconds since its own epoch."""
+    """Return the scheduler's time.
+
+    Example:
+        >>> seconds_now(LoopScheduler()) == asyncio.get_running_loop().time()
+        True
+
+    Args:
+        scheduler: The scheduler.
+
+    Returns:
+        Seconds since its own epoch.
+    """
     if isinstance(scheduler, LoopScheduler):  # exact, and faster than through a datetime
         return scheduler.loop.time()
     return scheduler.to_seconds(scheduler.now)
