@@ -1,14 +1,14 @@
-"""Whether a machine that is on may be stopped: what its worker and the hub say, and the clock where the hub is silent.
+"""When a machine that is on may be stopped: after the idle time, or because it runs without a request.
 
-Part of `monitor.py`. A hub that keeps account of the power is asked twice, first whether anybody holds the
-machine, then to give it no more work. A deployed hub knows nothing of this and may never answer: then the idle time
-decides, with what the worker's HTTP side says.
+Part of `monitor.py`. A hub that keeps account of the power is asked twice: first whether a job holds the machine, then
+to give it no more work. A deployed hub knows no such question and may never answer. Then the idle time decides, with
+what the worker reports over HTTP.
 """
 
 from __future__ import annotations
 
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import Signal
+from wakestream.streams.monitor.power_table import BOOTING, Signal
 from wakestream.streams.monitor.transitions import Moves
 
 
@@ -119,3 +119,33 @@ class Idle(Moves):
         unanswered = self.m.query is not None and not self.awaits_the_hub()
         if self.m.reading == "running" and unanswered and self.decides_alone() and self.idle():
             self.move(Signal.UNUSABLE, "switching off the machine that did not come online; the hub does not answer")
+
+    # --- a machine that runs without a request
+
+    def used(self) -> None:
+        """The machine is used: from now on it is like any other, with the full boot timeout."""
+        if self.m.orphan:
+            self.set(orphan=False, ours=True, boot_since=self.now)
+
+    def watch_orphan(self) -> None:
+        state = self.m.state
+        if self.policy.orphans == "report":
+            self.alarm("it still runs without a request, and is left alone")
+        elif state == "online" and self.m.linked:
+            self.drain_orphan()
+        elif state == "booted" and self.m.linked and not self.awaits_the_hub():
+            self.stop_orphan()
+        if state in BOOTING and self.overdue():
+            self.move(Signal.TIMEOUT, "it runs without a request, and is on for the longest allowed time")
+
+    def drain_orphan(self) -> None:
+        if self.decides_alone():
+            self.may_drain("it runs without a request", since=self.m.up_since or 0.0)
+        else:
+            self.move(Signal.IDLE, "it runs without a request")
+
+    def stop_orphan(self) -> None:
+        if self.decides_alone() and self.m.query is not None:
+            self.move(Signal.UNUSABLE, "switching off the machine that runs without a request; the hub does not answer")
+        else:
+            self.ask_the_hub(drain=True)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from msgspec.structs import asdict
+
 from wakestream.streams.monitor.power_machine import Machine
+from wakestream.streams.protocol.structs import Frozen
 
 USE_EVERY = 30.0
 """Seconds by which the last use may be older than it was, before that is worth a write."""
 
+_WORTH = {"start_at": 2.0, "up_since": 2.0, "last_use": USE_EVERY}
+"""The times of a `MachineKept`, each with the seconds by which it must differ; two clocks always differ a little."""
 
-@dataclass(frozen=True, slots=True)
-class MachineKept:
+
+class MachineKept(Frozen, frozen=True):
     """`start_at`: a start was asked for then, and does not show yet; `start_taken`: the provider took it."""
 
     ours: bool = False
@@ -48,8 +52,7 @@ def worth_keeping(before: MachineKept, now: MachineKept) -> bool:
     """Whether `now` says more than `before`, beyond what two clocks differ by."""
     if (before.ours, before.start_taken) != (now.ours, now.start_taken):
         return True
-    pairs = ((before.start_at, now.start_at, 2.0), (before.up_since, now.up_since, 2.0))
-    return any(_differ(*pair) for pair in (*pairs, (before.last_use, now.last_use, USE_EVERY)))
+    return any(_differ(getattr(before, name), getattr(now, name), by) for name, by in _WORTH.items())
 
 
 def _differ(one: float | None, other: float | None, by: float) -> bool:
@@ -76,10 +79,9 @@ def restore(known: Mapping[str, Any] | None, now: float) -> Machine:
     """
     if known is None:
         return Machine()
-    at = {name: None if known[name] is None else now - known[name] for name in ("start_at", "up_since", "last_use")}
+    at = {name: None if known[name] is None else now - known[name] for name in _WORTH}
     starting = at["start_at"] is not None
-    return replace(
-        Machine(),
+    return Machine(
         ours=known["ours"],
         start_at=at["start_at"],
         start_taken=known["start_taken"],
