@@ -7,6 +7,7 @@ them apart. So such a worker has a GPU from its first `gpu.power.online` on.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, count
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders
@@ -44,15 +45,9 @@ def _free_name(state: HubState, owner: str | None) -> str:
     named = state.named()
     if len(named) == 1 and _to_be_had(state, owner, next(iter(named))):
         return next(iter(named))
-    number = 1
-    while not _to_be_had(state, owner, _numbered(number)):
-        number += 1
-    return _numbered(number)
+    numbered = chain(("gpu",), (f"gpu-{number}" for number in count(2)))
+    return next(name for name in numbered if _to_be_had(state, owner, name))
 
 
 def _to_be_had(state: HubState, owner: str | None, name: str) -> bool:
     return free(state, name) and holders.may_speak(state, "worker", owner, name)
-
-
-def _numbered(number: int) -> str:
-    return "gpu" if number == 1 else f"gpu-{number}"

@@ -28,7 +28,7 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", label, {"fd": event.fd, "now": now, "old": event.old, "frame": frame}, job
         case f.Registering():
             label, frame, _ = frame_row(event.message)
-            data = {"fd": event.fd, "now": now, "frame": frame, "license": _license(event.license)}
+            data = {"fd": event.fd, "now": now, "frame": frame, "license": event.license and asdict(event.license)}
             without_key = event.credential is None and event.license is None
             return "in", label, data | ({"without_key": True} if without_key else {}), None
         case f.Unreadable():
@@ -52,10 +52,6 @@ _PLAIN: dict[type[f.Event], tuple[Direction, str]] = {
     f.DiskSeen: ("in", "disk"),
 }
 """Direction and label of the events whose row has exactly their fields and the time."""
-
-
-def _license(found: f.License | None) -> dict[str, Any] | None:
-    return None if found is None else {"id": found.id, "role": found.role, "revoked": found.revoked}
 
 
 def sent_row(to: Iterable[int], message: m.Message, old: bool, gone: Sequence[int] = ()) -> Told:

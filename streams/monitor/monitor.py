@@ -15,7 +15,7 @@ from typing import Any
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.decider import Decider
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import BOOTING, Signal
+from wakestream.streams.monitor.power_table import BOOTING, PowerWord, Signal
 from wakestream.streams.monitor.readings import Readings
 from wakestream.streams.protocol import messages as m
 
@@ -160,18 +160,14 @@ class _Turn(Readings):
         elif self.m.state in BOOTING and self.now - self.m.boot_since >= self.policy.boot_timeout:
             self.move(Signal.TIMEOUT, self.late())
             return self.watch_always()
-        state = self.m.state
-        if state == "no_capacity" and self.now >= self.m.retry_at and self.m.reading != "stopping":
-            self.move(Signal.RETRY, "asking for capacity again")
-        elif state == "online":
-            self.watch_use()
-        elif state == "draining":
-            self.watch_draining()
-        elif state == "stopping":
-            self.watch_stopping()
-        elif state == "failed":
-            self.watch_failed()
+        watch = _WATCH.get(self.m.state)
+        if watch is not None:
+            watch(self)
         return self.watch_always()
+
+    def watch_capacity(self) -> None:
+        if self.now >= self.m.retry_at and self.m.reading != "stopping":
+            self.move(Signal.RETRY, "asking for capacity again")
 
     def believe_it_ready(self) -> None:
         """Where neither the worker nor the hub can say it, a machine that runs is taken to be online."""
@@ -226,6 +222,15 @@ class _Turn(Readings):
             self.do(p.LogNote(text, warning=True))
             self.announce(text, stops_in=round(self.policy.warning))
 
+
+_WATCH: Mapping[PowerWord, Callable[[_Turn], None]] = {
+    "no_capacity": _Turn.watch_capacity,
+    "online": _Turn.watch_use,
+    "draining": _Turn.watch_draining,
+    "stopping": _Turn.watch_stopping,
+    "failed": _Turn.watch_failed,
+}
+"""What time may bring about in a state."""
 
 _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
     p.Tick: lambda turn, tick: None,

@@ -21,15 +21,6 @@ _FOUND: Mapping[p.Orphans, str] = {
     "report": "it is left alone until it is used",
 }
 
-_SIGNALS: Mapping[PowerReading, Signal] = {
-    "starting": Signal.STARTING,
-    "running": Signal.RUNNING,
-    "stopping": Signal.STOPPING,
-    "stopped": Signal.STOPPED,
-    "no_capacity": Signal.STOPPED,
-    "failed": Signal.FAILED,
-}
-
 
 class Readings(Idle):
     """One decision while it is made."""
@@ -111,7 +102,7 @@ class Readings(Idle):
         self.answer_asked()
 
     def believe(self, reading: PowerReading, before: PowerReading | None, why: str) -> None:
-        signal = _SIGNALS[reading]
+        signal = Signal.STOPPED if reading == "no_capacity" else Signal[reading.upper()]
         if self.may_yet_start(signal) or self.given_up_on(signal):
             return
         if signal in (Signal.RUNNING, Signal.STARTING):

@@ -5,7 +5,7 @@ A job begins with `JobAccepted` and ends with `JobEnded`; only `ReleaseConfirmed
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
 
 from msgspec.structs import replace
 
@@ -152,33 +152,23 @@ def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
     """A new stage, or new details of it; most events have neither."""
     before = entry.stage or f.JobStage(event.job, "", now)
     stage = STAGE_AFTER.get(type(event.event), before.stage)
-    worker, task, size, sent = before.worker, before.task, before.size, before.sent
+    moved = replace(before, stage=stage, reused=reused(before.reused, event.event))
     match event.event:
         case e.Uploaded(_, more):
-            sent += more
+            moved = replace(moved, sent=before.sent + more)
         case e.Submitted(online, task_id):
-            worker, task = online.url, task_id
+            moved = replace(moved, worker=online.url, task=task_id)
         case e.Downloading(_, of):
-            size = of
+            moved = replace(moved, size=of)
         case e.Queued() | e.Granted():
-            worker, task, size = "", "", None
-    whose = reused(before.reused, event.event)
-    moved = f.JobStage(event.job, stage, before.at, worker, task, size, sent, whose)
+            moved = replace(moved, worker="", task="", size=None)
     return [] if moved == before else [replace(moved, at=now)]
 
 
 def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
-    ended: dict[str, Any] = {}
-    match event.event:
-        case e.Done(path, size):
-            ended = {"path": str(path), "size": size, "mtime_ns": event.mtime_ns}
-            ended |= {"reused": whose} if whose != OWN else {}
-        case e.Failed(why, code):
-            ended = {"why": why, "code": code}
-        case e.TimedOut(stage, seconds, why):
-            ended = {"stage": stage, "seconds": seconds, "why": why}
-        case e.Cancelled(why):
-            ended = {"why": why}
+    ended = {field.name: getattr(event.event, field.name) for field in fields(event.event)}
+    if isinstance(event.event, e.Done):
+        ended |= {"path": str(event.event.path), "mtime_ns": event.mtime_ns, "reused": whose if whose != OWN else ""}
     return f.JobEnded(event.job, kind(event.event), now, **ended)
 
 

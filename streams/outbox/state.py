@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class OutboxState:
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
-    by_content: dict[Content, set[str]] = field(default_factory=dict)
+    by_content: dict[Content, list[str]] = field(default_factory=dict)
     pending: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
@@ -118,15 +118,11 @@ def job_of(entry: Entry) -> e.Job:
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:
     """The job's last event again."""
-    match ended.outcome:
-        case "done":
-            return e.Done(Path(ended.path), ended.size)
-        case "timed_out":
-            return e.TimedOut(ended.stage, ended.seconds, ended.why)
-        case "cancelled":
-            return e.Cancelled(ended.why)
-        case _:
-            return e.Failed(ended.why, ended.code)
+    if ended.outcome == "done":
+        return e.Done(Path(ended.path), ended.size)
+    kind = {"timed_out": e.TimedOut, "cancelled": e.Cancelled}.get(ended.outcome, e.Failed)
+    outcome: e.Outcome = kind(**{field.name: getattr(ended, field.name) for field in fields(kind)})
+    return outcome
 
 
 def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
@@ -143,35 +139,22 @@ def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
         state.by_files.setdefault(entry.files, []).append(fact.job)
 
 
-def _of_open_job(change: Callable[[OutboxState, Entry, Any], None]) -> Callable[[OutboxState, Any], None]:
-    """A change of a job that has not ended; other facts are ignored, since no fact changes an end."""
-
-    def apply(state: OutboxState, fact: Any) -> None:
-        entry = state.jobs.get(fact.job)
-        if entry is not None and entry.ended is None:
-            change(state, entry, fact)
-
-    return apply
+_KEPT: Mapping[type, str] = {f.JobStage: "stage", f.JobRead: "read", f.JobCancelling: "cancelling", f.JobEnded: "ended"}
+"""For each type of fact about an open job, the field of `Entry` that holds the last one."""
 
 
-def _stage(_: OutboxState, entry: Entry, fact: f.JobStage) -> None:
-    entry.stage = fact
-
-
-def _read(state: OutboxState, entry: Entry, fact: f.JobRead) -> None:
-    _unread(state, entry)
-    entry.read = fact
-    if entry.content is not None:
-        state.by_content.setdefault(entry.content, set()).add(fact.job)
-
-
-def _cancelling(_: OutboxState, entry: Entry, fact: f.JobCancelling) -> None:
-    entry.cancelling = fact
-
-
-def _ended(state: OutboxState, entry: Entry, fact: f.JobEnded) -> None:
-    entry.ended = fact
-    _release_output(state, entry)
+def _of_open_job(state: OutboxState, fact: Any) -> None:
+    """Keep a fact of a job that has not ended; later ones are ignored, since no fact changes an end."""
+    entry = state.jobs.get(fact.job)
+    if entry is None or entry.ended is not None:
+        return
+    if isinstance(fact, f.JobRead):
+        _unread(state, entry)
+    setattr(entry, _KEPT[type(fact)], fact)
+    if isinstance(fact, f.JobRead) and entry.content is not None:
+        state.by_content.setdefault(entry.content, []).append(fact.job)
+    elif isinstance(fact, f.JobEnded):
+        _release_output(state, entry)
 
 
 def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
@@ -197,10 +180,7 @@ def _webhook_settled(state: OutboxState, fact: f.WebhookDelivered | f.WebhookGiv
 
 CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
     f.JobAccepted: _accepted,
-    f.JobStage: _of_open_job(_stage),
-    f.JobRead: _of_open_job(_read),
-    f.JobCancelling: _of_open_job(_cancelling),
-    f.JobEnded: _of_open_job(_ended),
+    **dict.fromkeys(_KEPT, _of_open_job),
     f.ReleaseConfirmed: _released,
     f.JobForgotten: _forgotten,
     f.WebhookOwed: _webhook_pending,
@@ -212,10 +192,7 @@ CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
 
 def _unread(state: OutboxState, entry: Entry) -> None:
     if entry.content is not None:
-        same = state.by_content[entry.content]
-        same.discard(entry.accepted.job)
-        if not same:
-            del state.by_content[entry.content]
+        _drop(state.by_content, entry.content, entry.accepted.job)
 
 
 def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:

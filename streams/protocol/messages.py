@@ -40,6 +40,14 @@ class _WithId(Message, frozen=True, kw_only=True):
     request_id: str
 
 
+class _News(Message, frozen=True, kw_only=True):
+    """A message about a GPU, for one job or for all. `ts` is UNIX seconds."""
+
+    request_id: str | None = None
+    trace_id: str | None = None
+    ts: int | None = None
+
+
 class Connected(Message, frozen=True, kw_only=True):
     """hub -> any: the first frame after the handshake; `fd` is the number of the connection."""
 
@@ -120,15 +128,12 @@ class Ack(_WithId, frozen=True, kw_only=True):
     capability_expires: Data[int | None] = None
 
 
-class Offline(Message, frozen=True, kw_only=True):
+class Offline(_News, frozen=True, kw_only=True):
     """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`."""
 
     TYPE: ClassVar[str] = "gpu.power.offline"
     OLD: ClassVar[str | None] = "gpu_offline"
     ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "api", "target": "client"}
-    request_id: str | None = None
-    trace_id: str | None = None
-    ts: int | None = None
     task_type: str | None = None
     msg: str | None = None
     status: Data[str | None] = "offline"
@@ -137,15 +142,12 @@ class Offline(Message, frozen=True, kw_only=True):
     eta_s: Data[Mapping[str, Any] | None] = None
 
 
-class Online(Message, frozen=True, kw_only=True):
+class Online(_News, frozen=True, kw_only=True):
     """worker -> hub -> all clients: a GPU is online."""
 
     TYPE: ClassVar[str] = "gpu.power.online"
     OLD: ClassVar[str | None] = "gpu_online"
     ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "gpu", "target": "client"}
-    request_id: str | None = None
-    trace_id: str | None = None
-    ts: int | None = None
     status: Data[str | None] = "online"
     msg: Data[str | None] = None
     gpu: Data[str | None] = None

@@ -72,10 +72,6 @@ class _Field:
     limit: int
 
 
-def _fields(kind: type[m.Message]) -> tuple[_Field, ...]:
-    return tuple(_field(field) for field in msgspec.structs.fields(kind))
-
-
 def _field(field: msgspec.structs.FieldInfo) -> _Field:
     nested = typing.get_origin(field.type) is typing.Annotated
     check, word = _checker(typing.get_args(field.type)[0] if nested else field.type)
@@ -94,7 +90,9 @@ def _limit(name: str) -> int:
     return MAX_ID if name.endswith("_id") else MAX_URL if name == "url" else MAX_FRAME
 
 
-_FIELDS: dict[type, dict[str, _Field]] = {kind: {one.name: one for one in _fields(kind)} for kind in m.KNOWN}
+_FIELDS: dict[type, dict[str, _Field]] = {
+    kind: {one.name: _field(one) for one in msgspec.structs.fields(kind)} for kind in m.KNOWN
+}
 _WRITTEN = {kind: _written(kind) for kind in m.KNOWN}
 
 

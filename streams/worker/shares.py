@@ -38,18 +38,14 @@ def position(state: State, task_id: str) -> int:
 def turns(state: State) -> dict[str, int]:
     """The places of all tasks that wait. The licenses take turns; the one that was served longest ago comes first."""
     if state.turns is None:
-        state.turns = _turns(state)
+        counts: Counter[str] = Counter()
+        keys: dict[str, tuple[int, float, int]] = {}
+        for arrival, name in enumerate(state.line):
+            mine = state.tasks[name].licenses()
+            keys[name] = min((counts[one], state.served.get(one, float("-inf")), arrival) for one in mine)
+            counts.update(mine)
+        state.turns = {name: place for place, name in enumerate(sorted(keys, key=keys.__getitem__), 1)}
     return state.turns
-
-
-def _turns(state: State) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    keys: dict[str, tuple[int, float, int]] = {}
-    for arrival, name in enumerate(state.line):
-        mine = state.tasks[name].licenses()
-        keys[name] = min((counts[one], state.served.get(one, float("-inf")), arrival) for one in mine)
-        counts.update(mine)
-    return {name: place for place, name in enumerate(sorted(keys, key=keys.__getitem__), 1)}
 
 
 def admit(state: State, license_: str, now: float) -> None:

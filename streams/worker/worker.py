@@ -28,21 +28,24 @@ def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> No
         decision.fact(*_hold(task, ask))
     elif task is not None and task.status == "done" and ask.kept:
         if state.has(ask.license, task.video, task.audio):
-            decision.fact(*_share(task, ask), w.Used(name, now))
+            decision.fact(*_hold(task, ask), w.Used(name, now))
     else:
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
-        task = w.Task(name, ask.video, ask.audio, "queued", _created(state, now), attempt)
+        task = w.Task(
+            name,
+            ask.video,
+            ask.audio,
+            "queued",
+            _later(now, (task.created_at for task in state.tasks.values())),
+            attempt,
+        )
         decision.fact(w.Changed(_held(task, ask)))
 
 
 def _held(task: w.Task, ask: w.Ask) -> w.Task:
     owners = task.owners | {(ask.holder, ask.license)} if ask.license else task.owners
     return replace(task, holders=task.holders | {ask.holder}, owners=owners)
-
-
-def _created(state: w.State, now: float) -> float:
-    return _later(now, (task.created_at for task in state.tasks.values()))
 
 
 def _finished(state: w.State, now: float) -> float:
@@ -55,25 +58,15 @@ def _later(now: float, before: Iterable[float]) -> float:
 
 
 def _hold(task: w.Task, ask: w.Ask) -> list[w.Fact]:
-    held = _held(task, ask)
-    if held == task:
+    held, mine = _held(task, ask), task.jobs_of(ask.license)
+    if held == task or (ask.holder == w.ANONYMOUS and not task.unfinished):
         return []
-    if len(task.jobs_of(ask.license)) >= shares.MAX_HOLDERS:
+    if len(mine) >= shares.MAX_HOLDERS and task.unfinished:
         most = shares.MAX_HOLDERS
         raise WorkerRefused(f"{most} jobs wait for this very task: try again later", code="queue_full")
+    if len(mine) >= shares.MAX_HOLDERS:  # the earlier jobs of the license have had the result
+        held = _held(reduce(lambda left, job: _without(left, job, ask.license), mine, task), ask)
     return [w.Changed(held)]
-
-
-def _share(task: w.Task, ask: w.Ask) -> list[w.Fact]:
-    """A result that is here is this job's too; when too many of its license share it, the earlier ones have had it."""
-    held = _held(task, ask)
-    if ask.holder == w.ANONYMOUS or held == task:
-        return []
-    mine = task.jobs_of(ask.license)
-    if len(mine) < shares.MAX_HOLDERS:
-        return [w.Changed(held)]
-    before = reduce(lambda left, job: _without(left, job, ask.license), mine, task)
-    return [w.Changed(_held(before, ask))]
 
 
 def _without(task: w.Task, job: str, license_: str) -> w.Task:
