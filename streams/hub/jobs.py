@@ -278,8 +278,9 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, dec
 
 
 def _owner_of(state: HubState, peer: Connection, message: m.Result) -> str | None:
-    """The license that the frame bears by its key; or by its id (also in place of a key that no one has shown), which
-    is no secret, so that only a worker that was given jobs of this license may name it.
+    """The license of a result, by the key in its frame or by the license's id.
+
+    The id is no secret, so only a worker that had jobs of this license may name it. An unknown key is taken as an id.
     """
     owner = next((owner for owner, key in state.keys.items() if message.key == key), None)
     if message.license is None and owner is not None:

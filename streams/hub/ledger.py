@@ -22,9 +22,9 @@ RUNNING = frozenset({"starting", "booted", "online", "lost", "draining", "stoppi
 
 @dataclass(slots=True)
 class Account:
-    """One GPU's book. `since` is its first entry, `at` the last one, `days` the seconds that it ran, by day.
+    """The account of one GPU. `since` is its first entry, `at` the last one, `days` the seconds that it ran, by day.
 
-    `running_since` is None while it is off. What runs at `at` and later is in no day yet.
+    `running_since` has no value while the GPU is off. `days` does not have the time from `at` on yet.
     """
 
     since: float | None = None

@@ -204,10 +204,10 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
     for name in failed:
         if name in state.gpus and not state.gpus[name].online:
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
-    if _hopeless_but_for(state, failed):
+    if _only_these_could_start(state, failed):
         for job in state.queued():
             if not _is_yet_to_answer(state, peer, job, failed):
-                _let_down(state, job, message, told, now, decision)
+                _fail_job(state, job, message, told, now, decision)
 
 
 def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Collection[str]) -> bool:
@@ -216,7 +216,7 @@ def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Co
     return any(state.gpus[name].since < job.since for name in others.difference(failed) if name in state.gpus)
 
 
-def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
+def _only_these_could_start(state: HubState, failed: Collection[str]) -> bool:
     named = state.named()
     hopeful = (
         gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL and (gpu.name in named or not _is_unmet(gpu))
@@ -224,7 +224,7 @@ def _hopeless_but_for(state: HubState, failed: Collection[str]) -> bool:
     return all(gpu.name in failed for gpu in hopeful)
 
 
-def _let_down(
+def _fail_job(
     state: HubState, job: HubJob, message: m.BootResult, told: Collection[_Told], now: float, decision: HubDecision
 ) -> None:
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
@@ -381,7 +381,7 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     """
     late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
     watched = sorted(state.named().intersection(late))  # others may be off by now
-    if not watched or not _hopeless_but_for(state, late):
+    if not watched or not _only_these_could_start(state, late):
         return
     why = (
         f"the GPU {watched[0]} is on and its worker says that it is ready, but it did not come to the hub within "
@@ -390,15 +390,15 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
     for job in state.queued():
         if now - job.since >= state.limits.unmet:
-            _let_down(state, job, message, (), now, decision)
+            _fail_job(state, job, message, (), now, decision)
 
 
 def overdue(state: HubState, now: float, decision: HubDecision) -> None:
     """Answer questions that a monitor left open, and cancel a stop that never began."""
     for (kind, request_id), (since, fds) in state.asked.items():
         here = [fd for fd in fds if fd in state.connections]
-        patience = {"status": state.limits.ask, AGAIN: state.limits.look}
-        late = now - since > patience.get(kind, state.limits.queued_ttl)
+        limits = {"status": state.limits.ask, AGAIN: state.limits.look}
+        late = now - since > limits.get(kind, state.limits.queued_ttl)
         if late and kind == "status":
             _pass_on(state, here, _own_answer(state, request_id), decision)
         if late or not here:

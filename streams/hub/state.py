@@ -18,19 +18,39 @@ Prices = NewType("Prices", Mapping[str, float])
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every bound of the hub. Times are seconds; `queued_ttl` and `granted_ttl` count from when the owner went away.
+    """The limits of the hub. Times are seconds.
 
-    A sign of work at its GPU renews a lease. `granted_ttl` also ends that of a connected client that never says `done`
-    (an old one), and `silent_ttl` that of one which could and stays silent; both count from the last sign of life.
-    `draining` is how long an announced stop may take to begin, `unmet` how long the worker of a GPU that is on may take
-    to come to the hub, while jobs wait for it. A deployed worker's result within `accepted` after the hand-out says
-    that it took the job, not that the job is done. `per_license` and `per_address` bound open connections; behind a
-    proxy all have its address. `look` is how long a monitor that answered from memory may take to answer again after a
-    look. `passed_on` bounds what one connection makes the monitors hear in a second, so that none can drown out the
-    others. `capability_ttl` is how long one is good for; 0: none are given. `price` is what an hour of a GPU costs,
-    `prices` that of single ones. `texts` and `texts_per_license` bound the open text requests, `text_ttl` how long each
-    stays open. `gpus` bounds the names of GPUs, `gpus_per_license` those that one license may come to hold in a role by
-    using them.
+    Any sign of work at its GPU renews a lease.
+
+    Attributes:
+        register: The longest time from the handshake to the registration.
+        malformed: Malformed frames after which a connection is closed.
+        per_license: Open connections of one license.
+        per_address: Open connections of one address; behind a proxy all clients have its address.
+        jobs_per_key: Open jobs of one license.
+        gpus: Names of GPUs.
+        gpus_per_license: Names of GPUs that one license may hold in a role by using them.
+        queued_ttl: How long a waiting job is kept after its owner disconnected.
+        granted_ttl: The same for a job that holds a lease. It also ends the lease of a connected old client, which
+            never sends `done`.
+        silent_ttl: How long a lease of a connected client that could send `done` lasts without a sign of work.
+        recent: How long a GPU counts as active after a sign of work.
+        ask: How long a monitor may take to answer a status query.
+        look: How long a monitor that answered from memory may take to answer again after an inspect.
+        asks: Open questions of one connection.
+        passed_on: Messages of one connection in a second that are sent on to others.
+        draining: How long an announced stop may take to begin.
+        unmet: How long the worker of a GPU that is on may take to register while jobs wait for it.
+        accepted: A deployed worker's result within this time after the job was sent says only that it took the job.
+        kept_results: Undelivered results of one license.
+        batch: Bytes of a job, and of a frame with several.
+        capability_ttl: How long a capability is valid; 0: none are given.
+        texts: Open text requests.
+        texts_per_license: Open text requests of one license.
+        text_ttl: How long a text request stays open.
+        open_roles: The roles that need no license.
+        price: What an hour of a GPU costs.
+        prices: What an hour of single GPUs costs.
     """
 
     register: float = 10.0
@@ -84,7 +104,7 @@ class Tied:
 
 @dataclass(slots=True)
 class Connection:
-    """One open connection; `role` is None until it registered, then client, worker or monitor.
+    """One open connection. `role` is client, worker or monitor, from its registration on.
 
     `told` is a second and how many messages of this connection went to monitors in it.
     """
@@ -131,7 +151,7 @@ class Gpu:
 
 @dataclass(slots=True)
 class HubJob:
-    """One job that waits (`gpu` is None) or holds a lease; `gone` is since when its owner's connection is closed.
+    """One job: it holds a lease on `gpu`, or waits. `gone` is the time at which its owner's connection was closed.
 
     `last` is the GPU that it held before and lost.
     """

@@ -12,10 +12,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerWord
 from wakestream.streams.decider import Decider
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import BOOTING, PowerWord, Signal
+from wakestream.streams.monitor.power_table import BOOTING, Signal
 from wakestream.streams.monitor.readings import Readings
 from wakestream.streams.protocol import messages as m
 
@@ -57,8 +57,8 @@ class _Turn(Readings):
     """One decision while it is made: a method for each event."""
 
     def on_wake(self, event: p.Wake) -> None:
-        anew = self.m.state == "off" and not self.m.wanted
-        request_id = event.request_id or (None if anew else self.m.request_id)
+        first = self.m.state == "off" and not self.m.wanted
+        request_id = event.request_id or (None if first else self.m.request_id)
         self.set(last_use=self.now, request_id=request_id, remembered=False)
         self.owe_answer(event)
         self.used()

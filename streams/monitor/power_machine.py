@@ -21,17 +21,29 @@ Orphans = Literal["adopt", "stop", "report"]
 
 @dataclass(frozen=True, slots=True)
 class PowerPolicy:
-    """The monitor's settings; seconds throughout.
+    """The monitor's settings. Times are seconds.
 
-    `idle_after` counts from the last work, `boot_timeout` from the wake until online, `max_uptime` (None: no limit)
-    from when the machine was first seen running. `checks_health` is False where the worker's address is unknown.
-    `query_timeout` bounds the wait for the hub's word before a stop, `stop_again` is when a stop that shows no effect
-    is asked for once more. `answer_every` is the least time between two answers to boot requests for a machine that is
-    on. `capacity` spaces the starts when there is none, `trouble` all that failed. `orphans` says what becomes of a
-    machine that runs without a request: its idle time decides, it is stopped unless a job holds it, or it is left
-    alone until it is used. `first_alarm` is the gap to the second alarm about one thing; each
-    gap is twice the one before. `asks_first`: before an idle machine drains, its worker and the hub are asked whether
-    it is in use (False: it drains, and then the hub is asked).
+    Attributes:
+        gpu: The name of the GPU.
+        idle_after: The time without work after which the machine is stopped.
+        boot_timeout: The longest time from the wake until the GPU is online.
+        max_uptime: The longest time for which the machine may run, from when it was first seen running; None: no limit.
+        call_timeout: The longest time that a call to the provider may take.
+        checks_health: Whether the monitor knows the worker's address and asks for its health.
+        query_timeout: How long the monitor waits for the hub's answer before a stop.
+        answer_every: The least time between two answers to boot requests for a machine that is on.
+        look_soon: The pause between two inspects while the state is expected to change.
+        look_online: The same, and between health checks, while the GPU is online.
+        look_rarely: The same while the machine is off.
+        stop_again: The time after which a stop without effect is repeated.
+        fresh_for: The age up to which a reading answers a status query.
+        misses: Failed checks in a row after which a worker, or the state of the machine, counts as lost.
+        orphans: What happens to a machine that runs without a request. `adopt`: its idle time decides. `stop`: it is
+            stopped unless a job holds it. `report`: it is left alone until it is used.
+        first_alarm: The time between the first and the second alarm about one problem; each later one is twice as long.
+        capacity: The pauses between starts while the provider has no machine.
+        asks_first: Whether worker and hub are asked if an idle machine is in use before it drains; otherwise after.
+        trouble: The pauses after failed calls to the provider.
     """
 
     gpu: str

@@ -33,8 +33,8 @@ class Readings(Idle):
         """
         if self.m.state != "unknown" or self.m.start_at is None or signal not in (Signal.STOPPED, Signal.FAILED):
             return False
-        patience = self.policy.boot_timeout if self.m.start_taken else self.policy.call_timeout
-        if self.now - self.m.start_at < patience:
+        limit = self.policy.boot_timeout if self.m.start_taken else self.policy.call_timeout
+        if self.now - self.m.start_at < limit:
             return True
         self.set(start_at=None)
         return False

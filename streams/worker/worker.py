@@ -32,14 +32,8 @@ def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> No
     else:
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
-        task = w.Task(
-            name,
-            ask.video,
-            ask.audio,
-            "queued",
-            _later(now, (task.created_at for task in state.tasks.values())),
-            attempt,
-        )
+        created = _later(now, (one.created_at for one in state.tasks.values()))
+        task = w.Task(name, ask.video, ask.audio, "queued", created, attempt)
         decision.fact(w.Changed(_held(task, ask)))
 
 
