@@ -108,6 +108,7 @@ lint: setup
 types: setup
 	$(BIN)/mypy -p wakestream
 	$(BIN)/mypy examples
+	$(BIN)/mypy benchmarks
 
 imports: setup
 	$(BIN)/lint-imports

@@ -221,7 +221,7 @@ async def procrastinate(folder: Path) -> None:
         app = library.App(connector=library.PsycopgConnector(conninfo=address, max_size=10))
         ended = Ended()
 
-        @app.task(name="nothing")
+        @app.task(name="nothing")  # type: ignore[untyped-decorator]
         async def nothing(id_: int) -> None:
             ended.end(id_)
 

@@ -47,7 +47,10 @@ async def one(client: Client, folder: Path, number: int, hub: str, key: str, url
         queued.set() if isinstance(event, Queued) else None
         sent.set() if isinstance(event, Uploading) else None
 
-    heard = client.link.events.subscribe(lambda event: at.setdefault(type(event), time.perf_counter()))
+    def note(event: object) -> None:
+        at.setdefault(type(event), time.perf_counter())
+
+    heard = client.link.events.subscribe(note)
     job = Job(f"job-{number}", video, audio, folder / "out.mp4")
     running = asyncio.create_task(client.run(job, show))
     await queued.wait()

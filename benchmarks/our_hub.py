@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
@@ -21,8 +22,9 @@ async def main(state: Path) -> None:
     """Say the port, serve until standard input ends."""
     logs.configure("ERROR")
     book = LicenseBook(state)
+    opened: AbstractAsyncContextManager[SqliteJournal[Fact]] = open_journal(state / "hub.sqlite", Fact, program="hub")
     async with (
-        open_journal(state / "hub.sqlite", Fact, program="hub") as journal,
+        opened as journal,
         open_hub("127.0.0.1", 0, book=book, journal=journal, limits=LIMITS) as running,
     ):
         with few_collections(*SERVER):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import eq
 
 from reactivex import Subject
 from reactivex import operators as ops
@@ -52,7 +54,7 @@ def subjects(waiting: int) -> Callable[[], None]:
 def filters(waiting: int) -> Callable[[], None]:
     source: Subject[int] = Subject()
     for key in range(waiting):
-        source.pipe(ops.filter(lambda item, key=key: item == key)).subscribe(lambda item: None)
+        source.pipe(ops.filter(partial(eq, key))).subscribe(lambda item: None)
 
     def run() -> None:
         source.on_next(1)

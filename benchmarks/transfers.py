@@ -19,12 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 from timing import row
+
+from wakestream.operators.model.events import FileRef, Fingerprint
 
 SIZE = int(os.environ.get("WAKESTREAM_BENCH_MB", "1024")) * 1024 * 1024
 ROUNDS = int(os.environ.get("WAKESTREAM_BENCH_ROUNDS", "3"))
@@ -63,10 +65,14 @@ def unhashed() -> None:
         def hexdigest(self) -> str:
             return ""
 
-    upload_records.blake3 = Nothing  # type: ignore[attr-defined]
-    uploads.check = lambda digest, expected: None
     real = uploads.Uploads._publish
-    uploads.Uploads._publish = lambda self, one, ref: real(self, one, one.announced.ref)  # type: ignore[method-assign]
+
+    def publish(self: uploads.Uploads, upload: upload_records.Upload, ref: FileRef) -> None:
+        real(self, upload, upload.announced.ref or ref)
+
+    upload_records.blake3 = Nothing  # type: ignore[assignment, attr-defined]
+    uploads.check = lambda digest, expected: None  # type: ignore[attr-defined]
+    uploads.Uploads._publish = publish  # type: ignore[method-assign]
 
 
 async def serve_download(folder: Path) -> None:
@@ -197,15 +203,14 @@ async def ours(endpoint: str, source: Path, digest: str) -> float:
     from wakestream.adapters.client.progress import Meter
     from wakestream.adapters.client.tus_upload import tus_upload
     from wakestream.adapters.client.worker import HttpWorkers
-    from wakestream.operators.model.events import FileRef, Fingerprint
 
     status = source.stat()
     file = Fingerprint(source, status.st_size, status.st_mtime_ns, {"blake3": digest})
-    workers = HttpWorkers(None, SECRET)
-    worker = workers.at(endpoint)
+    workers = HttpWorkers(endpoint, SECRET)
+    worker = workers.at(None)
     try:
         start = time.perf_counter()
-        await tus_upload(worker._exchange, f"{endpoint}/files/", FileRef(digest, EXT), file, workers, Meter())
+        await tus_upload(worker, f"{endpoint}/files/", FileRef(digest, EXT), file, Meter())
         return time.perf_counter() - start
     finally:
         await workers.close()
@@ -220,9 +225,8 @@ async def ours_down(url: str, output: Path) -> float:
     worker.features = frozenset({"blake3", "range"})
     try:
         start = time.perf_counter()
-        async with aclosing(worker.download("1", output)) as steps:
-            async for _ in steps:
-                pass
+        async for _ in worker.download("1", output):
+            pass
         return time.perf_counter() - start
     finally:
         await workers.close()

@@ -7,11 +7,13 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
+from operator import eq
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from reactivex import Subject
+from reactivex import Observable, Subject
 from reactivex import operators as ops
 from timing import row
 
@@ -72,8 +74,8 @@ async def main() -> bool:
     world, policy = World(hub, FakeWorkers({}), FakeFiles({}), Random(1)), Policy()
 
     def library(n: int) -> Any:
-        one = source.pipe(ops.filter(lambda item: item == n), ops.take(1), ops.timeout(1800.0))
-        return one.subscribe(lambda item: None, scheduler=scheduler)
+        first: Observable[int] = source.pipe(ops.filter(partial(eq, n)), ops.take(1))
+        return first.pipe(ops.timeout(1800.0)).subscribe(lambda item: None, scheduler=scheduler)
 
     def pipeline(n: int) -> Any:
         job = Job(f"job-{n}", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
