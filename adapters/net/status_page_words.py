@@ -6,6 +6,8 @@ import functools
 import json
 from pathlib import Path
 
+from wakestream.adapters.config.units import UNITS, duration
+
 
 class Words(dict[str, str]):
     """The texts of one language, by name."""
@@ -24,11 +26,7 @@ class Words(dict[str, str]):
 
     def time(self, seconds: float) -> str:
         """A time with at most two units; a negative one, which differing clocks cause, is 0."""
-        minutes, rest = divmod(round(max(0.0, seconds)), 60)
-        hours, minutes = divmod(minutes, 60)
-        if hours:
-            return f"{hours} {self['h']} {minutes:02} {self['min']}"
-        return f"{minutes} {self['min']} {rest:02} {self['s']}" if minutes else f"{rest} {self['s']}"
+        return duration(max(0.0, seconds), tuple(self[unit] for unit in UNITS), tenths=False)
 
 
 def words_for(languages: str) -> Words:

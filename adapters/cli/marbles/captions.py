@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from wakestream.adapters.cli.render.units import duration
+from wakestream.adapters.config.units import duration
 from wakestream.streams.diagram.labels import Bunch, Flag, place
 from wakestream.streams.diagram.lanes import expectation
 from wakestream.streams.diagram.marbles import Diagram, Lane, Span

@@ -11,7 +11,7 @@ from wakestream.adapters.cli.marbles.axis import compact, ticks
 from wakestream.adapters.cli.marbles.captions import WORDS, legend, sections, summary, told, verdict
 from wakestream.adapters.cli.marbles.style import GLYPHS, STYLE, cut, safe, text_width
 from wakestream.adapters.cli.marbles.tracks import LEFT, RIGHT, WIDTH, Drawn
-from wakestream.adapters.cli.render.units import duration
+from wakestream.adapters.config.units import duration
 from wakestream.streams.diagram.marbles import Diagram, Lane
 from wakestream.streams.diagram.scale import Scale, scale
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wakestream.adapters.cli.marbles.axis import clock
 from wakestream.adapters.cli.marbles.captions import labelled
 from wakestream.adapters.cli.marbles.style import POWER, cut, safe, text_width
-from wakestream.adapters.cli.render.units import duration
+from wakestream.adapters.config.units import duration
 from wakestream.streams.diagram.groups import flow, spread
 from wakestream.streams.diagram.labels import Bunch, bunched, chained
 from wakestream.streams.diagram.marbles import Lane, Span

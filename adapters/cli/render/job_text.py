@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from wakestream.adapters.cli.i18n import reasons, t
 from wakestream.adapters.cli.i18n.catalog import known
-from wakestream.adapters.cli.render.units import size
+from wakestream.adapters.config import units
+from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol.printable import printable
@@ -22,14 +23,10 @@ NO_HOPE = ("no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachab
 """Phases without an estimate: the boot has not begun, or its start is unknown."""
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `4.2 s`, `2 min 05 s` or `1 h 03 min`."""
-    if round(seconds) < 60:
-        return t("seconds", count=f"{seconds:.1f}" if seconds < 9.95 else f"{seconds:.0f}")
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return t("minutes", minutes=minutes, seconds=f"{rest:02}")
-    return t("hours", hours=minutes // 60, minutes=f"{minutes % 60:02}")
+def duration(seconds: float, *, tenths: bool = True, days_from: float | None = None) -> str:
+    """A time in the user's language; see `units.duration`."""
+    names = tuple(map(t, ("unit.second", "unit.minute", "unit.hour", "unit.day")))
+    return units.duration(seconds, names, tenths=tenths, days_from=days_from)
 
 
 def count(jobs: int) -> str:

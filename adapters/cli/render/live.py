@@ -24,8 +24,8 @@ from rich.text import Text
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render import units
 from wakestream.adapters.cli.render.base import Display
+from wakestream.adapters.config import units
 from wakestream.adapters.runtime import printing
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e

@@ -104,13 +104,7 @@ def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _long(seconds: float) -> str:
-    """As `duration`, but from two days on in days and hours, and nothing for no time at all."""
-    if not seconds:
-        return t("seconds", count=0)
-    if seconds < 2 * 86_400:
-        return duration(seconds)
-    days, rest = divmod(round(seconds / 3600), 24)
-    return t("days", days=days, hours=f"{rest:02}")
+    return duration(seconds, tenths=seconds > 0, days_from=2 * 86_400)
 
 
 def _how(answer: m.HubStatus) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.render import units
+from wakestream.adapters.config import units
 from wakestream.streams.jobs.daemon_pipeline import OWN, own_effects
 from wakestream.streams.recording.recording import Log
 from wakestream.streams.replay.recorded_ports import EffectCall

@@ -14,9 +14,9 @@ import orjson
 
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.render import units
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.replay.remarks import NONE, Remarks
+from wakestream.adapters.config import units
 from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.printing import answer, say, say_json
 from wakestream.adapters.telemetry.recordings import LogFile

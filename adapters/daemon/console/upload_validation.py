@@ -51,18 +51,6 @@ def ending_of(name: str) -> str:
     return ending if ending.isascii() else ""
 
 
-def in_words(count: int) -> str:
-    """A size for people."""
-    value = float(count)
-    if count < 1000:
-        return f"{count} bytes"
-    for unit in ("kB", "MB", "GB"):
-        value /= 1000
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1000:.1f} TB"
-
-
 def file_name(job: str) -> str:
     """A file name for a job: its id if that is valid and distinct on every system, otherwise a digest of it.
 

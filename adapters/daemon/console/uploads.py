@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import shutil
 import time
@@ -17,8 +18,9 @@ from typing import Any, Final
 
 import orjson
 
+from wakestream.adapters.config import units
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.upload_validation import ENDINGS, Kind, ending_of, in_words
+from wakestream.adapters.daemon.console.upload_validation import ENDINGS, Kind, ending_of
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.engines.probe import MediaUnusable
 
@@ -37,6 +39,7 @@ SILENCE: Final = 60.0
 FILES_MOST: Final = 2000
 
 _BLOCK = 1024 * 1024
+_bytes = functools.partial(units.size, byte="bytes")
 
 
 @dataclass(slots=True)
@@ -146,7 +149,7 @@ class Uploads:
 
     def _make_room(self, size: int, referred: Collection[str]) -> None:
         if size > self.quota:
-            why = f"the file is {in_words(size)}, the limit of the console is {in_words(self.quota)}"
+            why = f"the file is {_bytes(size)}, the limit of the console is {_bytes(self.quota)}"
             raise ApiError(413, "quota", f"{why}; `wakestream submit` has no limit", size=size, most=self.quota)
         used = self.used  # computed once, since it reads the sizes of all results
         going = self._in_the_way(used + size - self.quota, referred)
@@ -173,12 +176,12 @@ class Uploads:
             raise ApiError(413, "many_files", why, count=FILES_MOST)
         room = max(0, self.quota - used + freed)
         if size > room:
-            why = f"the file is {in_words(size)}, but only {in_words(room)} of {in_words(self.quota)} are free; remove "
+            why = f"the file is {_bytes(size)}, but only {_bytes(room)} of {_bytes(self.quota)} are free; remove "
             why += "results that you no longer need"
             raise ApiError(413, "full", why, size=size, room=room, most=self.quota)
         free = max(0, shutil.disk_usage(self._folder).free + freed - SPARE)
         if size > free:
-            why = f"the file is {in_words(size)}, but the disk has only {in_words(free)} left; free some space"
+            why = f"the file is {_bytes(size)}, but the disk has only {_bytes(free)} left; free some space"
             raise ApiError(507, "no_space", why, size=size, room=free)
 
     def _sweep(self) -> None:

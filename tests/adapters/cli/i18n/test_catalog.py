@@ -12,9 +12,8 @@ import pytest
 from wakestream.adapters.cli.i18n import choose, chosen, t
 from wakestream.adapters.cli.i18n.catalog import asked_for, catalog, known
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render import units
 from wakestream.adapters.cli.render.table import table, width
-from wakestream.adapters.daemon.console.upload_validation import in_words
+from wakestream.adapters.config import units
 from wakestream.operators.model import events as e
 
 ROOT = Path(__file__).parents[4]
@@ -216,4 +215,4 @@ def test_a_time_is_rounded_before_its_unit_is_chosen(seconds: float, said: str) 
 )
 def test_so_is_a_size(count: int, said: str) -> None:
     assert units.size(count) == said
-    assert in_words(count) == said.replace(" B", " bytes")
+    assert units.size(count, "bytes") == said.replace(" B", " bytes")
