@@ -27,20 +27,16 @@ _THREADS = 4
 _NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})\.[a-z0-9]{1,10}")
 
 
-def disk_error(error: OSError) -> WorkerError | NoSpace:
-    """Convert an error of the disk to one that says what to do."""
-    if is_full(error):
-        return NoSpace("the worker's disk is full: free some space there and send the file again")
-    return WorkerError(f"the worker cannot write to its disk: {error.strerror or error}", code="disk_error")
-
-
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Convert the errors of the disk in this block."""
+    """Convert the errors of the disk in this block to errors that say what to do."""
     try:
         yield
     except OSError as error:
-        raise disk_error(error) from error
+        if is_full(error):
+            raise NoSpace("the worker's disk is full: free some space there and send the file again") from error
+        why = f"the worker cannot write to its disk: {error.strerror or error}"
+        raise WorkerError(why, code="disk_error") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class WorkerMetrics:
         """All families of a worker."""
         worker, state = self._worker, self._worker.queue.state
         yield ff.build("worker")
-        ready = worker.readiness.initialized
+        ready = worker.server.calls.readiness.initialized
         yield ff.gauge("wakestream_worker_initialized", "1 when the engine can work.", ready)
         yield ff.gauge("wakestream_worker_queue_length", "Tasks that wait for the engine.", len(state.line))
         yield ff.gauge("wakestream_worker_rendering", "1 while the engine has a task.", state.busy is not None)

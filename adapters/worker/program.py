@@ -24,7 +24,7 @@ from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer, serving
+from wakestream.adapters.worker.http.server import FEATURES, WorkerCalls, WorkerServer, serving
 from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
 from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly
@@ -78,7 +78,6 @@ class RunningWorker:
     address: str
     store: FileStore
     queue: TaskQueue
-    readiness: Readiness
     server: WorkerServer
     journal: SqliteJournal[w.Kept]
 
@@ -129,7 +128,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         store.removable = lambda: removable(store, queue, time.time())
         _in_background(stack, tidy_regularly(store, queue, config.retention))
         _in_background(stack, expire_regularly(uploads))
-        yield RunningWorker(server.address, store, queue, calls.readiness, server, journal)
+        yield RunningWorker(server.address, store, queue, server, journal)
 
 
 @contextmanager

@@ -488,13 +488,13 @@ async def test_health_reports_readiness_and_features(tmp_path: Path) -> None:
     numbers = {"total_tasks": 0, "processing": 0, "queued": 0, "max_concurrent": 1}
     assert health["queue"] == {**numbers, "running": None, "transfers": 0}
     async with at_work(tmp_path, Ffmpeg()) as caller:
-        await until(lambda: caller.worker.readiness.initialized)
+        await until(lambda: caller.worker.server.calls.readiness.initialized)
         assert (await caller.call("GET", "health"))["initialized"] is True
 
 
 async def test_health_reports_a_missing_engine(tmp_path: Path) -> None:
     async with at_work(tmp_path, Ffmpeg(binary=str(tmp_path / "no-such-ffmpeg"))) as caller:
-        await until(lambda: "engine" in caller.worker.readiness.msg)
+        await until(lambda: "engine" in caller.worker.server.calls.readiness.msg)
         health = await caller.call("GET", "health")
     assert "no-such-ffmpeg" in health["msg"]
     assert health["initialized"] is False
@@ -524,8 +524,8 @@ async def test_a_failed_engine_check_is_reported_and_repeated(
         seen: set[str] = set()
 
         def initialized() -> bool:
-            seen.add(caller.worker.readiness.msg)
-            return caller.worker.readiness.initialized
+            seen.add(caller.worker.server.calls.readiness.msg)
+            return caller.worker.server.calls.readiness.initialized
 
         await until(initialized)
     assert any(told in msg for msg in seen), seen

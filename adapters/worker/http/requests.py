@@ -25,6 +25,9 @@ _HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _EXT = re.compile(r"\.[a-z0-9]{1,10}")
 _MAX_FILES = 1000
 
+Pair = tuple[FileRef, FileRef]
+"""The inputs of a task, in the order of `USUAL`."""
+
 USUAL = {"video": ".mp4", "audio": ".wav"}
 """The inputs of a task, with the endings that they have if a submit names none."""
 
@@ -49,6 +52,14 @@ def file_hash(value: object, name: str = "hash") -> str:
     text = value.strip().lower() if isinstance(value, str) else ""
     if not is_hash(text):
         raise bad_request(f'"{name}" must be 32 hex digits (MD5) or 64 (BLAKE3)')
+    return text
+
+
+def blake3(value: object, name: str) -> str:
+    """A BLAKE3 in lower case: 64 hex digits."""
+    text = file_hash(value, name)
+    if len(text) != 64:
+        raise bad_request(f'"{name}" must be 64 hex digits')
     return text
 
 
@@ -81,14 +92,10 @@ def file(body: dict[str, Any]) -> FileRef:
 def proof(body: dict[str, Any]) -> str | None:
     """The proof in a call: 64 hex digits."""
     said = body.get("proof")
-    if said is None:
-        return None
-    if len(text := file_hash(said, "proof")) != 64:
-        raise bad_request('"proof" must be 64 hex digits')
-    return text
+    return None if said is None else blake3(said, "proof")
 
 
-def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
+def pair(body: dict[str, Any]) -> Pair:
     """The video and the audio of a submit, with default endings."""
     video, audio = (_input(body, name, usual) for name, usual in USUAL.items())
     return video, audio

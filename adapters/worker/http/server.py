@@ -140,16 +140,16 @@ class WorkerCalls:
     async def submit(self, request: web.Request) -> web.Response:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""
         body = await requests.json_object(request)
-        video, audio = requests.pair(body)
+        files = requests.pair(body)
         if not auth.license_of(request):
-            self.listeners.add(w.task_id(video, audio), body)
-        return await self._start(request, video, audio, auth.holder_of(request, requests.holder(body)))
+            self.listeners.add(w.task_id(*files), body)
+        return await self._start(request, files, auth.holder_of(request, requests.holder(body)))
 
     async def upload(self, request: web.Request) -> web.Response:
         """Receive two files and submit them in one call."""
-        video, audio = await multipart.receive_all(request, self.store, "video", "audio")
+        video, audio = await multipart.receive_all(request, self.store, *requests.USUAL)
         await self.queue.show(auth.license_of(request), video, audio)
-        return await self._start(request, video, audio, auth.holder_of(request, w.ANONYMOUS))
+        return await self._start(request, (video, audio), auth.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
         """The progress of a task."""
@@ -194,13 +194,13 @@ class WorkerCalls:
         """Whether the caller has this file here; a file of another license needs a proof first."""
         return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
-    async def _start(self, request: web.Request, video: FileRef, audio: FileRef, holder: str) -> web.Response:
-        files = {"video": video, "audio": audio}
-        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in files.items() if not self._here(request, ref)]
+    async def _start(self, request: web.Request, files: requests.Pair, holder: str) -> web.Response:
+        named = zip(requests.USUAL, files, strict=True)
+        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in named if not self._here(request, ref)]
         if missing:
             raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
         auth.check_open(request)  # checked now, since receiving the body may have taken long
-        task = await self.queue.ask(video, audio, holder, auth.license_of(request))
+        task = await self.queue.ask(*files, holder, auth.license_of(request))
         state = self.queue.state
         place = {"queue_position": shares.position(state, task.id), "status": replies.status_word(task)}
         cached = {"cached": True} if task.status == "done" else {}

@@ -134,9 +134,7 @@ def _announced(request: web.Request) -> Announced:
     metadata = request.headers.get("Upload-Metadata", "")
     said = _metadata(metadata)
     ext = requests.file_ext(PurePosixPath(said.get("filename", "")).suffix, "the ending of filename in Upload-Metadata")
-    digest = requests.file_hash(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
-    if digest is not None and len(digest) != 64:
-        raise bad_request('"blake3" in Upload-Metadata must be 64 hex digits')
+    digest = requests.blake3(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
     metadata = metadata if metadata.isascii() else ""  # a header must be ASCII
     return Announced(length, ext, digest, metadata, license_of(request))
 
