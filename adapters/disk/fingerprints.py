@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import re
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import Protocol, cast
 
-from blake3 import blake3
-
+from wakestream.adapters.disk.hashing_writer import Hasher, hasher
 from wakestream.adapters.disk.state_folder import holds_state
 from wakestream.operators.model.errors import FileChanged, FileUnusable
 from wakestream.operators.model.events import Algorithm, Fingerprint
@@ -34,19 +31,6 @@ REMEMBERED = 4096
 
 _NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³])(?:\.|$)', re.IGNORECASE)
 """Names that are not a file on Windows, but a device, a stream of another file, or an error."""
-
-
-class _Hash(Protocol):
-    def update(self, data: memoryview, /) -> object: ...
-
-    def hexdigest(self) -> str: ...
-
-
-def _md5() -> _Hash:
-    return hashlib.md5(usedforsecurity=False)
-
-
-_ALGORITHMS: dict[str, Callable[[], _Hash]] = {"md5": _md5, "blake3": lambda: cast("_Hash", blake3())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +186,7 @@ class _StoppedError(FileUnusable):
 
 def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event) -> dict[str, str]:
     """One reading, in a thread."""
-    hashes = {name: _ALGORITHMS[name]() for name in algorithms}
+    hashes = {name: hasher(name) for name in algorithms}
     try:
         with key.path.open("rb", buffering=0) as file:
             _unchanged(key, file)
@@ -216,7 +200,7 @@ def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event)
     return {name: one.hexdigest() for name, one in hashes.items()}
 
 
-def _feed(file: FileIO, hashes: list[_Hash], stop: threading.Event) -> None:
+def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
     """Hash block after block while another thread reads the next: both free the interpreter lock."""
     here, ahead = bytearray(BLOCK), bytearray(BLOCK)
     if os.fstat(file.fileno()).st_size < BLOCK:
@@ -234,7 +218,7 @@ def _feed(file: FileIO, hashes: list[_Hash], stop: threading.Event) -> None:
     return None
 
 
-def _feed_alone(file: FileIO, hashes: list[_Hash], buffer: bytearray) -> None:
+def _feed_alone(file: FileIO, hashes: list[Hasher], buffer: bytearray) -> None:
     """For a small file, which is read faster without another thread."""
     while count := file.readinto(buffer):
         for one in hashes:

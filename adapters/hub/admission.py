@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
 from loguru import logger
 from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
@@ -35,6 +33,7 @@ TRIES = 20
 
 AGAIN = 10.0
 
+BUSY = HTTPStatus.TOO_MANY_REQUESTS
 
 _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_frame", 1011: "no_pong"}
 """Reasons for refusals, by the close codes of the library."""
@@ -91,32 +90,56 @@ class Admission:
         """The response that refuses a handshake; None accepts it."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
         path = request.path.partition("?")[0]
-        if path != HUB_PATH and path != "/":
-            self.refused.count("wrong_path")
-            return _answer(HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
+        if path not in (HUB_PATH, "/"):
+            return self._refuse(socket, "wrong_path", HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
         ours, refusal = self.judge(request)
-        refused = self._no_room(address) or (None if ours else self._too_fast(address))
+        refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and path == "/":
-            return _page(self.page(",".join(request.headers.get_all("Accept-Language"))))
-        refused = refused or (self._refused(*refusal) if refusal is not None else None)
+            return self._page(socket, request)
+        if refused is None and refusal is not None:
+            status, after = (HTTPStatus.UNAUTHORIZED, 0.0) if refusal[0] == "unauthorized" else (BUSY, 5.0)
+            refused = self._refuse(socket, refusal[0], status, refusal[1], after)
         if ours and refused is None:
             self.registered(socket)
         return refused
 
-    def _no_room(self, address: str) -> Response | None:
+    def _no_room(self, socket: ServerConnection, address: str) -> Response | None:
         if self._limits.is_full:
-            self.refused.count("full")
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again later", after=5.0)
+            why = "too many connections, try again later"
+            return self._refuse(socket, "full", HTTPStatus.SERVICE_UNAVAILABLE, why, 5.0)
         if self._limits.is_crowded(address):
-            self.refused.count("crowded_address")
             why = f"too many connections from one address, {self._per_address} at most"
-            return _answer(
-                HTTPStatus.TOO_MANY_REQUESTS, f"{why}; close some, or raise --per-address at the hub", after=5.0
+            return self._refuse(
+                socket, "crowded_address", BUSY, f"{why}; close some, or raise --per-address at the hub", 5.0
             )
         return None
+
+    def _too_fast(self, socket: ServerConnection, address: str) -> Response | None:
+        if (wait := self._new.wait(address)) > 0:
+            return self._refuse(socket, "too_fast", BUSY, "this address connects too often", wait)
+        self._new.count(address)
+        return None
+
+    def _refuse(
+        self, socket: ServerConnection, reason: str, status: HTTPStatus, text: str, after: float = 0.0
+    ) -> Response:
+        """Count and answer; `after` are the seconds until a new try makes sense."""
+        self.refused.count(reason)
+        seconds = math.ceil(after)
+        response = socket.respond(status, f"{text}{f': try again in {seconds} s' if after else ''}\n")
+        if after:
+            response.headers["Retry-After"] = str(seconds)
+        return response
+
+    def _page(self, socket: ServerConnection, request: Request) -> Response:
+        page = self.page(",".join(request.headers.get_all("Accept-Language")))
+        response = socket.respond(HTTPStatus.OK, page.decode())
+        del response.headers["Content-Type"]
+        response.headers.update(status_page.HEADERS)
+        return response
 
     def address_of(self, socket: ServerConnection | None) -> str:
         """The address of the peer; empty if it is unknown."""
@@ -125,19 +148,6 @@ class Admission:
     def _caller(self, socket: ServerConnection, request: Request) -> str:
         forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
         return self._limits.proxies.caller(str((socket.remote_address or ("",))[0]), forwarded)
-
-    def _refused(self, code: str, why: str) -> Response:
-        self.refused.count(code)
-        if code == "unauthorized":
-            return _answer(HTTPStatus.UNAUTHORIZED, why)
-        return _answer(HTTPStatus.TOO_MANY_REQUESTS, why, after=5.0)
-
-    def _too_fast(self, address: str) -> Response | None:
-        if (wait := self._new.wait(address)) > 0:
-            self.refused.count("too_fast")
-            return _answer(HTTPStatus.TOO_MANY_REQUESTS, "this address connects too often", after=wait)
-        self._new.count(address)
-        return None
 
     def cut_handshakes(self) -> None:
         """Cut the connections that are still in the handshake: a stopping hub does not wait for them."""
@@ -203,27 +213,3 @@ def cut_if_slow(socket: GuardedConnection, refused: Refusals) -> None:
         logger.warning("a connection does not read what it is sent; it is cut")
         refused.count("slow_reader")
         transport.abort()
-
-
-def _now() -> Mapping[str, str]:
-    """The time, which `wakestream doctor` compares with its clock."""
-    return {"Date": formatdate(usegmt=True)}
-
-
-def _page(body: bytes) -> Response:
-    fields = {**status_page.HEADERS, "Content-Length": str(len(body)), "Connection": "close", **_now()}
-    return Response(HTTPStatus.OK.value, HTTPStatus.OK.phrase, Headers(fields), body)
-
-
-def _answer(status: HTTPStatus, text: str, after: float = 0.0) -> Response:
-    """A refusal; `after` are the seconds until a new try makes sense."""
-    seconds = math.ceil(after)
-    body = f"{text}{f': try again in {seconds} s' if after else ''}\n".encode()
-    fields = {
-        "Content-Type": "text/plain; charset=utf-8",
-        "Content-Length": str(len(body)),
-        "Connection": "close",
-        **_now(),
-        **({"Retry-After": str(seconds)} if after else {}),
-    }
-    return Response(status.value, status.phrase, Headers(fields), body)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from wakestream.adapters.hub.license_uses import LicenseUses
-from wakestream.adapters.hub.licenses import License, LicenseBook, LicenseError, key_mark
+from wakestream.adapters.hub.licenses import LicenseBook, LicenseError, key_mark
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
+from wakestream.streams.protocol import messages as m
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request
 
 
 class LicenseWatch:
@@ -37,9 +39,16 @@ class LicenseWatch:
 
     # Keys
 
-    def find(self, key: str) -> License | None:
-        """The license of a key, even if it was revoked."""
-        return self._book.find(key, self._clock())
+    def known(self, key: object) -> f.License | None:
+        """The license of a key, even if it was revoked; None for another value."""
+        found = self._book.find(key, self._clock()) if isinstance(key, str) else None
+        return f.License(found.id, found.role, found.revoked is not None) if found is not None else None
+
+    def with_license(self, message: m.Unknown) -> m.Unknown:
+        """Put the license id beside the key in a frame: decisions use the id only."""
+        known = self.known(message.frame.get("key"))
+        frame = {name: value for name, value in message.frame.items() if name != "license"}
+        return m.Unknown(type=message.type, frame=frame | ({"license": known.id} if known is not None else {}))
 
     def shown(self, fd: int, key: str) -> None:
         """Record that this connection uses this key, so that it ends with the key. Later keys are ignored."""
@@ -106,3 +115,10 @@ class LicenseWatch:
             text = self._uses.due(self._state.by_owner.keys(), self._state.holders, self._clock(), last=last)
             if text is not None:
                 await asyncio.to_thread(self._uses.write, text)
+
+
+def bearer(request: Request | None) -> str | None:
+    """The key in the header of a handshake."""
+    header = request.headers.get("Authorization", "") if request is not None else ""
+    scheme, _, token = header.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -8,7 +8,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -19,14 +19,15 @@ from websockets.http11 import Request
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port
 from wakestream.adapters.hub.admission import Admission, GuardedConnection
+from wakestream.adapters.hub.commands import Commands
+from wakestream.adapters.hub.fact_log import log_fact, warn_of_twins
 from wakestream.adapters.hub.license_uses import LicenseUses
-from wakestream.adapters.hub.license_watch import LicenseWatch
+from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.outbound import Outgoing, text_frame
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, ConnectionLimits, Room
-from wakestream.adapters.net.counters import Refusals
 from wakestream.adapters.net.rate_limit import Network, Proxies
+from wakestream.adapters.net.refusals import noted, quiet_logger
 from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.adapters.net.tls import ServerTls
@@ -35,7 +36,7 @@ from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub, relays
-from wakestream.streams.hub.rows import event_row, sent_row
+from wakestream.streams.hub.rows import event_row
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Tap, untapped
@@ -81,22 +82,23 @@ class HubServer:
     ) -> None:
         self.url = ""
         self.port = 0
-        self.refused = Refusals(_note_refusal)
+        self.refused = noted("hub")
         self.on_wrong_key: Callable[[ServerConnection], float] = lambda _: 0.0
         self.on_registered: Callable[[GuardedConnection], None] = lambda _: None
         self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
+        self._sockets: dict[int, GuardedConnection] = {}
+        self._commands = Commands(self._sockets, self.refused, tap, signer, clock)
         self._clock = clock
         self._disk_low = disk_low
         self._steady = steady
         self._offset = clock() - steady() if steady is not None else 0.0
-        self._signer = signer
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
             "the hub",
             hub.DECIDER,
             hub.DECIDER.recover(journal.read(), hub.HubState(limits)),
             journal,
-            self._execute,
+            self._commands.execute,
             clock=clock,
             durable=lambda facts: [fact for fact in facts if fact.DURABLE],
             on_decision=None if tap is untapped else self._record,
@@ -104,9 +106,7 @@ class HubServer:
         )
         self.licenses = LicenseWatch(book, uses, self.state, clock, self.happen)
         self._fds = itertools.count(1)
-        self._sockets: dict[int, GuardedConnection] = {}
-        self._outgoing = Outgoing(self.refused)
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def state(self) -> hub.HubState:
@@ -136,60 +136,18 @@ class HubServer:
             self._tap.row(*event_row(event, now))
 
     def _note(self, fact: f.Fact) -> None:
-        _log(fact)
+        log_fact(fact)
         if isinstance(fact, f.ConnectionRegistered):
             socket = self._sockets.get(fact.fd)
             self.licenses.note_registered(fact, socket)
             if socket is not None:
                 self.on_registered(socket)
             if fact.role == "monitor":
-                _note_twins(self.state, fact)
+                warn_of_twins(self.state, fact)
         elif isinstance(fact, f.ConnectionClosed):
             self.licenses.note_closed(fact.fd)
         if self.on_fact is not None:
             self.on_fact(fact)
-
-    def _execute(self, commands: Iterable[f.Command]) -> None:
-        for command in commands:
-            match command:
-                case f.Send():
-                    self._send((command.fd,), command.message, command.old, command.seal)
-                case f.Broadcast():
-                    self._send(command.to, command.message, command.old)
-                case f.Close():
-                    self._close(command)
-        self._outgoing.flush()
-
-    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
-        if isinstance(message, m.Error):
-            self.refused.count(message.code or "refused")
-        if self._tap is not untapped:
-            here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
-            self._tap.row(*sent_row(here, message, old, gone))
-        if seal is not None:  # after recording: a capability must not be in a log
-            message = self._signer.sealed(message, seal, self._clock())
-        sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
-        text = wire.octets(message)
-        if isinstance(message, m.DispatchBatch):
-            for socket in sockets:
-                socket.given += len(text)
-        self._put(sockets, message, text)
-        if old and (alias := wire.encode_old(message)) is not None:
-            self._put(sockets, message, alias.encode())
-
-    def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
-        if len(text) <= wire.MAX_FRAME:
-            self._outgoing.put(sockets, text_frame(text))
-        else:  # the receiver would close the connection
-            logger.warning("a {} was not forwarded: it is too large", message.TYPE)
-
-    def _close(self, command: f.Close) -> None:
-        socket = self._sockets.get(command.fd)
-        if socket is not None:
-            # A close frame's reason has 123 bytes at most.
-            task = asyncio.create_task(socket.close(command.code, command.reason[:120]))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
 
     # Connections
 
@@ -230,37 +188,26 @@ class HubServer:
             self._register(fd, socket, message)
         else:
             if isinstance(message, m.Unknown) and message.type in relays.BEAR_A_KEY:
-                message = self._with_license(message)
+                message = self.licenses.with_license(message)
             self.happen(f.Received(fd, message, old=_OLD_SUBMIT in data))
 
-    def _with_license(self, message: m.Unknown) -> m.Unknown:
-        """Put the license id beside the key in a frame: decisions use the id only."""
-        key = message.frame.get("key")
-        found = self.licenses.find(key) if isinstance(key, str) else None
-        frame = {name: value for name, value in message.frame.items() if name != "license"}
-        return m.Unknown(type=message.type, frame=frame | ({"license": found.id} if found is not None else {}))
-
     def _register(self, fd: int, socket: GuardedConnection, message: m.Register) -> None:
-        credential = message.token or message.key or _bearer(socket.request)
+        credential = message.token or message.key or bearer(socket.request)
         self.licenses.look()
-        found = self.licenses.find(credential) if credential is not None else None
-        if found is None and credential is not None and (wait := self.on_wrong_key(socket)) > 0:
-            why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
-            socket.turned_away = True
-            self._close(f.Close(fd, hub.UNAUTHORIZED, why))
-            return
+        known = self.licenses.known(credential)
         if credential is not None:
+            if known is None and (wait := self.on_wrong_key(socket)) > 0:
+                why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
+                socket.turned_away = True
+                self._commands.close(f.Close(fd, hub.UNAUTHORIZED, why))
+                return
             self.licenses.shown(fd, credential)
-        known = f.License(found.id, found.role, found.revoked is not None) if found is not None else None
         self.happen(f.Registering(fd, message, credential, known))
 
     def judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
         """Whether a handshake has a known license, and why it is refused: a code and a sentence."""
-        key = _bearer(request)
-        found = self.licenses.find(key) if key is not None else None
-        if found is None:
-            return False, None
-        return True, hub.unwelcome(self.state, f.License(found.id, found.role, found.revoked is not None))
+        known = self.licenses.known(bearer(request))
+        return known is not None, hub.unwelcome(self.state, known) if known is not None else None
 
     # Time
 
@@ -292,11 +239,39 @@ class HubServer:
         self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self.state))))
         self.licenses.begin()
 
-    def watch(self, task: asyncio.Task[None]) -> None:
-        """A background task of the hub ended by itself: the hub has failed."""
+    def admission(self, places: ConnectionLimits) -> Admission:
+        """What accepts connections for this hub."""
+        gate = Admission(places)
+        self.on_wrong_key, self.on_registered = gate.wrong_key, gate.registered
+        gate.judge, gate.page = self.judge, self.page
+        self.licenses.address_of = gate.address_of
+        return gate
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the background; if it raises an error, the hub has failed."""
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._watch)
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self.runner.fail(error)
+
+    async def end(self, gate: Admission, servers: Sequence[Server]) -> None:
+        """Accept no more connections, stop, and close those that are open."""
+        try:
+            for server in servers:
+                await accept_no_more(server)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await self.runner.close()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            gate.cut_handshakes()
+            for server in servers:
+                server.close()
+            await self.licenses.keep_uses(last=True)
 
 
 @contextlib.asynccontextmanager
@@ -345,84 +320,37 @@ async def open_hub(
     book.refresh()
     limits = limits or hub.Limits()
     running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady, uses)
-    room = room or Room(MAX_CONNECTIONS, STRANGERS)
-    gate = Admission(ConnectionLimits(room, limits.per_address, running.refused, Proxies(proxies)))
-    running.on_wrong_key, running.on_registered = gate.wrong_key, gate.registered
-    gate.judge, gate.page = running.judge, running.page
-    running.licenses.address_of = gate.address_of
-    options: dict[str, Any] = {"compression": None, "ping_interval": 20, "ping_timeout": 20, "close_timeout": 5}
-    options |= {"open_timeout": _OPEN_WITHIN, "create_connection": gate.connection}
-    if tls is not None:
-        options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
-    options |= {"process_request": gate.admit, "max_size": _LIBRARY_LIMIT, "logger": _quiet()}
-    options |= {"server_header": f"wakestream/{version('wakestream')}"}
+    places = ConnectionLimits(
+        room or Room(MAX_CONNECTIONS, STRANGERS), limits.per_address, running.refused, Proxies(proxies)
+    )
+    gate = running.admission(places)
     async with contextlib.AsyncExitStack() as stack:
-        servers = []
+        servers: list[Server] = []
         for bound in await gate.acceptor.bind(host, port):
             stack.callback(bound.close)
-            servers.append(await stack.enter_async_context(serve(running.serve_connection, sock=bound, **options)))
+            served = serve(running.serve_connection, sock=bound, **_options(gate, tls))
+            servers.append(await stack.enter_async_context(served))
         running.begin(servers[0], tls)
-        tasks = [asyncio.create_task(running.keep_time())]
+        stack.push_async_callback(running.end, gate, servers)
+        running.run(running.keep_time())
         if tls is not None:
-            tasks.append(asyncio.create_task(tls.watch()))
-        for task in tasks:
-            task.add_done_callback(running.watch)
-        try:
-            yield running
-        finally:
-            try:
-                for server in servers:
-                    await accept_no_more(server)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await running.runner.close()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                gate.cut_handshakes()
-                for server in servers:
-                    server.close()
-                await running.licenses.keep_uses(last=True)
+            running.run(tls.watch())
+        yield running
 
 
-def _note_refusal(reason: str, times: int) -> None:
-    logger.debug("refused: {} ({} times so far)", reason, times, stage="hub")
-
-
-def _log(fact: f.Fact) -> None:
-    match fact:
-        case f.JobQueued():
-            logger.debug("queued", job=fact.id, stage="hub")
-        case f.JobGranted():
-            logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
-        case f.JobRemoved():
-            logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
-        case f.ConnectionRegistered():
-            logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")
-        case f.GpuOnline():
-            logger.info("{} is online", fact.gpu, stage="hub")
-        case f.GpuPhase():
-            logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
-
-
-def _note_twins(state: hub.HubState, monitor: f.ConnectionRegistered) -> None:
-    """Warn about two monitors of one GPU: they contradict each other, and jobs would wait for a GPU that is on."""
-    for gpu in monitor.gpus:
-        for fd in state.monitors:
-            if fd != monitor.fd and gpu in state.connections[fd].gpus:
-                logger.warning(
-                    "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
-                    "stop one of them", fd, monitor.fd, gpu, stage="hub",
-                )  # fmt: skip
-
-
-def _bearer(request: Request | None) -> str | None:
-    header = request.headers.get("Authorization", "") if request is not None else ""
-    scheme, _, token = header.partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _quiet() -> logging.Logger:
-    # Port scans would fill the log with tracebacks of failed handshakes.
-    quiet = logging.getLogger("wakestream.hub.websockets")
-    quiet.setLevel(logging.CRITICAL)
-    return quiet
+def _options(gate: Admission, tls: ServerTls | None) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "compression": None,
+        "ping_interval": 20,
+        "ping_timeout": 20,
+        "close_timeout": 5,
+        "open_timeout": _OPEN_WITHIN,
+        "create_connection": gate.connection,
+        "process_request": gate.admit,
+        "max_size": _LIBRARY_LIMIT,
+        "logger": quiet_logger("hub.websockets", logging.CRITICAL),
+        "server_header": f"wakestream/{version('wakestream')}",
+    }
+    if tls is not None:
+        options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
+    return options

@@ -34,9 +34,11 @@ def counting(refused: Refusals) -> type[AbstractAccessLogger]:
     return Counting
 
 
-def quiet_logger(program: str) -> logging.Logger:
-    """The server's logger, without tracebacks of malformed requests: a port scan would fill the log."""
-    quiet = logging.getLogger(f"wakestream.{program}.aiohttp")
+def quiet_logger(program: str, level: int = logging.NOTSET) -> logging.Logger:
+    """A server's logger without tracebacks of malformed requests, and without all below `level`: a port scan would
+    fill the log."""
+    quiet = logging.getLogger(f"wakestream.{program}")
+    quiet.setLevel(level)
     quiet.addFilter(_is_fault)
     return quiet
 

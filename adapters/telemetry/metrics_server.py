@@ -55,7 +55,7 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
     app.router.add_get(PATH, answer)
     runner = web.AppRunner(
-        app, access_log=None, logger=quiet_logger("metrics"), shutdown_timeout=_GRACE, lingering_time=_GRACE
+        app, access_log=None, logger=quiet_logger("metrics.aiohttp"), shutdown_timeout=_GRACE, lingering_time=_GRACE
     )
     async with listening(runner, silent, host, port) as taken:
         url = f"http://{addresses.at_port(host, taken)}{PATH}"

@@ -49,7 +49,7 @@ async def local_server(
     runner = web.AppRunner(
         app,
         access_log_class=counting(refused),
-        logger=quiet_logger("daemon"),
+        logger=quiet_logger("daemon.aiohttp"),
         auto_decompress=False,
         shutdown_timeout=_GRACE,
         lingering_time=_GRACE,

@@ -235,7 +235,7 @@ async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[Wor
     runner = web.AppRunner(
         app,
         access_log_class=counting(refused),
-        logger=quiet_logger("worker"),
+        logger=quiet_logger("worker.aiohttp"),
         auto_decompress=False,
         read_bufsize=_READ_BUFFER,
         shutdown_timeout=_GRACE,

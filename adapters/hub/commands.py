@@ -1,0 +1,86 @@
+"""Executes the commands of the hub's decider: it sends frames and closes connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from loguru import logger
+
+from wakestream.adapters.hub.admission import GuardedConnection
+from wakestream.adapters.hub.outbound import Outgoing, text_frame
+from wakestream.adapters.net.capability_keys import Signer
+from wakestream.adapters.net.counters import Refusals
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.rows import sent_row
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import Tap, untapped
+
+
+class Commands:
+    """Executes commands on the hub's open connections.
+
+    Args:
+        sockets: The open connections.
+        refused: Counts the errors that are sent.
+        tap: Records the messages.
+        signer: Signs capabilities.
+        clock: Returns UNIX seconds.
+    """
+
+    def __init__(
+        self,
+        sockets: Mapping[int, GuardedConnection],
+        refused: Refusals,
+        tap: Tap,
+        signer: Signer,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sockets, self._refused, self._tap, self._signer, self._clock = sockets, refused, tap, signer, clock
+        self._outgoing = Outgoing(refused)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def execute(self, commands: Iterable[f.Command]) -> None:
+        """Execute commands, and write all frames that they send."""
+        for command in commands:
+            match command:
+                case f.Send():
+                    self._send((command.fd,), command.message, command.old, command.seal)
+                case f.Broadcast():
+                    self._send(command.to, command.message, command.old)
+                case f.Close():
+                    self.close(command)
+        self._outgoing.flush()
+
+    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
+        if isinstance(message, m.Error):
+            self._refused.count(message.code or "refused")
+        if self._tap is not untapped:
+            here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
+            self._tap.row(*sent_row(here, message, old, gone))
+        if seal is not None:  # after recording: a capability must not be in a log
+            message = self._signer.sealed(message, seal, self._clock())
+        sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
+        text = wire.octets(message)
+        if isinstance(message, m.DispatchBatch):
+            for socket in sockets:
+                socket.given += len(text)
+        self._put(sockets, message, text)
+        if old and (alias := wire.encode_old(message)) is not None:
+            self._put(sockets, message, alias.encode())
+
+    def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
+        if len(text) <= wire.MAX_FRAME:
+            self._outgoing.put(sockets, text_frame(text))
+        else:  # the receiver would close the connection
+            logger.warning("a {} was not forwarded: it is too large", message.TYPE)
+
+    def close(self, command: f.Close) -> None:
+        """Close a connection."""
+        socket = self._sockets.get(command.fd)
+        if socket is not None:
+            # A close frame's reason has 123 bytes at most.
+            task = asyncio.create_task(socket.close(command.code, command.reason[:120]))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)

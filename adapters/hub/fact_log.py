@@ -1,0 +1,36 @@
+"""What the hub logs about its facts."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.state import HubState
+
+
+def log_fact(fact: f.Fact) -> None:
+    """Log what happens to jobs, connections and GPUs."""
+    match fact:
+        case f.JobQueued():
+            logger.debug("queued", job=fact.id, stage="hub")
+        case f.JobGranted():
+            logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
+        case f.JobRemoved():
+            logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
+        case f.ConnectionRegistered():
+            logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")
+        case f.GpuOnline():
+            logger.info("{} is online", fact.gpu, stage="hub")
+        case f.GpuPhase():
+            logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
+
+
+def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:
+    """Warn about two monitors of one GPU: they contradict each other, and jobs would wait for a GPU that is on."""
+    for gpu in monitor.gpus:
+        for fd in state.monitors:
+            if fd != monitor.fd and gpu in state.connections[fd].gpus:
+                logger.warning(
+                    "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
+                    "stop one of them", fd, monitor.fd, gpu, stage="hub",
+                )  # fmt: skip
