@@ -288,8 +288,8 @@ def _old(state: HubState, fact: f.OldNamesSpoken) -> None:
 
 
 def _monitors_told(state: HubState, fact: f.MonitorsTold) -> None:
-    peer, second = state.connections[fact.fd], int(fact.at)
-    peer.told = (second, peer.told[1] + 1 if peer.told[0] == second else 1)
+    peer = state.connections[fact.fd]
+    peer.told = int(fact.at), peer.told_in(fact.at) + 1
 
 
 def _active(state: HubState, fact: f.GpuActive) -> None:

@@ -47,9 +47,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
     else:
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))
-    clean = m.Submit(
-        request_id=message.request_id, trace_id=message.trace_id, task_type=message.task_type, payload=payload
-    )
+    clean = replace(message, key=None, license=None, sender_fd=None)
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
         decision.send(peer.fd, offline(state, clean, place, now), old=peer.old)
@@ -89,8 +87,7 @@ def monitors_of(state: HubState, gpu: str) -> list[int]:
 
 def had_its_share(state: HubState, peer: Connection, now: float) -> bool:
     """Whether this connection has sent as many messages to others in this second as it may."""
-    second, times = peer.told
-    return second == int(now) and times >= state.limits.passed_on
+    return peer.told_in(now) >= state.limits.passed_on
 
 
 def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.Submit) -> tuple[str, str] | None:
@@ -102,10 +99,8 @@ def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.S
     if job is None and state.disk_low:
         return "no_space", "the hub's disk is nearly full, so it takes no new jobs; its operator has to make room"
     if job is None and len(state.jobs_of.get(_owner(peer), ())) >= limit.jobs_per_key:
-        return (
-            "queue_full",
-            f"this license has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it",
-        )
+        why = f"this license has {limit.jobs_per_key} open jobs already; wait for one to end or cancel it"
+        return "queue_full", why
     if wire.weight(message) > limit.batch:
         return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
     return None
@@ -187,12 +182,11 @@ def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> I
     for job in jobs:
         key = state.keys.get(job.owner, job.owner)
         copy = capabilities.for_worker(state, gpu, job.submit, job.owner, key, job.fd)
-        frame = wire.to_frame(copy)
         more = len(wire.octets(copy)) + 1
         if frames and size + more > state.limits.batch:
             yield _batch(frames, now)
             frames, size = [], 0
-        frames.append(frame)
+        frames.append(wire.to_frame(copy))
         size += more
     if frames:
         yield _batch(frames, now)

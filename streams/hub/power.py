@@ -217,11 +217,8 @@ def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Co
 
 
 def _only_these_could_start(state: HubState, failed: Collection[str]) -> bool:
-    named = state.named()
-    hopeful = (
-        gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL and (gpu.name in named or not _is_unmet(gpu))
-    )
-    return all(gpu.name in failed for gpu in hopeful)
+    watched, hopeful = state.named(), [gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL]
+    return all(gpu.name in failed or (_is_unmet(gpu) and gpu.name not in watched) for gpu in hopeful)
 
 
 def _fail_job(
@@ -366,10 +363,8 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
     active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
-    decision.send(
-        peer.fd,
-        m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent),
-    )
+    answer = m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent)
+    decision.send(peer.fd, answer)
     if message.drain and active == 0 and not recent:
         decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "no job holds it") for gpu in own if gpu.online))
 

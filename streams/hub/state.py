@@ -123,6 +123,10 @@ class Connection:
     old: bool = False
     told: tuple[int, int] = (0, 0)
 
+    def told_in(self, now: float) -> int:
+        """How many messages of this connection went to monitors in the second of `now`."""
+        return self.told[1] if self.told[0] == int(now) else 0
+
 
 @dataclass(slots=True)
 class Gpu:
@@ -236,8 +240,5 @@ class HubState:
 
     def best_gpu(self) -> Gpu | None:
         """The online GPU with the fewest leases."""
-        best = None
-        for gpu in self.gpus.values():
-            if gpu.online and (best is None or (len(gpu.leases), gpu.name) < (len(best.leases), best.name)):
-                best = gpu
-        return best
+        online = (gpu for gpu in self.gpus.values() if gpu.online)
+        return min(online, key=lambda gpu: (len(gpu.leases), gpu.name), default=None)

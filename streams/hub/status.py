@@ -30,8 +30,7 @@ OWN_NAMED = 10
 
 def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, decision: HubDecision) -> None:
     """Answered from what the hub knows; other licenses' jobs are counted, not named."""
-    second, times = peer.told
-    if second == int(now) and times >= A_SECOND:
+    if peer.told_in(now) >= A_SECOND:
         decision.refuse(peer.fd, "too_fast", "this connection asks too often; try again in 1 s", message.request_id)
         return
     decision.fact(f.MonitorsTold(peer.fd, now))

@@ -103,10 +103,9 @@ class Idle(Moves):
 
     def watch_draining(self) -> None:
         if self.over(self.policy.warning):
-            self.do(
-                p.LogNote("stopping although jobs may hold it: the longest allowed uptime is long over", warning=True)
-            )
-            self.move(Signal.FREE, "the longest allowed uptime is long over")
+            why = "the longest allowed uptime is long over"
+            self.do(p.LogNote(f"stopping although jobs may hold it: {why}", warning=True))
+            self.move(Signal.FREE, why)
         elif self.m.query is None or self.awaits_the_hub():
             return
         elif self.overdue():
