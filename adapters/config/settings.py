@@ -254,33 +254,28 @@ def _ours(name: str, read: Callable[[Any], object]) -> _Setting:
     return _Setting(name, f"WAKESTREAM_{name.upper()}", read, name)
 
 
+def _worker_url(value: object) -> str:
+    return addresses.worker_url(_text(value))
+
+
+_BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
+    _path: ("log_file", "record", "tls_cert", "tls_key", "ca"),
+    _command: ("power_program", "power_start", "power_stop", "power_inspect", "engine_command"),
+    seconds: ("power_timeout", "idle_after", "engine_timeout"),
+    _address: ("metrics", "listen"),
+    _yes: ("trace", "probe"),
+    _hosts: ("secret_hosts",),
+    _level: ("log_level",),
+    _format: ("log_format",),
+    _webhook: ("webhook_url",),
+    _gpu: ("gpu",),
+    _worker_url: ("public_url",),
+    _text: ("engine",),
+}
 _PLAIN = (
     _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
-    _Setting("worker", "HEYGEM_SERVER_URL", lambda value: addresses.worker_url(_text(value)), "worker_url"),
-    _ours("secret_hosts", _hosts),
-    _ours("log_level", _level),
-    _ours("log_format", _format),
-    _ours("log_file", _path),
-    _ours("record", _path),
-    _ours("metrics", _address),
-    _ours("trace", _yes),
-    _ours("probe", _yes),
-    _ours("webhook_url", _webhook),
-    _ours("tls_cert", _path),
-    _ours("tls_key", _path),
-    _ours("ca", _path),
-    _ours("power_program", _command),
-    _ours("power_start", _command),
-    _ours("power_stop", _command),
-    _ours("power_inspect", _command),
-    _ours("power_timeout", seconds),
-    _ours("idle_after", seconds),
-    _ours("gpu", _gpu),
-    _ours("listen", _address),
-    _ours("public_url", lambda value: addresses.worker_url(_text(value))),
-    _ours("engine", _text),
-    _ours("engine_command", _command),
-    _ours("engine_timeout", seconds),
+    _Setting("worker", "HEYGEM_SERVER_URL", _worker_url, "worker_url"),
+    *(_ours(name, read) for read, names in _BY_READER.items() for name in names),
 )
 _TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
 _KEY = _ours("key", _text)

@@ -190,8 +190,8 @@ async def test_wrong_usage_is_reported_before_anything_starts(newcomer: User) ->
         (("--video", "clip.mp4", "-o", "clip.mp4"), "one of the inputs"),
         (("--video", "out-2.mp4", "-o", "out.mp4"), "one of the inputs"),
         (("--video", "clip"), "for example to clip.mp4"),
-        (("--boot-seconds", "-1"), "between 0 and 600"),
-        (("--boot-seconds", "soon"), "not a number of seconds"),
+        (("--boot-seconds", "-1"), "'-1' is no number of seconds from 0 to 600"),
+        (("--boot-seconds", "soon"), "'soon' is no number of seconds from 0 to 600"),
     ):
         ran = await newcomer.run("demo", *arguments)
         assert ran.code == 2

@@ -31,15 +31,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The things to do with licenses."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     issue = actions.add_parser("issue", help="create a license and print its key (only once)")
-    roles = ("client", "worker", "monitor", "admin")
-    issue.add_argument("--role", required=True, choices=roles, help="role of the key")
-    flags.add(issue, "--note TEXT", "a note, such as a person's name", default="")
-    tied = "reserve this GPU for the key of a worker or monitor; may be repeated"
-    flags.add(issue, "--gpu NAME", tied, action="append", default=[])
     taken = actions.add_parser("import", help="accept keys that users already have")
-    taken.add_argument("--role", required=True, choices=roles, help="role of the keys")
-    flags.add(taken, "--note TEXT", "a note, such as a person's name", default="")
-    flags.add(taken, "--gpu NAME", tied, action="append", default=[])
+    tied = "reserve this GPU for the key of a worker or monitor; may be repeated"
+    for action, role in ((issue, "role of the key"), (taken, "role of the keys")):
+        action.add_argument("--role", required=True, choices=("client", "worker", "monitor", "admin"), help=role)
+        flags.add(action, "--note TEXT", "a note, such as a person's name", default="")
+        flags.add(action, "--gpu NAME", tied, action="append", default=[])
     flags.add(taken, "--key-file FILE", "a .license file, or one key a line (default: standard input)")
     listed = actions.add_parser("list", help="show all licenses, without their keys")
     flags.add(listed, "--json", "as a JSON array")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.protocol import messages as m
 
-T = TypeVar("T")
+R = TypeVar("R", m.StatusResponse, m.HubStatus)
 
 HUB_WITHIN = 15.0
 """Seconds that the hub has to connect and register us."""
@@ -120,11 +120,7 @@ def clocks_agree(headers: Mapping[str, str]) -> Iterator[CheckResult]:
 async def monitor_answers(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     """Whether a monitor is connected, and the state of the GPU."""
     request = _id()
-
-    def mine(event: Any) -> m.StatusResponse | None:
-        return event if isinstance(event, m.StatusResponse) and event.request_id == request else None
-
-    answer = await first(link, mine, ANSWER_WITHIN, m.StatusQuery(request_id=request))
+    answer = await first(link, _reply(m.StatusResponse, request), ANSWER_WITHIN, m.StatusQuery(request_id=request))
     if answer is None:
         yield warning("monitor", t("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), t("doctor.gpu_silent.do"))
     elif answer.source != "gpu_monitor":
@@ -140,11 +136,7 @@ async def gpus_stand(link: Link, told: Told) -> AsyncIterator[CheckResult]:
     if FEATURE not in told.features:
         return
     request = _id()
-
-    def mine(event: Any) -> m.HubStatus | None:
-        return event if isinstance(event, m.HubStatus) and event.request_id == request else None
-
-    answer = await first(link, mine, ANSWER_WITHIN, m.HubStatusQuery(request_id=request))
+    answer = await first(link, _reply(m.HubStatus, request), ANSWER_WITHIN, m.HubStatusQuery(request_id=request))
     for gpu in answer.gpus if answer is not None else ():
         phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
         if phase == "online":
@@ -184,6 +176,10 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResu
             yield fault("wake", t("doctor.hub_says", why=answer.text), t("doctor.hub_says.do"))
         case None:
             yield fault("wake", t("doctor.not_online", seconds=f"{within:g}"), t("doctor.not_woken.do"))
+
+
+def _reply(kind: type[R], request: str) -> Callable[[Any], R | None]:
+    return lambda event: event if isinstance(event, kind) and event.request_id == request else None
 
 
 def _id() -> str:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
+from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.power import CommandPower
@@ -21,11 +21,9 @@ LITTLE_SPACE = 2 * 1000**3
 
 async def seen(found: Settings, folder: Path) -> AsyncIterator[CheckResult]:
     """All of it."""
-    for finding in (*settings_found(found), *folder_usable(folder), *recordings(found), *engine_there(found)):
+    here = (settings_found(found), folder_usable(folder), recordings(found), engine_there(found))
+    async for finding in each(*here, ffmpeg_works(), power_answers(found)):
         yield finding
-    for more in (ffmpeg_works(), power_answers(found)):
-        async for finding in more:
-            yield finding
 
 
 def settings_found(found: Settings) -> Iterator[CheckResult]:

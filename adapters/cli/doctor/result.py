@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,3 +37,14 @@ def fault(check: str, says: str, todo: str = "") -> CheckResult:
 def skipped(check: str, says: str, todo: str = "") -> CheckResult:
     """It could not or need not be looked at."""
     return CheckResult(check, "skipped", says, todo)
+
+
+async def each(*parts: AsyncIterator[CheckResult] | Iterable[CheckResult]) -> AsyncIterator[CheckResult]:
+    """The results of all parts; a part begins when the one before has ended."""
+    for part in parts:
+        if isinstance(part, AsyncIterator):
+            async for result in part:
+                yield result
+        else:
+            for result in part:
+                yield result

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from wakestream.adapters.cli.doctor import hub as there
 from wakestream.adapters.cli.doctor import local as here
 from wakestream.adapters.cli.doctor.daemon import daemon_stands
-from wakestream.adapters.cli.doctor.result import CheckResult, fault
+from wakestream.adapters.cli.doctor.result import CheckResult, each, fault
 from wakestream.adapters.cli.doctor.worker import workers_answer
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.config.addresses import HUB_PATH
@@ -29,9 +29,8 @@ async def examine(
     `folder` is where results go, `state` the daemon's folder, if that is to be looked at, too. `wake_within` (seconds):
     also wake the GPU, for so long.
     """
-    for more in (here.seen(found, folder), daemon_stands(found, state), _at_the_hub(found, wake_within)):
-        async for finding in more:
-            yield finding
+    async for finding in each(here.seen(found, folder), daemon_stands(found, state), _at_the_hub(found, wake_within)):
+        yield finding
 
 
 async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterator[CheckResult]:
@@ -49,11 +48,8 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
     try:
         headers = await there.headers_of(_page(found.hub_url), ca)
         told = there.Told(there.version_in(headers))
-        async for finding in there.hub_connects(link, told):
-            yield finding
-        for finding in there.clocks_agree(headers):
-            yield finding
-        async for finding in _beyond_the_hub(found, link, wake_within, told):
+        beyond = _beyond_the_hub(found, link, wake_within, told)
+        async for finding in each(there.hub_connects(link, told), there.clocks_agree(headers), beyond):
             yield finding
     finally:
         await link.close()
@@ -66,14 +62,10 @@ async def _beyond_the_hub(
         for finding in here.nothing_beyond(t("doctor.let_in")):
             yield finding
         return
-    async for finding in there.monitor_answers(link, told):
-        yield finding
-    if wake_within is not None:
-        async for finding in there.wake(link, wake_within, told):
-            yield finding
-    async for finding in there.gpus_stand(link, told):  # after the wake: if that failed, they say why
-        yield finding
-    async for finding in workers_answer(found, told):
+    woken = () if wake_within is None else (there.wake(link, wake_within, told),)
+    # After the wake: if that failed, the GPUs say why.
+    found_there = (there.gpus_stand(link, told), workers_answer(found, told))
+    async for finding in each(there.monitor_answers(link, told), *woken, *found_there):
         yield finding
 
 
