@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import time
@@ -21,6 +22,11 @@ from wakestream.streams.recording.event_from_json import event_from
 
 THE_DAEMONS = ("worker", "record", "trace", *WAITS.values())
 """Settings of a submit that are the daemon's own to have."""
+
+
+def daemons_own(args: argparse.Namespace) -> tuple[str, ...]:
+    """The settings among the arguments of a submit that a daemon does not take from a job."""
+    return tuple(name for name in THE_DAEMONS if getattr(args, name) is not None)
 
 
 async def daemon_for(client: DaemonClient, hub: str | None, *, needed: bool, ignored: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.follow import THE_DAEMONS, daemon_for, hand_over
+from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
@@ -97,24 +97,20 @@ class Submission:
 
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
-    asked = submission(args, begin(args))
-    return run_program(lambda stop: _run(asked, stop))
-
-
-def submission(args: argparse.Namespace, settings: Settings) -> Submission:
-    """The arguments, checked. Raises as `job_of`."""
-    return Submission(
+    settings = begin(args)
+    asked = Submission(
         job=job_of(args.video, args.audio, args.output, args.job_id),
         settings=settings,
         state=args.state,
         priority=args.priority,
         foreground=args.foreground,
         detach=args.detach,
-        ignored=tuple(name for name in THE_DAEMONS if getattr(args, name) is not None),
+        ignored=daemons_own(args),
         as_json=args.json,
         plain=args.plain,
         quiet=flags.is_quiet(args),
     )
+    return run_program(lambda stop: _run(asked, stop))
 
 
 async def _run(asked: Submission, stop: Stop) -> int:

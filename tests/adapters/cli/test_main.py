@@ -30,9 +30,8 @@ from wakestream.adapters.cli import (
 from wakestream.adapters.cli import (
     service as program,
 )
-from wakestream.adapters.cli.commands.submit import submission
 from wakestream.adapters.config import settings
-from wakestream.adapters.config.settings import LEVELS, Settings, SettingsError
+from wakestream.adapters.config.settings import LEVELS, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient
 from wakestream.operators.model.errors import (
     HubUnreachable,
@@ -350,7 +349,7 @@ def test_the_levels_of_the_flag_are_those_of_the_settings() -> None:
     assert parsing.LEVELS == LEVELS
 
 
-async def test_a_wait_that_the_daemon_overrides_is_reported_as_without_effect(tmp_path: Path) -> None:
+async def test_a_wait_that_the_daemon_overrides_is_reported_as_without_effect() -> None:
     class Client:
         async def look(self) -> dict[str, object]:
             return {"hub": None}
@@ -358,11 +357,8 @@ async def test_a_wait_that_the_daemon_overrides_is_reported_as_without_effect(tm
     said: list[str] = []
     sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
     try:
-        files = [tmp_path / "clip.mp4", tmp_path / "speech.wav"]
-        for path in files:
-            path.write_bytes(b"x")
-        argv = ["submit", *map(str, files), "--transfer-timeout", "5", "--poll-every", "1", "--trace"]
-        ignored = submission(main.parser_of(("submit",)).parse_args(argv), Settings()).ignored
+        argv = ["submit", "clip.mp4", "speech.wav", "--transfer-timeout", "5", "--poll-every", "1", "--trace"]
+        ignored = following.daemons_own(main.parser_of(("submit",)).parse_args(argv))
         assert await following.daemon_for(cast("DaemonClient", Client()), None, needed=False, ignored=ignored)
     finally:
         logger.remove(sink)
