@@ -133,27 +133,22 @@ def _found(log: Path, item: pytest.Item) -> Path:
 
 def run(wanted: Wanted) -> Replay:
     """Replay the log in virtual time. An unusable log, or real I/O of a pipeline, fails the test."""
-    log = _read(wanted)
-    watch = Watch()
-    with no_real_io() as attempts:
-        replayed = _replayed(wanted, log, watch)
-    if attempts:
-        pytest.fail(_not_replayable(wanted, attempts), pytrace=False)
-    return Replay(wanted, log, replayed.again, replayed.divergences, watch.seen)
-
-
-def _replayed(wanted: Wanted, log: Log, watch: Watch) -> streams_replay.Replayed:
+    log, watch = _read(wanted), Watch()
     again = streams_replay.replay(
         log, settings=wanted.settings, lenient=wanted.lenient, build=wanted.build, watch=watch
     )
     try:
-        return cast("streams_replay.Replayed", run_virtual(again))
+        with no_real_io() as attempts:
+            replayed = run_virtual(again)
     except VirtualDeadlock:
         calls = "".join(f"; the log has no answer to {label} of {job}" for job, label in sorted(watch.unanswered))
         hints = "".join(f"\n{hint}" for hint in _no_build(wanted, log))
         _fail(wanted, f"the replay does not end: {', '.join(sorted(watch.open))} wait{calls}{hints}")
     except (UnusableLog, ValueError) as error:
         _fail(wanted, str(error))
+    if attempts:
+        pytest.fail(_not_replayable(wanted, attempts), pytrace=False)
+    return Replay(wanted, log, replayed.again, replayed.divergences, watch.seen)
 
 
 def _read(wanted: Wanted) -> Log:

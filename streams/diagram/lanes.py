@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import cast
 
 import orjson
@@ -140,16 +141,11 @@ _SHOWN: Weight = 2
 _HINTS = {"gpu.power.offline": "off", "gpu.power.booted": "booted", "gpu.power.online": "online"}
 
 
-def _spans(changes: Sequence[tuple[float, str]], end: float) -> tuple[Span, ...]:
+def _spans(changes: Iterable[tuple[float, str]], end: float) -> tuple[Span, ...]:
     """Each state until a different one follows, the last one until `end`."""
-    spans: list[Span] = []
-    for t, word in changes:
-        if spans and spans[-1].word == word:
-            continue
-        if spans:
-            spans[-1] = replace(spans[-1], end=t)
-        spans.append(Span(t, end, word))
-    return tuple(spans)
+    entered = [next(same) for _, same in groupby(changes, lambda change: change[1])]
+    left = [*(t for t, _ in entered[1:]), end]
+    return tuple(Span(t, until, word) for (t, word), until in zip(entered, left, strict=False))
 
 
 def _last(rows: Iterable[Row]) -> float:
@@ -202,16 +198,11 @@ def _of_hub(log: Log) -> Iterator[Lane]:
         yield _held(job, own)
 
 
-def _fds(row: Row) -> list[str]:
-    to = row.data.get("to", [row.data["fd"]] if "fd" in row.data else [])
-    return [str(fd) for fd in to]
-
-
 def _connections(rows: Sequence[Row]) -> Iterator[Lane]:
     of: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        for fd in _fds(row):
-            of[fd].append(row)
+        for fd in row.data.get("to", [row.data["fd"]] if "fd" in row.data else []):
+            of[str(fd)].append(row)
     roles = {fd: next((_role(row) for row in own if row.label == "register"), "connection") for fd, own in of.items()}
     for fd in sorted(of, key=lambda fd: _ORDER.get(roles[fd], 9)):
         own = of[fd]

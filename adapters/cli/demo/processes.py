@@ -19,7 +19,7 @@ from pathlib import Path
 
 from wakestream.adapters.config.settings import USER_FOLDER, Secret, Settings, variables
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.runtime.child_processes import own_group
+from wakestream.adapters.runtime.child_processes import kill_and_wait, own_group
 from wakestream.operators.model.errors import WakestreamError
 
 GPU = "demo-gpu"
@@ -130,13 +130,8 @@ class _Child:
 
     def broken(self) -> DemoBroken:
         code = self.process.returncode
-        how = (
-            "did not start"
-            if code is None
-            else f"has ended (signal {-code})"
-            if code < 0
-            else f"has ended (code {code})"
-        )
+        ended = f"has ended ({'signal' if code and code < 0 else 'code'} {abs(code or 0)})"
+        how = "did not start" if code is None else ended
         said = "\n  ".join(self.said) or "(none)"
         return DemoBroken(f"the {self.name} of the demo {how}; its last lines:\n  {said}")
 
@@ -205,6 +200,4 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(STOP_WITHIN):
             await process.wait()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        await kill_and_wait(process)

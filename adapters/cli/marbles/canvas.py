@@ -6,18 +6,18 @@ from rich.cells import cell_len
 
 from wakestream.streams.diagram.marbles import TIMES
 
-BOXES = {
-    "in": "●", "out": "○", "effect": "·", "conn": "■", "event": "◆", "fault": "▲", "retry": "↻", "done": "✓",
-    "failed": "✗", "timed_out": "⌀", "cancelled": "⊘", "divergence": "≠", "line": "─", "pole": "│", "flag": "╭",
-    "branch": "├", "tick": "┬", "band": "═", "edge": "╞", "up": "━", "wait": "░", "upload": "▒", "render": "█",
-    "download": "▓", "hold": "█", "over": " ", "fold": "\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}",
+_GLYPHS = {
+    "in": ("●", "*"), "out": ("○", "o"), "effect": ("·", "'"), "conn": ("■", "#"), "event": ("◆", "+"),
+    "fault": ("▲", "!"), "retry": ("↻", "R"), "done": ("✓", "D"), "failed": ("✗", "F"), "timed_out": ("⌀", "T"),
+    "cancelled": ("⊘", "C"), "divergence": ("≠", "X"), "line": ("─", "-"), "pole": ("│", "|"), "flag": ("╭", "/"),
+    "branch": ("├", "|"), "tick": ("┬", "+"), "band": ("═", "="), "edge": ("╞", "["), "up": ("━", "="),
+    "wait": ("░", "."), "upload": ("▒", "u"), "render": ("█", "r"), "download": ("▓", "d"), "hold": ("█", "h"),
+    "over": (" ", " "),
+    "fold": ("\N{BOX DRAWINGS LIGHT DIAGONAL UPPER RIGHT TO LOWER LEFT}", "/"),
 }  # fmt: skip
-LETTERS = {
-    "in": "*", "out": "o", "effect": "'", "conn": "#", "event": "+", "fault": "!", "retry": "R", "done": "D",
-    "failed": "F", "timed_out": "T", "cancelled": "C", "divergence": "X", "line": "-", "pole": "|", "flag": "/",
-    "branch": "|", "tick": "+", "band": "=", "edge": "[", "up": "=", "wait": ".", "upload": "u", "render": "r",
-    "download": "d", "hold": "h", "over": " ", "fold": "/",
-}  # fmt: skip
+"""What is drawn with box-drawing characters, and in plain ASCII."""
+
+BOXES, LETTERS = ({name: glyphs[at] for name, glyphs in _GLYPHS.items()} for at in (0, 1))
 ASCII = str.maketrans({TIMES: "x", "≠": "X", "…": "~", "·": "-"})
 
 SGR = {

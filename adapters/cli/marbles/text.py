@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
@@ -15,7 +14,7 @@ from wakestream.adapters.cli.marbles.style import POWER, visible
 from wakestream.streams.diagram.groups import flow, spread
 from wakestream.streams.diagram.labels import Bunch, bunched, chained
 from wakestream.streams.diagram.marbles import Diagram, Lane, Span
-from wakestream.streams.diagram.scale import Scale, scale
+from wakestream.streams.diagram.scale import scale
 
 FOLD = 8
 NARROWEST = 40
@@ -30,16 +29,16 @@ ROWS = {
 """For each kind of lane, how many rows of labels it may have, and the weight of marks that have one."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Page:
-    """`left` and `right` are the first and the last column of time."""
+    """How the picture is spread over the cells; `left` and `right` are the first and the last column of time."""
 
-    width: int
-    left: int
-    right: int
-    scale: Scale
-    glyphs: dict[str, str]
-    crowds: Counter[str]
+    def __init__(self, picture: Diagram, width: int, glyphs: dict[str, str]) -> None:
+        widest = max((cell_len(visible(lane.title)) for lane in picture.lanes), default=0)
+        self.width, self.glyphs = width, glyphs
+        self.left, self.right = min(widest, max(14, width // 6)) + 2, width - NOTE - 1
+        self.crowds = Counter(lane.kind for lane in picture.lanes)
+        room = self.right - self.left
+        self.scale = scale(picture.moments, room, fold=FOLD, most=room // (3 * FOLD), apart=3.0, price=picture.price)
 
     def x(self, t: float) -> int:
         return self.left + round(self.scale.at(t))
@@ -57,22 +56,12 @@ class _Page:
 
 def drawing(picture: Diagram, width: int, *, colour: bool, boxes: bool) -> str:
     """The lines, none longer than `width` cells (40 at least)."""
-    page = _page(picture, max(NARROWEST, width), BOXES if boxes else LETTERS)
+    page = _Page(picture, max(NARROWEST, width), BOXES if boxes else LETTERS)
     canvases = [*_head(picture, page), *_axis(page)]
     for lanes in sections(picture):
         canvases += [Canvas(page.width), *(canvas for lane in lanes for canvas in _lane(lane, page))]
     canvases += [Canvas(page.width), *_legend(picture, page), *_notes(picture, page)]
     return "\n".join(canvas.line(colour) for canvas in canvases) + "\n"
-
-
-def _page(picture: Diagram, width: int, glyphs: dict[str, str]) -> _Page:
-    widest = max((cell_len(visible(lane.title)) for lane in picture.lanes), default=0)
-    left = min(widest, max(14, width // 6)) + 2
-    right = width - NOTE - 1
-    found = scale(
-        picture.moments, right - left, fold=FOLD, most=(right - left) // (3 * FOLD), apart=3.0, price=picture.price
-    )
-    return _Page(width, left, right, found, glyphs, Counter(lane.kind for lane in picture.lanes))
 
 
 def _head(picture: Diagram, page: _Page) -> Iterator[Canvas]:
