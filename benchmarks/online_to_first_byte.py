@@ -80,7 +80,9 @@ async def main() -> bool:
         async with (
             open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact]()) as hub,
             running_worker(config) as worker,
-            open_client(Settings(hub_url=hub.url, api_secret=Secret("secret"), key=Secret(key))) as client,
+            open_client(
+                Settings(hub_url=hub.url, worker_url=worker.address, api_secret=Secret("secret"), key=Secret(key))
+            ) as client,
         ):
             taken = [await one(client, folder, n, hub.url, worker_key, worker.address) for n in range(JOBS)]
     taken.sort()
