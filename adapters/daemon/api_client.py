@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 import orjson
 
 from wakestream.adapters.daemon import discovery as daemon_address
@@ -207,10 +208,7 @@ async def _object_in(response: aiohttp.ClientResponse) -> dict[str, Any]:
         body += piece
         if len(body) > _MOST:
             raise ValueError("too long")
-    plain = orjson.loads(body)
-    if not isinstance(plain, dict):
-        raise ValueError("no object")  # noqa: TRY004 - as when it does not parse
-    return plain
+    return msgspec.json.decode(body, type=dict[str, Any])
 
 
 def _path_of(job: str) -> str:

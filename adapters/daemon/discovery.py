@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import orjson
 
 from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
@@ -57,9 +58,7 @@ def told(state: Path, address: Address) -> Iterator[None]:
 def read(state: Path) -> Address | None:
     """The address in `state/daemon.json`; None if it cannot be read. The daemon may have ended since."""
     try:
-        plain = orjson.loads(retry_in_use((state / FILE).read_bytes))
-        url, token, pid = plain["url"], plain["token"], plain["pid"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = msgspec.json.decode(retry_in_use((state / FILE).read_bytes), type=Address)
+    except (OSError, ValueError):
         return None
-    usable = isinstance(url, str) and isinstance(token, str) and isinstance(pid, int)
-    return Address(url, token, pid) if usable and url.startswith("http://") else None
+    return found if found.url.startswith("http://") else None

@@ -42,34 +42,28 @@ class Listener:
     """The events that wait for one reader. `on_cut` is called when it is too slow."""
 
     def __init__(self, on_cut: Callable[[], None]) -> None:
-        self._items: deque[Item] = deque()
-        self._news = asyncio.Event()
+        self._items: asyncio.Queue[Item | None] = asyncio.Queue()
         self._on_cut = on_cut
         self.ended = False
 
     def put(self, item: Item) -> None:
         """Add an event; beyond `QUEUED` the reader is disconnected."""
-        if not self.ended and len(self._items) >= QUEUED:
+        if not self.ended and self._items.qsize() >= QUEUED:
             self.end()
             self._on_cut()
         if not self.ended:
-            self._items.append(item)
-            self._news.set()
+            self._items.put_nowait(item)
 
     def end(self) -> None:
         """End the stream; waiting events are dropped."""
         self.ended = True
-        self._items.clear()
-        self._news.set()
+        while not self._items.empty():
+            self._items.get_nowait()
+        self._items.put_nowait(None)
 
     async def next(self) -> Item | None:
-        """The next event; None at the end."""
-        while not self._items:
-            if self.ended:
-                return None
-            self._news.clear()
-            await self._news.wait()
-        return self._items.popleft()
+        """The next event; None at the end, after which it is not called again."""
+        return await self._items.get()
 
 
 class EventFeed:

@@ -49,8 +49,9 @@ class Signer:
         path = state / _KEY_FILE
         try:
             state.mkdir(parents=True, exist_ok=True)
-            raw = path.read_bytes() if path.exists() else _make(path)
-            return cls(Ed25519PrivateKey.from_private_bytes(raw))
+            if not path.exists():
+                write_atomic(path, Ed25519PrivateKey.generate().private_bytes_raw())
+            return cls(Ed25519PrivateKey.from_private_bytes(path.read_bytes()))
         except OSError as error:
             raise SettingsError(f"--state: {path} cannot be used ({error.strerror or error})") from None
         except ValueError:
@@ -155,10 +156,3 @@ def _check_times(claims: Claims, now: float) -> None:
 
 def _refused(reason: str, code: str = "forbidden") -> WakestreamError:
     return WorkerRefused(f"the worker refuses this capability: {reason}", code=code)
-
-
-def _make(path: Path) -> bytes:
-    """A new key in a file that only this account can read."""
-    raw = Ed25519PrivateKey.generate().private_bytes_raw()
-    write_atomic(path, raw)
-    return raw

@@ -1,9 +1,9 @@
-"""Closes connections on which no whole request comes, and those that are too many: the server itself keeps all."""
+"""Closes connections that send no complete request, and those beyond the limits: aiohttp itself keeps them all."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -20,26 +20,20 @@ MOST = 2000
 """Connections at a time."""
 
 PER_ADDRESS = 500
-"""Of which so many may come from one address."""
+"""Connections of one address at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seat:
-    limits: ConnectionLimits
-    place: Place
-
-
-_SEAT = web.RequestKey("seat", _Seat)
+_LET_IN = web.RequestKey("let_in", partial[None])
 
 
 def let_in(request: web.Request) -> None:
-    """The caller has shown that it may be here: its connection makes no room for strangers."""
-    if (seat := request.get(_SEAT)) is not None:
-        seat.limits.let_in(seat.place)
+    """The caller is authorized: strangers no longer take the place of its connection."""
+    if (authorized := request.get(_LET_IN)) is not None:
+        authorized()
 
 
 class SilentCallers:
-    """The connections of a server, and those of them that have not asked for anything yet."""
+    """The connections of a server, and those that have not sent a request yet."""
 
     def __init__(
         self,
@@ -50,9 +44,9 @@ class SilentCallers:
         proxies: Proxies | None = None,
         fresh: float = FRESH,
     ) -> None:
-        self._refused = Refusals() if refused is None else refused
+        self.refused = Refusals() if refused is None else refused
         self._limits = ConnectionLimits(
-            room or Room.of(MOST), per_address or PER_ADDRESS, self._refused, proxies or Proxies(), fresh
+            room or Room.of(MOST), per_address or PER_ADDRESS, self.refused, proxies or Proxies(), fresh
         )
         self.acceptor = Acceptor(self._limits)
         self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
@@ -60,7 +54,7 @@ class SilentCallers:
         self._closed = False
 
     def watch(self, server: web.Server) -> web.Server:
-        """Watch all that connects to `server` from now on; returns it."""
+        """Watch all new connections of `server`; returns it."""
         made, lost = server.connection_made, server.connection_lost
 
         def enter(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -77,11 +71,11 @@ class SilentCallers:
     def _enter(self, caller: web.RequestHandler, transport: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()
 
-        def end() -> None:  # a little later: aiohttp logs a traceback for one who is gone before it has begun with him
+        def end() -> None:  # later: aiohttp logs a traceback if a connection ends before it has started
             loop.call_soon(transport.abort)
 
         place = self.acceptor.place(transport, end)
-        if place is None or self._closed:  # where his TLS handshake ended only now
+        if place is None or self._closed:  # the server stopped during the TLS handshake
             end()
         if place is not None:
             self._places[caller] = place
@@ -98,11 +92,11 @@ class SilentCallers:
             timer.cancel()
 
     def _cut(self, transport: asyncio.Transport) -> None:
-        self._refused.count("silent")
+        self.refused.count("silent")
         transport.abort()
 
     def middleware(self) -> Middleware:
-        """What notes that a request came, and for whom."""
+        """Notes that a request arrived, and from which address."""
 
         @web.middleware
         async def heard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -111,7 +105,7 @@ class SilentCallers:
             if place is not None:
                 forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
                 self._limits.speaks_for(place, self._limits.proxies.caller(request.remote or "", forwarded))
-                request[_SEAT] = _Seat(self._limits, place)
+                request[_LET_IN] = partial(self._limits.let_in, place)
             return await handler(request)
 
         return heard

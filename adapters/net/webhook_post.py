@@ -91,8 +91,13 @@ async def post_json(
     sent = {"Content-Type": "application/json", "User-Agent": "wakestream"}
     if secret is not None:
         sent |= signed(secret, body, message_id or f"msg_{uuid.uuid4().hex}", int(time.time()) if at is None else at)
+    timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
     try:
-        status = await _post(url, body, sent, ca)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.post(url, data=body, headers=sent, allow_redirects=False, ssl=ca or True) as response,
+        ):
+            status = response.status
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
         raise WakestreamError(
             "the webhook was not sent: its address cannot be called; correct it", code="bad_url"
@@ -116,12 +121,3 @@ def _reason(error: Exception) -> str:
             return f"no answer within {ANSWER_WITHIN:g} s"
         case _:
             return f"no answer ({type(error).__name__})"
-
-
-async def _post(url: str, body: bytes, headers: Mapping[str, str], ca: ssl.SSLContext | None) -> int:
-    timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
-    async with (
-        aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-        session.post(url, data=body, headers=headers, allow_redirects=False, ssl=ca or True) as response,
-    ):
-        return response.status

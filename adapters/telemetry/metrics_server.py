@@ -15,11 +15,9 @@ from prometheus_client.registry import Collector
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.refusals import quiet_logger
 from wakestream.adapters.net.silent_callers import SilentCallers
 
 PATH = "/metrics"
-_GRACE = 1.0
 _CALLERS = 32
 """Connections at a time; without authorization here, the oldest ones make room."""
 
@@ -54,10 +52,7 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
     silent = SilentCallers(room=Room(0, _CALLERS), per_address=_CALLERS)
     app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
     app.router.add_get(PATH, answer)
-    runner = web.AppRunner(
-        app, access_log=None, logger=quiet_logger("metrics.aiohttp"), shutdown_timeout=_GRACE, lingering_time=_GRACE
-    )
-    async with listening(runner, silent, host, port) as taken:
+    async with listening(app, "metrics", silent, host, port) as taken:
         url = f"http://{addresses.at_port(host, taken)}{PATH}"
         logger.bind(stage="metrics").info("metrics at {}", url)
         yield url

@@ -14,10 +14,9 @@ from wakestream.adapters.daemon.api import auth
 from wakestream.adapters.daemon.api.requests import MAX_BODY
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.refusals import counting, noted, quiet_logger
+from wakestream.adapters.net.refusals import noted
 from wakestream.adapters.net.silent_callers import SilentCallers
 
-_GRACE: Final = 1.0
 _KEEP_ALIVE: Final = 30.0
 
 
@@ -39,22 +38,12 @@ async def local_server(
 ) -> AsyncIterator[str]:
     """Serve `routes` until the block ends; yields the URL. `doors` authorizes. `OSError` if the address is taken."""
     host = "127.0.0.1" if host == "localhost" else host  # localhost may be two addresses with different free ports
-    refused = noted("daemon")
     # All callers are on this machine and send their requests at once, so an idle connection may be closed at any time.
-    silent = SilentCallers(refused, room, fresh=0.0)
+    silent = SilentCallers(noted("daemon"), room, fresh=0.0)
     allowed: set[str] = set()
     middlewares = [silent.middleware(), auth.errors_as_json, auth.guard(doors, allowed)]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app.add_routes(routes)
-    runner = web.AppRunner(
-        app,
-        access_log_class=counting(refused),
-        logger=quiet_logger("daemon.aiohttp"),
-        auto_decompress=False,
-        shutdown_timeout=_GRACE,
-        lingering_time=_GRACE,
-        keepalive_timeout=_KEEP_ALIVE,
-    )
-    async with listening(runner, silent, host, port) as taken:
+    async with listening(app, "daemon", silent, host, port, keepalive_timeout=_KEEP_ALIVE) as taken:
         allowed |= auth.hosts(taken) | {addresses.at_port(host, taken)}
         yield f"http://{addresses.at_port(host, taken)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
@@ -36,19 +37,16 @@ GATHERED: Final = 0.2
 _CARDS = {*OUTCOME_KINDS, "accepted"}
 
 
+@dataclass(frozen=True, slots=True)
 class Live:
-    """The open pages. `plain()` gives the rest of the state beside jobs, timeline and GPUs."""
+    """The open pages. `_plain()` gives the rest of the state beside jobs, timeline and GPUs."""
 
-    def __init__(
-        self,
-        cards: JobView,
-        timeline: Timeline,
-        kept: TimelineFile,
-        gpu: GpuWatch,
-        plain: Callable[[], Mapping[str, Any]],
-    ) -> None:
-        self._cards, self._timeline, self._kept, self._gpu, self._plain = cards, timeline, kept, gpu, plain
-        self._pages: set[Listener] = set()
+    _cards: JobView
+    _timeline: Timeline
+    _kept: TimelineFile
+    _gpu: GpuWatch
+    _plain: Callable[[], Mapping[str, Any]]
+    _pages: set[Listener] = field(default_factory=set)
 
     def tell(self, kind: str, plain: object) -> None:
         """Send an event to every open page."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from wakestream.adapters.daemon.console.upload_validation import shown_name
@@ -74,10 +75,9 @@ class JobView:
         if not self.is_ours(output):
             return {}
         try:
-            plain = orjson.loads(Path(output).with_suffix(".json").read_bytes())
+            return msgspec.json.decode(Path(output).with_suffix(".json").read_bytes(), type=dict[str, Any])
         except (OSError, ValueError):
             return {}
-        return plain if isinstance(plain, dict) else {}
 
     def is_ours(self, output: str) -> bool:
         """Whether the result is of a job of the page, so that the page may remove it."""

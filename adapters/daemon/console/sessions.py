@@ -15,8 +15,9 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import orjson
 
 from wakestream.adapters.config.numbers import whole_number
@@ -36,10 +37,9 @@ LINKS_MOST: Final = 20
 def last_port(state: Path) -> int:
     """The port of the last run; 0 if unknown."""
     try:
-        plain = orjson.loads((state / FILE).read_bytes())
+        port = msgspec.json.decode((state / FILE).read_bytes(), type=dict[str, Any]).get("port")
     except (OSError, ValueError):
         return 0
-    port = plain.get("port") if isinstance(plain, dict) else None
     return port if type(port) is int and 0 < port < 65536 else 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import orjson
 from loguru import logger
 
@@ -90,10 +91,9 @@ def _read(path: Path) -> list[Run]:
 
 def _plain(line: bytes) -> Mapping[str, Any]:
     try:
-        plain = orjson.loads(line)
+        return msgspec.json.decode(line, type=dict[str, Any])
     except ValueError:
         return {}
-    return plain if isinstance(plain, dict) else {}
 
 
 def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:

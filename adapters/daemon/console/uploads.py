@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -254,8 +254,8 @@ async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _about(upload: Upload) -> dict[str, Any]:
-    plain = asdict(upload)
-    return {name: plain[name] for name in ("id", "kind", "name", "size", "at", "seconds")} | {"file": upload.path.name}
+    names = ("id", "kind", "name", "size", "at", "seconds")
+    return {**{name: getattr(upload, name) for name in names}, "file": upload.path.name}
 
 
 def _write_all(file: Any, block: bytearray) -> None:

@@ -15,7 +15,7 @@ from wakestream.adapters.net.connection_limits import ConnectionLimits
 from wakestream.adapters.net.counters import Refusals
 from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.rate_limit import Proxies
-from wakestream.adapters.net.refusals import counting, no_strangers, noted, plain_bodies, quiet_logger
+from wakestream.adapters.net.refusals import no_strangers, noted, plain_bodies
 from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
@@ -232,17 +232,18 @@ async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[Wor
     app.add_routes([*calls.routes(), *sockets.routes()])
     app.on_shutdown.append(sockets.close)
     app.on_response_prepare.extend((put_etag, put_version, put_cors))
-    runner = web.AppRunner(
-        app,
-        access_log_class=counting(refused),
-        logger=quiet_logger("worker.aiohttp"),
-        auto_decompress=False,
-        read_bufsize=_READ_BUFFER,
-        shutdown_timeout=_GRACE,
-        lingering_time=_GRACE,
-        keepalive_timeout=_KEEP_ALIVE,
-    )
     tls = config.tls.context if config.tls is not None else None
-    async with listening(runner, silent, config.host, config.port, tls=tls, tls_within=TLS_WITHIN) as port:
+    async with listening(
+        app,
+        "worker",
+        silent,
+        config.host,
+        config.port,
+        tls=tls,
+        tls_within=TLS_WITHIN,
+        grace=_GRACE,
+        read_bufsize=_READ_BUFFER,
+        keepalive_timeout=_KEEP_ALIVE,
+    ) as port:
         address = f"{'https' if tls else 'http'}://{addresses.at_port(config.host, port)}"
         yield WorkerServer(calls, callers, refused, silent.acceptor.limits, address)
