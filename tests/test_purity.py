@@ -21,9 +21,9 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("streams/simulation/network.py", ".time()"): ON_THE_LOOP,
     ("streams/simulation/network.py", "asyncio.sleep"): f"a frame comes when it has travelled; {ON_THE_LOOP}",
     ("streams/simulation/simulated_gpu.py", "asyncio.sleep"): f"a modelled worker takes a while; {ON_THE_LOOP}",
-    ("streams/replay/recorded_ports.py", ".now()"): "the log's next answer, not a clock",
+    ("operators/rx/interval.py", ".time()"): ON_THE_LOOP,
+    ("streams/jobs/effects.py", ".now()"): "a call that ends at once, not a clock",
     ("streams/diagram/groups.py", "id"): "asks whether it is the same lane; never an order, and never shown",
-    ("streams/hub/names.py", "a set is gone through in its own order"): "it has one element, which was counted before",
 }
 """What a module may do by exception, and why."""
 

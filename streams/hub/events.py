@@ -49,14 +49,14 @@ class Closed(_OfConnection, frozen=True):
 
 
 class Received(_OfConnection, frozen=True):
-    """A message came; `old` tells that its sender spelt the type in the older way."""
+    """A message came. `old`: its sender used the older name of the type."""
 
     message: m.Message
     old: bool = False
 
 
 class Registering(Frozen, frozen=True):
-    """A `register` came. `credential` is the key, token or header presented, `license` what the book says of it."""
+    """A `register` came. `credential` is the key, token or header presented, `license` its entry in the file."""
 
     HIDDEN: ClassVar[frozenset[str]] = frozenset({"message", "credential"})
     fd: int
@@ -66,7 +66,7 @@ class Registering(Frozen, frozen=True):
 
 
 class Unreadable(_OfConnection, frozen=True):
-    """A frame came that is no message; `reason` is a sentence for its sender."""
+    """A frame came that is not a valid message; `reason` is the error text for its sender."""
 
     reason: str
     code: str = "malformed"
@@ -83,8 +83,10 @@ class KeyEnded(_OfConnection, frozen=True):
 
 
 class BookSeen(Frozen, frozen=True):
-    """What the licenses say about GPUs: `tied` are those that were issued for some, each with its role and the names;
-    `released` those whose other names are free for all, each with the time until which it had come to hold them.
+    """The license file was read.
+
+    `tied` has the licenses that were issued for GPUs, each with its role and the names. `released` has the licenses
+    that hold other names no more, each with the time of the release.
     """
 
     tied: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
@@ -92,7 +94,7 @@ class BookSeen(Frozen, frozen=True):
 
 
 class ClockMoved(Frozen, frozen=True):
-    """The wall clock was set, by `by` seconds (negative: back), or the machine slept for so long."""
+    """The wall clock moved by `by` seconds (negative: back): it was set, or the machine was suspended."""
 
     by: float
 
@@ -261,27 +263,27 @@ class AccountKept(_OfGpu, frozen=True):
 
 
 class CancelOwed(_OfGpu, frozen=True):
-    """The worker of `gpu` is to stop this job, should it still have it. A snapshot has it for other facts as well."""
+    """The worker of `gpu` must stop this job if it still has it. A snapshot also has it in place of other facts."""
 
     id: str
     at: float
 
 
 class LetGo(_OfJob, frozen=True):
-    """This job's client was done with `gpu`, which may have its task still. A snapshot has it for other facts."""
+    """The client of this job released `gpu`, whose worker may still have the task. Only in a snapshot."""
 
     owner: str
     gpu: str
 
 
 class CancelsSettled(_OfGpu, frozen=True):
-    """The worker of `gpu` is known not to have these jobs any more, or too much time has passed."""
+    """The worker of `gpu` does not have these jobs any more, or the time limit has passed."""
 
     ids: tuple[str, ...]
 
 
 class GpuHeld(_Durable, frozen=True):
-    """`license` used the name `gpu` in this role (worker or monitor), and from the first time on no other may."""
+    """`license` used the name `gpu` in this role (worker or monitor). After its first use no other license may."""
 
     role: str
     gpu: str
@@ -297,7 +299,7 @@ class GpuReleased(_Durable, frozen=True):
 
 
 class GpuForgotten(_OfGpu, frozen=True):
-    """Nothing has used `gpu` for long: the hub keeps no account of it any more."""
+    """`gpu` was not used for a long time; the hub removes its account."""
 
 
 class GpusTied(_Transient, frozen=True):
@@ -349,7 +351,7 @@ class FrameRefused(_NowOfConnection, frozen=True):
 
 
 class MonitorsTold(_NowOfConnection, frozen=True):
-    """A message of this connection was sent to the monitors, or cost the hub as much."""
+    """A message of this connection was sent to the monitors, or counts as one that was."""
 
     at: float
 
@@ -404,14 +406,14 @@ class LicenseGone(_Transient, frozen=True):
 
 
 class ClockSet(_Durable, frozen=True):
-    """All times before this fact are `by` seconds later by the clock as it goes now; `at` is by that."""
+    """The clock was set by `by` seconds: that much is added to all earlier times. `at` is a time of the new clock."""
 
     by: float
     at: float
 
 
 class TextAsked(_Transient, frozen=True):
-    """A client asked for a text or a video; `frame` is what a text worker is to be sent, less the key."""
+    """A client asked for a text or a video. `frame` is the frame for the text worker, without the key."""
 
     kind: str
     owner: str
@@ -421,21 +423,21 @@ class TextAsked(_Transient, frozen=True):
 
 
 class TextGiven(_Transient, frozen=True):
-    """The text request `id` is at the connection `worker`."""
+    """The text request `id` was sent to the connection `worker`."""
 
     id: int
     worker: int
 
 
 class TextEnded(_Transient, frozen=True):
-    """The text request `id` was answered, or given up; `in_vain`: a GPU is online, but no text worker came."""
+    """The text request `id` was answered, or failed. `in_vain`: a GPU is online, but no text worker connected."""
 
     id: int
     in_vain: bool = False
 
 
 class DiskLow(_Transient, frozen=True):
-    """New jobs are turned away while there is hardly room for what was promised."""
+    """While the disk is nearly full, the hub refuses new jobs."""
 
     low: bool
 

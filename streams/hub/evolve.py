@@ -13,7 +13,7 @@ from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
 
 _REMEMBERED = 1000
-"""Jobs, or licenses of a GPU, that are remembered after their end."""
+"""Entries of each list of ended jobs; the oldest is removed first."""
 
 
 def _gpu(state: HubState, name: str) -> Gpu:
@@ -120,7 +120,7 @@ def _remember(known: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _forget_cancels(state: HubState, id_: str) -> None:
-    """The job is wanted again: no worker may stop it for what was pending before."""
+    """The job was submitted again, so no worker may stop it because of an earlier cancel."""
     state.cancelled.pop(id_, None)
     state.recently_released.pop(id_, None)
     for pending in state.pending_cancels.values():
@@ -172,8 +172,8 @@ def _boot_times(state: HubState, fact: f.BootTimes) -> None:
 
 
 def _account_kept(state: HubState, fact: f.AccountKept) -> None:
-    book = Account(fact.since, fact.at, fact.running_since, dict(fact.days), fact.before)
-    _gpu(state, fact.gpu).account = book
+    days = dict(fact.days)
+    _gpu(state, fact.gpu).account = Account(fact.since, fact.at, fact.running_since, days, fact.before)
 
 
 def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:

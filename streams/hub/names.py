@@ -42,9 +42,9 @@ def _free_name(state: HubState, owner: str | None) -> str:
     """
     if owner is not None and (own := state.tied.names.get(owner)):
         return next((name for name in own if free(state, name)), own[0])
-    named = state.named()
-    if len(named) == 1 and _to_be_had(state, owner, next(iter(named))):
-        return next(iter(named))
+    watched = sorted(state.named())
+    if len(watched) == 1 and _to_be_had(state, owner, watched[0]):
+        return watched[0]
     numbered = chain(("gpu",), (f"gpu-{number}" for number in count(2)))
     return next(name for name in numbered if _to_be_had(state, owner, name))
 

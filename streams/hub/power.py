@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import get_args
 
+from msgspec.structs import replace
+
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, relays
@@ -211,7 +213,7 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
 
 
 def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Collection[str]) -> bool:
-    """Whether another monitor has said nothing of its GPU since this job began to wait: it may be starting it."""
+    """Whether another monitor has not reported since this job began to wait; it may be starting its GPU."""
     others = {name for fd in state.monitors if fd != peer.fd for name in state.connections[fd].gpus}
     return any(state.gpus[name].since < job.since for name in others.difference(failed) if name in state.gpus)
 
@@ -247,13 +249,11 @@ def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -
 
 def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
     text = message.msg or "the monitor could not start the GPU"
-    return m.BootResult(
-        request_id=request_id, success=False, status=message.status or "failed", msg=text, gpu=message.gpu
-    )
+    return replace(message, request_id=request_id, success=False, status=message.status or "failed", msg=text)
 
 
 def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decision: HubDecision) -> None:
-    """A client asks for the GPU to be woken. Of one that is online the hub says so itself."""
+    """A client asks to start the GPU. If it is online, the hub answers by itself."""
     awake = next((gpu for gpu in state.gpus.values() if gpu.online and message.gpu in (None, gpu.name)), None)
     if awake is not None:
         _awake(state, peer, message, awake, now, decision)
@@ -278,7 +278,7 @@ def _too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -
 
 
 def _crowded(state: HubState, fd: int, *, again: bool = False) -> bool:
-    """Whether this connection has as many questions open as it may; `again` counts those that were answered once."""
+    """Whether this connection has reached its limit of open questions; `again` counts those that were answered once."""
     open_ = (fds for (kind, _), (_, fds) in state.asked.items() if (kind == AGAIN) is again)
     return sum(fd in fds for fds in open_) >= state.limits.asks
 
@@ -297,7 +297,7 @@ def _ask(
 
 
 def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, decision: HubDecision) -> None:
-    """One monitor is asked; without any, the hub says what it knows."""
+    """Ask one monitor; if none is connected, answer from the hub's state."""
     if not state.monitors:
         _pass_on(state, [peer.fd], _own_answer(state, message.request_id), decision)
     else:
@@ -331,7 +331,7 @@ def _own_answer(state: HubState, request_id: str) -> m.StatusResponse:
 def status_response(
     state: HubState, peer: Connection, message: m.StatusResponse, now: float, decision: HubDecision
 ) -> None:
-    """Back to the askers; after an answer from memory, the one after a look is passed on as well."""
+    """Send the answer to the clients that asked; after one from memory also the one after the next inspect."""
     id_ = message.request_id
     first, again = (state.asked.get((kind, id_), (0.0, ()))[1] for kind in ("status", AGAIN))
     _pass_on(state, dict.fromkeys((*first, *again)), message, decision)
@@ -345,7 +345,7 @@ def status_response(
 
 
 def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: float, decision: HubDecision) -> None:
-    """The worker works: its monitor keeps the GPU on."""
+    """The worker reports work; notify its monitor, which keeps the GPU on."""
     if peer.gpu is None:
         return
     decision.fact(f.GpuActive(peer.gpu, now))
@@ -353,7 +353,7 @@ def task_active(state: HubState, peer: Connection, message: m.TaskActive, now: f
 
 
 def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: float, decision: HubDecision) -> None:
-    """Whether a GPU may be stopped; with `drain`, and if so, it is given no more work from this moment on."""
+    """Answer whether jobs need a GPU. With `drain`, a GPU that no job needs gets no more work from now on."""
     names = (message.gpu,) if message.gpu is not None else peer.gpus
     named = state.named()
     # A GPU without a monitor may be this machine under another name: its work must not be stopped.

@@ -21,10 +21,10 @@ BEAR_A_KEY = frozenset({"result", "chatglm_video_result", "gpu.task.progress"})
 """Frames of workers that name their addressee by its key. The adapter puts the license's id beside it."""
 
 _SETTLED = 1.0
-"""Seconds after which a worker that has not said `gpu.power.online` is taken for a text worker."""
+"""Seconds after which a worker that has not sent `gpu.power.online` counts as a text worker."""
 
 _COMES_WITHIN = 60.0
-"""Seconds within which a text worker is at the hub once a GPU is online, if there is any."""
+"""Seconds from when a GPU is online within which its text worker, if there is one, connects."""
 
 _FOR_THE_HUB = frozenset({"key", "license", "sender_fd"})
 _NO_WORKER = "no text worker came to this hub while a GPU was online; start one where the GPU is"
@@ -34,7 +34,7 @@ Relay = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 
 def _counted(state: HubState, peer: Connection, frame: Mapping[str, Any], now: float, decision: HubDecision) -> bool:
-    """Whether this frame may be passed on: its sender has not had its share of this second, and it is short enough."""
+    """Whether the hub passes this frame on: its sender is within its limit for this second, and the frame is short."""
     id_ = _id(frame)
     if jobs.had_its_share(state, peer, now):
         decision.refuse(peer.fd, "too_fast", "this connection sends too much to others; try again in a second", id_)
@@ -52,7 +52,7 @@ def _id(frame: Mapping[str, Any]) -> str | None:
 
 
 def _addressees(state: HubState, frame: Mapping[str, Any]) -> tuple[int, ...]:
-    """The connection that a worker's frame names, if it is of the frame's license, or else all of that license."""
+    """The connection that a worker's frame names, if it has the frame's license; otherwise all with that license."""
     owner, fd = frame.get("license"), frame.get("sender_fd")
     mine = state.of_owner(owner) if isinstance(owner, str) else ()
     return _named(mine, fd) or tuple(fd for fd in mine if jobs.hears_results(state.connections[fd].features))
@@ -105,9 +105,8 @@ def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, d
         decision.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg=ack["msg"]) if id_ else _as_is(ack))
         return
     told = "no text worker is online; the request waits, and is given up after a while"
-    offline = m.Offline(
-        request_id=id_ or f"gpu_offline_{new.id}", ts=int(now), task_type=kind, msg=told, phase=jobs.phase(state)
-    )
+    name = id_ or f"gpu_offline_{new.id}"
+    offline = m.Offline(request_id=name, ts=int(now), task_type=kind, msg=told, phase=jobs.phase(state))
     decision.send(peer.fd, offline, old=peer.old)
 
 
@@ -116,7 +115,7 @@ def _as_is(frame: Mapping[str, Any]) -> m.Unknown:
 
 
 def _wake(state: HubState, kind: str, lacking: bool, id_: int, decision: HubDecision) -> None:
-    """Deployed monitors start the machine, or keep it on, at a copy of the request; ours are asked to, if need be."""
+    """Send deployed monitors a copy of the request, and ours a `boot` if there is no text worker."""
     ours = [fd for fd in state.monitors if state.connections[fd].features]
     decision.send([fd for fd in state.monitors if fd not in ours], _as_is({"type": kind}))
     if lacking:
@@ -145,13 +144,13 @@ def _give(state: HubState, text: Text, worker: int, decision: HubDecision) -> No
 
 
 def active(state: HubState) -> int:
-    """How many texts are being made, or wait for a worker while their license is here."""
+    """How many texts a worker has, or wait for one while a client of their license is connected."""
     texts = state.texts.open.values()
     return sum(text.worker is not None or bool(state.of_owner(text.owner)) for text in texts)
 
 
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
-    """Give out what waits, as soon as a text worker is there, and give up what is too old."""
+    """Send waiting requests to a text worker if there is one, and fail those that are too old."""
     if not state.texts.open:
         return
     worker = _text_worker(state, now)
@@ -173,7 +172,7 @@ _ANSWERS = {"result": "url", "chatglm_video_result": "chatglm_video"}
 
 
 def _text_result(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
-    """A text worker's answer, which names no request: if there is only one that it can mean, it is given its id."""
+    """A text worker's answer, which names no request. If only one request can be meant, the hub adds its id."""
     frame, owner = message.frame, message.frame.get("license")
     if not isinstance(owner, str) or not _counted(state, peer, frame, now, decision):
         return
@@ -228,7 +227,7 @@ def _task_result(state: HubState, peer: Connection, message: m.Unknown, now: flo
 
 
 def _sync(state: HubState, peer: Connection, message: m.Unknown, now: float, decision: HubDecision) -> None:
-    """A device's frame for another one of its license, as it is."""
+    """Pass a device's frame on unchanged to another device of its license."""
     to = _newest(state, peer, message.frame.get("target_device"))
     if not to:
         why = 'no other device of this license is connected as this "target_device"'
@@ -249,5 +248,5 @@ _RELAYS: Mapping[str, Mapping[str, Relay]] = {
 
 
 def handler(peer: Connection, message: m.Message) -> Relay | None:
-    """What is done with a frame of this type from this peer, if it is one of these."""
+    """The handler of a frame of this type from this peer; None for other types."""
     return _RELAYS.get(peer.role or "", {}).get(message.type) if isinstance(message, m.Unknown) else None

@@ -21,7 +21,7 @@ Told = tuple[Direction, str, dict[str, Any], str | None]
 
 
 def event_row(event: f.Event, now: float) -> Told:
-    """An event's row. `now` is the time in UNIX seconds that was decided by."""
+    """The row of an event. `now` is the time of the decision in UNIX seconds."""
     match event:
         case f.Received():
             label, frame, job = frame_row(event.message)

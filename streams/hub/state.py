@@ -240,5 +240,8 @@ class HubState:
 
     def best_gpu(self) -> Gpu | None:
         """The online GPU with the fewest leases."""
-        online = (gpu for gpu in self.gpus.values() if gpu.online)
-        return min(online, key=lambda gpu: (len(gpu.leases), gpu.name), default=None)
+        best = None
+        for gpu in self.gpus.values():
+            if gpu.online and (best is None or (len(gpu.leases), gpu.name) < (len(best.leases), best.name)):
+                best = gpu
+        return best

@@ -16,20 +16,20 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
 FEATURE = ASKS
-"""What a peer announces that wants to ask, and a hub that answers."""
+"""The feature of peers that send this query, and of hubs that answer it."""
 
 WHERE = "gpu_url"
-"""What such a peer announces besides that reads where the workers are, and a hub that tells it."""
+"""The feature of such peers that read the workers' addresses, and of hubs that send them."""
 
 A_SECOND = 20
-"""Times in a second that one connection is answered; an answer sums up days of many GPUs."""
+"""Answers to one connection in a second; an answer is expensive, since it sums up days of many GPUs."""
 
 OWN_NAMED = 10
-"""Jobs of the asker's own that are named for each GPU; of more there is only the number."""
+"""Jobs of the asking license that are named for each GPU; further ones are only counted."""
 
 
 def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, decision: HubDecision) -> None:
-    """Answered from what the hub knows; other licenses' jobs are counted, not named."""
+    """Answer from the hub's state. Jobs of other licenses are counted, not named."""
     if peer.told_in(now) >= A_SECOND:
         decision.refuse(peer.fd, "too_fast", "this connection asks too often; try again in 1 s", message.request_id)
         return

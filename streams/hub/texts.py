@@ -22,39 +22,39 @@ class Text(f.TextAsked, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Texts:
-    """All of them, oldest first. `in_vain`: a GPU was online, and no text worker came."""
+    """All open requests, oldest first. `in_vain`: a GPU was online, and no text worker connected."""
 
     open: dict[int, Text] = field(default_factory=dict)
     serial: int = 0
     in_vain: bool = False
 
     def of(self, owner: str) -> int:
-        """How many of one license are open."""
+        """How many requests of one license are open."""
         return sum(text.owner == owner for text in self.open.values())
 
     def answered(self, worker: int, owner: str, kind: str) -> list[Text]:
-        """Which ones a worker's result may answer, oldest first."""
+        """The requests that a worker's result may answer, oldest first."""
         return [text for text in self.open.values() if (text.worker, text.owner, text.kind) == (worker, owner, kind)]
 
     def end(self, holds: Callable[[Text], bool]) -> None:
-        """Forget some."""
+        """Remove the requests for which `holds` is true."""
         self.open = {id_: text for id_, text in self.open.items() if not holds(text)}
 
     def move_times(self, moved: Callable[[float], float]) -> None:
-        """The clock was set."""
+        """Change all times after the clock was set."""
         self.open = {id_: replace(text, at=moved(text.at)) for id_, text in self.open.items()}
 
     def asked(self, fact: f.TextAsked) -> None:
-        """One more; it waits."""
+        """Add a request, which waits."""
         self.serial += 1
         self.open[self.serial] = Text(fact.kind, fact.owner, fact.fd, fact.frame, fact.at, id=self.serial)
 
     def given(self, fact: f.TextGiven) -> None:
-        """A text worker has it."""
+        """Note the worker of a request."""
         self.open[fact.id] = replace(self.open[fact.id], worker=fact.worker)
         self.in_vain = False
 
     def ended(self, fact: f.TextEnded) -> None:
-        """Answered, or given up."""
+        """Remove a request that was answered, or failed."""
         self.open.pop(fact.id, None)
         self.in_vain = self.in_vain or fact.in_vain

@@ -16,7 +16,7 @@ class Idle(Moves):
     """One decision in the making."""
 
     def awaits_the_hub(self) -> bool:
-        """Whether it was asked who holds the machine, so lately that its word would still be true."""
+        """Whether the monitor waits for the hub's answer: later, an answer could be out of date."""
         query = self.m.query
         return query is not None and self.now - query.asked_at < self.policy.query_timeout
 
@@ -114,7 +114,7 @@ class Idle(Moves):
             self.move(Signal.KEPT, "the hub does not say who holds it")
 
     def watch_failed(self) -> None:
-        """A machine that runs and never came online is stopped in time, also where the hub does not answer."""
+        """Stop a machine that runs and did not come online after the idle time, if the hub does not answer."""
         unanswered = self.m.query is not None and not self.awaits_the_hub()
         if self.m.reading == "running" and unanswered and self.decides_alone() and self.idle():
             self.move(Signal.UNUSABLE, "switching off the machine that did not come online; the hub does not answer")
@@ -122,7 +122,7 @@ class Idle(Moves):
     # --- a machine that runs without a request
 
     def used(self) -> None:
-        """The machine is used: from now on it is like any other, with the full boot timeout."""
+        """A job uses the machine: from now on it is treated like one that was started for a job."""
         if self.m.orphan:
             self.set(orphan=False, ours=True, boot_since=self.now)
 

@@ -28,7 +28,7 @@ MAX_ASKED = 100
 
 
 def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
-    """What a message of the hub means to the monitor of `gpu`; None if nothing. One that names no GPU means each."""
+    """The event of a message of the hub for the monitor of `gpu`, or None. A message that names no GPU is for all."""
     if isinstance(message, LinkUp | LinkDown):
         return message
     if (getattr(message, "gpu", None) or gpu) != gpu:
@@ -40,7 +40,7 @@ def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent |
 
 
 _COPIES = frozenset({"gpu.job.submit", "gpu_task", "url", "chatglm_video"})
-"""Work that a deployed hub tells its monitors of, without the fields that its worker is given."""
+"""Copies of work that a deployed hub sends its monitors, without some fields."""
 
 _MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
     m.Boot: lambda boot: p.Wake(boot.request_id, boot=True, answer=boot.source != "hub"),
@@ -170,7 +170,7 @@ class _Turn(Readings):
             self.move(Signal.RETRY, "asking for capacity again")
 
     def believe_it_ready(self) -> None:
-        """Where neither the worker nor the hub can say it, a machine that runs is taken to be online."""
+        """A running machine counts as online if neither the worker nor the hub can report that."""
         if self.m.state == "booted" and self.decides_alone() and not self.policy.checks_health:
             wanted = self.m.wanted  # by a wake that is newer than the look which found it running
             self.move(Signal.READY, "it runs; this hub does not say when its worker is ready")
@@ -230,7 +230,7 @@ _WATCH: Mapping[PowerWord, Callable[[_Turn], None]] = {
     "stopping": _Turn.watch_stopping,
     "failed": _Turn.watch_failed,
 }
-"""What time may bring about in a state."""
+"""What is checked in each state as time passes."""
 
 _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
     p.Tick: lambda turn, tick: None,

@@ -56,8 +56,7 @@ def _hold(task: w.Task, ask: w.Ask) -> list[w.Fact]:
     if held == task or (ask.holder == w.ANONYMOUS and not task.unfinished):
         return []
     if len(mine) >= shares.MAX_HOLDERS and task.unfinished:
-        most = shares.MAX_HOLDERS
-        raise WorkerRefused(f"{most} jobs wait for this very task: try again later", code="queue_full")
+        raise WorkerRefused(f"{shares.MAX_HOLDERS} jobs wait for this very task: try again later", code="queue_full")
     if len(mine) >= shares.MAX_HOLDERS:  # the earlier jobs of the license have had the result
         held = _held(reduce(lambda left, job: _without(left, job, ask.license), mine, task), ask)
     return [w.Changed(held)]
