@@ -6,8 +6,7 @@ Also the JSON form of each result, in both directions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -85,35 +84,37 @@ class _Recording(Calls):
     def _note(self, label: str, asked: Plain, **outcome: Any) -> None:
         self._tap.row("effect", label, {**asked, **outcome}, self._job)
 
-    @contextmanager
-    def _errors(self, label: str, asked: Plain) -> Iterator[None]:
+    def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
         try:
-            with cancel_as_error(label):
-                yield
+            value = effect()
         except Exception as error:
             self._note(label, asked, error=plain_error(error))
             raise
-
-    def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
-        with self._errors(label, asked):
-            value = effect()
         self._note(label, asked, ok=value)
         return value
 
     async def call(self, label: str, asked: Plain, effect: Callable[[], Awaitable[T]], form: Form) -> T:
-        with self._errors(label, asked):
-            value = await effect()
+        try:
+            with cancel_as_error(label):
+                value = await effect()
+        except Exception as error:
+            self._note(label, asked, error=plain_error(error))
+            raise
         self._note(label, asked, ok=form.plain(value))
         return value
 
     async def items(
         self, label: str, asked: Plain, effect: Callable[[], AsyncIterator[T]], form: Form
     ) -> AsyncIterator[T]:
-        with self._errors(label, asked):
-            async with closing(effect()) as found:
-                async for item in found:
-                    self._note(label, asked, item=form.plain(item))
-                    yield item
+        try:
+            with cancel_as_error(label):
+                async with closing(effect()) as found:
+                    async for item in found:
+                        self._note(label, asked, item=form.plain(item))
+                        yield item
+        except Exception as error:
+            self._note(label, asked, error=plain_error(error))
+            raise
         self._note(label, asked, end=True)
 
 

@@ -193,8 +193,7 @@ class FollowingObserver(ForwardingObserver[T]):
     __slots__ = ("followed", "scheduler")
 
     def __init__(self, observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
-        super().__init__(observer)
-        self.scheduler = scheduler
+        self.observer, self.scheduler = observer, scheduler
         self.followed = SerialDisposable()
 
     def follow(self, source: Observable[Any], observer: ObserverBase[Any]) -> None:
@@ -202,9 +201,9 @@ class FollowingObserver(ForwardingObserver[T]):
 
         A source may end, or lead to another `follow`, within its own subscription; this order is safe then too.
         """
-        inner = SerialDisposable()
+        inner: _Subscription[Any] = _Subscription(observer)
         self.followed.disposable = inner
-        inner.disposable = source.subscribe(observer, scheduler=self.scheduler)
+        inner.hold(subscribe_through(source, inner, self.scheduler))
 
 
 def operator_with(
