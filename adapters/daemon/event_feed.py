@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from wakestream.adapters.config.numbers import whole_number
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 KEPT: Final = 5_000
@@ -74,7 +75,7 @@ class EventFeed:
         self._number = 0
         self._recent: deque[Item] = deque(maxlen=KEPT)
         self._open: dict[str, deque[Item]] = {}
-        self._ended: OrderedDict[str, deque[Item]] = OrderedDict()
+        self._ended: Recent[str, deque[Item]] = Recent(ENDED_KEPT)
         self._listeners: dict[str | None, set[Listener]] = {}
 
     @property
@@ -99,8 +100,6 @@ class EventFeed:
         kept.append(item)
         if item.kind in OUTCOME_KINDS:
             self._ended[item.job] = self._open.pop(item.job)
-            if len(self._ended) > ENDED_KEPT:
-                self._ended.popitem(last=False)
 
     def last(self, job: str) -> dict[str, Any] | None:
         """The job's newest event."""

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import threading
-from collections import OrderedDict
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from wakestream.adapters.disk.hashing_writer import Hasher, hasher
 from wakestream.adapters.disk.state_folder import holds_state
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import FileChanged, FileUnusable
 from wakestream.operators.model.events import Algorithm, Fingerprint
 
@@ -59,7 +59,7 @@ class DiskFiles:
 
     def __init__(self, *, threads: int = THREADS) -> None:
         self._executor = ThreadPoolExecutor(threads, "wakestream-files")
-        self._known: OrderedDict[_Key, dict[str, str]] = OrderedDict()
+        self._known: Recent[_Key, dict[str, str]] = Recent(REMEMBERED)
         self._readings: dict[_Key, _Reading] = {}
 
     async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
@@ -110,9 +110,6 @@ class DiskFiles:
         if reading.result.cancelled() or reading.result.exception() is not None:
             return
         self._known[key] = {**self._digests(key), **reading.result.result()}
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
 
     async def close(self) -> None:
         """Stop all readings; the threads end after their current block."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.net.capabilities import Claims, claims_of, from_base64, is_well_formed, to_base64
 from wakestream.adapters.net.ended_jobs import EndedJobs
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.capabilities import LEEWAY
@@ -87,7 +87,7 @@ class Verifier:
         self._clock = clock
         self._pinned: tuple[str, Ed25519PublicKey] | None = None
         self._another = False
-        self._revoked: OrderedDict[str, float] = OrderedDict()
+        self._revoked: Recent[str, float] = Recent(REMEMBERED)
         self.ended = EndedJobs(clock)
 
     @property
@@ -110,9 +110,6 @@ class Verifier:
     def revoke(self, owner: str) -> None:
         """Refuse all capabilities of this license from now on."""
         self._revoked[owner] = self._clock()
-        self._revoked.move_to_end(owner)
-        while len(self._revoked) > REMEMBERED:
-            self._revoked.popitem(last=False)
 
     def claims(self, token: str) -> Claims:
         """The claims of a valid capability.

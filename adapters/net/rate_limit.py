@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from loguru import logger
+
+from wakestream.adapters.runtime.recent import Recent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,9 +22,9 @@ class Rate:
     def __init__(
         self, burst: int, every: float, *, most: int = MOST, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._burst, self._every, self._most, self._clock = burst, every, most, clock
+        self._burst, self._every, self._clock = burst, every, clock
         # The theoretical arrival time of each address: when its budget is full again.
-        self._clean: OrderedDict[str, float] = OrderedDict()
+        self._clean: Recent[str, float] = Recent(most)
 
     def wait(self, address: str) -> float:
         """Seconds until this address may act again; 0 when it may now."""
@@ -34,9 +35,6 @@ class Rate:
         """Count one action of this address."""
         name, now = neighbourhood(address), self._clock()
         self._clean[name] = max(now, self._clean.get(name, now)) + self._every
-        self._clean.move_to_end(name)
-        while len(self._clean) > self._most:
-            self._clean.popitem(last=False)
 
     def __len__(self) -> int:
         """The number of remembered addresses."""

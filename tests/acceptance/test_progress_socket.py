@@ -142,7 +142,7 @@ async def test_an_unknown_and_a_removed_task_are_reported_in_words(scene: Scene)
     task = await scene.task()
     async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
         await socket.recv()
-        scene.worker.queue._apply(w.Forgotten(task.id))
+        scene.worker.queue.runner.apply(w.Forgotten(task.id))
         assert orjson.loads(await socket.recv()) == {"code": 404, "msg": "任务已被清理"}
         with pytest.raises(ConnectionClosed):
             await socket.recv()

@@ -23,7 +23,7 @@ SHARED = (
 )
 """Those that touch disks and connections most."""
 
-NOT_THERE = ("power_cut", "on_the_disk_name_and_all")
+NOT_THERE = ("power_cut", "sync_file_and_folder")
 """Folders cannot be synced there."""
 
 OTHERS_WARNINGS = ("EncodingWarning", "pytest.PytestUnraisableExceptionWarning")

@@ -133,8 +133,9 @@ def test_a_revoked_license_opens_nothing(verifier: Verifier) -> None:
     assert verifier.claims(token("j2", "stays")).job == "j2"
 
 
-def test_a_workers_memory_of_capabilities_is_bounded(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workers_memory_of_capabilities_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capability_keys, "REMEMBERED", 3)
+    verifier = Verifier("gpu-1")
     for number in range(9):
         verifier.revoke(f"gone-{number}")
     assert len(verifier._revoked) == 3
