@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -80,15 +80,14 @@ class Outbox:
 
         client.hub.on_released = released
         self.runner.report(f.DaemonStarted())
-        starting = asyncio.create_task(self._start_all())
+        self.runner.run(self._start_all())
         try:
             yield
         finally:
             await self.runner.close()
-            tasks = [starting, *self._cancels]
-            for task in tasks:
+            for task in self._cancels:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._cancels, return_exceptions=True)
             self._client = None
 
     async def submit(self, job: f.Submitting) -> f.Answer:
@@ -140,11 +139,7 @@ class Outbox:
 
     # Commands
 
-    def _execute(self, commands: Iterable[f.OutboxCommand]) -> None:
-        for command in commands:
-            self._do(command)
-
-    def _do(self, command: f.OutboxCommand) -> None:
+    def _execute(self, command: f.OutboxCommand) -> None:
         match command:
             case f.Answer():
                 self._answer(command)

@@ -42,14 +42,19 @@ _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_
 class Admission:
     """Counts the connections from their first byte on, and refuses invalid handshakes.
 
-    `judge` returns whether a handshake has the key of a license, and the reason if it is refused nevertheless.
+    `judge` returns whether a handshake has the key of a license, and the reason if it is refused nevertheless; `page`
+    returns the status page in one of these languages.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        judge: Callable[[Request], tuple[bool, tuple[str, str] | None]],
+        page: Callable[[str], bytes],
+    ) -> None:
         self._limits, self._per_address, self.refused = limits, limits.per_address, limits.refused
         self.acceptor = Acceptor(limits)
-        self.judge: Callable[[Request], tuple[bool, tuple[str, str] | None]] = lambda _: (False, None)
-        self.page: Callable[[str], bytes] = lambda _: b""
+        self._judge, self._status = judge, page
         self._inside: set[GuardedConnection] = set()
         self._new = Rate(limits.per_address + SPARE, NEW_EVERY)
         self._wrong = Rate(TRIES, AGAIN)
@@ -95,7 +100,7 @@ class Admission:
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
-        ours, refusal = self.judge(request)
+        ours, refusal = self._judge(request)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and path == "/":
             return self._page(socket, request)
@@ -135,7 +140,7 @@ class Admission:
         return response
 
     def _page(self, socket: ServerConnection, request: Request) -> Response:
-        page = self.page(",".join(request.headers.get_all("Accept-Language")))
+        page = self._status(",".join(request.headers.get_all("Accept-Language")))
         response = socket.respond(HTTPStatus.OK, page.decode())
         del response.headers["Content-Type"]
         response.headers.update(status_page.HEADERS)

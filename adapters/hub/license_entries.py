@@ -103,18 +103,16 @@ def imported(found: tuple[License, Key] | None, fresh: License) -> License:
     if found is None:
         return fresh
     known, key = found
-    if key.hash != fresh.hash:
-        raise LicenseError(f"license {known.id} has another key with the same id; this key cannot be imported")
-    if known.revoked is not None:
-        raise LicenseError(f"license {known.id} has this key, and was revoked; give its users another key")
-    if key.until is not None:
-        raise LicenseError(f"license {known.id} had this key, which was replaced; give its users another key")
-    if known.role != fresh.role:
-        raise LicenseError(
-            f"license {known.id} has this key already, with the role {known.role}; use a key for one role"
-        )
-    if known.gpus != fresh.gpus:
-        raise LicenseError(f"license {known.id} has this key already, for other GPUs; use a key for each")
+    faults = (
+        (key.hash != fresh.hash, "has another key with the same id; this key cannot be imported"),
+        (known.revoked is not None, "has this key, and was revoked; give its users another key"),
+        (key.until is not None, "had this key, which was replaced; give its users another key"),
+        (known.role != fresh.role, f"has this key already, with the role {known.role}; use a key for one role"),
+        (known.gpus != fresh.gpus, "has this key already, for other GPUs; use a key for each"),
+    )
+    for is_so, fault in faults:
+        if is_so:
+            raise LicenseError(f"license {known.id} {fault}")
     return known
 
 

@@ -15,7 +15,6 @@ from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 
 if TYPE_CHECKING:
-    from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request
 
 
@@ -31,7 +30,6 @@ class LicenseWatch:
         happen: Callable[[f.Event], None],
     ) -> None:
         self._book, self._uses, self._state, self._clock, self._happen = book, uses, state, clock, happen
-        self.address_of: Callable[[ServerConnection | None], str] = lambda _: ""
         self._marks: dict[int, str] = {}
         self._owners: dict[int, str] = {}
         self._last_seen = f.BookSeen()
@@ -43,6 +41,11 @@ class LicenseWatch:
         """The license of a key, even if it was revoked; None for another value."""
         found = self._book.find(key, self._clock()) if isinstance(key, str) else None
         return f.License(found.id, found.role, found.revoked is not None) if found is not None else None
+
+    def judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
+        """Whether a handshake has a known license, and why it is refused: a code and a sentence."""
+        known = self.known(bearer(request))
+        return known is not None, hub.unwelcome(self._state, known) if known is not None else None
 
     def with_license(self, message: m.Unknown) -> m.Unknown:
         """Put the license id beside the key in a frame: decisions use the id only."""
@@ -95,12 +98,12 @@ class LicenseWatch:
 
     # Use
 
-    def note_registered(self, fact: f.ConnectionRegistered, socket: ServerConnection | None) -> None:
-        """Record that a connection uses a license."""
+    def note_registered(self, fact: f.ConnectionRegistered, address: str) -> None:
+        """Record that a connection from this address uses a license."""
         if fact.owner is not None:
             self._owners[fact.fd] = fact.owner
             if self._uses is not None:
-                self._uses.note(fact.owner, self.address_of(socket), self._clock())
+                self._uses.note(fact.owner, address, self._clock())
 
     def note_closed(self, fd: int) -> None:
         """Record that a connection no longer uses its license."""

@@ -11,7 +11,7 @@ import hmac
 import secrets
 import time
 from base64 import b32encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,40 +94,38 @@ class LicenseBook:
 
         `LicenseError`: no license or several begin with it, or it was revoked.
         """
-        with self._locked():
-            known = self._read()
-            license_ = _one(known, prefix)
+        key = ""
+
+        def replaced(license_: License, known: dict[str, License]) -> License:
+            nonlocal key
             if license_.revoked is not None:
                 raise LicenseError(f"license {license_.id} was revoked; issue another one")
             key = _unused_key(known, license_.role)
             *former, present = (one for one in license_.all_keys if one.until is None or one.until > now)
-            keys = (*former, Key(present.hash, now + old_for), Key(digest_of(key)))
-            license_ = replace(license_, keys=keys)
-            self._write({**known, license_.id: license_})
-        return license_, key
+            return replace(license_, keys=(*former, Key(present.hash, now + old_for), Key(digest_of(key))))
+
+        return self._change(prefix, replaced), key
 
     def release(self, prefix: str, now: float) -> License:
         """Free the GPU names that a license has reserved by use. It keeps those that it was issued for.
 
         `LicenseError`: no id or several begin with `prefix`.
         """
-        with self._locked():
-            known = self._read()
-            license_ = replace(_one(known, prefix), released=now)
-            self._write({**known, license_.id: license_})
-        return license_
+        return self._change(prefix, lambda one, _: replace(one, released=now))
 
     def revoke(self, prefix: str, now: float) -> License:
         """Revoke the license whose id begins with `prefix` (4 characters or more), unless it is revoked already.
 
         `LicenseError`: no id or several begin with it.
         """
+        return self._change(prefix, lambda one, _: one if one.revoked is not None else replace(one, revoked=now))
+
+    def _change(self, prefix: str, change: Callable[[License, dict[str, License]], License]) -> License:
+        """Replace the license whose id begins with `prefix`."""
         with self._locked():
             known = self._read()
-            license_ = _one(known, prefix)
-            if license_.revoked is None:
-                license_ = replace(license_, revoked=now)
-                self._write({**known, license_.id: license_})
+            license_ = change(_one(known, prefix), known)
+            self._write({**known, license_.id: license_})
         return license_
 
     def refresh(self) -> frozenset[str]:

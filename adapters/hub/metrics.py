@@ -24,6 +24,8 @@ PHASES = (*get_args(PowerWord), "lost")
 WAITING = ("no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
 """The phases that the hub sends to waiting clients."""
 
+_MOVES = {f.JobQueued: "queued", f.JobGranted: "granted", f.JobRemoved: "released"}
+
 
 class HubMetrics:
     """A callable that returns the families of a hub with this journal and state folder; `clock` gives UNIX seconds."""
@@ -43,12 +45,8 @@ class HubMetrics:
                 self._registered[fact.role] += 1
             case f.BootTook():
                 self._boots.observe(fact.seconds)
-            case f.JobQueued():
-                self._moves["queued"] += 1
-            case f.JobGranted():
-                self._moves["granted"] += 1
-            case f.JobRemoved():
-                self._moves["released"] += 1
+            case f.JobQueued() | f.JobGranted() | f.JobRemoved():
+                self._moves[_MOVES[type(fact)]] += 1
 
     def __call__(self) -> Iterator[Metric]:
         """All families of the hub."""
@@ -71,7 +69,7 @@ class HubMetrics:
         waiting = {word: is_it * len(state.queue) for word, is_it in words.items()}
         text = "Jobs that wait for a GPU, by what they wait for."
         yield ff.gauges("wakestream_hub_jobs_waiting", text, ("phase",), waiting)
-        moves = {move: self._moves[move] for move in ("queued", "granted", "released")}
+        moves = {move: self._moves[move] for move in _MOVES.values()}
         yield ff.counters("wakestream_hub_jobs_total", "Jobs that made this move.", ("move",), moves)
 
     def _peers(self, state: HubState) -> Iterator[Metric]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from loguru import logger
 from websockets.protocol import State
 
 from wakestream.adapters.hub.admission import GuardedConnection, cut_if_slow
+from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.counters import Refusals
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.rows import sent_row
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.recording.recording import Tap, untapped
 
 _TEXT = 0x81  # the last frame of a text message
 
@@ -24,21 +32,75 @@ def text_frame(text: bytes) -> bytes:
     return bytes((_TEXT, code)) + size.to_bytes(width, "big") + text
 
 
-class Outgoing:
-    """Collects frames, to write them when the current events have been handled."""
+class Outbound:
+    """Executes the commands of the hub's decider: it sends frames and closes connections.
 
-    def __init__(self, refused: Refusals) -> None:
-        self._refused = refused
+    Args:
+        sockets: The open connections.
+        refused: Counts the errors that are sent.
+        tap: Records the messages.
+        signer: Signs capabilities.
+        clock: Returns UNIX seconds.
+    """
+
+    def __init__(
+        self,
+        sockets: Mapping[int, GuardedConnection],
+        refused: Refusals,
+        tap: Tap,
+        signer: Signer,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sockets, self._refused, self._tap, self._signer, self._clock = sockets, refused, tap, signer, clock
         self._waiting: dict[GuardedConnection, list[bytes]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
-    def put(self, sockets: Iterable[GuardedConnection], frame: bytes) -> None:
-        """Send `frame` to each of them at the next `flush`."""
-        waiting = self._waiting
+    def execute(self, command: f.Command) -> None:
+        """Execute a command. Its frames are written by the next `flush`."""
+        match command:
+            case f.Send():
+                self._send((command.fd,), command.message, command.old, command.seal)
+            case f.Broadcast():
+                self._send(command.to, command.message, command.old)
+            case f.Close():
+                self.close(command)
+
+    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
+        if isinstance(message, m.Error):
+            self._refused.count(message.code or "refused")
+        if self._tap is not untapped:
+            here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
+            self._tap.row(*sent_row(here, message, old, gone))
+        if seal is not None:  # after recording: a capability must not be in a log
+            message = self._signer.sealed(message, seal, self._clock())
+        sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
+        text = wire.octets(message)
+        if isinstance(message, m.DispatchBatch):
+            for socket in sockets:
+                socket.given += len(text)
+        self._put(sockets, message, text)
+        if old and (alias := wire.encode_old(message)) is not None:
+            self._put(sockets, message, alias.encode())
+
+    def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
+        if len(text) > wire.MAX_FRAME:  # the receiver would close the connection
+            logger.warning("a {} was not forwarded: it is too large", message.TYPE)
+            return
+        frame, waiting = text_frame(text), self._waiting
         for socket in sockets:
             frames = waiting.setdefault(socket, [])
             frames.append(frame)
             if len(frames) == _TOGETHER:
                 self._write(socket, waiting.pop(socket))
+
+    def close(self, command: f.Close) -> None:
+        """Close a connection."""
+        socket = self._sockets.get(command.fd)
+        if socket is not None:
+            # A close frame's reason has 123 bytes at most.
+            task = asyncio.create_task(socket.close(command.code, command.reason[:120]))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def flush(self) -> None:
         """Write all collected frames. Closing connections get nothing, slow ones are cut."""

@@ -8,22 +8,21 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port
 from wakestream.adapters.hub.admission import Admission, GuardedConnection
-from wakestream.adapters.hub.commands import Commands
 from wakestream.adapters.hub.fact_log import log_fact, warn_of_twins
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.outbound import Outbound
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, ConnectionLimits, Room
 from wakestream.adapters.net.rate_limit import Network, Proxies
@@ -78,17 +77,17 @@ class HubServer:
         disk_low: Callable[[], bool],
         signer: Signer,
         steady: Callable[[], float] | None,
-        uses: LicenseUses | None = None,
+        uses: LicenseUses | None,
+        room: Room,
+        proxies: Collection[Network],
     ) -> None:
         self.url = ""
         self.port = 0
         self.refused = noted("hub")
-        self.on_wrong_key: Callable[[ServerConnection], float] = lambda _: 0.0
-        self.on_registered: Callable[[GuardedConnection], None] = lambda _: None
         self.on_fact: Callable[[f.Fact], None] | None = None
         self._tap = tap
         self._sockets: dict[int, GuardedConnection] = {}
-        self._commands = Commands(self._sockets, self.refused, tap, signer, clock)
+        self._outbound = Outbound(self._sockets, self.refused, tap, signer, clock)
         self._clock = clock
         self._disk_low = disk_low
         self._steady = steady
@@ -98,15 +97,17 @@ class HubServer:
             hub.DECIDER,
             hub.DECIDER.recover(journal.read(), hub.HubState(limits)),
             journal,
-            self._commands.execute,
+            self._outbound.execute,
+            flush=self._outbound.flush,
             clock=clock,
             durable=lambda facts: [fact for fact in facts if fact.DURABLE],
             on_decision=None if tap is untapped else self._record,
             on_fact=self._note,
         )
         self.licenses = LicenseWatch(book, uses, self.state, clock, self.happen)
+        places = ConnectionLimits(room, limits.per_address, self.refused, Proxies(proxies))
+        self._gate = Admission(places, self.licenses.judge, self.page)
         self._fds = itertools.count(1)
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def state(self) -> hub.HubState:
@@ -139,9 +140,9 @@ class HubServer:
         log_fact(fact)
         if isinstance(fact, f.ConnectionRegistered):
             socket = self._sockets.get(fact.fd)
-            self.licenses.note_registered(fact, socket)
+            self.licenses.note_registered(fact, self._gate.address_of(socket))
             if socket is not None:
-                self.on_registered(socket)
+                self._gate.registered(socket)
             if fact.role == "monitor":
                 warn_of_twins(self.state, fact)
         elif isinstance(fact, f.ConnectionClosed):
@@ -196,18 +197,13 @@ class HubServer:
         self.licenses.look()
         known = self.licenses.known(credential)
         if credential is not None:
-            if known is None and (wait := self.on_wrong_key(socket)) > 0:
+            if known is None and (wait := self._gate.wrong_key(socket)) > 0:
                 why = f"too many wrong keys came from this address: try again in {math.ceil(wait)} s"
                 socket.turned_away = True
-                self._commands.close(f.Close(fd, hub.UNAUTHORIZED, why))
+                self._outbound.close(f.Close(fd, hub.UNAUTHORIZED, why))
                 return
             self.licenses.shown(fd, credential)
         self.happen(f.Registering(fd, message, credential, known))
-
-    def judge(self, request: Request) -> tuple[bool, tuple[str, str] | None]:
-        """Whether a handshake has a known license, and why it is refused: a code and a sentence."""
-        known = self.licenses.known(bearer(request))
-        return known is not None, hub.unwelcome(self.state, known) if known is not None else None
 
     # Time
 
@@ -232,43 +228,33 @@ class HubServer:
             logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
             self.happen(f.DiskSeen(low))
 
-    def begin(self, server: Server, tls: ServerTls | None) -> None:
-        """Set the address and report the start."""
-        host, self.port = server.sockets[0].getsockname()[:2]
-        self.url = f"{'wss' if tls else 'ws'}://{at_port(host, self.port)}{HUB_PATH}"
-        self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self.state))))
-        self.licenses.begin()
+    @contextlib.asynccontextmanager
+    async def serving(self, host: str, port: int, tls: ServerTls | None) -> AsyncIterator[None]:
+        """Listen until the block ends."""
+        async with contextlib.AsyncExitStack() as stack:
+            servers: list[Server] = []
+            for bound in await self._gate.acceptor.bind(host, port):
+                stack.callback(bound.close)
+                served = serve(self.serve_connection, sock=bound, **_options(self._gate, tls))
+                servers.append(await stack.enter_async_context(served))
+            at, self.port = servers[0].sockets[0].getsockname()[:2]
+            self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
+            self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self.state))))
+            self.licenses.begin()
+            stack.push_async_callback(self._end, servers)
+            self.runner.run(self.keep_time())
+            if tls is not None:
+                self.runner.run(tls.watch())
+            yield
 
-    def admission(self, places: ConnectionLimits) -> Admission:
-        """What accepts connections for this hub."""
-        gate = Admission(places)
-        self.on_wrong_key, self.on_registered = gate.wrong_key, gate.registered
-        gate.judge, gate.page = self.judge, self.page
-        self.licenses.address_of = gate.address_of
-        return gate
-
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in the background; if it raises an error, the hub has failed."""
-        task = asyncio.create_task(work)
-        self._tasks.append(task)
-        task.add_done_callback(self._watch)
-
-    def _watch(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            self.runner.fail(error)
-
-    async def end(self, gate: Admission, servers: Sequence[Server]) -> None:
+    async def _end(self, servers: Sequence[Server]) -> None:
         """Accept no more connections, stop, and close those that are open."""
         try:
             for server in servers:
                 await accept_no_more(server)
         finally:
-            for task in self._tasks:
-                task.cancel()
             await self.runner.close()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            gate.cut_handshakes()
+            self._gate.cut_handshakes()
             for server in servers:
                 server.close()
             await self.licenses.keep_uses(last=True)
@@ -318,23 +304,11 @@ async def open_hub(
         LicenseError: The license file is broken.
     """
     book.refresh()
-    limits = limits or hub.Limits()
-    running = HubServer(book, journal, limits, clock, tap, disk_low, signer or Signer.fresh(), steady, uses)
-    places = ConnectionLimits(
-        room or Room(MAX_CONNECTIONS, STRANGERS), limits.per_address, running.refused, Proxies(proxies)
-    )
-    gate = running.admission(places)
-    async with contextlib.AsyncExitStack() as stack:
-        servers: list[Server] = []
-        for bound in await gate.acceptor.bind(host, port):
-            stack.callback(bound.close)
-            served = serve(running.serve_connection, sock=bound, **_options(gate, tls))
-            servers.append(await stack.enter_async_context(served))
-        running.begin(servers[0], tls)
-        stack.push_async_callback(running.end, gate, servers)
-        running.run(running.keep_time())
-        if tls is not None:
-            running.run(tls.watch())
+    running = HubServer(
+        book, journal, limits or hub.Limits(), clock, tap, disk_low, signer or Signer.fresh(), steady, uses,
+        room or Room(MAX_CONNECTIONS, STRANGERS), proxies,
+    )  # fmt: skip
+    async with running.serving(host, port, tls):
         yield running
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from msgspec.structs import asdict
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.operators.model.errors import NoCapacity, WakestreamError
-from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power
+from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power, PowerReading
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.streams.decider import Decision
 from wakestream.streams.monitor import persistence
@@ -96,13 +96,13 @@ class MonitorProgram:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`, then cancel all calls. The machine stays as it is."""
         subscription = self._link.events.subscribe(self._receive)
-        ticking = asyncio.create_task(self._tick_regularly(), name="monitor-tick")
+        self.runner.run(self._tick_regularly())
         try:
             await self.runner.until(stop)
         finally:
             subscription.dispose()
             await self.runner.close()
-            await _cancel(ticking, *self._calls.values())
+            await _cancel(*self._calls.values())
 
     async def _tick_regularly(self) -> None:
         while True:
@@ -156,11 +156,7 @@ class MonitorProgram:
         self._unsaved = True
         return Decision([], rest.commands)
 
-    def _execute(self, commands: Iterable[p.PowerCommand]) -> None:
-        for command in commands:
-            self._do(command)
-
-    def _do(self, command: p.PowerCommand) -> None:
+    def _execute(self, command: p.PowerCommand) -> None:
         match command:
             case p.Say(message):
                 self._link.send(message)
@@ -173,39 +169,23 @@ class MonitorProgram:
             case p.Stop(number):
                 self._begin("provider", partial(self._call_provider, "stop", number, self._power.stop))
             case p.Inspect(number):
-                self._begin("provider", partial(self._inspect, number))
+                self._begin("provider", partial(self._call_provider, "inspect", number, self._power.inspect))
 
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._calls[name] = asyncio.create_task(_after(self._calls.get(name), work), name=f"monitor-{name}")
 
-    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[None]]) -> None:
-        event: p.Taken | p.CallFailed = p.Taken(number)
+    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[PowerReading | None]]) -> None:
+        limit = self._monitor.policy.call_timeout
+        event: p.CallAnswer
         try:
-            async with asyncio.timeout(self._monitor.policy.call_timeout):
+            async with asyncio.timeout(limit):
                 with cancel_as_error(kind):
-                    await call()
+                    reading = await call()
+            event = p.Taken(number) if reading is None else p.Reading(number, reading, self._power.detail)
         except Exception as error:
-            event = self._failed(kind, number, error)
+            why = self._why("the power provider", kind, limit, error)
+            event = p.CallFailed(number, why, isinstance(error, NoCapacity))
         self._report(kind, event)
-
-    async def _inspect(self, number: int) -> None:
-        event: p.Reading | p.CallFailed
-        try:
-            async with asyncio.timeout(self._monitor.policy.call_timeout):
-                with cancel_as_error("inspect"):
-                    event = p.Reading(number, await self._power.inspect(), self._power.detail)
-        except Exception as error:
-            event = self._failed("inspect", number, error)
-        self._report("inspect", event)
-
-    def _failed(self, kind: str, number: int, error: Exception) -> p.CallFailed:
-        if isinstance(error, WakestreamError):
-            return p.CallFailed(number, str(error), isinstance(error, NoCapacity))
-        if isinstance(error, TimeoutError):
-            limit = self._monitor.policy.call_timeout
-            return p.CallFailed(number, f"the provider did not answer {kind} within {limit:g} s")
-        self._log.opt(exception=error).error("the power provider raised an error in {}", kind)
-        return p.CallFailed(number, f"the power provider raised {type(error).__name__} in {kind}; see the log")
 
     async def _check_health(self) -> None:
         assert self._health is not None  # noqa: S101 - the decider asks only where there is one
@@ -213,16 +193,21 @@ class MonitorProgram:
             async with asyncio.timeout(HEALTH_WITHIN):
                 with cancel_as_error("health"):
                     answer = await self._health()
-            why = "" if answer.initialized else "it is not initialized"
-            event = p.HealthAnswer(answer.initialized, why, answer.busy)
-        except WakestreamError as error:
-            event = p.HealthAnswer(False, str(error))
-        except TimeoutError:
-            event = p.HealthAnswer(False, f"it did not answer within {HEALTH_WITHIN:g} s")
+            event = p.HealthAnswer(
+                answer.initialized, "" if answer.initialized else "it is not initialized", answer.busy
+            )
         except Exception as error:  # without an answer, there would be no further check
-            self._log.opt(exception=error).error("the health check raised an error")
-            event = p.HealthAnswer(False, f"the health check raised {type(error).__name__}; see the log")
+            event = p.HealthAnswer(False, self._why("the worker", "health", HEALTH_WITHIN, error))
         self._report("health", event)
+
+    def _why(self, who: str, call: str, limit: float, error: Exception) -> str:
+        """Why a call failed."""
+        if isinstance(error, WakestreamError):
+            return str(error)
+        if isinstance(error, TimeoutError):
+            return f"{who} did not answer `{call}` within {limit:g} s"
+        self._log.opt(exception=error).error("{} raised an error in `{}`", who, call)
+        return f"{who} raised {type(error).__name__} in `{call}`; see the log"
 
     def _report(self, label: str, event: p.CallAnswer) -> None:
         self._tap.row("effect", f"power.{label}", asdict(event))

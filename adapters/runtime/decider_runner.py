@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -77,7 +77,8 @@ class DeciderRunner(Generic[S, E, F, C]):
         decider: Decides on the events.
         state: The state at the start.
         journal: Stores durable facts; None stores nothing.
-        execute: Called with commands when their facts are on the disk, in order.
+        execute: Called with each command when its facts are on the disk, in order.
+        flush: Called when all commands of a commit were executed.
         clock: Returns the time of an event for the decider.
         durable: Returns what to write of the facts of a decision; by default all.
         on_decision: Called with event, decision and time, before the state changes.
@@ -101,10 +102,11 @@ class DeciderRunner(Generic[S, E, F, C]):
         decider: Decider[S, E, F, C],
         state: S,
         journal: Journal[Any] | None,
-        execute: Callable[[Sequence[C]], None],
+        execute: Callable[[C], None],
         *,
         clock: Callable[[], float],
         durable: Callable[[list[F]], list[Any]] = lambda facts: facts,
+        flush: Callable[[], None] = _nothing,
         on_decision: Callable[[E, Decision[F, C], float], None] | None = None,
         on_fact: Callable[[F], None] = _nothing,
         when_full: Callable[[E, Decision[Any, C], WakestreamError], Decision[Any, C] | None] | None = None,
@@ -113,7 +115,8 @@ class DeciderRunner(Generic[S, E, F, C]):
     ) -> None:
         self.state = state
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._program, self._decider, self._journal, self._execute = program, decider, journal, execute
+        self._program, self._decider, self._journal = program, decider, journal
+        self._do, self._flush = execute, flush
         self._clock, self._durable, self._on_decision, self._on_fact = clock, durable, on_decision, on_fact
         self._when_full, self._journal_first, self._needs_journal = when_full, journal_first, needs_journal
         self._pending: list[_Turn[E, F, C]] = []
@@ -121,6 +124,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         self._busy = self._full = False
         self._warn_at = -math.inf
         self._task: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self._came, self._room = asyncio.Event(), asyncio.Event()
         if journal is not None:
             journal.snapshot = lambda: decider.snapshot(self.state)
@@ -207,12 +211,24 @@ class DeciderRunner(Generic[S, E, F, C]):
             if turn.done is not None:
                 turn.end(error)
 
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until `close`. Its error ends the program."""
+        task = asyncio.create_task(work)
+        self._background.append(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.fail(error)
+
     async def close(self) -> None:
         """Stop. What is not on the disk by now is never written, and its commands are not executed."""
         self.fail(JournalError(f"{self._program} is stopping"))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [*self._background, *([self._task] if self._task is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # Commits
 
@@ -232,6 +248,11 @@ class DeciderRunner(Generic[S, E, F, C]):
     def _begin(self) -> None:
         self._busy = True
         self._task = asyncio.create_task(self._work(), name=f"decider of {self._program}")
+
+    def _execute(self, commands: Iterable[C]) -> None:
+        for command in commands:
+            self._do(command)
+        self._flush()
 
     def _execute_now(self, commands: Sequence[C]) -> None:
         """Execute commands that depend on no fact. Commands of events that happen meanwhile follow."""
@@ -291,7 +312,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         self._room.set()
         if self._journal_first:
             self._apply_late(turns)
-        self._execute([command for turn in turns for command in turn.commands])
+        self._execute(command for turn in turns for command in turn.commands)
         if self._journal_first:
             for turn in turns:
                 turn.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
@@ -111,11 +111,7 @@ class TaskQueue:
         tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
         return replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None})
 
-    def _execute(self, commands: Iterable[w.Command]) -> None:
-        for command in commands:
-            self._do(command)
-
-    def _do(self, command: w.Command) -> None:
+    def _execute(self, command: w.Command) -> None:
         match command:
             case w.Run(task) if not self._closed:
                 # Created here and not in _work: a kill may come before _work has started.

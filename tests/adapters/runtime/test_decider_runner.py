@@ -74,7 +74,7 @@ class Bench:
     def __init__(self, **options: Any) -> None:
         self.journal, self.said = Slow(), list[str]()
         self.runner: Numbers = DeciderRunner(
-            "the bench", NUMBERS, [], self.journal, self.said.extend, clock=self.now, **options
+            "the bench", NUMBERS, [], self.journal, self.said.append, clock=self.now, **options
         )
 
     def now(self) -> float:
@@ -108,17 +108,27 @@ async def test_all_that_happens_during_a_commit_is_written_by_the_next() -> None
     assert bench.said == [f"said {number}" for number in range(100)]
 
 
+async def test_all_commands_of_a_commit_are_flushed_together() -> None:
+    said: list[str] = []
+    runner: Numbers = DeciderRunner(
+        "the bench", NUMBERS, [], Slow(), said.append, flush=lambda: said.append("flush"), clock=lambda: 0.0
+    )
+    for number in (1, 2):
+        runner.happen(number)
+    await asyncio.sleep(1.5)
+    assert said == ["said 1", "said 2", "flush"]
+
+
 async def test_what_happens_while_a_command_is_executed_comes_after_it() -> None:
     order: list[str] = []
 
-    def execute(commands: Sequence[str]) -> None:
-        for command in commands:
-            order.append(f"begin {command}")
-            if command == "first 0 at 0":
-                runner.happen("second")
-                runner.happen(7)
-                runner.happen("third")
-            order.append(f"end {command}")
+    def execute(command: str) -> None:
+        order.append(f"begin {command}")
+        if command == "first 0 at 0":
+            runner.happen("second")
+            runner.happen(7)
+            runner.happen("third")
+        order.append(f"end {command}")
 
     journal = Slow()
     runner: Numbers = DeciderRunner("the bench", NUMBERS, [], journal, execute, clock=lambda: 0.0)
@@ -304,10 +314,32 @@ async def test_it_runs_until_it_is_stopped_and_callers_who_wait_then_get_an_erro
     assert bench.said == []
 
 
+async def test_an_error_in_the_background_ends_the_program_and_its_end_ends_the_background() -> None:
+    async def failing() -> None:
+        await asyncio.sleep(1.0)
+        raise OSError("lost")
+
+    bench, ended = Bench(), list[str]()
+
+    async def lasting() -> None:
+        try:
+            await asyncio.sleep(1000.0)
+        finally:
+            ended.append("ended")
+
+    bench.runner.run(failing())
+    bench.runner.run(lasting())
+    with pytest.raises(JournalError, match="OSError: lost"):
+        await bench.runner.until(asyncio.Event())
+    assert ended == []
+    await bench.runner.close()
+    assert ended == ["ended"]
+
+
 async def test_without_a_journal_commands_follow_at_once() -> None:
     said: list[str] = []
     runner: Numbers = DeciderRunner(
-        "the bench", NUMBERS, [], None, said.extend, clock=lambda: 0.0, durable=lambda _: []
+        "the bench", NUMBERS, [], None, said.append, clock=lambda: 0.0, durable=lambda _: []
     )
     runner.happen(1)
     assert (said, runner.state) == (["said 1"], [1])
