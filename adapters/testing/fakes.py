@@ -79,7 +79,18 @@ class FakeLink:
         return [message for message in self.sent if isinstance(message, kind)]
 
     async def next(self, kind: type[M], holds: Callable[[M], bool] = lambda _: True) -> M:
-        """Wait for the next sent message of this type for which `holds` returns True."""
+        """Wait for a message that is sent after this call.
+
+        Args:
+            kind: The type of the message.
+            holds: Returns True for the message that is wanted.
+
+        Returns:
+            The message.
+
+        Example:
+            >>> submit = await link.next(m.Submit)
+        """
         future: asyncio.Future[m.Message] = asyncio.get_running_loop().create_future()
         self._waiting.append((lambda message: isinstance(message, kind) and holds(message), future))
         message = await future
@@ -101,6 +112,10 @@ class FakePower:
         boot: Seconds to start.
         halt: Seconds to stop.
         on: Whether it runs at first.
+
+    Example:
+        >>> power = FakePower(boot=30.0)
+        >>> power.lacks = 1  # the first start finds no capacity
     """
 
     def __init__(self, *, boot: float = 0.0, halt: float = 0.0, on: bool = False) -> None:
@@ -167,6 +182,10 @@ class FakeWorker:
         known: The hashes of the files that it has. Uploads add to them.
         receipt: The answer to `submit`; by default a task that is named after the files.
         size: Bytes of every result.
+
+    Example:
+        >>> worker = FakeWorker(reports=[TaskReport("processing", 50.0), TaskReport("done", 100.0)])
+        >>> worker.failures["upload"] = [Disconnected("the connection was lost")]
     """
 
     def __init__(
@@ -252,6 +271,9 @@ class FakeWorkers:
     Args:
         workers: The workers.
         default: The address of the worker in the settings.
+
+    Example:
+        >>> workers = FakeWorkers({"http://gpu:8383": FakeWorker()}, "http://gpu:8383")
     """
 
     def __init__(self, workers: Mapping[str, FakeWorker], default: str | None = None) -> None:
@@ -266,7 +288,14 @@ class FakeWorkers:
         return address
 
     def at(self, url: str | None) -> FakeWorker:
-        """The worker at this address; raises `WorkerRefused` for an unknown address."""
+        """Return the worker at an address.
+
+        Args:
+            url: The address; None for the default.
+
+        Raises:
+            WorkerRefused: there is no worker at this address.
+        """
         address = self.resolve(url)
         if address not in self.workers:
             raise WorkerRefused(f"this test has no worker at {address}", code="no_worker")
@@ -274,7 +303,14 @@ class FakeWorkers:
 
 
 class FakeFiles:
-    """Files in memory: bytes, a fingerprint, or the error of reading. `readings` has the calls."""
+    """Files in memory. `readings` has the calls.
+
+    Args:
+        files: For each path the content, the fingerprint, or the error that reading raises.
+
+    Example:
+        >>> files = FakeFiles({"clip.mp4": b"video", "speech.wav": FileUnusable("cannot be read")})
+    """
 
     def __init__(self, files: Mapping[str | Path, bytes | Fingerprint | WakestreamError]) -> None:
         self.files = {Path(path): file for path, file in files.items()}

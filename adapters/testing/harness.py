@@ -44,7 +44,11 @@ HubAnswer = Callable[[m.Submit], m.Message | None]
 
 
 def awake(submit: m.Submit) -> m.Message:
-    """The hub's answer when the GPU is on."""
+    """The hub's answer when the GPU is on.
+
+    Example:
+        >>> PipelineHarness(awake)
+    """
     return m.Ack(request_id=submit.request_id, gpu="gpu", url=GPU)
 
 
@@ -112,7 +116,16 @@ class PipelineHarness:
         self.link.receive(message)
 
     def at(self, seconds: float, action: Callable[..., Any], *args: Any) -> None:
-        """Call `action` (such as `say`) after this many seconds."""
+        """Call `action` after this many seconds.
+
+        Example:
+            >>> harness.at(60.0, harness.wake)
+
+        Args:
+            seconds: The delay.
+            action: The function, such as `say`.
+            args: Its arguments.
+        """
         self._loop.call_later(seconds, action, *args)
 
     def wake(self, url: str = GPU) -> None:

@@ -25,9 +25,18 @@ _hooked: list[bool] = []
 
 @contextmanager
 def no_real_io() -> Iterator[list[str]]:
-    """Within the block sockets and processes raise `RealWorldTouched`. The list has all attempts, also caught ones.
+    """Within the block sockets and processes raise `RealWorldTouched`, and so do threads that this thread starts.
 
-    So do threads that this thread starts; other threads, such as a server of the test run, are not affected.
+    Other threads, such as a server of the test run, are not affected.
+
+    Returns:
+        A context manager. It yields the list of all attempts, also those whose error was caught.
+
+    Example:
+        >>> with no_real_io() as attempts:
+        ...     run_virtual(main())
+        >>> attempts
+        []
     """
     if not _hooked:  # an audit hook cannot be removed; outside of such blocks it does nothing
         sys.addaudithook(_audit)

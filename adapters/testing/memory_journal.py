@@ -9,7 +9,15 @@ F = TypeVar("F")
 
 
 class FakeJournal(Generic[F]):
-    """Implements the port `Journal`. Beyond `limit` facts it is replaced by `snapshot()`, if that is set."""
+    """Implements the port `Journal`.
+
+    Args:
+        limit: With more facts than this, the journal is replaced by `snapshot()`, if that is set.
+
+    Example:
+        >>> journal = FakeJournal[OutboxFact]()
+        >>> await journal.append([fact])
+    """
 
     def __init__(self, limit: int = 256) -> None:
         self._facts: list[F] = []

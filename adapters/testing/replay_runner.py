@@ -25,6 +25,19 @@ OWN_FAULTS = (UnusableLog, MemoryError)
 def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline) -> Trial:
     """Replay one log on a new virtual loop. A deadlock, or an error of the program, is a result.
 
+    Example:
+        >>> run_log(log, settings={"online_timeout": 60.0}).result
+        'diverged'
+
+    Args:
+        log: The log.
+        settings: Settings of the program that are changed.
+        lenient: Whether to ignore fields that the log does not have.
+        build: The pipeline of the jobs.
+
+    Returns:
+        The result.
+
     Raises:
         UnusableLog: the log cannot be replayed.
         ValueError: its program does not have one of the settings.
@@ -40,7 +53,20 @@ def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False
 def run_together(
     logs: Sequence[Log], *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline
 ) -> list[Trial]:
-    """Replay the logs of one run against each other. Returns a result for each, or one for a deadlock."""
+    """Replay the logs of one run against each other.
+
+    Args:
+        logs: The logs, one of each program.
+        settings: Settings of the programs that are changed.
+        lenient: Whether to ignore fields that the logs do not have.
+        build: The pipeline of the jobs.
+
+    Returns:
+        A result for each log; only one if there was a deadlock.
+
+    Raises:
+        UnusableLog: the logs cannot be replayed together.
+    """
     replayed = _run(replay_system(logs, settings=settings, lenient=lenient, build=build), Watch())
     if isinstance(replayed, Trial):
         return [replayed]

@@ -18,9 +18,7 @@ SPANS = ("today", "month", "asked", "all")
 
 def status(answer: m.HubStatus) -> list[str]:
     """How each GPU is, who holds it, what it has cost, and how long a boot takes."""
-    lines: list[str] = []
-    for gpu in answer.gpus:
-        lines += _gpu(gpu, answer.ts or 0)
+    lines = [line for gpu in answer.gpus for line in _gpu(gpu, answer.ts or 0)]
     return [*(lines or [t("status.no_gpu")]), *_more(answer), *_rest(answer)]
 
 
