@@ -180,8 +180,8 @@ class MemoryTap(Tap):
     Example:
         >>> tap = MemoryTap(time.monotonic)
         >>> tap.row("conn", "up", {})
-        >>> [row.label for row in tap.rows]
-        ['up']
+        >>> tap.rows[0].label
+        'up'
 
     Args:
         now: Returns the seconds since the log's epoch.
