@@ -105,13 +105,13 @@ def _path(body: Mapping[str, Any], name: str) -> Path:
 
 
 def _priority(given: Any) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or abs(given) > MAX_PRIORITY:
+    if type(given) is not int or abs(given) > MAX_PRIORITY:
         raise bad_request(f'"priority" must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}')
     return given
 
 
 def _seconds(given: Any, name: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= _LENGTH_MOST:
+    if type(given) not in (int, float) or not 0 <= given <= _LENGTH_MOST:
         raise bad_request(f'"{name}" must be a number of seconds')
     return float(given)
 
