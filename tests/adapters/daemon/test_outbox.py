@@ -99,8 +99,7 @@ class Desk:
                         return
 
 
-async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent() -> None:
-    desk = Desk()
+async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent(desk: Desk) -> None:
     async with asyncio.timeout(10), desk.serving():
         assert (await desk.submit()).status == 201
         assert [type(fact) for fact in desk.journal.read()] == [f.JobAccepted]
@@ -113,8 +112,9 @@ async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent() 
         assert desk.ended == ["a"]
 
 
-async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_taken_when_there_is_room() -> None:
-    desk = Desk()
+async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_taken_when_there_is_room(
+    desk: Desk,
+) -> None:
     async with asyncio.timeout(10), desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
         answer = await desk.submit()
@@ -126,8 +126,7 @@ async def test_with_a_full_disk_a_job_is_refused_and_forgotten_and_the_next_is_t
         assert list(outbox.DECIDER.recover(desk.journal.read()).jobs) == ["a"]
 
 
-async def test_jobs_refused_on_a_full_disk_are_not_stored_later() -> None:
-    desk = Desk()
+async def test_jobs_refused_on_a_full_disk_are_not_stored_later(desk: Desk) -> None:
     async with asyncio.timeout(10), desk.serving():
         desk.journal.mood = NoSpace("the disk is full")
         for number in range(20):
@@ -151,11 +150,10 @@ async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_for
         assert (list(kept.jobs), list(desk.state.jobs)) == (["y", "b"], ["y", "b"])
 
 
-async def test_an_end_is_sent_once_the_full_disk_has_space(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_end_is_sent_once_the_full_disk_has_space(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     complaints = list[str]()
     listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
-    desk = Desk()
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
         desk.journal.mood = NoSpace("the disk is full")
@@ -173,10 +171,9 @@ async def test_an_end_is_sent_once_the_full_disk_has_space(monkeypatch: pytest.M
         assert desk.state.jobs["a"].state == "done"
 
 
-async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended() -> None:
+async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended(desk: Desk) -> None:
     lines = list[str]()
     listening = logger.add(lambda line: lines.append(str(line).strip()), format="{level} {extra[job]} {message}")
-    desk = Desk()
     ends = {
         "a": e.Done(Path("/out/a.mp4"), 3),
         "b": e.Failed("it broke", "task_failed"),
@@ -203,8 +200,7 @@ async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended() ->
     ]
 
 
-async def test_a_broken_journal_ends_the_program_and_all_pending_replies() -> None:
-    desk = Desk()
+async def test_a_broken_journal_ends_the_program_and_all_pending_replies(desk: Desk) -> None:
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
         desk.journal.mood = JournalError("broken")
@@ -214,9 +210,9 @@ async def test_a_broken_journal_ends_the_program_and_all_pending_replies() -> No
         assert (await desk.submit("c")).status == 503
 
 
-async def test_an_internal_error_ends_the_program_and_all_pending_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk()
-
+async def test_an_internal_error_ends_the_program_and_all_pending_replies(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def breaks(*_: Any) -> None:
         raise ZeroDivisionError
 
@@ -229,8 +225,7 @@ async def test_an_internal_error_ends_the_program_and_all_pending_replies(monkey
         assert (await desk.submit("c")).status == 503
 
 
-async def test_a_job_that_fails_to_start_fails_alone() -> None:
-    desk = Desk()
+async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
     start = desk.jobs.start
 
     def breaks(job: e.Job, show: Callable[[e.JobEvent], Any]) -> asyncio.Future[Any]:
@@ -248,8 +243,7 @@ async def test_a_job_that_fails_to_start_fails_alone() -> None:
         await desk.submit("b")
 
 
-async def test_requests_during_the_stop_are_answered() -> None:
-    desk = Desk()
+async def test_requests_during_the_stop_are_answered(desk: Desk) -> None:
     async with asyncio.timeout(10):
         async with desk.serving():
             asked = asyncio.create_task(desk.submit())
@@ -258,8 +252,7 @@ async def test_requests_during_the_stop_are_answered() -> None:
         assert (await desk.submit()).status == 503
 
 
-async def test_an_exception_in_a_pipeline_fails_the_job() -> None:
-    desk = Desk()
+async def test_an_exception_in_a_pipeline_fails_the_job(desk: Desk) -> None:
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
         hearing = asyncio.create_task(desk.hears("failed"))
@@ -271,8 +264,7 @@ async def test_an_exception_in_a_pipeline_fails_the_job() -> None:
         assert (ended.code, "oops" in ended.why) == ("internal", True)
 
 
-async def test_many_at_once_share_their_commits() -> None:
-    desk = Desk()
+async def test_many_at_once_share_their_commits(desk: Desk) -> None:
     appended: list[int] = []
     append = desk.journal.append
 
@@ -372,9 +364,8 @@ async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
         assert ("a", True) in desk.jobs.farewells
 
 
-async def test_a_webhook_is_sent_after_its_fact_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
-    desk = Desk()
     desk.state.webhook = True
     told: list[f.WebhookOwed] = []
     desk.outbox.on_webhook = told.append

@@ -45,8 +45,7 @@ class Server:
         return places
 
 
-def test_one_address_may_use_a_quarter_of_the_places_for_new_connections() -> None:
-    server = Server()
+def test_one_address_may_use_a_quarter_of_the_places_for_new_connections(server: Server) -> None:
     server.here("192.0.2.1", 20)
     assert server.comes("192.0.2.1") is None
     assert server.refused == {"crowded_address": 1}
@@ -55,8 +54,7 @@ def test_one_address_may_use_a_quarter_of_the_places_for_new_connections() -> No
     assert server.ended == ["192.0.2.1 0"], "the one that is longest there"
 
 
-def test_new_connections_of_few_addresses_are_replaced_by_one_of_another() -> None:
-    server = Server()
+def test_new_connections_of_few_addresses_are_replaced_by_one_of_another(server: Server) -> None:
     for address in ("192.0.2.1", "192.0.2.2"):
         server.here(address, 20)
     for number in range(10):
@@ -65,8 +63,7 @@ def test_new_connections_of_few_addresses_are_replaced_by_one_of_another() -> No
     assert not any(name.startswith("owner") for name in server.ended)
 
 
-def test_new_connections_of_many_addresses_are_replaced_after_their_time() -> None:
-    server = Server()
+def test_new_connections_of_many_addresses_are_replaced_after_their_time(server: Server) -> None:
     for number in range(40):
         server.here(f"2001:db8:0:{number:x}::1", 1)
     assert server.comes("198.51.100.7") is None
@@ -114,16 +111,14 @@ def test_one_address_cannot_use_all_admitted_places() -> None:
 
 
 @pytest.mark.parametrize("peer", ["2001:db8:1:2:{:x}::1", "::ffff:192.0.2.7"])
-def test_a_network_of_64_bits_is_one_address_and_so_is_a_mapped_one(peer: str) -> None:
-    server = Server()
+def test_a_network_of_64_bits_is_one_address_and_so_is_a_mapped_one(server: Server, peer: str) -> None:
     for number in range(20):
         server.here(peer.format(number), 1)
     assert server.comes(peer.format(77)) is None
     assert server.comes("2001:db8:1:3::1") is not None
 
 
-def test_a_place_is_freed_once() -> None:
-    server = Server()
+def test_a_place_is_freed_once(server: Server) -> None:
     [place] = server.here("192.0.2.1", 1)
     server.limits.free(place)
     server.limits.free(place)
@@ -148,8 +143,7 @@ def test_callers_behind_a_proxy_are_limited_by_their_own_address() -> None:
     assert not server.limits.is_crowded("192.0.2.7")
 
 
-def test_without_free_file_descriptors_the_oldest_new_connection_closes() -> None:
-    server = Server()
+def test_without_free_file_descriptors_the_oldest_new_connection_closes(server: Server) -> None:
     server.here("192.0.2.2", 1)
     server.now += 1
     server.here("192.0.2.1", 3)
@@ -196,8 +190,7 @@ def test_the_counts_stay_true_whatever_happens() -> None:
     assert not server.limits._known
 
 
-async def test_an_accepted_socket_has_nodelay_and_frees_its_place_on_close() -> None:
-    server = Server()
+async def test_an_accepted_socket_has_nodelay_and_frees_its_place_on_close(server: Server) -> None:
     loop = asyncio.get_running_loop()
     for host in ("127.0.0.1", "localhost"):
         for bound in await Acceptor(server.limits).bind(host, 0):
@@ -220,8 +213,9 @@ async def test_an_accepted_socket_has_nodelay_and_frees_its_place_on_close() -> 
                 writer.close()
 
 
-async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server()
+async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.here("192.0.2.1", 2)
     [listening] = await Acceptor(server.limits).bind("127.0.0.1", 0)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.streams.daemon_scene import Before, House
+from tests.support.streams.daemon_scene import Before, House, unreachable
 from tests.support.streams.job_scene import URL, ack, offline, silence
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.adapters.testing.harness import PipelineHarness, awake
@@ -25,9 +25,7 @@ from wakestream.streams.recording.recording import Row
 from wakestream.streams.replay.replay_client import replay_client
 
 
-async def test_a_single_job_runs_without_waiting() -> None:
-    house = House()
-    house.connect()
+async def test_a_single_job_runs_without_waiting(house: House) -> None:
     assert await house.start(1) == e.Done(Path("1.out.mp4"), 1000)
     assert house.kinds(1, e.Note) == []
     assert [lane.running for lane in (house.lanes.running, house.lanes.uploads, house.lanes.gpu)] == [0, 0, 0]
@@ -227,12 +225,6 @@ async def test_a_retry_request_is_recorded_and_replayed() -> None:
     assert [row.label for row in now.rows if row.t == pytest.approx(10.0, abs=0.01)] == [RETRY_NOW, "retrying"]
 
 
-def unreachable() -> FakeWorker:
-    worker = FakeWorker()
-    worker.gone = errors.WorkerUnreachable("nobody there")
-    return worker
-
-
 async def rests(house: House) -> None:
     """Returns when the first job has released its GPU."""
     async with asyncio.timeout(3600):
@@ -243,45 +235,39 @@ async def rests(house: House) -> None:
 PATIENT = replace(DURABLE, line_every=600.0)
 
 
-async def test_an_outage_of_the_worker_for_a_day_is_waited_for_without_the_gpu() -> None:
-    house = House(worker=unreachable())
-    house.connect()
-    house.at(24 * 3600.0, setattr, house.worker, "gone", None)
-    assert isinstance(await house.start(1, PATIENT), e.Done)
-    rests = house.kinds(1, e.Note)
-    assert len(house.link.said(m.JobDone)) == len(rests) + 1  # the last when it was done
-    assert len(house.link.said(m.Submit)) < 30
+async def test_an_outage_of_the_worker_for_a_day_is_waited_for_without_the_gpu(cut_off: House) -> None:
+    cut_off.at(24 * 3600.0, setattr, cut_off.worker, "gone", None)
+    assert isinstance(await cut_off.start(1, PATIENT), e.Done)
+    rests = cut_off.kinds(1, e.Note)
+    assert len(cut_off.link.said(m.JobDone)) == len(rests) + 1  # the last when it was done
+    assert len(cut_off.link.said(m.Submit)) < 30
     seconds = [note.data["rests"] for note in rests]
     assert 150 <= seconds[0] <= 300
     assert max(seconds) <= 4 * 3600
     assert sum(seconds) > 20 * 3600
-    assert rests[0].text == "10 attempts with a GPU made no progress (nobody there); the next try comes later"
-    assert max(retry.delay for retry in house.kinds(1, e.Retrying)) <= 60.0
+    assert rests[0].text == "10 attempts with a GPU made no progress (no answer); the next try comes later"
+    assert max(retry.delay for retry in cut_off.kinds(1, e.Retrying)) <= 60.0
 
 
-async def test_the_gpu_is_requested_again_when_the_hub_reconnects() -> None:
-    house = House(worker=unreachable())
-    house.connect()
-    running = house.start(1, PATIENT)
-    await rests(house)
-    before, rest = house.loop.time(), house.kinds(1, e.Note)[0].data["rests"]
-    house.worker.gone = None
-    house.link.disconnect()
-    house.connect()
+async def test_the_gpu_is_requested_again_when_the_hub_reconnects(cut_off: House) -> None:
+    running = cut_off.start(1, PATIENT)
+    await rests(cut_off)
+    before, rest = cut_off.loop.time(), cut_off.kinds(1, e.Note)[0].data["rests"]
+    cut_off.worker.gone = None
+    cut_off.link.disconnect()
+    cut_off.connect()
     assert isinstance(await running, e.Done)
-    assert house.loop.time() - before < rest / 2
+    assert cut_off.loop.time() - before < rest / 2
 
 
-async def test_a_line_that_breaks_again_and_again_does_not_keep_the_gpu_awake() -> None:
-    house = House(worker=unreachable())
-    house.connect()
+async def test_a_line_that_breaks_again_and_again_does_not_keep_the_gpu_awake(cut_off: House) -> None:
     for minutes in range(10, 24 * 60, 10):
-        house.at(60.0 * minutes, house.link.disconnect)
-        house.at(60.0 * minutes + 1, house.connect)
-    house.at(24 * 3600.0, house.cancel.on_next, None)
-    assert await house.start(1, PATIENT) == e.Cancelled()
-    assert len(house.link.said(m.Submit)) < 50
-    rests = house.kinds(1, e.Note)
+        cut_off.at(60.0 * minutes, cut_off.link.disconnect)
+        cut_off.at(60.0 * minutes + 1, cut_off.connect)
+    cut_off.at(24 * 3600.0, cut_off.cancel.on_next, None)
+    assert await cut_off.start(1, PATIENT) == e.Cancelled()
+    assert len(cut_off.link.said(m.Submit)) < 50
+    rests = cut_off.kinds(1, e.Note)
     assert max(note.data["rests"] for note in rests) > 2 * 3600
 
 
@@ -317,15 +303,13 @@ async def test_a_job_that_rests_holds_up_no_other() -> None:
     assert isinstance(await resting, e.Done)
 
 
-async def test_a_cancel_ends_a_rest() -> None:
-    house = House(worker=unreachable())
-    house.connect()
-    running = house.start(1, PATIENT)
-    await rests(house)
-    before = house.loop.time()
-    house.cancel.on_next(None)
+async def test_a_cancel_ends_a_rest(cut_off: House) -> None:
+    running = cut_off.start(1, PATIENT)
+    await rests(cut_off)
+    before = cut_off.loop.time()
+    cut_off.cancel.on_next(None)
     assert await running == e.Cancelled()
-    assert house.loop.time() == before
+    assert cut_off.loop.time() == before
 
 
 async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
@@ -347,18 +331,16 @@ async def test_a_worker_with_a_full_disk_is_waited_for_without_the_gpu(call: str
     assert len(house.link.said(m.JobDone)) == len(rests) + 1
 
 
-async def test_a_final_error_ends_the_job_after_any_number_of_attempts() -> None:
-    house = House(worker=unreachable())
-    house.connect()
-    running = house.start(1, PATIENT)
-    await rests(house)
-    house.worker.gone = errors.WorkerRefused("wrong key", code="unauthorized")
-    rest = house.kinds(1, e.Note)[0].data["rests"]
-    began = house.loop.time()
+async def test_a_final_error_ends_the_job_after_any_number_of_attempts(cut_off: House) -> None:
+    running = cut_off.start(1, PATIENT)
+    await rests(cut_off)
+    cut_off.worker.gone = errors.WorkerRefused("wrong key", code="unauthorized")
+    rest = cut_off.kinds(1, e.Note)[0].data["rests"]
+    began = cut_off.loop.time()
     outcome = await running
     assert isinstance(outcome, e.Failed)
-    assert house.loop.time() - began <= rest + 60
-    assert len(house.kinds(1, e.Note)) == 1
+    assert cut_off.loop.time() - began <= rest + 60
+    assert len(cut_off.kinds(1, e.Note)) == 1
 
 
 async def test_an_existing_result_is_used_without_a_submit() -> None:

@@ -18,9 +18,7 @@ from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.protocol import messages as m
 
 
-async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order() -> None:
-    scene = Scene()
-    scene.connect()
+async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order(scene: Scene) -> None:
     assert await scene.run() == e.Done(Path("out.mp4"), 1000)
     kinds = list(dict.fromkeys(type(event) for _, event in scene.events))
     assert kinds == [
@@ -30,15 +28,13 @@ async def test_a_job_on_the_online_branch_passes_through_every_stage_in_order() 
     assert scene.of(e.Granted)[0].branch == "online"
 
 
-async def test_a_job_on_the_offline_branch_waits_with_a_line_every_ten_seconds() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(125, scene.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
-    assert isinstance(await scene.run(), e.Done)
-    assert scene.of(e.Queued) == [e.Queued(1, "booting", e.Eta(100.0, 140.0))]
-    assert [round(waking.waited) for waking in scene.of(e.Waking)] == list(range(10, 121, 10))
-    assert round(scene.of(e.Waking)[4].eta.p50) == 50
-    assert scene.of(e.Granted)[0].branch == "offline"
+async def test_a_job_on_the_offline_branch_waits_with_a_line_every_ten_seconds(waiting: Scene) -> None:
+    waiting.at(125, waiting.link.receive, m.Ack(request_id="job-1", gpu="a", url=URL))
+    assert isinstance(await waiting.run(), e.Done)
+    assert waiting.of(e.Queued) == [e.Queued(1, "booting", e.Eta(100.0, 140.0))]
+    assert [round(waking.waited) for waking in waiting.of(e.Waking)] == list(range(10, 121, 10))
+    assert round(waiting.of(e.Waking)[4].eta.p50) == 50
+    assert waiting.of(e.Granted)[0].branch == "offline"
 
 
 async def test_an_old_hub_that_only_broadcasts_online_grants_by_it() -> None:
@@ -49,13 +45,11 @@ async def test_an_old_hub_that_only_broadcasts_online_grants_by_it() -> None:
     assert scene.of(e.Online) == [e.Online(URL)]
 
 
-async def test_a_hub_that_grants_each_job_is_not_taken_at_its_broadcast() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(60, scene.link.receive, m.Online(gpu="a", url="http://elsewhere:1"))
-    scene.at(61, scene.link.receive, m.Ack(request_id="job-1", gpu="b", url=URL))
-    assert isinstance(await scene.run(), e.Done)
-    assert scene.of(e.Granted)[0].gpu == "b"
+async def test_a_hub_that_grants_each_job_is_not_taken_at_its_broadcast(waiting: Scene) -> None:
+    waiting.at(60, waiting.link.receive, m.Online(gpu="a", url="http://elsewhere:1"))
+    waiting.at(61, waiting.link.receive, m.Ack(request_id="job-1", gpu="b", url=URL))
+    assert isinstance(await waiting.run(), e.Done)
+    assert waiting.of(e.Granted)[0].gpu == "b"
 
 
 async def test_a_broadcast_before_the_hubs_answer_does_not_count() -> None:
@@ -72,35 +66,29 @@ async def test_a_hub_that_never_answers_is_named_after_30_seconds() -> None:
     assert scene.events[-1] == (30.0, e.TimedOut("reply", 30.0, "reply: nothing within 30 s"))
 
 
-async def test_a_missing_online_times_out_after_30_minutes() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    outcome = await scene.run()
+async def test_a_missing_online_times_out_after_30_minutes(waiting: Scene) -> None:
+    outcome = await waiting.run()
     assert isinstance(outcome, e.TimedOut)
     assert (outcome.stage, outcome.seconds) == ("online", 1800.0)
-    assert scene.events[-1][0] == 1800.0
+    assert waiting.events[-1][0] == 1800.0
 
 
-async def test_a_hub_restart_in_the_wait_is_survived_and_the_wait_counts_from_the_first_submit() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(900, scene.link.disconnect, "restarting")
-    scene.at(905, scene.connect)
-    outcome = await scene.run()
+async def test_a_hub_restart_in_the_wait_is_survived_and_the_wait_counts_from_the_first_submit(waiting: Scene) -> None:
+    waiting.at(900, waiting.link.disconnect, "restarting")
+    waiting.at(905, waiting.connect)
+    outcome = await waiting.run()
     assert isinstance(outcome, e.TimedOut)
-    assert scene.events[-1][0] == 1800.0
-    assert [submit.request_id for submit in scene.link.said(m.Submit)] == ["job-1", "job-1"]
-    assert "hub_lost" in {waking.phase for waking in scene.of(e.Waking)}
+    assert waiting.events[-1][0] == 1800.0
+    assert [submit.request_id for submit in waiting.link.said(m.Submit)] == ["job-1", "job-1"]
+    assert "hub_lost" in {waking.phase for waking in waiting.of(e.Waking)}
 
 
-async def test_a_hub_that_restarts_with_the_gpu_on_grants_at_the_second_submit() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(50, scene.link.disconnect)
-    scene.at(51, setattr, scene, "answer", ack)
-    scene.at(52, scene.connect)
-    assert isinstance(await scene.run(), e.Done)
-    assert 52 < scene.when(e.Granted)[0] < 53
+async def test_a_hub_that_restarts_with_the_gpu_on_grants_at_the_second_submit(waiting: Scene) -> None:
+    waiting.at(50, waiting.link.disconnect)
+    waiting.at(51, setattr, waiting, "answer", ack)
+    waiting.at(52, waiting.connect)
+    assert isinstance(await waiting.run(), e.Done)
+    assert 52 < waiting.when(e.Granted)[0] < 53
 
 
 async def test_a_granted_job_is_named_again_to_a_hub_that_restarts_in_mid_work() -> None:
@@ -173,32 +161,28 @@ async def test_a_refusal_by_the_hub_is_the_jobs_failure() -> None:
     assert await scene.run() == e.Failed("too many jobs", "queue_full")
 
 
-async def test_a_failed_boot_is_reported_at_once() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(40, scene.link.receive, m.BootResult(request_id="job-1", success=False, status="failed", msg="no stock"))
-    assert await scene.run() == e.Failed("no stock", "boot_failed")
-    assert scene.events[-1][0] == 40.0
+async def test_a_failed_boot_is_reported_at_once(waiting: Scene) -> None:
+    waiting.at(
+        40, waiting.link.receive, m.BootResult(request_id="job-1", success=False, status="failed", msg="no stock")
+    )
+    assert await waiting.run() == e.Failed("no stock", "boot_failed")
+    assert waiting.events[-1][0] == 40.0
 
 
-async def test_booted_is_not_online() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(40, scene.link.receive, m.Booted(msg="machine is up"))
-    assert isinstance(await scene.run(online=100.0), e.TimedOut)
-    assert scene.of(e.Granted) == []
-    assert "booted" in {waking.phase for waking in scene.of(e.Waking)}
+async def test_booted_is_not_online(waiting: Scene) -> None:
+    waiting.at(40, waiting.link.receive, m.Booted(msg="machine is up"))
+    assert isinstance(await waiting.run(online=100.0), e.TimedOut)
+    assert waiting.of(e.Granted) == []
+    assert "booted" in {waking.phase for waking in waiting.of(e.Waking)}
 
 
-async def test_files_are_hashed_once_and_while_the_gpu_wakes() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(100, scene.link.receive, m.Ack(request_id="job-1", url=URL))
-    scene.at(99, lambda: scene.events.append((99.0, e.Retrying(len(scene.files.readings), 0.0, "read by now"))))
-    await scene.run()
-    assert scene.of(e.Retrying)[0].attempt == 2
-    assert [path.name for path, _ in scene.files.readings] == ["clip.mp4", "speech.wav"]
-    assert scene.files.readings[0][1] == {"md5", "blake3"}
+async def test_files_are_hashed_once_and_while_the_gpu_wakes(waiting: Scene) -> None:
+    waiting.at(100, waiting.link.receive, m.Ack(request_id="job-1", url=URL))
+    waiting.at(99, lambda: waiting.events.append((99.0, e.Retrying(len(waiting.files.readings), 0.0, "read by now"))))
+    await waiting.run()
+    assert waiting.of(e.Retrying)[0].attempt == 2
+    assert [path.name for path, _ in waiting.files.readings] == ["clip.mp4", "speech.wav"]
+    assert waiting.files.readings[0][1] == {"md5", "blake3"}
 
 
 async def test_on_a_hub_of_ours_the_submit_does_not_wait_for_hashes() -> None:
@@ -221,9 +205,7 @@ async def test_an_old_hub_gets_md5_hashes_in_the_submit_and_files_are_still_read
     assert len(scene.files.readings) == 2
 
 
-async def test_files_at_the_worker_are_not_sent_again() -> None:
-    scene = Scene()
-    scene.connect()
+async def test_files_at_the_worker_are_not_sent_again(scene: Scene) -> None:
     await scene.run()
     again = Scene(worker=FakeWorker(known=scene.worker.known))
     again.connect()
@@ -414,22 +396,18 @@ def test_the_scenes_hub_announces_our_hubs_features() -> None:
     assert set(OURS) <= set(FEATURES)
 
 
-async def test_a_failed_boot_is_not_overtaken_by_news_in_the_same_turn() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(20, scene.link.receive, m.BootResult(request_id="job-1", success=False, msg="no stock"))
-    scene.at(20, scene.link.receive, m.PowerState(gpu="a", state="stopping"))
-    assert await scene.run() == e.Failed("no stock", "boot_failed")
-    assert scene.events[-1][0] == 20.0
+async def test_a_failed_boot_is_not_overtaken_by_news_in_the_same_turn(waiting: Scene) -> None:
+    waiting.at(20, waiting.link.receive, m.BootResult(request_id="job-1", success=False, msg="no stock"))
+    waiting.at(20, waiting.link.receive, m.PowerState(gpu="a", state="stopping"))
+    assert await waiting.run() == e.Failed("no stock", "boot_failed")
+    assert waiting.events[-1][0] == 20.0
 
 
-async def test_the_eta_counts_down_through_news_of_the_machine() -> None:
-    scene = Scene(offline)
-    scene.connect()
-    scene.at(1, scene.link.receive, m.PowerState(gpu="a", state="starting"))
-    scene.at(40, scene.link.receive, m.Ack(request_id="job-1", url=URL))
-    await scene.run()
-    assert [round(waking.eta.p50) for waking in scene.of(e.Waking)] == [99, 89, 79, 69]
+async def test_the_eta_counts_down_through_news_of_the_machine(waiting: Scene) -> None:
+    waiting.at(1, waiting.link.receive, m.PowerState(gpu="a", state="starting"))
+    waiting.at(40, waiting.link.receive, m.Ack(request_id="job-1", url=URL))
+    await waiting.run()
+    assert [round(waking.eta.p50) for waking in waiting.of(e.Waking)] == [99, 89, 79, 69]
 
 
 async def test_a_file_that_cannot_be_read_ends_the_wait_also_after_news() -> None:

@@ -8,7 +8,8 @@ from random import Random
 from typing import Any
 
 from tests.support.streams.job_scene import URL, Scene
-from wakestream.adapters.testing.fakes import FakeFiles, FakeWorkers
+from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
+from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.to_future import to_future
@@ -66,3 +67,9 @@ class House(Scene):
 
     def first(self, n: int, kind: type) -> float:
         return next(at for at, event in self.told[f"job-{n}"] if isinstance(event, kind))
+
+
+def unreachable() -> FakeWorker:
+    worker = FakeWorker()
+    worker.gone = errors.WorkerUnreachable("no answer")
+    return worker

@@ -1,0 +1,41 @@
+"""The scenes that most tests of the jobs begin with: the hub is connected."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.streams.daemon_scene import House, unreachable
+from tests.support.streams.job_scene import Scene, offline
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """The GPU is on."""
+    return _connected(Scene())
+
+
+@pytest.fixture
+def waiting() -> Scene:
+    """The GPU is off."""
+    return _connected(Scene(offline))
+
+
+@pytest.fixture
+def house() -> House:
+    """A daemon."""
+    found = House()
+    found.connect()
+    return found
+
+
+@pytest.fixture
+def cut_off() -> House:
+    """A daemon that does not reach its worker."""
+    found = House(worker=unreachable())
+    found.connect()
+    return found
+
+
+def _connected(scene: Scene) -> Scene:
+    scene.connect()
+    return scene
