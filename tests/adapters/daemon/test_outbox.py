@@ -99,6 +99,11 @@ class Desk:
                         return
 
 
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
 async def test_a_job_is_stored_before_the_reply_and_its_end_before_it_is_sent(desk: Desk) -> None:
     async with asyncio.timeout(10), desk.serving():
         assert (await desk.submit()).status == 201

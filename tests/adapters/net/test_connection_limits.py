@@ -45,6 +45,11 @@ class Server:
         return places
 
 
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
 def test_one_address_may_use_a_quarter_of_the_places_for_new_connections(server: Server) -> None:
     server.here("192.0.2.1", 20)
     assert server.comes("192.0.2.1") is None

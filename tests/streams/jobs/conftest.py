@@ -9,19 +9,19 @@ from tests.support.streams.job_scene import Scene, offline
 
 
 @pytest.fixture
-def scene() -> Scene:
+async def scene() -> Scene:
     """The GPU is on."""
     return _connected(Scene())
 
 
 @pytest.fixture
-def waiting() -> Scene:
+async def waiting() -> Scene:
     """The GPU is off."""
     return _connected(Scene(offline))
 
 
 @pytest.fixture
-def house() -> House:
+async def house() -> House:
     """A daemon."""
     found = House()
     found.connect()
@@ -29,7 +29,7 @@ def house() -> House:
 
 
 @pytest.fixture
-def cut_off() -> House:
+async def cut_off() -> House:
     """A daemon that does not reach its worker."""
     found = House(worker=unreachable())
     found.connect()
