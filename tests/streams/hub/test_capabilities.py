@@ -4,59 +4,32 @@ from typing import Any
 
 import pytest
 
+from tests.support.streams import hub_net
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import REDACTED
 
-ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
 HOLD = ("capability", "done")
 
 
-class Net:
-    """A hub in memory: the commands for each connection, and a clock to move."""
+class Net(hub_net.Net):
+    """Peers announce features; `of` are the frames of one kind to a connection, as the decider wrote them."""
 
     def __init__(self, **limits: Any) -> None:
-        self.state = hub.HubState(limits=hub.Limits(**limits))
-        self.now, self.fd = 1000.0, 0
-        self.sent: dict[int, list[f.Send]] = {}
-        self.closed: dict[int, int] = {}
-
-    def happen(self, event: f.Event) -> None:
-        facts, commands = hub.DECIDER.decide(self.state, event, self.now)
-        for fact in facts:
-            hub.DECIDER.evolve(self.state, fact)
-        for command in commands:
-            if isinstance(command, f.Send):
-                self.sent.setdefault(command.fd, []).append(command)
-            elif isinstance(command, f.Close):
-                self.closed[command.fd] = command.code
+        super().__init__(now=1000.0, **limits)
 
     def join(self, role: str, *features: str, owner: str | None = None, **more: Any) -> int:
-        self.fd += 1
-        self.happen(f.Opened(self.fd))
-        message = m.Register(role=ROLES[role], features=features or None, **more)
-        self.happen(f.Registering(self.fd, message, f"key-of-{role}", f.License(owner or f"id-{role}", role)))
-        return self.fd
+        return super().join(role, owner=owner, features=features or None, **more)
 
     def worker(self, *features: str) -> int:
         fd = self.join("worker", *features, gpu="gpu", url="http://w:1")
         self.say(fd, m.Online())
         return fd
 
-    def say(self, fd: int, message: m.Message) -> None:
-        self.happen(f.Received(fd, message))
-
-    def submit(self, fd: int, id_: str = "j1") -> None:
-        self.say(fd, m.Submit(request_id=id_, payload={}))
-
     def of(self, fd: int, kind: type[m.Message]) -> list[f.Send]:
-        return [one for one in self.sent.get(fd, ()) if isinstance(one.message, kind)]
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.happen(f.Tick())
+        return [c for c in self.commands if isinstance(c, f.Send) and c.fd == fd and isinstance(c.message, kind)]
 
 
 @pytest.fixture
@@ -112,7 +85,7 @@ def test_a_worker_with_capabilities_gets_the_license_and_not_its_key(net: Net) -
     for job in (frame(batch)["data"]["jobs"][0], frame(submit)):
         assert "key" not in job
         assert (job["license"], job["sender_fd"]) == ("id-client", client)
-    assert "key-of-client" not in str([frame(one) for one in net.sent[worker]])
+    assert "key-id-client" not in str([wire.to_frame(message) for message in net.sent[worker]])
 
 
 def test_an_old_worker_gets_the_key(net: Net, client: int) -> None:
@@ -121,7 +94,7 @@ def test_an_old_worker_gets_the_key(net: Net, client: int) -> None:
     net.submit(client, "at-once")
     (batch,), (submit,) = net.of(worker, m.DispatchBatch), net.of(worker, m.Submit)
     for job in (frame(batch)["data"]["jobs"][0], frame(submit)):
-        assert job["key"] == "key-of-client"
+        assert job["key"] == "key-id-client"
         assert "license" not in job
 
 
@@ -251,5 +224,5 @@ def test_a_reconnected_worker_gets_ended_jobs_before_its_own_jobs(net: Net) -> N
     ]
     (batch,) = net.of(back, m.DispatchBatch)
     assert {job["request_id"] for job in frame(batch)["data"]["jobs"]} == {"holds", "again"}
-    assert net.sent[back].index(net.of(back, m.JobDone)[0]) < net.sent[back].index(batch)
+    assert net.commands.index(net.of(back, m.JobDone)[0]) < net.commands.index(batch)
     assert net.of(net.worker("capability"), m.JobDone) == []

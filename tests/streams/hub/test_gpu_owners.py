@@ -75,7 +75,7 @@ def test_an_unnamed_worker_gets_the_gpu_of_its_key(net: Net) -> None:
 def test_a_deployed_worker_that_is_back_before_its_old_connection_broke_replaces_it(net: Net) -> None:
     issued(net, ("w", "worker", ("studio",)))
     before, after = worker(net, "w", None), worker(net, "w", None)
-    assert net.closed == [before]
+    assert list(net.closed) == [before]
     assert net.state.gpus["studio"].worker == after
 
 

@@ -5,40 +5,22 @@ from typing import Any
 
 import pytest
 
+from tests.support.streams import hub_net
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
-ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
 
-
-class Net:
-    """A hub in memory: what was sent to each connection, who was closed, and a clock to move."""
+class Net(hub_net.Net):
+    """`take` gives each message once; `old` are the messages to a connection in the old spelling."""
 
     def __init__(self, **limits: Any) -> None:
-        self.state = hub.HubState(limits=hub.Limits(**limits))
-        self.now = 1000.0
-        self.sent: dict[int, list[m.Message]] = {}
-        self.old: dict[int, list[m.Message]] = {}
-        self.closed: dict[int, int] = {}
-        self.facts: list[f.Fact] = []
-        self.fd = 0
-        self.happen(f.ProcessStarted())
+        super().__init__(now=1000.0, **limits)
 
-    def happen(self, event: f.Event) -> None:
-        facts, commands = hub.DECIDER.decide(self.state, event, self.now)
-        for fact in facts:
-            hub.DECIDER.evolve(self.state, fact)
-        self.facts += facts
-        for command in commands:
-            if isinstance(command, f.Close):
-                self.closed[command.fd] = command.code
-                continue
-            for fd in (command.fd,) if isinstance(command, f.Send) else command.to:
-                self.sent.setdefault(fd, []).append(command.message)
-                if command.old:
-                    self.old.setdefault(fd, []).append(command.message)
+    def old(self, fd: int) -> list[m.Message]:
+        sent = (c for c in self.commands if isinstance(c, f.Send | f.Broadcast) and c.old)
+        return [c.message for c in sent if fd in ((c.fd,) if isinstance(c, f.Send) else c.to)]
 
     def open(self) -> int:
         self.fd += 1
@@ -48,7 +30,7 @@ class Net:
     def register(self, fd: int, role: str, *, key: str | None = None, holds: str | None = None, **more: Any) -> None:
         key = key or f"key-{role}"
         known = f.License(f"id-{key.partition(':')[0]}", holds or role)
-        message = m.Register(key=key if role == "client" else None, role=ROLES[role], **more)
+        message = m.Register(key=key if role == "client" else None, role=hub_net.ROLES[role], **more)
         self.happen(f.Registering(fd, message, key, known))
 
     def join(self, role: str, **more: Any) -> int:
@@ -72,10 +54,6 @@ class Net:
 
     def take(self, fd: int) -> list[m.Message]:
         return self.sent.pop(fd, [])
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.happen(f.Tick())
 
     def code(self, fd: int) -> str | None:
         last = self.take(fd)[-1]
@@ -301,8 +279,8 @@ def test_old_field_names_are_answered_in_old_field_names(net: Net) -> None:
     old, new = net.join("client"), net.join("client")
     net.say(old, m.Submit(request_id="a"), old=True)
     net.say(new, m.Submit(request_id="b"))
-    assert [type(message) for message in net.old[old]] == [m.Offline]
-    assert new not in net.old
+    assert [type(message) for message in net.old(old)] == [m.Offline]
+    assert net.old(new) == []
 
 
 def test_the_same_id_again_gets_the_same_answer_and_no_second_job(net: Net, client: int) -> None:
@@ -382,7 +360,7 @@ def test_when_a_gpu_comes_online_all_clients_get_it_and_each_job_is_granted(net:
         assert isinstance(ack, m.Ack)
         assert (online.gpu, online.url, online.status) == ("gpu", "http://w:1", "online")
         assert (ack.request_id, ack.position) == (f"j{number}", number + 1)
-        assert net.old[fd] == [online]
+        assert net.old(fd) == [online]
     assert [type(message) for message in net.take(idle)] == [m.Online]
     assert [type(message) for message in net.take(monitor)] == [m.Online]
     (batch,) = net.take(worker)
@@ -522,7 +500,7 @@ def test_a_result_goes_to_its_connection_under_both_names_without_secrets(net: N
     net.say(worker, m.Result(request_id="j1", result={"url": "x"}, key="k", sender_fd=client))
     expected = m.Result(request_id="j1", result={"url": "x"})
     assert net.take(client) == [expected]
-    assert net.old[client][-1] == expected
+    assert net.old(client)[-1] == expected
     assert net.take(other) == []
     assert net.state.jobs == {}
 
@@ -567,7 +545,7 @@ def test_a_result_is_not_lost_on_a_program_that_passes_over_it(net: Net, feature
     asking = net.join("client", key="k", features=(feature,))
     back = net.join("client", key="k")
     again = net.join("client", key="k")
-    assert [net.old.get(fd) for fd in (page, asking, back, again)] == [None, None, [m.Result(request_id="j1")], None]
+    assert [net.old(fd) for fd in (page, asking, back, again)] == [[], [], [m.Result(request_id="j1")], []]
 
 
 def test_cancel_and_done_release_and_the_worker_gets_the_cancel(net: Net) -> None:

@@ -19,7 +19,9 @@ class Net:
         self.state = hub.HubState(limits=self.limits)
         self.now = now
         self.sent: dict[int, list[m.Message]] = {}
-        self.closed: list[int] = []
+        self.closed: dict[int, int] = {}
+        self.facts: list[f.Fact] = []
+        self.commands: list[f.Command] = []
         self.journal: list[f.Fact] = []
         self.fd = 0
         self.happen(f.ProcessStarted())
@@ -35,10 +37,12 @@ class Net:
         facts, commands = hub.DECIDER.decide(self.state, event, self.now)
         for fact in facts:
             hub.DECIDER.evolve(self.state, fact)
+        self.facts += facts
+        self.commands += commands
         self.journal += [fact for fact in facts if fact.DURABLE]
         for command in commands:
             if isinstance(command, f.Close):
-                self.closed.append(command.fd)
+                self.closed[command.fd] = command.code
                 continue
             for fd in (command.fd,) if isinstance(command, f.Send) else command.to:
                 self.sent.setdefault(fd, []).append(command.message)
