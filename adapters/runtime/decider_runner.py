@@ -223,12 +223,17 @@ class DeciderRunner(Generic[S, E, F, C]):
             self.fail(error)
 
     async def close(self) -> None:
-        """Stop. What is not on the disk by now is never written, and its commands are not executed."""
+        """Stop. Facts that wait are written, unless the disk is full, but their commands are not executed."""
+        working = not self.failed.done() and not self._full
         self.fail(JournalError(f"{self._program} is stopping"))
         tasks = [*self._background, *([self._task] if self._task is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        facts = [fact for turn in (*self._held, *self._pending) for fact in turn.durable]
+        if working and facts and self._journal is not None:  # some may be there already: a fact may come twice
+            with contextlib.suppress(WakestreamError):
+                await self._journal.append(facts)
 
     # Commits
 

@@ -165,7 +165,7 @@ async def test_our_hub_relays_our_monitors_stored_state_and_then_a_slow_check(pl
     async with OldMachine(address(hub), texts=False) as machine:
         key = place.keys["monitor"]
         async with our_monitor(
-            hub.url, machine.cloud, machine.url, key=key, fresh_for=0.0, look_rarely=60.0
+            hub.url, machine.cloud, machine.url, key=key, fresh_for=-1.0, look_rarely=60.0
         ) as monitor:
             await comes_into(monitor, "off")
             seen = asyncio.Event()

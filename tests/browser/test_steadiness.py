@@ -325,13 +325,15 @@ async def test_late_news_do_not_change_the_form(
     assert home.daemon is not None
     await home.monitor()
     console, used = home.daemon.console, 10_000
-    tell = console._live.tell
-    monkeypatch.setattr(console._live, "tell", lambda kind, plain: None if kind == "rest" else tell(kind, plain))
+    tell = type(console._live).tell
+    monkeypatch.setattr(
+        type(console._live), "tell", lambda live, kind, plain: None if kind == "rest" else tell(live, kind, plain)
+    )
 
     async def late(page: Page, idle: list[Any]) -> None:
         nonlocal used
         used += 1000
-        tell("rest", {**console._rest(), "uploads": idle, "used": used})
+        tell(console._live, "rest", {**console._rest(), "uploads": idle, "used": used})
         await expect(page.locator("#foot")).to_contain_text(f"{used // 1000}\u00a0kB")
 
     async with visitor.page() as page:

@@ -180,7 +180,7 @@ async def test_those_who_wait_for_room_do_not_wait_for_a_program_that_stops(monk
     await asyncio.sleep(0)
     await bench.runner.close()
     await waiting
-    assert (bench.said, bench.journal.read()) == ([], ())
+    assert (bench.said, bench.journal.read()) == ([], (Added(1),))
 
 
 def going_on(event: Any, rest: Decision[Any, str], error: WakestreamError) -> Decision[Any, str] | None:
@@ -311,6 +311,16 @@ async def test_it_runs_until_it_is_stopped_and_callers_who_wait_then_get_an_erro
     await bench.runner.close()
     with pytest.raises(JournalError, match="the bench is stopping"):
         await waiting
+    assert bench.said == []
+
+
+async def test_a_stop_writes_the_facts_that_wait_and_executes_nothing() -> None:
+    bench = Bench()
+    bench.runner.happen(1)
+    await asyncio.sleep(0.5)
+    bench.runner.happen(2)
+    await bench.runner.close()
+    assert set(bench.journal.read()) == {Added(1), Added(2)}
     assert bench.said == []
 
 

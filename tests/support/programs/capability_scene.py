@@ -78,7 +78,7 @@ class Scene:
     def token(self, job: str, owner: str = "lic", **more: Any) -> str:
         now = time.time()
         claims = {"gpu": "gpu", "now": now, "expires": now + 900} | more
-        return self.hub._signer.mint(job, owner, **claims)
+        return self.hub._outbound._signer.mint(job, owner, **claims)
 
     def job(self, job: str, owner: str = "lic") -> Caller:
         return self.bearer(self.token(job, owner))
