@@ -99,14 +99,15 @@ async def test_in_the_render_the_workers_task_is_stopped(user: User, place: Plac
         assert held(hub) == []
 
 
-async def test_an_interrupted_download_leaves_no_result(user: User) -> None:
-    async def slow(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        await response.prepare(request)
-        await response.write(b"half")
-        await asyncio.Event().wait()
-        return response
+async def slow(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"half")
+    await asyncio.Event().wait()
+    return response
 
+
+async def test_an_interrupted_download_leaves_no_result(user: User) -> None:
     async with field(user) as (hub, worker):
         worker.before["download"] = slow
         async with user.submits() as job:
@@ -141,13 +142,6 @@ async def test_a_second_ctrl_c_ends_at_once(user: User, place: Place, monkeypatc
 async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: User, old: bytes | None) -> None:
     if old is not None:
         user.out.write_bytes(old)
-
-    async def slow(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        await response.prepare(request)
-        await response.write(b"half")
-        await asyncio.Event().wait()
-        return response
 
     async with field(user) as (_, worker):
         worker.before["download"] = slow

@@ -1,5 +1,7 @@
 """Whatever peers send, in whatever order: the hub never fails, contradicts itself, or loses a job without a word."""
 
+from collections.abc import Iterator
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -201,53 +203,42 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
         assert restarted(state, now).holders.keys() == state.holders.keys()
 
 
+def decided(sequence: list[tuple[f.Event, float]]) -> Iterator[tuple[hub.HubState, f.Event, set[int], list[f.Command]]]:
+    """Each event of a sequence: the state after it, who was connected before it, and the commands."""
+    state, now = hub.HubState(), 0.0
+    for event, seconds in sequence:
+        now += seconds
+        if isinstance(event, f.Opened) and event.fd in state.connections:
+            continue
+        before, connected = repr(state), set(state.connections)
+        facts, commands = hub.DECIDER.decide(state, event, now)
+        assert repr(state) == before, "deciding changes nothing"
+        for fact in facts:
+            hub.DECIDER.evolve(state, fact)
+        yield state, event, connected, commands
+
+
 @settings(max_examples=100, deadline=None)
 @given(steps)
 def test_deciding_does_not_change_the_state(sequence: list[tuple[f.Event, float]]) -> None:
-    state = hub.HubState()
-    now = 0.0
-    for event, seconds in sequence:
-        now += seconds
-        before = repr(state)
-        if isinstance(event, f.Opened) and event.fd in state.connections:
-            continue
-        facts, _ = hub.DECIDER.decide(state, event, now)
-        assert repr(state) == before
-        for fact in facts:
-            hub.DECIDER.evolve(state, fact)
+    for _ in decided(sequence):
+        pass
 
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
 def test_every_submit_is_answered_at_once(sequence: list[tuple[f.Event, float]]) -> None:
-    state = hub.HubState()
-    now = 0.0
-    for event, seconds in sequence:
-        now += seconds
-        if isinstance(event, f.Opened) and event.fd in state.connections:
-            continue
-        facts, commands = hub.DECIDER.decide(state, event, now)
-        asked = isinstance(event, f.Received) and isinstance(event.message, m.Submit) and event.fd in state.connections
-        if asked:
+    for _, event, connected, commands in decided(sequence):
+        if isinstance(event, f.Received) and isinstance(event.message, m.Submit) and event.fd in connected:
             answers = [c.message.TYPE for c in commands if isinstance(c, f.Send) and c.fd == event.fd]  # type: ignore[union-attr]
             assert len(answers) == 1
             assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.Error.TYPE)
-        for fact in facts:
-            hub.DECIDER.evolve(state, fact)
 
 
 @settings(max_examples=200, deadline=None)
 @given(steps)
 def test_keys_and_capabilities_go_only_where_they_may(sequence: list[tuple[f.Event, float]]) -> None:
-    state = hub.HubState()
-    now = 0.0
-    for event, seconds in sequence:
-        now += seconds
-        if isinstance(event, f.Opened) and event.fd in state.connections:
-            continue
-        facts, commands = hub.DECIDER.decide(state, event, now)
-        for fact in facts:
-            hub.DECIDER.evolve(state, fact)
+    for state, _, _, commands in decided(sequence):
         for command in commands:
             if isinstance(command, f.Send) and command.fd in state.connections:
                 peer = state.connections[command.fd]
