@@ -67,7 +67,7 @@ def setting(name: str, default: Any = "") -> Any:
 
 def new_job(video: Path, audio: Path, output: Path) -> Job:
     """A job with a new id."""
-    return Job(f"ws-{uuid.uuid4().hex[:16]}", video, audio, output)
+    return Job.lipsync(f"ws-{uuid.uuid4().hex[:16]}", video, audio, output)
 
 
 def show_line(job: Job, event: JobEvent) -> None:

@@ -51,7 +51,7 @@ async def one(client: Client, folder: Path, number: int, hub: str, key: str, url
         at.setdefault(type(event), time.perf_counter())
 
     heard = client.link.events.subscribe(note)
-    job = Job(f"job-{number}", video, audio, folder / "out.mp4")
+    job = Job.lipsync(f"job-{number}", video, audio, folder / "out.mp4")
     running = asyncio.create_task(client.run(job, show))
     await queued.wait()
     async with connect(hub, compression=None, max_queue=None) as worker:  # unread: the hub sends it old cancels

@@ -88,7 +88,7 @@ async def ours(url: str, jobs: int) -> float:
     hub = HubClient(link.send, lambda error, item: None)
     path = Path("x")
     for n in range(jobs):
-        hub.replies(Job(f"job-{n}", path, path, path)).subscribe(take)
+        hub.replies(Job.lipsync(f"job-{n}", path, path, path)).subscribe(take)
     link.events.subscribe(hub.feed)
     await over.wait()
     seconds = time.process_time() - start

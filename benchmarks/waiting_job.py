@@ -78,7 +78,7 @@ async def main() -> bool:
         return first.pipe(ops.timeout(1800.0)).subscribe(lambda item: None, scheduler=scheduler)
 
     def pipeline(n: int) -> Any:
-        job = Job(f"job-{n}", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
+        job = Job.lipsync(f"job-{n}", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
         return job_pipeline(job, world, policy).subscribe(lambda event: None, scheduler=scheduler)
 
     bare, theirs, whole = (cost(each) for each in (lambda n: Waited(loop), library, pipeline))

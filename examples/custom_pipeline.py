@@ -19,7 +19,8 @@ def lively(stages: Stages) -> Observable[JobEvent]:
     quick = stages.with_policy(replace(stages.policy, poll_every=0.2))
 
     def file_away(done: Done) -> Observable[JobEvent]:
-        note: dict[str, object] = {"video": stages.job.video.name, "audio": stages.job.audio.name, "bytes": done.size}
+        names = {name: path.name for name, path in stages.job.inputs.items()}
+        note: dict[str, object] = {**names, "bytes": done.size}
         return stages.effect("note", note, lambda: write(done.path.with_suffix(".json"), note)).map(lambda _: done)
 
     return stages.submit().pipe(

@@ -123,7 +123,7 @@ async def open_client(
 
     Example:
         >>> async with open_client() as client:
-        ...     outcome = await client.run(Job("job-1", video, audio, output), print)
+        ...     outcome = await client.run(Job.lipsync("job-1", video, audio, output), print)
     """
     settings = settings or load({})
     policy = policy or settings.policy()

@@ -18,12 +18,15 @@ from wakestream.operators.model.errors import Corrupt, FileError
 from wakestream.operators.model.events import Downloading
 
 
-async def fetch(calls: WorkerCalls, task_id: str, partial: Partial) -> AsyncGenerator[Downloading, None]:
+async def fetch(
+    calls: WorkerCalls, task_id: str, name: str | None, partial: Partial
+) -> AsyncGenerator[Downloading, None]:
     """Download the result of a task.
 
     Args:
         calls: Makes requests.
         task_id: The task.
+        name: The name of the result; None for the main one.
         partial: The file. What an earlier attempt left in it is continued, if the worker announces ranges.
 
     Yields:
@@ -32,10 +35,11 @@ async def fetch(calls: WorkerCalls, task_id: str, partial: Partial) -> AsyncGene
     Raises what a download raises (`ports.Worker`); the bytes stay in `partial` if they can be resumed.
     """
     resumable = "range" in calls.features
+    params = {"task_id": task_id} | ({} if name is None else {"name": name})
     try:
         for part in (
             _kept_alive(lambda: partial.prepare(resumable=resumable), partial, calls.session.idle),
-            _receive(calls, task_id, partial),
+            _receive(calls, params, partial),
             _kept_alive(partial.finish, partial, calls.session.idle),
         ):
             async with aclosing(part) as steps:
@@ -56,10 +60,10 @@ async def _kept_alive(
             yield Downloading(partial.size, partial.size or None)
 
 
-async def _receive(calls: WorkerCalls, task_id: str, partial: Partial) -> AsyncGenerator[Downloading, None]:
+async def _receive(calls: WorkerCalls, params: dict[str, str], partial: Partial) -> AsyncGenerator[Downloading, None]:
     headers = {"Range": f"bytes={partial.size}-", "If-Range": partial.etag} if partial.etag else None
     with replies.task_known():
-        async with calls.exchange("GET", "download", params={"task_id": task_id}, headers=headers) as response:
+        async with calls.exchange("GET", "download", params=params, headers=headers) as response:
             try:
                 length = await _begin(response, partial, calls.features)
             except Corrupt:

@@ -73,8 +73,11 @@ class EasyEngine(Workers, Worker):
         """Copy the file into the shared folder; it gets its name when it is complete."""
         return self.folder.store(file, ref)
 
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
+    async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """Start a task, unless it runs or its result exists. Raises `EngineBusy`, `WorkerRefused`."""
+        if not job.old_shape:
+            raise WorkerRefused(f"this engine makes a video of a video and an audio file only, not {job.kind!r}")
+        video, audio = files.values()
         code = f"{video.hash[:16]}{audio.hash[:16]}"
         known = await self._look(code)
         if known is not None and known.status != "error":
@@ -114,7 +117,7 @@ class EasyEngine(Workers, Worker):
             self.folder.keep(code, report)
         return report
 
-    def download(self, task_id: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
+    def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncGenerator[Downloading | Done, None]:
         """Copy the result from the shared folder; `output` appears when it is complete."""
         return self.folder.fetch(task_id, output)
 

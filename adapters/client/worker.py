@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial
@@ -22,7 +23,7 @@ from wakestream.adapters.disk.hashing_writer import algorithm_of
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
-from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Health, Resumed, TaskReceipt, TaskReport, Workers
 from wakestream.operators.stages.follow import FINISHED
 
@@ -83,6 +84,14 @@ class _JobsWorkers:
         return self.workers.resolve(url)
 
 
+def _wish(job: Job, files: Mapping[str, FileRef]) -> dict[str, Any]:
+    """What a submit asks for; a job of the old shape in the words of deployed workers."""
+    refs = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in files.items()}
+    if job.old_shape:
+        return {f"{name}_{field}": value for name, ref in refs.items() for field, value in ref.items()}
+    return {"kind": job.kind, "inputs": refs, "params": dict(job.params), "outputs": [*job.outputs]}
+
+
 class HttpWorker(WorkerCalls):
     """Implements the port `Worker`. Its features beyond the common protocol are known after its first `health`."""
 
@@ -101,7 +110,7 @@ class HttpWorker(WorkerCalls):
         asked = {"files": [{"hash": ref.hash, "ext": ref.ext} for ref in files]}
         return replies.known_files(await self.call("POST", "check_files", json=asked), files)
 
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
+    async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """See `Worker.submit`.
 
         Our workers also receive the job, so that it can be cancelled alone, and render the same pair of files once. Old
@@ -109,9 +118,10 @@ class HttpWorker(WorkerCalls):
         """
         if not self.features and (begun := await self._begun(job)) is not None:
             return begun
-        asked: dict[str, str] = {}
-        for name, ref in (("audio", audio), ("video", video)):
-            asked |= {f"{name}_hash": ref.hash, f"{name}_ext": ref.ext}
+        if not job.old_shape and INPUTS not in self.features:
+            why = f"the worker at {self.url} knows only jobs of a video and an audio file, not the kind {job.kind}"
+            raise WorkerRefused(f"{why}; update the worker", code="unsupported")
+        asked = _wish(job, files)
         if "cancel" in self.features:
             asked["job_id"] = job.id
         with replies.task_known():  # a worker without the files has lost the task too
@@ -135,7 +145,7 @@ class HttpWorker(WorkerCalls):
     def hold(self, task_id: str, job: Job) -> None:
         """Remember the job of a task: a cancel names one of the jobs, and leaves the downloads of the others."""
         outputs = self._known.outputs
-        outputs[task_id] = {**outputs.get(task_id, {}), job.id: job.output}
+        outputs[task_id] = {**outputs.get(task_id, {}), job.id: tuple(job.outputs.values())}
 
     async def report(self, task_id: str) -> TaskReport:
         """See `Worker.report`."""
@@ -146,11 +156,11 @@ class HttpWorker(WorkerCalls):
         """See `Worker.cancel`. Old workers cannot cancel and are not called."""
         outputs = self._known.outputs.get(task_id, {})
         job = job_id or next(iter(outputs), None)
-        output = outputs.pop(job, None) if job else None
+        mine = outputs.pop(job, ()) if job else ()
         if not outputs:
             self._known.outputs.pop(task_id, None)
             self.session.give_up(task_id)
-        elif output is not None:  # other jobs continue their downloads
+        for output in mine if outputs else ():  # other jobs continue their downloads
             self.session.give_up(task_id, output)
         if "cancel" not in self.features:
             return
@@ -182,10 +192,10 @@ class HttpWorker(WorkerCalls):
                 replies.uploaded(replies.accepted(response.status, raw), ref)
         return None
 
-    async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
+    async def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
         """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
         partial = self.session.partial(task_id, output)
-        async with aclosing(fetch(self, task_id, partial)) as steps:
+        async with aclosing(fetch(self, task_id, name, partial)) as steps:
             async for step in steps:
                 yield step
         self.session.finished(task_id, output)

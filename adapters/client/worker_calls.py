@@ -25,7 +25,7 @@ class Known:
     """What all jobs know of a worker: its features, and the outputs of each task by job."""
 
     features: frozenset[str] = frozenset()
-    outputs: Recent[str, dict[str, Path]] = field(default_factory=lambda: Recent(REMEMBERED))
+    outputs: Recent[str, dict[str, tuple[Path, ...]]] = field(default_factory=lambda: Recent(REMEMBERED))
 
 
 class WorkerCalls:

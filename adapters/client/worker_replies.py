@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 import orjson
 from aiohttp import ClientResponse
+from msgspec import ValidationError, convert
 
 from wakestream.adapters.client.worker_errors import shortened
 from wakestream.operators.model.errors import Corrupt, TaskLost, WorkerError, WorkerRefused, WorkerUnreachable
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport
+from wakestream.operators.model.ports import Health, Output, TaskReceipt, TaskReport
 
 MAX_REPLY = 4 * 1024 * 1024
 """Bytes of a JSON reply that are read at most."""
@@ -199,7 +200,15 @@ def report(data: Mapping[str, Any]) -> TaskReport:
         frames=_whole(data.get("total_frames")),
         position=_whole(data.get("queue_position")),
         error=str(error) if error else None,
+        outputs=_outputs(data.get("outputs")),
     )
+
+
+def _outputs(value: object) -> tuple[Output, ...]:
+    try:
+        return convert(value or (), tuple[Output, ...])
+    except ValidationError:
+        wrong(value, '"outputs" with name, ext, size and blake3 of each')
 
 
 def _whole(value: object) -> int | None:

@@ -98,7 +98,7 @@ class DaemonClient:
         Raises `FileUnusable` for a path that is not UTF-8.
         """
         asked = {
-            "id": job.id, "video": _named(job.video), "audio": _named(job.audio),
+            "id": job.id, "video": _named(job.inputs["video"]), "audio": _named(job.inputs["audio"]),
             "output": _named(job.output), "task_type": job.task_type, "priority": priority,
         }  # fmt: skip
         if "lengths" in self._features:

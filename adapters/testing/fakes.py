@@ -228,20 +228,22 @@ class FakeWorker:
         self.known.add(ref.hash)
         yield file.size
 
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
+    async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """`receipt`, or a task that is named after the files."""
-        await self._called("submit", (job.id, video, audio))
-        return self.receipt or TaskReceipt(f"{video.hash[:8]}-{audio.hash[:8]}")
+        await self._called("submit", (job.id, *files.values()))
+        return self.receipt or TaskReceipt("-".join(file.hash[:8] for file in files.values()))
 
     async def report(self, task_id: str) -> TaskReport:
         """The next of `reports`."""
         await self._called("report", task_id)
         return _next_of(self.reports)
 
-    async def download(self, task_id: str, output: Path) -> AsyncGenerator[Downloading | Done, None]:
+    async def download(
+        self, task_id: str, output: Path, name: str | None = None
+    ) -> AsyncGenerator[Downloading | Done, None]:
         """Report `size` bytes and write nothing; a failure comes after half of them."""
         yield Downloading(self.size // 2, self.size)
-        await self._called("download", (task_id, output))
+        await self._called("download", (task_id, output) if name is None else (task_id, output, name))
         yield Downloading(self.size, self.size)
         yield Done(output, self.size)
 

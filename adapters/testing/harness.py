@@ -59,7 +59,7 @@ def asleep(submit: m.Submit) -> m.Message:
 
 def sample_job(name: str = "job-1") -> Job:
     """A job with the files of `SAMPLES`."""
-    return Job(name, Path("clip.mp4"), Path("speech.wav"), Path(f"{name}.mp4"))
+    return Job.lipsync(name, Path("clip.mp4"), Path("speech.wav"), Path(f"{name}.mp4"))
 
 
 class PipelineHarness:

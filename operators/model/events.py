@@ -15,23 +15,68 @@ Branch = Literal["online", "offline"]
 Algorithm = Literal["md5", "blake3"]
 
 
+LIPSYNC = "lipsync"
+"""The kind that deployed systems know: a video and an audio file become a video."""
+
+_OLD_TASK_TYPE = "heygem_submit"
+"""What deployed systems call it on the wire."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: a video and an audio file, and where the result goes.
+    """A job: what is to be done, with which files and parameters, and where the results go.
 
     Attributes:
         id: The idempotency key: a job with the same id is the same job.
-        video: The video file.
-        audio: The audio file.
-        output: The file that the result is written to.
-        task_type: What kind of task the worker runs.
+        inputs: The input files by name.
+        outputs: The files that the results are written to, by name. The first is the main one.
+        kind: What is to be done.
+        params: The parameters, as JSON.
+
+    Example:
+        >>> Job("a1", {"image": Path("a.png")}, {"image": Path("b.png")}, "upscale", {"scale": 2}).output
+        PosixPath('b.png')
     """
 
     id: str
-    video: Path
-    audio: Path
-    output: Path
-    task_type: str = "heygem_submit"
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    kind: str = LIPSYNC
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def lipsync(cls, id: str, video: Path, audio: Path, output: Path) -> Job:  # noqa: A002 - the field's name
+        """Return the job that makes the person in `video` speak `audio`."""
+        return cls(id, {"video": video, "audio": audio}, {"video": output})
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def output(self) -> Path:
+        """The main result's file."""
+        return next(iter(self.outputs.values()))
+
+    @property
+    def task_type(self) -> str:
+        """The kind as it is called on the wire."""
+        return _OLD_TASK_TYPE if self.kind == LIPSYNC else self.kind
+
+    @property
+    def old_shape(self) -> bool:
+        """Whether deployed systems can do this job: one video and one audio file, no parameters, one result."""
+        return (
+            self.kind == LIPSYNC and [*self.inputs] == ["video", "audio"] and not self.params and len(self.outputs) == 1
+        )
+
+
+INPUTS = "inputs"
+"""The feature of hubs and workers that know jobs of any kind; deployed ones know a video and an audio file only."""
+
+
+def kind_of_task(task_type: str) -> str:
+    """Return the kind of a `task_type` from the wire."""
+    return LIPSYNC if task_type == _OLD_TASK_TYPE else task_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +152,7 @@ class Online:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprinted:
-    """Both files are hashed."""
+    """All input files are hashed, in the order of the job's inputs."""
 
     files: tuple[Fingerprint, ...]
 
@@ -122,8 +167,7 @@ class Checked:
     """The worker said which files it has; `missing` must be uploaded. `algorithm` is the hash that names files."""
 
     worker: Online
-    video: Fingerprint
-    audio: Fingerprint
+    inputs: Mapping[str, Fingerprint]
     algorithm: Algorithm
     missing: tuple[Fingerprint, ...]
 
@@ -132,9 +176,14 @@ class Checked:
         return FileRef(file.digests[self.algorithm], file.ext)
 
     @property
+    def refs(self) -> dict[str, FileRef]:
+        """The names of all input files at this worker."""
+        return {name: self.ref(file) for name, file in self.inputs.items()}
+
+    @property
     def saved(self) -> int:
         """Bytes that need no upload."""
-        distinct = {file.digests[self.algorithm]: file.size for file in (self.video, self.audio)}
+        distinct = {file.digests[self.algorithm]: file.size for file in self.inputs.values()}
         return sum(distinct.values()) - sum(file.size for file in self.missing)
 
 
@@ -149,7 +198,7 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The worker has both files: `sent` bytes were sent, `saved` bytes were there before."""
+    """The worker has all files: `sent` bytes were sent, `saved` bytes were there before."""
 
     checked: Checked
     sent: int
@@ -186,10 +235,11 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Downloading:
-    """`bytes` of the result are received, out of `of` (None: unknown)."""
+    """`bytes` of the results are received, out of `of` (None: unknown); `name` is the present one, of several."""
 
     bytes: int
     of: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +260,21 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultFile:
+    """One of several results of a job: `size` bytes at `path`."""
+
+    name: str
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """The result is complete at `path`; `size` is its bytes."""
+    """The main result is complete at `path`; `size` is its bytes. `files`: all results, if there are several."""
 
     path: Path
     size: int
+    files: tuple[ResultFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

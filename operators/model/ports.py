@@ -161,6 +161,16 @@ class TaskReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """A finished result at the worker: its name, its ending (`.mp4`), its bytes and its BLAKE3 (hex)."""
+
+    name: str
+    ext: str
+    size: int
+    blake3: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskReport:
     """The worker's answer about a task. `status` is the word on the wire, `percent` 0-100."""
 
@@ -171,6 +181,7 @@ class TaskReport:
     frames: int | None = None
     position: int | None = None
     error: str | None = None
+    outputs: tuple[Output, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +217,27 @@ class Worker(Protocol):
         """
         ...
 
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        """Start the synthesis, or return the receipt of the same synthesis if it was started before."""
+    async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
+        """Start the work, or return the receipt of the same work if it was started before.
+
+        Args:
+            job: The job.
+            files: The names of its input files at the worker.
+        """
         ...
 
     async def report(self, task_id: str) -> TaskReport:
         """Return the progress of the task. Raises `TaskLost` if the worker does not know it."""
         ...
 
-    def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        """Fetch the result to `output`, which appears only when it is complete. The last item is `Done`."""
+    def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
+        """Fetch a result to `output`, which appears only when it is complete. The last item is `Done`.
+
+        Args:
+            task_id: The task.
+            output: The file to write.
+            name: The name of the result; None for the main one.
+        """
         ...
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:

@@ -40,13 +40,13 @@ def dedupe(
         algorithm: Algorithm = "blake3" if "blake3" in online.features else "md5"
 
         def check(taken: Fingerprinted) -> Observable[JobEvent]:
-            video, audio = taken.files
+            inputs = dict(zip(fingerprints.names, taken.files, strict=True))
             refs = {FileRef(file.digests[algorithm], file.ext): file for file in taken.files}
             asked = from_async(lambda: workers.at(online.url).check(tuple(refs)), "check")
 
             def checked(known: Mapping[str, bool]) -> JobEvent:
                 missing = tuple(file for ref, file in refs.items() if not known.get(ref.hash, False))
-                return Checked(online, video, audio, algorithm, missing)
+                return Checked(online, inputs, algorithm, missing)
 
             return asked.pipe(retry_backoff(policy.call, random)).map(checked)
 

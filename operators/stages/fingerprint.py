@@ -17,7 +17,7 @@ EVERY_ALGORITHM: Final[frozenset[Algorithm]] = frozenset({"md5", "blake3"})
 
 
 class Fingerprints(abc.DisposableBase):
-    """The hashes of one job's two files. Each set of algorithms is computed at most once.
+    """The hashes of one job's files. Each set of algorithms is computed at most once.
 
     Example:
         >>> Fingerprints(job, world.files).of({"md5"}).subscribe(print, scheduler=scheduler)
@@ -33,6 +33,11 @@ class Fingerprints(abc.DisposableBase):
         self._job = job
         self._files = files
         self._taken: list[tuple[frozenset[Algorithm], Shared[Fingerprinted]]] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, in the order of `Fingerprinted.files`."""
+        return tuple(self._job.inputs)
 
     def of(self, algorithms: Collection[Algorithm]) -> Shared[Fingerprinted]:
         """Return an observable of one `Fingerprinted` with at least these algorithms.
@@ -54,9 +59,8 @@ class Fingerprints(abc.DisposableBase):
         return fingerprint
 
     async def _read(self, wanted: frozenset[Algorithm]) -> Fingerprinted:
-        video = await self._files.fingerprint(self._job.video, wanted)
-        audio = await self._files.fingerprint(self._job.audio, wanted)
-        return Fingerprinted((video, audio))
+        paths = self._job.inputs.values()
+        return Fingerprinted(tuple([await self._files.fingerprint(path, wanted) for path in paths]))
 
     def dispose(self) -> None:
         """Stop reading: the job is over."""

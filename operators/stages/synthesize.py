@@ -17,7 +17,7 @@ from wakestream.operators.rx.retry_backoff import retry_backoff
 def synthesize(
     job: Job, workers: Workers, policy: Policy, random: Random
 ) -> Callable[[Uploaded], Observable[JobEvent]]:
-    """The stage from `Uploaded` to `Submitted`. For the same pair of files, the worker returns its earlier task.
+    """The stage from `Uploaded` to `Submitted`. For the same work, the worker returns its earlier task.
 
     Example:
         >>> uploaded.pipe(then(synthesize(job, world.workers, policy, world.random)))
@@ -35,12 +35,11 @@ def synthesize(
     def stage(uploaded: Uploaded) -> Observable[JobEvent]:
         checked = uploaded.checked
         worker = workers.at(checked.worker.url)
-        video, audio = checked.ref(checked.video), checked.ref(checked.audio)
 
         def to_event(receipt: TaskReceipt) -> JobEvent:
             return Submitted(checked.worker, receipt.task_id, receipt.cached, receipt.position)
 
-        asked = from_async(lambda: worker.submit(job, video, audio), "submit")
+        asked = from_async(lambda: worker.submit(job, checked.refs), "submit")
         return asked.pipe(retry_backoff(policy.call, random)).map(to_event)
 
     return stage

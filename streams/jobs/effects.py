@@ -15,7 +15,17 @@ import orjson
 from wakestream.operators.model import errors
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.model.faults import describe_error
-from wakestream.operators.model.ports import Effects, Files, Health, Resumed, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.model.ports import (
+    Effects,
+    Files,
+    Health,
+    Output,
+    Resumed,
+    TaskReceipt,
+    TaskReport,
+    Worker,
+    Workers,
+)
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.operators.rx.from_async import closing
 from wakestream.streams.jobs.job import World
@@ -189,17 +199,20 @@ class _LoggedWorker(Worker):
         asked = self._asked(hash=ref.hash)
         return self._calls.items("upload", asked, lambda: self._worker.upload(file, ref), _SENT)
 
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
-        asked = self._asked(video=video.hash, audio=audio.hash)
-        return await self._calls.call("submit", asked, lambda: self._worker.submit(job, video, audio), _RECEIPT)
+    async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
+        hashes: dict[str, Any] = {name: file.hash for name, file in files.items()}
+        if not job.old_shape:
+            hashes = {"kind": job.kind, "inputs": hashes, "params": dict(job.params), "outputs": [*job.outputs]}
+        asked = self._asked(**hashes)
+        return await self._calls.call("submit", asked, lambda: self._worker.submit(job, files), _RECEIPT)
 
     async def report(self, task_id: str) -> TaskReport:
         asked = self._asked(task_id=task_id)
         return await self._calls.call("report", asked, lambda: self._worker.report(task_id), _REPORT)
 
-    def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
-        asked = self._asked(task_id=task_id)
-        return self._calls.items("download", asked, lambda: self._worker.download(task_id, output), _RECEIVED)
+    def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
+        asked = self._asked(task_id=task_id, **({} if name is None else {"name": name}))
+        return self._calls.items("download", asked, lambda: self._worker.download(task_id, output, name), _RECEIVED)
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         asked = self._asked(task_id=task_id)
@@ -219,13 +232,26 @@ def _plain_health(health: Health) -> dict[str, Any]:
     return {"initialized": health.initialized, "features": sorted(health.features)}
 
 
+def _plain_report(report: TaskReport) -> dict[str, Any]:
+    """A report as an object; `outputs` only where the worker named them."""
+    plain = _fields(report)
+    outputs = [_fields(each) for each in plain.pop("outputs")]
+    return {**plain, "outputs": outputs} if outputs else plain
+
+
+def _report_from(plain: Plain) -> TaskReport:
+    return TaskReport(**{**plain, "outputs": tuple(Output(**each) for each in plain.get("outputs", ()))})
+
+
 def _plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
     return {**_fields(file), "path": plain_text(file.path), "digests": dict(file.digests)}
 
 
 def _plain_received(item: Downloading | Done) -> dict[str, Any]:
     """A step of a download as an object; only the last has a path."""
-    return {**_fields(item), "path": plain_text(item.path)} if isinstance(item, Done) else _fields(item)
+    if isinstance(item, Done):
+        return {"path": plain_text(item.path), "size": item.size}
+    return {"bytes": item.bytes, "of": item.of}
 
 
 def _received_from(plain: Plain) -> Downloading | Done:
@@ -241,7 +267,7 @@ _SENT = Form(
     lambda plain: plain if isinstance(plain, int) else Resumed(plain["resumed"]),
 )
 _RECEIPT = Form(_fields, lambda plain: TaskReceipt(**plain))
-_REPORT = Form(_fields, lambda plain: TaskReport(**plain))
+_REPORT = Form(_plain_report, _report_from)
 _RECEIVED = Form(_plain_received, _received_from)
 FINGERPRINT = Form(_plain_fingerprint, lambda plain: Fingerprint(**{**plain, "path": Path(plain["path"])}))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
-from wakestream.operators.model.events import Eta, Fingerprint, Job
+from wakestream.operators.model.events import INPUTS, Eta, Fingerprint, Job
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.hub_news import HubEvent as Event
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
@@ -31,6 +32,8 @@ ACCESS_LACKS = (
     "no secret for it is set; set HEYGEM_API_SECRET in the environment or in .env to the one that the worker runs with"
     ", or write HEYGEM_API_SECRET= into .env where it runs with none"
 )
+
+_OLD_HUB = "the hub knows only jobs of a video and an audio file, not the kind {kind}; update the hub"
 
 NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
 """Power states that waiting jobs get as `PowerNotice`."""
@@ -157,6 +160,9 @@ class HubClient:
                 ports.Refused(f"the hub gives no access to the worker, and {ACCESS_LACKS}", "no_secret"), job.id
             )
             return
+        if isinstance(self._link, ports.LinkUp) and not job.old_shape and INPUTS not in self.features:
+            self._replies.feed(ports.Refused(_OLD_HUB.format(kind=job.kind), "unsupported"), job.id)
+            return
         self._granted.discard(job.id)
         self._refused.pop(job.id, None)
         self._pending.pop(job.id, None)
@@ -204,13 +210,14 @@ def trace_of(job_id: str) -> str:
     return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, str]:
+def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     """The payload of a submit: extensions, and MD5 hashes (which all hubs and workers know) if they are known."""
-    plain = {"video_ext": job.video.suffix.lower(), "audio_ext": job.audio.suffix.lower()}
-    if files:
-        video, audio = files
-        plain |= {"video_hash": video.digests["md5"], "audio_hash": audio.digests["md5"]}
-    return plain
+    found: dict[str, dict[str, str]] = {name: {"ext": path.suffix.lower()} for name, path in job.inputs.items()}
+    for one, file in zip(found.values(), files, strict=False):
+        one["hash"] = file.digests["md5"]
+    if job.old_shape:
+        return {f"{name}_{field}": value for name, one in found.items() for field, value in one.items()}
+    return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs]}
 
 
 def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:

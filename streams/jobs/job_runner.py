@@ -19,7 +19,8 @@ from wakestream.streams.jobs.effects import recorded
 from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.stages import job_pipeline
-from wakestream.streams.recording.event_json import plain_event, plain_text
+from wakestream.streams.recording.event_json import plain_event
+from wakestream.streams.recording.job_json import plain_job
 from wakestream.streams.recording.recording import Tap, untapped
 
 RETRY_NOW = "job.retry_now"
@@ -134,9 +135,3 @@ def job_random(seed: int, job: Job) -> Random:
         A source of random numbers.
     """
     return Random(f"{seed}/{job.id}")
-
-
-def plain_job(job: Job) -> dict[str, str]:
-    """A job as the JSON of its row."""
-    files = {"video": plain_text(job.video), "audio": plain_text(job.audio), "output": plain_text(job.output)}
-    return {**files, "task_type": job.task_type}

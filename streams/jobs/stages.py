@@ -93,8 +93,8 @@ class Stages:
         return follow(self.world.workers, self.policy, self.world.random)(task)
 
     def download(self, rendered: Rendered) -> Events:
-        """Download the result to `job.output`; ends with `Done`."""
-        return download(self.job.output, self.world.workers, self.policy, self.world.random)(rendered)
+        """Download the results to `job.outputs`; ends with `Done`."""
+        return download(self.job.outputs, self.world.workers, self.policy, self.world.random)(rendered)
 
     def effect(self, label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[T]]) -> Observable[T]:
         """Run an effect of your own: it is recorded, and retried as `policy.call` says.
@@ -161,7 +161,7 @@ def pipeline(stages: Compose) -> Build:
     Example:
         >>> @pipeline
         ... def mine(stages: Stages) -> Events:
-        ...     return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.video, 0))))
+        ...     return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.output, 0))))
 
     Args:
         stages: The function. Its last event must be an outcome (`download` ends with `Done`).

@@ -113,7 +113,9 @@ class OutboxState:
 def job_of(entry: Entry) -> e.Job:
     """The job that the pipeline runs."""
     a = entry.accepted
-    return e.Job(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
+    return e.Job(
+        a.job, {"video": Path(a.video), "audio": Path(a.audio)}, {"video": Path(a.output)}, e.kind_of_task(a.task_type)
+    )
 
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:

@@ -30,11 +30,21 @@ def event_from(plain: Mapping[str, Any]) -> e.JobEvent | None:
     known = _KINDS.get(str(plain.get("event")))
     if known is None:
         return None
+    if known is e.Uploaded and isinstance(plain.get("checked"), Mapping):
+        plain = {**plain, "checked": _with_inputs(plain["checked"])}
+    if known is e.Checked:
+        plain = _with_inputs(plain)
     try:
         event: e.JobEvent = msgspec.convert(plain, known, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise ValueError(f"no event of a job: {error}") from None
     return event
+
+
+def _with_inputs(checked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The files of `Checked` by name; a job of the old shape has them beside the other fields."""
+    found = {name: checked[name] for name in ("video", "audio") if name in checked}
+    return {"inputs": found, **checked}
 
 
 def _path(wanted: type, value: Any) -> Any:

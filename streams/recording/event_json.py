@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from wakestream.operators.model.events import JobEvent, Outcome
+from wakestream.operators.model.events import Checked, Done, Downloading, JobEvent, Outcome
 
 
 def kind(event: JobEvent) -> str:
@@ -72,7 +73,25 @@ def _plain_fields(value: Any, plain: dict[str, Any]) -> dict[str, Any]:
         item = getattr(value, name)
         of = type(item)
         plain[name] = item if of in _UNCHANGED or (of is str and item.isascii()) else _plain(item)
+    if kind in _AS_BEFORE:
+        _AS_BEFORE[kind](plain)
     return plain
+
+
+def _old_checked(plain: dict[str, Any]) -> None:
+    if [*plain["inputs"]] == ["video", "audio"]:
+        plain |= plain.pop("inputs")
+
+
+def _without(field: str, plain: dict[str, Any]) -> None:
+    if not plain[field]:
+        del plain[field]
+
+
+_AS_BEFORE: Final[Mapping[type, Callable[[dict[str, Any]], None]]] = {
+    Checked: _old_checked, Done: partial(_without, "files"), Downloading: partial(_without, "name"),
+}  # fmt: skip
+"""A job of a video and an audio file has the fields that it had before there were other kinds."""
 
 
 _UNCHANGED = frozenset({int, bool, type(None)})
@@ -92,4 +111,4 @@ def _plain(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    return dict(value) if hasattr(value, "items") else value
+    return {name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value

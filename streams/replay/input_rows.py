@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.recording import job_json
 from wakestream.streams.recording.recording import Row, UnusableLog
 
 KEEPALIVE: Final = frozenset({"ping", "pong"})
@@ -44,5 +44,4 @@ def link_event(row: Row) -> LinkUp | LinkDown:
 
 def job_from(row: Row) -> Job:
     """The job of a `job.accept` row."""
-    data = row.data
-    return Job(str(row.job), Path(data["video"]), Path(data["audio"]), Path(data["output"]), data["task_type"])
+    return job_json.job_from(str(row.job), row.data)

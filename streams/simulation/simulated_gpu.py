@@ -228,9 +228,9 @@ class _SimulatedWorker(Worker):
         (await self._call(self._gpu.pace.transfer)).known.add(ref.hash)
         yield file.size
 
-    async def submit(self, job: Job, video: FileRef, audio: FileRef) -> TaskReceipt:
+    async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         gpu = await self._call()
-        task_id = f"{video.hash[:12]}-{audio.hash[:12]}"
+        task_id = "-".join(file.hash[:12] for file in files.values())
         return TaskReceipt(task_id, cached=gpu.take(job.id, task_id))
 
     async def report(self, task_id: str) -> TaskReport:
@@ -244,7 +244,7 @@ class _SimulatedWorker(Worker):
             return TaskReport("queued")
         return TaskReport("processing", round(100.0 * (gpu.net.now - task.begins) / (task.ends - task.begins), 1))
 
-    async def download(self, task_id: str, output: Path) -> AsyncIterator[Downloading | Done]:
+    async def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
         await self._call(self._gpu.pace.transfer)
         yield Downloading(SIZE, SIZE)
         yield Done(output, SIZE)

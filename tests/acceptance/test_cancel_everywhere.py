@@ -35,7 +35,7 @@ rendering = is_a(e.Running, percent=10)
 
 def second_job() -> Job:
     """A job with files of its own, so that it is another task."""
-    return Job("job-2", make_file("clip-2.mp4", KIB), make_file("speech-2.wav", KIB), Path("out-2.mp4"))
+    return Job.lipsync("job-2", make_file("clip-2.mp4", KIB), make_file("speech-2.wav", KIB), Path("out-2.mp4"))
 
 
 async def nobody_holds_it(scene: House) -> m.HubStatus:

@@ -92,23 +92,23 @@ async def test_the_same_pair_again_finds_its_task_or_the_result_that_stands(tmp_
     brought(shared)
     async with FakeEngine(shared, b"").runs() as fake:
         engine = EasyEngine(fake.url, shared)
-        receipt = await engine.submit(sample_job(), VIDEO, AUDIO)
+        receipt = await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})
         assert (receipt.task_id, receipt.cached) == (CODE, False)
-        assert (await engine.submit(sample_job(), VIDEO, AUDIO)).task_id == CODE
+        assert (await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})).task_id == CODE
         assert len(fake.asked) == 1, "a task that runs is not submitted again"
         (shared / f"{CODE}-r.mp4").write_bytes(acted.props["clip"])
         fake.restart()
-        assert (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
+        assert (await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})).cached
 
 
 async def test_a_task_that_failed_is_submitted_again(tmp_path: Path) -> None:
     brought(tmp_path)
     async with FakeEngine(tmp_path, b"x", steps=0, fails=True).runs() as fake:
         engine = EasyEngine(fake.url, tmp_path)
-        await engine.submit(sample_job(), VIDEO, AUDIO)
+        await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})
         assert await engine.report(CODE) == TaskReport("error", 20.0, "no face found")
         fake.fails = False
-        assert not (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
+        assert not (await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})).cached
         assert (await engine.report(CODE)).status == "done"
 
 
@@ -116,12 +116,12 @@ async def test_a_removed_result_is_rendered_again(tmp_path: Path) -> None:
     brought(tmp_path)
     async with FakeEngine(tmp_path, b"x", steps=0).runs() as fake:
         engine = EasyEngine(fake.url, tmp_path)
-        await engine.submit(sample_job(), VIDEO, AUDIO)
+        await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})
         assert (await engine.report(CODE)).status == "done"
         (tmp_path / f"{CODE}-r.mp4").unlink()
         with pytest.raises(TaskLost, match="no longer in the engine's folder"):
             _ = [item async for item in engine.download(CODE, tmp_path / "out.mp4")]
-        assert not (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
+        assert not (await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})).cached
 
 
 async def test_a_busy_engine_is_retried(tmp_path: Path) -> None:
@@ -129,15 +129,15 @@ async def test_a_busy_engine_is_retried(tmp_path: Path) -> None:
     async with FakeEngine(tmp_path, b"", busy_for=1).runs() as fake:
         engine = EasyEngine(fake.url, tmp_path)
         with pytest.raises(EngineBusy, match="another task") as busy:
-            await engine.submit(sample_job(), VIDEO, AUDIO)
+            await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})
         assert is_retryable(busy.value)
-        assert not (await engine.submit(sample_job(), VIDEO, AUDIO)).cached
+        assert not (await engine.submit(sample_job(), {"video": VIDEO, "audio": AUDIO})).cached
 
 
 async def test_the_engines_refusal_is_reported_in_its_words(tmp_path: Path) -> None:
     async with FakeEngine(tmp_path, b"").runs() as fake:
         with pytest.raises(WorkerRefused, match="the engine refused: 10002 参数异常"):
-            await EasyEngine(fake.url, tmp_path).submit(sample_job(), VIDEO, AUDIO)
+            await EasyEngine(fake.url, tmp_path).submit(sample_job(), {"video": VIDEO, "audio": AUDIO})
 
 
 @pytest.mark.parametrize(

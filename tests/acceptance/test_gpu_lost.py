@@ -33,7 +33,7 @@ async def lost(scene: House, run: Run, when: Callable[[JobEvent], bool]) -> None
     run.once(when, scene.kill_worker)
     assert isinstance(await run.outcome(), e.Done)
     job = run.job
-    assert job.output.read_bytes() == job.video.read_bytes() + job.audio.read_bytes()
+    assert job.output.read_bytes() == job.inputs["video"].read_bytes() + job.inputs["audio"].read_bytes()
     assert len(run.all(e.Retrying)) == 1
     assert len(run.all(e.Granted)) == 2
     assert len([event for event in run.events if isinstance(event, e.Done | e.Failed | e.TimedOut)]) == 1
@@ -111,7 +111,7 @@ async def test_after_a_loss_in_the_download_only_the_result_is_fetched() -> None
             run.once(is_a(e.Downloading, bytes=MIB), lose)
             outcome = await run.outcome()
     assert isinstance(outcome, e.Done)
-    assert run.job.output.read_bytes() == run.job.video.read_bytes() + run.job.audio.read_bytes()
+    assert run.job.output.read_bytes() == run.job.inputs["video"].read_bytes() + run.job.inputs["audio"].read_bytes()
     assert run.all(e.Submitted)[-1].cached
     assert len(scene.runs()) == 1
 

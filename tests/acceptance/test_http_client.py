@@ -38,7 +38,7 @@ from wakestream.streams.protocol import messages as m
 
 SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
-JOB = Job("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
+JOB = Job.lipsync("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
 API = "/api/heygem"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -233,7 +233,7 @@ async def test_the_job_is_sent_only_to_workers_that_can_cancel(features: list[st
 
     async with serving(answer) as url, connected(url) as worker:
         await worker.health()
-        assert await worker.submit(JOB, VIDEO, AUDIO) == TaskReceipt("t1", cached=True, position=2)
+        assert await worker.submit(JOB, {"video": VIDEO, "audio": AUDIO}) == TaskReceipt("t1", cached=True, position=2)
         await worker.cancel("t1")
     pair = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}
     cancelled = [("/cancel", {"task_id": "t1", "job_id": "job-1"})] if features else []
@@ -251,7 +251,10 @@ async def test_jobs_that_share_a_task_are_cancelled_one_by_one() -> None:
     async with serving(answer) as url, connected(url) as worker:
         worker.features = frozenset({"cancel"})
         for name in ("one", "two"):
-            await worker.submit(Job(name, JOB.video, JOB.audio, JOB.output), VIDEO, AUDIO)
+            await worker.submit(
+                Job.lipsync(name, JOB.inputs["video"], JOB.inputs["audio"], JOB.output),
+                {"video": VIDEO, "audio": AUDIO},
+            )
         await worker.cancel("t1", "two")
         await worker.cancel("t1")
     assert dropped == ["two", "one"]
@@ -300,7 +303,7 @@ async def test_a_task_that_the_worker_forgot_is_lost() -> None:
         with pytest.raises(TaskLost, match="task not found"):
             await worker.report("t1")
         with pytest.raises(TaskLost, match="task not found"):
-            await worker.submit(JOB, VIDEO, AUDIO)
+            await worker.submit(JOB, {"video": VIDEO, "audio": AUDIO})
 
 
 @pytest.mark.parametrize(
@@ -813,7 +816,9 @@ async def test_of_two_jobs_that_share_a_task_the_cancelled_one_alone_takes_its_p
     async with raw_serving(answer) as url, connected(url) as worker:
         worker.features = frozenset({"range"})
         for name, output in outputs.items():
-            await worker.submit(Job(name, JOB.video, JOB.audio, output), VIDEO, AUDIO)
+            await worker.submit(
+                Job.lipsync(name, JOB.inputs["video"], JOB.inputs["audio"], output), {"video": VIDEO, "audio": AUDIO}
+            )
             with pytest.raises(Corrupt, match="interrupted"):
                 await fetched(worker, output)
         await worker.cancel("t1", "one")

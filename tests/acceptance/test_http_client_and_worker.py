@@ -52,7 +52,7 @@ async def job(tmp_path: Path) -> Job:
     video, audio = tmp_path / "v.mp4", tmp_path / "a.wav"
     video.write_bytes(VIDEO)
     audio.write_bytes(AUDIO)
-    return Job("job-1", video, audio, tmp_path / "out.mp4")
+    return Job.lipsync("job-1", video, audio, tmp_path / "out.mp4")
 
 
 async def last_total(worker: HttpWorker, file: Fingerprint, ref: FileRef) -> int:
@@ -67,7 +67,7 @@ async def initialized(worker: HttpWorker) -> None:
 async def brought(worker: HttpWorker, job: Job, algorithm: Algorithm) -> list[FileRef]:
     disk = DiskFiles()
     refs = []
-    for path in (job.video, job.audio):
+    for path in (job.inputs["video"], job.inputs["audio"]):
         file = await disk.fingerprint(path, [algorithm])
         refs.append(FileRef(file.digests[algorithm], file.ext))
         assert await last_total(worker, file, refs[-1]) == file.size
@@ -86,19 +86,19 @@ async def test_files_go_there_and_the_result_comes_back(worker: HttpWorker, job:
     await initialized(worker)
     video, audio = await brought(worker, job, algorithm)
     assert await worker.check([video, audio]) == {video.hash: True, audio.hash: True}
-    receipt = await worker.submit(job, video, audio)
+    receipt = await worker.submit(job, {"video": video, "audio": audio})
     assert (await ended(worker, receipt.task_id)).percent == 100
     *_, done = [step async for step in worker.download(receipt.task_id, job.output)]
     assert done == Done(job.output, len(VIDEO) + len(AUDIO))
     assert job.output.read_bytes() == VIDEO + AUDIO
-    assert (await worker.submit(job, video, audio)).cached
+    assert (await worker.submit(job, {"video": video, "audio": audio})).cached
 
 
 async def test_a_file_with_another_hash_is_refused_and_removed(worker: HttpWorker, job: Job) -> None:
     await initialized(worker)
-    status = job.video.stat()
+    status = job.inputs["video"].stat()
     wrong = FileRef("0" * 64, ".mp4")
-    file = Fingerprint(job.video, status.st_size, status.st_mtime_ns, {"blake3": wrong.hash})
+    file = Fingerprint(job.inputs["video"], status.st_size, status.st_mtime_ns, {"blake3": wrong.hash})
     with pytest.raises(FileChanged, match="submit it again"):
         await last_total(worker, file, wrong)
     assert await worker.check([wrong]) == {wrong.hash: False}
@@ -116,7 +116,7 @@ async def test_a_cancelled_task_stops(worker: HttpWorker, job: Job, engine: Join
     engine.held = True
     await initialized(worker)
     video, audio = await brought(worker, job, "blake3")
-    receipt = await worker.submit(job, video, audio)
+    receipt = await worker.submit(job, {"video": video, "audio": audio})
     await worker.cancel(receipt.task_id)
     assert (await ended(worker, receipt.task_id)).status == "error"
 
@@ -125,4 +125,4 @@ async def test_a_task_that_was_never_given_out_is_lost(worker: HttpWorker, job: 
     with pytest.raises(TaskLost):
         await worker.report("0" * 32)
     with pytest.raises(TaskLost):
-        await worker.submit(job, FileRef("1" * 64, ".mp4"), FileRef("2" * 64, ".wav"))
+        await worker.submit(job, {"video": FileRef("1" * 64, ".mp4"), "audio": FileRef("2" * 64, ".wav")})

@@ -167,7 +167,10 @@ async def test_a_redirect_is_not_followed_so_the_key_stays_here(hub: Hub, status
 async def test_a_hundred_waiting_jobs_share_one_connection_and_start_no_thread(place: Place, tmp_path: Path) -> None:
     for name in ("clip.mp4", "speech.wav"):
         (tmp_path / name).write_bytes(b"x" * 1000)
-    jobs = [Job(f"job-{n}", tmp_path / "clip.mp4", tmp_path / "speech.wav", tmp_path / f"{n}.mp4") for n in range(100)]
+    jobs = [
+        Job.lipsync(f"job-{n}", tmp_path / "clip.mp4", tmp_path / "speech.wav", tmp_path / f"{n}.mp4")
+        for n in range(100)
+    ]
     threads: set[int] = set()
     queued: set[str] = set()
 

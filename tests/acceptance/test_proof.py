@@ -62,8 +62,8 @@ async def test_a_file_of_another_license_is_proved_and_not_sent(
         assert Resumed(file.size) in await sent(two, file, ref)
         assert here.worker.store.path(ref).stat().st_ino == before.st_ino  # the very file that was there
         assert await sent(one, file, ref)  # it has it still
-        job = Job("j", file.path, file.path, file.path.with_name("out.mp4"))
-        task = await two.submit(job, ref, ref)
+        job = Job.lipsync("j", file.path, file.path, file.path.with_name("out.mp4"))
+        task = await two.submit(job, {"video": ref, "audio": ref})
         await until(lambda: here.worker.queue.state.tasks[task.task_id].status == "done")
         assert (await two.report(task.task_id)).status == "done"
 

@@ -227,8 +227,8 @@ async def test_bytes_under_a_checksum_do_not_outlast_a_kill_unchecked(tmp_path: 
 async def rendered(worker: HttpWorker, film: Fingerprint) -> str:
     """The task whose result is the film itself."""
     await sent(worker, film)
-    job = Job("job", film.path, film.path, Path("out.mp4"))
-    receipt = await worker.submit(job, ref(film), ref(film))
+    job = Job.lipsync("job", film.path, film.path, Path("out.mp4"))
+    receipt = await worker.submit(job, {"video": ref(film), "audio": ref(film)})
     while (report := await worker.report(receipt.task_id)).status != "done":
         assert report.status != "error", report
     return receipt.task_id
@@ -324,7 +324,9 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
             for text in (b"video", b"audio"):
                 await caller.patch(await caller.created(text), 0, text)
         async with connected(one.url) as worker:
-            receipt = await worker.submit(Job("a", Path("v"), Path("a"), Path("o")), video, audio)
+            receipt = await worker.submit(
+                Job.lipsync("a", Path("v"), Path("a"), Path("o")), {"video": video, "audio": audio}
+            )
         result = tmp_path / "state" / "results" / f"{receipt.task_id}.mp4"
         await eventually(result.exists)  # whole on the disk; the journal may or may not have it
         for _ in range(2):
@@ -332,7 +334,9 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
         async with connected(one.url) as worker:
             while (report := await worker.report(receipt.task_id)).status != "done":
                 assert report.status != "error", report
-            assert (await worker.submit(Job("b", Path("v"), Path("a"), Path("o")), video, audio)).cached
+            assert (
+                await worker.submit(Job.lipsync("b", Path("v"), Path("a"), Path("o")), {"video": video, "audio": audio})
+            ).cached
     assert (tmp_path / "state" / "runs").read_text() == "run\n"
 
 

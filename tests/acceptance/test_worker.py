@@ -188,13 +188,13 @@ async def test_our_own_client_brings_a_result_home(caller: Caller, clip: Path, s
             file = Fingerprint(path, status.st_size, status.st_mtime_ns, {"blake3": ref.hash})
             assert [total async for total in worker.upload(file, ref)][-1] == file.size
         assert all((await worker.check(refs)).values())
-        job = Job("job-1", clip, sound, tmp_path / "home.mp4")
-        receipt = await worker.submit(job, *refs)
+        job = Job.lipsync("job-1", clip, sound, tmp_path / "home.mp4")
+        receipt = await worker.submit(job, dict(zip(("video", "audio"), refs, strict=True)))
         assert caller.worker.queue.state.tasks[receipt.task_id].holders == {"job-1"}
         await caller.finished(receipt.task_id)
         assert (await worker.report(receipt.task_id)).percent == 100
         assert isinstance([step async for step in worker.download(receipt.task_id, job.output)][-1], Done)
-        assert (await worker.submit(job, *refs)).cached
+        assert (await worker.submit(job, dict(zip(("video", "audio"), refs, strict=True)))).cached
     finally:
         await workers.close()
     assert_plays(job.output, SECONDS)

@@ -70,7 +70,7 @@ def test_a_program_for_one_job_takes_video_audio_and_result(monkeypatch: pytest.
     assert run_job(arguments=["clip.mp4", "speech.wav", "out.mp4"]) == 0
     assert run_job(arguments=["clip.mp4", "speech.wav"]) == 0
     first, second = seen
-    assert (first.video, first.audio, first.output) == (Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+    assert (*first.inputs.values(), first.output) == (Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
     assert second.output == Path("clip.synced.mp4")
     assert first.id != second.id
 

@@ -46,7 +46,7 @@ async def branches(scene: Scene) -> None:
         scene.secrets += [str(running.settings.needs_key()), str(running.settings.api_secret)]
         for branch, audio in (("offline", "speech.wav"), ("online", "speech-2.wav")):
             settings = dataclasses.replace(running.settings, record=Path(branch))
-            job = Job(f"job-{branch}", Path("clip.mp4"), Path(audio), Path(f"{branch}.mp4"))
+            job = Job.lipsync(f"job-{branch}", Path("clip.mp4"), Path(audio), Path(f"{branch}.mp4"))
             async with open_client(settings, Policy(poll_every=0.2)) as client:
                 expect(await client.run(job, show), Done)
 
@@ -58,7 +58,8 @@ async def system(scene: Scene) -> None:
         first = make_job("job-1")
         expect(await client.run(first, show), Done)
         client.link.send(m.StatusQuery(request_id="by-hand"))
-        again = dataclasses.replace(first, id="job-2", audio=make_file("speech-2.wav", KIB), output=Path("out-2.mp4"))
+        audio = make_file("speech-2.wav", KIB)
+        again = Job.lipsync("job-2", first.inputs["video"], audio, Path("out-2.mp4"))
         expect(await client.run(again, show), Done)
         asleep = asyncio.Event()
         client.link.events.subscribe(lambda event: asleep.set() if _is_off(event) else None)

@@ -128,7 +128,7 @@ async def _jobs(args: argparse.Namespace, folder: Path, show: DemoOutput) -> tup
         await make_speech(audio, 20)
         await make_speech(second, 12, pitch=190, phase=1.0)
     first, other = _outputs(args)
-    return Job("demo-job-1", video, audio, first), Job("demo-job-2", video, second, other)
+    return Job.lipsync("demo-job-1", video, audio, first), Job.lipsync("demo-job-2", video, second, other)
 
 
 def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:

@@ -139,11 +139,11 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
 
 async def _lengths(asked: Submission) -> Lengths:
     """The lengths of the two files, as far as they can be seen here; `MediaUnusable` when one cannot be decoded."""
-    return await both_probed(asked.job.video, asked.job.audio) if asked.settings.probe else (None, None)
+    return await both_probed(*asked.job.inputs.values()) if asked.settings.probe else (None, None)
 
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
-    named = {"video_s": job.video.name, "audio_s": job.audio.name}
+    named = {f"{name}_s": path.name for name, path in job.inputs.items()}
     known = {field: time for field, time in zip(named, lengths, strict=True) if time}
     if known:
         said = [t("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
@@ -162,7 +162,7 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
         check_readable(path)
         check_named(path)
     check_writable(result, keep=(video, audio))
-    return Job(job_id or f"ws-{uuid.uuid4().hex[:16]}", video, audio, result)
+    return Job.lipsync(job_id or f"ws-{uuid.uuid4().hex[:16]}", video, audio, result)
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:

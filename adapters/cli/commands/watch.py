@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
@@ -16,9 +15,9 @@ from wakestream.adapters.cli.render.display import PlainLines, display
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
-from wakestream.operators.model.events import Job
 from wakestream.streams.recording.event_from_json import event_from
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
+from wakestream.streams.recording.job_json import job_from
 
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 async def _one(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
         found = await client.job(args.job)
-        job = Job(args.job, Path(found["video"]), Path(found["audio"]), Path(found["output"]), found["task_type"])
+        job = job_from(args.job, found)
         with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
             return exit_code(await follow(client, args.job, shown))
 
@@ -98,5 +97,5 @@ async def _name(client: DaemonClient, job: str, others: Collection[str]) -> str:
         found = (await client.job(job))["names"]
     except (DaemonRefused, DaemonUnreachable, KeyError):
         return job
-    name = f"{found['video']} + {found['audio']}"
+    name = " + ".join(name for field, name in found.items() if field != "output")
     return f"{name} ({job})" if name in others else name

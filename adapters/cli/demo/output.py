@@ -80,7 +80,8 @@ class DemoOutput(AbstractContextManager["DemoOutput"]):
     def begin(self, number: int, job: e.Job) -> None:
         """Job `number` starts."""
         gpu = t("demo.gpu_off" if number == 1 else "demo.gpu_on")
-        self.say("demo", t("demo.job", number=number, video=job.video.name, audio=job.audio.name, gpu=gpu))
+        video, audio = (path.name for path in job.inputs.values())
+        self.say("demo", t("demo.job", number=number, video=video, audio=audio, gpu=gpu))
         self._jobs.append((job, time.monotonic(), []))
         self._display = None
         if not self._quiet and self._console.is_terminal and os.environ.get("TERM") not in NO_CURSOR:

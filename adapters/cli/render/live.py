@@ -130,8 +130,11 @@ class LiveDisplay(Display):
     def picture(self) -> RenderableType:
         """What stands on the screen now."""
         becomes = self._marks["becomes"]
-        video, audio, output = (printable(each.name) for each in (self._job.video, self._job.audio, self._job.output))
-        title = Text(f"{video} + {audio} {becomes} {output}", "bold")
+        inputs, outputs = (
+            " + ".join(printable(each.name) for each in files.values())
+            for files in (self._job.inputs, self._job.outputs)
+        )
+        title = Text(f"{inputs} {becomes} {outputs}", "bold")
         stages = Columns([self._cell(stage) for stage in _SHOWN], padding=(0, 2))
         if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few

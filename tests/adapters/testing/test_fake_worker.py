@@ -10,7 +10,7 @@ from wakestream.operators.model.events import Done, Downloading, FileRef, Job
 from wakestream.operators.model.ports import Files, Health, TaskReport, Worker, Workers
 
 VIDEO, AUDIO = FileRef("a" * 64, ".mp4"), FileRef("b" * 64, ".wav")
-JOB = Job("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
+JOB = Job.lipsync("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
 FILES = FakeFiles({"v.mp4": b"video", "a.wav": FileUnusable("no")})
 
 
@@ -60,7 +60,7 @@ async def test_failures_come_once_each_and_in_the_middle_of_a_transfer() -> None
 async def test_an_unreachable_fake_worker_fails_every_call() -> None:
     worker = FakeWorker()
     worker.gone = GpuLost("taken back")
-    for call in (worker.health(), worker.submit(JOB, VIDEO, AUDIO), worker.cancel("t")):
+    for call in (worker.health(), worker.submit(JOB, {"video": VIDEO, "audio": AUDIO}), worker.cancel("t")):
         with pytest.raises(GpuLost):
             await call
 
@@ -68,7 +68,7 @@ async def test_an_unreachable_fake_worker_fails_every_call() -> None:
 async def test_a_delay_passes_in_the_loops_time() -> None:
     worker = FakeWorker()
     worker.delays["submit"] = 3600.0
-    asked = asyncio.create_task(worker.submit(JOB, VIDEO, AUDIO))
+    asked = asyncio.create_task(worker.submit(JOB, {"video": VIDEO, "audio": AUDIO}))
     done, pending = await asyncio.wait([asked], timeout=0)
     assert (len(done), len(pending)) == (0, 1)
     asked.cancel()

@@ -13,7 +13,10 @@ async def test_our_workers_are_asked_by_blake3_and_old_ones_by_md5() -> None:
     for worker, algorithm in ((ONLINE, "blake3"), (e.Online(URL), "md5")):
         stage = Stage()
         items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(worker))
-        assert items == [e.Fingerprinted((VIDEO, AUDIO)), e.Checked(worker, VIDEO, AUDIO, algorithm, (VIDEO, AUDIO))]
+        assert items == [
+            e.Fingerprinted((VIDEO, AUDIO)),
+            e.Checked(worker, {"video": VIDEO, "audio": AUDIO}, algorithm, (VIDEO, AUDIO)),
+        ]
         assert stage.worker.said("check") == [tuple(e.FileRef(f.digests[algorithm], f.ext) for f in (VIDEO, AUDIO))]
 
 
@@ -24,7 +27,7 @@ async def test_a_stored_file_counts_as_saved(stage: Stage) -> None:
 
 
 async def test_one_file_given_twice_is_asked_for_and_sent_once(stage: Stage) -> None:
-    stage.files.files[JOB.audio] = VIDEO
+    stage.files.files[JOB.inputs["audio"]] = VIDEO
     items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert items[-1].missing == (VIDEO,)
 
@@ -36,6 +39,6 @@ async def test_files_are_read_once_however_often_they_are_asked_for(stage: Stage
 
 
 async def test_an_unreadable_file_is_the_stages_error(stage: Stage) -> None:
-    stage.files.files[JOB.video] = errors.FileUnusable("clip.mp4 is empty")
+    stage.files.files[JOB.inputs["video"]] = errors.FileUnusable("clip.mp4 is empty")
     await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert isinstance(stage.end, errors.FileUnusable)

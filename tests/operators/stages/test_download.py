@@ -12,19 +12,19 @@ RENDERED = e.Rendered(SUBMITTED)
 
 
 async def test_progress_comes_before_the_end(stage: Stage) -> None:
-    items = await stage.run(download(JOB.output, stage.workers, Policy(), Random(1))(RENDERED))
+    items = await stage.run(download(JOB.outputs, stage.workers, Policy(), Random(1))(RENDERED))
     assert items == [e.Downloading(500, 1000), e.Downloading(1000, 1000), e.Done(JOB.output, 1000)]
 
 
 async def test_a_truncated_result_is_fetched_again(stage: Stage) -> None:
     stage.worker.failures["download"] = [errors.Corrupt("truncated")]
-    assert (await stage.run(download(JOB.output, stage.workers, Policy(), Random(1))(RENDERED)))[-1] == e.Done(
+    assert (await stage.run(download(JOB.outputs, stage.workers, Policy(), Random(1))(RENDERED)))[-1] == e.Done(
         JOB.output, 1000
     )
 
 
 async def test_a_full_disk_is_not_tried_again(stage: Stage) -> None:
     stage.worker.failures["download"] = [errors.NoSpace("the disk is full")]
-    await stage.run(download(JOB.output, stage.workers, Policy(), Random(1))(RENDERED))
+    await stage.run(download(JOB.outputs, stage.workers, Policy(), Random(1))(RENDERED))
     assert isinstance(stage.end, errors.NoSpace)
     assert len(stage.worker.said("download")) == 1

@@ -9,7 +9,7 @@ from wakestream.operators.model.ports import Accepted, Busy, Free
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.protocol import messages as m
 
-JOB = Job("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
+JOB = Job.lipsync("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
 
 
 def connected(*features: str) -> tuple[HubClient, FakeLink]:

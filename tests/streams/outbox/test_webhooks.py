@@ -21,7 +21,7 @@ from wakestream.streams.outbox import outbox, webhooks
 VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
 READING = e.Fingerprint(Path("/in/a.mp4"), 10, 1, {})
-CHECKED = e.Checked(WORKER, READING, READING, "md5", ())
+CHECKED = e.Checked(WORKER, {"video": READING, "audio": READING}, "md5", ())
 
 
 class Desk:

@@ -66,7 +66,7 @@ class Machine:
 
 
 def job(id_: str = "job") -> Job:
-    return Job(id_, Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+    return Job.lipsync(id_, Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 
 
 async def test_it_boots_warms_up_and_leaves_in_its_time() -> None:
@@ -94,11 +94,11 @@ async def test_a_worker_that_warms_up_answers_that_it_is_not_ready() -> None:
 async def test_a_task_takes_its_time_and_is_found_again() -> None:
     machine = Machine()
     await machine.started()
-    receipt = await machine.worker.submit(job(), VIDEO, AUDIO)
+    receipt = await machine.worker.submit(job(), {"video": VIDEO, "audio": AUDIO})
     assert (await machine.worker.report(receipt.task_id)).status == "processing"
     await machine.after(PACE.work)
     assert (await machine.worker.report(receipt.task_id)).status == "done"
-    assert (await machine.worker.submit(job("again"), VIDEO, AUDIO)).cached
+    assert (await machine.worker.submit(job("again"), {"video": VIDEO, "audio": AUDIO})).cached
     assert [item async for item in machine.worker.download(receipt.task_id, Path("out.mp4"))][-1] == Done(
         Path("out.mp4"), 1_000_000
     )
@@ -107,8 +107,8 @@ async def test_a_task_takes_its_time_and_is_found_again() -> None:
 async def test_one_task_runs_at_a_time() -> None:
     machine = Machine()
     await machine.started()
-    await machine.worker.submit(job(), VIDEO, AUDIO)
-    second = await machine.worker.submit(job("second"), AUDIO, VIDEO)
+    await machine.worker.submit(job(), {"video": VIDEO, "audio": AUDIO})
+    second = await machine.worker.submit(job("second"), {"video": AUDIO, "audio": VIDEO})
     assert (await machine.worker.report(second.task_id)).status == "queued"
     await machine.after(2 * PACE.work)
     assert (await machine.worker.report(second.task_id)).status == "done"
@@ -119,7 +119,7 @@ async def test_a_stop_during_a_task_loses_the_task_and_keeps_the_files() -> None
     await machine.started()
     file = Fingerprint(Path("clip.mp4"), 10, 0, {})
     assert [sent async for sent in machine.worker.upload(file, VIDEO)] == [5, 10]
-    receipt = await machine.worker.submit(job(), VIDEO, AUDIO)
+    receipt = await machine.worker.submit(job(), {"video": VIDEO, "audio": AUDIO})
     machine.gpu.stop()
     assert machine.notes[-1] == ("task.killed", "job")
     await machine.after(PACE.halt)

@@ -124,7 +124,7 @@ class Between:
         video, audio = self.folder / f"{name}.mp4", self.folder / f"{name}.wav"
         video.write_bytes(Random(name).randbytes(size))
         audio.write_bytes(Random(name + "a").randbytes(500))
-        self.jobs[name] = Job(name, video, audio, self.folder / f"{name}-out.mp4")
+        self.jobs[name] = Job.lipsync(name, video, audio, self.folder / f"{name}-out.mp4")
         return self.jobs[name]
 
     async def run(self, job: Job) -> Outcome:
@@ -158,7 +158,7 @@ class Between:
 
 def whole(job: Job) -> bool:
     """Whether the job's result is what the engine makes of its files."""
-    return job.output.read_bytes() == job.video.read_bytes() + job.audio.read_bytes()
+    return job.output.read_bytes() == job.inputs["video"].read_bytes() + job.inputs["audio"].read_bytes()
 
 
 @asynccontextmanager

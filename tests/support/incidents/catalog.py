@@ -108,7 +108,7 @@ async def torn_log(scene: Scene) -> None:
     await scene.start_house(boot=3.0)
     job = make_job(JOB)
     quick = ("--line-every", "1", "--poll-every", "0.2", "--health-every", "0.2")
-    files = (str(job.video), str(job.audio), "-o", str(job.output))
+    files = (str(job.inputs["video"]), str(job.inputs["audio"]), "-o", str(job.output))
     await scene.submit(*files, "--job-id", JOB, *quick, limit=6000)
 
 
@@ -117,7 +117,7 @@ async def many_jobs(scene: Scene) -> None:
     await scene.start_house(boot=4.0, render=0.0)
     video = make_file("clip.mp4", 2 * KIB)
     sounds = [make_file(f"speech-{number}.wav", KIB) for number in range(20)]
-    jobs = [Job(f"job-{n:03}", video, sounds[n % 20], Path(f"out-{n:03}.mp4")) for n in range(200)]
+    jobs = [Job.lipsync(f"job-{n:03}", video, sounds[n % 20], Path(f"out-{n:03}.mp4")) for n in range(200)]
     async with scene.client(replace(BRISK, poll_every=1.0, line_every=10.0)) as client:
         outcomes = await asyncio.gather(*(client.run(job, lambda _: None) for job in jobs))
     for outcome in outcomes:

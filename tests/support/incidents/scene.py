@@ -198,7 +198,7 @@ def make_file(name: str, size: int) -> Path:
 
 def make_job(id_: str, video: int = 2 * KIB, audio: int = KIB) -> Job:
     """A job with files of such sizes."""
-    return Job(id_, make_file("clip.mp4", video), make_file("speech.wav", audio), Path("out.mp4"))
+    return Job.lipsync(id_, make_file("clip.mp4", video), make_file("speech.wav", audio), Path("out.mp4"))
 
 
 def free_port() -> int:

@@ -147,7 +147,7 @@ async def with_engine(
         if before is not None:
             await before(engine)
         rehearsal = PipelineHarness(workers=EasyEngine(engine.url, shared), files=files, policy=QUICK)
-        job = job or Job("job-1", folder / "clip.mp4", folder / "speech.wav", folder / "out.mp4")
+        job = job or Job.lipsync("job-1", folder / "clip.mp4", folder / "speech.wav", folder / "out.mp4")
         outcomes = await rehearsal.run(engine_worker.beside_the_engine, job)
     await files.close()
     result = job.output.read_bytes() if job.output.exists() else b""

@@ -56,7 +56,7 @@ class Scene:
         self.scheduler = LoopScheduler(self.loop)
         self.cancel: Subject[None] = Subject()
         self.events: list[tuple[float, JobEvent]] = []
-        self.job = Job("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+        self.job = Job.lipsync("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 
     def connect(self) -> None:
         """The link comes up."""

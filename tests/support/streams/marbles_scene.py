@@ -95,7 +95,7 @@ class _Night:
         return Log(Header("daemon", EPOCH, 7), tuple(self.tap.rows))
 
     def _submit(self, number: int) -> None:
-        job = Job(f"job-{number + 1}", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+        job = Job.lipsync(f"job-{number + 1}", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
         self.daemon.events(job).subscribe(on_completed=self._finished, scheduler=self.scheduler)
         if number % 11 == 6:
             self.loop.call_at(70.0 + number, self.daemon.cancel, job.id)

@@ -12,11 +12,11 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.stages.fingerprint import Fingerprints
 
 URL = "http://gpu:8383"
-JOB = e.Job("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
-VIDEO = e.Fingerprint(JOB.video, 1000, 0, {"md5": "a" * 32, "blake3": "a" * 64})
-AUDIO = e.Fingerprint(JOB.audio, 500, 0, {"md5": "b" * 32, "blake3": "b" * 64})
+JOB = e.Job.lipsync("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+VIDEO = e.Fingerprint(JOB.inputs["video"], 1000, 0, {"md5": "a" * 32, "blake3": "a" * 64})
+AUDIO = e.Fingerprint(JOB.inputs["audio"], 500, 0, {"md5": "b" * 32, "blake3": "b" * 64})
 ONLINE = e.Online(URL, "gpu", frozenset({"blake3"}))
-CHECKED = e.Checked(ONLINE, VIDEO, AUDIO, "blake3", (VIDEO, AUDIO))
+CHECKED = e.Checked(ONLINE, {"video": VIDEO, "audio": AUDIO}, "blake3", (VIDEO, AUDIO))
 SUBMITTED = e.Submitted(ONLINE, "task-1")
 
 
@@ -26,7 +26,7 @@ class Stage:
     def __init__(self, worker: FakeWorker | None = None) -> None:
         self.worker = worker or FakeWorker()
         self.workers = FakeWorkers({URL: self.worker}, URL)
-        self.files = FakeFiles({JOB.video: VIDEO, JOB.audio: AUDIO})
+        self.files = FakeFiles({JOB.inputs["video"]: VIDEO, JOB.inputs["audio"]: AUDIO})
         self.fingerprints = Fingerprints(JOB, self.files)
         self.items: list[tuple[float, Any]] = []
         self.end: str | Exception | None = None

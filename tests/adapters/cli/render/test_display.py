@@ -21,7 +21,7 @@ from wakestream.adapters.daemon import api_client as daemon_client
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model import events as e
 
-JOB = e.Job("ws-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
+JOB = e.Job.lipsync("ws-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
 
 
 @pytest.fixture

@@ -1,0 +1,165 @@
+"""What an engine can do, and the interface between the worker and an engine.
+
+A kind of job is named input files, JSON parameters and named output files. An engine describes its kinds; hub, client,
+console and command line check a job against the description before a machine is woken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+MAX_FILES = 64
+"""The most input files of a job, and the most output files."""
+
+MAX_PARAMS = 16 * 1024
+"""The most bytes of a job's parameters, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A named file of a kind.
+
+    Attributes:
+        name: The name in jobs: a letter, then up to 31 letters, digits or underscores, all lower case.
+        accepts: Media types (`video`, `audio`, `image`, `text`) and file endings (`.srt`) that fit; empty for any file.
+            For an output, the first ending is the one of the file that is made.
+        title: A few words for people; empty: the name.
+        help: A sentence for people.
+        required: Whether a job must have it. An output that is not required may be left out of a job.
+    """
+
+    name: str
+    accepts: tuple[str, ...] = ()
+    title: str = ""
+    help: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One thing that an engine can do.
+
+    Attributes:
+        name: The name in jobs, such as `lipsync`.
+        inputs: The input files.
+        outputs: The output files; the first is the main one.
+        params: The JSON Schema (2020-12) of the parameters: an object with `properties`.
+        title: A few words for people; empty: the name.
+        help: A sentence for people.
+
+    Example:
+        >>> Kind("upscale", (Slot("video", ("video",)),), (Slot("video", (".mp4",)),)).name
+        'upscale'
+    """
+
+    name: str
+    inputs: tuple[Slot, ...] = ()
+    outputs: tuple[Slot, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One task for an engine.
+
+    Attributes:
+        id: The task's id; the same work has the same id after a restart of the worker.
+        kind: The name of the kind.
+        inputs: The input files by name. They are read-only, and their names are hashes with the right ending.
+        params: The parameters, which fit the kind's schema; defaults are filled in.
+        outputs: The names of the outputs that the job wants.
+        folder: An empty folder of this work, on the disk of the worker's results. It is removed at the end.
+        attempt: 1, then 2, … if the work is repeated.
+    """
+
+    id: str
+    kind: str
+    inputs: Mapping[str, Path]
+    params: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    folder: Path
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The progress of an engine: frame `frame` of `frames` (0 if unknown), `percent` 0-100."""
+
+    frame: int
+    frames: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the engine's log, for the worker's log and for the message of a failure."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An output is finished: the complete file `path`, in the work's folder. Its ending is the output's ending."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the engine can work now; `reason` is a sentence for people if it cannot."""
+
+    ready: bool
+    reason: str = ""
+
+
+class Engine(Protocol):
+    """Does the work of a job. An engine does one work at a time; the worker queues the others.
+
+    Register a factory in the entry point group `wakestream.engines`; `docs/engines/your-own.md` has an example.
+    """
+
+    async def describe(self) -> Sequence[Kind]:
+        """Return the kinds that this engine can do.
+
+        Called when the engine is ready, at the start and after each time that it was not. Raises `TaskFailed` when the
+        engine does not answer.
+        """
+        ...
+
+    async def ready(self) -> Readiness:
+        """Return whether the engine can work, and the reason if it cannot. Asked regularly while no work runs."""
+        ...
+
+    def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        """Do the work. Closing the generator stops waiting; `cancel` stops the engine.
+
+        Args:
+            work: The task. After a restart of the worker the same work may still run in the engine: an engine that can
+                find it again follows it and does not start it twice.
+
+        Yields:
+            Progress, log lines, and one `Made` for each output of `work.outputs`.
+
+        Raises:
+            TaskFailed: The engine failed; the message has its last output.
+            WrongInput: An input or a parameter does not fit; the message names the field.
+            EngineUnreachable: The engine does not answer; the worker does the work again when it is ready.
+        """
+        ...
+
+    async def cancel(self, work: Work) -> None:
+        """Stop exactly this work in the engine, whether it waits or runs there. Never stops another's work.
+
+        Called when nobody wants the work any more, before the generator is closed. Does not raise.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections and processes. Called once, when the worker stops."""
+        ...

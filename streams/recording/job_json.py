@@ -1,0 +1,32 @@
+"""A job as JSON, as recordings and the daemon's API have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wakestream.operators.model.events import Job, kind_of_task
+from wakestream.streams.recording.event_json import plain_text
+
+
+def plain_job(job: Job) -> dict[str, Any]:
+    """Return a job as JSON, without its id. A job of the old shape has the fields that it always had."""
+    inputs = {name: plain_text(path) for name, path in job.inputs.items()}
+    if job.old_shape:
+        return {**inputs, "output": plain_text(job.output), "task_type": job.task_type}
+    outputs = {name: plain_text(path) for name, path in job.outputs.items()}
+    return {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
+
+
+def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
+    """Return the job that `plain_job` wrote. Raises `KeyError`, `TypeError` for other objects."""
+    if "kind" in plain:
+        inputs, outputs = (_paths(plain[name]) for name in ("inputs", "outputs"))
+        return Job(job_id, inputs, outputs, plain["kind"], plain.get("params", {}))
+    inputs, outputs = _paths({name: plain[name] for name in ("video", "audio")}), {"video": Path(plain["output"])}
+    return Job(job_id, inputs, outputs, kind_of_task(plain["task_type"]))
+
+
+def _paths(plain: Mapping[str, str]) -> dict[str, Path]:
+    return {name: Path(path) for name, path in plain.items()}
