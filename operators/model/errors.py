@@ -12,6 +12,7 @@
     ├── WorkerError                 the HTTP server on that machine
     │   ├── WorkerUnreachable       no connection, or it broke              code worker_unreachable
     │   ├── WorkerRefused           it refused (401, 400, 5xx)              code from the HTTP status
+    │   ├── EngineUnreachable       the engine behind it does not answer    code engine_unreachable
     │   ├── TaskFailed              the engine failed                       code task_failed
     │   ├── TaskLost                it does not know the task any more      code task_lost
     │   └── Corrupt                 the received bytes are wrong            code corrupt
@@ -19,6 +20,7 @@
     │   ├── FileUnusable            missing, empty, a folder, unreadable    code file_unusable
     │   ├── FileChanged             changed while it was read               code file_changed
     │   └── NoSpace                 the disk is full                        code no_space
+    ├── WrongInput                  a field of the job does not fit         code wrong_input
     ├── JournalError                a program's journal on disk             code journal_error
     └── StageTimeout                a wait took too long                    code timeout
         └── Stalled                 no byte came for too long               code stalled
@@ -105,6 +107,10 @@ class WorkerRefused(WorkerError, code="refused"):
     """The worker answered with a failure; `code` is `unauthorized`, `bad_request`, `not_found` or `http_<status>`."""
 
 
+class EngineUnreachable(WorkerError, code="engine_unreachable", retryable=True):
+    """The engine does not answer, or it was restarted: the work can be done again when it is ready."""
+
+
 class TaskFailed(WorkerError, code="task_failed"):
     """The engine could not render this pair of files."""
 
@@ -135,6 +141,19 @@ class FileChanged(FileError, code="file_changed"):
 
 class NoSpace(FileError, code="no_space"):
     """The disk is full."""
+
+
+class WrongInput(WakestreamError, code="wrong_input"):
+    """A part of the job does not fit its kind.
+
+    Args:
+        field: The input, parameter or output, such as `params.seed` or `inputs.image`.
+        reason: The sentence for people, which names the field and says what to do.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 class JournalError(WakestreamError, code="journal_error"):

@@ -1,0 +1,210 @@
+"""Kinds of jobs as JSON, and whether a job fits its kind."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot
+from wakestream.operators.model.errors import WrongInput
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""The names of kinds, inputs, outputs; the names of parameters may also have capital letters."""
+
+_PARAM_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
+
+MEDIA: Final[Mapping[str, frozenset[str]]] = {
+    "video": frozenset(
+        ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .ts .flv .wmv .mxf .3gp .gif".split()  # noqa: SIM905
+    ),
+    "audio": frozenset(".wav .mp3 .m4a .aac .flac .ogg .opus .aiff .aif .wma .amr .caf".split()),  # noqa: SIM905
+    "image": frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .gif .exr".split()),  # noqa: SIM905
+    "text": frozenset(".txt .md .json .srt .vtt .csv .yaml .yml".split()),  # noqa: SIM905
+}
+"""The file endings of each media type that a slot may accept."""
+
+
+def plain_kind(kind: Kind) -> dict[str, Any]:
+    """Return a kind as JSON."""
+    return {name: value for name, value in msgspec.to_builtins(kind).items() if value or name == "name"}
+
+
+def kind_from(plain: object) -> Kind:
+    """Return the kind that `plain_kind` wrote, from any peer.
+
+    Raises:
+        ValueError: It is not a valid kind; `str()` says why.
+    """
+    kind = msgspec.convert(plain, Kind)
+    names = [kind.name, *(slot.name for slot in (*kind.inputs, *kind.outputs))]
+    for name in names:
+        if NAME.fullmatch(name) is None:
+            raise ValueError(f"the name {name[:40]!r} must have 1 to 32 lower-case letters, digits or underscores")
+    for param in kind.params.get("properties", {}):
+        if _PARAM_NAME.fullmatch(param) is None:
+            raise ValueError(f"the parameter {param[:40]!r} must have 1 to 32 letters, digits or underscores")
+    if max(len(kind.inputs), len(kind.outputs)) > MAX_FILES or not kind.outputs:
+        raise ValueError(f"kind {kind.name}: it needs 1 to {MAX_FILES} outputs, and {MAX_FILES} inputs at most")
+    return kind
+
+
+def file_fits(slot: Slot, ext: str) -> bool:
+    """Whether a file with this ending (`.png`) fits the slot."""
+    return not slot.accepts or any(ext in MEDIA.get(each, (each,)) for each in slot.accepts)
+
+
+def output_ext(slot: Slot) -> str:
+    """The ending of the file that an output makes, if the kind says it; else an empty text."""
+    return next((each for each in slot.accepts if each.startswith(".")), "")
+
+
+def check_bounds(inputs: Collection[str], params: Mapping[str, Any], outputs: Collection[str]) -> None:
+    """Check what every job must keep to, whatever its kind.
+
+    Args:
+        inputs: The names of the input files.
+        params: The parameters.
+        outputs: The names of the outputs.
+
+    Raises:
+        WrongInput: One of them does not.
+    """
+    for field, names in (("inputs", inputs), ("outputs", outputs)):
+        if len(names) > MAX_FILES:
+            raise WrongInput(field, f"the job has {len(names)} {field}; {MAX_FILES} are allowed")
+        for name in names:
+            if NAME.fullmatch(name) is None:
+                raise WrongInput(
+                    f"{field}.{name[:40]}",
+                    f"{field}: the name {name[:40]!r} is not allowed; use 1 to 32 lower-case letters, digits or "
+                    "underscores, and begin with a letter",
+                )
+    if not outputs:
+        raise WrongInput("outputs", "the job has no output; name at least one file for the result")
+    _check_params(params)
+
+
+def _check_params(params: Mapping[str, Any]) -> None:
+    for path in _not_finite(params, "params"):
+        raise WrongInput(path, f"{path} is not a finite number; give a number other than NaN and infinity")
+    try:
+        size = len(orjson.dumps(params))
+    except TypeError as error:
+        raise WrongInput("params", f"the parameters must be JSON: {error}") from None
+    if size > MAX_PARAMS:
+        raise WrongInput(
+            "params", f"the parameters have {size} bytes; {MAX_PARAMS} are allowed: put long data in a file"
+        )
+
+
+def _not_finite(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    items: Iterable[tuple[object, Any]] = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    )
+    for name, inner in items:
+        yield from _not_finite(inner, f"{path}.{name}")
+
+
+def fitting(
+    kind: Kind, inputs: Mapping[str, str], params: Mapping[str, Any], outputs: Collection[str]
+) -> dict[str, Any]:
+    """Check a job against its kind.
+
+    Args:
+        kind: The kind.
+        inputs: The ending of each input file by name, such as `{"image": ".png"}`.
+        params: The parameters.
+        outputs: The names of the outputs.
+
+    Returns:
+        The parameters with the defaults of those that are missing.
+
+    Raises:
+        WrongInput: Something does not fit; it names the field.
+    """
+    check_bounds(inputs, params, outputs)
+    _check_names(kind, "inputs", kind.inputs, inputs)
+    _check_names(kind, "outputs", kind.outputs, outputs)
+    for slot in kind.inputs:
+        ext = inputs.get(slot.name)
+        if ext is not None and not file_fits(slot, ext):
+            wanted = ", ".join(slot.accepts)
+            raise WrongInput(
+                f"inputs.{slot.name}", f"input {slot.name}: a file with the ending {ext!r} does not fit; give {wanted}"
+            )
+    return with_defaults(kind, params)
+
+
+def _check_names(kind: Kind, field: str, slots: Iterable[Slot], given: Collection[str]) -> None:
+    known = {slot.name: slot for slot in slots}
+    one = field.removesuffix("s")
+    for name in given:
+        if name not in known:
+            have = ", ".join(known) or "none"
+            raise WrongInput(f"{field}.{name}", f"kind {kind.name} has no {one} {name!r}; it has {have}")
+    missing = [name for name, slot in known.items() if slot.required and name not in given]
+    if field == "inputs" and missing:
+        raise WrongInput(f"inputs.{missing[0]}", f"kind {kind.name} needs the input {missing[0]!r}; give a file for it")
+
+
+def with_defaults(kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the parameters against the kind's schema, and fill in the defaults.
+
+    Args:
+        kind: The kind.
+        params: The parameters.
+
+    Returns:
+        All parameters.
+
+    Raises:
+        WrongInput: A parameter does not fit; it names the parameter.
+    """
+    import jsonschema  # slow to import, and many programs never check parameters
+
+    properties: Mapping[str, Any] = kind.params.get("properties", {})
+    unknown = [name for name in params if name not in properties]
+    if unknown:
+        have = ", ".join(properties) or "none"
+        raise WrongInput(f"params.{unknown[0]}", f"kind {kind.name} has no parameter {unknown[0]!r}; it has {have}")
+    filled = {name: schema["default"] for name, schema in properties.items() if "default" in schema}
+    filled = {**filled, **params}
+    missing = [name for name in kind.params.get("required", ()) if name not in filled]
+    if missing:
+        raise WrongInput(f"params.{missing[0]}", f"kind {kind.name} needs the parameter {missing[0]!r}; give a value")
+    validator = jsonschema.Draft202012Validator({**kind.params, "type": "object"})
+    fault = next(iter(sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.path)))), None)
+    if fault is not None:
+        name = ".".join(map(str, fault.path))
+        field = f"params.{name}" if name else "params"
+        raise WrongInput(field, f"parameter {name or 'set'}: {_sentence(fault)}")
+    return filled
+
+
+def _sentence(fault: Any) -> str:
+    value, limit = fault.instance, fault.validator_value
+    shown = repr(value)[:60]
+    match fault.validator:
+        case "minimum":
+            return f"{shown} is too small; give {limit} or more"
+        case "exclusiveMinimum":
+            return f"{shown} is too small; give more than {limit}"
+        case "maximum":
+            return f"{shown} is too large; give {limit} or less"
+        case "exclusiveMaximum":
+            return f"{shown} is too large; give less than {limit}"
+        case "enum":
+            return f"{shown} is not a choice; give one of {', '.join(map(str, limit))[:300]}"
+        case "type":
+            words = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+            types = limit if isinstance(limit, list) else [limit]
+            return f"{shown} has the wrong type; give {' or '.join(words.get(str(each), str(each)) for each in types)}"
+        case _:
+            return str(fault.message)[:300]
