@@ -137,7 +137,7 @@ class Engine(Protocol):
         ...
 
     def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
-        """Do the work. Closing the generator stops waiting; `cancel` stops the engine.
+        """Do the work. Closing the generator only stops waiting, for example when the worker stops; see `cancel`.
 
         Args:
             work: The task. After a restart of the worker the same work may still run in the engine: an engine that can
@@ -156,7 +156,7 @@ class Engine(Protocol):
     async def cancel(self, work: Work) -> None:
         """Stop exactly this work in the engine, whether it waits or runs there. Never stops another's work.
 
-        Called when nobody wants the work any more, before the generator is closed. Does not raise.
+        Called when the work is no longer wanted, after the generator was closed. Does not raise.
         """
         ...
 

@@ -1,0 +1,93 @@
+"""The progress of a ComfyUI prompt: nodes that are done, and the value within a node, weighted by earlier runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wakestream.operators.model.engine import Frame
+
+_UNKNOWN = 1.0
+"""Seconds that a node counts for which never ran here."""
+
+_LEAST = 0.01
+
+
+class NodeTimes:
+    """Seconds that each node took lately, by its class and place in its workflow."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], float] = {}
+
+    def of(self, node: str, class_type: str) -> float:
+        """The seconds of a node; a node of the same class if this one never ran."""
+        same = [seconds for (_, known), seconds in self._known.items() if known == class_type]
+        default = sum(same) / len(same) if same else _UNKNOWN
+        return self._known.get((node, class_type), default)
+
+    def learn(self, progress: PromptProgress) -> None:
+        """Remember what the nodes of a finished prompt took."""
+        for node, seconds in progress.took.items():
+            self._known[node, progress.class_of(node)] = max(_LEAST, seconds)
+
+
+class PromptProgress:
+    """How far a prompt is.
+
+    Args:
+        workflow: Its nodes.
+        times: What nodes took earlier.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self, workflow: Mapping[str, Mapping[str, Any]], times: NodeTimes, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._workflow, self._clock = workflow, clock
+        self._weights = {node: times.of(node, str(made.get("class_type"))) for node, made in workflow.items()}
+        self._part: dict[str, float] = {}
+        self._steps = (0, 0)
+        self._since: tuple[str, float] | None = None
+        self.took: dict[str, float] = {}
+        self.moving = False
+
+    def class_of(self, node: str) -> str:
+        """The class of a node."""
+        return str(self._workflow.get(node, {}).get("class_type"))
+
+    def take(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Take one message of the WebSocket."""
+        if kind == "execution_cached":
+            for node in data.get("nodes") or ():
+                self._part[str(node)] = 1.0
+        elif kind == "executing":
+            self._enter(data.get("node"))
+        elif kind == "progress_state":
+            for node, state in (data.get("nodes") or {}).items():
+                self._set(str(node), state.get("value"), state.get("max"), done=state.get("state") == "finished")
+        elif kind == "progress":
+            self._set(str(data.get("node")), data.get("value"), data.get("max"), done=False)
+        self.moving = kind not in ("execution_success", "execution_error", "execution_interrupted")
+
+    def _enter(self, node: object) -> None:
+        now = self._clock()
+        if self._since is not None:
+            before, at = self._since
+            self._part[before] = 1.0
+            self.took[before] = now - at
+        self._since = None if node is None else (str(node), now)
+        self._steps = (0, 0)
+
+    def _set(self, node: str, value: object, most: object, *, done: bool) -> None:
+        if not isinstance(value, int | float) or not isinstance(most, int | float) or most <= 0:
+            return
+        self._part[node] = 1.0 if done else max(self._part.get(node, 0.0), min(1.0, value / most))
+        if most > 1 and not done:
+            self._steps = (int(value), int(most))
+
+    def frame(self) -> Frame:
+        """The progress of the whole prompt; `frame` and `frames` are the steps of the present node."""
+        whole = sum(self._weights.values())
+        done = sum(self._weights[node] * part for node, part in self._part.items() if node in self._weights)
+        return Frame(*self._steps, round(100.0 * done / whole, 1) if whole else 0.0)

@@ -1,0 +1,216 @@
+"""ComfyUI workflows as kinds: which node inputs are files and parameters, and which nodes make the outputs.
+
+A workflow is in the API format ("Save (API)" or "Export (API)" in ComfyUI): `{node id: {class_type, inputs}}`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.engines.manifest import Entry, read_manifest
+from wakestream.operators.model.engine import Kind
+
+Workflow = Mapping[str, Mapping[str, Any]]
+
+UPLOADS: Final = {"image_upload": "image", "video_upload": "video", "audio_upload": "audio", "file_upload": ""}
+"""The options with which `/object_info` marks an input that takes an uploaded file, and the media type."""
+
+FILE_NODES: Final = {
+    "LoadImage": ("image", "image"), "LoadImageMask": ("image", "image"), "LoadVideo": ("file", "video"),
+    "LoadAudio": ("audio", "audio"), "VHS_LoadVideo": ("video", "video"), "VHS_LoadAudioUpload": ("audio", "audio"),
+}  # fmt: skip
+"""Well-known nodes that load a file: the input and the media type."""
+
+OUTPUT_NODES: Final = {
+    "SaveImage": ("image", ".png"), "PreviewImage": ("image", ".png"), "SaveAnimatedWEBP": ("image", ".webp"),
+    "SaveVideo": ("video", ".mp4"), "SaveWEBM": ("video", ".webm"), "VHS_VideoCombine": ("video", ".mp4"),
+    "SaveAudio": ("audio", ".flac"), "SaveAudioMP3": ("audio", ".mp3"), "SaveAudioOpus": ("audio", ".opus"),
+    "SaveGLB": ("mesh", ".glb"),
+}  # fmt: skip
+"""Well-known nodes that save a file: the name that is proposed and the ending."""
+
+_TYPES: Final = {"INT": "integer", "FLOAT": "number", "STRING": "string", "BOOLEAN": "boolean"}
+_LARGEST: Final = 2**53 - 1
+"""JSON numbers are exact up to this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowKind:
+    """A kind and its workflow. `inputs` and `params` are (node, input name), `outputs` are nodes."""
+
+    kind: Kind
+    workflow: Workflow
+    inputs: Mapping[str, tuple[str, str]]
+    params: Mapping[str, tuple[str, str]]
+    outputs: Mapping[str, str]
+
+    def prompt(self, inputs: Mapping[str, str], params: Mapping[str, Any]) -> dict[str, Any]:
+        """The prompt for one work: `inputs` are the names of the uploaded files."""
+        prompt = copy.deepcopy(dict(self.workflow))
+        for places, values in ((self.inputs, inputs), (self.params, params)):
+            for name, value in values.items():
+                node, field = places[name]
+                prompt[node]["inputs"][field] = value
+        return prompt
+
+    def field_at(self, node: str, name: str) -> str | None:
+        """The job's field that fills this input of a node, such as `params.seed`."""
+        for part, places in (("inputs", self.inputs), ("params", self.params)):
+            for field, place in places.items():
+                if place == (node, name):
+                    return f"{part}.{field}"
+        return None
+
+    def with_schema(self, info: Mapping[str, Any]) -> WorkflowKind:
+        """The same kind, with what `/object_info` says of its parameters; the manifest's own words come first."""
+        properties = {
+            name: {**described(self.workflow, place, info), **self.kind.params["properties"][name]}
+            for name, place in self.params.items()
+        }
+        schema = {**self.kind.params, "properties": properties} if properties else {}
+        kind = Kind(
+            self.kind.name, self.kind.inputs, self.kind.outputs, schema, self.kind.title, self.kind.help
+        )  # fmt: skip
+        return WorkflowKind(kind, self.workflow, self.inputs, self.params, self.outputs)
+
+
+def load_kinds(manifest: Path) -> dict[str, WorkflowKind]:
+    """Read a manifest and the workflows that it names. Raises `SettingsError`."""
+    entries = read_manifest(manifest, own=("workflow",), needed=("workflow",), node="node")
+    return {entry.kind.name: _kind(manifest, entry) for entry in entries}
+
+
+def _kind(manifest: Path, entry: Entry) -> WorkflowKind:
+    at = f"{manifest}: kinds.{entry.kind.name}"
+    workflow = load_workflow(manifest.parent / str(entry.own["workflow"]))
+    places: dict[str, dict[str, tuple[str, str]]] = {}
+    for part in ("inputs", "params"):
+        places[part] = {name: place_of(f"{at}.{part}.{name}", text, workflow) for name, text in entry.of[part].items()}
+    for name, node in entry.of["outputs"].items():
+        if node not in workflow:
+            raise SettingsError(f"{at}.outputs.{name}: the workflow has no node {node!r}; correct the node's number")
+    return WorkflowKind(entry.kind, workflow, places["inputs"], places["params"], entry.of["outputs"])
+
+
+def load_workflow(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a workflow in API format. Raises `SettingsError` with what to do for any other file."""
+    try:
+        found = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"the workflow {path} cannot be read: {error.strerror or error}") from None
+    except orjson.JSONDecodeError as error:
+        raise SettingsError(f"the workflow {path} is not JSON: {error}") from None
+    if isinstance(found, dict) and isinstance(found.get("nodes"), list):
+        raise SettingsError(
+            f"the workflow {path} is in the editor's format; in ComfyUI use Workflow > Export (API) and give that file"
+        )
+    if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
+        found = found["prompt"]
+    nodes = found.values() if isinstance(found, dict) else ()
+    if not nodes or not all(isinstance(node, dict) and isinstance(node.get("inputs"), dict) for node in nodes):
+        raise SettingsError(f"the workflow {path} is not a workflow in API format: {{node: {{class_type, inputs}}}}")
+    return dict(found)
+
+
+def place_of(at: str, text: str, workflow: Workflow) -> tuple[str, str]:
+    """The node and the input of `3.inputs.seed` (or `3.seed`). Raises `SettingsError`."""
+    node, _, field = text.partition(".")
+    field = field.removeprefix("inputs.")
+    if node not in workflow or field not in workflow[node]["inputs"]:
+        have = ", ".join(f"{node}.inputs.{name}" for name in workflow[node]["inputs"]) if node in workflow else ""
+        hint = f"this node has {have}" if have else f"its nodes are {', '.join(workflow)}"
+        raise SettingsError(f"{at}: the workflow has no input {text!r}; {hint}")
+    return node, field
+
+
+def described(workflow: Workflow, place: tuple[str, str], info: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of one input of a node, from `/object_info` and the workflow's own value as the default."""
+    node, field = place
+    value = workflow[node]["inputs"][field]
+    declared = input_of(info, workflow[node]["class_type"], field)
+    schema: dict[str, Any] = {}
+    if declared is not None:
+        of, options = declared
+        choices = of if isinstance(of, list) else options.get("options") if of == "COMBO" else None
+        if choices:
+            schema = {"enum": choices}
+        elif isinstance(of, str) and of in _TYPES:
+            schema = {"type": _TYPES[of], **_limits(options)}
+        if options.get("multiline"):
+            schema["format"] = "multiline"
+        if options.get("tooltip"):
+            schema["description"] = str(options["tooltip"])
+    if not schema and isinstance(value, bool | int | float | str):
+        kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+        schema = {"type": kinds[type(value)]}
+    return schema if isinstance(value, list) else {**schema, "default": value}
+
+
+def _limits(options: Mapping[str, Any]) -> dict[str, Any]:
+    found = {"minimum": options.get("min"), "maximum": options.get("max"), "x-step": options.get("step")}
+    limits = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    return {name: value for name, value in limits.items() if abs(value) <= _LARGEST}
+
+
+def input_of(info: Mapping[str, Any], class_type: str, field: str) -> tuple[Any, Mapping[str, Any]] | None:
+    """The declared type and options of a node's input; None if ComfyUI does not know them."""
+    inputs = (info.get(class_type) or {}).get("input", {})
+    for group in ("required", "optional"):
+        declared = (inputs.get(group) or {}).get(field)
+        if declared:
+            return declared[0], declared[1] if len(declared) > 1 and isinstance(declared[1], Mapping) else {}
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Names for the inputs and outputs of a workflow: `{"image": "5.inputs.image"}`, and what each accepts."""
+
+    inputs: Mapping[str, tuple[str, str]]
+    outputs: Mapping[str, tuple[str, str]]
+
+
+def propose(workflow: Workflow, info: Mapping[str, Any] | None = None) -> Proposal:
+    """Propose the file inputs and the outputs of a workflow by the types of its nodes.
+
+    Args:
+        workflow: The workflow.
+        info: ComfyUI's `/object_info`, if there is one to ask.
+
+    Returns:
+        Each name with its node input or node, and with the media type or the ending of the file.
+    """
+    inputs: dict[str, tuple[str, str]] = {}
+    outputs: dict[str, tuple[str, str]] = {}
+    for node, made in sorted(workflow.items(), key=lambda each: (len(each[0]), each[0])):
+        class_type = str(made.get("class_type"))
+        for field in made["inputs"]:
+            media = _file_input(class_type, field, info or {})
+            if media is not None:
+                inputs[_free(media or field, inputs)] = (f"{node}.inputs.{field}", media)
+        found = OUTPUT_NODES.get(class_type)
+        if found is None and (info or {}).get(class_type, {}).get("output_node"):
+            found = ("output", "")
+        if found is not None:
+            outputs[_free(found[0], outputs)] = (node, found[1])
+    return Proposal(inputs, outputs)
+
+
+def _file_input(class_type: str, field: str, info: Mapping[str, Any]) -> str | None:
+    known = FILE_NODES.get(class_type)
+    if known is not None and known[0] == field:
+        return known[1]
+    declared = input_of(info, class_type, field)
+    marks = [media for mark, media in UPLOADS.items() if declared is not None and declared[1].get(mark)]
+    return marks[0] if marks else None
+
+
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    return name if name not in taken else next(f"{name}_{n}" for n in range(2, 100) if f"{name}_{n}" not in taken)
