@@ -39,8 +39,9 @@ AGAIN: Final = 1.0
 """Seconds until a server whose slots are all busy is asked again, and between two looks at a server that is silent."""
 
 LOST_AFTER: Final = 5
-"""So many looks may find the server idle before the prediction is sent again: while it runs, that changes nothing; after
-its end it runs again, because a webhook that was lost is lost for good."""
+"""So many looks may find the server idle before the prediction is sent again.
+
+While it runs, that changes nothing; after its end it runs again, because a webhook that was lost is lost for good."""
 
 _ENDS: Final = ("succeeded", "failed", "canceled")
 _PREFIX: Final = "Prediction failed: "
