@@ -89,7 +89,7 @@ class Duix(Engine):
         job = Job.lipsync(work.id, work.inputs["video"], work.inputs["audio"], target)
         if (code := await self._submitted(job, refs)) is None:
             yield Line("the engine renders another task; the work waits")
-            while (code := await self._submitted(job, refs)) is None:
+            while (code := await self._submitted(job, refs)) is None:  # noqa: ASYNC110 - it does not tell
                 await asyncio.sleep(POLL_EVERY)
         async with aclosing(self._followed(code)) as frames:
             async for frame in frames:

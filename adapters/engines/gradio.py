@@ -84,7 +84,7 @@ class Gradio(Engine):
         }  # fmt: skip
         if (event_id := await self._joined(asked)) is None:
             yield Line("the queue of the Gradio app is full; the work waits")
-            while (event_id := await self._joined(asked)) is None:
+            while (event_id := await self._joined(asked)) is None:  # noqa: ASYNC110 - the app does not tell
                 await asyncio.sleep(AGAIN)
         self._running = {work.id: {"event_id": event_id, "session_hash": session, "fn_index": endpoint.fn_index}}
         data: Sequence[Any] | None = None

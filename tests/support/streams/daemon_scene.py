@@ -53,7 +53,7 @@ class House(Scene):
         return reached
 
     def start(self, n: int, policy: Policy = DURABLE, priority: int = 0) -> asyncio.Future[e.JobEvent]:
-        job = e.Job(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
+        job = e.Job.lipsync(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
         self.priorities[job.id] = priority
         told = self.told.setdefault(job.id, [])
         world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n))
