@@ -26,6 +26,7 @@ from typing import Any
 from blake3 import blake3
 from timing import row
 
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.operators.model.events import FileRef, Fingerprint
 
 SIZE = int(os.environ.get("WAKESTREAM_BENCH_MB", "1024")) * 1024 * 1024
@@ -49,7 +50,7 @@ async def serve_worker(folder: Path, *, hashing: bool = True) -> None:
 
     if not hashing:
         unhashed()
-    async with running_worker(WorkerConfig(folder, Command(("true",)), SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(folder, PairEngine(Command(("true",))), SECRET, port=0)) as worker:
         print(worker.address, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

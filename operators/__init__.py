@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from wakestream.operators.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
     from wakestream.operators.model.errors import (
-        BootFailed, Corrupt, FileChanged, FileError, FileUnusable, GpuError, GpuLost, HubError, HubRefused,
-        HubUnreachable, JournalError, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed, TaskLost,
-        WakestreamError, WorkerError, WorkerRefused, WorkerUnreachable, is_retryable,
+        BootFailed, Corrupt, EngineUnreachable, FileChanged, FileError, FileUnusable, GpuError, GpuLost, HubError,
+        HubRefused, HubUnreachable, JournalError, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed,
+        TaskLost, WakestreamError, WorkerError, WorkerRefused, WorkerUnreachable, WrongInput, is_retryable,
     )
     from wakestream.operators.model.events import (
         Algorithm, Branch, Cancelled, Checked, Done, Downloading, Eta, Failed, FileRef, Fingerprint, Fingerprinted,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     )
     from wakestream.operators.model.policy import Policy
     from wakestream.operators.model.ports import (
-        Accepted, OfflineReply, BootFailure, Effects, Engine, Files, Frame, Health, Hub, Journal, LinkDown, LinkUp,
+        Accepted, OfflineReply, BootFailure, Effects, Files, Health, Hub, Journal, LinkDown, LinkUp,
         Power, PowerReading, Refused, Reply, Resumed, PowerNotice, TaskReceipt, TaskReport, OnlineNotice, Worker,
         Workers,
     )
@@ -66,19 +67,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accepted", "Algorithm", "Backoff", "Barrier", "BatchState", "BootFailed", "BootFailure", "Branch", "Cancelled",
-    "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "Eta", "Failed", "FileChanged",
-    "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Fingerprints", "Frame",
-    "GpuError", "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job", "JobEvent",
-    "Journal", "JournalError", "Limiter", "LinkDown", "LinkUp", "LoopScheduler", "NoCapacity", "NoSpace", "Note",
-    "OfflineReply", "Online", "OnlineNotice", "Outcome", "Policy", "Power", "PowerError", "PowerNotice",
-    "PowerReading", "Progress", "Queued", "Refused", "Rendered", "Reply", "Resumed", "Retrying", "Running", "Shared",
-    "StageTimeout", "Stalled", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut",
-    "Uploaded", "Uploading", "WakestreamError", "Waking", "Worker", "WorkerError", "WorkerRefused",
-    "WorkerUnreachable", "Workers", "all_done", "always", "before_outcome", "cancellable", "concat_unless", "costs",
-    "dedupe", "download", "effect", "first_success", "follow", "from_async", "interval", "is_outcome", "is_retryable",
-    "merge_errors", "note", "of", "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now",
-    "start_with", "stop_others", "submit", "switch_by_type", "synthesize", "then", "timeout_idle",
-    "timeout_no_progress", "timeout_total", "to_future", "upload",
+    "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "EngineUnreachable", "Eta", "Failed",
+    "FileChanged", "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Fingerprints",
+    "Frame", "GpuError", "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job",
+    "JobEvent", "Journal", "JournalError", "Kind", "Limiter", "Line", "LinkDown", "LinkUp", "LoopScheduler", "Made",
+    "NoCapacity", "NoSpace", "Note", "OfflineReply", "Online", "OnlineNotice", "Outcome", "Policy", "Power",
+    "PowerError", "PowerNotice", "PowerReading", "Progress", "Queued", "Readiness", "Refused", "Rendered", "Reply",
+    "Resumed", "Retrying", "Running", "Shared", "Slot", "StageTimeout", "Stalled", "Submitted", "TaskFailed",
+    "TaskLost", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking",
+    "Work", "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "WrongInput", "all_done",
+    "always", "before_outcome", "cancellable", "concat_unless", "costs", "dedupe", "download", "effect",
+    "first_success", "follow", "from_async", "interval", "is_outcome", "is_retryable", "merge_errors", "note", "of",
+    "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now", "start_with",
+    "stop_others", "submit", "switch_by_type", "synthesize", "then", "timeout_idle", "timeout_no_progress",
+    "timeout_total", "to_future", "upload",
 ]
 
 _HOMES = {
@@ -89,18 +91,19 @@ _HOMES = {
     "lifecycle.outcome": "is_outcome outcome outcome_of",
     "model.backoff": "Backoff always",
     "model.errors": (
-        "BootFailed Corrupt FileChanged FileError FileUnusable GpuError GpuLost HubError HubRefused "
+        "BootFailed Corrupt EngineUnreachable FileChanged FileError FileUnusable GpuError GpuLost HubError HubRefused "
         "HubUnreachable JournalError NoCapacity NoSpace PowerError StageTimeout Stalled TaskFailed TaskLost "
-        "WakestreamError WorkerError WorkerRefused WorkerUnreachable is_retryable"
+        "WakestreamError WorkerError WorkerRefused WorkerUnreachable WrongInput is_retryable"
     ),
     "model.events": (
         "Algorithm Branch Cancelled Checked Done Downloading Eta Failed FileRef Fingerprint Fingerprinted "
         "Granted Job JobEvent Note Online Outcome Progress Queued Rendered Retrying Running Submitted "
         "TimedOut Uploaded Uploading Waking"
     ),
+    "model.engine": "Engine Frame Kind Line Made Readiness Slot Work",
     "model.policy": "Policy",
     "model.ports": (
-        "Accepted BootFailure Effects Engine Files Frame Health Hub Journal LinkDown LinkUp OfflineReply "
+        "Accepted BootFailure Effects Files Health Hub Journal LinkDown LinkUp OfflineReply "
         "OnlineNotice Power PowerNotice PowerReading Refused Reply Resumed TaskReceipt TaskReport Worker "
         "Workers"
     ),

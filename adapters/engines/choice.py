@@ -1,39 +1,49 @@
-"""The engines, by the names that `--engine` takes. A new engine is a module of this room and a line here."""
+"""The engines, by the names that `--engine` takes: entry points of the group `wakestream.engines`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 
-from wakestream.adapters.config.settings import Settings, SettingsError
-from wakestream.adapters.engines.box import Box
-from wakestream.adapters.engines.command import BadTemplateError, Command, checked_template
-from wakestream.adapters.engines.ffmpeg import Ffmpeg
-from wakestream.operators.model.ports import Engine
+from loguru import logger
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.engines.config import EngineConfig, EngineFactory
+from wakestream.operators.model.engine import Engine
+
+GROUP = "wakestream.engines"
+DEFAULT = "ffmpeg"
 
 
-def _ffmpeg(_: Settings, limit: float, box: Box) -> Ffmpeg:
-    return Ffmpeg(limit=limit, box=box)
+def installed() -> dict[str, EntryPoint]:
+    """The installed engines by name, those of this package first."""
+    found = sorted(entry_points(group=GROUP), key=lambda each: not each.value.startswith("wakestream."))
+    return {each.name: each for each in reversed(found)}
 
 
-def _command(settings: Settings, limit: float, box: Box) -> Command:
-    if settings.engine_command is None:
-        raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
+def make_engine(name: str | None, config: EngineConfig) -> Engine:
+    """Make an engine.
+
+    Args:
+        name: Its name; None for the default.
+        config: Its configuration.
+
+    Returns:
+        The engine. Nothing is started or opened yet.
+
+    Raises:
+        SettingsError: There is no such engine, it cannot be imported, or an option is wrong.
+    """
+    engines = installed()
+    found = engines.get(name or DEFAULT)
+    if found is None:
+        have = ", ".join(sorted(engines))
+        raise SettingsError(f"engine is {str(name)[:40]!r}; write one of {have}, or install the package that has it")
     try:
-        return Command(checked_template(settings.engine_command), limit=limit, box=box)
-    except BadTemplateError as error:
-        raise SettingsError(f"--command {error}") from None
-
-
-ENGINES: Mapping[str, Callable[[Settings, float, Box], Engine]] = {
-    "ffmpeg": _ffmpeg,
-    "command": _command,
-}
-"""Makes each engine from the settings, the time limit of one run in seconds, and what it may use."""
-
-
-def engine_name(settings: Settings) -> str:
-    """The name of the engine that is set, or the default. Raises `SettingsError` for an unknown one."""
-    name = settings.engine or "ffmpeg"
-    if name not in ENGINES:
-        raise SettingsError(f"engine is {name[:40]!r}; write one of {', '.join(ENGINES)}")
-    return name
+        factory: EngineFactory = found.load()
+        return factory(config)
+    except SettingsError:
+        raise
+    except Exception as error:
+        logger.opt(exception=error).debug("the engine {} cannot be made", name)
+        why = f"{type(error).__name__}: {error}"
+        raise SettingsError(f"the engine {found.name} ({found.value}) cannot be used: {why}") from error

@@ -9,11 +9,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.engines.box import Box
+from wakestream.adapters.engines.config import EngineConfig
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.engines.run_process import run_program
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
-from wakestream.operators.model.ports import Frame
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
 _NEEDED = ("{video}", "{audio}", "{output}")
@@ -85,3 +88,14 @@ class Command:
                     if (percent := percent_in(line)) is not None and percent != last:
                         last = percent
                         yield Frame(0, 0, percent)
+
+
+def create(config: EngineConfig) -> PairEngine:
+    """The engine for a worker. Raises `SettingsError`."""
+    config.known("command", ())
+    if not config.command:
+        raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
+    try:
+        return PairEngine(Command(checked_template(config.command), limit=config.limit, box=config.box))
+    except BadTemplateError as error:
+        raise SettingsError(f"--command {error}") from None

@@ -17,12 +17,14 @@ class EngineConfig:
 
     Attributes:
         options: The engine's own options (`--engine-option KEY=VALUE`), as text.
+        command: The words of `--command`, for engines that run a program.
         limit: The most seconds for one work.
         box: Restrictions of programs that the engine runs; None for none.
         folder: A folder in which the engine may keep what it learns; None for a check that keeps nothing.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
     limit: float = 4 * 3600.0
     box: Box | None = None
     folder: Path | None = None

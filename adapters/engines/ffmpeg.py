@@ -12,10 +12,12 @@ from pathlib import Path
 
 from wakestream.adapters.disk.atomic import atomic_output, temporary_beside
 from wakestream.adapters.engines.box import Box, machine_memory
+from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.ffmpeg_errors import Which, explained
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.engines.run_process import Deadline, run_program
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
-from wakestream.operators.model.ports import Frame
 
 FORMATS = (
     "mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,gif,h264,hevc,m4v,mjpeg,png_pipe,jpeg_pipe,webp_pipe,"
@@ -200,3 +202,9 @@ def _explaining(which: Which) -> Iterator[None]:
         yield
     except TaskFailed as error:
         raise TaskFailed(explained(str(error), which)) from error
+
+
+def create(config: EngineConfig) -> PairEngine:
+    """The engine for a worker. Raises `SettingsError`."""
+    config.known("ffmpeg", ())
+    return PairEngine(Ffmpeg(limit=config.limit, box=config.box))

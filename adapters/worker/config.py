@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls
-from wakestream.operators.model.ports import Engine
+from wakestream.operators.model.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class WorkerConfig:
 
     Args:
         state: The state folder.
-        engine: Renders the tasks.
+        engine: Does the work of the tasks.
+        watchdog: How an engine that hangs is noticed.
         secret: The secret of HTTP calls; None to accept all calls.
         host: The address to listen on.
         port: The port to listen on; 0 for any free one.
@@ -52,3 +54,4 @@ class WorkerConfig:
     tls: ServerTls | None = None
     proxies: tuple[Network, ...] = ()
     room: Room | None = None
+    watchdog: Watchdog = field(default_factory=Watchdog)

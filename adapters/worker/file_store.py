@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,11 +20,12 @@ from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, algorithm_of, hash_in, hasher
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, FileRef
+from wakestream.operators.model.ports import Output
 
 T = TypeVar("T")
 
 _THREADS = 4
-_NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})\.[a-z0-9]{1,10}")
+_NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})(?:\.[a-z0-9]{1,10})?")
 
 
 @contextmanager
@@ -51,9 +52,9 @@ class Stored:
 def _stored(folder: Path) -> Iterator[Stored]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                status = entry.stat()
-                yield Stored(folder / entry.name, status.st_mtime, status.st_size)
+            if _NAME.fullmatch(entry.name) and not entry.is_symlink():
+                size = entry.stat().st_size if entry.is_file() else sum(one.stat().st_size for one in os.scandir(entry))
+                yield Stored(folder / entry.name, entry.stat().st_mtime, size)
 
 
 def _use(path: Path) -> bool:
@@ -62,8 +63,8 @@ def _use(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:  # without write access, the file is not removed either
-        return path.is_file()
-    return path.is_file()
+        return path.exists()
+    return path.exists()
 
 
 async def _remove_nothing(_: int = 0) -> int:
@@ -119,18 +120,18 @@ class FileStore:
 
     def kept(self, task_id: str) -> bool:
         """Whether the result of this task is here. This is a use as well."""
-        return _use(self.result(task_id))
+        return _use(self.result(task_id)) or _use(self.results(task_id))
 
     def has_result(self, task_id: str) -> bool:
         """Whether the result of this task is here."""
-        return self.result(task_id).is_file()
+        return self.result(task_id).is_file() or self.results(task_id).is_dir()
 
     def last_use(self, task_id: str) -> float | None:
         """The last use of the result of this task (Unix seconds); None if it is not here."""
-        try:
-            return self.result(task_id).stat().st_mtime
-        except OSError:
-            return None
+        for place in (self.result(task_id), self.results(task_id)):
+            with suppress(OSError):
+                return place.stat().st_mtime
+        return None
 
     def free(self) -> int:
         """The free bytes of the disk."""
@@ -163,12 +164,62 @@ class FileStore:
             one.path.rename(aside)
         except OSError:  # removed already, or, on Windows, being read
             return False
-        await self.in_thread(lambda: aside.unlink(missing_ok=True))
+        await self.in_thread(lambda: remove(aside))
         return True
 
     def result(self, task_id: str) -> Path:
-        """The path of the result of this task, even if it does not exist."""
+        """The path of the one result of a task of the old shape, even if it does not exist."""
         return self._results / f"{task_id}.mp4"
+
+    def results(self, task_id: str) -> Path:
+        """The folder of the results of any other task, even if it does not exist."""
+        return self._results / task_id
+
+    def erase(self, task_id: str) -> None:
+        """Remove the results of a task. `OSError`: a reader has one open (Windows)."""
+        self.result(task_id).unlink(missing_ok=True)
+        if self.results(task_id).is_dir():
+            shutil.rmtree(self.results(task_id))
+
+    @asynccontextmanager
+    async def work_folder(self) -> AsyncIterator[Path]:
+        """An empty folder while the block runs."""
+        folder = self._partials / f"{uuid.uuid4().hex}.part"
+        with disk_errors():
+            folder.mkdir()
+        try:
+            yield folder
+        finally:
+            await asyncio.shield(self.in_thread(lambda: remove(folder)))
+
+    async def take(self, task_id: str, files: Mapping[str, Path], *, single: bool) -> tuple[Output, ...]:
+        """Sync the results of a task and give them their place, all or none.
+
+        Args:
+            task_id: The task.
+            files: The finished files by name, in the order of the outputs, all in one work folder.
+            single: Whether this is the one result of a task of the old shape.
+
+        Returns:
+            The results.
+        """
+        return await self.on_disk(lambda: self._take(task_id, files, single=single))
+
+    def _take(self, task_id: str, files: Mapping[str, Path], *, single: bool) -> tuple[Output, ...]:
+        made = tuple(_sealed(name, path) for name, path in files.items())
+        if single:
+            replace_file(next(iter(files.values())), self.result(task_id))
+        else:
+            ready = self._partials / f"{uuid.uuid4().hex}.part"
+            ready.mkdir()
+            for output, path in zip(made, files.values(), strict=True):
+                path.rename(ready / f"{output.name}{output.ext}")
+            (ready / _ORDER).write_text("\n".join(files), encoding="ascii")
+            sync_folder(ready)
+            remove(self.results(task_id))
+            ready.rename(self.results(task_id))
+        sync_folder(self._results)
+        return made
 
     @asynccontextmanager
     async def receive(self, algorithms: Collection[Algorithm]) -> AsyncIterator[Incoming]:
@@ -192,19 +243,30 @@ class FileStore:
                 raise
         sync_folder(path.parent)
 
-    async def seal(self, task_id: str) -> tuple[int, str]:
-        """Sync a finished result; returns its size in bytes and its BLAKE3."""
-        path = self.result(task_id)
-        return await self.on_disk(lambda: _seal(path))
+    async def seal(self, task_id: str) -> tuple[Output, ...]:
+        """Sync the results that an earlier run has left, and return them."""
+        return await self.on_disk(lambda: self._seal(task_id))
+
+    def _seal(self, task_id: str) -> tuple[Output, ...]:
+        if self.result(task_id).is_file():
+            sync_folder(self._results)
+            return (_sealed("video", self.result(task_id)),)
+        folder = self.results(task_id)
+        found = {path.stem: path for path in folder.iterdir() if path.name != _ORDER}
+        names = (folder / _ORDER).read_text(encoding="ascii").split()
+        return tuple(_sealed(name, found[name]) for name in names)
 
 
-def _seal(path: Path) -> tuple[int, str]:
+_ORDER = ".order"
+"""The names of the results in a folder, the main one first."""
+
+
+def _sealed(name: str, path: Path) -> Output:
     with path.open("rb+", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         digest = hash_in(file, size).hexdigest()
         os.fsync(file.fileno())
-    sync_folder(path.parent)
-    return size, digest
+    return Output(name, path.suffix.lower(), size, digest)
 
 
 class Incoming:

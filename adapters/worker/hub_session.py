@@ -184,24 +184,24 @@ class WorkerHub:
         if why is not None:
             return hub_answers.failed(job, why)
         try:
-            task = await self._queue.ask(*requests.pair(dict(job.payload)), job.request_id)
+            task = await self._queue.ask(requests.wish(dict(job.payload)), job.request_id)
         except WakestreamError as error:
             return hub_answers.failed(job, str(error))
         return hub_answers.accepted(job, task, self._queue.state)
 
     async def _watch(self, job: m.Submit) -> None:
         try:
-            files = requests.pair(dict(job.payload))
+            wish = requests.wish(dict(job.payload))
         except WakestreamError:
             logger.bind(job=job.request_id).debug("the hub's job has no file names: its client will submit by HTTP")
             return
         self._watched[job.request_id] = job
         # Files of another license are used too (old clients send them with the secret), but are not kept longer for it.
-        owner = job.license or w.ANONYMOUS
+        owner, files = job.license or w.ANONYMOUS, wish.inputs.values()
         here = self._store.claim if self._queue.state.has(owner, *files) else self._store.has
-        if not all(map(here, files)):
-            return
-        task = await self._queue.ask(*files, job.request_id, owner)
+        if not wish.old_shape or not all(map(here, files)):
+            return  # its client submits by HTTP, where the parameters are checked
+        task = await self._queue.ask(wish, job.request_id, owner)
         if not task.unfinished:
             self._report_end(task)
 
@@ -238,7 +238,7 @@ class WorkerHub:
     def _report_end(self, task: w.Task) -> None:
         """Report the end of a task for each job of the hub that waits for this pair."""
         for request_id, job in list(self._watched.items()):
-            if w.task_id(*requests.pair(dict(job.payload))) == task.id:
+            if w.task_id(requests.wish(dict(job.payload))) == task.id:
                 del self._watched[request_id]
                 self._send_result(hub_answers.ended(job, task))
 

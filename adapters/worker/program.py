@@ -29,8 +29,8 @@ from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
 from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly
 from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.engine import Engine
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.operators.model.ports import Engine
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Tap, TapPair
@@ -107,7 +107,8 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
             open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
         )
         with _usable(config.state):
-            queue = TaskQueue(store, journal, config.engine)
+            queue = TaskQueue(store, journal, config.engine, watchdog=config.watchdog)
+            stack.push_async_callback(config.engine.close)
             stack.push_async_callback(queue.close)
             uploads = Uploads(store, queue)
         verifier = Verifier(config.gpu) if config.gpu is not None else None
@@ -164,26 +165,38 @@ async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | No
     readiness = calls.readiness
     readiness.msg = "warming up"
     await asyncio.sleep(config.warm_up)
-    while (fault := await _fault(config.engine)) is not None:
-        logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
-        readiness.msg = f"the engine cannot work: {fault}"
+    while True:
+        if not calls.queue.state.busy:  # an engine at work shows by itself whether it works
+            await _look(config.engine, calls, hub)
         await asyncio.sleep(CHECK_AGAIN)
-    readiness.initialized, readiness.msg = True, "ok"
-    logger.info("initialized")
-    await calls.queue.ready()
-    if hub is not None:
-        hub.initialized()
 
 
-async def _fault(engine: Engine) -> str | None:
+async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> None:
+    """Ask the engine whether it can work, and report it."""
+    readiness, fault = calls.readiness, await _fault(engine, calls.readiness)
+    before, readiness.initialized = readiness.initialized, fault is None
+    readiness.msg = "ok" if fault is None else f"the engine cannot work: {fault}"
+    if fault is not None:
+        logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
+    elif not before:
+        logger.info("initialized; kinds: {}", ", ".join(kind.name for kind in readiness.kinds))
+        await calls.queue.ready()
+        if hub is not None:
+            hub.initialized()
+
+
+async def _fault(engine: Engine, readiness: Readiness) -> str | None:
+    """Why the engine cannot work, or None; what it can do is asked again when it could not work before."""
     try:
-        await engine.check()
+        now = await engine.ready()
+        if now.ready and not readiness.initialized:
+            readiness.kinds = tuple(await engine.describe())
+        return None if now.ready else now.reason.encode(errors="replace").decode() or "it does not say why"
     except WakestreamError as error:
         return str(error).encode(errors="replace").decode()  # it is part of health, so it must be valid text
     except Exception as error:  # an engine may be the user's code, and health must say why it is not ready
         logger.opt(exception=error).error("the engine's check raised an error")
         return f"its check raised {type(error).__name__}; see the worker's log"
-    return None
 
 
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

@@ -55,4 +55,4 @@ async def removable(store: FileStore, queue: TaskQueue, now: float) -> int:
 
 def _needed(store: FileStore, queue: TaskQueue) -> frozenset[Path]:
     unfinished = [task for task in queue.state.tasks.values() if task.unfinished]
-    return frozenset(store.path(ref) for task in unfinished for ref in (task.video, task.audio))
+    return frozenset(store.path(ref) for task in unfinished for ref in task.files)

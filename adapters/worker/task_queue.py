@@ -7,19 +7,32 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from loguru import logger
 from reactivex import Observable
 
+from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.operators.model.errors import JournalError, TaskFailed, WakestreamError
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Work
+from wakestream.operators.model.errors import EngineUnreachable, JournalError, TaskFailed, WakestreamError
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Engine, Journal
+from wakestream.operators.model.ports import Journal, Output
 from wakestream.streams.decider import Decision
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.worker import state as w
 from wakestream.streams.worker.worker import DECIDER
+
+MAX_RESTARTS = 3
+"""How often a task starts again because its engine was restarted or did not answer."""
+
+READY_WITHIN = 600.0
+"""Seconds for an engine to come back."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at an engine that is not ready."""
 
 
 class TaskQueue:
@@ -29,14 +42,21 @@ class TaskQueue:
     """
 
     def __init__(
-        self, store: FileStore, journal: Journal[w.Kept], engine: Engine, *, clock: Callable[[], float] = time.time
+        self,
+        store: FileStore,
+        journal: Journal[w.Kept],
+        engine: Engine,
+        *,
+        watchdog: Watchdog = Watchdog(),  # noqa: B008 - it is frozen
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._engine = engine
+        self._watchdog = watchdog
         self._clock = clock
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: asyncio.Task[None] | None = None
-        self._rendering: asyncio.Task[tuple[int, str]] | None = None
+        self._rendering: asyncio.Task[tuple[Output, ...]] | None = None
         self._closed = False
         self.runner: DeciderRunner[w.State, w.Event, w.Fact, w.Command] = DeciderRunner(
             "the worker",
@@ -61,14 +81,12 @@ class TaskQueue:
         """Each fact, after it was journaled."""
         return self._facts
 
-    async def ask(
-        self, video: FileRef, audio: FileRef, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS
-    ) -> w.Task:
-        """Create the task of this pair, or find it. Raises `WorkerRefused` (`queue_full`) when there are too many."""
-        name = w.task_id(video, audio)
-        mine = self.state.has(license_, video, audio)
+    async def ask(self, wish: w.Wish, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
+        """Create the task of this wish, or find it. Raises `WorkerRefused` (`queue_full`) when there are too many."""
+        name = w.task_id(wish)
+        mine = self.state.has(license_, *wish.inputs.values())
         kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
-        await self.runner.perform(w.Ask(video, audio, holder, kept, license_))
+        await self.runner.perform(w.Ask(wish, holder, kept, license_))
         return self.state.tasks[name]
 
     async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
@@ -124,31 +142,70 @@ class TaskQueue:
 
     def _erase(self, task_id: str) -> None:
         try:
-            self._store.result(task_id).unlink(missing_ok=True)
+            self._store.erase(task_id)
         except OSError as error:  # Windows, during a download
             logger.warning("an old task's files stay on the disk: {}", error)
 
-    async def _work(self, task: w.Task, rendering: asyncio.Task[tuple[int, str]]) -> None:
+    async def _work(self, task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> None:
         log = logger.bind(job=task.id, stage="render")
         log.info("task started, attempt {}", task.attempt)
         await asyncio.wait([rendering])
-        size, digest, error = _outcome(rendering)
-        log.info("task ended: {}", error or f"{size} bytes")
-        self.runner.report(w.Ended(task.id, task.attempt, size, digest, error))
+        if rendering.cancelled() and not self._closed:  # a worker that stops leaves its work to the engine
+            await self._engine.cancel(self._work_of(task))
+        ended = _ended(task, rendering)
+        log.info("task ended: {}", ended.error or f"{ended.size} bytes")
+        self.runner.report(ended)
 
-    async def _render(self, task: w.Task) -> tuple[int, str]:
+    async def _render(self, task: w.Task) -> tuple[Output, ...]:
         if self._store.has_result(task.id):
-            # An earlier run finished it, but was killed or cancelled then: a result file is always complete.
+            # An earlier run finished it, but was killed or cancelled then: results are always complete.
             return await self._store.seal(task.id)
-        for name, ref in (("video", task.video), ("audio", task.audio)):
+        for name, ref in task.wish.inputs.items():
             if not self._store.has(ref):
                 raise TaskFailed(f"the {name} file is no longer here: upload it again, then submit again")
-        output = self._store.result(task.id)
-        frames = self._engine.render(self._store.path(task.video), self._store.path(task.audio), output)
-        async with aclosing(frames):
-            async for frame in frames:
-                self.runner.apply(w.Advanced(task.id, task.attempt, frame))
-        return await self._store.seal(task.id)
+        for restart in range(MAX_RESTARTS + 1):
+            try:
+                return await self._done(task)
+            except EngineUnreachable as error:
+                if restart == MAX_RESTARTS:
+                    raise TaskFailed(f"{error}; it was tried {restart + 1} times") from None
+                logger.bind(job=task.id, stage="render").warning("{}; the task starts again", error)
+            await self._until_ready()
+        raise AssertionError
+
+    async def _done(self, task: w.Task) -> tuple[Output, ...]:
+        """Let the engine do the work once, and store its results."""
+        made: dict[str, Path] = {}
+        async with self._store.work_folder() as folder:
+            work = self._work_of(task, folder)
+            async with aclosing(self._watchdog.watch(self._engine, work)) as items:
+                async for item in items:
+                    match item:
+                        case Frame():
+                            self.runner.apply(w.Advanced(task.id, task.attempt, item))
+                        case Line(text):
+                            logger.bind(job=task.id, stage="render").info("{}", text)
+                        case Made(name, path):
+                            made[name] = path
+            for name in work.outputs:
+                if name not in made or not made[name].is_file() or not made[name].stat().st_size:
+                    raise TaskFailed(f"the engine succeeded but wrote no output {name!r}")
+            files = {name: made[name] for name in work.outputs}
+            return await self._store.take(task.id, files, single=task.wish.old_shape)
+
+    def _work_of(self, task: w.Task, folder: Path = Path()) -> Work:
+        wish = task.wish
+        inputs = {name: self._store.path(ref) for name, ref in wish.inputs.items()}
+        return Work(task.id, wish.kind, inputs, wish.params, wish.outputs, folder, task.attempt)
+
+    async def _until_ready(self) -> None:
+        """Wait until the engine can work again. Raises `TaskFailed` when it takes too long."""
+        for _ in range(int(READY_WITHIN / LOOK_EVERY)):
+            now = await self._engine.ready()
+            if now.ready:
+                return
+            await asyncio.sleep(LOOK_EVERY)
+        raise TaskFailed(f"the engine did not come back: {now.reason}")
 
 
 def _when_full(
@@ -164,14 +221,17 @@ def _observer_failed(error: Exception, fact: object) -> None:
     logger.opt(exception=error).error("an observer failed on {}", type(fact).__name__)
 
 
-def _outcome(rendering: asyncio.Task[tuple[int, str]]) -> tuple[int, str | None, str | None]:
-    """Size and digest, or the error."""
+def _ended(task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> w.Ended:
+    """The end of a task: its results, or the error."""
+    ended = partial(w.Ended, task.id, task.attempt)
     if rendering.cancelled():
-        return 0, None, w.CANCELLED
+        return ended(error=w.CANCELLED)
     error = rendering.exception()
     if error is None:
-        return (*rendering.result(), None)
+        first, *_ = made = rendering.result()
+        size = sum(output.size for output in made)
+        return ended(size, first.blake3, made=() if task.wish.old_shape else made)
     if isinstance(error, WakestreamError):
-        return 0, None, str(error).encode(errors="replace").decode()  # it may quote a file name that is not valid text
+        return ended(error=str(error).encode(errors="replace").decode())  # it may quote a name that is not valid text
     logger.opt(exception=error).error("the engine broke")
-    return 0, None, f"the engine broke ({type(error).__name__}): the worker's log says more"
+    return ended(error=f"the engine broke ({type(error).__name__}): the worker's log says more")

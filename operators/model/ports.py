@@ -5,7 +5,7 @@ Every method may raise the errors of `wakestream.operators.model.errors`, and no
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -307,39 +307,6 @@ class Power(Protocol):
 
     async def inspect(self) -> PowerReading:
         """Return the machine's state. Raises `PowerError` if the provider cannot report it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The progress of an engine: frame `frame` of `frames` (0 if unknown), `percent` 0-100."""
-
-    frame: int
-    frames: int
-    percent: float
-
-
-class Engine(Protocol):
-    """Makes a video from a video and an audio file."""
-
-    async def check(self) -> None:
-        """Return if the engine can work. Raises `TaskFailed` that says what is missing."""
-        ...
-
-    def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Render a video. Closing the generator stops the work.
-
-        Args:
-            video: The video file.
-            audio: The audio file.
-            output: The file to write, which appears only when it is complete.
-
-        Yields:
-            The progress.
-
-        Raises:
-            TaskFailed: The engine failed; the message has its last output.
-        """
         ...
 
 

@@ -82,7 +82,8 @@ class JobCancelling(_OfJob, frozen=True):
 class JobEnded(_OfJob, frozen=True):
     """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result.
 
-    `reused` is empty for a result that was made for this job: see `operators.job.reuse`.
+    `reused` is empty for a result that was made for this job: see `operators.job.reuse`. `files` are all results, if
+    there are several: each an object with `name`, `path` and `size`.
     """
 
     outcome: str
@@ -95,6 +96,7 @@ class JobEnded(_OfJob, frozen=True):
     size: int = 0
     mtime_ns: int = 0
     reused: str = ""
+    files: tuple[dict[str, Any], ...] = ()
 
 
 class ReleaseConfirmed(_OfJob, frozen=True):

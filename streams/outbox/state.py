@@ -121,7 +121,8 @@ def job_of(entry: Entry) -> e.Job:
 def outcome_of(ended: f.JobEnded) -> e.Outcome:
     """The job's last event again."""
     if ended.outcome == "done":
-        return e.Done(Path(ended.path), ended.size)
+        files = tuple(e.ResultFile(one["name"], Path(one["path"]), one["size"]) for one in ended.files)
+        return e.Done(Path(ended.path), ended.size, files)
     kind = {"timed_out": e.TimedOut, "cancelled": e.Cancelled}.get(ended.outcome, e.Failed)
     outcome: e.Outcome = kind(**{field.name: getattr(ended, field.name) for field in fields(kind)})
     return outcome

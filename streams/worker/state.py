@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
 from msgspec.structs import replace
 
-from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
+from wakestream.operators.model.engine import Frame
+from wakestream.operators.model.events import LIPSYNC, FileRef
+from wakestream.operators.model.ports import Output
 from wakestream.streams.protocol.structs import Frozen
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -28,17 +30,43 @@ NO_PROGRESS = Frame(0, 0, 0.0)
 CANCELLED = "cancelled: no job holds this task"
 
 
-class Task(Frozen, frozen=True):
-    """One pair of files on its way to a result. `attempt` grows when a failed or cancelled one is requested again.
+class Wish(Frozen, frozen=True):
+    """What is to be done: the kind, its files by name, its parameters, and the names of the results."""
 
-    `digest` (BLAKE3, hex) and `size` (bytes) are the finished result's; `error` is the reason why there is no result.
+    inputs: dict[str, FileRef]
+    kind: str = LIPSYNC
+    params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    outputs: tuple[str, ...] = ("video",)
+
+    @property
+    def old_shape(self) -> bool:
+        """Whether deployed clients can wish it."""
+        return (
+            self.kind == LIPSYNC
+            and self.inputs.keys() == {"video", "audio"}
+            and not self.params
+            and len(self.outputs) == 1
+        )
+
+
+def pair(video: FileRef, audio: FileRef) -> Wish:
+    """The wish of deployed clients."""
+    return Wish({"video": video, "audio": audio})
+
+
+class Task(Frozen, frozen=True):
+    """One wish on its way to its results. `attempt` grows when a failed or cancelled one is requested again.
+
+    `digest` (BLAKE3, hex) and `size` (bytes) are the finished main result's; `error` is the reason why there is none.
+    `made` are all results of a wish that is not of the old shape. `video` and `audio` are the inputs of the old shape,
+    as journals always had them; `wish` has any.
     `owners` has the license (its public id) of each job in `holders` that came with one: two licenses may use the same
     job id.
     """
 
     id: str
-    video: FileRef
-    audio: FileRef
+    video: FileRef | None
+    audio: FileRef | None
     status: Status
     created_at: float
     attempt: int = 1
@@ -50,6 +78,25 @@ class Task(Frozen, frozen=True):
     digest: str | None = None
     error: str | None = None
     owners: frozenset[tuple[str, str]] = frozenset()
+    other: Wish | None = None
+    made: tuple[Output, ...] = ()
+
+    @classmethod
+    def of(cls, wish: Wish, created_at: float, attempt: int = 1) -> Task:
+        """A task that waits."""
+        video, audio = (wish.inputs[name] if wish.old_shape else None for name in ("video", "audio"))
+        other = None if wish.old_shape else wish
+        return cls(task_id(wish), video, audio, "queued", created_at, attempt, other=other)
+
+    @property
+    def wish(self) -> Wish:
+        """What is to be done."""
+        return self.other or Wish({"video": self.video, "audio": self.audio})  # type: ignore[dict-item] # one of both is set
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """The input files."""
+        return tuple(self.wish.inputs.values())
 
     @property
     def unfinished(self) -> bool:
@@ -105,8 +152,8 @@ class State:
         return dataclasses.replace(self, **tables)
 
     def opens(self, task: Task, job: str, license_: str) -> bool:
-        """Whether a capability for this job opens the task: it asked for it, and its license has both files."""
-        return (job, license_) in task.owners and self.has(license_, task.video, task.audio)
+        """Whether a capability for this job opens the task: it asked for it, and its license has all its files."""
+        return (job, license_) in task.owners and self.has(license_, *task.files)
 
 
 class _OfTask(Frozen, frozen=True):
@@ -116,10 +163,9 @@ class _OfTask(Frozen, frozen=True):
 
 
 class Ask(Frozen, frozen=True):
-    """A job (of `license`, where that is known) wants this pair. `kept`: an earlier result is still on the disk."""
+    """A job (of `license`, where that is known) wants this. `kept`: an earlier result is still on the disk."""
 
-    video: FileRef
-    audio: FileRef
+    wish: Wish
     holder: str
     kept: bool
     license: str = ANONYMOUS
@@ -150,6 +196,7 @@ class Ended(_OfTask, frozen=True):
     size: int = 0
     digest: str | None = None
     error: str | None = None
+    made: tuple[Output, ...] = ()
 
 
 Event = Ask | Drop | Show | Ready | Ended
@@ -216,9 +263,13 @@ class Erase(_OfTask, frozen=True):
 Command = Run | Kill | Erase
 
 
-def task_id(video: FileRef, audio: FileRef) -> str:
-    """The name of a pair: 32 hex digits, the same for the same files in every worker and after every restart."""
-    text = f"{video.hash}{video.ext}|{audio.hash}{audio.ext}"
+def task_id(wish: Wish) -> str:
+    """The name of a task: 32 hex digits, the same for the same wish in every worker and after every restart."""
+    files = {name: file_name(ref) for name, ref in wish.inputs.items()}
+    text = f"{files['video']}|{files['audio']}" if wish.old_shape else None
+    if text is None:
+        whole = {"kind": wish.kind, "inputs": files, "params": wish.params, "outputs": sorted(wish.outputs)}
+        text = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

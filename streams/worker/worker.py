@@ -1,7 +1,7 @@
 """The worker's queue of tasks as a decider.
 
 One task runs at a time and the others wait: those of one license in the order of the requests, and the licenses take
-turns. A task is named after its pair of files, so that a second request for the same pair finds it. Jobs hold a task,
+turns. A task is named after what is wished, so that a second request for the same finds it. Jobs hold a task,
 and it stops when the last of them drops it.
 """
 
@@ -22,19 +22,18 @@ WorkerDecision = Decision[w.Fact, w.Command]
 
 def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> None:
     """Raises `WorkerRefused` (`queue_full`) when there are too many tasks or holders."""
-    name = w.task_id(ask.video, ask.audio)
+    name = w.task_id(ask.wish)
     task = state.tasks.get(name)
     if task is not None and task.unfinished:
         decision.fact(*_hold(task, ask))
     elif task is not None and task.status == "done" and ask.kept:
-        if state.has(ask.license, task.video, task.audio):
+        if state.has(ask.license, *task.files):
             decision.fact(*_hold(task, ask), w.Used(name, now))
     else:
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
         created = _later(now, (one.created_at for one in state.tasks.values()))
-        task = w.Task(name, ask.video, ask.audio, "queued", created, attempt)
-        decision.fact(w.Changed(_held(task, ask)))
+        decision.fact(w.Changed(_held(w.Task.of(ask.wish, created, attempt), ask)))
 
 
 def _held(task: w.Task, ask: w.Ask) -> w.Task:
@@ -103,8 +102,10 @@ def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision)
     # A task that was cancelled, and perhaps requested again, has already moved on: only the engine becomes free.
     if task is not None and task.status == "running" and task.attempt == ended.attempt:
         status: w.Status = "done" if ended.digest else "failed"
-        at, digest = _finished(state, now), ended.digest
-        done = replace(task, status=status, finished_at=at, size=ended.size, digest=digest, error=ended.error)
+        done = replace(
+            task, status=status, finished_at=_finished(state, now), size=ended.size, digest=ended.digest,
+            error=ended.error, made=ended.made,
+        )  # fmt: skip
         decision.fact(w.Changed(done))
 
 

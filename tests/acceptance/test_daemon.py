@@ -16,7 +16,7 @@ from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.worker import file_store as store
-from wakestream.operators.model.ports import Frame
+from wakestream.operators.model.engine import Frame
 from wakestream.streams.outbox import facts as f
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")

@@ -10,7 +10,7 @@ import pytest
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import Joining, Place, held, until
-from wakestream.operators.model.ports import Frame
+from wakestream.operators.model.engine import Frame
 
 PUBLISHED = """
 import asyncio

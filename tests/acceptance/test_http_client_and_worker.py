@@ -8,11 +8,13 @@ import pytest
 
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import FileChanged, TaskLost, WorkerRefused
 from wakestream.operators.model.events import Algorithm, Done, FileRef, Fingerprint, Job
-from wakestream.operators.model.ports import Frame, TaskReport
+from wakestream.operators.model.ports import TaskReport
 
 SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = bytes(range(256)) * 20_000, b"audio" * 1000
@@ -41,7 +43,10 @@ def engine() -> Joining:
 
 @pytest.fixture
 async def worker(tmp_path: Path, engine: Joining) -> AsyncIterator[HttpWorker]:
-    async with asyncio.timeout(30), running_worker(WorkerConfig(tmp_path / "state", engine, SECRET, port=0)) as running:
+    async with (
+        asyncio.timeout(30),
+        running_worker(WorkerConfig(tmp_path / "state", PairEngine(engine), SECRET, port=0)) as running,
+    ):
         workers = HttpWorkers(running.address, SECRET)
         yield workers.at(None)
         await workers.close()

@@ -23,6 +23,7 @@ from tests.support.mixes import comes_into, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.config import WorkerConfig
@@ -65,7 +66,9 @@ async def client(hub: FieldHub) -> AsyncIterator[Client]:
 async def at_hub(
     folder: Path, hub: FieldHub, engine: Joining | None = None, *, secret: str | None = SECRET, port: int = 0
 ) -> AsyncGenerator[RunningWorker, None]:
-    config = WorkerConfig(folder / "worker", engine or Joining(), secret, port=port, gpu="gpu-7", key="not known there")
+    config = WorkerConfig(
+        folder / "worker", PairEngine(engine or Joining()), secret, port=port, gpu="gpu-7", key="not known there"
+    )
     linked = running_worker(config, lambda register: open_link(dsp(hub.url), register))
     async with asyncio.timeout(40), linked as worker:
         await hub.until(lambda: hub.said("gpu.power.online"))

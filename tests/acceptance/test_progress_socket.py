@@ -12,13 +12,14 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import progress_socket
 from wakestream.adapters.worker.program import RunningWorker, running_worker
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
 from wakestream.streams.worker import state as w
 
 SECRET = "swordfish+%&0123456789"
@@ -52,7 +53,7 @@ class Scene:
     async def task(self) -> w.Task:
         for ref in (VIDEO, AUDIO):
             self.worker.store.path(ref).write_bytes(b"x")
-        return await self.worker.queue.ask(VIDEO, AUDIO, "hub-job-1")
+        return await self.worker.queue.ask(w.pair(VIDEO, AUDIO), "hub-job-1")
 
     def url(self, task_id: str, token: str | None = SECRET) -> str:
         query = "" if token is None else f"?token={token}"
@@ -80,7 +81,7 @@ class Scene:
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
     monkeypatch.setattr(progress_socket, "LOOK_EVERY", 0.01)
     engine = StepEngine()
-    async with running_worker(WorkerConfig(tmp_path, engine, SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(tmp_path, PairEngine(engine), SECRET, port=0)) as worker:
         yield Scene(worker, engine)
 
 
@@ -187,7 +188,7 @@ async def test_the_token_opens_the_socket_alone_and_a_plain_call_there_is_refuse
 
 async def test_a_worker_that_stops_closes_early_and_at_once(tmp_path: Path) -> None:
     engine = StepEngine()
-    running = running_worker(WorkerConfig(tmp_path, engine, SECRET, port=0))
+    running = running_worker(WorkerConfig(tmp_path, PairEngine(engine), SECRET, port=0))
     async with asyncio.timeout(20), AsyncExitStack() as stack:
         scene = Scene(await stack.enter_async_context(running), engine)
         task = await scene.task()

@@ -18,6 +18,7 @@ from tests.support.programs.client_scene import User, clean_environment
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub import server as hub_server
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -68,7 +69,7 @@ async def test_a_job_goes_through_hub_and_worker_over_tls(user: User, place: Pla
     async with asyncio.timeout(50), hub_with(place, tls) as hub:
         assert hub.url.startswith("wss://127.0.0.1:")
         config = WorkerConfig(
-            place.folder / "worker", Joining(), SECRET, port=0, gpu="gpu", key=place.keys["worker"], tls=tls
+            place.folder / "worker", PairEngine(Joining()), SECRET, port=0, gpu="gpu", key=place.keys["worker"], tls=tls
         )
         async with running_worker(config, lambda register: open_link(hub.url, register, ca=ca)) as worker:
             assert worker.address.startswith("https://127.0.0.1:")
@@ -207,7 +208,7 @@ async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authorit
     tls = ServerTls(*authority.issue())
     async with asyncio.timeout(40), hub_with(place, tls) as hub:
         assert "write https:// or wss://" in await complaint(hub.url.replace("wss:", "ws:"), None)
-        config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0, tls=tls)
+        config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
         async with running_worker(config) as worker:
             url = worker.address.replace("https:", "http:")
             assert "write https://" in str(await refused_call(url, None, WorkerUnreachable))
@@ -216,7 +217,7 @@ async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authorit
 async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None:
     async with asyncio.timeout(40), hub_with(place, None) as hub:
         assert "does not speak TLS, write http:// or ws://" in await complaint(hub.url.replace("ws:", "wss:"), None)
-        config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0)
+        config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0)
         async with running_worker(config) as worker:
             url = worker.address.replace("http:", "https:")
             assert "does not speak TLS" in str(await refused_call(url, None, WorkerRefused))
@@ -228,7 +229,7 @@ async def test_a_missing_handshake_times_out(
     monkeypatch.setattr(hub_server, "_OPEN_WITHIN", 0.2)
     monkeypatch.setattr(worker_server, "TLS_WITHIN", 0.2)
     tls = ServerTls(*authority.issue())
-    config = WorkerConfig(place.folder / "worker", Joining(), SECRET, port=0, tls=tls)
+    config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
     async with asyncio.timeout(20), hub_with(place, tls) as hub, running_worker(config) as worker:
         for port in (hub.port, int(worker.address.rpartition(":")[2])):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -25,13 +25,14 @@ from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.engines.pair import PairEngine
+from wakestream.adapters.engines.pair import PairRenderer as Engine
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
-from wakestream.operators.model.ports import Engine
 
 SECRET = "open-sesame-0123456789"
 AUTHORIZATION = {"Authorization": f"Bearer {SECRET}"}
@@ -108,7 +109,7 @@ class Caller:
 
 @asynccontextmanager
 async def at_work(state: Path, engine: Engine, **more: Any) -> AsyncGenerator[Caller, None]:
-    config = WorkerConfig(state=state, engine=engine, secret=SECRET, port=0, **more)
+    config = WorkerConfig(state=state, engine=PairEngine(engine), secret=SECRET, port=0, **more)
     async with running_worker(config) as worker, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         yield Caller(worker, session)
 

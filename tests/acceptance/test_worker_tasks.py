@@ -13,11 +13,13 @@ import pytest
 
 from wakestream.adapters.engines import Command, checked_template
 from wakestream.adapters.engines import run_process as process
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
+from wakestream.streams.worker import state as w
 
 SECRET = "open-sesame-0123456789"
 
@@ -73,7 +75,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def at_work(state: Path, script: str) -> AsyncGenerator[RunningWorker, None]:
-    config = WorkerConfig(state=state, engine=engine(script), secret=SECRET, port=0)
+    config = WorkerConfig(state=state, engine=PairEngine(engine(script)), secret=SECRET, port=0)
     async with running_worker(config) as worker:
         yield worker
 
@@ -232,8 +234,8 @@ async def test_a_cancel_over_http_stops_the_program_only_for_the_last_holder(tmp
 async def test_a_stop_during_a_task_is_quick_and_the_next_run_resumes(tmp_path: Path) -> None:
     async with asyncio.timeout(8):
         async with at_work(tmp_path, STUBBORN) as worker:
-            first = await worker.queue.ask(*put(worker, 1), "a")
-            second = await worker.queue.ask(*put(worker, 2), "b")
+            first = await worker.queue.ask(w.pair(*put(worker, 1)), "a")
+            second = await worker.queue.ask(w.pair(*put(worker, 2)), "b")
             pids_file = worker.store.path(first.video).with_suffix(".pids")
             await until(lambda: pids_file.exists() and pids_file.read_text())
     assert not alive(int(pids_file.read_text().split()[0]))
@@ -246,7 +248,7 @@ async def test_a_stop_during_a_task_is_quick_and_the_next_run_resumes(tmp_path: 
 async def test_one_runs_and_the_others_have_positions(tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {SECRET}"}
     async with at_work(tmp_path, STUBBORN) as worker, aiohttp.ClientSession(headers=headers) as session:
-        tasks = [await worker.queue.ask(*put(worker, number)) for number in range(3)]
+        tasks = [await worker.queue.ask(w.pair(*put(worker, number))) for number in range(3)]
         await until(lambda: worker.queue.state.tasks[tasks[0].id].progress.percent)
         async with session.get(f"{worker.address}/api/heygem/queue") as response:
             queue = (await response.json())["data"]

@@ -15,7 +15,7 @@ from wakestream.adapters.daemon.console import gpu_status as gpu
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.testing.replay_runner import run_log
-from wakestream.operators.model.ports import Frame
+from wakestream.operators.model.engine import Frame
 from wakestream.streams.recording.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")

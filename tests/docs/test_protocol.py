@@ -10,8 +10,8 @@ import pytest
 
 from wakestream.adapters.worker.http import replies
 from wakestream.adapters.worker.http.server import FEATURES as WORKER_FEATURES
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
 from wakestream.streams.hub import hub
 from wakestream.streams.monitor import power_table
 from wakestream.streams.protocol import messages as m

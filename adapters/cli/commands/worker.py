@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shlex
 from pathlib import Path
 
 from loguru import logger
@@ -15,13 +16,15 @@ from wakestream.adapters.cli.serve import announce, caller_room, listening, serv
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.engines.box import Box, machine_memory
-from wakestream.adapters.engines.choice import ENGINES, engine_name
+from wakestream.adapters.engines.choice import DEFAULT, make_engine
+from wakestream.adapters.engines.config import EngineConfig
+from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.tls import ServerTls, server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.config import Retention, WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
 from wakestream.adapters.worker.program import hub_link, running_worker
-from wakestream.operators.model.ports import Engine
+from wakestream.operators.model.engine import Engine
 
 EXAMPLES = (
     "worker --state /var/lib/wakestream --gpu studio --public-url http://gpu.example:8383",
@@ -45,13 +48,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
-    engine.add_argument("--engine", choices=tuple(ENGINES), help="WAKESTREAM_ENGINE; default ffmpeg")
+    flags.add(engine, "--engine NAME", "WAKESTREAM_ENGINE; default ffmpeg")
     flags.add(
         engine,
         "--command TEMPLATE",
         'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
         dest="engine_command",
     )
+    engine.add_argument(
+        "--engine-option",
+        metavar="KEY=VALUE",
+        action="append",
+        help="an option of the engine, such as url=http://127.0.0.1:8188; may be given several times",
+    )
+    flags.add(
+        engine, "--engine-stall TIME", "stop the work if the engine reports nothing new for this long", type=flags.time
+    )
+    flags.add(engine, "--engine-restart COMMAND", "restart the engine with this command when it is stopped")
     flags.add(engine, "--engine-timeout TIME", "time limit of the engine (default 4h)")
     flags.add(engine, "--engine-network", "let the engine use the network (default: no)")
     flags.add(
@@ -133,12 +146,28 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         tls=tls,
         proxies=tuple(args.behind_proxy),
         room=caller_room(),
+        watchdog=_watchdog(args),
     )
 
 
 def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
-    limit, name = settings.engine_timeout or 4 * 3600.0, engine_name(settings)
-    return ENGINES[name](settings, limit, _box(args, limit, measured=name == "ffmpeg"))
+    limit, name = settings.engine_timeout or 4 * 3600.0, settings.engine or DEFAULT
+    options = dict(_option(text) for text in args.engine_option or ())
+    box = _box(args, limit, measured=name == DEFAULT)
+    folder = Path(args.state).expanduser().absolute() / "engine"
+    return make_engine(name, EngineConfig(options, tuple(settings.engine_command or ()), limit, box, folder))
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise SettingsError(f"--engine-option {text[:40]!r}: write KEY=VALUE, such as url=http://127.0.0.1:8188")
+    return name.strip(), value
+
+
+def _watchdog(args: argparse.Namespace) -> Watchdog:
+    stall: float | None = args.engine_stall
+    return Watchdog(stall, tuple(shlex.split(args.engine_restart or "")))
 
 
 def _box(args: argparse.Namespace, limit: float, *, measured: bool) -> Box:

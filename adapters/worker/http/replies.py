@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from aiohttp.typedefs import Handler
 from loguru import logger
 
 from wakestream.adapters.net.refusals import WORD
-from wakestream.operators.model.errors import WakestreamError, WorkerRefused
+from wakestream.operators.model.errors import WakestreamError, WorkerRefused, WrongInput
 from wakestream.streams.worker import shares
 from wakestream.streams.worker.state import State, Task
 
@@ -54,10 +55,10 @@ def health(*, initialized: bool, msg: str, **more: object) -> web.Response:
     return _json(200, {"code": 0, "msg": msg, "initialized": initialized, **more})
 
 
-def failure(status: int, msg: str, error: str) -> web.Response:
+def failure(status: int, msg: str, error: str, **more: str) -> web.Response:
     """The reply to a failed call; `error` (an addition) is a word for programs."""
     said = msg.encode(errors="replace").decode()  # it may quote the caller, whose bytes may not be valid text
-    reply = _json(status, {"code": status, "data": None, "msg": said, "error": error})
+    reply = _json(status, {"code": status, "data": None, "msg": said, "error": error, **more})
     reply[WORD] = error
     return reply
 
@@ -81,6 +82,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     """Return all errors of calls in the same form."""
     try:
         return await handler(request)
+    except WrongInput as error:
+        return failure(400, str(error), error.code, field=error.field)
     except WakestreamError as error:
         return failure(status_of(error.code), str(error), error.code)
     except web.HTTPException as error:
@@ -123,6 +126,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
     position = shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
+    made = {"outputs": [asdict(output) for output in task.made]} if task.made else {}
     return {
         "task_id": task.id,
         "status": status_word(task),
@@ -136,6 +140,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
         "started_at": int(task.started_at or 0),
         "finished_at": int(task.finished_at or 0),
         "error": task.error or "",
+        **made,
     }
 
 

@@ -9,8 +9,11 @@ from aiohttp import web
 
 from wakestream.adapters.net import json_body
 from wakestream.adapters.worker.http.replies import bad_request
-from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
+from wakestream.streams.protocol.kinds import check_bounds
+from wakestream.streams.worker.state import Wish
+from wakestream.streams.worker.state import pair as plain_pair
 
 MAX_BODY = 1024 * 1024
 """The most bytes of a JSON body."""
@@ -95,7 +98,25 @@ def proof(body: dict[str, Any]) -> str | None:
     return None if said is None else blake3(said, "proof")
 
 
-def pair(body: dict[str, Any]) -> Pair:
+def wish(body: dict[str, Any]) -> Wish:
+    """What a submit asks for: that of deployed clients, or of any kind."""
+    if "inputs" not in body and "kind" not in body:
+        return plain_pair(*pair(body))
+    kind, inputs, params = body.get("kind"), body.get("inputs", {}), body.get("params", {})
+    outputs = body.get("outputs")
+    if not isinstance(kind, str) or not kind:
+        raise WrongInput("kind", '"kind" is missing: send the name of a kind, such as "lipsync"')
+    if not isinstance(inputs, dict) or not all(isinstance(each, dict) for each in inputs.values()):
+        raise WrongInput("inputs", '"inputs" must be an object: {name: {"hash", "ext"}}')
+    if not isinstance(params, dict):
+        raise WrongInput("params", '"params" must be an object')
+    if not isinstance(outputs, list) or not all(isinstance(each, str) for each in outputs):
+        raise WrongInput("outputs", '"outputs" must be a list of names')
+    check_bounds(inputs, params, outputs)
+    return Wish({name: file(each) for name, each in inputs.items()}, kind, params, tuple(dict.fromkeys(outputs)))
+
+
+def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:
     """The video and the audio of a submit, with default endings."""
     video, audio = (_input(body, name, usual) for name, usual in USUAL.items())
     return video, audio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class ResultFile(web.FileResponse):
 
     def __init__(self, path: Path, digest: str) -> None:
         named = f"inline; filename={path.name}"
-        super().__init__(path, headers={hdrs.CONTENT_TYPE: "video/mp4", hdrs.CONTENT_DISPOSITION: named})
+        super().__init__(path, headers={hdrs.CONTENT_TYPE: _media_type(path), hdrs.CONTENT_DISPOSITION: named})
         self.tag = f'"{digest}"'
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -42,6 +43,10 @@ class ResultFile(web.FileResponse):
         for condition in _CONDITIONS:
             headers.popall(condition, None)
         return await super().prepare(request.clone(headers=headers))
+
+
+def _media_type(path: Path) -> str:
+    return mimetypes.guess_type(path.name, strict=False)[0] or "application/octet-stream"
 
 
 async def put_etag(_: web.Request, response: web.StreamResponse) -> None:

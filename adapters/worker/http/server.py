@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import hdrs, web
+from msgspec.structs import replace
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net import status_page
@@ -28,12 +30,14 @@ from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.http.tus import TusCalls, put_version
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
+from wakestream.streams.protocol.kinds import fitting, plain_kind
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 
-FEATURES = ("blake3", "cancel", "range", "tus")
+FEATURES = ("blake3", "cancel", "inputs", "range", "tus")
 """The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
@@ -54,6 +58,7 @@ class Readiness:
 
     initialized: bool = False
     msg: str = "starting"
+    kinds: tuple[Kind, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,7 +110,10 @@ class WorkerCalls:
         queue = {**replies.queue(self.queue.state), "transfers": self.transfers.open}
         capable = self.verifier is not None and self.verifier.ready
         features = [*FEATURES, *(BY_CAPABILITY if capable else ())]
-        return replies.health(initialized=now.initialized, msg=now.msg, queue=queue, features=features, gpu=self.gpu)
+        kinds = [plain_kind(kind) for kind in now.kinds]
+        return replies.health(
+            initialized=now.initialized, msg=now.msg, queue=queue, features=features, gpu=self.gpu, kinds=kinds
+        )
 
     async def check_files(self, request: web.Request) -> web.Response:
         """Which of the files are here."""
@@ -140,16 +148,16 @@ class WorkerCalls:
     async def submit(self, request: web.Request) -> web.Response:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""
         body = await requests.json_object(request)
-        files = requests.pair(body)
+        wish = self._fitting(requests.wish(body))
         if not auth.license_of(request):
-            self.listeners.add(w.task_id(*files), body)
-        return await self._start(request, files, auth.holder_of(request, requests.holder(body)))
+            self.listeners.add(w.task_id(wish), body)
+        return await self._start(request, wish, auth.holder_of(request, requests.holder(body)))
 
     async def upload(self, request: web.Request) -> web.Response:
         """Receive two files and submit them in one call."""
         video, audio = await multipart.receive_all(request, self.store, *requests.USUAL)
         await self.queue.show(auth.license_of(request), video, audio)
-        return await self._start(request, (video, audio), auth.holder_of(request, w.ANONYMOUS))
+        return await self._start(request, self._fitting(w.pair(video, audio)), auth.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
         """The progress of a task."""
@@ -162,10 +170,22 @@ class WorkerCalls:
             raise WorkerRefused(
                 f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
             )
-        path = self.store.result(task.id)
+        path, digest = self._result(task, request.query.get("name"))
         if not self.queue.use(task.id):
             raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
-        return result_response(request, path, task.digest)
+        return result_response(request, path, digest)
+
+    def _result(self, task: w.Task, name: str | None) -> tuple[Path, str]:
+        """The file of a result and its BLAKE3; without a name, of the main one."""
+        if not task.made:
+            if name not in (None, *task.wish.outputs):
+                raise WrongInput("name", f"task {task.id} has no result {name!r}; it has {task.wish.outputs[0]}")
+            return self.store.result(task.id), task.digest or ""
+        made = {output.name: output for output in task.made}
+        output = task.made[0] if name is None else made.get(name)
+        if output is None:
+            raise WrongInput("name", f"task {task.id} has no result {name!r}; it has {', '.join(made)}")
+        return self.store.results(task.id) / f"{output.name}{output.ext}", output.blake3
 
     async def list_queue(self, request: web.Request) -> web.Response:
         """The running, waiting and last ended tasks; with a capability, only those of its job."""
@@ -194,13 +214,30 @@ class WorkerCalls:
         """Whether the caller has this file here; a file of another license needs a proof first."""
         return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
-    async def _start(self, request: web.Request, files: requests.Pair, holder: str) -> web.Response:
-        named = zip(requests.USUAL, files, strict=True)
-        missing = [f"the {name} {ref.hash}{ref.ext}" for name, ref in named if not self._here(request, ref)]
+    def _fitting(self, wish: w.Wish) -> w.Wish:
+        """The wish with the defaults of its kind. Raises `WrongInput`; the old shape needs no known kinds."""
+        kinds = {kind.name: kind for kind in self.readiness.kinds}
+        if not kinds and wish.old_shape:
+            return wish
+        if not kinds:
+            raise WorkerRefused("the engine is not ready, so its kinds are unknown; try again later", code="not_ready")
+        kind = kinds.get(wish.kind)
+        if kind is None:
+            have = ", ".join(kinds)
+            raise WrongInput("kind", f"this worker has no kind {wish.kind[:40]!r}; it has {have}")
+        if wish.old_shape:
+            return wish
+        params = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
+        return replace(wish, params=params)
+
+    async def _start(self, request: web.Request, wish: w.Wish, holder: str) -> web.Response:
+        missing = [
+            f"the {name} {ref.hash}{ref.ext}" for name, ref in wish.inputs.items() if not self._here(request, ref)
+        ]
         if missing:
             raise WorkerRefused(f"not here: {' and '.join(missing)}; upload first, then submit", code="not_found")
         auth.check_open(request)  # checked now, since receiving the body may have taken long
-        task = await self.queue.ask(*files, holder, auth.license_of(request))
+        task = await self.queue.ask(wish, holder, auth.license_of(request))
         state = self.queue.state
         place = {"queue_position": shares.position(state, task.id), "status": replies.status_word(task)}
         cached = {"cached": True} if task.status == "done" else {}

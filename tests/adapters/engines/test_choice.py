@@ -1,15 +1,27 @@
-"""Which engine is meant."""
+from __future__ import annotations
 
 import pytest
 
-from wakestream.adapters.config.settings import Settings, SettingsError
-from wakestream.adapters.engines.choice import engine_name
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.engines.choice import installed, make_engine
+from wakestream.adapters.engines.config import EngineConfig
 
 
-def test_without_a_setting_the_engine_is_ffmpeg() -> None:
-    assert engine_name(Settings()) == "ffmpeg"
+def test_the_engines_of_the_package_are_entry_points() -> None:
+    assert {"cog", "comfyui", "command", "duix", "ffmpeg", "gradio"} <= installed().keys()
 
 
-def test_an_unknown_engine_is_refused_with_the_names_of_those_that_exist() -> None:
-    with pytest.raises(SettingsError, match="engine is 'magic'; write one of ffmpeg, command"):
-        engine_name(Settings(engine="magic"))
+async def test_ffmpeg_is_the_default() -> None:
+    assert [kind.name for kind in await make_engine(None, EngineConfig()).describe()] == ["lipsync"]
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"engine is 'magic'; write one of .*ffmpeg.*, or install the package"):
+        make_engine("magic", EngineConfig())
+
+
+def test_an_unknown_option_and_a_missing_one_are_named() -> None:
+    with pytest.raises(SettingsError, match="--engine-option speed: the engine gradio has no such option; it has url"):
+        make_engine("gradio", EngineConfig({"speed": "9"}))
+    with pytest.raises(SettingsError, match="the engine comfyui needs --engine-option manifest="):
+        make_engine("comfyui", EngineConfig())

@@ -13,6 +13,7 @@ from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace
 from wakestream.operators.model.events import FileRef
+from wakestream.operators.model.ports import Output
 
 CONTENT = b"a film about a clock" * 9
 
@@ -108,4 +109,4 @@ async def test_leftovers_of_an_earlier_run_are_swept_and_whole_files_stay(store:
 
 async def test_a_sealed_result_tells_its_size_and_blake3(store: FileStore) -> None:
     store.result("a" * 32).write_bytes(CONTENT)
-    assert await store.seal("a" * 32) == (len(CONTENT), blake3(CONTENT).hexdigest())
+    assert await store.seal("a" * 32) == (Output("video", ".mp4", len(CONTENT), blake3(CONTENT).hexdigest()),)

@@ -12,6 +12,7 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub
@@ -22,9 +23,10 @@ from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame, LinkDown, LinkUp
+from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import state as w
@@ -116,7 +118,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
         self.store = FileStore(root)
-        self.queue = TaskQueue(self.store, FakeJournal(), self.engine)
+        self.queue = TaskQueue(self.store, FakeJournal(), PairEngine(self.engine))
         self.changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self.changed.set())
         self.verifier = Verifier("gpu-7")
@@ -198,7 +200,7 @@ async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(benc
     bench.link.events.feed(replace(submit("late"), payload={"prompt": "no files in it"}))
     bench.engine.gate.set()
     bench.link.events.feed(m.Ping())
-    await bench.queue.ask(VIDEO, AUDIO, "early")
+    await bench.queue.ask(w.pair(VIDEO, AUDIO), "early")
     await bench.until(lambda: bench.link.of(m.Result))
     assert [result.request_id for result in bench.link.of(m.Result)] == ["early"]
 
@@ -240,7 +242,7 @@ async def test_a_missed_end_is_sent_on_the_next_connection(bench: Bench) -> None
 async def test_a_pair_that_is_done_already_is_answered_at_once(bench: Bench) -> None:
     bench.files()
     bench.engine.gate.set()
-    await bench.queue.ask(VIDEO, AUDIO)
+    await bench.queue.ask(w.pair(VIDEO, AUDIO))
     await bench.until(lambda: bench.statuses() == ["done"])
     bench.link.connect()
     bench.link.events.feed(submit())
@@ -268,7 +270,7 @@ async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carr
     bench.link.connect()
     bench.link.events.feed(m.Cancel(request_id="r1"))
     await asyncio.sleep(0)
-    await bench.queue.ask(VIDEO, AUDIO, "r1")
+    await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
     await bench.until(lambda: bench.queue.state.busy is None)
     assert bench.statuses() == ["cancelled"]
 
@@ -286,7 +288,7 @@ async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(b
 async def test_activity_is_sent_at_the_start_and_every_30_s(bench: Bench) -> None:
     bench.files()
     bench.link.connect()
-    task = await bench.queue.ask(VIDEO, AUDIO)
+    task = await bench.queue.ask(w.pair(VIDEO, AUDIO))
     assert [active.task_id for active in bench.link.of(m.TaskActive)] == [task.id]
     assert bench.timer.fire() == [ACTIVE_EVERY]
     assert len(bench.link.of(m.TaskActive)) == 2
@@ -307,7 +309,7 @@ async def test_a_refused_registration_is_logged_once(bench: Bench) -> None:
     assert "--role worker" in lines[0]
     bench.files()
     bench.engine.gate.set()
-    await bench.queue.ask(VIDEO, AUDIO)
+    await bench.queue.ask(w.pair(VIDEO, AUDIO))
     await bench.until(lambda: bench.statuses() == ["done"])
 
 
@@ -406,10 +408,10 @@ async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench:
     bench.files()
     bench.engine.fail = fails
     bench.link.connect()
-    task_id = w.task_id(VIDEO, AUDIO)
+    task_id = w.task_id(w.pair(VIDEO, AUDIO))
     bench.listeners.add(task_id, {"license_key": "old-key", "sender_fd": 9})
     bench.listeners.add(task_id, {"license_key": ""})
-    await bench.queue.ask(VIDEO, AUDIO)
+    await bench.queue.ask(w.pair(VIDEO, AUDIO))
     bench.engine.gate.set()
     await bench.until(lambda: bench.queue.state.busy is None)
     frames = [one.frame for one in bench.link.of(m.Unknown)]
@@ -420,7 +422,7 @@ async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench:
         ("processing", 0, "the engine is at work"), ends,
     ]  # fmt: skip
     assert {"total_frames", "current_frame"} <= set(frames[0])
-    await bench.queue.ask(VIDEO, AUDIO)
+    await bench.queue.ask(w.pair(VIDEO, AUDIO))
     assert len(bench.link.of(m.Unknown)) == 2
 
 
@@ -465,7 +467,7 @@ async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: Bench)
 async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_alive(bench: Bench) -> None:
     bench.files()
     await bench.queue.show("one", VIDEO, AUDIO)
-    task = await bench.queue.ask(VIDEO, AUDIO, "mine", "one")
+    task = await bench.queue.ask(w.pair(VIDEO, AUDIO), "mine", "one")
     bench.engine.gate.set()
     await bench.until(lambda: bench.statuses() == ["done"])
     old = 1_000_000_000

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import Retention
 from wakestream.adapters.worker.file_store import FileStore, Stored
 from wakestream.adapters.worker.retention import PROMISED, tidy
 from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
+from wakestream.streams.worker import state as w
 
 NOW = 1_000_000_000.0
 DAY = 24 * 3600.0
@@ -34,7 +36,7 @@ class Shelf:
 
     def __init__(self, root: Path) -> None:
         self.store = FileStore(root)
-        self.queue = TaskQueue(self.store, FakeJournal(), IdleEngine())
+        self.queue = TaskQueue(self.store, FakeJournal(), PairEngine(IdleEngine()))
 
     def put(self, number: int, age: float, ext: str = ".mp4") -> FileRef:
         ref = FileRef(f"{number:032x}", ext)
@@ -91,7 +93,7 @@ async def test_asking_for_it_is_a_use(shelf: Shelf, use: str) -> None:
 
 async def test_files_of_a_task_that_waits_stay_however_old(shelf: Shelf) -> None:
     video, audio, other = shelf.put(1, 90 * DAY), shelf.put(1, 90 * DAY, ".wav"), shelf.put(2, 90 * DAY)
-    await shelf.queue.ask(video, audio)
+    await shelf.queue.ask(w.pair(video, audio))
     assert await shelf.tidy(Retention(spare=2**62)) == 1
     assert [shelf.store.has(ref) for ref in (video, audio, other)] == [True, True, False]
 

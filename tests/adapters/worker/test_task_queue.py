@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 from wakestream.streams.worker.worker import DECIDER
@@ -50,7 +51,7 @@ class Bench:
         self.engine = HandEngine()
         self.store = FileStore(root)
         self.journal = journal or FakeJournal()
-        self.queue = TaskQueue(self.store, self.journal, self.engine, clock=lambda: 7.0)
+        self.queue = TaskQueue(self.store, self.journal, PairEngine(self.engine), clock=lambda: 7.0)
         self._changed = asyncio.Event()
         self.queue.facts.subscribe(lambda _: self._changed.set())
 
@@ -84,7 +85,7 @@ async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
 
 
 async def test_a_task_runs_to_a_result_with_its_size_and_digest(bench: Bench) -> None:
-    task = await bench.queue.ask(*bench.put(1))
+    task = await bench.queue.ask(w.pair(*bench.put(1)))
     await bench.until(lambda: bench.queue.state.tasks[task.id].progress.percent == 50.0)
     bench.engine.go.set()
     done = await bench.status(task, "done", "failed")
@@ -95,8 +96,8 @@ async def test_a_task_runs_to_a_result_with_its_size_and_digest(bench: Bench) ->
 
 async def test_a_failure_says_why_and_the_next_task_runs(bench: Bench) -> None:
     bench.engine.fail = TaskFailed("the audio file holds no sound")
-    first = await bench.queue.ask(*bench.put(1))
-    second = await bench.queue.ask(*bench.put(2))
+    first = await bench.queue.ask(w.pair(*bench.put(1)))
+    second = await bench.queue.ask(w.pair(*bench.put(2)))
     bench.engine.go.set()
     assert (await bench.status(first, "failed")).error == "the audio file holds no sound"
     assert (await bench.status(second, "failed")).error == "the audio file holds no sound"
@@ -104,7 +105,7 @@ async def test_a_failure_says_why_and_the_next_task_runs(bench: Bench) -> None:
 
 async def test_an_engine_with_a_bug_fails_its_task_and_not_the_worker(bench: Bench) -> None:
     bench.engine.fail = ZeroDivisionError("secret details")
-    task = await bench.queue.ask(*bench.put(1))
+    task = await bench.queue.ask(w.pair(*bench.put(1)))
     bench.engine.go.set()
     error = (await bench.status(task, "failed")).error or ""
     assert "ZeroDivisionError" in error
@@ -113,14 +114,14 @@ async def test_an_engine_with_a_bug_fails_its_task_and_not_the_worker(bench: Ben
 
 async def test_last_lines_that_are_not_unicode_are_stored_and_sent(bench: Bench) -> None:
     bench.engine.fail = TaskFailed("cannot read caf\udce9.mp4")
-    task = await bench.queue.ask(*bench.put(1))
+    task = await bench.queue.ask(w.pair(*bench.put(1)))
     bench.engine.go.set()
     assert (await bench.status(task, "failed")).error == "cannot read caf?.mp4"
 
 
 async def test_cancelling_kills_the_engine_and_the_next_task_runs(bench: Bench) -> None:
-    first = await bench.queue.ask(*bench.put(1), "a")
-    second = await bench.queue.ask(*bench.put(2), "b")
+    first = await bench.queue.ask(w.pair(*bench.put(1)), "a")
+    second = await bench.queue.ask(w.pair(*bench.put(2)), "b")
     await bench.until(lambda: bench.engine.alive == 1)
     assert (await bench.queue.drop(first.id, "a")).status == "cancelled"
     await bench.until(lambda: bench.queue.state.tasks[second.id].progress.percent == 50.0)
@@ -128,7 +129,7 @@ async def test_cancelling_kills_the_engine_and_the_next_task_runs(bench: Bench) 
 
 
 async def test_a_cancel_right_after_the_start_is_not_lost(bench: Bench) -> None:
-    task = await bench.queue.ask(*bench.put(1), "a")
+    task = await bench.queue.ask(w.pair(*bench.put(1)), "a")
     await bench.queue.drop(task.id, "a")
     await bench.until(lambda: bench.queue.state.busy is None)
     assert bench.engine.alive == 0
@@ -138,15 +139,15 @@ async def test_a_cancel_right_after_the_start_is_not_lost(bench: Bench) -> None:
 async def test_a_missing_file_is_named(bench: Bench) -> None:
     video, audio = bench.put(1)
     bench.store.path(audio).unlink()
-    task = await bench.queue.ask(video, audio)
+    task = await bench.queue.ask(w.pair(video, audio))
     assert "audio file is no longer here" in ((await bench.status(task, "failed")).error or "")
 
 
 async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
     before = Bench(tmp_path)
     await before.queue.ready()
-    running = await before.queue.ask(*before.put(1), "a")
-    waiting = await before.queue.ask(*before.put(2), "b")
+    running = await before.queue.ask(w.pair(*before.put(1)), "a")
+    waiting = await before.queue.ask(w.pair(*before.put(2)), "b")
     await before.until(lambda: before.engine.alive == 1)
     await before.close()
     assert before.engine.alive == 0
@@ -169,10 +170,10 @@ async def test_tasks_survive_a_restart(tmp_path: Path) -> None:
 async def test_a_removed_result_is_made_again(bench: Bench) -> None:
     bench.engine.go.set()
     pair = bench.put(1)
-    task = await bench.queue.ask(*pair)
+    task = await bench.queue.ask(w.pair(*pair))
     await bench.status(task, "done")
     bench.store.result(task.id).unlink()
-    assert (await bench.queue.ask(*pair)).attempt == 2
+    assert (await bench.queue.ask(w.pair(*pair))).attempt == 2
     await bench.status(task, "done")
     assert bench.store.result(task.id).is_file()
 
@@ -183,7 +184,7 @@ async def test_a_submit_that_cannot_be_stored_is_refused(bench: Bench, monkeypat
 
     monkeypatch.setattr(bench.journal, "append", full)
     with pytest.raises(NoSpace):
-        await bench.queue.ask(*bench.put(1))
+        await bench.queue.ask(w.pair(*bench.put(1)))
     assert bench.queue.state.tasks == {}
     assert bench.engine.runs == 0
 
@@ -191,7 +192,7 @@ async def test_a_submit_that_cannot_be_stored_is_refused(bench: Bench, monkeypat
 async def test_a_result_that_was_whole_when_the_worker_was_killed_is_not_made_again(tmp_path: Path) -> None:
     before = Bench(tmp_path)
     await before.queue.ready()
-    task = await before.queue.ask(*before.put(1), "a")
+    task = await before.queue.ask(w.pair(*before.put(1)), "a")
     await before.until(lambda: before.engine.alive == 1)
     await before.close()  # as far as the journal knows it runs
     before.store.result(task.id).write_bytes(b"rendered")
@@ -206,7 +207,7 @@ async def test_a_result_that_was_whole_when_the_worker_was_killed_is_not_made_ag
 async def test_an_unstored_end_is_checked_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Bench(tmp_path)
     await before.queue.ready()
-    task = await before.queue.ask(*before.put(1), "a")
+    task = await before.queue.ask(w.pair(*before.put(1)), "a")
     keep = before.journal.append
 
     async def full(facts: Sequence[w.Kept]) -> None:
@@ -229,7 +230,7 @@ async def test_an_unstored_end_is_checked_by_the_next_run(tmp_path: Path, monkey
 
 
 async def test_progress_that_comes_late_never_overwrites_an_end(bench: Bench) -> None:
-    task = await bench.queue.ask(*bench.put(1), "a")
+    task = await bench.queue.ask(w.pair(*bench.put(1)), "a")
     await bench.until(lambda: bench.queue.state.tasks[task.id].progress.percent == 50.0)
     ended = await bench.queue.drop(task.id, "a")
     DECIDER.evolve(bench.queue.state, w.Advanced(task.id, task.attempt, Frame(2, 2, 99.0)))
@@ -238,7 +239,7 @@ async def test_progress_that_comes_late_never_overwrites_an_end(bench: Bench) ->
 
 async def test_the_journal_can_be_cut_down_to_what_is_true_now(bench: Bench) -> None:
     bench.engine.go.set()
-    task = await bench.queue.ask(*bench.put(1), "a")
+    task = await bench.queue.ask(w.pair(*bench.put(1)), "a")
     await bench.status(task, "done")
     assert bench.journal.snapshot is not None
     facts = bench.journal.snapshot()
@@ -253,7 +254,7 @@ async def test_a_broken_journal_ends_the_program(bench: Bench, monkeypatch: pyte
     stop = asyncio.Event()
     monkeypatch.setattr(bench.journal, "append", broken)
     with pytest.raises(JournalError):
-        await bench.queue.ask(*bench.put(1))
+        await bench.queue.ask(w.pair(*bench.put(1)))
     assert bench.queue.state.tasks == {}
     with pytest.raises(JournalError):
         await bench.queue.runner.until(stop)
@@ -263,7 +264,7 @@ async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monke
     async def faulty(facts: object) -> None:
         raise ZeroDivisionError
 
-    await bench.queue.ask(*bench.put(1))
+    await bench.queue.ask(w.pair(*bench.put(1)))
     monkeypatch.setattr(bench.journal, "append", faulty)
     bench.engine.go.set()
     async with asyncio.timeout(10):

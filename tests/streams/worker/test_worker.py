@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import Frame
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 from wakestream.streams.worker import state as worker_state
@@ -25,11 +25,11 @@ def at(now: float, event: w.Event) -> At:
 
 
 def ask(number: int, holder: str = "", *, kept: bool = False, now: float = 0.0) -> At:
-    return at(now, w.Ask(ref(number, ".mp4"), ref(number, ".wav"), holder, kept))
+    return at(now, w.Ask(w.pair(ref(number, ".mp4"), ref(number, ".wav")), holder, kept))
 
 
 def name(number: int) -> str:
-    return w.task_id(ref(number, ".mp4"), ref(number, ".wav"))
+    return w.task_id(w.pair(ref(number, ".mp4"), ref(number, ".wav")))
 
 
 class Queue:
@@ -67,9 +67,13 @@ def done(number: int, *, attempt: int = 1, now: float = 5.0) -> At:
 
 
 def test_a_pair_of_files_has_a_stable_and_unique_task_id() -> None:
-    names = {w.task_id(ref(1, ".mp4"), ref(2, ".wav")), w.task_id(ref(2, ".mp4"), ref(1, ".wav")), name(1)}
+    names = {
+        w.task_id(w.pair(ref(1, ".mp4"), ref(2, ".wav"))),
+        w.task_id(w.pair(ref(2, ".mp4"), ref(1, ".wav"))),
+        name(1),
+    }
     assert len(names) == 3
-    assert name(1) == w.task_id(FileRef(f"{1:032x}", ".mp4"), FileRef(f"{1:032x}", ".wav"))
+    assert name(1) == w.task_id(w.pair(FileRef(f"{1:032x}", ".mp4"), FileRef(f"{1:032x}", ".wav")))
     assert all(len(one) == 32 for one in names)
 
 
@@ -229,7 +233,7 @@ def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> Non
 
 
 def of(license_: str, number: int, *, job: str = "job", kept: bool = False, now: float = 0.0) -> At:
-    return at(now, w.Ask(ref(number, ".mp4"), ref(number, ".wav"), job, kept, license_))
+    return at(now, w.Ask(w.pair(ref(number, ".mp4"), ref(number, ".wav")), job, kept, license_))
 
 
 def shown(license_: str, *numbers: int) -> list[w.Event]:

@@ -14,6 +14,7 @@ from tests.support.programs.our_peers import SECRET, Joining, Place, until
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor import runner as monitor_program
 from wakestream.adapters.monitor.runner import MonitorProgram
@@ -169,7 +170,7 @@ async def between(folder: Path, *, held: bool = False, policy: Policy = POLICY, 
         hub = await stack.enter_async_context(place.hub())
         ways = {way: await stack.enter_async_context(fault_proxy(hub.port, seed=1)) for way in WAYS}
         worker = WorkerConfig(
-            folder / "worker", engine, SECRET, port=0, gpu="gpu", key=place.keys["worker"],
+            folder / "worker", PairEngine(engine), SECRET, port=0, gpu="gpu", key=place.keys["worker"],
             public_url=ways["client-worker"].url(),
         )  # fmt: skip
         machine = _Aiming(worker, ways["worker-hub"].url("ws", "/dsp"), (ways["client-worker"], ways["monitor-worker"]))

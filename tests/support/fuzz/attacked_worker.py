@@ -10,6 +10,7 @@ import orjson
 from tests.support.fuzz.observers import tree, watched
 from tests.support.fuzz.raw_http import RawHttp, Reply, request
 from tests.support.programs.our_peers import Joining
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http.server import WorkerServer
 from wakestream.adapters.worker.program import RunningWorker, running_worker
@@ -64,7 +65,7 @@ async def attacked(folder: Path) -> AsyncIterator[Attacked]:
     state.mkdir(parents=True)
     before = tree(folder, without=state)
     with watched():
-        async with running_worker(WorkerConfig(state, Joining(), SECRET, port=0)) as worker:
+        async with running_worker(WorkerConfig(state, PairEngine(Joining()), SECRET, port=0)) as worker:
             scene = Attacked(worker)
             await scene.is_well()
             yield scene

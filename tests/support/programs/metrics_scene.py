@@ -16,6 +16,7 @@ from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -106,7 +107,7 @@ class House:
     async def begin_worker(self, engine: Joining) -> None:
         link, url = LinkWatch(), self.hub.url
         config = WorkerConfig(
-            self.place.folder / "worker", engine, SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
+            self.place.folder / "worker", PairEngine(engine), SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
         )
         self.worker = await self._stack.enter_async_context(
             running_worker(config, lambda register: open_link(url, register, tap=link))

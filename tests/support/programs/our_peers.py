@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.engines.pair import PairEngine
+from wakestream.adapters.engines.pair import PairRenderer as Engine
 from wakestream.adapters.hub.licenses import License, LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
-from wakestream.operators.model.ports import Engine, Frame
+from wakestream.operators.model.engine import Frame
 from wakestream.streams.hub.events import Fact
 
 SECRET = "swordfish-0123456789"
@@ -68,7 +70,7 @@ class Place:
     ) -> AbstractAsyncContextManager[RunningWorker]:
         """A worker that joins the hub as soon as it is there."""
         config = WorkerConfig(
-            self.folder / "worker", engine or Ffmpeg(limit=40), SECRET,
+            self.folder / "worker", PairEngine(engine or Ffmpeg(limit=40)), SECRET,
             port=port, gpu="gpu", key=self.keys["worker"], **more,
         )  # fmt: skip
         return running_worker(config, lambda register: open_link(self.hub_url, register))

@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.console.sessions import keep_port
 from wakestream.adapters.disk import atomic
 from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.engines import Command
+from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.telemetry import log_file, recorder
 from wakestream.adapters.telemetry.log_file import LogFile
@@ -66,7 +67,7 @@ async def _download(folder: Path) -> None:
 async def _announce(folder: Path) -> None:
     store = FileStore(folder)
     try:
-        await Uploads(store, TaskQueue(store, FakeJournal(), Command(("true",)))).create(
+        await Uploads(store, TaskQueue(store, FakeJournal(), PairEngine(Command(("true",))))).create(
             Announced(10, ".mp4", "ab" * 32)
         )
     finally:
