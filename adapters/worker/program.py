@@ -24,7 +24,7 @@ from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http.server import FEATURES, WorkerCalls, WorkerServer, serving
+from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer, serving
 from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
 from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly

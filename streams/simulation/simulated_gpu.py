@@ -34,7 +34,7 @@ ACTIVE_EVERY = 30.0
 SIZE = 1_000_000
 """Bytes of a file that is not in the logs."""
 
-FEATURES = frozenset({"blake3", "cancel", "range", "tus"})
+FEATURES = frozenset({"blake3", "cancel", "inputs", "range", "tus"})
 
 
 @dataclass(frozen=True, slots=True)
