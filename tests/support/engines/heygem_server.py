@@ -1,7 +1,15 @@
-"""The synthesis engine's HTTP API as it is in the field, with its traps: a server on loopback and a shared folder."""
+"""The synthesis engine's HTTP API as it is in the field, with its traps: a server on loopback and a shared folder.
+
+What deployed engines were seen to do: errors come with HTTP status 200, "busy" (10001) and "unknown task" (10004) even
+with `success: true`; the content type of the JSON is text/html; `msg` may be a number; one task at a time, no queue, no
+cancel, no health call; the query that reports the end forgets the task, so that 10004 follows for ever; a restart
+forgets everything; the progress can stay at 5 % or 20 % for ever, with the finished video in the folder or without it;
+`result` is relative to the shared folder; an engine that dies leaves a file that does not play.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,16 +24,23 @@ from tests.support.programs import plain_server
 
 @dataclass
 class FakeEngine:
-    """One task at a time, `steps` queries long; `clip` is what it renders. `url` is known while it `runs`."""
+    """One task at a time, `steps` queries long; `clip` is what it renders. `url` is known while it `runs`.
+
+    `stays_at`: the percentage at which it stays for ever; `silent_end`: its video is complete then all the same.
+    """
 
     folder: Path
     clip: bytes
     steps: int = 3
     fails: bool = False
     busy_for: int = 0
+    stays_at: int | None = None
+    silent_end: bool = False
+    refuses: bool = False
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     tasks: dict[str, int] = field(default_factory=dict)
+    was_busy: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def runs(self) -> AsyncIterator[FakeEngine]:
@@ -47,8 +62,9 @@ class FakeEngine:
         self.asked.append(asked)
         if self.tasks or self.busy_for:
             self.busy_for = max(0, self.busy_for - 1)
+            self.was_busy.set()
             return _said(10001, msg="忙碌中")
-        if not all((self.folder / asked[name]).is_file() for name in ("audio_url", "video_url")):
+        if self.refuses or not all((self.folder / asked[name]).is_file() for name in ("audio_url", "video_url")):
             return _said(10002, success=False, msg="参数异常")
         self.tasks[asked["code"]] = 0
         return _said(10000, msg=1)
@@ -59,6 +75,10 @@ class FakeEngine:
             return _said(10004, msg="任务不存在")
         self.tasks[code] += 1
         step = self.tasks[code]
+        if self.stays_at is not None:
+            if self.silent_end:
+                (self.folder / f"{code}-r.mp4").write_bytes(self.clip)
+            return _said(10000, {"code": code, "status": 1, "progress": self.stays_at, "msg": ""})
         if step <= self.steps:
             return _said(10000, {"code": code, "status": 1, "progress": 100 * step // (self.steps + 1), "msg": ""})
         del self.tasks[code]  # the end is reported once
