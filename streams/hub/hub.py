@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
 from wakestream.streams.hub import capabilities, holders, jobs, power, relays
 from wakestream.streams.hub import events as f
@@ -191,6 +192,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         hub_status.FEATURE: may_ask,
         hub_status.WHERE: may_ask,
         jobs.RELEASED: role == "client",
+        INPUTS: role == "client",
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)

@@ -24,7 +24,7 @@ _Answer = tuple[ports.Reply, str | None]
 RELEASED = "released"
 """The hub's feature: it confirms that it has written the end of a job to disk."""
 
-FEATURES = ("done", "power_state", "power_now", "capability", RELEASED)
+FEATURES = ("done", "power_state", "power_now", "capability", RELEASED, INPUTS)
 """What a client announces: it reports the end of a job and expects a confirmation, it wants the power state of each
 GPU and each change of it, and it can send a capability to the worker."""
 

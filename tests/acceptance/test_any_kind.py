@@ -1,0 +1,198 @@
+"""Jobs of any kind through our real programs: hub, worker and client in one loop, over sockets and files."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.programs.our_peers import SECRET, Place, gpu_online
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.config import settings
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
+from wakestream.operators.model import events as e
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.policy import Policy
+
+KINDS = (
+    Kind(
+        "join",
+        (Slot("first"), Slot("second", required=False)),
+        (Slot("whole", (".bin",)), Slot("log", (".txt",), required=False)),
+        {"properties": {"times": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1}}},
+    ),
+    Kind("reverse", (Slot("first"),), (Slot("whole", (".bin",)),)),
+)
+
+
+class Joining(Engine):
+    """Joins its inputs, `times` times."""
+
+    def __init__(self) -> None:
+        self.works: list[Work] = []
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def describe(self) -> Sequence[Kind]:
+        return KINDS
+
+    async def ready(self) -> Readiness:
+        return Readiness(ready=True)
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        self.works.append(work)
+        self.began.set()
+        yield Frame(1, 2, 50.0)
+        await self.go_on.wait()
+        whole = b"".join(path.read_bytes() for path in work.inputs.values()) * work.params.get("times", 1)
+        path = work.folder / "whole.bin"
+        path.write_bytes(whole[::-1] if work.kind == "reverse" else whole)
+        yield Made("whole", path)
+        (work.folder / "log.txt").write_text(f"{work.kind} of {', '.join(work.inputs)}")
+        yield Made("log", work.folder / "log.txt")
+
+    async def cancel(self, work: Work) -> None:
+        """The generator's end is enough."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Scene:
+    """A hub, a worker and a client, and the user's files."""
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        self.folder, self.place, self.engine = folder, place, Joining()
+        self.events: dict[str, list[e.JobEvent]] = {}
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[RunningWorker]:
+        config = WorkerConfig(
+            self.folder / "worker", self.engine, SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
+        )  # fmt: skip
+        async with running_worker(config, lambda register: open_link(self.place.hub_url, register)) as worker:
+            yield worker
+
+    @asynccontextmanager
+    async def client(self, **more: Any) -> AsyncIterator[Client]:
+        found = settings.load({}, environment=self.place.client_settings(), folder=self.folder)
+        async with open_client(found, Policy(hub=10.0, poll_every=0.01), **more) as client:
+            yield client
+
+    def file(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def job(self, name: str, *, kind: str = "join", outputs: Sequence[str] = ("whole", "log"), **params: Any) -> e.Job:
+        inputs = {"first": self.file("a.bin", b"a" * 5000), "second": self.file("b.bin", b"b" * 3000)}
+        if kind == "reverse":
+            del inputs["second"]
+        suffix = {"whole": ".bin", "log": ".txt"}
+        return e.Job(name, inputs, {out: self.folder / f"{name}.{out}{suffix[out]}" for out in outputs}, kind, params)
+
+    async def run(self, client: Client, job: e.Job) -> e.Outcome:
+        return await client.run(job, self.events.setdefault(job.id, []).append)
+
+    def of(self, job: str, kind: type) -> list[Any]:
+        return [event for event in self.events[job] if isinstance(event, kind)]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path, Place(tmp_path))
+
+
+async def test_two_files_and_a_parameter_go_in_and_two_files_come_out(scene: Scene) -> None:
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+        await gpu_online(hub)
+        job = scene.job("one", times=2)
+        done = await scene.run(client, job)
+        whole, log = job.outputs.values()
+        assert done == e.Done(whole, 16000, (e.ResultFile("whole", whole, 16000), e.ResultFile("log", log, 21)))
+        assert whole.read_bytes() == (b"a" * 5000 + b"b" * 3000) * 2
+        assert log.read_text() == "join of first, second"
+        assert scene.of("one", e.Uploaded)[0].sent == 8000
+        assert {event.name for event in scene.of("one", e.Downloading)} == {"whole", "log"}
+
+
+async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+        await gpu_online(hub)
+        jobs = [
+            scene.job("one", outputs=["whole"]),
+            scene.job("default", outputs=["whole"], times=1),
+            scene.job("twice", outputs=["whole"], times=2),
+            scene.job("reverse", kind="reverse", outputs=["whole"]),
+        ]
+        for job in jobs:
+            assert isinstance(await scene.run(client, job), e.Done)
+        assert [scene.of(job.id, e.Submitted)[0].cached for job in jobs] == [False, True, False, False]
+        assert [len(job.output.read_bytes()) for job in jobs] == [8000, 8000, 16000, 5000]
+        assert [work.kind for work in scene.engine.works] == ["join", "join", "reverse"]
+        assert sum(scene.of(job.id, e.Uploaded)[0].sent for job in jobs[1:]) == 0
+
+
+async def test_64_files_go_in(scene: Scene) -> None:
+    kind = Kind("many", tuple(Slot(f"f{n}") for n in range(64)), (Slot("whole", (".bin",)),))
+    scene.engine.describe = lambda: _soon([kind])  # type: ignore[method-assign]
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+        await gpu_online(hub)
+        inputs = {f"f{n}": scene.file(f"{n}.bin", bytes([n]) * 100) for n in range(64)}
+        done = await scene.run(client, e.Job("many", inputs, {"whole": scene.folder / "whole.bin"}, "many"))
+        assert done == e.Done(scene.folder / "whole.bin", 6400)
+        assert (scene.folder / "whole.bin").read_bytes() == b"".join(bytes([n]) * 100 for n in range(64))
+
+
+async def _soon(value: Any) -> Any:
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "paint"}, "this worker has no kind 'paint'; it has join, reverse"),
+        ({"times": 10}, "parameter times: 10 is too large; give 9 or less"),
+        ({"speed": 1}, "kind join has no parameter 'speed'; it has times"),
+    ],
+)
+async def test_a_worker_refuses_what_does_not_fit_and_names_the_field(
+    scene: Scene, change: dict[str, Any], words: str
+) -> None:
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+        await gpu_online(hub)
+        failed = await scene.run(client, scene.job("one", **change))
+        assert isinstance(failed, e.Failed)
+        assert words in failed.why
+        assert failed.code == "wrong_input"
+        assert scene.engine.works == []
+
+
+async def test_a_worker_that_is_restarted_in_mid_work_does_it_once_more(scene: Scene) -> None:
+    async with asyncio.timeout(40), scene.place.hub() as hub, scene.client() as client:
+        scene.engine.go_on.clear()
+        async with scene.worker():
+            await gpu_online(hub)
+            running = asyncio.create_task(scene.run(client, scene.job("one")))
+            await scene.engine.began.wait()
+        scene.engine.go_on.set()
+        async with scene.worker():
+            assert isinstance(await running, e.Done)
+        assert [work.id for work in scene.engine.works] == [scene.engine.works[0].id] * 2
+
+
+async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: Scene) -> None:
+    async with asyncio.timeout(40), scene.place.hub() as hub, scene.client() as client:
+        async with scene.worker():
+            await gpu_online(hub)
+            await scene.run(client, scene.job("one"))
+        async with scene.worker():
+            await gpu_online(hub)
+            again = await scene.run(client, scene.job("two"))
+        assert isinstance(again, e.Done)
+        assert scene.of("two", e.Submitted)[0].cached
+        assert len(scene.engine.works) == 1
