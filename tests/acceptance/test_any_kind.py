@@ -8,14 +8,20 @@ from typing import Any
 
 import pytest
 
+from tests.support.field.hub import field_hub
+from tests.support.field.worker import field_worker
 from tests.support.programs.our_peers import SECRET, Place, gpu_online
 from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config import settings
 from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.telemetry.recordings import LogFile, read
+from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.policy import Policy
 
 KINDS = (
@@ -78,9 +84,10 @@ class Scene:
             yield worker
 
     @asynccontextmanager
-    async def client(self, **more: Any) -> AsyncIterator[Client]:
-        found = settings.load({}, environment=self.place.client_settings(), folder=self.folder)
-        async with open_client(found, Policy(hub=10.0, poll_every=0.01), **more) as client:
+    async def client(self, record: Path | None = None) -> AsyncIterator[Client]:
+        flags = {} if record is None else {"record": str(record)}
+        found = settings.load(flags, environment=self.place.client_settings(), folder=self.folder)
+        async with open_client(found, Policy(hub=10.0, poll_every=0.01)) as client:
             yield client
 
     def file(self, name: str, content: bytes) -> Path:
@@ -196,3 +203,41 @@ async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: S
         assert isinstance(again, e.Done)
         assert scene.of("two", e.Submitted)[0].cached
         assert len(scene.engine.works) == 1
+
+
+async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_update(scene: Scene) -> None:
+    async with asyncio.timeout(30), field_hub() as hub:
+        scene.place.hub_url = hub.url
+        async with scene.client() as client:
+            failed = await scene.run(client, scene.job("one"))
+        assert failed == e.Failed(
+            "the hub knows only jobs of a video and an audio file, not the kind join; update the hub", "unsupported"
+        )
+        assert hub.submits == [], "nothing was asked of it"
+    async with asyncio.timeout(30), field_worker(SECRET) as old, open_workers(old.url) as workers:
+        worker = workers.at(None)
+        await worker.health()
+        with pytest.raises(WorkerRefused, match="not the kind join; update the worker") as refused:
+            await worker.submit(scene.job("two"), {"first": e.FileRef("a" * 32, ".bin")})
+        assert refused.value.code == "unsupported"
+        assert old.renders == []
+
+
+@asynccontextmanager
+async def open_workers(url: str) -> AsyncIterator[HttpWorkers]:
+    workers = HttpWorkers(url, SECRET)
+    try:
+        yield workers
+    finally:
+        await workers.close()
+
+
+async def test_a_recorded_job_of_any_kind_runs_again_as_it_was(scene: Scene, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
+        await gpu_online(hub)
+        async with scene.client(record=records) as client:
+            assert isinstance(await scene.run(client, scene.job("one", times=3)), e.Done)
+    (log,) = records.rglob("*.jsonl")
+    again = await asyncio.to_thread(lambda: run_log(read(LogFile((log,)))))
+    assert again.result == "same"
