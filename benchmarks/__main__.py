@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 import hub
+import many_files
 import online_to_first_byte
 import receive_path
 import replay
@@ -23,6 +24,7 @@ if __name__ == "__main__":
         replay.main(),
         asyncio.run(online_to_first_byte.main()),
         transfers.main(),
+        asyncio.run(many_files.main()),
         asyncio.run(hub.main()),
     ]
     sys.exit(0 if all(held) else 1)
