@@ -26,7 +26,7 @@ FILES = 64
 SIZE = 32 * 1024
 ROUNDS = 5
 KINDS = (("many", FILES), ("one", 1))
-SECRET = "benchmark-secret-0123456789"
+SECRET = "benchmark-secret-0123456789"  # noqa: S105 - of this run only
 
 
 class NoOp(Engine):
@@ -79,7 +79,7 @@ async def main() -> bool:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with running_worker(WorkerConfig(folder / "worker", NoOp(), SECRET, port=0)) as running:
-            while not running.server.calls.readiness.initialized:
+            while not running.server.calls.readiness.initialized:  # noqa: ASYNC110 - it does not tell
                 await asyncio.sleep(0.01)
             workers = HttpWorkers(running.address, SECRET)
             rounds = [
