@@ -24,7 +24,7 @@ def make_engine(name: str | None, config: EngineConfig) -> Engine:
     """Make an engine.
 
     Args:
-        name: Its name; None for the default.
+        name: Its name, or `MODULE:FUNCTION` of a factory that is importable; None for the default.
         config: Its configuration.
 
     Returns:
@@ -34,10 +34,10 @@ def make_engine(name: str | None, config: EngineConfig) -> Engine:
         SettingsError: There is no such engine, it cannot be imported, or an option is wrong.
     """
     engines = installed()
-    found = engines.get(name or DEFAULT)
+    found = EntryPoint(name, name, GROUP) if name and ":" in name else engines.get(name or DEFAULT)
     if found is None:
         have = ", ".join(sorted(engines))
-        raise SettingsError(f"engine is {str(name)[:40]!r}; write one of {have}, or install the package that has it")
+        raise SettingsError(f"engine is {str(name)[:40]!r}; write one of {have}, or MODULE:FUNCTION of your own")
     try:
         factory: EngineFactory = found.load()
         return factory(config)

@@ -31,11 +31,10 @@ assert asyncio.run(PROVIDERS[name](Settings(), 60.0).inspect()) == "running"
 """,
     "engine": """
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.config.settings import Settings
-from wakestream.adapters.engines.box import Box
-from wakestream.adapters.engines.choice import ENGINES
-name = parser_of(("worker",)).parse_args(["worker", "--state", "s", "--engine", "lips"]).engine
-assert ENGINES[name](Settings(), 60.0, Box()).render
+from wakestream.adapters.engines.choice import make_engine
+from wakestream.adapters.engines.config import EngineConfig
+flags = ["worker", "--state", "s", "--engine", "wakestream.adapters.engines.lips:create"]
+assert make_engine(parser_of(("worker",)).parse_args(flags).engine, EngineConfig()).renderer.words[0] == "lips"
 """,
     "command": """
 from wakestream.adapters.cli.main import main

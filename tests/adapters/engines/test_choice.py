@@ -16,8 +16,15 @@ async def test_ffmpeg_is_the_default() -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"engine is 'magic'; write one of .*ffmpeg.*, or install the package"):
+    with pytest.raises(SettingsError, match=r"engine is 'magic'; write one of .*ffmpeg.*, or MODULE:FUNCTION"):
         make_engine("magic", EngineConfig())
+
+
+async def test_an_engine_of_ones_own_is_named_by_module_and_function() -> None:
+    engine = make_engine("wakestream.adapters.engines.ffmpeg:create", EngineConfig())
+    assert [kind.name for kind in await engine.describe()] == ["lipsync"]
+    with pytest.raises(SettingsError, match=r"the engine nowhere:create .* ModuleNotFoundError"):
+        make_engine("nowhere:create", EngineConfig())
 
 
 def test_an_unknown_option_and_a_missing_one_are_named() -> None:
