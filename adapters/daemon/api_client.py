@@ -97,10 +97,12 @@ class DaemonClient:
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
-        asked = {
-            "id": job.id, "video": _named(job.inputs["video"]), "audio": _named(job.inputs["audio"]),
-            "output": _named(job.output), "task_type": job.task_type, "priority": priority,
-        }  # fmt: skip
+        inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
+        if not job.old_shape:
+            any_kind = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
+            return await self.call("POST", "/api/jobs", {"id": job.id, "priority": priority, **any_kind})
+        asked: dict[str, Any] = {"id": job.id, **inputs, "output": _named(job.output), "task_type": job.task_type}
+        asked["priority"] = priority
         if "lengths" in self._features:
             asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
         return await self.call("POST", "/api/jobs", asked)

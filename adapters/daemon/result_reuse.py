@@ -87,8 +87,7 @@ class ResultReuse:
 
 def _as_accepted(entry: Entry) -> bool:
     a = entry.accepted
-    files = ((a.video, a.video_size, a.video_mtime_ns), (a.audio, a.audio_size, a.audio_mtime_ns))
-    return all(_dated(Path(path)) == (size, mtime_ns) for path, size, mtime_ns in files)
+    return all(_dated(Path(file.path)) == (file.size, file.mtime_ns) for file in a.files.values())
 
 
 def _dated(path: Path) -> tuple[int, int] | None:
@@ -106,7 +105,7 @@ def _brought_home(entry: Entry) -> int | None:
     of the download is the result.
     """
     stage = entry.stage
-    if stage is None or stage.stage != "download" or stage.size is None:
+    if stage is None or stage.stage != "download" or stage.size is None or len(entry.accepted.results) > 1:
         return None
     found = _dated(Path(entry.accepted.output))
     if found is None or found[0] != stage.size or found[1] < stage.at * 1e9:

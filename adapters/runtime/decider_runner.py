@@ -30,6 +30,9 @@ MAX_PENDING = 10_000
 RETRY_AFTER = 0.5
 """Seconds until the next attempt to write to a full disk."""
 
+STOP_WITHIN = 0.5
+"""Seconds for the last commit of a program that stops."""
+
 WARN_EVERY = 60.0
 """Seconds between two log lines at ERROR about the same full disk."""
 
@@ -232,8 +235,9 @@ class DeciderRunner(Generic[S, E, F, C]):
         await asyncio.gather(*tasks, return_exceptions=True)
         facts = [fact for turn in (*self._held, *self._pending) for fact in turn.durable]
         if working and facts and self._journal is not None:  # some may be there already: a fact may come twice
-            with contextlib.suppress(WakestreamError):
-                await self._journal.append(facts)
+            with contextlib.suppress(WakestreamError, TimeoutError):
+                async with asyncio.timeout(STOP_WITHIN):
+                    await self._journal.append(facts)
 
     # Commits
 

@@ -32,6 +32,7 @@ class Job:
         outputs: The files that the results are written to, by name. The first is the main one.
         kind: What is to be done.
         params: The parameters, as JSON.
+        alias: What the wire calls a lip-sync job, where that is not the usual name.
 
     Example:
         >>> Job("a1", {"image": Path("a.png")}, {"image": Path("b.png")}, "upscale", {"scale": 2}).output
@@ -39,18 +40,17 @@ class Job:
     """
 
     id: str
-    inputs: Mapping[str, Path]
-    outputs: Mapping[str, Path]
+    inputs: Mapping[str, Path] = field(hash=False)
+    outputs: Mapping[str, Path] = field(hash=False)
     kind: str = LIPSYNC
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    alias: str = ""
 
     @classmethod
-    def lipsync(cls, id: str, video: Path, audio: Path, output: Path) -> Job:  # noqa: A002 - the field's name
-        """Return the job that makes the person in `video` speak `audio`."""
-        return cls(id, {"video": video, "audio": audio}, {"video": output})
-
-    def __hash__(self) -> int:
-        return hash(self.id)
+    def lipsync(cls, name: str, video: Path, audio: Path, output: Path, task_type: str = _OLD_TASK_TYPE) -> Job:
+        """Return the job with the id `name` that makes the person in `video` speak `audio`."""
+        alias = "" if task_type == _OLD_TASK_TYPE else task_type
+        return cls(name, {"video": video, "audio": audio}, {"video": output}, alias=alias)
 
     @property
     def output(self) -> Path:
@@ -60,7 +60,7 @@ class Job:
     @property
     def task_type(self) -> str:
         """The kind as it is called on the wire."""
-        return _OLD_TASK_TYPE if self.kind == LIPSYNC else self.kind
+        return self.alias or (_OLD_TASK_TYPE if self.kind == LIPSYNC else self.kind)
 
     @property
     def old_shape(self) -> bool:
@@ -72,11 +72,6 @@ class Job:
 
 INPUTS = "inputs"
 """The feature of hubs and workers that know jobs of any kind; deployed ones know a video and an audio file only."""
-
-
-def kind_of_task(task_type: str) -> str:
-    """Return the kind of a `task_type` from the wire."""
-    return LIPSYNC if task_type == _OLD_TASK_TYPE else task_type
 
 
 @dataclass(frozen=True, slots=True)

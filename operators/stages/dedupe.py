@@ -40,7 +40,7 @@ def dedupe(
         algorithm: Algorithm = "blake3" if "blake3" in online.features else "md5"
 
         def check(taken: Fingerprinted) -> Observable[JobEvent]:
-            inputs = dict(zip(fingerprints.names, taken.files, strict=True))
+            inputs = dict(zip(fingerprints.order, taken.files, strict=True))
             refs = {FileRef(file.digests[algorithm], file.ext): file for file in taken.files}
             asked = from_async(lambda: workers.at(online.url).check(tuple(refs)), "check")
 

@@ -35,7 +35,7 @@ class Fingerprints(abc.DisposableBase):
         self._taken: list[tuple[frozenset[Algorithm], Shared[Fingerprinted]]] = []
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def order(self) -> tuple[str, ...]:
         """The names of the files, in the order of `Fingerprinted.files`."""
         return tuple(self._job.inputs)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from wakestream.operators.model.events import JobEvent, Outcome
+from wakestream.operators.model.events import LIPSYNC, JobEvent, Outcome
 from wakestream.streams.decider import Decision
 from wakestream.streams.protocol.structs import Frozen
 
@@ -28,10 +28,20 @@ class _OfWebhook(_OfJob, frozen=True):
     at: float
 
 
+class FileStat(Frozen, frozen=True):
+    """A file as it was when the job was submitted. `seconds` is its length; 0 if unknown."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    seconds: float = 0.0
+
+
 class JobAccepted(_OfJob, frozen=True):
     """The job is in the outbox and will have an end, even if this program is killed. `retry_of` is the job it repeats.
 
-    `video_s` and `audio_s` are the lengths of the files in seconds; 0 if unknown.
+    `video_s` and `audio_s` are the lengths of the files in seconds; 0 if unknown. A job of other files has them in
+    `inputs`, `params` and `outputs`; its `video` and `audio` are empty, and `output` is its first one.
     """
 
     video: str
@@ -47,6 +57,32 @@ class JobAccepted(_OfJob, frozen=True):
     retry_of: str = ""
     video_s: float = 0.0
     audio_s: float = 0.0
+    inputs: dict[str, FileStat] = {}  # noqa: RUF012 - msgspec copies it
+    params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    outputs: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+
+    @property
+    def files(self) -> dict[str, FileStat]:
+        """The input files by name."""
+        return self.inputs or {
+            "video": FileStat(self.video, self.video_size, self.video_mtime_ns, self.video_s),
+            "audio": FileStat(self.audio, self.audio_size, self.audio_mtime_ns, self.audio_s),
+        }
+
+    @property
+    def results(self) -> dict[str, str]:
+        """The paths of the results by name, the main one first."""
+        return self.outputs or {"video": self.output}
+
+    @property
+    def kind(self) -> str:
+        """What is to be done."""
+        return LIPSYNC if self.is_pair else self.task_type
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether its files are a video and an audio file."""
+        return not self.outputs
 
 
 class JobStage(_OfJob, frozen=True):
@@ -135,15 +171,6 @@ OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | Relea
 # Events
 
 
-class FileStat(Frozen, frozen=True):
-    """A file as it was when the job was submitted. `seconds` is its length; 0 if unknown."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    seconds: float = 0.0
-
-
 class DaemonStarted(Frozen, frozen=True):
     """The program starts, with what the journal holds."""
 
@@ -153,9 +180,10 @@ class Submitting(Frozen, frozen=True):
 
     ticket: int
     job: str
-    video: FileStat
-    audio: FileStat
-    output: str
+    inputs: dict[str, FileStat]
+    outputs: dict[str, str]
+    kind: str = LIPSYNC
+    params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     task_type: str = "heygem_submit"
     priority: int = 0
     retry_of: str = ""

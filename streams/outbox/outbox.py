@@ -6,6 +6,7 @@ A job begins with `JobAccepted` and ends with `JobEnded`; only `ReleaseConfirmed
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -51,26 +52,36 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
 
 
 def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
-    video, audio = event.video, event.audio
+    output, *more = event.outputs.values()
+    if event.kind != e.LIPSYNC or [*event.inputs] != ["video", "audio"] or event.params or more:
+        return f.JobAccepted(
+            event.job, "", "", output, 0, 0, 0, 0, event.kind, event.priority, now, event.retry_of,
+            inputs=event.inputs, params=event.params, outputs=event.outputs,
+        )  # fmt: skip
+    video, audio = event.inputs.values()
     return f.JobAccepted(
-        event.job, video.path, audio.path, event.output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
+        event.job, video.path, audio.path, output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
         event.task_type, event.priority, now, event.retry_of, video.seconds, audio.seconds,
     )  # fmt: skip
 
 
 def _same(one: f.JobAccepted, other: f.JobAccepted) -> bool:
     """Whether both are the same job; the files may have changed since."""
-    return (one.video, one.audio, one.output, one.task_type) == (
-        other.video, other.audio, other.output, other.task_type
-    )  # fmt: skip
+    return _work(one) == _work(other)
+
+
+def _work(accepted: f.JobAccepted) -> tuple[Any, ...]:
+    paths = {name: file.path for name, file in accepted.files.items()}
+    return paths, accepted.results, accepted.task_type, accepted.params
 
 
 def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | None:
-    writer = state.outputs.get(state.place(event.output))
-    if writer is not None:
-        why = f"job {writer} will write its result to {event.output}; choose another output, or wait for its end"
-        return 409, "output_taken", why
-    if len(state.outputs) >= state.open_most:
+    for output in event.outputs.values():
+        writer = state.outputs.get(state.place(output))
+        if writer is not None:
+            why = f"job {writer} will write its result to {output}; choose another output, or wait for its end"
+            return 409, "output_taken", why
+    if len(state.open) >= state.open_most:
         why = f"the outbox is full: {state.open_most} jobs wait or run; submit it again when some have ended"
         return 429, "queue_full", why
     return None
@@ -111,7 +122,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
         decision.command(f.Tell(event.job, event.event))
         if state.webhook:
             _notify_later(state, entry, ended, decision)
-    elif isinstance(event.event, e.Fingerprinted):
+    elif isinstance(event.event, e.Fingerprinted) and entry.accepted.is_pair:
         video, audio = event.event.files
         digests = dict(video.digests), dict(audio.digests)
         decision.fact(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))

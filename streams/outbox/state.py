@@ -40,6 +40,8 @@ class Entry:
     def files(self) -> tuple[Any, ...]:
         """What tells that two jobs are the same work, without a look into the files."""
         a = self.accepted
+        if not a.is_pair:
+            return (a.job,)
         return (a.task_type, a.video, a.video_size, a.video_mtime_ns, a.audio, a.audio_size, a.audio_mtime_ns)
 
     @property
@@ -62,8 +64,10 @@ class Entry:
 
     @property
     def sizes(self) -> Sizes:
-        """What tells that two jobs may be the same work."""
+        """What tells that two jobs may be the same work. The worker's cache finds that for jobs of other files."""
         a = self.accepted
+        if not a.is_pair:
+            return (0, 0, a.job, "", "")
         return (a.video_size, a.audio_size, a.task_type, _ending(a.video), _ending(a.audio))
 
 
@@ -76,6 +80,7 @@ class OutboxState:
     """All known jobs, in the order of their acceptance; only the functions in `CHANGES` write here."""
 
     jobs: dict[str, Entry] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
@@ -113,9 +118,11 @@ class OutboxState:
 def job_of(entry: Entry) -> e.Job:
     """The job that the pipeline runs."""
     a = entry.accepted
-    return e.Job(
-        a.job, {"video": Path(a.video), "audio": Path(a.audio)}, {"video": Path(a.output)}, e.kind_of_task(a.task_type)
-    )
+    if a.is_pair:
+        return e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
+    inputs = {name: Path(file.path) for name, file in a.files.items()}
+    outputs = {name: Path(path) for name, path in a.results.items()}
+    return e.Job(a.job, inputs, outputs, a.kind, a.params)
 
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:
@@ -137,7 +144,8 @@ def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
 def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
     if fact.job not in state.jobs:
         entry = state.jobs[fact.job] = Entry(fact)
-        state.outputs[state.place(fact.output)] = fact.job
+        state.open.add(fact.job)
+        state.outputs |= {state.place(path): fact.job for path in fact.results.values()}
         state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
         state.by_files.setdefault(entry.files, []).append(fact.job)
 
@@ -205,9 +213,11 @@ def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
-    place = state.place(entry.accepted.output)
-    if state.outputs.get(place) == entry.accepted.job:
-        del state.outputs[place]
+    state.open.discard(entry.accepted.job)
+    for path in entry.accepted.results.values():
+        place = state.place(path)
+        if state.outputs.get(place) == entry.accepted.job:
+            del state.outputs[place]
 
 
 def snapshot(state: OutboxState) -> list[f.OutboxFact]:

@@ -41,12 +41,14 @@ def pending(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> f.WebhookO
         "id": accepted.job,
         "event": event,
         "outcome": ended.outcome,
-        "files": {"video": accepted.video, "audio": accepted.audio, "output": accepted.output},
+        "files": {**{name: file.path for name, file in accepted.files.items()}, "output": accepted.output},
         "times": {"accepted": accepted.at, "ended": ended.at},
         "bytes": {
-            "video": accepted.video_size, "audio": accepted.audio_size, "sent": sent, "result": ended.size,
+            **{name: file.size for name, file in accepted.files.items()}, "sent": sent, "result": ended.size,
         },
     }  # fmt: skip
+    if not accepted.is_pair:
+        news |= {"kind": accepted.task_type, "params": accepted.params, "outputs": accepted.outputs}
     if ended.outcome != "done":
         news |= {"why": ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s", "code": ended.code}
     return f.WebhookOwed(accepted.job, delivery_id(accepted.job, ended.at), ended.at, news)

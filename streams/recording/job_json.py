@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wakestream.operators.model.events import Job, kind_of_task
+from wakestream.operators.model.events import Job
 from wakestream.streams.recording.event_json import plain_text
 
 
@@ -24,8 +24,8 @@ def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
     if "kind" in plain:
         inputs, outputs = (_paths(plain[name]) for name in ("inputs", "outputs"))
         return Job(job_id, inputs, outputs, plain["kind"], plain.get("params", {}))
-    inputs, outputs = _paths({name: plain[name] for name in ("video", "audio")}), {"video": Path(plain["output"])}
-    return Job(job_id, inputs, outputs, kind_of_task(plain["task_type"]))
+    video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
+    return Job.lipsync(job_id, video, audio, output, plain["task_type"])
 
 
 def _paths(plain: Mapping[str, str]) -> dict[str, Path]:

@@ -93,7 +93,9 @@ async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None
     video, audio = (f.FileStat(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in (user.video, user.audio))
     if gone:
         user.video.unlink()
-    assert (await made.outbox.submit(f.Submitting(0, "job-1", video, audio, str(user.out), "x"))).status == 201
+    assert (
+        await made.outbox.submit(f.Submitting(0, "job-1", {"video": video, "audio": audio}, {"video": str(user.out)}))
+    ).status == 201
 
 
 async def test_a_webhook_is_delivered_once_the_receiver_is_up(user: User, place: Place) -> None:

@@ -130,7 +130,9 @@ async def _fate(scene: Scene) -> str:
     async with asyncio.timeout(30), running_daemon(DaemonConfig(scene.folder / "daemon"), scene.settings, policy) as it:
         at = [FileStat(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
         with it.outbox.feed.follow("job-1", lambda: None) as told:
-            await it.outbox.submit(Submitting(0, "job-1", *at, str(user.out)))
+            await it.outbox.submit(
+                Submitting(0, "job-1", dict(zip(("video", "audio"), at, strict=True)), {"video": str(user.out)})
+            )
             while (item := await told.next()) is not None:
                 if item.kind in GAVE_UP | {"done"}:
                     return item.kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,10 @@ from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.adapters.daemon.api_client import LIST_MOST
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.net import json_body
-from wakestream.operators.model.errors import FileError
+from wakestream.operators.model.errors import FileError, WrongInput
+from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox.facts import FileStat, Submitting
+from wakestream.streams.protocol.kinds import check_bounds
 from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
@@ -26,7 +29,10 @@ MAX_PATH: Final = 4096
 
 _BODY_WITHIN = 30.0
 FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
-"""The fields of a submitted job."""
+"""The fields of a submitted job of a video and an audio file."""
+
+ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs"})
+"""The fields of a submitted job of any kind, beside `priority` and `id`."""
 
 _LENGTH_MOST = 1e9
 UNFINISHED: Final = ("open", "cancelling")
@@ -45,35 +51,84 @@ async def json_object(request: web.Request) -> dict[str, Any]:
         raise bad_request(str(error)) from None
 
 
-def fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a submitted job, by name. It resolves links in paths, so call it in a thread."""
-    unknown = body.keys() - FIELDS
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A submitted job, before a look at its files. `seconds` are the lengths of the files that are known."""
+
+    job: str
+    inputs: dict[str, Path]
+    outputs: dict[str, Path]
+    kind: str
+    params: dict[str, Any]
+    task_type: str
+    priority: int
+    seconds: dict[str, float]
+
+
+def wanted(body: Mapping[str, Any]) -> Wanted:
+    """The fields of a submitted job. It resolves links in paths, so call it in a thread."""
+    unknown = body.keys() - FIELDS - ANY_KIND
     if unknown:
-        raise bad_request(f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(FIELDS))}")
-    return {
-        "job": f"ws-{uuid.uuid4().hex[:16]}" if body.get("id") is None else job_name(body["id"]),
-        **{name: _path(body, name) for name in ("video", "audio", "output")},
-        "task_type": _word(body.get("task_type", "heygem_submit"), "task_type"),
-        "priority": _priority(body.get("priority", 0)),
-        **{name: _seconds(body.get(name, 0), name) for name in ("video_s", "audio_s")},
-    }
+        raise bad_request(f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(FIELDS | ANY_KIND))}")
+    old = body.keys() & {"video", "audio", "output", "task_type"}
+    if old and body.keys() & ANY_KIND:
+        raise bad_request(f'"{min(old)}" is a field of jobs without "kind"; leave one of the two out')
+    if not body.keys() & ANY_KIND:
+        inputs = {name: _path(body, name) for name in ("video", "audio")}
+        outputs, params = {"video": _path(body, "output")}, {}
+        kind = LIPSYNC
+    else:
+        kind = _word(body.get("kind"), "kind")
+        inputs, outputs = _paths(body, "inputs"), _paths(body, "outputs")
+        params = _table(body, "params")
+        check_bounds(inputs, params, outputs)
+    return Wanted(
+        f"ws-{uuid.uuid4().hex[:16]}" if body.get("id") is None else job_name(body["id"]),
+        inputs, outputs, kind, params, _word(body.get("task_type", "heygem_submit"), "task_type"),
+        _priority(body.get("priority", 0)),
+        {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
+    )  # fmt: skip
 
 
-def looked_at(asked: Mapping[str, Any], retry_of: str = "") -> Submitting:
+def _table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    given = body.get(name, {})
+    if not isinstance(given, dict):
+        raise WrongInput(name, f'"{name}" must be an object')
+    return given
+
+
+def _paths(body: Mapping[str, Any], name: str) -> dict[str, Path]:
+    given = _table(body, name)
+    return {each: _path(given, each, f"{name}.") for each in given}
+
+
+def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
     """The submission of these fields, after a check of its files. It reads the disk, so call it in a thread."""
-    inputs = asked["video"], asked["audio"]
+    inputs = tuple(asked.inputs.values())
     try:
         for path in inputs:
             check_readable(path)
             check_named(path)
-        check_writable(asked["output"], keep=inputs)
-        video, audio = (_look(asked[name], asked[f"{name}_s"]) for name in ("video", "audio"))
+        for path in asked.outputs.values():
+            check_writable(path, keep=inputs)
+        files = {name: _look(path, asked.seconds.get(name, 0.0)) for name, path in asked.inputs.items()}
     except FileError as error:
         raise ApiError(400, error.code, str(error)) from None
     except OSError as error:
         raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
-    output = str(asked["output"])
-    return Submitting(0, asked["job"], video, audio, output, asked["task_type"], asked["priority"], retry_of)
+    _check_apart(asked.outputs)
+    outputs = {name: str(path) for name, path in asked.outputs.items()}
+    return Submitting(0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of)
+
+
+def _check_apart(outputs: Mapping[str, Path]) -> None:
+    taken: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path in taken:
+            raise WrongInput(
+                f"outputs.{name}", f"outputs {taken[path]} and {name} have the same path {path}; give each its own"
+            )
+        taken[path] = name
 
 
 def _look(path: Path, seconds: float) -> FileStat:
@@ -93,12 +148,12 @@ def _word(given: Any, name: str) -> str:
     return str(given)
 
 
-def _path(body: Mapping[str, Any], name: str) -> Path:
+def _path(body: Mapping[str, Any], name: str, part: str = "") -> Path:
     given = body.get(name)
     if not isinstance(given, str) or not 0 < len(given) <= MAX_PATH or "\0" in given:
-        raise bad_request(f'"{name}" is missing or is not a path; send an absolute path')
+        raise bad_request(f'"{part}{name}" is missing or is not a path; send an absolute path')
     if not Path(given).is_absolute():
-        raise bad_request(f'"{name}" must be an absolute path, since the daemon runs in another folder')
+        raise bad_request(f'"{part}{name}" must be an absolute path, since the daemon runs in another folder')
     folder, name = os.path.split(given.rstrip("/"))
     # Resolve links in the folder, so that one file has one path; keep the file's name, whose extension tells its kind.
     return Path(os.path.realpath(folder)) / name

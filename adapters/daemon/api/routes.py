@@ -53,7 +53,7 @@ class Api:
     async def get_health(self, _: web.Request) -> web.Response:
         """The program, and the number of jobs."""
         state = self.outbox.state
-        return json_answer({"program": "daemon", "open": len(state.outputs), "jobs": len(state.jobs), **self.health()})
+        return json_answer({"program": "daemon", "open": len(state.open), "jobs": len(state.jobs), **self.health()})
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """Jobs, newest first; `?state=` and `?limit=` select."""
@@ -63,8 +63,8 @@ class Api:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
-        asked = await asyncio.to_thread(requests.fields, await requests.json_object(request))
-        known = self.outbox.state.jobs.get(asked["job"])
+        asked = await asyncio.to_thread(requests.wanted, await requests.json_object(request))
+        known = self.outbox.state.jobs.get(asked.job)
         if known is not None and _same(known, asked):
             return self._job(known.accepted.job)  # its files may be gone by now
         return self._answer(await submitted(self.outbox, asked))
@@ -87,8 +87,7 @@ class Api:
         if entry.state in (*requests.UNFINISHED, "done"):
             why = f"job {a.job} is {entry.state}; you can retry a job that pauses, or one that ended without a result"
             raise ApiError(409, "not_failed", why)
-        given = {name: getattr(a, name) for name in requests.FIELDS - {"id"}}
-        again = await asyncio.to_thread(requests.fields, {**given, "id": body.get("id")})
+        again = await asyncio.to_thread(requests.wanted, {**_given(a), "id": body.get("id")})
         return self._answer(await submitted(self.outbox, again, a.job))
 
     async def retry_all(self, _: web.Request) -> web.Response:
@@ -148,7 +147,7 @@ class Api:
         a, ended = entry.accepted, entry.ended
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
-            **{name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")},
+            **_files(a),
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
@@ -158,8 +157,16 @@ class Api:
         }  # fmt: skip
 
 
-async def submitted(outbox: Outbox, asked: Mapping[str, Any], retry_of: str = "") -> f.Answer:
-    """Submit a job with these fields (see `requests.fields`). `ApiError` when it is refused."""
+def _given(a: f.JobAccepted) -> dict[str, Any]:
+    """The fields with which a job was submitted, but its id."""
+    if a.is_pair:
+        return {name: getattr(a, name) for name in requests.FIELDS - {"id"}}
+    inputs = {name: file.path for name, file in a.files.items()}
+    return {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
+
+
+async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:
+    """Submit a job with these fields (see `requests.wanted`). `ApiError` when it is refused."""
     return accepted(await outbox.submit(await asyncio.to_thread(requests.looked_at, asked, retry_of)))
 
 
@@ -170,11 +177,24 @@ def accepted(answer: f.Answer) -> f.Answer:
     return answer
 
 
-def _same(known: Entry, asked: Mapping[str, Any]) -> bool:
+def _same(known: Entry, asked: requests.Wanted) -> bool:
     """Whether a job with this id was submitted with the same files."""
     a = known.accepted
-    names = ("video", "audio", "output", "task_type")
-    return all(getattr(a, name) == str(asked[name]) for name in names)
+    inputs = {name: file.path for name, file in a.files.items()}
+    mine = inputs, a.results, a.kind, a.params, a.task_type if a.is_pair else asked.task_type
+    theirs = [{name: str(path) for name, path in paths.items()} for paths in (asked.inputs, asked.outputs)]
+    return mine == (*theirs, asked.kind, asked.params, asked.task_type)
+
+
+def _files(a: f.JobAccepted) -> dict[str, Any]:
+    if a.is_pair:
+        return {name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")}
+    inputs = {name: plain_text(file.path) for name, file in a.files.items()}
+    outputs = {name: plain_text(path) for name, path in a.results.items()}
+    return {
+        "kind": a.kind, "inputs": inputs, "params": a.params, "outputs": outputs,
+        "output": plain_text(a.output),
+    }  # fmt: skip
 
 
 def _is_end(item: Item) -> bool:

@@ -104,7 +104,7 @@ class Console:
 
     def _rest(self) -> dict[str, Any]:
         state = self._outbox.state
-        counts = {"open": len(state.outputs), "ended": len(state.jobs) - len(state.outputs)}
+        counts = {"open": len(state.open), "ended": len(state.jobs) - len(state.open)}
         return {**self.holdings.plain(), **counts}
 
     def _tell_rest(self) -> None:

@@ -112,7 +112,7 @@ class Live:
         """The names of the files of the jobs in these rows."""
         jobs = self._cards.outbox.state.jobs
         names = {job: self._cards.names(jobs[job]) for job in {row["job"] for row in rows} if job in jobs}
-        return {job: [each["video"], each["audio"]] for job, each in names.items()}
+        return {job: [each[name] for name in jobs[job].accepted.files] for job, each in names.items()}
 
     def _told(self, item: Item, known: set[str]) -> bytes:
         """An event for a page that knows the jobs `known`."""

@@ -41,13 +41,20 @@ class JobView:
         names = self.names(entry)
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
-            "video": {"name": names["video"], "size": a.video_size, "seconds": a.video_s or None},
-            "audio": {"name": names["audio"], "size": a.audio_size, "seconds": a.audio_s or None},
-            "output": names["output"], "priority": a.priority,
+            **self._inputs(entry, names), "output": names["output"], "priority": a.priority,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
             "outcome": self._outcome(entry), "result": self._result(entry),
             "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],
         }  # fmt: skip
+
+    def _inputs(self, entry: Entry, names: Mapping[str, str]) -> dict[str, Any]:
+        """The input files: under `video` and `audio`, or under `inputs` with the kind for other jobs."""
+        a = entry.accepted
+        files = {
+            name: {"name": names[name], "size": file.size, "seconds": file.seconds or None}
+            for name, file in a.files.items()
+        }
+        return files if a.is_pair else {"inputs": files, "kind": a.kind, "params": a.params}
 
     def names(self, entry: Entry) -> Mapping[str, str]:
         """The names of the files; a result of the page's own job is named after its inputs."""
@@ -60,10 +67,10 @@ class JobView:
 
     def _looked_up(self, entry: Entry) -> Mapping[str, str]:
         a = entry.accepted
-        video, audio = self._name(a.video, entry, "video"), self._name(a.audio, entry, "audio")
-        ours = self.is_ours(a.output)
-        output = f"{Path(video).stem} - {Path(audio).stem}{Path(a.output).suffix}" if ours else Path(a.output).name
-        return {"video": video, "audio": audio, "output": shown_name(output)}
+        inputs = {name: self._name(file.path, entry, name) for name, file in a.files.items()}
+        stems = " - ".join(Path(name).stem for name in inputs.values())
+        output = f"{stems}{Path(a.output).suffix}" if self.is_ours(a.output) else Path(a.output).name
+        return {**inputs, "output": shown_name(output)}
 
     def _name(self, path: str, entry: Entry, kind: str) -> str:
         if (upload := self.uploads.of_path(path)) is not None:
@@ -96,7 +103,7 @@ class JobView:
 
     def told(self, entry: Entry) -> dict[str, Any]:
         """The card of a new or changed job, with the number of unfinished jobs."""
-        return {**self.card(entry), "open": len(self.outbox.state.outputs)}
+        return {**self.card(entry), "open": len(self.outbox.state.open)}
 
     def now(self) -> list[dict[str, Any]]:
         """Running jobs, the next waiting ones, and those that ended recently."""

@@ -93,7 +93,7 @@ class JobCalls:
         job = requests.job_name(body.get("id") or "")
         output = self.holdings.results / f"{upload_rules.file_name(job)}.mp4"
         files = {"video": str(video.path), "audio": str(audio.path), "output": str(output)}
-        asked = requests.fields({"id": job, **files, "video_s": video.seconds, "audio_s": audio.seconds})
+        asked = requests.wanted({"id": job, **files, "video_s": video.seconds, "audio_s": audio.seconds})
         names = orjson.dumps({"video": video.name, "audio": audio.name})
         self.holdings.beginning.add(str(output))
         try:

@@ -85,7 +85,7 @@ class Storage:
                 await self.uploads.discard(upload)
 
     async def _remove_inputs(self, entry: Entry) -> None:
-        for path in (entry.accepted.video, entry.accepted.audio):
+        for path in (file.path for file in entry.accepted.files.values()):
             upload = self.uploads.of_path(path)
             if upload is not None and path not in self.needed():
                 await self.uploads.discard(upload)
@@ -102,7 +102,7 @@ class Storage:
 
 
 def _inputs(entries: Iterable[Entry]) -> Collection[str]:
-    return {path for entry in entries for path in (entry.accepted.video, entry.accepted.audio)}
+    return {path for entry in entries for path in (file.path for file in entry.accepted.files.values())}
 
 
 def _results_in(folder: Path) -> list[Path]:

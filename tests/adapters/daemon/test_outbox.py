@@ -86,7 +86,9 @@ class Desk:
 
     async def submit(self, job: str = "a") -> f.Answer:
         """Returns when the job has been started, if it was taken."""
-        answer = await self.outbox.submit(f.Submitting(0, job, LOOK, LOOK, f"/out/{job}.mp4", "x"))
+        answer = await self.outbox.submit(
+            f.Submitting(0, job, {"video": LOOK, "audio": LOOK}, {"video": f"/out/{job}.mp4"})
+        )
         while answer.status == 201 and job not in self.jobs.shown:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
         return answer
@@ -240,7 +242,7 @@ async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
     async with asyncio.timeout(5), desk.serving():
         hearing = asyncio.create_task(desk.hears("failed"))
         await asyncio.sleep(0)
-        await desk.outbox.submit(f.Submitting(0, "a", LOOK, LOOK, "/out/a.mp4", "x"))
+        await desk.outbox.submit(f.Submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
         await hearing
         ended = desk.state.jobs["a"].ended
         assert ended is not None

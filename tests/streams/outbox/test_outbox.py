@@ -42,8 +42,8 @@ class Desk:
         return self
 
     def submit(self, job: str = "a", output: str | None = None, **fields: Any) -> Desk:
-        given: dict[str, Any] = {"video": VIDEO, "audio": AUDIO} | fields
-        return self.happens(f.Submitting(1, job, output=output or f"/out/{job}.mp4", **given))
+        inputs = {name: fields.pop(name, usual) for name, usual in (("video", VIDEO), ("audio", AUDIO))}
+        return self.happens(f.Submitting(1, job, inputs, {"video": output or f"/out/{job}.mp4"}, **fields))
 
     def says(self, event: e.JobEvent, job: str = "a", mtime_ns: int = 0) -> Desk:
         return self.happens(f.Happened(job, event, mtime_ns))
@@ -262,16 +262,58 @@ def test_files_that_were_written_to_before_they_were_read_are_not_what_was_accep
     assert not desk.state.jobs["b"].read_as_accepted
 
 
+IMAGE = {"image": f.FileStat("/in/a.png", 10, 1)}
+
+
+def any_kind(desk: Desk, job: str, *, kind: str = "upscale", output: str = "", **params: Any) -> Desk:
+    outputs = {"image": output or f"/out/{job}.png", "log": f"/out/{job}.txt"}
+    return desk.happens(f.Submitting(1, job, IMAGE, outputs, kind, params))
+
+
+def test_a_job_of_any_kind_keeps_its_files_parameters_and_outputs() -> None:
+    desk = any_kind(Desk(), "a", scale=2)
+    assert desk.answer == (201, "")
+    again = outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state))
+    for state in (desk.state, again):
+        assert job_of(state.jobs["a"]) == e.Job(
+            "a", {"image": Path("/in/a.png")}, {"image": Path("/out/a.png"), "log": Path("/out/a.txt")}, "upscale",
+            {"scale": 2},
+        )  # fmt: skip
+    assert any_kind(desk, "a", scale=2).answer == (200, "")
+    assert any_kind(desk, "a", scale=3).answer == (409, "conflict")
+    assert any_kind(desk, "a", kind="paint", scale=2).answer == (409, "conflict")
+
+
+def test_each_output_of_an_open_job_is_taken_and_free_after_its_end() -> None:
+    desk = any_kind(Desk(), "a")
+    assert any_kind(desk, "b", output="/out/a.txt").answer == (409, "output_taken")
+    done = e.Done(Path("/out/a.png"), 5, (e.ResultFile("image", Path("/out/a.png"), 5),))
+    desk.says(done, "a")
+    assert outcome_of(desk.state.jobs["a"].ended) == done
+    assert any_kind(desk, "b", output="/out/a.txt").answer == (201, "")
+    assert desk.state.open == {"b"}
+
+
+def test_jobs_of_other_kinds_have_no_twins_here() -> None:
+    desk = any_kind(any_kind(Desk(), "a", scale=1), "b", scale=2)
+    assert desk.state.alone(desk.state.jobs["a"])
+    assert desk.state.of_same_files(desk.state.jobs["b"]) == []
+
+
 JOBS = st.sampled_from(["a", "b", "c", "d"])
 PATHS = st.sampled_from(["/out/1.mp4", "/out/2.mp4", "/out/3.mp4"])
 LOOKS = st.builds(f.FileStat, st.sampled_from(["/in/a.mp4", "/in/b.mov"]), st.integers(1, 2), st.integers(1, 2))
+INPUTS = st.one_of(
+    st.fixed_dictionaries({"video": LOOKS, "audio": LOOKS}), st.fixed_dictionaries({"image": LOOKS})
+)  # fmt: skip
+OUTPUTS = st.one_of(st.fixed_dictionaries({"video": PATHS}), st.fixed_dictionaries({"image": PATHS, "log": PATHS}))
 SAID = st.sampled_from([
     e.Queued(), e.Waking(3.0), e.Granted("online", 1.0), WORKER, TASK, e.Running(5.0), e.Rendered(TASK),
     e.Downloading(0, 9), e.Downloading(0), e.Note("x"), e.Retrying(1, 1.0, "x"), e.Done(Path("/out/1.mp4"), 9),
     e.Failed("no"), e.TimedOut("total", 1.0), e.Cancelled(), read_as("00"), read_as("22"),
 ])  # fmt: skip
 HAPPENS = st.one_of(
-    st.builds(f.Submitting, st.just(1), JOBS, LOOKS, LOOKS, PATHS),
+    st.builds(f.Submitting, st.just(1), JOBS, INPUTS, OUTPUTS),
     st.builds(f.Cancelling, st.just(1), JOBS),
     st.builds(f.Happened, JOBS, SAID, st.integers(0, 3)),
     st.builds(f.Released, JOBS),

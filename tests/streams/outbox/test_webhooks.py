@@ -40,7 +40,7 @@ class Desk:
         return self
 
     def submit(self, job: str = "a") -> Desk:
-        return self.happens(f.Submitting(1, job, VIDEO, AUDIO, f"/out/{job}.mp4"))
+        return self.happens(f.Submitting(1, job, {"video": VIDEO, "audio": AUDIO}, {"video": f"/out/{job}.mp4"}))
 
     def says(self, event: e.JobEvent, job: str = "a") -> Desk:
         return self.happens(f.Happened(job, event))

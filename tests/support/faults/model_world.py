@@ -204,7 +204,9 @@ class Daemon(Peer):
     def submit(self, job: str, *, kept: bool = True) -> None:
         """A user submits a job."""
         look = o.FileStat(f"/{job}", 1, 1)
-        self.happen(o.Submitting(next(self._tickets), job, look, look, f"/{job}.out"), kept=kept)
+        self.happen(
+            o.Submitting(next(self._tickets), job, {"video": look, "audio": look}, {"video": f"/{job}.out"}), kept=kept
+        )
         if not kept:
             self.kill()
 

@@ -150,7 +150,9 @@ class House:
     async def submit(self, job: str = "job-1") -> None:
         """Hand the user's files in."""
         looks = [f.FileStat(str(path), (at := path.stat()).st_size, at.st_mtime_ns) for path in self._inputs()]
-        answer = await self.daemon.outbox.submit(f.Submitting(0, job, *looks, str(self.user.out)))
+        answer = await self.daemon.outbox.submit(
+            f.Submitting(0, job, dict(zip(("video", "audio"), looks, strict=True)), {"video": str(self.user.out)})
+        )
         assert answer.status == 201
 
     def _inputs(self) -> Iterable[Path]:
