@@ -325,16 +325,18 @@ HAPPENS = st.one_of(
 @given(st.lists(HAPPENS, max_size=40))
 def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(events: list[f.OutboxEvent]) -> None:
     desk = Desk(open_most=2, ended_most=2)
-    ends: dict[f.JobAccepted, f.JobEnded] = {}
+    ends: dict[str, f.JobEnded] = {}
     for event in events:
         desk.happens(event)
         for entry in desk.state.jobs.values():
-            if entry.accepted in ends:
-                assert entry.ended is ends[entry.accepted]
+            name = repr(entry.accepted)
+            if name in ends:
+                assert entry.ended is ends[name]
             elif entry.ended is not None:
-                ends[entry.accepted] = entry.ended
+                ends[name] = entry.ended
         opened = [entry.accepted for entry in desk.state.jobs.values() if entry.ended is None]
-        assert desk.state.outputs == {accepted.output: accepted.job for accepted in opened}
+        taken = {path: accepted.job for accepted in opened for path in accepted.results.values()}
+        assert (desk.state.outputs, desk.state.open) == (taken, {accepted.job for accepted in opened})
         assert len(opened) <= 2
         assert len(desk.state.jobs) - len(opened) <= 3
         bounds = {"open_most": 2, "ended_most": 2}
