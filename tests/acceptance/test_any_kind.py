@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Place, gpu_online
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.client.worker import HttpWorkers
@@ -241,3 +243,63 @@ async def test_a_recorded_job_of_any_kind_runs_again_as_it_was(scene: Scene, tmp
     (log,) = records.rglob("*.jsonl")
     again = await asyncio.to_thread(lambda: run_log(read(LogFile((log,)))))
     assert again.result == "same"
+
+
+JOIN = ("--kind", "join", "--in", "first=clip.mp4", "--in", "second=speech.wav", "--param", "times=2")
+OUTS = ("--out", "whole=whole.bin", "--out", "log=log.txt")
+
+
+@pytest.fixture
+def user(scene: Scene, tmp_path: Path) -> User:
+    (tmp_path / "user").mkdir()
+    return User(tmp_path / "user")
+
+
+@pytest.mark.parametrize("through", ["foreground", "daemon"])
+async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
+    scene: Scene, user: User, through: str
+) -> None:
+    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        api = await stack.enter_async_context(daemon(user)) if through == "daemon" else None
+        async with user.runs("submit", *JOIN, *OUTS, "--json", "--job-id", "one") as running:
+            ran = await running.ended()
+        assert ran.code == 0, ran.err
+        done = ran.events[-1]
+        assert [each["name"] for each in done["files"]] == ["whole", "log"]
+        whole = user.video.read_bytes() + user.audio.read_bytes()
+        assert (user.folder / "whole.bin").read_bytes() == whole * 2
+        assert (user.folder / "log.txt").read_text() == "join of first, second"
+        if api is not None:
+            status, job = await api.ask("GET", "/api/jobs/one")
+            assert (status, job["state"], job["kind"], job["params"]) == (200, "done", "join", {"times": 2})
+            assert job["inputs"]["first"] == str(user.video.resolve())
+            retried = await api.ask("POST", "/api/jobs/one/retry", {})
+            assert retried[0] == 409
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((*JOIN, "--out", "whole=clip.mp4"), "clip.mp4"),
+        ((*JOIN, "--out", "whole=w.bin", "--out", "log=w.bin"), "outputs whole and log have the same path w.bin"),
+        ((*JOIN, "--out", "whole=nowhere/w.bin"), "nowhere"),
+        ((*JOIN, *OUTS, "--in", "first=clip.mp4"), "--in first is given twice"),
+        ((*JOIN, *OUTS, "--param", "speed"), "write NAME=VALUE"),
+        ((*JOIN, *OUTS, "--param", "speed=NaN"), "params.speed is not a finite number"),
+        ((*JOIN, *OUTS, "--param", f"text={'x' * 17 * 1024}"), "16384 are allowed"),
+        ((*JOIN, *OUTS, *(f for n in range(64) for f in ("--in", f"f{n}=clip.mp4"))), "66 inputs; 64 are allowed"),
+        ((*JOIN, *OUTS, "--in", "Third=clip.mp4"), "'Third' is not allowed"),
+        ((*JOIN, *OUTS, "--in", "third=lost.mp4"), "lost.mp4"),
+        (JOIN, "at least one --out"),
+        (("clip.mp4", *OUTS), "give one form"),
+        (("clip.mp4",), "give VIDEO and AUDIO"),
+    ],
+)
+async def test_submit_refuses_what_cannot_be_and_names_it(user: User, flags: tuple[str, ...], words: str) -> None:
+    async with asyncio.timeout(30), user.runs("submit", *flags, "--hub", "ws://127.0.0.1:9") as running:
+        ran = await running.ended()
+    assert ran.code != 0
+    assert words in ran.err
+    assert "Traceback" not in ran.err

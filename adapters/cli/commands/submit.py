@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
@@ -30,6 +30,7 @@ EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
     "submit clip.mp4 speech.wav --detach --priority 10",
     "submit clip.mp4 speech.wav --json | jq .event",
+    "submit --kind upscale --in image=small.png --param scale=2 --out image=large.png",
 )
 
 HUB_PATIENCE = 30.0
@@ -38,8 +39,9 @@ HUB_PATIENCE = 30.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("video", metavar="VIDEO", type=Path, help="the video file")
-    parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file to speak")
+    parser.add_argument("video", metavar="VIDEO", type=Path, nargs="?", help="the video file")
+    parser.add_argument("audio", metavar="AUDIO", type=Path, nargs="?", help="the audio file to speak")
+    any_kind.arguments(parser)
     flags.add(parser, "-o --output OUT", "the result file (default VIDEO's name + .synced.mp4)", type=Path)
     flags.worker_url(parser)
     flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     settings = begin(args)
     asked = Submission(
-        job=job_of(args.video, args.audio, args.output, args.job_id),
+        job=_job(args),
         settings=settings,
         state=args.state,
         priority=args.priority,
@@ -139,7 +141,8 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
 
 async def _lengths(asked: Submission) -> Lengths:
     """The lengths of the two files, as far as they can be seen here; `MediaUnusable` when one cannot be decoded."""
-    return await both_probed(*asked.job.inputs.values()) if asked.settings.probe else (None, None)
+    look = asked.settings.probe and asked.job.old_shape  # other kinds say themselves what they accept
+    return await both_probed(*asked.job.inputs.values()) if look else (None, None)
 
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
@@ -150,19 +153,40 @@ def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
         shown.show(Note(t("list.comma").join(said), known))
 
 
+def _job(args: argparse.Namespace) -> Job:
+    files = [name for name in ("video", "audio", "output") if getattr(args, name) is not None]
+    given = [name for name in any_kind.NAMES if getattr(args, name) is not None]
+    if given and files:
+        raise SettingsError("--kind, --in, --param and --out describe a job without VIDEO, AUDIO and -o; give one form")
+    if given:
+        if args.kind is None or not args.outputs:
+            raise SettingsError(
+                "give --kind and at least one --out, such as --kind upscale --in image=a.png --out image=b.png"
+            )
+        return any_kind.job_of_kind(_id(args.job_id), args.kind, args.inputs or (), args.params or (), args.outputs)
+    if args.video is None or args.audio is None:
+        raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
+    return job_of(args.video, args.audio, args.output, args.job_id)
+
+
+def _id(given: str | None) -> str:
+    if given is not None and (not 0 < len(given) <= MAX_ID or not given.isprintable() or " " in given):
+        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
+    return given or f"ws-{uuid.uuid4().hex[:16]}"
+
+
 def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = None) -> Job:
     """A job with these files, which are checked before any GPU is woken.
 
     `FileUnusable` when the files cannot be used, `SettingsError` for an id that no hub would take.
     """
-    if job_id is not None and (not 0 < len(job_id) <= MAX_ID or not job_id.isprintable() or " " in job_id):
-        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
+    name = _id(job_id)
     result = output or Path(f"{video.stem}.synced.mp4")
     for path in (video, audio):
         check_readable(path)
         check_named(path)
     check_writable(result, keep=(video, audio))
-    return Job.lipsync(job_id or f"ws-{uuid.uuid4().hex[:16]}", video, audio, result)
+    return Job.lipsync(name, video, audio, result)
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:

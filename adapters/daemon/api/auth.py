@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.net.silent_callers import let_in
+from wakestream.operators.model.errors import WrongInput
 
 json_answer = partial(web.json_bytes_response, dumps=orjson.dumps)
 """An answer in JSON."""
@@ -81,6 +82,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except ApiError as refused:
         error = refused
+    except WrongInput as wrong:
+        error = ApiError(400, wrong.code, str(wrong), field=wrong.field)
     except web.HTTPRequestEntityTooLarge:
         error = ApiError(413, "too_large", "the body of this call is too large; send paths, not files")
     except web.HTTPException as raised:
