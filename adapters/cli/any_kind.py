@@ -23,7 +23,7 @@ NAMES = ("kind", "inputs", "params", "outputs")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     group = parser.add_argument_group("another kind of job, instead of VIDEO and AUDIO")
-    flags.add(group, "--kind KIND", "what is to be done, as the GPU machine's engine calls it")
+    flags.add(group, "--kind KIND", "the kind of work, by the name that the GPU machine's engine gives it")
     flags.add(group, "--in NAME=FILE", "an input file; once for each", action="append", dest="inputs")
     flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params")
     flags.add(group, "--out NAME=FILE", "where a result goes; once for each", action="append", dest="outputs")

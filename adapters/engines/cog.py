@@ -80,7 +80,7 @@ class Cog(Engine):
 
     Args:
         url: The server's address.
-        name: The name of its kind.
+        name: The name of the kind.
         kind: The kind, for a server without an OpenAPI schema.
         host: The address on which files are served to the server.
         port: The port; 0 for any.

@@ -24,13 +24,13 @@ _OLD_TASK_TYPE = "heygem_submit"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: what is to be done, with which files and parameters, and where the results go.
+    """A job: the kind of work, the files and parameters, and where the results go.
 
     Attributes:
         id: The idempotency key: a job with the same id is the same job.
         inputs: The input files by name.
         outputs: The files that the results are written to, by name. The first is the main one.
-        kind: What is to be done.
+        kind: The kind of work, such as `lipsync`.
         params: The parameters, as JSON.
         alias: What the wire calls a lip-sync job, where that is not the usual name.
 

@@ -76,7 +76,7 @@ class JobAccepted(_OfJob, frozen=True):
 
     @property
     def kind(self) -> str:
-        """What is to be done."""
+        """The kind of work."""
         return LIPSYNC if self.is_pair else self.task_type
 
     @property

@@ -31,7 +31,7 @@ CANCELLED = "cancelled: no job holds this task"
 
 
 class Wish(Frozen, frozen=True):
-    """What is to be done: the kind, its files by name, its parameters, and the names of the results."""
+    """The work that a job wants: the kind, the files by name, the parameters, and the names of the results."""
 
     inputs: dict[str, FileRef]
     kind: str = LIPSYNC
@@ -57,7 +57,7 @@ def pair(video: FileRef, audio: FileRef) -> Wish:
 class Task(Frozen, frozen=True):
     """One wish on its way to its results. `attempt` grows when a failed or cancelled one is requested again.
 
-    `digest` (BLAKE3, hex) and `size` (bytes) are the finished main result's; `error` is the reason why there is none.
+    `digest` (BLAKE3, hex) and `size` (bytes) are the finished main result's; `error` says why there is no result.
     `made` are all results of a wish that is not of the old shape. `video` and `audio` are the inputs of the old shape,
     as journals always had them; `wish` has any.
     `owners` has the license (its public id) of each job in `holders` that came with one: two licenses may use the same

@@ -215,7 +215,7 @@ class WorkerCalls:
         return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
     def _fitting(self, wish: w.Wish) -> w.Wish:
-        """The wish with the defaults of its kind. Raises `WrongInput`; the old shape needs no known kinds."""
+        """The wish, with default parameters filled in. Raises `WrongInput`. The old shape needs no known kinds."""
         kinds = {kind.name: kind for kind in self.readiness.kinds}
         if not kinds and wish.old_shape:
             return wish

@@ -2,8 +2,8 @@
 
 What deployed engines were seen to do: errors come with HTTP status 200, "busy" (10001) and "unknown task" (10004) even
 with `success: true`; the content type of the JSON is text/html; `msg` may be a number; one task at a time, no queue, no
-cancel, no health call; the query that reports the end forgets the task, so that 10004 follows for ever; a restart
-forgets everything; the progress can stay at 5 % or 20 % for ever, with the finished video in the folder or without it;
+cancel, no health call; the query that reports the end forgets the task, and answers 10004 from then on; a restart
+forgets everything; the progress can stop at 5 % or 20 %, with the finished video in the folder or without it;
 `result` is relative to the shared folder; an engine that dies leaves a file that does not play.
 """
 
@@ -26,7 +26,7 @@ from tests.support.programs import plain_server
 class FakeEngine:
     """One task at a time, `steps` queries long; `clip` is what it renders. `url` is known while it `runs`.
 
-    `stays_at`: the percentage at which it stays for ever; `silent_end`: its video is complete then all the same.
+    `stays_at`: the percentage at which the progress stops; `silent_end`: the video is complete then.
     """
 
     folder: Path
