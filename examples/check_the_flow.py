@@ -14,7 +14,7 @@ from wakestream.adapters.run_jobs import show_line
 @pipeline
 def until_ready(stages: Stages) -> Observable[JobEvent]:
     """Only the first two stages of a job."""
-    return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.output, 0))))
+    return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.inputs["video"], 0))))
 
 
 def show(job: Job, event: JobEvent) -> None:

@@ -106,7 +106,7 @@ class Cog(Engine):
     async def ready(self) -> Readiness:
         """Whether the model's set-up is complete; the HTTP status is always 200."""
         try:
-            await self._files.open()
+            await self._files.listen()
             _, said = await self._http.json("GET", "/health-check")
         except WakestreamError as error:
             return Readiness(False, str(error))
@@ -264,7 +264,7 @@ class _Files:
         self._runner: web.AppRunner | None = None
         self._now: _Prediction | None = None
 
-    async def open(self) -> None:
+    async def listen(self) -> None:
         """Listen, if that has not begun. Raises `OSError`."""
         if self._runner is not None:
             return
@@ -333,7 +333,7 @@ class _Serving:
         self._files, self._prediction = files, prediction
 
     async def __aenter__(self) -> None:
-        await self._files.open()
+        await self._files.listen()
         self._files._now = self._prediction
 
     async def __aexit__(self, *_: object) -> None:

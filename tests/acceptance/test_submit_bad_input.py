@@ -96,7 +96,7 @@ async def test_missing_and_invalid_settings_are_reported_with_their_source(user:
     told(await user.submit(API_SERVER_URL=NOBODY), 2, ".license", '"license_key"')
 
 
-@pytest.mark.parametrize("arguments", [("clip.mp4",), ("clip.mp4", "speech.wav", "--nonsense"), ("--job-id",)])
+@pytest.mark.parametrize("arguments", [("clip.mp4", "speech.wav", "--nonsense"), ("--job-id",)])
 async def test_wrong_usage_prints_the_usage(user: User, arguments: tuple[str, ...]) -> None:
     ran = await user.run("submit", *arguments)
     assert (ran.code, ran.out) == (2, "")

@@ -65,7 +65,7 @@ def test_a_used_port_is_reported(tmp_path: Path) -> None:
     [
         (["--engine", "command"], "needs --command"),
         (["--engine", "command", "--command", "run {video} {audio}"], "{output}"),
-        (["--engine", "magic"], "invalid choice"),
+        (["--engine", "magic"], "engine is 'magic'; write one of"),
         (["--keep", "for ever"], "--keep: 'for ever' is not a time"),
         (["--spare-disk=-1"], "--spare-disk: '-1' is no number of GiB"),
         (["--warm-up", "soon"], "--warm-up: 'soon' is not a time"),

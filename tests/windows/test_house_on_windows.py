@@ -149,7 +149,7 @@ async def test_killed_in_the_middle_of_a_job_they_go_on_and_do_it(house: House) 
     await house.rendering("one")
     for name in ("daemon", "worker", "hub"):
         await house.kill(name)
-    parts = list((user.folder / "worker" / "results").glob("*.part.mp4"))
+    parts = list((user.folder / "worker" / "partial").glob("*.part"))
     assert len(parts) == 1
     for name in ("hub", "worker", "daemon"):
         await house.start(name)

@@ -1,0 +1,155 @@
+"""The file that describes an engine's kinds, and ComfyUI workflows as kinds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
+from wakestream.adapters.engines.comfyui_workflow import load_kinds, load_workflow, propose
+from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.operators.model.engine import Frame, Kind, Slot
+
+WORKFLOW: dict[str, Any] = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+    "2": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "width": 64, "crop": "disabled"}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+}
+INFO = {
+    "ImageScale": {
+        "input": {
+            "required": {
+                "width": ["INT", {"default": 512, "min": 0, "max": 16384, "step": 1, "tooltip": "pixels"}],
+                "crop": [["disabled", "center"]],
+            }
+        }
+    }
+}
+MANIFEST = """
+[kinds.scale]
+title = "Scale"
+workflow = "scale.json"
+[kinds.scale.inputs.image]
+node = "1.inputs.image"
+accepts = ["image"]
+[kinds.scale.params.width]
+node = "2.inputs.width"
+maximum = 512
+[kinds.scale.params.crop]
+node = "2.crop"
+[kinds.scale.outputs.image]
+node = "3"
+accepts = [".png"]
+"""
+
+
+def written(folder: Path, manifest: str = MANIFEST, workflow: object = WORKFLOW) -> Path:
+    (folder / "scale.json").write_text(json.dumps(workflow))
+    (folder / "kinds.toml").write_text(manifest)
+    return folder / "kinds.toml"
+
+
+def test_a_workflow_becomes_a_kind_with_the_limits_that_comfyui_knows(tmp_path: Path) -> None:
+    kind = load_kinds(written(tmp_path))["scale"].with_schema(INFO).kind
+    assert kind == Kind(
+        "scale",
+        (Slot("image", ("image",)),),
+        (Slot("image", (".png",)),),
+        {
+            "type": "object",
+            "properties": {
+                "width": {
+                    "type": "integer", "minimum": 0, "maximum": 512, "x-step": 1, "description": "pixels",
+                    "default": 64,
+                },
+                "crop": {"enum": ["disabled", "center"], "default": "disabled"},
+            },
+        },
+        "Scale",
+    )  # fmt: skip
+
+
+def test_a_prompt_has_the_works_files_and_parameters_and_leaves_the_workflow_as_it_was(tmp_path: Path) -> None:
+    kind = load_kinds(written(tmp_path))["scale"]
+    prompt = kind.prompt({"image": "a (1).png"}, {"width": 128})
+    assert prompt["1"]["inputs"]["image"] == "a (1).png"
+    assert prompt["2"]["inputs"] == {"image": ["1", 0], "width": 128, "crop": "disabled"}
+    assert kind.workflow == WORKFLOW
+    assert kind.field_at("2", "width") == "params.width"
+    assert kind.field_at("1", "image") == "inputs.image"
+    assert kind.field_at("3", "images") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("1.inputs.image", "9.inputs.image"), "its nodes are 1, 2, 3"),
+        (("2.inputs.width", "2.inputs.height"), "this node has 2.inputs.image, 2.inputs.width, 2.inputs.crop"),
+        (('node = "3"', 'node = "7"'), "the workflow has no node '7'"),
+        (('node = "3"', ""), 'outputs.image: "node" is missing'),
+        (('workflow = "scale.json"', ""), 'kinds.scale: "workflow" is missing'),
+        (('title = "Scale"', 'titel = "Scale"'), '"titel" is unknown; use title'),
+        (("[kinds.scale]", "[kinds.Scale]"), "kinds.Scale"),
+        (("[kinds.scale]", "[kinds.scale"), "is not valid TOML"),
+        (("scale.json", "lost.json"), "lost.json cannot be read"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_the_place(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_kinds(written(tmp_path, MANIFEST.replace(*change, 1)))
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "words"),
+    [
+        ({"nodes": [], "links": []}, "Workflow > Export (API)"),
+        ({"1": {"class_type": "X"}}, "is not a workflow in API format"),
+        ([], "is not a workflow in API format"),
+    ],
+)
+def test_what_is_not_a_workflow_is_refused_with_the_remedy(tmp_path: Path, workflow: object, words: str) -> None:
+    written(tmp_path, workflow=workflow)
+    with pytest.raises(SettingsError) as refused:
+        load_workflow(tmp_path / "scale.json")
+    assert words in str(refused.value)
+
+
+def test_names_are_proposed_by_the_types_of_the_nodes() -> None:
+    two = {**WORKFLOW, "10": {"class_type": "LoadImage", "inputs": {"image": "b.png"}}}
+    proposal = propose(two)
+    assert proposal.inputs == {"image": ("1.inputs.image", "image"), "image_2": ("10.inputs.image", "image")}
+    assert proposal.outputs == {"image": ("3", ".png")}
+
+
+def test_a_manifest_of_an_engine_without_nodes_has_the_schema_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.toml"
+    path.write_text(
+        '[kinds.say]\ncommand = ["say"]\n[kinds.say.params.text]\ntype = "string"\nrequired = true\n'
+        '[kinds.say.outputs.audio]\naccepts = [".wav"]\n'
+    )
+    (entry,) = read_manifest(path, own=("command",), needed=("command",))
+    assert entry.own == {"command": ["say"]}
+    assert entry.kind.params == {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+def test_progress_counts_nodes_by_what_they_took_before() -> None:
+    times, now = NodeTimes(), [0.0]
+    progress = PromptProgress(WORKFLOW, times, lambda: now[0])
+    assert progress.frame() == Frame(0, 0, 0.0)
+    for node, seconds in (("1", 1.0), ("2", 8.0), ("3", 1.0)):
+        progress.take("executing", {"node": node})
+        now[0] += seconds
+    progress.take("executing", {"node": None})
+    assert progress.frame().percent == 100.0
+    times.learn(progress)
+    again = PromptProgress(WORKFLOW, times, lambda: now[0])
+    again.take("execution_cached", {"nodes": ["1"]})
+    again.take("progress_state", {"nodes": {"2": {"value": 10, "max": 20, "state": "running"}}})
+    assert again.frame() == Frame(10, 20, 50.0)
+    again.take("progress_state", {"nodes": {"2": {"value": 5, "max": 20, "state": "running"}}})
+    assert again.frame().percent == 50.0, "it does not go backwards"

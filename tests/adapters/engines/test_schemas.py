@@ -1,0 +1,95 @@
+"""What Cog and Gradio say of themselves, as kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wakestream.adapters.engines.cog_schema import kind_of_schema
+from wakestream.adapters.engines.gradio_schema import endpoints_of
+from wakestream.operators.model.engine import Slot
+
+COG: dict[str, Any] = {
+    "info": {"title": "Upscaler"},
+    "components": {
+        "schemas": {
+            "Input": {
+                "required": ["image", "mode"],
+                "properties": {
+                    "mode": {"allOf": [{"$ref": "#/components/schemas/mode"}], "x-order": 1, "description": "how"},
+                    "image": {"type": "string", "format": "uri", "x-order": 0, "description": "a picture"},
+                    "steps": {"type": "integer", "minimum": 1, "maximum": 20, "default": 3, "x-order": 2},
+                    "mask": {"type": "string", "format": "uri", "x-order": 3},
+                },
+            },
+            "mode": {"enum": ["fast", "fine"], "type": "string", "title": "mode"},
+            "Output": {"type": "array", "items": {"type": "string", "format": "uri"}},
+        }
+    },
+}
+
+
+def test_a_cog_schema_becomes_a_kind() -> None:
+    kind = kind_of_schema("predict", COG)
+    assert kind is not None
+    assert kind.inputs == (Slot("image", help="a picture"), Slot("mask", required=False))
+    assert kind.params["properties"] == {
+        "mode": {"type": "string", "title": "mode", "description": "how", "enum": ["fast", "fine"]},
+        "steps": {"type": "integer", "default": 3, "minimum": 1, "maximum": 20},
+    }
+    assert kind.params["required"] == ["mode"]
+    assert [slot.name for slot in kind.outputs][:2] == ["output", "output_2"]
+    assert [slot.required for slot in kind.outputs][:2] == [True, False]
+
+
+def test_an_answer_that_is_no_cog_schema_is_none() -> None:
+    assert kind_of_schema("predict", {"error": "OpenAPI schema not available"}) is None
+
+
+INFO: dict[str, Any] = {
+    "named_endpoints": {
+        "/work": {
+            "parameters": [
+                {"label": "Picture", "parameter_name": "image", "component": "Image", "type": {"type": "object"}},
+                {
+                    "label": "Steps", "parameter_name": "steps", "component": "Slider", "type": {"type": "number"},
+                    "parameter_has_default": True, "parameter_default": 3,
+                },
+                {
+                    "label": "Mode", "parameter_name": "mode", "component": "Dropdown",
+                    "type": {"type": "string", "enum": ["a", "b"]},
+                },
+            ],
+            "returns": [
+                {"label": "Result image", "component": "Image"}, {"label": "Said", "component": "Textbox"},
+            ],
+        },
+        "/silent": {"parameters": [], "returns": []},
+    }
+}  # fmt: skip
+CONFIG: dict[str, Any] = {
+    "components": [
+        {"id": 1, "type": "image", "props": {}},
+        {"id": 2, "type": "slider", "props": {"minimum": 1, "maximum": 20, "step": 1}},
+        {"id": 3, "type": "dropdown", "props": {}},
+        {"id": 4, "type": "state", "props": {}},
+    ],
+    "dependencies": [
+        {"id": 7, "api_name": "work", "inputs": [4, 1, 2, 3], "outputs": [1, 3, 4]},
+        {"id": 8, "api_name": "silent", "inputs": [], "outputs": []},
+    ],
+}
+
+
+def test_a_gradio_endpoint_becomes_a_kind_and_the_apps_own_state_is_left_out() -> None:
+    endpoints = endpoints_of(INFO, CONFIG)
+    assert [*endpoints] == ["work"]
+    work = endpoints["work"]
+    assert work.fn_index == 7
+    assert work.arguments == (None, "inputs.image", "params.steps", "params.mode")
+    assert work.results == ("result_image", "said", None)
+    assert work.kind.inputs == (Slot("image", ("image",), title="Picture"),)
+    assert work.kind.params["properties"]["steps"] == {
+        "type": "integer", "minimum": 1, "maximum": 20, "x-step": 1, "title": "Steps", "default": 3,
+    }  # fmt: skip
+    assert work.kind.params["required"] == ["mode"]
+    assert [slot.accepts for slot in work.kind.outputs] == [("image",), (".txt",)]
