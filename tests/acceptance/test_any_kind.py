@@ -279,6 +279,20 @@ async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
             assert retried[0] == 409
 
 
+@pytest.mark.parametrize("through", ["foreground", "daemon"])
+async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through: str) -> None:
+    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        if through == "daemon":
+            await stack.enter_async_context(daemon(user))
+        one = ("--kind", "reverse", "--in", "first=clip.mp4", "--out", "whole=whole.bin")
+        async with user.runs("submit", *one, "--plain") as running:
+            ran = await running.ended()
+        assert (ran.code, "Traceback" in ran.err) == (0, False), ran.err
+        assert (user.folder / "whole.bin").read_bytes() == user.video.read_bytes()[::-1]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -147,7 +147,7 @@ async def _lengths(asked: Submission) -> Lengths:
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
     named = {f"{name}_s": path.name for name, path in job.inputs.items()}
-    known = {field: time for field, time in zip(named, lengths, strict=True) if time}
+    known = {field: time for field, time in zip(named, lengths, strict=False) if time}  # two, or none are known
     if known:
         said = [t("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
         shown.show(Note(t("list.comma").join(said), known))
