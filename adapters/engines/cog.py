@@ -191,7 +191,11 @@ class Cog(Engine):
             return _not_empty(path.rename(folder / f"{name}{path.suffix.lower()}"), name)
         if isinstance(value, str) and value.startswith(("http://", "https://")):
             target = folder / f"{name}{Path(value.partition('?')[0]).suffix.lower()}"
-            await HttpEngine(value, "the model's file store").fetch("", target)
+            store = HttpEngine(value, "the model's file store")
+            try:
+                await store.fetch("", target)
+            finally:
+                await store.close()
             return _not_empty(target, name)
         target = folder / (f"{name}.txt" if isinstance(value, str) else f"{name}.json")
         target.write_bytes(value.encode() if isinstance(value, str) else orjson.dumps(value))
