@@ -247,7 +247,8 @@ class Outbox:
         if self._client is None or not task:
             return
         if (entry := self.state.jobs.get(job)) is not None:
-            remove_part(Path(entry.accepted.output), task)
+            for path in entry.accepted.results.values():
+                remove_part(Path(path), task)
         with contextlib.suppress(WakestreamError, TimeoutError):  # the hub sends the worker a cancel as well
             async with asyncio.timeout(CANCEL_WITHIN):
                 worker = self._client.workers.at(url)

@@ -17,6 +17,9 @@ from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 RESTART_WITHIN = 120.0
 """Seconds for the restart command."""
 
+CANCEL_WITHIN = 30.0
+"""Seconds for an engine to answer a cancel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
@@ -54,7 +57,7 @@ class Watchdog:
                     deadline = asyncio.get_running_loop().time() + self.stall
                 last = item
                 yield item
-        await engine.cancel(work)
+        await cancel_engine(engine, work)
         hangs = f"the engine has not reported anything new for {self.stall:g} s"
         if not self.restart:
             raise TaskFailed(f"{hangs}; restart it (a command for that: --engine-restart)")
@@ -63,3 +66,14 @@ class Watchdog:
             async for line in lines:
                 logger.info("restart: {}", line)
         raise EngineUnreachable(f"{hangs}; it was restarted")
+
+
+async def cancel_engine(engine: Engine, work: Work) -> None:
+    """Cancel a work, and return in any case: a plugin may raise or hang, and the next work must not wait for it."""
+    try:
+        async with asyncio.timeout(CANCEL_WITHIN):
+            await engine.cancel(work)
+    except TimeoutError:
+        logger.warning("the engine did not answer a cancel within {:g} s; it may still work on it", CANCEL_WITHIN)
+    except Exception as error:
+        logger.opt(exception=error).error("the engine's cancel raised an error; it may still work on it")

@@ -214,7 +214,10 @@ class FileStore:
             ready.mkdir()
             for output, path in zip(made, files.values(), strict=True):
                 path.rename(ready / f"{output.name}{output.ext}")
-            (ready / _ORDER).write_text("\n".join(files), encoding="ascii")
+            with (ready / _ORDER).open("w", encoding="ascii") as order:
+                order.write("\n".join(files))
+                order.flush()
+                os.fsync(order.fileno())
             sync_folder(ready)
             remove(self.results(task_id))
             ready.rename(self.results(task_id))

@@ -28,7 +28,7 @@ from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCa
 from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
 from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly
-from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.adapters.worker.task_queue import TaskQueue, look
 from wakestream.operators.model.engine import Engine
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub import capabilities
@@ -187,16 +187,19 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
 
 async def _fault(engine: Engine, readiness: Readiness) -> str | None:
     """Why the engine cannot work, or None; what it can do is asked again when it could not work before."""
+    now = await look(engine)
+    if not now.ready:
+        return now.reason
+    if readiness.initialized:
+        return None
     try:
-        now = await engine.ready()
-        if now.ready and not readiness.initialized:
-            readiness.kinds = tuple(await engine.describe())
-        return None if now.ready else now.reason.encode(errors="replace").decode() or "it does not say why"
+        readiness.kinds = tuple(await engine.describe())
     except WakestreamError as error:
-        return str(error).encode(errors="replace").decode()  # it is part of health, so it must be valid text
-    except Exception as error:  # an engine may be the user's code, and health must say why it is not ready
-        logger.opt(exception=error).error("the engine's check raised an error")
-        return f"its check raised {type(error).__name__}; see the worker's log"
+        return str(error).encode(errors="replace").decode()
+    except Exception as error:  # as in `look`
+        logger.opt(exception=error).error("the engine's description raised an error")
+        return f"its description raised {type(error).__name__}; see the worker's log"
+    return None
 
 
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

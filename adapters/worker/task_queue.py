@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
@@ -13,10 +14,10 @@ from pathlib import Path
 from loguru import logger
 from reactivex import Observable
 
-from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.operators.model.engine import Engine, Frame, Line, Made, Work
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, JournalError, TaskFailed, WakestreamError
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Journal, Output
@@ -151,7 +152,7 @@ class TaskQueue:
         log.info("task started, attempt {}", task.attempt)
         await asyncio.wait([rendering])
         if rendering.cancelled() and not self._closed:  # a worker that stops leaves its work to the engine
-            await self._engine.cancel(self._work_of(task))
+            await cancel_engine(self._engine, self._work_of(task))
         ended = _ended(task, rendering)
         log.info("task ended: {}", ended.error or f"{ended.size} bytes")
         self.runner.report(ended)
@@ -187,10 +188,7 @@ class TaskQueue:
                             logger.bind(job=task.id, stage="render").info("{}", text)
                         case Made(name, path):
                             made[name] = path
-            for name in work.outputs:
-                if name not in made or not made[name].is_file() or not made[name].stat().st_size:
-                    raise TaskFailed(f"the engine succeeded but wrote no output {name!r}")
-            files = {name: made[name] for name in work.outputs}
+            files = {name: _checked(name, made.get(name), folder) for name in work.outputs}
             return await self._store.take(task.id, files, single=task.wish.old_shape)
 
     def _work_of(self, task: w.Task, folder: Path = Path()) -> Work:
@@ -200,12 +198,43 @@ class TaskQueue:
 
     async def _until_ready(self) -> None:
         """Wait until the engine can work again. Raises `TaskFailed` when it takes too long."""
-        for _ in range(int(READY_WITHIN / LOOK_EVERY)):
-            now = await self._engine.ready()
-            if now.ready:
-                return
-            await asyncio.sleep(LOOK_EVERY)
-        raise TaskFailed(f"the engine did not come back: {now.reason}")
+        reason = "it does not answer"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_WITHIN):
+                while True:
+                    now = await look(self._engine)
+                    if now.ready:
+                        return
+                    reason = now.reason
+                    await asyncio.sleep(LOOK_EVERY)
+        raise TaskFailed(f"the engine did not come back within {READY_WITHIN:g} s: {reason}")
+
+
+async def look(engine: Engine) -> Readiness:
+    """Return whether the engine can work; an error of its check is a reason why not."""
+    try:
+        now = await engine.ready()
+        reason = now.reason or "it does not say why"
+    except WakestreamError as error:
+        now, reason = Readiness(False), str(error)
+    except Exception as error:  # an engine may be the user's code, and health must say why it is not ready
+        logger.opt(exception=error).error("the engine's check raised an error")
+        now, reason = Readiness(False), f"its check raised {type(error).__name__}; see the worker's log"
+    # It is part of health, so it must be valid text.
+    return now if now.ready else Readiness(False, reason.encode(errors="replace").decode())
+
+
+def _checked(name: str, path: Path | None, folder: Path) -> Path:
+    """The file of an output. Raises `TaskFailed`: it is missing or empty, or not a file in the folder of the work."""
+    if path is None or not os.path.lexists(path):
+        raise TaskFailed(f"the engine succeeded but wrote no output {name!r}")
+    if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        raise TaskFailed(
+            f"the engine's output {name!r} is not a file in the folder of this work; it may make files there only"
+        )
+    if not path.stat().st_size:
+        raise TaskFailed(f"the engine succeeded but its output {name!r} is empty")
+    return path
 
 
 def _when_full(

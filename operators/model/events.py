@@ -46,6 +46,11 @@ class Job:
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     alias: str = ""
 
+    def __post_init__(self) -> None:
+        """Give the files of a lip-sync job the order that deployed systems know, however they were given."""
+        if self.kind == LIPSYNC and self.inputs.keys() == {"video", "audio"}:
+            object.__setattr__(self, "inputs", {name: self.inputs[name] for name in ("video", "audio")})
+
     @classmethod
     def lipsync(cls, name: str, video: Path, audio: Path, output: Path, task_type: str = _OLD_TASK_TYPE) -> Job:
         """Return the job with the id `name` that makes the person in `video` speak `audio`."""

@@ -37,18 +37,21 @@ def pending(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> f.WebhookO
     event = EVENTS.get(ended.outcome)
     if event is None:
         return None
+    files = accepted.files
     news: dict[str, Any] = {
         "id": accepted.job,
         "event": event,
         "outcome": ended.outcome,
-        "files": {**{name: file.path for name, file in accepted.files.items()}, "output": accepted.output},
+        "files": {"output": accepted.output},
         "times": {"accepted": accepted.at, "ended": ended.at},
-        "bytes": {
-            **{name: file.size for name, file in accepted.files.items()}, "sent": sent, "result": ended.size,
-        },
-    }  # fmt: skip
-    if not accepted.is_pair:
-        news |= {"kind": accepted.task_type, "params": accepted.params, "outputs": accepted.outputs}
+        "bytes": {"sent": sent, "result": ended.size},
+    }
+    if accepted.is_pair:
+        news["files"] = {**{name: file.path for name, file in files.items()}, **news["files"]}
+        news["bytes"] = {**{name: file.size for name, file in files.items()}, **news["bytes"]}
+    else:  # an input may have any name, also "output" or "sent"
+        inputs = {name: {"path": file.path, "bytes": file.size} for name, file in files.items()}
+        news |= {"kind": accepted.task_type, "inputs": inputs, "params": accepted.params, "outputs": accepted.outputs}
     if ended.outcome != "done":
         news |= {"why": ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s", "code": ended.code}
     return f.WebhookOwed(accepted.job, delivery_id(accepted.job, ended.at), ended.at, news)

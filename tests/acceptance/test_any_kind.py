@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 
 from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
@@ -179,6 +180,16 @@ async def test_a_worker_refuses_what_does_not_fit_and_names_the_field(
         assert words in failed.why
         assert failed.code == "wrong_input"
         assert scene.engine.works == []
+
+
+async def test_a_wrong_hash_names_its_input(scene: Scene) -> None:
+    wish = {"kind": "reverse", "inputs": {"first": {"hash": "nonsense", "ext": ".bin"}}, "outputs": ["whole"]}
+    async with asyncio.timeout(30), scene.worker() as worker, ClientSession() as session:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        async with session.post(f"{worker.address}/api/heygem/submit", json=wish, headers=headers) as answer:
+            body = await answer.json()
+    assert (answer.status, body["field"]) == (400, "inputs.first")
+    assert body["msg"].startswith("input first: ")
 
 
 async def test_a_worker_that_is_restarted_in_mid_work_does_it_once_more(scene: Scene) -> None:

@@ -113,7 +113,16 @@ def wish(body: dict[str, Any]) -> Wish:
     if not isinstance(outputs, list) or not all(isinstance(each, str) for each in outputs):
         raise WrongInput("outputs", '"outputs" must be a list of names')
     check_bounds(inputs, params, outputs)
-    return Wish({name: file(each) for name, each in inputs.items()}, kind, params, tuple(dict.fromkeys(outputs)))
+    return Wish(
+        {name: _wished(name, each) for name, each in inputs.items()}, kind, params, tuple(dict.fromkeys(outputs))
+    )
+
+
+def _wished(name: str, body: dict[str, Any]) -> FileRef:
+    try:
+        return file(body)
+    except WorkerRefused as error:
+        raise WrongInput(f"inputs.{name}", f"input {name}: {error}") from None
 
 
 def pair(body: dict[str, Any]) -> tuple[FileRef, FileRef]:

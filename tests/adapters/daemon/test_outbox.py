@@ -323,11 +323,13 @@ async def test_a_job_in_cancellation_is_not_run_again() -> None:
 
 @pytest.mark.parametrize("when", ["before the restart", "after it"])
 async def test_partial_downloads_of_an_earlier_run_are_removed_on_cancel(tmp_path: Path, when: str) -> None:
-    other, output = tmp_path / "other.mp4", tmp_path / "out.mp4"
-    part = beside(output, "task-1")
-    for path in (other, part, part.with_name(f"{part.name}.json")):
+    other, outputs = tmp_path / "other.mp4", {"video": tmp_path / "out.mp4", "log": tmp_path / "log.txt"}
+    parts = [beside(output, "task-1") for output in outputs.values()]
+    for path in (other, *parts, *(part.with_name(f"{part.name}.json") for part in parts)):
         path.write_bytes(b"half")
-    taken = f.JobAccepted("a", "/in/a.mp4", "/in/a.wav", str(output), 1, 1, 1, 1, "x", 0, 1.0)
+    named = {name: str(path) for name, path in outputs.items()}
+    inputs = {"first": f.FileStat("/in/a.mp4", 1, 1)}
+    taken = f.JobAccepted("a", "", "", named["video"], 0, 0, 0, 0, "join", 0, 1.0, inputs=inputs, outputs=named)
     before = [f.JobCancelling("a", 3.0)] if when == "before the restart" else []
     desk = Desk(taken, BEFORE[1], *before)
     async with asyncio.timeout(10):

@@ -65,6 +65,27 @@ def test_a_done_job_commits_its_webhook_with_its_end() -> None:
     }
 
 
+def test_a_job_of_any_kind_shows_its_inputs_apart_whatever_their_names() -> None:
+    desk = Desk()
+    names = ("output", "sent", "result")
+    inputs = {name: f.FileStat(f"/in/{name}.bin", size, 1) for size, name in enumerate(names, 1)}
+    desk.happens(f.Submitting(1, "a", inputs, {"whole": "/out/a.bin"}, "join", params={"times": 2}))
+    desk.says(e.Done(Path("/out/a.bin"), 30))
+    (owed,) = desk.owed
+    assert owed.news == {
+        "id": "a",
+        "event": "job.done",
+        "outcome": "done",
+        "files": {"output": "/out/a.bin"},
+        "times": {"accepted": 101.0, "ended": 102.0},
+        "bytes": {"sent": 0, "result": 30},
+        "kind": "join",
+        "inputs": {name: {"path": f"/in/{name}.bin", "bytes": size} for size, name in enumerate(names, 1)},
+        "params": {"times": 2},
+        "outputs": {"whole": "/out/a.bin"},
+    }
+
+
 @pytest.mark.parametrize(
     ("end", "event", "why"),
     [

@@ -1,0 +1,217 @@
+"""Engines of others that break the rules of the port: the worker stays usable, and its files stay its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.engines import watchdog
+from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker import task_queue
+from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.task_queue import TaskQueue
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
+from wakestream.operators.model.events import FileRef
+from wakestream.streams.worker import state as w
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of an engine that hangs are reached at once."""
+    monkeypatch.setattr(watchdog, "CANCEL_WITHIN", 0.05)
+    monkeypatch.setattr(task_queue, "READY_WITHIN", 0.2)
+    monkeypatch.setattr(task_queue, "LOOK_EVERY", 0.01)
+
+
+class WildEngine(Engine):
+    """Does in each call what the test put there."""
+
+    def __init__(self) -> None:
+        self.make: Callable[[Work], Path] = _good
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.unreachable = 0
+        self.on_cancel: Callable[[], object] = lambda: None
+        self.on_ready: Callable[[], object] = lambda: None
+        self.cancelled = 0
+
+    async def describe(self) -> Sequence[Kind]:
+        return []
+
+    async def ready(self) -> Readiness:
+        answer = self.on_ready()
+        if asyncio.iscoroutine(answer):
+            await answer
+        return Readiness(ready=True)
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        yield Frame(1, 2, 50.0)
+        await self.hold.wait()
+        if self.unreachable:
+            self.unreachable -= 1
+            raise EngineUnreachable("the engine does not answer")
+        yield Made("out", self.make(work))
+
+    async def cancel(self, work: Work) -> None:
+        self.cancelled += 1
+        answer = self.on_cancel()
+        if asyncio.iscoroutine(answer):
+            await answer
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _good(work: Work) -> Path:
+    path = work.folder / "out.bin"
+    path.write_bytes(b"result")
+    return path
+
+
+class Scene:
+    """A queue on a temporary disk with a wild engine."""
+
+    def __init__(self, root: Path, stall: float | None = None, restart: Sequence[str] = ()) -> None:
+        self.engine = WildEngine()
+        self.store = FileStore(root)
+        self.queue = TaskQueue(self.store, FakeJournal(), self.engine, watchdog=Watchdog(stall, restart))
+        self._changed = asyncio.Event()
+        self.queue.facts.subscribe(lambda _: self._changed.set())
+
+    def wish(self, number: int) -> w.Wish:
+        ref = FileRef(f"{number:032x}", ".bin")
+        self.store.path(ref).write_bytes(b"input %d" % number)
+        return w.Wish({"data": ref}, "copy", {}, ("out",))
+
+    async def status(self, task: w.Task, *status: str) -> w.Task:
+        async with asyncio.timeout(60):
+            while self.queue.state.tasks[task.id].status not in status:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.queue.state.tasks[task.id]
+
+    async def close(self) -> None:
+        await self.queue.close()
+        self.store.close()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncGenerator[Scene, None]:
+    scene = Scene(tmp_path / "worker")
+    await scene.queue.ready()
+    yield scene
+    await scene.close()
+
+
+def _broken() -> object:
+    raise ZeroDivisionError
+
+
+def _hangs() -> object:
+    return asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("on_cancel", [_broken, _hangs], ids=["raises", "hangs"])
+async def test_an_engine_whose_cancel_breaks_does_the_next_task(scene: Scene, on_cancel: Callable[[], object]) -> None:
+    scene.engine.hold.clear()
+    scene.engine.on_cancel = on_cancel
+    first = await scene.queue.ask(scene.wish(1), "job-1")
+    await scene.status(first, "running")
+    second = await scene.queue.ask(scene.wish(2), "job-2")
+    await scene.queue.drop(first.id, "job-1")
+    await scene.status(second, "running")
+    scene.engine.hold.set()
+    assert (await scene.status(second, "done", "failed")).status == "done"
+    assert scene.engine.cancelled == 1
+
+
+@pytest.mark.parametrize("on_cancel", [_broken, _hangs], ids=["raises", "hangs"])
+async def test_a_hanging_engine_is_restarted_although_its_cancel_breaks(
+    tmp_path: Path, on_cancel: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path / "worker", stall=0.05, restart=("restart-it",))
+    restarted: list[Sequence[str]] = []
+
+    async def run_program(argv: Sequence[str], **_: object) -> AsyncGenerator[str, None]:
+        restarted.append(argv)
+        scene.engine.hold.set()
+        for line in ():
+            yield line
+
+    monkeypatch.setattr(watchdog, "run_program", run_program)
+    scene.engine.hold.clear()
+    scene.engine.on_cancel = on_cancel
+    await scene.queue.ready()
+    task = await scene.queue.ask(scene.wish(1))
+    assert (await scene.status(task, "done", "failed")).status == "done"
+    assert restarted == [("restart-it",)]
+    await scene.close()
+
+
+async def test_an_engine_that_fails_while_it_comes_back_is_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+
+    def on_ready() -> object:
+        looks.append(None)
+        if len(looks) < 3:
+            raise TaskFailed("connection refused")
+        return None
+
+    monkeypatch.setattr(task_queue, "READY_WITHIN", 600.0)
+    scene.engine.on_ready, scene.engine.unreachable = on_ready, 1
+    task = await scene.queue.ask(scene.wish(1))
+    assert (await scene.status(task, "done", "failed")).status == "done"
+    assert len(looks) == 3
+
+
+async def test_the_wait_for_an_engine_ends_in_time_although_each_look_hangs(scene: Scene) -> None:
+    scene.engine.on_ready, scene.engine.unreachable = _hangs, 1
+    task = await scene.queue.ask(scene.wish(1))
+    failed = await scene.status(task, "done", "failed")
+    assert failed.error == "the engine did not come back within 0.2 s: it does not answer"
+
+
+async def test_an_output_that_is_an_input_stays_where_it_is(scene: Scene) -> None:
+    wish = scene.wish(1)
+    scene.engine.make = lambda work: work.inputs["data"]
+    task = await scene.queue.ask(wish)
+    failed = await scene.status(task, "done", "failed")
+    assert (
+        failed.error
+        == "the engine's output 'out' is not a file in the folder of this work; it may make files there only"
+    )
+    assert scene.store.has(wish.inputs["data"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a link needs rights on Windows")
+async def test_an_output_that_is_a_link_is_not_served(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+
+    def link(work: Work) -> Path:
+        path = work.folder / "out.bin"
+        path.symlink_to(tmp_path / "secret")
+        return path
+
+    scene.engine.make = link
+    task = await scene.queue.ask(scene.wish(1))
+    failed = await scene.status(task, "done", "failed")
+    assert (failed.error or "").startswith("the engine's output 'out' is not a file in the folder of this work")
+
+
+async def test_an_output_by_way_of_a_parent_folder_is_refused(scene: Scene, tmp_path: Path) -> None:
+    def outside(work: Work) -> Path:
+        (tmp_path / "worker" / "partial" / "other.bin").write_bytes(b"other's")
+        return work.folder / ".." / "other.bin"
+
+    scene.engine.make = outside
+    task = await scene.queue.ask(scene.wish(1))
+    assert (await scene.status(task, "done", "failed")).status == "failed"
+    assert (tmp_path / "worker" / "partial" / "other.bin").exists()
