@@ -262,6 +262,16 @@ class AccountKept(_OfGpu, frozen=True):
     before: float
 
 
+class GpuDescribed(_OfGpu, frozen=True):
+    """What `gpu` can do: the kinds that its worker described, as JSON, or None if it described none.
+
+    `pairs_only`: its worker is a deployed one, which knows jobs of a video and an audio file only.
+    """
+
+    kinds: tuple[Mapping[str, Any], ...] | None = None
+    pairs_only: bool = False
+
+
 class CancelOwed(_OfGpu, frozen=True):
     """The worker of `gpu` must stop this job if it still has it. A snapshot also has it in place of other facts."""
 
@@ -444,7 +454,7 @@ class DiskLow(_Transient, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuHeld | GpuReleased | GpuForgotten | GpusTied
+    | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl

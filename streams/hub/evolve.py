@@ -24,9 +24,18 @@ def _detach(state: HubState, job: HubJob) -> None:
     if job.id in state.queue:
         del state.queue[job.id]
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
+        _want(state, job, -1)
     if job.gpu is not None:
         state.gpus[job.gpu].leases.pop(job.id, None)
         job.last, job.gpu = job.gpu, None
+
+
+def _want(state: HubState, job: HubJob, by: int) -> None:
+    """Count a waiting job by what it needs."""
+    need = job.need
+    count = state.wanted.pop(need, 0) + by
+    if count:
+        state.wanted[need] = count
 
 
 def _job_queued(state: HubState, fact: f.JobQueued) -> None:
@@ -43,14 +52,21 @@ def _job_queued(state: HubState, fact: f.JobQueued) -> None:
     _forget_cancels(state, job.id)
     state.queue[job.id] = None
     state.arrivals.append(job.seq)
+    _want(state, job, 1)
     if state.waking is None:
         state.waking = fact.at
 
 
 def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
     job = state.jobs.get(fact.id)
-    if job is not None:
-        job.fd, job.payload, job.since, job.gone = fact.fd, fact.payload, fact.at, None
+    if job is None:
+        return
+    waits = job.id in state.queue
+    if waits:
+        _want(state, job, -1)
+    job.fd, job.payload, job.since, job.gone = fact.fd, fact.payload, fact.at, None
+    if waits:
+        _want(state, job, 1)
 
 
 def _job_granted(state: HubState, fact: f.JobGranted) -> None:
@@ -192,6 +208,12 @@ def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
         del state.recently_released[id_]
     for role in ("worker", "monitor"):
         state.holders.pop((role, fact.gpu), None)
+
+
+def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.pairs_only = fact.pairs_only
+    gpu.kinds = None if fact.kinds is None else {str(kind["name"]): kind for kind in fact.kinds}
 
 
 def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
@@ -374,6 +396,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.GpuReleased: _gpu_released,
     f.GpuForgotten: _gpu_forgotten,
     f.GpusTied: _gpus_tied,
+    f.GpuDescribed: _gpu_described,
     f.CancelOwed: _cancel_owed,
     f.LetGo: _recently_released,
     f.CancelsSettled: _cancels_settled,

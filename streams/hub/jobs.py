@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wakestream.streams.hub import capabilities
+from wakestream.streams.hub import capabilities, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
+from wakestream.streams.hub.needs import ANY_GPU, Need, need_of
 from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
@@ -41,8 +42,11 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         return
     owner = _owner(peer)
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
-    gpu = held if held is not None and held.online else state.best_gpu()
-    payload = message.payload
+    payload, need = message.payload, need_of(message.task_type, message.payload)
+    gpu = held if held is not None and held.online else placement.best_gpu(state, need)
+    if gpu is None and (never := placement.refusal(state, need)) is not None:
+        _refuse_for_good(state, peer, message.request_id, never, now, decision)
+        return
     if job is None or (gpu is None and held is not None):
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
     else:
@@ -51,7 +55,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
         decision.send(peer.fd, offline(state, clean, place, now), old=peer.old)
-        tell_monitors(state, peer, clean, now, decision, [*state.monitors])
+        tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
     elif gpu is held:
         decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
     else:
@@ -59,6 +63,14 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
+
+
+def _refuse_for_good(
+    state: HubState, peer: Connection, id_: str, never: tuple[str, str], now: float, decision: HubDecision
+) -> None:
+    decision.refuse(peer.fd, *never, id_)
+    if id_ in state.jobs:
+        decision.fact(f.JobRemoved(id_, never[0], now))
 
 
 def tell_monitors(
@@ -72,7 +84,7 @@ def tell_monitors(
         return False
     if state.monitors:
         decision.fact(f.MonitorsTold(peer.fd, now))
-    decision.send(to, message)
+    placement.tell(state, message, to, decision)
     return True
 
 
@@ -135,7 +147,7 @@ def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None = None) -> m
 
 def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.Offline:
     """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
-    why = phase(state)
+    why = phase(state, need_of(message.task_type, message.payload))
     return m.Offline(
         request_id=message.request_id,
         trace_id=message.trace_id or message.request_id,
@@ -148,11 +160,12 @@ def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.
     )
 
 
-def phase(state: HubState) -> str:
-    """The phase of the GPU that will be online first, in one word for waiting clients."""
-    if not state.monitors:
+def phase(state: HubState, need: Need = ANY_GPU) -> str:
+    """The phase of the GPU that will be online first for such a job, in one word for waiting clients."""
+    if not placement.wakers(state, need):
         return "no_monitor"
-    phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in state.gpus.values()} or {"booting"}
+    fit = (gpu for gpu in state.gpus.values() if placement.can(state, gpu, need))
+    phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in fit} or {"booting"}
     return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
 
 
@@ -164,15 +177,32 @@ def eta(state: HubState, now: float) -> dict[str, float] | None:
 
 
 def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, *, again: bool) -> None:
-    """Grant `gpu` to all waiting jobs; with `again` also to its holders (its worker may have lost them)."""
+    """Grant `gpu` to all waiting jobs that it can do; with `again` also to its holders (its worker may have lost them).
+
+    Waiting jobs that no GPU can do, as is known now, are refused.
+    """
     held = [state.jobs[id_] for id_ in gpu.leases]
-    queued = state.queued()
+    fit = {need: placement.can(state, gpu, need) for need in state.wanted}
+    queued = [job for job in state.queued() if fit[job.need]]
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):
         if (again or job.gpu is None) and job.fd in state.connections:
             decision.send(job.fd, ack(job.submit, gpu, position, url))
-    for batch in _batches(state, gpu, [*held, *queued] if again else queued, now):
+    again_held = [job for job in held if placement.can(state, gpu, job.need)] if again else []
+    for batch in _batches(state, gpu, [*again_held, *queued], now):
         _to_worker(gpu, batch, decision)
+    refuse_impossible(state, now, decision, gpu)
+
+
+def refuse_impossible(state: HubState, now: float, decision: HubDecision, gpu: Gpu | None = None) -> None:
+    """Refuse the waiting jobs that no GPU can do; `gpu` is one that is coming online."""
+    never = {need: why for need in state.wanted if (why := placement.refusal(state, need, gpu)) is not None}
+    for job in state.queued() if never else ():
+        why, to = never.get(job.need), state.listeners(job)
+        if why is not None and to:  # an owner who is away is told at the next submit
+            for fd in to:
+                decision.refuse(fd, *why, job.id)
+            decision.fact(f.JobRemoved(job.id, why[0], now))
 
 
 def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> Iterable[m.DispatchBatch]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from wakestream.streams.hub.needs import RENDER
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
-
-RENDER = "heygem_submit"
-"""The kind of task that takes its time; a worker is done with the others when it answers."""
 
 
 def says_done(state: HubState, job: HubJob) -> bool:

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, jobs, relays
+from wakestream.streams.hub import holders, jobs, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.names import gpu_of
+from wakestream.streams.hub.needs import Need
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
@@ -69,6 +70,7 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
         decision.fact(f.MonitorsTold(peer.fd, now))
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, decision)
+    placement.noted(state, gpu, peer, decision)
     _online(state, gpu, message.url or peer.url or gpu.url, now, decision, message)
 
 
@@ -77,7 +79,7 @@ def _online(
 ) -> None:
     if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, url, now))
-    if gpu.phase not in _WARM and state.waking is not None:
+    if gpu.phase not in _WARM and state.waking is not None and placement.waiting_for(state, (gpu,)):
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
     note = _announcement(gpu.name, url, now, said)
     decision.send(state.clients, note, old=True)
@@ -98,13 +100,16 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
             decision.send(fd, _announcement(gpu.name, gpu.url, now))
         elif gpu.phase == "lost" and _watches(monitor, gpu.name):
             decision.send(fd, _lost(gpu.name, gpu.cause))
-    _boot_for_the_queue(state, fd, decision)
+    _boot_for_the_queue(state, monitor, decision)
 
 
-def _boot_for_the_queue(state: HubState, fd: int, decision: HubDecision) -> None:
-    first = next(iter(state.queue), None)
-    if first is not None:
-        decision.send(fd, m.Boot(request_id=first, source="hub", msg=f"{len(state.queue)} jobs wait for a GPU"))
+def _boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecision) -> None:
+    """Have this monitor start its GPU if jobs wait that it could do."""
+    fit = {need: count for need, count in state.wanted.items() if placement.helps(state, monitor.gpus, need)}
+    if fit:
+        first = next(id_ for id_ in state.queue if state.jobs[id_].need in fit)
+        text = f"{sum(fit.values())} jobs wait for a GPU"
+        decision.send(monitor.fd, m.Boot(request_id=first, source="hub", msg=text))
 
 
 def worker_gone(state: HubState, peer: Connection, now: float, decision: HubDecision) -> None:
@@ -158,7 +163,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
         decision.fact(f.GpuNote(gpu.name, cause))
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
-        _boot_for_the_queue(state, peer.fd, decision)
+        _boot_for_the_queue(state, peer, decision)
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
@@ -206,20 +211,25 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
     for name in failed:
         if name in state.gpus and not state.gpus[name].online:
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
-    if _only_these_could_start(state, failed):
-        for job in state.queued():
-            if not _is_yet_to_answer(state, peer, job, failed):
-                _fail_job(state, job, message, told, now, decision)
+    hopeless = [need for need in state.wanted if _only_these_could_start(state, failed, need)]
+    for job in state.queued() if hopeless else ():
+        if job.need in hopeless and not _is_yet_to_answer(state, peer, job, failed):
+            _fail_job(state, job, message, told, now, decision)
 
 
 def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Collection[str]) -> bool:
     """Whether another monitor has not reported since this job began to wait; it may be starting its GPU."""
     others = {name for fd in state.monitors if fd != peer.fd for name in state.connections[fd].gpus}
-    return any(state.gpus[name].since < job.since for name in others.difference(failed) if name in state.gpus)
+    fit = [gpu for gpu in state.gpus.values() if gpu.name in others and gpu.name not in failed]
+    return any(gpu.since < job.since and placement.can(state, gpu, job.need) for gpu in fit)
 
 
-def _only_these_could_start(state: HubState, failed: Collection[str]) -> bool:
-    watched, hopeful = state.named(), [gpu for gpu in state.gpus.values() if gpu.phase in _HOPEFUL]
+def _only_these_could_start(state: HubState, failed: Collection[str], need: Need) -> bool:
+    """Whether only the failed GPUs could have done such a job."""
+    if not placement.helps(state, failed, need):
+        return False
+    watched, fit = state.named(), [gpu for gpu in state.gpus.values() if placement.can(state, gpu, need)]
+    hopeful = [gpu for gpu in fit if gpu.phase in _HOPEFUL]
     return all(gpu.name in failed or (_is_unmet(gpu) and gpu.name not in watched) for gpu in hopeful)
 
 
@@ -361,7 +371,8 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
-    active = sum(len(gpu.leases) for gpu in gpus) - len(ended) + len(state.queue) + relays.active(state)
+    held = sum(len(gpu.leases) for gpu in gpus) - len(ended)
+    active = held + placement.waiting_for(state, gpus) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     answer = m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent)
     decision.send(peer.fd, answer)
@@ -376,7 +387,8 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     """
     late = [gpu.name for gpu in state.gpus.values() if _is_unmet(gpu) and now - gpu.since >= state.limits.unmet]
     watched = sorted(state.named().intersection(late))  # others may be off by now
-    if not watched or not _only_these_could_start(state, late):
+    hopeless = [need for need in state.wanted if watched and _only_these_could_start(state, late, need)]
+    if not hopeless:
         return
     why = (
         f"the GPU {watched[0]} is on and its worker says that it is ready, but it did not come to the hub within "
@@ -384,7 +396,7 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     )
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
     for job in state.queued():
-        if now - job.since >= state.limits.unmet:
+        if job.need in hopeless and now - job.since >= state.limits.unmet:
             _fail_job(state, job, message, (), now, decision)
 
 

@@ -37,4 +37,7 @@ def _of_gpu(gpu: Gpu) -> Iterator[f.Fact]:
         yield f.GpuPhase(gpu.name, gpu.phase, gpu.since, gpu.cause)
     book = gpu.account
     days = tuple(book.days.items())
+    if gpu.kinds is not None or gpu.pairs_only:
+        kinds = None if gpu.kinds is None else tuple(gpu.kinds.values())
+        yield f.GpuDescribed(gpu.name, kinds, gpu.pairs_only)
     yield f.AccountKept(gpu.name, book.since, book.at, book.running_since, days, book.before)

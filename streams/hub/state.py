@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NewType
 
 from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.protocol import messages as m
 
@@ -132,7 +133,8 @@ class Connection:
 class Gpu:
     """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it.
 
-    `served` are the licenses whose jobs it was given, the last ones.
+    `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
+    the kind's name, None if they are not known; `pairs_only`: only a video and an audio file.
     """
 
     name: str
@@ -146,6 +148,8 @@ class Gpu:
     served: dict[str, None] = field(default_factory=dict)
     cause: str = ""
     account: Account = field(default_factory=Account)
+    kinds: Mapping[str, Mapping[str, Any]] | None = None
+    pairs_only: bool = False
 
     @property
     def online(self) -> bool:
@@ -172,6 +176,11 @@ class HubJob:
     last: str | None = None
 
     @property
+    def need(self) -> Need:
+        """What it needs of a GPU."""
+        return need_of(self.task_type, self.payload)
+
+    @property
     def submit(self) -> m.Submit:
         """The frame that it came as, without its owner's key."""
         return m.Submit(request_id=self.id, task_type=self.task_type, payload=self.payload)
@@ -180,6 +189,7 @@ class HubJob:
 @dataclass(slots=True)
 class HubState:
     """The whole state. `queue` is in order of arrival; `waking` is since when a job waits for a GPU to come online.
+    `wanted` counts the waiting jobs by what they need.
 
     `capabilities` has the expiry of each job's capability, the earliest first; `revoked` when each license was revoked.
     `boots` are the last boots, each with its end and its seconds. `pending_cancels` are the cancelled jobs of each GPU
@@ -200,6 +210,7 @@ class HubState:
     jobs: dict[str, HubJob] = field(default_factory=dict)
     queue: dict[str, None] = field(default_factory=dict)
     arrivals: list[int] = field(default_factory=list)
+    wanted: dict[Need, int] = field(default_factory=dict)
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
     kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
     asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
@@ -237,11 +248,3 @@ class HubState:
     def named(self) -> set[str]:
         """The GPUs that the connected monitors watch."""
         return {name for fd in self.monitors for name in self.connections[fd].gpus}
-
-    def best_gpu(self) -> Gpu | None:
-        """The online GPU with the fewest leases."""
-        best = None
-        for gpu in self.gpus.values():
-            if gpu.online and (best is None or (len(gpu.leases), gpu.name) < (len(best.leases), best.name)):
-                best = gpu
-        return best

@@ -37,7 +37,7 @@ async def test_all_programs_log_json_while_a_job_fails(user: User, place: Place)
             user.runs(*monitor, "--gpu", "other", WAKESTREAM_KEY=keys["monitor"]) as two,
         ):
             await one.address()
-            await until(lambda: hub.state.best_gpu() is not None and bool(hub.state.monitors))
+            await until(lambda: any(gpu.online for gpu in hub.state.gpus.values()) and bool(hub.state.monitors))
             ran = await user.submit("--log-level", "DEBUG")
             assert (ran.code, ran.last["event"]) == (1, "failed")
             said["submit"] = ran.err

@@ -18,8 +18,11 @@ flag = st.sampled_from([None, True])
 states = st.sampled_from(
     ["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed", "nonsense"]
 )
+any_kind = st.builds(
+    lambda kind: {"kind": kind, "inputs": {}, "params": {}, "outputs": ["x"]}, st.sampled_from(["paint", "join"])
+)
 from_clients = st.one_of(
-    st.builds(m.Submit, request_id=ids),
+    st.builds(m.Submit, request_id=ids, payload=any_kind),
     st.builds(m.Submit, request_id=ids),
     st.builds(m.Submit, request_id=ids),
     st.builds(m.Cancel, request_id=ids),
@@ -56,7 +59,7 @@ relayed = st.builds(
 oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
 anything = st.one_of(from_clients, from_workers, from_monitors, relayed, oddities)
 fds = st.sampled_from(FDS)
-announced = st.sampled_from([None, ("capability",)])
+announced = st.sampled_from([None, ("capability",), ("inputs",)])
 registers = st.one_of(
     st.builds(
         lambda fd, who, new: f.Registering(
@@ -146,6 +149,8 @@ def well_ended(
             return m.BootResult.TYPE in told(commands, fact.id)
         case "result":
             return m.Result.TYPE in told(commands, fact.id) or fact.id in kept
+        case "unsupported" | "unknown_kind":
+            return m.Error.TYPE in told(commands, fact.id)
         case "cancelled" | "done":
             return isinstance(event, f.Received)
         case "expired":

@@ -148,7 +148,7 @@ class Between:
     async def online(self) -> None:
         """Wake the GPU without a job: returns when the hub has it."""
         await self.machine.start()
-        await until(lambda: self.hub.state.best_gpu() is not None)
+        await until(lambda: any(gpu.online for gpu in self.hub.state.gpus.values()))
 
     @property
     def settled(self) -> bool:

@@ -90,7 +90,7 @@ def held(hub: HubServer) -> list[str]:
 
 async def gpu_online(hub: HubServer) -> None:
     """Returns when the hub has a GPU to give."""
-    await until(lambda: hub.state.best_gpu() is not None)
+    await until(lambda: any(gpu.online for gpu in hub.state.gpus.values()))
 
 
 async def until(holds: Callable[[], bool]) -> None:

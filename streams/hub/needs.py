@@ -1,0 +1,46 @@
+"""What a job needs of a GPU, from its frame. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from wakestream.operators.model.events import LIPSYNC
+
+RENDER: Final = "heygem_submit"
+"""The task type of a pair of files; deployed clients also send types that are no renders, which any GPU may get."""
+
+FIELDS: Final = frozenset({"kind", "inputs", "params", "outputs"})
+"""The fields of a payload that only jobs of any kind have."""
+
+
+class Need(NamedTuple):
+    """What a job needs.
+
+    Attributes:
+        kind: The kind that the GPU must have; None for tasks that are no renders.
+        any_kind: Whether the job has the fields of jobs of any kind, which deployed workers do not know.
+    """
+
+    kind: str | None
+    any_kind: bool
+
+
+PAIR: Final = Need(LIPSYNC, any_kind=False)
+"""A pair of a video and an audio file."""
+
+ANY_GPU: Final = Need(None, any_kind=False)
+"""Any GPU will do."""
+
+
+def need_of(task_type: str, payload: Mapping[str, Any]) -> Need:
+    """Return what a job needs."""
+    kind = payload.get("kind")
+    if isinstance(kind, str) or "inputs" in payload:
+        return Need(kind if isinstance(kind, str) else None, any_kind=True)
+    return PAIR if task_type == RENDER else ANY_GPU
+
+
+def without_fields(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a payload without the fields of jobs of any kind."""
+    return {name: value for name, value in payload.items() if name not in FIELDS}

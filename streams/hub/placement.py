@@ -1,0 +1,115 @@
+"""Which GPU can do which job. Pure.
+
+A job of any kind goes only to a worker that announced `inputs`. Each job goes only to a GPU that has its kind, or whose
+kinds are not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from wakestream.operators.model.events import INPUTS
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.needs import Need, without_fields
+from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.protocol import messages as m
+
+_SHOWN = 20
+"""Names in a sentence."""
+
+
+def can(state: HubState, gpu: Gpu, need: Need) -> bool:
+    """Whether this GPU can do such a job, as far as the hub knows."""
+    if pairs_only(state, gpu):
+        return not need.any_kind
+    return gpu.kinds is None or need.kind is None or need.kind in gpu.kinds
+
+
+def pairs_only(state: HubState, gpu: Gpu) -> bool:
+    """Whether the GPU's worker knows only jobs of a video and an audio file."""
+    worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
+    return gpu.pairs_only if worker is None else INPUTS not in worker.features
+
+
+def noted(state: HubState, gpu: Gpu, worker: Connection, decision: HubDecision) -> None:
+    """The worker of `gpu` is online: remember whether it is one that knows pairs of files only."""
+    old = INPUTS not in worker.features
+    if old != gpu.pairs_only:
+        decision.fact(f.GpuDescribed(gpu.name, pairs_only=old))
+
+
+def best_gpu(state: HubState, need: Need) -> Gpu | None:
+    """The online GPU with the fewest leases, of those that can do such a job."""
+    fit = (gpu for gpu in state.gpus.values() if gpu.online and can(state, gpu, need))
+    return min(fit, key=lambda gpu: (len(gpu.leases), gpu.name), default=None)
+
+
+def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
+    """Whether a monitor of these GPUs could wake one for such a job; without names it may be the monitor of any."""
+    return not monitored or any(name not in state.gpus or can(state, state.gpus[name], need) for name in monitored)
+
+
+def wakers(state: HubState, need: Need) -> list[int]:
+    """The monitors that could wake a GPU for such a job."""
+    return [fd for fd in state.monitors if helps(state, state.connections[fd].gpus, need)]
+
+
+def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
+    """How many waiting jobs one of these GPUs could do; all of them if none is named."""
+    if not gpus:
+        return len(state.queue)
+    return sum(count for need, count in state.wanted.items() if any(can(state, gpu, need) for gpu in gpus))
+
+
+def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDecision) -> None:
+    """Send a message to monitors: to those that do not know jobs of any kind, without the fields of such jobs."""
+    if not isinstance(message, m.Submit) or (plain := without_fields(message.payload)) == message.payload:
+        decision.send(to, message)
+        return
+    new = [fd for fd in to if INPUTS in state.connections[fd].features]
+    decision.send(new, message)
+    decision.send([fd for fd in to if fd not in new], replace(message, payload=plain))
+
+
+def refusal(state: HubState, need: Need, gpu: Gpu | None = None) -> tuple[str, str] | None:
+    """Why no GPU will ever do such a job: a code and a sentence; None if one may.
+
+    Args:
+        state: The hub's state.
+        need: What the job needs.
+        gpu: A GPU that is coming online, as it will be in the state.
+    """
+    gpus = {**state.gpus, gpu.name: gpu} if gpu is not None else state.gpus
+    if any(can(state, each, need) and _is_hope(state, each) for each in gpus.values()):
+        return None
+    unfit = [each for each in gpus.values() if not can(state, each, need)]
+    if not unfit:
+        return None  # nothing is known of any GPU yet
+    old = [each.name for each in unfit if pairs_only(state, each)]
+    kinds = {name for each in unfit for name in each.kinds or ()}
+    if old and not kinds:
+        return "unsupported", (
+            f"the worker of the GPU {_list(old)} knows only jobs of a video and an audio file, not the kind "
+            f"{_kind(need)}; update that worker"
+        )
+    update = f". The worker of the GPU {_list(old)} knows no other kinds than lipsync; update it" if old else ""
+    return "unknown_kind", f"no GPU has the kind {_kind(need)}; there are {_list(kinds)}{update}"
+
+
+def _is_hope(state: HubState, gpu: Gpu) -> bool:
+    """Whether a GPU that may have the kind will come: it is known to have it, or it is not just a name of the past."""
+    known = gpu.kinds is not None or gpu.pairs_only or gpu.worker is not None or gpu.phase == "lost"
+    return known or not state.monitors or gpu.name in state.named()
+
+
+def _kind(need: Need) -> str:
+    return (need.kind or "of a job without a kind")[:40]
+
+
+def _list(names: Iterable[str]) -> str:
+    found = sorted(names)
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
