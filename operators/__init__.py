@@ -14,9 +14,10 @@ from wakestream.operators.lazy_names import lazy_names
 if TYPE_CHECKING:
     from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
     from wakestream.operators.model.errors import (
-        BootFailed, Corrupt, EngineUnreachable, FileChanged, FileError, FileUnusable, GpuError, GpuLost, HubError,
-        HubRefused, HubUnreachable, JournalError, NoCapacity, NoSpace, PowerError, Stalled, StageTimeout, TaskFailed,
-        TaskLost, WakestreamError, WorkerError, WorkerRefused, WorkerUnreachable, WrongInput, is_retryable,
+        BootFailed, Corrupt, Denied, EngineUnreachable, FileChanged, FileError, FileUnusable, Gone, GpuError, GpuLost,
+        HubError, HubRefused, HubUnreachable, JournalError, NoCapacity, NoSpace, PowerError, QuotaExceeded, Stalled,
+        StageTimeout, TaskFailed, TaskLost, Transient, WakestreamError, WorkerError, WorkerRefused, WorkerUnreachable,
+        WrongInput, is_retryable,
     )
     from wakestream.operators.model.events import (
         Algorithm, Branch, Cancelled, Checked, Done, Downloading, Eta, Failed, FileRef, Fingerprint, Fingerprinted,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from wakestream.operators.model.policy import Policy
     from wakestream.operators.model.ports import (
         Accepted, OfflineReply, BootFailure, Effects, Files, Health, Hub, Journal, LinkDown, LinkUp,
-        Power, PowerReading, Refused, Reply, Resumed, PowerNotice, TaskReceipt, TaskReport, OnlineNotice, Worker,
-        Workers,
+        Power, PowerState, Reading, Refused, Reply, Resumed, PowerNotice, TaskReceipt, TaskReport, OnlineNotice,
+        Worker, Workers,
     )
     from wakestream.operators.rx.all_done import all_done
     from wakestream.operators.contrib.batch import Barrier, BatchState
@@ -67,20 +68,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accepted", "Algorithm", "Backoff", "Barrier", "BatchState", "BootFailed", "BootFailure", "Branch", "Cancelled",
-    "Checked", "Corrupt", "Cost", "Done", "Downloading", "Effects", "Engine", "EngineUnreachable", "Eta", "Failed",
-    "FileChanged", "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted", "Fingerprints",
-    "Frame", "GpuError", "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused", "HubUnreachable", "Job",
-    "JobEvent", "Journal", "JournalError", "Kind", "Limiter", "Line", "LinkDown", "LinkUp", "LoopScheduler", "Made",
-    "NoCapacity", "NoSpace", "Note", "OfflineReply", "Online", "OnlineNotice", "Outcome", "Policy", "Power",
-    "PowerError", "PowerNotice", "PowerReading", "Progress", "Queued", "Readiness", "Refused", "Rendered", "Reply",
-    "Resumed", "Retrying", "Running", "Shared", "Slot", "StageTimeout", "Stalled", "Submitted", "TaskFailed",
-    "TaskLost", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking",
-    "Work", "Worker", "WorkerError", "WorkerRefused", "WorkerUnreachable", "Workers", "WrongInput", "all_done",
-    "always", "before_outcome", "cancellable", "concat_unless", "costs", "dedupe", "download", "effect",
-    "first_success", "follow", "from_async", "interval", "is_outcome", "is_retryable", "merge_errors", "note", "of",
-    "of_type", "online", "outcome", "outcome_of", "poll", "retry_backoff", "seconds_now", "start_with",
-    "stop_others", "submit", "switch_by_type", "synthesize", "then", "timeout_idle", "timeout_no_progress",
-    "timeout_total", "to_future", "upload",
+    "Checked", "Corrupt", "Cost", "Denied", "Done", "Downloading", "Effects", "Engine", "EngineUnreachable", "Eta",
+    "Failed", "FileChanged", "FileError", "FileRef", "FileUnusable", "Files", "Fingerprint", "Fingerprinted",
+    "Fingerprints", "Frame", "Gone", "GpuError", "GpuLost", "Granted", "Health", "Hub", "HubError", "HubRefused",
+    "HubUnreachable", "Job", "JobEvent", "Journal", "JournalError", "Kind", "Limiter", "Line", "LinkDown", "LinkUp",
+    "LoopScheduler", "Made", "NoCapacity", "NoSpace", "Note", "OfflineReply", "Online", "OnlineNotice", "Outcome",
+    "Policy", "Power", "PowerError", "PowerNotice", "PowerState", "Progress", "Queued", "QuotaExceeded", "Readiness",
+    "Reading", "Refused", "Rendered", "Reply", "Resumed", "Retrying", "Running", "Shared", "Slot", "StageTimeout",
+    "Stalled", "Submitted", "TaskFailed", "TaskLost", "TaskReceipt", "TaskReport", "TimedOut", "Transient",
+    "Uploaded", "Uploading", "WakestreamError", "Waking", "Work", "Worker", "WorkerError", "WorkerRefused",
+    "WorkerUnreachable", "Workers", "WrongInput", "all_done", "always", "before_outcome", "cancellable",
+    "concat_unless", "costs", "dedupe", "download", "effect", "first_success", "follow", "from_async", "interval",
+    "is_outcome", "is_retryable", "merge_errors", "note", "of", "of_type", "online", "outcome", "outcome_of", "poll",
+    "retry_backoff", "seconds_now", "start_with", "stop_others", "submit", "switch_by_type", "synthesize", "then",
+    "timeout_idle", "timeout_no_progress", "timeout_total", "to_future", "upload",
 ]
 
 _HOMES = {
@@ -91,9 +92,10 @@ _HOMES = {
     "lifecycle.outcome": "is_outcome outcome outcome_of",
     "model.backoff": "Backoff always",
     "model.errors": (
-        "BootFailed Corrupt EngineUnreachable FileChanged FileError FileUnusable GpuError GpuLost HubError HubRefused "
-        "HubUnreachable JournalError NoCapacity NoSpace PowerError StageTimeout Stalled TaskFailed TaskLost "
-        "WakestreamError WorkerError WorkerRefused WorkerUnreachable WrongInput is_retryable"
+        "BootFailed Corrupt Denied EngineUnreachable FileChanged FileError FileUnusable Gone GpuError GpuLost HubError "
+        "HubRefused HubUnreachable JournalError NoCapacity NoSpace PowerError QuotaExceeded StageTimeout Stalled "
+        "TaskFailed TaskLost Transient WakestreamError WorkerError WorkerRefused WorkerUnreachable WrongInput "
+        "is_retryable"
     ),
     "model.events": (
         "Algorithm Branch Cancelled Checked Done Downloading Eta Failed FileRef Fingerprint Fingerprinted "
@@ -104,7 +106,7 @@ _HOMES = {
     "model.policy": "Policy",
     "model.ports": (
         "Accepted BootFailure Effects Files Health Hub Journal LinkDown LinkUp OfflineReply "
-        "OnlineNotice Power PowerNotice PowerReading Refused Reply Resumed TaskReceipt TaskReport Worker "
+        "OnlineNotice Power PowerNotice PowerState Reading Refused Reply Resumed TaskReceipt TaskReport Worker "
         "Workers"
     ),
     "rx.*": (

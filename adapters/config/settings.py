@@ -79,6 +79,9 @@ class Settings:
         webhook_url: The address of the webhook.
         webhook_secret: Signs webhook messages.
         waits: The fields of `Policy` that the user set, in seconds.
+        power: The name of the power provider.
+        power_machine: The id or name of the machine at its provider.
+        power_option: Options of the power provider.
         power_program: The program that switches a machine, as an argument list without a shell.
         power_start: The command that starts the machine.
         power_stop: The command that stops it.
@@ -113,6 +116,9 @@ class Settings:
     webhook_url: Secret | None = None
     webhook_secret: str | None = None
     waits: Mapping[str, float] = field(default_factory=dict)
+    power: str | None = None
+    power_machine: str | None = None
+    power_option: Mapping[str, str] = field(default_factory=dict)
     power_program: tuple[str, ...] | None = None
     power_start: tuple[str, ...] | None = None
     power_stop: tuple[str, ...] | None = None
@@ -153,6 +159,15 @@ class Settings:
         if self.hub_url is None:
             raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
         return self.hub_url
+
+    def needs_power(self) -> str:
+        """The name of the power provider. Raises `SettingsError` when none is set."""
+        if self.power is None:
+            raise SettingsError(
+                "no power provider is set; give --power NAME: process (a program on this machine), command "
+                "(three commands of yours), or a provider of docs/power"
+            )
+        return self.power
 
     def needs_key(self) -> str:
         """This program's own key. Raises `SettingsError` when none is set."""
@@ -207,6 +222,16 @@ def _webhook(value: object) -> Secret:
 
 def _hosts(value: object) -> tuple[str, ...]:
     return addresses.hosts(",".join(value) if isinstance(value, list) else _text(value))
+
+
+def _options(value: object) -> Mapping[str, str]:
+    """`KEY=VALUE` words, as a list or on one line."""
+    words = value if isinstance(value, list) else _split_command(_text(value))
+    pairs = [str(word).partition("=") for word in words]  # type: ignore[attr-defined]
+    wrong = next((name + separator for name, separator, _ in pairs if not name.strip() or not separator), None)
+    if wrong is not None:
+        raise ValueError(f"is {wrong[:40]!r}; write KEY=VALUE, such as region=cn-wlcb")
+    return {name.strip(): text for name, _, text in pairs}
 
 
 _FOR_EXAMPLE = 'write for example ["python", "start.py"]'
@@ -270,7 +295,8 @@ _BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
     _webhook: ("webhook_url",),
     _gpu: ("gpu",),
     _worker_url: ("public_url",),
-    _text: ("engine",),
+    _text: ("engine", "power", "power_machine"),
+    _options: ("power_option",),
 }
 _PLAIN = (
     _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
@@ -287,7 +313,7 @@ _FLAGS = {
     "worker": "--worker-url", "probe": "--no-probe", "webhook_url": "--webhook", "log_format": "--log-json",
     "engine_command": "--command",
     "power_program": "--program", "power_start": "--start", "power_stop": "--stop", "power_inspect": "--inspect",
-    "power_timeout": "--call-timeout",
+    "power_timeout": "--call-timeout", "power_machine": "--machine",
 }  # fmt: skip
 """Settings whose flag has another name."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}

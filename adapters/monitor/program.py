@@ -19,7 +19,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import client_context
-from wakestream.adapters.power.providers import Provider
+from wakestream.adapters.power.config import Provider
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
@@ -79,11 +79,8 @@ async def running_monitor(
     register = m.Register(role="gpu_monitor", token=settings.key, gpus=(policy.gpu,), features=(FEATURE,))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(config.power.close)
-        health = None
-        if settings.worker_url is not None:
-            workers = HttpWorkers(settings.worker_url, ca=ca)
-            stack.push_async_callback(workers.close)
-            health = workers.at(None).health
+        workers = HttpWorkers(settings.worker_url, ca=ca)
+        stack.push_async_callback(workers.close)
         seed = Random().getrandbits(32)
         journal: SqliteJournal[MachineKept] | None = None
         known = None
@@ -102,6 +99,12 @@ async def running_monitor(
         stack.push_async_callback(link.close)
         config.on_link(link.events)
         program = MonitorProgram(
-            Monitor(policy, random), link, config.power, health, tap=tap, journal=journal, known=known
+            Monitor(policy, random),
+            link,
+            config.power,
+            lambda url: workers.at(url).health(),
+            tap=tap,
+            journal=journal,
+            known=known,
         )
         yield RunningMonitor(program, journal)

@@ -16,10 +16,18 @@ from typing import Any
 from loguru import logger
 from msgspec.structs import asdict
 
+from wakestream.adapters.config.addresses import worker_url
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
-from wakestream.operators.model.errors import NoCapacity, WakestreamError
-from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power, PowerReading
+from wakestream.operators.model.errors import (
+    Denied,
+    Gone,
+    NoCapacity,
+    QuotaExceeded,
+    Transient,
+    WakestreamError,
+)
+from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power, Reading
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.streams.decider import Decision
 from wakestream.streams.monitor import persistence
@@ -31,7 +39,20 @@ from wakestream.streams.recording.recording import Tap, untapped
 HEALTH_WITHIN = 10.0
 """Seconds that the worker has to answer a health check."""
 
-CheckHealth = Callable[[], Awaitable[Health]]
+_FAULTS: Sequence[tuple[type[WakestreamError], p.Fault]] = (
+    (QuotaExceeded, "quota"),
+    (Denied, "denied"),
+    (Gone, "gone"),
+    (Transient, "transient"),
+)
+
+
+def _fault(error: Exception) -> p.Fault:
+    return next((fault for cause, fault in _FAULTS if isinstance(error, cause)), "")
+
+
+CheckHealth = Callable[[str | None], Awaitable[Health]]
+"""Asks the worker at a URL, or at the address of the settings."""
 
 
 class MonitorProgram:
@@ -162,8 +183,8 @@ class MonitorProgram:
                 self._link.send(message)
             case p.LogNote(text, warning):
                 self._log.log("WARNING" if warning else "INFO", "{}", text)
-            case p.CheckHealth():
-                self._begin("health", self._check_health)
+            case p.CheckHealth(url):
+                self._begin("health", partial(self._check_health, url))
             case p.Start(number):
                 self._begin("provider", partial(self._call_provider, "start", number, self._power.start))
             case p.Stop(number):
@@ -174,30 +195,43 @@ class MonitorProgram:
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._calls[name] = asyncio.create_task(_after(self._calls.get(name), work), name=f"monitor-{name}")
 
-    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[PowerReading | None]]) -> None:
+    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[Reading | None]]) -> None:
         limit = self._monitor.policy.call_timeout
         event: p.CallAnswer
         try:
             async with asyncio.timeout(limit):
                 with cancel_as_error(kind):
                     reading = await call()
-            event = p.Taken(number) if reading is None else p.Reading(number, reading, self._power.detail)
+            event = p.Taken(number) if reading is None else self._reading(number, reading)
         except Exception as error:
             why = self._why("the power provider", kind, limit, error)
-            event = p.CallFailed(number, why, isinstance(error, NoCapacity))
+            wait = error.retry_after if isinstance(error, Transient) else None
+            event = p.CallFailed(number, why, isinstance(error, NoCapacity), _fault(error), wait)
         self._report(kind, event)
 
-    async def _check_health(self) -> None:
+    def _reading(self, number: int, said: Reading) -> p.Reading:
+        age = None if said.since is None else max(0.0, self._clock() - said.since)
+        return p.Reading(number, said.state, said.detail, self._worker_url(said.address), age, said.gpus)
+
+    def _worker_url(self, address: str | None) -> str | None:
+        if not address or not self._monitor.policy.follows_address:
+            return None
+        try:
+            return worker_url(address)
+        except ValueError as error:
+            self._log.warning("the power provider reports the address {!r}, which {}", address[:80], error)
+            return None
+
+    async def _check_health(self, url: str | None) -> None:
         assert self._health is not None  # noqa: S101 - the decider asks only where there is one
         try:
             async with asyncio.timeout(HEALTH_WITHIN):
                 with cancel_as_error("health"):
-                    answer = await self._health()
-            event = p.HealthAnswer(
-                answer.initialized, "" if answer.initialized else "it is not initialized", answer.busy
-            )
+                    answer = await self._health(url)
+            why = "" if answer.initialized else "it is not initialized"
+            event = p.HealthAnswer(answer.initialized, why, answer.busy, url)
         except Exception as error:  # without an answer, there would be no further check
-            event = p.HealthAnswer(False, self._why("the worker", "health", HEALTH_WITHIN, error))
+            event = p.HealthAnswer(False, self._why("the worker", "health", HEALTH_WITHIN, error), url=url)
         self._report("health", event)
 
     def _why(self, who: str, call: str, limit: float, error: Exception) -> str:

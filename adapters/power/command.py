@@ -12,9 +12,13 @@ from pathlib import PurePath
 from tempfile import TemporaryFile, gettempdir
 from typing import IO, get_args
 
+import msgspec
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power.config import CannotList, Machine, PowerConfig
 from wakestream.adapters.runtime.child_processes import kill_and_wait, last_lines, start
 from wakestream.operators.model.errors import NoCapacity, PowerError
-from wakestream.operators.model.ports import PowerReading
+from wakestream.operators.model.ports import PowerState, Reading
 
 NO_CAPACITY = 75
 """Exit code (EX_TEMPFAIL) of a start command if no machine is available at present."""
@@ -27,12 +31,22 @@ MAX_OUTPUT = 16 * 1024**2
 
 _LOOK_EVERY = 0.1
 
-_WORDS: Mapping[str, PowerReading] = {
-    **{word: word for word in get_args(PowerReading)},
+_WORDS: Mapping[str, PowerState] = {
+    **{word: word for word in get_args(PowerState)},
     # the `State` words of CompShare / UCloud that differ
     **dict.fromkeys(("initializing", "rebooting", "resizing"), "starting"),
     "install": "failed",  # Install Fail
 }
+
+
+class _Printed(msgspec.Struct, frozen=True):
+    """The JSON that an inspect command may print."""
+
+    state: str
+    address: str | None = None
+    since: float | None = None
+    detail: str = ""
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +56,23 @@ class _Ended:
     errors: bytes
 
 
+def create(config: PowerConfig) -> CommandPower:
+    """Make the provider of `--power command`."""
+    config.known("command")
+    start, stop, inspect = (config.commands.get(name) for name in ("start", "stop", "inspect"))
+    if start is None or stop is None or inspect is None:
+        raise SettingsError("--power command needs --start CMD, --stop CMD and --inspect CMD")
+    # A little less than the call's limit, so that CommandPower, which knows the command's name, ends it.
+    return CommandPower(start, stop, inspect, timeout=0.95 * config.timeout)
+
+
 class CommandPower:
     """Switches a machine by running commands.
 
     Args:
         start: Starts the machine. The machine is running only when `inspect` says so.
         stop: Stops the machine.
-        inspect: Prints the state as its first word, such as running or stopped.
+        inspect: Prints the state as its first word, such as running or stopped, or as JSON.
         timeout: Seconds after which a command is killed.
 
     Example:
@@ -60,12 +84,6 @@ class CommandPower:
     ) -> None:
         self._start, self._stop, self._inspect = tuple(start), tuple(stop), tuple(inspect)
         self._timeout = timeout
-        self._detail = ""
-
-    @property
-    def detail(self) -> str:
-        """The output of the last `inspect`."""
-        return self._detail
 
     async def start(self) -> None:
         """Run the start command.
@@ -84,20 +102,27 @@ class CommandPower:
         """Run the stop command. `PowerError`: its exit code is not 0."""
         _check(self._stop, await self._run(self._stop))
 
-    async def inspect(self) -> PowerReading:
-        """Run the inspect command and read its first word. `PowerError`: it failed, or the word is unknown."""
+    async def inspect(self) -> Reading:
+        """Run the inspect command and read the state.
+
+        It prints the state as its first word, or a JSON object with `state`, and perhaps `address`, `since` (UNIX
+        seconds), `gpus` and `detail`.
+
+        Raises:
+            PowerError: It failed, or the state is unknown.
+        """
         ended = await self._run(self._inspect)
         _check(self._inspect, ended)
-        self._detail = f"{_name(self._inspect)} printed: {last_lines(ended.output)}"
-        words = ended.output.decode(errors="replace").split()
-        reading = _WORDS.get(words[0].lower()) if words else None
-        if reading is None:
-            said = f"it printed {words[0][:40]!r}" if words else "it printed nothing"
-            raise PowerError(
-                f"{_name(self._inspect)}: {said}; the first word must be running, stopped, starting, stopping, "
-                "no_capacity or failed"
-            )
-        return reading
+        said = f"{_name(self._inspect)} printed: {last_lines(ended.output)}"
+        text = ended.output.decode(errors="replace").strip()
+        try:
+            return _from_json(text, said) if text.startswith("{") else Reading(_state(text), detail=said)
+        except ValueError as error:
+            raise PowerError(f"{_name(self._inspect)}: {error}") from None
+
+    async def machines(self) -> Sequence[Machine]:
+        """Raises `CannotList`: there is no command for it."""
+        raise CannotList("--power command has no command that lists machines; use the tool of your provider")
 
     async def close(self) -> None:
         """Do nothing: the machine stays as it is."""
@@ -165,6 +190,25 @@ def _check(argv: Sequence[str], ended: _Ended) -> None:
     if ended.code:
         words = last_lines(ended.errors or ended.output)
         raise PowerError(f"{_name(argv)}: exit code {ended.code}: {words or 'no output'}")
+
+
+def _state(text: str) -> PowerState:
+    words = text.split()
+    state = _WORDS.get(words[0].lower()) if words else None
+    if state is None:
+        said = f"it printed {words[0][:40]!r}" if words else "it printed nothing"
+        raise ValueError(
+            f"{said}; the first word must be running, stopped, starting, stopping, terminated, no_capacity or failed"
+        )
+    return state
+
+
+def _from_json(text: str, said: str) -> Reading:
+    try:
+        printed = msgspec.json.decode(text, type=_Printed)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f'this JSON cannot be read: {error}; write for example {{"state": "running"}}') from None
+    return Reading(_state(printed.state), printed.address, printed.since, printed.detail or said, printed.gpus)
 
 
 def _name(argv: Sequence[str]) -> str:

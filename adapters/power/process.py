@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from loguru import logger
 
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power.config import CannotList, Machine, PowerConfig
 from wakestream.adapters.runtime.child_processes import (
     KILL_WITHIN,
     environment,
@@ -20,7 +22,7 @@ from wakestream.adapters.runtime.child_processes import (
 )
 from wakestream.adapters.runtime.last_words import LAST_LINES
 from wakestream.operators.model.errors import PowerError
-from wakestream.operators.model.ports import PowerReading
+from wakestream.operators.model.ports import Reading
 
 LONGEST_LINE = 2000
 """Characters of a line of output that are logged."""
@@ -30,6 +32,15 @@ LINES_A_SECOND = 200
 
 _PAUSE = 0.01
 _MONITOR_ONLY = ("WAKESTREAM_KEY", "WAKESTREAM_WEBHOOK_SECRET")
+
+
+def create(config: PowerConfig) -> ProcessPower:
+    """Make the provider of `--power process`."""
+    config.known("process")
+    program = config.commands.get("program")
+    if program is None:
+        raise SettingsError("--power process needs --program CMD, the program that is started and stopped")
+    return ProcessPower(program)
 
 
 class ProcessPower:
@@ -55,19 +66,6 @@ class ProcessPower:
         self._cleaning: asyncio.Task[None] | None = None
         self._stopped = False
         self._ending: asyncio.Task[None] | None = None
-
-    @property
-    def detail(self) -> str:
-        """That the program has ended; if it failed by itself, also its exit code and last output."""
-        process = self._process
-        if self._running() or (process is None and not self._stopped):
-            return ""
-        if process is None or self._stopped:
-            return "the program has ended"
-        if process.returncode == 0:
-            return "the program ended by itself"
-        words = " | ".join(self._said) or "no output"
-        return f"the program ended by itself with code {process.returncode}: {words}"
 
     async def start(self) -> None:
         """Start the program unless it runs. `PowerError`: it is still stopping, or cannot be started."""
@@ -95,13 +93,29 @@ class ProcessPower:
             assert self._process is not None  # noqa: S101 - it runs
             self._ending = asyncio.create_task(self._end(self._process), name="power-off")
 
-    async def inspect(self) -> PowerReading:
+    async def inspect(self) -> Reading:
         """Return the state; `failed` if the program ended by itself."""
         if self._running():
-            return "stopping" if self._ending is not None else "running"
+            return Reading("stopping" if self._ending is not None else "running")
         if self._process is None or self._ending is not None:
-            return "stopped"
-        return "failed"
+            return Reading("stopped", detail=self._detail())
+        return Reading("failed", detail=self._detail())
+
+    async def machines(self) -> Sequence[Machine]:
+        """Raises `CannotList`: a program has no list."""
+        raise CannotList("--power process starts a program of this machine; there is no list of machines")
+
+    def _detail(self) -> str:
+        """That the program has ended; if it failed by itself, also its exit code and last output."""
+        process = self._process
+        if process is None and not self._stopped:
+            return ""
+        if process is None or self._stopped:
+            return "the program has ended"
+        if process.returncode == 0:
+            return "the program ended by itself"
+        words = " | ".join(self._said) or "no output"
+        return f"the program ended by itself with code {process.returncode}: {words}"
 
     async def ended(self) -> None:
         """Wait until the program does not run."""

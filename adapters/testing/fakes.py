@@ -13,9 +13,10 @@ from blake3 import blake3
 from reactivex import Observable
 from reactivex.subject import Subject
 
+from wakestream.adapters.power.config import Machine
 from wakestream.operators.model.errors import FileUnusable, NoCapacity, PowerError, WakestreamError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.model.ports import Health, LinkDown, LinkUp, PowerReading, TaskReceipt, TaskReport
+from wakestream.operators.model.ports import Health, LinkDown, LinkUp, PowerState, Reading, TaskReceipt, TaskReport
 from wakestream.streams.protocol import messages as m
 
 M = TypeVar("M", bound=m.Message)
@@ -106,7 +107,8 @@ class FakePower:
     """A machine that starts and stops in the loop's time.
 
     The test can set faults: the next `lacks` starts find no capacity; while `deaf` is set, starts are accepted without
-    effect; `broken` is the error that every call raises.
+    effect; `broken` is the error that every call raises, `refused` the error of each start. `address` and `gpus` are
+    those of a machine that runs.
 
     Args:
         boot: Seconds to start.
@@ -125,14 +127,19 @@ class FakePower:
         self.broken: PowerError | None = None
         self.starts = 0
         self.stops = 0
-        self.detail = ""
-        self._settled: PowerReading = "running" if on else "stopped"
-        self._moving: tuple[PowerReading, float, PowerReading] | None = None
+        self.refused: PowerError | None = None
+        self.address: str | None = None
+        self.gpus: int | None = None
+        self._detail = ""
+        self._settled: PowerState = "running" if on else "stopped"
+        self._moving: tuple[PowerState, float, PowerState] | None = None
 
     async def start(self) -> None:
         """Start the machine."""
         self._check()
         self.starts += 1
+        if self.refused is not None:
+            raise self.refused
         if self.lacks:
             self.lacks -= 1
             raise NoCapacity("no machine of this kind is free")
@@ -145,9 +152,22 @@ class FakePower:
         self.stops += 1
         self._move("stopping", self.halt, "stopped")
 
-    async def inspect(self) -> PowerReading:
+    async def inspect(self) -> Reading:
         """The current state."""
         self._check()
+        state = self._state()
+        if state != "running":
+            return Reading(state, detail=self._detail)
+        return Reading(state, self.address, detail=self._detail, gpus=self.gpus)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def machines(self) -> Sequence[Machine]:
+        """The one machine."""
+        return [Machine("fake", "fake", self._state())]
+
+    def _state(self) -> PowerState:
         if self._moving is not None:
             during, until, after = self._moving
             if asyncio.get_running_loop().time() < until:
@@ -155,15 +175,15 @@ class FakePower:
             self._settled, self._moving = after, None
         return self._settled
 
-    def settle(self, reading: PowerReading, detail: str = "") -> None:
+    def settle(self, reading: PowerState, detail: str = "") -> None:
         """Set the state of the machine, as if the provider had changed it."""
-        self._settled, self._moving, self.detail = reading, None, detail
+        self._settled, self._moving, self._detail = reading, None, detail
 
     def _check(self) -> None:
         if self.broken is not None:
             raise self.broken
 
-    def _move(self, during: PowerReading, seconds: float, after: PowerReading) -> None:
+    def _move(self, during: PowerState, seconds: float, after: PowerState) -> None:
         self._moving = (during, asyncio.get_running_loop().time() + seconds, after)
 
 

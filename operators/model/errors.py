@@ -8,7 +8,11 @@
     │   ├── BootFailed              the monitor could not start it          code boot_failed
     │   ├── GpuLost                 it went offline during the job          code gpu_lost
     │   └── PowerError              the provider refused or failed          code power_error
-    │       └── NoCapacity          the provider has no free machine        code no_capacity
+    │       ├── NoCapacity          the provider has no free machine        code no_capacity
+    │       ├── QuotaExceeded       the account may not run this machine    code quota_exceeded
+    │       ├── Denied              the credentials are refused             code denied
+    │       ├── Gone                the machine does not exist any more     code gone
+    │       └── Transient           a later call may succeed                code transient
     ├── WorkerError                 the HTTP server on that machine
     │   ├── WorkerUnreachable       no connection, or it broke              code worker_unreachable
     │   ├── WorkerRefused           it refused (401, 400, 5xx)              code from the HTTP status
@@ -93,6 +97,31 @@ class PowerError(GpuError, code="power_error"):
 
 class NoCapacity(PowerError, code="no_capacity", retryable=True):
     """The provider has no free machine of this kind at present."""
+
+
+class QuotaExceeded(PowerError, code="quota_exceeded"):
+    """The account may not run this machine: a quota or the credit is used up. Repeating the start does not help."""
+
+
+class Denied(PowerError, code="denied"):
+    """The provider refuses the credentials, or they do not allow this call."""
+
+
+class Gone(PowerError, code="gone"):
+    """The machine was deleted. It is never started again."""
+
+
+class Transient(PowerError, code="transient", retryable=True):
+    """The provider does not answer, is overloaded, or answered with an unknown code. A later call may succeed.
+
+    Args:
+        reason: The sentence for people.
+        retry_after: Seconds that the provider asks to wait; the call had no effect then. None if it does not say.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class WorkerError(WakestreamError, code="worker_error"):

@@ -285,28 +285,51 @@ class Effects(Protocol):
 PowerWord = Literal["unknown", "off", "starting", "booted", "online", "draining", "stopping", "no_capacity", "failed"]
 """The state of a GPU, as its monitor reports it to the hub."""
 
-PowerReading = Literal["unknown", "starting", "running", "stopping", "stopped", "no_capacity", "failed"]
-"""The state of a machine, as its power provider reports it."""
+PowerState = Literal["unknown", "starting", "running", "stopping", "stopped", "terminated", "no_capacity", "failed"]
+"""The state of a machine, as its power provider reports it. A `terminated` machine is deleted and never comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a power provider says of a machine.
+
+    Attributes:
+        state: Its state.
+        address: The host, `HOST:PORT` or URL at which its worker can be reached; None if the provider does not say.
+        since: UNIX seconds since when it is in this state; None if the provider does not say.
+        detail: The provider's own words, such as the reason of a failure; may be empty.
+        gpus: The number of GPUs that it has now; None if the provider does not say.
+    """
+
+    state: PowerState
+    address: str | None = None
+    since: float | None = None
+    detail: str = ""
+    gpus: int | None = None
 
 
 class Power(Protocol):
-    """One machine that can be switched on and off. `start` and `stop` only begin; `inspect` shows the result."""
+    """One machine that can be switched on and off. `start` and `stop` only begin; `inspect` shows the result.
 
-    @property
-    def detail(self) -> str:
-        """The provider's message about the last reading, such as the reason of a failure; may be empty."""
-        ...
+    Each method raises a `PowerError`: `Denied` if the credentials are refused, `Gone` if the machine does not exist,
+    `Transient` if a later call may succeed, `PowerError` itself for anything else.
+    """
 
     async def start(self) -> None:
-        """Begin to power on. Raises `NoCapacity` if the provider has no free machine, else `PowerError`."""
+        """Begin to power on.
+
+        Raises:
+            NoCapacity: The provider has no free machine at present.
+            QuotaExceeded: The account may not run this machine; the start is not repeated.
+        """
         ...
 
     async def stop(self) -> None:
-        """Begin to power off. Raises `PowerError` if the provider refuses."""
+        """Begin to power off."""
         ...
 
-    async def inspect(self) -> PowerReading:
-        """Return the machine's state. Raises `PowerError` if the provider cannot report it."""
+    async def inspect(self) -> Reading:
+        """Return the machine's state."""
         ...
 
 

@@ -45,7 +45,7 @@ class Idle(Moves):
         """Drain if, after `since`, the worker had no task and the hub says that no job holds the machine."""
         if not self.policy.asks_first:
             self.move(Signal.IDLE, why)
-        elif self.policy.checks_health and self.m.health_at < since:
+        elif self.checks_health() and self.m.health_at < since:
             self.set(next_health=min(self.m.next_health, self.now))
         elif self.m.query is None or self.m.query.asked_at < since:
             self.ask_the_hub(drain=False)
@@ -57,7 +57,7 @@ class Idle(Moves):
             self.move(Signal.IDLE, f"{why}, and {self.unanswered()}")
 
     def unanswered(self) -> str:
-        if self.policy.checks_health:
+        if self.checks_health():
             return "its worker has no task; the hub does not say who holds it"
         return "the hub does not say who holds it; set the worker's URL, and its tasks will count"
 

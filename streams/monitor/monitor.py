@@ -87,16 +87,19 @@ class _Turn(Readings):
             self.set(boots=(*self.m.boots, event.request_id)[-MAX_ASKED:])
 
     def on_health(self, event: p.HealthAnswer) -> None:
+        if event.url is not None and event.url != self.m.address:
+            self.set(checking=False)
+            return  # the machine has another address by now
         settled = self.m.state == "online" and not self.m.gone
         pause = self.policy.look_online if settled else self.policy.look_soon
         self.set(checking=False, next_health=self.now + pause, health_at=self.now)
         if event.initialized:
-            self.set(misses=0, gone=False)
+            self.set(misses=0, gone=False, answered=event.url is not None)
             self.lives()
             self.move(Signal.READY, "its worker is initialized")
             if event.busy:
                 self.at_work()
-        elif self.m.state == "online":
+        elif self.m.state == "online" and self.checks_health():
             self.missed(event.why)
 
     def missed(self, why: str) -> None:
@@ -121,7 +124,7 @@ class _Turn(Readings):
             return
         self.set(misses=0)
         self.lives()
-        if not self.policy.checks_health:  # the frame does not say which worker: with a health to ask, that counts
+        if not self.checks_health():  # the frame does not say which worker: with a health to ask, that counts
             self.move(Signal.READY, "its worker is at work")
         self.at_work()
 
@@ -165,13 +168,26 @@ class _Turn(Readings):
             watch(self)
         return self.watch_always()
 
+    def watch_starting(self) -> None:
+        """Repeat a start that did not reach the provider, if the machine is off; one that takes too long is late."""
+        again, limit, since = self.m.again_at, self.policy.start_within, self.m.start_at or self.m.boot_since
+        if again is not None and self.now >= again and self.m.reading == "stopped":
+            self.set(due="start", again_at=None)
+            self.do(p.LogNote("asking for the start again: the provider did not take it, and the machine is off"))
+        elif limit is not None and self.now - since >= limit and self.m.call is None:
+            what = f"it is {self.m.reading or 'not seen'} {limit:g} s after the start"
+            self.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
+            self.set(late=True)
+
     def watch_capacity(self) -> None:
-        if self.now >= self.m.retry_at and self.m.reading != "stopping":
+        # A late start may still be carried out: it is repeated only if the machine is known to be off.
+        may = self.m.reading == "stopped" if self.m.late else self.m.reading != "stopping"
+        if self.now >= self.m.retry_at and may:
             self.move(Signal.RETRY, "asking for capacity again")
 
     def believe_it_ready(self) -> None:
         """A running machine counts as online if neither the worker nor the hub can report that."""
-        if self.m.state == "booted" and self.decides_alone() and not self.policy.checks_health:
+        if self.m.state == "booted" and self.decides_alone() and not self.checks_health():
             wanted = self.m.wanted  # by a wake that is newer than the look which found it running
             self.move(Signal.READY, "it runs; this hub does not say when its worker is ready")
             self.set(wanted=wanted)
@@ -182,8 +198,9 @@ class _Turn(Readings):
         self.answer_boots()
 
     def late(self) -> str:
+        accepted = "the provider accepted the start, but the machine does not run"
         what = {
-            "starting": "the provider accepted the start, but the machine does not run",
+            "starting": accepted if self.m.again_at is None else f"the start failed: {self.m.reason}",
             "no_capacity": f"no capacity ({self.m.reason})",
         }.get(self.m.state, "the machine runs, but its worker is not initialized")
         return f"not online within {self.policy.boot_timeout:g} s: {what}"
@@ -224,6 +241,7 @@ class _Turn(Readings):
 
 
 _WATCH: Mapping[PowerWord, Callable[[_Turn], None]] = {
+    "starting": _Turn.watch_starting,
     "no_capacity": _Turn.watch_capacity,
     "online": _Turn.watch_use,
     "draining": _Turn.watch_draining,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading, PowerWord
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerState, PowerWord
 from wakestream.streams.decider import Decision
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
@@ -44,6 +44,9 @@ class PowerPolicy:
         capacity: The pauses between starts while the provider has no machine.
         asks_first: Whether worker and hub are asked if an idle machine is in use before it drains; otherwise after.
         trouble: The pauses after failed calls to the provider.
+        start_within: The time after which a start that has not led to a running machine counts as no capacity; None for
+            no limit.
+        follows_address: Whether the worker is at the address that the provider reports.
     """
 
     gpu: str
@@ -65,6 +68,8 @@ class PowerPolicy:
     capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
     asks_first: bool = True
     trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
+    start_within: float | None = None
+    follows_address: bool = False
 
     @property
     def warning(self) -> float:
@@ -100,12 +105,16 @@ class Machine:
     a machine that this monitor started, `orphan` one that runs without a request, `gone` one whose worker the hub lost.
     Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
     that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
+
+    `again_at` is when a start that may not have reached the provider is repeated, `late` a start that counts as no
+    capacity while the provider may still carry it out. `address` is the worker's URL as the provider reports it,
+    `told_address` the one that the hub knows, and `answered` that a worker has answered there.
     """
 
     state: PowerWord = "unknown"
     reason: str = "not looked at yet"
     # what the provider says
-    reading: PowerReading | None = None
+    reading: PowerState | None = None
     read_at: float | None = None
     unread: int = 0
     unread_since: float = 0.0
@@ -125,9 +134,14 @@ class Machine:
     retry_at: float = 0.0
     start_at: float | None = None
     start_taken: bool = False
+    again_at: float | None = None
+    late: bool = False
     ours: bool = False
     orphan: bool = False
     # the worker on it
+    address: str | None = None
+    told_address: str | None = None
+    answered: bool = False
     ready: bool = False
     gone: bool = False
     misses: int = 0
@@ -189,25 +203,45 @@ class Taken(_OfCall, frozen=True):
 
 
 class Reading(_OfCall, frozen=True):
-    """The result of an inspect; `detail` is the provider's own word."""
+    """The result of an inspect.
 
-    reading: PowerReading
+    `detail` is the provider's own word, `address` where the worker can be reached, `age` for how many seconds the
+    machine has been in this state, `gpus` how many GPUs it has; each is None if the provider does not say.
+    """
+
+    reading: PowerState
     detail: str = ""
+    address: str | None = None
+    age: float | None = None
+    gpus: int | None = None
+
+
+Fault = Literal["quota", "denied", "gone", "transient", ""]
+"""Why a provider call failed, where the provider says so: see `QuotaExceeded`, `Denied`, `Gone`, `Transient`."""
 
 
 class CallFailed(_OfCall, frozen=True):
-    """A provider call failed or took too long; `no_capacity` is the provider's word for having no machine to give."""
+    """A provider call failed or took too long; `no_capacity` is the provider's word for having no machine to give.
+
+    `retry_after` is how many seconds the provider asks to wait; the call had no effect then.
+    """
 
     why: str
     no_capacity: bool = False
+    fault: Fault = ""
+    retry_after: float | None = None
 
 
 class HealthAnswer(Frozen, frozen=True):
-    """The worker was asked for its health; `why` says what was wrong, `busy` how many tasks run or wait there."""
+    """The worker was asked for its health; `why` says what was wrong, `busy` how many tasks run or wait there.
+
+    `url` is where it was asked, None for the address of the settings.
+    """
 
     initialized: bool
     why: str = ""
     busy: int = 0
+    url: str | None = None
 
 
 class HubOnline(Frozen, frozen=True):
@@ -258,7 +292,9 @@ class Inspect(_OfCall, frozen=True):
 
 
 class CheckHealth(Frozen, frozen=True):
-    """Ask the worker whether it is initialized."""
+    """Ask the worker at `url`, or at the address of the settings, whether it is initialized."""
+
+    url: str | None = None
 
 
 class Say(Frozen, frozen=True):

@@ -25,7 +25,8 @@ class Signal(Enum):
     STOPPING = "the provider says: stopping"
     STOPPED = "the provider says: stopped"
     FAILED = "the provider says: failed, or refused to start it"
-    NO_CAPACITY = "the provider has no machine to give"
+    TERMINATED = "the provider says: terminated, the machine does not exist any more"
+    NO_CAPACITY = "the provider has no machine to give, or it takes too long to start one"
     LOST = "the provider could not say, several times in a row"
     READY = "the machine runs and its worker is initialized"
     UNREADY = "the worker no longer answers as initialized"
@@ -52,6 +53,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.STOPPING: "stopping",
         S.STOPPED: "off",
         S.FAILED: "failed",
+        S.TERMINATED: "failed",
     },
     # Started by another program or person, it is adopted like one that ran when the monitor started.
     "off": {
@@ -59,15 +61,23 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.STARTING: "starting",
         S.RUNNING: "booted",
         S.STOPPING: "stopping",
+        S.TERMINATED: "failed",
         S.LOST: "unknown",
     },
     # `stopped` is no news here: a start that was accepted may take a while to show, or never happen (TIMEOUT).
-    "starting": {S.RUNNING: "booted", S.NO_CAPACITY: "no_capacity", S.FAILED: "failed", S.TIMEOUT: "failed"},
+    "starting": {
+        S.RUNNING: "booted",
+        S.NO_CAPACITY: "no_capacity",
+        S.FAILED: "failed",
+        S.TERMINATED: "failed",
+        S.TIMEOUT: "failed",
+    },
     "no_capacity": {
         S.RETRY: "starting",
         S.STARTING: "starting",
         S.RUNNING: "booted",
         S.FAILED: "failed",
+        S.TERMINATED: "failed",
         S.TIMEOUT: "failed",
     },
     # A machine that goes away before it came online has failed to boot: waiting jobs get an answer. One that had
@@ -77,6 +87,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.STOPPING: "failed",
         S.STOPPED: "failed",
         S.FAILED: "failed",
+        S.TERMINATED: "failed",
         S.TIMEOUT: "failed",
         S.GONE: "off",
         S.GOING: "stopping",
@@ -90,6 +101,7 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.STOPPING: "stopping",
         S.STOPPED: "off",
         S.FAILED: "off",
+        S.TERMINATED: "failed",
         S.LOST: "unknown",
     },
     "draining": {
@@ -98,9 +110,17 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
         S.STOPPING: "stopping",
         S.STOPPED: "off",
         S.FAILED: "off",
+        S.TERMINATED: "failed",
         S.LOST: "unknown",
     },
-    "stopping": {S.STOPPED: "off", S.FAILED: "failed", S.RUNS_ON: "booted", S.LOST: "unknown"},
+    "stopping": {
+        S.STOPPED: "off",
+        S.FAILED: "failed",
+        S.TERMINATED: "failed",
+        S.RUNS_ON: "booted",
+        S.LOST: "unknown",
+    },
+    # A terminated machine is `failed` too, and no wake starts it: it is looked at, and found terminated again.
     # A wake looks first: the start that failed may have happened after all. So may one that no job waits for any more.
     "failed": {S.WAKE: "unknown", S.RUNNING: "booted", S.UNUSABLE: "stopping"},
 }

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wakestream.operators.model.ports import PowerReading
+from wakestream.operators.model.ports import PowerState
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.idle import Idle
-from wakestream.streams.monitor.power_table import STATUS, Signal
+from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
 from wakestream.streams.monitor.transitions import LONGEST_WHY
 from wakestream.streams.protocol import messages as m
 
@@ -62,7 +62,7 @@ class Readings(Idle):
 
     def alone_tells(self) -> bool:
         """Whether the provider is the only source of the machine's state."""
-        return not self.policy.checks_health and not self.m.gone
+        return not self.checks_health() and not self.m.gone
 
     def want(self) -> None:
         self.set(wanted=True, wanted_at=self.m.wanted_at if self.m.wanted else self.now)
@@ -91,19 +91,45 @@ class Readings(Idle):
         if self.m.unread:
             self.set(unread=0, alarms=0, alarm_at=self.now)
         self.set(reading=event.reading, read_at=self.now)
+        self.learn(event)
         stale, wanted = event.number <= self.m.seen_from, self.m.wanted
         if event.reading == "running" and not stale and self.alone_tells():
             self.lives()
-        self.believe(event.reading, before, event.detail or f"the provider says {event.reading}")
+        if not self.lacks_its_gpu(event):
+            self.believe(event.reading, before, event.detail or f"the provider says {event.reading}")
+        if self.m.told_address != self.m.address:
+            self.announce()
         if wanted and stale and self.serves() and not self.hub_is_ours():
             self.want()
         pause = self.policy.look_soon if self.m.gone else self.policy.look_every(self.m.state)
         self.set(next_look=self.now + pause)
         self.answer_asked()
 
-    def believe(self, reading: PowerReading, before: PowerReading | None, why: str) -> None:
+    def learn(self, event: p.Reading) -> None:
+        """Note what a reading says beside the state."""
+        on = event.reading in ("starting", "running", "stopping")
+        if on:
+            self.set(again_at=None)
+        address = (event.address or self.m.address) if on and self.policy.follows_address else None
+        if address != self.m.address:
+            self.set(address=address, answered=False, misses=0, next_health=self.now)
+        if event.reading == "running" and event.age is not None and self.m.state in ("unknown", "off"):
+            self.set(up_since=self.now - event.age)
+
+    def lacks_its_gpu(self, event: p.Reading) -> bool:
+        """Whether the machine was started and came without its GPU. It is stopped, and the boot has failed."""
+        mid_start = self.m.state == "unknown" and self.m.start_at is not None
+        booting = self.m.state in BOOTING and not self.m.served
+        if event.reading != "running" or event.gpus != 0 or not (mid_start or booting):
+            return False
+        self.move(Signal.FAILED, f"it started without its GPU: {event.detail or 'the provider gave it none'}")
+        return self.move(Signal.UNUSABLE, "switching off the machine that started without its GPU")
+
+    def believe(self, reading: PowerState, before: PowerState | None, why: str) -> None:
         signal = Signal.STOPPED if reading == "no_capacity" else Signal[reading.upper()]
         if self.may_yet_start(signal) or self.given_up_on(signal):
+            return
+        if self.m.late and signal is Signal.STARTING:
             return
         if signal in (Signal.RUNNING, Signal.STARTING):
             why = self.found_running(why)
@@ -117,7 +143,7 @@ class Readings(Idle):
         """Whether the machine is known to run, and stays failed until the hub has said who holds it."""
         return self.m.state == "failed" and signal is Signal.RUNNING and self.awaits_the_hub()
 
-    def meaning(self, reading: PowerReading, before: PowerReading | None, signal: Signal) -> Signal:
+    def meaning(self, reading: PowerState, before: PowerState | None, signal: Signal) -> Signal:
         """What a reading signals, where that depends on what is known besides."""
         state, gone = self.m.state, signal in (Signal.STOPPED, Signal.FAILED)
         if state == "starting" and reading == "no_capacity":
@@ -138,27 +164,47 @@ class Readings(Idle):
         call = self.finish(event.number)
         if call is None:
             return
-        if call.kind == "inspect":
-            self.cannot_say(event.why)
-            return
-        self.set(next_look=self.now)
-        if call.kind == "start":
-            self.move(Signal.NO_CAPACITY if event.no_capacity else Signal.FAILED, event.why)
+        wait = event.retry_after or 0.0
+        if event.fault == "gone":
+            self.is_terminated(event.why)
+        elif call.kind == "inspect":
+            self.cannot_say(event.why, wait, denied=event.fault == "denied")
+        elif call.kind == "start":
+            self.start_failed(event)
         else:
             delay = self.policy.trouble.delay(self.m.stop_tries, self.random)
-            self.set(stop_at=self.now + delay)
+            self.set(next_look=self.now, stop_at=self.now + max(delay, wait))
             self.do(p.LogNote(f"the provider did not stop it: {event.why}", warning=True))
 
-    def cannot_say(self, why: str) -> None:
+    def is_terminated(self, why: str) -> None:
+        self.set(reading="terminated", read_at=self.now, unread=0, address=None, answered=False)
+        self.set(next_look=self.now + self.policy.look_rarely)
+        self.move(Signal.TERMINATED, why)
+        self.answer_asked()
+
+    def start_failed(self, event: p.CallFailed) -> None:
+        self.set(next_look=self.now)
+        if event.no_capacity or event.fault != "transient":
+            self.move(Signal.NO_CAPACITY if event.no_capacity else Signal.FAILED, event.why)
+        elif self.m.state == "starting":
+            # Without the provider's word that it had no effect, it may have been accepted, and shows only later.
+            wait = self.policy.look_rarely if event.retry_after is None else event.retry_after
+            self.set(again_at=self.now + wait, reason=event.why[:LONGEST_WHY])
+            self.do(p.LogNote(f"the start failed, and is tried again in {wait:g} s: {event.why}", warning=True))
+            self.announce()
+
+    def cannot_say(self, why: str, wait: float = 0.0, *, denied: bool = False) -> None:
         unread = self.m.unread + 1
         since = self.m.unread_since if self.m.unread else self.now
         self.set(unread=unread, unread_since=since, reading=None)
-        self.set(next_look=self.now + self.policy.trouble.delay(unread, self.random))
-        alive = self.m.state == "online" and self.policy.checks_health and not self.m.misses
+        self.set(next_look=self.now + max(wait, self.policy.trouble.delay(unread, self.random)))
+        alive = self.m.state == "online" and self.checks_health() and not self.m.misses
         self.say_unread(f"cannot look at the machine ({unread} times in a row): {why}", alive=alive)
         self.set(asked=())
-        if unread >= self.policy.misses and not alive:
+        if (unread >= self.policy.misses or denied) and not alive:
             self.lost_sight(f"cannot look at the machine: {why}")
+        if denied and self.m.wanted and not self.serves():
+            self.tell_failure(f"cannot look at the machine: {why}")
 
     def lost_sight(self, why: str) -> None:
         """Report the loss once."""

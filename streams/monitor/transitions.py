@@ -46,7 +46,7 @@ class Moves:
         if target is None:
             return False
         origin, why = self.m.state, why[:LONGEST_WHY]
-        self.set(state=target, reason=why, query=None)
+        self.set(state=target, reason=why, query=None, again_at=None, late=False)
         self.do(p.LogNote(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
         self.announce()
         getattr(self, f"enter_{target}")(origin, signal)
@@ -62,8 +62,13 @@ class Moves:
 
     def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
         if self.hub_is_ours():
-            said = m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=msg or self.m.reason, stops_in=stops_in)
-            self.say(said)
+            told, url = msg or self.m.reason, self.m.address
+            self.say(m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=told, stops_in=stops_in, url=url))
+            self.set(told_address=self.m.address)
+
+    def checks_health(self) -> bool:
+        """Whether the worker can be asked for its health; at a reported address only once it has answered there."""
+        return self.policy.checks_health or self.m.answered
 
     def enter_unknown(self, _origin: PowerWord, _signal: Signal) -> None:
         self.set(ready=False, next_look=self.now if self.m.wanted else self.m.next_look)
@@ -123,10 +128,12 @@ class Moves:
 
     def enter_failed(self, origin: PowerWord, signal: Signal) -> None:
         self.set(due=None, ready=False, start_at=None)
-        if origin in BOOTING:
+        if origin in BOOTING or self.m.wanted:
             self.tell_failure(self.m.reason)
         if origin == "booted" and signal is Signal.TIMEOUT:
             self.give_up_on_machine()
+        elif origin == "no_capacity" and signal is Signal.TIMEOUT and self.m.reading == "starting":
+            self.move(Signal.UNUSABLE, "calling off the start that the provider has not carried out")
 
     def tell_failure(self, why: str) -> None:
         result = m.BootResult(request_id=self.m.request_id, status="failed", msg=why, gpu=self.policy.gpu)
@@ -165,7 +172,7 @@ class Moves:
 
     def worker_idle(self) -> bool:
         """Whether the worker itself has answered that it has no task, since the idle time was over."""
-        answers = self.policy.asks_first and self.policy.checks_health and not self.m.misses
+        answers = self.policy.asks_first and self.checks_health() and not self.m.misses
         return answers and self.idle() and self.m.health_at >= self.m.last_use + self.policy.idle_after
 
     def alarm(self, text: str) -> None:
@@ -184,10 +191,11 @@ class Moves:
             self.issue_due()
         elif call is None and self.m.due is None and self.now >= self.m.next_look:
             self.do(p.Inspect(self.begin("inspect")))
-        up = self.m.state in ("booted", "online") and self.policy.checks_health
+        can = self.policy.checks_health or self.m.address is not None
+        up = self.m.state in ("booted", "online") and can
         if up and not self.m.checking and self.now >= self.m.next_health:
             self.set(checking=True)
-            self.do(p.CheckHealth())
+            self.do(p.CheckHealth(self.m.address))
 
     def issue_due(self) -> None:
         if self.m.due == "start":

@@ -246,7 +246,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the states).
 
     `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
-    the state when a client registers.
+    the state when a client registers. `url`: where the provider says that the worker can be reached.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -255,6 +255,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     msg: str | None = None
     stops_in: int | None = None
     present: bool | None = None
+    url: str | None = None
 
 
 class TaskActive(Message, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from wakestream.operators.model.events import Algorithm, Done, Downloading, File
 from wakestream.operators.model.ports import (
     Files,
     Health,
-    PowerReading,
+    PowerState,
     Resumed,
     TaskReceipt,
     TaskReport,
@@ -97,7 +97,7 @@ class SimulatedGpu:
     net: Network
     link: WorkerLink
     on_event: OnEvent
-    reading: PowerReading = "stopped"
+    reading: PowerState = "stopped"
     serving: bool = False
     initialized: bool = False
     known: set[str] = field(default_factory=set)

@@ -1,6 +1,7 @@
 """Both power providers over real programs."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from wakestream.adapters.power import command as power_command
 from wakestream.adapters.power import process as power_process
 from wakestream.adapters.testing.fakes import FakeLink
 from wakestream.operators.model.errors import NoCapacity, PowerError
+from wakestream.operators.model.ports import Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.protocol import messages as m
@@ -81,15 +83,14 @@ async def process() -> AsyncIterator[Start]:
 
 async def test_a_program_is_started_seen_running_and_stopped(process: Start, log: Log) -> None:
     power = process(WAITS)
-    assert await power.inspect() == "stopped"
+    assert (await power.inspect()).state == "stopped"
     await power.start()
     await power.start()
     await log.has("up")
-    assert await power.inspect() == "running"
+    assert (await power.inspect()).state == "running"
     await power.stop()
     await power.ended()
-    assert await power.inspect() == "stopped"
-    assert power.detail == "the program has ended"
+    assert await power.inspect() == Reading("stopped", detail="the program has ended")
     assert sum("up" in line for line in log.lines) == 1
 
 
@@ -97,7 +98,7 @@ async def test_a_program_may_be_started_again_after_it_stopped(process: Start) -
     power = process(WAITS)
     for _ in range(2):
         await power.start()
-        assert await power.inspect() == "running"
+        assert (await power.inspect()).state == "running"
         await power.stop()
         await power.ended()
 
@@ -107,11 +108,11 @@ async def test_a_program_that_ignores_terminate_is_killed_after_the_grace(proces
     await power.start()
     await log.has("up")
     await power.stop()
-    assert await power.inspect() == "stopping"
+    assert (await power.inspect()).state == "stopping"
     with pytest.raises(PowerError, match="still stopping"):
         await power.start()
     await power.ended()
-    assert await power.inspect() == "stopped"
+    assert (await power.inspect()).state == "stopped"
 
 
 async def test_a_program_that_exits_at_once_fails_with_a_reason(process: Start, log: Log) -> None:
@@ -119,10 +120,9 @@ async def test_a_program_that_exits_at_once_fails_with_a_reason(process: Start, 
     await power.start()
     await power.ended()
     await log.has("no CUDA device")
-    assert await power.inspect() == "failed"
-    assert power.detail == "the program ended by itself with code 1: no CUDA device"
+    assert await power.inspect() == Reading("failed", detail="the program ended by itself with code 1: no CUDA device")
     await power.stop()
-    assert await power.inspect() == "stopped"
+    assert (await power.inspect()).state == "stopped"
 
 
 async def test_a_program_that_prints_without_end_is_never_held_up(process: Start, log: Log) -> None:
@@ -131,7 +131,7 @@ async def test_a_program_that_prints_without_end_is_never_held_up(process: Start
     )
     await power.start()
     await log.has("said all")
-    assert await power.inspect() == "running"
+    assert (await power.inspect()).state == "running"
     assert max(map(len, log.lines)) < 3000
 
 
@@ -140,7 +140,7 @@ async def test_endless_output_does_not_fill_the_log(process: Start, log: Log, mo
     power = process("import sys\nwhile True: sys.stdout.write('y\\n' * 10_000)")
     await power.start()
     await log.has("left out")
-    assert await power.inspect() == "running"
+    assert (await power.inspect()).state == "running"
     assert len(log.lines) < 200
 
 
@@ -150,18 +150,18 @@ async def test_a_requested_stop_logs_only_that_it_ended(process: Start, log: Log
     await log.has("up")
     await power.stop()
     await power.ended()
-    assert power.detail == "the program has ended"
+    assert (await power.inspect()).detail == "the program has ended"
     await power.close()
-    assert power.detail == "the program has ended"
+    assert (await power.inspect()).detail == "the program has ended"
 
 
 async def test_the_output_of_a_program_that_ends_normally_is_not_quoted(process: Start) -> None:
     power = process("print('a long good-bye')")
     await power.start()
     await power.ended()
-    assert (await power.inspect(), power.detail) == ("failed", "the program ended by itself")
+    assert await power.inspect() == Reading("failed", detail="the program ended by itself")
     await power.stop()  # too late, but wanted
-    assert power.detail == "the program has ended"
+    assert (await power.inspect()).detail == "the program has ended"
 
 
 async def test_a_program_is_killed_when_its_end_is_not_waited_for_any_longer(process: Start, log: Log) -> None:
@@ -201,7 +201,7 @@ async def test_only_a_programs_children_end_with_it(process: Start, log: Log, mo
     async with asyncio.timeout(5):
         while not killed:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
-    assert await power.inspect() == "failed"
+    assert (await power.inspect()).state == "failed"
     killed.clear()  # from now on the number may be another program's
     await power.stop()
     await power.close()
@@ -218,7 +218,7 @@ async def test_closing_ends_the_program(process: Start, log: Log) -> None:
     await power.start()
     await log.has("pid")
     await power.close()
-    assert await power.inspect() == "stopped"
+    assert (await power.inspect()).state == "stopped"
     if os.name == "posix":
         line = next(line for line in log.lines if "pid" in line)
         with pytest.raises(ProcessLookupError):
@@ -236,12 +236,26 @@ def commands(
     [
         ("running", "running"), ("Stopped since noon", "stopped"), ("no_capacity", "no_capacity"),
         ("Initializing", "starting"), ("Install Fail", "failed"), ("Rebooting", "starting"), ("unknown", "unknown"),
+        ("terminated", "terminated"),
     ],
 )  # fmt: skip
 async def test_the_first_word_of_the_inspect_output_is_the_state(printed: str, reading: str) -> None:
     power = commands(inspect=f"print({printed!r})")
-    assert await power.inspect() == reading
-    assert printed in power.detail
+    said = await power.inspect()
+    assert said.state == reading
+    assert printed in said.detail
+
+
+async def test_inspect_may_print_json_with_state_and_address() -> None:
+    printed = {"state": "Running", "address": "gpu.example:8383", "since": 1.7e9, "gpus": 2, "detail": "zone b"}
+    said = await commands(inspect=f"print({json.dumps(printed)!r})").inspect()
+    assert said == Reading("running", "gpu.example:8383", 1.7e9, "zone b", 2)
+
+
+@pytest.mark.parametrize("printed", ['{"state": 1}', '{"address": "a"}', "{state}", '{"state": "perhaps"}'])
+async def test_json_without_a_known_state_is_answered_with_what_to_write(printed: str) -> None:
+    with pytest.raises(PowerError, match=r"write for example|the first word must be running"):
+        await commands(inspect=f"print({printed!r})").inspect()
 
 
 async def test_a_command_with_endless_output_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,8 +368,8 @@ def shows(variable: str) -> str:
 async def test_a_power_command_gets_no_secrets(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "secret-0123456789abcdef")
     monkeypatch.setenv("CLOUD_TOKEN", "its own")
-    assert await commands(inspect=shows(variable)).inspect() == "stopped"
-    assert await commands(inspect=shows("CLOUD_TOKEN")).inspect() == "running"
+    assert (await commands(inspect=shows(variable)).inspect()).state == "stopped"
+    assert (await commands(inspect=shows("CLOUD_TOKEN")).inspect()).state == "running"
 
 
 async def test_a_started_worker_gets_only_its_secret(process: Start, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

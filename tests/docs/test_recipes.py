@@ -24,10 +24,11 @@ assert seen == [(1, 2), (2, 3)]
     "power provider": """
 import asyncio
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.config.settings import Settings
-from wakestream.adapters.power.providers import PROVIDERS
-name = parser_of(("monitor",)).parse_args(["monitor", "--power", "always-on"]).power
-assert asyncio.run(PROVIDERS[name](Settings(), 60.0).inspect()) == "running"
+from wakestream.adapters.power.choice import make_power
+from wakestream.adapters.power.config import PowerConfig
+flags = ["monitor", "--power", "wakestream.adapters.power.always_on:create"]
+power = make_power(parser_of(("monitor",)).parse_args(flags).power, PowerConfig())
+assert asyncio.run(power.inspect()).state == "running"
 """,
     "engine": """
 from wakestream.adapters.cli.main import parser_of

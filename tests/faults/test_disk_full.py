@@ -262,7 +262,7 @@ async def test_a_monitor_with_a_full_disk_stops_its_machine(disk: SmallDisk, mon
     power = CommandPower((*say, "started"), (*say, "stopped"), (*say, "running"))
     for _ in range(2):
         disk.fill()
-        assert await power.inspect() == "running"
+        assert (await power.inspect()).state == "running"
         await power.stop()
         disk.make_room()
-        assert await power.inspect() == "running"
+        assert (await power.inspect()).state == "running"

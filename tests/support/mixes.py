@@ -16,7 +16,7 @@ from tests.support.field.worker import FieldWorker, field_worker
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
-from wakestream.operators.model.ports import PowerReading
+from wakestream.operators.model.ports import PowerState, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.protocol import messages as m
@@ -60,8 +60,6 @@ class OldMachine:
 class CloudPower:
     """The cloud as our monitor's power."""
 
-    detail = ""
-
     def __init__(self, cloud: FieldCloud) -> None:
         self._cloud = cloud
 
@@ -71,8 +69,8 @@ class CloudPower:
     async def stop(self) -> None:
         await self._cloud.stop()
 
-    async def inspect(self) -> PowerReading:
-        return cast("PowerReading", await self._cloud.look())
+    async def inspect(self) -> Reading:
+        return Reading(cast("PowerState", await self._cloud.look()))
 
 
 class States(Counter[str]):
@@ -111,7 +109,9 @@ async def our_monitor(
     features = ("power_state",)
     link = open_link(hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("studio",), features=features))
     workers, stop = HttpWorkers(worker_url), asyncio.Event()
-    program = MonitorProgram(Monitor(policy, Random(1)), link, CloudPower(cloud), workers.at(None).health, tick=0.02)
+    program = MonitorProgram(
+        Monitor(policy, Random(1)), link, CloudPower(cloud), lambda url: workers.at(url).health(), tick=0.02
+    )
     program.entered = States()
     running = asyncio.create_task(program.run(stop))
     try:

@@ -20,7 +20,8 @@ from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.program import MonitorConfig, running_monitor
-from wakestream.adapters.power.providers import PROVIDERS
+from wakestream.adapters.power.choice import make_power
+from wakestream.adapters.power.config import commands, power_config
 from wakestream.streams.monitor.power_machine import PowerPolicy
 
 EXAMPLES = (
@@ -35,11 +36,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.connection(parser)
     flags.gpu(parser)
     power = parser.add_argument_group("power")
+    flags.add(
+        power,
+        "--power NAME",
+        "process: a program on this machine; command: three commands that start, stop and inspect; or a provider",
+    )
+    flags.add(power, "--machine ID", "the machine's id or name at its provider", dest="power_machine")
     power.add_argument(
-        "--power",
-        choices=tuple(PROVIDERS),
-        required=True,
-        help="process: a program on this machine; command: three commands that start, stop and inspect",
+        "--power-option",
+        metavar="KEY=VALUE",
+        action="append",
+        help="an option of the power provider, such as region=cn-wlcb; may be given several times",
     )
     flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
     flags.add(power, "--start CMD", "starts the machine; exit code 75: no capacity", dest="power_start")
@@ -47,13 +54,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(
         power,
         "--inspect CMD",
-        "prints running, stopped, starting, stopping, no_capacity or failed",
+        "prints running, stopped, starting, stopping, terminated, no_capacity or failed",
         dest="power_inspect",
     )
     flags.add(power, "--call-timeout TIME", "time limit of each command (default 60)", dest="power_timeout")
     flags.add(parser, "--worker-url URL", "the worker's address (HEYGEM_SERVER_URL)", dest="worker")
     flags.add(parser, "--idle-after TIME", "stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)")
     flags.add(parser, "--boot-timeout TIME", "longest boot (default 10min)", type=flags.time, default=600.0)
+    flags.add(
+        parser,
+        "--start-within TIME",
+        "a start that takes longer than this until the machine runs counts as no capacity (default 5min)",
+        type=flags.time,
+        default=300.0,
+    )
     flags.add(parser, "--max-uptime TIME", "always stop after this time (default: never)", type=flags.time)
     parser.add_argument(
         "--orphans",
@@ -61,9 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="adopt",
         help="a machine that runs without a request: adopt it (default), stop it, or only report it",
     )
-    flags.add(
-        parser, "--state DIR", "folder of the journal for --power command (default: the user's data folder)", type=Path
-    )
+    flags.add(parser, "--state DIR", "folder of the journal (default: the user's data folder)", type=Path)
     exit_on_refusal.flag(parser)
     flags.program(parser)
 
@@ -73,12 +85,12 @@ def run(args: argparse.Namespace) -> int:
     settings = begin(args)
     settings.needs_hub()
     policy = _policy(args, settings)
-    power = PROVIDERS[args.power](settings, policy.call_timeout)
-    _warn_of_missing(args, settings)
+    power = make_power(settings.needs_power(), power_config(settings))
+    _warn_of_missing(settings)
 
     async def serve(stop: asyncio.Event) -> None:
         refused = Refusal(stop, args)
-        config = MonitorConfig(policy, power, _memory(args, policy.gpu), refused.listen)
+        config = MonitorConfig(policy, power, _memory(args, settings), refused.listen)
         watch = PowerWatch() if settings.metrics is not None else None
         async with AsyncExitStack() as stack:
             monitor = await stack.enter_async_context(running_monitor(config, settings, watch))
@@ -91,36 +103,29 @@ def run(args: argparse.Namespace) -> int:
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _warn_of_missing(args: argparse.Namespace, settings: Settings) -> None:
+def _warn_of_missing(settings: Settings) -> None:
     """Report a mistyped path at the start, not when the first job waits for the GPU."""
-
-    if args.power == "process":
-        commands = {"--program": settings.power_program}
-    else:
-        commands = {
-            "--start": settings.power_start, "--stop": settings.power_stop, "--inspect": settings.power_inspect
-        }  # fmt: skip
-    for flag, command in commands.items():
-        if command is not None and shutil.which(command[0]) is None:
+    used = {"process": ("program",), "command": ("start", "stop", "inspect")}.get(settings.power or "", ())
+    for name, command in commands(settings).items():
+        if name in used and shutil.which(command[0]) is None:
             logger.warning(
-                "{}: {!r} is not a program that can be started here; give the full path of the program",
-                flag,
+                "--{}: {!r} is not a program that can be started here; give the full path of the program",
+                name,
                 command[0],
             )
 
 
-def _memory(args: argparse.Namespace, gpu: str) -> Path | None:
+def _memory(args: argparse.Namespace, settings: Settings) -> Path | None:
     """The journal's file of this GPU; None for --power process, whose program ends with the monitor."""
-    if args.power == "process":
+    if settings.power == "process":
         return None
-
+    gpu = settings.gpu or flags.GPU
     folder = args.state.expanduser() if args.state is not None else data_folder("monitor")
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", gpu)[:40]
     return Path(folder) / f"{plain}-{hashlib.sha256(gpu.encode()).hexdigest()[:8]}.sqlite3"
 
 
 def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
-
     return PowerPolicy(
         gpu=settings.gpu or flags.GPU,
         idle_after=settings.idle_after or 1800.0,
@@ -128,5 +133,7 @@ def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
         max_uptime=args.max_uptime,
         call_timeout=settings.power_timeout or 60.0,
         checks_health=settings.worker_url is not None,
+        follows_address=settings.worker_url is None,
+        start_within=args.start_within,
         orphans=args.orphans,
     )

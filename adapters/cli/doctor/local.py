@@ -115,8 +115,8 @@ async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
     except WakestreamError as error:
         yield fault("power", t("doctor.power", why=error), t("doctor.power.do"))
     else:
-        says = t("doctor.power_says", reading=f"{reading} {power.detail[:80]}".rstrip())
-        amiss = reading in ("unknown", "failed", "no_capacity")
+        says = t("doctor.power_says", reading=f"{reading.state} {reading.detail[:80]}".rstrip())
+        amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
         yield warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says)
     finally:
         await power.close()

@@ -13,7 +13,7 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import NoSpace, PowerError, WorkerUnreachable
-from wakestream.operators.model.ports import Health, Journal, PowerReading
+from wakestream.operators.model.ports import Health, Journal, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept
 from wakestream.streams.monitor.power_machine import PowerPolicy
@@ -53,9 +53,9 @@ class Room:
             Monitor(policy, Random(1)), self.link, self.power, self.health, journal=journal, clock=lambda: 1.7e9
         )
 
-    async def health(self) -> Health:
+    async def health(self, _url: str | None) -> Health:
         self.asked += 1
-        if await self.power.inspect() != "running":
+        if (await self.power.inspect()).state != "running":
             raise WorkerUnreachable("connection refused")
         return Health(asyncio.get_running_loop().time() >= self.loaded_after)
 
@@ -149,7 +149,7 @@ class Silent(FakePower):
         self.looks: list[float] = []
         self.looked_again = asyncio.Event()
 
-    async def inspect(self) -> PowerReading:
+    async def inspect(self) -> Reading:
         self.looks.append(now())
         if len(self.looks) > 1:
             self.looked_again.set()
@@ -190,7 +190,7 @@ class Giddy(FakePower):
 
     cancels = 0
 
-    async def inspect(self) -> PowerReading:
+    async def inspect(self) -> Reading:
         if self.cancels:
             self.cancels -= 1
             raise asyncio.CancelledError
@@ -222,7 +222,7 @@ async def test_an_error_in_a_health_check_is_retried(
     room = Room(FakePower())
     faults = [fault(), fault()]
 
-    async def health() -> Health:
+    async def health(_url: str | None) -> Health:
         if faults:
             raise faults.pop()
         return Health(True)

@@ -6,13 +6,13 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading, PowerWord
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerState, PowerWord
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_table import TABLE
 from wakestream.streams.protocol import messages as m
 
-READINGS = get_args(PowerReading)
+READINGS = get_args(PowerState)
 
 steps = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([0.1, 3.0, 31.0, 70.0, 200.0])),

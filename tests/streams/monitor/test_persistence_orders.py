@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakestream.operators.model.ports import LinkUp, PowerReading
+from wakestream.operators.model.ports import LinkUp, PowerState
 from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor
@@ -49,7 +49,7 @@ class Cloud:
             if isinstance(command, p.Start | p.Inspect):
                 self.call = command
 
-    def reading(self) -> PowerReading:
+    def reading(self) -> PowerState:
         shows = self.started_at is not None and self.now - self.started_at >= self.hidden
         return "running" if shows else "stopped"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.streams.monitor_desk import Desk
-from wakestream.operators.model.ports import PowerReading, PowerWord
+from wakestream.operators.model.ports import PowerState, PowerWord
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.power_table import TABLE, Signal
 
@@ -13,7 +13,7 @@ Happening = Callable[[Desk], object]
 S = Signal
 
 
-def reads(*readings: PowerReading) -> Happening:
+def reads(*readings: PowerState) -> Happening:
     def happen(desk: Desk) -> None:
         for reading in readings:
             desk.reads(reading)
@@ -31,7 +31,7 @@ def loses_sight_and_worker(desk: Desk) -> None:
     loses_sight(desk)
 
 
-def wakes_and_reads(*readings: PowerReading) -> Happening:
+def wakes_and_reads(*readings: PowerState) -> Happening:
     def happen(desk: Desk) -> None:
         desk.happens(p.Wake("job-2"))
         reads(*readings)(desk)
@@ -53,6 +53,10 @@ def stop_is_refused_and_a_job_comes(desk: Desk) -> None:
     desk.reads("running")
     desk.passes(desk.policy.stop_again)
 
+
+TERMINABLE: tuple[PowerWord, ...] = (
+    "unknown", "off", "starting", "no_capacity", "booted", "online", "draining", "stopping",
+)  # fmt: skip
 
 ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("unknown", S.GO): wakes_and_reads("stopped"),
@@ -103,6 +107,7 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("failed", S.WAKE): lambda desk: desk.happens(p.Wake("job-2")),
     ("failed", S.RUNNING): reads("running"),
     ("failed", S.UNUSABLE): boot_time_passes,
+    **{(state, S.TERMINATED): reads("terminated") for state in TERMINABLE},
 }
 
 

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from wakestream.operators.model import events as e
-from wakestream.operators.model.ports import Accepted, BootFailure, LinkDown, LinkUp, PowerReading, Refused
+from wakestream.operators.model.ports import Accepted, BootFailure, LinkDown, LinkUp, PowerState, Refused
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.hub_client import FEATURES, HubClient
@@ -229,7 +229,7 @@ class Provider:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.state: PowerReading = "stopped"
+        self.state: PowerState = "stopped"
         self.since = 0.0
         self.hidden = False  # a start was accepted and does not show yet
         self.starts = self.stops = 0
@@ -247,7 +247,7 @@ class Provider:
         if self.state != "stopped" or self.hidden:
             self._become("stopping")
 
-    def _become(self, state: PowerReading) -> None:
+    def _become(self, state: PowerState) -> None:
         self.state, self.since, self.hidden = state, self.world.mono, False
         if state != "running":
             self.world.worker.lose()
@@ -278,7 +278,7 @@ class Watch(Peer):
         self.journal: list[persistence.MachineKept] = []
         self.machine = p.Machine()
         self.kept = persistence.snapshot(self.machine, world.mono, self.unix)
-        self.calls: list[tuple[str, int, PowerReading, float]] = []
+        self.calls: list[tuple[str, int, PowerState, float]] = []
 
     def feed(self, event: m.Message | LinkUp | LinkDown) -> None:
         heard = to_event(event, GPU)

@@ -26,7 +26,7 @@ from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import is_retryable
 from wakestream.operators.model.events import Job, JobEvent, Outcome
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.model.ports import PowerReading
+from wakestream.operators.model.ports import Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.protocol import messages as m
@@ -72,7 +72,6 @@ class Machine:
 
     def __init__(self, config: WorkerConfig, hub_url: str) -> None:
         self.config, self.hub_url = config, hub_url
-        self.detail = ""
         self.starts = self.stops = 0
         self.worker: RunningWorker | None = None
         self._on = asyncio.Event()
@@ -91,10 +90,10 @@ class Machine:
         self.stops += 1
         self._on.set()
 
-    async def inspect(self) -> PowerReading:
+    async def inspect(self) -> Reading:
         if self._task is None or self._task.done():
-            return "stopped"
-        return "stopping" if self._on.is_set() else "running"
+            return Reading("stopped")
+        return Reading("stopping" if self._on.is_set() else "running")
 
     async def close(self) -> None:
         self._on.set()
@@ -210,8 +209,9 @@ async def _monitor(
     workers = HttpWorkers(ways["monitor-worker"].url())
     stack.push_async_callback(workers.close)
     stack.push_async_callback(hub.close)
-    monitor, health = Monitor(policy, Random(1)), workers.at(None).health
-    program, stop = MonitorProgram(monitor, hub, machine, health, tick=0.05), asyncio.Event()
+    monitor = Monitor(policy, Random(1))
+    program = MonitorProgram(monitor, hub, machine, lambda url: workers.at(url).health(), tick=0.05)
+    stop = asyncio.Event()
     running = asyncio.create_task(program.run(stop))
 
     async def end() -> None:

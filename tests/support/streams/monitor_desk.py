@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any, TypeVar
 
-from wakestream.operators.model.ports import LinkDown, LinkUp, PowerReading
+from wakestream.operators.model.ports import LinkDown, LinkUp, PowerState
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.protocol import messages as m
@@ -50,21 +50,21 @@ class Desk:
         assert self.machine.call is not None
         return self.machine.call
 
-    def reads(self, reading: PowerReading, detail: str = "") -> None:
+    def reads(self, reading: PowerState, detail: str = "", **more: Any) -> None:
         """The provider's answer to the next look."""
         if self.machine.call is None:
             self.passes(max(0.0, self.machine.next_look - self.now))
         assert self.call().kind == "inspect"
-        self.happens(p.Reading(self.call().number, reading, detail))
+        self.happens(p.Reading(self.call().number, reading, detail, **more))
 
     def taken(self) -> None:
         assert self.call().kind in ("start", "stop")
         self.happens(p.Taken(self.call().number))
 
-    def fails(self, why: str = "it broke", *, no_capacity: bool = False) -> None:
+    def fails(self, why: str = "it broke", *, no_capacity: bool = False, **more: Any) -> None:
         if self.machine.call is None:
             self.passes(max(0.0, self.machine.next_look - self.now))
-        self.happens(p.CallFailed(self.call().number, why, no_capacity))
+        self.happens(p.CallFailed(self.call().number, why, no_capacity, **more))
 
     def answers(self, active: int = 0, *, recent: bool = False) -> None:
         query = self.said(m.TaskQuery)[-1]

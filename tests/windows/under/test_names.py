@@ -69,7 +69,7 @@ async def test_a_batch_file_as_power_command_needs_no_extension(
 ) -> None:
     _script(tmp_path, "cloudctl.cmd", "echo running")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert await CommandPower(("cloudctl",), ("cloudctl",), ("cloudctl", "state")).inspect() == "running"
+    assert (await CommandPower(("cloudctl",), ("cloudctl",), ("cloudctl", "state")).inspect()).state == "running"
 
 
 async def test_an_engine_that_is_a_batch_file_needs_no_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ STAYS = "import signal, sys; signal.signal(signal.SIGUSR1, signal.SIG_IGN); prin
 
 async def _until(power: ProcessPower, reading: str) -> None:
     async with asyncio.timeout(20):
-        while await power.inspect() != reading:  # noqa: ASYNC110 - nothing tells of it
+        while (await power.inspect()).state != reading:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 
 
@@ -36,7 +36,7 @@ async def test_a_program_stops_with_and_without_a_console(
         monkeypatch.setenv(NO_CONSOLE, "1")
     power = ProcessPower([sys.executable, "-S", "-c", code], grace=0.5)
     await power.start()
-    assert await power.inspect() == "running"
+    assert (await power.inspect()).state == "running"
     await power.stop()
     await _until(power, "stopped")
     await power.close()

@@ -1,0 +1,206 @@
+"""The configuration that every power provider gets, and the form of a provider plugin."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, read_env, secret
+from wakestream.adapters.config.settings import Settings, user_folder
+from wakestream.adapters.telemetry import logs
+from wakestream.operators.model.errors import PowerError
+from wakestream.operators.model.ports import Power, PowerState
+
+
+class CannotList(PowerError, code="cannot_list"):
+    """The provider has no list of machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine of an account.
+
+    Attributes:
+        id: What `--machine` takes.
+        name: The name that the user gave it.
+        state: Its state.
+        gpu: Its GPUs, such as `2 x RTX 4090`; empty if the provider does not say.
+        price: What an hour costs while it runs; None if the provider does not say.
+        currency: The currency of the price.
+        address: Where its worker can be reached, if the provider says so.
+    """
+
+    id: str
+    name: str
+    state: PowerState
+    gpu: str = ""
+    price: float | None = None
+    currency: str = ""
+    address: str | None = None
+
+
+def id_of(machine: str, machines: Sequence[Machine]) -> str:
+    """The id of the machine with this id or name.
+
+    Args:
+        machine: The id or name.
+        machines: The machines of the account.
+
+    Raises:
+        PowerError: There is no such machine, or several have this name.
+    """
+    if any(each.id == machine for each in machines):
+        return machine
+    ids = [each.id for each in machines if each.name == machine and each.state != "terminated"]
+    if len(ids) == 1:
+        return ids[0]
+    if ids:
+        raise PowerError(f"{len(ids)} machines are named {machine!r}: give --machine one of {', '.join(ids[:5])}")
+    have = ", ".join(f"{each.id} ({each.name})" if each.name else each.id for each in machines[:5]) or "none"
+    raise PowerError(f"no machine is named {machine!r}; the account has {have}")
+
+
+class Provider(Power, Protocol):
+    """One machine's power, and the list of the account's machines. The monitor closes it when it ends."""
+
+    async def machines(self) -> Sequence[Machine]:
+        """Return the machines of the account.
+
+        Raises:
+            CannotList: The provider has no list.
+            PowerError: As the other calls.
+        """
+        raise CannotList("this power provider cannot list machines; look for the id in its web console")
+
+    async def close(self) -> None:
+        """Free what the provider itself uses. Only `process` also ends the machine."""
+
+
+def secret_from_environment(name: str) -> Secret:
+    """Read a credential and hide it in all logs.
+
+    Its sources are the environment variable `name`, the file that the variable `name`_FILE names, and the `.env` of the
+    current folder and of the user's own.
+
+    Args:
+        name: The name of the environment variable, such as `RUNPOD_API_KEY`.
+
+    Returns:
+        The credential.
+
+    Raises:
+        SettingsError: It is set nowhere, or the file cannot be read.
+    """
+    found = _secret(name)
+    logs.hide(found)
+    return found
+
+
+def _secret(name: str) -> Secret:
+    warnings: list[str] = []  # providers choose the length of their keys
+    if value := os.environ.get(name):
+        return secret(Given(value, f"the environment variable {name}"), warnings)
+    if file := os.environ.get(f"{name}_FILE"):
+        return _from_file(name, Path(file).expanduser())
+    for folder in (Path(), user_folder()):
+        if given := read_env(folder / ".env").get(name):
+            return secret(given, warnings)
+    raise SettingsError(
+        f"{name} is not set; write {name}=... into .env, or set {name}_FILE to a file that only you can read"
+    )
+
+
+def _from_file(name: str, path: Path) -> Secret:
+    found = key_in(path, f"{name}_FILE", [])
+    if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
+        raise SettingsError(
+            f"{path} holds a credential and every account on this machine can read it; run: chmod 600 {path}"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class PowerConfig:
+    """What a monitor tells its power provider.
+
+    Attributes:
+        machine: The id or name of the machine (`--machine`); None if only the list of machines is asked for.
+        options: The provider's own options (`--power-option KEY=VALUE`), as text.
+        secret: Reads a credential by the name of its environment variable; `SettingsError` says where to put it.
+        timeout: The most seconds for one call.
+        base_url: The address of the provider's API, instead of its own; None for its own.
+        commands: The command lines `program`, `start`, `stop` and `inspect`, where they are set.
+    """
+
+    machine: str | None = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    secret: Callable[[str], str] = secret_from_environment
+    timeout: float = 60.0
+    base_url: str | None = None
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def known(self, provider: str, names: Collection[str] = (), needed: Collection[str] = ()) -> Mapping[str, str]:
+        """Return the options, if the provider has all of them.
+
+        Args:
+            provider: The provider's name, for the message.
+            names: The options that it has.
+            needed: Those that must be set.
+
+        Raises:
+            SettingsError: An option is unknown or missing.
+        """
+        unknown = [name for name in self.options if name not in names]
+        if unknown:
+            has = f"it has {', '.join(names)}" if names else "it has none"
+            raise SettingsError(
+                f"--power-option {unknown[0][:40]}: the power provider {provider} has no such option; {has}"
+            )
+        missing = [name for name in needed if not self.options.get(name)]
+        if missing:
+            raise SettingsError(f"the power provider {provider} needs --power-option {missing[0]}=...")
+        return self.options
+
+    def needs_machine(self, provider: str) -> str:
+        """Return the machine's id or name, empty if only the list is asked for. `SettingsError`: it is not set."""
+        if self.machine == "":
+            raise SettingsError(
+                f"--power {provider} needs --machine ID; `wakestream machines --power {provider}` lists them"
+            )
+        return self.machine or ""
+
+
+def commands(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The command lines that are set, by the names of their flags."""
+    found = {
+        "program": settings.power_program,
+        "start": settings.power_start,
+        "stop": settings.power_stop,
+        "inspect": settings.power_inspect,
+    }
+    return {name: command for name, command in found.items() if command is not None}
+
+
+def power_config(settings: Settings, *, only_list: bool = False) -> PowerConfig:
+    """The configuration of the power provider that the settings name.
+
+    Args:
+        settings: The settings.
+        only_list: Only the list of machines is asked for, so that none needs to be named.
+    """
+    options = dict(settings.power_option)
+    return PowerConfig(
+        None if only_list else settings.power_machine or "",
+        options,
+        timeout=settings.power_timeout or 60.0,
+        base_url=options.pop("base_url", None),
+        commands=commands(settings),
+    )
+
+
+PowerFactory = Callable[[PowerConfig], Provider]
+"""What an entry point of the group `wakestream.power` names. It raises `SettingsError` for wrong options."""

@@ -1,0 +1,268 @@
+"""What providers with an HTTP API share: authentication, time limits, and what their answers mean.
+
+A provider is three calls and two tables: its words for states, and patterns in its messages that name an error. An
+answer that no table knows is `Transient`, so that it is tried again later, and its code is logged.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from loguru import logger
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power.config import PowerConfig, Provider, id_of
+from wakestream.operators.model.errors import Denied, Gone, PowerError, Transient
+from wakestream.operators.model.ports import PowerState
+from wakestream.streams.protocol.printable import printable
+
+LONGEST_ANSWER = 4 * 1024**2
+"""Bytes of an answer that are read."""
+
+LONGEST_TEXT = 300
+"""Characters of a provider's message that are repeated."""
+
+LONGEST_WAIT = 3600.0
+"""Seconds of a `Retry-After` that are obeyed."""
+
+TOO_MANY = 10.0
+"""Seconds to wait after HTTP 429 without `Retry-After`."""
+
+Pattern = tuple[str, type[PowerError]]
+"""A regular expression (in any case) that is searched in a provider's message, and what the message then means."""
+
+
+class HttpPower(Provider):
+    """Base of a provider with an HTTP API. A subclass sets the class attributes and makes its calls with `call`.
+
+    Attributes:
+        name: The name that `--power` takes.
+        api: The address of the API.
+        id_form: A regular expression for ids of machines; a `--machine` of another form is looked up as a name.
+        states: The provider's words for states, in lower case. Other words are `unknown`.
+        errors: What messages mean, the first match counts.
+
+    Args:
+        config: The configuration.
+
+    Example:
+        >>> class Acme(HttpPower):
+        ...     name, api = "acme", "https://api.acme.example"
+        ...     states = {"on": "running", "off": "stopped"}
+        ...
+        ...     async def inspect(self) -> Reading:
+        ...         return Reading(self.state((await self.call("GET", f"/machines/{await self.machine()}"))["status"]))
+    """
+
+    name: ClassVar[str]
+    api: ClassVar[str]
+    id_form: ClassVar[str] = r".+"
+    states: ClassVar[Mapping[str, PowerState]] = {}
+    errors: ClassVar[Sequence[Pattern]] = ()
+
+    def __init__(self, config: PowerConfig) -> None:
+        self._machine = config.needs_machine(self.name)
+        self._id = self._machine if self._machine and re.fullmatch(self.id_form, self._machine) else None
+        self._base = _checked(config.base_url or self.api).rstrip("/")
+        # A little less than the call's limit, so that the reason names the address.
+        self._timeout = aiohttp.ClientTimeout(total=0.95 * config.timeout, sock_connect=min(30.0, 0.5 * config.timeout))
+        self._limit = config.timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._secrets: list[str] = []
+        self._read_secret: Callable[[str], str] = config.secret
+        self._unknown: set[str] = set()
+
+    # --- for subclasses
+
+    def secret(self, name: str) -> str:
+        """Read a credential by the name of its environment variable. Messages of the provider never show it."""
+        found = self._read_secret(name)
+        self._secrets.append(found)
+        return found
+
+    def headers(self) -> Mapping[str, str]:
+        """The headers of each request, such as the authorization."""
+        return {}
+
+    async def machine(self) -> str:
+        """The machine's id.
+
+        Raises:
+            PowerError: No machine has this name, or several have.
+        """
+        if self._id is None:
+            self._id = id_of(self._machine, await self.machines())
+        return self._id
+
+    async def call(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+    ) -> Any:
+        """Make a request and return the decoded JSON of the answer.
+
+        Args:
+            method: The HTTP method.
+            path: The path below the API's address.
+            params: The query.
+            body: Sent as JSON.
+
+        Raises:
+            Denied: HTTP 401 or 403.
+            Gone: HTTP 404 or 410, with JSON.
+            Transient: No answer, HTTP 429 or 5xx, no JSON, or an unknown error.
+            PowerError: What `errors` says.
+        """
+        what = f"{method} {path}"
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        try:
+            async with self._session.request(
+                method, self._base + path, params=params, json=body, headers=self.headers(), allow_redirects=False
+            ) as answer:
+                raw = await answer.content.read(LONGEST_ANSWER)
+                return self._read(what, answer, raw)
+        except TimeoutError:
+            raise Transient(f"{self.name}: {self._host} did not answer `{what}` within {self._limit:g} s") from None
+        except aiohttp.ClientError as error:
+            why = self.plain(str(error) or type(error).__name__)
+            raise Transient(f"{self.name}: no answer of {self._host} to `{what}`: {why}") from None
+
+    def state(self, word: str) -> PowerState:
+        """What a provider's word for a state means. An unknown word is logged once."""
+        found = self.states.get(word.lower())
+        if found is None:
+            self.note_unknown(f"the state {self.plain(word)!r}")
+            return "unknown"
+        return found
+
+    def error(self, code: object, message: str) -> PowerError:
+        """The error that a provider's code and message mean, by the table `errors`.
+
+        Args:
+            code: The provider's code.
+            message: Its message.
+
+        Returns:
+            The error, `Transient` for an unknown one.
+        """
+        text = f"{code}: {message}" if message else str(code)
+        for pattern, kind in self.errors:
+            if re.search(pattern, text, re.IGNORECASE):
+                return kind(f"{self.name}: {self.plain(text)}")
+        self.note_unknown(f"the code {self.plain(text)}")
+        return Transient(f"{self.name}: {self.plain(text)}")
+
+    def note_unknown(self, what: str) -> None:
+        """Log an answer that no table knows, once."""
+        if what not in self._unknown and len(self._unknown) < 100:
+            self._unknown.add(what)
+            logger.warning("{}: {} is not known to wakestream; please report it", self.name, what)
+
+    def plain(self, text: str) -> str:
+        """A provider's message without the credentials, on one line, and not too long."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return printable(" ".join(text.split()))[:LONGEST_TEXT]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # --- answers
+
+    def message(self, document: Any) -> tuple[object, str]:
+        """The code and the message in the JSON of a failed request."""
+        if not isinstance(document, Mapping):
+            return "", str(document)
+        code = next((document[name] for name in ("code", "RetCode", "status") if name in document), "")
+        texts = (document.get(name) for name in ("message", "Message", "msg", "error", "detail", "title"))
+        return code, next((str(text) for text in texts if text), "")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self._base).netloc
+
+    def _read(self, what: str, answer: aiohttp.ClientResponse, raw: bytes) -> Any:
+        try:
+            document = msgspec.json.decode(raw) if raw else None
+        except msgspec.DecodeError:
+            document = _NOT_JSON
+        if 200 <= answer.status < 300:
+            if document is _NOT_JSON:
+                text = self.plain(raw[:80].decode(errors="replace"))
+                raise Transient(f"{self.name}: {self._host} answered `{what}` with something else than JSON: {text!r}")
+            return document
+        raise self._failed(what, answer, document, raw)
+
+    def _failed(self, what: str, answer: aiohttp.ClientResponse, document: Any, raw: bytes) -> PowerError:
+        status, is_json = answer.status, document is not _NOT_JSON and document is not None
+        code, message = self.message(document) if is_json else ("", raw[:200].decode(errors="replace"))
+        text = f"{self.name}: HTTP {status} to `{what}`: {self.plain(f'{code} {message}'.strip()) or answer.reason}"
+        if status < 500 and status != 429:
+            for pattern, kind in self.errors:
+                if re.search(pattern, f"{code} {message}", re.IGNORECASE):
+                    return kind(text)
+        if status in (401, 403):
+            return Denied(f"{text}; check the credentials of --power {self.name}")
+        if status in (404, 410) and is_json:
+            return Gone(text)
+        if status == 429 or status >= 500:
+            wait = _retry_after(answer.headers)
+            return Transient(text, TOO_MANY if wait is None and status == 429 else wait)
+        self.note_unknown(text)
+        return Transient(text)
+
+
+_NOT_JSON = object()
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme not in ("http", "https") or not parts.netloc or (parts.scheme == "http" and not local):
+        raise SettingsError(
+            f"--power-option base_url={url[:80]}: write an https address; credentials are sent to it "
+            "(http is for this machine only)"
+        )
+    return url
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of `Retry-After`, a number or a date, within reason."""
+    text = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else _until(text, headers.get("Date", ""))
+    except (ValueError, TypeError, IndexError):
+        return None
+    return min(max(0.0, seconds), LONGEST_WAIT)
+
+
+def _until(text: str, date: str) -> float:
+    # By the server's own clock, if it shows it: this machine's may be wrong.
+    now = parsedate_to_datetime(date).timestamp() if date else time.time()
+    return parsedate_to_datetime(text).timestamp() - now
+
+
+def unix_seconds(text: object) -> float | None:
+    """The UNIX seconds of a number or an ISO 8601 text; None for anything else.
+
+    Example:
+        >>> unix_seconds("2026-01-01T00:00:00Z")
+        1767225600.0
+    """
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return float(text) if 0 < text < 1e11 else None
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
