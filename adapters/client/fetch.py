@@ -91,7 +91,8 @@ async def _begin(response: aiohttp.ClientResponse, partial: Partial, features: C
     if begun is not None and replies.nothing_left(response.status, response.headers, begun, partial.size):
         partial.resume(begun, verified=verified)
         return partial.size
-    if response.status not in ((200,) if begun is None else (200, 206)) or response.content_type == "application/json":
+    refused = response.content_type == "application/json" and "ETag" not in response.headers  # else a result in JSON
+    if refused or response.status not in ((200,) if begun is None else (200, 206)):
         raise replies.no_result(response.status, await replies.body(response))
     if response.status == 206 and begun is not None:
         length: int | None = replies.continued(response.headers, begun, partial.size)

@@ -64,7 +64,9 @@ class JobAccepted(_OfJob, frozen=True):
     @property
     def files(self) -> dict[str, FileStat]:
         """The input files by name."""
-        return self.inputs or {
+        if not self.is_pair:
+            return self.inputs
+        return {
             "video": FileStat(self.video, self.video_size, self.video_mtime_ns, self.video_s),
             "audio": FileStat(self.audio, self.audio_size, self.audio_mtime_ns, self.audio_s),
         }

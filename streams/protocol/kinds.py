@@ -22,7 +22,9 @@ MEDIA: Final[Mapping[str, frozenset[str]]] = {
     "video": frozenset(
         ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .ts .flv .wmv .mxf .3gp .gif".split()  # noqa: SIM905
     ),
-    "audio": frozenset(".wav .mp3 .m4a .aac .flac .ogg .opus .aiff .aif .wma .amr .caf".split()),  # noqa: SIM905
+    "audio": frozenset(
+        ".wav .mp3 .m4a .aac .flac .ogg .oga .opus .aiff .aif .wma .amr .caf .ac3 .webm".split()  # noqa: SIM905
+    ),
     "image": frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .gif .exr".split()),  # noqa: SIM905
     "text": frozenset(".txt .md .json .srt .vtt .csv .yaml .yml".split()),  # noqa: SIM905
 }

@@ -13,9 +13,12 @@ import orjson
 import pytest
 
 from tests.support.browser.console_scene import House, house, samples
+from tests.support.browser.studio import REMIX, Studio, png
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import until
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.event_stream import PAGES
 from wakestream.adapters.daemon.console.upload_validation import file_name
@@ -244,10 +247,76 @@ async def test_a_done_job_leaves_only_its_result_under_the_users_name(tmp_path: 
         async with caller.session.get(caller.home.url + ticket["url"]) as response:
             assert response.status == 410
         _, past = await caller.ask("GET", "/console/history?text=😀")
-        assert past["jobs"][0]["video"]["name"] == '"Ünï" 😀.mp4'
+        assert past["jobs"][0]["inputs"][0]["file"] == '"Ünï" 😀.mp4'
         for text, found in (("narration", 1), ("NARRATION ünï", 1), ("ws-1", 0), ("ws", 0)):
             assert (await caller.ask("GET", f"/console/history?text={text}"))[1]["matching"] == found, text
         assert past["jobs"][0]["result"] == {"here": False, "size": past["jobs"][0]["result"]["size"], "ours": True}
+
+
+async def done_remix(caller: Caller, folder: Path, *, ours: bool = True) -> dict[str, Any]:
+    """The card of a job of the kind `remix` with all its outputs, once it is done."""
+    assert caller.home.daemon is not None
+    picture = folder / "cat.png"
+    picture.write_bytes(png())
+    results = caller.home.state / "console" / "results" if ours else folder
+    made = {slot.name: str(results / f"ws-mix.{slot.name}{slot.accepts[0]}") for slot in REMIX.outputs}
+    asked = requests.wanted({"id": "ws-mix", "kind": "remix", "inputs": {"picture": str(picture)}, "outputs": made})
+    await submitted(caller.home.daemon.outbox, asked)
+    await caller.home.gpu_on(Studio())
+    assert await caller.outcome("ws-mix") == "done"
+    _, past = await caller.ask("GET", "/console/history")
+    card: dict[str, Any] = past["jobs"][0]
+    return card
+
+
+async def test_each_result_of_a_job_is_served_so_that_nothing_in_it_can_run(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        card = await done_remix(caller, tmp_path, ours=False)
+        assert [card["kind"], *(one["file"] for one in card["inputs"])] == ["remix", "cat.png"]
+        assert {one["name"]: one["shown"] for one in card["outputs"]} == {
+            "video": "video", "audio": "audio", "image": "image", "text": "text", "data": "json",
+            "model": "", "page": "", "drawing": "",
+        }  # fmt: skip
+        assert all(one["here"] and one["size"] for one in card["outputs"])
+        assert card["result"]["size"] == sum(one["size"] for one in card["outputs"])
+        _, ticket = await caller.ask("POST", "/console/jobs/ws-mix/ticket")
+        types = {}
+        for one in card["outputs"]:
+            async with caller.session.get(f"{caller.home.url}{ticket['url']}&name={one['name']}") as response:
+                assert len(await response.read()) == one["size"]
+                types[one["name"]] = response.headers["Content-Type"]
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert response.headers["Content-Security-Policy"].endswith("; sandbox")
+                saved = response.headers.get("Content-Disposition", "")
+                assert saved.startswith("attachment") == (not one["shown"]), one
+        assert types == {
+            "video": "video/mp4", "audio": "audio/wav", "image": "image/png", "text": "text/plain; charset=utf-8",
+            "data": "application/json", **dict.fromkeys(("model", "page", "drawing"), "application/octet-stream"),
+        }  # fmt: skip
+        async with caller.session.get(caller.home.url + ticket["url"]) as response:
+            assert response.content_type == "video/mp4", "the main one"
+        for name, status in (("../cat", 404), ("nothing", 404)):
+            async with caller.session.get(f"{caller.home.url}{ticket['url']}&name={name}") as response:
+                assert response.status == status
+        assert (await caller.ask("DELETE", "/console/results/ws-mix"))[0] == 409, "it was not started on the page"
+        (tmp_path / "ws-mix.text.txt").unlink()
+        async with caller.session.get(f"{caller.home.url}{ticket['url']}&name=text") as response:
+            assert response.status == 410
+
+
+async def test_all_results_of_a_job_of_the_page_are_removed_together(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        card = await done_remix(caller, tmp_path)
+        assert card["result"]["ours"]
+        assert card["outputs"][1]["file"] == "cat - audio.wav"
+        results = caller.home.state / "console" / "results"
+        assert caller.home.daemon is not None
+        await caller.home.daemon.console.holdings.tidy()
+        assert len(list(results.iterdir())) == len(REMIX.outputs), "the job is known, so they stay"
+        assert (await caller.ask("DELETE", "/console/results/ws-mix"))[0] == 200
+        assert list(results.iterdir()) == []
+        assert (await caller.ask("DELETE", "/console/results/ws-mix"))[0] == 410
+        assert (await caller.ask("POST", "/console/jobs/ws-mix/ticket"))[0] == 410
 
 
 async def test_inputs_of_a_failed_job_stay_until_the_space_is_needed(tmp_path: Path) -> None:

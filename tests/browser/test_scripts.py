@@ -18,7 +18,7 @@ JOB = r"""
 async ([events, outcome]) => {
   const { begin, progress, waits } = await import("/store.js");
   const { detail, why } = await import("/sentences.js");
-  const files = { video: { name: "my clip" }, audio: { name: "a.wav" } };
+  const files = { kind: "lipsync", inputs: [{ file: "my clip" }, { file: "a.wav" }], outputs: [] };
   const job = begin({ id: "a", state: "open", stage: "submit", events, outcome, ...files });
   const said = { why: why(job).replaceAll("\u00a0", " "), detail: detail(job), waits: waits(job) };
   return { ...said, ...progress(job, events.at(-1)?.at) };
@@ -33,7 +33,8 @@ PAIR = r"""
 async ([job, events, hub]) => {
   const { begin } = await import("/store.js");
   const { gpuSays, why } = await import("/sentences.js");
-  const card = begin({ id: "a", state: "open", stage: "submit", events, ...job });
+  const files = { kind: "lipsync", inputs: [], outputs: [] };
+  const card = begin({ id: "a", state: "open", stage: "submit", events, ...files, ...job });
   return [why(card, hub), gpuSays(hub.gpus[0], hub, card.eta)].map((said) => said.replaceAll("\u00a0", " "));
 }
 """
@@ -268,13 +269,13 @@ async def test_the_gpus_lane_is_there_before_any_message_and_goes_on_over_a_rest
 
 
 async def test_the_page_chooses_the_same_kinds_of_files_as_the_daemon(visitor: Visitor, home: House) -> None:
-    from wakestream.adapters.daemon.console.upload_validation import ENDINGS
+    from wakestream.streams.protocol.kinds import MEDIA
 
     async with visitor.page() as page:
-        for kind, endings in ENDINGS.items():
+        for kind in ("video", "audio"):
             accepts = await page.locator(f"#pick-{kind}").get_attribute("accept")
             assert accepts is not None
-            assert {*accepts.split(","), ".webm"} == {*endings, f"{kind}/*", ".webm"}
+            assert {*accepts.split(",")} == {*MEDIA[kind], f"{kind}/*"}
 
 
 async def test_a_page_that_is_open_for_long_still_knows_how_link_gpu_and_jobs_are(visitor: Visitor) -> None:

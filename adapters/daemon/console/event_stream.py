@@ -111,8 +111,7 @@ class Live:
     def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
         """The names of the files of the jobs in these rows."""
         jobs = self._cards.outbox.state.jobs
-        names = {job: self._cards.names(jobs[job]) for job in {row["job"] for row in rows} if job in jobs}
-        return {job: [each[name] for name in jobs[job].accepted.files] for job, each in names.items()}
+        return {job: self._cards.input_names(jobs[job]) for job in {row["job"] for row in rows} if job in jobs}
 
     def _told(self, item: Item, known: set[str]) -> bytes:
         """An event for a page that knows the jobs `known`."""

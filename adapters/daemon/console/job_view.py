@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 
-from wakestream.adapters.daemon.console.upload_validation import shown_name
+from wakestream.adapters.daemon.console.media_types import media_type
+from wakestream.adapters.daemon.console.upload_validation import names_beside, shown_name
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.state import Entry, plain_outcome
@@ -23,7 +24,17 @@ NOW_MOST: Final = 200
 """Unfinished jobs that a page gets when it opens; it gets the others when they start."""
 
 ENDED_MOST: Final = 6
+STEMS: Final = 2
+"""Input files after which a result is named."""
+
 NAMES_KEPT: Final = 5000
+
+
+class FileNames(NamedTuple):
+    """The names of a job's files for people."""
+
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +44,47 @@ class JobView:
     outbox: Outbox
     uploads: Uploads
     results: Path
-    _names: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _names: dict[str, FileNames] = field(default_factory=dict)
 
     def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
-        """One job, with its stored events."""
+        """One job, with its stored events. `inputs` and `outputs` are its files, the main output first."""
         a, ended = entry.accepted, entry.ended
-        names = self.names(entry)
+        outputs = self.outputs(entry)
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
-            **self._inputs(entry, names), "output": names["output"], "priority": a.priority,
+            "kind": a.kind, "params": a.params, "inputs": self._inputs(entry), "outputs": outputs,
+            "priority": a.priority,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
-            "outcome": self._outcome(entry), "result": self._result(entry),
+            "outcome": self._outcome(entry), "result": self._result(entry, outputs),
             "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],
         }  # fmt: skip
 
-    def _inputs(self, entry: Entry, names: Mapping[str, str]) -> dict[str, Any]:
-        """The input files: under `video` and `audio`, or under `inputs` with the kind for other jobs."""
-        a = entry.accepted
-        files = {
-            name: {"name": names[name], "size": file.size, "seconds": file.seconds or None}
-            for name, file in a.files.items()
-        }
-        return files if a.is_pair else {"inputs": files, "kind": a.kind, "params": a.params}
+    def _inputs(self, entry: Entry) -> list[dict[str, Any]]:
+        names = self._file_names(entry).inputs
+        return [
+            {"name": name, "file": names[name], "size": file.size, "seconds": file.seconds or None}
+            for name, file in entry.accepted.files.items()
+        ]
 
-    def names(self, entry: Entry) -> Mapping[str, str]:
-        """The names of the files; a result of the page's own job is named after its inputs."""
+    def outputs(self, entry: Entry) -> list[dict[str, Any]]:
+        """The outputs; those of a job that is done with their size, their type, and whether they are `here`."""
+        names = self._file_names(entry).outputs
+        made = results_of(entry)
+        return [
+            {"name": name, "file": file, **(_made(file, *made[name]) if name in made else {"here": False})}
+            for name, file in names.items()
+        ]
+
+    def names(self, entry: Entry) -> dict[str, str]:
+        """The names of the files by input; `output` is the main result. Those of the page's own results are made up."""
+        names = self._file_names(entry)
+        return {**names.inputs, "output": next(iter(names.outputs.values()))}
+
+    def input_names(self, entry: Entry) -> list[str]:
+        """What a job is called: the names of its input files; of a job without any, its kind."""
+        return [*self._file_names(entry).inputs.values()] or [entry.accepted.kind]
+
+    def _file_names(self, entry: Entry) -> FileNames:
         a = entry.accepted
         if a.job not in self._names:
             if len(self._names) > NAMES_KEPT:
@@ -65,24 +92,29 @@ class JobView:
             self._names[a.job] = self._looked_up(entry)
         return self._names[a.job]
 
-    def _looked_up(self, entry: Entry) -> Mapping[str, str]:
+    def _looked_up(self, entry: Entry) -> FileNames:
+        """The names of the files; a result of the page's own job is named after its inputs."""
         a = entry.accepted
-        inputs = {name: self._name(file.path, entry, name) for name, file in a.files.items()}
-        stems = " - ".join(Path(name).stem for name in inputs.values())
-        output = f"{stems}{Path(a.output).suffix}" if self.is_ours(a.output) else Path(a.output).name
-        return {**inputs, "output": shown_name(output)}
+        kept = self._kept_names(a.output)
+        inputs = {name: self._name(file.path, kept.get(name)) for name, file in a.files.items()}
+        stem = " - ".join([Path(name).stem for name in inputs.values()][:STEMS]) or a.kind
+        stems = {name: f"{stem} - {name}" if len(a.results) > 1 else stem for name in a.results}
+        outputs = {
+            name: shown_name(f"{stems[name]}{Path(path).suffix}" if self.is_ours(path) else Path(path).name)
+            for name, path in a.results.items()
+        }
+        return FileNames(inputs, outputs)
 
-    def _name(self, path: str, entry: Entry, kind: str) -> str:
-        if (upload := self.uploads.of_path(path)) is not None:
-            return upload.name
-        return str(self._kept_names(entry.accepted.output).get(kind) or shown_name(Path(path).name))
+    def _name(self, path: str, kept: object) -> str:
+        upload = self.uploads.of_path(path)
+        return upload.name if upload is not None else str(kept or shown_name(Path(path).name))
 
     def _kept_names(self, output: str) -> Mapping[str, Any]:
         """The names of files that were removed; they are stored beside the result."""
         if not self.is_ours(output):
             return {}
         try:
-            return msgspec.json.decode(Path(output).with_suffix(".json").read_bytes(), type=dict[str, Any])
+            return msgspec.json.decode(names_beside(Path(output)).read_bytes(), type=dict[str, Any])
         except (OSError, ValueError):
             return {}
 
@@ -95,11 +127,14 @@ class JobView:
             return None
         return {name: value for name, value in plain_outcome(entry.ended).items() if name != "path"}
 
-    def _result(self, entry: Entry) -> dict[str, Any] | None:
-        ended = entry.ended
-        if ended is None or ended.outcome != "done":
+    def _result(self, entry: Entry, outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """All results together."""
+        if entry.ended is None or entry.ended.outcome != "done":
             return None
-        return {"here": Path(ended.path).is_file(), "size": ended.size, "ours": self.is_ours(ended.path)}
+        return {
+            "here": any(each["here"] for each in outputs), "size": sum(each.get("size", 0) for each in outputs),
+            "ours": self.is_ours(entry.accepted.output),
+        }  # fmt: skip
 
     def told(self, entry: Entry) -> dict[str, Any]:
         """The card of a new or changed job, with the number of unfinished jobs."""
@@ -124,7 +159,25 @@ class JobView:
         return (entry for entry in ended if state in ("", entry.state))
 
     def _text(self, entry: Entry) -> str:
-        return f"{' '.join(self.names(entry).values())} {entry.state}".casefold()
+        names = self._file_names(entry)
+        words = (*names.inputs.values(), *names.outputs.values(), entry.accepted.kind, entry.state)
+        return " ".join(words).casefold()
+
+
+def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
+    """The path and size of each result of a job that is done, by name."""
+    ended, first = entry.ended, next(iter(entry.accepted.results))
+    if ended is None or ended.outcome != "done":
+        return {}
+    files = ended.files or ({"name": first, "path": ended.path, "size": ended.size},)
+    return {one["name"]: (Path(one["path"]), one["size"]) for one in files}
+
+
+def _made(name: str, path: Path, size: int) -> dict[str, Any]:
+    """The fields of an output that was made; a name without an ending gets the one of its type."""
+    kind = media_type(path)
+    file = name if path.suffix else f"{name}{kind.ending}"
+    return {"file": file, "here": path.is_file(), "size": size, "shown": kind.shown}
 
 
 def _turn(entry: Entry) -> tuple[bool, int]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -20,16 +18,17 @@ from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answ
 from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
-from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.daemon.console.job_view import JobView, results_of
+from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.static_files import SAFE
+from wakestream.adapters.daemon.console.static_files import POLICY, SAFE
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.streams.outbox.state import Entry
 
-PLAYED: Final = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/x-matroska"})
-"""Media types that a browser may play; results of other types can only be downloaded."""
+RESULT: Final = {**SAFE, hdrs.CONTENT_SECURITY_POLICY: f"{POLICY}; sandbox", hdrs.CACHE_CONTROL: "private, no-store"}
+"""The headers of a result: opened on its own it has no rights, whatever is in it."""
 
 HISTORY_MOST: Final = 1000
 
@@ -95,13 +94,14 @@ class JobCalls:
         files = {"video": str(video.path), "audio": str(audio.path), "output": str(output)}
         asked = requests.wanted({"id": job, **files, "video_s": video.seconds, "audio_s": audio.seconds})
         names = orjson.dumps({"video": video.name, "audio": audio.name})
-        self.holdings.beginning.add(str(output))
+        key = upload_rules.result_key(output)
+        self.holdings.beginning.add(key)
         try:
             if job not in self.outbox.state.jobs:  # a refused job must not change the names of the one with its id
-                await asyncio.to_thread(uploads.keep_file, output.with_suffix(".json"), names)
+                await asyncio.to_thread(uploads.keep_file, upload_rules.names_beside(output), names)
             answer = await submitted(self.outbox, asked)
         finally:
-            self.holdings.beginning.discard(str(output))
+            self.holdings.beginning.discard(key)
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
 
@@ -115,43 +115,57 @@ class JobCalls:
     # Results
 
     async def ticket(self, request: web.Request) -> web.Response:
-        """An address of a job's result for a player or a download."""
-        job = self._done(request)[0].accepted.job
+        """An address of a job's results for a player or a download; add `&name=` for one of several."""
+        entry = self._done(request)
+        if not any(path.is_file() for path, _ in results_of(entry).values()):
+            raise _gone()
+        job = entry.accepted.job
         return plain_answer({"url": f"/console/results/{quote(job, safe='')}?ticket={self.sessions.ticket(job)}"})
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        """A result, with support for ranges; with `&download` as a download with its name."""
+        """The result `&name=`, or the main one, with support for ranges; with `&download` as a download."""
         if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
         let_in(request)
-        entry, path = self._done(request)
-        kind = mimetypes.guess_type(path.name)[0] or ""
-        headers = {**SAFE, hdrs.CONTENT_TYPE: kind if kind in PLAYED else "application/octet-stream"}
-        if "download" in request.query or kind not in PLAYED:
-            headers[hdrs.CONTENT_DISPOSITION] = disposition(self.cards.names(entry)["output"])
-        headers[hdrs.CACHE_CONTROL] = "private, no-store"
+        entry = self._done(request)
+        name = request.query.get("name") or next(iter(entry.accepted.results))
+        found = next((each for each in self.cards.outputs(entry) if each["name"] == name), None)
+        path = results_of(entry).get(name, (None, 0))[0]
+        if found is None or path is None:
+            raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result {name[:40]!r}")
+        if not found["here"]:
+            raise _gone()
+        kind = media_type(path)
+        headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
+        if "download" in request.query or not kind.shown:
+            headers[hdrs.CONTENT_DISPOSITION] = disposition(found["file"])
         return web.FileResponse(path, headers=headers)
 
     async def remove(self, request: web.Request) -> web.Response:
-        """Remove the result of a job of this page."""
-        entry, path = self._done(request)
-        if not self.cards.is_ours(str(path)):
-            raise ApiError(409, "not_ours", "this job was not started on this page; remove the file in its folder")
-        await asyncio.to_thread(uploads.remove_result, path)
+        """Remove the results of a job of this page."""
+        entry = self._done(request)
+        paths = [path for path, _ in results_of(entry).values()]
+        if not all(self.cards.is_ours(str(path)) for path in paths):
+            raise ApiError(409, "not_ours", "this job was not started on this page; remove the files in their folder")
+        if not any(path.is_file() for path in paths):
+            raise _gone()
+        for path in paths:
+            await asyncio.to_thread(uploads.remove_result, path)
         self.tell("card", self.cards.told(entry))
         self.changed()
         return plain_answer({})
 
-    def _done(self, request: web.Request) -> tuple[Entry, Path]:
-        """The job of a request, and the path of its result."""
+    def _done(self, request: web.Request) -> Entry:
+        """The job of a request, which must be done."""
         job = requests.job_name(request.match_info["job"])
         entry = self.outbox.state.jobs.get(job)
-        if entry is None or entry.state != "done" or entry.ended is None:
+        if entry is None or entry.state != "done":
             raise ApiError(404, "no_result", f"job {job} has no result")
-        path = Path(entry.ended.path)
-        if not path.is_file():
-            raise ApiError(410, "result_gone", "the result was removed or moved")
-        return entry, path
+        return entry
+
+
+def _gone() -> ApiError:
+    return ApiError(410, "result_gone", "the result was removed or moved")
 
 
 def disposition(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.upload_validation import result_key
 from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
 from wakestream.adapters.daemon.event_feed import Item
 from wakestream.adapters.daemon.outbox import Outbox
@@ -28,7 +29,7 @@ class Storage:
         self.results = folder / "results"
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._outbox = outbox
-        self.beginning: set[str] = set()
+        self.beginning: set[str] = set()  # the keys of results of jobs that are being submitted
         self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota, look=look)
 
     def needed(self) -> Collection[str]:
@@ -95,9 +96,10 @@ class Storage:
         if not found:
             return
         # Computed after the folder was read, so that it contains jobs that started in the meantime.
-        wanted = {entry.accepted.output for entry in self._outbox.state.jobs.values()} | self.beginning
+        paths = (Path(path) for job in self._outbox.state.jobs.values() for path in job.accepted.results.values())
+        wanted = {result_key(path) for path in paths if path.parent == self.results} | self.beginning
         for each in found:
-            if str(each.with_suffix(".mp4")) not in wanted:
+            if result_key(each) not in wanted:
                 await asyncio.to_thread(uploads.remove_file, each)
 
 
@@ -108,5 +110,5 @@ def _inputs(entries: Iterable[Entry]) -> Collection[str]:
 def _results_in(folder: Path) -> list[Path]:
     found: list[Path] = []
     with contextlib.suppress(OSError):
-        found += (each for each in folder.iterdir() if each.suffix in (".mp4", ".json"))
+        found += folder.iterdir()
     return found

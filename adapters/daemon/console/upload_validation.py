@@ -12,17 +12,6 @@ Kind = Literal["video", "audio"]
 
 NAME_MOST: Final = 255
 
-ENDINGS: Final[dict[Kind, frozenset[str]]] = {
-    "video": frozenset({
-        ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".mxf",
-    }),
-    "audio": frozenset({
-        ".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".ac3",
-        ".webm",
-    }),
-}  # fmt: skip
-"""The extensions that engines can read."""
-
 _JOINER = "\N{ZERO WIDTH JOINER}"
 """Invisible, and part of many emojis."""
 
@@ -58,3 +47,13 @@ def file_name(job: str) -> str:
     """
     plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and 4 < len(job) <= 80
     return job if plain and job == job.lower() else hashlib.sha256(job.encode()).hexdigest()[:32]
+
+
+def result_key(path: Path) -> str:
+    """What the files of one job in the folder of the results have in common: their names up to the first dot."""
+    return path.name.partition(".")[0]
+
+
+def names_beside(output: Path) -> Path:
+    """The file with the user's names of a job's inputs, in the folder of its results."""
+    return output.with_name(f"{result_key(output)}.json")

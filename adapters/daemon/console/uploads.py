@@ -20,9 +20,10 @@ import orjson
 
 from wakestream.adapters.config import units
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.upload_validation import ENDINGS, Kind, ending_of
+from wakestream.adapters.daemon.console.upload_validation import Kind, ending_of
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.engines.probe import MediaUnusable
+from wakestream.streams.protocol.kinds import MEDIA
 
 QUOTA: Final = 10 * 10**9
 """Bytes that all files of the page may take, including results."""
@@ -135,8 +136,8 @@ class Uploads:
         """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted."""
         self._sweep()
         ending = ending_of(name)
-        if ending not in ENDINGS[kind]:
-            known = ", ".join(sorted(each.removeprefix(".") for each in ENDINGS[kind]))
+        if ending not in MEDIA[kind]:
+            known = ", ".join(sorted(each.removeprefix(".") for each in MEDIA[kind]))
             why = f"{ending or 'a file without an extension'} is not a supported {kind}; supported: {known}"
             raise ApiError(415, "unsupported", why, kind=kind, ending=ending, known=known)
         if size <= 0:

@@ -18,7 +18,7 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.operators.model.engine import Frame
+from wakestream.operators.model.engine import Engine, Frame
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
@@ -109,10 +109,10 @@ class House:
         assert self._running is not None
         await self._running.aclose()
 
-    async def gpu_on(self) -> None:
-        """The GPU's worker comes online."""
+    async def gpu_on(self, whole: Engine | None = None) -> None:
+        """The GPU's worker comes online; `whole` is an engine of other kinds."""
         self._worker = AsyncExitStack()
-        await self._worker.enter_async_context(self.place.worker(self.engine))
+        await self._worker.enter_async_context(self.place.worker(self.engine, whole=whole))
         self._stack.push_async_callback(self._worker.aclose)
 
     async def monitor(self, past_boots: int = 0) -> None:

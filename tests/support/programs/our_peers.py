@@ -16,6 +16,7 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
+from wakestream.operators.model import engine as engines
 from wakestream.operators.model.engine import Frame
 from wakestream.streams.hub.events import Fact
 
@@ -66,11 +67,11 @@ class Place:
             yield hub
 
     def worker(
-        self, engine: Engine | None = None, port: int = 0, **more: Any
+        self, engine: Engine | None = None, port: int = 0, whole: engines.Engine | None = None, **more: Any
     ) -> AbstractAsyncContextManager[RunningWorker]:
-        """A worker that joins the hub as soon as it is there."""
+        """A worker that joins the hub as soon as it is there; `whole` is an engine of other kinds."""
         config = WorkerConfig(
-            self.folder / "worker", PairEngine(engine or Ffmpeg(limit=40)), SECRET,
+            self.folder / "worker", whole or PairEngine(engine or Ffmpeg(limit=40)), SECRET,
             port=port, gpu="gpu", key=self.keys["worker"], **more,
         )  # fmt: skip
         return running_worker(config, lambda register: open_link(self.hub_url, register))

@@ -6,9 +6,10 @@ import { by, h, put, say, show } from "/dom.js";
 import { showGpus } from "/gpus.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
+import { gallery, made } from "/results.js";
 import { refused } from "/sentences.js";
 import { call, codeIn, enter } from "/session.js";
-import { begin, take } from "/store.js";
+import { begin, names, take, titleText } from "/store.js";
 import { timeline } from "/timeline.js";
 import { bytes, number, t, translate } from "/words.js";
 
@@ -32,12 +33,12 @@ function toast(text, bad = false) {
 const acts = {
   cancel: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/cancel`)),
   retry: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/retry`, {})),
-  remove: (job) => confirm(t("card.remove.sure", { name: job.output }))
+  remove: (job) => confirm(t("card.remove.sure", { name: made(job).map((one) => one.file).join(", ") }))
     && asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
   address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),
-  download: async (job) => {
+  download: async (job, one = made(job)[0]) => {
     const url = await acts.address(job);
-    if (url) h("a", { href: `${url}&download=1`, download: job.output }).click();
+    if (url) h("a", { href: `${url}&name=${encodeURIComponent(one.name)}&download=1`, download: one.file }).click();
   },
   open: async (job) => {
     const url = await acts.address(job);
@@ -55,9 +56,10 @@ async function asked(what) {
 }
 
 function theatre(job, url) {
-  const video = h("video", { src: url, controls: true, autoplay: true, playsinline: true, "aria-label": t("card.player", { name: job.output }) });
+  const name = titleText(job);
   const close = h("button", { class: "button quiet", type: "button", text: t("card.hide"), onclick: () => dialog.close() });
-  const dialog = h("dialog", { class: "theatre", "aria-label": job.output, onclose: () => dialog.remove() }, video, h("div", { class: "theatre-foot" }, h("bdi", { text: job.output }), close));
+  const dialog = h("dialog", { class: "theatre", "aria-label": name, onclose: () => dialog.remove() },
+    gallery(job, url, (one) => acts.download(job, one)), h("div", { class: "theatre-foot" }, h("bdi", { text: name }), close));
   document.body.append(dialog);
   dialog.showModal();
 }
@@ -120,12 +122,12 @@ const nameOf = (id) => namesOf(id).join(" + ");
 
 function remember(card) {
   if (known.names.size > NAMES) known.names.delete(known.names.keys().next().value);
-  known.names.set(card.id, [card.video.name, card.audio.name]);
+  known.names.set(card.id, names(card));
 }
 
 /** Announces ends of jobs to screen readers; each in its own element, since two may have the same text. */
 function tell(ended) {
-  const words = (card) => `${card.video.name}, ${card.audio.name}: ${t(`state.${card.outcome.event}`)}`;
+  const words = (card) => `${titleText(card, ", ")}: ${t(`state.${card.outcome.event}`)}`;
   if (ended.length) by("told").replaceChildren(...ended.map((card, at) => h("span", { text: `${at ? "; " : ""}${words(card)}` })));
 }
 

@@ -1,8 +1,9 @@
 // One card for each running job, created once and then updated.
 
-import { button, h, icon, named, put, say, show } from "/dom.js";
+import { button, h, icon, put, say, show, titled } from "/dom.js";
+import { gallery, hush, made, showWord } from "/results.js";
 import { detail, why } from "/sentences.js";
-import { pauses, progress, STAGES, waits } from "/store.js";
+import { pauses, progress, STAGES, title, waits } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
 /** A card; `acts` are the actions of its buttons. `update(job, hub)` shows the new state. */
@@ -18,7 +19,7 @@ class Card {
     this.acts = acts;
     this.player = null;
     this.title = h("h3", { class: "card-title", id: `job-${job.id}`, tabindex: "-1" },
-      named(job.video.name), lasts(job.video), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name), lasts(job.audio));
+      ...titled(...title(job), (at) => lasts(job.inputs[at])));
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
     this.why = h("p", { class: "card-why" });
@@ -62,7 +63,9 @@ class Card {
     show(this.cancel, !ended && job.state !== "cancelling");
     show(this.retry, ended ? state !== "done" : pauses(job));
     say(this.retry.lastChild, t(ended ? "card.retry" : "card.now"));
-    for (const each of [this.play, this.down]) show(each, here);
+    show(this.play, here && showWord(job) !== "");
+    if (here && !this.player) this.word(t(showWord(job)));
+    show(this.down, here && made(job).length === 1);
     show(this.bin, here && job.result.ours);
     if (!here) this.close();
     if (held && held.hidden) this.title.focus({ preventScroll: true }); // keep the keyboard focus at this job
@@ -105,28 +108,28 @@ class Card {
     if (this.player) return this.close();
     const url = await this.acts.address(this.job);
     if (!url || this.player) return;
-    this.player = h("video", { src: url, controls: true, autoplay: true, playsinline: true, preload: "metadata", "aria-label": t("card.player", { name: this.job.output }) });
+    this.player = gallery(this.job, url, (one) => this.acts.download(this.job, one));
     this.stage.append(this.player);
-    this.player.focus();
+    (this.player.querySelector("video, audio") ?? this.player).focus();
     this.word(t("card.hide"));
   }
 
   close() {
     if (!this.player) return;
-    this.player.pause();
+    hush(this.player);
     this.player.remove();
     this.player = null;
-    this.word(t("card.play"));
+    this.word(t(showWord(this.job) || "card.show"));
   }
 
   word(text) {
-    this.play.replaceChildren(icon(this.player ? "close" : "play"), h("span", { text }));
+    if (this.play.textContent !== text) this.play.replaceChildren(icon(this.player ? "close" : text === t("card.play") ? "play" : "eye"), h("span", { text }));
   }
 }
 
 /** The length of a file, if it is known. */
 function lasts(file) {
-  return file.seconds ? h("span", { class: "lasts", text: ` ${duration(file.seconds)}` }) : null;
+  return file?.seconds ? h("span", { class: "lasts", text: ` ${duration(file.seconds)}` }) : null;
 }
 
 function* facts(job, part) {

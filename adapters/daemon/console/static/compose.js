@@ -9,8 +9,8 @@ const WINDOW = 5000;
 const TRIES = 5;
 
 const KINDS = {
-  video: "mp4 mov m4v mkv webm avi mpg mpeg ts flv wmv mxf".split(" "),
-  audio: "wav mp3 m4a aac flac ogg oga opus wma aif aiff amr ac3".split(" "),
+  video: "mp4 mov m4v mkv webm avi mpg mpeg ts flv wmv mxf 3gp gif".split(" "),
+  audio: "wav mp3 m4a aac flac ogg oga opus wma aif aiff amr ac3 caf webm".split(" "),
 };
 
 /** Connects the form. `toast(text)` shows a message, `started(job id)` is called for each new job. */

@@ -31,6 +31,10 @@ export function icon(name) {
 const PATHS = {
   video: "M2.5 4.5h8v7h-8zM10.5 7.2l3-1.7v5l-3-1.7",
   audio: "M3 6.5v3M6 4v8M9 5.5v5M12 3v10",
+  eye: "M1.5 8s2.4-4.5 6.5-4.5S14.5 8 14.5 8 12.1 12.5 8 12.5 1.5 8 1.5 8zM8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6",
+  image: "M2.5 3.5h11v9h-11zM2.5 11l3.2-3.2 2.6 2.6 2-2 3.2 3.2M10.3 6.2h.1",
+  text: "M4 2.5h5.5l3 3v8H4zM6 7h4.5M6 9.3h4.5M6 11.4h2.5",
+  file: "M4 2.5h5.5l3 3v8H4zM9.5 2.5v3h3",
   play: "M5.5 3.5l6.5 4.5-6.5 4.5z",
   pause: "M5.5 3.5v9M10.5 3.5v9",
   down: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.2h10",
@@ -69,6 +73,13 @@ export function button(word, drawing, onclick, more = "quiet") {
 /** A name from outside, isolated so that it cannot change the direction of the text around it. */
 export function named(text) {
   return h("bdi", { text, title: text });
+}
+
+/** A job's files in a title: `names`, each with what `after(index)` gives, and how many are left out. */
+export function titled(names, more, after = () => null) {
+  const plus = () => h("span", { class: "with", "aria-hidden": "true", text: "+" });
+  const parts = names.flatMap((name, at) => [at ? plus() : null, named(name), after(at)]);
+  return more ? [...parts, plus(), h("span", { class: "more", text: more })] : parts;
 }
 
 export const by = (id) => document.getElementById(id);

@@ -202,7 +202,7 @@ const AND = " + ";
 export function laneText(pen, names, room) {
   const wide = (text) => pen.measureText(text).width;
   const whole = names.join(AND);
-  if (names.length === 1 || wide(whole) <= room) return fit(pen, whole, room);
+  if (names.length !== 2 || wide(whole) <= room) return fit(pen, whole, room);
   const stems = names.map((name) => name.replace(/\.[^.]{1,5}$/, ""));
   if (wide(stems.join(AND)) <= room) return stems.join(AND);
   const both = room - wide(AND);

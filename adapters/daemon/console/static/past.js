@@ -1,9 +1,10 @@
 // The history: ended jobs, newest first, with a search by name and outcome.
 
-import { button, by, h, named, put, say, show } from "/dom.js";
+import { button, by, h, put, say, show, titled } from "/dom.js";
+import { made as results, showWord } from "/results.js";
 import { why } from "/sentences.js";
 import { call } from "/session.js";
-import { begin, ENDS } from "/store.js";
+import { begin, ENDS, title, titleText } from "/store.js";
 import { bytes, moment, number, t } from "/words.js";
 
 const PAGE = 12;
@@ -85,19 +86,21 @@ function made(job, acts) {
   const state = job.outcome.event;
   const here = job.result && job.result.here;
   const tools = h("span", { class: "past-tools" });
-  if (here) tools.append(labelled(button("", "play", () => acts.open(job), "quiet icon"), "card.play", job), labelled(button("", "down", () => acts.download(job), "quiet icon"), "card.download", job));
+  const word = here && showWord(job);
+  if (word) tools.append(labelled(button("", word === "card.play" ? "play" : "eye", () => acts.open(job), "quiet icon"), word, job));
+  if (here && results(job).length === 1) tools.append(labelled(button("", "down", () => acts.download(job), "quiet icon"), "card.download", job));
   if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
   if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
-  const title = h("span", { class: "past-title" }, named(job.video.name), h("span", { class: "with", "aria-hidden": "true", text: "+" }), named(job.audio.name));
+  const name = h("span", { class: "past-title" }, ...titled(...title(job)));
   const note = state === "done" ? (here ? [bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : why(job);
-  const text = h("span", { class: "past-text" }, title, h("span", { class: "past-note", text: note, title: note }));
+  const text = h("span", { class: "past-text" }, name, h("span", { class: "past-note", text: note, title: note }));
   const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at) }), tools);
   put(row, "data-mark", mark(job));
   return row;
 }
 
 function labelled(element, key, job) {
-  put(element, "aria-label", `${t(key)}: ${job.video.name} + ${job.audio.name}`);
+  put(element, "aria-label", `${t(key)}: ${titleText(job)}`);
   put(element, "title", t(key));
   return element;
 }

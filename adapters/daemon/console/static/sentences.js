@@ -60,14 +60,16 @@ const left = (eta) => (eta ? eta.p50 - passed(eta) : 0);
 
 function checked(last) {
   const size = last.missing.reduce((sum, file) => sum + file.size, 0);
-  const saved = last.video.size + last.audio.size - size;
+  const files = Object.values(last.inputs ?? { video: last.video, audio: last.audio });
+  const distinct = new Map(files.map((file) => [JSON.stringify(file.digests), file.size]));
+  const saved = [...distinct.values()].reduce((sum, each) => sum + each, 0) - size;
   return t(saved > 0 ? "why.checked.saved" : "why.checked", { size: bytes(size), saved: bytes(saved) });
 }
 
 function ended(job) {
   const end = job.outcome;
   switch (end.event) {
-    case "done": return job.result && !job.result.here ? t("card.gone") : t(`end.done${reuse(end)}`, { size: bytes(end.size) });
+    case "done": return job.result && !job.result.here ? t("card.gone") : t(`end.done${end.files?.length > 1 ? "s" : ""}${reuse(end)}`, { size: bytes(job.result?.size ?? end.size), count: number(end.files?.length ?? 1) });
     case "timed_out": return t(knows(`end.timed_out.${end.stage}`) ? `end.timed_out.${end.stage}` : "end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
     default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why, job)}.`;
@@ -104,7 +106,7 @@ const NAME = /^\S*[^\p{L}\s,;:'’]\S|^\S+ ended with code /u;
 /** A reason from another program with a capital first letter and no full stop; the job's file names stay as they are. */
 function sentence(text, job = null) {
   const trimmed = String(text || "").trim().replace(/[.。]+$/, "");
-  const files = job ? [job.video?.name, job.audio?.name, job.output] : [];
+  const files = job ? [...job.inputs, ...job.outputs].map((one) => one.file) : [];
   if (NAME.test(trimmed) || files.some((name) => name && trimmed.startsWith(name))) return trimmed;
   return trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
 }

@@ -1,7 +1,23 @@
 // The state of each job, computed from its events.
 
+import { number, t } from "/words.js";
+
 export const STAGES = ["wake", "check", "upload", "render", "download"];
 export const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
+
+const TITLED = 2;
+
+/** What a job is called: the names of its input files; of a job without any, its kind. */
+export const names = (job) => (job.inputs.length ? job.inputs.map((one) => one.file) : [job.kind]);
+
+/** The names for a title, and the words for those that it leaves out. */
+export function title(job) {
+  const all = names(job);
+  return [all.slice(0, TITLED), all.length > TITLED ? t("job.more", { count: number(all.length - TITLED) }) : ""];
+}
+
+/** The title as one text. */
+export const titleText = (job, and = " + ") => title(job).flat().filter(Boolean).join(and);
 
 const AFTER = {
   accepted: 0, queued: 0, waking: 0, retrying: 0, granted: 1, online: 1, checked: 2, uploading: 2, uploaded: 3, submitted: 3,

@@ -101,7 +101,7 @@ async def test_names_of_a_job_that_starts_in_between_stay(tmp_path: Path, monkey
 
     async def slow(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if not names.exists():
-            house.holdings.beginning.add(str(house.result("late")))
+            house.holdings.beginning.add("late")
             names.write_bytes(b"{}")
         return await in_thread(call, *arguments, **options)
 
@@ -109,6 +109,21 @@ async def test_names_of_a_job_that_starts_in_between_stay(tmp_path: Path, monkey
     await house.holdings.tidy()
     assert names.exists()
     assert not forgotten.exists()
+
+
+async def test_all_results_of_a_forgotten_job_go_whatever_their_ending(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    folder = house.holdings.results
+    outputs = {"image": str(folder / "known.image.png"), "log": str(folder / "known.log")}
+    known = f.JobAccepted("known", "", "", outputs["image"], 0, 0, 0, 0, "paint", 0, 1.0, outputs=outputs)
+    outbox.DECIDER.evolve(house.jobs.state, known)
+    for name in ("known.image.png", "known.log", "known.json", "known.image.png.0123abcd.part"):
+        (folder / name).write_bytes(b"1")
+    for name in ("gone.image.png", "gone.log", "gone.json", "gone.mp4", "gone.mp4.0123abcd.part", "gone"):
+        (folder / name).write_bytes(b"1")
+    await house.holdings.tidy()
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} == {"known"}
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_of_many_jobs_the_page_gets_running_then_urgent_then_first(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What a result is: the content type it is served with, and how the page shows it.
+
+Results come from other machines, so the page is given only types that cannot run anything in a browser. HTML, SVG and
+everything unknown is a download.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+
+class MediaType(NamedTuple):
+    """A type of files.
+
+    Attributes:
+        content: The content type.
+        shown: How the page shows it: `video`, `audio`, `image`, `text`, `json`; empty: only as a download.
+        ending: The file ending.
+    """
+
+    content: str
+    shown: str
+    ending: str
+
+
+UNKNOWN: Final = MediaType("application/octet-stream", "", "")
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+_CONTENT: Final[Mapping[str, Mapping[str, str]]] = {
+    "video": {
+        ".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime",
+        ".mkv": "video/x-matroska",
+    },
+    "audio": {
+        ".mp3": "audio/mpeg", ".wav": "audio/wav", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg",
+        ".flac": "audio/flac", ".m4a": "audio/mp4", ".aac": "audio/aac",
+    },
+    "image": {
+        ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
+        ".bmp": "image/bmp", ".avif": "image/avif",
+    },
+    "text": dict.fromkeys((".txt", ".md", ".srt", ".vtt", ".csv", ".yaml", ".yml", ".log"), _TEXT),
+    "json": {".json": "application/json"},
+}  # fmt: skip
+
+TYPES: Final[Mapping[str, MediaType]] = {
+    ending: MediaType(content, shown, ending)
+    for shown, endings in _CONTENT.items()
+    for ending, content in endings.items()
+}
+"""The types by file ending."""
+
+_MAGIC: Final = (
+    (0, b"\x89PNG\r\n\x1a\n", ".png"), (0, b"\xff\xd8\xff", ".jpg"), (0, b"GIF8", ".gif"), (8, b"WEBP", ".webp"),
+    (8, b"WAVE", ".wav"), (0, b"fLaC", ".flac"), (0, b"OggS", ".ogg"), (0, b"ID3", ".mp3"), (0, b"\xff\xfb", ".mp3"),
+    (4, b"ftypM4A", ".m4a"), (4, b"ftyp", ".mp4"), (0, b"\x1aE\xdf\xa3", ".webm"),
+)  # fmt: skip
+"""Where a file without an ending has which bytes."""
+
+
+def media_type(path: Path) -> MediaType:
+    """Return the type of a file by its ending; by its first bytes if it has no ending.
+
+    Args:
+        path: The file; it need not exist.
+
+    Returns:
+        The type; `UNKNOWN` for all that a browser must not open.
+
+    Example:
+        >>> media_type(Path("cat.png")).shown
+        'image'
+        >>> media_type(Path("page.html")).content
+        'application/octet-stream'
+    """
+    if path.suffix:
+        return TYPES.get(path.suffix.lower(), UNKNOWN)
+    head = b""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(16)
+    return next((TYPES[ending] for at, magic, ending in _MAGIC if head.startswith(magic, at)), UNKNOWN)

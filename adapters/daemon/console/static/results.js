@@ -1,0 +1,71 @@
+// The results of a job, each shown by its type. They come from other machines: text stays text, and nothing of it runs.
+
+import { button, h, named, say } from "/dom.js";
+import { bytes, t } from "/words.js";
+
+const TEXT_MOST = 200000;
+const SHOWN = ["video", "audio", "image", "text", "json"];
+
+/** The results that exist. */
+export const made = (job) => job.outputs.filter((one) => one.here);
+
+/** The word for the button that shows them; empty if there is only a download. */
+export function showWord(job) {
+  const all = made(job);
+  if (all.length === 1 && !SHOWN.includes(all[0].shown)) return "";
+  return ["video", "audio"].includes(all[0]?.shown) ? "card.play" : "card.show";
+}
+
+/** All results of a job as one element. `url` is their address, `download(output)` saves one. */
+export function gallery(job, url, download) {
+  const all = made(job);
+  const figures = all.map((one, at) => {
+    const found = figure(one, `${url}&name=${encodeURIComponent(one.name)}`, at === 0);
+    if (all.length === 1) return found;
+    const save = button(t("card.download"), "down", () => download(one));
+    save.setAttribute("aria-label", `${t("card.download")}: ${one.file}`);
+    const caption = h("figcaption", {}, h("span", { class: "made-name" }, named(one.file)), h("span", { class: "made-size", text: bytes(one.size) }), save);
+    return h("figure", { class: "made", "data-shown": one.shown || "file" }, found, caption);
+  });
+  return h("div", { class: "gallery", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
+}
+
+function figure(one, src, first) {
+  const label = t("card.player", { name: one.file });
+  switch (one.shown) {
+    case "video": return h("video", { src, controls: true, autoplay: first, playsinline: true, preload: "metadata", "aria-label": label });
+    case "audio": return h("audio", { src, controls: true, autoplay: first, preload: "metadata", "aria-label": label });
+    case "image": return h("img", { src, alt: label, class: "made-image" });
+    case "text":
+    case "json": return text(one, src, label);
+    default: return null;
+  }
+}
+
+function text(one, src, label) {
+  const box = h("pre", { class: "made-text", tabindex: "0", role: "region", "aria-label": label, dir: "auto", text: "…" });
+  const note = h("p", { class: "hint", hidden: one.size <= TEXT_MOST, text: t("card.cut", { size: bytes(TEXT_MOST) }) });
+  fetch(src, { headers: { Range: `bytes=0-${TEXT_MOST - 1}` }, cache: "no-store", credentials: "omit" })
+    .then((answer) => (answer.ok ? answer.text() : Promise.reject(new Error(String(answer.status)))))
+    .then((content) => say(box, one.shown === "json" && one.size <= TEXT_MOST ? indented(content) : content))
+    .catch(() => say(box, t("bad.result_gone")));
+  return h("div", {}, box, note);
+}
+
+/** JSON of one line on several; its numbers and texts stay as they are. Other text is unchanged. */
+export function indented(source) {
+  if (source.trim().includes("\n")) return source;
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(Math.min(20, Math.max(0, depth)))}`;
+  const parts = source.match(/"(?:\\.|[^"\\])*"|[{[]\s*[}\]]|[{}[\],:]|[^\s"{}[\],:]+|"/g) || [];
+  return parts.map((part) => {
+    if (part === "{" || part === "[") { depth += 1; return part + line(); }
+    if (part === "}" || part === "]") { depth -= 1; return line() + part; }
+    return part === "," ? part + line() : part === ":" ? ": " : part;
+  }).join("");
+}
+
+/** Stops what plays. */
+export function hush(element) {
+  for (const each of element.querySelectorAll("video, audio")) each.pause();
+}

@@ -1,0 +1,107 @@
+"""An engine of several kinds for the console: a painter without inputs, and one that makes a file of every type."""
+
+import asyncio
+import base64
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.browser.console_scene import Media
+from wakestream.adapters.engines.pair import LIPSYNC_KIND
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+
+PAINT = Kind(
+    "paint",
+    (),
+    (Slot("image", (".png",), "Image"),),
+    {
+        "properties": {
+            "prompt": {"type": "string", "title": "Prompt", "description": "What the picture shows", "minLength": 3},
+            "steps": {"type": "integer", "title": "Steps", "minimum": 1, "maximum": 50, "default": 20},
+            "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.7, "x-step": 0.05},
+            "style": {"type": "string", "enum": ["photo", "sketch", "oil"], "default": "photo"},
+            "tiling": {"type": "boolean", "title": "Tiling", "default": False},
+            "seed": {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
+        },
+        "required": ["prompt"],
+    },
+    title="Paint a picture",
+    help="Makes a picture from a description.",
+)
+
+REMIX = Kind(
+    "remix",
+    (
+        Slot("picture", ("image",), "Picture", "The still that moves."),
+        Slot("sound", ("audio",), "Sound", required=False),
+    ),
+    (
+        Slot("video", (".mp4",), "Video"),
+        Slot("audio", (".wav",), "Audio", required=False),
+        Slot("image", (".png",), "Poster", required=False),
+        Slot("text", (".txt",), "Transcript", required=False),
+        Slot("data", (".json",), "Data", required=False),
+        Slot("model", (".glb",), "3-D model", required=False),
+        Slot("page", (".html",), "Page", required=False),
+        Slot("drawing", (".svg",), "Drawing", required=False),
+    ),
+    {"properties": {"times": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1}}},
+    title="Remix",
+)
+
+EVIL = '<script>document.title = "taken"</script><img src=x onerror="document.title=1">'
+"""A result that would take the page over if the page ran it."""
+
+
+def png(width: int = 8, height: int = 8, colour: tuple[int, int, int] = (11, 99, 181)) -> bytes:
+    """A picture of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return len(data).to_bytes(4, "big") + whole + zlib.crc32(whole).to_bytes(4, "big")
+
+    rows = b"".join(b"\0" + bytes(colour) * width for _ in range(height))
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+class Studio(Engine):
+    """Makes each output at once. `media` are a video and an audio file to give out, `works` what was asked for."""
+
+    def __init__(self, media: Media | None = None, kinds: Sequence[Kind] = (LIPSYNC_KIND, PAINT, REMIX)) -> None:
+        self.media, self.kinds = media, kinds
+        self.works: list[Work] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def describe(self) -> Sequence[Kind]:
+        return self.kinds
+
+    async def ready(self) -> Readiness:
+        return Readiness(ready=True)
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        self.works.append(work)
+        yield Frame(1, 2, 50.0)
+        await self.go_on.wait()
+        kind = next(kind for kind in self.kinds if kind.name == work.kind)
+        for slot in kind.outputs:
+            if slot.name in work.outputs:
+                path = work.folder / f"{slot.name}{slot.accepts[0] if slot.accepts else '.png'}"
+                path.write_bytes(self._content(path, work.params))
+                yield Made(slot.name, path)
+
+    def _content(self, path: Path, params: Any) -> bytes:
+        if self.media is not None and path.suffix in (".mp4", ".wav"):
+            return self.media[path.suffix == ".wav"].read_bytes()
+        texts = {".txt": f"{EVIL}\nünï 中文", ".json": f'{{"b": [1, 2.50], "a": "{len(EVIL)}"}}', ".html": EVIL}
+        texts[".svg"] = f'<svg xmlns="http://www.w3.org/2000/svg">{EVIL}</svg>'
+        text = texts.get(path.suffix)
+        return text.encode() if text is not None else png() if path.suffix == ".png" else base64.b64decode("Z2xURgI=")
+
+    async def cancel(self, work: Work) -> None:
+        """The generator's end is enough."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
