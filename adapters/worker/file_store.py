@@ -207,6 +207,8 @@ class FileStore:
 
     def _take(self, task_id: str, files: Mapping[str, Path], *, single: bool) -> tuple[Output, ...]:
         made = tuple(_sealed(name, path) for name, path in files.items())
+        for output, path in zip(made, files.values(), strict=True):
+            self._offer(output, path)
         if single:
             replace_file(next(iter(files.values())), self.result(task_id))
         else:
@@ -223,6 +225,13 @@ class FileStore:
             ready.rename(self.results(task_id))
         sync_folder(self._results)
         return made
+
+    def _offer(self, output: Output, path: Path) -> None:
+        """Make a result one of the files, so that a next task can have it as an input and nobody sends it again."""
+        file = self.path(FileRef(output.blake3, output.ext))
+        if _NAME.fullmatch(file.name) and not file.exists():
+            with suppress(OSError):  # a disk without hard links: the file is sent again
+                file.hardlink_to(path)
 
     @asynccontextmanager
     async def receive(self, algorithms: Collection[Algorithm]) -> AsyncIterator[Incoming]:
@@ -251,13 +260,19 @@ class FileStore:
         return await self.on_disk(lambda: self._seal(task_id))
 
     def _seal(self, task_id: str) -> tuple[Output, ...]:
+        files = self._results_of(task_id)
+        made = tuple(_sealed(name, path) for name, path in files.items())
+        for output, path in zip(made, files.values(), strict=True):
+            self._offer(output, path)
+        sync_folder(self._results)
+        return made
+
+    def _results_of(self, task_id: str) -> dict[str, Path]:
         if self.result(task_id).is_file():
-            sync_folder(self._results)
-            return (_sealed("video", self.result(task_id)),)
+            return {"video": self.result(task_id)}
         folder = self.results(task_id)
         found = {path.stem: path for path in folder.iterdir() if path.name != _ORDER}
-        names = (folder / _ORDER).read_text(encoding="ascii").split()
-        return tuple(_sealed(name, found[name]) for name in names)
+        return {name: found[name] for name in (folder / _ORDER).read_text(encoding="ascii").split()}
 
 
 _ORDER = ".order"

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import update_wrapper
+from pathlib import Path
 from typing import Any, TypeVar
 
+import reactivex as rx
 from reactivex import Observable
+from reactivex import operators as ops
 
-from wakestream.operators.model.events import Checked, Granted, Job, JobEvent, Online, Rendered, Submitted, Uploaded
+from wakestream.operators.model.events import (
+    Algorithm,
+    Checked,
+    Done,
+    Fingerprint,
+    Granted,
+    Job,
+    JobEvent,
+    Online,
+    Rendered,
+    Submitted,
+    Uploaded,
+)
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Files, Output, TaskReport
+from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.then import then
 from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.download import download
 from wakestream.operators.stages.effect import effect
 from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.follow import follow
+from wakestream.operators.stages.note import note
 from wakestream.operators.stages.online import online
 from wakestream.operators.stages.submit import submit
 from wakestream.operators.stages.synthesize import synthesize
@@ -96,6 +115,32 @@ class Stages:
         """Download the results to `job.outputs`; ends with `Done`."""
         return download(self.job.outputs, self.world.workers, self.policy, self.world.random)(rendered)
 
+    def then_job(
+        self, make: Callable[[Job], Job], rest: Callable[[Stages], Callable[[Rendered], Events]] | None = None
+    ) -> Callable[[Rendered], Events]:
+        """Run another job with the results of this one, at the same worker and under the same GPU grant.
+
+        Results that are at the worker are not downloaded and sent again; if the worker does not have one any more, it
+        is downloaded and sent. When the pipeline is repeated, the worker still has the results of the earlier jobs.
+
+        Example:
+            >>> speak = lambda job: Job(job.id, {"video": clip, "audio": job.outputs["audio"]}, {"video": film})
+            >>> stages.submit().pipe(
+            ...     then(stages.online, stages.dedupe, stages.upload, stages.synthesize, stages.follow,
+            ...          stages.then_job(speak))
+            ... )
+
+        Args:
+            make: Makes the next job from this one. Inputs that are paths of this job's outputs are its results.
+            rest: What follows when the next job is rendered, from its stages; by default `download`. For a third job:
+                `lambda stages: stages.then_job(make_third)`.
+
+        Returns:
+            The stage from `Rendered` to the end of `rest`, by default `Done` of the next job. It may raise what the
+            stages raise.
+        """
+        return lambda rendered: _next_job(self, rendered, make(self.job), rest or (lambda stages: stages.download))
+
     def effect(self, label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[T]]) -> Observable[T]:
         """Run an effect of your own: it is recorded, and retried as `policy.call` says.
 
@@ -111,6 +156,59 @@ class Stages:
             A cold observable of what `do()` returns.
         """
         return effect(label, args, do, self.world.effects, self.policy, self.world.random)
+
+
+def _next_job(
+    stages: Stages, rendered: Rendered, job: Job, rest: Callable[[Stages], Callable[[Rendered], Events]]
+) -> Events:
+    """The stages of a job whose inputs are results of the job of `stages`; see `Stages.then_job`."""
+    job, online = replace(job, id=stages.job.id), rendered.task.worker
+    worker = stages.world.workers.at(online.url)
+    asked = from_async(lambda: worker.report(rendered.task.task_id), "report")
+    used = [path for path in stages.job.outputs.values() if path in job.inputs.values()]
+
+    def of_files(files: Files) -> Stages:
+        return replace(stages, job=job, world=replace(stages.world, files=files), fingerprints=Fingerprints(job, files))
+
+    def work(following: Stages, checked: Checked) -> Events:
+        upload = following.upload(checked)
+        return upload.pipe(then(following.synthesize, following.follow, rest(following)))
+
+    def by_way_of_here() -> Events:
+        """Download the results, and send what the worker does not have."""
+        following = of_files(stages.world.files)
+        progress = stages.download(rendered).filter(lambda event: not isinstance(event, Done))
+        checked = rx.defer(lambda _: following.dedupe(online).pipe(then(lambda checked: work(following, checked))))
+        return rx.concat(progress, checked).finally_action(following.fingerprints.dispose)
+
+    def begin(report: TaskReport) -> Events:
+        made = {stages.job.outputs[one.name]: one for one in report.outputs if one.name in stages.job.outputs}
+        if "blake3" not in online.features or any(path not in made for path in used):
+            return by_way_of_here()
+        following = of_files(ResultFiles(stages.world.files, made))
+
+        def checked(checked: Checked) -> Events:
+            gone = any(file.path in made for file in checked.missing)
+            return by_way_of_here() if gone else work(following, checked)
+
+        return following.dedupe(online).pipe(then(checked)).finally_action(following.fingerprints.dispose)
+
+    known = asked.pipe(retry_backoff(stages.policy.call, stages.world.random), ops.flat_map(begin))
+    return rx.concat(note(f"the next job is {job.kind}"), known)
+
+
+class ResultFiles(Files):
+    """The user's files, and results that are still at the worker, which has their hashes."""
+
+    def __init__(self, files: Files, made: Mapping[Path, Output]) -> None:
+        self._files, self._made = files, made
+
+    async def fingerprint(self, path: Path, algorithms: Collection[Algorithm]) -> Fingerprint:
+        """See `Files.fingerprint`. The hash of a result is BLAKE3 only."""
+        made = self._made.get(path)
+        if made is None:
+            return await self._files.fingerprint(path, algorithms)
+        return Fingerprint(path, made.size, 0, {"blake3": made.blake3})
 
 
 def job_pipeline(job: Job, world: World, policy: Policy, cancel: Observable[Any] | None = None) -> Events:

@@ -99,6 +99,13 @@ class Task(Frozen, frozen=True):
         return tuple(self.wish.inputs.values())
 
     @property
+    def results(self) -> tuple[FileRef, ...]:
+        """The results as files, which other tasks may have as inputs."""
+        if self.made:
+            return tuple(FileRef(output.blake3, output.ext) for output in self.made)
+        return (FileRef(self.digest, ".mp4"),) if self.digest is not None else ()
+
+    @property
     def unfinished(self) -> bool:
         """Whether it waits or runs."""
         return self.status in ("queued", "running")

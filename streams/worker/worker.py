@@ -7,7 +7,7 @@ and it stops when the last of them drops it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import reduce
 
 from msgspec.structs import replace
@@ -28,7 +28,7 @@ def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> No
         decision.fact(*_hold(task, ask))
     elif task is not None and task.status == "done" and ask.kept:
         if state.has(ask.license, *task.files):
-            decision.fact(*_hold(task, ask), w.Used(name, now))
+            decision.fact(*_hold(task, ask), w.Used(name, now), *_results_of(state, task, {ask.license}))
     else:
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
@@ -106,7 +106,17 @@ def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision)
             task, status=status, finished_at=_finished(state, now), size=ended.size, digest=ended.digest,
             error=ended.error, made=ended.made,
         )  # fmt: skip
-        decision.fact(w.Changed(done))
+        decision.fact(w.Changed(done), *_results_of(state, done, task.licenses()))
+
+
+def _results_of(state: w.State, task: w.Task, licenses: Collection[str]) -> list[w.Shown]:
+    """The results of a task are files of those who may fetch them: a next task may have them as inputs."""
+    return [
+        w.Shown(w.file_name(ref), license_)
+        for license_ in sorted(licenses)
+        for ref in task.results
+        if not state.has(license_, ref)
+    ]
 
 
 def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:

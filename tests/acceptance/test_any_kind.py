@@ -24,8 +24,11 @@ from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
-from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.errors import TaskFailed, WorkerRefused
 from wakestream.operators.model.policy import Policy
+from wakestream.operators.rx.then import then
+from wakestream.streams.jobs.job import Build
+from wakestream.streams.jobs.stages import Events, Stages, job_pipeline, pipeline
 
 KINDS = (
     Kind(
@@ -43,6 +46,7 @@ class Joining(Engine):
 
     def __init__(self) -> None:
         self.works: list[Work] = []
+        self.failing = 0
         self.began, self.go_on = asyncio.Event(), asyncio.Event()
         self.go_on.set()
 
@@ -57,6 +61,8 @@ class Joining(Engine):
         self.began.set()
         yield Frame(1, 2, 50.0)
         await self.go_on.wait()
+        if len(self.works) == self.failing:
+            raise TaskFailed("this work fails")
         whole = b"".join(path.read_bytes() for path in work.inputs.values()) * work.params.get("times", 1)
         path = work.folder / "whole.bin"
         path.write_bytes(whole[::-1] if work.kind == "reverse" else whole)
@@ -87,10 +93,10 @@ class Scene:
             yield worker
 
     @asynccontextmanager
-    async def client(self, record: Path | None = None) -> AsyncIterator[Client]:
+    async def client(self, record: Path | None = None, build: Build = job_pipeline) -> AsyncIterator[Client]:
         flags = {} if record is None else {"record": str(record)}
         found = settings.load(flags, environment=self.place.client_settings(), folder=self.folder)
-        async with open_client(found, Policy(hub=10.0, poll_every=0.01)) as client:
+        async with open_client(found, Policy(hub=10.0, poll_every=0.01), build) as client:
             yield client
 
     def file(self, name: str, content: bytes) -> Path:
@@ -328,3 +334,74 @@ async def test_submit_refuses_what_cannot_be_and_names_it(user: User, flags: tup
     assert ran.code != 0
     assert words in ran.err
     assert "Traceback" not in ran.err
+
+
+def _three(scene: Scene) -> Build:
+    """A pipeline of three jobs: join, then reverse, then join the result with itself."""
+
+    def reverse(job: e.Job) -> e.Job:
+        return e.Job(job.id, {"first": job.outputs["whole"]}, {"whole": scene.folder / "two.bin"}, "reverse")
+
+    def double(job: e.Job) -> e.Job:
+        return e.Job(job.id, {"first": job.output, "second": job.output}, {"whole": scene.folder / "three.bin"}, "join")
+
+    @pipeline
+    def three(s: Stages) -> Events:
+        last = s.then_job(reverse, lambda two: two.then_job(double))
+        return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, last))
+
+    return three
+
+
+WHOLE = (b"a" * 5000 + b"b" * 3000)[::-1] * 2
+
+
+async def test_three_jobs_in_a_row_send_only_the_first_ones_files_and_fetch_only_the_last_result(scene: Scene) -> None:
+    three, record = _three(scene), scene.folder / "logs"
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(record, three) as client:
+        await gpu_online(hub)
+        job = scene.job("one", outputs=["whole"])
+        done = await scene.run(client, job)
+    assert done == e.Done(scene.folder / "three.bin", 16000)
+    assert (scene.folder / "three.bin").read_bytes() == WHOLE
+    assert [uploaded.sent for uploaded in scene.of("one", e.Uploaded)] == [8000, 0, 0]
+    assert not job.output.exists()
+    assert not (scene.folder / "two.bin").exists()
+    assert [work.kind for work in scene.engine.works] == ["join", "reverse", "join"]
+    (log,) = record.glob("*.jsonl")
+    replayed = await asyncio.to_thread(lambda: run_log(read(LogFile((log,))), build=three))
+    assert replayed.result == "same"
+
+
+async def test_a_third_job_that_fails_does_not_run_the_first_two_again(scene: Scene) -> None:
+    three = _three(scene)
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(build=three) as client:
+        await gpu_online(hub)
+        scene.engine.failing = 3
+        failed = await scene.run(client, scene.job("one", outputs=["whole"]))
+        assert isinstance(failed, e.Failed)
+        assert "this work fails" in failed.why
+        scene.engine.failing = 0
+        assert isinstance(await scene.run(client, scene.job("again", outputs=["whole"])), e.Done)
+    assert [work.kind for work in scene.engine.works] == ["join", "reverse", "join", "join"]
+    assert (scene.folder / "three.bin").read_bytes() == WHOLE
+
+
+async def test_a_result_that_the_worker_removed_is_fetched_and_sent_again(scene: Scene) -> None:
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker() as worker:
+
+        def lose(job: e.Job) -> e.Job:
+            for path in (scene.folder / "worker" / "files").iterdir():
+                path.unlink()
+            return e.Job(job.id, {"first": job.output}, {"whole": scene.folder / "two.bin"}, "reverse")
+
+        @pipeline
+        def two(s: Stages) -> Events:
+            return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.then_job(lose)))
+
+        async with scene.client(build=two) as client:
+            await gpu_online(hub)
+            assert isinstance(await scene.run(client, scene.job("one", outputs=["whole"])), e.Done)
+        assert worker.queue.state.tasks
+    assert [uploaded.sent for uploaded in scene.of("one", e.Uploaded)] == [8000, 8000]
+    assert (scene.folder / "two.bin").read_bytes() == (b"a" * 5000 + b"b" * 3000)[::-1]

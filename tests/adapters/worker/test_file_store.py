@@ -110,3 +110,16 @@ async def test_leftovers_of_an_earlier_run_are_swept_and_whole_files_stay(store:
 async def test_a_sealed_result_tells_its_size_and_blake3(store: FileStore) -> None:
     store.result("a" * 32).write_bytes(CONTENT)
     assert await store.seal("a" * 32) == (Output("video", ".mp4", len(CONTENT), blake3(CONTENT).hexdigest()),)
+
+
+async def test_a_result_can_be_an_input_of_the_next_task_without_being_sent(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    async with store.work_folder() as folder:
+        (folder / "a.png").write_bytes(b"picture")
+        (made,) = await store.take("ab" * 16, {"image": folder / "a.png"}, single=False)
+    ref = FileRef(made.blake3, ".png")
+    assert store.has(ref)
+    assert store.path(ref).read_bytes() == b"picture"
+    store.erase("ab" * 16)
+    assert store.has(ref)
+    store.close()
