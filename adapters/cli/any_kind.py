@@ -11,6 +11,7 @@ import orjson
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.daemon.api_client import Chain
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import Job
@@ -24,31 +25,43 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     group = parser.add_argument_group("another kind of job, instead of VIDEO and AUDIO")
     flags.add(group, "--kind KIND", "the kind of work, by the name that the GPU machine's engine gives it")
-    flags.add(group, "--in NAME=FILE", "an input file; once for each", action="append", dest="inputs")
+    what = "an input file, or @JOB:RESULT for a result of another job of the daemon; once for each"
+    flags.add(group, "--in NAME=FILE", what, action="append", dest="inputs")
     flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params")
     flags.add(group, "--out NAME=FILE", "where a result goes; once for each", action="append", dest="outputs")
+    flags.add(group, "--after JOB", "start when this job of the daemon is done; once for each", action="append")
 
 
-def job_of_kind(job_id: str, kind: str, inputs: Sequence[str], params: Sequence[str], outputs: Sequence[str]) -> Job:
-    """The job that the flags describe; its files are checked before any GPU is woken.
+def job_of_kind(
+    job_id: str,
+    kind: str,
+    inputs: Sequence[str],
+    params: Sequence[str],
+    outputs: Sequence[str],
+    after: Sequence[str] = (),
+) -> tuple[Job, Chain]:
+    """The job that the flags describe, and the jobs that it follows; its files are checked before any GPU is woken.
 
     Args:
         job_id: Its id.
         kind: Its kind.
-        inputs: `NAME=FILE` of each input.
+        inputs: `NAME=FILE` of each input; `NAME=@JOB:RESULT` for a result of another job.
         params: `NAME=VALUE` of each parameter. A value that is valid JSON (5, 0.5, true, null, [1]) is that, other
             values are text.
         outputs: `NAME=FILE` of each output.
+        after: The ids of other jobs that it waits for.
 
     Raises:
         SettingsError: A flag is not of that form, or a name is given twice.
         WrongInput: A name or a value is not allowed; the message names the field.
         FileUnusable: A file cannot be used.
     """
-    given = {name: Path(text) for name, text in _pairs("--in", inputs).items()}
+    pairs = _pairs("--in", inputs)
+    sources = {name: text[1:] for name, text in pairs.items() if text.startswith("@")}
+    given = {name: Path(text) for name, text in pairs.items() if name not in sources}
     values = {name: _value(text) for name, text in _pairs("--param", params).items()}
     wanted = {name: Path(text) for name, text in _pairs("--out", outputs).items()}
-    check_bounds(given, values, wanted)
+    check_bounds(pairs, values, wanted)
     for path in given.values():
         check_readable(path)
         check_named(path)
@@ -60,7 +73,7 @@ def job_of_kind(job_id: str, kind: str, inputs: Sequence[str], params: Sequence[
             raise WrongInput(
                 f"outputs.{name}", f"outputs {other} and {name} have the same path {path}; give each its own"
             )
-    return Job(job_id, given, wanted, kind, values)
+    return Job(job_id, given, wanted, kind, values), Chain(tuple(dict.fromkeys(after)), sources)
 
 
 def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
-from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, Lengths
+from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, DaemonRefused, Lengths
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.events import Job, JobEvent, Note
 from wakestream.streams.recording.event_from_json import event_from
@@ -64,9 +64,10 @@ async def hand_over(
     stop: Stop,
     exit_code: Callable[[JobEvent], int],
     lengths: Lengths = (None, None),
+    chain: Chain = NO_CHAIN,
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C cancels it; a second one only leaves."""
-    await client.submit(job, priority, lengths)
+    await client.submit(job, priority, lengths, chain)
     following = asyncio.create_task(follow(client, job.id, shown))
     stopping = asyncio.create_task(stop.wait())
     try:

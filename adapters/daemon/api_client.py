@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -37,6 +38,25 @@ _MOST: Final = 16 * 1024 * 1024
 
 Lengths = tuple[float | None, float | None]
 """Seconds of a job's video and audio; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Other jobs of the daemon that a job follows.
+
+    Attributes:
+        after: The ids of the jobs whose end it waits for.
+        sources: Its inputs that are results of other jobs, as `JOB:NAME`.
+    """
+
+    after: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.after or self.sources)
+
+
+NO_CHAIN: Final = Chain()
 
 
 class DaemonUnreachable(WakestreamError):
@@ -90,16 +110,22 @@ class DaemonClient:
             raise DaemonUnreachable(f"no daemon runs for {self.state}; start one with `wakestream daemon{how}")
         return found
 
-    async def submit(self, job: Job, priority: int, lengths: Lengths = (None, None)) -> dict[str, Any]:
+    async def submit(
+        self, job: Job, priority: int, lengths: Lengths = (None, None), chain: Chain = NO_CHAIN
+    ) -> dict[str, Any]:
         """Submit a job; it is in the daemon's journal when this returns. A repeat with the same id has no effect.
 
         `lengths` are the seconds of the video and the audio; they are not sent to a daemon of an earlier version.
+        `chain` names other jobs of this daemon that it follows.
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
-        if not job.old_shape:
+        if chain or not job.old_shape:
+            inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
             any_kind = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
+            if chain.after:
+                any_kind["after"] = [*chain.after]
             return await self.call("POST", "/api/jobs", {"id": job.id, "priority": priority, **any_kind})
         asked: dict[str, Any] = {"id": job.id, **inputs, "output": _named(job.output), "task_type": job.task_type}
         asked["priority"] = priority

@@ -153,10 +153,17 @@ class Outbox:
                 self._start_cancel(self._repeat_cancel(command))
             case f.Notify(_, webhook):
                 self.on_webhook(webhook)
-            case f.Tell(job, outcome):
-                _log(job, outcome)
-                self.feed.publish(job, {"at": self._now(), **self._plain_end(job, outcome)})
-                self._on_ended(job)
+            case f.Hold() | f.Tell():
+                self._publish(command)
+
+    def _publish(self, command: f.Hold | f.Tell) -> None:
+        if isinstance(command, f.Hold):
+            note = e.Note(f"waits for {', '.join(command.after)}", {"after": list(command.after)})
+            self.feed.publish(command.job, {"at": self._now(), **plain_event(note)})
+            return
+        _log(command.job, command.outcome)
+        self.feed.publish(command.job, {"at": self._now(), **self._plain_end(command.job, command.outcome)})
+        self._on_ended(command.job)
 
     def _plain_end(self, job: str, outcome: e.JobEvent) -> dict[str, Any]:
         entry = self.state.jobs.get(job)  # None when the disk had no room for it

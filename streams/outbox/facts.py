@@ -42,6 +42,8 @@ class JobAccepted(_OfJob, frozen=True):
 
     `video_s` and `audio_s` are the lengths of the files in seconds; 0 if unknown. A job of other files has them in
     `inputs`, `params` and `outputs`; its `video` and `audio` are empty, and `output` is its first one.
+    It waits for the end of the jobs `after`. `sources` are the inputs that are results of other jobs, as `JOB:NAME`;
+    such a file has the size 0 here, since it is not there yet.
     """
 
     video: str
@@ -60,6 +62,8 @@ class JobAccepted(_OfJob, frozen=True):
     inputs: dict[str, FileStat] = {}  # noqa: RUF012 - msgspec copies it
     params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     outputs: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    after: tuple[str, ...] = ()
+    sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
 
     @property
     def files(self) -> dict[str, FileStat]:
@@ -189,6 +193,8 @@ class Submitting(Frozen, frozen=True):
     task_type: str = "heygem_submit"
     priority: int = 0
     retry_of: str = ""
+    after: tuple[str, ...] = ()
+    sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
 
 
 class Cancelling(Frozen, frozen=True):
@@ -235,6 +241,12 @@ class Start(_OfJob, frozen=True):
     """Run the job's pipeline."""
 
 
+class Hold(_OfJob, frozen=True):
+    """Publish that the job waits for the jobs `after`."""
+
+    after: tuple[str, ...]
+
+
 class Stop(_OfJob, frozen=True):
     """Stop the job's pipeline, which then says `Cancelled`."""
 
@@ -264,7 +276,7 @@ class Notify(_OfJob, frozen=True):
     pending: WebhookOwed
 
 
-OutboxCommand = Answer | Start | Stop | Release | CancelNotice | Tell | Notify
+OutboxCommand = Answer | Start | Hold | Stop | Release | CancelNotice | Tell | Notify
 
 
 OutboxDecision = Decision[OutboxFact, OutboxCommand]

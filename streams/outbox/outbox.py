@@ -14,8 +14,8 @@ from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.lifecycle.reuse import OWN, reused
 from wakestream.operators.model import events as e
 from wakestream.streams.decider import Decider
+from wakestream.streams.outbox import chains, webhooks
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox import webhooks
 from wakestream.streams.outbox.state import CHANGES, Entry, OutboxState, snapshot
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import STAGE_AFTER
@@ -30,7 +30,7 @@ def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.Out
                 decision.command(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
             continue
         if entry.cancelling is None:
-            decision.command(f.Start(job))
+            _start_or_hold(state, entry.accepted, decision)
         else:
             stage = entry.stage or f.JobStage(job, "", now)
             decision.command(f.CancelNotice(job, stage.worker, stage.task))
@@ -48,20 +48,27 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
         decision.command(f.Answer(event.ticket, 200, event.job))
     else:
         decision.fact(*_forgotten(state, now), accepted)
-        decision.command(f.Answer(event.ticket, 201, event.job), f.Start(event.job))
+        decision.command(f.Answer(event.ticket, 201, event.job))
+        _start_or_hold(state, accepted, decision)
+
+
+def _start_or_hold(state: OutboxState, accepted: f.JobAccepted, decision: f.OutboxDecision) -> None:
+    waits = chains.waits_for(state, accepted)
+    decision.command(f.Hold(accepted.job, tuple(waits)) if waits else f.Start(accepted.job))
 
 
 def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
     output, *more = event.outputs.values()
-    if event.kind != e.LIPSYNC or [*event.inputs] != ["video", "audio"] or event.params or more:
+    if event.kind != e.LIPSYNC or event.inputs.keys() != {"video", "audio"} or event.params or more:
         return f.JobAccepted(
             event.job, "", "", output, 0, 0, 0, 0, event.kind, event.priority, now, event.retry_of,
-            inputs=event.inputs, params=event.params, outputs=event.outputs,
+            inputs=event.inputs, params=event.params, outputs=event.outputs, after=event.after, sources=event.sources,
         )  # fmt: skip
-    video, audio = event.inputs.values()
+    video, audio = event.inputs["video"], event.inputs["audio"]
     return f.JobAccepted(
         event.job, video.path, audio.path, output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
         event.task_type, event.priority, now, event.retry_of, video.seconds, audio.seconds,
+        after=event.after, sources=event.sources,
     )  # fmt: skip
 
 
@@ -81,6 +88,11 @@ def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | 
         if writer is not None:
             why = f"job {writer} will write its result to {output}; choose another output, or wait for its end"
             return 409, "output_taken", why
+    before = chains.missing(state, event.after)
+    if before is not None:
+        job = before.accepted.job
+        why = f"job {job}, which this one is to follow, ended without a result; try it again: wakestream retry {job}"
+        return 409, chains.FAILED, why
     if len(state.open) >= state.open_most:
         why = f"the outbox is full: {state.open_most} jobs wait or run; submit it again when some have ended"
         return 429, "queue_full", why
@@ -122,12 +134,27 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
         decision.command(f.Tell(event.job, event.event))
         if state.webhook:
             _notify_later(state, entry, ended, decision)
+        _go_on(state, ended, now, decision)
     elif isinstance(event.event, e.Fingerprinted) and entry.accepted.is_pair:
         video, audio = event.event.files
         digests = dict(video.digests), dict(audio.digests)
         decision.fact(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))
     else:
         decision.fact(*_moved(entry, event, now))
+
+
+def _go_on(state: OutboxState, ended: f.JobEnded, now: float, decision: f.OutboxDecision) -> None:
+    """Start the jobs that waited for this end; without a result, they end too."""
+    if ended.outcome == "done":
+        decision.command(*(f.Start(entry.accepted.job) for entry in chains.waiting(state, ended.job)))
+        return
+    failed = e.Failed(chains.why(ended.job, ended.outcome, ended.why), chains.FAILED)
+    for entry in chains.failing(state, ended.job):
+        end = _ended(f.Happened(entry.accepted.job, failed), "", now)
+        decision.fact(end)
+        decision.command(f.Tell(end.job, failed))
+        if state.webhook:
+            _notify_later(state, entry, end, decision)
 
 
 def _released(state: OutboxState, event: f.Released, now: float, decision: f.OutboxDecision) -> None:

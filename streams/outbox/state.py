@@ -85,6 +85,7 @@ class OutboxState:
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
     by_content: dict[Content, list[str]] = field(default_factory=dict)
+    after: dict[str, list[str]] = field(default_factory=dict)  # for a job, those that wait for it
     pending: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
@@ -148,6 +149,8 @@ def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
         state.outputs |= {state.place(path): fact.job for path in fact.results.values()}
         state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
         state.by_files.setdefault(entry.files, []).append(fact.job)
+        for before in fact.after:
+            state.after.setdefault(before, []).append(fact.job)
 
 
 _KEPT: Mapping[type, str] = {f.JobStage: "stage", f.JobRead: "read", f.JobCancelling: "cancelling", f.JobEnded: "ended"}
@@ -179,6 +182,8 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
         _unread(state, entry)
         _drop(state.by_sizes, entry.sizes, fact.job)
         _drop(state.by_files, entry.files, fact.job)
+        for before in entry.accepted.after:
+            _drop(state.after, before, fact.job)
 
 
 def _webhook_pending(state: OutboxState, fact: f.WebhookOwed) -> None:

@@ -18,7 +18,7 @@ from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings, SettingsError
-from wakestream.adapters.daemon.api_client import DaemonClient, Lengths, open_daemon_client
+from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.probe import both_probed
 from wakestream.adapters.runtime.printing import answer
@@ -28,8 +28,8 @@ from wakestream.streams.protocol.wire import MAX_ID
 
 EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
-    "submit clip.mp4 speech.wav --detach --priority 10",
     "submit clip.mp4 speech.wav --json | jq .event",
+    "submit --after ws-1 --kind upscale --in video=@ws-1:video --out video=large.mp4",
     "submit --kind upscale --in image=small.png --param scale=2 --out image=large.png",
 )
 
@@ -70,6 +70,7 @@ class Submission:
 
     Attributes:
         job: The job; its files were checked.
+        chain: The jobs of the daemon that it follows.
         settings: All settings.
         state: The daemon's folder, if it is not the usual one.
         priority: The job's priority in the daemon.
@@ -82,6 +83,7 @@ class Submission:
     """
 
     job: Job
+    chain: Chain
     settings: Settings
     state: str | None
     priority: int
@@ -100,8 +102,10 @@ class Submission:
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     settings = begin(args)
+    job, chain = _job(args)
     asked = Submission(
-        job=_job(args),
+        job=job,
+        chain=chain,
         settings=settings,
         state=args.state,
         priority=args.priority,
@@ -118,7 +122,9 @@ def run(args: argparse.Namespace) -> int:
 async def _run(asked: Submission, stop: Stop) -> int:
     if not asked.foreground:
         async with open_daemon_client(asked.state) as client:
-            if await daemon_for(client, asked.settings.hub_url, needed=asked.detach, ignored=asked.ignored):
+            if await daemon_for(
+                client, asked.settings.hub_url, needed=asked.detach or bool(asked.chain), ignored=asked.ignored
+            ):
                 return await _hand_over(client, asked, stop)
     asked.settings.needs_hub()
     asked.settings.needs_key()
@@ -132,11 +138,11 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
     """The exit code of a job that the daemon takes."""
     job, lengths = asked.job, await _lengths(asked)
     if asked.detach:
-        answer(await client.submit(job, asked.priority, lengths), job.id, as_json=asked.as_json)
+        answer(await client.submit(job, asked.priority, lengths, asked.chain), job.id, as_json=asked.as_json)
         return exit_codes.DONE
     with asked.display() as shown:
         _show_lengths(job, lengths, shown)
-        return await hand_over(client, job, asked.priority, shown, stop, exit_code, lengths)
+        return await hand_over(client, job, asked.priority, shown, stop, exit_code, lengths, asked.chain)
 
 
 async def _lengths(asked: Submission) -> Lengths:
@@ -153,7 +159,7 @@ def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
         shown.show(Note(t("list.comma").join(said), known))
 
 
-def _job(args: argparse.Namespace) -> Job:
+def _job(args: argparse.Namespace) -> tuple[Job, Chain]:
     files = [name for name in ("video", "audio", "output") if getattr(args, name) is not None]
     given = [name for name in any_kind.NAMES if getattr(args, name) is not None]
     if given and files:
@@ -163,10 +169,17 @@ def _job(args: argparse.Namespace) -> Job:
             raise SettingsError(
                 "give --kind and at least one --out, such as --kind upscale --in image=a.png --out image=b.png"
             )
-        return any_kind.job_of_kind(_id(args.job_id), args.kind, args.inputs or (), args.params or (), args.outputs)
+        job, chain = any_kind.job_of_kind(
+            _id(args.job_id), args.kind, args.inputs or (), args.params or (), args.outputs, args.after or ()
+        )
+        if chain and args.foreground:
+            raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
+        return job, chain
+    if args.after:
+        raise SettingsError("--after needs --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:
         raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
-    return job_of(args.video, args.audio, args.output, args.job_id)
+    return job_of(args.video, args.audio, args.output, args.job_id), NO_CHAIN
 
 
 def _id(given: str | None) -> str:

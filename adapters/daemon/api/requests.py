@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,13 +26,20 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 MAX_BODY: Final = 64 * 1024
 MAX_PRIORITY: Final = 100
 MAX_PATH: Final = 4096
+MAX_AFTER: Final = 64
 
 _BODY_WITHIN = 30.0
 FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
 """The fields of a submitted job of a video and an audio file."""
 
-ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs"})
+ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after"})
 """The fields of a submitted job of any kind, beside `priority` and `id`."""
+
+FROM_JOB: Final = "@"
+"""The first character of an input that is a result of another job, such as `@ws-1:video`."""
+
+FindResult = Callable[[str, str], tuple[str, str, bool]]
+"""From a field and `JOB:NAME`, the job, the path of its result, and whether it is there; raises `WrongInput`."""
 
 _LENGTH_MOST = 1e9
 UNFINISHED: Final = ("open", "cancelling")
@@ -53,7 +60,10 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A submitted job, before a look at its files. `seconds` are the lengths of the files that are known."""
+    """A submitted job, before a look at its files. `seconds` are the lengths of the files that are known.
+
+    It waits for the jobs `after`. Of `sources`, the inputs that are results of other jobs, `pending` are not there yet.
+    """
 
     job: str
     inputs: dict[str, Path]
@@ -63,23 +73,43 @@ class Wanted:
     task_type: str
     priority: int
     seconds: dict[str, float]
+    after: tuple[str, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+    pending: tuple[str, ...] = ()
 
 
-def wanted(body: Mapping[str, Any]) -> Wanted:
-    """The fields of a submitted job. It resolves links in paths, so call it in a thread."""
+def no_results(name: str, result: str) -> tuple[str, str, bool]:
+    """Find nothing, for callers that have no other jobs."""
+    raise WrongInput(name, f"{name}: results of other jobs, such as {result[:80]!r}, cannot be used here; send a file")
+
+
+def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
+    """The fields of a submitted job. It resolves links in paths, so call it in a thread.
+
+    `find` finds the results of other jobs that are inputs of this one.
+    """
     unknown = body.keys() - FIELDS - ANY_KIND
     if unknown:
         raise bad_request(f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(FIELDS | ANY_KIND))}")
     old = body.keys() & {"video", "audio", "output", "task_type"}
     if old and body.keys() & ANY_KIND:
         raise bad_request(f'"{min(old)}" is a field of jobs without "kind"; leave one of the two out')
+    after: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    sources: dict[str, str] = {}
     if not body.keys() & ANY_KIND:
         inputs = {name: _path(body, name) for name in ("video", "audio")}
         outputs, params = {"video": _path(body, "output")}, {}
         kind = LIPSYNC
     else:
         kind = _word(body.get("kind"), "kind")
-        inputs, outputs = _paths(body, "inputs"), _paths(body, "outputs")
+        given = _table(body, "inputs")
+        found = {name: find(f"inputs.{name}", each[1:]) for name, each in given.items() if _is_result(each)}
+        sources = {name: ":".join([job, *given[name].split(":", 1)[1:]]) for name, (job, *_) in found.items()}
+        pending = tuple(name for name, (*_, there) in found.items() if not there)
+        after = tuple(dict.fromkeys([*_after(body, find), *(job for job, *_ in found.values())]))
+        inputs = _paths({"inputs": given | {name: path for name, (_, path, _) in found.items()}}, "inputs")
+        outputs = _paths(body, "outputs")
         params = _table(body, "params")
         check_bounds(inputs, params, outputs)
     return Wanted(
@@ -87,7 +117,19 @@ def wanted(body: Mapping[str, Any]) -> Wanted:
         inputs, outputs, kind, params, _word(body.get("task_type", "heygem_submit"), "task_type"),
         _priority(body.get("priority", 0)),
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
+        after, sources, pending,
     )  # fmt: skip
+
+
+def _is_result(given: Any) -> bool:
+    return isinstance(given, str) and given.startswith(FROM_JOB)
+
+
+def _after(body: Mapping[str, Any], find: FindResult) -> list[str]:
+    given = body.get("after", [])
+    if not isinstance(given, list) or not all(isinstance(job, str) for job in given) or len(given) > MAX_AFTER:
+        raise WrongInput("after", f'"after" must be a list of at most {MAX_AFTER} ids of jobs')
+    return [find("after", job)[0] for job in given]
 
 
 def _table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -106,19 +148,26 @@ def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
     """The submission of these fields, after a check of its files. It reads the disk, so call it in a thread."""
     inputs = tuple(asked.inputs.values())
     try:
-        for path in inputs:
-            check_readable(path)
+        for name, path in asked.inputs.items():
+            if name not in asked.pending:
+                check_readable(path)
             check_named(path)
         for path in asked.outputs.values():
             check_writable(path, keep=inputs)
-        files = {name: _look(path, asked.seconds.get(name, 0.0)) for name, path in asked.inputs.items()}
+        files = {
+            name: FileStat(str(path), 0, 0) if name in asked.pending else _look(path, asked.seconds.get(name, 0.0))
+            for name, path in asked.inputs.items()
+        }
     except FileError as error:
         raise ApiError(400, error.code, str(error)) from None
     except OSError as error:
         raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
     _check_apart(asked.outputs)
     outputs = {name: str(path) for name, path in asked.outputs.items()}
-    return Submitting(0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of)
+    return Submitting(
+        0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
+        asked.after, asked.sources,
+    )  # fmt: skip
 
 
 def _check_apart(outputs: Mapping[str, Path]) -> None:

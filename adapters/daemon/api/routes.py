@@ -16,8 +16,8 @@ from wakestream.adapters.daemon.api import requests, sse
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.streams.outbox import chains, outbox
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import Entry, plain_outcome
 from wakestream.streams.recording.event_json import OUTCOME_KINDS, plain_text
 
@@ -63,7 +63,7 @@ class Api:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
-        asked = await asyncio.to_thread(requests.wanted, await requests.json_object(request))
+        asked = await self._wanted(await requests.json_object(request))
         known = self.outbox.state.jobs.get(asked.job)
         if known is not None and _same(known, asked):
             return self._job(known.accepted.job)  # its files may be gone by now
@@ -87,8 +87,20 @@ class Api:
         if entry.state in (*requests.UNFINISHED, "done"):
             why = f"job {a.job} is {entry.state}; you can retry a job that pauses, or one that ended without a result"
             raise ApiError(409, "not_failed", why)
-        again = await asyncio.to_thread(requests.wanted, {**_given(a), "id": body.get("id")})
-        return self._answer(await submitted(self.outbox, again, a.job))
+        return self._answer(await self._again(entry, body.get("id")))
+
+    async def _again(self, entry: Entry, name: Any = None) -> f.Answer:
+        """Submit a job again, and before it the jobs that it follows and that ended without a result."""
+        for before in entry.accepted.after:
+            known = self.outbox.state.jobs.get(before)
+            last = known and chains.latest(self.outbox.state, "after", before)
+            if last and last.ended is not None and last.ended.outcome != "done":
+                await self._again(last)
+        again = await self._wanted({**_given(entry.accepted), "id": name})
+        return await submitted(self.outbox, again, entry.accepted.job)
+
+    async def _wanted(self, body: Mapping[str, Any]) -> requests.Wanted:
+        return await asyncio.to_thread(requests.wanted, body, partial(chains.source, self.outbox.state))
 
     async def retry_all(self, _: web.Request) -> web.Response:
         """End the pause of all jobs: 202 with their ids."""
@@ -150,6 +162,7 @@ class Api:
             **_files(a),
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
+            **({"after": [*a.after]} if a.after else {}),
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,
             "outcome": plain_outcome(ended) if ended else None,
@@ -159,10 +172,12 @@ class Api:
 
 def _given(a: f.JobAccepted) -> dict[str, Any]:
     """The fields with which a job was submitted, but its id."""
-    if a.is_pair:
+    if a.is_pair and not a.after:
         return {name: getattr(a, name) for name in requests.FIELDS - {"id"}}
     inputs = {name: file.path for name, file in a.files.items()}
-    return {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
+    inputs |= {name: f"{requests.FROM_JOB}{source}" for name, source in a.sources.items()}
+    given = {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
+    return {**given, "after": [*a.after]} if a.after else given
 
 
 async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:
