@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
 
+import orjson
+
+from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.operators.model.engine import Frame
 
 _UNKNOWN = 1.0
@@ -13,44 +18,63 @@ _UNKNOWN = 1.0
 
 _LEAST = 0.01
 
+ENDS: Final = ("execution_success", "execution_error", "execution_interrupted")
+"""The last messages of a prompt, except for an `executing` without a node."""
+
 
 class NodeTimes:
-    """Seconds that each node took lately, by its class and place in its workflow."""
+    """Seconds that each node took lately, by its kind, its id and its class.
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], float] = {}
+    Args:
+        path: Where they are kept: the machine is switched off between two jobs. None: nowhere.
+    """
 
-    def of(self, node: str, class_type: str) -> float:
-        """The seconds of a node; a node of the same class if this one never ran."""
-        same = [seconds for (_, known), seconds in self._known.items() if known == class_type]
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[tuple[str, ...], float] = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # only the progress would be less exact
+            kept = orjson.loads(path.read_bytes()) if path is not None else {}
+            self._known = {tuple(key.split(" ", 2)): float(seconds) for key, seconds in kept.items()}
+
+    def of(self, kind: str, node: str, class_type: str) -> float:
+        """The seconds of a node; those of other nodes of the class if this one never ran."""
+        same = [seconds for (*_, known), seconds in self._known.items() if known == class_type]
         default = sum(same) / len(same) if same else _UNKNOWN
-        return self._known.get((node, class_type), default)
+        return self._known.get((kind, node, class_type), default)
 
     def learn(self, progress: PromptProgress) -> None:
         """Remember what the nodes of a finished prompt took."""
         for node, seconds in progress.took.items():
-            self._known[node, progress.class_of(node)] = max(_LEAST, seconds)
+            self._known[progress.kind, node, progress.class_of(node)] = max(_LEAST, round(seconds, 3))
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(self._path, orjson.dumps({" ".join(key): value for key, value in self._known.items()}))
 
 
 class PromptProgress:
     """How far a prompt is.
 
     Args:
+        kind: The name of the kind.
         workflow: Its nodes.
         times: What nodes took earlier.
         clock: Seconds.
     """
 
     def __init__(
-        self, workflow: Mapping[str, Mapping[str, Any]], times: NodeTimes, clock: Callable[[], float] = time.monotonic
+        self,
+        kind: str,
+        workflow: Mapping[str, Mapping[str, Any]],
+        times: NodeTimes,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._workflow, self._clock = workflow, clock
-        self._weights = {node: times.of(node, str(made.get("class_type"))) for node, made in workflow.items()}
+        self.kind, self._workflow, self._clock = kind, workflow, clock
+        self._weights = {node: times.of(kind, node, str(made.get("class_type"))) for node, made in workflow.items()}
         self._part: dict[str, float] = {}
         self._steps = (0, 0)
         self._since: tuple[str, float] | None = None
         self.took: dict[str, float] = {}
-        self.moving = False
 
     def class_of(self, node: str) -> str:
         """The class of a node."""
@@ -68,7 +92,9 @@ class PromptProgress:
                 self._set(str(node), state.get("value"), state.get("max"), done=state.get("state") == "finished")
         elif kind == "progress":
             self._set(str(data.get("node")), data.get("value"), data.get("max"), done=False)
-        self.moving = kind not in ("execution_success", "execution_error", "execution_interrupted")
+        elif kind in ENDS and self._since is not None:
+            self.took[self._since[0]] = self._clock() - self._since[1]
+            self._since = None
 
     def _enter(self, node: object) -> None:
         now = self._clock()

@@ -51,9 +51,23 @@ class WorkflowKind:
     params: Mapping[str, tuple[str, str]]
     outputs: Mapping[str, str]
 
-    def prompt(self, inputs: Mapping[str, str], params: Mapping[str, Any]) -> dict[str, Any]:
-        """The prompt for one work: `inputs` are the names of the uploaded files."""
+    def prompt(self, inputs: Mapping[str, str], params: Mapping[str, Any], mark: str = "") -> dict[str, Any]:
+        """The prompt for one work.
+
+        Args:
+            inputs: The names of the uploaded files.
+            params: The parameters.
+            mark: Goes into the names of the files that are saved. ComfyUI does not run a node again whose inputs are
+                those of the prompt before: without a mark it names the old file, even if that was removed since.
+
+        Returns:
+            A changed copy of the workflow.
+        """
         prompt = copy.deepcopy(dict(self.workflow))
+        for node in self.outputs.values() if mark else ():
+            prefix = prompt[node]["inputs"].get("filename_prefix")
+            if isinstance(prefix, str):
+                prompt[node]["inputs"]["filename_prefix"] = f"{prefix}_{mark}"
         for places, values in ((self.inputs, inputs), (self.params, params)):
             for name, value in values.items():
                 node, field = places[name]

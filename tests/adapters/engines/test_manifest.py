@@ -139,7 +139,7 @@ def test_a_manifest_of_an_engine_without_nodes_has_the_schema_as_written(tmp_pat
 
 def test_progress_counts_nodes_by_what_they_took_before() -> None:
     times, now = NodeTimes(), [0.0]
-    progress = PromptProgress(WORKFLOW, times, lambda: now[0])
+    progress = PromptProgress("scale", WORKFLOW, times, lambda: now[0])
     assert progress.frame() == Frame(0, 0, 0.0)
     for node, seconds in (("1", 1.0), ("2", 8.0), ("3", 1.0)):
         progress.take("executing", {"node": node})
@@ -147,7 +147,7 @@ def test_progress_counts_nodes_by_what_they_took_before() -> None:
     progress.take("executing", {"node": None})
     assert progress.frame().percent == 100.0
     times.learn(progress)
-    again = PromptProgress(WORKFLOW, times, lambda: now[0])
+    again = PromptProgress("scale", WORKFLOW, times, lambda: now[0])
     again.take("execution_cached", {"nodes": ["1"]})
     again.take("progress_state", {"nodes": {"2": {"value": 10, "max": 20, "state": "running"}}})
     assert again.frame() == Frame(10, 20, 50.0)
