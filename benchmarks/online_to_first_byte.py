@@ -18,8 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Secret, Settings
-from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.pair import PairEngine
+from wakestream.adapters.engines import Command, lipsync_program
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry import logs
@@ -77,7 +76,8 @@ async def main() -> bool:
         folder = Path(name)
         book = LicenseBook(folder / "hub")
         key, worker_key = (book.issue(role, "", time.time())[1] for role in ("client", "worker"))
-        config = WorkerConfig(folder / "worker", PairEngine(Command(("true",))), "secret", port=0)
+        engine = Command([lipsync_program(("true", "{video}", "{audio}", "{output}"))])
+        config = WorkerConfig(folder / "worker", engine, "secret", port=0)
         async with (
             open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact]()) as hub,
             running_worker(config) as worker,

@@ -26,7 +26,6 @@ from typing import Any
 from blake3 import blake3
 from timing import row
 
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.operators.model.events import FileRef, Fingerprint
 
 SIZE = int(os.environ.get("WAKESTREAM_BENCH_MB", "1024")) * 1024 * 1024
@@ -44,13 +43,14 @@ MB = 1e6
 
 async def serve_worker(folder: Path, *, hashing: bool = True) -> None:
     """Our worker; without `hashing` it takes every upload for what it says it is."""
-    from wakestream.adapters.engines import Command
+    from wakestream.adapters.engines import Command, lipsync_program
     from wakestream.adapters.worker.config import WorkerConfig
     from wakestream.adapters.worker.program import running_worker
 
     if not hashing:
         unhashed()
-    async with running_worker(WorkerConfig(folder, PairEngine(Command(("true",))), SECRET, port=0)) as worker:
+    engine = Command([lipsync_program(("true", "{video}", "{audio}", "{output}"))])
+    async with running_worker(WorkerConfig(folder, engine, SECRET, port=0)) as worker:
         print(worker.address, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

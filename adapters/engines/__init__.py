@@ -1,4 +1,4 @@
-from wakestream.adapters.engines.command import BadTemplateError, Command, checked_template
+from wakestream.adapters.engines.command import Command, lipsync_program
 from wakestream.adapters.engines.ffmpeg import Ffmpeg
 
-__all__ = ["BadTemplateError", "Command", "Ffmpeg", "checked_template"]
+__all__ = ["Command", "Ffmpeg", "lipsync_program"]

@@ -25,10 +25,10 @@ from aiohttp import web
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.cog_schema import kind_of_schema
-from wakestream.adapters.engines.command import percent_in
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.adapters.engines.program_output import percent_in
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import TaskFailed, WakestreamError
 

@@ -1,101 +1,196 @@
-"""The engine `command`: the user's program, given as a template: `python lipsync.py {video} {audio} -o {output}`."""
+"""The engine `command`: your programs, each with a template of its command line.
+
+Options: `manifest` (the kinds, see docs/engines/command.md). Without it, `--command "python run.py {video} {audio}
+{output}"` is the one kind lip-sync.
+"""
 
 from __future__ import annotations
 
-import re
+import os
 import shutil
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Final
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.pair import PairEngine
+from wakestream.adapters.engines.manifest import Entry, read_manifest
+from wakestream.adapters.engines.outputs import made, output_paths, searched
+from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
 from wakestream.adapters.engines.run_process import run_program
-from wakestream.operators.model.engine import Frame
-from wakestream.operators.model.errors import TaskFailed
+from wakestream.adapters.engines.template import Template, Values, template_of
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.events import LIPSYNC
 
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%")
-_NEEDED = ("{video}", "{audio}", "{output}")
+LIPSYNC_KIND: Final = Kind(
+    LIPSYNC,
+    (Slot("video", ("video", "image"), "Video"), Slot("audio", ("audio", "video"), "Audio")),
+    (Slot("video", (".mp4",), "Video"),),
+    title="Lip-sync",
+    help="The person in the video speaks the audio.",
+)
+"""The kind that deployed systems know."""
+
+_OLD: Final = {"{video}": "{in:video}", "{audio}": "{in:audio}", "{output}": "{out:video}"}
 
 
-class BadTemplateError(ValueError):
-    """The template is not valid; `str()` says how to write it."""
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How one kind is done.
+
+    Args:
+        kind: The kind.
+        template: The command.
+        read: Reads progress in its output.
+        cwd: The folder that it runs in; None for the worker's.
+        search: Patterns of the outputs that are looked for in the work's folder.
+    """
+
+    kind: Kind
+    template: Template
+    read: Reader
+    cwd: Path | None = None
+    search: Mapping[str, str] = field(default_factory=dict)
+
+    async def run(self, work: Work, limit: float, box: Box | None) -> AsyncGenerator[Frame | Line | Made, None]:
+        """Do one work, as `Engine.render` does."""
+        outputs = output_paths(self.kind, work.folder)
+        values = Values(work.inputs, work.params, outputs, work.outputs, work.folder)
+        program = self.template.program
+        argv = self.template.argv(values, batch=is_batch_file(shutil.which(program) or program))
+        output = ProgramOutput(self.read)
+        async with aclosing(run_program(argv, limit=limit, merge=True, box=box, cwd=self.cwd)) as lines:
+            async for line in lines:
+                for item in output.take(line):
+                    yield item
+        name = PurePath(program).name
+        for out in work.outputs:
+            if (pattern := self.search.get(out)) is not None:
+                yield searched(name, out, pattern, work.folder)
+            else:
+                yield made(name, out, outputs[out], f"its command must write to {{out:{out}}}")
 
 
-def checked_template(words: Sequence[str]) -> tuple[str, ...]:
-    """Check that a command has all placeholders.
+class Command(Engine):
+    """Runs a program for each work.
+
+    Args:
+        programs: One for each kind.
+        limit: The most seconds for a run.
+        box: Restrictions of the runs.
+
+    Example:
+        >>> engine = Command(programs_of(Path("kinds.toml")), limit=600.0)
+    """
+
+    def __init__(self, programs: Sequence[Program], *, limit: float = 4 * 3600.0, box: Box | None = None) -> None:
+        self.programs = {program.kind.name: program for program in programs}
+        self._limit, self._box = limit, box
+
+    async def describe(self) -> Sequence[Kind]:
+        """The kinds of its programs."""
+        return [program.kind for program in self.programs.values()]
+
+    async def ready(self) -> Readiness:
+        """Whether all programs are there."""
+        for name, program in self.programs.items():
+            if shutil.which(program.template.program) is None:
+                why = f"the program {program.template.program!r} was not found: install it, or give its full path"
+                return Readiness(False, why if len(self.programs) == 1 else f"kind {name}: {why}")
+        return Readiness(True)
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        """Run the program of the work's kind."""
+        async with aclosing(self.programs[work.kind].run(work, self._limit, self._box)) as items:
+            async for item in items:
+                yield item
+
+    async def cancel(self, work: Work) -> None:
+        """Nothing is left to stop when the generator is closed: that kills the program and its children."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def is_batch_file(program: str) -> bool:
+    """Whether Windows runs this program by its shell."""
+    return program.lower().endswith((".bat", ".cmd"))
+
+
+def lipsync_program(words: Sequence[str]) -> Program:
+    """Return the program for the kind lip-sync.
 
     No shell is used: variables, pipes and wildcards are plain text.
 
     Args:
-        words: The program and its arguments.
-
-    Returns:
-        The words.
+        words: The program and its arguments, with `{video}`, `{audio}` and `{output}`.
 
     Raises:
-        BadTemplateError: A placeholder is missing.
-    """
-    missing = [name for name in _NEEDED if not any(name in word for word in words)]
-    if missing:
-        raise BadTemplateError(f"lacks {' and '.join(missing)}; write for example: python run.py {' '.join(_NEEDED)}")
-    return tuple(words)
-
-
-def percent_in(line: str) -> float | None:
-    """The last percentage in a line of output, such as `37%` or `frame 3 (12.5 %)`; None without one from 0 to 100."""
-    found = _PERCENT.findall(line)
-    percent = float(found[-1]) if found else -1.0
-    return percent if 0 <= percent <= 100 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Renders by running a program.
-
-    Args:
-        words: The result of `checked_template`.
-        limit: The most seconds for a run.
-        box: Restrictions of the run.
+        SettingsError: A placeholder is missing.
 
     Example:
-        >>> engine = Command(checked_template(["render", "{video}", "{audio}", "{output}"]))
+        >>> engine = Command([lipsync_program(["render", "{video}", "{audio}", "{output}"])])
     """
-
-    words: tuple[str, ...]
-    limit: float = 4 * 3600.0
-    box: Box | None = None
-
-    async def check(self) -> None:
-        """Check that the program exists. `TaskFailed`: it does not."""
-        if shutil.which(self.words[0]) is None:
-            raise TaskFailed(f"the program {self.words[0]!r} was not found: install it, or give its full path")
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Run the command; yields the percentages in its output, if any."""
-        async with atomic_output(output) as partial:
-            given = {"{video}": str(video), "{audio}": str(audio), "{output}": str(partial)}
-            # All at once, so that a path with "{audio}" in it stays as it is.
-            placeholder = re.compile("|".join(map(re.escape, given)))
-            argv = [placeholder.sub(lambda found: given[found[0]], word) for word in self.words]
-            last = None
-            async with aclosing(run_program(argv, limit=self.limit, merge=True, box=self.box)) as lines:
-                async for line in lines:
-                    if (percent := percent_in(line)) is not None and percent != last:
-                        last = percent
-                        yield Frame(0, 0, percent)
+    renamed = list(words)
+    for old, new in _OLD.items():
+        renamed = [word.replace(old, new) for word in renamed]
+    missing = [old for old, new in _OLD.items() if not any(new in word for word in renamed)]
+    if missing:
+        example = f"python run.py {' '.join(_OLD)}"
+        raise SettingsError(f"--command lacks {' and '.join(missing)}; write for example: {example}")
+    with _place("--command"):
+        return Program(LIPSYNC_KIND, template_of(renamed, LIPSYNC_KIND), reader_of(None))
 
 
-def create(config: EngineConfig) -> PairEngine:
-    """The engine for a worker. Raises `SettingsError`."""
-    config.known("command", ())
-    if not config.command:
-        raise SettingsError('--engine command needs --command "python run.py {video} {audio} {output}"')
+def programs_of(manifest: Path) -> list[Program]:
+    """Read the programs of a manifest. Raises `SettingsError`; the message names the place in the file."""
+    own = ("command", "progress", "cwd")
+    entries = read_manifest(manifest, own=own, needed=("command",), output="search")
+    return [_program(manifest, entry) for entry in entries]
+
+
+def _program(manifest: Path, entry: Entry) -> Program:
+    own, search = entry.own, entry.of["outputs"]
+    at = f"{manifest}: kinds.{entry.kind.name}"
+    folder = manifest.absolute().parent / str(own.get("cwd", ""))
+    if not folder.is_dir():
+        raise SettingsError(f"{at}.cwd: there is no such folder: {folder}")
+    for name, pattern in search.items():
+        if not pattern or PurePath(pattern).is_absolute() or ".." in PurePath(pattern).parts:
+            raise SettingsError(f"{at}.outputs.{name}.search: {pattern!r} must be a pattern such as *.srt")
+    with _place(f"{at}.progress"):
+        read = reader_of(own.get("progress"))
+    with _place(f"{at}.command"):
+        template = template_of(own["command"], entry.kind, searched=search)
+    return Program(entry.kind, _at_home(template, folder), read, folder, search)
+
+
+@contextmanager
+def _place(at: str) -> Iterator[None]:
+    """Name the place of a `ValueError`."""
     try:
-        return PairEngine(Command(checked_template(config.command), limit=config.limit, box=config.box))
-    except BadTemplateError as error:
-        raise SettingsError(f"--command {error}") from None
+        yield
+    except ValueError as error:
+        raise SettingsError(f"{at}: {error}") from None
+
+
+def _at_home(template: Template, folder: Path) -> Template:
+    """The template with the full path of a program that is given by a relative one, such as `./run`."""
+    has_folder = any(separator in template.program for separator in (os.sep, os.altsep) if separator)
+    return replace(template, program=str(folder / template.program)) if has_folder else template
+
+
+def create(config: EngineConfig) -> Command:
+    """The engine for a worker. Raises `SettingsError`."""
+    manifest = config.known("command", ("manifest",)).get("manifest")
+    if bool(manifest) == bool(config.command):
+        raise SettingsError(
+            'the engine command needs either --command "python run.py {video} {audio} {output}" or '
+            f"--engine-option manifest=FILE; {'both are' if manifest else 'none is'} given"
+        )
+    if manifest:
+        return Command(programs_of(Path(manifest).expanduser()), limit=config.limit, box=config.box)
+    return Command([lipsync_program(config.command)], limit=config.limit, box=config.box)

@@ -1,23 +1,22 @@
-"""The engine `ffmpeg`, which needs no GPU: it adds the audio to the video, which is looped or cut to its length."""
+"""The engine `ffmpeg`, which needs no GPU: audio onto a video, transcoding, pictures and sound of a video."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, contextmanager
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wakestream.adapters.disk.atomic import atomic_output, temporary_beside
 from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.ffmpeg_errors import Which, explained
-from wakestream.adapters.engines.pair import PairEngine
+from wakestream.adapters.engines.ffmpeg_errors import Which, wrong_input
+from wakestream.adapters.engines.ffmpeg_kinds import RECIPES, Media
+from wakestream.adapters.engines.outputs import made
 from wakestream.adapters.engines.run_process import Deadline, run_program
-from wakestream.operators.model.engine import Frame
-from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.operators.model.errors import TaskFailed, WrongInput
+from wakestream.operators.model.events import LIPSYNC
 
 FORMATS = (
     "mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,gif,h264,hevc,m4v,mjpeg,png_pipe,jpeg_pipe,webp_pipe,"
@@ -42,8 +41,9 @@ _NO_CONTAINER = re.compile(r"Input #0, (h264|hevc|m4v|mjpeg), from")
 
 _QUIET = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"]
 _REPORT = ["-progress", "pipe:1", "-stats_period", "0.2"]
-_THREADS = min(4, os.cpu_count() or 1)
-_EVEN = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides
+_TALKS = ["-hide_banner", "-nostdin", "-nostats"]
+_LETTERS: Mapping[Which, str] = {"video": "v", "audio": "a"}
+_LENGTH = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _FPS = re.compile(r"Stream #.*: Video: .*?([\d.]+)(k?) (?:fps|tbr)")
 _MOST_FPS = 240.0
 
@@ -67,7 +67,7 @@ class Progress:
 
     def of(self, frames: int, seconds: float) -> Frame:
         """The progress as a part of all frames."""
-        return Frame(self.frame, frames, min(100.0, 100 * self.seconds / seconds))
+        return Frame(self.frame, frames, min(100.0, 100 * self.seconds / seconds) if seconds else 0.0)
 
 
 def fps_in(text: str) -> float | None:
@@ -77,6 +77,12 @@ def fps_in(text: str) -> float | None:
         return None
     fps = float(found[1])
     return fps if 0 < fps <= _MOST_FPS else None
+
+
+def seconds_in(text: str) -> float | None:
+    """The length of the first file, from the output of `ffmpeg -i`; None if the file does not say it."""
+    found = _LENGTH.search(text)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 def source(path: Path, memory: int | None = None) -> list[str]:
@@ -101,12 +107,11 @@ def found_ffmpeg() -> str:
         raise TaskFailed(f"no ffmpeg: {str(error).rstrip('.')}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Ffmpeg:
-    """Renders by ffmpeg, without a GPU.
+class Ffmpeg(Engine):
+    """Works with ffmpeg, without a GPU.
 
     Args:
-        limit: The most seconds for a task.
+        limit: The most seconds for a work.
         binary: The program; by default that of the package imageio-ffmpeg.
         box: Restrictions of its runs. The memory also limits the size of pictures.
 
@@ -114,97 +119,129 @@ class Ffmpeg:
         >>> engine = Ffmpeg(limit=600.0)
     """
 
-    limit: float = 4 * 3600.0
-    binary: str | None = None
-    box: Box | None = None
+    def __init__(self, limit: float = 4 * 3600.0, binary: str | None = None, box: Box | None = None) -> None:
+        self._limit, self._binary, self._box = limit, binary, box
 
-    async def check(self) -> None:
-        """Check that ffmpeg runs. `TaskFailed`: it does not."""
-        await self._task().output("-version")
+    async def describe(self) -> Sequence[Kind]:
+        """Lip-sync (audio onto a video), mux, transcode, thumbnail, extract_audio."""
+        return [recipe.kind for recipe in RECIPES.values()]
 
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        """Encode H.264 and AAC in MP4 with the length of the audio; yields ffmpeg's frame counts."""
-        task = self._task()
-        seconds = await task.length(audio)
-        look = await task.look(video)
-        frames = ceil((fps_in(look) or 0) * seconds)
-        async with AsyncExitStack() as stack:
-            partial = await stack.enter_async_context(atomic_output(output))
-            if _NO_CONTAINER.search(look):
-                video = await task.contained(video, stack.enter_context(temporary_beside(output, ".mkv")))
-            lines = await stack.enter_async_context(task.run(*_QUIET, *task.encode(video, audio, seconds, partial)))
-            progress = Progress()
-            async for line in lines:
-                progress = progress.after(line)
-                if line.startswith("progress="):
-                    yield progress.of(frames, seconds)
+    async def ready(self) -> Readiness:
+        """Whether ffmpeg runs."""
+        try:
+            await self.task().output("-version")
+        except TaskFailed as error:
+            return Readiness(False, str(error))
+        return Readiness(True)
 
-    def _task(self) -> _Task:
-        return _Task(self.binary or found_ffmpeg(), Deadline(self.limit), self.box)
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        """Do the work; yields ffmpeg's frame counts."""
+        task, recipe = self.task(), RECIPES[work.kind]
+        media = {
+            name: await task.media(name, work.inputs[name], which, work.folder) for name, which in recipe.reads.items()
+        }
+        if work.kind == LIPSYNC:
+            with _reading("audio", "audio"):
+                media["audio"] = replace(media["audio"], seconds=await task.length(work.inputs["audio"]))
+        plan = recipe.plan(media, work.params)
+        (slot,) = recipe.kind.outputs
+        output = work.folder / f"{slot.name}{plan.ext}"
+        progress = Progress()
+        (name, which), *others = recipe.reads.items()
+        with _reading(name, which, only="container" if others else None):
+            async with task.run(*_QUIET, "-y", *_REPORT, *plan.arguments, str(output)) as lines:
+                async for line in lines:
+                    progress = progress.after(line)
+                    if line.startswith("progress="):
+                        yield progress.of(plan.frames, plan.seconds)
+        yield _made(work, slot.name, output, media)
+
+    async def cancel(self, work: Work) -> None:
+        """Nothing is left to stop when the generator is closed: that kills ffmpeg."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def task(self) -> Task:
+        """The runs of one work. Raises `TaskFailed`: there is no ffmpeg."""
+        return Task(self._binary or found_ffmpeg(), Deadline(self._limit), self._box)
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """The runs of ffmpeg for one task, all within one deadline."""
+class Task:
+    """The runs of ffmpeg for one work, all within one deadline."""
 
     program: str
     deadline: Deadline
     box: Box | None
 
     def run(self, *arguments: str, merge: bool = False) -> AbstractAsyncContextManager[AsyncGenerator[str, None]]:
+        """Run ffmpeg; yields its lines."""
         return aclosing(run_program([self.program, *arguments], limit=self.deadline, merge=merge, box=self.box))
 
     async def output(self, *arguments: str, merge: bool = False) -> str:
+        """Run ffmpeg to its end; returns what it printed."""
         async with self.run(*arguments, merge=merge) as lines:
             return "\n".join([line async for line in lines])
 
-    def source(self, path: Path) -> list[str]:
-        return source(path, self.box.memory if self.box else None)
+    async def media(self, name: str, path: Path, which: Which, folder: Path) -> Media:
+        """Look at an input. It decodes one frame, which also proves that there is one.
+
+        Args:
+            name: The input's name.
+            path: Its file.
+            which: What it must contain.
+            folder: For a copy with timestamps, if a video has none.
+
+        Raises:
+            WrongInput: It does not contain it, or cannot be decoded.
+        """
+        letter = _LETTERS[which]
+        look = [*_TALKS, *self._source(path), "-map", f"0:{letter}:0", f"-frames:{letter}", "1", "-f", "null", "-"]
+        with _reading(name, which):
+            said = await self.output(*look, merge=True)
+            if which == "video" and _NO_CONTAINER.search(said):
+                path = await self._contained(path, folder / f"{name}.contained.mkv")
+        return Media(self._source(path), seconds_in(said) or 0.0, fps_in(said) or 0.0)
 
     async def length(self, audio: Path) -> float:
         """Seconds of sound, by decoding the file, since the length in a file's header is often wrong."""
-        listen = [*self.source(audio), "-map", "0:a:0", *_REPORT, "-f", "null", "-"]
+        listen = [*self._source(audio), "-map", "0:a:0", *_REPORT, "-f", "null", "-"]
         progress = Progress()
-        with _explaining("audio"):
-            async with self.run(*_QUIET, *listen) as lines:
-                async for line in lines:
-                    progress = progress.after(line)
-            if progress.seconds <= 0:
-                raise TaskFailed("the audio file holds no sound")
+        async with self.run(*_QUIET, *listen) as lines:
+            async for line in lines:
+                progress = progress.after(line)
+        if progress.seconds <= 0:
+            raise WrongInput("inputs.audio", "the audio file holds no sound; give another file")
         return progress.seconds
 
-    async def look(self, video: Path) -> str:
-        """ffmpeg's description of the file. It decodes one frame, which also proves that there is one."""
-        look = ["-hide_banner", "-nostdin", "-nostats", *self.source(video), "-map", "0:v:0", "-frames:v", "1"]
-        with _explaining("video"):
-            return await self.output(*look, "-f", "null", "-", merge=True)
-
-    async def contained(self, video: Path, copy: Path) -> Path:
+    async def _contained(self, video: Path, copy: Path) -> Path:
         """Write the pictures of `video` to `copy`, with a container and timestamps."""
         lossless = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-f", "matroska", str(copy)]
-        with _explaining("video"):
-            await self.output(*_QUIET, "-y", *self.source(video), "-map", "0:v:0", *lossless)
+        await self.output(*_QUIET, "-y", *self._source(video), "-map", "0:v:0", *lossless)
         return copy
 
-    def encode(self, video: Path, audio: Path, seconds: float, output: Path) -> list[str]:
-        """The arguments that make `output`."""
-        return [
-            *("-y", *_REPORT, "-stream_loop", "-1", *self.source(video), *self.source(audio)),
-            *("-map", "0:v:0", "-map", "1:a:0", "-t", f"{seconds:.6f}", "-vf", _EVEN, "-fps_mode", "cfr"),
-            *("-c:v", "libx264", "-preset", "veryfast", "-threads", str(_THREADS), "-pix_fmt", "yuv420p"),
-            *("-c:a", "aac", "-movflags", "+faststart", "-f", "mp4", str(output)),
-        ]
+    def _source(self, path: Path) -> list[str]:
+        return source(path, self.box.memory if self.box else None)
+
+
+def _made(work: Work, name: str, output: Path, media: Mapping[str, Media]) -> Made:
+    if work.kind == "thumbnail" and (not output.exists() or not output.stat().st_size):
+        length = f"; it is {media['video'].seconds:g} s long" if media["video"].seconds else ""
+        raise WrongInput("params.time", f"parameter time: the video has no picture at {work.params['time']} s{length}")
+    return made("ffmpeg", name, output)
 
 
 @contextmanager
-def _explaining(which: Which) -> Iterator[None]:
+def _reading(name: str, which: Which, only: str | None = None) -> Iterator[None]:
+    """Tell by ffmpeg's error what is wrong with the input `name`; `only` this fault may be its own."""
     try:
         yield
     except TaskFailed as error:
-        raise TaskFailed(explained(str(error), which)) from error
+        raise wrong_input(str(error), name, which, only) or error from None
 
 
-def create(config: EngineConfig) -> PairEngine:
+def create(config: EngineConfig) -> Ffmpeg:
     """The engine for a worker. Raises `SettingsError`."""
     config.known("ffmpeg", ())
-    return PairEngine(Ffmpeg(limit=config.limit, box=config.box))
+    return Ffmpeg(limit=config.limit, box=config.box)

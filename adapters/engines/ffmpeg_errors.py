@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from wakestream.operators.model.errors import WrongInput
+
 Which = Literal["video", "audio"]
 
 _HAS = {"video": "picture", "audio": "sound"}
@@ -12,6 +14,11 @@ _HAS = {"video": "picture", "audio": "sound"}
 _MEANS = (
     ("incomplete", r"moov atom not found", "is incomplete: its end is missing; is it still being written?"),
     ("no_stream", r"matches no streams", "has no {has} in it"),
+    (
+        "container",
+        r"Could not find tag for codec|not currently supported in container",
+        "has a format that the new container cannot hold as it is: choose another container, or transcode it first",
+    ),
     ("kind", r"not (?:on|in) (?:the )?(?:format )?whitelist", "has a format that is not supported"),
     (
         "codec",
@@ -37,7 +44,16 @@ def meaning(said: str, which: Which) -> tuple[str, str] | None:
     return None
 
 
-def explained(said: str, which: Which) -> str:
-    """Put an explanation before the error text `said` if there is one; `which` is the file that was read."""
-    known = meaning(said, which)
-    return f"the {which} file {known[1]} ({said})" if known else said
+def wrong_input(said: str, name: str, which: Which, only: str | None = None) -> WrongInput | None:
+    """The error of a job whose input `name` was read as `which`; None if `said` is about something else.
+
+    Args:
+        said: ffmpeg's error text, which is quoted.
+        name: The input's name.
+        which: What was read in it.
+        only: The only error word that is about this input; None for any.
+    """
+    fault, sentence = meaning(said, which) or ("", "")
+    if not fault or only not in (None, fault):
+        return None
+    return WrongInput(f"inputs.{name}", f"the {name} file {sentence} ({said})")

@@ -20,6 +20,7 @@ Example:
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from wakestream.operators.model.engine import Kind
 from wakestream.streams.protocol.kinds import kind_from
 
 _SLOT = ("accepts", "title", "help", "required")
+_WORDS = ("title", "description", "default", "examples", "deprecated", "$comment", "then", "else")
+"""The words of a parameter's schema that check nothing by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Entry:
     Attributes:
         kind: Its description.
         own: The engine's own keys of the kind.
-        of: The engine's own key `node` of each input, parameter and output, as `{"inputs": {"image": …}, …}`.
+        of: The engine's own key of each input, parameter and output, as `{"inputs": {"image": …}, …}`.
     """
 
     kind: Kind
@@ -48,14 +51,25 @@ class Entry:
     of: Mapping[str, Mapping[str, str]]
 
 
-def read_manifest(path: Path, own: Collection[str], needed: Collection[str], node: str | None = None) -> list[Entry]:
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    own: Collection[str]
+    needed: Collection[str]
+    node: str | None
+    output: str | None
+
+
+def read_manifest(
+    path: Path, own: Collection[str], needed: Collection[str], node: str | None = None, output: str | None = None
+) -> list[Entry]:
     """Read a manifest.
 
     Args:
         path: The file.
         own: The engine's own keys of a kind.
         needed: Those that each kind must have.
-        node: The engine's own key of each input, parameter and output; None if it has none.
+        node: The engine's own key that each input, parameter and output must have; None if there is none.
+        output: The engine's own key that an output may have; None if there is none.
 
     Returns:
         Its kinds, in the order of the file.
@@ -63,6 +77,7 @@ def read_manifest(path: Path, own: Collection[str], needed: Collection[str], nod
     Raises:
         SettingsError: The file is missing or not valid; the message names the place.
     """
+    keys = _Keys(own, needed, node, output)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -72,38 +87,76 @@ def read_manifest(path: Path, own: Collection[str], needed: Collection[str], nod
     kinds = found.get("kinds")
     if not isinstance(kinds, dict) or not kinds or len(found) > 1:
         raise SettingsError(f"the manifest {path} must have tables [kinds.NAME] and nothing else")
-    return [_entry(f"{path}: kinds.{name}", name, table, own, needed, node) for name, table in kinds.items()]
+    return [_entry(f"{path}: kinds.{name}", name, table, keys) for name, table in kinds.items()]
 
 
-def _entry(at: str, name: str, table: object, own: Collection[str], needed: Collection[str], node: str | None) -> Entry:
-    known = ("title", "help", "inputs", "params", "outputs", *own)
-    fields = _table(at, table, known)
-    missing = [key for key in needed if key not in fields]
+def _entry(at: str, name: str, table: object, keys: _Keys) -> Entry:
+    fields = _table(at, table, ("title", "help", "inputs", "params", "outputs", *keys.own))
+    missing = [key for key in keys.needed if key not in fields]
     if missing:
         raise SettingsError(f'{at}: "{missing[0]}" is missing')
     of: dict[str, dict[str, str]] = {"inputs": {}, "params": {}, "outputs": {}}
-    slots: dict[str, list[dict[str, Any]]] = {}
-    for part in ("inputs", "outputs"):
-        given = _table(f"{at}.{part}", fields.get(part, {}))
-        slots[part] = [
-            {"name": one, **_plain(f"{at}.{part}.{one}", value, _SLOT, node, of[part], one)}
-            for one, value in given.items()
-        ]
-    params: dict[str, Any] = {}
-    required: list[str] = []
-    for one, value in _table(f"{at}.params", fields.get("params", {})).items():
-        declared = _plain(f"{at}.params.{one}", value, None, node, of["params"], one)
-        if declared.pop("required", False) is True:
-            required.append(one)
-        params[one] = declared
+    slots = {part: _slots(f"{at}.{part}", fields.get(part, {}), keys, of[part]) for part in ("inputs", "outputs")}
     plain: dict[str, Any] = {key: fields[key] for key in ("title", "help") if key in fields}
-    if params:
-        plain["params"] = {"type": "object", "properties": params, **({"required": required} if required else {})}
+    if params := _params(f"{at}.params", fields.get("params", {}), keys, of["params"]):
+        plain["params"] = params
     try:
         kind = kind_from({"name": name, **plain, **slots})
     except ValueError as error:
         raise SettingsError(f"{at}: {error}") from None
-    return Entry(kind, {key: fields[key] for key in own if key in fields}, of)
+    return Entry(kind, {key: fields[key] for key in keys.own if key in fields}, of)
+
+
+def _slots(at: str, table: object, keys: _Keys, of: dict[str, str]) -> list[dict[str, Any]]:
+    slots = []
+    for name, value in _table(at, table).items():
+        fields = _without(f"{at}.{name}", value, keys.node, of, name)
+        if at.endswith("outputs") and keys.output in fields:
+            fields = _without(f"{at}.{name}", fields, keys.output, of, name)
+        slots.append({"name": name, **_table(f"{at}.{name}", fields, _SLOT)})
+    return slots
+
+
+def _params(at: str, table: object, keys: _Keys, of: dict[str, str]) -> dict[str, Any]:
+    """The JSON Schema of all parameters; empty if there are none."""
+    params: dict[str, Any] = {}
+    required: list[str] = []
+    for name, value in _table(at, table).items():
+        schema = _without(f"{at}.{name}", value, keys.node, of, name)
+        if schema.pop("required", False) is True:
+            required.append(name)
+        check_schema(f"{at}.{name}", schema)
+        params[name] = schema
+    return {"type": "object", "properties": params, **({"required": required} if required else {})} if params else {}
+
+
+def check_schema(at: str, schema: Mapping[str, Any]) -> None:
+    """Check the JSON Schema of one parameter, and its default against it.
+
+    Args:
+        at: The place in the file, for the message.
+        schema: The schema.
+
+    Raises:
+        SettingsError: It is not valid; the message names the place.
+    """
+    from jsonschema import Draft202012Validator, SchemaError, ValidationError  # slow to import
+
+    unknown = [key for key in schema if key not in (*_WORDS, *Draft202012Validator.VALIDATORS) and key[:2] != "x-"]
+    if unknown:
+        use = "type, minimum, maximum, enum, default, title, description and the other words of JSON Schema"
+        raise SettingsError(f'{at}: "{unknown[0]}" is unknown; use {use}')
+    try:
+        json.dumps(schema, allow_nan=False)
+        Draft202012Validator.check_schema(schema)
+        if "default" in schema:
+            Draft202012Validator(schema).validate(schema["default"])
+    except SchemaError as error:
+        raise SettingsError(f"{'.'.join([at, *map(str, error.path)])}: {error.message}") from None
+    except ValidationError as error:
+        raise SettingsError(f"{at}.default: {error.message}") from None
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{at}: a value is not JSON: {error}") from None
 
 
 def _table(at: str, value: object, known: Collection[str] | None = None) -> dict[str, Any]:
@@ -115,14 +168,11 @@ def _table(at: str, value: object, known: Collection[str] | None = None) -> dict
     return value
 
 
-def _plain(
-    at: str, value: object, known: Collection[str] | None, node: str | None, of: dict[str, str], name: str
-) -> dict[str, Any]:
-    """The table of one input, parameter or output without the engine's own key, which goes into `of`."""
-    own = () if node is None else (node,)
-    fields = dict(_table(at, value, None if known is None else (*known, *own)))
-    if node is not None:
-        if not isinstance(fields.get(node), str):
-            raise SettingsError(f'{at}: "{node}" is missing, a text')
-        of[name] = fields.pop(node)
+def _without(at: str, value: object, key: str | None, of: dict[str, str], name: str) -> dict[str, Any]:
+    """The table of one input, parameter or output without the engine's own `key`, which goes into `of`."""
+    fields = dict(_table(at, value))
+    if key is not None:
+        if not isinstance(fields.get(key), str):
+            raise SettingsError(f'{at}: "{key}" is missing, a text')
+        of[name] = fields.pop(key)
     return fields

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections import deque
 from contextlib import aclosing
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import Progress, found_ffmpeg, source
+from wakestream.adapters.engines.ffmpeg import Progress, found_ffmpeg, seconds_in, source
 from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.runtime.tasks import end
@@ -32,7 +31,6 @@ LARGE: Final = 64 * 1000**2
 
 _LIMITS = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _LINES = 200
-_LENGTH = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _STREAM: dict[Which, str] = {"video": "v", "audio": "a"}
 _OUT_OF_MEMORY = "Cannot allocate memory"
 
@@ -73,8 +71,7 @@ async def probed(path: Path, which: Which) -> float | None:
     except (TimeoutError, TaskFailed, ImportError, OSError) as error:
         logger.debug("{} was not checked: {}", path, str(error) or "it took too long")
         return None
-    found = _LENGTH.search("\n".join(said))
-    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
+    return seconds_in("\n".join(said))
 
 
 async def both_probed(video: Path, audio: Path) -> tuple[float | None, float | None]:

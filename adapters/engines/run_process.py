@@ -9,6 +9,7 @@ import shutil
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from loguru import logger
@@ -25,6 +26,9 @@ MAX_LINE = 2000
 """The most characters of a line; the rest is dropped."""
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # memory addresses in the output of ffmpeg are no use to a reader
+_KILLED = (-9, 137)
+"""Codes of a program that got SIGKILL, itself or below the program that restricts it."""
+
 _READ = 16 * 1024
 _OUTPUT_WITHIN = 2.0
 _LOOK_EVERY = 0.02
@@ -41,7 +45,12 @@ class Deadline:
 
 
 async def run_program(
-    argv: Sequence[str], *, limit: float | Deadline, merge: bool = False, box: Box | None = None
+    argv: Sequence[str],
+    *,
+    limit: float | Deadline,
+    merge: bool = False,
+    box: Box | None = None,
+    cwd: Path | None = None,
 ) -> AsyncGenerator[str, None]:
     """Run a program without a shell and yield the lines of its output.
 
@@ -53,12 +62,13 @@ async def run_program(
         limit: The most seconds, or a `Deadline` that several programs share.
         merge: Whether to yield the lines of standard error too.
         box: Restrictions of the program.
+        cwd: The folder that it runs in; by default that of the worker.
 
     Raises:
         TaskFailed: It cannot be started, has an exit code other than 0, or takes longer than `limit`.
     """
     deadline = limit if isinstance(limit, Deadline) else Deadline(limit)
-    process = await _start(argv, STDOUT if merge else PIPE, box)
+    process = await _start(argv, STDOUT if merge else PIPE, box, cwd)
     killing = asyncio.create_task(_start_killer(process))
     said = LastWords()
     over = asyncio.create_task(_over(process))
@@ -80,7 +90,7 @@ async def run_program(
         await finish_despite_cancel(_end_both(process, killing))
 
 
-async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:
+async def _start(argv: Sequence[str], stderr: int, box: Box | None, cwd: Path | None) -> Process:
     if box is not None:
         if shutil.which(argv[0]) is None:  # the restricting program would report this less clearly
             raise TaskFailed(f"cannot start {argv[0]!r}: install it, or give its full path")
@@ -88,7 +98,7 @@ async def _start(argv: Sequence[str], stderr: int, box: Box | None) -> Process:
     try:
         # A process group of its own: on POSIX, killing it also kills the children, and a Ctrl-C for this worker does
         # not reach it, which would make the task fail.
-        return await start(argv, stderr=stderr)
+        return await start(argv, stderr=stderr, cwd=cwd)
     except (OSError, ValueError) as error:
         raise TaskFailed(f"cannot start {argv[0]!r} ({error}): install it, or give its full path") from error
 
@@ -168,7 +178,10 @@ def _watching(pid: int) -> tuple[str, ...]:
 
 def _reason(program: str, code: int, said: LastWords) -> str:
     name = os.path.basename(program)  # noqa: PTH119 - a name in argv, not a path
-    return f"{name} ended with code {code}: {_ADDRESS.sub('', said.text()) or 'no output'}"
+    quoted = _ADDRESS.sub("", said.text()) or "no output"
+    if code in _KILLED:
+        return f"{name} was killed (code {code}), for example because this machine ran out of memory: {quoted}"
+    return f"{name} ended with code {code}: {quoted}"
 
 
 async def _end_both(process: Process, killing: asyncio.Task[Process | None]) -> None:

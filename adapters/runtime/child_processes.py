@@ -10,6 +10,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from loguru import logger
@@ -38,6 +39,7 @@ async def start(
     stdout: int | IO[bytes] = PIPE,
     stderr: int | IO[bytes] = PIPE,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Process:
     """Start a program without a shell, in its own process group (see `own_group`).
 
@@ -47,13 +49,14 @@ async def start(
         stdout: Where its output goes.
         stderr: Where its errors go.
         env: Its environment; by default `environment()`.
+        cwd: Its folder; by default ours.
 
     Raises:
         OSError, ValueError: it cannot be started.
     """
     env = environment() if env is None else env
     return await asyncio.create_subprocess_exec(
-        *_startable(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=env, **own_group()
+        *_startable(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, **own_group()
     )
 
 

@@ -14,10 +14,9 @@ import pytest
 import trustme
 from blake3 import blake3
 
+from tests.support.engines.pair import idle_engine
 from tests.support.programs.tus_scene import Tus, eventually, tus
 from wakestream.adapters.disk.hashing_writer import AHEAD
-from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.net import direct_body as module
 from wakestream.adapters.net.direct_body import BUFFER, straight
 from wakestream.adapters.net.tls import ServerTls
@@ -138,7 +137,7 @@ async def test_a_long_upload_over_tls_ends_its_connection(tmp_path: Path, monkey
     key.write_bytes(issued.private_key_pem.bytes())
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    config = WorkerConfig(tmp_path / "state", PairEngine(Command(("true",))), SECRET, port=0, tls=ServerTls(cert, key))
+    config = WorkerConfig(tmp_path / "state", idle_engine(), SECRET, port=0, tls=ServerTls(cert, key))
     async with asyncio.timeout(30), running_worker(config) as worker, tus(worker.address, SECRET) as plain:
         connector = aiohttp.TCPConnector(ssl=trusting)
         async with aiohttp.ClientSession(connector=connector, headers=plain.session.headers) as session:

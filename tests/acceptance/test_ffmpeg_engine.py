@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines import pair
 from wakestream.adapters.engines import ffmpeg
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, found_ffmpeg
 from wakestream.adapters.engines.samples import make_speech
-from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.errors import TaskFailed, WrongInput
 
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect/></svg>'
 
@@ -32,10 +33,10 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
     """Seconds of the result."""
     output = video.with_name("out.mp4")
     engine = engine or Ffmpeg(limit=50)
-    async with aclosing(engine.render(video, audio, output)) as frames:
+    async with aclosing(pair.rendered(engine, video, audio, output)) as frames:
         async for _ in frames:
             pass
-    return await engine._task().length(output)
+    return await engine.task().length(output)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
 )
 async def test_an_svg_is_refused_under_any_name(tmp_path: Path, audio: Path, name: str, why: str) -> None:
     (tmp_path / name).write_bytes(SVG)
-    with pytest.raises(TaskFailed, match=f"the video file ?{why}"):
+    with pytest.raises(WrongInput, match=f"the video file ?{why}"):
         await rendered(tmp_path / name, audio)
 
 
@@ -68,7 +69,7 @@ async def test_a_video_without_a_container_is_looped_like_any_other(tmp_path: Pa
 
 async def test_a_picture_for_which_there_is_no_memory_is_refused(tmp_path: Path, audio: Path) -> None:
     picture = await made(tmp_path / "a.png", "-frames:v", "1", "-update", "1", "-vf", "scale=3000:2000")
-    with pytest.raises(TaskFailed, match="cannot be decoded: it is damaged, or too large for this machine"):
+    with pytest.raises(WrongInput, match=r"the video file cannot be decoded: .* too large for this machine"):
         await rendered(picture, audio, Ffmpeg(limit=50, box=Box(memory=1024**3)))
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import PairEngine
 from tests.support.field.desktop import FieldDesktop
 from tests.support.programs.our_peers import SECRET, Joining
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import progress_socket
 from wakestream.adapters.worker.program import running_worker

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import PairEngine
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.engine import Frame

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.support.engines.pair import PairEngine
 from tests.support.field.desktop import DesktopLimits, FieldDesktop
 from tests.support.field.frames import dsp
 from tests.support.field.hub import FieldHub, field_hub
@@ -23,7 +24,6 @@ from tests.support.mixes import comes_into, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.config import WorkerConfig

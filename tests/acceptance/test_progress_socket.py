@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from wakestream.adapters.engines.pair import PairEngine
+from tests.support.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import auth as callers
 from wakestream.adapters.worker.http import progress_socket

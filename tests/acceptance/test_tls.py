@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import PairEngine
 from tests.support.programs import plain_server
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import User, clean_environment
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub import server as hub_server
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from tests.support.engines.pair import idle_engine
 from tests.support.programs.tus_scene import tus
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
-from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
 from wakestream.adapters.worker.resumable_uploads import Uploads
@@ -97,7 +96,7 @@ def film(tmp_path: Path) -> Fingerprint:
 @asynccontextmanager
 async def at_work(state: Path) -> AsyncIterator[tuple[HttpWorker, str]]:
     """A worker, as a client knows it who has met it, and its address."""
-    async with running_worker(WorkerConfig(state, PairEngine(Command(("true",))), SECRET, port=0)) as running:
+    async with running_worker(WorkerConfig(state, idle_engine(), SECRET, port=0)) as running:
         workers = HttpWorkers(running.address, SECRET)
         try:
             worker = workers.at(None)

@@ -11,14 +11,13 @@ from random import Random
 import pytest
 from blake3 import blake3
 
+from tests.support.engines.pair import idle_engine
 from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import BODY, eventually, then_silent, tus
 from tests.support.programs.worker_process import SECRET, WorkerProcess, worker_process
 from wakestream.adapters.client import tus_upload as client_tus
 from wakestream.adapters.client import upload_body as client_upload
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
-from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import tus_append
 from wakestream.adapters.worker.program import RunningWorker, running_worker
@@ -66,7 +65,7 @@ async def connected(url: str) -> AsyncIterator[HttpWorker]:
 @asynccontextmanager
 async def here(state: Path) -> AsyncIterator[RunningWorker]:
     """A worker in this process."""
-    async with running_worker(WorkerConfig(state, PairEngine(Command(("true",))), SECRET, port=0)) as worker:
+    async with running_worker(WorkerConfig(state, idle_engine(), SECRET, port=0)) as worker:
         yield worker
 
 

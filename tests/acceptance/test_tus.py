@@ -16,11 +16,10 @@ import aiohttp
 import pytest
 from blake3 import blake3
 
+from tests.support.engines.pair import idle_engine
 from tests.support.programs.tus_scene import BODY, Tus, eventually, metadata, then_silent, tus
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
-from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker import resumable_uploads as uploads
 from wakestream.adapters.worker import upload_records
 from wakestream.adapters.worker.config import Retention, WorkerConfig
@@ -35,7 +34,7 @@ HALF = len(CONTENT) // 2
 
 @asynccontextmanager
 async def at_work(state: Path) -> AsyncIterator[tuple[RunningWorker, Tus]]:
-    config = WorkerConfig(state, PairEngine(Command(("true",))), SECRET, port=0)
+    config = WorkerConfig(state, idle_engine(), SECRET, port=0)
     async with running_worker(config) as worker, tus(worker.address, SECRET) as caller:
         yield worker, caller
 
@@ -324,7 +323,7 @@ async def test_files_unused_for_an_hour_are_removed_only_if_the_upload_then_fits
     tmp_path: Path, by: str, unused_for: int, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming = CONTENT * times
-    config = WorkerConfig(tmp_path, PairEngine(Command(("true",))), SECRET, port=0, retention=Retention(spare=0))
+    config = WorkerConfig(tmp_path, idle_engine(), SECRET, port=0, retention=Retention(spare=0))
     async with asyncio.timeout(50), running_worker(config) as worker, tus(worker.address, SECRET) as caller:
         files = worker.store.root / "files"
         old, older = files / f"{'0' * 32}.mp4", files / f"{'1' * 32}.mp4"

@@ -21,16 +21,16 @@ import imageio_ffmpeg
 import pytest
 from blake3 import blake3
 
+from tests.support.engines.pair import PairRenderer, as_engine
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
-from wakestream.adapters.engines.pair import PairEngine
-from wakestream.adapters.engines.pair import PairRenderer as Engine
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
+from wakestream.operators.model.engine import Engine
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
 
@@ -108,8 +108,8 @@ class Caller:
 
 
 @asynccontextmanager
-async def at_work(state: Path, engine: Engine, **more: Any) -> AsyncGenerator[Caller, None]:
-    config = WorkerConfig(state=state, engine=PairEngine(engine), secret=SECRET, port=0, **more)
+async def at_work(state: Path, engine: Engine | PairRenderer, **more: Any) -> AsyncGenerator[Caller, None]:
+    config = WorkerConfig(state=state, engine=as_engine(engine), secret=SECRET, port=0, **more)
     async with running_worker(config) as worker, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         yield Caller(worker, session)
 

@@ -63,7 +63,7 @@ def test_a_used_port_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--engine", "command"], "needs --command"),
+        (["--engine", "command"], "needs either --command"),
         (["--engine", "command", "--command", "run {video} {audio}"], "{output}"),
         (["--engine", "magic"], "engine is 'magic'; write one of"),
         (["--keep", "for ever"], "--keep: 'for ever' is not a time"),

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 from blake3 import blake3
 
+from tests.support.engines.pair import PairEngine
 from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.errors import Corrupt

@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from wakestream.adapters.engines import Command, checked_template
+from tests.support.engines.pair import lipsync, rendered
+from wakestream.adapters.engines import Command
 from wakestream.adapters.engines import run_process as process
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.engine import Frame
@@ -43,14 +43,14 @@ threading.Event().wait(600)
 
 
 def engine(script: str, *, limit: float = 40.0) -> Command:
-    return Command(checked_template([sys.executable, "-c", script, "{video}", "{audio}", "{output}"]), limit=limit)
+    return lipsync(sys.executable, "-c", script, limit=limit)
 
 
 async def render(made: Command, folder: Path) -> list[Frame]:
     video, audio = folder / "v {audio}.mp4", folder / "a.wav"
     video.write_bytes(b"video")
     audio.write_bytes(b"audio")
-    return [frame async for frame in made.render(video, audio, folder / "out.mp4")]
+    return [frame async for frame in rendered(made, video, audio, folder / "out.mp4")]
 
 
 def alive(pid: int) -> bool:
@@ -75,7 +75,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def at_work(state: Path, script: str) -> AsyncGenerator[RunningWorker, None]:
-    config = WorkerConfig(state=state, engine=PairEngine(engine(script)), secret=SECRET, port=0)
+    config = WorkerConfig(state=state, engine=engine(script), secret=SECRET, port=0)
     async with running_worker(config) as worker:
         yield worker
 
@@ -110,9 +110,8 @@ async def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 
 
 async def test_a_missing_command_is_reported(tmp_path: Path) -> None:
-    made = Command((str(tmp_path / "nothing"), "{video}", "{audio}", "{output}"))
-    with pytest.raises(TaskFailed, match="full path"):
-        await made.check()
+    made = lipsync(str(tmp_path / "nothing"))
+    assert "full path" in (await made.ready()).reason
     with pytest.raises(TaskFailed, match="cannot start"):
         await render(made, tmp_path)
 
@@ -189,7 +188,7 @@ async def test_an_engines_last_lines_have_no_control_characters(tmp_path: Path) 
 
 
 async def test_an_output_that_is_a_folder_is_refused_and_removed(tmp_path: Path) -> None:
-    with pytest.raises(TaskFailed, match="no output"):
+    with pytest.raises(TaskFailed, match="something else than a file for output 'video'"):
         await render(engine("import os, sys; os.makedirs(sys.argv[3] + '/deep')"), tmp_path)
     assert list(tmp_path.glob("*.part*")) == []
 
@@ -197,7 +196,7 @@ async def test_an_output_that_is_a_folder_is_refused_and_removed(tmp_path: Path)
 async def test_closing_the_rendering_kills_the_program_and_its_children(tmp_path: Path) -> None:
     video = tmp_path / "v.mp4"
     video.write_bytes(b"video")
-    async with aclosing(engine(STUBBORN).render(video, video, tmp_path / "out.mp4")) as frames:
+    async with aclosing(rendered(engine(STUBBORN), video, video, tmp_path / "out.mp4")) as frames:
         assert (await anext(frames)).percent == 1.0
     pids = [int(pid) for pid in (tmp_path / "v.pids").read_text().split()]
     await until(lambda: not any(map(alive, pids if sys.platform != "win32" else pids[:1])))

@@ -11,8 +11,7 @@ from typing import Any
 import aiohttp
 from loguru import logger
 
-from wakestream.adapters.engines import Command, checked_template
-from wakestream.adapters.engines.pair import PairEngine
+from tests.support.engines.pair import lipsync
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
@@ -72,8 +71,8 @@ async def client(url: str, key: str) -> AsyncGenerator[tuple[Link, Heard], None]
 
 @asynccontextmanager
 async def worker(folder: Path, url: str, key: str) -> AsyncGenerator[RunningWorker, None]:
-    engine = Command(checked_template([sys.executable, "-c", COPY, "{video}", "{audio}", "{output}"]), limit=40)
-    config = WorkerConfig(folder / "worker", PairEngine(engine), "s" * 20, port=0, gpu="gpu-7", key=key)
+    engine = lipsync(sys.executable, "-c", COPY, limit=40)
+    config = WorkerConfig(folder / "worker", engine, "s" * 20, port=0, gpu="gpu-7", key=key)
     async with running_worker(config, lambda register: open_link(url, register)) as running:
         yield running
 

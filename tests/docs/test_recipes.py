@@ -35,7 +35,7 @@ from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.engines.choice import make_engine
 from wakestream.adapters.engines.config import EngineConfig
 flags = ["worker", "--state", "s", "--engine", "wakestream.adapters.engines.lips:create"]
-assert make_engine(parser_of(("worker",)).parse_args(flags).engine, EngineConfig()).renderer.words[0] == "lips"
+assert make_engine(parser_of(("worker",)).parse_args(flags).engine, EngineConfig()).programs["lipsync"]
 """,
     "command": """
 from wakestream.adapters.cli.main import main

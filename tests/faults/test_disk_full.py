@@ -13,13 +13,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.engines.pair import lipsync
 from tests.support.faults.programs_in_one_loop import bounded
 from tests.support.faults.small_disk import SmallDisk, small_disk
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.disk.journal import open_journal
-from wakestream.adapters.engines import Command, checked_template
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
@@ -33,7 +33,7 @@ from wakestream.streams.protocol import messages as m
 
 JOIN = """
 import sys
-video, audio, output, go_on = sys.argv[1:]
+go_on, video, audio, output = sys.argv[1:]
 print("10%", flush=True)
 open(go_on, "rb").read(1)
 open(output, "wb").write(open(video, "rb").read() + open(audio, "rb").read())
@@ -158,7 +158,7 @@ async def test_a_job_without_space_at_the_worker_can_run_again(disk: SmallDisk, 
     user.video.write_bytes(b"video" * 20_000)
     go_on = tmp_path / "go_on"
     os.mkfifo(go_on)
-    engine = Command(checked_template([sys.executable, "-c", JOIN, "{video}", "{audio}", "{output}", str(go_on)]))
+    engine = lipsync(sys.executable, "-c", JOIN, str(go_on))
     async with place.hub() as running, place.worker(engine):
         await gpu_online(running)
         async with user.submits(**place.client_settings()) as submit:

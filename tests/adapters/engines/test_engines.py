@@ -1,14 +1,16 @@
 """What the engines make of text and of files; the programs themselves run in tests/acceptance/."""
 
+import re
 from functools import reduce
 from pathlib import Path
 
 import pytest
 
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import atomic_output
-from wakestream.adapters.engines import BadTemplateError, checked_template
-from wakestream.adapters.engines.command import percent_in
+from wakestream.adapters.engines import lipsync_program
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
+from wakestream.adapters.engines.program_output import percent_in
 from wakestream.adapters.engines.samples import make_video
 from wakestream.operators.model.errors import TaskFailed
 
@@ -16,13 +18,17 @@ GOOD = ("python", "run.py", "{video}", "--audio={audio}", "{output}")
 
 
 def test_a_template_may_have_its_placeholders_anywhere_in_its_words() -> None:
-    assert checked_template(list(GOOD)) == GOOD
+    template = lipsync_program(GOOD).template
+    assert (template.program, template.words) == (
+        "python",
+        ("run.py", "{in:video}", "--audio={in:audio}", "{out:video}"),
+    )
 
 
 @pytest.mark.parametrize("name", ["{video}", "{audio}", "{output}"])
 def test_a_template_without_a_placeholder_is_refused_by_its_name(name: str) -> None:
-    with pytest.raises(BadTemplateError, match=name):
-        checked_template([word for word in GOOD if name not in word])
+    with pytest.raises(SettingsError, match=name):
+        lipsync_program([word for word in GOOD if name not in word])
 
 
 @pytest.mark.parametrize(
@@ -110,6 +116,7 @@ async def test_without_ffmpeg_engine_and_samples_report_it(tmp_path: Path, monke
         raise RuntimeError("No ffmpeg exe could be found. Install ffmpeg on your system.")
 
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", none)
-    for asked in (Ffmpeg().check(), make_video(tmp_path / "clip.mp4", 1)):
-        with pytest.raises(TaskFailed, match=r"^no ffmpeg: .* Install ffmpeg on your system$"):
-            await asked
+    why = r"no ffmpeg: .* Install ffmpeg on your system"
+    assert re.fullmatch(why, (await Ffmpeg().ready()).reason)
+    with pytest.raises(TaskFailed, match=f"^{why}$"):
+        await make_video(tmp_path / "clip.mp4", 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wakestream.adapters.engines.ffmpeg_errors import explained
+from wakestream.adapters.engines.ffmpeg_errors import wrong_input
 
 
 @pytest.mark.parametrize(
@@ -17,15 +17,19 @@ from wakestream.adapters.engines.ffmpeg_errors import explained
     ],
 )
 def test_a_failure_has_a_plain_sentence_and_ffmpegs_message(said: str, sentence: str) -> None:
-    told = explained(said, "video")
+    error = wrong_input(said, "video", "video")
+    assert error is not None
+    assert error.field == "inputs.video"
+    told = str(error)
     assert told.startswith(sentence) or sentence in told
     assert told.endswith(f"({said})")
 
 
 def test_a_file_without_sound_is_reported_as_such() -> None:
-    assert explained("Stream map '0:a:0' matches no streams.", "audio").startswith("the audio file has no sound in it")
+    error = wrong_input("Stream map '0:a:0' matches no streams.", "speech", "audio")
+    assert str(error).startswith("the speech file has no sound in it")
 
 
-def test_unknown_messages_stay_unchanged() -> None:
-    said = "ffmpeg ended with code 9: it gave no reason"
-    assert explained(said, "audio") == said
+def test_other_messages_are_not_about_an_input() -> None:
+    assert wrong_input("ffmpeg ended with code 9: it gave no reason", "audio", "audio") is None
+    assert wrong_input("Invalid data found when processing input", "video", "video", only="container") is None

@@ -12,7 +12,7 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
-from wakestream.adapters.engines.pair import PairEngine
+from tests.support.engines.pair import PairEngine
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub

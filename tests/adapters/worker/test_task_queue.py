@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.engines.pair import PairEngine
+from tests.support.engines.pair import PairEngine
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue

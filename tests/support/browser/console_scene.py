@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tests.support.engines.pair import rendered
 from tests.support.programs.our_peers import SECRET, Place
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon import discovery as daemon_address
@@ -51,7 +52,7 @@ class Paced:
                 telling.cancel()
         finally:
             going.cancel()
-        async for frame in Ffmpeg(limit=40).render(video, audio, output):
+        async for frame in rendered(Ffmpeg(limit=40), video, audio, output):
             yield frame
 
 
@@ -112,7 +113,7 @@ class House:
     async def gpu_on(self, whole: Engine | None = None) -> None:
         """The GPU's worker comes online; `whole` is an engine of other kinds."""
         self._worker = AsyncExitStack()
-        await self._worker.enter_async_context(self.place.worker(self.engine, whole=whole))
+        await self._worker.enter_async_context(self.place.worker(whole or self.engine))
         self._stack.push_async_callback(self._worker.aclose)
 
     async def monitor(self, past_boots: int = 0) -> None:

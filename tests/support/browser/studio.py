@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.browser.console_scene import Media
-from wakestream.adapters.engines.pair import LIPSYNC_KIND
+from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 
 PAINT = Kind(

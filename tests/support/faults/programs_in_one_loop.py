@@ -9,12 +9,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.support.engines.pair import PairEngine
 from tests.support.faults.fault_proxy import CLEAR, Fault, FaultProxy, fault_proxy
 from tests.support.programs.our_peers import SECRET, Joining, Place, until
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Secret, Settings
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor import runner as monitor_program
 from wakestream.adapters.monitor.runner import MonitorProgram

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import orjson
 
+from tests.support.engines.pair import PairEngine
 from tests.support.fuzz.observers import tree, watched
 from tests.support.fuzz.raw_http import RawHttp, Reply, request
 from tests.support.programs.our_peers import Joining
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http.server import WorkerServer
 from wakestream.adapters.worker.program import RunningWorker, running_worker

@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.engines.pair import PairEngine
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.server import HubServer, open_hub

@@ -7,17 +7,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.engines.pair import PairRenderer, as_engine
 from wakestream.adapters.engines import Ffmpeg
-from wakestream.adapters.engines.pair import PairEngine
-from wakestream.adapters.engines.pair import PairRenderer as Engine
 from wakestream.adapters.hub.licenses import License, LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
-from wakestream.operators.model import engine as engines
-from wakestream.operators.model.engine import Frame
+from wakestream.operators.model.engine import Engine, Frame
 from wakestream.streams.hub.events import Fact
 
 SECRET = "swordfish-0123456789"
@@ -67,11 +65,11 @@ class Place:
             yield hub
 
     def worker(
-        self, engine: Engine | None = None, port: int = 0, whole: engines.Engine | None = None, **more: Any
+        self, engine: Engine | PairRenderer | None = None, port: int = 0, **more: Any
     ) -> AbstractAsyncContextManager[RunningWorker]:
-        """A worker that joins the hub as soon as it is there; `whole` is an engine of other kinds."""
+        """A worker that joins the hub as soon as it is there."""
         config = WorkerConfig(
-            self.folder / "worker", whole or PairEngine(engine or Ffmpeg(limit=40)), SECRET,
+            self.folder / "worker", as_engine(engine or Ffmpeg(limit=40)), SECRET,
             port=port, gpu="gpu", key=self.keys["worker"], **more,
         )  # fmt: skip
         return running_worker(config, lambda register: open_link(self.hub_url, register))

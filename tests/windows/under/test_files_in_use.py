@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
+from tests.support.engines.pair import idle_engine
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.heygem_folder import SharedFolder
 from wakestream.adapters.daemon import discovery as daemon_address
@@ -22,8 +23,6 @@ from wakestream.adapters.daemon.console import uploads as console_uploads
 from wakestream.adapters.daemon.console.sessions import keep_port
 from wakestream.adapters.disk import atomic
 from wakestream.adapters.disk.atomic import atomic_output
-from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.pair import PairEngine
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.telemetry import log_file, recorder
 from wakestream.adapters.telemetry.log_file import LogFile
@@ -67,9 +66,7 @@ async def _download(folder: Path) -> None:
 async def _announce(folder: Path) -> None:
     store = FileStore(folder)
     try:
-        await Uploads(store, TaskQueue(store, FakeJournal(), PairEngine(Command(("true",))))).create(
-            Announced(10, ".mp4", "ab" * 32)
-        )
+        await Uploads(store, TaskQueue(store, FakeJournal(), idle_engine())).create(Announced(10, ".mp4", "ab" * 32))
     finally:
         store.close()
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import lipsync, rendered
 from wakestream.adapters.config.settings import load
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.disk import fingerprints as files
 from wakestream.adapters.disk.path_key import path_key
-from wakestream.adapters.engines import Command
 from wakestream.adapters.power import CommandPower
 from wakestream.operators.model.errors import FileUnusable
 
@@ -77,9 +77,9 @@ async def test_an_engine_that_is_a_batch_file_needs_no_ending(tmp_path: Path, mo
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     video = tmp_path / "clip.mp4"
     video.write_bytes(b"film")
-    engine = Command(("lipsync", "{video}", "{audio}", "{output}"), limit=20)
-    await engine.check()
-    frames = [frame.percent async for frame in engine.render(video, video, tmp_path / "out.mp4")]
+    engine = lipsync("lipsync", limit=20)
+    assert (await engine.ready()).ready
+    frames = [frame.percent async for frame in rendered(engine, video, video, tmp_path / "out.mp4")]
     assert frames == [50.0]
     assert (tmp_path / "out.mp4").read_bytes() == b"film"
 

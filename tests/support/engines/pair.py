@@ -1,26 +1,54 @@
-"""The simplest engine: a function that makes a video of a video and an audio file."""
+"""An engine of a function that makes a video of a video and an audio file: what the tests' own engines are."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.adapters.engines import Command, lipsync_program
+from wakestream.adapters.engines.command import LIPSYNC_KIND
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import LIPSYNC
 
-LIPSYNC_KIND = Kind(
-    LIPSYNC,
-    (Slot("video", ("video", "image"), "Video"), Slot("audio", ("audio", "video"), "Audio")),
-    (Slot("video", (".mp4",), "Video"),),
-    title="Lip-sync",
-    help="The person in the video speaks the audio.",
-)
-"""The kind that deployed systems know."""
+PLACES = ("{video}", "{audio}", "{output}")
 
 
+def lipsync(*words: str, **options: Any) -> Command:
+    """The engine `command` with this command line; the three placeholders are its last words."""
+    return Command([lipsync_program((*words, *PLACES))], **options)
+
+
+def idle_engine() -> Command:
+    """An engine that never gets work."""
+    return lipsync("true")
+
+
+async def rendered(engine: Engine, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+    """Let an engine do one work of the kind lip-sync, as a worker does, and put the result at `output`."""
+    folder = output.with_name(f"{output.name}.work")
+    folder.mkdir()
+    try:
+        work = Work("w", LIPSYNC, {"video": video, "audio": audio}, {}, ("video",), folder)
+        async with aclosing(engine.render(work)) as items:
+            async for item in items:
+                if isinstance(item, Frame):
+                    yield item
+                elif isinstance(item, Made):
+                    item.path.replace(output)
+    finally:
+        shutil.rmtree(folder)
+
+
+def as_engine(given: Engine | PairRenderer) -> Engine:
+    """The engine, if it is only a renderer."""
+    return PairEngine(given) if isinstance(given, PairRenderer) else given
+
+
+@runtime_checkable
 class PairRenderer(Protocol):
     """Makes a video from a video and an audio file."""
 
@@ -52,7 +80,7 @@ class PairEngine(Engine):
         renderer: What does the work.
 
     Example:
-        >>> engine = PairEngine(Ffmpeg())
+        >>> engine = PairEngine(Joining())
     """
 
     def __init__(self, renderer: PairRenderer) -> None:

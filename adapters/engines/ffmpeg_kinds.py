@@ -1,0 +1,232 @@
+"""What the engine `ffmpeg` can do: its kinds, and the arguments of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Final
+
+from wakestream.adapters.engines.command import LIPSYNC_KIND
+from wakestream.adapters.engines.ffmpeg_errors import Which
+from wakestream.operators.model.engine import Kind, Slot
+
+_THREADS: Final = str(min(4, os.cpu_count() or 1))
+_EVEN: Final = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides
+
+RATES: Final = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
+"""Samples a second that all audio formats of `extract_audio` can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An input file.
+
+    Attributes:
+        source: The arguments that open it.
+        seconds: Its length; 0 if unknown.
+        fps: Pictures a second; 0 if unknown.
+    """
+
+    source: Sequence[str]
+    seconds: float = 0.0
+    fps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run of ffmpeg: its arguments without the output's path, the output's ending, and its length if known."""
+
+    arguments: Sequence[str]
+    ext: str
+    seconds: float = 0.0
+    fps: float = 0.0
+
+    @property
+    def frames(self) -> int:
+        """The number of pictures of the output; 0 if unknown."""
+        return ceil(self.fps * self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One kind: what each input must contain, and the run that makes its output."""
+
+    kind: Kind
+    reads: Mapping[str, Which]
+    plan: Callable[[Mapping[str, Media], Mapping[str, Any]], Plan]
+
+
+def _lipsync(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
+    video, audio = media["video"], media["audio"]
+    arguments = [
+        *("-stream_loop", "-1", *video.source, *audio.source, "-map", "0:v:0", "-map", "1:a:0"),
+        *("-t", f"{audio.seconds:.6f}", "-vf", _EVEN, "-fps_mode", "cfr"),
+        *("-c:v", "libx264", "-preset", "veryfast", "-threads", _THREADS, "-pix_fmt", "yuv420p"),
+        *("-c:a", "aac", "-movflags", "+faststart", "-f", "mp4"),
+    ]
+    return Plan(arguments, ".mp4", audio.seconds, video.fps)
+
+
+def _mux(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
+    video, audio = media["video"], media["audio"]
+    shortest = params["shortest"] and video.seconds and audio.seconds
+    seconds = (min if shortest else max)(video.seconds, audio.seconds)
+    # Not -shortest, which cuts copied streams at a wrong place.
+    cut = ["-t", f"{seconds:.6f}"] if shortest else []
+    as_mp4 = ["-c:a", "aac", "-movflags", "+faststart", "-f", "mp4"]
+    rest = as_mp4 if params["container"] == "mp4" else ["-c:a", "copy", "-f", "matroska"]
+    streams = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy"]
+    return Plan([*video.source, *audio.source, *streams, *cut, *rest], f".{params['container']}", seconds, video.fps)
+
+
+_VIDEO_CODECS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
+    "h264": (".mp4", ["libx264", "-preset", "veryfast"]),
+    "hevc": (".mp4", ["libx265", "-preset", "veryfast", "-tag:v", "hvc1", "-x265-params", "log-level=error"]),
+    "vp9": (".webm", ["libvpx-vp9", "-b:v", "0", "-row-mt", "1", "-deadline", "good", "-cpu-used", "4"]),
+}
+_CONTAINERS: Final[Mapping[str, Sequence[str]]] = {
+    ".mp4": ["-c:a", "aac", "-movflags", "+faststart", "-f", "mp4"],
+    ".webm": ["-c:a", "libopus", "-f", "webm"],
+}
+
+
+def _transcode(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
+    video = media["video"]
+    ext, encoder = _VIDEO_CODECS[params["codec"]]
+    size = params["size"]
+    scale = _EVEN if size == "source" else f"scale=-2:min({size.rstrip('p')}\\,ceil(ih/2)*2)"
+    sound = ["-map", "0:a:0?"] if params["sound"] else []
+    arguments = [
+        *(*video.source, "-map", "0:v:0", *sound, "-vf", scale, "-pix_fmt", "yuv420p", "-threads", _THREADS),
+        *("-c:v", *encoder, "-crf", str(params["crf"]), *_CONTAINERS[ext]),
+    ]
+    return Plan(arguments, ext, video.seconds, video.fps)
+
+
+def _thumbnail(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
+    width = params.get("width")
+    scale = ["-vf", f"scale={width}:-2"] if width else []
+    encoder = ["png"] if params["format"] == "png" else ["mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p"]
+    arguments = [
+        *("-ss", f"{params['time']:.6f}", *media["video"].source, "-map", "0:v:0", "-frames:v", "1"),
+        *(*scale, "-c:v", *encoder, "-f", "image2pipe"),
+    ]
+    return Plan(arguments, f".{params['format']}")
+
+
+_AUDIO_FORMATS: Final[Mapping[str, Sequence[str]]] = {
+    "wav": ["pcm_s16le", "-f", "wav"],
+    "mp3": ["libmp3lame", "-q:a", "2", "-f", "mp3"],
+    "m4a": ["aac", "-b:a", "192k", "-movflags", "+faststart", "-f", "mp4"],
+    "flac": ["flac", "-f", "flac"],
+}
+
+
+def _extract_audio(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
+    sound = media["media"]
+    options = [word for flag, name in (("-ar", "rate"), ("-ac", "channels")) if name in params
+               for word in (flag, str(params[name]))]  # fmt: skip
+    arguments = [*sound.source, "-map", "0:a:0", *options, "-c:a", *_AUDIO_FORMATS[params["format"]]]
+    return Plan(arguments, f".{params['format']}", sound.seconds)
+
+
+def _params(**properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+RECIPES: Final[Mapping[str, Recipe]] = {
+    recipe.kind.name: recipe
+    for recipe in (
+        Recipe(LIPSYNC_KIND, {"audio": "audio", "video": "video"}, _lipsync),
+        Recipe(
+            Kind(
+                "mux",
+                (Slot("video", ("video",), "Video"), Slot("audio", ("audio", "video"), "Audio")),
+                (Slot("video", (".mp4", ".mkv"), "Video"),),
+                _params(
+                    container={
+                        "enum": ["mp4", "mkv"], "default": "mp4", "title": "Container",
+                        "description": "mp4 encodes the audio as AAC; mkv copies both",
+                    },
+                    shortest={
+                        "type": "boolean", "default": True, "title": "End with the shorter",
+                        "description": "end with the shorter of video and audio",
+                    },
+                ),
+                title="Replace the sound",
+                help="Puts the audio under the video. The pictures are copied, not encoded again.",
+            ),
+            {"video": "video", "audio": "audio"},
+            _mux,
+        ),
+        Recipe(
+            Kind(
+                "transcode",
+                (Slot("video", ("video",), "Video"),),
+                (Slot("video", (".mp4", ".webm"), "Video"),),
+                _params(
+                    codec={
+                        "enum": [*_VIDEO_CODECS], "default": "h264", "title": "Codec",
+                        "description": "h264 and hevc make an MP4 file, vp9 a WebM file",
+                    },
+                    crf={
+                        "type": "integer", "minimum": 0, "maximum": 51, "default": 23, "title": "Quality",
+                        "description": "smaller is better and larger",
+                    },
+                    size={
+                        "enum": ["source", "2160p", "1440p", "1080p", "720p", "480p", "360p"], "default": "source",
+                        "title": "Height", "description": "the most lines; a smaller video keeps its size",
+                    },
+                    sound={"type": "boolean", "default": True, "title": "Keep the sound"},
+                ),
+                title="Transcode a video",
+                help="Encodes a video again, with another codec, size or quality.",
+            ),
+            {"video": "video"},
+            _transcode,
+        ),
+        Recipe(
+            Kind(
+                "thumbnail",
+                (Slot("video", ("video",), "Video"),),
+                (Slot("image", (".jpg", ".png"), "Image"),),
+                _params(
+                    time={"type": "number", "minimum": 0, "maximum": 1e6, "default": 0, "title": "Time in seconds"},
+                    width={
+                        "type": "integer", "minimum": 16, "maximum": 8192, "title": "Width",
+                        "description": "in pixels; default is the video's",
+                    },
+                    format={"enum": ["jpg", "png"], "default": "jpg", "title": "Format"},
+                ),
+                title="Take a picture from a video",
+                help="Writes one picture of the video.",
+            ),
+            {"video": "video"},
+            _thumbnail,
+        ),
+        Recipe(
+            Kind(
+                "extract_audio",
+                (Slot("media", ("video", "audio"), "Video or audio"),),
+                (Slot("audio", tuple(f".{name}" for name in _AUDIO_FORMATS), "Audio"),),
+                _params(
+                    format={"enum": [*_AUDIO_FORMATS], "default": "wav", "title": "Format"},
+                    rate={
+                        "enum": [*RATES], "title": "Sample rate",
+                        "description": "in hertz; default is that of the file; speech models often need 16000",
+                    },
+                    channels={
+                        "enum": [1, 2], "title": "Channels", "description": "default is that of the file",
+                    },
+                ),
+                title="Extract the sound",
+                help="Writes the sound of a video, or converts an audio file.",
+            ),
+            {"media": "audio"},
+            _extract_audio,
+        ),
+    )
+}  # fmt: skip
+"""The kinds by name."""

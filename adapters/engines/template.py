@@ -1,0 +1,214 @@
+"""A command line with placeholders, and the arguments that a program gets for one work.
+
+`{in:NAME}` and `{out:NAME}` are the paths of files, `{param:NAME}` is the value of a parameter, `{folder}` is a folder
+that is removed at the end. A list within the list is a group: it is left out if one of its files or parameters is
+missing, or if it has a word `{if:NAME}` and the parameter NAME is false. No shell is used: each word is one argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.errors import WrongInput
+
+_PLACE: Final = re.compile(r"\{(?:(\w+):(\w+)|folder)\}")
+_PARTS: Final = {"in": "inputs", "param": "params", "out": "outputs", "if": "params"}
+_UNSAFE_IN_BATCH: Final = re.compile(r'[\r\n"%&|<>^!()]')
+
+Group = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a work has for the placeholders.
+
+    Attributes:
+        inputs: The input files by name.
+        params: The parameters by name.
+        outputs: Where to write each output of the kind.
+        wanted: The outputs that the job wants.
+        folder: The work's folder.
+    """
+
+    inputs: Mapping[str, Path]
+    params: Mapping[str, Any]
+    outputs: Mapping[str, Path]
+    wanted: Collection[str]
+    folder: Path
+
+    def text(self, part: str, name: str) -> str | None:
+        """The text for a placeholder; None if the work has no value for it. Raises `WrongInput`."""
+        if part == "params":
+            value = self.params.get(name)
+            return None if value is None else _text_of(name, value)
+        path = (self.inputs if part == "inputs" else self.outputs).get(name)
+        return None if path is None else str(path.absolute())
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The words of a command, checked against its kind. Make it with `template_of`.
+
+    Attributes:
+        program: The program; it has no placeholders.
+        words: The arguments: texts and groups.
+    """
+
+    program: str
+    words: tuple[str | Group, ...]
+
+    def argv(self, values: Values, *, batch: bool = False) -> list[str]:
+        """Return the program and its arguments.
+
+        Args:
+            values: The files and parameters of the work.
+            batch: Whether the program is a batch file of Windows. Its arguments are read by a shell, which no quoting
+                makes safe.
+
+        Raises:
+            WrongInput: A parameter cannot be an argument; it names the parameter.
+        """
+        argv = [self.program]
+        for word in self.words:
+            for one in (word,) if isinstance(word, str) else _active(word, values):
+                argv.append(_filled(one, values, plain="--" in argv, batch=batch))
+        return argv
+
+
+def template_of(words: object, kind: Kind, searched: Collection[str] = ()) -> Template:
+    """Read the words of a command.
+
+    Args:
+        words: The program and its arguments; an argument may be a list, which is a group.
+        kind: The kind, which has the names of inputs, parameters and outputs.
+        searched: The outputs that are looked for in the work's folder, so that no placeholder is needed.
+
+    Returns:
+        The template.
+
+    Raises:
+        ValueError: It does not fit the kind; `str()` says what is wrong.
+
+    Example:
+        >>> template_of(["resize", "{in:image}", ["--width", "{param:width}"], "{out:image}"], kind)
+    """
+    if not isinstance(words, list | tuple) or not words or not isinstance(words[0], str) or not words[0]:
+        raise ValueError('must be a list of texts that begins with the program, such as ["python", "run.py"]')
+    if _PLACE.search(words[0]):
+        raise ValueError(f"the program {words[0]!r} must not have a placeholder")
+    read = tuple(_word(word) for word in words[1:])
+    _check_names(read, kind, searched)
+    for word in read:
+        _check_present(word, kind)
+    return Template(words[0], read)
+
+
+def _word(word: object) -> str | Group:
+    if isinstance(word, str):
+        return word
+    if not isinstance(word, list | tuple) or not word or not all(isinstance(one, str) for one in word):
+        raise ValueError(f"{word!r} must be a text, or a list of texts that may be left out")
+    return tuple(word)
+
+
+def _places(word: str | Group) -> Iterator[tuple[str, str]]:
+    for one in (word,) if isinstance(word, str) else word:
+        for found in _PLACE.finditer(one):
+            if found[1]:
+                yield found[1], found[2]
+
+
+def _check_names(words: Sequence[str | Group], kind: Kind, searched: Collection[str]) -> None:
+    """Each placeholder has a name that the kind has, and each name of the kind is used."""
+    names: dict[str, Sequence[str]] = {
+        "inputs": [slot.name for slot in kind.inputs],
+        "params": list(kind.params.get("properties", {})),
+        "outputs": [slot.name for slot in kind.outputs],
+    }
+    unused = {(part, name) for part, of_part in names.items() for name in of_part}
+    unused -= {("outputs", name) for name in searched}
+    for what, name in (place for word in words for place in _places(word)):
+        part = _PARTS.get(what)
+        if part is None:
+            raise ValueError(f"{{{what}:{name}}}: write {{in:NAME}}, {{param:NAME}}, {{out:NAME}} or {{if:NAME}}")
+        if name not in names[part]:
+            have = ", ".join(names[part]) or "none"
+            raise ValueError(f"{{{what}:{name}}}: the kind has no such {part.removesuffix('s')}; it has {have}")
+        unused.discard((part, name))
+    for part, name in sorted(unused):
+        what = next(key for key, value in _PARTS.items() if value == part)
+        raise ValueError(f"no argument uses the {part.removesuffix('s')} {name}; add {{{what}:{name}}}")
+
+
+def _check_present(word: str | Group, kind: Kind) -> None:
+    """What a job may leave out stands in a group, and `{if:NAME}` is a word of its own there."""
+    for one in (word,) if isinstance(word, str) else word:
+        if "{if:" in one and (isinstance(word, str) or not re.fullmatch(r"\{if:\w+\}", one)):
+            raise ValueError(f'{one!r}: write {{if:NAME}} as a word of a group, such as ["{{if:fast}}", "--fast"]')
+    if isinstance(word, str):
+        optional = {("in", slot.name) for slot in kind.inputs if not slot.required}
+        optional |= {("param", name) for name in _may_be_missing(kind)}
+        for place in _places(word):
+            if place in optional:
+                raise ValueError(f"{{{':'.join(place)}}} may have no value; put its words into a list of their own")
+
+
+def _may_be_missing(kind: Kind) -> set[str]:
+    schemas: Mapping[str, Any] = kind.params.get("properties", {})
+    return {name for name, schema in schemas.items() if "default" not in schema} - {*kind.params.get("required", ())}
+
+
+def _active(group: Group, values: Values) -> list[str]:
+    """The words of a group, without `{if:NAME}`; none if the group is left out."""
+    for what, name in _places(group):
+        if what == "if" and values.params.get(name) in (None, False, ""):
+            return []
+        if values.text(_PARTS[what], name) is None or (what == "out" and name not in values.wanted):
+            return []
+    return [word for word in group if not word.startswith("{if:")]
+
+
+def _filled(word: str, values: Values, *, plain: bool, batch: bool) -> str:
+    """One argument. `plain`: a `--` stands before it, after which programs expect no options."""
+    found: list[tuple[str, str]] = []
+
+    def fill(place: re.Match[str]) -> str:
+        if place[1] is None:
+            return str(values.folder.absolute())
+        text = values.text(_PARTS[place[1]], place[2]) or ""
+        if place[1] == "param":
+            found.append((place[2], text))
+        return text
+
+    filled = _PLACE.sub(fill, word)
+    if filled.startswith("-") and not word.startswith("-") and not plain:
+        name = next(name for name, text in found if text)
+        if word != f"{{param:{name}}}" or isinstance(values.params[name], str):
+            raise WrongInput(
+                f"params.{name}",
+                f"parameter {name}: {filled[:60]!r} begins with '-', so the program would read it as an option; begin "
+                "it with another character",
+            )
+    for name, text in found if batch else ():
+        if (unsafe := _UNSAFE_IN_BATCH.search(text)) is not None:
+            raise WrongInput(
+                f"params.{name}",
+                f"parameter {name}: the character {unsafe[0]!r} is not safe for a batch file; leave it out",
+            )
+    return filled
+
+
+def _text_of(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if "\0" in text or text != text.encode(errors="replace").decode():
+        raise WrongInput(
+            f"params.{name}", f"parameter {name} has a character that no argument can have (NUL, or half of a pair)"
+        )
+    return text
