@@ -10,8 +10,9 @@ SHIPPED := .venv/shipped
 
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile
+ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -58,6 +59,14 @@ browser: setup
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --editable '.[browser]'
 	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund \
 		--cache tests/browser/node_modules/.cache; fi
+
+# Real Cog and Gradio servers, each in an environment of its own; without them their tests are skipped.
+engines: $(ENGINES)
+
+.venv/engines/%/.ready: tests/support/engines/%.txt | $(READY)
+	$(BIN)/python -m venv .venv/engines/$*
+	.venv/engines/$*/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
 
 # Other people's job queues, for the benchmarks; they are run with redis-server, nats-server and PostgreSQL where these
 # are installed.

@@ -1,0 +1,115 @@
+"""Models without a model, for a real Cog server. Run by the Python of `make engines`, never imported by the tests."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from cog import BaseModel, BaseRunner, ConcatenateIterator, Path
+
+
+def wait_for(name: str) -> None:
+    """Until the file that this variable names is there; at once without the variable."""
+    path = os.environ.get(name)
+    while path and not os.path.exists(path):
+        time.sleep(0.02)
+
+
+class Copy(BaseRunner):
+    """Copies a file, with progress."""
+
+    def setup(self) -> None:
+        if os.environ.get("SETUP_FAILS"):
+            raise RuntimeError("no weights here")
+        wait_for("SETUP_ENDS")
+
+    def run(
+        self, Image: Path, name: str = "out.png", steps: int = 0, size: int = 0, fail: str = "", pause: float = 0.0,
+        gate: str = "",
+    ) -> Path:  # fmt: skip
+        begun = FilePath("began")
+        begun.write_text(begun.read_text() + "x" if begun.exists() else "x")
+        for step in range(steps):
+            print(f"step {step + 1}: {100 * (step + 1) // steps}%", flush=True)
+            time.sleep(pause)
+        while gate and not os.path.exists(gate):
+            time.sleep(0.02)
+        if fail:
+            raise ValueError(fail)
+        made = FilePath("made") / name
+        made.parent.mkdir(exist_ok=True)
+        made.write_bytes(os.urandom(1) * size if size else Image.read_bytes())
+        return Path(made)
+
+
+class Nothing(BaseRunner):
+    """Forgets its output."""
+
+    def run(self) -> Path:
+        return None
+
+
+class Empty(BaseRunner):
+    """Makes an empty file."""
+
+    def run(self) -> Path:
+        open("empty.png", "w").close()
+        return Path("empty.png")
+
+
+class Many(BaseRunner):
+    """Copies the images, each with its size as many times; all have the same name."""
+
+    def run(self, images: list[Path], sizes: list[int]) -> list[Path]:
+        made = []
+        for n, size in enumerate(sizes):
+            path = FilePath(f"made-{n}") / "out.bin"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(images[n % len(images)].read_bytes() * size)
+            made.append(Path(path))
+        return made
+
+
+class Pieces(BaseRunner):
+    """Says a text word by word."""
+
+    def run(self, text: str) -> ConcatenateIterator[str]:
+        for word in text.split():
+            yield word + " "
+
+
+class Says(BaseRunner):
+    """Says a text."""
+
+    def run(self, text: str, seed: int = None) -> str:
+        return f"{text} {seed}" if seed is not None else text
+
+
+class Numbers(BaseRunner):
+    """Counts."""
+
+    def run(self, upto: int) -> list[int]:
+        return list(range(upto))
+
+
+class Yields(BaseRunner):
+    """Makes a file at a time."""
+
+    def run(self, count: int) -> Iterator[Path]:
+        for n in range(count):
+            FilePath(f"frame-{n}.bin").write_bytes(bytes([65 + n]) * 100)
+            yield Path(f"frame-{n}.bin")
+
+
+class Said(BaseModel):
+    Picture: Path
+    words: str
+    score: float
+
+
+class Object(BaseRunner):
+    """Makes a file, a text and a number."""
+
+    def run(self, Image: Path) -> Said:
+        FilePath("pic.png").write_bytes(Image.read_bytes())
+        return Said(Picture=Path("pic.png"), words="http://127.0.0.1:1/not-a-file", score=0.5)
