@@ -1,41 +1,114 @@
-"""A Cog model's OpenAPI schema as a kind."""
+"""A Cog model's OpenAPI schema as a kind, and between the two: what the server is asked, and what its answer means."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
+from wakestream.adapters.engines.names import list_slots, param_name, slot_name
 from wakestream.operators.model.engine import Kind, Slot
 
 _KEPT: Final = (
     "type", "title", "description", "default", "minimum", "maximum", "enum", "minLength", "maxLength", "pattern",
-    "items",
+    "items", "anyOf",
 )  # fmt: skip
-_MORE: Final = 8
-"""Outputs of a model that makes a list; the first is required."""
+
+Shape = Literal["value", "files", "text", "object", "unknown"]
+"""What a model returns: one value or file, a list of files, a text in pieces, an object with an output in each
+property; unknown for a model without a schema."""
 
 
-def kind_of_schema(name: str, openapi: Mapping[str, Any]) -> Kind | None:
-    """Return the kind that a schema describes; None if it is no schema of a Cog model."""
+@dataclass(frozen=True, slots=True)
+class CogModel:
+    """A model as a kind.
+
+    Attributes:
+        kind: The kind.
+        inputs: The model's field of each input file.
+        lists: The fields that take a list of files.
+        params: The model's field of each parameter.
+        outputs: The model's property of each output, if it returns an object.
+        texts: The outputs that are never files, whatever they look like.
+        shape: What it returns.
+    """
+
+    kind: Kind
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    lists: frozenset[str] = frozenset()
+    params: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    texts: frozenset[str] = frozenset()
+    shape: Shape = "unknown"
+
+    def asked(self, params: Mapping[str, Any], urls: Mapping[str, str]) -> dict[str, Any]:
+        """The model's input, from the job's parameters and the addresses of its files."""
+        found: dict[str, Any] = {self.params.get(name, name): value for name, value in params.items()}
+        for name in [slot.name for slot in self.kind.inputs if slot.name in urls]:
+            of = self.inputs.get(name, name)
+            found[of] = [*found.get(of, ()), urls[name]] if of in self.lists else urls[name]
+        return found
+
+    def name_of(self, of: str) -> str:
+        """The job's field for a field of the model, such as `params.steps`."""
+        for part, names in (("inputs", self.inputs), ("params", self.params)):
+            for name, each in names.items():
+                if each == of:
+                    return f"{part}.{name}"
+        return f"params.{of}"
+
+    def made(self, output: Any) -> dict[str, Any]:
+        """The values of the model's output by the names of the kind's outputs."""
+        slots = [slot.name for slot in self.kind.outputs]
+        if isinstance(output, dict) and (self.shape == "object" or (self.shape == "unknown" and len(slots) > 1)):
+            return {name: output.get(self.outputs.get(name, name)) for name in slots}
+        if isinstance(output, list):
+            output = self._joined(output)
+        if isinstance(output, list) and self.shape != "value":
+            return dict(zip(slots, output, strict=False))
+        return {slots[0]: output}
+
+    def _joined(self, pieces: list[Any]) -> Any:
+        """A list that is one output, as this output."""
+        accepts = self.kind.outputs[0].accepts
+        alone = self.shape == "unknown" and len(self.kind.outputs) == 1
+        if self.shape == "text" or (alone and accepts[:1] == (".txt",)):
+            return "".join(str(piece) for piece in pieces)
+        return [pieces] if alone and accepts[:1] == (".json",) else pieces  # a list of one output, the whole list
+
+
+def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
+    """Return the model that a schema describes, as a kind of this name; None if it is no schema of a Cog model."""
     schemas = (openapi.get("components") or {}).get("schemas") or {}
     asked = schemas.get("Input")
     if not isinstance(asked, dict):
         return None
-    slots, params = [], {}
+    slots: dict[str, Slot] = {}
+    schema: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    params: dict[str, str] = {}
+    lists: set[str] = set()
     needed = asked.get("required") or []
-    ordered = sorted((asked.get("properties") or {}).items(), key=lambda each: each[1].get("x-order", 0))
-    for field, found in ordered:
-        schema = resolved(found, schemas)
-        if schema.get("format") == "uri":
-            slots.append(Slot(_name(field), help=str(schema.get("description", "")), required=field in needed))
+    for of, found in sorted((asked.get("properties") or {}).items(), key=lambda each: each[1].get("x-order", 0)):
+        one = resolved(found, schemas)
+        listed, help_ = one.get("type") == "array", str(one.get("description", ""))
+        if _is_file(resolved(one.get("items") or {}, schemas) if listed else one):
+            first = Slot(slot_name(of, slots), accepted(one), help=help_, required=of in needed)
+            more = {slot.name: slot for slot in (list_slots(first, slots) if listed else (first,))}
+            slots, inputs = slots | more, inputs | dict.fromkeys(more, of)
+            lists |= {of} if listed else set()
         else:
-            params[field] = {key: schema[key] for key in _KEPT if key in schema}
-    required = [field for field in needed if field in params]
-    schema = {"type": "object", "properties": params, **({"required": required} if required else {})}
-    info = openapi.get("info") or {}
-    outputs = outputs_of(resolved(schemas.get("Output") or {}, schemas), schemas)
-    return Kind(name, tuple(slots), outputs, schema if params else {}, title=str(info.get("title", "")))
+            param = param_name(of, schema)
+            params[param] = of
+            kept = {key: one[key] for key in _KEPT if key in one}
+            schema[param] = {key: value for key, value in kept.items() if (key, value) != ("default", None)}
+    required = [param for param, of in params.items() if of in needed]
+    whole = {"type": "object", "properties": schema, **({"required": required} if required else {})}
+    made, shape, outputs = outputs_of(resolved(schemas.get("Output") or {}, schemas), schemas)
+    title = str((openapi.get("info") or {}).get("title", ""))
+    kind = Kind(name, tuple(slots.values()), made, whole if schema else {}, title="" if title == "Cog" else title)
+    texts = frozenset(slot.name for slot in made if slot.accepts)
+    return CogModel(kind, inputs, frozenset(lists), params, outputs, texts, shape)
 
 
 def resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,28 +122,42 @@ def resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def outputs_of(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[Slot, ...]:
-    """The outputs of a model: one file or value, a list of them, or an object with one in each property."""
+def outputs_of(
+    schema: Mapping[str, Any], schemas: Mapping[str, Any]
+) -> tuple[tuple[Slot, ...], Shape, Mapping[str, str]]:
+    """The outputs of a model, its shape, and the property of each output of an object."""
     properties = schema.get("properties")
     if isinstance(properties, dict) and properties:
-        first = next(iter(properties))
-        return tuple(
-            Slot(_name(field), _accepts(resolved(each, schemas)), required=field == first)
-            for field, each in properties.items()
-        )
-    if schema.get("type") == "array" and schema.get("x-cog-array-type") != "iterator":
-        accepts = _accepts(resolved(schema.get("items") or {}, schemas))
-        more = tuple(Slot(f"output_{n}", accepts, required=False) for n in range(2, _MORE + 1))
-        return (Slot("output", accepts), *more)
-    return (Slot("output", _accepts(schema)),)
+        slots: dict[str, Slot] = {}
+        names = {}
+        found = {of: _made(resolved(each, schemas)) for of, each in properties.items()}
+        for of in sorted(found, key=lambda of: bool(found[of])):  # the server sorts them by name; files come first
+            slot = Slot(slot_name(of, slots), found[of], required=not slots)
+            slots[slot.name], names[slot.name] = slot, of
+        return tuple(slots.values()), "object", names
+    first = Slot("output", _made(schema))
+    if schema.get("type") != "array":
+        return (first,), "value", {}
+    if schema.get("x-cog-array-display") == "concatenate":
+        return (Slot("output", (".txt",)),), "text", {}
+    if _is_file(resolved(schema.get("items") or {}, schemas)):
+        return tuple(list_slots(Slot("output"), {})), "files", {}
+    return (first,), "value", {}
 
 
-def _accepts(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    if schema.get("format") == "uri":
+def accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """The media types of `x-cog-accept`, such as `image/png,audio/*`; none: any file."""
+    types = [each.strip().partition("/")[0] for each in str(schema.get("x-cog-accept") or "").split(",")]
+    known = [each for each in types if each in ("image", "audio", "video", "text")]
+    return tuple(dict.fromkeys(known)) if len(known) == len(types) else ()
+
+
+def _is_file(schema: Mapping[str, Any]) -> bool:
+    return schema.get("format") == "uri"
+
+
+def _made(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an output accepts: nothing for a file, as its ending is the model's own."""
+    if _is_file(schema):
         return ()
     return (".txt",) if schema.get("type") == "string" else (".json",)
-
-
-def _name(field: str) -> str:
-    """A field's name as a slot's name."""
-    return re.sub(r"[^a-z0-9_]", "_", field.lower())[:32]

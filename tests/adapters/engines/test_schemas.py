@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wakestream.adapters.engines.cog_schema import kind_of_schema
+from wakestream.adapters.engines.cog_schema import model_of_schema
 from wakestream.adapters.engines.gradio_schema import endpoints_of
 from wakestream.operators.model.engine import Slot
 
@@ -29,8 +29,9 @@ COG: dict[str, Any] = {
 
 
 def test_a_cog_schema_becomes_a_kind() -> None:
-    kind = kind_of_schema("predict", COG)
-    assert kind is not None
+    model = model_of_schema("predict", COG)
+    assert model is not None
+    kind = model.kind
     assert kind.inputs == (Slot("image", help="a picture"), Slot("mask", required=False))
     assert kind.params["properties"] == {
         "mode": {"type": "string", "title": "mode", "description": "how", "enum": ["fast", "fine"]},
@@ -42,7 +43,7 @@ def test_a_cog_schema_becomes_a_kind() -> None:
 
 
 def test_an_answer_that_is_no_cog_schema_is_none() -> None:
-    assert kind_of_schema("predict", {"error": "OpenAPI schema not available"}) is None
+    assert model_of_schema("predict", {"error": "OpenAPI schema not available"}) is None
 
 
 INFO: dict[str, Any] = {

@@ -11,8 +11,14 @@ from cog import BaseModel, BaseRunner, ConcatenateIterator, Path
 def wait_for(name: str) -> None:
     """Until the file that this variable names is there; at once without the variable."""
     path = os.environ.get(name)
-    while path and not os.path.exists(path):
+    while path and not FilePath(path).exists():
         time.sleep(0.02)
+
+
+def count() -> None:
+    """Notes that a run began."""
+    with FilePath("began").open("a") as file:
+        file.write("x")
 
 
 class Copy(BaseRunner):
@@ -24,15 +30,14 @@ class Copy(BaseRunner):
         wait_for("SETUP_ENDS")
 
     def run(
-        self, Image: Path, name: str = "out.png", steps: int = 0, size: int = 0, fail: str = "", pause: float = 0.0,
-        gate: str = "",
+        self, Image: Path, name: str = "out.png", steps: int = 0, size: int = 0, fail: str = "",  # noqa: N803
+        pause: float = 0.0, gate: str = "",
     ) -> Path:  # fmt: skip
-        begun = FilePath("began")
-        begun.write_text(begun.read_text() + "x" if begun.exists() else "x")
+        count()
         for step in range(steps):
-            print(f"step {step + 1}: {100 * (step + 1) // steps}%", flush=True)
+            print(f"step {step + 1}: {100 * (step + 1) // steps}%", flush=True)  # noqa: T201 - progress is what a model prints
             time.sleep(pause)
-        while gate and not os.path.exists(gate):
+        while gate and not FilePath(gate).exists():
             time.sleep(0.02)
         if fail:
             raise ValueError(fail)
@@ -53,19 +58,19 @@ class Empty(BaseRunner):
     """Makes an empty file."""
 
     def run(self) -> Path:
-        open("empty.png", "w").close()
+        FilePath("empty.png").write_bytes(b"")
         return Path("empty.png")
 
 
 class Many(BaseRunner):
-    """Copies the images, each with its size as many times; all have the same name."""
+    """Copies an image many times."""
 
-    def run(self, images: list[Path], sizes: list[int]) -> list[Path]:
+    def run(self, images: list[Path], names: list[str]) -> list[Path]:
         made = []
-        for n, size in enumerate(sizes):
-            path = FilePath(f"made-{n}") / "out.bin"
+        for n, name in enumerate(names):
+            path = FilePath(f"made-{n}") / name
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(images[n % len(images)].read_bytes() * size)
+            path.write_bytes(images[n % len(images)].read_bytes() + bytes([n]) * (2_000_000 if n == 0 else 1))
             made.append(Path(path))
         return made
 
@@ -81,7 +86,8 @@ class Pieces(BaseRunner):
 class Says(BaseRunner):
     """Says a text."""
 
-    def run(self, text: str, seed: int = None) -> str:
+    def run(self, text: str, seed: int | None = None) -> str:
+        count()
         return f"{text} {seed}" if seed is not None else text
 
 
@@ -110,6 +116,6 @@ class Said(BaseModel):
 class Object(BaseRunner):
     """Makes a file, a text and a number."""
 
-    def run(self, Image: Path) -> Said:
+    def run(self, Image: Path) -> Said:  # noqa: N803 - models have such names
         FilePath("pic.png").write_bytes(Image.read_bytes())
         return Said(Picture=Path("pic.png"), words="http://127.0.0.1:1/not-a-file", score=0.5)

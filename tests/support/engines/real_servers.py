@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ def python_of(engine: str) -> Path:
 
 def needs(engine: str) -> pytest.MarkDecorator:
     """Skips the tests of a file where the engine is not installed."""
-    here = python_of(engine).with_name("..").parent.joinpath(".ready").exists()
+    here = python_of(engine).parents[1].joinpath(".ready").exists()
     return pytest.mark.skipif(not here, reason=f"no {engine} server here (make engines)")
 
 
@@ -36,6 +36,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    """Returns when it is true; the caller limits the time."""
+    while not await check():  # noqa: ASYNC110 - the servers do not tell
+        await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -60,9 +66,7 @@ class Server:
                 *self.command, cwd=self.folder, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "PATH": path, "NO_PROXY": "127.0.0.1", **self.environment},
             )  # fmt: skip
-        while not await self._accepts():
-            assert self.process.returncode is None, (self.folder / "server.log").read_text()
-            await asyncio.sleep(0.05)
+        await until(self._accepts)
 
     async def kill(self) -> None:
         """kill -9, with all its processes."""
@@ -71,6 +75,8 @@ class Server:
             await self.process.wait()
 
     async def _accepts(self) -> bool:
+        assert self.process is not None
+        assert self.process.returncode is None, (self.folder / "server.log").read_text()
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
@@ -89,7 +95,9 @@ async def running(server: Server) -> AsyncIterator[Server]:
         await server.kill()
 
 
-def cog_server(folder: Path, model: str, schema: Mapping[str, Any] | None = None, upload: str = "", **env: str) -> Server:
+def cog_server(
+    folder: Path, model: str, schema: Mapping[str, Any] | None = None, upload: str = "", **env: str
+) -> Server:
     """A Cog server with a class of cog_models.py.
 
     Args:
