@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from wakestream.adapters.client.possession import proved
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.session import REMEMBERED, Session
 from wakestream.adapters.client.tus_upload import tus_upload
-from wakestream.adapters.client.upload_body import FilePart, form
+from wakestream.adapters.client.upload_body import FilePart, form, small_files
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker_calls import Known, WorkerCalls
 from wakestream.adapters.disk.hashing_writer import algorithm_of
@@ -179,6 +180,13 @@ class HttpWorker(WorkerCalls):
             yield file.size
         finally:
             await end(sending)
+
+    async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
+        """See `Worker.upload_small`."""
+        body = await asyncio.get_running_loop().run_in_executor(self.session.executor, small_files, files)
+        headers = {"Content-Type": "application/octet-stream"}
+        async with self.exchange("POST", "upload_files", data=io.BytesIO(body), headers=headers) as response:
+            replies.accepted(response.status, await replies.body(response))
 
     async def _send(self, file: Fingerprint, ref: FileRef, meter: Meter) -> None:
         if await proved(self, file, ref):

@@ -22,6 +22,9 @@ from wakestream.operators.model.events import Algorithm, Fingerprint
 BLOCK = 4 * 1024 * 1024
 """Bytes of a block; a reading can be cancelled between two blocks."""
 
+SMALL = 64 * 1024
+"""Bytes of a file that is read at once: a switch to a thread and back takes longer."""
+
 THREADS = 2
 """Files that are read at the same time; more would not be faster."""
 
@@ -74,7 +77,10 @@ class DiskFiles:
         key = _look(path)
         wanted = frozenset(algorithms)
         while missing := wanted - self._digests(key).keys():
-            await self._read(key, missing)
+            if key.size <= SMALL:
+                self._known[key] = {**self._digests(key), **_hashed(key, missing, threading.Event())}
+            else:
+                await self._read(key, missing)
         digests = self._digests(key)
         return Fingerprint(path, key.size, key.mtime_ns, {name: digests[name] for name in sorted(wanted)})
 
@@ -199,9 +205,10 @@ def _hashed(key: _Key, algorithms: Collection[Algorithm], stop: threading.Event)
 
 def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
     """Hash block after block while another thread reads the next: both free the interpreter lock."""
+    size = os.fstat(file.fileno()).st_size
+    if size < BLOCK:
+        return _feed_alone(file, hashes, bytearray(size + 1))
     here, ahead = bytearray(BLOCK), bytearray(BLOCK)
-    if os.fstat(file.fileno()).st_size < BLOCK:
-        return _feed_alone(file, hashes, here)
     with ThreadPoolExecutor(1, "wakestream-reader") as reader:
         count = file.readinto(here)
         while count:

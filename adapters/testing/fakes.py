@@ -248,6 +248,11 @@ class FakeWorker:
         self.known.add(ref.hash)
         yield file.size
 
+    async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
+        """Receive all files."""
+        await self._called("upload_small", tuple(files))
+        self.known.update(ref.hash for ref in files)
+
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """`receipt`, or a task that is named after the files."""
         await self._called("submit", (job.id, *files.values()))

@@ -15,16 +15,20 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
+from loguru import logger
+
 from wakestream.adapters.disk.atomic import remove, replace_file, sync_folder
 from wakestream.adapters.disk.full_disk import is_full
-from wakestream.adapters.disk.hashing_writer import HashingWriter, algorithm_of, hash_in, hasher
+from wakestream.adapters.disk.hashing_writer import HashingWriter, algorithm_of, hash_in, hash_of, hasher
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, FileRef
 from wakestream.operators.model.ports import Output
+from wakestream.operators.stages.upload import SMALL
 
 T = TypeVar("T")
 
 _THREADS = 4
+_BLAKE3 = 64
 _NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})(?:\.[a-z0-9]{1,10})?")
 
 
@@ -80,6 +84,8 @@ class FileStore:
         self._files, self._partials, self._results = root / "files", root / "partial", root / "results"
         for folder in (self._files, self._partials, self._results):
             folder.mkdir(parents=True, exist_ok=True)
+        self._marker = root / "unsynced"
+        self._marked = False
         self._leftovers = [*self._partials.iterdir(), *self._results.glob("*.part.*")]
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self.make_room: Callable[[int], Awaitable[object]] = _remove_nothing
@@ -92,6 +98,8 @@ class FileStore:
         for leftover in self._leftovers:
             remove(leftover)
         self._leftovers = []
+        if self._marker.exists():
+            self._check_unsynced()
 
     def close(self) -> None:
         """Wait for running writes."""
@@ -254,6 +262,48 @@ class FileStore:
             if not path.is_file():
                 raise
         sync_folder(path.parent)
+
+    async def keep_all(self, files: Mapping[FileRef, bytes]) -> None:
+        """Verify and keep small files. Raises `Corrupt`: one has not the BLAKE3 of its name; then none is kept.
+
+        They are not synced, since each sync takes milliseconds. The next run removes those that a power cut damaged,
+        and their clients send them again.
+        """
+        room = sum(map(len, files.values()))
+        if room > await self.in_thread(self.free):
+            await self.make_room(room)
+        await self.on_disk(lambda: self._keep_all(files))
+
+    def _keep_all(self, files: Mapping[FileRef, bytes]) -> None:
+        for ref, content in files.items():
+            digest = hasher("blake3")
+            digest.update(content)
+            check(digest.hexdigest(), ref.hash)
+        if not self._marked:
+            self._marker.touch()
+            sync_folder(self.root)
+            self._marked = True
+        for ref, content in files.items():
+            if not self.has(ref):
+                partial = self._partials / f"{uuid.uuid4().hex}.part"
+                partial.write_bytes(content)
+                replace_file(partial, self.path(ref))
+
+    def _check_unsynced(self) -> None:
+        """Remove small files of an earlier run that a power cut has damaged, and sync the others."""
+        for path in self._files.iterdir():
+            size = path.stat().st_size
+            if size > SMALL or len(path.stem) != _BLAKE3:
+                continue
+            if hash_of(path, size).hexdigest() != path.stem:
+                logger.warning("{} was damaged by the end of the machine and is removed", path.name)
+                remove(path)
+            elif not hasattr(os, "sync"):
+                with path.open("rb+", buffering=0) as file:
+                    os.fsync(file.fileno())
+        if hasattr(os, "sync"):
+            os.sync()
+        self._marker.unlink()
 
     async def seal(self, task_id: str) -> tuple[Output, ...]:
         """Sync the results that an earlier run has left, and return them."""

@@ -79,6 +79,10 @@ INPUTS = "inputs"
 """The feature of hubs and workers that know jobs of any kind; deployed ones know a video and an audio file only."""
 
 
+SMALL_FILES = "small_files"
+"""The feature of workers that take several small files in one call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Eta:
     """Seconds until the GPU is expected online: the median and the 90th percentile of earlier boots."""

@@ -217,6 +217,17 @@ class Worker(Protocol):
         """
         ...
 
+    async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
+        """Send several small files in one call, all or none. Only for workers with the feature `small_files`.
+
+        Args:
+            files: The files on this machine, by their names at the worker.
+
+        Raises:
+            FileChanged: A file changed after it was hashed.
+        """
+        raise NotImplementedError
+
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """Start the work, or return the receipt of the same work if it was started before.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from random import Random
@@ -10,19 +10,26 @@ from random import Random
 import reactivex as rx
 from reactivex import Observable
 
-from wakestream.operators.model.events import Checked, Fingerprint, JobEvent, Uploaded, Uploading
+from wakestream.operators.model.events import SMALL_FILES, Checked, Fingerprint, JobEvent, Uploaded, Uploading
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Resumed, Worker, Workers
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.timeout_idle import timeout_idle
 
+SMALL = 1024 * 1024
+"""Bytes of a file that is sent together with others."""
+
+TOGETHER = 8 * 1024 * 1024
+"""Bytes of the files of one call."""
+
 
 def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checked], Observable[JobEvent]]:
-    """The stage from `Checked` to `Uploaded`: sends one file after the other, with the progress of all of them.
+    """The stage from `Checked` to `Uploaded`: sends the missing files, with the progress of all of them.
 
-    If the worker has a part of a file from an earlier attempt, only the rest is sent. The count of retries starts at 0
-    again when an attempt gets further than all before it.
+    Small files go together if the worker takes that, then the others one after the other. If the worker has a part of a
+    file from an earlier attempt, only the rest is sent. The count of retries starts at 0 again when an attempt gets
+    further than all before it.
 
     Example:
         >>> checked.pipe(then(upload(world.workers, policy, world.random)))
@@ -38,16 +45,29 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
 
     def stage(checked: Checked) -> Observable[JobEvent]:
         of = sum(file.size for file in checked.missing)
-        before = accumulate((file.size for file in checked.missing), initial=0)
         worker = workers.at(checked.worker.url)
-        uploads = [_Upload(worker, checked, file) for file in checked.missing]
-        sent = [send(upload, start, of) for upload, start in zip(uploads, before, strict=False)]
+        groups, single = _grouped(checked)
+        sizes = [sum(file.size for file in group) for group in groups] + [file.size for file in single]
+        starts = list(accumulate(sizes, initial=0))
+        uploads = [_Upload(worker, checked, file) for file in single]
+        together = [
+            send_small(worker, checked, group, done, of) for group, done in zip(groups, starts[1:], strict=False)
+        ]
+        sent = [send(each, start, of) for each, start in zip(uploads, starts[len(groups) :], strict=False)]
 
         def sum_up(_: object) -> Observable[JobEvent]:
-            wire = sum(upload.sent for upload in uploads)
+            wire = sum(sizes[: len(groups)]) + sum(each.sent for each in uploads)
             return rx.of(Uploaded(checked, wire, checked.saved + max(0, of - wire)))
 
-        return rx.concat(*sent, rx.defer(sum_up))
+        return rx.concat(*together, *sent, rx.defer(sum_up))
+
+    def send_small(
+        worker: Worker, checked: Checked, group: Sequence[Fingerprint], done: int, of: int
+    ) -> Observable[JobEvent]:
+        files = {checked.ref(file): file for file in group}
+        sent = from_async(lambda: worker.upload_small(files), f"upload {len(files)} files")
+        safe = sent.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(policy.call, random))
+        return safe.map(lambda _: Uploading(done, of, group[-1].path.name))
 
     def send(upload: _Upload, start: int, of: int) -> Observable[JobEvent]:
         name = upload.file.path.name
@@ -58,6 +78,19 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
         return steady.map(lambda item: Uploading(start + upload.count(item), of, name))
 
     return stage
+
+
+def _grouped(checked: Checked) -> tuple[list[list[Fingerprint]], list[Fingerprint]]:
+    """The missing files that are sent together, and those that are sent alone."""
+    small = [file for file in checked.missing if file.size <= SMALL]
+    if SMALL_FILES not in checked.worker.features or checked.algorithm != "blake3" or len(small) < 2:
+        return [], list(checked.missing)
+    groups: list[list[Fingerprint]] = []
+    for file in small:
+        if not groups or sum(each.size for each in groups[-1]) + file.size > TOGETHER:
+            groups.append([])
+        groups[-1].append(file)
+    return groups, [file for file in checked.missing if file.size > SMALL]
 
 
 class _Upload:

@@ -199,6 +199,10 @@ class _LoggedWorker(Worker):
         asked = self._asked(hash=ref.hash)
         return self._calls.items("upload", asked, lambda: self._worker.upload(file, ref), _SENT)
 
+    async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
+        asked = self._asked(hashes=[ref.hash for ref in files])
+        await self._calls.call("upload_small", asked, lambda: self._worker.upload_small(files), _NOTHING)
+
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         hashes: dict[str, Any] = {name: file.hash for name, file in files.items()}
         if not job.old_shape:
@@ -284,6 +288,8 @@ def plain_error(error: Exception) -> dict[str, Any]:
     plain: dict[str, Any] = {"kind": kind.__name__, "code": error.code, "why": plain_text(str(error))}
     if isinstance(error, errors.StageTimeout):
         plain.update(stage=plain_text(error.stage), seconds=error.seconds)
+    if isinstance(error, errors.WrongInput):
+        plain.update(field=plain_text(error.field))
     return plain if error.retryable == getattr(kind, "retryable", False) else {**plain, "retryable": error.retryable}
 
 
@@ -293,6 +299,8 @@ def error_from(plain: Plain) -> errors.WakestreamError:
     if "retryable" in plain:
         kind = type(kind.__name__, (kind,), {"retryable": bool(plain["retryable"])})
     why, code = str(plain["why"]), plain.get("code")
+    if issubclass(kind, errors.WrongInput):
+        return kind(str(plain.get("field", "")), why)
     if not issubclass(kind, errors.StageTimeout):
         return kind(why, code=code)
     late = kind(str(plain.get("stage", "")), float(plain.get("seconds", 0.0)), why)

@@ -228,6 +228,10 @@ class _SimulatedWorker(Worker):
         (await self._call(self._gpu.pace.transfer)).known.add(ref.hash)
         yield file.size
 
+    async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
+        """Never called: this worker has not the feature."""
+        raise NotImplementedError
+
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         gpu = await self._call()
         task_id = "-".join(file.hash[:12] for file in files.values())

@@ -21,7 +21,7 @@ from wakestream.adapters.net.refusals import no_strangers, noted, plain_bodies
 from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests
+from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests, small_files
 from wakestream.adapters.worker.http.cors import preflights, put_cors
 from wakestream.adapters.worker.http.possession import Proofs
 from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
@@ -37,7 +37,7 @@ from wakestream.streams.protocol.kinds import fitting, plain_kind
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 
-FEATURES = ("blake3", "cancel", "inputs", "range", "tus")
+FEATURES = ("blake3", "cancel", "inputs", "range", "small_files", "tus")
 """The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
@@ -88,6 +88,7 @@ class WorkerCalls:
             web.post(f"{at}/check_files", self.check_files),
             web.post(f"{at}/prove", self.prove),
             web.post(f"{at}/upload_file", self.upload_file),
+            web.post(f"{at}/upload_files", self.upload_files),
             web.post(f"{at}/submit", self.submit),
             web.post(f"{at}/upload", self.upload),
             web.get(f"{at}/progress", self.progress),
@@ -144,6 +145,13 @@ class WorkerCalls:
         file = await multipart.receive_one(request, self.store)
         await self.queue.show(auth.license_of(request), file)
         return replies.ok({"hash": file.hash, "server_path": f"files/{file.hash}{file.ext}"})
+
+    async def upload_files(self, request: web.Request) -> web.Response:
+        """Addition: receive several small files, all or none."""
+        auth.check_open(request)
+        files = await small_files.receive(request, self.store)
+        await self.queue.show(auth.license_of(request), *files)
+        return replies.ok({"files": len(files)})
 
     async def submit(self, request: web.Request) -> web.Response:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""

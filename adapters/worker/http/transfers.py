@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from wakestream.adapters.worker.http import tus
 
-_CALLS = frozenset(f"/api/heygem/{call}" for call in ("upload_file", "upload", "download"))
+_CALLS = frozenset(f"/api/heygem/{call}" for call in ("upload_file", "upload_files", "upload", "download"))
 
 
 class Transfers:

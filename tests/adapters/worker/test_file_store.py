@@ -123,3 +123,34 @@ async def test_a_result_can_be_an_input_of_the_next_task_without_being_sent(tmp_
     store.erase("ab" * 16)
     assert store.has(ref)
     store.close()
+
+
+def small(*contents: bytes) -> dict[FileRef, bytes]:
+    return {FileRef(blake3(content).hexdigest(), ".png"): content for content in contents}
+
+
+async def test_small_files_are_kept_together(store: FileStore) -> None:
+    files = small(b"one", b"two", b"three")
+    await store.keep_all(files)
+    assert [store.path(ref).read_bytes() for ref in files] == [b"one", b"two", b"three"]
+
+
+async def test_one_wrong_hash_keeps_none_of_the_small_files(store: FileStore, tmp_path: Path) -> None:
+    files = {**small(b"one"), FileRef("ab" * 32, ".png"): b"other"}
+    with pytest.raises(Corrupt):
+        await store.keep_all(files)
+    assert everything(tmp_path) == []
+
+
+async def test_after_a_power_cut_damaged_small_files_are_removed_and_the_others_stay(tmp_path: Path) -> None:
+    first = FileStore(tmp_path)
+    files = small(b"one", b"two")
+    await first.keep_all(files)
+    one, two = (first.path(ref) for ref in files)
+    two.write_bytes(b"")  # as a power cut leaves it: the name without the content
+    first.close()
+    again = FileStore(tmp_path)
+    again.sweep()
+    again.close()
+    assert (one.exists(), two.exists()) == (True, False)
+    assert everything(tmp_path) == [one.name]

@@ -10,7 +10,7 @@ from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Resumed
-from wakestream.operators.stages.upload import upload
+from wakestream.operators.stages.upload import SMALL, upload
 
 
 async def test_progress_counts_all_files_and_ends_with_the_sent_bytes(stage: Stage) -> None:
@@ -83,3 +83,46 @@ async def test_a_changed_file_is_not_tried_again(stage: Stage) -> None:
     await stage.run(upload(stage.workers, Policy(), Random(1))(CHECKED))
     assert isinstance(stage.end, errors.FileChanged)
     assert len(stage.worker.said("upload")) == 1
+
+
+TOGETHER = replace(CHECKED, worker=replace(CHECKED.worker, features=frozenset({"blake3", "small_files"})))
+"""Both files are small, and the worker takes several in one call."""
+
+
+def of_algorithm(checked: e.Checked) -> e.Checked:
+    files = [replace(file, digests={"blake3": f"{number:064x}"}) for number, file in enumerate(checked.missing)]
+    return replace(checked, algorithm="blake3", missing=tuple(files), inputs=dict(zip("ab", files, strict=True)))
+
+
+async def test_small_files_go_in_one_call_if_the_worker_takes_that(stage: Stage) -> None:
+    checked = of_algorithm(TOGETHER)
+    items = await stage.run(upload(stage.workers, Policy(), Random(1))(checked))
+    assert [len(files) for files in stage.worker.said("upload_small")] == [2]  # type: ignore[arg-type]
+    assert stage.worker.said("upload") == []
+    assert items == [e.Uploading(1500, 1500, AUDIO.path.name), e.Uploaded(checked, 1500, 0)]
+
+
+async def test_a_broken_call_of_small_files_is_tried_again(stage: Stage) -> None:
+    stage.worker.failures["upload_small"] = [errors.WorkerUnreachable("reset")] * 3
+    checked = of_algorithm(TOGETHER)
+    assert (await stage.run(upload(stage.workers, Policy(), Random(1))(checked)))[-1] == e.Uploaded(checked, 1500, 0)
+
+
+async def test_large_files_go_alone_after_the_small_ones(stage: Stage) -> None:
+    large = replace(VIDEO, size=SMALL + 1, path=VIDEO.path.with_name("large.mp4"))
+    checked = of_algorithm(replace(TOGETHER, missing=(VIDEO, AUDIO)))
+    huge = replace(large, digests={"blake3": "f" * 64})
+    checked = replace(checked, missing=(huge, *checked.missing), inputs={**checked.inputs, "c": huge})
+    items = await stage.run(upload(stage.workers, Policy(), Random(1))(checked))
+    of = 1500 + SMALL + 1
+    assert (items[0], items[-1]) == (e.Uploading(1500, of, AUDIO.path.name), e.Uploaded(checked, of, 0))
+    assert len(stage.worker.said("upload")) == 1
+
+
+async def test_many_small_files_go_in_several_calls(stage: Stage) -> None:
+    files = [replace(AUDIO, size=SMALL, digests={"blake3": f"{number:064x}"}) for number in range(20)]
+    inputs = {f"f{number}": file for number, file in enumerate(files)}
+    checked = replace(of_algorithm(TOGETHER), missing=tuple(files), inputs=inputs)
+    items = await stage.run(upload(stage.workers, Policy(), Random(1))(checked))
+    assert [len(files) for files in stage.worker.said("upload_small")] == [8, 8, 4]  # type: ignore[arg-type]
+    assert items[-1].sent == 20 * SMALL

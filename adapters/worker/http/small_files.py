@@ -1,0 +1,68 @@
+"""Receive several small files in one request: a line of JSON that lists them, then their bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.http import requests
+from wakestream.adapters.worker.http.replies import bad_request
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.events import FileRef
+
+MOST: Final = 16 * 1024 * 1024
+"""Bytes of the files of one request."""
+
+MAX_FILES: Final = 64
+
+_LIST: Final = 64 * 1024
+_SHORT: Final = "send a line of JSON, a list of {hash, ext, size}, and then the bytes of these files in that order"
+
+
+async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
+    """Receive the files. Raises `Corrupt` if one has not its BLAKE3; then none is kept."""
+    body = await _body(request)
+    line, newline, content = body.partition(b"\n")
+    try:
+        listed = msgspec.json.decode(line, type=list[dict[str, Any]])
+    except msgspec.MsgspecError:
+        raise bad_request(f"the list of the files does not parse; {_SHORT}") from None
+    if not newline or not 0 < len(listed) <= MAX_FILES:
+        raise bad_request(f"the request has {len(listed)} files; send 1 to {MAX_FILES}")
+    files: dict[FileRef, bytes] = {}
+    start = 0
+    for one in listed:
+        ref, size = FileRef(requests.blake3(one.get("hash"), "hash"), requests.file_ext(one.get("ext"))), _size(one)
+        files[ref] = content[start : start + size]
+        start += size
+    if start != len(content):
+        raise bad_request(f"the files have {start} bytes in the list, but {len(content)} came; {_SHORT}")
+    await store.keep_all(files)
+    return list(files)
+
+
+async def _body(request: web.Request) -> bytes:
+    body = bytearray()
+    while True:
+        try:
+            async with asyncio.timeout(requests.SILENCE):
+                block = await request.content.readany()
+        except TimeoutError:
+            raise requests.silent() from None
+        if not block:
+            return bytes(body)
+        body += block
+        if len(body) > MOST + _LIST:
+            raise WorkerRefused(f"one request may have {MOST} bytes of files; send large ones alone", code="too_large")
+
+
+def _size(one: Mapping[str, Any]) -> int:
+    size = one.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise bad_request('"size" must be the bytes of a file, 1 or more')
+    return size

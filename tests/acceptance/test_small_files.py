@@ -1,0 +1,75 @@
+"""Several small files in one request, to a real worker: what is taken, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+from blake3 import blake3
+
+from tests.acceptance.test_any_kind import Scene
+from tests.support.programs.our_peers import SECRET, Place
+from wakestream.adapters.worker.program import RunningWorker
+
+ONE, TWO = b"one", b"two two"
+
+
+def entry(content: bytes) -> dict[str, object]:
+    return {"hash": blake3(content).hexdigest(), "ext": ".bin", "size": len(content)}
+
+
+def body(listed: object, content: bytes = ONE + TWO) -> bytes:
+    return orjson.dumps(listed) + b"\n" + content
+
+
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncGenerator[RunningWorker, None]:
+    async with Scene(tmp_path, Place(tmp_path)).worker() as worker:
+        yield worker
+
+
+async def post(worker: RunningWorker, content: bytes) -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    url = f"{worker.address}/api/heygem/upload_files"
+    async with (
+        asyncio.timeout(20),
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(url, data=io.BytesIO(content)) as response,
+    ):
+        reply = await response.json()
+    return response.status, reply["msg"]
+
+
+async def test_files_are_there_under_their_hashes(worker: RunningWorker) -> None:
+    assert await post(worker, body([entry(ONE), entry(TWO)])) == (200, "ok")
+    for content in (ONE, TWO):
+        assert (worker.store.root / "files" / f"{blake3(content).hexdigest()}.bin").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"", 400, "the list of the files does not parse"),
+        (b"{}\n", 400, "the list of the files does not parse"),
+        (body([]), 400, "the request has 0 files; send 1 to 64"),
+        (body([entry(ONE)] * 65), 400, "the request has 65 files; send 1 to 64"),
+        (body([entry(ONE)]), 400, "the files have 3 bytes in the list, but 10 came"),
+        (body([entry(ONE), entry(TWO)], ONE), 400, "the files have 10 bytes in the list, but 3 came"),
+        (body([{**entry(ONE), "size": -3}, entry(TWO)]), 400, '"size" must be the bytes of a file'),
+        (body([{**entry(ONE), "hash": "ab" * 16}, entry(TWO)]), 400, '"hash" must be 64 hex digits'),
+        (body([{**entry(ONE), "ext": "/../x"}, entry(TWO)]), 400, '"ext" must be a dot'),
+        (body([entry(ONE), entry(TWO)], TWO + ONE), 400, "the file's hash is"),
+        (b"x" * (17 * 1024 * 1024), 413, "send large ones alone"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_and_nothing_is_kept(
+    worker: RunningWorker, content: bytes, status: int, words: str
+) -> None:
+    answered, message = await post(worker, content)
+    assert (answered, words in message) == (status, True), message
+    assert list((worker.store.root / "files").iterdir()) == []
