@@ -56,12 +56,12 @@ def job_of_kind(
         WrongInput: A name or a value is not allowed; the message names the field.
         FileUnusable: A file cannot be used.
     """
-    pairs = _pairs("--in", inputs)
-    sources = {name: text[1:] for name, text in pairs.items() if text.startswith("@")}
-    given = {name: Path(text) for name, text in pairs.items() if name not in sources}
-    values = {name: _value(text) for name, text in _pairs("--param", params).items()}
-    wanted = {name: Path(text) for name, text in _pairs("--out", outputs).items()}
-    check_bounds(pairs, values, wanted)
+    files = pairs("--in", inputs)
+    sources = {name: text[1:] for name, text in files.items() if text.startswith("@")}
+    given = {name: Path(text) for name, text in files.items() if name not in sources}
+    values = {name: _value(text) for name, text in pairs("--param", params).items()}
+    wanted = {name: Path(text) for name, text in pairs("--out", outputs).items()}
+    check_bounds(files, values, wanted)
     for path in given.values():
         check_readable(path)
         check_named(path)
@@ -76,7 +76,8 @@ def job_of_kind(
     return Job(job_id, given, wanted, kind, values), Chain(tuple(dict.fromkeys(after)), sources)
 
 
-def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """The `NAME=VALUE` of a flag that is given once for each name. Raises `SettingsError`."""
     found: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")

@@ -32,6 +32,7 @@ COMMANDS = {
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
     "worker": "run the worker on the GPU machine: receives files and renders",
+    "kinds": "add a ComfyUI workflow as a kind of job",
     "license": "issue, import, list, rotate and revoke license keys",
     "audit": "list all licenses with their GPUs, last use and permissions",
     "status": "show the GPUs: state, users and cost",

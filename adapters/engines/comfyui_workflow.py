@@ -19,23 +19,6 @@ from wakestream.operators.model.engine import Kind
 
 Workflow = Mapping[str, Mapping[str, Any]]
 
-UPLOADS: Final = {"image_upload": "image", "video_upload": "video", "audio_upload": "audio", "file_upload": ""}
-"""The options with which `/object_info` marks an input that takes an uploaded file, and the media type."""
-
-FILE_NODES: Final = {
-    "LoadImage": ("image", "image"), "LoadImageMask": ("image", "image"), "LoadVideo": ("file", "video"),
-    "LoadAudio": ("audio", "audio"), "VHS_LoadVideo": ("video", "video"), "VHS_LoadAudioUpload": ("audio", "audio"),
-}  # fmt: skip
-"""Well-known nodes that load a file: the input and the media type."""
-
-OUTPUT_NODES: Final = {
-    "SaveImage": ("image", ".png"), "PreviewImage": ("image", ".png"), "SaveAnimatedWEBP": ("image", ".webp"),
-    "SaveVideo": ("video", ".mp4"), "SaveWEBM": ("video", ".webm"), "VHS_VideoCombine": ("video", ".mp4"),
-    "SaveAudio": ("audio", ".flac"), "SaveAudioMP3": ("audio", ".mp3"), "SaveAudioOpus": ("audio", ".opus"),
-    "SaveGLB": ("mesh", ".glb"),
-}  # fmt: skip
-"""Well-known nodes that save a file: the name that is proposed and the ending."""
-
 _TYPES: Final = {"INT": "integer", "FLOAT": "number", "STRING": "string", "BOOLEAN": "boolean"}
 _LARGEST: Final = 2**53 - 1
 """JSON numbers are exact up to this one."""
@@ -164,7 +147,8 @@ def described(workflow: Workflow, place: tuple[str, str], info: Mapping[str, Any
     if not schema and isinstance(value, bool | int | float | str):
         kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
         schema = {"type": kinds[type(value)]}
-    return schema if isinstance(value, list) else {**schema, "default": value}
+    exact = not isinstance(value, list) and (not isinstance(value, int) or abs(value) <= _LARGEST)
+    return {**schema, "default": value} if exact else schema
 
 
 def _limits(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,50 +165,3 @@ def input_of(info: Mapping[str, Any], class_type: str, field: str) -> tuple[Any,
         if declared:
             return declared[0], declared[1] if len(declared) > 1 and isinstance(declared[1], Mapping) else {}
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """Names for the inputs and outputs of a workflow: `{"image": "5.inputs.image"}`, and what each accepts."""
-
-    inputs: Mapping[str, tuple[str, str]]
-    outputs: Mapping[str, tuple[str, str]]
-
-
-def propose(workflow: Workflow, info: Mapping[str, Any] | None = None) -> Proposal:
-    """Propose the file inputs and the outputs of a workflow by the types of its nodes.
-
-    Args:
-        workflow: The workflow.
-        info: ComfyUI's `/object_info`, if there is one to ask.
-
-    Returns:
-        Each name with its node input or node, and with the media type or the ending of the file.
-    """
-    inputs: dict[str, tuple[str, str]] = {}
-    outputs: dict[str, tuple[str, str]] = {}
-    for node, made in sorted(workflow.items(), key=lambda each: (len(each[0]), each[0])):
-        class_type = str(made.get("class_type"))
-        for field in made["inputs"]:
-            media = _file_input(class_type, field, info or {})
-            if media is not None:
-                inputs[_free(media or field, inputs)] = (f"{node}.inputs.{field}", media)
-        found = OUTPUT_NODES.get(class_type)
-        if found is None and (info or {}).get(class_type, {}).get("output_node"):
-            found = ("output", "")
-        if found is not None:
-            outputs[_free(found[0], outputs)] = (node, found[1])
-    return Proposal(inputs, outputs)
-
-
-def _file_input(class_type: str, field: str, info: Mapping[str, Any]) -> str | None:
-    known = FILE_NODES.get(class_type)
-    if known is not None and known[0] == field:
-        return known[1]
-    declared = input_of(info, class_type, field)
-    marks = [media for mark, media in UPLOADS.items() if declared is not None and declared[1].get(mark)]
-    return marks[0] if marks else None
-
-
-def _free(name: str, taken: Mapping[str, object]) -> str:
-    return name if name not in taken else next(f"{name}_{n}" for n in range(2, 100) if f"{name}_{n}" not in taken)

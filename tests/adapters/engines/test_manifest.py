@@ -10,7 +10,8 @@ import pytest
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
-from wakestream.adapters.engines.comfyui_workflow import load_kinds, load_workflow, propose
+from wakestream.adapters.engines.comfyui_propose import Place, propose
+from wakestream.adapters.engines.comfyui_workflow import load_kinds, load_workflow
 from wakestream.adapters.engines.manifest import read_manifest
 from wakestream.operators.model.engine import Frame, Kind, Slot
 
@@ -122,8 +123,9 @@ def test_what_is_not_a_workflow_is_refused_with_the_remedy(tmp_path: Path, workf
 def test_names_are_proposed_by_the_types_of_the_nodes() -> None:
     two = {**WORKFLOW, "10": {"class_type": "LoadImage", "inputs": {"image": "b.png"}}}
     proposal = propose(two)
-    assert proposal.inputs == {"image": ("1.inputs.image", "image"), "image_2": ("10.inputs.image", "image")}
-    assert proposal.outputs == {"image": ("3", ".png")}
+    assert proposal.inputs == {"image": Place("1.inputs.image", "image"), "image_2": Place("10.inputs.image", "image")}
+    assert proposal.params == {"width": Place("2.inputs.width")}
+    assert proposal.outputs == {"image": Place("3", ".png")}
 
 
 def test_a_manifest_of_an_engine_without_nodes_has_the_schema_as_written(tmp_path: Path) -> None:
