@@ -65,7 +65,10 @@ def id_of(machine: str, machines: Sequence[Machine]) -> str:
 
 
 class Provider(Power, Protocol):
-    """One machine's power, and the list of the account's machines. The monitor closes it when it ends."""
+    """One machine's power, and the list of the account's machines. The monitor closes it when it ends.
+
+    A provider that reports the address of each machine that runs has `reports_address = True`.
+    """
 
     async def machines(self) -> Sequence[Machine]:
         """Return the machines of the account.

@@ -49,6 +49,7 @@ class HttpPower(Provider):
         id_form: A regular expression for ids of machines; a `--machine` of another form is looked up as a name.
         states: The provider's words for states, in lower case. Other words are `unknown`.
         errors: What messages mean, the first match counts.
+        reports_address: Whether readings have the address of each machine that runs.
 
     Args:
         config: The configuration.
@@ -67,6 +68,7 @@ class HttpPower(Provider):
     id_form: ClassVar[str] = r".+"
     states: ClassVar[Mapping[str, PowerState]] = {}
     errors: ClassVar[Sequence[Pattern]] = ()
+    reports_address: ClassVar[bool] = True
 
     def __init__(self, config: PowerConfig) -> None:
         self._machine = config.needs_machine(self.name)

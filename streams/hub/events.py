@@ -376,6 +376,18 @@ class GpuActive(_NowOfGpu, frozen=True):
     at: float
 
 
+class MachineUrl(_NowOfGpu, frozen=True):
+    """Where the worker of `gpu` can be reached, as its monitor says; see `Gpu`."""
+
+    url: str | None = None
+
+
+class GpuUnaddressed(_NowOfGpu, frozen=True):
+    """The worker of `gpu` is online, and the address of its machine is not known yet."""
+
+    at: float
+
+
 class WorkerUrl(_NowOfGpu, frozen=True):
     """The worker of `gpu` reported its address."""
 
@@ -457,7 +469,7 @@ Fact = (
     | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
-    | MonitorsTold | GpuActive | WorkerUrl
+    | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

@@ -160,7 +160,7 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
     gpu = _gpu(state, fact.gpu)
     if gpu.phase != "online":
         gpu.since, gpu.cause = fact.at, ""
-    gpu.phase, gpu.ready = "online", True
+    gpu.phase, gpu.ready, gpu.unaddressed = "online", True, None
     gpu.url = fact.url or gpu.url
     gpu.account.enter("online", fact.at)
 
@@ -225,7 +225,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     for job in state.jobs.values():
         job.fd, job.gone = None, fact.at
     for gpu in state.gpus.values():
-        gpu.worker, gpu.ready = None, False
+        gpu.worker, gpu.ready, gpu.machine_url, gpu.unaddressed = None, False, None, None
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
         if gpu.account.at > fact.at:
@@ -259,7 +259,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
 
 def _take_gpu(state: HubState, peer: Connection, name: str) -> None:
     gpu = _gpu(state, name)
-    gpu.worker, gpu.ready, gpu.url = peer.fd, False, peer.url or gpu.url
+    gpu.worker, gpu.ready, gpu.url, gpu.unaddressed = peer.fd, False, peer.url or gpu.url, None
 
 
 def _taken(state: HubState, fact: f.GpuTaken) -> None:
@@ -280,7 +280,7 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
         _leave(state, peer, peer.owner, fact.at)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
     if gpu is not None and gpu.worker == fact.fd:
-        gpu.worker, gpu.ready = None, False
+        gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
 
 
 def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
@@ -319,7 +319,18 @@ def _active(state: HubState, fact: f.GpuActive) -> None:
 
 
 def _worker_url(state: HubState, fact: f.WorkerUrl) -> None:
-    _gpu(state, fact.gpu).url = fact.url
+    gpu = _gpu(state, fact.gpu)
+    gpu.url = fact.url
+    if gpu.worker is not None and gpu.worker in state.connections:
+        state.connections[gpu.worker].url = fact.url
+
+
+def _machine_url(state: HubState, fact: f.MachineUrl) -> None:
+    _gpu(state, fact.gpu).machine_url = fact.url
+
+
+def _gpu_unaddressed(state: HubState, fact: f.GpuUnaddressed) -> None:
+    _gpu(state, fact.gpu).unaddressed = fact.at
 
 
 def _asked(state: HubState, fact: f.Asked) -> None:
@@ -410,6 +421,8 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.MonitorsTold: _monitors_told,
     f.GpuActive: _active,
     f.WorkerUrl: _worker_url,
+    f.MachineUrl: _machine_url,
+    f.GpuUnaddressed: _gpu_unaddressed,
     f.Asked: _asked,
     f.Answered: _answered,
     f.ClockSet: _clock_set,

@@ -57,10 +57,10 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.send(peer.fd, offline(state, clean, place, now), old=peer.old)
         tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
     elif gpu is held:
-        decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1))
+        decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
     else:
         decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
-        decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1))
+        decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1, state.url_of(gpu)))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
 
@@ -133,14 +133,14 @@ def _to_worker(gpu: Gpu, message: m.Message, decision: HubDecision) -> None:
         decision.send(gpu.worker, message)
 
 
-def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None = None) -> m.Ack:
+def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
     """The grant; `position` is the job's place among those that hold the GPU, 1 for the first."""
     return m.Ack(
         request_id=message.request_id,
         task_type=message.task_type,
         msg="a GPU is online and took the job",
         gpu=gpu.name,
-        url=url or gpu.url,
+        url=url,
         position=position,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace as replace_gpu
 from typing import get_args
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.names import gpu_of
 from wakestream.streams.hub.needs import Need
 from wakestream.streams.hub.old_workers import silently_ended
-from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
+from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Limits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import is_name
 
@@ -71,14 +72,26 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, decision)
     placement.noted(state, gpu, peer, decision)
-    _online(state, gpu, message.url or peer.url or gpu.url, now, decision, message)
+    _found(state, gpu, message, now, decision)
+
+
+def _found(state: HubState, gpu: Gpu, message: m.Online, now: float, decision: HubDecision) -> None:
+    """Bring a GPU online when clients can find its worker."""
+    if message.url and message.url != gpu.url:
+        decision.fact(f.WorkerUrl(gpu.name, message.url))
+    url = message.url or state.url_of(gpu)
+    if url is not None or gpu.machine_url != "":
+        _online(state, gpu, url, now, decision, message)
+    elif gpu.unaddressed is None:
+        decision.fact(f.GpuUnaddressed(gpu.name, now))
 
 
 def _online(
     state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, said: m.Online = _UNSAID
 ) -> None:
-    if not (gpu.online and gpu.ready and gpu.url == url):  # said again, it is nothing to be kept for good
-        decision.fact(f.GpuOnline(gpu.name, url, now))
+    kept = gpu.url if gpu.machine_url else url  # the machine's address is another one after each start
+    if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
+        decision.fact(f.GpuOnline(gpu.name, kept, now))
     if gpu.phase not in _WARM and state.waking is not None and placement.waiting_for(state, (gpu,)):
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
     note = _announcement(gpu.name, url, now, said)
@@ -97,7 +110,7 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
     fd, gpus = monitor.fd, monitor.gpus
     for gpu in state.gpus.values():
         if gpus and gpu.online:
-            decision.send(fd, _announcement(gpu.name, gpu.url, now))
+            decision.send(fd, _announcement(gpu.name, state.url_of(gpu), now))
         elif gpu.phase == "lost" and _watches(monitor, gpu.name):
             decision.send(fd, _lost(gpu.name, gpu.cause))
     _boot_for_the_queue(state, monitor, decision)
@@ -149,12 +162,18 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
 
 
 def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, decision: HubDecision) -> None:
-    decision.send([fd for fd in state.clients if "power_state" in state.connections[fd].features], message)
+    decision.send(
+        [fd for fd in state.clients if "power_state" in state.connections[fd].features],
+        replace(message, url=None, url_follows=None),
+    )
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
+    url = "" if message.url_follows else message.url
+    if url != gpu.machine_url:
+        gpu = _address_seen(state, gpu, url, now, decision)
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
     if message.state == "online" and not gpu.online:
         if serving:
-            _online(state, gpu, gpu.url, now, decision)
+            _online(state, gpu, state.url_of(gpu), now, decision)
         elif not _is_unmet(gpu):
             decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
@@ -164,6 +183,18 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
         _boot_for_the_queue(state, peer, decision)
+
+
+def _address_seen(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision) -> Gpu:
+    """Note what a monitor says of its machine's address. A worker that waited for it is online now."""
+    decision.fact(f.MachineUrl(gpu.name, url))
+    before, seen = state.url_of(gpu), replace_gpu(gpu, machine_url=url)
+    found = state.url_of(seen)
+    waits = seen.unaddressed is not None and found is not None
+    if waits or (seen.online and seen.ready and found is not None and found != before):
+        _online(state, seen, found, now, decision)
+        return replace_gpu(seen, phase="online", ready=True)
+    return seen
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
@@ -411,7 +442,12 @@ def overdue(state: HubState, now: float, decision: HubDecision) -> None:
         if late or not here:
             decision.fact(f.Answered(kind, request_id))
     for gpu in state.gpus.values():
-        stuck = gpu.phase == "draining" and now - gpu.since > state.limits.draining
-        if stuck and gpu.ready and gpu.worker is not None:
-            _online(state, gpu, gpu.url, now, decision)
+        if gpu.worker is not None and _is_stuck(gpu, state.limits, now):
+            _online(state, gpu, state.url_of(gpu), now, decision)
             return  # one at a time: what waits is granted once
+
+
+def _is_stuck(gpu: Gpu, limits: Limits, now: float) -> bool:
+    """Whether an announced stop never began, or the address of the machine never came."""
+    undrained = gpu.phase == "draining" and gpu.ready and now - gpu.since > limits.draining
+    return undrained or (gpu.unaddressed is not None and now - gpu.unaddressed > limits.unaddressed)

@@ -41,6 +41,7 @@ class Limits:
         asks: Open questions of one connection.
         passed_on: Messages of one connection in a second that are sent on to others.
         draining: How long an announced stop may take to begin.
+        unaddressed: How long an online worker may wait for the monitor to learn its machine's address.
         unmet: How long the worker of a GPU that is on may take to register while jobs wait for it.
         accepted: A deployed worker's result within this time after the job was sent says only that it took the job.
         kept_results: Undelivered results of one license.
@@ -69,6 +70,7 @@ class Limits:
     look: float = 60.0
     asks: int = 50
     passed_on: int = 200
+    unaddressed: float = 30.0
     draining: float = 60.0
     unmet: float = 600.0
     accepted: float = 10.0
@@ -133,6 +135,8 @@ class Connection:
 class Gpu:
     """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it.
 
+    `url` is what its worker says, `machine_url` what its monitor says: "" while the machine's address is not known yet,
+    None if the monitor does not tell it. `unaddressed` is since when a worker waits for that address.
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
     the kind's name, None if they are not known; `pairs_only`: only a video and an audio file.
     """
@@ -142,6 +146,8 @@ class Gpu:
     since: float = 0.0
     worker: int | None = None
     url: str | None = None
+    machine_url: str | None = None
+    unaddressed: float | None = None
     ready: bool = False
     active: float = float("-inf")
     leases: dict[str, None] = field(default_factory=dict)
@@ -230,6 +236,12 @@ class HubState:
     def position(self, job: HubJob) -> int:
         """The job's place in the queue, 1 for the next one."""
         return bisect_left(self.arrivals, job.seq) + 1
+
+    def url_of(self, gpu: Gpu) -> str | None:
+        """Where clients reach the worker of `gpu`: the worker's own word counts most, then the monitor's."""
+        peer = self.connections.get(gpu.worker) if gpu.worker is not None else None
+        own = peer.url if peer is not None else None
+        return own or (gpu.url if gpu.machine_url is None else gpu.machine_url) or None
 
     def queued(self) -> list[HubJob]:
         """All waiting jobs, the oldest first."""

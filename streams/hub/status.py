@@ -72,7 +72,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "own_jobs": own[:OWN_NAMED],
         "own": len(own),
         "others": len(gpu.leases) - len(own),
-        "url": gpu.url if gpu.online and WHERE in peer.features else None,
+        "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.cause or None,
         "price_per_hour": price,
         "known_since": None if book.since is None else int(book.since),

@@ -47,6 +47,7 @@ class PowerPolicy:
         start_within: The time after which a start that has not led to a running machine counts as no capacity; None for
             no limit.
         follows_address: Whether the worker is at the address that the provider reports.
+        expects_address: Whether the provider reports one for each machine that runs.
     """
 
     gpu: str
@@ -70,6 +71,7 @@ class PowerPolicy:
     trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
     start_within: float | None = None
     follows_address: bool = False
+    expects_address: bool = False
 
     @property
     def warning(self) -> float:

@@ -63,7 +63,17 @@ class Moves:
     def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
         if self.hub_is_ours():
             told, url = msg or self.m.reason, self.m.address
-            self.say(m.PowerState(gpu=self.policy.gpu, state=self.m.state, msg=told, stops_in=stops_in, url=url))
+            follows = url is None and self.policy.expects_address and self.m.state in (*BOOTING, "online", "unknown")
+            self.say(
+                m.PowerState(
+                    gpu=self.policy.gpu,
+                    state=self.m.state,
+                    msg=told,
+                    stops_in=stops_in,
+                    url=url,
+                    url_follows=follows or None,
+                )
+            )
             self.set(told_address=self.m.address)
 
     def checks_health(self) -> bool:

@@ -246,7 +246,8 @@ class PowerState(Message, frozen=True, kw_only=True):
     """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the states).
 
     `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
-    the state when a client registers. `url`: where the provider says that the worker can be reached.
+    the state when a client registers. `url`: where the provider says that the worker can be reached;
+    `url_follows`: it will say that.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -256,6 +257,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     stops_in: int | None = None
     present: bool | None = None
     url: str | None = None
+    url_follows: bool | None = None
 
 
 class TaskActive(Message, frozen=True, kw_only=True):

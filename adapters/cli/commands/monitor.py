@@ -21,7 +21,7 @@ from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.program import MonitorConfig, running_monitor
 from wakestream.adapters.power.choice import make_power
-from wakestream.adapters.power.config import commands, power_config
+from wakestream.adapters.power.config import Provider, commands, power_config
 from wakestream.streams.monitor.power_machine import PowerPolicy
 
 EXAMPLES = (
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     """Manage the GPU until the user stops it."""
     settings = begin(args)
     settings.needs_hub()
-    policy = _policy(args, settings)
     power = make_power(settings.needs_power(), power_config(settings))
+    policy = _policy(args, settings, power)
     _warn_of_missing(settings)
 
     async def serve(stop: asyncio.Event) -> None:
@@ -125,7 +125,7 @@ def _memory(args: argparse.Namespace, settings: Settings) -> Path | None:
     return Path(folder) / f"{plain}-{hashlib.sha256(gpu.encode()).hexdigest()[:8]}.sqlite3"
 
 
-def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
+def _policy(args: argparse.Namespace, settings: Settings, power: Provider) -> PowerPolicy:
     return PowerPolicy(
         gpu=settings.gpu or flags.GPU,
         idle_after=settings.idle_after or 1800.0,
@@ -134,6 +134,7 @@ def _policy(args: argparse.Namespace, settings: Settings) -> PowerPolicy:
         call_timeout=settings.power_timeout or 60.0,
         checks_health=settings.worker_url is not None,
         follows_address=settings.worker_url is None,
+        expects_address=settings.worker_url is None and bool(getattr(power, "reports_address", False)),
         start_within=args.start_within,
         orphans=args.orphans,
     )

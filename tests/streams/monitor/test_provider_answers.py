@@ -247,3 +247,12 @@ def test_a_machine_that_was_found_running_is_as_old_as_the_provider_says() -> No
     started = Desk(max_uptime=3600.0).starting()
     started.reads("running", age=86_400.0)  # a wrong clock
     assert started.machine.up_since == started.now
+
+
+def test_a_hub_waits_for_an_address_that_the_provider_will_report() -> None:
+    desk = Desk(checks_health=False, follows_address=True, expects_address=True).starting()
+    assert desk.said(m.PowerState)[-1].url_follows
+    desk.reads("running", address=URL)
+    assert (urls(desk)[-1], desk.said(m.PowerState)[-1].url_follows) == (URL, None)
+    desk.reads("stopped")
+    assert (urls(desk)[-1], desk.said(m.PowerState)[-1].url_follows) == (None, None)

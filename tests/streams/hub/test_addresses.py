@@ -1,0 +1,95 @@
+"""Where clients find a worker: its own word counts most, then its monitor's, which changes at each start."""
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+
+FIRST, SECOND = "http://203.0.113.7:8383", "http://203.0.113.8:8383"
+
+
+def worker(net: Net, url: str | None = None) -> int:
+    fd = net.join("worker", gpu="studio", url=url, features=("range",))
+    net.say(fd, m.Online())
+    return fd
+
+
+def says(net: Net, monitor: int, state: str, url: str | None) -> None:
+    follows = True if url == "" else None
+    net.say(monitor, m.PowerState(gpu="studio", state=state, url=url or None, url_follows=follows))
+
+
+def urls(net: Net, client: int) -> list[str | None]:
+    return [ack.url for ack in net.heard(client, m.Ack)]
+
+
+def test_a_job_is_granted_the_address_that_the_monitor_reports(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    net.submit(client)
+    says(net, monitor, "booted", FIRST)
+    worker(net)
+    assert urls(net, client) == [FIRST]
+    assert net.heard(client, m.Online)[-1].url == FIRST
+    assert isinstance(net.submit(client, "j2"), m.Ack)
+    assert urls(net, client) == [FIRST]
+
+
+def test_a_worker_that_names_its_url_is_believed(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    net.submit(client)
+    says(net, monitor, "booted", FIRST)
+    fd = worker(net, "http://tunnel:1")
+    assert urls(net, client) == ["http://tunnel:1"]
+    says(net, monitor, "online", SECOND)
+    net.say(fd, m.Url(url="http://tunnel:2"))
+    assert net.submit(client, "j2").url == "http://tunnel:2"  # type: ignore[attr-defined]
+
+
+def test_the_address_of_the_start_before_is_never_granted(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    says(net, monitor, "booted", FIRST)
+    fd = worker(net)
+    says(net, monitor, "stopping", None)
+    net.leave(fd)
+    says(net, monitor, "starting", "")
+    net.submit(client)
+    worker(net)  # before the monitor's next look
+    assert urls(net, client) == []
+    says(net, monitor, "booted", SECOND)
+    assert urls(net, client) == [SECOND]
+
+
+def test_a_worker_whose_address_never_comes_is_granted_without(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    says(net, monitor, "booted", "")
+    net.submit(client)
+    worker(net)
+    net.pass_time(net.limits.unaddressed - 1)
+    assert urls(net, client) == []
+    net.pass_time(2)
+    assert urls(net, client) == [None]
+
+
+def test_an_address_that_changes_while_it_is_online_is_told_to_all(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    says(net, monitor, "booted", FIRST)
+    worker(net)
+    says(net, monitor, "online", SECOND)
+    assert [online.url for online in net.heard(client, m.Online)] == [FIRST, SECOND]
+    assert net.submit(client).url == SECOND  # type: ignore[attr-defined]
+
+
+def test_a_machines_address_does_not_outlast_the_hub(net: Net) -> None:
+    monitor = net.monitor()
+    says(net, monitor, "booted", FIRST)
+    worker(net)
+    for compacted in (False, True):
+        net.restart(compacted=compacted)
+        client = net.join("client")
+        net.submit(client)
+        worker(net)
+        assert urls(net, client) == [None]
+
+
+def test_clients_do_not_get_the_address_with_the_power_state(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client", features=("power_state",))
+    says(net, monitor, "booted", FIRST)
+    assert net.heard(client, m.PowerState)[-1].url is None
