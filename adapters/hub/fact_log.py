@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from loguru import logger
 
 from wakestream.streams.hub import events as f
@@ -9,7 +11,9 @@ from wakestream.streams.hub.state import HubState
 
 
 def log_fact(fact: f.Fact) -> None:
-    """Log what happens to jobs, connections and GPUs."""
+    """Log what happens to jobs, connections, GPUs and money."""
+    if isinstance(fact, f.BudgetReached):
+        logger.warning("{}", _budget(fact), stage="hub")
     match fact:
         case f.JobQueued():
             logger.debug("queued", job=fact.id, stage="hub")
@@ -23,6 +27,15 @@ def log_fact(fact: f.Fact) -> None:
             logger.info("{} is online", fact.gpu, stage="hub")
         case f.GpuPhase():
             logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
+
+
+def _budget(fact: f.BudgetReached) -> str:
+    of = f" of {fact.gpu}" if fact.gpu else ""
+    said = f"{fact.percent} % of the budget{of} for this {fact.period} is spent: {fact.spent} of {fact.limit}"
+    if fact.percent < 100:
+        return said
+    until = datetime.datetime.fromtimestamp(fact.until).astimezone()
+    return f"{said}; no job wakes {fact.gpu or 'a GPU'} before {until:%Y-%m-%d %H:%M}"
 
 
 def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:

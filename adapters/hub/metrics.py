@@ -15,13 +15,13 @@ from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub import ledger
 from wakestream.streams.hub.jobs import phase
-from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.state import Gpu, HubState
 
 ROLES = ("client", "worker", "monitor", "unregistered")
 PHASES = (*get_args(PowerWord), "lost")
-WAITING = ("no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
+WAITING = ("budget", "no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
 """The phases that the hub sends to waiting clients."""
 
 _MOVES = {f.JobQueued: "queued", f.JobGranted: "granted", f.JobRemoved: "released"}
@@ -56,7 +56,7 @@ class HubMetrics:
         yield from self._peers(state)
         yield from self._gpus(state)
         yield from ff.observed(self._boots)
-        known = boot_times(seconds for _, seconds in state.boots) or {}
+        known = ledger.boot_times(seconds for _, seconds in state.boots) or {}
         percentiles = {name.removeprefix("p"): seconds for name, seconds in known.items()}
         text = "The median and the 90th percentile of the last 100 boots, as told to those who wait."
         yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("percentile",), percentiles)
@@ -92,10 +92,10 @@ class HubMetrics:
         text = "Seconds that the GPU was on, by the hub's ledger."
         yield ff.counters("wakestream_hub_gpu_uptime_seconds_total", text, ("gpu",), on)
         priced = [(gpu, price) for gpu in gpus if (price := state.limits.price_of(gpu.name)) is not None]
-        cost = {gpu.name: gpu.account.ran(0.0, now) / 3600.0 * price for gpu, price in priced}
+        cost = {gpu.name: float(ledger.cost(on[gpu.name], price)) for gpu, price in priced}
         text = "What the GPU has cost, in the money of --price-per-hour."
         yield ff.counters("wakestream_hub_gpu_cost_total", text, ("gpu",), cost)
-        saved = {gpu.name: _off(gpu, now) / 3600.0 * price for gpu, price in priced}
+        saved = {gpu.name: float(ledger.cost(_off(gpu, now), price)) for gpu, price in priced}
         text = "What it would have cost more, had it been on since the hub knows it."
         yield ff.counters("wakestream_hub_gpu_saved_total", text, ("gpu",), saved)
 

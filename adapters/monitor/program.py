@@ -24,7 +24,7 @@ from wakestream.adapters.telemetry.recorder import recording
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
 from wakestream.streams.monitor.power_machine import PowerPolicy
-from wakestream.streams.monitor.transitions import FEATURE
+from wakestream.streams.monitor.transitions import FEATURE, RELEASE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair
@@ -76,7 +76,7 @@ async def running_monitor(
     policy, memory = config.policy, config.memory
     url = settings.needs_hub()
     ca = client_context(settings.ca)
-    register = m.Register(role="gpu_monitor", token=settings.key, gpus=(policy.gpu,), features=(FEATURE,))
+    register = m.Register(role="gpu_monitor", token=settings.key, gpus=(policy.gpu,), features=(FEATURE, RELEASE))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(config.power.close)
         workers = HttpWorkers(settings.worker_url, ca=ca)

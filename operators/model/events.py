@@ -116,22 +116,30 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The GPU is off, and the hub has queued the job. `phase` is the GPU's power phase."""
+    """The GPU is off, and the hub has queued the job. `phase` is the GPU's power phase.
+
+    In the phase `budget` the budget is spent, and the job goes on at `until` (UNIX seconds).
+    """
 
     position: int | None = None
     phase: str = "booting"
     eta: Eta | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Waking:
-    """The job waits for the GPU since `waited` seconds. Emitted every 10 s; `why` has details."""
+    """The job waits for the GPU since `waited` seconds. Emitted every 10 s.
+
+    `why` has details; `until` is as in `Queued`.
+    """
 
     waited: float
     phase: str = "booting"
     position: int | None = None
     eta: Eta | None = None
     why: str = ""
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,15 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class OfflineReply:
-    """The GPU is off, and the hub has queued this job (`gpu.power.offline` on the wire)."""
+    """The GPU is off, and the hub has queued this job (`gpu.power.offline` on the wire).
+
+    `until`: in the phase `budget`, when the job can go on (UNIX seconds).
+    """
 
     phase: str = "booting"
     position: int | None = None
     eta: Eta | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ SETTLE = 2.0
 """Seconds that a hub which has queued the job gets once the worker is ready: it dispatches the job when the worker
 registers, and this job then finds the dispatched task at the worker."""
 
+BUDGET = "budget"
+"""The phase of a job that waits until its hub may spend money again. Until then the wait has no time limit."""
+
 PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a hub that is busy with another job of the key is asked again; the last one repeats."""
 
@@ -51,9 +54,9 @@ def submit(
     """Ask the hub for a GPU, and wait until it is granted. While the GPU starts, the files are hashed.
 
     The job listens first, then it sends the submit, and sends it again with the same id at each new connection. The
-    wait counts from the subscription, also over lost connections. If a hub runs one job of a key at a time, it is
-    asked again. While no hub can grant the GPU, the worker at the configured address is asked for its health as
-    `policy.straight` says; when it is ready, the job goes on without the hub.
+    wait counts from the subscription, also over lost connections, but not while the budget is spent. If a hub runs one
+    job of a key at a time, it is asked again. While no hub can grant the GPU, the worker at the configured address is
+    asked for its health as `policy.straight` says; when it is ready, the job goes on without the hub.
 
     Example:
         >>> submit(job, world.hub, Fingerprints(job, world.files), Policy()).subscribe(print, scheduler=scheduler)
@@ -72,7 +75,7 @@ def submit(
 
     def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
         wait = _Wait(job, hub, fingerprints, policy, workers, clock(scheduler))
-        whole = hub.replies(job).pipe(switch_by_type(wait), timeout_total(policy.online, "online"))
+        whole = hub.replies(job).pipe(switch_by_type(wait), timeout_total(policy.online, "online", wait.unpaid))
         return subscribe_through(whole, observer, scheduler)
 
     return LightObservable(subscribe)
@@ -95,6 +98,7 @@ class _Wait:
     offline: ports.OfflineReply | None = None
     reached: bool = False
     refusals: int = 0
+    without_money: float = 0.0
 
     def __post_init__(self) -> None:
         self.started = self.down = self.offline_at = seconds_now(self.time)
@@ -107,6 +111,15 @@ class _Wait:
     @property
     def waited(self) -> float:
         return seconds_now(self.time) - self.started
+
+    def unpaid(self) -> float:
+        """Seconds so far in which the budget was spent."""
+        going = seconds_now(self.time) - self.offline_at if self._is_unpaid else 0.0
+        return self.without_money + going
+
+    @property
+    def _is_unpaid(self) -> bool:
+        return self.offline is not None and self.offline.phase == BUDGET
 
     def on_link_up(self, link: ports.LinkUp) -> Observable[JobEvent]:
         self.reached, self.link = True, link
@@ -149,13 +162,14 @@ class _Wait:
         return self.on_accepted(ports.Accepted(notice.gpu, notice.url)) if self.offline else None
 
     def on_offline(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
+        self.without_money = self.unpaid()
         self.offline, self.offline_at = reply, seconds_now(self.time)
         return self._or_worker_ready(self._waking(reply.phase), settle=SETTLE).pipe(
-            start_with(Queued(reply.position, reply.phase, reply.eta))
+            start_with(Queued(reply.position, reply.phase, reply.eta, reply.until))
         )
 
     def on_power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
-        if self.offline is None:
+        if self.offline is None or self._is_unpaid:  # the news is of a GPU that this job may not use yet
             return None
         return self._or_worker_ready(self._lines(notice.phase, notice.reason), settle=SETTLE)
 
@@ -230,7 +244,8 @@ class _Wait:
 
     def _line(self, phase: str, why: str = "") -> JobEvent:
         reply, now = self.offline or ports.OfflineReply(), seconds_now(self.time)
-        return Waking(now - self.started, phase, reply.position, _left(reply.eta, now - self.offline_at), why)
+        until = reply.until if phase == reply.phase else None
+        return Waking(now - self.started, phase, reply.position, _left(reply.eta, now - self.offline_at), why, until)
 
 
 _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {

@@ -272,6 +272,21 @@ class GpuDescribed(_OfGpu, frozen=True):
     pairs_only: bool = False
 
 
+class BudgetReached(_OfGpu, frozen=True):
+    """A budget of `gpu` (empty: of all together) reached `percent` (80 or 100) in its day or month.
+
+    `begin` is the first day of the period, `until` its end in UNIX seconds. `limit` and `spent` are decimal numbers.
+    """
+
+    period: str
+    percent: int
+    limit: str
+    spent: str
+    begin: int
+    until: float
+    at: float
+
+
 class CancelOwed(_OfGpu, frozen=True):
     """The worker of `gpu` must stop this job if it still has it. A snapshot also has it in place of other facts."""
 
@@ -458,6 +473,18 @@ class TextEnded(_Transient, frozen=True):
     in_vain: bool = False
 
 
+class GpuLetGo(_NowOfGpu, frozen=True):
+    """The monitors of `gpu` were told that its budget is spent and no job holds it."""
+
+    at: float
+
+
+class GpusBlocked(_Transient, frozen=True):
+    """These GPUs (empty: all) have spent their budget, each until this time in UNIX seconds; no others have."""
+
+    until: Mapping[str, float]
+
+
 class DiskLow(_Transient, frozen=True):
     """While the disk is nearly full, the hub refuses new jobs."""
 
@@ -470,6 +497,7 @@ Fact = (
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed
+    | BudgetReached | GpusBlocked | GpuLetGo
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

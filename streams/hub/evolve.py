@@ -162,13 +162,13 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
         gpu.since, gpu.cause = fact.at, ""
     gpu.phase, gpu.ready, gpu.unaddressed = "online", True, None
     gpu.url = fact.url or gpu.url
-    gpu.account.enter("online", fact.at)
+    gpu.account.enter("online", fact.at, state.limits.zone)
 
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.phase, gpu.since, gpu.cause = fact.phase, fact.at, fact.cause
-    gpu.account.enter(fact.phase, fact.at)
+    gpu.account.enter(fact.phase, fact.at, state.limits.zone)
 
 
 def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
@@ -229,7 +229,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
         if gpu.account.at > fact.at:
-            gpu.account.moved(fact.at, fact.at - gpu.account.at)
+            gpu.account.moved(fact.at, fact.at - gpu.account.at, state.limits.zone)
     _move_times(state, lambda at: min(at, fact.at))  # the clock may have been ahead before the restart
 
 
@@ -360,7 +360,7 @@ def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
 def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     """Keep all durations; renew all capabilities, since they contain times of the old clock."""
     for gpu in state.gpus.values():
-        gpu.account.moved(fact.at, fact.by)
+        gpu.account.moved(fact.at, fact.by, state.limits.zone)
     _move_times(state, lambda at: min(at + fact.by, fact.at))
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
 
@@ -384,6 +384,18 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
     state.holders = {key: (owner, moved(at)) for key, (owner, at) in state.holders.items()}
     state.waking = None if state.waking is None else moved(state.waking)
     state.texts.move_times(moved)
+
+
+def _budget_reached(state: HubState, fact: f.BudgetReached) -> None:
+    state.reached[fact.gpu, fact.period] = fact
+
+
+def _blocked(state: HubState, fact: f.GpusBlocked) -> None:
+    state.blocked = fact.until
+
+
+def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
+    _gpu(state, fact.gpu).let_go = fact.at
 
 
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:
@@ -426,6 +438,9 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.Asked: _asked,
     f.Answered: _answered,
     f.ClockSet: _clock_set,
+    f.BudgetReached: _budget_reached,
+    f.GpusBlocked: _blocked,
+    f.GpuLetGo: _let_go,
     f.DiskLow: _disk_low,
     f.CapabilityGiven: _capability_given,
     f.LicenseGone: _license_gone,

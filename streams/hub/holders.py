@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.ledger import DAY, KEPT_DAYS
+from wakestream.streams.hub.ledger import KEPT_DAYS
+from wakestream.streams.hub.local_time import DAY
 from wakestream.streams.hub.state import Connection, Gpu, HubState, Tied
 
 UNUSED_DAYS = 30

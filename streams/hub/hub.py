@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
-from wakestream.streams.hub import capabilities, holders, jobs, power, relays
+from wakestream.streams.hub import budget, capabilities, holders, jobs, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
@@ -51,6 +51,7 @@ Handler = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 def _started(state: HubState, event: f.ProcessStarted, now: float, decision: HubDecision) -> None:
     decision.fact(f.HubStarted(now))
+    budget.tick(state, now, decision)
 
 
 def _opened(state: HubState, event: f.Opened, now: float, decision: HubDecision) -> None:
@@ -260,8 +261,9 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     jobs.expire(state, now, decision)
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
-    power.overdue(state, now, decision)
     power.unmet(state, now, decision)
+    if not budget.tick(state, now, decision):  # both may grant what waits
+        power.overdue(state, now, decision)
 
 
 def _received(state: HubState, peer: Connection, event: f.Received, now: float, decision: HubDecision) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from wakestream.streams.hub import capabilities, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
+from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need, need_of
 from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
@@ -28,6 +30,9 @@ POWER_NOW = "power_now"
 
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
+
+BUDGET = "budget"
+"""The phase of jobs that wait because no budget is left."""
 
 _PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "failed": "booting", "draining": "stopping"}
 _HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
@@ -147,24 +152,31 @@ def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
 
 def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.Offline:
     """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
-    why = phase(state, need_of(message.task_type, message.payload))
+    need = need_of(message.task_type, message.payload)
+    why, until = phase(state, need), placement.free_at(state, need)
+    said = f"no GPU is online ({why}); the job is queued and starts when one is"
+    if until is not None:
+        said = f"the budget is spent; the job is queued and goes on at {time_text(until, state.limits.zone)}"
     return m.Offline(
         request_id=message.request_id,
         trace_id=message.trace_id or message.request_id,
         ts=int(now),
         task_type=message.task_type,
-        msg=f"no GPU is online ({why}); the job is queued and starts when one is",
+        msg=said,
         phase=why,
         position=position,
-        eta_s=eta(state, now),
+        eta_s=eta(state, now) if until is None else None,
+        until=None if until is None else math.ceil(until),
     )
 
 
 def phase(state: HubState, need: Need = ANY_GPU) -> str:
     """The phase of the GPU that will be online first for such a job, in one word for waiting clients."""
+    if placement.free_at(state, need) is not None:
+        return BUDGET
     if not placement.wakers(state, need):
         return "no_monitor"
-    fit = (gpu for gpu in state.gpus.values() if placement.can(state, gpu, need))
+    fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
     phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in fit} or {"booting"}
     return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
 
@@ -179,10 +191,10 @@ def eta(state: HubState, now: float) -> dict[str, float] | None:
 def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, *, again: bool) -> None:
     """Grant `gpu` to all waiting jobs that it can do; with `again` also to its holders (its worker may have lost them).
 
-    Waiting jobs that no GPU can do, as is known now, are refused.
+    Waiting jobs that no GPU can do, as is known now, are refused. While its budget is spent, jobs go on waiting.
     """
     held = [state.jobs[id_] for id_ in gpu.leases]
-    fit = {need: placement.can(state, gpu, need) for need in state.wanted}
+    fit = {need: placement.may(state, gpu, need) for need in state.wanted}
     queued = [job for job in state.queued() if fit[job.need]]
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):

@@ -1,6 +1,7 @@
 """The power ledger: how long each GPU ran, what that cost, what it saved, and how long its boots took. Pure.
 
-Times are UNIX seconds, days are days of UTC. A GPU whose state is unknown counts as running if it ran before.
+Times are UNIX seconds, days are those of the hub's time zone, money is decimal. A GPU whose state is unknown counts as
+running if it ran before.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
-DAY = 86_400.0
-"""Seconds of a day."""
+from wakestream.streams.hub.local_time import DAY, UTC, begin_of, day_of, first_of_month
 
 KEPT_DAYS = 400
 """Days that an account keeps apart; what ran before them is one sum."""
@@ -38,91 +39,109 @@ class Account:
         """Whether there is anything in it."""
         return bool(self.days or self.before) or self.running_since is not None
 
-    def enter(self, phase: str, at: float) -> None:
+    def enter(self, phase: str, at: float, zone: str = UTC) -> None:
         """The GPU is in another phase. The same entry again, or one of a clock set back, changes nothing before."""
         if self.since is None:
             self.since = self.at = at
         at = max(at, self.at)
         if self.running_since is not None:
-            self._add(self.at, at)
+            self._add(self.at, at, zone)
         self.at = at
         if phase in RUNNING:
             self.running_since = at if self.running_since is None else self.running_since
         elif phase != "unknown":
             self.running_since = None
 
-    def moved(self, at: float, by: float) -> None:
+    def moved(self, at: float, by: float, zone: str = UTC) -> None:
         """The clock was set by `by` seconds and says `at` now: what ran until then is closed."""
         if self.since is None:
             return
         if self.running_since is not None:
-            self._add(self.at, max(self.at, at - by))
+            self._add(self.at, max(self.at, at - by), zone)
             self.running_since += by
         self.at = at
 
-    def ran(self, begin: float, end: float) -> float:
+    def ran(self, begin: float, end: float, zone: str = UTC) -> float:
         """Seconds that it ran from `begin`, which counts from the start of its day, until `end`, which is now."""
-        first = math.floor(begin / DAY)
-        closed = sum(seconds for day, seconds in self.days.items() if day >= first)
+        first, last = day_of(begin, zone), day_of(max(end, self.at), zone)
+        if last - first < len(self.days):
+            closed = sum(self.days.get(day, 0.0) for day in range(first, last + 1))
+        else:
+            closed = sum(seconds for day, seconds in self.days.items() if day >= first)
         older = self.before if self.since is not None and begin <= self.since else 0.0
-        going = max(0.0, end - max(self.at, first * DAY)) if self.running_since is not None else 0.0
-        return closed + older + going
+        return closed + older + self._going(begin_of(first, zone), end)
 
-    def _add(self, begin: float, end: float) -> None:
-        for day, seconds in _split(begin, end):
+    def by_day(self, first: int, now: float, zone: str = UTC) -> dict[int, float]:
+        """Seconds that it ran on each day from `first` on; only days on which it ran."""
+        found = {day: seconds for day, seconds in self.days.items() if day >= first}
+        if self.running_since is not None:
+            for day, seconds in _split(max(self.at, begin_of(first, zone)), now, zone):
+                found[day] = found.get(day, 0.0) + seconds
+        return found
+
+    def _going(self, begin: float, end: float) -> float:
+        return max(0.0, end - max(self.at, begin)) if self.running_since is not None else 0.0
+
+    def _add(self, begin: float, end: float, zone: str) -> None:
+        for day, seconds in _split(begin, end, zone):
             self.days[day] = self.days.get(day, 0.0) + seconds
         for day in sorted(self.days)[:-KEPT_DAYS]:
             self.before += self.days.pop(day)
 
 
-def _split(begin: float, end: float) -> Iterable[tuple[int, float]]:
-    day = math.floor(begin / DAY)
+def _split(begin: float, end: float, zone: str) -> Iterable[tuple[int, float]]:
     if end - begin > KEPT_DAYS * DAY:  # a clock that jumped; the days are not worth their names
-        day = math.floor(end / DAY)
-        yield day, end - begin
+        yield day_of(end, zone), end - begin
         return
+    day = day_of(begin, zone)
     while begin < end:
-        until = min(end, (day + 1) * DAY)
-        yield day, until - begin
+        until = min(end, begin_of(day + 1, zone))
+        if until > begin:
+            yield day, until - begin
         begin, day = until, day + 1
 
 
-def windows(now: float, since: float | None = None) -> Mapping[str, float]:
-    """Where the spans begin that people ask for: today, this month, all of it, and from the day of `since` on."""
-    today = math.floor(now / DAY)
-    begins = {"today": today * DAY, "month": (today - day_of_month(today) + 1) * DAY, "all": 0.0}
-    return begins if since is None else {**begins, "asked": since // DAY * DAY}
+def windows(now: float, since: float | None = None, zone: str = UTC) -> Mapping[str, float]:
+    """Where the spans begin that people ask for: today, this month, all of it, and from the day of `since` on.
 
-
-def day_of_month(day: int) -> int:
-    """The calendar's day, 1 to 31, of the `day`th day since 1970-01-01.
-
-    As in Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day comes last, and months follow a
-    straight line.
+    `since` names a day by its midnight in UTC, since who asks does not know the hub's zone.
     """
-    of_era = (day + 719_468) % 146_097
-    year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    month = (5 * of_year + 2) // 153
-    return of_year - (153 * month + 2) // 5 + 1
+    today = day_of(now, zone)
+    begins = {"today": begin_of(today, zone), "month": begin_of(first_of_month(today), zone), "all": 0.0}
+    return begins if since is None else {**begins, "asked": begin_of(day_of(since), zone)}
 
 
-def summary(account: Account, begin: float, now: float, price: float | None) -> dict[str, Any]:
+def summary(account: Account, begin: float, now: float, price: Decimal | None, zone: str = UTC) -> dict[str, Any]:
     """What one span came to: seconds on, seconds that are known, and with a `price` per hour what it cost and saved.
 
     Saved is what a machine that is always on would have cost more in the time since its first entry.
     """
     known = max(0.0, now - max(begin, account.since if account.since is not None else now))
-    on = min(known, account.ran(begin, now))
+    on = min(known, account.ran(begin, now, zone))
     said: dict[str, Any] = {"on_s": round(on), "of_s": round(known)}
     if price is not None:
-        said |= {"cost": cost(on, price), "saved": cost(known - on, price)}
+        said |= {"cost": plain(cost(on, price)), "saved": plain(cost(known - on, price))}
     return said
 
 
-def cost(seconds: float, price: float) -> float:
-    """What `seconds` cost at `price` per hour, to a hundredth."""
-    return round(seconds / 3600.0 * price, 2)
+def cost(seconds: float, price: Decimal) -> Decimal:
+    """What `seconds` cost at `price` per hour."""
+    return Decimal(str(seconds)) * price / 3600
+
+
+def money(number: float) -> Decimal:
+    """The amount that a number in the settings means.
+
+    Example:
+        >>> money(0.1) * 3
+        Decimal('0.3')
+    """
+    return Decimal(str(number))
+
+
+def plain(amount: Decimal) -> float:
+    """An amount as a number for JSON, to a hundredth."""
+    return float(round(amount, 2))
 
 
 def nearest_rank(sizes: Sequence[float], share: float) -> float:

@@ -14,7 +14,7 @@ from wakestream.operators.model.events import INPUTS
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import Need, without_fields
-from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 
 _SHOWN = 20
@@ -41,15 +41,36 @@ def noted(state: HubState, gpu: Gpu, worker: Connection, decision: HubDecision) 
         decision.fact(f.GpuDescribed(gpu.name, pairs_only=old))
 
 
+def may(state: HubState, gpu: Gpu, need: Need) -> bool:
+    """Whether this GPU can do such a job, and has a budget for it."""
+    return not state.blocks(gpu.name) and can(state, gpu, need)
+
+
+def free_at(state: HubState, need: Need) -> float | None:
+    """When a GPU for such a job has a budget again; None if one has it now."""
+    if not state.blocked:
+        return None
+    names = {name for name in state.named() or {*state.gpus} if _may_have(state, name, need)}
+    if not state.blocks(*names):
+        return None
+    return min(map(state.blocked_until, names or {ALL}))
+
+
+def _may_have(state: HubState, name: str, need: Need) -> bool:
+    return name not in state.gpus or can(state, state.gpus[name], need)
+
+
 def best_gpu(state: HubState, need: Need) -> Gpu | None:
-    """The online GPU with the fewest leases, of those that can do such a job."""
-    fit = (gpu for gpu in state.gpus.values() if gpu.online and can(state, gpu, need))
+    """The online GPU with the fewest leases, of those that can do such a job and have a budget."""
+    fit = (gpu for gpu in state.gpus.values() if gpu.online and may(state, gpu, need))
     return min(fit, key=lambda gpu: (len(gpu.leases), gpu.name), default=None)
 
 
 def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
-    """Whether a monitor of these GPUs could wake one for such a job; without names it may be the monitor of any."""
-    return not monitored or any(name not in state.gpus or can(state, state.gpus[name], need) for name in monitored)
+    """Whether a monitor of these GPUs may wake one for such a job; without names it may be the monitor of any."""
+    if state.blocks(*monitored):
+        return False
+    return not monitored or any(_may_have(state, name, need) and not state.blocks(name) for name in monitored)
 
 
 def wakers(state: HubState, need: Need) -> list[int]:
@@ -58,10 +79,10 @@ def wakers(state: HubState, need: Need) -> list[int]:
 
 
 def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
-    """How many waiting jobs one of these GPUs could do; all of them if none is named."""
+    """How many waiting jobs one of these GPUs may do; all of them if none is named."""
     if not gpus:
         return len(state.queue)
-    return sum(count for need, count in state.wanted.items() if any(can(state, gpu, need) for gpu in gpus))
+    return sum(count for need, count in state.wanted.items() if any(may(state, gpu, need) for gpu in gpus))
 
 
 def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDecision) -> None:

@@ -12,8 +12,9 @@ from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, placement, relays
 from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.names import gpu_of
-from wakestream.streams.hub.needs import Need
+from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Limits
 from wakestream.streams.protocol import messages as m
@@ -113,10 +114,10 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
             decision.send(fd, _announcement(gpu.name, state.url_of(gpu), now))
         elif gpu.phase == "lost" and _watches(monitor, gpu.name):
             decision.send(fd, _lost(gpu.name, gpu.cause))
-    _boot_for_the_queue(state, monitor, decision)
+    boot_for_the_queue(state, monitor, decision)
 
 
-def _boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecision) -> None:
+def boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecision) -> None:
     """Have this monitor start its GPU if jobs wait that it could do."""
     fit = {need: count for need, count in state.wanted.items() if placement.helps(state, monitor.gpus, need)}
     if fit:
@@ -182,7 +183,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
         decision.fact(f.GpuNote(gpu.name, cause))
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
-        _boot_for_the_queue(state, peer, decision)
+        boot_for_the_queue(state, peer, decision)
 
 
 def _address_seen(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision) -> Gpu:
@@ -301,8 +302,12 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
     elif not state.monitors:
         why = "no monitor is connected, so the GPU cannot be started; start `wakestream monitor`"
         decision.refuse(peer.fd, "no_monitor", why, message.request_id)
+    elif not (to := state.may_wake()):
+        when = time_text(placement.free_at(state, ANY_GPU) or now, state.limits.zone)
+        why = f"the budget is spent, so no GPU is started before {when}; raise it to go on now"
+        decision.refuse(peer.fd, jobs.BUDGET, why, message.request_id)
     else:
-        _ask(state, peer, message, [*state.monitors], now, decision)
+        _ask(state, peer, message, to, now, decision)
 
 
 def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, decision: HubDecision) -> None:
@@ -403,7 +408,10 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
     held = sum(len(gpu.leases) for gpu in gpus) - len(ended)
-    active = held + placement.waiting_for(state, gpus) + relays.active(state)
+    waiting = (
+        0 if state.blocks(*(gpu.name for gpu in gpus)) else placement.waiting_for(state, gpus) + relays.active(state)
+    )
+    active = held + waiting
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     answer = m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent)
     decision.send(peer.fd, answer)

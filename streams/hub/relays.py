@@ -116,8 +116,9 @@ def _as_is(frame: Mapping[str, Any]) -> m.Unknown:
 
 def _wake(state: HubState, kind: str, lacking: bool, id_: int, decision: HubDecision) -> None:
     """Send deployed monitors a copy of the request, and ours a `boot` if there is no text worker."""
-    ours = [fd for fd in state.monitors if state.connections[fd].features]
-    decision.send([fd for fd in state.monitors if fd not in ours], _as_is({"type": kind}))
+    to = state.may_wake()
+    ours = [fd for fd in to if state.connections[fd].features]
+    decision.send([fd for fd in to if fd not in ours], _as_is({"type": kind}))
     if lacking:
         decision.send(ours, m.Boot(request_id=f"text_{id_}", source="hub", msg="a text request waits for its worker"))
 

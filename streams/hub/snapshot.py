@@ -26,6 +26,7 @@ def snapshot(state: HubState) -> Iterator[f.Fact]:
     yield from (f.LetGo(id_, owner, gpu) for id_, (owner, gpu) in state.recently_released.items())
     for name, pending in state.pending_cancels.items():
         yield from (f.CancelOwed(name, id_, at) for id_, at in pending.items())
+    yield from state.reached.values()
     if state.boots or state.jobs:
         yield f.BootTimes(tuple(state.boots), state.waking)
 

@@ -6,15 +6,24 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NewType
 
-from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.events import BudgetReached
+from wakestream.streams.hub.ledger import Account, money
+from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.protocol import messages as m
 
 Prices = NewType("Prices", Mapping[str, float])
 """What an hour of each GPU costs, by its name."""
+
+ALL = ""
+"""Stands for all GPUs where a setting is given by name."""
+
+Budgets = NewType("Budgets", Mapping[str, tuple[float | None, float | None]])
+"""What a day and a month may cost, by the GPU's name, or for `ALL` together. None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,9 @@ class Limits:
         open_roles: The roles that need no license.
         price: What an hour of a GPU costs.
         prices: What an hour of single GPUs costs.
+        currency: The money that prices and budgets are in, for people.
+        budgets: What a day and a month may cost.
+        zone: The time zone of days, months and clock times.
     """
 
     register: float = 10.0
@@ -83,10 +95,14 @@ class Limits:
     open_roles: frozenset[str] = frozenset()
     price: float | None = None
     prices: Prices = field(default_factory=lambda: Prices({}))
+    currency: str = ""
+    budgets: Budgets = field(default_factory=lambda: Budgets({}))
+    zone: str = UTC
 
-    def price_of(self, gpu: str) -> float | None:
+    def price_of(self, gpu: str) -> Decimal | None:
         """The price of an hour of this GPU, or None."""
-        return self.prices.get(gpu, self.price)
+        price = self.prices.get(gpu, self.price)
+        return None if price is None else money(price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +154,8 @@ class Gpu:
     `url` is what its worker says, `machine_url` what its monitor says: "" while the machine's address is not known yet,
     None if the monitor does not tell it. `unaddressed` is since when a worker waits for that address.
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
-    the kind's name, None if they are not known; `pairs_only`: only a video and an audio file.
+    the kind's name, None if they are not known; `pairs_only`: only a video and an audio file. `let_go` is when its
+    monitors were told that it is not needed any more.
     """
 
     name: str
@@ -156,6 +173,7 @@ class Gpu:
     account: Account = field(default_factory=Account)
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False
+    let_go: float = float("-inf")
 
     @property
     def online(self) -> bool:
@@ -202,7 +220,8 @@ class HubState:
     that its worker may still have. `cancelled` has the owner and the connection of the last cancelled jobs.
     `recently_released` has the owner and the GPU of the last jobs that their clients released: a client may have
     released the GPU for a pause only, and cancel the job later. `holders` are the licenses that use each GPU's name, by
-    role and name, each with the time of its last use.
+    role and name, each with the time of its last use. `blocked` are the GPUs, or `ALL`, whose budget is spent, each
+    with the time at which it can go on; `reached` has the last report about each budget, by GPU and period.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -232,6 +251,20 @@ class HubState:
     texts: Texts = field(default_factory=Texts)
     holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     tied: Tied = field(default_factory=Tied)
+    blocked: Mapping[str, float] = field(default_factory=dict)
+    reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
+
+    def blocks(self, *gpus: str) -> bool:
+        """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""
+        return ALL in self.blocked or (bool(gpus) and all(gpu in self.blocked for gpu in gpus))
+
+    def blocked_until(self, gpu: str) -> float:
+        """When this GPU has a budget again; 0 if it has one now."""
+        return max(self.blocked.get(ALL, 0.0), self.blocked.get(gpu, 0.0))
+
+    def may_wake(self) -> list[int]:
+        """The monitors that may be asked for a GPU: those of which not every GPU is blocked."""
+        return [fd for fd in self.monitors if not self.blocks(*self.connections[fd].gpus)]
 
     def position(self, job: HubJob) -> int:
         """The job's place in the queue, 1 for the next one."""

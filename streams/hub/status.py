@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace
 
+from wakestream.streams.hub import budget, ledger, placement
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import ledger
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS, eta
-from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.hub.local_time import UTC
+from wakestream.streams.hub.needs import ANY_GPU
+from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -44,7 +48,10 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
         monitors=len(state.monitors),
         boots=len(state.boots),
         boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
-        eta_s=eta(state, now) if queue else None,
+        eta_s=eta(state, now) if queue and placement.free_at(state, ANY_GPU) is None else None,
+        currency=state.limits.currency or None,
+        zone=None if state.limits.zone == UTC else state.limits.zone,
+        budgets=tuple(map(_budget, budget.purses(state, now))) or None,
     )
     decision.send(peer.fd, _fitting(state, answer, entries))
 
@@ -74,9 +81,18 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "others": len(gpu.leases) - len(own),
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.cause or None,
-        "price_per_hour": price,
+        "price_per_hour": None if price is None else float(price),
         "known_since": None if book.since is None else int(book.since),
     }
     entry = {name: value for name, value in entry.items() if value is not None}
-    spans = ledger.windows(now, since)
-    return entry | {name: ledger.summary(book, begin, now, price) for name, begin in spans.items()}
+    zone = state.limits.zone
+    spans = ledger.windows(now, since, zone)
+    return entry | {name: ledger.summary(book, begin, now, price, zone) for name, begin in spans.items()}
+
+
+def _budget(purse: budget.Purse) -> dict[str, Any]:
+    left = max(Decimal(), purse.limit - purse.spent)
+    amounts = {"limit": purse.limit, "spent": purse.spent, "left": left}
+    of = {"gpu": purse.gpu} if purse.gpu != ALL else {}
+    plain = {name: ledger.plain(amount) for name, amount in amounts.items()}
+    return {**of, "period": purse.period, **plain, "until": math.ceil(purse.until)}

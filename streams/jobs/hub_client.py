@@ -238,7 +238,8 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
         case m.Ack():
             return ports.Accepted(message.gpu, message.url, message.position), message.request_id
         case m.Offline():
-            return ports.OfflineReply(message.phase or "booting", message.position, _eta(message)), message.request_id
+            phase = message.phase or "booting"
+            return ports.OfflineReply(phase, message.position, _eta(message), message.until), message.request_id
         case m.Online():
             return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
         case m.Booted():

@@ -6,6 +6,7 @@ At most one provider call runs at a time, and never two starts. The moves are th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -49,6 +50,7 @@ _MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
     m.PowerState: lambda said: p.WorkerGone() if said.state == "lost" else None,
     m.StatusQuery: lambda query: p.StatusAsked(query.request_id),
     m.TaskActive: lambda _: p.Active(),
+    m.Release: lambda _: p.Released(),
     m.TaskQueryResponse: lambda answer: p.InUseAnswer(answer.request_id, answer.active_count, answer.has_recent_active),
 }
 
@@ -60,6 +62,7 @@ class _Turn(Readings):
         first = self.m.state == "off" and not self.m.wanted
         request_id = event.request_id or (None if first else self.m.request_id)
         self.set(last_use=self.now, request_id=request_id, remembered=False)
+        self.set(retry_at=min(self.m.retry_at, self.now + self.policy.capacity.max_delay))  # it may have been released
         self.owe_answer(event)
         self.used()
         if self.m.gone:
@@ -117,6 +120,12 @@ class _Turn(Readings):
         # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
         if self.m.state in ("online", "draining"):
             self.set(gone=True, next_look=self.now, next_health=self.now)
+
+    def on_released(self, _event: p.Released) -> None:
+        """As if the idle time were over; worker and hub are asked as before each stop. A start waits for a wake."""
+        self.set(last_use=min(self.m.last_use, self.now - self.policy.idle_after), wanted=False)
+        if self.m.state == "no_capacity":
+            self.set(retry_at=math.inf)
 
     def on_active(self, _event: p.Active) -> None:
         if self.decides_alone() and self.m.state in ("off", "stopping"):
@@ -261,6 +270,7 @@ _HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
     p.WorkerGone: _Turn.on_worker_gone,
     p.Active: _Turn.on_active,
     p.InUseAnswer: _Turn.on_answer,
+    p.Released: _Turn.on_released,
     p.StatusAsked: _Turn.on_asked,
     LinkUp: _Turn.on_link_up,
     LinkDown: _Turn.on_link_down,

@@ -258,6 +258,10 @@ class Active(Frozen, frozen=True):
     """The worker is at work."""
 
 
+class Released(Frozen, frozen=True):
+    """The hub gives this GPU no more work: the idle time is over now."""
+
+
 class InUseAnswer(Frozen, frozen=True):
     """The hub's answer whether jobs hold the GPU."""
 
@@ -276,7 +280,7 @@ CallAnswer = Taken | Reading | CallFailed | HealthAnswer
 """What comes of a call to the provider, or to the worker."""
 
 PowerEvent = (
-    Tick | Wake | CallAnswer | HubOnline | WorkerGone | Active | InUseAnswer
+    Tick | Wake | CallAnswer | HubOnline | WorkerGone | Active | InUseAnswer | Released
     | StatusAsked | LinkUp | LinkDown
 )  # fmt: skip
 

@@ -16,6 +16,9 @@ from wakestream.streams.protocol import messages as m
 FEATURE = "power_state"
 """What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
 
+RELEASE = "release"
+"""What this monitor announces: it reads `gpu.power.release`."""
+
 LONGEST_GAP = 86_400.0
 """Seconds between two alarms about one thing, at most."""
 

@@ -129,7 +129,10 @@ class Ack(_WithId, frozen=True, kw_only=True):
 
 
 class Offline(_News, frozen=True, kw_only=True):
-    """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`."""
+    """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`.
+
+    `until`: in the phase `budget`, when the job can go on (UNIX seconds).
+    """
 
     TYPE: ClassVar[str] = "gpu.power.offline"
     OLD: ClassVar[str | None] = "gpu_offline"
@@ -140,6 +143,7 @@ class Offline(_News, frozen=True, kw_only=True):
     phase: Data[str | None] = None
     position: Data[int | None] = None
     eta_s: Data[Mapping[str, Any] | None] = None
+    until: Data[int | None] = None
 
 
 class Online(_News, frozen=True, kw_only=True):
@@ -205,7 +209,8 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
 
     `gpus` are objects as in docs/protocol.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them belong
     to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots; `eta_s` has
-    the same for the time until a GPU is expected for the waiting jobs.
+    the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`; `budgets`
+    has an object for each budget.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -218,6 +223,9 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     boots: Data[int] = 0
     boot_s: Data[Mapping[str, float] | None] = None
     eta_s: Data[Mapping[str, float] | None] = None
+    currency: Data[str | None] = None
+    zone: Data[str | None] = None
+    budgets: Data[tuple[Mapping[str, Any], ...] | None] = None
 
 
 class Booted(Message, frozen=True, kw_only=True):
@@ -258,6 +266,14 @@ class PowerState(Message, frozen=True, kw_only=True):
     present: bool | None = None
     url: str | None = None
     url_follows: bool | None = None
+
+
+class Release(Message, frozen=True, kw_only=True):
+    """hub -> monitor, ours: no more work comes for this GPU, so its idle time is over now."""
+
+    TYPE: ClassVar[str] = "gpu.power.release"
+    gpu: str
+    msg: str | None = None
 
 
 class TaskActive(Message, frozen=True, kw_only=True):
@@ -378,6 +394,7 @@ class Unknown(Message, frozen=True, kw_only=True):
 
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
-    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, TaskActive, TaskQuery,
-    TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, Error, Kicked, Url,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, Release, TaskActive,
+    TaskQuery, TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, Error,
+    Kicked, Url,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from wakestream.operators.model.events import Checked, Done, Downloading, JobEvent, Outcome
+from wakestream.operators.model.events import Checked, Done, Downloading, JobEvent, Outcome, Queued, Waking
 
 
 def kind(event: JobEvent) -> str:
@@ -90,8 +90,9 @@ def _without(field: str, plain: dict[str, Any]) -> None:
 
 _AS_BEFORE: Final[Mapping[type, Callable[[dict[str, Any]], None]]] = {
     Checked: _old_checked, Done: partial(_without, "files"), Downloading: partial(_without, "name"),
+    Queued: partial(_without, "until"), Waking: partial(_without, "until"),
 }  # fmt: skip
-"""A job of a video and an audio file has the fields that it had before there were other kinds."""
+"""A job of a video and an audio file has the fields that it had before there were other kinds and budgets."""
 
 
 _UNCHANGED = frozenset({int, bool, type(None)})

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(
         parser,
         "--since DAY",
-        "from this day (UTC): 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
+        "from this day on: 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
         type=_day,
     )
     flags.add(parser, "--json", "the hub's answer as one JSON object")

@@ -7,19 +7,26 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import tzlocal
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import HubConfig, running_hub
 from wakestream.adapters.net.tls import server_tls
 from wakestream.streams.hub.hub import Limits
+from wakestream.streams.hub.local_time import UTC
+from wakestream.streams.hub.state import ALL, Budgets
 
 EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
     "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20",
+    "hub --price-per-hour 1.20 --budget-per-day 20 --budget-per-month 300 --time-zone Europe/Berlin --currency EUR",
     "hub --log-file /var/log/wakestream/hub.log --metrics 127.0.0.1:9090",
 )
 DEFAULT_LISTEN = "127.0.0.1:8765"
@@ -55,8 +62,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
     )
+    money(parser)
     flags.record(parser)
     flags.program(parser)
+
+
+def money(parser: argparse.ArgumentParser) -> None:
+    """`--budget-per-day` and the flags beside it."""
+    group = parser.add_argument_group("money")
+    flags.add(group, "--budget-per-day AMOUNT", "do not wake GPUs when a day has cost this much in all", type=_amount)
+    flags.add(group, "--budget-per-month AMOUNT", "do not wake GPUs when a month has cost this much", type=_amount)
+    flags.add(
+        group,
+        "--gpu-budget GPU=DAY/MONTH",
+        "the same for one GPU: studio=20/300, studio=20/ or studio=/300; may be repeated",
+        type=_gpu_budget,
+        action="append",
+        default=[],
+    )
+    flags.add(group, "--currency NAME", "the money of prices and budgets, for people, such as EUR", default="")
+    flags.add(
+        group,
+        "--time-zone ZONE",
+        "the zone of days, months and hours, such as Europe/Berlin (default: the system's)",
+        type=_zone,
+        default=None,
+    )
 
 
 def state(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +125,51 @@ def _prices(given: list[tuple[str | None, float]]) -> dict[str, Any]:
     return {"price": next((price for name, price in reversed(given) if name is None), None), "prices": of_one}
 
 
+def _amount(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0.01 <= amount < 1e9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no amount of money; write 20, or 12.50")
+    return amount
+
+
+def _gpu_budget(text: str) -> tuple[str, tuple[float | None, float | None]]:
+    name, _, amounts = text.rpartition("=")
+    day, slash, month = amounts.partition("/")
+    if not name or not slash or not (day or month):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no budget; write studio=20/300, studio=20/ or studio=/300")
+    return name, (_amount(day) if day else None, _amount(month) if month else None)
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no time zone; write Europe/Berlin, or UTC") from None
+    return text
+
+
+def _system_zone() -> str:
+    """The system's time zone by its name; UTC if it has none."""
+    name = tzlocal.get_localzone_name()
+    try:
+        known = str(ZoneInfo(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a container without the time zone database
+        return UTC
+    return UTC if known.removeprefix("Etc/") in ("UTC", "UCT", "GMT", "Zulu", "Universal") else known
+
+
+def _budgets(args: argparse.Namespace) -> Budgets:
+    found = dict(args.gpu_budget)
+    if args.budget_per_day is not None or args.budget_per_month is not None:
+        found[ALL] = (args.budget_per_day, args.budget_per_month)
+    if found and not args.price_per_hour:
+        raise SettingsError("a budget needs a price; add --price-per-hour PRICE")
+    return Budgets(found)
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until the user stops it."""
     settings = begin(args)
@@ -102,6 +178,9 @@ def run(args: argparse.Namespace) -> int:
         per_license=args.per_license,
         per_address=args.per_address,
         **_prices(args.price_per_hour),
+        currency=args.currency,
+        budgets=_budgets(args),
+        zone=args.time_zone or _system_zone(),
     )
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)

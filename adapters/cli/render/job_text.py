@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from wakestream.adapters.config import units
 from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
+from wakestream.operators.stages.submit import BUDGET
 from wakestream.streams.protocol.printable import printable
 
 Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
@@ -19,7 +21,7 @@ Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
 UP = ("booted", "initializing", "draining", "stopping", "lost")
 """Phases in which the GPU's machine is not off, though no job can be given to it."""
 
-NO_HOPE = ("no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachable")
+NO_HOPE = ("budget", "no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachable")
 """Phases without an estimate: the boot has not begun, or its start is unknown."""
 
 
@@ -91,8 +93,8 @@ def _granted(grant: e.Granted) -> str:
 
 
 def _queued(wait: e.Queued) -> str:
-    name = "queued.up" if wait.phase in UP else "queued"
-    return t(name, place=_place(wait.position), phase=phase(wait.phase), hope=_hope(wait))
+    name = "queued.up" if wait.phase in (*UP, BUDGET) else "queued"
+    return t(name, place=_place(wait.position), phase=_what(wait), hope=_hope(wait))
 
 
 def _fingerprinted(read: e.Fingerprinted) -> str:
@@ -149,7 +151,18 @@ def waking(happened: e.Waking) -> str:
     if happened.phase == "busy" and happened.eta:
         return t("waking.busy", time=duration(happened.eta.p50))
     why = t("waking.why", why=happened.why) if happened.why else ""
-    return t("waking", phase=phase(happened.phase), place=_place(happened.position), why=why, hope=_hope(happened))
+    return t("waking", phase=_what(happened), place=_place(happened.position), why=why, hope=_hope(happened))
+
+
+def _what(wait: e.Queued | e.Waking) -> str:
+    if wait.phase == BUDGET and wait.until is not None:
+        return t("phase.budget.until", time=clock_time(wait.until))
+    return phase(wait.phase)
+
+
+def clock_time(at: float) -> str:
+    """A time in UNIX seconds as the clock here shows it."""
+    return f"{datetime.datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _place(position: int | None) -> str:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
-from wakestream.adapters.cli.render.job_text import count, duration
+from wakestream.adapters.cli.render.job_text import clock_time, count, duration
 from wakestream.adapters.cli.render.table import table
 from wakestream.streams.protocol import messages as m
 
 SPANS = ("today", "month", "asked", "all")
-"""Spans of an answer; days and months are those of UTC."""
+"""Spans of an answer; days and months are those of the hub's time zone."""
 
 
 def status(answer: m.HubStatus) -> list[str]:
     """How each GPU is, who holds it, what it has cost, and how long a boot takes."""
     lines = [line for gpu in answer.gpus for line in _gpu(gpu, answer.ts or 0)]
-    return [*(lines or [t("status.no_gpu")]), *_more(answer), *_rest(answer)]
+    return [*(lines or [t("status.no_gpu")]), *_more(answer), *budgets(answer), *_rest(answer)]
 
 
 def costs(answer: m.HubStatus) -> list[str]:
@@ -29,7 +30,25 @@ def costs(answer: m.HubStatus) -> list[str]:
         rows += [_row(gpu, span) for span in SPANS if span in gpu and (("asked" in gpu) == (span == "asked"))]
     if len(rows) == 1:
         return [t("status.no_gpu")]
-    return [*table(rows, right=(2, 3, 4, 5)), *_more(answer), *_how(answer)]
+    return [*table(rows, right=(2, 3, 4, 5)), *_more(answer), *budgets(answer), *_how(answer)]
+
+
+def budgets(answer: m.HubStatus) -> list[str]:
+    """A line for each budget: what is spent, what is left, and when the next period begins."""
+    return [_budget(budget, answer) for budget in answer.budgets or ()]
+
+
+def _budget(budget: Mapping[str, Any], answer: m.HubStatus) -> str:
+    of = t("gpu", name=budget["gpu"]) if "gpu" in budget else t("budget.all")
+    spent, limit, left = (money(budget[name], answer) for name in ("spent", "limit", "left"))
+    span = t("span.today" if budget["period"] == "day" else "span.month")
+    text = "budget.left" if budget["left"] > 0 else "budget.spent"
+    return t(text, of=of, span=span, spent=spent, limit=limit, left=left, time=clock_time(budget["until"]))
+
+
+def money(amount: float, answer: m.HubStatus) -> str:
+    """An amount with the hub's currency."""
+    return f"{amount:.2f}" + (f" {answer.currency}" if answer.currency else "")
 
 
 def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
@@ -107,10 +126,11 @@ def _long(seconds: float) -> str:
 
 def _how(answer: m.HubStatus) -> list[str]:
     prices = sorted({gpu["price_per_hour"] for gpu in answer.gpus if "price_per_hour" in gpu})
-    named = t("list.and").join(f"{price:g}" for price in prices)
+    named = t("list.and").join(f"{price:g}" + (f" {answer.currency}" if answer.currency else "") for price in prices)
     lines = [t("cost.price", prices=named) if prices else t("status.no_price")]
     known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
     if known_since is not None:
-        day = datetime.datetime.fromtimestamp(known_since, datetime.UTC)
-        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}"))
+        zone = answer.zone or "UTC"
+        day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
+        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
     return lines

@@ -70,18 +70,26 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     if phase in _RUNS:
         return t("why.idle", gpu=name, cause=cause)
     if phase == "off":
-        return _off(name, answer)
+        return _off(gpu["gpu"], answer)
     is_ = t(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
     alone = "" if answer.monitors else t("why.but.no_monitor")
     return t("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(answer)}{alone}")
 
 
-def _off(name: str, answer: m.HubStatus) -> str:
+def _off(gpu: str, answer: m.HubStatus) -> str:
+    name = t("gpu", name=gpu)
     if not answer.queue:
         return t("why.off", gpu=name)
-    asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
     wait = t("why.wait.one" if answer.queue == 1 else "why.wait.many", jobs=words.count(answer.queue))
+    until = max((each["until"] for each in answer.budgets or () if _is_spent(each, gpu)), default=None)
+    if until is not None:
+        return t("why.off.budget", gpu=name, jobs=wait, time=words.clock_time(until))
+    asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
     return t(asked, gpu=name, jobs=wait)
+
+
+def _is_spent(budget: Mapping[str, Any], gpu: str) -> bool:
+    return not budget["left"] and budget.get("gpu", gpu) == gpu
 
 
 def _for(answer: m.HubStatus) -> str:

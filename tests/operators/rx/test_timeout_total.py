@@ -26,6 +26,12 @@ def test_it_ends_a_lively_source_to_the_tick_and_names_the_stage(scheduler: Test
     assert source.subscriptions == [subscribe(200, 245)]
 
 
+def test_what_is_excused_does_not_count(scheduler: TestScheduler) -> None:
+    paused = lambda: min(max(0.0, scheduler.now.timestamp() - 220), 100.0)  # noqa: E731 - from 220 to 320
+    result = scheduler.start(lambda: rx.never().pipe(timeout_total(45, "online", paused)), disposed=1000)
+    assert [(message.time, type(message.value.exception)) for message in result.messages] == [(345, StageTimeout)]
+
+
 def test_a_source_that_ends_in_time_keeps_its_own_end() -> None:
     scheduler, broken = TestScheduler(), ValueError("broken")
     source = scheduler.create_cold_observable(on_next(10, "x"), on_completed(44))

@@ -56,6 +56,18 @@ async def run(hub: Hub, policy: Policy | None = None) -> Stage:
     return stage
 
 
+async def test_a_wait_for_money_says_until_when_and_has_no_time_limit() -> None:
+    unpaid = OfflineReply("budget", 1, None, 90_000.0)
+    hub = Hub((0, NEW), (1, unpaid), (50_000, PowerNotice("stopping")), (90_000, OfflineReply("booting", 1)))
+    stage = await run(hub, Policy(online=60.0, line_every=1000.0))
+    queued = [event for _, event in stage.items if isinstance(event, e.Queued)]
+    assert [(event.phase, event.until) for event in queued] == [("budget", 90_000.0), ("booting", None)]
+    lines = [event for _, event in stage.items if isinstance(event, e.Waking) and event.waited < 90_000]
+    assert {(event.phase, event.until) for event in lines} == {("budget", 90_000.0)}
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert asyncio.get_running_loop().time() == 90_059, "the second before the budget was spent counts"
+
+
 async def test_a_new_hub_gets_the_submit_before_the_hashes_and_an_old_one_after() -> None:
     for link, files in ((NEW, ()), (OLD, (VIDEO, AUDIO))):
         hub = Hub((1.0, link), (2.0, Accepted("gpu", "http://x")))

@@ -1,16 +1,18 @@
 """What a GPU's phases come to: time on, cost, savings, boot times."""
 
-import datetime
 from collections.abc import Iterable
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.streams.days import BERLIN, day_number
 from wakestream.streams.hub import ledger
+from wakestream.streams.hub.local_time import begin_of
 
 HOUR = 3600.0
-DAY = ledger.DAY
+DAY = 86_400.0
 MORNING = 20_000 * DAY + 9 * HOUR
 """Nine o'clock (UTC) of some day."""
 
@@ -88,7 +90,7 @@ def test_a_gpu_never_runs_longer_than_it_is_known(steps: list[tuple[str, float]]
         now += step
         account.enter(phase, now)
     end = max(now, account.at)
-    said = ledger.summary(account, 0.0, end, 2.0)
+    said = ledger.summary(account, 0.0, end, Decimal(2))
     assert 0 <= said["on_s"] <= said["of_s"]
     assert said["cost"] >= 0
     assert said["saved"] >= 0
@@ -96,7 +98,7 @@ def test_a_gpu_never_runs_longer_than_it_is_known(steps: list[tuple[str, float]]
 
 def test_cost_and_savings_are_against_a_machine_that_is_always_on() -> None:
     book = account_of([("off", MORNING), ("online", MORNING + HOUR), ("off", MORNING + 2 * HOUR)])
-    said = ledger.summary(book, 0.0, MORNING + 10 * HOUR, 1.5)
+    said = ledger.summary(book, 0.0, MORNING + 10 * HOUR, Decimal("1.5"))
     assert said == {"on_s": HOUR, "of_s": 10 * HOUR, "cost": 1.5, "saved": 13.5}
 
 
@@ -111,9 +113,34 @@ def test_today_and_this_month_begin_at_midnight_utc() -> None:
     assert ledger.windows(at, since=at)["asked"] == spans["today"]
 
 
-@given(st.dates())
-def test_the_day_of_the_month_is_the_calendars(day: datetime.date) -> None:
-    assert ledger.day_of_month((day - datetime.date(1970, 1, 1)).days) == day.day
+def test_days_and_months_begin_at_midnight_in_the_hubs_zone() -> None:
+    at = 1_698_796_800.0  # 2023-11-01 00:00 UTC, 20:00 of the day before in New York
+    spans = ledger.windows(at, since=at, zone="America/New_York")
+    assert spans["today"] == at - 20 * HOUR
+    assert spans["month"] == 1_696_132_800.0  # 2023-10-01 04:00 UTC
+    assert spans["asked"] == at + 4 * HOUR, "the day that was asked for, in the hub's zone"
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24)])
+def test_a_day_has_as_many_hours_as_the_clock_gives_it(day: str, hours: int) -> None:
+    first = day_number(day)
+    book = ledger.Account()
+    book.enter("online", begin_of(first, BERLIN) - DAY, BERLIN)
+    book.enter("off", begin_of(first + 1, BERLIN) + DAY, BERLIN)
+    assert book.days[first] == hours * HOUR
+    assert book.by_day(first, 0.0, BERLIN) == {first: hours * HOUR, first + 1: DAY}
+
+
+def test_what_runs_now_is_part_of_each_day_since_it_began() -> None:
+    begin = begin_of(20_000, BERLIN) + 20 * HOUR
+    book = ledger.Account()
+    book.enter("online", begin, BERLIN)
+    assert book.by_day(20_000, begin + 6 * HOUR, BERLIN) == {20_000: 4 * HOUR, 20_001: 2 * HOUR}
+    assert book.by_day(20_001, begin + 6 * HOUR, BERLIN) == {20_001: 2 * HOUR}
+
+
+def test_an_amount_is_exact() -> None:
+    assert sum((ledger.cost(HOUR, ledger.money(0.1)) for _ in range(10)), Decimal()) == 1
 
 
 def test_boot_times_use_the_nearest_rank() -> None:

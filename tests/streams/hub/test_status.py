@@ -6,11 +6,12 @@ import pytest
 
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import hub, ledger
+from wakestream.streams.hub import hub
+from wakestream.streams.hub.local_time import DAY
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
-MORNING = 20_000 * ledger.DAY + 9 * 3600.0
+MORNING = 20_000 * DAY + 9 * 3600.0
 HOUR = 3600.0
 
 
@@ -253,10 +254,10 @@ def test_a_job_of_an_absent_owner_stays_queued_for_a_missing_worker() -> None:
 
 def test_a_custom_period_starts_at_the_beginning_of_its_day() -> None:
     net, _, client = a_day()
-    yesterday = int(MORNING - ledger.DAY)
+    yesterday = int(MORNING - DAY)
     assert asked(net, client, yesterday).gpus[0]["asked"]["on_s"] == 2 * HOUR
-    net.now += 3 * ledger.DAY
-    assert asked(net, client, int(net.now - ledger.DAY)).gpus[0]["asked"]["on_s"] == ledger.DAY + 13 * HOUR
+    net.now += 3 * DAY
+    assert asked(net, client, int(net.now - DAY)).gpus[0]["asked"]["on_s"] == DAY + 13 * HOUR
 
 
 def test_entries_that_do_not_fit_into_a_frame_are_counted() -> None:

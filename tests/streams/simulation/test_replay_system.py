@@ -266,7 +266,7 @@ async def test_a_monitor_that_forgot_a_wake_would_be_found(monkeypatch: pytest.M
         turn.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None, wanted=False)
 
     monkeypatch.setattr(Moves, "enter_off", forget)
-    monkeypatch.setattr(hub_power, "_boot_for_the_queue", lambda *_: None)
+    monkeypatch.setattr(hub_power, "boot_for_the_queue", lambda *_: None)
     _, stops, off = await stop_window(slow)
     replayed = await second_job_at((stops + off) / 2, slow)
     assert ended(replayed).outcome == "timed_out"

@@ -1,16 +1,23 @@
 """A user who runs a hub that can be started again at the same address."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.programs.client_scene import Running, User
+from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
+
+_JOIN = """import sys
+inputs = [open(name, "rb").read() for name in sys.argv[1:3]]
+open(sys.argv[3], "wb").write(b"".join(inputs))"""
+"""An engine: its result is its two inputs, one after the other."""
 
 
 class Keeper:
@@ -23,13 +30,28 @@ class Keeper:
         self.listen = "127.0.0.1:0"
 
     @asynccontextmanager
-    async def hub(self) -> AsyncIterator[Running]:
-        """The hub; each time at the same address."""
-        flags = ("--listen", self.listen, "--state", str(self.folder), "--price-per-hour", "3600")
+    async def hub(self, *more: str) -> AsyncIterator[Running]:
+        """The hub, with `more` flags; each time at the same address. A GPU costs 1 per second."""
+        flags = ("--listen", self.listen, "--state", str(self.folder), "--price-per-hour", "3600", *more)
         async with self.user.runs("hub", *flags) as running:
             url = await running.address()
             self.listen = url.removeprefix("ws://").removesuffix("/dsp")
             self.user.environment |= {"API_SERVER_URL": url, "WAKESTREAM_KEY": self.keys["client"]}
+            yield running
+
+    @asynccontextmanager
+    async def powers(self, *more: str) -> AsyncIterator[Running]:
+        """A monitor whose machine is a worker with an engine that puts its inputs together."""
+        key = self.folder / "worker.key"
+        key.write_text(self.keys["worker"])
+        engine = command_line([sys.executable, "-c", _JOIN, "{video}", "{audio}", "{output}"])
+        machine = command_line([
+            sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", "127.0.0.1:0", "--gpu", "studio",
+            "--key-file", str(key), "--state", str(self.folder / "worker"), "--engine", "command", "--command", engine,
+            "--exit-with-stdin",
+        ])  # fmt: skip
+        flags = ("--gpu", "studio", "--power", "process", "--program", machine, *more)
+        async with self.user.runs("monitor", *flags, WAKESTREAM_KEY=self.keys["monitor"]) as running:
             yield running
 
     @asynccontextmanager

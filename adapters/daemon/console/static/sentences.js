@@ -1,7 +1,7 @@
 // One sentence for each job and each GPU: why it waits, what it does, how it ended.
 
 import { etaOf } from "/store.js";
-import { bytes, duration, knows, lang, number, t } from "/words.js";
+import { bytes, duration, knows, lang, moment, number, t } from "/words.js";
 
 const LONG = 110;
 
@@ -41,6 +41,7 @@ function waking(last, eta) {
   if (isHubDown(last)) return t("why.down");
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
   if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
+  if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
   if (last.phase === "online") return t("why.queued");
   if (last.why) return `${sentence(brief(last.why))}.`;

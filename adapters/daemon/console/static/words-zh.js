@@ -73,6 +73,7 @@ export const ZH = {
   "why.booted.left": "GPU 主机已开机，大约还需 {p50}，很少超过 {p90}。",
   "why.queued": "在等其他任务。",
   "why.no_capacity": "暂时没有可用的 GPU，会自动重试。",
+  "why.budget": "预算已用完，任务将在 {time} 继续。",
   "why.stopping": "GPU 正在关机，之后会再次启动。",
   "why.busy": "使用此密钥的另一个任务正在运行，稍后重试。",
   "why.straight": "服务器没有分配 GPU，但 GPU 主机已就绪，任务直接继续。",

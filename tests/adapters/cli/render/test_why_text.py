@@ -1,5 +1,6 @@
 """One sentence on why a job waits or a GPU is on, from facts."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,25 @@ def test_a_wait_grows_and_its_estimate_shrinks_with_time() -> None:
 def test_a_job_at_a_running_machine_is_not_shown_as_waiting_for_it() -> None:
     said = why_words.job(job(e.Queued(2, "booted", None)), 190.0)
     assert said == "ws-1 is waiting for the GPU: job queued, position 2; the machine is up, its worker is starting"
+
+
+def test_a_job_that_waits_for_money_says_until_when() -> None:
+    until = datetime.datetime(2026, 3, 11).timestamp()
+    said = why_words.job(job(e.Waking(42.0, "budget", 1, until=until)), 190.0)
+    assert said.endswith("the budget is spent, so no GPU is started before 2026-03-11 00:00, position 1")
+    said = why_words.job(job(e.Queued(1, "budget", until=until)), 190.0)
+    assert said.endswith("job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00")
+
+
+def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
+    until = int(datetime.datetime(2026, 3, 11).timestamp())
+    spent = {"period": "day", "limit": 2.0, "spent": 2.1, "left": 0.0, "until": until}
+    off = {"gpu": "studio", "phase": "off"}
+    answer = m.HubStatus(request_id="q", gpus=(off,), queue=1, monitors=1, budgets=(spent,))
+    said = "GPU studio is off although 1 job is waiting: the budget is spent; it can be started at 2026-03-11 00:00"
+    assert why_words.gpus(answer) == [said]
+    other = m.HubStatus(request_id="q", gpus=(off,), queue=1, monitors=1, budgets=({**spent, "gpu": "lab"},))
+    assert "budget" not in why_words.gpus(other)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""Budgets: what a day or a month may cost, in all and for each GPU. Pure.
+
+A GPU whose budget is spent is blocked until the next day or month: no job wakes it and it is given no new work. Jobs
+that hold it go on. When nothing holds it, its monitor is asked to stop it without waiting for the idle time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import jobs, ledger, power
+from wakestream.streams.hub import local_time as t
+from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.state import ALL, Gpu, HubState
+from wakestream.streams.protocol import messages as m
+
+STEPS = (100, 80)
+"""Percentages of a budget that are reported, each once in a period."""
+
+RELEASE = "release"
+"""The feature of monitors that read `gpu.power.release`."""
+
+AGAIN = 60.0
+"""Seconds after which a monitor is told again that nothing holds its GPU."""
+
+Period = Literal["day", "month"]
+
+
+class Purse(NamedTuple):
+    """One budget: of `gpu`, or of `ALL`, in the period that began on the day `begin` and ends at `until`."""
+
+    gpu: str
+    period: Period
+    limit: Decimal
+    spent: Decimal
+    begin: int
+    until: float
+
+    @property
+    def reached(self) -> int:
+        """The highest of the percentages that it reached, or 0."""
+        return next((step for step in STEPS if self.spent * 100 >= self.limit * step), 0)
+
+
+def purses(state: HubState, now: float) -> Iterator[Purse]:
+    """All budgets in the settings, with what is spent of each."""
+    zone = state.limits.zone
+    today = t.day_of(now, zone)
+    for gpu, limits in state.limits.budgets.items():
+        named = [state.gpus[gpu]] if gpu in state.gpus else [] if gpu != ALL else state.gpus.values()
+        periods: tuple[tuple[Period, int, int], ...] = (
+            ("day", today, today + 1),
+            ("month", t.first_of_month(today), t.next_month(today)),
+        )
+        for limit, (period, begin, end) in zip(limits, periods, strict=True):
+            if limit is not None:
+                spent = _spent(state, named, t.begin_of(begin, zone), now)
+                yield Purse(gpu, period, ledger.money(limit), spent, begin, t.begin_of(end, zone))
+
+
+def _spent(state: HubState, gpus: Iterable[Gpu], begin: float, now: float) -> Decimal:
+    return sum((spent(state, gpu, begin, now) for gpu in gpus), Decimal())
+
+
+def spent(state: HubState, gpu: Gpu, begin: float, now: float) -> Decimal:
+    """What `gpu` cost since `begin`, which is the begin of a day; 0 without a price."""
+    price = state.limits.price_of(gpu.name)
+    return ledger.cost(gpu.account.ran(begin, now, state.limits.zone), price) if price else Decimal()
+
+
+def tick(state: HubState, now: float, decision: HubDecision) -> bool:
+    """Report budgets that reached 80 % or 100 %, and block or unblock GPUs; returns whether it did the latter."""
+    if not state.limits.budgets:
+        return False
+    found = list(purses(state, now))
+    for purse in found:
+        before = state.reached.get((purse.gpu, purse.period))
+        fact = _fact(purse, now)
+        if purse.reached > (before.percent if before is not None and _same(before, fact) else 0):
+            decision.fact(fact)
+    blocked: dict[str, float] = {}
+    for purse in found:
+        if purse.reached == 100:
+            blocked[purse.gpu] = max(purse.until, blocked.get(purse.gpu, 0.0))
+    if blocked != state.blocked:
+        decision.fact(f.GpusBlocked(blocked))
+        _changed(state, blocked, now, decision)
+    else:
+        _let_go(state, now, decision)
+    return blocked != state.blocked
+
+
+def _let_go(state: HubState, now: float, decision: HubDecision) -> None:
+    """Tell the monitors of blocked GPUs that they need not wait for the idle time, nor for capacity."""
+    for gpu in state.gpus.values():
+        unused = gpu.phase == "no_capacity" or (gpu.online and not gpu.leases)
+        if unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN:
+            decision.fact(f.GpuLetGo(gpu.name, now))
+            of_it = (peer for fd in state.monitors if gpu.name in (peer := state.connections[fd]).gpus)
+            to = [peer.fd for peer in of_it if RELEASE in peer.features]
+            decision.send(to, m.Release(gpu=gpu.name, msg="the budget is spent, and no job holds the GPU"))
+
+
+def _fact(purse: Purse, now: float) -> f.BudgetReached:
+    limit, cost = str(purse.limit), str(round(purse.spent, 2))
+    return f.BudgetReached(purse.gpu, purse.period, purse.reached, limit, cost, purse.begin, purse.until, now)
+
+
+def _same(before: f.BudgetReached, now: f.BudgetReached) -> bool:
+    """Whether both are about one period and one amount: a raised budget is reported again."""
+    return (before.begin, before.limit) == (now.begin, now.limit)
+
+
+def _changed(state: HubState, blocked: Mapping[str, float], now: float, decision: HubDecision) -> None:
+    """Give work to GPUs that are no longer blocked, or wake them, and tell the jobs that wait."""
+    before, state = state, replace(state, blocked=blocked)
+    for gpu in state.gpus.values():
+        freed = before.blocks(gpu.name) and not state.blocks(gpu.name)
+        if freed and gpu.online and gpu.ready and state.queue:
+            jobs.grant(state, gpu, gpu.url, now, decision, again=False)
+            return
+    for place, job in enumerate(state.queued(), 1):
+        if job.fd in state.connections and state.connections[job.fd].features:
+            decision.send(job.fd, jobs.offline(state, job.submit, place, now))
+    if before.blocked:
+        for fd in state.monitors:
+            power.boot_for_the_queue(state, state.connections[fd], decision)

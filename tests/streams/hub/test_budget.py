@@ -1,0 +1,330 @@
+"""Budgets: what is woken when they are spent, and what the jobs that wait are told."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.streams.days import BERLIN, day_number
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import budget
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.local_time import begin_of
+from wakestream.streams.hub.state import ALL
+from wakestream.streams.protocol import messages as m
+
+HOUR = 3600.0
+TODAY = day_number("2026-03-10")
+MORNING = begin_of(TODAY, BERLIN) + 8 * HOUR
+TOMORROW = begin_of(TODAY + 1, BERLIN)
+APRIL = begin_of(day_number("2026-04-01"), BERLIN)
+
+
+def hub(day: float | None = 2.0, month: float | None = None, **limits: Any) -> Net:
+    """A hub whose GPUs cost 1 an hour."""
+    budgets = {"budgets": {ALL: (day, month)}}
+    return Net(MORNING, **({"price": 1.0, "zone": BERLIN} | budgets | limits))
+
+
+def on(net: Net, hours: float, gpu: str = "studio") -> None:
+    """The GPU is on for so long, and off then."""
+    monitor = net.join("monitor", owner=f"of-{gpu}", gpus=(gpu,), features=("power_state", "release"))
+    for state in ("starting", "booted"):
+        net.say(monitor, m.PowerState(gpu=gpu, state=state))
+    net.pass_time(hours * HOUR)
+    net.say(monitor, m.PowerState(gpu=gpu, state="off"))
+    net.leave(monitor)
+
+
+def monitor_of(net: Net, gpu: str = "studio") -> int:
+    return net.join("monitor", owner=f"of-{gpu}", gpus=(gpu,), features=("power_state", "release"))
+
+
+def client_of(net: Net) -> int:
+    return net.join("client", features=("grant", "done"))
+
+
+def wakes(net: Net, monitor: int) -> int:
+    """How often the monitor was asked for its GPU since the last call."""
+    asked = net.heard(monitor, m.Boot) + net.heard(monitor, m.Submit)
+    net.sent.pop(monitor, None)
+    return len(asked)
+
+
+def test_a_job_beyond_the_budget_wakes_nothing_and_is_told_when_it_goes_on() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    monitor, client = monitor_of(net), client_of(net)
+    told = net.submit(client)
+    assert isinstance(told, m.Offline)
+    assert (told.phase, told.until, told.position, told.eta_s) == ("budget", TOMORROW, 1, None)
+    assert told.msg == "the budget is spent; the job is queued and goes on at 2026-03-11 00:00 Europe/Berlin"
+    assert wakes(net, monitor) == 0
+
+
+def test_within_the_budget_a_job_wakes_the_machine() -> None:
+    net = hub(day=2.0)
+    on(net, 1.9)
+    monitor, client = monitor_of(net), client_of(net)
+    told = net.submit(client)
+    assert isinstance(told, m.Offline)
+    assert (told.phase, told.until) == ("booting", None)
+    assert wakes(net, monitor) == 1
+
+
+def test_the_new_day_wakes_the_machine_for_the_jobs_that_wait() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    monitor, client = monitor_of(net), client_of(net)
+    net.submit(client)
+    net.pass_time(TOMORROW - net.now - 2)
+    assert wakes(net, monitor) == 0
+    net.sent.pop(client)
+    net.pass_time(3)
+    assert wakes(net, monitor) == 1
+    assert [told.phase for told in net.heard(client, m.Offline)] == ["booting"]
+
+
+def test_a_month_that_is_spent_waits_for_the_next_one() -> None:
+    net = hub(day=2.0, month=2.0)
+    on(net, 2)
+    told = net.submit(client_of(net))
+    assert isinstance(told, m.Offline)
+    assert told.until == APRIL
+
+
+def test_a_raised_budget_lets_the_jobs_go_on_after_the_restart() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    net.submit(client_of(net))
+    net.limits = hub(day=3.0).limits
+    net.restart(compacted=True)
+    monitor = monitor_of(net)
+    assert wakes(net, monitor) == 1
+    told = net.submit(client_of(net))
+    assert isinstance(told, m.Offline)
+    assert told.phase == "booting"
+
+
+def test_a_restart_does_not_forget_what_is_spent() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    net.restart(compacted=True)
+    monitor = monitor_of(net)
+    told = net.submit(client_of(net))
+    assert isinstance(told, m.Offline)
+    assert told.phase == "budget"
+    assert wakes(net, monitor) == 0
+
+
+def test_a_machine_at_work_is_not_stopped_but_gets_no_new_work() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    worker = net.worker()
+    assert isinstance(net.submit(client, "at-work"), m.Ack)
+    net.say(worker, m.TaskActive(task_id="t"))
+    net.pass_time(2 * HOUR)
+    net.say(worker, m.TaskActive(task_id="t"))
+    assert isinstance(net.submit(client, "new"), m.Offline)
+    assert not net.heard(monitor, m.Release), "a job holds it"
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
+    assert [answer.active_count for answer in net.heard(monitor, m.TaskQueryResponse)] == [1]
+
+
+def test_a_machine_that_waits_for_work_is_stopped_when_the_budget_is_spent() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    net.worker()
+    net.pass_time(2 * HOUR)
+    net.pass_time(1)
+    net.pass_time(1)
+    assert [told.gpu for told in net.heard(monitor, m.Release)] == ["studio"]
+    net.submit(client)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    answer = net.heard(monitor, m.TaskQueryResponse)[-1]
+    assert (answer.active_count, answer.has_recent_active) == (0, False), "the job that waits does not keep it on"
+    assert net.state.gpus["studio"].phase == "draining"
+
+
+def test_a_machine_is_let_go_when_its_last_job_ends_after_the_budget_was_spent() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    worker = net.worker()
+    net.submit(client, "at-work")
+    net.say(worker, m.TaskActive(task_id="t"))
+    net.pass_time(2 * HOUR + 1)
+    net.say(client, m.JobDone(request_id="at-work"))
+    net.pass_time(1)
+    assert [told.gpu for told in net.heard(monitor, m.Release)] == ["studio"]
+
+
+def test_a_machine_that_comes_online_when_the_budget_is_spent_gets_no_jobs() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    net.submit(client)
+    net.say(monitor, m.PowerState(gpu="studio", state="starting"))
+    net.pass_time(2 * HOUR + 1)
+    net.sent.clear()
+    net.worker()
+    net.pass_time(1)
+    assert not net.heard(client, m.Ack)
+    assert len(net.heard(monitor, m.Release)) == 1
+
+
+def test_a_monitor_that_waits_for_capacity_gives_up() -> None:
+    net = hub(day=2.0)
+    on(net, 1.99)
+    monitor, client = monitor_of(net), client_of(net)
+    net.submit(client)
+    net.phase(monitor, "starting")
+    net.pass_time(60)
+    net.phase(monitor, "no_capacity")
+    net.pass_time(1)
+    net.pass_time(1)
+    assert len(net.heard(monitor, m.Release)) == 1
+    net.say(monitor, m.BootResult(success=False, gpu="studio", msg="no capacity"))
+    assert "j1" in net.state.jobs
+
+
+def test_a_gpu_that_is_on_takes_the_jobs_at_midnight() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    worker = net.worker()
+    net.submit(client, "at-work")
+    while net.now < TOMORROW - 1:
+        net.say(worker, m.TaskActive(task_id="t"))
+        net.pass_time(min(HOUR, TOMORROW - 1 - net.now))
+    assert isinstance(net.submit(client, "waits"), m.Offline)
+    net.sent.clear()
+    net.pass_time(2)
+    assert [ack.request_id for ack in net.heard(client, m.Ack)] == ["waits"]
+    assert wakes(net, monitor) == 0
+
+
+def test_waiting_jobs_are_told_when_the_budget_is_spent_while_they_wait() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    deployed = net.join("client", owner="old")
+    net.submit(client)
+    net.submit(deployed, "old-job")
+    net.say(monitor, m.PowerState(gpu="studio", state="starting"))
+    net.sent.clear()
+    net.pass_time(2 * HOUR + 1)
+    assert [(told.phase, told.until) for told in net.heard(client, m.Offline)] == [("budget", TOMORROW)]
+    assert net.heard(deployed, m.Offline) == [], "an old client knows one offline answer to a job"
+
+
+def test_a_boot_that_fails_then_fails_no_job_that_waits_for_money() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    monitor, client = monitor_of(net), client_of(net)
+    net.submit(client)
+    net.say(monitor, m.BootResult(success=False, gpu="studio", msg="no"))
+    assert "j1" in net.state.jobs
+
+
+def test_a_boot_request_beyond_the_budget_is_refused_with_the_time() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    monitor, client = monitor_of(net), client_of(net)
+    net.say(client, m.Boot(request_id="b"))
+    error = net.heard(client, m.Error)[0]
+    assert error.code == "budget"
+    assert "2026-03-11 00:00 Europe/Berlin" in error.text
+    assert wakes(net, monitor) == 0
+
+
+def test_the_budget_of_one_gpu_leaves_the_others_alone() -> None:
+    net = hub(budgets={"studio": (2.0, None)})
+    on(net, 2)
+    studio, lab, client = monitor_of(net), monitor_of(net, "lab"), client_of(net)
+    told = net.submit(client)
+    assert isinstance(told, m.Offline)
+    assert told.phase == "booting"
+    assert (wakes(net, studio), wakes(net, lab)) == (0, 1)
+
+
+def test_a_gpu_that_is_blocked_is_not_given_a_job_while_another_is() -> None:
+    net = hub(budgets={"studio": (2.0, None)})
+    on(net, 2)
+    net.worker("studio")
+    net.join("worker", owner="lab-worker", gpu="lab", url="http://w:2", features=("range",))
+    net.say(net.fd, m.Online())
+    client = client_of(net)
+    acks = [net.submit(client, f"job-{number}") for number in range(3)]
+    assert [ack.gpu for ack in acks if isinstance(ack, m.Ack)] == ["lab"] * 3
+
+
+def test_the_budget_of_all_counts_what_each_gpu_cost() -> None:
+    net = hub(day=3.0, prices={"lab": 2.0})
+    on(net, 1)
+    on(net, 1, "lab")
+    assert [purse.spent for purse in budget.purses(net.state, net.now)] == [3]
+    told = net.submit(client_of(net))
+    assert isinstance(told, m.Offline)
+    assert told.phase == "budget"
+
+
+def reports(net: Net) -> list[tuple[str, int, str]]:
+    return [(fact.period, fact.percent, fact.spent) for fact in net.facts if isinstance(fact, f.BudgetReached)]
+
+
+def test_eighty_percent_and_the_end_are_reported_once_each() -> None:
+    net = hub(day=10.0)
+    on(net, 7.9)
+    assert reports(net) == []
+    on(net, 0.1)
+    assert reports(net) == [("day", 80, "8.00")]
+    on(net, 3)
+    net.pass_time(HOUR)
+    assert [percent for _, percent, _ in reports(net)] == [80, 100]
+    net.restart(compacted=True)
+    net.pass_time(HOUR)
+    assert len(reports(net)) == 2, "also after a restart"
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_a_raised_budget_is_reported_again(*, compacted: bool) -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    net.limits = hub(day=2.2).limits
+    net.restart(compacted=compacted)
+    net.pass_time(1)
+    assert [percent for _, percent, _ in reports(net)] == [100, 80]
+
+
+def test_each_day_is_reported_for_itself() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    net.pass_time(TOMORROW - net.now)
+    on(net, 2)
+    assert [percent for _, percent, _ in reports(net)] == [100, 100]
+
+
+def test_the_day_is_the_zones_also_when_the_clock_is_set_forward() -> None:
+    spring = day_number("2026-03-29")
+    net = Net(begin_of(spring, BERLIN), price=1.0, zone=BERLIN, budgets={ALL: (23.0, None)})
+    on(net, 22.99)
+    assert not net.state.blocked
+    net = Net(begin_of(spring, BERLIN), price=1.0, zone=BERLIN, budgets={ALL: (22.5, None)})
+    on(net, 22.6)
+    assert net.state.blocked == {ALL: begin_of(spring, BERLIN) + 23 * HOUR}
+
+
+def test_the_status_has_what_is_left_of_each_budget() -> None:
+    net = hub(day=2.0, month=10.0, currency="EUR")
+    on(net, 1.5)
+    client = net.join("client", features=("hub_status",))
+    net.say(client, m.HubStatusQuery(request_id="q"))
+    said = net.heard(client, m.HubStatus)[0]
+    assert (said.currency, said.zone) == ("EUR", BERLIN)
+    assert said.budgets == (
+        {"period": "day", "limit": 2.0, "spent": 1.5, "left": 0.5, "until": TOMORROW},
+        {"period": "month", "limit": 10.0, "spent": 1.5, "left": 8.5, "until": APRIL},
+    )
+
+
+def test_a_budget_without_prices_blocks_nothing() -> None:
+    net = hub(day=0.01, price=None)
+    on(net, 10)
+    assert isinstance(net.submit(client_of(net)), m.Offline)
+    assert not net.state.blocked
