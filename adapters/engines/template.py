@@ -19,6 +19,7 @@ from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
 
 _PLACE: Final = re.compile(r"\{(?:(\w+):(\w+)|folder)\}")
+_NAMES: Final = {"inputs": "input", "params": "parameter", "outputs": "output"}
 _PARTS: Final = {"in": "inputs", "param": "params", "out": "outputs", "if": "params"}
 _UNSAFE_IN_BATCH: Final = re.compile(r'[\r\n"%&|<>^!()]')
 
@@ -140,11 +141,11 @@ def _check_names(words: Sequence[str | Group], kind: Kind, searched: Collection[
             raise ValueError(f"{{{what}:{name}}}: write {{in:NAME}}, {{param:NAME}}, {{out:NAME}} or {{if:NAME}}")
         if name not in names[part]:
             have = ", ".join(names[part]) or "none"
-            raise ValueError(f"{{{what}:{name}}}: the kind has no such {part.removesuffix('s')}; it has {have}")
+            raise ValueError(f"{{{what}:{name}}}: the kind has no such {_NAMES[part]}; it has {have}")
         unused.discard((part, name))
     for part, name in sorted(unused):
         what = next(key for key, value in _PARTS.items() if value == part)
-        raise ValueError(f"no argument uses the {part.removesuffix('s')} {name}; add {{{what}:{name}}}")
+        raise ValueError(f"no argument uses the {_NAMES[part]} {name}; add {{{what}:{name}}}")
 
 
 def _check_present(word: str | Group, kind: Kind) -> None:
@@ -168,11 +169,15 @@ def _may_be_missing(kind: Kind) -> set[str]:
 def _active(group: Group, values: Values) -> list[str]:
     """The words of a group, without `{if:NAME}`; none if the group is left out."""
     for what, name in _places(group):
-        if what == "if" and values.params.get(name) in (None, False, ""):
+        if what == "if" and _is_off(values.params.get(name)):
             return []
         if values.text(_PARTS[what], name) is None or (what == "out" and name not in values.wanted):
             return []
     return [word for word in group if not word.startswith("{if:")]
+
+
+def _is_off(value: object) -> bool:
+    return value is None or value is False or value == ""
 
 
 def _filled(word: str, values: Values, *, plain: bool, batch: bool) -> str:
