@@ -18,12 +18,13 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.manifest import Entry, read_manifest
-from wakestream.adapters.engines.outputs import made, output_paths, searched
 from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.engines.template import Template, Values, template_of
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import LIPSYNC
+from wakestream.streams.protocol.kinds import output_ext
 
 LIPSYNC_KIND: Final = Kind(
     LIPSYNC,
@@ -57,7 +58,7 @@ class Program:
 
     async def run(self, work: Work, limit: float, box: Box | None) -> AsyncGenerator[Frame | Line | Made, None]:
         """Do one work, as `Engine.render` does."""
-        outputs = output_paths(self.kind, work.folder)
+        outputs = {slot.name: work.folder / f"{slot.name}{output_ext(slot)}" for slot in self.kind.outputs}
         values = Values(work.inputs, work.params, outputs, work.outputs, work.folder)
         program = self.template.program
         argv = self.template.argv(values, batch=is_batch_file(shutil.which(program) or program))
@@ -66,12 +67,8 @@ class Program:
             async for line in lines:
                 for item in output.take(line):
                     yield item
-        name = PurePath(program).name
         for out in work.outputs:
-            if (pattern := self.search.get(out)) is not None:
-                yield searched(name, out, pattern, work.folder)
-            else:
-                yield made(name, out, outputs[out], f"its command must write to {{out:{out}}}")
+            yield Made(out, _searched(out, self.search[out], work.folder) if out in self.search else outputs[out])
 
 
 class Command(Engine):
@@ -113,6 +110,16 @@ class Command(Engine):
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _searched(name: str, pattern: str, folder: Path) -> Path:
+    """The one file in the work's folder that fits a pattern. Raises `TaskFailed`, which names the output."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:5])
+        many = f"wrote {len(found)} files that fit" if found else "wrote no file that fits"
+        raise TaskFailed(f"the engine succeeded but {many} the output {name!r} ({pattern}){names and f': {names}'}")
+    return found[0]
 
 
 def is_batch_file(program: str) -> bool:

@@ -12,7 +12,6 @@ from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.ffmpeg_errors import Which, wrong_input
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES, Media
-from wakestream.adapters.engines.outputs import made
 from wakestream.adapters.engines.run_process import Deadline, run_program
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput
@@ -154,7 +153,9 @@ class Ffmpeg(Engine):
                     progress = progress.after(line)
                     if line.startswith("progress="):
                         yield progress.of(plan.frames, plan.seconds)
-        yield _made(work, slot.name, output, media)
+        if work.kind == "thumbnail" and not (output.is_file() and output.stat().st_size):
+            raise _no_picture(work.params["time"], media["video"].seconds)
+        yield Made(slot.name, output)
 
     async def cancel(self, work: Work) -> None:
         """Nothing is left to stop when the generator is closed: that kills ffmpeg."""
@@ -225,11 +226,9 @@ class Task:
         return source(path, self.box.memory if self.box else None)
 
 
-def _made(work: Work, name: str, output: Path, media: Mapping[str, Media]) -> Made:
-    if work.kind == "thumbnail" and (not output.exists() or not output.stat().st_size):
-        length = f"; it is {media['video'].seconds:g} s long" if media["video"].seconds else ""
-        raise WrongInput("params.time", f"parameter time: the video has no picture at {work.params['time']} s{length}")
-    return made("ffmpeg", name, output)
+def _no_picture(time: float, seconds: float) -> WrongInput:
+    length = f"; it is {seconds:g} s long" if seconds else ""
+    return WrongInput("params.time", f"parameter time: the video has no picture at {time} s{length}; give less")
 
 
 @contextmanager

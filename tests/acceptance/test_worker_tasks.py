@@ -187,12 +187,6 @@ async def test_an_engines_last_lines_have_no_control_characters(tmp_path: Path) 
     assert str(failed.value).isprintable()
 
 
-async def test_an_output_that_is_a_folder_is_refused_and_removed(tmp_path: Path) -> None:
-    with pytest.raises(TaskFailed, match="something else than a file for output 'video'"):
-        await render(engine("import os, sys; os.makedirs(sys.argv[3] + '/deep')"), tmp_path)
-    assert list(tmp_path.glob("*.part*")) == []
-
-
 async def test_closing_the_rendering_kills_the_program_and_its_children(tmp_path: Path) -> None:
     video = tmp_path / "v.mp4"
     video.write_bytes(b"video")
