@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from wakestream.adapters.engines.comfyui_workflow import load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.operators.model.engine import Slot
 
+PAGE = (Path(__file__).parents[2] / "docs" / "engines" / "comfyui.md").read_text(encoding="utf-8")
 NOWHERE = ("--url", "http://127.0.0.1:9")
 WORKFLOW: dict[str, Any] = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
@@ -138,6 +142,17 @@ def test_what_cannot_be_used_is_refused_with_the_remedy(
     assert main.main(["kinds", "add", *words, *NOWHERE]) == exit_codes.USAGE
     assert said in capsys.readouterr().err
     assert not list(folder.glob("*.new"))
+
+
+def test_the_page_shows_what_its_commands_write(folder: Path) -> None:
+    blocks = re.findall(r"```(\w*).*\n((?:.*\n)*?) *```", PAGE)
+    shown = {kind: textwrap.dedent(text) for kind, text in blocks if kind in ("json", "toml")}
+    (folder / "invert.json").write_text(shown["json"])
+    commands = [shlex.split(line) for _, text in blocks for line in text.splitlines() if "wakestream " in line]
+    for _, *words in commands:
+        main.parser_of().parse_args(words)
+    assert main.main([*commands[0][1:], *NOWHERE]) == exit_codes.DONE
+    assert (folder / "kinds.toml").read_text() == shown["toml"]
 
 
 async def test_a_comfyui_is_asked_for_limits_and_for_what_it_lacks(
