@@ -28,6 +28,7 @@ from wakestream.adapters.engines.cog_schema import CogModel, model_of_schema
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.program_output import percent_in
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
@@ -328,7 +329,7 @@ def _from_data_url(url: str, folder: Path, name: str) -> Path:
 
 async def _fetched(url: str, folder: Path, name: str) -> Path:
     """A file that Cog uploaded to another place than here."""
-    target = folder / f"{name}{Path(urlsplit(url).path).suffix.lower()}"
+    target = folder / f"{name}{ending(urlsplit(url).path)}"
     store = HttpEngine(url, "the model's file store")
     try:
         await store.fetch("", target)

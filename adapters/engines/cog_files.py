@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.engines.names import ending
 from wakestream.operators.model.engine import Work
 from wakestream.operators.model.errors import NoSpace, TaskFailed, WakestreamError
 
@@ -28,7 +28,6 @@ _ENDINGS: Final = {
     "audio/wav": ".wav", "audio/ogg": ".ogg", "audio/m4a": ".m4a", "video/x-matroska": ".mkv",
     "application/x-subrip": ".srt", "image/x-exr": ".exr",
 }  # fmt: skip
-_SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Prediction:
         work: The work.
         id: Its id at the Cog server.
         news: What the webhooks said.
-        uploads: The uploaded files by the end of the address that Cog was told: the model's own names need not differ.
+        uploads: The uploaded files by the end of the address in the answer to Cog: the model's own names may be equal.
         fault: Why an upload or a webhook could not be taken.
         logs: So many characters of the log were reported.
         since: When the server that runs it was started.
@@ -167,13 +166,13 @@ class CogFiles:
         now, sender = self._now, request.headers.get("X-Prediction-ID")
         if now is None or sender not in (None, now.id):
             return web.Response(status=404, text="no prediction of this engine runs")
-        name = request.match_info["name"]
-        path = now.work.folder / f"upload-{secrets.token_hex(8)}{_suffix(name, request.content_type)}"
+        name = request.match_info["name"]  # Cog puts it into the address as it is, so that `#` and `?` cut it off
+        path = now.work.folder / f"upload-{secrets.token_hex(8)}{ending(name) or ending_of(request.content_type)}"
         try:
             with path.open("xb", buffering=0) as file:
                 async for block in request.content.iter_chunked(_BLOCK):
                     await asyncio.to_thread(file.write, block)
-        except OSError as error:  # Cog tells nobody that an upload failed
+        except OSError as error:  # Cog reports an output without the file then
             now.fault = NoSpace(f"the output {name[:80]} cannot be stored: {error.strerror or error}")
             return web.Response(status=507, text=str(now.fault))
         now.uploads[path.stem] = Upload(name, path)
@@ -188,12 +187,6 @@ def _token(folder: Path | None) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, secrets.token_urlsafe(16).encode())
     return path.read_text("ascii")
-
-
-def _suffix(name: str, media: str) -> str:
-    """The ending of an uploaded file. Cog puts the name into the address as it is, so `#` and `?` cut it off."""
-    suffix = Path(name).suffix.lower()
-    return suffix if _SUFFIX.fullmatch(suffix) else ending_of(media)
 
 
 def ending_of(media: str) -> str:

@@ -12,8 +12,10 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -21,8 +23,10 @@ import orjson
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
 from wakestream.adapters.engines.http_engine import HttpEngine
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
-from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError
+from wakestream.adapters.engines.names import ending
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
+from wakestream.streams.protocol.kinds import fitting
 
 DEFAULT_URL: Final = "http://127.0.0.1:7860"
 
@@ -33,11 +37,21 @@ SILENCE: Final = 60.0
 """Seconds without a byte after which a stream counts as broken; Gradio sends a heartbeat every 15 s."""
 
 _MAX_EVENT: Final = 64 * 1024 * 1024
+_BYTES: Final = "application/octet-stream"
 
 
 def create(config: EngineConfig) -> Gradio:
     """The engine for a worker. Raises `SettingsError`."""
     return Gradio(config.known("gradio", ("url",)).get("url") or DEFAULT_URL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One work in the app's queue; `joining` gives its id, None if the queue is full."""
+
+    session: str
+    fn_index: int
+    joining: asyncio.Task[str | None]
 
 
 class Gradio(Engine):
@@ -49,8 +63,9 @@ class Gradio(Engine):
 
     def __init__(self, url: str) -> None:
         self._http = HttpEngine(url, "Gradio")
+        self._app: object = None
         self._endpoints: dict[str, Endpoint] = {}
-        self._running: dict[str, dict[str, Any]] = {}
+        self._running: dict[str, _Event] = {}
 
     async def describe(self) -> Sequence[Kind]:
         """The named endpoints that return something."""
@@ -59,6 +74,7 @@ class Gradio(Engine):
             status, found[path] = await self._http.json("GET", path)
             if status != 200 or not isinstance(found[path], dict):
                 raise EngineUnreachable(f"{self._http.url} is not a Gradio app: HTTP {status} for {path}")
+        self._app = found["/config"].get("app_id")
         self._endpoints = endpoints_of(found["/gradio_api/info"], found["/config"])
         if not self._endpoints:
             raise TaskFailed(
@@ -69,110 +85,157 @@ class Gradio(Engine):
     async def ready(self) -> Readiness:
         """Whether the app answers."""
         try:
-            status, _ = await self._http.json("GET", "/gradio_api/info")
+            status, _ = await self._http.json("GET", "/gradio_api/app_id")
         except WakestreamError as error:
             return Readiness(False, str(error))
         return Readiness(status == 200, "" if status == 200 else f"{self._http.url} is no Gradio app: HTTP {status}")
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         """Join the app's queue, and follow the stream until the result."""
-        endpoint, session = self._endpoints[work.kind], uuid.uuid4().hex
+        endpoint, session = await self._endpoint(work.kind), uuid.uuid4().hex
+        fitting(
+            endpoint.kind, {name: path.suffix.lower() for name, path in work.inputs.items()}, work.params, work.outputs
+        )
         uploaded = {name: await self._uploaded(name, path) for name, path in work.inputs.items()}
-        asked = {
-            "data": [_argument(field, work, uploaded) for field in endpoint.arguments],
-            "fn_index": endpoint.fn_index, "session_hash": session,
-        }  # fmt: skip
-        if (event_id := await self._joined(asked)) is None:
-            yield Line("the queue of the Gradio app is full; the work waits")
-            while (event_id := await self._joined(asked)) is None:  # noqa: ASYNC110 - the app does not tell
-                await asyncio.sleep(AGAIN)
-        self._running = {work.id: {"event_id": event_id, "session_hash": session, "fn_index": endpoint.fn_index}}
-        data: Sequence[Any] | None = None
+        data = [argument.value(work.params, uploaded) for argument in endpoint.arguments]
+        told = False
+        while not await self._joined(work, session, endpoint.fn_index, data):
+            if not told:
+                yield Line("the queue of the Gradio app is full; the work waits")
+            told = True
+            await asyncio.sleep(AGAIN)
+        results: list[Any] | None = None
         async with aclosing(self._events(session)) as events:
             async for event in events:
                 if event.get("msg") == "process_completed":
-                    data = _completed(event)
+                    results = _completed(event)
                     break
                 for item in _progress(event):
                     yield item
-        if data is None:
+        if results is None:
             raise EngineUnreachable("Gradio broke off before the result came; it gives a result only once")
-        made = {name: value for name, value in zip(endpoint.results, data, strict=False) if name is not None}
-        for name in work.outputs:
-            yield Made(name, await self._stored(name, made.get(name), work.folder))
+        made = endpoint.made(results)
+        for slot in [slot for slot in endpoint.kind.outputs if slot.name in work.outputs]:
+            yield Made(slot.name, await self._stored(slot, made.get(slot.name), work.folder))
 
     async def cancel(self, work: Work) -> None:
         """Cancel the event. A plain function runs on to its end; a generator ends at its next step."""
         event = self._running.get(work.id)
-        if event is not None:
-            try:
-                await self._http.json("POST", "/gradio_api/cancel", json=event)
-            except WakestreamError:
-                return
+        if event is None:
+            return
+        try:
+            if (event_id := await event.joining) is not None:
+                asked = {"event_id": event_id, "session_hash": event.session, "fn_index": event.fn_index}
+                await self._http.json("POST", "/gradio_api/cancel", json=asked)
+        except WakestreamError:
+            return
 
     async def close(self) -> None:
         """Close the connections."""
+        for event in self._running.values():
+            event.joining.cancel()
+            await asyncio.wait([event.joining])
         await self._http.close()
+
+    async def _endpoint(self, kind: str) -> Endpoint:
+        """The endpoint of a kind; all are read again if the app was restarted, as their numbers may be others."""
+        _, said = await self._http.json("GET", "/gradio_api/app_id")
+        if kind not in self._endpoints or not isinstance(said, dict) or said.get("app_id") != self._app:
+            await self.describe()
+        if kind not in self._endpoints:
+            have = ", ".join(self._endpoints)
+            raise WrongInput("kind", f"the Gradio app has no kind {kind!r} any more; it has {have}")
+        return self._endpoints[kind]
 
     async def _uploaded(self, name: str, path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             form = aiohttp.FormData()
-            form.add_field("files", file, filename=path.name, content_type="application/octet-stream")
+            form.add_field("files", file, filename=f"{name}{ending(path.name)}", content_type=_BYTES)
             status, said = await self._http.json("POST", "/gradio_api/upload", data=form)
+        if status == 413:
+            raise WrongInput(f"inputs.{name}", f"inputs.{name}: the file is larger than the Gradio app's max_file_size")
         if status != 200 or not isinstance(said, list) or not said:
             raise TaskFailed(f"Gradio did not take the file of input {name}: HTTP {status} {_detail(said)}")
         return {"path": said[0], "meta": {"_type": "gradio.FileData"}, "orig_name": path.name}
 
-    async def _joined(self, asked: Mapping[str, Any]) -> str | None:
-        """Join the queue; returns the event's id, None if the queue is full."""
+    async def _joined(self, work: Work, session: str, fn_index: int, data: Sequence[Any]) -> bool:
+        """Join the queue; returns whether it had room. A join that has begun is not broken off: it can be cancelled."""
+        asked = {"data": data, "fn_index": fn_index, "session_hash": session}
+        event = _Event(session, fn_index, asyncio.create_task(self._join(asked)))
+        self._running = {work.id: event}
+        return await asyncio.shield(event.joining) is not None
+
+    async def _join(self, asked: Mapping[str, Any]) -> str | None:
         status, said = await self._http.json("POST", "/gradio_api/queue/join", json=asked)
         if status == 200 and isinstance(said, dict) and said.get("event_id"):
             return str(said["event_id"])
         if status == 503:
             return None
+        if status == 422:
+            raise WrongInput("params", f"the Gradio app does not take the parameters: {_detail(said)}")
         raise TaskFailed(f"Gradio did not take the work: HTTP {status} {_detail(said)}")
 
     async def _events(self, session: str) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The events of the stream of a session."""
+        """The events of the stream of a session. Raises `EngineUnreachable` when the app says that it stops."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENCE)
         path = "/gradio_api/queue/data"
-        async with self._http.exchange("GET", path, params={"session_hash": session}, timeout=timeout) as response:
-            raw = b""
-            async for block in response.content.iter_any():
-                raw += block
-                *lines, raw = raw.split(b"\n")
-                if len(raw) > _MAX_EVENT:
-                    raise TaskFailed(f"Gradio sent an event of more than {_MAX_EVENT} bytes")
-                for line in lines:
-                    if line.startswith(b"data:"):
-                        event = orjson.loads(line[5:])
-                        if isinstance(event, dict):
-                            yield event
+        async with (
+            self._http.exchange("GET", path, params={"session_hash": session}, timeout=timeout) as response,
+            aclosing(_lines(response.content)) as lines,
+        ):
+            async for line in lines:
+                event = orjson.loads(line[5:]) if line.startswith(b"data:") else None
+                if not isinstance(event, dict):
+                    continue
+                if event.get("msg") == "unexpected_error":
+                    raise EngineUnreachable(f"Gradio broke the work off: {str(event.get('message'))[:300]}")
+                yield event
 
-    async def _stored(self, name: str, value: object, folder: Path) -> Path:
-        found = value.get("video", value) if isinstance(value, dict) else value
+    async def _stored(self, slot: Slot, value: Any, folder: Path) -> Path:
         if value is None:
-            raise TaskFailed(f"the Gradio app made no output {name!r}")
-        if isinstance(found, dict) and found.get("path"):
+            raise TaskFailed(f"the Gradio app made no output {slot.name!r}")
+        plain = slot.accepts[0] if slot.accepts[:1] in ((".txt",), (".json",)) else None
+        found = None if plain else _file_of(value)
+        if found is None:
+            target = folder / f"{slot.name}{plain or '.json'}"
+            text = plain == ".txt" and isinstance(value, str)
+            target.write_bytes(value.encode() if text else orjson.dumps(value))
+        else:
             path = str(found["path"])
-            target = folder / f"{name}{Path(str(found.get('orig_name') or path)).suffix.lower()}"
-            await self._http.fetch(f"/gradio_api/file={path}", target)
-            if not target.stat().st_size:
-                raise TaskFailed(f"the Gradio app made an empty file for the output {name!r}")
-            return target
-        target = folder / (f"{name}.txt" if isinstance(value, str) else f"{name}.json")
-        target.write_bytes(value.encode() if isinstance(value, str) else orjson.dumps(value))
+            target = folder / f"{slot.name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
+            await self._http.fetch(f"/gradio_api/file={quote(path)}", target)
+        if not target.stat().st_size:
+            raise TaskFailed(f"the Gradio app made an empty file for the output {slot.name!r}")
         return target
 
 
-def _argument(field: str | None, work: Work, uploaded: Mapping[str, Any]) -> Any:
-    part, _, name = (field or "").partition(".")
-    return uploaded.get(name) if part == "inputs" else work.params.get(name) if part == "params" else None
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """The lines of a stream; one may be large."""
+    parts, size = [], 0
+    async for block in content.iter_any():
+        first, *rest = block.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        for part in rest:
+            yield b"".join(parts)
+            parts, size = [part], len(part)
+        if size > _MAX_EVENT:
+            raise TaskFailed(f"Gradio sent an event of more than {_MAX_EVENT} bytes; let the app return a file")
+
+
+def _file_of(value: Any) -> Mapping[str, Any] | None:
+    """The file in a result: itself, the video beside its subtitles, a picture of a gallery or of an editor."""
+    for found in (value, *(value.get(key) for key in ("video", "image", "composite") if isinstance(value, dict))):
+        if isinstance(found, dict) and found.get("path"):
+            return found
+    return None
 
 
 def _progress(event: Mapping[str, Any]) -> list[Frame | Line]:
     if event.get("msg") == "estimation" and event.get("rank"):
         return [Line(f"{event['rank']} works are before this one in the app's queue")]
+    if event.get("msg") == "log" and event.get("log"):
+        return [Line(str(event["log"]))]
     found = event.get("progress_data") if event.get("msg") == "progress" else None
     if not isinstance(found, list) or not found or not isinstance(found[-1], dict):
         return []
@@ -196,14 +259,14 @@ def _part(bar: Mapping[str, Any]) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _completed(event: Mapping[str, Any]) -> Sequence[Any]:
+def _completed(event: Mapping[str, Any]) -> list[Any]:
     output = event.get("output")
     output = output if isinstance(output, dict) else {}
-    if event.get("success") is False or output.get("error") is not None or "data" not in output:
+    if event.get("success") is False or output.get("error") is not None:
         said = output.get("error")
         why = said or "the app raised an error that it does not show; see its log, or launch it with show_error=True"
         raise TaskFailed(f"the Gradio app failed: {str(why)[:500]}")
-    if output["data"] is None:
+    if output.get("data") is None:
         raise TaskFailed("the work was cancelled at the Gradio app")
     return list(output["data"])
 

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from wakestream.adapters.engines.names import list_slots, param_name, slot_name
 from wakestream.operators.model.engine import Kind, Slot
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "image": ("image",), "video": ("video",), "audio": ("audio",), "file": (), "model3d": (), "imageeditor": ("image",),
-    "downloadbutton": (), "uploadbutton": (),
+    "gallery": ("image", "video"), "downloadbutton": (), "uploadbutton": (),
 }  # fmt: skip
-"""The components whose value is a file, and what each accepts."""
+"""The components whose value is a file or a list of files, and what each accepts."""
+
+Form = Literal["value", "file", "files", "gallery", "editor"]
+"""What an argument is: a value, a file, a list of files, a gallery, a picture in an editor."""
+
+Described = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a function.
+
+    Attributes:
+        form: What it is.
+        names: The job's parameter, or its input files; none for what the app keeps itself.
+        default: The value if the job gives none.
+    """
+
+    form: Form = "value"
+    names: tuple[str, ...] = ()
+    default: Any = None
+
+    def value(self, params: Mapping[str, Any], uploaded: Mapping[str, Described]) -> Any:
+        """The argument, from the job's parameters and its uploaded files."""
+        if self.form == "value":
+            return params.get(self.names[0], self.default) if self.names else self.default
+        files = [uploaded[name] for name in self.names if name in uploaded]
+        if not files:
+            return self.default
+        match self.form:
+            case "files":
+                return files
+            case "gallery":
+                return [{_media(file): file, "caption": None} for file in files]
+            case "editor":
+                return {"background": files[0], "layers": [], "composite": files[0]}
+            case _:
+                return files[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +60,25 @@ class Endpoint:
     Attributes:
         kind: Its kind.
         fn_index: Its number in the app.
-        arguments: The job's field of each argument, such as `inputs.image`; None for the app's own state.
-        results: The output of each result; None for the app's own state.
+        arguments: Its arguments.
+        results: The outputs of each result: one, many for a list of files, none for what the app keeps itself.
     """
 
     kind: Kind
     fn_index: int
-    arguments: tuple[str | None, ...]
-    results: tuple[str | None, ...]
+    arguments: tuple[Argument, ...]
+    results: tuple[tuple[str, ...], ...]
+
+    def made(self, data: list[Any]) -> dict[str, Any]:
+        """The function's results by the names of the kind's outputs."""
+        found: dict[str, Any] = {}
+        for names, value in zip(self.results, data, strict=False):
+            many = len(names) > 1 and isinstance(value, list)
+            found |= zip(names, value if many else [value], strict=False)
+        return found
 
 
-def endpoints_of(info: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Endpoint]:
+def endpoints_of(info: Described, config: Described) -> dict[str, Endpoint]:
     """Return the named endpoints of an app by the names of their kinds.
 
     Args:
@@ -41,82 +86,108 @@ def endpoints_of(info: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
         config: The answer to `/config`, which has the limits and choices of components.
     """
     components = {each["id"]: each for each in config.get("components") or ()}
-    found = {}
+    found: dict[str, Endpoint] = {}
     for dependency in config.get("dependencies") or ():
         api_name = str(dependency.get("api_name") or "")
         described = (info.get("named_endpoints") or {}).get(f"/{api_name}")
         if described is not None and described.get("returns"):
-            endpoint = _endpoint(_word(api_name), dependency, described, components)
+            endpoint = _endpoint(slot_name(api_name, found), dependency, described, components)
             found[endpoint.kind.name] = endpoint
     return found
 
 
-def _endpoint(
-    name: str, dependency: Mapping[str, Any], described: Mapping[str, Any], components: Mapping[int, Mapping[str, Any]]
-) -> Endpoint:
+def _endpoint(name: str, dependency: Described, described: Described, components: Mapping[int, Described]) -> Endpoint:
     inputs: dict[str, Slot] = {}
     params: dict[str, Any] = {}
-    arguments: list[str | None] = []
-    given = iter(described.get("parameters") or ())
-    for one in dependency.get("inputs") or ():
-        component = components.get(one) or {}
-        parameter = None if component.get("type") == "state" else next(given, None)
-        if parameter is None:
-            arguments.append(None)
-            continue
-        if _is_file(parameter):
-            slot = _slot(_word(str(parameter["parameter_name"])), parameter, inputs)
-            inputs[slot.name] = slot
-            arguments.append(f"inputs.{slot.name}")
+    arguments = []
+    needed = []
+    for component, given in _pairs(dependency.get("inputs"), described.get("parameters"), components):
+        label = str(given.get("parameter_name", ""))
+        default = given.get("parameter_default")
+        if not given:
+            arguments.append(Argument())
+        elif _component(given) in FILES:
+            slots = _slots(slot_name(label, inputs), given, component, inputs)
+            inputs |= slots
+            arguments.append(Argument(_form(given, component), tuple(slots), default))
         else:
-            field = re.sub(r"\W", "_", str(parameter["parameter_name"]))[:32]
-            params[field] = _schema(parameter, component.get("props") or {})
-            arguments.append(f"params.{field}")
+            param = param_name(label, params)
+            params[param] = _schema(given, component.get("props") or {})
+            needed += [] if given.get("parameter_has_default") else [param]
+            arguments.append(Argument("value", (param,), default))
     outputs: dict[str, Slot] = {}
-    results: list[str | None] = []
-    returned = iter(described["returns"])
-    for one in dependency.get("outputs") or ():
-        made = None if (components.get(one) or {}).get("type") == "state" else next(returned, None)
-        if made is not None:
-            slot = _slot(_word(str(made.get("label") or "output")), made, outputs, required=not outputs)
-            outputs[slot.name] = slot
-        results.append(None if made is None else slot.name)
-    required = [field for field, schema in params.items() if "default" not in schema]
-    schema = {"type": "object", "properties": params, **({"required": required} if required else {})}
-    help_ = str(dependency.get("api_description") or "")
+    results = []
+    for component, given in _pairs(dependency.get("outputs"), described["returns"], components):
+        label = str(given.get("label") or "output")
+        slots = _slots(slot_name(label, outputs), given, component, outputs, main=not outputs) if given else {}
+        outputs |= slots
+        results.append(tuple(slots))
+    schema = {"type": "object", "properties": params, **({"required": needed} if needed else {})}
+    help_ = str(described.get("description") or dependency.get("api_description") or "")
     kind = Kind(name, tuple(inputs.values()), tuple(outputs.values()), schema if params else {}, help=help_)
     return Endpoint(kind, int(dependency["id"]), tuple(arguments), tuple(results))
 
 
-def _slot(name: str, described: Mapping[str, Any], taken: Mapping[str, Slot], *, required: bool = True) -> Slot:
-    component = str(described.get("component", "")).lower()
-    accepts = FILES.get(component, (".json",) if component in ("json", "label") else (".txt",))
-    free = name if name not in taken else next(f"{name}_{n}" for n in range(2, 99) if f"{name}_{n}" not in taken)
-    optional = described.get("parameter_has_default") is True
-    return Slot(free, accepts, title=str(described.get("label", "")), required=required and not optional)
+def _pairs(ids: Any, described: Any, components: Mapping[int, Described]) -> list[tuple[Described, Described]]:
+    """Each component of a function with its description; an empty one for what the app keeps itself."""
+    rest = iter(described or ())
+    found = [components.get(one) or {} for one in ids or ()]
+    return [(each, {} if each.get("skip_api") or each.get("type") == "state" else next(rest, {})) for each in found]
 
 
-def _is_file(described: Mapping[str, Any]) -> bool:
-    return str(described.get("component", "")).lower() in FILES
+def _component(described: Described) -> str:
+    return str(described.get("component", "")).lower()
 
 
-def _schema(parameter: Mapping[str, Any], props: Mapping[str, Any]) -> dict[str, Any]:
+def _form(described: Described, component: Described) -> Form:
+    if _component(described) in ("gallery", "imageeditor"):
+        return "gallery" if _component(described) == "gallery" else "editor"
+    return "files" if (component.get("props") or {}).get("file_count") in ("multiple", "directory") else "file"
+
+
+def _slots(
+    name: str, described: Described, component: Described, taken: Mapping[str, Slot], *, main: bool = True
+) -> dict[str, Slot]:
+    """The slots of an input or a result; one that has a default may be left out."""
+    is_file = _component(described) in FILES
+    plain = (".txt",) if (described.get("type") or {}).get("type") == "string" else (".json",)
+    accepts = _accepted(_component(described), component.get("props") or {}) if is_file else plain
+    needed = main and described.get("parameter_has_default") is not True
+    first = Slot(name, accepts, title=str(described.get("label", "")), required=needed)
+    many = is_file and _form(described, component) in ("files", "gallery")
+    return {slot.name: slot for slot in (list_slots(first, taken) if many else (first,))}
+
+
+def _accepted(component: str, props: Described) -> tuple[str, ...]:
+    """What a component accepts; a file's own types are words such as `image`, and endings."""
+    types = tuple(str(each) for each in props.get("file_types") or ())
+    known = all(each in ("image", "audio", "video", "text") or each.startswith(".") for each in types)
+    return types if types and known else FILES[component]
+
+
+def _media(file: Described) -> str:
+    from wakestream.streams.protocol.kinds import MEDIA
+
+    ending = "." + str(file.get("orig_name", "")).rpartition(".")[2].lower()
+    return "video" if ending in MEDIA["video"] - {".gif"} else "image"
+
+
+def _schema(parameter: Described, props: Described) -> dict[str, Any]:
     """A parameter's JSON Schema: the type by the info, limits and choices by the component."""
     declared = parameter.get("type") or {}
-    schema = {key: declared[key] for key in ("type", "enum", "items") if key in declared}
+    schema = {key: declared[key] for key in ("type", "enum", "items") if declared.get(key)}
+    if "$ref" in str(schema.get("items")):  # the definitions are elsewhere
+        del schema["items"]
+    if props.get("allow_custom_value"):
+        schema.pop("enum", None)
     for key, word in (("minimum", "minimum"), ("maximum", "maximum"), ("step", "x-step")):
         if isinstance(props.get(key), int | float) and schema.get("type") in ("number", "integer"):
             schema[word] = props[key]
-    if isinstance(schema.get("x-step"), int) and schema.get("type") == "number" and schema.get("x-step") == 1:
+    if _component(parameter) == "slider" and schema.get("type") == "number" and schema.get("x-step") == 1:
         schema["type"] = "integer"
     if "lines" in props and (props.get("lines") or 1) > 1:
         schema["format"] = "multiline"
     schema["title"] = str(parameter.get("label") or "")
-    if parameter.get("parameter_has_default"):
-        schema["default"] = parameter.get("parameter_default")
+    if parameter.get("parameter_default") is not None:
+        schema["default"] = parameter["parameter_default"]
     return schema
-
-
-def _word(text: str) -> str:
-    word = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:32]
-    return word if word[:1].isalpha() else f"f_{word}"[:32]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 from wakestream.operators.model.engine import Slot
 
@@ -11,6 +12,13 @@ MORE_FILES = 8
 """The slots of a field that takes or makes a list of files; the first has the field's own name."""
 
 _MOST = 32
+_ENDING = re.compile(r"\.[a-z0-9]{1,10}")
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name, if results can have it; else an empty text."""
+    suffix = Path(name).suffix.lower()
+    return suffix if _ENDING.fullmatch(suffix) else ""
 
 
 def slot_name(text: str, taken: Collection[str] = ()) -> str:

@@ -39,6 +39,7 @@ MANY = openapi(
 )  # fmt: skip
 
 real = needs("cog")
+pytestmark = pytest.mark.timeout(180)  # hundreds of MB pass through it
 
 
 class Place:
@@ -83,7 +84,7 @@ class Place:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     found = Place(tmp_path)
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(150):
         yield found
         for engine in found.cogs:
             await engine.close()
@@ -287,7 +288,7 @@ async def test_a_server_that_was_killed_and_started_again_is_reported_as_one(
     async with ready(place, server) as engine:
         work = asyncio.create_task(made(engine, place.work(gate=str(place.gate))))
         await place.began()
-        await server.kill()
+        server.kill()
         with pytest.raises(EngineUnreachable):
             await work
         await server.start()
@@ -303,7 +304,7 @@ async def test_a_restart_that_nothing_else_shows_is_noticed(place: Place, monkey
     async with ready(place, server) as engine:
         work = asyncio.create_task(made(engine, place.work(gate=str(place.gate))))
         await place.began()
-        await server.kill()
+        server.kill()
         await server.start()
         await is_ready(engine)
         with pytest.raises(EngineUnreachable, match="was restarted while the work ran"):
@@ -535,7 +536,7 @@ async def test_jobs_go_through_the_real_worker_also_when_the_server_is_killed(pl
             desk.run("predict", {"image": place.image}, {"output": "b.png"}, gate=str(place.gate))
         )
         await place.began(2)
-        await server.kill()
+        server.kill()
         await server.start()
         place.gate.touch()
         assert (await killed)["output"].read_bytes() == place.image.read_bytes()

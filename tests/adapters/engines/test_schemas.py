@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wakestream.adapters.engines.cog_schema import model_of_schema
-from wakestream.adapters.engines.gradio_schema import endpoints_of
+from wakestream.adapters.engines.gradio_schema import Argument, endpoints_of
 from wakestream.operators.model.engine import Slot
 
 COG: dict[str, Any] = {
@@ -61,7 +61,8 @@ INFO: dict[str, Any] = {
                 },
             ],
             "returns": [
-                {"label": "Result image", "component": "Image"}, {"label": "Said", "component": "Textbox"},
+                {"label": "Result image", "component": "Image"},
+                {"label": "Said", "component": "Textbox", "type": {"type": "string"}},
             ],
         },
         "/silent": {"parameters": [], "returns": []},
@@ -86,8 +87,10 @@ def test_a_gradio_endpoint_becomes_a_kind_and_the_apps_own_state_is_left_out() -
     assert [*endpoints] == ["work"]
     work = endpoints["work"]
     assert work.fn_index == 7
-    assert work.arguments == (None, "inputs.image", "params.steps", "params.mode")
-    assert work.results == ("result_image", "said", None)
+    assert work.arguments == (
+        Argument(), Argument("file", ("image",)), Argument("value", ("steps",), 3), Argument("value", ("mode",)),
+    )  # fmt: skip
+    assert work.results == (("result_image",), ("said",), ())
     assert work.kind.inputs == (Slot("image", ("image",), title="Picture"),)
     assert work.kind.params["properties"]["steps"] == {
         "type": "integer", "minimum": 1, "maximum": 20, "x-step": 1, "title": "Steps", "default": 3,

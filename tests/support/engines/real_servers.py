@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from asyncio.subprocess import DEVNULL, Process
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Server:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     port: int = field(default_factory=free_port)
-    process: Process | None = None
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -60,23 +60,27 @@ class Server:
 
     async def start(self) -> None:
         """Returns when it accepts connections."""
-        path = f"{Path(self.command[0]).parent}{os.pathsep}{os.environ['PATH']}"
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command, cwd=self.folder, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "PATH": path, "NO_PROXY": "127.0.0.1", **self.environment},
-            )  # fmt: skip
+        self._launch()
         await until(self._accepts)
 
-    async def kill(self) -> None:
-        """kill -9, with all its processes."""
-        if self.process is not None and self.process.returncode is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            await self.process.wait()
+    def kill(self, how: int = signal.SIGKILL) -> None:
+        """Send a signal to all its processes; after the usual one, they are gone."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, how)
+            if how == signal.SIGKILL:
+                self.process.wait()
+
+    def _launch(self) -> None:
+        path = f"{Path(self.command[0]).parent}{os.pathsep}{os.environ['PATH']}"
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, "PATH": path, "NO_PROXY": "127.0.0.1", **self.environment},
+            )  # fmt: skip
 
     async def _accepts(self) -> bool:
         assert self.process is not None
-        assert self.process.returncode is None, (self.folder / "server.log").read_text()
+        assert self.process.poll() is None, (self.folder / "server.log").read_text()
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
@@ -92,7 +96,7 @@ async def running(server: Server) -> AsyncIterator[Server]:
     try:
         yield server
     finally:
-        await server.kill()
+        server.kill()
 
 
 def cog_server(

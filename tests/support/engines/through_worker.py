@@ -1,4 +1,4 @@
-"""A job through the real worker by HTTP, from hashing to the verified files, and what it was told on the way."""
+"""A job through the real worker by HTTP, from hashing to the verified files, and its progress."""
 
 from __future__ import annotations
 
