@@ -15,7 +15,7 @@ from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.part_file import beside, settle
 from wakestream.operators.model.errors import FileChanged, FileError
-from wakestream.streams.outbox.state import Entry, OutboxState
+from wakestream.streams.outbox.state import Content, Entry, OutboxState
 
 _BLOCK = 4 * 1024 * 1024
 
@@ -48,7 +48,9 @@ class ResultReuse:
             if twin.ended is None:
                 return found
             if _still_there(twin) and await _taken(twin, entry):
-                return {**found, "path": entry.accepted.output, "size": twin.ended.size}
+                mine = entry.accepted.results
+                files = [{"name": name, "path": mine[name], "size": size} for name, (_, size) in _results(twin).items()]
+                return {**found, "path": mine[_main(twin)], "size": twin.ended.size, **_several(files)}
         return None
 
     async def ended(self, job: str) -> None:
@@ -72,12 +74,12 @@ class ResultReuse:
         alike = [twin for twin in unread if await self._content(twin) == mine]
         return [*self._state.of_content(entry, mine), *alike]
 
-    async def _content(self, entry: Entry) -> tuple[str, str] | None:
-        """The BLAKE3 of both files as they were for that job; None if that is no longer known."""
+    async def _content(self, entry: Entry) -> Content | None:
+        """The BLAKE3 of all files as they were for that job; None if that is no longer known."""
         if entry.content is not None or not _as_accepted(entry):
             return entry.content
         try:
-            return await self._blake3(entry.accepted.video), await self._blake3(entry.accepted.audio)
+            return tuple([await self._blake3(file.path) for _, file in sorted(entry.accepted.files.items())])
         except FileError:
             return None
 
@@ -114,13 +116,45 @@ def _brought_home(entry: Entry) -> int | None:
 
 
 def _still_there(twin: Entry) -> bool:
+    """Whether the results of that job are as it made them."""
     ended = twin.ended
-    return ended is not None and ended.outcome == "done" and _dated(Path(ended.path)) == (ended.size, ended.mtime_ns)
+    if ended is None or ended.outcome != "done":
+        return False
+    (path, _), *others = _results(twin).values()
+    if _dated(path) != (ended.size, ended.mtime_ns):
+        return False
+    # The dates of the other results are not known, only that they were written before the job's end.
+    dates = [(_dated(other), size) for other, size in others]
+    return all(dated is not None and dated[0] == size and dated[1] <= ended.at * 1e9 for dated, size in dates)
+
+
+def _results(entry: Entry) -> dict[str, tuple[Path, int]]:
+    """The results of a job that is done: path and size by name, the main one first."""
+    ended = entry.ended
+    if ended is None:
+        return {}
+    if ended.files:
+        return {str(one["name"]): (Path(one["path"]), int(one["size"])) for one in ended.files}
+    return {next(iter(entry.accepted.results)): (Path(ended.path), ended.size)}
+
+
+def _main(entry: Entry) -> str:
+    return next(iter(_results(entry)))
+
+
+def _several(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"files": list(files)} if len(files) > 1 else {}
 
 
 async def _taken(twin: Entry, entry: Entry) -> bool:
-    """Copy the twin's result to this job's output, completely or not at all; False if it changed in the meantime."""
-    source, output = Path(twin.ended.path if twin.ended else ""), Path(entry.accepted.output)
+    """Copy the twin's results to this job's outputs, each completely or not at all; False if one has changed."""
+    for name, (source, _) in _results(twin).items():
+        if not await _taken_one(twin, source, Path(entry.accepted.results[name]), entry.accepted.job):
+            return False
+    return True
+
+
+async def _taken_one(twin: Entry, source: Path, output: Path, job: str) -> bool:
     if source == output or (output.exists() and output.samefile(source)):
         return True
     stop = threading.Event()
@@ -128,7 +162,7 @@ async def _taken(twin: Entry, entry: Entry) -> bool:
     def wanted() -> bool:
         return _still_there(twin) and not stop.is_set()
 
-    copying = asyncio.create_task(asyncio.to_thread(_copy, source, output, entry.accepted.job, wanted))
+    copying = asyncio.create_task(asyncio.to_thread(_copy, source, output, job, wanted))
     try:
         await asyncio.shield(copying)  # a thread cannot be cancelled, only asked to stop before its last step
     except FileChanged:

@@ -11,7 +11,7 @@ from reactivex import Observable
 
 from wakestream.operators.model import errors
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.events import Done, Job, JobEvent, Note, Running
+from wakestream.operators.model.events import Done, Job, JobEvent, Note, ResultFile, Running
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
 from wakestream.operators.rx.concat_unless import concat_unless
@@ -71,8 +71,8 @@ class Earlier(Protocol):
         """Return what is known of the same work.
 
         Returns:
-            `{"job", "path", "size"}` if its result was copied to the job's output; `{"job"}` while it is still
-            running; else None.
+            `{"job", "path", "size"}` if its result was copied to the job's output, with `files` (`name`, `path` and
+            `size` of each) if there are several; `{"job"}` while it is still running; else None.
         """
         ...
 
@@ -161,7 +161,8 @@ async def _before(job: Job, effects: Effects, earlier: Earlier, args: Mapping[st
                 yield Note("the result was downloaded before the program ended")
             else:
                 yield Note(f"the same work was done before, as job {same}: its result is used", {"same_as": same})
-            yield Done(Path(found["path"]), int(found["size"]))
+            files = tuple(ResultFile(one["name"], Path(one["path"]), one["size"]) for one in found.get("files", ()))
+            yield Done(Path(found["path"]), int(found["size"]), files)
             return
         yield Note(f"the same work is running as job {same}: its result will be used", {"same_as": same})
         await effects.call(EARLIER_ENDED, {"job": same}, lambda: earlier.ended(same))  # noqa: B023 - awaited here

@@ -107,12 +107,27 @@ class JobStage(_OfJob, frozen=True):
 
 
 class JobRead(_OfJob, frozen=True):
-    """Its files were hashed: digests by algorithm, and which state of each file that was."""
+    """Its files were hashed: digests by algorithm, and which state of each file that was.
+
+    A job of other files has them in `inputs` and `mtimes_ns`, by name; the other fields are empty.
+    """
 
     video: dict[str, str]
     audio: dict[str, str]
     video_mtime_ns: int
     audio_mtime_ns: int
+    inputs: dict[str, dict[str, str]] = {}  # noqa: RUF012 - msgspec copies it
+    mtimes_ns: dict[str, int] = {}  # noqa: RUF012 - msgspec copies it
+
+    @property
+    def digests(self) -> dict[str, dict[str, str]]:
+        """The digests of each file, by name."""
+        return self.inputs or {"video": self.video, "audio": self.audio}
+
+    @property
+    def dates(self) -> dict[str, int]:
+        """The modification time of each file when it was read."""
+        return self.mtimes_ns or {"video": self.video_mtime_ns, "audio": self.audio_mtime_ns}
 
 
 class JobCancelling(_OfJob, frozen=True):

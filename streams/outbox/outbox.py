@@ -135,12 +135,22 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
         if state.webhook:
             _notify_later(state, entry, ended, decision)
         _go_on(state, ended, now, decision)
-    elif isinstance(event.event, e.Fingerprinted) and entry.accepted.is_pair:
-        video, audio = event.event.files
-        digests = dict(video.digests), dict(audio.digests)
-        decision.fact(f.JobRead(event.job, *digests, video.mtime_ns, audio.mtime_ns))
+    elif isinstance(event.event, e.Fingerprinted):
+        decision.fact(_read(entry, event.event))
     else:
         decision.fact(*_moved(entry, event, now))
+
+
+def _read(entry: Entry, read: e.Fingerprinted) -> f.JobRead:
+    if entry.accepted.is_pair:
+        video, audio = read.files
+        return f.JobRead(
+            entry.accepted.job, dict(video.digests), dict(audio.digests), video.mtime_ns, audio.mtime_ns
+        )  # fmt: skip
+    files = dict(zip(entry.accepted.files, read.files, strict=False))
+    digests = {name: dict(file.digests) for name, file in files.items()}
+    dates = {name: file.mtime_ns for name, file in files.items()}
+    return f.JobRead(entry.accepted.job, {}, {}, 0, 0, digests, dates)
 
 
 def _go_on(state: OutboxState, ended: f.JobEnded, now: float, decision: f.OutboxDecision) -> None:

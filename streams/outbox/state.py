@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.recording.event_json import plain_event
@@ -14,8 +16,11 @@ from wakestream.streams.recording.event_json import plain_event
 OPEN_MOST = 10_000
 ENDED_MOST = 1_000
 
-Sizes = tuple[int, int, str, str, str]
+Sizes = tuple[Any, ...]
 """What two jobs of the same work have in common without a look into their files."""
+
+Content = tuple[str, ...]
+"""The BLAKE3 of all files of a job, by their names."""
 
 
 @dataclass(slots=True)
@@ -37,25 +42,30 @@ class Entry:
         return "cancelling" if self.cancelling else "open"
 
     @property
+    def work(self) -> tuple[str, bytes, tuple[str, ...]]:
+        """What is to be done with the files: the kind, the parameters, and the names of the results."""
+        a = self.accepted
+        return a.task_type, orjson.dumps(a.params, option=orjson.OPT_SORT_KEYS), tuple(sorted(a.results))
+
+    @property
     def files(self) -> tuple[Any, ...]:
         """What tells that two jobs are the same work, without a look into the files."""
-        a = self.accepted
-        if not a.is_pair:
-            return (a.job,)
-        return (a.task_type, a.video, a.video_size, a.video_mtime_ns, a.audio, a.audio_size, a.audio_mtime_ns)
+        if self._pending:
+            return (self.accepted.job,)
+        return (self.work, *((name, file.path, file.size, file.mtime_ns) for name, file in self._sorted))
 
     @property
     def read_as_accepted(self) -> bool:
         """False when the files were written to between the acceptance and the reading."""
-        a, read = self.accepted, self.read
-        return read is None or (read.video_mtime_ns, read.audio_mtime_ns) == (a.video_mtime_ns, a.audio_mtime_ns)
+        dates = {name: file.mtime_ns for name, file in self.accepted.files.items()}
+        return self.read is None or self.read.dates == dates
 
     @property
-    def content(self) -> tuple[str, str] | None:
-        """The BLAKE3 of both files, once they were read."""
-        if self.read is None or not {"blake3"} <= self.read.video.keys() & self.read.audio.keys():
+    def content(self) -> Content | None:
+        """The BLAKE3 of all files, once they were read."""
+        if self.read is None or any("blake3" not in digests for digests in self.read.digests.values()):
             return None
-        return self.read.video["blake3"], self.read.audio["blake3"]
+        return tuple(digests["blake3"] for _, digests in sorted(self.read.digests.items()))
 
     @property
     def order(self) -> tuple[float, str]:
@@ -64,15 +74,19 @@ class Entry:
 
     @property
     def sizes(self) -> Sizes:
-        """What tells that two jobs may be the same work. The worker's cache finds that for jobs of other files."""
-        a = self.accepted
-        if not a.is_pair:
-            return (0, 0, a.job, "", "")
-        return (a.video_size, a.audio_size, a.task_type, _ending(a.video), _ending(a.audio))
+        """What tells that two jobs may be the same work."""
+        if self._pending:
+            return (self.accepted.job,)
+        return (self.work, *((name, file.size, _ending(file.path)) for name, file in self._sorted))
 
+    @property
+    def _sorted(self) -> list[tuple[str, f.FileStat]]:
+        return sorted(self.accepted.files.items())
 
-Content = tuple[str, str]
-"""The BLAKE3 of both files."""
+    @property
+    def _pending(self) -> bool:
+        """Whether it has inputs that other jobs have yet to make."""
+        return any(not file.size for file in self.accepted.files.values())
 
 
 @dataclass(slots=True)
@@ -93,7 +107,7 @@ class OutboxState:
     place: Callable[[str], str] = str  # one word for one file, where a disk takes several names for it
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
-        """Earlier jobs of the same two files that may have, or get, a result for this one."""
+        """Earlier jobs of the same files that may have, or get, a result for this one."""
         return self._before(entry, self.by_files.get(entry.files, ()))
 
     def of_content(self, entry: Entry, content: Content) -> list[Entry]:

@@ -296,6 +296,27 @@ async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
             assert retried[0] == 409
 
 
+async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(scene: Scene, user: User) -> None:
+    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker():
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        async with daemon(user) as api:
+            await user.run("submit", *JOIN, *OUTS, "--job-id", "one")
+            other = ("--out", "whole=again.bin", "--out", "log=again.txt")
+            await user.run("submit", *JOIN, *other, "--job-id", "two")
+            await user.run("submit", *JOIN[:-1], "times=3", "--out", "whole=third.bin", "--job-id", "three")
+            outcomes = [await api.outcome(job) for job in ("one", "two", "three")]
+        assert [each["event"] for each in outcomes] == ["done"] * 3
+        assert [each.get("reused", "") for each in outcomes] == ["", "one", ""]
+        assert [each["path"] for each in outcomes[1]["files"]] == [
+            str(user.folder / "again.bin"),
+            str(user.folder / "again.txt"),
+        ]
+        assert (user.folder / "again.bin").read_bytes() == (user.folder / "whole.bin").read_bytes()
+        assert (user.folder / "again.txt").read_text() == "join of first, second"
+        assert len(scene.engine.works) == 2
+
+
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through: str) -> None:
     async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:

@@ -249,10 +249,10 @@ def test_or_of_the_same_content_under_other_names_and_those_that_nobody_has_read
     assert names(desk.state.of_same_sizes(jobs["c"])) == ["a", "b"]
     desk.says(read_as("00"), "a").says(read_as("22"), "b").says(read_as("00"), "mov")
     assert names(desk.state.of_same_sizes(jobs["c"])) == []
-    assert names(desk.state.of_content(jobs["c"], ("00", "11"))) == ["a"]
-    assert names(desk.state.of_content(jobs["c"], ("22", "11"))) == ["b"]
+    assert names(desk.state.of_content(jobs["c"], ("11", "00"))) == ["a"]
+    assert names(desk.state.of_content(jobs["c"], ("11", "22"))) == ["b"]
     desk.says(read_as("33"), "a")
-    assert names(desk.state.of_content(jobs["c"], ("00", "11"))) == []
+    assert names(desk.state.of_content(jobs["c"], ("11", "00"))) == []
 
 
 def test_files_that_were_written_to_before_they_were_read_are_not_what_was_accepted() -> None:
@@ -358,3 +358,32 @@ def test_a_removed_job_leaves_nothing(order: str) -> None:
     for job in order:
         outbox.DECIDER.evolve(desk.state, f.JobForgotten(job, 1.0))
     assert desk.state == OutboxState()
+
+
+def of_kind(
+    desk: Desk, job: str, kind: str, params: dict[str, Any] | None = None, outputs: tuple[str, ...] = ("out",)
+) -> None:
+    results = {name: f"/out/{job}.{name}" for name in outputs}
+    desk.happens(f.Submitting(1, job, {"image": VIDEO}, results, kind, params))
+
+
+def test_twins_of_any_kind_have_the_same_kind_parameters_and_results() -> None:
+    desk = Desk()
+    of_kind(desk, "a", "upscale", {"scale": 2, "seed": 1})
+    of_kind(desk, "other-kind", "invert", {"scale": 2, "seed": 1})
+    of_kind(desk, "other-param", "upscale", {"scale": 3, "seed": 1})
+    of_kind(desk, "more", "upscale", {"scale": 2, "seed": 1}, ("out", "log"))
+    of_kind(desk, "b", "upscale", {"seed": 1, "scale": 2})
+    jobs = desk.state.jobs
+    assert names(desk.state.of_same_files(jobs["b"])) == ["a"]
+    assert all(desk.state.alone(jobs[job]) for job in ("other-kind", "other-param", "more"))
+    desk.says(e.Fingerprinted((e.Fingerprint(Path("/in/a.mp4"), 10, 1, {"blake3": "00"}),)), "a")
+    assert names(desk.state.of_content(jobs["b"], ("00",))) == ["a"]
+
+
+def test_a_job_whose_input_is_not_there_yet_has_no_twin() -> None:
+    desk = Desk()
+    for job in ("a", "b"):
+        inputs = {"image": f.FileStat("/out/x.png", 0, 0)}
+        desk.happens(f.Submitting(1, job, inputs, {"out": f"/out/{job}.png"}, "upscale"))
+    assert desk.state.alone(desk.state.jobs["b"])
