@@ -14,6 +14,8 @@ from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachab
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.status import FEATURE
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.kinds import KINDS
+from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_frames
 
 T = TypeVar("T")
 
@@ -58,6 +60,82 @@ async def first(
         return None
     finally:
         subscription.dispose()
+
+
+async def ask_kinds(link: Link, within: float = ANSWER_WITHIN) -> KnownKinds | None:
+    """Ask the hub of an open connection what the GPUs can do.
+
+    Args:
+        link: The connection; the hub has announced `kinds`, as has this peer.
+        within: Seconds to wait.
+
+    Returns:
+        The kinds; None when no answer came in time.
+
+    Raises:
+        HubRefused: The hub refuses the question.
+        HubUnreachable: The connection broke.
+    """
+    query = m.KindsQuery(request_id=f"kinds-{uuid.uuid4().hex}")
+    parts: dict[int, m.KindsResponse] = {}
+    return await first(link, lambda event: _kinds(event, query, parts), within, query)
+
+
+def _kinds(event: Any, query: m.KindsQuery, parts: dict[int, m.KindsResponse]) -> KnownKinds | None:
+    """The answer to the query when its last part has come; None for any other event."""
+    match event:
+        case LinkDown(reason=reason):
+            raise HubUnreachable(reason)
+        case m.Error(request_id=query.request_id):
+            raise HubRefused(event.text, code=event.code)
+        case m.KindsResponse(request_id=query.request_id):
+            parts[event.number] = event
+            return from_frames(parts.values()) if len(parts) == event.of else None
+    return None
+
+
+async def hub_kinds(settings: Settings) -> KnownKinds:
+    """Connect to the hub, ask what the GPUs can do and disconnect.
+
+    Args:
+        settings: Name the hub and the key.
+
+    Returns:
+        The kinds. Of a hub that does not tell its kinds, nothing is known.
+
+    Raises:
+        HubUnreachable: no connection, or no answer in time.
+        HubRefused: the hub refuses the connection.
+
+    Example:
+        >>> kinds = await hub_kinds(settings)
+        >>> [each.kind.name for each in kinds.kinds]
+        ['lipsync', 'upscale']
+    """
+    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE, KINDS))
+    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
+    try:
+        up = await first(link, _up, ANSWER_WITHIN)
+        if up is not None and KINDS not in up.features:
+            return UNKNOWN
+        found = await ask_kinds(link) if up is not None else None
+    finally:
+        await link.close()
+    if found is None:
+        raise HubUnreachable(f"hub {link.url}: no answer within {ANSWER_WITHIN:g} s; look at its log")
+    return found
+
+
+def _up(event: Any) -> LinkUp | None:
+    """The first connection; None for any other event."""
+    match event:
+        case LinkUp():
+            return event
+        case LinkDown(reason=reason, code=str(code)):
+            raise HubRefused(reason, code=code)
+        case LinkDown(reason=reason, connecting=False):
+            raise HubUnreachable(reason)
+    return None
 
 
 async def ask_hub(settings: Settings, since: int | None = None) -> m.HubStatus:

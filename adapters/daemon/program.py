@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
 from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.daemon.event_feed import EventFeed
+from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import ResultReuse
 from wakestream.adapters.daemon.webhooks import Webhooks, receiver, telling
@@ -122,7 +123,11 @@ async def running_daemon(
             )
         )
         console = Console(config.state / "console", box, timeline, settings, config.quota)
-        address = await _served(stack, config, console, Api(box, _health(client, settings), console.cards.names))
+        kinds = DaemonKinds(settings, config.state)
+        stack.push_async_callback(kinds.close)
+        stack.callback(client.link.events.subscribe(kinds.feed).dispose)
+        api = Api(box, _health(client, settings), console.cards.names, kinds)
+        address = await _served(stack, config, console, api)
         await stack.enter_async_context(console.serving())
         stack.callback(feed.close)  # before the server waits for its event streams
         webhooks = None
@@ -179,7 +184,7 @@ def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:
     def health() -> dict[str, Any]:
         return {
             "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
-            "features": ["lengths"],
+            "features": ["lengths", "kinds"],
         }  # fmt: skip
 
     return health

@@ -20,6 +20,8 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.kinds import KINDS, MAX_KIND
+from wakestream.streams.protocol.known_kinds import described
 from wakestream.streams.worker import state as w
 
 ACTIVE_EVERY = 30.0
@@ -66,6 +68,7 @@ class WorkerHub:
         self._initialized = False
         self._refused = False
         self._old = False
+        self._hub_features: frozenset[str] = frozenset()
         self._watched: Recent[str, m.Submit] = Recent(_MAX_WATCHED)
         self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
@@ -76,11 +79,27 @@ class WorkerHub:
         )
         self._consuming = asyncio.create_task(self._consume())
 
+    def described(self) -> None:
+        """The kinds of a ready engine have changed: report them to the hub. At each new connection it gets them too."""
+        if not self._link.up or KINDS not in self._hub_features:
+            return
+        parts = described(self._calls.readiness.kinds)
+        if parts == [m.GpuKinds()]:
+            logger.warning(
+                "the hub does not learn this worker's kinds: one has a description of more than {} bytes", MAX_KIND
+            )
+        for part in parts:
+            self._link.send(part)
+
     def initialized(self) -> None:
         """The engine is ready: report this to the hub now and at each new connection."""
         self._initialized = True
         if self._link.up:
-            self._link.send(self._online)
+            self._report_online()
+
+    def _report_online(self) -> None:
+        self.described()  # first, because the hub then grants jobs
+        self._link.send(self._online)
 
     async def close(self) -> None:
         """Stop handling events of the hub and the queue."""
@@ -94,6 +113,8 @@ class WorkerHub:
                 self._connected(event)
             case m.LicenseRevoked():
                 self._revoked(event.license)
+            case m.Error(request_id=None) if self._link.up:
+                logger.warning("the hub says: {}", event.text)
             case LinkDown(code=code) if code:
                 self._explain()
             case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
@@ -108,8 +129,9 @@ class WorkerHub:
                 "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "
                 "hub's state folder was not created again, find the cause first"
             )
+        self._hub_features = up.features
         if self._initialized:
-            self._link.send(self._online)
+            self._report_online()
         while self._unsent and self._link.send(self._unsent[0]):
             self._unsent.popleft()
         if self._next_active is not None:

@@ -33,6 +33,7 @@ from wakestream.operators.model.engine import Engine
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import state as w
 
@@ -146,7 +147,8 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
-    register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=features)
+    announced = (*features, KINDS)
+    register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=announced)
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)
     hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke)
@@ -173,7 +175,8 @@ async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | No
 
 async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> None:
     """Ask the engine whether it can work, and report it."""
-    readiness, fault = calls.readiness, await _fault(engine, calls.readiness)
+    readiness = calls.readiness
+    kinds, fault = readiness.kinds, await _fault(engine, readiness)
     before, readiness.initialized = readiness.initialized, fault is None
     readiness.msg = "ok" if fault is None else f"the engine cannot work: {fault}"
     if fault is not None:
@@ -183,15 +186,17 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
         await calls.queue.ready()
         if hub is not None:
             hub.initialized()
+    elif kinds != readiness.kinds:
+        logger.info("the engine's kinds have changed: {}", ", ".join(kind.name for kind in readiness.kinds))
+        if hub is not None:
+            hub.described()
 
 
 async def _fault(engine: Engine, readiness: Readiness) -> str | None:
-    """Why the engine cannot work, or None; what it can do is asked again when it could not work before."""
+    """Why the engine cannot work, or None; then it has said what it can do."""
     now = await look(engine)
     if not now.ready:
         return now.reason
-    if readiness.initialized:
-        return None
     try:
         readiness.kinds = tuple(await engine.describe())
     except WakestreamError as error:

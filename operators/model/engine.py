@@ -127,8 +127,8 @@ class Engine(Protocol):
     async def describe(self) -> Sequence[Kind]:
         """Return the kinds that this engine can do.
 
-        Called when the engine is ready, at the start and after each time that it was not. Raises `TaskFailed` when the
-        engine does not answer.
+        Asked regularly while the engine is ready and no work runs, since an engine may be changed while it runs.
+        Raises `TaskFailed` when the engine does not answer.
         """
         ...
 

@@ -25,6 +25,7 @@
     │   ├── FileChanged             changed while it was read               code file_changed
     │   └── NoSpace                 the disk is full                        code no_space
     ├── WrongInput                  a field of the job does not fit         code wrong_input
+    │   └── UnknownKind             no GPU has this kind                    code unknown_kind
     ├── JournalError                a program's journal on disk             code journal_error
     └── StageTimeout                a wait took too long                    code timeout
         └── Stalled                 no byte came for too long               code stalled
@@ -183,6 +184,10 @@ class WrongInput(WakestreamError, code="wrong_input"):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
         self.field = field
+
+
+class UnknownKind(WrongInput, code="unknown_kind"):
+    """No GPU has the kind of the job."""
 
 
 class JournalError(WakestreamError, code="journal_error"):

@@ -58,13 +58,15 @@ class Accepted:
 class OfflineReply:
     """The GPU is off, and the hub has queued this job (`gpu.power.offline` on the wire).
 
-    `until`: in the phase `budget`, when the job can go on (UNIX seconds).
+    `until`: in the phase `budget`, when the job can go on (UNIX seconds). `reason`: why no GPU that can do this job can
+    be started.
     """
 
     phase: str = "booting"
     position: int | None = None
     eta: Eta | None = None
     until: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

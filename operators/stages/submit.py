@@ -164,7 +164,7 @@ class _Wait:
     def on_offline(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
         self.without_money = self.unpaid()
         self.offline, self.offline_at = reply, seconds_now(self.time)
-        return self._or_worker_ready(self._waking(reply.phase), settle=SETTLE).pipe(
+        return self._or_worker_ready(self._waking(reply.phase, reply.reason), settle=SETTLE).pipe(
             start_with(Queued(reply.position, reply.phase, reply.eta, reply.until))
         )
 

@@ -268,6 +268,7 @@ class GpuDescribed(_OfGpu, frozen=True):
     `pairs_only`: its worker is a deployed one, which knows jobs of a video and an audio file only.
     """
 
+    at: float
     kinds: tuple[Mapping[str, Any], ...] | None = None
     pairs_only: bool = False
 
@@ -379,6 +380,16 @@ class MonitorsTold(_NowOfConnection, frozen=True):
     """A message of this connection was sent to the monitors, or counts as one that was."""
 
     at: float
+
+
+class KindsHeard(_NowOfConnection, frozen=True):
+    """The worker of a connection has described these kinds until now; `complete`: these are all.
+
+    `kinds` None: it described none, or what it described was taken over as `GpuDescribed`.
+    """
+
+    kinds: tuple[Mapping[str, Any], ...] | None
+    complete: bool = False
 
 
 class OldNamesSpoken(_NowOfConnection, frozen=True):
@@ -496,7 +507,7 @@ Fact = (
     | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
-    | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed
+    | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | BudgetReached | GpusBlocked | GpuLetGo
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
@@ -202,7 +203,8 @@ def _gpu_released(state: HubState, fact: f.GpuReleased) -> None:
 
 
 def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
-    state.gpus.pop(fact.gpu, None)
+    if (gpu := state.gpus.pop(fact.gpu, None)) is not None and gpu.kinds is not None:
+        state.kinds_bytes -= weight(gpu.kinds.values())
     state.pending_cancels.pop(fact.gpu, None)
     for id_ in [id_ for id_, (_, gpu) in state.recently_released.items() if gpu == fact.gpu]:
         del state.recently_released[id_]
@@ -212,8 +214,18 @@ def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
 
 def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
     gpu = _gpu(state, fact.gpu)
-    gpu.pairs_only = fact.pairs_only
+    state.kinds_bytes += weight(fact.kinds) - weight((gpu.kinds or {}).values())
+    gpu.pairs_only, gpu.described_at = fact.pairs_only, fact.at
     gpu.kinds = None if fact.kinds is None else {str(kind["name"]): kind for kind in fact.kinds}
+
+
+def _kinds_heard(state: HubState, fact: f.KindsHeard) -> None:
+    peer = state.connections[fact.fd]
+    state.kinds_bytes += weight(fact.kinds) - weight(peer.kinds)
+    peer.kinds, peer.described = fact.kinds, fact.complete
+    state.undone.pop(fact.fd, None)
+    if fact.complete:
+        state.undone[fact.fd] = None
 
 
 def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
@@ -273,6 +285,8 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
     if peer is None:
         return
     state.unregistered.pop(fact.fd, None)
+    state.undone.pop(fact.fd, None)
+    state.kinds_bytes -= weight(peer.kinds)
     state.clients.pop(fact.fd, None)
     state.monitors.pop(fact.fd, None)
     state.texts.end(lambda text: text.worker == fact.fd)
@@ -374,6 +388,7 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
         job.gone = None if job.gone is None else moved(job.gone)
     for gpu in state.gpus.values():
         gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
+        gpu.described_at = moved(gpu.described_at)
     state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
     state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
     state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
@@ -420,6 +435,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.GpuForgotten: _gpu_forgotten,
     f.GpusTied: _gpus_tied,
     f.GpuDescribed: _gpu_described,
+    f.KindsHeard: _kinds_heard,
     f.CancelOwed: _cancel_owed,
     f.LetGo: _recently_released,
     f.CancelsSettled: _cancels_settled,

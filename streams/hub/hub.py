@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
-from wakestream.streams.hub import budget, capabilities, holders, jobs, power, relays
+from wakestream.streams.hub import budget, capabilities, holders, jobs, kinds, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
@@ -24,6 +24,7 @@ from wakestream.streams.hub.snapshot import snapshot
 from wakestream.streams.hub.state import Connection, HubState, Limits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.printable import is_name
 
 __all__ = ["DECIDER", "FEATURES", "REPLACED", "HubState", "Limits"]
@@ -194,6 +195,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         hub_status.WHERE: may_ask,
         jobs.RELEASED: role == "client",
         INPUTS: role == "client",
+        KINDS: role in ("client", "worker"),
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
@@ -262,7 +264,8 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
     power.unmet(state, now, decision)
-    if not budget.tick(state, now, decision):  # both may grant what waits
+    # Each of these may grant what waits, which may happen once only.
+    if not (kinds.tick(state, now, decision) or budget.tick(state, now, decision)):
         power.overdue(state, now, decision)
 
 
@@ -312,11 +315,13 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.StatusQuery: power.status_query,
         m.HubStatusQuery: hub_status.query,
         m.Boot: power.boot,
+        m.KindsQuery: kinds.query,
     },
     "worker": {
         m.Online: power.online,
         m.Result: jobs.result,
         m.TaskActive: power.task_active,
+        m.GpuKinds: kinds.heard,
         m.Url: _worker_url,
     },
     "monitor": {

@@ -18,6 +18,7 @@ from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.kinds import KINDS
 
 RELEASED = "released"
 """Announced to clients that announce it: they get a message when the end of a job is journaled."""
@@ -59,7 +60,8 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     clean = replace(message, key=None, license=None, sender_fd=None)
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
-        decision.send(peer.fd, offline(state, clean, place, now), old=peer.old)
+        why = placement.no_way(state, need) if KINDS in peer.features else None
+        decision.send(peer.fd, replace(offline(state, clean, place, now), why=why), old=peer.old)
         tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
     elif gpu is held:
         decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
@@ -211,7 +213,7 @@ def refuse_impossible(state: HubState, now: float, decision: HubDecision, gpu: G
     never = {need: why for need in state.wanted if (why := placement.refusal(state, need, gpu)) is not None}
     for job in state.queued() if never else ():
         why, to = never.get(job.need), state.listeners(job)
-        if why is not None and to:  # an owner who is away is told at the next submit
+        if why is not None and to:  # an owner without a connection gets this answer to the next submit
             for fd in to:
                 decision.refuse(fd, *why, job.id)
             decision.fact(f.JobRemoved(job.id, why[0], now))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
+
+import orjson
 
 from wakestream.operators.model.events import LIPSYNC
 
@@ -39,6 +41,11 @@ def need_of(task_type: str, payload: Mapping[str, Any]) -> Need:
     if isinstance(kind, str) or "inputs" in payload:
         return Need(kind if isinstance(kind, str) else None, any_kind=True)
     return PAIR if task_type == RENDER else ANY_GPU
+
+
+def weight(kinds: Iterable[Mapping[str, Any]] | None) -> int:
+    """Return the bytes of descriptions of kinds."""
+    return sum(len(orjson.dumps(kind)) for kind in kinds or ())
 
 
 def without_fields(payload: Mapping[str, Any]) -> Mapping[str, Any]:

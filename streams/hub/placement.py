@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec.structs import replace
 
 from wakestream.operators.model.events import INPUTS
-from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import Need, without_fields
-from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
+from wakestream.streams.hub.state import ALL, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 
 _SHOWN = 20
@@ -32,13 +31,6 @@ def pairs_only(state: HubState, gpu: Gpu) -> bool:
     """Whether the GPU's worker knows only jobs of a video and an audio file."""
     worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
     return gpu.pairs_only if worker is None else INPUTS not in worker.features
-
-
-def noted(state: HubState, gpu: Gpu, worker: Connection, decision: HubDecision) -> None:
-    """The worker of `gpu` is online: remember whether it is one that knows pairs of files only."""
-    old = INPUTS not in worker.features
-    if old != gpu.pairs_only:
-        decision.fact(f.GpuDescribed(gpu.name, pairs_only=old))
 
 
 def may(state: HubState, gpu: Gpu, need: Need) -> bool:
@@ -124,6 +116,20 @@ def _is_hope(state: HubState, gpu: Gpu) -> bool:
     """Whether a GPU that may have the kind will come: it is known to have it, or it is not just a name of the past."""
     known = gpu.kinds is not None or gpu.pairs_only or gpu.worker is not None or gpu.phase == "lost"
     return known or not state.monitors or gpu.name in state.named()
+
+
+def all_described(state: HubState) -> bool:
+    """Whether the kinds are known of all GPUs, so that another kind than theirs is had by none."""
+    unknown = (gpu for gpu in state.gpus.values() if gpu.kinds is None and not pairs_only(state, gpu))
+    return bool(state.gpus) and not any(_is_hope(state, gpu) for gpu in unknown)
+
+
+def no_way(state: HubState, need: Need) -> str | None:
+    """Why no GPU that can do such a job can be started, although there are monitors; None if one can."""
+    if not state.monitors or wakers(state, need):
+        return None
+    fit = [gpu.name for gpu in state.gpus.values() if can(state, gpu, need)]
+    return f"only the GPU {_list(fit)} has the kind {_kind(need)}, and its monitor is not connected"
 
 
 def _kind(need: Need) -> str:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, jobs, placement, relays
+from wakestream.streams.hub import holders, jobs, kinds, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.names import gpu_of
@@ -72,7 +72,7 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
         decision.fact(f.MonitorsTold(peer.fd, now))
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, decision)
-    placement.noted(state, gpu, peer, decision)
+    gpu = kinds.of_worker(state, gpu, peer, now, decision)
     _found(state, gpu, message, now, decision)
 
 

@@ -40,5 +40,5 @@ def _of_gpu(gpu: Gpu) -> Iterator[f.Fact]:
     days = tuple(book.days.items())
     if gpu.kinds is not None or gpu.pairs_only:
         kinds = None if gpu.kinds is None else tuple(gpu.kinds.values())
-        yield f.GpuDescribed(gpu.name, kinds, gpu.pairs_only)
+        yield f.GpuDescribed(gpu.name, gpu.described_at, kinds, gpu.pairs_only)
     yield f.AccountKept(gpu.name, book.since, book.at, book.running_since, days, book.before)

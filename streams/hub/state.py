@@ -59,6 +59,9 @@ class Limits:
         texts: Open text requests.
         texts_per_license: Open text requests of one license.
         text_ttl: How long a text request stays open.
+        kinds: Kinds of one GPU.
+        kinds_bytes: Bytes of all descriptions of kinds together.
+        kinds_every: The shortest time between two changes of a GPU's kinds; a faster one has to wait.
         open_roles: The roles that need no license.
         price: What an hour of a GPU costs.
         prices: What an hour of single GPUs costs.
@@ -92,6 +95,9 @@ class Limits:
     texts: int = 2000
     texts_per_license: int = 50
     text_ttl: float = 600.0
+    kinds: int = 64
+    kinds_bytes: int = 16 * 1024 * 1024
+    kinds_every: float = 10.0
     open_roles: frozenset[str] = frozenset()
     price: float | None = None
     prices: Prices = field(default_factory=lambda: Prices({}))
@@ -125,7 +131,8 @@ class Tied:
 class Connection:
     """One open connection. `role` is client, worker or monitor, from its registration on.
 
-    `told` is a second and how many messages of this connection went to monitors in it.
+    `told` is a second and how many messages of this connection went to monitors in it. `kinds` are those that a worker
+    has described, and which are not yet its GPU's; `described`: these are all.
     """
 
     fd: int
@@ -141,6 +148,8 @@ class Connection:
     refused: int = 0
     old: bool = False
     told: tuple[int, int] = (0, 0)
+    kinds: tuple[Mapping[str, Any], ...] | None = None
+    described: bool = False
 
     def told_in(self, now: float) -> int:
         """How many messages of this connection went to monitors in the second of `now`."""
@@ -154,8 +163,8 @@ class Gpu:
     `url` is what its worker says, `machine_url` what its monitor says: "" while the machine's address is not known yet,
     None if the monitor does not tell it. `unaddressed` is since when a worker waits for that address.
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
-    the kind's name, None if they are not known; `pairs_only`: only a video and an audio file. `let_go` is when its
-    monitors were told that it is not needed any more.
+    the kind's name, None if they are not known, since `described_at`; `pairs_only`: only a video and an audio file.
+    `let_go` is when its monitors were told that it is not needed any more.
     """
 
     name: str
@@ -174,6 +183,7 @@ class Gpu:
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False
     let_go: float = float("-inf")
+    described_at: float = float("-inf")
 
     @property
     def online(self) -> bool:
@@ -213,7 +223,8 @@ class HubJob:
 @dataclass(slots=True)
 class HubState:
     """The whole state. `queue` is in order of arrival; `waking` is since when a job waits for a GPU to come online.
-    `wanted` counts the waiting jobs by what they need.
+    `wanted` counts the waiting jobs by what they need. `undone` are the workers whose described kinds are not yet those
+    of their GPU. `kinds_bytes` are those of all descriptions.
 
     `capabilities` has the expiry of each job's capability, the earliest first; `revoked` when each license was revoked.
     `boots` are the last boots, each with its end and its seconds. `pending_cancels` are the cancelled jobs of each GPU
@@ -236,6 +247,8 @@ class HubState:
     queue: dict[str, None] = field(default_factory=dict)
     arrivals: list[int] = field(default_factory=list)
     wanted: dict[Need, int] = field(default_factory=dict)
+    undone: dict[int, None] = field(default_factory=dict)
+    kinds_bytes: int = 0
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
     kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
     asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.hub_news import HubEvent as Event
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.kinds import KINDS
 
 Send = Callable[[m.Message], bool]
 _Answer = tuple[ports.Reply, str | None]
@@ -24,7 +25,7 @@ _Answer = tuple[ports.Reply, str | None]
 RELEASED = "released"
 """The hub's feature: it confirms that it has written the end of a job to disk."""
 
-FEATURES = ("done", "power_state", "power_now", "capability", RELEASED, INPUTS)
+FEATURES = ("done", "power_state", "power_now", "capability", RELEASED, INPUTS, KINDS)
 """What a client announces: it reports the end of a job and expects a confirmation, it wants the power state of each
 GPU and each change of it, and it can send a capability to the worker."""
 
@@ -238,8 +239,9 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
         case m.Ack():
             return ports.Accepted(message.gpu, message.url, message.position), message.request_id
         case m.Offline():
-            phase = message.phase or "booting"
-            return ports.OfflineReply(phase, message.position, _eta(message), message.until), message.request_id
+            phase, why = message.phase or "booting", message.why or ""
+            offline = ports.OfflineReply(phase, message.position, _eta(message), message.until, why)
+            return offline, message.request_id
         case m.Online():
             return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
         case m.Booted():

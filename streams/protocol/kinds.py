@@ -16,6 +16,15 @@ from wakestream.operators.model.errors import WrongInput
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 """The names of kinds, inputs, outputs; the names of parameters may also have capital letters."""
 
+KINDS: Final = "kinds"
+"""The feature of workers, hubs and clients that exchange descriptions of kinds."""
+
+MAX_KIND: Final = 40 * 1024
+"""The most bytes of a kind as JSON: a frame must hold it."""
+
+MAX_KIND_DEPTH: Final = 50
+"""The deepest nesting of a kind as JSON."""
+
 _PARAM_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 
 MEDIA: Final[Mapping[str, frozenset[str]]] = {
@@ -43,16 +52,29 @@ def kind_from(plain: object) -> Kind:
         ValueError: It is not a valid kind; `str()` says why.
     """
     kind = msgspec.convert(plain, Kind)
-    names = [kind.name, *(slot.name for slot in (*kind.inputs, *kind.outputs))]
-    for name in names:
-        if NAME.fullmatch(name) is None:
-            raise ValueError(f"the name {name[:40]!r} must have 1 to 32 lower-case letters, digits or underscores")
-    for param in kind.params.get("properties", {}):
-        if _PARAM_NAME.fullmatch(param) is None:
-            raise ValueError(f"the parameter {param[:40]!r} must have 1 to 32 letters, digits or underscores")
+    for slots in ((kind,), kind.inputs, kind.outputs):
+        _check_slot_names(kind, [each.name for each in slots])
+    _check_properties(kind)
     if max(len(kind.inputs), len(kind.outputs)) > MAX_FILES or not kind.outputs:
         raise ValueError(f"kind {kind.name}: it needs 1 to {MAX_FILES} outputs, and {MAX_FILES} inputs at most")
     return kind
+
+
+def _check_slot_names(kind: Kind, names: Collection[str]) -> None:
+    for name in names:
+        if NAME.fullmatch(name) is None:
+            raise ValueError(f"the name {name[:40]!r} must have 1 to 32 lower-case letters, digits or underscores")
+    if len(set(names)) < len(names):
+        raise ValueError(f"kind {kind.name}: two inputs or two outputs have the same name")
+
+
+def _check_properties(kind: Kind) -> None:
+    properties = kind.params.get("properties", {})
+    if not isinstance(properties, Mapping) or not all(isinstance(each, Mapping) for each in properties.values()):
+        raise ValueError(f"kind {kind.name}: the properties of its parameters must be an object of objects")
+    for param in properties:
+        if _PARAM_NAME.fullmatch(param) is None:
+            raise ValueError(f"the parameter {param[:40]!r} must have 1 to 32 letters, digits or underscores")
 
 
 def file_fits(slot: Slot, ext: str) -> bool:
@@ -63,6 +85,20 @@ def file_fits(slot: Slot, ext: str) -> bool:
 def output_ext(slot: Slot) -> str:
     """The ending of the file that an output makes, if the kind says it; else an empty text."""
     return next((each for each in slot.accepts if each.startswith(".")), "")
+
+
+def check_kind_name(name: str) -> None:
+    """Check the name of a job's kind.
+
+    Raises:
+        WrongInput: No kind can have this name.
+    """
+    if NAME.fullmatch(name) is None:
+        raise WrongInput(
+            "kind",
+            f"kind: the name {name[:40]!r} is not allowed; use 1 to 32 lower-case letters, digits or underscores, and "
+            "begin with a letter",
+        )
 
 
 def check_bounds(inputs: Collection[str], params: Mapping[str, Any], outputs: Collection[str]) -> None:

@@ -131,7 +131,8 @@ class Ack(_WithId, frozen=True, kw_only=True):
 class Offline(_News, frozen=True, kw_only=True):
     """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`.
 
-    `until`: in the phase `budget`, when the job can go on (UNIX seconds).
+    `until`: in the phase `budget`, when the job can go on (UNIX seconds). `why` (ours, to clients that announced
+    `kinds`): why no GPU that can do this job can be started.
     """
 
     TYPE: ClassVar[str] = "gpu.power.offline"
@@ -144,6 +145,7 @@ class Offline(_News, frozen=True, kw_only=True):
     position: Data[int | None] = None
     eta_s: Data[Mapping[str, Any] | None] = None
     until: Data[int | None] = None
+    why: Data[str | None] = None
 
 
 class Online(_News, frozen=True, kw_only=True):
@@ -352,6 +354,47 @@ class LicenseRevoked(Message, frozen=True, kw_only=True):
     license: str
 
 
+class GpuKinds(Message, frozen=True, kw_only=True):
+    """worker -> hub, ours: what its engine can do, in one message for each kind.
+
+    `kind` is a kind as in the worker's `health`, the `number`th (from 1) of `of`. The last one completes the list,
+    which replaces an earlier one. `of` 0 without a `kind`: the kinds are not known.
+    """
+
+    TYPE: ClassVar[str] = "gpu.kinds"
+    number: int = 0
+    of: int = 0
+    kind: Mapping[str, Any] | None = None
+
+
+class KindsQuery(_WithId, frozen=True, kw_only=True):
+    """client -> hub, ours: asks what the GPUs can do."""
+
+    TYPE: ClassVar[str] = "gpu.kinds.query"
+
+
+class KindsResponse(_WithId, frozen=True, kw_only=True):
+    """hub -> client, ours: the answer to `KindsQuery`, in several messages if it is long.
+
+    `kinds` has `{"kind": …, "gpus": [{"gpu", "online"}]}` for each different description. If they do not fit into one
+    message, a kind comes again with its other GPUs. This is the `number`th message (from 1) of `of`. `complete`: no
+    GPU is known of which the kinds are not.
+    """
+
+    TYPE: ClassVar[str] = "gpu.kinds.response"
+    number: Data[int] = 1
+    of: Data[int] = 1
+    kinds: Data[tuple[Mapping[str, Any], ...]] = ()
+    complete: Data[bool] = False
+
+
+class KindsChanged(Message, frozen=True, kw_only=True):
+    """hub -> client, ours: the kinds of `gpu` are others now."""
+
+    TYPE: ClassVar[str] = "gpu.kinds.changed"
+    gpu: str
+
+
 class Error(Message, frozen=True, kw_only=True):
     """hub -> any. The text is in `msg` or `message`; `code` and `request_id` are ours.
 
@@ -395,6 +438,6 @@ class Unknown(Message, frozen=True, kw_only=True):
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
     StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, Release, TaskActive,
-    TaskQuery, TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, Error,
-    Kicked, Url,
+    TaskQuery, TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds,
+    KindsQuery, KindsResponse, KindsChanged, Error, Kicked, Url,
 )  # fmt: skip

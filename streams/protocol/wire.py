@@ -139,7 +139,7 @@ def decode(text: str | bytes, *, strict: bool = True, make_id: Callable[[str], s
         return _bare(text)
     if isinstance(frame, str):
         return _bare(frame)
-    if len(text) > MAX_DEPTH and _brackets(text) > MAX_DEPTH and _deeper(frame, MAX_DEPTH):
+    if len(text) > MAX_DEPTH and _brackets(text) > MAX_DEPTH and is_deeper(frame, MAX_DEPTH):
         raise Malformed(f"a frame may be nested {MAX_DEPTH} deep at most")
     if not isinstance(frame, dict):
         raise Malformed(f"a frame is a JSON object, this is {_kind(frame)}")
@@ -174,9 +174,10 @@ def _brackets(text: str | bytes) -> int:
     return text.count("{") + text.count("[")
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether JSON is nested deeper than this many levels."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return inner is not None and (levels == 0 or any(_deeper(item, levels - 1) for item in inner))
+    return inner is not None and (levels == 0 or any(is_deeper(item, levels - 1) for item in inner))
 
 
 def _kind(value: Any) -> str:

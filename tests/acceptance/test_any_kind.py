@@ -1,7 +1,7 @@
 """Jobs of any kind through our real programs: hub, worker and client in one loop, over sockets and files."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,111 +11,19 @@ from aiohttp import ClientSession
 
 from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
+from tests.support.programs.any_kind_scene import Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Place, gpu_online
-from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.adapters.config import settings
-from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.recordings import LogFile, read
 from wakestream.adapters.testing.replay_runner import run_log
-from wakestream.adapters.worker.config import WorkerConfig
-from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
-from wakestream.operators.model.errors import TaskFailed, WorkerRefused
-from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.job import Build
-from wakestream.streams.jobs.stages import Events, Stages, job_pipeline, pipeline
-
-KINDS = (
-    Kind(
-        "join",
-        (Slot("first"), Slot("second", required=False)),
-        (Slot("whole", (".bin",)), Slot("log", (".txt",), required=False)),
-        {"properties": {"times": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1}}},
-    ),
-    Kind("reverse", (Slot("first"),), (Slot("whole", (".bin",)),)),
-)
-
-
-class Joining(Engine):
-    """Joins its inputs, `times` times."""
-
-    def __init__(self) -> None:
-        self.works: list[Work] = []
-        self.failing = 0
-        self.began, self.go_on = asyncio.Event(), asyncio.Event()
-        self.go_on.set()
-
-    async def describe(self) -> Sequence[Kind]:
-        return KINDS
-
-    async def ready(self) -> Readiness:
-        return Readiness(ready=True)
-
-    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
-        self.works.append(work)
-        self.began.set()
-        yield Frame(1, 2, 50.0)
-        await self.go_on.wait()
-        if len(self.works) == self.failing:
-            raise TaskFailed("this work fails")
-        whole = b"".join(path.read_bytes() for path in work.inputs.values()) * work.params.get("times", 1)
-        path = work.folder / "whole.bin"
-        path.write_bytes(whole[::-1] if work.kind == "reverse" else whole)
-        yield Made("whole", path)
-        (work.folder / "log.txt").write_text(f"{work.kind} of {', '.join(work.inputs)}")
-        yield Made("log", work.folder / "log.txt")
-
-    async def cancel(self, work: Work) -> None:
-        """The generator's end is enough."""
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class Scene:
-    """A hub, a worker and a client, and the user's files."""
-
-    def __init__(self, folder: Path, place: Place) -> None:
-        self.folder, self.place, self.engine = folder, place, Joining()
-        self.events: dict[str, list[e.JobEvent]] = {}
-
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[RunningWorker]:
-        config = WorkerConfig(
-            self.folder / "worker", self.engine, SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
-        )  # fmt: skip
-        async with running_worker(config, lambda register: open_link(self.place.hub_url, register)) as worker:
-            yield worker
-
-    @asynccontextmanager
-    async def client(self, record: Path | None = None, build: Build = job_pipeline) -> AsyncIterator[Client]:
-        flags = {} if record is None else {"record": str(record)}
-        found = settings.load(flags, environment=self.place.client_settings(), folder=self.folder)
-        async with open_client(found, Policy(hub=10.0, poll_every=0.01), build) as client:
-            yield client
-
-    def file(self, name: str, content: bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
-
-    def job(self, name: str, *, kind: str = "join", outputs: Sequence[str] = ("whole", "log"), **params: Any) -> e.Job:
-        inputs = {"first": self.file("a.bin", b"a" * 5000), "second": self.file("b.bin", b"b" * 3000)}
-        if kind == "reverse":
-            del inputs["second"]
-        suffix = {"whole": ".bin", "log": ".txt"}
-        return e.Job(name, inputs, {out: self.folder / f"{name}.{out}{suffix[out]}" for out in outputs}, kind, params)
-
-    async def run(self, client: Client, job: e.Job) -> e.Outcome:
-        return await client.run(job, self.events.setdefault(job.id, []).append)
-
-    def of(self, job: str, kind: type) -> list[Any]:
-        return [event for event in self.events[job] if isinstance(event, kind)]
+from wakestream.streams.jobs.stages import Events, Stages, pipeline
 
 
 @pytest.fixture
@@ -155,17 +63,13 @@ async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
 
 async def test_64_files_go_in(scene: Scene) -> None:
     kind = Kind("many", tuple(Slot(f"f{n}") for n in range(64)), (Slot("whole", (".bin",)),))
-    scene.engine.describe = lambda: _soon([kind])  # type: ignore[method-assign]
+    scene.engine.kinds = [kind]
     async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         inputs = {f"f{n}": scene.file(f"{n}.bin", bytes([n]) * 100) for n in range(64)}
         done = await scene.run(client, e.Job("many", inputs, {"whole": scene.folder / "whole.bin"}, "many"))
         assert done == e.Done(scene.folder / "whole.bin", 6400)
         assert (scene.folder / "whole.bin").read_bytes() == b"".join(bytes([n]) * 100 for n in range(64))
-
-
-async def _soon(value: Any) -> Any:
-    return value
 
 
 @pytest.mark.parametrize(
@@ -181,6 +85,7 @@ async def test_a_worker_refuses_what_does_not_fit_and_names_the_field(
 ) -> None:
     async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
+        hub.state.gpus["gpu"].kinds = None  # as at a hub that does not learn the kinds
         failed = await scene.run(client, scene.job("one", **change))
         assert isinstance(failed, e.Failed)
         assert words in failed.why

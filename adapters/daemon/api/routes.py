@@ -15,6 +15,7 @@ from aiohttp import web
 from wakestream.adapters.daemon.api import requests, sse
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.event_feed import Item, Listener
+from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import chains, outbox
 from wakestream.streams.outbox import facts as f
@@ -30,11 +31,13 @@ MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files."""
+    """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files, and
+    `kinds` knows what the GPUs can do."""
 
     outbox: Outbox
     health: Callable[[], Mapping[str, Any]]
     names: Callable[[Entry], Mapping[str, str]]
+    kinds: DaemonKinds
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -48,12 +51,17 @@ class Api:
             web.post("/api/retry", self.retry_all),
             web.get("/api/jobs/{job}/events", self.job_events),
             web.get("/api/events", self.all_events),
+            *(web.get(f"/{at}/kinds", self.get_kinds) for at in ("api", "console")),
         ]
 
     async def get_health(self, _: web.Request) -> web.Response:
         """The program, and the number of jobs."""
         state = self.outbox.state
         return json_answer({"program": "daemon", "open": len(state.open), "jobs": len(state.jobs), **self.health()})
+
+    async def get_kinds(self, _: web.Request) -> web.Response:
+        """What the GPUs can do."""
+        return json_answer((await self.kinds.present()).plain())
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """Jobs, newest first; `?state=` and `?limit=` select."""

@@ -21,6 +21,7 @@ states = st.sampled_from(
 any_kind = st.builds(
     lambda kind: {"kind": kind, "inputs": {}, "params": {}, "outputs": ["x"]}, st.sampled_from(["paint", "join"])
 )
+kinds = st.builds(lambda name: {"name": name, "outputs": [{"name": "x"}]}, st.sampled_from(["paint", "join", "No"]))
 from_clients = st.one_of(
     st.builds(m.Submit, request_id=ids, payload=any_kind),
     st.builds(m.Submit, request_id=ids),
@@ -29,12 +30,14 @@ from_clients = st.one_of(
     st.builds(m.JobDone, request_id=ids),
     st.builds(m.Boot, request_id=st.none() | ids),
     st.builds(m.StatusQuery, request_id=ids),
+    st.builds(m.KindsQuery, request_id=ids),
 )
 from_workers = st.one_of(
     st.builds(m.Online, url=st.none() | st.just("http://w:1")),
     st.builds(m.Online, url=st.none() | st.just("http://w:1")),
     st.builds(m.Result, request_id=ids, key=st.none() | st.sampled_from(["k1", "k2"]), sender_fd=st.integers(1, 6)),
     st.builds(m.TaskActive, task_id=ids),
+    st.builds(m.GpuKinds, number=st.integers(0, 2), of=st.integers(0, 2), kind=st.none() | kinds),
     st.just(m.Url(url="http://x")),
 )
 from_monitors = st.one_of(
@@ -59,7 +62,7 @@ relayed = st.builds(
 oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
 anything = st.one_of(from_clients, from_workers, from_monitors, relayed, oddities)
 fds = st.sampled_from(FDS)
-announced = st.sampled_from([None, ("capability",), ("inputs",)])
+announced = st.sampled_from([None, ("capability",), ("inputs",), ("inputs", "kinds")])
 registers = st.one_of(
     st.builds(
         lambda fd, who, new: f.Registering(

@@ -219,6 +219,16 @@ FIELD = [
         m.Capability(request_id="R", capability="eyJ.a.b", expires=9),
     ),
     ('{"type":"license.revoked","license":"0f3a"}', m.LicenseRevoked(license="0f3a")),
+    (
+        '{"type":"gpu.kinds","number":1,"of":1,"kind":{"name":"k"}}',
+        m.GpuKinds(number=1, of=1, kind={"name": "k"}),
+    ),
+    ('{"type":"gpu.kinds.query","request_id":"R"}', m.KindsQuery(request_id="R")),
+    (
+        '{"type":"gpu.kinds.response","request_id":"R","data":{"number":1,"of":1,"kinds":[],"complete":true}}',
+        m.KindsResponse(request_id="R", complete=True),
+    ),
+    ('{"type":"gpu.kinds.changed","gpu":"g1"}', m.KindsChanged(gpu="g1")),
     ('{"type":"url","url":"http://w:8383"}', m.Url(url="http://w:8383")),
     ("http://w:8383", m.Url(url="http://w:8383")),
     ("https://w.example/x", m.Url(url="https://w.example/x")),

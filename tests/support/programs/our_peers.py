@@ -17,6 +17,7 @@ from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.engine import Engine, Frame
 from wakestream.streams.hub.events import Fact
+from wakestream.streams.hub.hub import Limits
 
 SECRET = "swordfish-0123456789"
 
@@ -56,11 +57,10 @@ class Place:
         self.hub_url = ""
 
     @asynccontextmanager
-    async def hub(self, port: int = 0) -> AsyncIterator[HubServer]:
+    async def hub(self, port: int = 0, **limits: Any) -> AsyncIterator[HubServer]:
         """A hub that remembers nothing of the one before."""
-        async with open_hub(
-            "127.0.0.1", port, book=LicenseBook(self.folder / "hub"), journal=FakeJournal[Fact]()
-        ) as hub:
+        book, journal = LicenseBook(self.folder / "hub"), FakeJournal[Fact]()
+        async with open_hub("127.0.0.1", port, book=book, journal=journal, limits=Limits(**limits)) as hub:
             self.hub_url = hub.url
             yield hub
 

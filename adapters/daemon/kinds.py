@@ -1,0 +1,137 @@
+"""What the GPUs can do, as the daemon knows it: from the hub, and from the disk when the hub is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+from loguru import logger
+
+from wakestream.adapters.client.hub_query import hub_kinds
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.runtime.tasks import end
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.kinds import KINDS
+from wakestream.streams.protocol.known_kinds import UNKNOWN, GpuOfKind, KnownKinds, from_plain
+
+FILE: Final = "kinds.json"
+
+FRESH: Final = 2.0
+"""Seconds for which an answer of the hub counts as the present state."""
+
+WAIT: Final = 3.0
+"""Seconds that a caller waits for the hub; after that it gets what was known before."""
+
+
+class DaemonKinds:
+    """Asks the hub for the kinds: at each connection, when the hub says that they have changed, and for callers.
+
+    It asks over a connection of its own: that of the jobs is recorded and replayed.
+
+    Args:
+        settings: Name the hub and the key.
+        folder: The daemon's folder, where the last known kinds are kept.
+        now: Seconds on a monotonic clock.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._path, self._now = settings, folder / FILE, now
+        self._known = _read(self._path, settings.hub_url)
+        self._at = float("-inf")
+        self._up = False
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def known(self) -> KnownKinds:
+        """What is known without asking again."""
+        return self._known
+
+    def feed(self, event: object) -> None:
+        """Handle an event of the hub connection of the jobs."""
+        match event:
+            case LinkUp(features=features):
+                self._up = KINDS in features
+                self._known = self._known if self._up else _not_told(self._known)
+                self._ask_again()
+            case LinkDown():
+                self._up, self._known = False, _stale(self._known)
+            case m.KindsChanged():
+                self._ask_again()
+
+    async def present(self) -> KnownKinds:
+        """The kinds as they are now; after a few seconds without an answer, as they were."""
+        if self._up and self._now() - self._at > FRESH:
+            asking = self._asking or self._ask()
+            await asyncio.wait([asking], timeout=WAIT)
+        return self._known
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._asking is not None:
+            await end(self._asking)
+
+    def _ask_again(self) -> None:
+        """Ask now, or once more if an answer is under way that may be from before a change."""
+        if self._asking is None:
+            self._ask()
+        else:
+            self._asking.add_done_callback(lambda _: self._ask())
+
+    def _ask(self) -> asyncio.Task[None]:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._asked(), name="kinds")
+            self._asking.add_done_callback(self._ended)
+        return self._asking
+
+    def _ended(self, _: object) -> None:
+        self._asking = None
+
+    async def _asked(self) -> None:
+        if not self._up:
+            return
+        try:
+            found = await hub_kinds(self._settings)
+        except WakestreamError as error:
+            logger.debug("the kinds are not known: {}", error)
+            return
+        self._at, before = self._now(), self._known
+        self._known = found if found.known else _not_told(before)
+        if found.known and found.kinds != before.kinds:
+            try:
+                await asyncio.to_thread(_write, self._path, self._settings.hub_url, found)
+            except OSError as error:
+                logger.warning("{} cannot be written: {}", self._path, error.strerror or error)
+
+
+def _stale(known: KnownKinds) -> KnownKinds:
+    """The last known kinds, while the hub cannot be asked: there may be others by now."""
+    kinds = tuple(
+        replace(each, gpus=tuple(GpuOfKind(one.gpu, online=False) for one in each.gpus)) for each in known.kinds
+    )
+    return KnownKinds(kinds, known.known, complete=False)
+
+
+def _not_told(known: KnownKinds) -> KnownKinds:
+    """The last known kinds, at a hub that does not tell them."""
+    return replace(_stale(known), known=False)
+
+
+def _read(path: Path, hub: str | None) -> KnownKinds:
+    try:
+        plain = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return _stale(from_plain(plain)) if plain.get("hub") == hub else UNKNOWN
+    except (OSError, ValueError):
+        return UNKNOWN
+
+
+def _write(path: Path, hub: str | None, known: KnownKinds) -> None:
+    write_atomic(path, orjson.dumps({"hub": hub, **known.plain()}), sync=False)

@@ -1,0 +1,140 @@
+"""The kinds of all GPUs, as a worker sends its own to the hub and as a client gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.errors import UnknownKind, WrongInput
+from wakestream.operators.model.events import LIPSYNC
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.kinds import MAX_KIND, check_bounds, check_kind_name, fitting, kind_from, plain_kind
+
+
+def described(kinds: Sequence[Kind]) -> list[m.GpuKinds]:
+    """Return the messages by which a worker tells the hub its kinds; one that says nothing if they are too long."""
+    parts = [m.GpuKinds(number=number, of=len(kinds), kind=plain_kind(kind)) for number, kind in enumerate(kinds, 1)]
+    too_long = any(len(orjson.dumps(part.kind)) > MAX_KIND for part in parts)
+    return [m.GpuKinds()] if too_long or not parts else parts
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOfKind:
+    """A GPU that has a kind, and whether it is online."""
+
+    gpu: str
+    online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKind:
+    """A kind and the GPUs that have it."""
+
+    kind: Kind
+    gpus: tuple[GpuOfKind, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKinds:
+    """What is known of the kinds of all GPUs.
+
+    Attributes:
+        kinds: The kinds, sorted by name. GPUs may have different kinds of the same name.
+        known: Whether the hub tells its kinds; deployed ones do not.
+        complete: Whether there are no other kinds: the kinds of all GPUs are known.
+    """
+
+    kinds: tuple[KnownKind, ...] = ()
+    known: bool = False
+    complete: bool = False
+
+    def named(self, name: str) -> list[Kind]:
+        """Return the kinds of this name: none, one, or several that differ."""
+        return [each.kind for each in self.kinds if each.kind.name == name]
+
+    def check(
+        self, kind: str, inputs: Mapping[str, str], params: Mapping[str, Any], outputs: Collection[str]
+    ) -> Kind | None:
+        """Check a job as far as the kinds are known.
+
+        Args:
+            kind: The name of its kind.
+            inputs: The ending of each input file by name.
+            params: The parameters.
+            outputs: The names of the outputs.
+
+        Returns:
+            The kind that it fits; None if nothing is known of its kind.
+
+        Raises:
+            UnknownKind: There is no such kind.
+            WrongInput: Something does not fit; it names the field.
+        """
+        check_kind_name(kind)
+        check_bounds(inputs, params, outputs)
+        found = self.named(kind)
+        if not found and self.known and self.complete and kind != LIPSYNC:
+            have = ", ".join(dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC]))
+            raise UnknownKind("kind", f"there is no kind {kind!r}; there are {have}")
+        faults: list[WrongInput] = []
+        for each in found:
+            try:
+                fitting(each, inputs, params, outputs)
+            except WrongInput as error:
+                faults.append(error)
+            else:
+                return each
+        if faults:
+            raise faults[0]
+        return None
+
+    def plain(self) -> dict[str, Any]:
+        """Return this as JSON, as in the daemon's `GET /api/kinds`."""
+        kinds = [
+            {"kind": plain_kind(each.kind), "gpus": [{"gpu": one.gpu, "online": one.online} for one in each.gpus]}
+            for each in self.kinds
+        ]
+        return {"kinds": kinds, "known": self.known, "complete": self.complete}
+
+
+UNKNOWN: Final = KnownKinds()
+"""Nothing is known."""
+
+
+def from_plain(plain: Mapping[str, Any]) -> KnownKinds:
+    """Return what `KnownKinds.plain` wrote.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    entries = plain.get("kinds")
+    if not isinstance(entries, list):
+        raise ValueError("it has no list of kinds")  # noqa: TRY004 - the file is wrong, not a type
+    return KnownKinds(_merged(entries), bool(plain.get("known")), bool(plain.get("complete")))
+
+
+def from_frames(frames: Iterable[m.KindsResponse]) -> KnownKinds:
+    """Return the kinds in all parts of a hub's answer. A description that cannot be read is left out."""
+    parts = list(frames)
+    entries = [entry for part in parts for entry in part.kinds]
+    return KnownKinds(_merged(entries), known=True, complete=all(part.complete for part in parts))
+
+
+def _merged(entries: Iterable[Any]) -> tuple[KnownKind, ...]:
+    found: dict[bytes, KnownKind] = {}
+    for entry in entries:
+        try:
+            kind, gpus = kind_from(entry["kind"]), tuple(map(_gpu, entry["gpus"]))
+        except (ValueError, TypeError, KeyError):
+            continue
+        key = orjson.dumps(entry["kind"], option=orjson.OPT_SORT_KEYS)
+        found[key] = KnownKind(kind, (*found[key].gpus, *gpus) if key in found else gpus)
+    return tuple(sorted(found.values(), key=lambda each: each.kind.name))
+
+
+def _gpu(plain: Any) -> GpuOfKind:
+    return GpuOfKind(str(plain["gpu"]), plain["online"] is True)

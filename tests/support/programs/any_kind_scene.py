@@ -1,0 +1,108 @@
+"""A hub, a worker whose engine has several kinds, and clients, over sockets and files."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.programs.our_peers import SECRET, Place
+from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.config import settings
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
+from wakestream.operators.model import events as e
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.jobs.job import Build
+from wakestream.streams.jobs.stages import job_pipeline
+
+KINDS = (
+    Kind(
+        "join",
+        (Slot("first"), Slot("second", required=False)),
+        (Slot("whole", (".bin",)), Slot("log", (".txt",), required=False)),
+        {"properties": {"times": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1}}},
+    ),
+    Kind("reverse", (Slot("first"),), (Slot("whole", (".bin",)),)),
+)
+
+
+class Joining(Engine):
+    """Joins its inputs, `times` times."""
+
+    def __init__(self) -> None:
+        self.kinds: Sequence[Kind] = KINDS
+        self.works: list[Work] = []
+        self.failing = 0
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def describe(self) -> Sequence[Kind]:
+        return self.kinds
+
+    async def ready(self) -> Readiness:
+        return Readiness(ready=True)
+
+    async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+        self.works.append(work)
+        self.began.set()
+        yield Frame(1, 2, 50.0)
+        await self.go_on.wait()
+        if len(self.works) == self.failing:
+            raise TaskFailed("this work fails")
+        whole = b"".join(path.read_bytes() for path in work.inputs.values()) * work.params.get("times", 1)
+        path = work.folder / "whole.bin"
+        path.write_bytes(whole[::-1] if work.kind == "reverse" else whole)
+        yield Made("whole", path)
+        (work.folder / "log.txt").write_text(f"{work.kind} of {', '.join(work.inputs)}")
+        yield Made("log", work.folder / "log.txt")
+
+    async def cancel(self, work: Work) -> None:
+        """The generator's end is enough."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Scene:
+    """A hub, a worker and a client, and the user's files."""
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        self.folder, self.place, self.engine = folder, place, Joining()
+        self.events: dict[str, list[e.JobEvent]] = {}
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[RunningWorker]:
+        config = WorkerConfig(
+            self.folder / "worker", self.engine, SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
+        )  # fmt: skip
+        async with running_worker(config, lambda register: open_link(self.place.hub_url, register)) as worker:
+            yield worker
+
+    @asynccontextmanager
+    async def client(self, record: Path | None = None, build: Build = job_pipeline) -> AsyncIterator[Client]:
+        flags = {} if record is None else {"record": str(record)}
+        found = settings.load(flags, environment=self.place.client_settings(), folder=self.folder)
+        async with open_client(found, Policy(hub=10.0, poll_every=0.01), build) as client:
+            yield client
+
+    def file(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def job(self, name: str, *, kind: str = "join", outputs: Sequence[str] = ("whole", "log"), **params: Any) -> e.Job:
+        inputs = {"first": self.file("a.bin", b"a" * 5000), "second": self.file("b.bin", b"b" * 3000)}
+        if kind == "reverse":
+            del inputs["second"]
+        suffix = {"whole": ".bin", "log": ".txt"}
+        return e.Job(name, inputs, {out: self.folder / f"{name}.{out}{suffix[out]}" for out in outputs}, kind, params)
+
+    async def run(self, client: Client, job: e.Job) -> e.Outcome:
+        return await client.run(job, self.events.setdefault(job.id, []).append)
+
+    def of(self, job: str, kind: type) -> list[Any]:
+        return [event for event in self.events[job] if isinstance(event, kind)]
