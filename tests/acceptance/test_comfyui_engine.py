@@ -24,13 +24,23 @@ from tests.support.engines import comfyui_place
 from tests.support.engines.comfyui_place import Place, RealComfyUi, done, place_of, restart_command
 from tests.support.engines.comfyui_server import FakeComfyUi
 from tests.support.faults.fault_proxy import Fault
+from tests.support.programs import our_peers
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config import settings
 from wakestream.adapters.engines import comfyui, comfyui_prompt
 from wakestream.adapters.engines.comfyui_prompt import prompt_id
 from wakestream.adapters.engines.ffmpeg import found_ffmpeg
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.worker import task_queue
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.engine import Frame, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
+from wakestream.operators.model.events import Done, Job
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.jobs.stages import job_pipeline
 
 INVERT: dict[str, Any] = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
@@ -500,6 +510,33 @@ async def test_work_that_somebody_interrupts_fails(place: Case) -> None:
     await place.post("/interrupt", {})
     with pytest.raises(TaskFailed, match="the work was interrupted in ComfyUI"):
         await rendering
+
+
+# From the client's job to its file
+
+
+async def test_a_job_is_done_although_comfyui_is_restarted_in_mid_work(
+    place: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_queue, "LOOK_EVERY", 0.05)
+    peers = our_peers.Place(place.folder / "peers")
+    key, note = peers.keys["worker"], os.urandom(8).hex()
+    engine = place.start()
+    config = WorkerConfig(place.folder / "worker", engine, our_peers.SECRET, port=0, gpu="gpu", key=key)
+    outputs = {"image": place.folder / "result.png"}
+    job = Job("job", {"image": place.image}, outputs, "slow", {"wait": 1.0, "note": note})
+    async with peers.hub() as hub:
+        found = settings.load({}, environment=peers.client_settings(), folder=place.folder)
+        async with (
+            running_worker(config, lambda register: open_link(peers.hub_url, register)),
+            open_client(found, Policy(hub=10.0, poll_every=0.05), job_pipeline) as client,
+        ):
+            await our_peers.gpu_online(hub)
+            running = asyncio.create_task(client.run(job, lambda _: None))
+            await place.until_queue(lambda running, _: len(running) == 1)
+            await place.server.restart()
+            assert isinstance(await running, Done)
+    assert _pixels(outputs["image"]) == _pixels(place.image)
 
 
 # What only a fake does on demand
