@@ -24,6 +24,8 @@ def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
         return _answer(job, error=False, result={"id": job.payload.get("id"), "msg": "删除成功"})
     if job.task_type == "upload_asset":
         return failed(job, _NO_ASSETS)
+    if not old_hub and "kind" in job.payload:
+        return None
     named = all(job.payload.get(f"{name}_hash") for name in requests.USUAL)
     if named or not (old_hub or (job.payload and job.task_type != _RENDER)):
         return None
