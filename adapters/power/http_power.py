@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar
+from functools import wraps
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,7 +21,7 @@ from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import PowerConfig, Provider, id_of
-from wakestream.operators.model.errors import Denied, Gone, PowerError, Transient
+from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState
 from wakestream.streams.protocol.printable import printable
 
@@ -38,6 +39,9 @@ TOO_MANY = 10.0
 
 Pattern = tuple[str, type[PowerError]]
 """A regular expression (in any case) that is searched in a provider's message, and what the message then means."""
+
+
+R = TypeVar("R")
 
 
 class HttpPower(Provider):
@@ -69,6 +73,12 @@ class HttpPower(Provider):
     states: ClassVar[Mapping[str, PowerState]] = {}
     errors: ClassVar[Sequence[Pattern]] = ()
     reports_address: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in ("start", "stop", "inspect", "machines"):
+            if name in vars(cls):
+                setattr(cls, name, _expecting(vars(cls)[name]))
 
     def __init__(self, config: PowerConfig) -> None:
         self._machine = config.needs_machine(self.name)
@@ -105,7 +115,13 @@ class HttpPower(Provider):
         return self._id
 
     async def call(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        form: Mapping[str, str] | None = None,
     ) -> Any:
         """Make a request and return the decoded JSON of the answer.
 
@@ -114,9 +130,11 @@ class HttpPower(Provider):
             path: The path below the API's address.
             params: The query.
             body: Sent as JSON.
+            form: Sent as an HTML form.
 
         Raises:
             Denied: HTTP 401 or 403.
+            QuotaExceeded: HTTP 402.
             Gone: HTTP 404 or 410, with JSON.
             Transient: No answer, HTTP 429 or 5xx, no JSON, or an unknown error.
             PowerError: What `errors` says.
@@ -126,7 +144,13 @@ class HttpPower(Provider):
             self._session = aiohttp.ClientSession(timeout=self._timeout)
         try:
             async with self._session.request(
-                method, self._base + path, params=params, json=body, headers=self.headers(), allow_redirects=False
+                method,
+                self._base + path,
+                params=params,
+                json=body,
+                data=form,
+                headers=self.headers(),
+                allow_redirects=False,
             ) as answer:
                 raw = await answer.content.read(LONGEST_ANSWER)
                 return self._read(what, answer, raw)
@@ -135,6 +159,13 @@ class HttpPower(Provider):
         except aiohttp.ClientError as error:
             why = self.plain(str(error) or type(error).__name__)
             raise Transient(f"{self.name}: no answer of {self._host} to `{what}`: {why}") from None
+
+    def port(self, options: Mapping[str, str]) -> int:
+        """The worker's port, from the option `port`. Raises `SettingsError` if it is no port."""
+        text = options.get("port", "8383")
+        if not text.isdecimal() or not 0 < int(text) < 65536:
+            raise SettingsError(f"--power-option port={text[:40]}: write a port, such as 8383")
+        return int(text)
 
     def state(self, word: str) -> PowerState:
         """What a provider's word for a state means. An unknown word is logged once."""
@@ -215,6 +246,8 @@ class HttpPower(Provider):
                     return kind(text)
         if status in (401, 403):
             return Denied(f"{text}; check the credentials of --power {self.name}")
+        if status == 402:
+            return QuotaExceeded(text)
         if status in (404, 410) and is_json:
             return Gone(text)
         if status == 429 or status >= 500:
@@ -225,6 +258,21 @@ class HttpPower(Provider):
 
 
 _NOT_JSON = object()
+
+
+def _expecting(call: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    """A call that reads an answer: one of another shape than expected is `Transient`."""
+
+    @wraps(call)
+    async def read(self: HttpPower) -> R:
+        try:
+            return await call(self)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            logger.opt(exception=error).debug("{}: an unexpected answer", self.name)
+            why = f"{type(error).__name__}: {self.plain(str(error))}"
+            raise Transient(f"{self.name}: the API's answer has another form than its documents say ({why})") from error
+
+    return read
 
 
 def _checked(url: str) -> str:

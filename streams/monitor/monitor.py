@@ -179,11 +179,11 @@ class _Turn(Readings):
 
     def watch_starting(self) -> None:
         """Repeat a start that did not reach the provider, if the machine is off; one that takes too long is late."""
-        again, limit, since = self.m.again_at, self.policy.start_within, self.m.start_at or self.m.boot_since
+        again, limit = self.m.again_at, self.policy.start_within
         if again is not None and self.now >= again and self.m.reading == "stopped":
-            self.set(due="start", again_at=None)
+            self.set(due="start", again_at=None, tried_at=self.now)
             self.do(p.LogNote("asking for the start again: the provider did not take it, and the machine is off"))
-        elif limit is not None and self.now - since >= limit and self.m.call is None:
+        elif limit is not None and self.now - self.m.tried_at >= limit and self.m.call is None:
             what = f"it is {self.m.reading or 'not seen'} {limit:g} s after the start"
             self.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
             self.set(late=True)

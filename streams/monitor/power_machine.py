@@ -108,9 +108,10 @@ class Machine:
     Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
     that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
 
-    `again_at` is when a start that may not have reached the provider is repeated, `late` a start that counts as no
-    capacity while the provider may still carry it out. `address` is the worker's URL as the provider reports it,
-    `told_address` the one that the hub knows, and `answered` that a worker has answered there.
+    `tried_at` is when the present start began, `again_at` when a start that may not have reached the provider is
+    repeated, `late` a start that counts as no capacity while the provider may still carry it out. `address` is the
+    worker's URL as the provider reports it, `told_address` the one that the hub knows, and `answered` that a worker has
+    answered there.
     """
 
     state: PowerWord = "unknown"
@@ -136,6 +137,7 @@ class Machine:
     retry_at: float = 0.0
     start_at: float | None = None
     start_taken: bool = False
+    tried_at: float = 0.0
     again_at: float | None = None
     late: bool = False
     ours: bool = False

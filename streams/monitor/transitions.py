@@ -98,6 +98,7 @@ class Moves:
         if signal in (Signal.GO, Signal.RETRY):
             self.set(due="start", reading=None, ours=True, orphan=False)
         self.set(wanted=False, ready=False, gone=False, up_since=None, active=None, served=False, warned=False)
+        self.set(tried_at=self.now)
 
     def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
         retries = self.m.retries + 1

@@ -1,0 +1,37 @@
+"""The shipped cases for power providers, on the stand-in of each HTTP provider."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.power.api_world import ApiWorld, serving
+from tests.support.power.autodl_api import AutodlWorld
+from tests.support.power.compshare_api import CompshareWorld
+from tests.support.power.runpod_api import RunpodWorld
+from tests.support.power.vast_api import VastWorld
+from wakestream.adapters.testing.power_suite import PowerConformance
+
+
+class Served(PowerConformance):
+    kind: type[ApiWorld]
+
+    @pytest.fixture
+    async def world(self) -> AsyncIterator[ApiWorld]:
+        async with serving(self.kind()) as world:
+            yield world
+
+
+class TestCompshare(Served):
+    kind = CompshareWorld
+
+
+class TestRunpod(Served):
+    kind = RunpodWorld
+
+
+class TestVast(Served):
+    kind = VastWorld
+
+
+class TestAutodl(Served):
+    kind = AutodlWorld
