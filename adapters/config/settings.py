@@ -76,7 +76,8 @@ class Settings:
         metrics: Host and port of the metrics server.
         trace: Whether traces are sent to OpenTelemetry.
         probe: Whether input files are checked before a job.
-        webhook_url: The address of the webhook.
+        webhook_url: The address of the daemon's webhook.
+        power_webhook_url: The address of the hub's webhook.
         webhook_secret: Signs webhook messages.
         waits: The fields of `Policy` that the user set, in seconds.
         power: The name of the power provider.
@@ -114,6 +115,7 @@ class Settings:
     trace: bool = False
     probe: bool = True
     webhook_url: Secret | None = None
+    power_webhook_url: Secret | None = None
     webhook_secret: str | None = None
     waits: Mapping[str, float] = field(default_factory=dict)
     power: str | None = None
@@ -139,7 +141,7 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that no log may show."""
-        known = (self.api_secret, self.key, self.webhook_secret, self.webhook_url)
+        known = (self.api_secret, self.key, self.webhook_secret, self.webhook_url, self.power_webhook_url)
         return tuple(secret for secret in known if secret)
 
     def policy(self, base: Policy | None = None) -> Policy:
@@ -292,7 +294,7 @@ _BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
     _hosts: ("secret_hosts",),
     _level: ("log_level",),
     _format: ("log_format",),
-    _webhook: ("webhook_url",),
+    _webhook: ("webhook_url", "power_webhook_url"),
     _gpu: ("gpu",),
     _worker_url: ("public_url",),
     _text: ("engine", "power", "power_machine"),
@@ -311,7 +313,7 @@ _WEBHOOK_SECRET = _ours("webhook_secret", _text)
 _ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
 _FLAGS = {
     "worker": "--worker-url", "probe": "--no-probe", "webhook_url": "--webhook", "log_format": "--log-json",
-    "engine_command": "--command",
+    "power_webhook_url": "--power-webhook", "engine_command": "--command",
     "power_program": "--program", "power_start": "--start", "power_stop": "--stop", "power_inspect": "--inspect",
     "power_timeout": "--call-timeout", "power_machine": "--machine",
 }  # fmt: skip

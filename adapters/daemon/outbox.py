@@ -27,6 +27,7 @@ from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState, job_of, plain_outcome
 from wakestream.streams.recording.event_json import plain_event
+from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
 
 STARTS_PER_TURN: Final = 20
 """Jobs to start in one turn of the event loop."""
@@ -60,7 +61,7 @@ class Outbox:
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._cancels: set[asyncio.Task[None]] = set()
         self._client: Client | None = None
-        self.on_webhook: Callable[[f.WebhookOwed], object] = lambda _: None
+        self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
 
     @property
@@ -102,7 +103,7 @@ class Outbox:
         """End the pause of a job before its next attempt; False when it does not pause."""
         return self._client is not None and self._client.retry_now(job)
 
-    def settle(self, settled: f.WebhookSettled) -> None:
+    def settle(self, settled: WebhookSettled) -> None:
         """Report the outcome of a webhook that was passed to `on_webhook`."""
         self.runner.report(settled)
 

@@ -26,12 +26,12 @@ from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import ResultReuse
-from wakestream.adapters.daemon.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
@@ -40,9 +40,9 @@ from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact
 from wakestream.streams.outbox.state import OPEN_MOST, OutboxState
-from wakestream.streams.outbox.webhooks import AGAIN
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair, untapped
+from wakestream.streams.webhooks import AGAIN
 
 JOURNAL = "outbox.sqlite3"
 
@@ -102,7 +102,7 @@ async def running_daemon(
     check_loopback(config.host)
     settings.needs_hub()
     settings.needs_key()
-    to = receiver(settings)
+    to = receiver(settings.webhook_url, settings)
     make_private(config.state)
     async with AsyncExitStack() as stack:
         journal, state = await stack.enter_async_context(_recovered(config))

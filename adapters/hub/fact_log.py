@@ -12,8 +12,9 @@ from wakestream.streams.hub.state import HubState
 
 def log_fact(fact: f.Fact) -> None:
     """Log what happens to jobs, connections, GPUs and money."""
-    if isinstance(fact, f.BudgetReached):
-        logger.warning("{}", _budget(fact), stage="hub")
+    if isinstance(fact, f.BudgetReached | f.OrphanFound):
+        said = _budget(fact) if isinstance(fact, f.BudgetReached) else f"{fact.gpu}: {fact.cause}"
+        logger.warning("{}", said, stage="hub")
     match fact:
         case f.JobQueued():
             logger.debug("queued", job=fact.id, stage="hub")

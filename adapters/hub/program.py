@@ -20,6 +20,7 @@ from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, Room
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls, warn_unless_private
+from wakestream.adapters.net.webhooks import Receiver
 from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
 from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.telemetry.recorder import recording
@@ -44,6 +45,7 @@ class HubConfig:
         tls: The certificate to serve, or None for plain `ws`.
         proxies: Proxies whose `X-Forwarded-For` header is trusted.
         record: The folder for recordings; None records nothing.
+        webhook: Receives the news of power and money.
     """
 
     state: Path
@@ -53,6 +55,7 @@ class HubConfig:
     tls: ServerTls | None = None
     proxies: tuple[Network, ...] = ()
     record: Path | None = None
+    webhook: Receiver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ async def running_hub(config: HubConfig) -> AsyncIterator[RunningHub]:
                 steady=time.monotonic,
                 proxies=config.proxies,
                 uses=LicenseUses.of_folder(config.state),
+                webhook=config.webhook,
             )
         )
         stack.enter_context(few_collections(*SERVER))

@@ -30,6 +30,7 @@ from wakestream.adapters.net.refusals import noted, quiet_logger
 from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.net.webhooks import Receiver, Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
@@ -39,6 +40,7 @@ from wakestream.streams.hub.rows import event_row
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Tap, untapped
+from wakestream.streams.webhooks import WebhookSettled
 
 MAX_CONNECTIONS = 20_000
 CLOCK_STEP = 5.0
@@ -64,7 +66,7 @@ _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 class HubServer:
     """A running hub. `url` is its address, `refused` counts refusals by reason. Created by `open_hub`.
 
-    `on_fact` is called with each fact.
+    `on_fact` is called with each fact, `on_news` with each webhook that is to be sent.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class HubServer:
         self.port = 0
         self.refused = noted("hub")
         self.on_fact: Callable[[f.Fact], None] | None = None
+        self.webhooks: Webhooks | None = None
+        self.on_news: Callable[[f.PowerNews], object] = lambda _: None
         self._tap = tap
         self._sockets: dict[int, GuardedConnection] = {}
         self._outbound = Outbound(self._sockets, self.refused, tap, signer, clock)
@@ -97,7 +101,7 @@ class HubServer:
             hub.DECIDER,
             hub.DECIDER.recover(journal.read(), hub.HubState(limits)),
             journal,
-            self._outbound.execute,
+            self._execute,
             flush=self._outbound.flush,
             clock=clock,
             durable=lambda facts: [fact for fact in facts if fact.DURABLE],
@@ -131,6 +135,16 @@ class HubServer:
                 logger.warning("the clock moved by {:.0f} s; leases and time limits keep their lengths", by)
                 self.runner.happen(f.ClockMoved(round(by, 3)), now)
         self.runner.happen(event, now)
+
+    def settle(self, settled: WebhookSettled) -> None:
+        """Report the outcome of a webhook that was passed to `on_news`."""
+        self.happen(f.NewsSettled(settled.delivery))
+
+    def _execute(self, command: f.Command) -> None:
+        if isinstance(command, f.Notify):
+            self.on_news(command.news)
+        else:
+            self._outbound.execute(command)
 
     def _record(self, event: f.Event, decision: Decision[f.Fact, f.Command], now: float) -> None:
         if any(decision) or not isinstance(event, f.Tick):
@@ -277,6 +291,7 @@ async def open_hub(
     steady: Callable[[], float] | None = None,
     proxies: Collection[Network] = (),
     uses: LicenseUses | None = None,
+    webhook: Receiver | None = None,
 ) -> AsyncIterator[HubServer]:
     """Run a hub at `host:port` until the block ends.
 
@@ -295,6 +310,7 @@ async def open_hub(
         proxies: Networks whose forwarded client addresses the hub trusts.
         uses: Records when and from where each license was used.
         room: Limits the number of connections.
+        webhook: Receives the news of power and money.
 
     Yields:
         The running hub.
@@ -308,7 +324,11 @@ async def open_hub(
         book, journal, limits or hub.Limits(), clock, tap, disk_low, signer or Signer.fresh(), steady, uses,
         room or Room(MAX_CONNECTIONS, STRANGERS), proxies,
     )  # fmt: skip
-    async with running.serving(host, port, tls):
+    async with contextlib.AsyncExitStack() as stack:
+        if webhook is not None:
+            running.webhooks = await stack.enter_async_context(telling(webhook, running.settle))
+            running.on_news = running.webhooks.tell
+        await stack.enter_async_context(running.serving(host, port, tls))
         yield running
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from wakestream.streams.decider import Decision
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
+from wakestream.streams.webhooks import WebhookOwed
 
 
 class License(Frozen, frozen=True):
@@ -93,6 +94,12 @@ class BookSeen(Frozen, frozen=True):
     released: tuple[tuple[str, float], ...] = ()
 
 
+class NewsSettled(Frozen, frozen=True):
+    """The webhook `delivery` was accepted, or is given up."""
+
+    delivery: str
+
+
 class ClockMoved(Frozen, frozen=True):
     """The wall clock moved by `by` seconds (negative: back): it was set, or the machine was suspended."""
 
@@ -111,7 +118,7 @@ class Tick(Frozen, frozen=True):
 
 Event = (
     ProcessStarted | Opened | Closed | Received | Registering | Unreadable | Revoked | KeyEnded | BookSeen | ClockMoved
-    | DiskSeen | Tick
+    | DiskSeen | Tick | NewsSettled
 )  # fmt: skip
 
 
@@ -286,6 +293,25 @@ class BudgetReached(_OfGpu, frozen=True):
     begin: int
     until: float
     at: float
+
+
+class OrphanFound(_OfGpu, frozen=True):
+    """The monitor of `gpu` found it running without a request."""
+
+    cause: str
+    at: float
+
+
+class PowerNews(WebhookOwed, frozen=True):
+    """A webhook about power or money is pending; `job` is the name of the GPU, or empty."""
+
+    DURABLE: ClassVar[bool] = True
+
+
+class NewsOver(_Durable, frozen=True):
+    """The webhook `delivery` is not pending any more."""
+
+    delivery: str
 
 
 class CancelOwed(_OfGpu, frozen=True):
@@ -508,7 +534,7 @@ Fact = (
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
-    | BudgetReached | GpusBlocked | GpuLetGo
+    | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 
@@ -552,7 +578,13 @@ class Close(Frozen, frozen=True):
     reason: str
 
 
-Command = Send | Broadcast | Close
+class Notify(Frozen, frozen=True):
+    """Send a webhook."""
+
+    news: PowerNews
+
+
+Command = Send | Broadcast | Close | Notify
 
 
 class HubDecision(Decision[Fact, Command]):

@@ -413,6 +413,16 @@ def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
     _gpu(state, fact.gpu).let_go = fact.at
 
 
+def _news(state: HubState, fact: f.PowerNews) -> None:
+    state.news[fact.delivery] = fact
+    while len(state.news) > _REMEMBERED:
+        del state.news[next(iter(state.news))]
+
+
+def _news_over(state: HubState, fact: f.NewsOver) -> None:
+    state.news.pop(fact.delivery, None)
+
+
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:
     state.disk_low = fact.low
 
@@ -454,6 +464,9 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.Asked: _asked,
     f.Answered: _answered,
     f.ClockSet: _clock_set,
+    f.OrphanFound: lambda state, fact: None,
+    f.PowerNews: _news,
+    f.NewsOver: _news_over,
     f.BudgetReached: _budget_reached,
     f.GpusBlocked: _blocked,
     f.GpuLetGo: _let_go,

@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
-from wakestream.streams.hub import budget, capabilities, holders, jobs, kinds, power, relays
+from wakestream.streams.hub import budget, capabilities, holders, jobs, kinds, news, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
@@ -52,6 +52,8 @@ Handler = Callable[[HubState, Connection, Any, float, HubDecision], None]
 
 def _started(state: HubState, event: f.ProcessStarted, now: float, decision: HubDecision) -> None:
     decision.fact(f.HubStarted(now))
+    if state.limits.webhook:
+        decision.command(*map(f.Notify, state.news.values()))
     budget.tick(state, now, decision)
 
 
@@ -334,6 +336,12 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
     },
 }
 
+
+def _finish(state: HubState, decision: HubDecision, now: float) -> None:
+    news.tell(state, decision, now)
+    capabilities.give(state, decision, now)
+
+
 DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     HubState,
     {
@@ -348,11 +356,12 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
         f.BookSeen: _book_seen,
         f.ClockMoved: _clock_moved,
         f.DiskSeen: _disk_seen,
+        f.NewsSettled: news.settled,
         f.Tick: _tick,
     },
     CHANGES,
     snapshot,
     decision=HubDecision,
-    finish=capabilities.give,
+    finish=_finish,
 )
 """The hub. Raises nothing for any message of any peer; `now` is UNIX seconds."""

@@ -159,6 +159,8 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
         why = f'"state" is one of {", ".join(STATES)}, "gpu" a name of 1 to 100 printable characters'
         decision.refuse(peer.fd, "bad_request", why)
     elif holders.of_monitor(state, peer, (message.gpu,), now, decision):
+        if message.orphan:
+            decision.fact(f.OrphanFound(message.gpu, (message.msg or "")[:LONGEST_CAUSE], now))
         _power_seen(state, peer, message, now, decision)
 
 

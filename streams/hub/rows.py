@@ -50,6 +50,7 @@ _PLAIN: dict[type[f.Event], tuple[Direction, str]] = {
     f.KeyEnded: ("in", "key_ended"),
     f.ClockMoved: ("in", "clock"),
     f.DiskSeen: ("in", "disk"),
+    f.NewsSettled: ("in", "news_settled"),
 }
 """Direction and label of the events whose row has exactly their fields and the time."""
 

@@ -27,6 +27,7 @@ def snapshot(state: HubState) -> Iterator[f.Fact]:
     for name, pending in state.pending_cancels.items():
         yield from (f.CancelOwed(name, id_, at) for id_, at in pending.items())
     yield from state.reached.values()
+    yield from state.news.values()
     if state.boots or state.jobs:
         yield f.BootTimes(tuple(state.boots), state.waking)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NewType
 
-from wakestream.streams.hub.events import BudgetReached
+from wakestream.streams.hub.events import BudgetReached, PowerNews
 from wakestream.streams.hub.ledger import Account, money
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import Need, need_of
@@ -68,6 +68,7 @@ class Limits:
         currency: The money that prices and budgets are in, for people.
         budgets: What a day and a month may cost.
         zone: The time zone of days, months and clock times.
+        webhook: Whether there is a webhook for power and money.
     """
 
     register: float = 10.0
@@ -104,6 +105,7 @@ class Limits:
     currency: str = ""
     budgets: Budgets = field(default_factory=lambda: Budgets({}))
     zone: str = UTC
+    webhook: bool = False
 
     def price_of(self, gpu: str) -> Decimal | None:
         """The price of an hour of this GPU, or None."""
@@ -232,7 +234,8 @@ class HubState:
     `recently_released` has the owner and the GPU of the last jobs that their clients released: a client may have
     released the GPU for a pause only, and cancel the job later. `holders` are the licenses that use each GPU's name, by
     role and name, each with the time of its last use. `blocked` are the GPUs, or `ALL`, whose budget is spent, each
-    with the time at which it can go on; `reached` has the last report about each budget, by GPU and period.
+    with the time at which it can go on; `reached` has the last report about each budget, by GPU and period. `news` are
+    the webhooks that are pending.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -266,6 +269,7 @@ class HubState:
     tied: Tied = field(default_factory=Tied)
     blocked: Mapping[str, float] = field(default_factory=dict)
     reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
+    news: dict[str, PowerNews] = field(default_factory=dict)
 
     def blocks(self, *gpus: str) -> bool:
         """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""

@@ -104,7 +104,8 @@ class Machine:
     """All that is known. `reason` explains `state`; `wanted` is a wake that is still to be carried out.
 
     `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
-    a machine that this monitor started, `orphan` one that runs without a request, `gone` one whose worker the hub lost.
+    a machine that this monitor started, `orphan` one that runs without a request, of which the hub does
+    not know while it is `orphan_unsaid`, `gone` one whose worker the hub lost.
     Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
     that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
 
@@ -142,6 +143,7 @@ class Machine:
     late: bool = False
     ours: bool = False
     orphan: bool = False
+    orphan_unsaid: bool = False
     # the worker on it
     address: str | None = None
     told_address: str | None = None

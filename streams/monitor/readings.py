@@ -49,6 +49,7 @@ class Readings(Idle):
         why = f"it runs without a request: {_FOUND[self.policy.orphans]} ({why})"
         self.set(alarm_at=self.now)
         self.alarm(why)
+        self.set(orphan_unsaid=True)
         return why
 
     def serves(self) -> bool:

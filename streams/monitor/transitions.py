@@ -73,11 +73,12 @@ class Moves:
                     state=self.m.state,
                     msg=told,
                     stops_in=stops_in,
+                    orphan=self.m.orphan_unsaid or None,
                     url=url,
                     url_follows=follows or None,
                 )
             )
-            self.set(told_address=self.m.address)
+            self.set(told_address=self.m.address, orphan_unsaid=False)
 
     def checks_health(self) -> bool:
         """Whether the worker can be asked for its health; at a reported address only once it has answered there."""
@@ -88,7 +89,7 @@ class Moves:
 
     def enter_off(self, _origin: PowerWord, _signal: Signal) -> None:
         self.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None)
-        self.set(ours=False, orphan=False, gone=False, start_at=None)
+        self.set(ours=False, orphan=False, orphan_unsaid=False, gone=False, start_at=None)
         if self.m.wanted:
             self.move(Signal.GO, "a wake came meanwhile")
 

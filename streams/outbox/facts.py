@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from wakestream.operators.model.events import LIPSYNC, JobEvent, Outcome
 from wakestream.streams.decider import Decision
 from wakestream.streams.protocol.structs import Frozen
+from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
 
 
 class _OfJob(Frozen, frozen=True):
@@ -169,12 +170,6 @@ class JobForgotten(_OfJob, frozen=True):
     at: float
 
 
-class WebhookOwed(_OfWebhook, frozen=True):
-    """A webhook about the job's end, `news`, is pending."""
-
-    news: dict[str, Any]
-
-
 class WebhookDelivered(_OfWebhook, frozen=True):
     """The receiver accepted the webhook."""
 
@@ -228,13 +223,6 @@ class Happened(_OfJob, frozen=True):
 
 class Released(_OfJob, frozen=True):
     """The hub confirmed the job's end."""
-
-
-class WebhookSettled(Frozen, frozen=True):
-    """A webhook was taken, or will never be; then `reason` says why."""
-
-    delivery: str
-    reason: str = ""
 
 
 OutboxEvent = DaemonStarted | Submitting | Cancelling | Happened | Released | WebhookSettled

@@ -19,6 +19,7 @@ from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import CHANGES, Entry, OutboxState, snapshot
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import STAGE_AFTER
+from wakestream.streams.webhooks import MAX_PENDING, WebhookSettled
 
 
 def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
@@ -179,14 +180,14 @@ def _notify_later(state: OutboxState, entry: Entry, ended: f.JobEnded, decision:
     pending = webhooks.pending(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
     if pending is None:
         return
-    if len(state.pending) >= webhooks.MAX_PENDING:
+    if len(state.pending) >= MAX_PENDING:
         first = next(iter(state.pending.values()))
         decision.fact(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
     decision.fact(pending)
     decision.command(f.Notify(pending.job, pending))
 
 
-def _webhook_settled(state: OutboxState, event: f.WebhookSettled, now: float, decision: f.OutboxDecision) -> None:
+def _webhook_settled(state: OutboxState, event: WebhookSettled, now: float, decision: f.OutboxDecision) -> None:
     pending = state.pending.get(event.delivery)
     if pending is None:
         return
@@ -225,7 +226,7 @@ DECIDER: Decider[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = De
     OutboxState,
     {
         f.DaemonStarted: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
-        f.Released: _released, f.WebhookSettled: _webhook_settled,
+        f.Released: _released, WebhookSettled: _webhook_settled,
     },
     CHANGES,
     snapshot,

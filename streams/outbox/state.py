@@ -12,6 +12,7 @@ import orjson
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.recording.event_json import plain_event
+from wakestream.streams.webhooks import WebhookOwed
 
 OPEN_MOST = 10_000
 ENDED_MOST = 1_000
@@ -100,7 +101,7 @@ class OutboxState:
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
     by_content: dict[Content, list[str]] = field(default_factory=dict)
     after: dict[str, list[str]] = field(default_factory=dict)  # for a job, those that wait for it
-    pending: dict[str, f.WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
+    pending: dict[str, WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
     webhook: bool = False
@@ -200,7 +201,7 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
             _drop(state.after, before, fact.job)
 
 
-def _webhook_pending(state: OutboxState, fact: f.WebhookOwed) -> None:
+def _webhook_pending(state: OutboxState, fact: WebhookOwed) -> None:
     state.pending[fact.delivery] = fact
 
 
@@ -213,7 +214,7 @@ CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
     **dict.fromkeys(_KEPT, _of_open_job),
     f.ReleaseConfirmed: _released,
     f.JobForgotten: _forgotten,
-    f.WebhookOwed: _webhook_pending,
+    WebhookOwed: _webhook_pending,
     f.WebhookDelivered: _webhook_settled,
     f.WebhookGivenUp: _webhook_settled,
 }

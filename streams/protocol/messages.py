@@ -257,7 +257,7 @@ class PowerState(Message, frozen=True, kw_only=True):
 
     `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
     the state when a client registers. `url`: where the provider says that the worker can be reached;
-    `url_follows`: it will say that.
+    `url_follows`: it will say that. `orphan`: the machine was found running without a request.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -266,6 +266,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     msg: str | None = None
     stops_in: int | None = None
     present: bool | None = None
+    orphan: bool | None = None
     url: str | None = None
     url_follows: bool | None = None
 

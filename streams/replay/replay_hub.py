@@ -54,7 +54,7 @@ class ReplayedHub:
         if self._idle_ticks or facts or commands or not isinstance(event, f.Tick):
             self._tap.row(*event_row(event, now))
         for command in commands:
-            if not isinstance(command, f.Close):
+            if isinstance(command, f.Send | f.Broadcast):
                 self._send(command)
 
     def _send(self, command: Sent) -> None:
@@ -111,6 +111,7 @@ _WITHOUT_FRAME: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
     "closed": lambda data: f.Closed(data["fd"]),
     "unreadable": lambda data: f.Unreadable(data["fd"], data["why"], data["code"]),
     "clock": lambda data: f.ClockMoved(float(data["by"])),
+    "news_settled": lambda data: f.NewsSettled(data["delivery"]),
     "disk": lambda data: f.DiskSeen(bool(data["low"])),
     "revoked": lambda data: f.Revoked(data["license"]),
     "key_ended": lambda data: f.KeyEnded(data["fd"]),

@@ -23,12 +23,13 @@ from tests.support.programs.our_peers import Joining, Place, until
 from tests.support.programs.webhook_scene import Call, Shop
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
-from wakestream.adapters.daemon.webhooks import receiver
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.net.webhook_post import ID, SIGNATURE, TIMESTAMP, WebhookDown, WebhookGone, post_json, signed
+from wakestream.adapters.net.webhooks import receiver
 from wakestream.operators.model.backoff import Backoff
 from wakestream.streams.outbox import facts as f
+from wakestream.streams.webhooks import WebhookOwed
 
 SECRET = "marked-whsec-4711"
 SOON = Backoff(initial=0.02, max_delay=0.1)
@@ -137,7 +138,7 @@ async def test_a_410_ends_the_retries_of_that_delivery(user: User, place: Place)
             await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.pending)
         async with open_journal(config(user).state / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
             kept = list(journal.read())
-        assert [type(fact) for fact in kept if isinstance(fact, f.WebhookFact)] == [f.WebhookOwed, f.WebhookGivenUp]
+        assert [type(fact) for fact in kept if isinstance(fact, f.WebhookFact)] == [WebhookOwed, f.WebhookGivenUp]
         assert len(shop.calls) == 1
 
 
@@ -189,7 +190,7 @@ async def test_a_secret_as_the_standard_has_it_is_verified_by_its_library() -> N
 
 def test_a_secret_of_the_standard_that_is_not_base64_is_refused_at_the_start() -> None:
     with pytest.raises(settings.SettingsError, match="must go on in base64"):
-        receiver(settings.Settings(webhook_url=settings.Secret("https://shop.example"), webhook_secret="whsec_%"))
+        receiver("https://shop.example", settings.Settings(webhook_secret="whsec_%"))
 
 
 async def test_without_its_secret_the_daemon_names_the_missing_setting(user: User) -> None:

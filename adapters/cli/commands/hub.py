@@ -19,6 +19,7 @@ from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import HubConfig, running_hub
 from wakestream.adapters.net.tls import server_tls
+from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.state import ALL, Budgets
@@ -81,6 +82,12 @@ def money(parser: argparse.ArgumentParser) -> None:
         default=[],
     )
     flags.add(group, "--currency NAME", "the money of prices and budgets, for people, such as EUR", default="")
+    flags.add(
+        group,
+        "--power-webhook URL",
+        "notify this address when a GPU starts, stops or fails, and of budgets (WAKESTREAM_POWER_WEBHOOK_URL)",
+        dest="power_webhook_url",
+    )
     flags.add(
         group,
         "--time-zone ZONE",
@@ -181,10 +188,12 @@ def run(args: argparse.Namespace) -> int:
         currency=args.currency,
         budgets=_budgets(args),
         zone=args.time_zone or _system_zone(),
+        webhook=settings.power_webhook_url is not None,
     )
+    webhook = receiver(settings.power_webhook_url, settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
-    config = HubConfig(folder(args.state), host, port, limits, tls, tuple(args.behind_proxy), settings.record)
+    config = HubConfig(folder(args.state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook)
 
     async def serve(stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:

@@ -21,6 +21,7 @@ from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState
 from wakestream.streams.recording.event_json import kind
+from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
 
 LOOK = f.FileStat("/in/a.mp4", 1, 1)
 
@@ -376,7 +377,7 @@ async def test_a_waiting_job_is_cancelled_before_its_start() -> None:
 async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.01)
     desk.state.webhook = True
-    told: list[f.WebhookOwed] = []
+    told: list[WebhookOwed] = []
     desk.outbox.on_webhook = told.append
     async with asyncio.timeout(10), desk.serving():
         await desk.submit()
@@ -389,6 +390,6 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
         await hearing
         (owed,) = told
         assert list(outbox.DECIDER.recover(desk.journal.read()).pending.values()) == [owed]
-        desk.outbox.settle(f.WebhookSettled(owed.delivery))
+        desk.outbox.settle(WebhookSettled(owed.delivery))
         while desk.state.pending:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.streams.monitor_desk import Desk
+from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.protocol import messages as m
 
@@ -369,3 +370,11 @@ def test_a_late_hub_message_stops_nothing() -> None:
     desk.answers(0)
     assert desk.state == "online"
     assert not desk.did(p.Stop)
+
+
+def test_the_hub_is_told_of_a_found_machine_once_also_when_it_was_found_before_the_hub_was_there() -> None:
+    desk = Desk(linked=False)
+    desk.reads("running")
+    desk.happens(LinkUp(frozenset({"power_state"})))
+    desk.happens(p.HealthAnswer(True))
+    assert [message.orphan for message in desk.said(m.PowerState)] == [True, None]

@@ -15,8 +15,10 @@ from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.to_future import to_future
+from wakestream.streams import webhooks
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox import outbox, webhooks
+from wakestream.streams.outbox import outbox
+from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
 
 VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
@@ -46,13 +48,13 @@ class Desk:
         return self.happens(f.Happened(job, event))
 
     @property
-    def owed(self) -> list[f.WebhookOwed]:
+    def owed(self) -> list[WebhookOwed]:
         return list(self.state.pending.values())
 
 
 def test_a_done_job_commits_its_webhook_with_its_end() -> None:
     desk = Desk().submit().says(e.Uploaded(CHECKED, 25, 5)).says(e.Done(Path("/out/a.mp4"), 30))
-    assert [type(fact) for fact in desk.facts] == [f.JobEnded, f.WebhookOwed]
+    assert [type(fact) for fact in desk.facts] == [f.JobEnded, WebhookOwed]
     (owed,) = desk.owed
     assert desk.commands[-1] == f.Notify("a", owed)
     assert owed.news == {
@@ -111,12 +113,12 @@ def test_bytes_that_went_over_the_wire_in_several_attempts_are_summed_up() -> No
 def test_a_settled_webhook_is_not_pending_and_settling_twice_has_no_effect() -> None:
     desk = Desk().submit("a").says(e.Failed("no"), "a").submit("b").says(e.Failed("no"), "b")
     first, second = desk.owed
-    desk.happens(f.WebhookSettled(first.delivery))
+    desk.happens(WebhookSettled(first.delivery))
     assert desk.facts == [f.WebhookDelivered("a", first.delivery, desk.now)]
-    desk.happens(f.WebhookSettled(second.delivery, "gone"))
+    desk.happens(WebhookSettled(second.delivery, "gone"))
     assert desk.facts == [f.WebhookGivenUp("b", second.delivery, desk.now, "gone")]
     assert desk.owed == []
-    assert desk.happens(f.WebhookSettled(first.delivery)).facts == []
+    assert desk.happens(WebhookSettled(first.delivery)).facts == []
 
 
 def test_a_pending_webhook_survives_a_snapshot_and_its_jobs_removal() -> None:
@@ -130,7 +132,7 @@ def test_a_pending_webhook_survives_a_snapshot_and_its_jobs_removal() -> None:
 
 
 def test_over_the_limit_the_oldest_webhook_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "MAX_PENDING", 2)
+    monkeypatch.setattr(outbox, "MAX_PENDING", 2)
     desk = Desk()
     for job in "abc":
         desk.submit(job).says(e.Failed("no"), job)
@@ -145,7 +147,7 @@ def test_a_delivery_has_one_id_and_another_end_has_another() -> None:
     assert all(len(name) == 32 for name in names)
 
 
-OWED = f.WebhookOwed("a", "d" * 32, 1000.0, {"id": "a"})
+OWED = WebhookOwed("a", "d" * 32, 1000.0, {"id": "a"})
 
 
 class Receiver:
@@ -155,7 +157,7 @@ class Receiver:
         self.refuses, self.error = refuses, error or WorkerUnreachable("down")
         self.at: list[float] = []
 
-    async def post(self, _: f.WebhookOwed) -> None:
+    async def post(self, _: WebhookOwed) -> None:
         self.at.append(asyncio.get_running_loop().time())
         if len(self.at) <= self.refuses:
             raise self.error

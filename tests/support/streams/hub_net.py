@@ -44,6 +44,8 @@ class Net:
             if isinstance(command, f.Close):
                 self.closed[command.fd] = command.code
                 continue
+            if isinstance(command, f.Notify):
+                continue
             for fd in (command.fd,) if isinstance(command, f.Send) else command.to:
                 self.sent.setdefault(fd, []).append(command.message)
 

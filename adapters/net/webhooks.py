@@ -1,4 +1,4 @@
-"""The daemon's webhook: reports each end of a job until the receiver accepts it, and reports that to the outbox."""
+"""Delivers webhooks: each is posted until the receiver accepts it, and its outcome is reported to a decider."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.to_future import to_future
-from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox import webhooks
+from wakestream.streams import webhooks as f
 
 AT_ONCE: Final = 4
 """Attempts at a time."""
@@ -45,9 +44,9 @@ class Receiver:
         await http.post_json(self.url, owed.news, secret=self.secret, message_id=owed.delivery, at=at, ca=self.ca)
 
 
-def receiver(settings: Settings) -> Receiver | None:
-    """The receiver in the settings, if any; `SettingsError` when its secret is missing or invalid."""
-    if settings.webhook_url is None:
+def receiver(url: str | None, settings: Settings) -> Receiver | None:
+    """The receiver at `url`, if there is one; `SettingsError` when its secret is missing or invalid."""
+    if url is None:
         return None
     if settings.webhook_secret is None:
         raise SettingsError(
@@ -58,7 +57,7 @@ def receiver(settings: Settings) -> Receiver | None:
         http.signing_key(settings.webhook_secret)
     except ValueError as error:
         raise SettingsError(f"WAKESTREAM_WEBHOOK_SECRET: {error}; correct it, or create a new one") from None
-    return Receiver(settings.webhook_url, settings.webhook_secret, client_context(settings.ca))
+    return Receiver(url, settings.webhook_secret, client_context(settings.ca))
 
 
 class Webhooks:
@@ -66,10 +65,10 @@ class Webhooks:
 
     def __init__(
         self,
-        post: webhooks.Post,
+        post: f.Post,
         settle: Callable[[f.WebhookSettled], object],
         *,
-        backoff: Backoff = webhooks.AGAIN,
+        backoff: Backoff = f.AGAIN,
         now: Callable[[], float] = time.time,
         random: Random | None = None,
     ) -> None:
@@ -84,10 +83,10 @@ class Webhooks:
         """Start a delivery, unless one with the same id is running."""
         if owed.delivery in self._telling:
             return
-        if len(self._telling) >= webhooks.MAX_PENDING:
+        if len(self._telling) >= f.MAX_PENDING:
             next(iter(self._telling.values())).cancel()
         backoff = replace(self._backoff, on_retry=partial(self._again, owed.job))
-        told = webhooks.delivery(self._attempt, owed, self._now(), self._random, self._turns, backoff)
+        told = f.delivery(self._attempt, owed, self._now(), self._random, self._turns, backoff)
         telling = self._telling[owed.delivery] = told.pipe(to_future(self._scheduler))
         telling.add_done_callback(lambda ended: self._over(owed, ended))
 
@@ -125,7 +124,7 @@ class Webhooks:
 
 @asynccontextmanager
 async def telling(
-    to: Receiver, settle: Callable[[f.WebhookSettled], object], backoff: Backoff = webhooks.AGAIN
+    to: Receiver, settle: Callable[[f.WebhookSettled], object], backoff: Backoff = f.AGAIN
 ) -> AsyncIterator[Webhooks]:
     """Deliver webhooks while the block runs."""
     async with contextlib.aclosing(Webhooks(to.post, settle, backoff=backoff, now=to.now)) as found:

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from wakestream.adapters.config.settings import Secret, Settings, SettingsError
-from wakestream.adapters.daemon import webhooks as at_work
-from wakestream.adapters.daemon.webhooks import Receiver, Webhooks, receiver
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.net import webhooks as at_work
 from wakestream.adapters.net.webhook_post import WebhookGone
+from wakestream.adapters.net.webhooks import Receiver, Webhooks, receiver
 from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
-from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox import webhooks
+from wakestream.streams import webhooks
+from wakestream.streams import webhooks as f
 
 pytestmark = pytest.mark.virtual
 
@@ -115,10 +115,10 @@ async def test_the_limit_on_pending_webhooks_holds(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_webhook_needs_its_secret_and_shows_neither() -> None:
-    assert receiver(Settings()) is None
+    assert receiver(None, Settings()) is None
     with pytest.raises(SettingsError, match="set WAKESTREAM_WEBHOOK_SECRET"):
-        receiver(Settings(webhook_url=Secret("https://shop.example/?token=x")))
-    made = receiver(Settings(webhook_url=Secret("https://shop.example/?token=x"), webhook_secret="whsec"))
+        receiver("https://shop.example/?token=x", Settings())
+    made = receiver("https://shop.example/?token=x", Settings(webhook_secret="whsec"))
     assert isinstance(made, Receiver)
     assert "token" not in repr(made)
     assert "whsec" not in repr(made)
