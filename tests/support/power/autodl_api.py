@@ -6,8 +6,8 @@ pages. What the documents do not say was reported by users who called it (Septem
 cite these pages): the two GET calls take `instance_uuid` in the query and refuse a body with
 `RequestParameterIsWrong`, the state between is `shutting_down`, an unknown instance is `RecordNotFoundError`, an
 account without a verified name `TORealName`, no stock `InternalError` with "当前算力规格暂无库存". Only instances
-whose id begins with `pro-` are found, and `snapshot` has the passwords of the machine. No instance of AutoDL was started for
-these tests.
+whose id begins with `pro-` are found, and `snapshot` has the passwords of the machine. No instance of AutoDL was
+started for these tests.
 """
 
 from __future__ import annotations

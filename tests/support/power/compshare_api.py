@@ -3,8 +3,9 @@
 It copies pages/gpus/instance/{describe,start,stop}compshareinstance.md and pages/gpus/compshareerrorcode.md of
 github.com/BennielAllan/compshare-docs (the provider's documents) and the signature of
 ucloud/core/auth/_cfg.py of github.com/ucloud/ucloud-sdk-python3: one form `POST`, SHA-1 over the sorted names and
-values and the private key; errors with HTTP 200, `RetCode` and `Message`; Region and Zone are needed for start and stop,
-not for describe; an instance that is not there is an empty `UHostSet`; `State` is empty when it could not be read in time;
+values and the private key; errors with HTTP 200, `RetCode` and `Message`; Region and Zone are needed for start and
+stop, not for describe; an instance that is not there is an empty `UHostSet`; `State` is empty when it could not be read
+in time;
 `GPU` is 0 after a start without card, which is refused here as "never" (`WithoutGpu`). Codes: 226601 arrears, 226602
 expired, 226604 no resources, 226606 not verified, 171 wrong signature. No instance of CompShare was started for these
 tests.
