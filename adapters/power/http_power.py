@@ -104,6 +104,10 @@ class HttpPower(Provider):
         """The headers of each request, such as the authorization."""
         return {}
 
+    def connector(self) -> aiohttp.BaseConnector | None:
+        """How connections are made, such as by a Unix socket; None for TCP, with TLS as the system trusts it."""
+        return None
+
     async def machine(self) -> str:
         """The machine's id.
 
@@ -141,7 +145,7 @@ class HttpPower(Provider):
         """
         what = f"{method} {path}"
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+            self._session = aiohttp.ClientSession(timeout=self._timeout, connector=self.connector())
         try:
             async with self._session.request(
                 method,
@@ -229,7 +233,7 @@ class HttpPower(Provider):
             document = msgspec.json.decode(raw) if raw else None
         except msgspec.DecodeError:
             document = _NOT_JSON
-        if 200 <= answer.status < 300:
+        if 200 <= answer.status < 300 or answer.status == 304:  # 304: already so (Docker)
             if document is _NOT_JSON:
                 text = self.plain(raw[:80].decode(errors="replace"))
                 raise Transient(f"{self.name}: {self._host} answered `{what}` with something else than JSON: {text!r}")

@@ -1,0 +1,170 @@
+"""The power provider `docker`: a container of a Docker or Podman engine, which is started and stopped.
+
+It uses the Engine API without a version in the path, which every engine answers with its own version.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+
+from wakestream.adapters.config.addresses import WORKER_PORT, at_port
+from wakestream.adapters.config.numbers import whole_number
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power.config import Machine, PowerConfig
+from wakestream.adapters.power.http_power import HttpPower, Pattern, unix_seconds
+from wakestream.operators.model.errors import Denied, NoCapacity, PowerError, Transient
+from wakestream.operators.model.ports import PowerState, Reading
+
+SOCKET = "/var/run/docker.sock"
+"""Where Docker listens; rootless Podman listens at `$XDG_RUNTIME_DIR/podman/podman.sock`."""
+
+OPTIONS = ("port", "grace", "tls_ca", "tls_cert", "tls_key")
+
+_ENDED_WELL = frozenset({0, 130, 137, 143})
+"""Exit codes of a container that ended by itself, or by a signal as `stop` sends it."""
+
+
+def create(config: PowerConfig) -> DockerPower:
+    """Make the provider of `--power docker`."""
+    return DockerPower(config)
+
+
+class DockerPower(HttpPower):
+    """Switches a container.
+
+    Args:
+        config: The configuration. Options: `port`, the worker's port in the container; `grace`, the seconds that the
+            container has to end before it is killed; `tls_ca`, `tls_cert` and `tls_key`, files for an engine at
+            `base_url=https://...`. Without `base_url` it is the socket of this machine.
+
+    Example:
+        >>> power = DockerPower(PowerConfig("lips", {"port": "8383"}))
+    """
+
+    name, api = "docker", f"unix://{SOCKET}"
+    states: ClassVar[Mapping[str, PowerState]] = {
+        **dict.fromkeys(("created", "configured", "initialized", "exited", "stopped"), "stopped"),
+        "running": "running",
+        "restarting": "starting",
+        "stopping": "stopping",
+        "removing": "terminated",
+        **dict.fromkeys(("paused", "dead"), "failed"),
+    }
+    errors: ClassVar[Sequence[Pattern]] = (
+        (r"port is already allocated|address already in use", NoCapacity),
+        (r"could not select device driver|nvidia-container|CDI device|unresolvable", PowerError),
+        (r"cannot start a paused container|is paused", PowerError),
+        (r"container state improper|being stopped|stopping", Transient),
+        (r"no such file or directory|executable file not found|permission denied", PowerError),
+    )
+
+    def __init__(self, config: PowerConfig) -> None:
+        config.known(self.name, OPTIONS)
+        self._port = _number(config.options, "port", WORKER_PORT)
+        self._grace = _number(config.options, "grace", 10)
+        if self._grace >= config.timeout:
+            raise SettingsError(
+                f"--power-option grace={self._grace} is not shorter than --call-timeout, {config.timeout:g} s"
+            )
+        url = config.base_url or self.api
+        self._socket = url.removeprefix("unix://") if url.startswith("unix://") else None
+        self._tls = _tls(config.options)
+        super().__init__(replace(config, base_url="http://localhost" if self._socket else url))
+
+    def connector(self) -> aiohttp.BaseConnector | None:
+        """See `HttpPower.connector`."""
+        if self._socket:
+            return aiohttp.UnixConnector(self._socket)
+        return aiohttp.TCPConnector(ssl=self._tls) if self._tls else None
+
+    async def call(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+    ) -> Any:
+        """See `HttpPower.call`."""
+        try:
+            return await super().call(method, path, params=params, body=body)
+        except Transient as error:
+            cause = error.__context__
+            if not self._socket or not isinstance(cause, aiohttp.ClientConnectorError):
+                raise
+            if isinstance(cause.os_error, PermissionError):
+                why = f"docker: this user may not use {self._socket}; add it to the socket's group (usually docker)"
+                raise Denied(why) from None
+            raise Transient(
+                f"docker: no engine listens at {self._socket} ({cause.os_error.strerror}); start Docker, or give "
+                "--power-option base_url=unix:///PATH"
+            ) from None
+
+    async def start(self) -> None:
+        """See `Power.start`. A container that runs stays as it is."""
+        await self.call("POST", await self._path("start"))
+
+    async def stop(self) -> None:
+        """See `Power.stop`. The engine answers when the container has ended, at the latest after the grace."""
+        await self.call("POST", await self._path("stop"), params={"t": str(self._grace)})
+
+    async def inspect(self) -> Reading:
+        """See `Power.inspect`."""
+        found = await self.call("GET", await self._path("json"))
+        said = found.get("State") or {}
+        state, detail = self.state(str(said.get("Status") or "")), str(said.get("Status") or "no state")
+        code, reason = said.get("ExitCode", 0), self.plain(str(said.get("Error") or ""))
+        if state == "stopped" and code not in _ENDED_WELL:
+            state, detail = "failed", f"the container ended with code {code}; see `docker logs {self._machine}`"
+        if reason:
+            detail = f"{detail}: {reason}"
+        when = said.get("StartedAt" if state == "running" else "FinishedAt")
+        address = self._address(found) if state == "running" else None
+        return Reading(state, address, unix_seconds(when), detail)
+
+    async def machines(self) -> Sequence[Machine]:
+        """See `Provider.machines`: all containers of the engine."""
+        listed = await self.call("GET", "/containers/json", params={"all": "true"})
+        return [
+            Machine(each["Id"][:12], (each.get("Names") or [""])[0].lstrip("/"), self.state(str(each.get("State"))))
+            for each in listed
+        ]
+
+    async def _path(self, what: str) -> str:
+        return f"/containers/{quote(await self.machine(), safe='')}/{what}"
+
+    def _address(self, found: Mapping[str, Any]) -> str | None:
+        """The published port, which can be another one after each start, or else the container's own address."""
+        network = found.get("NetworkSettings") or {}
+        for published in (network.get("Ports") or {}).get(f"{self._port}/tcp") or ():
+            host = "127.0.0.1" if self._socket else urlsplit(self._base).hostname or ""
+            return at_port(host, int(published["HostPort"]))
+        every = [network, *(network.get("Networks") or {}).values()]
+        own = next((each["IPAddress"] for each in every if each.get("IPAddress")), None)
+        return at_port(own, self._port) if own and self._socket else None
+
+
+def _number(options: Mapping[str, str], name: str, default: int) -> int:
+    text = options.get(name)
+    if text is None:
+        return default
+    number = whole_number(text, most=65535)
+    if not number:
+        raise SettingsError(f"--power-option {name}={text[:40]}: write a whole number from 1 to 65535")
+    return number
+
+
+def _tls(options: Mapping[str, str]) -> ssl.SSLContext | None:
+    files = {name: Path(options[name]).expanduser() for name in ("tls_ca", "tls_cert", "tls_key") if name in options}
+    if not files:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=files.get("tls_ca"))
+        if "tls_cert" in files:
+            context.load_cert_chain(files["tls_cert"], files.get("tls_key"), password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        given = ", ".join(f"{name}={path}" for name, path in files.items())
+        raise SettingsError(f"--power-option {given}: {error.strerror or error}; give files in PEM format") from None
+    return context

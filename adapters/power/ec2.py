@@ -1,0 +1,230 @@
+"""The power provider `ec2`: an instance of Amazon EC2, by boto3, each call in a thread.
+
+The credentials are those that boto3 finds: environment, `~/.aws`, SSO, or the role of the machine that this runs on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from loguru import logger
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of
+from wakestream.adapters.power.extras import needs
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.ports import PowerState, Reading
+
+OPTIONS = ("region", "profile", "address")
+
+_STATES: Mapping[str, PowerState] = {
+    "pending": "starting",
+    "running": "running",
+    "stopping": "stopping",
+    "stopped": "stopped",
+    "shutting-down": "terminated",
+    "terminated": "terminated",
+}
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+_ERRORS: Mapping[str, type[PowerError]] = {
+    **dict.fromkeys(
+        ("InsufficientInstanceCapacity", "InsufficientCapacity", "InsufficientHostCapacity",
+         "InsufficientReservedInstanceCapacity", "InsufficientCapacityOnHost", "SpotMaxPriceTooLow"),
+        NoCapacity,
+    ),
+    **dict.fromkeys(
+        ("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "VolumeLimitExceeded",
+         "ResourceLimitExceeded"),
+        QuotaExceeded,
+    ),
+    **dict.fromkeys(
+        ("UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException", "Blocked", "OptInRequired",
+         "PendingVerification", "InvalidClientTokenId", "UnrecognizedClientException", "MissingAuthenticationToken",
+         "SignatureDoesNotMatch", "IncompleteSignature", "InvalidAccessKeyId", "NotAuthorized",
+         "ExpiredToken", "ExpiredTokenException", "RequestExpired"),
+        Denied,
+    ),
+    "InvalidInstanceID.NotFound": Gone,
+    **dict.fromkeys(
+        ("InvalidInstanceID.Malformed", "Unsupported", "UnsupportedOperation", "OperationNotPermitted"), PowerError
+    ),
+}  # fmt: skip
+
+_LATER = {"RequestLimitExceeded": 10.0, "Throttling": 10.0, "ThrottlingException": 10.0, "IncorrectInstanceState": 5.0}
+"""Codes of calls that had no effect, and the seconds until the next one. EC2 says no time."""
+
+_ADDRESSES = {
+    "public": ("PublicIpAddress", "Ipv6Address", "PrivateIpAddress"),
+    "private": ("PrivateIpAddress",),
+    "dns": ("PublicDnsName", "PrivateDnsName"),
+}
+_REASON = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+
+
+def create(config: PowerConfig) -> Ec2Power:
+    """Make the provider of `--power ec2`."""
+    return Ec2Power(config)
+
+
+class Ec2Power(Provider):
+    """Switches an instance of EC2.
+
+    Args:
+        config: The configuration. Options: `region` and `profile`, by default those of boto3; `address`, which of the
+            instance's addresses clients use: `public` (by default), `private` or `dns`.
+
+    Example:
+        >>> power = Ec2Power(PowerConfig("i-0123456789abcdef0", {"region": "eu-central-1"}))
+    """
+
+    def __init__(self, config: PowerConfig) -> None:
+        options = config.known("ec2", OPTIONS)
+        self._machine = config.needs_machine("ec2")
+        self._id = self._machine if re.fullmatch(r"i-[0-9a-f]{8,17}", self._machine) else None
+        self._which = options.get("address", "public")
+        if self._which not in _ADDRESSES:
+            raise SettingsError(f"--power-option address={self._which[:40]}: write public, private or dns")
+        self._core = needs("botocore.exceptions", "ec2")
+        self._make = _client(config, options)
+        self._client: Any = None
+        self._limit = config.timeout
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """See `Power.start`."""
+        await self._switch("start_instances")
+
+    async def stop(self) -> None:
+        """See `Power.stop`."""
+        await self._switch("stop_instances")
+
+    async def inspect(self) -> Reading:
+        """See `Power.inspect`."""
+        found = next(_instances(await self._call("describe_instances", InstanceIds=[await self._machine_id()])), None)
+        if found is None:
+            raise Gone(f"ec2: there is no instance {self._machine} in this region")
+        return _reading(found, self._which)
+
+    async def machines(self) -> Sequence[Machine]:
+        """See `Provider.machines`: the instances of the region. `gpu` is the instance type."""
+        found: list[Machine] = []
+        more: dict[str, str] = {}
+        while True:
+            page = await self._call("describe_instances", MaxResults=1000, **more)
+            found += [_machine(each, self._which) for each in _instances(page)]
+            if not page.get("NextToken"):
+                return found
+            more = {"NextToken": page["NextToken"]}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await asyncio.to_thread(self._client.close)
+            self._client = None
+
+    async def _machine_id(self) -> str:
+        if self._id is None:
+            self._id = id_of(self._machine, await self.machines())
+        return self._id
+
+    async def _switch(self, call: str) -> None:
+        try:
+            await self._call(call, InstanceIds=[await self._machine_id()])
+        except Transient as error:
+            # EC2 answers IncorrectInstanceState for a deleted instance and for one that is still stopping.
+            if "IncorrectInstanceState" in str(error) and (await self.inspect()).state == "terminated":
+                raise Gone(f"ec2: the instance {self._machine} is terminated; create another one") from None
+            raise
+
+    async def _call(self, name: str, **arguments: Any) -> Any:
+        async with self._lock:  # making a client reads files, so that it belongs into the thread too
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._guarded, self._make)
+        return await asyncio.to_thread(self._guarded, getattr(self._client, name), **arguments)
+
+    def _guarded(self, call: Callable[..., Any], **arguments: Any) -> Any:
+        core = self._core
+        try:
+            return call(**arguments)
+        except core.ClientError as error:
+            raise _error(error.response.get("Error", {})) from None
+        except core.NoRegionError:
+            raise PowerError("ec2: no region is set; give --power-option region=REGION") from None
+        except (core.ConnectTimeoutError, core.ReadTimeoutError):
+            raise Transient(f"ec2: no answer within {self._limit:g} s") from None
+        except core.HTTPClientError as error:
+            raise Transient(f"ec2: no answer: {error}") from None
+        except core.BotoCoreError as error:  # no credentials, half of them, an expired SSO login, no such profile, …
+            raise Denied(f"ec2: {error}; see docs/power/ec2.md for credentials") from None
+
+
+def _client(config: PowerConfig, options: Mapping[str, str]) -> Callable[[], Any]:
+    boto3, settings = needs("boto3", "ec2"), needs("botocore.config", "ec2")
+    # Of all attempts and waits the monitor decides. The two limits add up to less than that of the call.
+    limits = settings.Config(
+        connect_timeout=0.25 * config.timeout, read_timeout=0.7 * config.timeout, retries={"total_max_attempts": 1}
+    )
+
+    def make() -> Any:
+        session = boto3.session.Session(profile_name=options.get("profile"), region_name=options.get("region"))
+        return session.client("ec2", endpoint_url=config.base_url, config=limits)
+
+    return make
+
+
+def _instances(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for reservation in page.get("Reservations", ()):
+        yield from reservation.get("Instances", ())
+
+
+def _reading(found: Mapping[str, Any], which: str) -> Reading:
+    word = found["State"]["Name"]
+    state = _STATES.get(word, "unknown")
+    reason, transition = found.get("StateReason", {}), found.get("StateTransitionReason", "")
+    detail = f"{word}: {reason.get('Message') or transition}" if reason or transition else word
+    if state == "stopped" and reason.get("Code") == "Server.InsufficientInstanceCapacity":
+        state = "no_capacity"
+    since = _since(found, transition) if state in ("running", "starting", "stopped") else None
+    return Reading(state, _address(found, which) if state == "running" else None, since, detail)
+
+
+def _since(found: Mapping[str, Any], transition: str) -> float | None:
+    """When it was started, or stopped: EC2 tells the first as a field, the second in a text."""
+    from datetime import UTC, datetime
+
+    if found["State"]["Name"] != "stopped":
+        launched = found.get("LaunchTime")
+        return launched.timestamp() if launched is not None else None
+    when = _REASON.search(transition)
+    return datetime.fromisoformat(when[1]).replace(tzinfo=UTC).timestamp() if when else None
+
+
+def _address(found: Mapping[str, Any], which: str) -> str | None:
+    address = next((str(found[name]) for name in _ADDRESSES[which] if found.get(name)), None)
+    return f"[{address}]" if address and ":" in address else address
+
+
+def _machine(found: Mapping[str, Any], which: str) -> Machine:
+    name = next((tag["Value"] for tag in found.get("Tags", ()) if tag["Key"] == "Name"), "")
+    reading = _reading(found, which)
+    return Machine(found["InstanceId"], name, reading.state, found.get("InstanceType", ""), address=reading.address)
+
+
+def _error(said: Mapping[str, str]) -> PowerError:
+    code, message = said.get("Code", ""), said.get("Message", "")
+    # The message of UnauthorizedOperation ends in a long encoded text that only an administrator can decode.
+    text = f"ec2: {code}: {message.partition(' Encoded authorization failure message')[0]}"[:400]
+    kind = _ERRORS.get(code)
+    if kind is Gone:
+        return Gone(f"{text}; if it exists, check the region")
+    if kind is not None:
+        return kind(text)
+    if code in _LATER:
+        return Transient(text, _LATER[code])
+    if code not in ("InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable"):
+        logger.warning("{}; this code is not known to wakestream, please report it", text)
+    return Transient(text)

@@ -1,0 +1,209 @@
+"""The power provider `redfish`: a server of your own, by the Redfish API of its management controller (BMC)."""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+from loguru import logger
+
+from wakestream.adapters.config.numbers import seconds
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power.config import Machine, PowerConfig
+from wakestream.adapters.power.http_power import HttpPower, Pattern
+from wakestream.operators.model.errors import Gone, PowerError, Transient
+from wakestream.operators.model.ports import PowerState, Reading
+
+OPTIONS = ("certificate", "fingerprint", "grace", "address")
+
+SYSTEMS = "/redfish/v1/Systems"
+
+
+def create(config: PowerConfig) -> RedfishPower:
+    """Make the provider of `--power redfish`."""
+    return RedfishPower(config)
+
+
+class RedfishPower(HttpPower):
+    """Switches a server by its management controller.
+
+    The credentials are `REDFISH_USER` and `REDFISH_PASSWORD`, sent with each request (HTTP basic authentication).
+
+    Args:
+        config: The configuration; `base_url` is the controller's address. The machine is the system's id or name.
+            Options: `certificate`, a file with the controller's own certificate, or `fingerprint`, its SHA-256: then
+            exactly that certificate is accepted, whatever name it has; `grace`, the time after which a system that
+            ignores a graceful shutdown is switched off (2min); `address`, the worker's address.
+
+    Example:
+        >>> power = RedfishPower(PowerConfig("1", {"fingerprint": "ab:cd:..."}, base_url="https://bmc.example"))
+    """
+
+    name = "redfish"
+    id_form = r"(?!)"  # ids have no form of their own: the list tells ids and names apart
+    states: ClassVar[Mapping[str, PowerState]] = {
+        "on": "running",
+        "off": "stopped",
+        "poweringon": "starting",
+        "poweringoff": "stopping",
+        "paused": "failed",
+    }
+    errors: ClassVar[Sequence[Pattern]] = (
+        (r"InvalidOperationForSystemState|already powered|ResourceInUse|ServiceTemporarilyUnavailable", Transient),
+        (r"ActionNotSupported|ActionParameterNotSupported|ActionParameterValue", PowerError),
+    )
+
+    def __init__(self, config: PowerConfig) -> None:
+        options = config.known(self.name, OPTIONS)
+        if not config.base_url:
+            raise SettingsError("--power redfish needs --power-option base_url=https://BMC, the controller's address")
+        self._grace = _time(options.get("grace", "2min"))
+        self._address = options.get("address")
+        self._tls = _pin(options)
+        super().__init__(config)
+        self._user = config.secret("REDFISH_USER")
+        self._password = self.secret("REDFISH_PASSWORD")
+        self._asked: float | None = None
+
+    def headers(self) -> Mapping[str, str]:
+        """See `HttpPower.headers`."""
+        both = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
+        return {"Authorization": f"Basic {both}", "OData-Version": "4.0"}
+
+    def connector(self) -> aiohttp.BaseConnector | None:
+        """See `HttpPower.connector`."""
+        return None if self._tls is None else aiohttp.TCPConnector(ssl=self._tls)
+
+    def message(self, document: Any) -> tuple[object, str]:
+        """See `HttpPower.message`: the DMTF's form of errors."""
+        said = document.get("error") if isinstance(document, Mapping) else None
+        if not isinstance(said, Mapping):
+            return super().message(document)
+        infos = [each for each in said.get("@Message.ExtendedInfo") or () if isinstance(each, Mapping)]
+        more = "; ".join(f"{each.get('MessageId', '')} {each.get('Message', '')}".strip() for each in infos)
+        return said.get("code", ""), more or str(said.get("message", ""))
+
+    async def call(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
+    ) -> Any:
+        """See `HttpPower.call`."""
+        try:
+            return await super().call(method, path, params=params, body=body)
+        except Gone as error:  # a machine of your own is not deleted; controllers say this while they start
+            raise Transient(f"{error}; is --machine the id of a system?") from None
+        except Transient as error:
+            raise _untrusted(error) or error from None
+
+    async def start(self) -> None:
+        """See `Power.start`. Controllers refuse it for a system that is on, so that it is asked for its state first."""
+        self._asked = None
+        system = await self._system()
+        if self.state(str(system.get("PowerState"))) != "running":
+            await self._reset(system, "On", "ForceOn", "PushPowerButton")
+
+    async def stop(self) -> None:
+        """See `Power.stop`: first a graceful shutdown; a repeated call after the grace switches the power off."""
+        system = await self._system()
+        if self.state(str(system.get("PowerState"))) == "stopped":
+            return
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+            await self._reset(system, "GracefulShutdown", "PushPowerButton", "ForceOff")
+        elif now - self._asked >= self._grace:
+            logger.warning("redfish: {} ignored the shutdown for {:g} s, its power is cut", self._machine, self._grace)
+            await self._reset(system, "ForceOff")
+
+    async def inspect(self) -> Reading:
+        """See `Power.inspect`."""
+        system = await self._system()
+        word = str(system.get("PowerState"))
+        state = self.state(word)
+        if state == "stopped":
+            self._asked = None
+        health = (system.get("Status") or {}).get("Health")
+        detail = word if health in (None, "OK") else f"{word}, health {self.plain(str(health))}"
+        return Reading(state, self._address if state == "running" else None, detail=detail)
+
+    async def machines(self) -> Sequence[Machine]:
+        """See `Provider.machines`: the systems of this controller. `gpu` is the model."""
+        members = (await self.call("GET", SYSTEMS)).get("Members", ())
+        found = [await self.call("GET", _path(each["@odata.id"])) for each in members]
+        return [
+            Machine(
+                str(each["Id"]), str(each.get("Name") or ""), self.state(str(each.get("PowerState"))),
+                " ".join(str(each[key]) for key in ("Manufacturer", "Model") if each.get(key)), address=self._address,
+            )
+            for each in found
+        ]  # fmt: skip
+
+    async def _system(self) -> Mapping[str, Any]:
+        found = await self.call("GET", f"{SYSTEMS}/{await self.machine()}")
+        if not isinstance(found, Mapping):
+            raise Transient("redfish: the controller answered without a system")
+        return found
+
+    async def _reset(self, system: Mapping[str, Any], *kinds: str) -> None:
+        """Ask for the first of these kinds of reset that the system knows."""
+        action = (system.get("Actions") or {}).get("#ComputerSystem.Reset") or {}
+        allowed = action.get("ResetType@Redfish.AllowableValues") or kinds
+        kind = next((each for each in kinds if each in allowed), None)
+        if kind is None:
+            raise PowerError(f"redfish: {self._machine} knows none of {', '.join(kinds)}; it has {', '.join(allowed)}")
+        target = action.get("target") or f"{SYSTEMS}/{await self.machine()}/Actions/ComputerSystem.Reset"
+        await self.call("POST", _path(target), body={"ResetType": kind})
+
+
+def _untrusted(error: Transient) -> PowerError | None:
+    """The error of a controller whose certificate is not accepted; None for other errors."""
+    cause = error.__context__
+    if isinstance(cause, aiohttp.ServerFingerprintMismatch):
+        found = cause.got.hex(":")
+        return PowerError(f"redfish: {cause.host} has another certificate than the pinned one; its SHA-256 is {found}")
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return PowerError(
+            f"redfish: the certificate of {cause.host} is not trusted ({cause.certificate_error}); if it is "
+            "self-signed, pin it with --power-option certificate=FILE or fingerprint=SHA256"
+        )
+    return None
+
+
+def _path(text: str) -> str:
+    """A path that the controller names, if it is one of its own."""
+    if not re.fullmatch(r"/[A-Za-z0-9_.~!$&'()*+,;=:@%/#-]*", text) or text.startswith("//"):
+        raise PowerError(f"redfish: the controller names the path {text[:80]!r}, which is not one of its own")
+    return text
+
+
+def _time(text: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise SettingsError(f"--power-option grace={text[:40]}: {error}") from None
+
+
+def _pin(options: Mapping[str, str]) -> aiohttp.Fingerprint | None:
+    if "certificate" in options:
+        path = Path(options["certificate"]).expanduser()
+        try:
+            pem = path.read_text("ascii")
+            der = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE") :])
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"--power-option certificate={path}: {error}; give the controller's certificate in PEM format"
+            ) from None
+        import hashlib
+
+        return aiohttp.Fingerprint(hashlib.sha256(der).digest())
+    text = re.sub(r"[:\s]", "", options.get("fingerprint", ""))
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise SettingsError("--power-option fingerprint: write the SHA-256 of the certificate, 64 hexadecimal digits")
+    return aiohttp.Fingerprint(bytes.fromhex(text))
