@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines clouds queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -66,6 +66,15 @@ engines: $(ENGINES)
 .venv/engines/%/.ready: tests/support/engines/%.txt | $(READY)
 	$(BIN)/python -m venv .venv/engines/$*
 	.venv/engines/$*/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
+
+# Stand-ins for clouds and servers (moto, sushy-emulator), in an environment of their own; without them their tests are
+# skipped.
+clouds: .venv/clouds/.ready
+
+.venv/clouds/.ready: tests/support/power/clouds.txt | $(READY)
+	$(BIN)/python -m venv .venv/clouds
+	.venv/clouds/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	touch $@
 
 # Other people's job queues, for the benchmarks; they are run with redis-server, nats-server and PostgreSQL where these

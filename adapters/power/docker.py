@@ -67,8 +67,8 @@ class DockerPower(HttpPower):
 
     def __init__(self, config: PowerConfig) -> None:
         config.known(self.name, OPTIONS)
-        self._port = _number(config.options, "port", WORKER_PORT)
-        self._grace = _number(config.options, "grace", 10)
+        self._port = _number(config.options, "port", WORKER_PORT, 1)
+        self._grace = _number(config.options, "grace", 10, 0)
         if self._grace >= config.timeout:
             raise SettingsError(
                 f"--power-option grace={self._grace} is not shorter than --call-timeout, {config.timeout:g} s"
@@ -146,13 +146,13 @@ class DockerPower(HttpPower):
         return at_port(own, self._port) if own and self._socket else None
 
 
-def _number(options: Mapping[str, str], name: str, default: int) -> int:
+def _number(options: Mapping[str, str], name: str, default: int, least: int) -> int:
     text = options.get(name)
     if text is None:
         return default
-    number = whole_number(text, most=65535)
-    if not number:
-        raise SettingsError(f"--power-option {name}={text[:40]}: write a whole number from 1 to 65535")
+    number = whole_number(text, least, 65535)
+    if number is None:
+        raise SettingsError(f"--power-option {name}={text[:40]}: write a whole number from {least} to 65535")
     return number
 
 

@@ -54,7 +54,7 @@ _ERRORS: Mapping[str, type[PowerError]] = {
     ),
 }  # fmt: skip
 
-_LATER = {"RequestLimitExceeded": 10.0, "Throttling": 10.0, "ThrottlingException": 10.0, "IncorrectInstanceState": 5.0}
+_LATER = {"RequestLimitExceeded": 5.0, "Throttling": 5.0, "ThrottlingException": 5.0, "IncorrectInstanceState": 5.0}
 """Codes of calls that had no effect, and the seconds until the next one. EC2 says no time."""
 
 _ADDRESSES = {
@@ -88,7 +88,7 @@ class Ec2Power(Provider):
         self._which = options.get("address", "public")
         if self._which not in _ADDRESSES:
             raise SettingsError(f"--power-option address={self._which[:40]}: write public, private or dns")
-        self._core = needs("botocore.exceptions", "ec2")
+        self._core, self._parsers = needs("botocore.exceptions", "ec2"), needs("botocore.parsers", "ec2")
         self._make = _client(config, options)
         self._client: Any = None
         self._limit = config.timeout
@@ -105,8 +105,8 @@ class Ec2Power(Provider):
     async def inspect(self) -> Reading:
         """See `Power.inspect`."""
         found = next(_instances(await self._call("describe_instances", InstanceIds=[await self._machine_id()])), None)
-        if found is None:
-            raise Gone(f"ec2: there is no instance {self._machine} in this region")
+        if found is None:  # EC2 answers an unknown id with an error, so that this is no answer of EC2
+            raise Transient(f"ec2: the answer does not describe {self._machine}")
         return _reading(found, self._which)
 
     async def machines(self) -> Sequence[Machine]:
@@ -156,7 +156,7 @@ class Ec2Power(Provider):
             raise PowerError("ec2: no region is set; give --power-option region=REGION") from None
         except (core.ConnectTimeoutError, core.ReadTimeoutError):
             raise Transient(f"ec2: no answer within {self._limit:g} s") from None
-        except core.HTTPClientError as error:
+        except (core.HTTPClientError, core.ConnectionError, self._parsers.ResponseParserError) as error:
             raise Transient(f"ec2: no answer: {error}") from None
         except core.BotoCoreError as error:  # no credentials, half of them, an expired SSO login, no such profile, …
             raise Denied(f"ec2: {error}; see docs/power/ec2.md for credentials") from None

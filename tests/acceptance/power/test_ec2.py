@@ -1,0 +1,257 @@
+"""The power provider `ec2` against moto, behind a proxy with what moto has not."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support.power.ec2_proxy import Ec2Proxy, ec2_proxy
+from tests.support.power.stand_ins import moto, needs_clouds
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.power import ec2
+from wakestream.adapters.power.choice import make_power
+from wakestream.adapters.power.config import PowerConfig
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.ports import Reading
+
+pytestmark = needs_clouds()
+
+REGION, IMAGE = "eu-central-1", "ami-12c6146b"
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test-account")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="module")
+def moto_url() -> Iterator[str]:
+    with moto() as url:
+        yield url
+
+
+@pytest.fixture
+async def cloud(moto_url: str) -> AsyncIterator[Ec2Proxy]:
+    async with ec2_proxy(moto_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def account(moto_url: str) -> Iterator["Account"]:
+    account = Account(moto_url)
+    yield account
+    account.client.close()
+
+
+def config(cloud: Ec2Proxy, machine: str | None, **options: str) -> PowerConfig:
+    return PowerConfig(machine, {"region": REGION, **options}, timeout=20, base_url=cloud.url)
+
+
+class Account:
+    """Makes instances in moto, without the proxy."""
+
+    def __init__(self, url: str) -> None:
+        self.client = boto3.client(
+            "ec2", region_name=REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+
+    def create(self, name: str, *, stopped: bool = True) -> str:
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
+        made = self.client.run_instances(
+            ImageId=IMAGE, MinCount=1, MaxCount=1, InstanceType="g5.xlarge", TagSpecifications=tags
+        )
+        found = str(made["Instances"][0]["InstanceId"])
+        if stopped:
+            self.client.stop_instances(InstanceIds=[found])
+        return found
+
+
+async def until(power: ec2.Ec2Power, state: str) -> Reading:
+    async with asyncio.timeout(20):
+        while (reading := await power.inspect()).state != state:
+            pass
+    return reading
+
+
+async def test_an_instance_is_started_and_stopped_and_has_another_address_each_time(
+    cloud: Ec2Proxy, account: Account
+) -> None:
+    power = ec2.create(config(cloud, account.create("lips")))
+    assert (await power.inspect()).state == "stopped"
+    addresses = []
+    for _ in range(2):
+        await power.start()
+        first = await power.inspect()
+        assert (first.state, first.address) == ("starting", None)
+        running = await until(power, "running")
+        assert running.since is not None
+        addresses.append(running.address)
+        await power.stop()
+        assert (await power.inspect()).state == "stopping"
+        assert (await until(power, "stopped")).address is None
+    assert None not in addresses
+    assert len(set(addresses)) == 2
+    await power.close()
+
+
+async def test_starting_what_runs_and_stopping_what_is_stopped_changes_nothing(
+    cloud: Ec2Proxy, account: Account
+) -> None:
+    power = ec2.create(config(cloud, account.create("twice")))
+    await power.stop()
+    await until(power, "stopped")
+    await power.start()
+    await until(power, "running")
+    await power.start()
+    assert (await power.inspect()).state == "running"
+    await power.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("InsufficientInstanceCapacity", NoCapacity),
+        ("InsufficientHostCapacity", NoCapacity),
+        ("VcpuLimitExceeded", QuotaExceeded),
+        ("InstanceLimitExceeded", QuotaExceeded),
+        ("UnauthorizedOperation", Denied),
+        ("AuthFailure", Denied),
+        ("ExpiredToken", Denied),
+        ("RequestExpired", Denied),
+        ("InvalidInstanceID.NotFound", Gone),
+        ("RequestLimitExceeded", Transient),
+        ("InternalError", Transient),
+        ("NeverHeardOf", Transient),
+        ("UnsupportedOperation", PowerError),
+    ],
+)
+async def test_each_code_means_what_the_monitor_is_to_do(
+    cloud: Ec2Proxy, account: Account, code: str, kind: type[PowerError]
+) -> None:
+    power = ec2.create(config(cloud, account.create(code)))
+    cloud.fail("StartInstances", code, "some reason Encoded authorization failure message: AAAA", 500)
+    with pytest.raises(PowerError, match=f"{code}: some reason$|{code}: some reason; ") as caught:
+        await power.start()
+    assert type(caught.value) is kind
+    assert cloud.asked.count("StartInstances") == 1, "the monitor decides about repeats"
+    if code == "RequestLimitExceeded":
+        assert isinstance(caught.value, Transient)
+        assert caught.value.retry_after == 5
+    await power.close()
+
+
+async def test_a_start_that_fails_later_for_want_of_capacity_is_no_capacity(cloud: Ec2Proxy, account: Account) -> None:
+    power = ec2.create(config(cloud, account.create("later")))
+    cloud.no_room = True
+    await power.start()
+    assert (await power.inspect()).state == "starting"
+    assert "no room for it" in (await until(power, "no_capacity")).detail
+    cloud.no_room = False
+    await power.start()
+    await until(power, "running")
+    await power.close()
+
+
+async def test_a_machine_that_is_still_stopping_is_started_a_little_later(cloud: Ec2Proxy, account: Account) -> None:
+    power = ec2.create(config(cloud, account.create("busy", stopped=False)))
+    await power.stop()
+    with pytest.raises(Transient, match="IncorrectInstanceState") as caught:
+        await power.start()
+    assert caught.value.retry_after == 5
+    await until(power, "stopped")
+    await power.start()
+    await until(power, "running")
+    await power.close()
+
+
+async def test_a_deleted_instance_is_terminated_and_its_start_says_so(cloud: Ec2Proxy, account: Account) -> None:
+    name = account.create("deleted")
+    power = ec2.create(config(cloud, name))
+    account.client.terminate_instances(InstanceIds=[name])
+    assert (await power.inspect()).state == "terminated"
+    cloud.fail("StartInstances", "IncorrectInstanceState")
+    with pytest.raises(Gone, match="terminated"):
+        await power.start()
+    await power.close()
+
+
+async def test_an_unknown_id_is_gone_and_the_region_is_named_as_a_reason(cloud: Ec2Proxy, moto_url: str) -> None:
+    power = ec2.create(config(cloud, "i-00000000000000000"))
+    with pytest.raises(Gone, match="check the region"):
+        await power.inspect()
+    await power.close()
+
+
+async def test_machines_are_listed_with_their_names_and_types_and_found_by_name(
+    cloud: Ec2Proxy, account: Account
+) -> None:
+    name = account.create("by-name")
+    lister = make_power("ec2", config(cloud, None))
+    found = next(each for each in await lister.machines() if each.id == name)
+    assert (found.name, found.state, found.gpu) == ("by-name", "stopped", "g5.xlarge")
+    await lister.close()
+    power = ec2.create(config(cloud, "by-name"))
+    assert (await power.inspect()).state == "stopped"
+    await power.close()
+    missing = ec2.create(config(cloud, "nobody"))
+    with pytest.raises(PowerError, match="no machine is named 'nobody'"):
+        await missing.start()
+    await missing.close()
+
+
+async def test_missing_credentials_are_denied_with_a_page_to_read(
+    cloud: Ec2Proxy, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = account.create("locked")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    power = ec2.create(config(cloud, name))
+    with pytest.raises(Denied, match=r"credentials.*docs/power/ec2\.md"):
+        await power.inspect()
+    await power.close()
+
+
+async def test_a_region_that_is_not_set_is_asked_for(cloud: Ec2Proxy) -> None:
+    power = ec2.create(PowerConfig("i-00000000000000000", base_url=cloud.url))
+    with pytest.raises(PowerError, match="--power-option region=REGION"):
+        await power.inspect()
+    await power.close()
+
+
+async def test_an_answer_that_is_not_of_ec2_is_transient(cloud: Ec2Proxy) -> None:
+    cloud.url = cloud.target  # moto's own pages are not XML
+    power = ec2.create(PowerConfig("i-00000000000000000", {"region": REGION}, base_url=f"{cloud.target}/moto-api"))
+    with pytest.raises(Transient):
+        await power.inspect()
+    await power.close()
+
+
+async def test_no_answer_is_transient() -> None:
+    power = ec2.create(PowerConfig("i-00000000000000000", {"region": REGION}, base_url="http://127.0.0.1:1"))
+    with pytest.raises(Transient, match="no answer"):
+        await power.inspect()
+    await power.close()
+
+
+def test_options_are_checked_before_anything_is_called() -> None:
+    with pytest.raises(SettingsError, match="public, private or dns"):
+        ec2.create(PowerConfig("i-00000000000000000", {"address": "home"}))
+    with pytest.raises(SettingsError, match="no such option"):
+        ec2.create(PowerConfig("i-00000000000000000", {"zone": "a"}))
+    with pytest.raises(SettingsError, match="--machine ID"):
+        ec2.create(PowerConfig(""))
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
+    with pytest.raises(SettingsError, match=r"pip install 'wakestream\[ec2\]'"):
+        ec2.create(PowerConfig("i-00000000000000000"))

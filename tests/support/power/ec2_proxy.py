@@ -1,0 +1,151 @@
+"""A proxy before moto with the unpleasant sides of EC2, which moto has not.
+
+Copied from https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and API_StateReason.html: starts
+and stops take a while; a stopped instance has no public address and gets another one at each start; a start fails for
+want of capacity at once, or later with a state reason; calls are throttled; some are not allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs
+from xml.etree import ElementTree as ET
+
+import aiohttp
+from aiohttp import web
+
+CODES = {"pending": "0", "running": "16", "shutting-down": "32", "terminated": "48", "stopping": "64", "stopped": "80"}
+
+
+@dataclass
+class Ec2Proxy:
+    """The proxy at `url`.
+
+    Attributes:
+        target: The address of moto.
+        looks: How many descriptions still show `pending` or `stopping` after a start or stop.
+        faults: The next answers to an action: HTTP status, code and message.
+        no_room: Starts are accepted, and fail later for want of capacity.
+        asked: All actions that came.
+    """
+
+    target: str
+    url: str = ""
+    looks: int = 2
+    faults: dict[str, deque[tuple[int, str, str]]] = field(default_factory=dict)
+    no_room: bool = False
+    asked: list[str] = field(default_factory=list)
+    between: dict[str, tuple[str, int]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    starts: int = 0
+    session: aiohttp.ClientSession | None = None
+
+    def fail(self, action: str, code: str, message: str = "as it says", status: int = 400) -> None:
+        """The next call of `action` fails."""
+        self.faults.setdefault(action, deque()).append((status, code, message))
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Pass a call on to moto, and change the answer."""
+        body = await request.read()
+        form = parse_qs(body.decode() or request.query_string)
+        action = form["Action"][0]
+        self.asked.append(action)
+        if self.faults.get(action):
+            return _error(*self.faults[action].popleft())
+        ids = [values[0] for name, values in form.items() if name.startswith("InstanceId.")]
+        if (wrong := self._not_allowed(action, ids)) is not None:
+            return wrong
+        assert self.session is not None
+        if action == "StartInstances" and self.no_room:
+            self.failed.update(ids)
+            self.between.update(dict.fromkeys(ids, ("pending", self.looks)))
+            return web.Response(text="<StartInstancesResponse><instancesSet/></StartInstancesResponse>")
+        headers = {name: value for name, value in request.headers.items() if name not in ("Host", "Content-Length")}
+        address = self.target + request.path_qs
+        async with self.session.request(request.method, address, data=body, headers=headers) as response:
+            text = await response.text()
+            if response.status < 300:
+                text = self._changed(action, ids, text)
+            return web.Response(text=text, status=response.status, content_type="text/xml")
+
+    def _not_allowed(self, action: str, ids: list[str]) -> web.Response | None:
+        """EC2 refuses to start what is still stopping, and to stop what is still starting; moto does not."""
+        if action in ("StartInstances", "StopInstances") and any(each in self.between for each in ids):
+            return _error(400, "IncorrectInstanceState", f"The instance '{ids[0]}' is not in a state from which it can")
+        return None
+
+    def _changed(self, action: str, ids: list[str], text: str) -> str:
+        if action in ("StartInstances", "StopInstances"):
+            before = re.search(r"<previousState>.*?<name>([a-z-]+)</name>", text, re.DOTALL)
+            word, already = ("pending", "running") if action == "StartInstances" else ("stopping", "stopped")
+            if before is None or before[1] != already:
+                self.starts += word == "pending"
+                self.between.update(dict.fromkeys(ids, (word, self.looks)))
+            self.failed.difference_update(ids)
+        if action != "DescribeInstances":
+            return text
+        root = ET.fromstring(text)  # noqa: S314 - our own moto's
+        space = re.match(r"\{.*\}", root.tag)
+        ns = space[0] if space else ""
+        for item in root.iter(f"{ns}instanceId"):
+            owner = next(each for each in root.iter(f"{ns}item") if item in list(each))
+            self._show(owner, ns, str(item.text))
+        ET.register_namespace("", ns.strip("{}"))
+        return ET.tostring(root, encoding="unicode")
+
+    def _show(self, instance: ET.Element, ns: str, name: str) -> None:
+        state = instance.find(f"{ns}instanceState")
+        assert state is not None
+        word, left = self.between.get(name, (state.findtext(f"{ns}name") or "", 0))
+        if left > 1:
+            self.between[name] = (word, left - 1)
+        else:
+            self.between.pop(name, None)
+        if name in self.failed and word != "pending":
+            _set(instance, ns, "stateReason", code="Server.InsufficientInstanceCapacity", message="no room for it")
+        _set(instance, ns, "instanceState", code=CODES[word], name=word)
+        for field_ in ("ipAddress", "dnsName"):
+            found = instance.find(f"{ns}{field_}")
+            if found is not None:
+                instance.remove(found)
+        if word == "running":
+            ET.SubElement(instance, f"{ns}ipAddress").text = f"203.0.113.{self.starts}"
+
+
+def _set(parent: ET.Element, ns: str, name: str, /, **fields: str) -> None:
+    found = parent.find(f"{ns}{name}")
+    found = ET.SubElement(parent, f"{ns}{name}") if found is None else found
+    for child in list(found):
+        found.remove(child)
+    for key, value in fields.items():
+        ET.SubElement(found, f"{ns}{key}").text = value
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    text = (
+        f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+        "<RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
+    )
+    return web.Response(text=text, status=status, content_type="text/xml")
+
+
+@asynccontextmanager
+async def ec2_proxy(target: str) -> AsyncIterator[Ec2Proxy]:
+    """A proxy that passes calls on to `target`."""
+    proxy = Ec2Proxy(target)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", proxy.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession() as proxy.session:
+            yield proxy
+    finally:
+        await runner.cleanup()
