@@ -84,12 +84,10 @@ class DockerPower(HttpPower):
             return aiohttp.UnixConnector(self._socket)
         return aiohttp.TCPConnector(ssl=self._tls) if self._tls else None
 
-    async def call(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
-    ) -> Any:
+    async def call(self, method: str, path: str, **more: Any) -> Any:
         """See `HttpPower.call`."""
         try:
-            return await super().call(method, path, params=params, body=body)
+            return await super().call(method, path, **more)
         except Transient as error:
             cause = error.__context__
             if not self._socket or not isinstance(cause, aiohttp.ClientConnectorError):

@@ -26,7 +26,7 @@ from wakestream.operators.model.ports import PowerState
 from wakestream.streams.protocol.printable import printable
 
 LONGEST_ANSWER = 4 * 1024**2
-"""Bytes of an answer that are read."""
+"""The longest answer in bytes."""
 
 LONGEST_TEXT = 300
 """Characters of a provider's message that are repeated."""
@@ -156,8 +156,7 @@ class HttpPower(Provider):
                 headers=self.headers(),
                 allow_redirects=False,
             ) as answer:
-                raw = await answer.content.read(LONGEST_ANSWER)
-                return self._read(what, answer, raw)
+                return self._read(what, answer, await self._whole(what, answer))
         except TimeoutError:
             raise Transient(f"{self.name}: {self._host} did not answer `{what}` within {self._limit:g} s") from None
         except aiohttp.ClientError as error:
@@ -228,6 +227,14 @@ class HttpPower(Provider):
     def _host(self) -> str:
         return urlsplit(self._base).netloc
 
+    async def _whole(self, what: str, answer: aiohttp.ClientResponse) -> bytes:
+        raw = bytearray()
+        async for piece in answer.content.iter_any():
+            raw += piece
+            if len(raw) > LONGEST_ANSWER:
+                raise Transient(f"{self.name}: the answer to `{what}` is longer than {LONGEST_ANSWER} bytes")
+        return bytes(raw)
+
     def _read(self, what: str, answer: aiohttp.ClientResponse, raw: bytes) -> Any:
         try:
             document = msgspec.json.decode(raw) if raw else None
@@ -244,7 +251,7 @@ class HttpPower(Provider):
         status, is_json = answer.status, document is not _NOT_JSON and document is not None
         code, message = self.message(document) if is_json else ("", raw[:200].decode(errors="replace"))
         text = f"{self.name}: HTTP {status} to `{what}`: {self.plain(f'{code} {message}'.strip()) or answer.reason}"
-        if status < 500 and status != 429:
+        if status != 429 and (status < 500 or is_json):
             for pattern, kind in self.errors:
                 if re.search(pattern, f"{code} {message}", re.IGNORECASE):
                     return kind(text)
@@ -319,4 +326,5 @@ def unix_seconds(text: object) -> float | None:
         moment = datetime.fromisoformat(str(text))
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return seconds if seconds > 0 else None  # year 1 means never (Docker)

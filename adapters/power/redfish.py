@@ -89,12 +89,10 @@ class RedfishPower(HttpPower):
         more = "; ".join(f"{each.get('MessageId', '')} {each.get('Message', '')}".strip() for each in infos)
         return said.get("code", ""), more or str(said.get("message", ""))
 
-    async def call(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
-    ) -> Any:
+    async def call(self, method: str, path: str, **more: Any) -> Any:
         """See `HttpPower.call`."""
         try:
-            return await super().call(method, path, params=params, body=body)
+            return await super().call(method, path, **more)
         except Gone as error:  # a machine of your own is not deleted; controllers say this while they start
             raise Transient(f"{error}; is --machine the id of a system?") from None
         except Transient as error:

@@ -7,6 +7,7 @@ import pytest
 from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
+from tests.support.power.docker_engine import DockerWorld
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.power.vast_api import VastWorld
 from wakestream.adapters.testing.power_suite import PowerConformance
@@ -35,3 +36,7 @@ class TestVast(Served):
 
 class TestAutodl(Served):
     kind = AutodlWorld
+
+
+class TestDocker(Served):
+    kind = DockerWorld

@@ -95,6 +95,10 @@ class ApiWorld(PowerWorld):
     def is_start(self, request: web.Request, body: Any) -> bool:
         """Whether this is the call that starts."""
 
+    def throttled(self) -> web.Response:
+        """How it refuses calls that come too fast."""
+        return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "1"})
+
     def trusts(self, request: web.Request, body: Any) -> bool:
         """Whether the request has the right credentials."""
         raise NotImplementedError
@@ -144,7 +148,7 @@ async def _general(world: ApiWorld, request: web.Request) -> web.Response | None
         request.transport.abort()
         return web.Response()
     answers = {
-        "busy": lambda: web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "1"}),
+        "busy": world.throttled,
         "broken": lambda: web.Response(status=503, text="<h1>Service Unavailable</h1>", content_type="text/html"),
         "strange": lambda: web.json_response([{"hello": None}]),
         "garbage": lambda: web.Response(text="<html>please log in</html>", content_type="text/html"),
@@ -155,7 +159,7 @@ async def _general(world: ApiWorld, request: web.Request) -> web.Response | None
 
 def _start_refused(world: ApiWorld) -> web.Response | None:
     if world.fault == "start_busy":
-        return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "1"})
+        return world.throttled()
     if world.fault == "start_lost":
         world.start()
     if world.fault in ("start_broken", "start_lost"):

@@ -17,124 +17,113 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from aiohttp import web
 
 from tests.support.engines.real_servers import until
-from tests.support.power.faulty_world import FaultyWorld
-from wakestream.adapters.power.config import PowerConfig, Provider
-from wakestream.adapters.power.docker import DockerPower
-from wakestream.adapters.testing.power_suite import CALL_TIMEOUT, Fault
-from wakestream.operators.model.ports import PowerState
+from tests.support.power.api_world import ANY_API, ApiWorld
+from wakestream.adapters.power import docker
+from wakestream.adapters.testing.power_suite import Fault
 
 ID = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2"
 NEVER = "0001-01-01T00:00:00Z"
 
-WORDS: dict[PowerState, str] = {
-    "running": "running", "stopped": "exited", "starting": "restarting", "stopping": "stopping", "failed": "dead",
-    "terminated": "removing",
-}  # fmt: skip
 
-ERRORS: dict[Fault, tuple[int, str]] = {
-    "broken": (500, "Internal server error"),
-    "denied": (403, "authorization denied by plugin opa-docker-authz: request rejected by administrative policy"),
-    "start_broken": (500, "failed to create task for container: context deadline exceeded"),
-    "start_unknown": (500, "a reason that no document has"),
-    "no_capacity": (500, "driver failed programming external connectivity: Bind for 0.0.0.0:8383 failed: port is "
-                         "already allocated"),
-}  # fmt: skip
+class DockerWorld(ApiWorld):
+    """One container `lips`."""
 
-
-class FakeEngine(FaultyWorld):
-    """One container `lips`. Starts and stops take until `finish`."""
-
-    faults: ClassVar[frozenset[Fault]] = FaultyWorld.faults | {"no_capacity"}
-    addresses = True
-    name = "lips"
+    faults = ANY_API - {"busy", "start_busy", "quota"}  # an engine has no such answers
+    make = staticmethod(docker.create)
+    machine_id, keys, name = ID[:12], {}, "lips"
 
     def __init__(self) -> None:
-        self.url = ""
-        self.word: str | None = "exited"
-        self.coming: str | None = None
-        self.code = 0
-        self.error = ""
-        self.published = True
-        self.port = 49152
-
-    def provider(self, *, machine: str | None = None, timeout: float = CALL_TIMEOUT) -> Provider:
-        return DockerPower(PowerConfig(machine or ID[:12], {"grace": "0"}, timeout=timeout, base_url=self.url))
-
-    async def become(self, state: PowerState) -> None:
-        self.word, self.coming = WORDS[state], "exited" if state == "stopping" else None
-        if state == "terminated":
-            self.word = None
-
-    async def finish(self) -> None:
-        self.word, self.coming = self.coming or self.word, None
+        super().__init__()
+        self.options = {"grace": "0"}
+        self.code, self.error, self.published, self.port = 0, "", True, 49152
 
     async def move(self) -> None:
         self.port += 1
 
     async def unknown_word(self) -> None:
-        self.word = "dreaming"
+        self.machine.odd = "dreaming"
 
-    def refusal(self, fault: Fault) -> web.Response:
-        status, message = ERRORS[fault]
-        return web.json_response({"message": message}, status=status)
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/containers/json", self._list),
+            web.post("/containers/{id}/start", self._start),
+            web.post("/containers/{id}/stop", self._stop),
+            web.get("/containers/{id}/json", self._describe),
+        ]
 
-    async def asks_start(self, request: web.Request) -> bool:
+    def is_start(self, request: web.Request, body: Any) -> bool:
         return request.path.endswith("/start")
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        if request.path == "/containers/json":
-            assert request.query["all"] == "true"
-            return web.json_response(self._listed())
-        _, _, name, what = request.path.split("/")
-        if self.word is None or name not in (ID, ID[:12], "lips"):
-            return web.json_response({"message": f"No such container: {name}"}, status=404)
-        if what == "start":
-            return await self._start()
-        return self._stop() if what == "stop" else web.json_response(self._described())
+    def trusts(self, request: web.Request, body: Any) -> bool:
+        return True
 
-    async def _start(self) -> web.Response:
-        if self.word == "paused":
+    def denied(self) -> web.Response:
+        why = "authorization denied by plugin opa-docker-authz: request rejected by administrative policy"
+        return web.json_response({"message": why}, status=403)
+
+    def refused(self, fault: Fault) -> web.Response:
+        bound = (
+            "driver failed programming external connectivity: Bind for 0.0.0.0:8383 failed: port is already allocated"
+        )
+        return web.json_response({"message": bound if fault == "no_capacity" else "no document says this"}, status=500)
+
+    def word(self) -> str:
+        """The container's state in Docker's words."""
+        words = {"stopped": "exited", "starting": "restarting", "failed": "dead"}
+        return self.machine.odd or words.get(self.machine.state, self.machine.state)
+
+    def _missing(self, request: web.Request) -> web.Response | None:
+        if self.machine.state != "terminated" and request.match_info["id"] in (ID, ID[:12], "lips"):
+            return None
+        return web.json_response({"message": f"No such container: {request.match_info['id']}"}, status=404)
+
+    async def _start(self, request: web.Request) -> web.Response:
+        if (missing := self._missing(request)) is not None:
+            return missing
+        if self.word() == "paused":
             return web.json_response({"message": "cannot start a paused container, try unpause instead"}, status=500)
-        if self.word in ("running", "restarting"):
+        if self.machine.state in ("running", "starting"):
             return web.Response(status=304)
-        self.starts += 1
-        self.port += 1
-        self.word, self.coming, self.code = "restarting", "running", 0
-        if self.fault == "start_slow":
-            self.coming = "restarting"
+        self.start()
+        self.port, self.code = self.port + 1, 0
         return web.Response(status=204)
 
-    def _stop(self) -> web.Response:
-        if self.word == "exited":
+    async def _stop(self, request: web.Request) -> web.Response:
+        if (missing := self._missing(request)) is not None:
+            return missing
+        assert request.query["t"] == "0"
+        if self.machine.state == "stopped":
             return web.Response(status=304)
-        self.stops += 1
-        self.word, self.coming, self.code = "stopping", "exited", 137
+        self.stop()
+        self.code = 137
         return web.Response(status=204)
 
-    def _listed(self) -> list[dict[str, Any]]:
-        if self.word is None:
-            return []
-        return [{"Id": ID, "Names": ["/lips"], "Image": "lips:1", "State": self.word, "Status": "Up or not"}]
+    async def _list(self, request: web.Request) -> web.Response:
+        assert request.query["all"] == "true"
+        here = [] if self.machine.state == "terminated" else [ID]
+        return web.json_response([{"Id": each, "Names": ["/lips"], "State": self.word()} for each in here])
 
-    def _described(self) -> dict[str, Any]:
-        run = self.word == "running"
-        ports = {"8383/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(self.port)}]}  # noqa: S104 - Docker's word
-        return {
+    async def _describe(self, request: web.Request) -> web.Response:
+        if (missing := self._missing(request)) is not None:
+            return missing
+        run = self.word() == "running"
+        ports = {"8383/tcp": [{"HostIp": "", "HostPort": str(self.port)}]}
+        return web.json_response({
             "Id": ID, "Name": "/lips",
             "State": {
-                "Status": self.word, "Running": run, "ExitCode": self.code, "Error": self.error,
+                "Status": self.word(), "Running": run, "ExitCode": self.code, "Error": self.error,
                 "StartedAt": "2026-01-02T03:04:05.123456789Z", "FinishedAt": NEVER,
             },
             "NetworkSettings": {
                 "Ports": ports if run and self.published else {},
                 "Networks": {"bridge": {"IPAddress": "172.17.0.2" if run else ""}},
             },
-        }  # fmt: skip
+        })  # fmt: skip
 
 
 class Podman:
