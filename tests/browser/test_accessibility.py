@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.browser.console_scene import House, Media
+from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
+from wakestream.adapters.engines.pair import LIPSYNC_KIND
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
 from playwright.async_api import expect
+
+from tests.support.browser.actions import drop
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -80,6 +84,51 @@ async def test_axe_core_finds_no_violation(
         await page.locator("[data-state=done] .button.main").click()
         await expect(page.locator("video")).to_be_visible()
         assert await faults(page) == []
+
+
+@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
+async def test_axe_core_finds_no_violation_in_forms_and_results(
+    home: House, visitor: Visitor, files: Media, look: dict[str, Any]
+) -> None:
+    offer(home, LIPSYNC_KIND, PAINT, REMIX)
+    await home.gpu_on(Studio(files))
+    async with visitor.page(reduced_motion="reduce", **look) as page:
+        await page.locator("#kind").select_option("paint")
+        await page.locator("#start").click()
+        await expect(page.locator("#param-prompt-wrong")).not_to_be_empty()
+        assert await faults(page) == []
+        await page.locator("#kind").select_option("remix")
+        offer(home, PAINT, online=False, known=False)
+        await drop(page, ("cat.png", png()))
+        for output in await page.locator(".option input").all():
+            await output.check()
+        await page.locator("#start").click()
+        await expect(page.locator("#cards > [data-state=done]")).to_be_visible()
+        await page.locator("[data-state=done] .button.main").click()
+        await expect(page.locator("pre").last).to_contain_text("2.50")
+        assert await faults(page) == []
+
+
+async def test_a_form_is_filled_in_by_keyboard_and_fits_a_narrow_screen(home: House, visitor: Visitor) -> None:
+    offer(home, PAINT, REMIX)
+    async with visitor.page(viewport={"width": 360, "height": 740}, reduced_motion="reduce") as page:
+        await page.locator("#kind").select_option("paint")
+        await page.locator("#kind").focus()
+        seen = []
+        while not seen or seen[-1] != "start":
+            await page.keyboard.press("Tab")
+            at = await page.evaluate(FOCUS)
+            assert at["named"], at
+            assert at["seen"], at
+            seen.append(at["id"])
+        fields = [f"param-{name}" for name in PAINT.params["properties"]]
+        assert [name for name in seen if name] == [*fields, "start"]
+        await page.keyboard.press("Enter")
+        await page.keyboard.type("a cat")
+        await expect(page.locator("#param-prompt")).to_have_value("a cat")
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
+        await page.locator("#kind").select_option("remix")
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
 
 
 async def test_a_job_is_started_and_stopped_by_keyboard(home: House, visitor: Visitor, files: Media) -> None:

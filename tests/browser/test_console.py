@@ -208,7 +208,7 @@ async def test_invalid_files_are_refused_before_an_upload(home: House, visitor: 
         await page.get_by_label("Choose a video").set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b""})
         await expect(video.get_by_role("alert")).to_have_text("The file is empty (0 bytes). Choose another one.")
         await page.get_by_label("Choose a video").set_input_files({"name": "a.exe", "mimeType": "", "buffer": b"x"})
-        await expect(video.get_by_role("alert")).to_contain_text("Unsupported video. Supported: 3gp, avi,")
+        await expect(video.get_by_role("alert")).to_contain_text("Video: a.exe does not fit. Supported: 3gp, avi,")
         big = "() => Object.defineProperty(File.prototype, 'size', { get: () => 20e9 })"
         await page.evaluate(big)
         await page.get_by_label("Choose a video").set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b"x"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,19 @@ import aiohttp
 import pytest
 
 from tests.support.browser.console_scene import House, Media
-from tests.support.browser.studio import Studio
+from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, png
+from wakestream.adapters.engines.pair import LIPSYNC_KIND
+from wakestream.streams.protocol.kinds import plain_kind
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
 from playwright.async_api import expect
 
-from tests.support.browser.actions import card
+from tests.support.browser.actions import card, drop
 
 if TYPE_CHECKING:
     from conftest import Visitor
+    from playwright.async_api import Page
 
 
 async def submit(home: House, job: str, **fields: Any) -> None:
@@ -58,3 +62,247 @@ async def test_jobs_of_every_kind_are_shown_together(
         await expect(page.locator("#past li")).to_have_count(1)
         await page.reload()
         await expect(card(page)).to_have_count(3)
+
+
+async def pick(page: Page, kind: str) -> None:
+    """Choose a kind of job."""
+    await page.get_by_label("Kind of job").select_option(label=kind)
+
+
+async def test_lip_sync_alone_needs_no_choice(home: House, visitor: Visitor) -> None:
+    offer(home, LIPSYNC_KIND)
+    async with visitor.page() as page:
+        await expect(page.get_by_label("Choose a video")).to_be_attached()
+        await expect(page.get_by_label("Kind of job")).to_be_hidden()
+        await expect(page.locator("#new-hint")).to_have_text("The person in the video will speak this audio.")
+
+
+async def test_a_form_made_from_the_schema_starts_the_job(home: House, visitor: Visitor, files: Media) -> None:
+    studio = Studio(files)
+    await home.gpu_on(studio)
+    offer(home, LIPSYNC_KIND, PAINT, REMIX)
+    async with visitor.page() as page:
+        await pick(page, "Paint a picture")
+        await expect(page.locator("#kind-help")).to_have_text("Makes a picture from a description.")
+        await page.get_by_label("Prompt").fill("a cat\non a roof")
+        await expect(page.get_by_role("spinbutton", name="Steps")).to_have_value("20")
+        await page.get_by_role("slider", name="Steps").press("ArrowRight")
+        await expect(page.locator("#param-steps")).to_have_value("21")
+        await page.get_by_label("style").select_option("oil")
+        await page.get_by_label("Tiling").check()
+        await page.get_by_label("seed").fill("18446744073709551615")
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("Result saved")
+        [work] = studio.works
+        assert work.params == {
+            "prompt": "a cat\non a roof", "steps": 21, "strength": 0.7, "style": "oil", "tiling": True,
+            "seed": 2**64 - 1,
+        }  # fmt: skip
+        await expect(card(page).locator(".card-kind")).to_contain_text("Paint a picture · Prompt: a cat on a roof")
+        await card(page).get_by_role("button", name="Show").click()
+        await page.wait_for_function("() => document.querySelector('.made-image')?.naturalWidth === 8")
+        await page.reload()
+        await expect(page.get_by_label("Prompt")).to_have_value("a cat\non a roof")
+        await expect(page.locator("#param-steps")).to_have_value("21")
+        await page.get_by_role("button", name="Back to the defaults").click()
+        await expect(page.get_by_label("Prompt")).to_have_value("")
+        await expect(page.locator("#param-steps")).to_have_value("20")
+        await pick(page, "Lip-sync")
+        await expect(page.get_by_label("Choose a video")).to_be_attached()
+        await expect(page.get_by_label("Prompt")).to_have_count(0)
+
+
+async def test_every_fault_is_told_at_its_field_before_anything_is_sent(home: House, visitor: Visitor) -> None:
+    offer(home, PAINT)
+    async with visitor.page() as page:
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        await pick(page, "Paint a picture")
+        await page.get_by_role("button", name="Start").click()
+        prompt = page.get_by_label("Prompt")
+        await expect(page.locator("#param-prompt-wrong")).to_have_text("Prompt: a value is needed.")
+        await expect(prompt).to_be_focused()
+        await expect(prompt).to_have_attribute("aria-invalid", "true")
+        await prompt.fill("ab")
+        await expect(page.locator("#param-prompt-wrong")).to_have_text("")
+        for field, value, said in (
+            ("prompt", "ab", "Prompt: the text is too short. Give 3 characters or more."),
+            ("steps", "51", "Steps: 51 is too large. Give 50 or less."),
+            ("steps", "2.5", "Steps: 2.5 is not a whole number."),
+            ("strength", "-1", "strength: -1 is too small. Give 0 or more."),
+        ):
+            await page.locator(f"#param-{field}").fill(value)
+            await page.get_by_role("button", name="Start").click()
+            await expect(page.locator(f"#param-{field}-wrong")).to_have_text(said)
+        assert [url for url in sent if "/console/jobs" in url] == []
+        await expect(card(page)).to_have_count(0)
+
+
+async def test_what_the_daemon_refuses_is_shown_at_the_field_it_names(home: House, visitor: Visitor) -> None:
+    offer(home, PAINT)
+    refusal = {"code": "wrong_input", "error": "parameter steps: 7 is odd", "field": "params.steps"}
+    async with visitor.page() as page:
+        await page.route("**/console/jobs", lambda route: route.fulfill(status=400, json=refusal))
+        await pick(page, "Paint a picture")
+        await page.get_by_label("Prompt").fill("a cat")
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("#param-steps-wrong")).to_have_text("Parameter steps: 7 is odd.")
+        await expect(page.locator("#param-steps")).to_be_focused()
+        await expect(page.locator("#toasts")).to_have_text("")
+        visitor.complaints.clear()
+
+
+async def test_files_go_to_the_slots_that_they_fit(home: House, visitor: Visitor, files: Media) -> None:
+    studio = Studio(files)
+    await home.gpu_on(studio)
+    offer(home, REMIX)
+    async with visitor.page() as page:
+        await pick(page, "Remix")
+        await expect(page.locator("#new-hint")).to_have_text("Still needed: Picture.")
+        await expect(page.get_by_role("button", name="Start")).to_be_disabled()
+        await drop(page, ("notes.txt", b"x"))
+        await expect(page.locator("#toasts")).to_contain_text("notes.txt fits none of the inputs.")
+        picture = page.get_by_label("Choose a file: Picture")
+        await picture.set_input_files({"name": "a.mp4", "mimeType": "", "buffer": b"x"})
+        await expect(page.locator("#slot-picture-wrong")).to_contain_text("Picture: a.mp4 does not fit. Supported: bmp")
+        await drop(page, (files[1].name, files[1].read_bytes()), ("cat.png", png()))
+        await expect(page.locator("#slot-picture")).to_contain_text("cat.png")
+        await expect(page.locator("#slot-sound")).to_contain_text("narration.wav")
+        await page.reload()
+        await expect(page.locator("#slot-picture")).to_contain_text("cat.png")
+        await page.get_by_label("Transcript").check()
+        await page.get_by_label("Data").check()
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("3 results saved")
+        [work] = studio.works
+        assert ([*work.inputs], work.outputs) == (["picture", "sound"], ("video", "text", "data"))
+        assert list((home.state / "console" / "uploads").iterdir()) == []
+
+
+async def test_a_kind_whose_gpus_sleep_can_be_submitted(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    offer(home, PAINT, online=False)
+    async with visitor.page() as page:
+        await pick(page, "Paint a picture")
+        await expect(page.locator("#kind-note")).to_have_text("The GPUs for this are asleep. A job wakes one.")
+        await page.get_by_label("Prompt").fill("a cat")
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("The GPU is waking up")
+
+
+async def test_the_form_stays_while_kinds_come_and_go(home: House, visitor: Visitor) -> None:
+    offer(home, PAINT, online=False)
+    async with visitor.page() as page:
+        await pick(page, "Paint a picture")
+        await page.get_by_label("Prompt").fill("half a sent")
+        offer(home, PAINT, REMIX)
+        await home.gpu_on()
+        await expect(page.get_by_label("Kind of job").locator("option")).to_have_count(3)
+        await expect(page.locator("#kind-note")).to_be_hidden()
+        await expect(page.get_by_label("Prompt")).to_have_value("half a sent")
+        offer(home, REMIX)
+        await page.reload()
+        await expect(page.get_by_label("Kind of job").locator("option")).to_have_text(["Lip-sync", "Remix"])
+
+
+async def test_two_gpus_with_other_descriptions_are_two_choices(home: House, visitor: Visitor) -> None:
+    small = replace(PAINT, params={"properties": {"size": {"type": "integer", "default": 1}}})
+    assert home.daemon is not None
+    told = [
+        {"kind": plain_kind(PAINT), "gpus": [{"gpu": "big", "online": True}]},
+        {"kind": plain_kind(small), "gpus": [{"gpu": "small", "online": True}]},
+    ]
+    home.daemon.console.known_kinds = lambda: {"kinds": told, "known": False}
+    async with visitor.page() as page:
+        await pick(page, "Paint a picture (small)")
+        await expect(page.get_by_label("size")).to_have_value("1")
+        await expect(page.locator("#kind-note")).to_contain_text("This hub cannot tell")
+        await pick(page, "Paint a picture (big)")
+        await expect(page.get_by_label("Prompt")).to_be_visible()
+
+
+async def test_results_are_shown_by_type_and_nothing_in_them_runs(
+    home: House, visitor: Visitor, files: Media, tmp_path: Path
+) -> None:
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(png())
+    await home.gpu_on(Studio(files))
+    outputs = {slot.name: str(tmp_path / f"out.{slot.name}{slot.accepts[0]}") for slot in REMIX.outputs}
+    await submit(home, "one", kind="remix", inputs={"picture": str(picture)}, outputs=outputs)
+    async with visitor.page() as page:
+        await expect(card(page)).to_contain_text("8 results saved")
+        await card(page).get_by_role("button", name="Show").click()
+        made = card(page).locator(".made")
+        await expect(made).to_have_count(8)
+        await expect(made.locator("video")).to_have_count(1)
+        await expect(made.locator("audio")).to_have_count(1)
+        await page.wait_for_function("() => document.querySelector('.made-image')?.naturalWidth === 8")
+        await expect(made.locator("pre").first).to_have_text(f"{EVIL}\nünï 中文")
+        await expect(made.locator("pre").last).to_have_text(PRETTY)
+        assert await made.locator("script, iframe, object, embed").count() == 0
+        async with page.expect_download() as waiting:
+            await made.get_by_role("button", name="Download: out.page.html").click()
+        assert (await waiting.value).suggested_filename == "out.page.html"
+        await page.get_by_label("Search history").fill("remix")
+        await page.locator("#past").get_by_role("button", name="Show").click()
+        await expect(page.locator("dialog .made")).to_have_count(8)
+        await page.locator("dialog").get_by_role("button", name="Hide").click()
+        # Opened on its own, each is inert too.
+        url = await page.evaluate(TICKET)
+        for name in ("text", "data", "image"):
+            other = await page.context.new_page()
+            visitor.watch(other)
+            await other.goto(f"{home.url}{url}&name={name}")
+            assert await other.evaluate("() => [document.title.includes('taken'), self.origin]") == [False, "null"]
+            await other.close()
+        assert "taken" not in await page.title()
+
+
+PRETTY = f'{{\n  "b": [\n    1,\n    2.50\n  ],\n  "a": "{len(EVIL)}"\n}}'
+
+TICKET = """
+async () => (await (await import("/session.js")).call("POST", "/console/jobs/one/ticket")).url
+"""
+
+FIELDS = """
+async (cases) => {
+  const { controlOf, faultOf, plainSchema, textOf, valueOf } = await import("/schema.js");
+  return cases.map(([schema, text, required]) => {
+    const plain = plainSchema(schema);
+    const control = controlOf(plain);
+    const fault = faultOf(text, control, plain, required, "X");
+    return [control, fault || JSON.stringify(valueOf(text, control, plain) ?? null)];
+  });
+}
+"""
+
+
+SCHEMAS: list[tuple[dict[str, Any], str, list[str]]] = [
+    ({"type": "integer", "minimum": 0, "maximum": 2**32}, "7", ["number", "7"]),
+    ({"type": "integer", "minimum": 0, "maximum": 20}, "", ["slider", "null"]),
+    ({"type": "number", "minimum": 0, "maximum": 1, "x-step": 0.01}, ".5", ["slider", "0.5"]),
+    ({"type": "number", "minimum": 0, "maximum": 2}, "2.1", ["slider", "X: 2.1 is too large. Give 2 or less."]),
+    ({"type": "number", "exclusiveMinimum": 0}, "0", ["number", "X: 0 is too small. Give more than 0."]),
+    ({"type": "number", "multipleOf": 0.1}, "0.3", ["number", "0.3"]),
+    ({"type": "integer", "multipleOf": 8}, "12", ["number", "X: 12 is not a multiple of 8."]),
+    ({"type": "integer"}, "12345678901234567890", ["number", "12345678901234567890"]),
+    ({"type": ["integer", "null"]}, "3", ["number", "3"]),
+    ({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "T"}, "t", ["lines", '"t"']),
+    ({"type": "string", "maxLength": 3}, "abcd", ["text", "X: the text is too long. Give 3 characters or fewer."]),
+    ({"type": "string", "maxLength": 2}, "😀😀", ["text", '"😀😀"']),
+    ({"type": "string", "pattern": "^a+$"}, "ab", ["text", "X: “ab” does not have the form ^a+$."]),
+    ({"type": "string", "pattern": "(?P<n>a)"}, "ab", ["text", '"ab"']),
+    ({"type": "string", "format": "password"}, "s", ["secret", '"s"']),
+    ({"enum": [1, "1", None]}, '"1"', ["choice", '"1"']),
+    ({"type": "boolean"}, "true", ["switch", "true"]),
+    ({"type": "array", "minItems": 2}, "[1]", ["json", "X: the list is too short. Give 2 items or more."]),
+    ({"type": "object"}, "[1]", ["json", 'X: give an object in JSON, such as {"a": 1}.']),
+    ({}, "{", ["json", "X: “{” is not valid JSON."]),
+    ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "1", ["json", "1"]),
+]  # fmt: skip
+
+
+async def test_each_schema_has_a_control_and_a_sentence(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        found = await page.evaluate(FIELDS, [[schema, text, False] for schema, text, _ in SCHEMAS])
+        assert found == [wanted for _, _, wanted in SCHEMAS]

@@ -103,14 +103,14 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         kind = LIPSYNC
     else:
         kind = _word(body.get("kind"), "kind")
-        given = _table(body, "inputs")
+        given = table(body, "inputs")
         found = {name: find(f"inputs.{name}", each[1:]) for name, each in given.items() if _is_result(each)}
         sources = {name: ":".join([job, *given[name].split(":", 1)[1:]]) for name, (job, *_) in found.items()}
         pending = tuple(name for name, (*_, there) in found.items() if not there)
         after = tuple(dict.fromkeys([*_after(body, find), *(job for job, *_ in found.values())]))
         inputs = _paths({"inputs": given | {name: path for name, (_, path, _) in found.items()}}, "inputs")
         outputs = _paths(body, "outputs")
-        params = _table(body, "params")
+        params = table(body, "params")
         check_bounds(inputs, params, outputs)
     return Wanted(
         f"ws-{uuid.uuid4().hex[:16]}" if body.get("id") is None else job_name(body["id"]),
@@ -132,7 +132,8 @@ def _after(body: Mapping[str, Any], find: FindResult) -> list[str]:
     return [find("after", job)[0] for job in given]
 
 
-def _table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+def table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object in the field `name`; empty if it is missing."""
     given = body.get(name, {})
     if not isinstance(given, dict):
         raise WrongInput(name, f'"{name}" must be an object')
@@ -140,7 +141,7 @@ def _table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _paths(body: Mapping[str, Any], name: str) -> dict[str, Path]:
-    given = _table(body, name)
+    given = table(body, name)
     return {each: _path(given, each, f"{name}.") for each in given}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from wakestream.adapters.daemon.console.static_files import SAFE, Page
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
-from wakestream.adapters.daemon.console.upload_validation import Kind
+from wakestream.adapters.daemon.console.upload_validation import Media
 from wakestream.adapters.daemon.console.uploads import Look, unlooked
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
@@ -33,7 +33,10 @@ LOOKS: Final = 2
 
 
 class Console:
-    """The calls of the page. `folder` contains its files, which may take `quota` bytes."""
+    """The calls of the page. `folder` contains its files, which may take `quota` bytes.
+
+    `known_kinds()` are the kinds of jobs, as `GET /api/kinds` has them.
+    """
 
     def __init__(self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int) -> None:
         self.sessions = Sessions()
@@ -45,7 +48,10 @@ class Console:
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
-        self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest)
+        self.known_kinds: Callable[[], Mapping[str, Any]] = lambda: {"kinds": [], "known": False}
+        self._calls = JobCalls(
+            outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, lambda: self.known_kinds()
+        )
 
     def is_open(self, request: web.Request) -> bool:
         """Whether a call needs no session: the page has no secrets, and other calls check links and tickets."""
@@ -122,7 +128,7 @@ def _look() -> Look:
     """Probes `LOOKS` files at a time: each probe is a process."""
     turns = asyncio.Semaphore(LOOKS)
 
-    async def look(path: Path, kind: Kind) -> float | None:
+    async def look(path: Path, kind: Media) -> float | None:
         async with turns:
             return await probed(path, kind)
 

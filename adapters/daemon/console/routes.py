@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
@@ -21,13 +21,22 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
 from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.static_files import POLICY, SAFE
+from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.net.silent_callers import let_in
+from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox.state import Entry
+from wakestream.streams.protocol.kinds import MEDIA
 
-RESULT: Final = {**SAFE, hdrs.CONTENT_SECURITY_POLICY: f"{POLICY}; sandbox", hdrs.CACHE_CONTROL: "private, no-store"}
+RESULT: Final = {
+    **SAFE,
+    hdrs.CONTENT_SECURITY_POLICY: (
+        "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; sandbox"
+    ),
+    hdrs.CACHE_CONTROL: "private, no-store",
+}
 """The headers of a result: opened on its own it has no rights, whatever is in it."""
 
 HISTORY_MOST: Final = 1000
@@ -38,7 +47,10 @@ plain_answer = partial(json_answer, headers=SAFE)
 
 @dataclass(frozen=True, slots=True)
 class JobCalls:
-    """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files."""
+    """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files.
+
+    `known_kinds()` are the kinds of jobs, as `GET /api/kinds` has them.
+    """
 
     outbox: Outbox
     holdings: Storage
@@ -46,6 +58,7 @@ class JobCalls:
     sessions: Sessions
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
+    known_kinds: Callable[[], Mapping[str, Any]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -53,6 +66,7 @@ class JobCalls:
             web.post("/console/uploads", self.announce),
             web.put("/console/uploads/{id}", self.receive),
             web.delete("/console/uploads/{id}", self.drop),
+            web.get("/console/kinds", self.kinds),
             web.post("/console/jobs", self.start),
             web.get("/console/history", self.history),
             web.post("/console/jobs/{job}/ticket", self.ticket),
@@ -64,8 +78,8 @@ class JobCalls:
 
     async def announce(self, request: web.Request) -> web.Response:
         """Announce an upload: 201 with its id, or a refusal."""
-        kind, name, size = upload_rules.checked(await requests.json_object(request))
-        upload = self.holdings.uploads.announce(kind, name, size, self.holdings.referred())
+        asked = upload_rules.checked(await requests.json_object(request))
+        upload = self.holdings.uploads.announce(asked, self.holdings.referred())
         return plain_answer(upload.plain(), status=201)
 
     async def receive(self, request: web.Request) -> web.Response:
@@ -85,20 +99,35 @@ class JobCalls:
 
     # Jobs
 
+    async def kinds(self, _: web.Request) -> web.Response:
+        """The kinds of jobs, as `GET /api/kinds` has them, and the file endings of each media type."""
+        media = {name: sorted(endings) for name, endings in MEDIA.items()}
+        return plain_answer({**self.known_kinds(), "media": media})
+
     async def start(self, request: web.Request) -> web.Response:
-        """Start a job with two files. Repeated with the same id, it returns the same job."""
-        body = await requests.json_object(request)
-        video, audio = (self.holdings.uploads.get(body.get(kind)) for kind in ("video", "audio"))
+        """Start a job with uploaded files. Repeated with the same id, it returns the same job.
+
+        `inputs` are uploads by input, `outputs` the file endings by output. Without `kind` it is a lip-sync job of
+        the uploads `video` and `audio`.
+        """
+        body = _of_kind(await requests.json_object(request))
         job = requests.job_name(body.get("id") or "")
-        output = self.holdings.results / f"{upload_rules.file_name(job)}.mp4"
-        files = {"video": str(video.path), "audio": str(audio.path), "output": str(output)}
-        asked = requests.wanted({"id": job, **files, "video_s": video.seconds, "audio_s": audio.seconds})
-        names = orjson.dumps({"video": video.name, "audio": audio.name})
-        key = upload_rules.result_key(output)
+        files = {name: self.holdings.uploads.get(each) for name, each in requests.table(body, "inputs").items()}
+        key = upload_rules.file_name(job)
+        asked = requests.wanted({
+            "id": job, "kind": body["kind"], "params": body.get("params", {}),
+            "inputs": {name: str(upload.path) for name, upload in files.items()},
+            "outputs": {
+                name: str(self.holdings.results / f"{key}.{name}{upload_rules.output_ending(name, ending)}")
+                for name, ending in requests.table(body, "outputs").items()
+            },
+        })  # fmt: skip
+        asked = replace(asked, seconds={name: upload.seconds for name, upload in files.items()})
+        names = orjson.dumps({name: upload.name for name, upload in files.items()})
         self.holdings.beginning.add(key)
         try:
             if job not in self.outbox.state.jobs:  # a refused job must not change the names of the one with its id
-                await asyncio.to_thread(uploads.keep_file, upload_rules.names_beside(output), names)
+                await asyncio.to_thread(uploads.keep_file, self.holdings.results / f"{key}.json", names)
             answer = await submitted(self.outbox, asked)
         finally:
             self.holdings.beginning.discard(key)
@@ -166,6 +195,15 @@ class JobCalls:
 
 def _gone() -> ApiError:
     return ApiError(410, "result_gone", "the result was removed or moved")
+
+
+def _of_kind(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a job of any kind. The input `video` comes first: lip-sync jobs of old hubs have this order."""
+    if "kind" not in body:
+        inputs = {name: body.get(name) for name in ("video", "audio")}
+        return {"id": body.get("id"), "kind": LIPSYNC, "inputs": inputs, "outputs": {"video": ".mp4"}}
+    inputs = requests.table(body, "inputs")
+    return {**body, "inputs": dict(sorted(inputs.items(), key=lambda each: each[0] != "video"))}
 
 
 def disposition(name: str) -> str:

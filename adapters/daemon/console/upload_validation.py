@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from wakestream.adapters.daemon.api.auth import bad_request
+from wakestream.adapters.daemon.api.auth import ApiError, bad_request
+from wakestream.operators.model.engine import Slot
+from wakestream.operators.model.errors import WrongInput
+from wakestream.operators.model.events import LIPSYNC
+from wakestream.streams.protocol.kinds import MEDIA, file_fits
 
-Kind = Literal["video", "audio"]
+Media = Literal["video", "audio"]
+Kind = Literal["video", "audio", "file"]
+"""What a file must contain: a picture track, a sound track, or anything."""
+
+ENDING: Final = re.compile(r"\.[a-z0-9]{1,10}")
+"""File endings that hub and workers take."""
 
 NAME_MOST: Final = 255
 
@@ -16,12 +28,58 @@ _JOINER = "\N{ZERO WIDTH JOINER}"
 """Invisible, and part of many emojis."""
 
 
-def checked(body: dict[str, Any]) -> tuple[Kind, str, int]:
-    """Kind, name and size of an announced file."""
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An upload that is announced.
+
+    Attributes:
+        kind: What it must contain.
+        name: The user's name of the file.
+        size: Its bytes.
+        accepts: The media types and endings that fit, as in `Slot.accepts`.
+        slot: The place in the page's form, such as `lipsync.video`.
+    """
+
+    kind: Kind
+    name: str
+    size: int
+    accepts: tuple[str, ...]
+    slot: str
+
+    @property
+    def ending(self) -> str:
+        """The extension with its dot, in lower case; empty if it is not ASCII."""
+        return ending_of(self.name)
+
+
+def checked(body: dict[str, Any]) -> Announced:
+    """The announced upload of a request."""
     kind, name, size = body.get("kind"), body.get("name"), body.get("size")
-    if kind not in ("video", "audio") or not isinstance(name, str) or type(size) is not int:
-        raise bad_request('send "kind" (video or audio), "name" and "size" in bytes')
-    return kind, shown_name(name), size
+    if kind not in ("video", "audio", "file") or not isinstance(name, str) or type(size) is not int:
+        raise bad_request('send "kind" (video, audio or file), "name" and "size" in bytes')
+    accepts = body.get("accepts", [] if kind == "file" else [kind])
+    slot = body.get("slot", f"{LIPSYNC}.{kind}")
+    if not isinstance(accepts, list) or not all(isinstance(each, str) for each in (*accepts, slot)):
+        raise bad_request('"accepts" must be a list of media types and file endings, and "slot" a text')
+    return Announced(kind, shown_name(name), size, tuple(accepts), slot[:80])
+
+
+def fitting_ending(asked: Announced) -> str:
+    """The ending of an announced file; `ApiError` when such a file does not fit."""
+    ending = asked.ending
+    if ENDING.fullmatch(ending) and file_fits(Slot("file", asked.accepts), ending):
+        return ending
+    if not asked.accepts:
+        why = f"{asked.name} has no usable file extension; rename it, for example to {Path(asked.name).stem}.bin"
+        raise ApiError(415, "no_ending", why)
+    known = known_endings(asked.accepts)
+    why = f"{ending or 'a file without an extension'} is not a supported {asked.kind}; supported: {known}"
+    raise ApiError(415, "unsupported", why, kind=asked.kind, ending=ending, known=known)
+
+
+def known_endings(accepts: Iterable[str]) -> str:
+    """The file endings that fit, as a list for people."""
+    return ", ".join(sorted({end.removeprefix(".") for each in accepts for end in MEDIA.get(each, (each,))}))
 
 
 def shown_name(name: str) -> str:
@@ -47,6 +105,13 @@ def file_name(job: str) -> str:
     """
     plain = job.isascii() and all(char.isalnum() or char in "-_" for char in job) and 4 < len(job) <= 80
     return job if plain and job == job.lower() else hashlib.sha256(job.encode()).hexdigest()[:32]
+
+
+def output_ending(name: str, ending: object) -> str:
+    """The ending of the file for the output `name`; empty if the kind of the job does not say it."""
+    if ending != "" and (not isinstance(ending, str) or ENDING.fullmatch(ending) is None):
+        raise WrongInput(f"outputs.{name[:40]}", f'outputs.{name[:40]} must be a file ending such as ".png", or empty')
+    return ending
 
 
 def result_key(path: Path) -> str:

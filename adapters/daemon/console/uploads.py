@@ -20,10 +20,10 @@ import orjson
 
 from wakestream.adapters.config import units
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.upload_validation import Kind, ending_of
+from wakestream.adapters.daemon.console.upload_validation import Announced, Kind, Media, fitting_ending
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.engines.probe import MediaUnusable
-from wakestream.streams.protocol.kinds import MEDIA
+from wakestream.operators.model.events import LIPSYNC
 
 QUOTA: Final = 10 * 10**9
 """Bytes that all files of the page may take, including results."""
@@ -45,7 +45,10 @@ _bytes = functools.partial(units.size, byte="bytes")
 
 @dataclass(slots=True)
 class Upload:
-    """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0."""
+    """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0.
+
+    `slot` is the place in the form that it was chosen for.
+    """
 
     id: str
     kind: Kind
@@ -55,20 +58,21 @@ class Upload:
     path: Path
     complete: bool = False
     seconds: float = 0.0
+    slot: str = ""
     busy: bool = field(default=False, repr=False)
 
     def plain(self) -> dict[str, Any]:
         """For the page."""
         return {
             "id": self.id, "kind": self.kind, "name": self.name, "size": self.size,
-            "seconds": self.seconds or None, "complete": self.complete,
+            "seconds": self.seconds or None, "complete": self.complete, "slot": self.slot or f"{LIPSYNC}.{self.kind}",
         }  # fmt: skip
 
 
-Look = Callable[[Path, Kind], Awaitable[float | None]]
+Look = Callable[[Path, Media], Awaitable[float | None]]
 
 
-async def unlooked(_: Path, __: Kind) -> None:
+async def unlooked(_: Path, __: Media) -> None:
     """The `Look` that checks nothing."""
 
 
@@ -132,19 +136,15 @@ class Uploads:
             raise ApiError(404, "unknown_upload", "this file is gone; choose it again")
         return upload
 
-    def announce(self, kind: Kind, name: str, size: int, referred: Collection[str]) -> Upload:
+    def announce(self, asked: Announced, referred: Collection[str]) -> Upload:
         """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted."""
         self._sweep()
-        ending = ending_of(name)
-        if ending not in MEDIA[kind]:
-            known = ", ".join(sorted(each.removeprefix(".") for each in MEDIA[kind]))
-            why = f"{ending or 'a file without an extension'} is not a supported {kind}; supported: {known}"
-            raise ApiError(415, "unsupported", why, kind=kind, ending=ending, known=known)
-        if size <= 0:
+        ending = fitting_ending(asked)
+        if asked.size <= 0:
             raise ApiError(400, "empty", "the file is empty (0 bytes); choose another one")
-        self._make_room(size, referred)
-        upload = Upload(secrets.token_hex(8), kind, name, size, self._now(), Path())
-        upload.path = self._folder / upload.id / f"{kind}{ending}"
+        self._make_room(asked.size, referred)
+        upload = Upload(secrets.token_hex(8), asked.kind, asked.name, asked.size, self._now(), Path(), slot=asked.slot)
+        upload.path = self._folder / upload.id / f"{asked.kind}{ending}"
         self._know(upload)
         return upload
 
@@ -226,7 +226,8 @@ class Uploads:
             await asyncio.to_thread(_write_all, file, waiting)
         if written != upload.size:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
-        upload.seconds = await self._look(upload.path, upload.kind) or 0.0
+        if upload.kind != "file":
+            upload.seconds = await self._look(upload.path, upload.kind) or 0.0
         (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
 
     def remove(self, upload: Upload) -> None:
@@ -255,7 +256,7 @@ async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _about(upload: Upload) -> dict[str, Any]:
-    names = ("id", "kind", "name", "size", "at", "seconds")
+    names = ("id", "kind", "name", "size", "at", "seconds", "slot")
     return {**{name: getattr(upload, name) for name in names}, "file": upload.path.name}
 
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.browser.console_scene import Media
+from tests.support.browser.console_scene import House, Media
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.streams.protocol.kinds import plain_kind
 
 PAINT = Kind(
     "paint",
@@ -105,3 +106,10 @@ class Studio(Engine):
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def offer(home: House, *kinds: Kind, online: bool = True, known: bool = True) -> None:
+    """The hub says that its GPU can do these kinds."""
+    assert home.daemon is not None
+    told = [{"kind": plain_kind(kind), "gpus": [{"gpu": "gpu", "online": online}]} for kind in kinds]
+    home.daemon.console.known_kinds = lambda: {"kinds": told, "known": known}

@@ -79,6 +79,7 @@ const hear = {
     for (const run of plain.earlier) parts.time.add(run.boot, run.epoch, run.rows);
     parts.time.add(plain.boot, plain.epoch, plain.rows);
     parts.time.power(plain.gpu);
+    parts.compose.lamps(plain.gpu);
     hear.rest(plain);
     showJobs();
     showLamps();
@@ -106,6 +107,7 @@ const hear = {
   gpu(plain) {
     known.gpu = plain;
     parts.time.power(plain);
+    parts.compose.lamps(plain);
     showLamps();
     showTimes();
   },

@@ -1,6 +1,7 @@
 // One card for each running job, created once and then updated.
 
 import { button, h, icon, put, say, show, titled } from "/dom.js";
+import { kindLine } from "/kinds.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { detail, why } from "/sentences.js";
 import { pauses, progress, STAGES, title, waits } from "/store.js";
@@ -20,6 +21,7 @@ class Card {
     this.player = null;
     this.title = h("h3", { class: "card-title", id: `job-${job.id}`, tabindex: "-1" },
       ...titled(...title(job), (at) => lasts(job.inputs[at])));
+    this.kind = h("p", { class: "card-kind", dir: "auto" });
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
     this.why = h("p", { class: "card-why" });
@@ -40,7 +42,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` },
-      h("div", { class: "card-head" }, this.title, this.pill), this.why, this.detail, this.track,
+      h("div", { class: "card-head" }, this.title, this.pill), this.kind, this.why, this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 
@@ -52,6 +54,8 @@ class Card {
     const state = ended ? job.outcome.event : job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
     put(this.root, "data-state", state);
     say(this.pill, t(`state.${state}`));
+    say(this.kind, kindLine(job));
+    show(this.kind, this.kind.textContent !== "");
     say(this.why, why(job, hub));
     say(this.said, detail(job));
     show(this.detail, Boolean(detail(job)));

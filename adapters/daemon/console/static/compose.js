@@ -1,70 +1,149 @@
-// A new job: two files that are uploaded to the daemon as soon as they are chosen, and the start button.
+// A new job: the choice of its kind, the kind's form, and the start button.
 
-import { by, button, h, icon, named, put, say, show } from "/dom.js";
+import { by, h, put, say, show } from "/dom.js";
+import { Form } from "/form.js";
+import { choices, choiceTitle } from "/kinds.js";
 import { refused } from "/sentences.js";
-import { bearer, call, Refusal, renewed } from "/session.js";
-import { bytes, duration, percent, t } from "/words.js";
+import { call } from "/session.js";
+import { rank } from "/slot.js";
+import { t } from "/words.js";
 
-const WINDOW = 5000;
-const TRIES = 5;
-
-const KINDS = {
-  video: "mp4 mov m4v mkv webm avi mpg mpeg ts flv wmv mxf 3gp gif".split(" "),
-  audio: "wav mp3 m4a aac flac ogg oga opus wma aif aiff amr ac3 caf webm".split(" "),
-};
+const LAST = "wakestream.kind";
 
 /** Connects the form. `toast(text)` shows a message, `started(job id)` is called for each new job. */
 export function composer({ toast, started }) {
-  const slots = { video: new Slot("video", changed), audio: new Slot("audio", changed) };
   const start = by("start");
+  const select = by("kind");
+  let known = { kinds: [], known: false, media: {} };
+  let entries = [];
+  let entry = null;
+  let form = null;
+  let uploads = [];
   let starting = false;
+  let lamps = "";
+
+  // The kind
+
+  async function ask() {
+    try {
+      known = await call("GET", "/console/kinds");
+    } catch {
+      return; // the next state asks again
+    }
+    entries = choices(known);
+    const last = entry?.id ?? localStorage.getItem(LAST);
+    const gone = form && !entries.some((one) => one.id === entry.id);
+    if (gone) entries.push({ ...entry, gone: true, awake: false });
+    select.replaceChildren(...entries.map((one) => h("option", { value: one.id, text: choiceTitle(one) })));
+    show(by("kind-box"), entries.length > 1);
+    choose(entries.find((one) => one.id === last) ?? entries.find((one) => one.kind.name === "lipsync" && (one.awake || one.names.length)) ?? entries.find((one) => one.awake) ?? entries[0]);
+  }
+
+  function choose(next) {
+    const same = form && JSON.stringify(entry.kind) === JSON.stringify(next.kind);
+    if (form && !same && entry.id === next.id && (form.isSending || starting)) return; // it changes when that has ended
+    entry = next;
+    select.value = entry.id;
+    if (!same) {
+      form?.close();
+      form = new Form(entry.kind, known.media, changed);
+      by("form").replaceChildren(form.root);
+      form.settle(uploads);
+      say(by("veil").firstChild, t(form.simple ? "new.veil" : "new.veil.any"));
+    }
+    const help = form.simple ? "" : entry.kind.help || "";
+    say(by("kind-help"), help);
+    show(by("kind-help"), help !== "");
+    say(by("kind-note"), note());
+    show(by("kind-note"), note() !== "");
+    changed();
+  }
+
+  function note() {
+    if (entry.gone) return t("kind.gone");
+    if (entry.names.length && !entry.awake) return t("kind.asleep");
+    return !known.known && entry.kind.name !== "lipsync" ? t("kind.unknown") : "";
+  }
+
+  select.addEventListener("change", () => {
+    localStorage.setItem(LAST, select.value);
+    choose(entries.find((one) => one.id === select.value));
+  });
+
+  // The start
 
   function changed() {
-    const { video, audio } = slots;
-    const ready = Boolean(video.upload && audio.upload);
-    start.disabled = !ready || starting;
-    const busy = video.sending || audio.sending;
-    const key = starting ? "starting" : ready ? "ready" : busy ? "sending" : video.upload ? "video" : audio.upload ? "audio" : "none";
-    say(by("new-hint"), t(`new.hint.${key}`));
+    if (!form) return;
+    start.disabled = !form.isFilled || starting;
+    say(by("new-hint"), hint());
+  }
+
+  function hint() {
+    if (starting) return t("new.hint.starting");
+    if (form.isFilled) return t("new.hint.ready");
+    if (form.isSending) return t("new.hint.sending");
+    const names = form.missing.map((slot) => slot.words.title);
+    if (!form.simple || form.slots.length !== 2) return t("new.hint.missing", { names: names.join(t("list.comma")) });
+    return t(`new.hint.${names.length === 2 ? "none" : form.slots.find((slot) => slot.upload).name}`);
   }
 
   start.addEventListener("click", async () => {
+    if (!form.check()) return;
     starting = true;
     changed();
+    const mine = form;
     const random = crypto.getRandomValues(new Uint8Array(8));
     const id = `ws-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    const given = { video: slots.video.give(), audio: slots.audio.give() };
+    const job = { id, kind: mine.kind.name, params: mine.params, outputs: mine.wanted };
+    const given = mine.slots.filter((slot) => slot.upload).map((slot) => [slot, slot.give()]);
+    mine.remember();
+    localStorage.setItem(LAST, entry.id);
     try {
-      await call("POST", "/console/jobs", { id, video: given.video.id, audio: given.audio.id });
+      await call("POST", "/console/jobs", { ...job, inputs: Object.fromEntries(given.map(([slot, upload]) => [slot.name, upload.id])) });
       started(id);
     } catch (error) {
-      toast(refused(error), true);
-      for (const [kind, upload] of Object.entries(given)) slots[kind].takeBack(upload);
+      for (const [slot, upload] of given) slot.takeBack(upload);
+      if (!mine.complain(error.numbers?.field, refused(error))) toast(refused(error), true);
     } finally {
       starting = false;
       changed();
     }
   });
 
-  addEventListener("beforeunload", (event) => { if (slots.video.sending || slots.audio.sending) event.preventDefault(); });
-  dropping(slots, toast);
-  changed();
+  addEventListener("beforeunload", (event) => { if (form?.isSending) event.preventDefault(); });
+  dropping(() => form, () => known.media, toast);
+  ask();
   return {
     /** The daemon's list of unused files, which includes uploads of other pages. */
-    settle(uploads) {
-      for (const slot of Object.values(slots)) slot.settle(uploads.filter((upload) => upload.kind === slot.kind));
+    settle(list) {
+      uploads = list;
+      form?.settle(list);
       changed();
+    },
+    /** The state of the GPUs: the kinds are asked for again when one comes or goes. */
+    lamps(hub) {
+      const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase])]);
+      if (now !== lamps) ask();
+      lamps = now;
     },
   };
 }
 
-function kindOf(file) {
-  const ending = file.name.split(".").pop().toLowerCase();
-  if (ending === "webm" && file.type.startsWith("audio/")) return "audio";
-  return Object.keys(KINDS).find((kind) => KINDS[kind].includes(ending)) || "";
+/** Which file goes to which slot: the best fit first, empty slots before others. */
+export function assigned(files, slots, media) {
+  const pairs = files.flatMap((file, at) => slots.map((slot) => ({ file, slot, at, rank: rank(file, slot.accepts, media) })));
+  const order = (pair) => [pair.rank, pair.slot.upload ? 1 : 0, pair.at];
+  const taken = new Map();
+  const found = pairs.filter((pair) => pair.rank >= 0).sort((one, other) => {
+    const [mine, theirs] = [order(one), order(other)];
+    const differs = mine.findIndex((value, at) => value !== theirs[at]);
+    return differs < 0 ? 0 : mine[differs] - theirs[differs];
+  });
+  for (const { file, slot } of found) if (!taken.has(slot) && ![...taken.values()].includes(file)) taken.set(slot, file);
+  return taken;
 }
 
-function dropping(slots, toast) {
+function dropping(formNow, mediaNow, toast) {
   let depth = 0;
   const veil = (shown) => show(by("veil"), shown);
   const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
@@ -76,239 +155,23 @@ function dropping(slots, toast) {
     event.preventDefault();
     depth = 0;
     veil(false);
-    const over = event.target.closest && event.target.closest(".slot");
-    take([...event.dataTransfer.files], over ? over.id.replace("slot-", "") : "");
+    const form = formNow();
+    if (!form) return;
+    const over = event.target.closest?.(".slot");
+    take([...event.dataTransfer.files], form, form.slots.find((slot) => slot.root === over));
   });
 
-  function take(files, wanted) {
-    if (files.length === 1 && wanted) return void slots[wanted].take(files[0]);
-    const taken = {};
-    for (const file of files) {
-      const kind = kindOf(file);
-      if (!kind) toast(t("bad.kind", { name: file.name }), true);
-      else if (taken[kind]) toast(t("toast.two"));
-      else taken[kind] = file;
+  function take(files, form, over) {
+    if (files.length === 1 && over) return void over.take(files[0]);
+    if (!form.slots.length) return toast(t("bad.noinput"), true);
+    const taken = assigned(files, form.slots, mediaNow());
+    const used = [...taken.values()];
+    let spare = false;
+    for (const file of files.filter((one) => !used.includes(one))) {
+      if (form.slots.some((slot) => rank(file, slot.accepts, mediaNow()) >= 0)) spare = true;
+      else toast(t(form.simple ? "bad.kind" : "bad.fits", { name: file.name }), true);
     }
-    for (const [kind, file] of Object.entries(taken)) slots[kind].take(file);
-  }
-}
-
-class Slot {
-  constructor(kind, changed) {
-    this.kind = kind;
-    this.changed = changed;
-    this.upload = null;
-    this.before = null;
-    this.listed = ""; // the last upload in the daemon's list of unused files
-    this.gone = new Set(); // uploads that were used or removed on this page
-    this.request = null;
-    this.coming = null;
-    this.samples = [];
-    this.turn = 0;
-    this.root = by(`slot-${kind}`);
-    this.input = h("input", { type: "file", class: "hide", id: `pick-${kind}`, accept: KINDS[kind].map((ending) => `.${ending}`).concat(`${kind}/*`).join(","),
-      "aria-label": t(`slot.choose.${kind}`), "aria-describedby": `slot-${kind}-text`, onchange: () => this.picked() });
-    this.name = h("span", { class: "slot-name" }, h("strong", { text: t(`slot.${kind}`) }));
-    this.text = h("span", { class: "slot-text", id: `slot-${kind}-text`, text: t(`slot.${kind}.hint`) });
-    this.label = h("label", { class: "slot-label", for: `pick-${kind}` }, h("span", { class: "slot-icon" }, icon(kind)), h("span", { class: "slot-words" }, this.name, this.text));
-    this.fill = h("span");
-    this.bar = h("div", { class: "slot-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": t(`slot.${kind}`), hidden: true }, this.fill);
-    this.away = button("", "close", () => this.drop(), "quiet icon");
-    this.wrong = h("p", { class: "wrong", role: "alert" });
-    this.root.append(this.input, this.label, this.away, this.bar, this.wrong);
-    this.showEmpty();
-  }
-
-  get sending() {
-    return this.root.dataset.slot === "sending";
-  }
-
-  picked() {
-    const [file] = this.input.files;
-    if (file) this.take(file);
-    this.input.value = "";
-  }
-
-  async take(file) {
-    this.stop();
-    this.before ??= this.upload;
-    this.upload = null;
-    const turn = ++this.turn;
-    this.showName(file.name, t("slot.sending", { percent: percent(0), size: bytes(file.size) }), "sending");
-    this.changed();
-    try {
-      const upload = await this.whole(file, turn);
-      if (turn !== this.turn) return;
-      this.upload = upload;
-      this.coming = null;
-      this.showUpload();
-      this.replaced();
-    } catch (error) {
-      if (turn !== this.turn) return;
-      [this.upload, this.before] = [this.before, null];
-      if (this.upload) this.showUpload();
-      else this.showEmpty();
-      this.complain(refused(error, file.name));
-    } finally {
-      this.changed();
-    }
-  }
-
-  /** Uploads the file. After a disconnect it is uploaded again, since the page still has it. */
-  async whole(file, turn) {
-    for (let broken = 0; ;) {
-      const shown = bearer().Authorization;
-      try {
-        const given = await call("POST", "/console/uploads", { kind: this.kind, name: file.name, size: file.size });
-        if (turn !== this.turn) return null;
-        return await this.send(given, file, turn);
-      } catch (error) {
-        if (turn === this.turn && error.status === 401) { // sessions end when the daemon stops
-          say(this.text, t("slot.again"));
-          await renewed(shown);
-          if (turn !== this.turn) return null;
-          continue;
-        }
-        if (error.code === "broken") broken += 1;
-        if (turn !== this.turn || (error.status && error.code !== "broken") || broken >= TRIES) throw error;
-        await file.slice(0, 1).arrayBuffer().catch(() => { throw new Refusal(499, { code: "unreadable" }); });
-        this.progress(0, file.size);
-        say(this.text, t("slot.again"));
-        await new Promise((go) => { setTimeout(go, 1500); });
-        if (turn !== this.turn) return null;
-      }
-    }
-  }
-
-  send(given, file, turn) {
-    this.samples = [];
-    this.coming = given.id;
-    return new Promise((done, failed) => {
-      const request = new XMLHttpRequest();
-      this.request = request;
-      request.open("PUT", `/console/uploads/${given.id}`);
-      for (const [name, value] of Object.entries(bearer())) request.setRequestHeader(name, value);
-      request.upload.onprogress = (event) => { if (turn === this.turn) this.progress(event.loaded, file.size); };
-      request.onload = () => {
-        let plain = {};
-        try { plain = JSON.parse(request.responseText); } catch { /* the answer is not JSON */ }
-        if (request.status === 200) done(plain);
-        else failed(new Refusal(request.status, plain));
-      };
-      request.onerror = () => failed(new Refusal(499, { code: "broken" }));
-      request.onabort = request.onerror;
-      request.onloadend = () => { if (this.request === request) this.request = null; };
-      request.send(file);
-    });
-  }
-
-  progress(sent, size) {
-    const part = size ? sent / size : 0;
-    this.fill.style.width = `${100 * part}%`;
-    put(this.bar, "aria-valuenow", Math.floor(100 * part));
-    say(this.text, [t("slot.sending", { percent: percent(part), size: bytes(size) }), ...this.pace(sent, size)].join("  ·  "));
-  }
-
-  /** The speed and the time left, as soon as they are known. */
-  pace(sent, size) {
-    const now = performance.now();
-    this.samples.push([now, sent]);
-    while (this.samples.length > 2 && now - this.samples[0][0] > WINDOW) this.samples.shift();
-    const [[since, before]] = this.samples;
-    const rate = (1000 * (sent - before)) / (now - since);
-    if (now - since < 800 || !(rate > 0)) return [];
-    return [t("card.rate", { rate: bytes(rate) }), t("card.eta", { left: duration((size - sent) / rate) })];
-  }
-
-  /** Applies the daemon's list, which may be older than the last action on this page. */
-  settle(uploads) {
-    if (this.sending) return;
-    const others = uploads.filter((one) => !this.gone.has(one.id));
-    if (this.upload && uploads.some((one) => one.id === this.upload.id)) this.listed = this.upload.id;
-    else if (this.upload && this.listed === this.upload.id) this.clear();
-    else if (!this.upload && others.length && this.root.dataset.slot === "empty") {
-      this.upload = others.at(-1);
-      this.listed = this.upload.id;
-      this.showUpload();
-    }
-  }
-
-  drop() {
-    const upload = this.upload;
-    this.stop();
-    this.clear();
-    this.forget(upload);
-    this.replaced();
-    this.input.focus();
-  }
-
-  /** Removes the previous file. */
-  replaced() {
-    this.forget(this.before);
-    this.before = null;
-  }
-
-  forget(upload) {
-    if (!upload) return;
-    this.gone.add(upload.id);
-    call("DELETE", `/console/uploads/${upload.id}`).catch(() => {});
-  }
-
-  /** Hands the file over to a job. */
-  give() {
-    const upload = this.upload;
-    this.gone.add(upload.id);
-    this.clear();
-    return upload;
-  }
-
-  /** Takes the file back after the job was refused, unless another file was chosen since. */
-  takeBack(upload) {
-    this.gone.delete(upload.id);
-    if (this.upload || this.sending) return;
-    this.upload = upload;
-    this.showUpload();
-  }
-
-  stop() {
-    this.turn += 1;
-    if (this.request) this.request.abort();
-    if (this.coming) this.gone.add(this.coming); // the upload may be complete already
-    this.request = this.coming = null;
-  }
-
-  clear() {
-    this.upload = null;
-    this.showEmpty();
-    this.changed();
-  }
-
-  complain(text) {
-    say(this.wrong, text);
-  }
-
-  showEmpty() {
-    put(this.root, "data-slot", "empty");
-    this.name.replaceChildren(h("strong", { text: t(`slot.${this.kind}`) }));
-    say(this.text, t(`slot.${this.kind}.hint`));
-    say(this.wrong, "");
-    show(this.bar, false);
-    show(this.away, false);
-  }
-
-  showUpload() {
-    const { name, size, seconds } = this.upload;
-    this.showName(name, [bytes(size), ...(seconds ? [duration(seconds)] : [])].join("  ·  "), "ready");
-  }
-
-  showName(name, text, state) {
-    put(this.root, "data-slot", state);
-    this.name.replaceChildren(named(name));
-    say(this.text, text);
-    say(this.wrong, "");
-    this.fill.style.width = "0";
-    show(this.bar, state === "sending");
-    show(this.away, true);
-    put(this.away, "aria-label", t("slot.remove", { name }));
+    if (spare) toast(t(form.simple ? "toast.two" : "toast.spare"));
+    for (const [slot, file] of taken) slot.take(file);
   }
 }

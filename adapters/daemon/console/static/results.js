@@ -13,14 +13,14 @@ export const made = (job) => job.outputs.filter((one) => one.here);
 export function showWord(job) {
   const all = made(job);
   if (all.length === 1 && !SHOWN.includes(all[0].shown)) return "";
-  return ["video", "audio"].includes(all[0]?.shown) ? "card.play" : "card.show";
+  return all.length === 1 && ["video", "audio"].includes(all[0].shown) ? "card.play" : "card.show";
 }
 
 /** All results of a job as one element. `url` is their address, `download(output)` saves one. */
 export function gallery(job, url, download) {
   const all = made(job);
-  const figures = all.map((one, at) => {
-    const found = figure(one, `${url}&name=${encodeURIComponent(one.name)}`, at === 0);
+  const figures = all.map((one) => {
+    const found = figure(one, `${url}&name=${encodeURIComponent(one.name)}`, all.length === 1);
     if (all.length === 1) return found;
     const save = button(t("card.download"), "down", () => download(one));
     save.setAttribute("aria-label", `${t("card.download")}: ${one.file}`);
@@ -30,11 +30,11 @@ export function gallery(job, url, download) {
   return h("div", { class: "gallery", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
 }
 
-function figure(one, src, first) {
+function figure(one, src, alone) {
   const label = t("card.player", { name: one.file });
   switch (one.shown) {
-    case "video": return h("video", { src, controls: true, autoplay: first, playsinline: true, preload: "metadata", "aria-label": label });
-    case "audio": return h("audio", { src, controls: true, autoplay: first, preload: "metadata", "aria-label": label });
+    case "video": return h("video", { src, controls: true, autoplay: alone, playsinline: true, preload: "metadata", "aria-label": label });
+    case "audio": return h("audio", { src, controls: true, autoplay: alone, preload: "metadata", "aria-label": label });
     case "image": return h("img", { src, alt: label, class: "made-image" });
     case "text":
     case "json": return text(one, src, label);

@@ -14,12 +14,18 @@ from wakestream.adapters.daemon.console import storage as of_console
 from wakestream.adapters.daemon.console import uploads as of_uploads
 from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
 from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.console.upload_validation import Announced
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState
+
+
+def video(name: str, size: int) -> Announced:
+    """The announcement of a video."""
+    return Announced("video", name, size, ("video",), "lipsync.video")
 
 
 class Jobs:
@@ -58,7 +64,7 @@ class House:
         async def chunks() -> AsyncIterator[bytes]:
             yield b"1"
 
-        upload = self.holdings.uploads.announce("video", "a.mp4", 1, ())
+        upload = self.holdings.uploads.announce(video("a.mp4", 1), ())
         return (await self.holdings.uploads.receive(upload.id, chunks())).path
 
     def result(self, job: str) -> Path:
@@ -148,9 +154,9 @@ async def test_space_is_freed_with_one_listing_of_the_results(tmp_path: Path) ->
         yield b"1" * 10
 
     found = Uploads(tmp_path / "uploads", lambda: (), lambda: looks.append(1) or 500, quota=1000)
-    given = [await found.receive(found.announce("video", "a.mp4", 10, ()).id, chunks()) for _ in range(20)]
+    given = [await found.receive(found.announce(video("a.mp4", 10), ()).id, chunks()) for _ in range(20)]
     looks.clear()
-    found.announce("video", "b.mp4", 400, [str(upload.path) for upload in given])
+    found.announce(video("b.mp4", 400), [str(upload.path) for upload in given])
     assert [upload.path.exists() for upload in given] == [False] * 10 + [True] * 10
     assert len(looks) == 1
 
@@ -160,14 +166,14 @@ async def test_nothing_is_removed_for_a_file_that_is_too_large(tmp_path: Path, m
         yield b"1" * 10
 
     found = Uploads(tmp_path / "uploads", lambda: (), lambda: 500, quota=1000)
-    given = [await found.receive(found.announce("video", "a.mp4", 10, ()).id, chunks()) for _ in range(20)]
+    given = [await found.receive(found.announce(video("a.mp4", 10), ()).id, chunks()) for _ in range(20)]
     paths = [str(upload.path) for upload in given]
     with pytest.raises(ApiError) as refused:
-        found.announce("video", "b.mp4", 501, paths)
+        found.announce(video("b.mp4", 501), paths)
     assert (refused.value.code, refused.value.numbers["room"]) == ("full", 500)
     monkeypatch.setattr(of_uploads.shutil, "disk_usage", lambda _: SimpleNamespace(free=of_uploads.SPARE))
     with pytest.raises(ApiError) as refused:
-        found.announce("video", "b.mp4", 500, paths)
+        found.announce(video("b.mp4", 500), paths)
     assert (refused.value.code, refused.value.numbers["room"]) == ("no_space", 200)
     assert all(upload.path.exists() for upload in given)
 
@@ -179,12 +185,12 @@ async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, mo
     monkeypatch.setattr(of_uploads, "FILES_MOST", 4)
     needed: list[str] = []
     found = Uploads(tmp_path / "uploads", lambda: needed, lambda: 0, quota=1000)
-    given = [await found.receive(found.announce("video", "a.mp4", 1, ()).id, chunks()) for _ in range(4)]
+    given = [await found.receive(found.announce(video("a.mp4", 1), ()).id, chunks()) for _ in range(4)]
     paths = [str(upload.path) for upload in given]
     needed.append(paths[0])
-    found.announce("video", "b.mp4", 1, paths)
+    found.announce(video("b.mp4", 1), paths)
     assert [upload.path.exists() for upload in given] == [True, False, True, True]
     needed += paths
     with pytest.raises(ApiError, match="the limit of 4 files is reached") as refused:
-        found.announce("video", "c.mp4", 1, paths)
+        found.announce(video("c.mp4", 1), paths)
     assert (refused.value.code, refused.value.numbers) == ("many_files", {"count": 4})

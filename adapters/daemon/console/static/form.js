@@ -1,0 +1,136 @@
+// The form of one kind of job, made from its description: input files, parameters, and the results to make.
+
+import { h } from "/dom.js";
+import { fieldsOf } from "/fields.js";
+import { Slot } from "/slot.js";
+import { knows, t } from "/words.js";
+
+const KEY = "wakestream.form.";
+
+/** The form of `kind`; `media` are the endings of each media type. `changed()` is called when something changes. */
+export class Form {
+  constructor(kind, media, changed) {
+    this.kind = kind;
+    this.simple = kind.name === "lipsync" && !Object.keys(kind.params?.properties ?? {}).length;
+    const before = remembered(kind.name);
+    this.slots = (kind.inputs ?? []).map((slot) => new Slot(kind.name, slot, media, wordsOf(kind, slot), changed));
+    this.fields = fieldsOf(kind.params, before.params ?? {}, () => {
+      this.remember();
+      changed();
+    });
+    this.outputs = kind.outputs.map((slot, at) => new Output(slot, at === 0, (before.outputs ?? []).includes(slot.name), () => this.remember()));
+    this.reset = h("button", { class: "link-button", type: "button", text: t("field.reset"), onclick: () => this.standard() });
+    const options = this.outputs.filter((one) => one.input);
+    this.root = h("div", { class: "form" },
+      this.slots.length ? h("div", { class: "slots" }, ...this.slots.map((slot) => slot.root)) : null,
+      this.fields.length ? h("div", { class: "fields", role: "group", "aria-label": t("new.params") }, ...this.fields.map((field) => field.root)) : null,
+      options.length ? h("fieldset", { class: "outputs" }, h("legend", { text: t("new.outputs") }), ...options.map((one) => one.root)) : null,
+      this.fields.length ? this.reset : null);
+    this.showReset();
+  }
+
+  /** Whether all files that it needs are there. */
+  get isFilled() {
+    return !this.isSending && this.missing.length === 0;
+  }
+
+  get isSending() {
+    return this.slots.some((slot) => slot.sending);
+  }
+
+  /** The slots that need a file. */
+  get missing() {
+    return this.slots.filter((slot) => slot.required && !slot.upload);
+  }
+
+  /** Shows what is wrong with the parameters, and moves the keyboard focus to the first. Whether all are right. */
+  check() {
+    const wrong = this.fields.filter((field) => {
+      field.complain(field.fault);
+      return field.fault !== "";
+    });
+    wrong[0]?.input.focus();
+    return !wrong.length;
+  }
+
+  /** Shows a refusal at the field that it names, such as `params.steps`. Whether there is one. */
+  complain(path, text) {
+    const [part, name] = String(path ?? "").split(".");
+    const found = (part === "params" ? this.fields : part === "inputs" ? this.slots : []).find((each) => each.name === name);
+    found?.complain(text);
+    found?.input.focus();
+    return Boolean(found);
+  }
+
+  /** The job's parameters; those that are left at their default are not sent. */
+  get params() {
+    return Object.fromEntries(this.fields.map((field) => [field.name, field.value]).filter(([, value]) => value !== undefined));
+  }
+
+  /** The file endings of the results to make, by name. */
+  get wanted() {
+    return Object.fromEntries(this.outputs.filter((one) => one.isWanted).map((one) => [one.name, one.ending]));
+  }
+
+  standard() {
+    for (const field of this.fields) {
+      field.text = field.standard;
+      field.complain("");
+    }
+    this.remember();
+    this.fields[0].input.focus();
+  }
+
+  remember() {
+    this.showReset();
+    const params = Object.fromEntries(this.fields.filter((field) => !field.isSecret && field.text !== field.standard).map((field) => [field.name, field.text]));
+    const outputs = this.outputs.filter((one) => one.input?.checked).map((one) => one.name);
+    try {
+      localStorage.setItem(KEY + this.kind.name, JSON.stringify({ params, outputs }));
+    } catch { /* the storage is full: the values are not remembered */ }
+  }
+
+  showReset() {
+    this.reset.hidden = this.fields.every((field) => field.text === field.standard);
+  }
+
+  settle(uploads) {
+    for (const slot of this.slots) slot.settle(uploads);
+  }
+
+  /** Stops the uploads; complete files stay at the daemon, for the next time. */
+  close() {
+    for (const slot of this.slots) slot.stop();
+    this.root.remove();
+  }
+}
+
+/** An output. The main one and the required ones are always made. */
+class Output {
+  constructor(slot, main, wanted, changed) {
+    this.name = slot.name;
+    this.ending = (slot.accepts ?? []).find((each) => each.startsWith(".")) ?? "";
+    if (main || slot.required !== false) return;
+    this.input = h("input", { type: "checkbox", onchange: changed });
+    this.input.checked = wanted;
+    this.root = h("label", { class: "option", title: slot.help || null }, this.input, h("bdi", { text: slot.title || slot.name }));
+  }
+
+  get isWanted() {
+    return !this.input || this.input.checked;
+  }
+}
+
+function wordsOf(kind, slot) {
+  const ours = kind.name === "lipsync" && knows(`slot.choose.${slot.name}`);
+  const title = ours ? t(`slot.${slot.name}`) : slot.title || slot.name;
+  return { title, hint: (!ours && slot.help) || t("slot.hint"), choose: ours ? t(`slot.choose.${slot.name}`) : t("slot.choose", { name: title }) };
+}
+
+function remembered(kind) {
+  try {
+    return JSON.parse(localStorage.getItem(KEY + kind)) ?? {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,45 @@
+// The kinds of jobs that the GPUs offer, as the hub tells them.
+
+import { t } from "/words.js";
+
+const LIPSYNC = { name: "lipsync", inputs: [{ name: "video", accepts: ["video"] }, { name: "audio", accepts: ["audio"] }], outputs: [{ name: "video", accepts: [".mp4"] }] };
+const PARAMS = 8;
+const VALUE = 60;
+const byName = new Map();
+
+/** The choices: `id`, `kind`, its GPUs, and whether one of them is on. Lip-sync is always one. */
+export function choices({ kinds }) {
+  const all = kinds.some((one) => one.kind.name === "lipsync") ? kinds : [{ kind: LIPSYNC, gpus: [] }, ...kinds];
+  const found = all.map(({ kind, gpus }) => {
+    const twins = all.filter((one) => one.kind.name === kind.name).length > 1;
+    const names = gpus.map((one) => one.gpu);
+    return { id: twins ? `${kind.name}@${names.join(",")}` : kind.name, kind, names, twins, awake: gpus.some((one) => one.online) };
+  });
+  byName.clear();
+  for (const { kind } of found) byName.set(kind.name, kind);
+  return found;
+}
+
+/** What people call a kind; of two of the same name, with the GPUs that have it. */
+export function choiceTitle({ kind, names, twins }) {
+  return twins ? `${kindTitle(kind.name, kind)} (${names.join(", ")})` : kindTitle(kind.name, kind);
+}
+
+/** What people call the kind with this name. */
+export function kindTitle(name, kind = byName.get(name)) {
+  return name === "lipsync" ? t("kind.lipsync") : kind?.title || name;
+}
+
+/** A job's kind and parameters as one line; empty for lip-sync without parameters. */
+export function kindLine(job) {
+  const schemas = byName.get(job.kind)?.params?.properties ?? {};
+  const params = Object.entries(job.params ?? {});
+  if (job.kind === "lipsync" && !params.length) return "";
+  const said = params.slice(0, PARAMS).map(([name, value]) => `${schemas[name]?.title || name}: ${short(value)}`);
+  return [kindTitle(job.kind), ...said, ...(params.length > PARAMS ? ["…"] : [])].join("  ·  ");
+}
+
+function short(value) {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > VALUE ? `${text.slice(0, VALUE)}…` : text;
+}
