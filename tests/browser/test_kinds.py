@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.support.browser.console_scene import House, Media
-from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, png
+from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, offer_plain, png
 from wakestream.adapters.engines.pair import LIPSYNC_KIND
 from wakestream.streams.protocol.kinds import plain_kind
 
@@ -207,12 +207,11 @@ async def test_the_form_stays_while_kinds_come_and_go(home: House, visitor: Visi
 
 async def test_two_gpus_with_other_descriptions_are_two_choices(home: House, visitor: Visitor) -> None:
     small = replace(PAINT, params={"properties": {"size": {"type": "integer", "default": 1}}})
-    assert home.daemon is not None
     told = [
         {"kind": plain_kind(PAINT), "gpus": [{"gpu": "big", "online": True}]},
         {"kind": plain_kind(small), "gpus": [{"gpu": "small", "online": True}]},
     ]
-    home.daemon.console.known_kinds = lambda: {"kinds": told, "known": False}
+    offer_plain(home, told, known=False)
     async with visitor.page() as page:
         await pick(page, "Paint a picture (small)")
         await expect(page.get_by_label("size")).to_have_value("1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +48,7 @@ class Console:
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
-        self.known_kinds: Callable[[], Mapping[str, Any]] = lambda: {"kinds": [], "known": False}
+        self.known_kinds = _none_known
         self._calls = JobCalls(
             outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, lambda: self.known_kinds()
         )
@@ -115,6 +115,10 @@ class Console:
 
     def _tell_rest(self) -> None:
         self._live.tell("rest", self._rest())
+
+
+async def _none_known() -> Mapping[str, Any]:
+    return {"kinds": [], "known": False}
 
 
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -58,7 +58,7 @@ class JobCalls:
     sessions: Sessions
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
-    known_kinds: Callable[[], Mapping[str, Any]]
+    known_kinds: Callable[[], Awaitable[Mapping[str, Any]]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -66,7 +66,7 @@ class JobCalls:
             web.post("/console/uploads", self.announce),
             web.put("/console/uploads/{id}", self.receive),
             web.delete("/console/uploads/{id}", self.drop),
-            web.get("/console/kinds", self.kinds),
+            web.get("/console/form", self.form),
             web.post("/console/jobs", self.start),
             web.get("/console/history", self.history),
             web.post("/console/jobs/{job}/ticket", self.ticket),
@@ -99,10 +99,10 @@ class JobCalls:
 
     # Jobs
 
-    async def kinds(self, _: web.Request) -> web.Response:
-        """The kinds of jobs, as `GET /api/kinds` has them, and the file endings of each media type."""
+    async def form(self, _: web.Request) -> web.Response:
+        """What the form needs: the kinds of jobs, as `GET /api/kinds` has them, and the endings of each media type."""
         media = {name: sorted(endings) for name, endings in MEDIA.items()}
-        return plain_answer({**self.known_kinds(), "media": media})
+        return plain_answer({**await self.known_kinds(), "media": media})
 
     async def start(self, request: web.Request) -> web.Response:
         """Start a job with uploaded files. Repeated with the same id, it returns the same job.

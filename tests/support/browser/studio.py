@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import zlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,14 @@ class Studio(Engine):
 
 def offer(home: House, *kinds: Kind, online: bool = True, known: bool = True) -> None:
     """The hub says that its GPU can do these kinds."""
+    offer_plain(home, [{"kind": plain_kind(each), "gpus": [{"gpu": "gpu", "online": online}]} for each in kinds], known)
+
+
+def offer_plain(home: House, kinds: Sequence[Mapping[str, Any]], known: bool = True) -> None:
+    """The hub says this of the kinds."""
+
+    async def told() -> Mapping[str, Any]:
+        return {"kinds": kinds, "known": known}
+
     assert home.daemon is not None
-    told = [{"kind": plain_kind(kind), "gpus": [{"gpu": "gpu", "online": online}]} for kind in kinds]
-    home.daemon.console.known_kinds = lambda: {"kinds": told, "known": known}
+    home.daemon.console.known_kinds = told

@@ -26,7 +26,7 @@ export function composer({ toast, started }) {
 
   async function ask() {
     try {
-      known = await call("GET", "/console/kinds");
+      known = await call("GET", "/console/form");
     } catch {
       return; // the next state asks again
     }
