@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import PAINT, REMIX, Studio, offer, png
-from wakestream.adapters.engines.pair import LIPSYNC_KIND
+from wakestream.adapters.engines.command import LIPSYNC_KIND
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 

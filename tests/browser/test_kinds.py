@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, offer_plain, png
-from wakestream.adapters.engines.pair import LIPSYNC_KIND
+from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.streams.protocol.kinds import plain_kind
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
