@@ -220,6 +220,39 @@ async def test_two_gpus_with_other_descriptions_are_two_choices(home: House, vis
         await expect(page.get_by_label("Prompt")).to_be_visible()
 
 
+async def test_descriptions_from_outside_cannot_break_or_take_over_the_page(home: House, visitor: Visitor) -> None:
+    odd = {
+        "name": "odd",
+        "title": EVIL,
+        "help": EVIL,
+        "inputs": [{"name": "constructor", "accepts": ["constructor", "toString", '.a"><b>'], "title": EVIL}],
+        "outputs": [{"name": "valueOf", "accepts": ["__proto__"], "title": EVIL, "required": False}],
+        "params": {
+            "properties": {
+                "constructor": {"enum": [EVIL, None, {"a": 1}, []], "title": EVIL, "description": EVIL},
+                "nothing": None,
+                "anything": True,
+                "toString": {"type": ["string", "integer"], "default": EVIL},
+                "never": {"type": "number", "minimum": 5, "maximum": 1, "multipleOf": 0},
+            }
+        },
+    }
+    unusable = {"name": "unusable", "outputs": [{"name": "a"}], "params": {"properties": {}, "required": 5}}
+    gpus = [{"gpu": "gpu", "online": True}]
+    offer_plain(home, [{"kind": kind, "gpus": gpus} for kind in (odd, plain_kind(PAINT), unusable)])
+    async with visitor.page() as page:
+        await page.locator("#kind").select_option("odd")
+        await expect(page.locator("#kind-help")).to_have_text(EVIL)
+        await expect(page.locator(".field")).to_have_count(5)
+        assert await page.locator("#composer script, #composer img, #composer b").count() == 0
+        await page.locator("#kind").select_option("unusable")
+        await expect(page.locator("#kind-note")).to_contain_text("This page cannot show a form for it")
+        await expect(page.get_by_role("button", name="Start")).to_be_disabled()
+        await pick(page, "Paint a picture")
+        await expect(page.get_by_label("Prompt")).to_be_visible()
+        assert "taken" not in await page.title()
+
+
 async def test_results_are_shown_by_type_and_nothing_in_them_runs(
     home: House, visitor: Visitor, files: Media, tmp_path: Path
 ) -> None:

@@ -21,12 +21,17 @@ export function composer({ toast, started }) {
   let uploads = [];
   let starting = false;
   let lamps = "";
+  let listed = "";
+  let turn = 0;
 
   // The kind
 
   async function ask() {
+    const mine = ++turn;
     try {
-      known = await call("GET", "/console/form");
+      const plain = await call("GET", "/console/form");
+      if (mine !== turn) return;
+      known = { ...plain, media: Object.assign(Object.create(null), plain.media) };
     } catch {
       return; // the next state asks again
     }
@@ -34,24 +39,26 @@ export function composer({ toast, started }) {
     const last = entry?.id ?? localStorage.getItem(LAST);
     const gone = form && !entries.some((one) => one.id === entry.id);
     if (gone) entries.push({ ...entry, gone: true, awake: false });
-    select.replaceChildren(...entries.map((one) => h("option", { value: one.id, text: choiceTitle(one) })));
+    const titles = entries.map((one) => [one.id, choiceTitle(one)]);
+    if (JSON.stringify(titles) !== listed) select.replaceChildren(...titles.map(([value, text]) => h("option", { value, text })));
+    listed = JSON.stringify(titles);
     show(by("kind-box"), entries.length > 1);
     choose(entries.find((one) => one.id === last) ?? entries.find((one) => one.kind.name === "lipsync" && (one.awake || one.names.length)) ?? entries.find((one) => one.awake) ?? entries[0]);
   }
 
   function choose(next) {
-    const same = form && JSON.stringify(entry.kind) === JSON.stringify(next.kind);
+    const same = entry && form && JSON.stringify(entry.kind) === JSON.stringify(next.kind);
     if (form && !same && entry.id === next.id && (form.isSending || starting)) return; // it changes when that has ended
     entry = next;
     select.value = entry.id;
     if (!same) {
       form?.close();
-      form = new Form(entry.kind, known.media, changed);
-      by("form").replaceChildren(form.root);
-      form.settle(uploads);
-      say(by("veil").firstChild, t(form.simple ? "new.veil" : "new.veil.any"));
+      form = made(entry.kind);
+      by("form").replaceChildren(...(form ? [form.root] : []));
+      form?.settle(uploads);
+      say(by("veil").firstChild, t(form?.simple ? "new.veil" : "new.veil.any"));
     }
-    const help = form.simple ? "" : entry.kind.help || "";
+    const help = form?.simple ? "" : entry.kind.help || "";
     say(by("kind-help"), help);
     show(by("kind-help"), help !== "");
     say(by("kind-note"), note());
@@ -59,7 +66,18 @@ export function composer({ toast, started }) {
     changed();
   }
 
+  /** The form of a kind; null for a description that this page cannot read. */
+  function made(kind) {
+    try {
+      return new Form(kind, known.media, changed);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      return null;
+    }
+  }
+
   function note() {
+    if (!form) return t("kind.broken");
     if (entry.gone) return t("kind.gone");
     if (entry.names.length && !entry.awake) return t("kind.asleep");
     return !known.known && entry.kind.name !== "lipsync" ? t("kind.unknown") : "";
@@ -73,9 +91,8 @@ export function composer({ toast, started }) {
   // The start
 
   function changed() {
-    if (!form) return;
-    start.disabled = !form.isFilled || starting;
-    say(by("new-hint"), hint());
+    start.disabled = !form?.isFilled || starting;
+    say(by("new-hint"), form ? hint() : "");
   }
 
   function hint() {
@@ -112,6 +129,7 @@ export function composer({ toast, started }) {
 
   addEventListener("beforeunload", (event) => { if (form?.isSending) event.preventDefault(); });
   dropping(() => form, () => known.media, toast);
+  addEventListener("focus", ask); // the kinds of a GPU may change while it is on
   ask();
   return {
     /** The daemon's list of unused files, which includes uploads of other pages. */
@@ -123,7 +141,7 @@ export function composer({ toast, started }) {
     /** The state of the GPUs: the kinds are asked for again when one comes or goes. */
     lamps(hub) {
       const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase])]);
-      if (now !== lamps) ask();
+      if (now !== lamps || !form) ask();
       lamps = now;
     },
   };

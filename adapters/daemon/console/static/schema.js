@@ -7,7 +7,8 @@ const LINE = 120;
 const PATTERN_MOST = 200;
 
 /** The schema without "or nothing": `anyOf [X, null]` and `type [X, null]` are X, which may be left out. */
-export function plainSchema(schema) {
+export function plainSchema(given) {
+  const schema = given && typeof given === "object" ? given : {};
   const { anyOf, oneOf, ...rest } = schema;
   const some = (anyOf ?? oneOf ?? []).filter((one) => one.type !== "null");
   const whole = some.length === 1 ? { ...some[0], ...rest } : schema;

@@ -43,6 +43,7 @@ export const EN = {
   "new.hint.missing": "Still needed: {names}.", "list.comma": ", ",
   "kind.lipsync": "Lip-sync", "kind.asleep": "The GPUs for this are asleep. A job wakes one.",
   "kind.gone": "No GPU offers this kind of job at present. A job waits for one.",
+  "kind.broken": "The description of this kind has faults. This page cannot show a form for it.",
   "kind.unknown": "This hub cannot tell which kinds its GPUs offer. The list may be out of date.",
   "field.optional": "optional", "field.choose": "Choose…", "field.reset": "Back to the defaults",
   "field.array.help": "A list in JSON, such as [1, 2].", "field.object.help": "An object in JSON, such as {\"a\": 1}.",

@@ -42,6 +42,7 @@ export const ZH = {
   "new.hint.missing": "还需要：{names}。", "list.comma": "、",
   "kind.lipsync": "对口型", "kind.asleep": "能做此任务的 GPU 都在休眠，开始任务时会唤醒一个。",
   "kind.gone": "目前没有 GPU 能做此任务，任务会等待。",
+  "kind.broken": "此任务类型的描述有误，本页无法显示表单。",
   "kind.unknown": "此服务器不知道各 GPU 能做什么，列表可能已过时。",
   "field.optional": "可选", "field.choose": "请选择…", "field.reset": "恢复默认值",
   "field.array.help": "JSON 列表，例如 [1, 2]。", "field.object.help": "JSON 对象，例如 {\"a\": 1}。",
