@@ -9,6 +9,7 @@ from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.worker.dead_man import DeadMan
 from wakestream.operators.model.engine import Engine
 
 
@@ -28,6 +29,7 @@ class WorkerConfig:
         state: The state folder.
         engine: Does the work of the tasks.
         watchdog: How an engine that hangs is noticed.
+        dead_man: When the machine switches itself off; None: never.
         secret: The secret of HTTP calls; None to accept all calls.
         host: The address to listen on.
         port: The port to listen on; 0 for any free one.
@@ -55,3 +57,4 @@ class WorkerConfig:
     proxies: tuple[Network, ...] = ()
     room: Room | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
+    dead_man: DeadMan | None = None

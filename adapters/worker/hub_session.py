@@ -101,6 +101,11 @@ class WorkerHub:
         self.described()  # first, because the hub then grants jobs
         self._link.send(self._online)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the hub is connected."""
+        return self._link.up
+
     async def close(self) -> None:
         """Stop handling events of the hub and the queue."""
         self._subscriptions.dispose()

@@ -23,6 +23,7 @@ from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.dead_man import watch
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer, serving
 from wakestream.adapters.worker.hub_session import WorkerHub
@@ -130,6 +131,8 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
         store.removable = lambda: removable(store, queue, time.time())
         _in_background(stack, tidy_regularly(store, queue, config.retention))
         _in_background(stack, expire_regularly(uploads))
+        if config.dead_man is not None:
+            _in_background(stack, watch(config.dead_man, lambda: _is_alive(calls, hub)))
         yield RunningWorker(server.address, store, queue, server, journal)
 
 
@@ -154,6 +157,13 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke)
     stack.push_async_callback(hub.close)
     return hub
+
+
+def _is_alive(calls: WorkerCalls, hub: WorkerHub | None) -> bool:
+    """Whether anything needs this machine: a hub that is connected, a task that waits or runs, or a transfer."""
+    if (hub is not None and hub.connected) or calls.transfers.open:
+        return True
+    return any(task.status in ("queued", "running") for task in calls.queue.state.tasks.values())
 
 
 def _public(host: str, server: WorkerServer) -> str | None:

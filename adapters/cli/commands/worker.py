@@ -22,6 +22,7 @@ from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.tls import ServerTls, server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.config import Retention, WorkerConfig
+from wakestream.adapters.worker.dead_man import DeadMan
 from wakestream.adapters.worker.metrics import WorkerMetrics
 from wakestream.adapters.worker.program import hub_link, running_worker
 from wakestream.operators.model.engine import Engine
@@ -96,6 +97,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_GIB,
         default=2.0,
     )
+    flags.add(
+        parser,
+        "--poweroff-after TIME",
+        "switch this machine off when it had no hub, task and transfer for this long; needs --poweroff",
+        type=flags.time,
+    )
+    flags.add(parser, "--poweroff COMMAND", 'the command for that, such as "systemctl poweroff"')
     refusal.flag(parser)
     flags.program(parser)
 
@@ -147,6 +155,7 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         proxies=tuple(args.behind_proxy),
         room=caller_room(),
         watchdog=_watchdog(args),
+        dead_man=_dead_man(args),
     )
 
 
@@ -163,6 +172,15 @@ def _option(text: str) -> tuple[str, str]:
     if not separator or not name:
         raise SettingsError(f"--engine-option {text[:40]!r}: write KEY=VALUE, such as url=http://127.0.0.1:8188")
     return name.strip(), value
+
+
+def _dead_man(args: argparse.Namespace) -> DeadMan | None:
+    if args.poweroff_after is None and args.poweroff is None:
+        return None
+    command = tuple(shlex.split(args.poweroff or ""))
+    if args.poweroff_after is None or not command:
+        raise SettingsError("--poweroff-after TIME and --poweroff COMMAND belong together; give both")
+    return DeadMan(args.poweroff_after, command)
 
 
 def _watchdog(args: argparse.Namespace) -> Watchdog:

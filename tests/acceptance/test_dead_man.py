@@ -1,0 +1,74 @@
+"""The dead-man switch with a real worker and a command that writes a file."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.programs.client_scene import User
+from tests.support.programs.hub_keeper import Keeper
+from wakestream.adapters.cli.demo.processes import command_line
+
+SECRET = {"HEYGEM_API_SECRET": "some-secret-0123456789"}
+
+
+def off(file: Path, code: int = 0) -> str:
+    return command_line([sys.executable, "-c", f"open({str(file)!r}, 'a').write('off\\n'); raise SystemExit({code})"])
+
+
+async def written(file: Path) -> None:
+    async with asyncio.timeout(40):
+        while not file.exists():  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0)
+
+
+def flags(user: User, file: Path, after: str) -> tuple[str, ...]:
+    return ("worker", "--listen", "127.0.0.1:0", "--state", "work", "--poweroff-after", after, "--poweroff", off(file))
+
+
+async def test_a_worker_whose_hub_is_gone_switches_its_machine_off(user: User, keeper: Keeper, tmp_path: Path) -> None:
+    file, key = tmp_path / "off", keeper.keys["worker"]
+    async with keeper.hub() as hub, user.runs(*flags(user, file, "3"), WAKESTREAM_KEY=key) as worker:
+        await worker.address()
+        await asks_for(user, 4)  # longer than the time: it has its hub
+        assert not file.exists()
+        hub.process.kill()
+        await written(file)
+
+
+async def asks_for(user: User, seconds: float) -> None:
+    """The user asks the hub for so long how it is, and at least until the GPU is online."""
+    begin, found = asyncio.get_running_loop().time(), ""
+    async with asyncio.timeout(40):
+        while asyncio.get_running_loop().time() < begin + seconds or "on and ready" not in found:
+            found = (await user.run("status")).out
+
+
+async def test_a_worker_without_a_hub_stays_on_while_a_file_is_sent(user: User, tmp_path: Path) -> None:
+    file, head = tmp_path / "off", {"Authorization": f"Bearer {SECRET['HEYGEM_API_SECRET']}"}
+    async with user.runs(*flags(user, file, "2"), **SECRET) as worker:
+        url = await worker.address()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            begin = asyncio.get_running_loop().time()
+            while asyncio.get_running_loop().time() < begin + 4:
+                yield b"x"
+                await user.run("--version")
+            assert not file.exists()
+
+        async with aiohttp.ClientSession() as session:
+            form = aiohttp.MultipartWriter("form-data")
+            form.append(slowly()).set_content_disposition("form-data", name="file", filename="a.mp4")
+            async with session.post(f"{url}/api/heygem/upload_file", data=form, headers=head) as reply:
+                assert reply.status < 500
+        await written(file)
+
+
+@pytest.mark.parametrize("given", [["--poweroff-after", "2h"], ["--poweroff", "systemctl poweroff"]])
+async def test_both_flags_belong_together(user: User, given: list[str]) -> None:
+    ran = await user.run("worker", "--state", "work", *given, **SECRET)
+    assert ran.code == 2
+    assert "--poweroff-after TIME and --poweroff COMMAND belong together; give both" in ran.err
