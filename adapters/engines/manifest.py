@@ -68,8 +68,8 @@ def read_manifest(
         path: The file.
         own: The engine's own keys of a kind.
         needed: Those that each kind must have.
-        node: The engine's own key that each input, parameter and output must have; None if there is none.
-        output: The engine's own key that an output may have; None if there is none.
+        node: The engine's own key that each input, parameter and output must have; by default no such key is known.
+        output: The engine's own key that an output may have; by default no such key is known.
 
     Returns:
         Its kinds, in the order of the file.
@@ -118,7 +118,7 @@ def _slots(at: str, table: object, keys: _Keys, of: dict[str, str]) -> list[dict
 
 
 def _params(at: str, table: object, keys: _Keys, of: dict[str, str]) -> dict[str, Any]:
-    """The JSON Schema of all parameters; empty if there are none."""
+    """The JSON Schema of all parameters; empty without parameters."""
     params: dict[str, Any] = {}
     required: list[str] = []
     for name, value in _table(at, table).items():

@@ -42,7 +42,7 @@ def reader_of(progress: object) -> Reader:
             percentage such as `37%`.
 
     Raises:
-        ValueError: It is none of these; `str()` says what is wrong.
+        ValueError: It is something else; `str()` says what is wrong.
 
     Example:
         >>> reader_of(r"step (?P<frame>\\d+)/(?P<frames>\\d+)")("step 3/12").numbers

@@ -1,24 +1,28 @@
 """The wheel, as another project has it: built, installed into an environment of its own, and used there by pytest."""
 
 import email
-import os
 import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ROOMS = ("operators", "streams", "adapters")
-BESIDE = ("deploy", "docs", "examples")
-PAGES = ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")
+from tests.support.programs.wheels import (
+    BESIDE,
+    PAGES,
+    ROOMS,
+    ROOT,
+    command,
+    copy_tree,
+    environment_with,
+    sdist_of,
+    wheel_of,
+)  # fmt: skip
 
 PIPELINE = """
 from wakestream.operators import submit, then, online, of, Done
@@ -62,21 +66,6 @@ def test_it_is_the_installed_one():
 """
 
 
-def command(*arguments: str | Path, cwd: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
-    done = subprocess.run(
-        [str(each) for each in arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 TYPED = """
 from wakestream import Done, Events, Stages, nothing, pipeline, run_job, then
 
@@ -100,19 +89,7 @@ MISTAKES = ('Module "wakestream" has no attribute "nothing"', 'got "int", expect
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree, so that nothing of earlier builds gets in."""
-    source = tmp_path_factory.mktemp("source")
-    for folder in (*ROOMS, "wakestream", *BESIDE):
-        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (
-        "pyproject.toml",
-        "MANIFEST.in",
-        "LICENSE",
-        "constraints.txt",
-        "constraints-hashes.txt",
-        "Makefile",
-        *PAGES,
-    ):
-        shutil.copy(ROOT / file, source)
+    source = copy_tree(tmp_path_factory.mktemp("source"))
     (source / "deploy" / "worker.key").write_text("what a user keeps there")
     return source
 
@@ -120,19 +97,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(source: Path) -> Path:
     """The sdist."""
-    code = "import sys; sys.path.insert(0, 'deploy'); from build_backend import build_sdist; build_sdist('dist')"
-    command(sys.executable, "-c", code, cwd=source)
-    (packed,) = (source / "dist").glob("wakestream-*.tar.gz")
-    return packed
+    return sdist_of(source)
 
 
 @pytest.fixture(scope="module")
 def wheel(source: Path, packed: Path) -> Path:
     """Built from the sdist, so that nothing is missing there."""
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    command(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", packed, cwd=source)
-    (built,) = (source / "dist").glob("wakestream-*.whl")
-    return built
+    return wheel_of(packed, source / "dist")
 
 
 @pytest.fixture(scope="module")
@@ -145,18 +116,6 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def editing(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `python`, with the tree itself after `pip install -e`."""
     return environment_with(tmp_path_factory.mktemp("editing"), "--no-build-isolation", "-e", source)
-
-
-def environment_with(place: Path, *what: str | Path) -> Path:
-    """The interpreter of an environment of its own."""
-    venv.create(place, with_pip=False, symlinks=os.name != "nt")
-    scheme = {"base": str(place), "platbase": str(place), "installed_base": str(place)}
-    packages = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
-    (packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")  # its own .pth files do not count
-    there = Path(sysconfig.get_path("scripts", "venv", vars=scheme)) / ("python.exe" if os.name == "nt" else "python")
-    options = ("--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--no-warn-script-location")
-    command(sys.executable, "-m", "pip", "--python", there, "install", *options, *what, cwd=place)
-    return there
 
 
 def listed(wheel: Path) -> Sequence[str]:

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "decisions", *map(ROOT.joinpath, ("deploy", "examples")))
-    for path in folder.glob("*.md")
+    for folder in (".", "docs", "docs/decisions", "docs/engines", "deploy", "examples")
+    for path in (ROOT / folder).glob("*.md")
 )
 FOLDERS = "operators|streams|adapters|tests|deploy|docs|examples|benchmarks"
 OTHERS = {

@@ -30,6 +30,7 @@ from wakestream.operators.model.engine import Engine
 EXAMPLES = (
     "worker --state /var/lib/wakestream --gpu studio --public-url http://gpu.example:8383",
     'worker --state work --engine command --command "python run.py {video} {audio} {output}"',
+    "worker --state work --engine command --engine-option manifest=kinds.toml",
 )
 DEFAULT_LISTEN = "127.0.0.1:8383"
 

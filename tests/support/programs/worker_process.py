@@ -15,17 +15,18 @@ SECRET = "swordfish-0123456789"
 class WorkerProcess:
     """One state folder and one address, whatever happens to the process."""
 
-    def __init__(self, state: Path, *arguments: str) -> None:
+    def __init__(self, state: Path, *arguments: str, python: str | Path = sys.executable) -> None:
         self.state = state
         self.url = ""
         self._arguments = arguments
+        self._python = str(python)
         self._process: Process | None = None
         self._port = 0
 
     async def start(self) -> None:
         """Returns when it listens."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "wakestream.adapters.cli", "worker", "--state", str(self.state),
+            self._python, "-m", "wakestream.adapters.cli", "worker", "--state", str(self.state),
             "--listen", f"127.0.0.1:{self._port}", *self._arguments,
             stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, cwd=self.state.parent,
             env=clean_environment() | {"HEYGEM_API_SECRET": SECRET},
@@ -48,9 +49,11 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker_process(state: Path, *arguments: str) -> AsyncIterator[WorkerProcess]:
+async def worker_process(
+    state: Path, *arguments: str, python: str | Path = sys.executable
+) -> AsyncIterator[WorkerProcess]:
     """It runs when the block begins, and is killed at its end."""
-    worker = WorkerProcess(state, *arguments)
+    worker = WorkerProcess(state, *arguments, python=python)
     await worker.start()
     try:
         yield worker

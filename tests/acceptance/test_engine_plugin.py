@@ -1,0 +1,83 @@
+"""examples/engine_tones is an engine that is installed from a wheel of its own, and a real worker works with it."""
+
+import asyncio
+import shutil
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs.our_peers import Place, gpu_online
+from tests.support.programs.wheels import ROOT, command, copy_tree, environment_with, sdist_of, wheel_of
+from tests.support.programs.worker_process import worker_process
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.config import settings
+from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+
+EXAMPLE = ROOT / "examples" / "engine_tones"
+
+pytestmark = pytest.mark.timeout(180)  # two wheels are built
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with both wheels."""
+    source = copy_tree(tmp_path_factory.mktemp("source"))
+    wheels = tmp_path_factory.mktemp("wheels")
+    plugin = tmp_path_factory.mktemp("plugin") / "engine_tones"
+    shutil.copytree(EXAMPLE, plugin, ignore=shutil.ignore_patterns("__pycache__"))
+    built = (wheel_of(sdist_of(source), wheels), wheel_of(plugin, wheels))
+    return environment_with(tmp_path_factory.mktemp("environment"), *built)
+
+
+def test_the_installed_plugin_is_found_by_its_name(python: Path, tmp_path: Path) -> None:
+    code = (
+        "from wakestream.adapters.engines import choice, config; import wakestream_tones, wakestream;"
+        "print(type(choice.make_engine('tones', config.EngineConfig())).__module__, wakestream_tones.__file__)"
+    )
+    module, file = command(python, "-c", code, cwd=tmp_path).split()
+    assert module == "wakestream_tones"
+    assert Path(file).is_relative_to(python.parents[1])
+
+
+async def test_a_real_worker_does_a_job_with_the_installed_plugin(python: Path, tmp_path: Path) -> None:
+    place, key, text = Place(tmp_path), tmp_path / "worker.key", tmp_path / "hello.txt"
+    key.write_text(place.keys["worker"])
+    text.write_text("hello 世界", encoding="utf-8")
+    wrong = tmp_path / "latin.txt"
+    wrong.write_bytes("é".encode("latin-1"))
+    sound = tmp_path / "hello.wav"
+    events: list[e.JobEvent] = []
+    async with asyncio.timeout(50), place.hub() as hub:
+        arguments = ("--hub", place.hub_url, "--key-file", str(key), "--gpu", "gpu", "--engine", "tones")
+        found = settings.load({}, environment=place.client_settings(), folder=tmp_path)
+        worker = worker_process(tmp_path / "worker", *arguments, python=python)
+        async with worker, open_client(found, Policy(hub=10.0, poll_every=0.01)) as client:
+            await gpu_online(hub)
+            done = await client.run(e.Job("a", {"text": text}, {"audio": sound}, "tones", {"speed": 20}), events.append)
+            failed = await client.run(
+                e.Job("b", {"text": wrong}, {"audio": tmp_path / "b.wav"}, "tones"), events.append
+            )
+    assert isinstance(done, e.Done)
+    with wave.open(str(sound)) as tones:
+        assert tones.getnframes() == len("hello 世界") * 8000 // 20
+    assert isinstance(failed, e.Failed)
+    assert "the text file is not UTF-8" in failed.why
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="one run of pip is enough")
+def test_without_the_plugin_the_error_lists_the_engines_that_are_there(tmp_path: Path) -> None:
+    done = command(sys.executable, "-c", _ASK, cwd=tmp_path)
+    assert "engine is 'tones'; write one of cog, comfyui, command, duix, ffmpeg, gradio" in done
+
+
+_ASK = """
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.engines import choice, config
+try:
+    choice.make_engine("tones", config.EngineConfig())
+except SettingsError as error:
+    print(error)
+"""
