@@ -43,9 +43,11 @@ class NodeTimes:
         return self._known.get((kind, node, class_type), default)
 
     def learn(self, progress: PromptProgress) -> None:
-        """Remember what the nodes of a finished prompt took."""
+        """Remember what the nodes of a finished prompt took; messages may be late, so the last runs count by half."""
         for node, seconds in progress.took.items():
-            self._known[progress.kind, node, progress.class_of(node)] = max(_LEAST, round(seconds, 3))
+            key = (progress.kind, node, progress.class_of(node))
+            before = self._known.get(key, seconds)
+            self._known[key] = max(_LEAST, round((before + seconds) / 2, 3))
         if self._path is not None:
             with suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,26 @@ def test_names_are_proposed_by_the_types_of_the_nodes() -> None:
     assert proposal.outputs == {"image": Place("3", ".png")}
 
 
+def test_custom_nodes_are_proposed_by_what_comfyui_says_of_them() -> None:
+    workflow = {
+        "1": {"class_type": "PickFile", "inputs": {"path": "a.wav", "steps": 3}},
+        "2": {"class_type": "VHS_VideoCombine", "inputs": {"images": ["1", 0], "format": "image/gif"}},
+        "3": {"class_type": "VHS_VideoCombine", "inputs": {"images": ["1", 0], "format": "video/h264-mp4"}},
+        "4": {"class_type": "KeepIt", "inputs": {"data": ["1", 0], "filename_prefix": "x"}},
+        "5": {"class_type": "ShowText", "inputs": {"text": ["1", 0]}},
+    }
+    info: dict[str, Any] = {
+        "PickFile": {"input": {"required": {"path": [[], {"audio_upload": True}]}}},
+        "KeepIt": {"output_node": True},
+        "ShowText": {"output_node": True},
+    }
+    proposal = propose(workflow, info)
+    assert proposal.inputs == {"audio": Place("1.inputs.path", "audio")}
+    assert proposal.params == {"steps": Place("1.inputs.steps")}
+    assert proposal.outputs == {"image": Place("2", ".gif"), "video": Place("3", ".mp4"), "output": Place("4")}
+    assert propose({"1": {"class_type": "PreviewImage", "inputs": {}}}).outputs == {"image": Place("1", ".png")}
+
+
 def test_a_manifest_of_an_engine_without_nodes_has_the_schema_as_written(tmp_path: Path) -> None:
     path = tmp_path / "kinds.toml"
     path.write_text(

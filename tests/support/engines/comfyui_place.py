@@ -92,7 +92,7 @@ class RealComfyUi:
 
 
 class Place:
-    """One ComfyUI and the folder of a worker beside it. `fake` is None with a real one."""
+    """One ComfyUI and the folder of a worker beside it. `fake` is unset with a real one."""
 
     def __init__(self, server: Server, proxy: FaultProxy, folder: Path) -> None:
         self.server, self.proxy, self.folder = server, proxy, folder
@@ -157,7 +157,7 @@ class Place:
         return entry
 
     async def others(self, image: str, seconds: float) -> str:
-        """A prompt that somebody else queues, so many seconds long; returns its id."""
+        """Queue a prompt of another user, so many seconds long; returns its id."""
         graph = wait_graph(image, seconds)
         graph["2"]["inputs"]["note"] = uuid.uuid4().hex  # else it would not run again
         return str((await self.post("/prompt", {"prompt": graph, "client_id": "somebody"}))["prompt_id"])

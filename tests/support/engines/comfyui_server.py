@@ -1,8 +1,8 @@
 """A fake ComfyUI on loopback: the HTTP and WebSocket interface, the queue and the history, with all their traps.
 
-It copies ComfyUI 0.3.64 (`server.py`, `execution.py`, `main.py`), and with `newer` the releases of 2026 (the jobs API
-of its pull request 14493, and ids that must be canonical UUIDs). test_comfyui_engine.py compares it with a real one,
-frame by frame. The traps:
+It copies ComfyUI 0.3.64 (`server.py`, `execution.py`, `main.py`), and with `newer` the releases of 2026: the jobs API
+of its pull request 14493, ids that must be canonical UUIDs (13998), and a history without cached outputs if a prompt
+has no client (until 14939). test_comfyui_engine.py compares it with a real 0.3.64, frame by frame. The traps:
 
 - An upload whose name is taken by other bytes gets another name. A body over 100 MB is refused with 413.
 - `/prompt` runs the same id again. If one output of several cannot run, the answer is 200, and the output is missing.
@@ -178,7 +178,8 @@ class FakeComfyUi:
         number, self._number = self._number, self._number + 1
         error, nodes, outputs = check(asked["prompt"], self.folders)
         if error is not None:
-            return _refused(error, nodes)
+            newer = self.newer and error["type"] == "invalid_prompt"
+            return _refused({**error, "type": "missing_node_type"} if newer else error, nodes)
         extra = {**asked.get("extra_data", {}), **({"client_id": asked["client_id"]} if "client_id" in asked else {})}
         heapq.heappush(self.queue, [number, given, asked["prompt"], extra, outputs])
         self._came.set()
@@ -360,7 +361,8 @@ class _Run:
             elif not await self.one(node, keys):
                 self.ok = False
                 return
-            if (shown := cache.known[keys[node]][1]) is not None:
+            lost = server.newer and self.client is None and node not in self.executed
+            if (shown := cache.known[keys[node]][1]) is not None and not lost:
                 self.outputs[node] = shown
         self.message("execution_success")
 
