@@ -18,6 +18,7 @@ from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place
 from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.pairing import PATH
 from wakestream.adapters.net.rate_limit import Rate
 
 MAX_BUFFER = 1024 * 1024
@@ -95,12 +96,12 @@ class Admission:
         """The response that refuses a handshake; None accepts it."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
         path = request.path.partition("?")[0]
-        if path not in (HUB_PATH, "/"):
+        if path not in (HUB_PATH, PATH, "/"):
             return self._refuse(socket, "wrong_path", HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
-        ours, refusal = self._judge(request)
+        ours, refusal = self._judge(request) if path != PATH else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and path == "/":
             return self._page(socket, request)

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -16,15 +17,18 @@ from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.config.addresses import HUB_PATH, at_port
+from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of
 from wakestream.adapters.hub.admission import Admission, GuardedConnection
 from wakestream.adapters.hub.fact_log import log_fact, warn_of_twins
+from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.outbound import Outbound
+from wakestream.adapters.hub.pairing_desk import PairingDesk
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, ConnectionLimits, Room
+from wakestream.adapters.net.pairing import PATH, PLAIN, by_authority, by_certificate
 from wakestream.adapters.net.rate_limit import Network, Proxies
 from wakestream.adapters.net.refusals import noted, quiet_logger
 from wakestream.adapters.net.status_page import hub_page
@@ -111,6 +115,8 @@ class HubServer:
         self.licenses = LicenseWatch(book, uses, self.state, clock, self.happen)
         places = ConnectionLimits(room, limits.per_address, self.refused, Proxies(proxies))
         self._gate = Admission(places, self.licenses.judge, self.page)
+        self.pairing: PairingDesk | None = None
+        self._invites = Invites(book.path.parent)
         self._fds = itertools.count(1)
 
     @property
@@ -169,6 +175,9 @@ class HubServer:
     async def serve_connection(self, socket: ServerConnection) -> None:
         """Serve one connection until it closes."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
+        if socket.request is not None and socket.request.path == PATH and self.pairing is not None:
+            await self.pairing.serve(socket)
+            return
         fd = next(self._fds)
         self._sockets[fd] = socket
         self.happen(f.Opened(fd))
@@ -255,6 +264,7 @@ class HubServer:
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
             self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self.state))))
             self.licenses.begin()
+            self.pairing = PairingDesk(self._invites, partial(_binding, tls), self._clock, self._gate.address_of)
             stack.push_async_callback(self._end, servers)
             self.runner.run(self.keep_time())
             if tls is not None:
@@ -330,6 +340,13 @@ async def open_hub(
             running.on_news = running.webhooks.tell
         await stack.enter_async_context(running.serving(host, port, tls))
         yield running
+
+
+def _binding(tls: ServerTls | None, public: str) -> str:
+    """What a guest's connection is bound to: our certificate, or that of the proxy at the public address."""
+    if tls is not None:
+        return by_certificate(tls.certificate)
+    return by_authority(host_of(public)) if public.startswith("wss:") else PLAIN
 
 
 def _options(gate: Admission, tls: ServerTls | None) -> dict[str, Any]:

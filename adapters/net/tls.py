@@ -36,6 +36,11 @@ class ServerTls:
         self._fault = ""
         self._load()
 
+    @property
+    def certificate(self) -> bytes:
+        """The certificate in DER, as new connections get it."""
+        return ssl.PEM_cert_to_DER_cert(_first(self._cert.read_text(encoding="ascii", errors="replace")))
+
     def refresh(self) -> bool:
         """Read the files again if they changed; True when the new certificate is in use.
 
@@ -69,6 +74,12 @@ class ServerTls:
 
     def _stamp(self) -> _Stamp:
         return tuple(_stat(path, flag) for path, flag in ((self._cert, "--tls-cert"), (self._key, "--tls-key")))
+
+
+def _first(pem: str) -> str:
+    """The first certificate of a chain in PEM."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    return f"{begin}{pem.partition(begin)[2].partition(end)[0]}{end}\n"
 
 
 def server_tls(cert: Path | None, key: Path | None) -> ServerTls | None:

@@ -1,0 +1,166 @@
+"""The guest's side of pairing: get a license key from a hub by a short code."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidMessage, WebSocketException
+
+from wakestream.adapters.config import addresses
+from wakestream.adapters.net.pairing import PATH, PLAIN, Code, Pairing, PairingError, by_authority, by_certificate
+
+WITHIN: Final = 30.0
+"""Seconds for the whole exchange."""
+
+_LONGEST: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """What a hub gave.
+
+    Attributes:
+        role: The role of the license.
+        key: The license's key.
+        license: Its id.
+        gpus: The GPUs that it may serve; empty for any.
+        hub_url: The hub's address.
+        certificate: The hub's own certificate (PEM), which no authority has signed; empty if an authority has.
+    """
+
+    role: str
+    key: str
+    license: str
+    gpus: tuple[str, ...]
+    hub_url: str
+    certificate: str
+
+    def __repr__(self) -> str:
+        return f"Paired({self.role}, license {self.license})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What this side sees of the connection."""
+
+    authority: str = ""
+    der: bytes = b""
+
+    def binding(self, kind: str) -> str:
+        """The binding of this kind, if this connection has it."""
+        if kind == "tls" and self.der:
+            return by_certificate(self.der)
+        if kind == "authority" and self.authority:
+            return self.authority
+        if kind == PLAIN and not self.der:
+            return PLAIN
+        raise PairingError("the hub does not see the connection as this program does; someone may stand in between")
+
+
+async def pair(address: str, code: Code) -> Paired:
+    """Get a license from the hub.
+
+    Args:
+        address: `HOST`, `HOST:PORT` or the hub's URL. Without a scheme, TLS is tried first.
+        code: The code that the hub's owner gave.
+
+    Raises:
+        PairingError: The code is wrong, used or too old, someone stands in between, or no hub answers.
+
+    Example:
+        >>> paired = await pair("hub.example:8765", code_from("7F3K-92QD"))
+    """
+    try:
+        async with asyncio.timeout(WITHIN):
+            return await _pair(address, code)
+    except TimeoutError:
+        raise PairingError(f"the hub at {address} did not answer within {WITHIN:g} s") from None
+
+
+async def _pair(address: str, code: Code) -> Paired:
+    urls = [address] if "://" in address else [f"wss://{address}", f"ws://{address}"]
+    errors: list[str] = []
+    for url in (addresses.hub_url(one) for one in urls):
+        at = url.removesuffix(addresses.HUB_PATH) + PATH
+        for verified in (True, False) if url.startswith("wss") else (False,):
+            try:
+                async with connect(
+                    at, ssl=_context(at, verified=verified), open_timeout=10, max_size=_LONGEST
+                ) as found:
+                    return await _exchange(found, url, code, verified=verified)
+            except ssl.SSLCertVerificationError:
+                continue  # a certificate of the hub's own: the code proves it
+            except (OSError, InvalidHandshake, InvalidMessage) as error:
+                errors.append(f"{url}: {str(error) or type(error).__name__}")
+                break
+            except WebSocketException as error:
+                raise PairingError(f"the hub at {url} ended the pairing: {error}") from None
+    raise PairingError(f"no hub answers ({'; '.join(errors)}); check the address, and that the hub runs")
+
+
+def _context(url: str, *, verified: bool) -> ssl.SSLContext | None:
+    if not url.startswith("wss"):
+        return None
+    context = ssl.create_default_context()
+    if not verified:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def _exchange(found: ClientConnection, url: str, code: Code, *, verified: bool) -> Paired:
+    seen = _seen(found, url, verified=verified)
+    await _send(found, {"type": "pair.start", "name": code.name})
+    answer = await _receive(found, "pair.share")
+    binding = seen.binding(str(answer.get("binding")))
+    pairing = await asyncio.to_thread(Pairing, code, binding, is_hub=False)
+    await asyncio.to_thread(pairing.agree, _bytes(answer, "share"))
+    mine = {"share": b64encode(pairing.share).decode(), "proof": b64encode(pairing.proof).decode()}
+    await _send(found, {"type": "pair.proof", **mine, "host": socket.gethostname()})
+    granted = await _receive(found, "pair.grant")
+    pairing.check(_bytes(granted, "proof"))
+    given = pairing.open(_bytes(granted, "sealed"))
+    certificate = ssl.DER_cert_to_PEM_cert(seen.der) if binding == by_certificate(seen.der) and not verified else ""
+    try:
+        gpus = tuple(str(gpu) for gpu in given["gpus"])
+        hub = addresses.hub_url(str(given["hub"])) if given["hub"] else url
+        return Paired(str(given["role"]), str(given["key"]), str(given["id"]), gpus, hub, certificate)
+    except (KeyError, TypeError) as error:
+        raise PairingError(f"the hub's answer lacks {error}; use a wakestream of the same version") from None
+
+
+def _seen(found: ClientConnection, url: str, *, verified: bool) -> _Seen:
+    tls = found.transport.get_extra_info("ssl_object")
+    if tls is None:
+        return _Seen()
+    authority = by_authority(addresses.host_of(url)) if verified else ""
+    return _Seen(authority, tls.getpeercert(binary_form=True) or b"")
+
+
+async def _send(found: ClientConnection, message: dict[str, Any]) -> None:
+    await found.send(orjson.dumps(message).decode())
+
+
+async def _receive(found: ClientConnection, kind: str) -> dict[str, Any]:
+    try:
+        message = orjson.loads(await found.recv())
+    except orjson.JSONDecodeError:
+        message = None
+    if isinstance(message, dict) and message.get("type") == "pair.refused":
+        raise PairingError(str(message.get("msg", "the hub refused the code")))
+    if not isinstance(message, dict) or message.get("type") != kind:
+        raise PairingError("the program at this address is not a hub that pairs; update the hub")
+    return message
+
+
+def _bytes(message: dict[str, Any], name: str) -> bytes:
+    try:
+        return b64decode(str(message.get(name, "")), validate=True)
+    except ValueError:
+        raise PairingError(f'"{name}" in the hub\'s answer is not base64') from None

@@ -1,0 +1,126 @@
+"""The hub's invitations: codes that are good once, for a quarter of an hour, and give a license of one role."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import orjson
+
+from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
+from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.hub.license_entries import check_wanted
+from wakestream.adapters.hub.licenses import LOCK_WITHIN, LicenseBook, LicenseError
+from wakestream.adapters.net.pairing import Code, new_code
+
+LASTS: Final = 15 * 60.0
+"""Seconds for which a code is valid."""
+
+TRIES: Final = 3
+"""Wrong guesses after which a code is void. One guess is right with a chance of one in a million."""
+
+MOST: Final = 100
+"""Codes that may be valid at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invitation.
+
+    Attributes:
+        code: The code.
+        role: The role of the license that it gives.
+        until: When it ends (Unix seconds).
+        note: What the license is for, in the owner's words.
+        gpus: The GPUs that a worker or monitor may serve; empty for any.
+        public: The hub's address for the guest; empty for the one that it used.
+        tries: Wrong guesses so far.
+    """
+
+    code: Code
+    role: str
+    until: float
+    note: str = ""
+    gpus: tuple[str, ...] = ()
+    public: str = ""
+    tries: int = 0
+
+
+class Invites:
+    """The invitations in a hub's state folder. Several processes may change them; the hub reads them at each use."""
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / "invites.json"
+        self._book = LicenseBook(state)
+
+    def create(self, role: str, now: float, note: str = "", gpus: Sequence[str] = (), public: str = "") -> Invite:
+        """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
+        check_wanted(role, note, gpus)
+        with self._locked():
+            known = self._valid(now)
+            if len(known) >= MOST:
+                raise LicenseError(f"{MOST} codes are valid at once; wait until some have ended")
+            taken = [one.code.name for one in known]
+            code = next(code for code in iter(new_code, None) if code.name not in taken)
+            invite = Invite(code, role, now + LASTS, note, tuple(gpus), public)
+            self._write([*known, invite])
+        return invite
+
+    def find(self, name: str, now: float) -> Invite | None:
+        """The valid invitation whose code has this name."""
+        return next((one for one in self._valid(now) if one.code.name == name), None)
+
+    def failed(self, invite: Invite, now: float) -> None:
+        """Count a wrong guess."""
+        with self._locked():
+            changed = [
+                replace(one, tries=one.tries + 1) if one.code == invite.code else one for one in self._valid(now)
+            ]
+            self._write([one for one in changed if one.tries < TRIES])
+
+    def redeem(self, invite: Invite, now: float, note: str) -> tuple[str, str]:
+        """Use an invitation up, and issue its license; returns the license's id and its key.
+
+        Raises `LicenseError`: it was used in the meantime.
+        """
+        with self._locked():
+            known = self._valid(now)
+            if all(one.code != invite.code for one in known):
+                raise LicenseError("this code was used already; ask for a new one")
+            self._write([one for one in known if one.code != invite.code])
+        license_, key = self._book.issue(invite.role, invite.note or note, now, invite.gpus)
+        return license_.id, key
+
+    def _valid(self, now: float) -> list[Invite]:
+        try:
+            text = retry_in_use(self.path.read_bytes)
+            found = msgspec.convert(orjson.loads(text), list[Invite])
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+        except (ValueError, msgspec.ValidationError) as error:
+            raise LicenseError(f"{self.path} is damaged; remove it, and make new codes") from error
+        # A clock that was set back must not extend a code.
+        return [one for one in found if now < one.until <= now + LASTS]
+
+    def _write(self, invites: Sequence[Invite]) -> None:
+        try:
+            write_atomic(self.path, orjson.dumps([asdict(one) for one in invites]))
+        except OSError as error:
+            raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with file_lock(self.path.with_suffix(".lock"), LOCK_WITHIN):
+                yield
+        except HeldElsewhereError:
+            raise LicenseError(f"{self.path} is held by another program; try again") from None
+        except OSError as error:
+            why = f"{self.path.parent} cannot be written to ({error.strerror}); choose --state"
+            raise LicenseError(why) from error

@@ -1,0 +1,118 @@
+"""The hub's side of pairing: a guest that knows a code gets a license key, encrypted, and nobody else learns it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from loguru import logger
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from wakestream.adapters.hub.invites import Invite, Invites
+from wakestream.adapters.hub.licenses import LicenseError
+from wakestream.adapters.net.pairing import Pairing, PairingError
+from wakestream.adapters.net.rate_limit import Rate
+
+WITHIN: Final = 30.0
+"""Seconds for the whole exchange."""
+
+BURST: Final = 10
+EVERY: Final = 6.0
+"""An address may try ten codes at once, then one every six seconds."""
+
+_LONGEST: Final = 4096
+_NAME: Final = 64
+
+
+class PairingDesk:
+    """Serves the connections at `/pair`.
+
+    Args:
+        invites: The invitations.
+        binding: What the hub's connections are bound to, for a public address; see `net.pairing`.
+        clock: Returns UNIX seconds.
+        address_of: The address of a peer, for the limit.
+    """
+
+    def __init__(
+        self,
+        invites: Invites,
+        binding: Callable[[str], str],
+        clock: Callable[[], float],
+        address_of: Callable[[ServerConnection], str],
+    ) -> None:
+        self._invites, self._binding, self._clock, self._address_of = invites, binding, clock, address_of
+        self._tries = Rate(BURST, EVERY)
+
+    async def serve(self, socket: ServerConnection) -> None:
+        """Serve one guest, and close the connection."""
+        try:
+            async with asyncio.timeout(WITHIN):
+                await self._pair(socket)
+        except (PairingError, LicenseError) as error:
+            await _send(socket, {"type": "pair.refused", "code": error.code, "msg": str(error)})
+        except (TimeoutError, ConnectionClosed):
+            logger.debug("a guest left during pairing")
+        finally:
+            await socket.close()
+
+    async def _pair(self, socket: ServerConnection) -> None:
+        address, start = self._address_of(socket), await _receive(socket, "pair.start")
+        if (wait := self._tries.wait(address)) > 0:
+            raise PairingError(f"too many codes came from this address; try again in {math.ceil(wait)} s")
+        self._tries.count(address)
+        name = str(start.get("name", ""))[:_NAME]
+        invite = await asyncio.to_thread(self._invites.find, name, self._clock())
+        if invite is None:
+            raise PairingError(f"the code {name}-… is unknown, used or too old; make a new one with wakestream invite")
+        binding = self._binding(invite.public)
+        pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
+        shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
+        await _send(socket, {"type": "pair.share", **shown})
+        proof = await _receive(socket, "pair.proof")
+        try:
+            await asyncio.to_thread(pairing.agree, _bytes(proof, "share"))
+            pairing.check(_bytes(proof, "proof"))
+        except PairingError:
+            await asyncio.to_thread(self._invites.failed, invite, self._clock())
+            logger.warning("a wrong guess of the code {}-… came from {}", invite.code.name, address)
+            raise
+        await self._grant(socket, pairing, invite, str(proof.get("host", ""))[:_NAME])
+
+    async def _grant(self, socket: ServerConnection, pairing: Pairing, invite: Invite, host: str) -> None:
+        note = "".join(letter for letter in host if letter.isprintable()) or "paired"
+        license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._clock(), note)
+        given = {"role": invite.role, "key": key, "id": license_, "gpus": list(invite.gpus), "hub": invite.public}
+        sealed = b64encode(pairing.seal(given)).decode()
+        await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
+        logger.info("paired: license {} ({}) for {}", license_, invite.role, note)
+
+
+async def _send(socket: ServerConnection, message: dict[str, Any]) -> None:
+    try:
+        await socket.send(orjson.dumps(message).decode())
+    except ConnectionClosed:
+        logger.debug("a guest left during pairing")
+
+
+async def _receive(socket: ServerConnection, kind: str) -> dict[str, Any]:
+    data = await socket.recv(decode=False)
+    try:
+        message = orjson.loads(data) if len(data) <= _LONGEST else None
+    except orjson.JSONDecodeError:
+        message = None
+    if not isinstance(message, dict) or message.get("type") != kind:
+        raise PairingError(f"the hub expected a message {kind}; use a wakestream of the same version")
+    return message
+
+
+def _bytes(message: dict[str, Any], name: str) -> bytes:
+    try:
+        return b64decode(str(message.get(name, "")), validate=True)
+    except ValueError:
+        raise PairingError(f'"{name}" is not base64') from None

@@ -1,0 +1,232 @@
+"""Pairing with a real hub over real sockets: codes good once, and someone who stands between or listens."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from wakestream.adapters.client.pair import pair
+from wakestream.adapters.hub.invites import LASTS, Invites
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.own_certificate import make_certificate
+from wakestream.adapters.net.pairing import Code, PairingError, code_from
+from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.streams.hub.events import Fact
+
+
+class Scene:
+    """A hub's folder, with a clock that the test sets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.now = 1_000_000.0
+        self.invites = Invites(folder)
+        self.book = LicenseBook(folder)
+
+    def tls(self, name: str = "hub") -> ServerTls:
+        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        make_certificate(cert, key, ["127.0.0.1", "localhost"])
+        return ServerTls(cert, key)
+
+    @asynccontextmanager
+    async def hub(self, tls: ServerTls | None = None) -> AsyncIterator[HubServer]:
+        async with open_hub(
+            "127.0.0.1", 0, book=LicenseBook(self.folder), journal=FakeJournal[Fact](), tls=tls, clock=lambda: self.now
+        ) as hub:
+            yield hub
+
+    def invite(self, role: str = "client") -> Code:
+        return self.invites.create(role, self.now).code
+
+    def licenses(self) -> list[tuple[str, str]]:
+        return [(one.id, one.role) for one in self.book.all()]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path / "hub")
+
+
+@pytest.mark.parametrize("secured", [True, False])
+async def test_a_code_gives_the_key_of_its_role_and_the_hubs_certificate(scene: Scene, secured: bool) -> None:
+    async with asyncio.timeout(60), scene.hub(scene.tls() if secured else None) as hub:
+        paired = await pair(f"127.0.0.1:{hub.port}", scene.invite("worker"))
+        assert (paired.role, paired.hub_url) == ("worker", hub.url)
+        assert scene.licenses() == [(paired.license, "worker")]
+        scene.book.refresh()
+        license_ = scene.book.find(paired.key)
+        assert license_ is not None
+        assert license_.role == "worker"
+        pinned = (scene.folder / "hub.pem").read_text() if secured else ""
+        assert paired.certificate.split() == pinned.split()
+        assert paired.key not in repr(paired)
+
+
+async def test_a_code_is_good_once(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        code = scene.invite()
+        await pair(hub.url, code)
+        with pytest.raises(PairingError, match="is unknown, used or too old"):
+            await pair(hub.url, code)
+    assert len(scene.licenses()) == 1
+
+
+async def test_two_guests_with_one_code_at_the_same_time_get_one_license(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        code = scene.invite()
+        outcomes = await asyncio.gather(*(pair(hub.url, code) for _ in range(4)), return_exceptions=True)
+    assert sorted(isinstance(one, PairingError) for one in outcomes) == [False, True, True, True]
+    assert len(scene.licenses()) == 1
+
+
+@pytest.mark.parametrize("passed", [LASTS + 1, -10.0])
+async def test_a_code_ends_after_a_quarter_of_an_hour_also_if_the_clock_is_set_back(
+    scene: Scene, passed: float
+) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        code = scene.invite()
+        scene.now += passed
+        with pytest.raises(PairingError, match="is unknown, used or too old"):
+            await pair(hub.url, code)
+
+
+async def test_three_wrong_guesses_void_a_code(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        code = scene.invite()
+        wrong = Code(code.name, "0000" if code.secret != "0000" else "1111")
+        for _ in range(3):
+            with pytest.raises(PairingError, match="the code is wrong, or someone stands between"):
+                await pair(hub.url, wrong)
+        with pytest.raises(PairingError, match="is unknown, used or too old"):
+            await pair(hub.url, code)
+    assert scene.licenses() == []
+
+
+async def test_an_address_may_try_ten_codes_and_then_waits(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        for _ in range(10):
+            with pytest.raises(PairingError, match="is unknown"):
+                await pair(hub.url, Code("ZZZZ", "ZZZZ"))
+        with pytest.raises(PairingError, match=r"too many codes came from this address; try again in \d+ s"):
+            await pair(hub.url, scene.invite())
+
+
+class Attacker:
+    """Stands between the guest and the hub: ends TLS with a certificate of its own, passes all on, and records it."""
+
+    def __init__(self, scene: Scene, hub: HubServer, *, lies: str | None = None, plain: bool = False) -> None:
+        self.scene, self.hub, self.lies, self.plain = scene, hub, lies, plain
+        self.recorded = b""
+        self.port = 0
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Attacker]:
+        context = None if self.plain else self.scene.tls("attacker").context
+        async with serve(self._relay, "127.0.0.1", 0, ssl=context) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            yield self
+
+    async def _relay(self, guest: ServerConnection) -> None:
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        url = self.hub.url.replace("/dsp", "/pair")
+        secure = trusting if url.startswith("wss") else None
+        async with connect(url, ssl=secure) as hub, asyncio.TaskGroup() as group:
+            group.create_task(self._pass(guest, hub))
+            group.create_task(self._pass(hub, guest))
+
+    async def _pass(self, source: object, target: object) -> None:
+        try:
+            while True:
+                frame = await source.recv()  # type: ignore[attr-defined]
+                self.recorded += frame.encode()
+                message = orjson.loads(frame)
+                if self.lies is not None and message["type"] == "pair.share":
+                    message["binding"] = self.lies
+                await target.send(orjson.dumps(message).decode())  # type: ignore[attr-defined]
+        except ConnectionClosed:
+            await target.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("lies", [None, "plain", "authority"])
+@pytest.mark.parametrize("plain", [True, False], ids=["without TLS", "with TLS of its own"])
+async def test_someone_who_stands_in_between_gets_no_key_and_the_guest_notices(
+    scene: Scene, lies: str | None, plain: bool
+) -> None:
+    async with asyncio.timeout(60), scene.hub(scene.tls()) as hub:
+        code = scene.invite()
+        async with Attacker(scene, hub, lies=lies, plain=plain).listening() as attacker:
+            with pytest.raises(PairingError, match="stand"):
+                await pair(f"{'ws' if plain else 'wss'}://127.0.0.1:{attacker.port}", code)
+        assert scene.licenses() == []
+        assert code.secret.encode() not in attacker.recorded
+
+
+async def test_what_a_listener_records_has_neither_the_key_nor_the_code(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        code = scene.invite()
+        async with Attacker(scene, hub, plain=True).listening() as listener:
+            paired = await pair(f"ws://127.0.0.1:{listener.port}", code)
+    assert b"pair.grant" in listener.recorded
+    assert paired.key.encode() not in listener.recorded
+    assert code.secret.encode() not in listener.recorded
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ["nonsense"],
+        ["{}"],
+        ["[]"],
+        ['{"type":"pair.proof"}'],
+        ["x" * 10_000],
+        ['{"type":"pair.start","name":{}}'],
+        ['{"type":"pair.start","name":"{name}"}', '{"type":"pair.proof","share":"!","proof":""}'],
+        ['{"type":"pair.start","name":"{name}"}', '{"type":"pair.proof","share":"AAAA","proof":"AAAA"}'],
+        ['{"type":"pair.start","name":"{name}"}', '{"type":"pair.proof","share":"","proof":""}'],
+    ],
+)
+async def test_garbage_is_refused_and_gives_no_license(scene: Scene, sent: list[str]) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        name = scene.invite().name
+        async with connect(hub.url.replace("/dsp", "/pair")) as guest:
+            answers = []
+            for frame in sent:
+                await guest.send(frame.replace("{name}", name))
+                answers.append(orjson.loads(await guest.recv()))
+            assert answers[-1]["type"] == "pair.refused"
+            assert answers[-1]["msg"]
+        assert scene.licenses() == []
+
+
+async def test_no_hub_is_a_sentence(unused_tcp_port: int) -> None:
+    async with asyncio.timeout(60):
+        with pytest.raises(PairingError, match="no hub answers"):
+            await pair(f"127.0.0.1:{unused_tcp_port}", Code("AAAA", "BBBB"))
+
+
+@pytest.mark.parametrize("text", ["7f3k-92qd", " 7F3K 92QD ", "7F3K92QD", "7f3k - 92qd"])
+def test_a_code_is_read_as_people_type_it(text: str) -> None:
+    assert code_from(text) == Code("7F3K", "92QD")
+
+
+def test_letters_that_look_like_digits_are_those() -> None:
+    assert str(code_from("OIL0-1111")) == "0110-1111"
+
+
+@pytest.mark.parametrize("text", ["", "7F3K", "7F3K-92Q", "7F3K-92QDX", "7F3K-92Q!", "7F3K-92QU"])
+def test_what_is_no_code_is_refused(text: str) -> None:
+    with pytest.raises(PairingError, match="is not a code; it has 8 letters and digits"):
+        code_from(text)
