@@ -22,6 +22,10 @@ from wakestream.operators.model.errors import WakestreamError
 
 COMMANDS = {
     "demo": "try the whole system on this machine, with a simulated GPU",
+    "up": "run what is set up on this machine, or everything at once",
+    "init": "set up a hub, or another role on its machine",
+    "join": "set this machine up for a hub, with a code",
+    "leave": "remove what `init` and `join` wrote on this machine",
     "submit": "submit a video and an audio file, and wait for the result",
     "daemon": "run jobs in the background; they survive restarts and lost connections",
     "console": "print a link that opens the web console",
@@ -33,6 +37,7 @@ COMMANDS = {
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
     "worker": "run the worker on the GPU machine: receives files and renders",
     "kinds": "add a ComfyUI workflow as a kind of job",
+    "invite": "make a code with which another machine joins this hub",
     "license": "issue, import, list, rotate and revoke license keys",
     "audit": "list all licenses with their GPUs, last use and permissions",
     "status": "show the GPUs: state, users and cost",

@@ -26,6 +26,9 @@ from wakestream.adapters.net.acceptor import in_one_line
 from wakestream.adapters.runtime.windows_loop import loop_factory
 from wakestream.adapters.telemetry import logs
 
+OF_A_MACHINE = ("hub", "monitor", "worker")
+"""Programs whose settings may be in a folder of their own, below the user's."""
+
 
 class Stop(asyncio.Event):
     """Set when the user asked to stop; `interrupted` when it was by Ctrl-C."""
@@ -41,7 +44,8 @@ def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settin
 
     `usual_level` is that of a command which says itself what is wrong, unless the user asks for another; `-q` does not.
     """
-    found = settings.load(vars(args))
+    command = getattr(args, "command", "")
+    found = settings.load(vars(args), program=command if command in OF_A_MACHINE else "")
     asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
     lasting = found.log_file is not None and "log_file" in args
     if lasting:

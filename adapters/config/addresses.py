@@ -79,6 +79,11 @@ def host_of(url: str) -> str:
     return (urlsplit(url).hostname or "").lower()
 
 
+def port_of(url: str) -> int | None:
+    """The port in a URL, if it has one."""
+    return urlsplit(url).port
+
+
 def hosts(value: str) -> tuple[str, ...]:
     """A list of hosts, separated by commas or blanks: names, endings such as `.gpu.example`, addresses, networks."""
     found = tuple(part.lower().strip("[]") for part in value.replace(",", " ").split())

@@ -325,7 +325,11 @@ _Layer = Mapping[str, Given]
 
 
 def load(
-    flags: Mapping[str, object], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    flags: Mapping[str, object],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    program: str = "",
 ) -> Settings:
     """Read the settings from all sources.
 
@@ -334,6 +338,7 @@ def load(
         environment: The environment variables; those of this process by default.
         folder: The folder of `config.dat`, `.env`, `wakestream.toml` and `.license`. By default the current folder,
             then the user's own (`user_folder`).
+        program: The program, such as `worker`: the folder of this name in the user's own folder comes before that.
 
     Raises:
         SettingsError: a value is wrong; the message names its source.
@@ -343,7 +348,9 @@ def load(
         'wss://hub.example.com/dsp'
     """
     environment = os.environ if environment is None else environment
-    folders = [folder] if folder is not None else [Path(), *_readable(user_folder(environment))]
+    own = user_folder(environment)
+    owns = [*_readable(own / program), *_readable(own)] if program else _readable(own)
+    folders = [folder] if folder is not None else [Path(), *owns]
     files = [layer for folder in folders for layer in _of_folder(folder)]
     layers = _layers(flags, environment, files)
     values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}

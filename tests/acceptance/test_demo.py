@@ -163,7 +163,7 @@ async def test_a_demo_program_that_exits_is_reported_with_its_last_lines(newcome
         os.kill(program_of(demo, name), signal.SIGKILL)
         ran = await demo.ended()
     assert ran.code == 1, ran
-    assert f"the {name} of the demo has ended (signal 9); its last lines:" in ran.err, ran
+    assert f"the {name} has ended (signal 9); its last lines:" in ran.err, ran
     assert "Traceback" not in ran.out + ran.err
     await gone(processes_of(newcomer))  # the worker ends with the monitor that started it
 

@@ -15,6 +15,7 @@ from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.choice import DEFAULT, make_engine
 from wakestream.adapters.engines.config import EngineConfig
@@ -42,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.listen(parser, DEFAULT_LISTEN)
     flags.tls(parser)
     flags.behind_proxy(parser)
-    flags.add(parser, "--state DIR", "folder for files, tasks and results", required=True)
+    flags.add(parser, "--state DIR", "folder for files, tasks and results (default: the user's data folder)", type=Path)
     flags.add(
         parser,
         "--no-secret",
@@ -142,7 +143,7 @@ def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None)
         raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     return WorkerConfig(
-        state=Path(args.state).expanduser().absolute(),  # an engine is given paths in it
+        state=(args.state or data_folder("worker")).expanduser().absolute(),  # an engine is given paths in it
         engine=_engine(args, settings),
         secret=settings.api_secret,
         host=host,
@@ -164,7 +165,7 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     limit, name = settings.engine_timeout or 4 * 3600.0, settings.engine or DEFAULT
     options = dict(_option(text) for text in args.engine_option or ())
     box = _box(args, limit, measured=name == DEFAULT)
-    folder = Path(args.state).expanduser().absolute() / "engine"
+    folder = (args.state or data_folder("worker")).expanduser().absolute() / "engine"
     return make_engine(name, EngineConfig(options, tuple(settings.engine_command or ()), limit, box, folder))
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from wakestream.adapters.config.settings import USER_FOLDER, Secret, Settings, variables
@@ -53,24 +54,30 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, say: Say, *, boot_seconds: float, idle_after: float, record: Path | None = None
+    folder: Path, say: Say, *, boot_seconds: float, idle_after: float, record: Path | None = None, gpu: str = GPU
 ) -> AsyncIterator[House]:
     """Hub and monitor run for as long as the block does; the worker is off until a job wakes it.
 
-    They see no settings but these: neither the user's variables nor the files of the current folder.
+    They see no settings but these: neither the user's variables nor the files of the current folder. A folder that was
+    used before keeps its keys and jobs.
     """
     keys = _issue_keys(folder)
-    secret = secrets.token_urlsafe(24)
+    secret = _kept(folder / "worker.secret", lambda: secrets.token_urlsafe(24))
     worker_url = f"http://127.0.0.1:{_free_port()}"
     ours = {"HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
     inherited = {name: value for name, value in os.environ.items() if name not in variables()}
-    program = _Programs(say, inherited | ours, folder)
+    program = Programs(say, inherited | ours, folder)
     try:
         keep = () if record is None else ("--record", str(record.resolve()))
         listen = ("--listen", "127.0.0.1:0", "--state", str(folder / "hub"), *keep)
         hub = await program.start("hub", listen, listens=True)
-        worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds)
-        await program.start("monitor", (*_monitor(keys["monitor"], hub, worker_url, worker, idle_after), *keep))
+        worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu)
+        monitor = (
+            *_monitor(keys["monitor"], hub, worker_url, worker, idle_after, gpu),
+            "--state",
+            str(folder / "monitor"),
+        )
+        await program.start("monitor", (*monitor, *keep))
         key = Secret(keys["client"].read_text("ascii").strip())
         settings = Settings(hub_url=hub, worker_url=worker_url, api_secret=Secret(secret), key=key, record=record)
         yield House(settings, idle_after, program.broken)
@@ -80,26 +87,36 @@ async def house(
 
 def _issue_keys(folder: Path) -> Mapping[str, Path]:
     book = LicenseBook(folder / "hub")
-    files = {}
-    for role in ("client", "worker", "monitor"):
-        files[role] = folder / f"{role}.key"
-        files[role].touch(mode=0o600)
-        files[role].write_text(book.issue(role, "demo", time.time())[1], "ascii")
+    files = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor")}
+    for role, path in files.items():
+        _kept(path, partial(_issued, book, role))
     return files
 
 
-def _worker_command(folder: Path, key: Path, hub: str, url: str, boot_seconds: float) -> str:
+def _issued(book: LicenseBook, role: str) -> str:
+    return book.issue(role, "demo", time.time())[1]
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The text of a file that only this account can read; made and written if it is not there."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(make(), "ascii")
+    return path.read_text("ascii")
+
+
+def _worker_command(folder: Path, key: Path, hub: str, url: str, boot_seconds: float, gpu: str) -> str:
     arguments = (
         *_wakestream("worker"), "--listen", url.removeprefix("http://"), "--state", str(folder / "worker"),
-        "--hub", hub, "--key-file", str(key), "--gpu", GPU, "--public-url", url, "--engine", "ffmpeg",
+        "--hub", hub, "--key-file", str(key), "--gpu", gpu, "--public-url", url, "--engine", "ffmpeg",
         "--warm-up", f"{boot_seconds:g}", "--exit-with-stdin",
     )  # fmt: skip
     return command_line(arguments)
 
 
-def _monitor(key: Path, hub: str, url: str, worker: str, idle_after: float) -> Sequence[str]:
+def _monitor(key: Path, hub: str, url: str, worker: str, idle_after: float, gpu: str) -> Sequence[str]:
     return (
-        "--hub", hub, "--key-file", str(key), "--gpu", GPU, "--power", "process", "--program", worker,
+        "--hub", hub, "--key-file", str(key), "--gpu", gpu, "--power", "process", "--program", worker,
         "--worker-url", url, "--idle-after", f"{idle_after:g}",
     )  # fmt: skip
 
@@ -133,10 +150,10 @@ class _Child:
         ended = f"has ended ({'signal' if code and code < 0 else 'code'} {abs(code or 0)})"
         how = "did not start" if code is None else ended
         said = "\n  ".join(self.said) or "(none)"
-        return DemoBroken(f"the {self.name} of the demo {how}; its last lines:\n  {said}")
+        return DemoBroken(f"the {self.name} {how}; its last lines:\n  {said}")
 
 
-class _Programs:
+class Programs:
     """Child processes that end when their standard input closes, so that none outlives this one, however it ends."""
 
     def __init__(self, say: Say, environment: Mapping[str, str], folder: Path) -> None:

@@ -1,0 +1,116 @@
+"""`wakestream init ROLE`: sets a hub up, or another role on the hub's own machine."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands import hub, invite
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.cli.setup import options, present
+from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded
+from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure
+from wakestream.adapters.config import addresses
+from wakestream.adapters.config.settings import SettingsError, load
+from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.hub.invites import Invites
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.net.own_certificate import make_certificate
+from wakestream.adapters.runtime.printing import say
+
+EXAMPLES = (
+    "init hub --public https://hub.example:8765",
+    "init hub --public https://hub.example --listen 127.0.0.1:8765",
+    'init monitor --gpu studio --power command --start "cloud on 1" --stop "cloud off 1" --inspect "cloud state 1"',
+    "init client",
+)
+INVITED = ("worker", "client")
+"""The roles that get a code at once when a hub is set up."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The role and its answers."""
+    parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES))
+    options.arguments(parser)
+    group = parser.add_argument_group("a hub")
+    flags.add(group, "--public URL", "the address under which others reach the hub")
+    flags.tls(parser)
+    hub.state(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the settings, and for a hub print a code for each role."""
+    begin(args)
+    if args.role == "hub":
+        done = _hub(args)
+        say(*present.lines("hub", done), "", *_codes(args))
+    else:
+        say(*present.lines(args.role, _beside_the_hub(args)))
+    return exit_codes.DONE
+
+
+def _hub(args: argparse.Namespace) -> Done:
+    setup = recorded(folder_of("hub", args.folder)) or Setup("hub")
+    given = args.public or setup.public or options.asked("--public", "")
+    public = invite.public_url(given)
+    secure = public.startswith("wss:")
+    host, port = addresses.host_of(public), addresses.port_of(public) or (443 if secure else 80)
+    listen = args.listen or f"0.0.0.0:{port}"
+    state = hub.folder(args.state)
+    make_private(state)
+    settings: dict[str, Any] = {"listen": listen, "tls_cert": args.tls_cert, "tls_key": args.tls_key}
+    # A hub with a public https address that listens on loopback only is behind a proxy, which has the certificate.
+    behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
+    if secure and args.tls_cert is None and not behind_proxy:
+        settings |= _own_certificate(state, host)
+    arguments = ["--state", str(state.absolute())] if args.state is not None else []
+    answers = Answers(
+        "hub", public=public, settings=settings, base=args.folder, as_service=args.service, arguments=arguments
+    )
+    return configure(answers)
+
+
+def _own_certificate(state: Path, host: str) -> dict[str, Path]:
+    cert, key = state / "hub.pem", state / "hub.key"
+    if not cert.exists() or not key.exists():
+        make_certificate(cert, key, [host, "localhost", "127.0.0.1"])
+        say(t("setup.written", path=cert), t("setup.written", path=key))
+    return {"tls_cert": cert, "tls_key": key}
+
+
+def _codes(args: argparse.Namespace) -> Iterator[str]:
+    invites, public = Invites(hub.folder(args.state)), invite.public_url(None, args.folder)
+    for role in INVITED:
+        yield from invite.lines(invites.create(role, time.time(), public=public))
+
+
+def _beside_the_hub(args: argparse.Namespace) -> Done:
+    """Set up another role on the hub's machine, which needs no code."""
+    state, setup = hub.folder(args.state), recorded(folder_of("hub", args.folder))
+    if setup is None:
+        raise SettingsError(
+            f"no hub was set up here; get a code there with `wakestream invite {args.role}`, then `wakestream join`"
+        )
+    found = load({}, folder=folder_of("hub", args.folder))
+    settings = options.settings_of(args.role, args)
+    before = recorded(folder_of(args.role, args.folder))
+    port = found.listen[1] if found.listen is not None else addresses.port_of(setup.public)
+    url = addresses.hub_url(f"{'https' if found.tls_cert else 'http'}://localhost:{port}")
+    certificate = found.tls_cert.read_text(encoding="ascii") if found.tls_cert is not None else ""
+    key_file = folder_of(args.role, args.folder) / KEY
+    if before is not None and before.license and key_file.exists():  # the same again
+        license_id, key = before.license, key_file.read_text(encoding="ascii").strip()
+    else:
+        gpus = [settings["gpu"]] if "gpu" in settings else []
+        license_, key = LicenseBook(state).issue(args.role, "init", time.time(), gpus)
+        license_id = license_.id
+    return configure(
+        Answers(
+            args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service
+        )
+    )

@@ -1,0 +1,134 @@
+"""`wakestream up`: runs what is set up on this machine, or everything at once, in one terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.service import Stop, begin, run_program
+from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
+from wakestream.adapters.config.settings import USER_FOLDER, variables
+from wakestream.adapters.disk.path_key import data_folder
+from wakestream.adapters.runtime.printing import say
+
+EXAMPLES = ("up", "up --gpu studio")
+
+AGAIN = (1.0, 30.0)
+"""Seconds before the programs are started again after one has ended; doubled each time, up to the second."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The GPU's name, where everything runs on this machine."""
+    flags.add(parser, "--gpu NAME", "the GPU of this machine, where nothing was set up (default gpu)", default="gpu")
+    flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
+    flags.add(
+        parser,
+        "--idle-after TIME",
+        "stop the worker after this idle time (default 5min)",
+        type=flags.time,
+        default=300.0,
+    )
+    flags.add(parser, "--exit-with-stdin", "end when standard input closes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the programs until the user stops them; each end of one starts them again."""
+    idle_after, args.idle_after = args.idle_after, None
+    begin(args)
+    found = {role: setup for role in ROLES if (setup := recorded(folder_of(role, args.folder))) is not None}
+    programs = [({"client": "daemon"}.get(role, role), setup.arguments) for role, setup in found.items()]
+
+    def running() -> AbstractAsyncContextManager[asyncio.Future[None]]:
+        return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after)
+
+    return run_program(lambda stop: _keep_up(running, stop), exit_with_stdin=args.exit_with_stdin)
+
+
+async def _keep_up(running: Callable[[], AbstractAsyncContextManager[asyncio.Future[None]]], stop: Stop) -> int:
+    pause, most = AGAIN
+    while not stop.is_set():
+        try:
+            async with running() as broken:
+                await _first(stop.wait(), broken)
+                if broken.done() and not stop.is_set():
+                    broken.result()
+        except DemoBroken as error:
+            say(f"wakestream: {error}", error=True)
+            say(t("up.again", time=f"{pause:g} s"), error=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stop.wait()
+            pause = min(most, 2 * pause)
+    return exit_codes.DONE
+
+
+async def _first(waiting: Coroutine[Any, Any, Any], other: asyncio.Future[Any]) -> None:
+    task = asyncio.create_task(waiting)
+    try:
+        await asyncio.wait((task, other), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _show(name: str, line: str) -> None:
+    say(f"{name:8}{line}")
+
+
+@asynccontextmanager
+async def _set_up(programs: list[tuple[str, list[str]]], folder: Path | None) -> AsyncIterator[asyncio.Future[None]]:
+    """The programs that were set up on this machine."""
+    own = {} if folder is None else {USER_FOLDER: str(folder.expanduser())}
+    running = Programs(_show, {**os.environ, **own, "PYTHONUNBUFFERED": "1"}, Path())
+    try:
+        for name, given in programs:
+            await running.start(name, given)
+        yield running.broken
+    finally:
+        await running.stop()
+
+
+@asynccontextmanager
+async def _everything(gpu: str, idle_after: float) -> AsyncIterator[asyncio.Future[None]]:
+    """Hub, monitor, worker and daemon, all on this machine; the worker runs while there are jobs."""
+    folder = data_folder("up")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu) as all_of_it:
+        settings = all_of_it.settings
+        inherited = {name: value for name, value in os.environ.items() if name not in variables()}
+        own = {"HEYGEM_API_SECRET": settings.api_secret or "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
+        daemon = Programs(_show, inherited | own, folder)
+        try:
+            given = ["--hub", settings.hub_url or "", "--key-file", str(folder / "client.key")]
+            await daemon.start("daemon", given, listens=True)
+            say(t("up.ready"))
+            yield _either(all_of_it.broken, daemon.broken)
+        finally:
+            await daemon.stop()
+
+
+def _either(*broken: asyncio.Future[None]) -> asyncio.Future[None]:
+    """Done when one of these is."""
+    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ended(one: asyncio.Future[None]) -> None:
+        if not first.done() and not one.cancelled():
+            error = one.exception()
+            if error is None:
+                first.set_result(None)
+            else:
+                first.set_exception(error)
+                first.exception()  # retrieved: not everybody waits for it
+
+    for one in broken:
+        one.add_done_callback(ended)
+    return first

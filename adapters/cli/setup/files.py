@@ -1,0 +1,158 @@
+"""The files that set-up writes: shown as they are written, written once, and removed by `leave`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from wakestream.adapters.config.settings import SettingsError, user_folder
+from wakestream.adapters.disk.atomic import write_atomic
+
+RECORD: Final = "setup.json"
+"""The file that lists what set-up has written, in the role's folder."""
+
+ROLES: Final = ("hub", "monitor", "worker", "client")
+
+
+def folder_of(role: str, given: Path | None = None) -> Path:
+    """The folder of a role's settings: below the user's own folder; the client's is that folder itself."""
+    base = given.expanduser() if given is not None else user_folder()
+    return base if role == "client" else base / role
+
+
+@dataclass(slots=True)
+class Setup:
+    """What set-up has written for one role.
+
+    Attributes:
+        role: The role.
+        files: Each file's path and the SHA-256 of what was written.
+        public: The hub's address for others.
+        license: The id of the license at the hub, for `license revoke`.
+        arguments: The arguments that the program needs beside its settings.
+    """
+
+    role: str
+    files: dict[str, str] = field(default_factory=dict)
+    public: str = ""
+    license: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to write: its path, its content, and whether it is private to this account."""
+
+    path: Path
+    content: str
+    private: bool = False
+
+
+def recorded(folder: Path) -> Setup | None:
+    """What set-up has written into this folder, if anything. Raises `SettingsError`: the record is damaged."""
+    path = folder / RECORD
+    try:
+        return msgspec.convert(orjson.loads(path.read_bytes()), Setup)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise SettingsError(f"{path} cannot be used ({error}); move it away, and set up again") from None
+
+
+def write(folder: Path, setup: Setup, files: Iterable[Wanted]) -> list[tuple[Path, str]]:
+    """Write files, and record them.
+
+    Args:
+        folder: The role's folder.
+        setup: The record so far.
+        files: The files.
+
+    Returns:
+        Each path with `written`, or `kept` if it had this content already.
+
+    Raises:
+        SettingsError: A file is there that set-up did not write, or cannot be written.
+    """
+    wanted = list(files)
+    for one in wanted:
+        _check(one, setup.files)
+    done = []
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in wanted:
+            data = one.content.encode()
+            same = _content(one.path) == data
+            if not same:
+                one.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomic(one.path, data, mode=0o600 if one.private else 0o644)
+            setup.files[str(one.path)] = _mark(data)
+            done.append((one.path, "kept" if same else "written"))
+        write_atomic(folder / RECORD, orjson.dumps(msgspec.to_builtins(setup), option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written ({error.strerror or error}); choose another --folder"
+        ) from None
+    return done
+
+
+def _check(wanted: Wanted, ours: Mapping[str, str]) -> None:
+    found = _content(wanted.path)
+    if found is None or found == wanted.content.encode() or ours.get(str(wanted.path)) == _mark(found):
+        return
+    raise SettingsError(f"{wanted.path} is there already, and set-up did not write it; move it away, or give --folder")
+
+
+def remove(folder: Path, setup: Setup) -> list[tuple[Path, str]]:
+    """Remove what set-up wrote; returns each path with `removed`, or `changed` for a file that was changed since."""
+    done = []
+    for name, mark in setup.files.items():
+        path = Path(name)
+        found = _content(path)
+        if found is not None and _mark(found) != mark:
+            done.append((path, "changed"))
+            continue
+        path.unlink(missing_ok=True)
+        done.append((path, "removed"))
+    (folder / RECORD).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other files are in it
+        folder.rmdir()
+    return done
+
+
+def toml(heading: str, values: Mapping[str, Any]) -> str:
+    """Settings as `wakestream.toml`; values of None are left out."""
+    lines = [f"# {heading}"]
+    lines += [f"{name} = {_value(value)}" for name, value in values.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Path):
+        value = str(value)
+    return orjson.dumps(value).decode()  # JSON's texts, numbers and lists of texts are valid in TOML
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror or error})") from None
+
+
+def _mark(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_terminal() -> bool:
+    """Whether a person can be asked."""
+    return os.isatty(0)

@@ -1,0 +1,93 @@
+"""What each role needs: the files of its settings, made from the answers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.cli.setup.files import Setup, Wanted, folder_of, recorded, toml, write
+from wakestream.adapters.cli.setup.service import service
+
+KEY = "wakestream.key"
+CERTIFICATE = "hub.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What set-up knows.
+
+    Attributes:
+        role: The role.
+        hub: The hub's address; empty for the hub itself.
+        key: The license key; empty for the hub itself.
+        license: The id of the license.
+        certificate: The hub's own certificate (PEM); empty if an authority has signed it.
+        public: The hub's address for others, for the hub itself.
+        settings: Further settings by name.
+        base: The folder of the user's own settings; None for the usual one.
+        as_service: Whether the program is to be a service.
+        arguments: The arguments that the program needs beside its settings.
+    """
+
+    role: str
+    hub: str = ""
+    key: str = ""
+    license: str = ""
+    certificate: str = ""
+    public: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    base: Path | None = None
+    as_service: bool = False
+    arguments: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What set-up has done: the files with `written` or `kept`, and the command that starts the service, if any."""
+
+    files: list[tuple[Path, str]]
+    start: str = ""
+    arguments: Sequence[str] = ()
+
+
+def configure(answers: Answers) -> Done:
+    """Write the files of a role. The same answers again change nothing.
+
+    Raises:
+        SettingsError: A file is there that set-up did not write, or cannot be written.
+    """
+    folder = folder_of(answers.role, answers.base)
+    setup = recorded(folder) or Setup(answers.role)
+    setup.arguments = [*answers.arguments]
+    setup.public, setup.license = answers.public or setup.public, answers.license or setup.license
+    values = {
+        "hub": answers.hub or None,
+        "key_file": KEY if answers.key else None,
+        "ca": CERTIFICATE if answers.certificate else None,
+        **answers.settings,
+    }
+    files = []
+    if answers.key:
+        files.append(Wanted(folder / KEY, answers.key + "\n", private=True))
+    if answers.certificate:
+        files.append(Wanted(folder / CERTIFICATE, answers.certificate))
+    if answers.role == "worker":
+        files.append(_secret(folder))
+    heading = f"The settings of this {answers.role}. `wakestream leave {answers.role}` removes this file."
+    files.append(Wanted(folder / "wakestream.toml", toml(heading, values)))
+    start = ""
+    if answers.as_service:
+        unit, start = service(answers.role, folder_of("client", answers.base), answers.arguments)
+        files.append(unit)
+    return Done(write(folder, setup, files), start, answers.arguments)
+
+
+def _secret(folder: Path) -> Wanted:
+    """The secret that guards a worker against callers without a job; an earlier one stays."""
+    path = folder / ".env"
+    if path.exists():
+        return Wanted(path, path.read_text(encoding="utf-8"), private=True)
+    return Wanted(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)

@@ -1,0 +1,98 @@
+"""A program as a service of this account, started at boot or login: systemd, launchd or the Windows scheduler."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+from wakestream.adapters.cli.setup.files import Wanted
+from wakestream.adapters.config.settings import USER_FOLDER
+
+NAME: Final = "wakestream-{role}"
+
+_UNIT: Final = """\
+[Unit]
+Description=wakestream {program}
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={command}
+Environment={folder_variable}={folder}
+Restart=on-failure
+RestartSec=5
+RestartPreventExitStatus=2
+
+[Install]
+WantedBy=default.target
+"""
+
+_PLIST: Final = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+  <key>Label</key><string>{name}</string>
+  <key>ProgramArguments</key>
+  <array>
+{arguments}
+  </array>
+  <key>EnvironmentVariables</key><dict><key>{folder_variable}</key><string>{folder}</string></dict>
+  <key>RunAtLoad</key><true/>
+  <key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>
+  <key>ThrottleInterval</key><integer>30</integer>
+</dict>
+</plist>
+"""
+
+_TASK: Final = """\
+@echo off
+rem Runs wakestream {program} again whenever it ends with an error.
+set {folder_variable}={folder}
+:again
+{command}
+if not %errorlevel%==0 ( timeout /t 5 >nul & goto again )
+"""
+
+
+def service(
+    role: str, base: Path, arguments: Sequence[str] = (), platform: str = sys.platform, home: Path | None = None
+) -> tuple[Wanted, str]:
+    """The file of a service, and the command that starts it.
+
+    Args:
+        role: hub, monitor, worker or client; a client's program is the daemon.
+        base: The folder of the user's own settings.
+        arguments: Further arguments of the program.
+        platform: As `sys.platform`.
+        home: The user's home folder; by default the real one.
+
+    Returns:
+        The file to write, and the command line that a person runs once.
+    """
+    program = "daemon" if role == "client" else role
+    words = [sys.executable, "-m", "wakestream.adapters.cli", program, *arguments]
+    name, home = NAME.format(role=role), home or Path.home()
+    if platform == "darwin":
+        path = home / "Library" / "LaunchAgents" / f"{name}.plist"
+        listed = "\n".join(f"    <string>{escape(word)}</string>" for word in words)
+        text = _PLIST.format(name=name, arguments=listed, folder_variable=USER_FOLDER, folder=escape(str(base)))
+        return Wanted(path, text), f"launchctl bootstrap gui/$(id -u) '{path}'"
+    if platform == "win32":
+        path = base / f"{name}.cmd"
+        command = " ".join(f'"{word}"' if " " in word else word for word in words)
+        text = _TASK.format(program=program, command=command, folder_variable=USER_FOLDER, folder=base)
+        return Wanted(path, text), f'schtasks /Create /SC ONLOGON /TN {name} /TR "{path}" & schtasks /Run /TN {name}'
+    path = home / ".config" / "systemd" / "user" / f"{name}.service"
+    command = " ".join(_unit_word(word) for word in words)
+    text = _UNIT.format(
+        program=program, command=command, folder_variable=USER_FOLDER, folder=str(base).replace("%", "%%")
+    )
+    return Wanted(path, text), f"systemctl --user enable --now {name}; loginctl enable-linger"
+
+
+def _unit_word(word: str) -> str:
+    quoted = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{quoted}"' if " " in quoted else quoted

@@ -1,0 +1,166 @@
+"""Set-up as users do it: three machines with codes, one machine with one command, again, and undone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs.client_scene import Running, User
+from wakestream.adapters.cli.setup.service import service
+from wakestream.adapters.engines.samples import make_speech, make_video
+
+
+class Machine(User):
+    """A machine with an account of its own: its home, its settings, its data."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        super().__init__(folder)
+        own = {"HOME": "home", "XDG_DATA_HOME": "data", "XDG_CONFIG_HOME": "config", "WAKESTREAM_CONFIG": "config"}
+        self.environment = {name: str(folder / path) for name, path in own.items()}
+        self.environment["WAKESTREAM_DAEMON"] = str(folder / "daemon")
+
+    def _secret(self) -> dict[str, str]:
+        return {}
+
+    @asynccontextmanager
+    async def up(self, *flags: str, until: str) -> AsyncIterator[Running]:
+        """`wakestream up`, once it has printed this."""
+        async with self.runs("up", *flags) as running:
+            assert running.process.stdout is not None
+            async with asyncio.timeout(60):
+                while until.encode() not in (line := await running.process.stdout.readline()):
+                    assert line, await running.ended()
+            reading = asyncio.create_task(running.process.stdout.read())
+            try:
+                yield running
+            finally:
+                running.process.terminate()
+                await running.process.wait()
+                await reading
+
+    def files(self) -> set[str]:
+        return {path.name for path in (self.folder / "config").rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> tuple[Machine, Machine, Machine]:
+    server, gpu, pc = (Machine(tmp_path / name) for name in ("server", "gpu", "pc"))
+    return server, gpu, pc
+
+
+def code_for(role: str, said: str) -> str:
+    found = re.search(rf"code (\S+) for a {role}", said)
+    assert found is not None, said
+    return found.group(1)
+
+
+async def test_three_machines_from_nothing_to_a_video_in_six_commands(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port_factory: object
+) -> None:
+    server, gpu, pc = machines
+    hub_port, worker_port = unused_tcp_port_factory(), unused_tcp_port_factory()  # type: ignore[operator]
+    await make_video(pc.video, 1)
+    await make_speech(pc.audio, 1)
+    commands = 0
+
+    async def run(machine: Machine, *command: str) -> str:
+        nonlocal commands
+        commands += 1
+        ran = await machine.run(*command)
+        assert ran.code == 0, (command, ran.out, ran.err)
+        return ran.out
+
+    async with asyncio.timeout(180):
+        said = await run(server, "init", "hub", "--public", f"https://127.0.0.1:{hub_port}")
+        # The GPU machine is switched on by a command, as a cloud's is: here it starts the worker of that machine.
+        start = json.dumps(
+            ["env", *(f"{name}={value}" for name, value in gpu.surroundings().items()), *worker_command()]
+        )
+        await run(server, "init", "monitor", "--gpu", "studio", "--power", "process", "--program", start)
+        commands += 1
+        async with server.up(until="connected to wss://"):
+            listen = ("--listen", f"127.0.0.1:{worker_port}", "--gpu", "studio")
+            await run(gpu, "join", f"127.0.0.1:{hub_port}", code_for("worker", said), *listen)
+            await run(pc, "join", f"127.0.0.1:{hub_port}", code_for("client", said))
+            await run(pc, "submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--plain")
+        assert (pc.folder / "out.mp4").stat().st_size > 0
+        assert commands == 6
+        assert {"wakestream.key", "hub.pem", "wakestream.toml", "setup.json"} == pc.files()
+        left = await pc.run("leave")
+        assert "revoke it there: wakestream license revoke" in left.out
+        assert pc.files() == set()
+
+
+def worker_command() -> list[str]:
+    return [sys.executable, "-m", "wakestream.adapters.cli", "worker", "--exit-with-stdin"]
+
+
+async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one")
+    await make_video(machine.video, 1)
+    await make_speech(machine.audio, 1)
+    async with asyncio.timeout(120), machine.up("--gpu", "studio", until="ready: "):
+        ran = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
+        assert ran.code == 0, ran.err
+        assert {event.get("gpu") for event in ran.events if event["event"] == "granted"} == {"studio"}
+
+
+async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one")
+    async with asyncio.timeout(60):
+        first = await machine.run("init", "hub", "--public", "https://hub.example:8765")
+        settings = tmp_path / "one" / "config" / "hub" / "wakestream.toml"
+        before = settings.read_bytes()
+        again = await machine.run("init", "hub", "--public", "https://hub.example:8765")
+        assert (first.code, again.code) == (0, 0), again.err
+        assert f"kept {settings}, nothing changed" in again.out
+        assert settings.read_bytes() == before
+        assert code_for("worker", first.out) != code_for("worker", again.out)
+        for _ in range(2):
+            assert (await machine.run("init", "client")).code == 0
+        licenses = await machine.run("license", "list", "--json")
+        assert [one["role"] for one in json.loads(licenses.out)] == ["client"]
+        (tmp_path / "one" / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
+        refused = await machine.run("init", "client")
+        assert refused.code != 0
+        assert "is there already, and set-up did not write it" in refused.err
+        left = await machine.run("leave", "client")
+        assert "it was changed since" in left.out
+        assert (tmp_path / "one" / "config" / "wakestream.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("init", "client"), "no hub was set up here; get a code there with `wakestream invite client`"),
+        (("init", "hub"), "--public is missing"),
+        (("init", "hub", "--public", "ftp://hub.example"), "write https://"),
+        (("join", "127.0.0.1:9", "ABCD"), "is not a code; it has 8 letters and digits"),
+        (("join", "127.0.0.1:9", "ABCD-EFGH"), "no hub answers"),
+        (("leave",), "nothing was set up here"),
+        (("invite", "boss"), "invalid choice"),
+    ],
+)
+async def test_what_cannot_be_is_refused_with_what_to_do(tmp_path: Path, command: tuple[str, ...], words: str) -> None:
+    async with asyncio.timeout(60):
+        ran = await Machine(tmp_path / "one").run(*command)
+    assert ran.code != 0
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_a_service_has_the_program_its_settings_and_a_way_to_start_it(platform: str, tmp_path: Path) -> None:
+    file, start = service("client", tmp_path / "my config", ("--state", "a b"), platform, tmp_path)
+    for word in ("daemon", "--state", "a b", str(tmp_path / "my config")):
+        assert word in file.content
+    assert "wakestream-client" in start
+    assert file.path.is_relative_to(tmp_path)
