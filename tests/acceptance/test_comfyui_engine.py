@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import orjson
 import pytest
 from aiohttp import web
 
@@ -645,11 +644,11 @@ async def test_the_frames_and_the_history_are_those_of_the_real_server(place: Ca
     graph["2"] = {"class_type": "TestWait", "inputs": {"image": ["1", 0], "seconds": 0.0, "note": os.urandom(8).hex()}}
     graph["3"] = {"class_type": "TestSteps", "inputs": {"image": ["2", 0], "steps": 2, "seconds": 0.0}}
     first = await _frames(place, graph)
-    assert first[:6] == [
-        "status 0 sid", "execution_start", "execution_cached []", "progress_state 1:0/1 running", "executing 1",
-        "progress_state 1:1/1 finished",
+    assert first[:8] == [
+        "status 0 sid", "status 1", "status 1", "execution_start", "execution_cached []",
+        "progress_state 1:0/1 running", "executing 1", "progress_state 1:1/1 finished",
     ]  # fmt: skip
-    assert first[6:] == [
+    assert first[8:] == [
         "progress_state 1:1/1 finished, 2:0/1 running", "executing 2", "progress_state 1:1/1 finished, 2:1/1 finished",
         "progress_state 1:1/1 finished, 2:1/1 finished, 3:0/1 running", "executing 3",
         "progress_state 1:1/1 finished, 2:1/1 finished, 3:1/2 running", "progress 3:1/2", "preview",
@@ -658,11 +657,11 @@ async def test_the_frames_and_the_history_are_those_of_the_real_server(place: Ca
         "progress_state 1:1/1 finished, 2:1/1 finished, 3:2/2 finished, 4:0/1 running", "executing 4",
         "executed 4 images",
         "progress_state 1:1/1 finished, 2:1/1 finished, 3:2/2 finished, 4:1/1 finished", "execution_success",
-        "executing None",
+        "status 0", "executing None",
     ]  # fmt: skip
     assert await _frames(place, graph) == [
-        "status 0 sid", "execution_start", "execution_cached ['1', '2', '3', '4']", "executed 4 images",
-        "progress_state 4:1/1 finished", "execution_success", "executing None",
+        "status 0 sid", "status 1", "status 1", "execution_start", "execution_cached ['1', '2', '3', '4']",
+        "executed 4 images", "progress_state 4:1/1 finished", "execution_success", "status 0", "executing None",
     ]  # fmt: skip
 
 
@@ -670,14 +669,21 @@ async def test_the_frames_of_a_failure_and_of_an_interrupt_are_those_of_the_real
     image = await place.upload(place.image)
     loads = {"1": {"class_type": "LoadImage", "inputs": {"image": image}}}
     broken = {"2": {"class_type": "TestFail", "inputs": {"image": ["1", 0], "text": os.urandom(8).hex()}}}
-    assert (await _frames(place, {**FAIL, **loads, **broken}))[-4:] == [
-        "progress_state 1:1/1 finished, 2:0/1 running", "executing 2", "execution_error 2", "executing None",
+    assert (await _frames(place, {**FAIL, **loads, **broken}))[-5:] == [
+        "progress_state 1:1/1 finished, 2:0/1 running", "executing 2", "execution_error 2", "status 0",
+        "executing None",
     ]  # fmt: skip
     graph = comfyui_place.wait_graph(image, 0.5)
     graph["2"]["inputs"]["note"] = os.urandom(8).hex()
-    assert (await _frames(place, graph, interrupt=True))[-6:] == [
+    assert (await _frames(place, graph, interrupt=True))[-7:] == [
         "executing 2", "progress_state 2:1/1 finished", "progress_state 2:1/1 finished, 3:0/1 running", "executing 3",
-        "execution_interrupted 3", "executing None",
+        "execution_interrupted 3", "status 0", "executing None",
+    ]  # fmt: skip
+    await make_video(place.video, 1, size="64x48")
+    loads = {"1": {"class_type": "LoadVideo", "inputs": {"file": await place.upload(place.video)}}}
+    assert (await _frames(place, {**VIDEO, **loads}))[-5:] == [
+        "executed 9 images animated", "progress_state 1:1/1 finished, 9:1/1 finished", "execution_success", "status 0",
+        "executing None",
     ]  # fmt: skip
 
 
@@ -719,17 +725,17 @@ async def test_the_answers_are_those_of_the_real_server(place: Case) -> None:
 
 
 async def _frames(place: Case, graph: Mapping[str, Any], *, interrupt: bool = False) -> list[str]:
-    """The frames of one prompt, without the `status` that come and go with other connections."""
+    """The frames of one prompt."""
     found: list[str] = []
     async with place.session.ws_connect(f"{place.server.url}/ws", params={"clientId": "looking"}) as socket:
-        first = orjson.loads((await socket.receive()).data)
-        found.append(f"status {first['data']['status']['exec_info']['queue_remaining']} sid")
+        found.append(_said(await socket.receive()))
         said = await place.post("/prompt", {"prompt": graph, "client_id": "looking"})
         async for message in socket:
             text = _said(message)
             if interrupt and text == "executing 2":
+                await place.queue()  # the node runs a moment after it was reported
                 await place.post("/interrupt", {"prompt_id": said["prompt_id"]})
-            found += [text] if not text.startswith("status") else []
+            found.append(text)
             if text == "executing None":
                 break
     entry = await place.ended(said["prompt_id"])
@@ -747,7 +753,9 @@ def _said(message: aiohttp.WSMessage) -> str:
     nodes = [f"{n}:{s['value']:g}/{s['max']:g} {s['state']}" for n, s in data.get("nodes", {}).items()] if (
         kind == "progress_state"
     ) else []  # fmt: skip
+    left = data.get("status", {}).get("exec_info", {}).get("queue_remaining")
     more = {
+        "status": f"{left}{' sid' if 'sid' in data else ''}",
         "progress_state": ", ".join(nodes),
         "progress": f"{data.get('node')}:{data.get('value')}/{data.get('max')}",
         "executing": str(data.get("node")),
