@@ -49,6 +49,7 @@ class DaemonKinds:
         self._at = float("-inf")
         self._up = False
         self._asking: asyncio.Task[None] | None = None
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def known(self) -> KnownKinds:
@@ -105,6 +106,8 @@ class DaemonKinds:
             return
         self._at, before = self._now(), self._known
         self._known = found if found.known else _not_told(before)
+        if self._known != before:
+            self.on_change()
         if found.known and found.kinds != before.kinds:
             try:
                 await asyncio.to_thread(_write, self._path, self._settings.hub_url, found)

@@ -122,8 +122,8 @@ async def running_daemon(
                 watch=timeline.begin if watch is untapped else lambda header: TapPair(timeline.begin(header), watch),
             )
         )
-        console = Console(config.state / "console", box, timeline, settings, config.quota)
         kinds = DaemonKinds(settings, config.state)
+        console = Console(config.state / "console", box, timeline, settings, config.quota, kinds)
         stack.push_async_callback(kinds.close)
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
         api = Api(box, _health(client, settings), console.cards.names, kinds)

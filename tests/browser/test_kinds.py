@@ -12,7 +12,7 @@ import pytest
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, offer_plain, png
 from wakestream.adapters.engines.command import LIPSYNC_KIND
-from wakestream.streams.protocol.kinds import plain_kind
+from wakestream.streams.protocol.kinds import MEDIA, plain_kind
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
@@ -168,6 +168,7 @@ async def test_files_go_to_the_slots_that_they_fit(home: House, visitor: Visitor
         await drop(page, (files[1].name, files[1].read_bytes()), ("cat.png", png()))
         await expect(page.locator("#slot-picture")).to_contain_text("cat.png")
         await expect(page.locator("#slot-sound")).to_contain_text("narration.wav")
+        await expect(page.locator(".slot[data-slot=ready]")).to_have_count(2)
         await page.reload()
         await expect(page.locator("#slot-picture")).to_contain_text("cat.png")
         await page.get_by_label("Transcript").check()
@@ -239,8 +240,11 @@ async def test_descriptions_from_outside_cannot_break_or_take_over_the_page(home
     }
     unusable = {"name": "unusable", "outputs": [{"name": "a"}], "params": {"properties": {}, "required": 5}}
     gpus = [{"gpu": "gpu", "online": True}]
-    offer_plain(home, [{"kind": kind, "gpus": gpus} for kind in (odd, plain_kind(PAINT), unusable)])
+    told = {"kinds": [{"kind": kind, "gpus": gpus} for kind in (odd, plain_kind(PAINT), unusable)], "known": True}
+    media = {name: sorted(endings) for name, endings in MEDIA.items()}
     async with visitor.page() as page:
+        await page.route("**/console/form", lambda route: route.fulfill(json={**told, "media": media}))
+        await page.reload()
         await page.locator("#kind").select_option("odd")
         await expect(page.locator("#kind-help")).to_have_text(EVIL)
         await expect(page.locator(".field")).to_have_count(5)
@@ -251,6 +255,44 @@ async def test_descriptions_from_outside_cannot_break_or_take_over_the_page(home
         await pick(page, "Paint a picture")
         await expect(page.get_by_label("Prompt")).to_be_visible()
         assert "taken" not in await page.title()
+
+
+async def test_kinds_come_from_the_hub_and_are_checked_before_a_gpu_wakes(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await expect(page.get_by_label("Choose a video")).to_be_attached()
+        await expect(page.get_by_label("Kind of job")).to_be_hidden()
+        studio = Studio(files)
+        await home.gpu_on(studio)
+        await expect(page.get_by_label("Kind of job").locator("option")).to_have_text(
+            ["Lip-sync", "Paint a picture", "Remix"]
+        )
+        await pick(page, "Paint a picture")
+        await expect(page.locator("#kind-note")).to_be_hidden()
+        await home.gpu_off()
+        await expect(page.locator("#kind-note")).to_have_text("The GPUs for this are asleep. A job wakes one.")
+        sent = await page.evaluate(START, {"prompt": "a cat", "steps": 99})
+        assert (sent["status"], sent["numbers"]["field"]) == (400, "params.steps")
+        assert "99 is too large" in sent["numbers"]["error"]
+        await page.locator("#param-steps").fill("7")
+        await page.get_by_label("Prompt").fill("a cat")
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_have_attribute("data-state", "waiting")
+        await home.gpu_on(studio)
+        await expect(card(page)).to_contain_text("Result saved")
+        assert (studio.works[0].params["prompt"], studio.works[0].params["steps"]) == ("a cat", 7)
+        visitor.complaints[:] = [said for said in visitor.complaints if "status of 400" not in said]
+
+
+START = """
+async (params) => {
+  const { call } = await import("/session.js");
+  const job = { id: "ws-wrong", kind: "paint", inputs: {}, params, outputs: { image: ".png" } };
+  return call("POST", "/console/jobs", job).catch(({ status, numbers }) => ({ status, numbers }));
+}
+"""
 
 
 async def test_results_are_shown_by_type_and_nothing_in_them_runs(

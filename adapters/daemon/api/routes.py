@@ -51,7 +51,7 @@ class Api:
             web.post("/api/retry", self.retry_all),
             web.get("/api/jobs/{job}/events", self.job_events),
             web.get("/api/events", self.all_events),
-            *(web.get(f"/{at}/kinds", self.get_kinds) for at in ("api", "console")),
+            web.get("/api/kinds", self.get_kinds),
         ]
 
     async def get_health(self, _: web.Request) -> web.Response:

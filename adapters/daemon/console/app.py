@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import Media
 from wakestream.adapters.daemon.console.uploads import Look, unlooked
+from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
 
@@ -35,10 +36,12 @@ LOOKS: Final = 2
 class Console:
     """The calls of the page. `folder` contains its files, which may take `quota` bytes.
 
-    `known_kinds()` are the kinds of jobs, as `GET /api/kinds` has them.
+    `kinds` knows what the GPUs can do.
     """
 
-    def __init__(self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int) -> None:
+    def __init__(
+        self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int, kinds: DaemonKinds
+    ) -> None:
         self.sessions = Sessions()
         self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
         self._page = Page()
@@ -48,10 +51,9 @@ class Console:
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
-        self.known_kinds = _none_known
-        self._calls = JobCalls(
-            outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, lambda: self.known_kinds()
-        )
+        self.kinds = kinds
+        kinds.on_change = lambda: self._live.tell("kinds", {})
+        self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
 
     def is_open(self, request: web.Request) -> bool:
         """Whether a call needs no session: the page has no secrets, and other calls check links and tickets."""
@@ -115,10 +117,6 @@ class Console:
 
     def _tell_rest(self) -> None:
         self._live.tell("rest", self._rest())
-
-
-async def _none_known() -> Mapping[str, Any]:
-    return {"kinds": [], "known": False}
 
 
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

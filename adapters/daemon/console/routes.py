@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.operators.model.events import LIPSYNC
@@ -49,7 +50,7 @@ plain_answer = partial(json_answer, headers=SAFE)
 class JobCalls:
     """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files.
 
-    `known_kinds()` are the kinds of jobs, as `GET /api/kinds` has them.
+    `kinds` knows what the GPUs can do.
     """
 
     outbox: Outbox
@@ -58,7 +59,7 @@ class JobCalls:
     sessions: Sessions
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
-    known_kinds: Callable[[], Awaitable[Mapping[str, Any]]]
+    kinds: DaemonKinds
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -102,7 +103,7 @@ class JobCalls:
     async def form(self, _: web.Request) -> web.Response:
         """What the form needs: the kinds of jobs, as `GET /api/kinds` has them, and the endings of each media type."""
         media = {name: sorted(endings) for name, endings in MEDIA.items()}
-        return plain_answer({**await self.known_kinds(), "media": media})
+        return plain_answer({**(await self.kinds.present()).plain(), "media": media})
 
     async def start(self, request: web.Request) -> web.Response:
         """Start a job with uploaded files. Repeated with the same id, it returns the same job.
@@ -122,6 +123,8 @@ class JobCalls:
                 for name, ending in requests.table(body, "outputs").items()
             },
         })  # fmt: skip
+        exts = {name: path.suffix for name, path in asked.inputs.items()}
+        (await self.kinds.present()).check(asked.kind, exts, asked.params, asked.outputs)
         asked = replace(asked, seconds={name: upload.seconds for name, upload in files.items()})
         names = orjson.dumps({name: upload.name for name, upload in files.items()})
         self.holdings.beginning.add(key)

@@ -116,6 +116,11 @@ class House:
         await self._worker.enter_async_context(self.place.worker(whole or self.engine))
         self._stack.push_async_callback(self._worker.aclose)
 
+    async def gpu_off(self) -> None:
+        """The GPU's worker goes."""
+        assert self._worker is not None
+        await self._worker.aclose()
+
     async def monitor(self, past_boots: int = 0) -> None:
         """A monitor that says `starting` when it is asked for a boot, and leaves the rest to the test."""
         register = m.Register(

@@ -11,6 +11,7 @@ from tests.support.browser.console_scene import House, Media
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.streams.protocol.kinds import plain_kind
+from wakestream.streams.protocol.known_kinds import KnownKinds, from_plain
 
 PAINT = Kind(
     "paint",
@@ -116,8 +117,10 @@ def offer(home: House, *kinds: Kind, online: bool = True, known: bool = True) ->
 def offer_plain(home: House, kinds: Sequence[Mapping[str, Any]], known: bool = True) -> None:
     """The hub says this of the kinds."""
 
-    async def told() -> Mapping[str, Any]:
-        return {"kinds": kinds, "known": known}
+    found = from_plain({"kinds": kinds, "known": known})
+
+    async def told() -> KnownKinds:
+        return found
 
     assert home.daemon is not None
-    home.daemon.console.known_kinds = told
+    home.daemon.console.kinds.present = told  # type: ignore[method-assign]

@@ -111,6 +111,7 @@ const hear = {
     showLamps();
     showTimes();
   },
+  kinds: () => parts.compose.ask(),
   rows: (rows) => parts.time.more(rows),
   rest(plain) {
     parts.compose.settle(plain.uploads);

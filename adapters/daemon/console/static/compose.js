@@ -132,6 +132,7 @@ export function composer({ toast, started }) {
   addEventListener("focus", ask); // the kinds of a GPU may change while it is on
   ask();
   return {
+    ask,
     /** The daemon's list of unused files, which includes uploads of other pages. */
     settle(list) {
       uploads = list;
