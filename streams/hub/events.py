@@ -516,6 +516,12 @@ class GpuLetGo(_NowOfGpu, frozen=True):
     at: float
 
 
+class GpuWarmed(_NowOfGpu, frozen=True):
+    """The monitors of `gpu` were asked to start it for its keep-warm hours."""
+
+    at: float
+
+
 class GpusBlocked(_Transient, frozen=True):
     """These GPUs (empty: all) have spent their budget, each until this time in UNIX seconds; no others have."""
 
@@ -534,7 +540,7 @@ Fact = (
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
-    | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo
+    | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

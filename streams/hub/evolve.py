@@ -413,6 +413,10 @@ def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
     _gpu(state, fact.gpu).let_go = fact.at
 
 
+def _warmed(state: HubState, fact: f.GpuWarmed) -> None:
+    _gpu(state, fact.gpu).warmed = fact.at
+
+
 def _news(state: HubState, fact: f.PowerNews) -> None:
     state.news[fact.delivery] = fact
     while len(state.news) > _REMEMBERED:
@@ -464,6 +468,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.Asked: _asked,
     f.Answered: _answered,
     f.ClockSet: _clock_set,
+    f.GpuWarmed: _warmed,
     f.OrphanFound: lambda state, fact: None,
     f.PowerNews: _news,
     f.NewsOver: _news_over,

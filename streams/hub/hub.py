@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
-from wakestream.streams.hub import budget, capabilities, holders, jobs, kinds, news, power, relays
+from wakestream.streams.hub import budget, capabilities, holders, jobs, keep_warm, kinds, news, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
@@ -266,6 +266,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
     power.unmet(state, now, decision)
+    keep_warm.tick(state, now, decision)
     # Each of these may grant what waits, which may happen once only.
     if not (kinds.tick(state, now, decision) or budget.tick(state, now, decision)):
         power.overdue(state, now, decision)

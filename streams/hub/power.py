@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, jobs, kinds, placement, relays
+from wakestream.streams.hub import holders, jobs, keep_warm, kinds, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.names import gpu_of
@@ -409,12 +409,11 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
-    held = sum(len(gpu.leases) for gpu in gpus) - len(ended)
-    waiting = (
-        0 if state.blocks(*(gpu.name for gpu in gpus)) else placement.waiting_for(state, gpus) + relays.active(state)
-    )
-    active = held + waiting
+    active = sum(len(gpu.leases) for gpu in gpus) - len(ended)
+    if not state.blocks(*(gpu.name for gpu in gpus)):
+        active += placement.waiting_for(state, gpus) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
+    recent = recent or any(keep_warm.keeps(state, gpu, now) for gpu in own)
     answer = m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent)
     decision.send(peer.fd, answer)
     if message.drain and active == 0 and not recent:

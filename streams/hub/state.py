@@ -26,6 +26,10 @@ Budgets = NewType("Budgets", Mapping[str, tuple[float | None, float | None]])
 """What a day and a month may cost, by the GPU's name, or for `ALL` together. None: no limit."""
 
 
+WarmHours = NewType("WarmHours", Mapping[str, tuple[str, ...]])
+"""Hours as `schedule.parse` reads them, by the GPU's name, or for `ALL` of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of the hub. Times are seconds.
@@ -69,6 +73,7 @@ class Limits:
         budgets: What a day and a month may cost.
         zone: The time zone of days, months and clock times.
         webhook: Whether there is a webhook for power and money.
+        keep_warm: The hours in which GPUs are kept on without work.
     """
 
     register: float = 10.0
@@ -106,6 +111,7 @@ class Limits:
     budgets: Budgets = field(default_factory=lambda: Budgets({}))
     zone: str = UTC
     webhook: bool = False
+    keep_warm: WarmHours = field(default_factory=lambda: WarmHours({}))
 
     def price_of(self, gpu: str) -> Decimal | None:
         """The price of an hour of this GPU, or None."""
@@ -166,7 +172,8 @@ class Gpu:
     None if the monitor does not tell it. `unaddressed` is since when a worker waits for that address.
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
     the kind's name, None if they are not known, since `described_at`; `pairs_only`: only a video and an audio file.
-    `let_go` is when its monitors were told that it is not needed any more.
+    `let_go` is when its monitors were told that it is not needed any more, `warmed` when they were asked for its
+    keep-warm hours.
     """
 
     name: str
@@ -185,6 +192,7 @@ class Gpu:
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False
     let_go: float = float("-inf")
+    warmed: float = float("-inf")
     described_at: float = float("-inf")
 
     @property

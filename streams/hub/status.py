@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wakestream.streams.hub import budget, ledger, placement
+from wakestream.streams.hub import budget, keep_warm, ledger, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS, eta
@@ -81,6 +81,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "others": len(gpu.leases) - len(own),
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.cause or None,
+        "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),
         "price_per_hour": None if price is None else float(price),
         "known_since": None if book.since is None else int(book.since),
     }
@@ -88,6 +89,10 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     zone = state.limits.zone
     spans = ledger.windows(now, since, zone)
     return entry | {name: ledger.summary(book, begin, now, price, zone) for name, begin in spans.items()}
+
+
+def _whole(at: float | None) -> int | None:
+    return None if at is None else math.ceil(at)
 
 
 def _budget(purse: budget.Purse) -> dict[str, Any]:

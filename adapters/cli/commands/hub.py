@@ -22,7 +22,8 @@ from wakestream.adapters.net.tls import server_tls
 from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.local_time import UTC
-from wakestream.streams.hub.state import ALL, Budgets
+from wakestream.streams.hub.schedule import parse
+from wakestream.streams.hub.state import ALL, Budgets, WarmHours
 
 EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
@@ -82,6 +83,14 @@ def money(parser: argparse.ArgumentParser) -> None:
         default=[],
     )
     flags.add(group, "--currency NAME", "the money of prices and budgets, for people, such as EUR", default="")
+    flags.add(
+        group,
+        "--keep-warm [GPU=]HOURS",
+        'keep GPUs on in these hours: "Mon-Fri 09:00-18:00", "studio=daily 08:00-12:00"; may be repeated',
+        type=_hours,
+        action="append",
+        default=[],
+    )
     flags.add(
         group,
         "--power-webhook URL",
@@ -150,6 +159,19 @@ def _gpu_budget(text: str) -> tuple[str, tuple[float | None, float | None]]:
     return name, (_amount(day) if day else None, _amount(month) if month else None)
 
 
+def _hours(text: str) -> tuple[str, str]:
+    name, _, hours = text.rpartition("=")
+    try:
+        parse(hours)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: {error}") from None
+    return name, hours.strip()
+
+
+def _keep_warm(given: list[tuple[str, str]]) -> WarmHours:
+    return WarmHours({name: tuple(hours for of, hours in given if of == name) for name, _ in given})
+
+
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -187,6 +209,7 @@ def run(args: argparse.Namespace) -> int:
         **_prices(args.price_per_hour),
         currency=args.currency,
         budgets=_budgets(args),
+        keep_warm=_keep_warm(args.keep_warm),
         zone=args.time_zone or _system_zone(),
         webhook=settings.power_webhook_url is not None,
     )

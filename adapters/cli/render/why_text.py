@@ -67,6 +67,8 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
         return t("why.on.many", gpu=name, jobs=words.count(held), mine=mine)
     if phase == "booted":
         return t("why.booted", gpu=name, cause=_for(answer) or cause)
+    if phase in _RUNS and gpu.get("warm_until"):
+        return t("why.warm", gpu=name, time=words.clock_time(gpu["warm_until"]))
     if phase in _RUNS:
         return t("why.idle", gpu=name, cause=cause)
     if phase == "off":
