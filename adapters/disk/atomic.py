@@ -5,17 +5,14 @@ On Windows a file that another program has open cannot be replaced or opened: su
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
-
-from wakestream.operators.model.errors import TaskFailed
 
 T = TypeVar("T")
 
@@ -94,18 +91,6 @@ def temporary_beside(path: Path, suffix: str = "") -> Iterator[Path]:
         remove(temporary)
 
 
-@asynccontextmanager
-async def atomic_output(output: Path) -> AsyncIterator[Path]:
-    """The path that an engine writes to: synced and renamed to `output` after a success, removed after an error.
-
-    Raises:
-        TaskFailed: the engine wrote no output, or it cannot be renamed.
-    """
-    with temporary_beside(output, output.suffix) as partial:
-        yield partial
-        await asyncio.to_thread(_publish, partial, output)
-
-
 def remove(path: Path) -> None:
     """Remove a file or a folder. What cannot be removed now is left for the next cleanup."""
     if path.is_dir() and not path.is_symlink():
@@ -113,15 +98,3 @@ def remove(path: Path) -> None:
     else:
         with suppress(OSError):  # on Windows another program may still write to it
             path.unlink(missing_ok=True)
-
-
-def _publish(partial: Path, output: Path) -> None:
-    if not partial.is_file() or not partial.stat().st_size:
-        raise TaskFailed("the engine succeeded but wrote no output; its command must write to {output}")
-    try:
-        # Synced before the rename: after a power cut an empty file with this name would count as a result.
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        replace_file(partial, output)
-    except OSError as error:
-        raise TaskFailed(f"cannot write the result: {error.strerror}") from error

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.engines import lipsync_program
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
 from wakestream.adapters.engines.program_output import percent_in
@@ -74,41 +73,6 @@ def test_ffmpegs_report_is_read_and_never_goes_backwards() -> None:
 )
 def test_the_frame_rate_is_read_from_what_ffmpeg_says_of_the_file(text: str, fps: float | None) -> None:
     assert fps_in(text) == fps
-
-
-async def test_an_output_appears_only_when_it_is_atomic_output(tmp_path: Path) -> None:
-    output = tmp_path / "out.mp4"
-    async with atomic_output(output) as partial:
-        partial.write_bytes(b"film")
-        assert not output.exists()
-    assert output.read_bytes() == b"film"
-    assert list(tmp_path.iterdir()) == [output]
-
-
-async def test_a_broken_off_output_is_removed_and_an_older_one_stays(tmp_path: Path) -> None:
-    output = tmp_path / "out.mp4"
-    output.write_bytes(b"old")
-
-    async def break_off() -> None:
-        async with atomic_output(output) as partial:
-            partial.write_bytes(b"half")
-            raise TaskFailed("no sound")
-
-    with pytest.raises(TaskFailed, match="no sound"):
-        await break_off()
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
-
-
-@pytest.mark.parametrize("content", [None, b""])
-async def test_an_engine_without_an_output_file_has_failed(tmp_path: Path, content: bytes | None) -> None:
-    async def write() -> None:
-        async with atomic_output(tmp_path / "out.mp4") as partial:
-            if content is not None:
-                partial.write_bytes(content)
-
-    with pytest.raises(TaskFailed, match=r"\{output\}"):
-        await write()
-    assert list(tmp_path.iterdir()) == []
 
 
 async def test_without_ffmpeg_engine_and_samples_report_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ from wakestream.adapters.daemon.console import open_browser as opening
 from wakestream.adapters.daemon.console import uploads as console_uploads
 from wakestream.adapters.daemon.console.sessions import keep_port
 from wakestream.adapters.disk import atomic
-from wakestream.adapters.disk.atomic import atomic_output
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.telemetry import log_file, recorder
 from wakestream.adapters.telemetry.log_file import LogFile
@@ -51,8 +50,17 @@ def _issue(folder: Path) -> None:
 
 
 async def _render(folder: Path) -> None:
-    async with atomic_output(folder / "out.mp4") as partial:
-        partial.write_bytes(b"film")
+    store = FileStore(folder)
+    try:
+        await _store_result(store)
+    finally:
+        store.close()
+
+
+async def _store_result(store: FileStore) -> None:
+    async with store.work_folder() as work:
+        (work / "video.mp4").write_bytes(b"film")
+        await store.take("b" * 32, {"video": work / "video.mp4"}, single=True)
 
 
 async def _download(folder: Path) -> None:
@@ -75,7 +83,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "the daemon's address": (daemon_address.FILE, _tell),
     "the console's port": ("console.json", lambda folder: keep_port(folder, 1)),
     "licenses": ("licenses.json", _issue),
-    "an engine's result": ("out.mp4", _render),
+    "an engine's result": (f"results/{'b' * 32}.mp4", _render),
     "a download": ("out.mp4", _download),
     "a log": ("a.jsonl", lambda folder: write(Log(HEADER, ()), folder / "a.jsonl")),
     "a task's end": ("c.ended.json", lambda folder: SharedFolder(folder).keep("c", TaskReport("failed", 0.0))),
@@ -87,6 +95,7 @@ EMPTY = {"licenses.json": b'{"v":1,"licenses":[]}'}
 async def test_a_briefly_open_file_is_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, put = WRITERS[name]
     before = EMPTY.get(file, b"{}")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(before)
     reader = (tmp_path / file).open("rb")
     monkeypatch.setattr(time, "sleep", lambda _: reader.close())
@@ -122,9 +131,7 @@ async def test_a_worker_starts_beside_the_engine_of_a_killed_one(tmp_path: Path)
     with left.open("rb"):
         again.sweep()
         assert left.exists()
-        async with atomic_output(again.result("b" * 32)) as partial:
-            assert partial != left
-            partial.write_bytes(b"film")
+        await _store_result(again)
     assert again.result("b" * 32).read_bytes() == b"film"
     assert list((tmp_path / "partial").iterdir()) == []
     later = FileStore(tmp_path)
@@ -135,15 +142,18 @@ async def test_a_worker_starts_beside_the_engine_of_a_killed_one(tmp_path: Path)
 
 
 async def test_an_engine_whose_child_still_writes_fails_for_its_own_reason(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+
     async def render() -> None:
-        async with atomic_output(tmp_path / "out.mp4") as partial:
-            child.append(partial.open("wb"))
+        async with store.work_folder() as work:
+            child.append((work / "video.mp4").open("wb"))
             raise TaskFailed("its own reason")
 
     child: list[BinaryIO] = []
     with pytest.raises(TaskFailed, match="own reason"):
         await render()
     child[0].close()
+    store.close()
 
 
 async def test_a_stored_file_that_is_being_read_is_not_removed(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from wakestream.adapters.config.settings import load
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.disk import fingerprints as files
 from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.engines.command import Command, programs_of
 from wakestream.adapters.power import CommandPower
-from wakestream.operators.model.errors import FileUnusable
+from wakestream.operators.model.engine import Made, Work
+from wakestream.operators.model.errors import FileUnusable, WrongInput
 
 BAD = (
     "talk 12:30.mp4",
@@ -87,3 +89,22 @@ async def test_an_engine_that_is_a_batch_file_needs_no_ending(tmp_path: Path, mo
 def test_two_names_of_one_file_there_are_one_place() -> None:
     assert path_key("C:/Out/Überblick.mp4") == path_key("c:/out/u\u0308BERBLICK.MP4")
     assert path_key("C:/out/a.mp4") != path_key("C:/out/b.mp4")
+
+
+async def test_a_batch_file_gets_no_text_that_its_shell_would_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _script(tmp_path, "paint.cmd", 'printf %s "$1" > "$2"')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    manifest = tmp_path / "kinds.toml"
+    manifest.write_text(
+        '[kinds.paint]\ncommand = ["paint", "{param:text}", "{out:image}"]\n[kinds.paint.outputs.image]\n'
+        '[kinds.paint.params.text]\ntype = "string"\nrequired = true\n',
+        encoding="utf-8",
+    )
+    engine = Command(programs_of(manifest), limit=20)
+    (made,) = [item async for item in engine.render(Work("w", "paint", {}, {"text": "a b"}, ("image",), tmp_path))]
+    assert isinstance(made, Made)
+    assert made.path.read_text() == "a b"
+    with pytest.raises(WrongInput, match="the character '&' is not safe for a batch file"):
+        await anext(engine.render(Work("w", "paint", {}, {"text": "a & calc"}, ("image",), tmp_path)))
