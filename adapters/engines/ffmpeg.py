@@ -202,7 +202,7 @@ class Task:
         with _reading(name, which):
             said = await self.output(*look, merge=True)
             if which == "video" and _NO_CONTAINER.search(said):
-                path = await self._contained(path, folder / f"{name}.contained.mkv")
+                return await self.media(name, await self._contained(path, folder / f"{name}.copy.mkv"), which, folder)
         return Media(self._source(path), seconds_in(said) or 0.0, fps_in(said) or 0.0)
 
     async def length(self, audio: Path) -> float:

@@ -71,10 +71,10 @@ def _lipsync(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
 
 def _mux(media: Mapping[str, Media], params: Mapping[str, Any]) -> Plan:
     video, audio = media["video"], media["audio"]
-    shortest = params["shortest"] and video.seconds and audio.seconds
+    known, shortest = video.seconds and audio.seconds, params["shortest"]
     seconds = (min if shortest else max)(video.seconds, audio.seconds)
-    # Not -shortest, which cuts copied streams at a wrong place.
-    cut = ["-t", f"{seconds:.6f}"] if shortest else []
+    # -shortest alone cuts copied streams too late.
+    cut = (["-t", f"{seconds:.6f}"] if known else ["-shortest"]) if shortest else []
     as_mp4 = ["-c:a", "aac", "-movflags", "+faststart", "-f", "mp4"]
     rest = as_mp4 if params["container"] == "mp4" else ["-c:a", "copy", "-f", "matroska"]
     streams = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy"]

@@ -158,7 +158,8 @@ def _check_present(word: str | Group, kind: Kind) -> None:
         optional |= {("param", name) for name in _may_be_missing(kind)}
         for place in _places(word):
             if place in optional:
-                raise ValueError(f"{{{':'.join(place)}}} may have no value; put its words into a list of their own")
+                or_else = ", or give it a default, or required = true" if place[0] == "param" else ""
+                raise ValueError(f"{{{':'.join(place)}}} may have no value; put it into a list of its own{or_else}")
 
 
 def _may_be_missing(kind: Kind) -> set[str]:

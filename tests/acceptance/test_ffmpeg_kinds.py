@@ -125,6 +125,13 @@ async def test_mux_ends_with_the_audio_if_it_is_shorter(tmp_path: Path, media: P
     assert _seconds(await look(path)) == pytest.approx(1, abs=0.15)
 
 
+async def test_a_video_without_timestamps_gets_some(tmp_path: Path, media: Path) -> None:
+    await ffmpeg("-i", str(media / "mute.mp4"), "-c:v", "copy", "-f", "h264", str(tmp_path / "raw.ts"))
+    path, frames = await done(tmp_path, "mux", {"video": tmp_path / "raw.ts", "audio": media / "short.wav"})
+    assert _seconds(await look(path)) == pytest.approx(1, abs=0.15)
+    assert frames[-1].frames == 25
+
+
 def _seconds(said: str) -> float:
     found = re.search(r"Duration: 00:00:([\d.]+)", said)
     assert found is not None, said

@@ -188,7 +188,7 @@ def arguments_of(line: str) -> list[str]:
         ([*WORDS, "{input:image}"], "{input:image}: write {in:NAME}"),
         ([word for word in WORDS if word != "--text={param:text}"], "uses the parameter text; add {param:text}"),
         ([word for word in WORDS if word != "{out:image}"], "no argument uses the output image; add {out:image}"),
-        ([*WORDS, "--seed={param:seed}"], "{param:seed} may have no value; put its words into a list of their own"),
+        ([*WORDS, "--seed={param:seed}"], "{param:seed} may have no value; put it into a list of its own"),
         ([*WORDS, "{in:mask}"], "{in:mask} may have no value"),
         ([*WORDS, "{if:fast}"], "write {if:NAME} as a word of a group"),
         ([*WORDS, ["--x={if:fast}"]], "write {if:NAME} as a word of a group"),
