@@ -17,7 +17,7 @@ from urllib.parse import quote
 import aiohttp
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.comfyui_answers import best_file, failure, refusal, refused_outputs
+from wakestream.adapters.engines.comfyui_answers import best_file, failure, refusal, refused_outputs, text_of
 from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
 from wakestream.adapters.engines.comfyui_prompt import Listener, Looks, RunningPrompt, prompt_id
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
@@ -271,7 +271,11 @@ class ComfyUi(Engine):
         node = prompt.kind.outputs[name]
         first = best_file(outputs.get(node), prompt.kind, name)
         if first is None:
-            raise TaskFailed(f"ComfyUI made no file for the output {name} (node {node}); check the workflow")
+            if (text := text_of(outputs.get(node))) is None:
+                raise TaskFailed(f"ComfyUI made no file for the output {name} (node {node}); check the workflow")
+            target = work.folder / f"{name}.txt"
+            target.write_text(text, encoding="utf-8")
+            return Made(name, target)
         target = work.folder / f"{name}{Path(str(first['filename'])).suffix.lower()}"
         params = {key: str(first.get(key) or "") for key in ("filename", "subfolder", "type")}
         try:

@@ -16,6 +16,12 @@ def _files_in(output: object) -> list[Mapping[str, Any]]:
     return [one for each in lists if isinstance(each, list) for one in each if isinstance(one, Mapping)]
 
 
+def text_of(output: object) -> str | None:
+    """The text that a node shows, for outputs without a file; None if it shows none."""
+    shown = output.get("text") if isinstance(output, Mapping) else None
+    return "\n".join(map(str, shown)) if isinstance(shown, list) and shown else None
+
+
 def best_file(output: object, kind: WorkflowKind, name: str) -> Mapping[str, Any] | None:
     """The first file that was saved and has an ending of the output; a preview only where nothing was saved."""
     accepts = next(slot.accepts for slot in kind.kind.outputs if slot.name == name)

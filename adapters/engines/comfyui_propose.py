@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from wakestream.adapters.engines.comfyui_workflow import Workflow, input_of
+from wakestream.streams.protocol.kinds import NAME
 
 UPLOADS: Final = {"image_upload": "image", "video_upload": "video", "audio_upload": "audio", "file_upload": ""}
 """The options with which `/object_info` marks an input that takes an uploaded file, and the media type."""
@@ -21,9 +23,12 @@ OUTPUT_NODES: Final = {
     "SaveImage": ("image", ".png"), "PreviewImage": ("image", ".png"), "SaveAnimatedWEBP": ("image", ".webp"),
     "SaveVideo": ("video", ".mp4"), "SaveWEBM": ("video", ".webm"), "VHS_VideoCombine": ("video", ".mp4"),
     "SaveAudio": ("audio", ".flac"), "SaveAudioMP3": ("audio", ".mp3"), "SaveAudioOpus": ("audio", ".opus"),
-    "SaveGLB": ("mesh", ".glb"),
+    "SaveGLB": ("mesh", ".glb"), "PreviewAny": ("text", ".txt"), "ShowText|pysssss": ("text", ".txt"),
 }  # fmt: skip
 """Well-known nodes that save a file: the name that is proposed and the ending."""
+
+PREVIEWS: Final = ("PreviewImage", "PreviewAny", "ShowText|pysssss")
+"""Output nodes that are proposed only if nothing is saved."""
 
 PARAMS: Final = {
     "seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg", "denoise": "denoise", "width": "width",
@@ -73,7 +78,7 @@ def propose(workflow: Workflow, info: Mapping[str, Any] | None = None) -> Propos
             params[_free(name, params)] = Place(f"{node}.inputs.{field}")
         if (found := _output(made, info or {})) is not None:
             outputs[_free(found[0], outputs)] = Place(node, found[1])
-    saved = {name: place for name, place in outputs.items() if workflow[place.place]["class_type"] != "PreviewImage"}
+    saved = {name: place for name, place in outputs.items() if workflow[place.place]["class_type"] not in PREVIEWS}
     return Proposal(inputs, params, saved or outputs)
 
 
@@ -104,6 +109,14 @@ def _params(node: str, workflow: Workflow) -> Iterator[tuple[str, str]]:
             yield field, PARAMS[field]
         elif field == "text" and str(made.get("class_type")).startswith("CLIPTextEncode"):
             yield field, "negative_prompt" if _is_negative(node, workflow) else "prompt"
+        elif field == "value" and str(made.get("class_type")).startswith("Primitive"):
+            yield field, _titled(made)
+
+
+def _titled(made: Mapping[str, Any]) -> str:
+    """The title that a person gave a node, as a name."""
+    title = re.sub(r"[^a-z0-9]+", "_", str(made.get("_meta", {}).get("title", "")).lower()).strip("_")[:32]
+    return title if NAME.fullmatch(title) else "value"
 
 
 def _is_negative(node: str, workflow: Workflow) -> bool:

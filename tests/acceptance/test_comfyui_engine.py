@@ -70,11 +70,15 @@ TWO = {
     "4": {"class_type": "TestSteps", "inputs": {"image": ["1", 0], "steps": 4, "seconds": 0.0}},
     "5": {"class_type": "PreviewImage", "inputs": {"images": ["4", 0]}},
 }
-GRAPHS = {"invert": INVERT, "copy": VIDEO, "slow": SLOW, "file": FILE, "fail": FAIL, "two": TWO}
+SAY = {
+    "1": {"class_type": "PrimitiveString", "inputs": {"value": "hello"}},
+    "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+}
+GRAPHS = {"invert": INVERT, "copy": VIDEO, "slow": SLOW, "file": FILE, "fail": FAIL, "two": TWO, "say": SAY}
 IMAGE_IN = '[kinds.{0}.inputs.image]\nnode = "1.inputs.image"\naccepts = ["image"]\n'
 MANIFEST = (
     "".join(f'[kinds.{name}]\nworkflow = "{name}.json"\n' for name in GRAPHS)
-    + "".join(IMAGE_IN.format(name) for name in GRAPHS if name != "copy")
+    + "".join(IMAGE_IN.format(name) for name in GRAPHS if name not in ("copy", "say"))
     + """
 [kinds.invert.outputs.image]
 node = "3"
@@ -98,6 +102,11 @@ node = "2.inputs.megabytes"
 node = "2"
 [kinds.fail.outputs.image]
 node = "3"
+[kinds.say.params.text]
+node = "1.inputs.value"
+[kinds.say.outputs.text]
+node = "2"
+accepts = [".txt"]
 [kinds.two.params.steps]
 node = "4.inputs.steps"
 [kinds.two.outputs.image]
@@ -242,6 +251,13 @@ async def test_the_same_work_again_has_a_file_although_nothing_runs_and_the_old_
     if root is not None:
         Path(root, "output", saved).unlink()
     assert isinstance((await done(engine, place.inverting()))[-1], Made)
+
+
+async def test_a_text_that_a_node_shows_is_a_result(place: Case) -> None:
+    engine, work = place.start(), place.work("say", {}, ("text",), text="Zürich\n中文")
+    *_, made = await done(engine, work)
+    assert made == Made("text", work.folder / "text.txt")
+    assert (work.folder / "text.txt").read_text(encoding="utf-8") == "Zürich\n中文"
 
 
 async def test_a_large_output_is_stored_whole(place: Case) -> None:

@@ -148,6 +148,18 @@ def test_custom_nodes_are_proposed_by_what_comfyui_says_of_them() -> None:
     assert propose({"1": {"class_type": "PreviewImage", "inputs": {}}}).outputs == {"image": Place("1", ".png")}
 
 
+def test_a_value_of_its_own_is_named_by_its_title_and_a_text_is_a_result() -> None:
+    proposal = propose(
+        {
+            "1": {"class_type": "PrimitiveInt", "inputs": {"value": 3}, "_meta": {"title": "Number of faces"}},
+            "2": {"class_type": "PrimitiveString", "inputs": {"value": "x"}, "_meta": {"title": "文字"}},
+            "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+        }
+    )
+    assert proposal.params == {"number_of_faces": Place("1.inputs.value"), "value": Place("2.inputs.value")}
+    assert proposal.outputs == {"text": Place("3", ".txt")}
+
+
 def test_a_manifest_of_an_engine_without_nodes_has_the_schema_as_written(tmp_path: Path) -> None:
     path = tmp_path / "kinds.toml"
     path.write_text(

@@ -100,6 +100,8 @@ INFO = {
             note=["STRING", {"default": "", "multiline": True}],
             how=[["long", "short"]],
         ),
+        _info("PrimitiveString", {"value": ["STRING", {"multiline": False}]}, "STRING"),
+        _info("PreviewAny", {"source": ["*", {}]}, saves=True),
         _info("TestFail", {"image": _link("IMAGE"), "text": ["STRING", {"default": "it broke"}]}, "IMAGE"),
         _info(
             "TestFile",
@@ -312,6 +314,14 @@ async def _fail(inputs: Mapping[str, Any], _: Folders, __: Report) -> tuple[list
     raise ValueError(inputs["text"])
 
 
+async def _string(inputs: Mapping[str, Any], _: Folders, __: Report) -> tuple[list[Any], None]:
+    return [inputs["value"]], None
+
+
+async def _preview_any(inputs: Mapping[str, Any], _: Folders, __: Report) -> tuple[list[Any], dict[str, Any]]:
+    return [], {"text": [str(inputs["source"])]}
+
+
 async def _file(inputs: Mapping[str, Any], folders: Folders, _: Report) -> tuple[list[Any], dict[str, Any]]:
     if inputs["megabytes"] < 0:
         return [], {"files": []}
@@ -324,7 +334,7 @@ async def _file(inputs: Mapping[str, Any], folders: Folders, _: Report) -> tuple
 _RUN: Mapping[str, Callable[..., Awaitable[tuple[list[Any], dict[str, Any] | None]]]] = {
     "LoadImage": _load_image, "ImageInvert": _invert, "SaveImage": _save_image, "PreviewImage": _save_image,
     "LoadVideo": _load_video, "SaveVideo": _save_video, "TestSteps": _steps, "TestWait": _wait, "TestFail": _fail,
-    "TestFile": _file,
+    "TestFile": _file, "PrimitiveString": _string, "PreviewAny": _preview_any,
 }  # fmt: skip
 
 
