@@ -95,8 +95,9 @@ class Listener:
         while True:
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with self._http.session.ws_connect(
-                    f"{self._http.url}/ws", params={"clientId": self._client}, max_msg_size=0, heartbeat=20.0
-                ) as socket:
+                    f"{self._http.url}/ws", params={"clientId": self._client}, max_msg_size=0, heartbeat=20.0,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                ) as socket:  # fmt: skip
                     self._ready.set()
                     async for message in socket:
                         if message.type is aiohttp.WSMsgType.TEXT:

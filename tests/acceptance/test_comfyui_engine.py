@@ -442,12 +442,25 @@ async def test_a_restart_in_mid_work_is_reported_and_the_work_can_be_done_again(
     assert isinstance((await done(engine, place.slow()))[-1], Made)
 
 
-async def test_an_engine_that_hangs_is_restarted_by_the_command(place: Case) -> None:
+async def test_an_engine_that_hangs_is_restarted_by_the_command(place: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comfyui, "CANCEL_WITHIN", 0.5)
     engine, work = place.start(), place.slow(3600.0)
     with pytest.raises(EngineUnreachable, match=r"not reported anything new for 1 s; it was restarted"):
         await done(engine, work, Watchdog(1.0, restart_command(place)))
     assert (await engine.ready()).ready
     assert isinstance((await done(engine, place.slow()))[-1], Made)
+
+
+async def test_a_server_that_says_nothing_at_all_is_restarted_too(place: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections stay, as those of a machine without memory do."""
+    monkeypatch.setattr(comfyui, "CANCEL_WITHIN", 0.3)
+    engine, work = place.start(), place.slow(1.0)
+    working = asyncio.create_task(done(engine, work, Watchdog(3.0, restart_command(place))))
+    await place.until_queue(lambda running, _: running == [prompt_id(work)])
+    place.proxy.set(Fault(stall=True), Fault(stall=True))
+    with pytest.raises(EngineUnreachable, match="it was restarted"):
+        await working
+    place.proxy.heal()
 
 
 async def test_a_worker_that_was_restarted_follows_the_prompt_that_runs(place: Case) -> None:
