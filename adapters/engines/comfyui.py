@@ -7,6 +7,7 @@ name under which ComfyUI knows this worker).
 from __future__ import annotations
 
 import asyncio
+import platform
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
@@ -51,7 +52,14 @@ def create(config: EngineConfig) -> ComfyUi:
         raise SettingsError(f"--engine-option url={url}: write an address such as {DEFAULT_URL}")
     kinds = load_kinds(Path(options["manifest"]).expanduser())
     times = NodeTimes(None if config.folder is None else config.folder / _TIMES)
-    return ComfyUi(url, kinds, options.get("client") or uuid.uuid4().hex, times)
+    return ComfyUi(url, kinds, options.get("client") or _client(config.folder), times)
+
+
+def _client(folder: Path | None) -> str:
+    """The same id after a restart of the worker: ComfyUI sends a prompt's messages to the client that queued it."""
+    if folder is None:
+        return uuid.uuid4().hex
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{platform.node()} {folder.absolute()}").hex
 
 
 class ComfyUi(Engine):

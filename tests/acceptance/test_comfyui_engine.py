@@ -464,13 +464,15 @@ async def test_a_server_that_says_nothing_at_all_is_restarted_too(place: Case, m
 
 
 async def test_a_worker_that_was_restarted_follows_the_prompt_that_runs(place: Case) -> None:
-    first, work = place.start(), place.slow(1.0)
+    first, work = place.start(keep=place.folder / "engine"), place.slow(2.5, steps=4, pause=0.2)
     async with aclosing(first.render(work)) as items:
         await anext(items)
         await place.until_queue(lambda running, _: running == [prompt_id(work)])
     await first.close()
-    second = place.start()
-    assert isinstance((await done(second, work))[-1], Made)
+    second = place.start(keep=place.folder / "engine")
+    items = await done(second, work)
+    assert isinstance(items[-1], Made)
+    assert {item.frames for item in items if isinstance(item, Frame)} == {0, 4}, "its progress goes on"
     assert await place.queue() == ([], []), "it ran once"
     for path in work.folder.iterdir():
         path.unlink()
