@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import engines
 import hub
 import many_files
 import online_to_first_byte
@@ -25,6 +26,7 @@ if __name__ == "__main__":
         asyncio.run(online_to_first_byte.main()),
         transfers.main(),
         asyncio.run(many_files.main()),
+        asyncio.run(engines.main()),
         asyncio.run(hub.main()),
     ]
     sys.exit(0 if all(held) else 1)

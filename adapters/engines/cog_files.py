@@ -6,6 +6,7 @@ import asyncio
 import mimetypes
 import secrets
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.engines.http_engine import write_body
 from wakestream.adapters.engines.names import ending
 from wakestream.operators.model.engine import Work
 from wakestream.operators.model.errors import NoSpace, TaskFailed, WakestreamError
@@ -23,7 +25,6 @@ from wakestream.operators.model.errors import NoSpace, TaskFailed, WakestreamErr
 MAX_HOOK = 256 * 1024 * 1024
 """The most bytes of a webhook; without `--upload-url`, the output files are in it."""
 
-_BLOCK: Final = 1024 * 1024
 _ENDINGS: Final = {
     "audio/wav": ".wav", "audio/ogg": ".ogg", "audio/m4a": ".m4a", "video/x-matroska": ".mkv",
     "application/x-subrip": ".srt", "image/x-exr": ".exr",
@@ -80,6 +81,7 @@ class CogFiles:
         self._folder, self._token = folder, ""
         self._runner: web.AppRunner | None = None
         self._now: Prediction | None = None
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="cog")
 
     @property
     def address(self) -> str:
@@ -116,6 +118,7 @@ class CogFiles:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self._pool.shutdown(wait=False)
 
     @contextmanager
     def serving(self, prediction: Prediction) -> Iterator[None]:
@@ -169,14 +172,17 @@ class CogFiles:
         name = request.match_info["name"]  # Cog puts it into the address as it is, so that `#` and `?` cut it off
         path = now.work.folder / f"upload-{secrets.token_hex(8)}{ending(name) or ending_of(request.content_type)}"
         try:
-            with path.open("xb", buffering=0) as file:
-                async for block in request.content.iter_chunked(_BLOCK):
-                    await asyncio.to_thread(file.write, block)
+            length = request.content_length or 0
+            await write_body(request.content, request.transport, length, path, self._pool)
+            request.content.feed_eof()
         except OSError as error:  # Cog reports an output without the file then
             now.fault = NoSpace(f"the output {name[:80]} cannot be stored: {error.strerror or error}")
             return web.Response(status=507, text=str(now.fault))
         now.uploads[path.stem] = Upload(name, path)
-        return web.Response(status=201, headers={"Location": f"{request.url.origin()}/out/{path.stem}"})
+        headers = {"Location": f"{request.url.origin()}/out/{path.stem}", "Connection": "close"}
+        answer = web.Response(status=201, headers=headers)
+        answer.force_close()
+        return answer
 
 
 def _token(folder: Path | None) -> str:

@@ -37,7 +37,6 @@ SILENCE: Final = 60.0
 """Seconds without a byte after which a stream counts as broken; Gradio sends a heartbeat every 15 s."""
 
 _MAX_EVENT: Final = 64 * 1024 * 1024
-_BYTES: Final = "application/octet-stream"
 
 
 def create(config: EngineConfig) -> Gradio:
@@ -148,9 +147,9 @@ class Gradio(Engine):
         return self._endpoints[kind]
 
     async def _uploaded(self, name: str, path: Path) -> dict[str, Any]:
-        with path.open("rb") as file:
-            form = aiohttp.FormData()
-            form.add_field("files", file, filename=f"{name}{ending(path.name)}", content_type=_BYTES)
+        with self._http.sending(path) as part, aiohttp.MultipartWriter("form-data") as form:
+            part.set_content_disposition("form-data", name="files", filename=f"{name}{ending(path.name)}")
+            form.append_payload(part)
             status, said = await self._http.json("POST", "/gradio_api/upload", data=form)
         if status == 413:
             raise WrongInput(f"inputs.{name}", f"inputs.{name}: the file is larger than the Gradio app's max_file_size")

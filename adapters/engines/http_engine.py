@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 
-from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed
+from wakestream.adapters.client.upload_body import FilePart
+from wakestream.adapters.disk.hashing_writer import HashingWriter
+from wakestream.adapters.net.direct_body import body_blocks
+from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WorkerUnreachable
+from wakestream.operators.model.events import Fingerprint
 
 ANSWER = 60.0
 """Seconds that an engine has to answer a call."""
+
+KEPT = 4.0
+"""Seconds that an idle connection is kept: less than the 5 s of uvicorn, which Gradio runs on."""
 
 MAX_JSON = 64 * 1024 * 1024
 """The most bytes of a JSON answer."""
 
 _BLOCK = 1024 * 1024
+"""Bytes of one read of JSON."""
 
 
 class HttpEngine:
@@ -33,17 +42,28 @@ class HttpEngine:
     def __init__(self, url: str, name: str) -> None:
         self.url, self.name = url.rstrip("/"), name
         self._session: aiohttp.ClientSession | None = None
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def session(self) -> aiohttp.ClientSession:
         """The session, which is opened at the first use."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=ANSWER)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+            connector = aiohttp.TCPConnector(keepalive_timeout=KEPT)
+            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False, connector=connector)
         return self._session
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads that read and write files, which are started at the first use."""
+        self._pool = self._pool or ThreadPoolExecutor(2, thread_name_prefix=self.name)
+        return self._pool
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -82,11 +102,50 @@ class HttpEngine:
         async with self.exchange("GET", path, **options) as response:
             if response.status != 200:
                 raise TaskFailed(f"{self.name} does not hand out the result: HTTP {response.status} for {path}")
+            transport = response.connection.transport if response.connection is not None else None
+            length = 0 if "Content-Encoding" in response.headers else response.content_length or 0
             try:
-                with target.open("xb", buffering=0) as file:
-                    async for block in response.content.iter_chunked(_BLOCK):
-                        await asyncio.to_thread(file.write, block)
+                await write_body(response.content, transport, length, target, self.pool)
+            except ConnectionError:
+                raise EngineUnreachable(f"{self.name} broke off while it sent the result") from None
             except OSError as error:
                 raise NoSpace(f"the result cannot be stored: {error.strerror or error}") from None
-            if response.content_length not in (None, target.stat().st_size):
+            if length and length != target.stat().st_size:
                 raise EngineUnreachable(f"{self.name} broke off while it sent the result")
+
+    @contextmanager
+    def sending(self, path: Path) -> Iterator[FilePart]:
+        """A file as a part of a request, whose own errors the block raises. Raises `EngineUnreachable`."""
+        status = path.stat()
+        file = Fingerprint(path, status.st_size, status.st_mtime_ns, {})
+        part = FilePart(file, self.pool, ANSWER, lambda _: None)
+        try:
+            with part.own_errors():
+                yield part
+        except WorkerUnreachable:
+            raise EngineUnreachable(f"{self.name} at {self.url} accepted no byte for {ANSWER:g} s") from None
+
+
+async def write_body(
+    content: aiohttp.StreamReader, transport: asyncio.Transport | None, length: int, path: Path, pool: Executor
+) -> None:
+    """Write the body of a message to a new file. If it is long, aiohttp cannot use the connection afterwards.
+
+    Args:
+        content: The body.
+        transport: Its connection.
+        length: Its bytes; 0 if unknown.
+        path: The file.
+        pool: Writes it.
+
+    Raises:
+        OSError: The disk cannot store it, or (`ConnectionError`, `TimeoutError`) the connection was lost.
+    """
+    with path.open("xb", buffering=0) as file:
+        writer = HashingWriter(file, (), pool)
+        try:
+            async with aclosing(body_blocks(content, transport, length, ANSWER)) as blocks:
+                async for block in blocks:
+                    await writer.add(block)
+        finally:  # the file stays open while the thread writes
+            await writer.flush()

@@ -83,7 +83,7 @@ async def test_an_app_is_ready_when_it_answers_and_says_why_not(place: Place) ->
 @real
 async def test_the_kinds_are_the_apps_functions(place: Place) -> None:
     kinds = {kind.name: kind for kind in await place.engine.describe()}
-    assert [*kinds] == ["copy", "many", "count", "talk", "say"]
+    assert [*kinds] == ["copy", "many", "count", "talk", "same", "say"]
     copy = kinds["copy"]
     assert copy.inputs == (Slot("image", ("image",), title="An image"),)
     assert copy.outputs == (

@@ -1,6 +1,7 @@
 """Models without a model, for a real Cog server. Run by the Python of `make engines`, never imported by the tests."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -45,6 +46,13 @@ class Copy(BaseRunner):
         made.parent.mkdir(exist_ok=True)
         made.write_bytes(os.urandom(1) * size if size else Image.read_bytes())
         return Path(made)
+
+
+class Same(BaseRunner):
+    """Returns its file, under another name: Cog removes its inputs before it reads the output."""
+
+    def run(self, file: Path) -> Path:
+        return Path(shutil.move(file, "same.bin"))
 
 
 class Nothing(BaseRunner):

@@ -66,6 +66,11 @@ def talk(letters: int) -> str:
     return "x" * letters
 
 
+def same(file: str) -> str:
+    """Returns its file."""
+    return file
+
+
 with gr.Blocks() as app:
     if os.environ.get("MORE"):
         other = gr.Textbox()
@@ -86,6 +91,8 @@ with gr.Blocks() as app:
         text, value, number = gr.Textbox(label="Text"), gr.JSON(label="Value"), gr.Number(label="Number")
         letters, long = gr.Number(3, precision=0), gr.Textbox(label="Long")
         gr.Button().click(talk, letters, long, api_name="talk")
+        given, returned = gr.File(label="Given"), gr.File(label="File")
+        gr.Button().click(same, given, returned, api_name="same")
         gr.Button().click(say, [mode, steps], [text, value, number], api_name="say")
 
 app.queue(max_size=2).launch(server_name="127.0.0.1", quiet=True, max_file_size=os.environ.get("MAX_FILE"))

@@ -1,0 +1,321 @@
+"""Real Cog and Gradio servers (`make engines`): called directly, and through our worker.
+
+The model returns its file, so that all time is the way there and back: from a file on the disk to a file on the disk.
+Through the worker that is hashing, upload, submit, the engine, and a verified download: the bytes cross loopback twice
+as often. The worker is asked for its progress every 5 ms (small file) or 50 ms; a real client's `poll_every` adds up to
+2 s. Engine, worker and client are processes of their own. WAKESTREAM_BENCH_LARGE_MB sets the size of the large file
+(default 200).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from random import Random
+
+import aiohttp
+from aiohttp import web
+from timing import row
+
+from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.operators import Fingerprints, LoopScheduler, Policy, dedupe, download, follow, synthesize, then, upload
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.events import Job, Online
+from wakestream.operators.rx.to_future import to_future
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ROOT / "tests" / "support" / "engines"
+SECRET = "benchmark-secret-0123456789"  # noqa: S105 - of this run only
+SMALL, CALLS = 1000, 10
+LARGE = int(os.environ.get("WAKESTREAM_BENCH_LARGE_MB", "200")) * 1_000_000
+ROUNDS = 5
+POLICIES = {SMALL: Policy(poll_every=0.005), LARGE: Policy(poll_every=0.05)}
+FILE = {"type": "string", "format": "uri"}
+SCHEMA = {
+    "Input": {"type": "object", "properties": {"file": FILE}, "required": ["file"]},
+    "Output": FILE,
+}
+
+Way = Callable[[Path, Path], Awaitable[None]]
+"""From a file to a file."""
+
+
+def free_port() -> int:
+    """A port that nothing uses at present."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def program(argv: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """A program while the block runs."""
+    with (folder / f"{Path(argv[0]).name}.log").open("ab") as log:
+        running = subprocess.Popen(
+            argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}
+        )
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+
+
+async def answers(url: str, word: str) -> None:
+    """Returns when the answer has this word."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url) as response:
+                    if word in await response.text():
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+# Directly
+
+
+class FileServer:
+    """Hands out one file, and stores what is sent."""
+
+    def __init__(self) -> None:
+        self.source, self.target = Path(), Path()
+
+    @asynccontextmanager
+    async def serving(self, port: int) -> AsyncIterator[str]:
+        """Gives the address."""
+        app = web.Application()
+        app.add_routes([web.get("/in", self._give), web.put("/out/{name}", self._take)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            await runner.cleanup()
+
+    async def _give(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(self.source)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        with self.target.open("wb", buffering=0) as file:
+            async for block in request.content.iter_chunked(1 << 20):
+                file.write(block)
+        return web.Response(status=201)
+
+
+@asynccontextmanager
+async def cog_directly(url: str, port: int) -> AsyncIterator[Way]:
+    """A prediction as Cog's own documentation shows it, with files by URL in both directions."""
+    files = FileServer()
+    async with files.serving(port) as base, aiohttp.ClientSession() as session:
+
+        async def way(source: Path, target: Path) -> None:
+            files.source, files.target = source, target
+            asked = {"input": {"file": f"{base}/in"}}
+            async with session.put(f"{url}/predictions/{uuid.uuid4().hex}", json=asked) as response:
+                said = await response.json()
+                assert said.get("output"), said
+
+        yield way
+
+
+@asynccontextmanager
+async def gradio_directly(url: str, fn_index: int) -> AsyncIterator[Way]:
+    """What Gradio's own client does: upload, join, stream, download."""
+    connector = aiohttp.TCPConnector(keepalive_timeout=2.0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def way(source: Path, target: Path) -> None:
+            form, name = aiohttp.FormData(), uuid.uuid4().hex
+            with source.open("rb") as file:
+                form.add_field("files", file, filename="file.bin")
+                async with session.post(f"{url}/gradio_api/upload", data=form) as response:
+                    (path,) = await response.json()
+            asked = {
+                "data": [{"path": path, "meta": {"_type": "gradio.FileData"}}],
+                "fn_index": fn_index, "session_hash": name,
+            }  # fmt: skip
+            async with session.post(f"{url}/gradio_api/queue/join", json=asked) as response:
+                assert response.status == 200, await response.text()
+            made = ""
+            async with session.get(f"{url}/gradio_api/queue/data", params={"session_hash": name}) as response:
+                async for line in response.content:
+                    if b"process_completed" in line:
+                        made = json.loads(line[5:])["output"]["data"][0]["url"]
+                        break
+            async with session.get(made) as response:
+                with target.open("wb", buffering=0) as file:
+                    async for block in response.content.iter_chunked(1 << 20):
+                        file.write(block)
+
+        yield way
+
+
+# Through our worker
+
+
+@asynccontextmanager
+async def through_worker(folder: Path, kind: str, output: str, *options: str) -> AsyncIterator[Way]:
+    """A job of this kind, from hashing to the verified file."""
+    port = free_port()
+    argv = [sys.executable, "-m", "wakestream.adapters.cli", "worker", "--state", str(folder / "worker")]
+    argv += ["--listen", f"127.0.0.1:{port}", "--spare-disk", "0", *options]
+    with program(argv, folder, {"HEYGEM_API_SECRET": SECRET}):
+        workers, files = HttpWorkers(f"http://127.0.0.1:{port}", SECRET), DiskFiles()
+        features = await initialized(workers)
+
+        async def way(source: Path, target: Path) -> None:
+            job = Job(uuid.uuid4().hex, {source.stem: source}, {output: target}, kind)
+            fingerprints, random, policy = Fingerprints(job, files), Random(1), POLICIES[source.stat().st_size]
+            events = dedupe(workers, fingerprints, policy, random)(Online(workers.resolve(None), features=features))
+            stages = then(
+                upload(workers, policy, random), synthesize(job, workers, policy, random),
+                follow(workers, policy, random), download(job.outputs, workers, policy, random),
+            )  # fmt: skip
+            await events.pipe(stages).pipe(to_future(LoopScheduler(asyncio.get_running_loop())))
+
+        yield way
+        await files.close()
+        await workers.close()
+
+
+async def initialized(workers: HttpWorkers) -> frozenset[str]:
+    """The features of the worker, when its engine can work."""
+    while True:
+        try:
+            health = await workers.at(None).health()
+            if health.initialized:
+                return health.features
+        except WakestreamError:
+            pass
+        await asyncio.sleep(0.05)
+
+
+# The rows
+
+
+async def seconds(way: Way, folder: Path, name: str, size: int) -> float:
+    """How long one new file takes; the result is compared with it."""
+    source, target = folder / f"{name}.bin", folder / "result.bin"
+    content = os.urandom(size)
+    source.write_bytes(content)
+    target.unlink(missing_ok=True)
+    begin = time.perf_counter()
+    await way(source, target)
+    taken = time.perf_counter() - begin
+    assert target.read_bytes() == content
+    return taken
+
+
+async def compared(engine: str, folder: Path, name: str, direct: Way, ours: Way) -> bool:
+    """Print the rows of an engine."""
+    await seconds(direct, folder, name, SMALL)
+    await seconds(ours, folder, name, SMALL)
+    small = []
+    for _ in range(ROUNDS):
+        calls = [[await seconds(way, folder, name, SMALL) for way in (direct, ours)] for _ in range(CALLS)]
+        small.append(tuple(statistics.median(each) for each in zip(*calls, strict=True)))
+    large = [[await seconds(way, folder, name, LARGE) for way in (direct, ours)] for _ in range(ROUNDS)]
+    added = sorted(after - before for before, after in small)
+    direct_ms = statistics.median(before for before, _ in small) * 1000
+    what = (
+        f"{engine}: {SMALL} bytes, direct {direct_ms:.0f} ms, added {spread([1000 * each for each in added], '.0f')} ms"
+    )
+    held = row(f"{what}, of 30 ms", added[-1], 0.030, 1.0)
+    ratios = sorted(after / before for before, after in large)
+    direct_s = statistics.median(before for before, _ in large)
+    what = f"{engine}: {LARGE // 1_000_000} MB in and out, direct {direct_s:.2f} s, ratios {spread(ratios, '.2f')}"
+    return row(what, ratios[-1], 1.0, 1.05) and held
+
+
+def spread(figures: list[float], form: str) -> str:
+    """Least, median and greatest of sorted figures; the last one counts."""
+    return " / ".join(f"{each:{form}}" for each in (figures[0], statistics.median(figures), figures[-1]))
+
+
+@contextmanager
+def cog_server(folder: Path, upload_port: int) -> Iterator[str]:
+    """A Cog server that uploads to this port; gives its address."""
+    (folder / ".cog").mkdir(parents=True)
+    (folder / ".cog" / "openapi_schema.json").write_text(json.dumps({"components": {"schemas": SCHEMA}}))
+    python, port = python_of("cog"), free_port()
+    upload = f"http://127.0.0.1:{upload_port}/out/"
+    argv = [str(python), "-m", "cog.server.http", "--host", "127.0.0.1", "--upload-url", upload]
+    environment = {
+        "PORT": str(port), "COG_PREDICT_TYPE_STUB": f"{MODELS / 'cog_models.py'}:Same",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(folder),
+    }  # fmt: skip
+    with program(argv, folder, environment):
+        yield f"http://127.0.0.1:{port}"
+
+
+async def cog(folder: Path) -> bool:
+    """The rows of Cog: two servers, as each uploads to one place."""
+    theirs, mine = free_port(), free_port()
+    with cog_server(folder / "theirs", theirs) as direct_url, cog_server(folder / "mine", mine) as url:
+        await answers(f"{direct_url}/health-check", "READY")
+        await answers(f"{url}/health-check", "READY")
+        options = ["--engine", "cog", "--engine-option", f"url={url}", "--engine-option", f"listen=127.0.0.1:{mine}"]
+        async with (
+            cog_directly(direct_url, theirs) as direct,
+            through_worker(folder / "mine", "predict", "output", *options) as ours,
+        ):
+            return await compared("Cog", folder, "file", direct, ours)
+
+
+async def gradio(folder: Path) -> bool:
+    """The rows of Gradio."""
+    here, port = folder / "app", free_port()
+    here.mkdir()
+    environment = {
+        "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
+        "GRADIO_TEMP_DIR": str(here / "temp"), "NO_PROXY": "127.0.0.1",
+    }  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with program([str(python_of("gradio")), str(MODELS / "gradio_app.py")], here, environment):
+        await answers(f"{url}/config", "same")
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/config") as response:
+            functions = {each["api_name"]: each["id"] for each in (await response.json())["dependencies"]}
+        options = ["--engine", "gradio", "--engine-option", f"url={url}"]
+        async with (
+            gradio_directly(url, functions["same"]) as direct,
+            through_worker(here, "same", "file", *options) as ours,
+        ):
+            return await compared("Gradio", folder, "file", direct, ours)
+
+
+def python_of(engine: str) -> Path:
+    """The Python that has the engine."""
+    return ROOT / ".venv" / "engines" / engine / "bin" / "python"
+
+
+async def main() -> bool:
+    """Print the rows; returns whether every budget holds."""
+    print("engines behind our worker, against calling them directly:")
+    memory, held = Path("/dev/shm"), True  # noqa: S108 - of this benchmark alone, below
+    for engine, rows in (("cog", cog), ("gradio", gradio)):
+        if not python_of(engine).exists():
+            print(f"  skipped: no {engine} server here (make engines)")
+            continue
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+            held &= await rows(Path(name))
+    return held
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main()) else 1)
