@@ -104,6 +104,22 @@ def question(parser: argparse.ArgumentParser) -> Group:
     return group
 
 
+def provider(parser: Group) -> None:
+    """`--power`, `--machine` and `--power-option`: which machine is switched, and how."""
+    add(
+        parser,
+        "--power NAME",
+        "process: a program on this machine; command: three commands that start, stop and inspect; or a provider",
+    )
+    add(parser, "--machine ID", "the machine's id or name at its provider", dest="power_machine")
+    parser.add_argument(
+        "--power-option",
+        metavar="KEY=VALUE",
+        action="append",
+        help="an option of the power provider, such as region=cn-wlcb; may be given several times",
+    )
+
+
 def record(parser: Group) -> None:
     """`--record DIR`."""
     add(parser, "--record DIR", "record every message and outcome into this folder")

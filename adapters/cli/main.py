@@ -35,6 +35,7 @@ COMMANDS = {
     "retry": "retry jobs that are paused or have failed",
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
+    "machines": "list the machines of your account at a power provider",
     "worker": "run the worker on the GPU machine: receives files and renders",
     "kinds": "add a ComfyUI workflow as a kind of job",
     "invite": "make a code with which another machine joins this hub",

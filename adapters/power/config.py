@@ -110,7 +110,8 @@ def _secret(name: str) -> Secret:
     if file := os.environ.get(f"{name}_FILE"):
         return _from_file(name, Path(file).expanduser())
     for folder in (Path(), user_folder()):
-        if given := read_env(folder / ".env").get(name):
+        readable = os.access(folder, os.R_OK | os.X_OK)  # a service may have no access to home folders
+        if readable and (given := read_env(folder / ".env").get(name)):
             return secret(given, warnings)
     raise SettingsError(
         f"{name} is not set; write {name}=... into .env, or set {name}_FILE to a file that only you can read"

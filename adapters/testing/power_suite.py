@@ -468,8 +468,7 @@ class PowerConformance:
             await world.move()
             await world.become("running")
             await seen.until(lambda: seen.program.machine.address not in (None, first))
-            urls = [said.url for said in seen.link.said(m.PowerState)]
-        assert urls[-1] == seen.program.machine.address
+            await seen.until(lambda: seen.link.said(m.PowerState)[-1].url == seen.program.machine.address)
 
     async def test_a_start_and_a_stop_by_another_person_are_noticed(self, world: PowerWorld) -> None:
         async with watched(world) as seen:

@@ -27,6 +27,7 @@ from wakestream.streams.monitor.power_machine import PowerPolicy
 EXAMPLES = (
     'monitor --gpu studio --power command --start "cloud on 1" --stop "cloud off 1" --inspect "cloud state 1"',
     'monitor --gpu studio --power process --program "wakestream worker --state worker --exit-with-stdin"',
+    "monitor --gpu studio --power runpod --machine 7h9k2m4n6p --idle-after 10min",
     "monitor --gpu studio --power process --program ./start.sh --idle-after 10min --max-uptime 8h",
 )
 
@@ -36,18 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.connection(parser)
     flags.gpu(parser)
     power = parser.add_argument_group("power")
-    flags.add(
-        power,
-        "--power NAME",
-        "process: a program on this machine; command: three commands that start, stop and inspect; or a provider",
-    )
-    flags.add(power, "--machine ID", "the machine's id or name at its provider", dest="power_machine")
-    power.add_argument(
-        "--power-option",
-        metavar="KEY=VALUE",
-        action="append",
-        help="an option of the power provider, such as region=cn-wlcb; may be given several times",
-    )
+    flags.provider(power)
     flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
     flags.add(power, "--start CMD", "starts the machine; exit code 75: no capacity", dest="power_start")
     flags.add(power, "--stop CMD", "stops the machine", dest="power_stop")

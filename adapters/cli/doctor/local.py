@@ -11,9 +11,13 @@ from pathlib import Path
 
 from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.cli.i18n.catalog import catalog
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.power import CommandPower
-from wakestream.operators.model.errors import WakestreamError
+from wakestream.adapters.power.choice import make_power
+from wakestream.adapters.power.config import Provider, power_config
+from wakestream.operators.model.errors import Denied, WakestreamError
+from wakestream.operators.model.ports import Reading
 
 LITTLE_SPACE = 2 * 1000**3
 """Bytes below which a disk is said to be nearly full."""
@@ -103,23 +107,43 @@ def engine_there(found: Settings) -> Iterator[CheckResult]:
 
 
 async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
-    """The commands of `[power]`, where this machine is the monitor's: the machine is looked at, not switched."""
-    if found.power_inspect is None:
+    """The power provider, where this machine is the monitor's: the machine is looked at, not switched."""
+    name = found.power or ("command" if found.power_inspect is not None else None)
+    if name is None or name == "process":
         return
-
-    power = CommandPower(
-        found.power_start or ("",), found.power_stop or ("",), found.power_inspect, timeout=found.power_timeout or 60.0
-    )
     try:
-        reading = await power.inspect()
+        power = _provider(name, found)
+    except SettingsError as error:
+        yield fault("power", str(error), t("doctor.power_settings.do"))
+        return
+    try:
+        yield _read(await power.inspect())
     except WakestreamError as error:
-        yield fault("power", t("doctor.power", why=error), t("doctor.power.do"))
-    else:
-        says = t("doctor.power_says", reading=f"{reading.state} {reading.detail[:80]}".rstrip())
-        amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
-        yield warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says)
+        todo = t("doctor.power_denied.do") if isinstance(error, Denied) else t("doctor.power.do")
+        yield fault("power", t("doctor.power", why=error), todo)
     finally:
         await power.close()
+    if (key := f"power.stopped.{name}") in catalog("en"):
+        yield ok("power", t(key))
+    for finding in _commands(found) if name == "command" else ():
+        yield finding
+
+
+def _provider(name: str, found: Settings) -> Provider:
+    if name != "command":
+        return make_power(name, power_config(found))
+    nothing = ("",)  # a command that is not set is a finding of its own
+    start, stop, inspect = found.power_start or nothing, found.power_stop or nothing, found.power_inspect or nothing
+    return CommandPower(start, stop, inspect, timeout=found.power_timeout or 60.0)
+
+
+def _read(reading: Reading) -> CheckResult:
+    says = t("doctor.power_says", reading=f"{reading.state} {reading.detail[:80]}".rstrip())
+    amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
+    return warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says)
+
+
+def _commands(found: Settings) -> Iterator[CheckResult]:
     for name, command in (("start", found.power_start), ("stop", found.power_stop)):
         if command is None:
             yield fault("power", t("doctor.power_unset", name=name), t("doctor.power_unset.do", name=name))

@@ -51,7 +51,7 @@ def test_bash_completes_commands_flags_choices_and_files(completion: Path, tmp_p
     assert set(offers("")) >= set(main.COMMANDS)
     assert offers("sub") == ["submit"]
     assert {"--json", "--all", "--state"} <= set(offers("jobs", "--"))
-    assert offers("monitor", "--power", "") == ["process", "command"]
+    assert offers("monitor", "--orphans", "") == ["adopt", "stop", "report"]
     assert offers("license", "rev") == ["revoke"]
     assert offers("help", "jo") == ["jobs"]
     assert set(offers("replay", "n")) == {"night", "notes.jsonl"}

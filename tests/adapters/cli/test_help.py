@@ -19,7 +19,20 @@ from wakestream.adapters.cli.render.table import width
 
 SENTENCES = catalog("help_zh")
 LOGS = Path(__file__).parents[2] / "logs"
-LISTING = ("jobs", "watch", "cancel", "status", "why", "cost", "doctor", "logs", "replay", "shrink", "submit")
+LISTING = (
+    "jobs",
+    "watch",
+    "cancel",
+    "status",
+    "why",
+    "cost",
+    "doctor",
+    "logs",
+    "replay",
+    "shrink",
+    "submit",
+    "machines",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,8 @@ class ApiWorld(PowerWorld):
         self.secrets = tuple(self.keys.values())
         self.starts = self.calls = self.stops = 0
         self.fault: Fault | None = None
+        self.requests = 0
+        self.asked = asyncio.Condition()
 
     def provider(self, *, machine: str | None = None, timeout: float = CALL_TIMEOUT) -> Provider:
         return type(self).make(
@@ -121,6 +123,9 @@ class ApiWorld(PowerWorld):
 @web.middleware
 async def _faulty(request: web.Request, handler: Any) -> web.StreamResponse:
     world: ApiWorld = request.app[_WORLD]
+    async with world.asked:
+        world.requests += 1
+        world.asked.notify_all()
     body = await _body(request)
     start = world.is_start(request, body)
     world.calls += start

@@ -5,10 +5,9 @@ github.com/BennielAllan/compshare-docs (the provider's documents) and the signat
 ucloud/core/auth/_cfg.py of github.com/ucloud/ucloud-sdk-python3: one form `POST`, SHA-1 over the sorted names and
 values and the private key; errors with HTTP 200, `RetCode` and `Message`; Region and Zone are needed for start and
 stop, not for describe; an instance that is not there is an empty `UHostSet`; `State` is empty when it could not be read
-in time;
-`GPU` is 0 after a start without card, which is refused here as "never" (`WithoutGpu`). Codes: 226601 arrears, 226602
-expired, 226604 no resources, 226606 not verified, 171 wrong signature. No instance of CompShare was started for these
-tests.
+in time; `GPU` is 0 after a start without card, which this stand-in refuses (`WithoutGpu`). Codes: 226601 arrears,
+226602 expired, 226604 no resources, 226606 not verified, 171 wrong signature. No instance of CompShare was started for
+these tests.
 """
 
 from __future__ import annotations

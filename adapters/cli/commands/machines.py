@@ -1,0 +1,53 @@
+"""`wakestream machines`: the machines of an account at a power provider, so that nobody has to search for an id."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.table import table
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.power.choice import make_power
+from wakestream.adapters.power.config import Machine, Provider, power_config
+from wakestream.adapters.runtime.printing import say, say_json
+
+EXAMPLES = ("machines --power runpod", "machines --power compshare --power-option zone=cn-wlcb-01 --json")
+
+_HEAD = ("id", "name", "state", "gpu", "price", "address")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    flags.add(parser, "--json", "one JSON object for each machine")
+    flags.provider(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the provider for the list and print it."""
+    settings = begin(args, usual_level="CRITICAL")
+    name = settings.needs_power()
+    found = asyncio.run(_listed(make_power(name, power_config(settings, only_list=True))))
+    if args.json:
+        for machine in found:
+            say_json(asdict(machine))
+    elif found:
+        say(*table([tuple(t(f"machines.{column}") for column in _HEAD), *map(_row, found)], right={4}))
+    else:
+        say(t("no_machines", provider=name))
+    return exit_codes.DONE
+
+
+async def _listed(power: Provider) -> Sequence[Machine]:
+    try:
+        return await power.machines()
+    finally:
+        await power.close()
+
+
+def _row(machine: Machine) -> tuple[str, ...]:
+    price = "" if machine.price is None else f"{machine.price:g} {machine.currency}".rstrip()
+    return machine.id, machine.name, machine.state, machine.gpu, price, machine.address or ""

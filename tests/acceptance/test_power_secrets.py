@@ -1,0 +1,49 @@
+"""A monitor with a provider's credentials, talkative and recorded: none of what it leaves behind has them."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.power.api_world import ApiWorld, serving
+from tests.support.power.autodl_api import AutodlWorld
+from tests.support.power.compshare_api import CompshareWorld
+from tests.support.power.runpod_api import RunpodWorld
+from tests.support.power.vast_api import VastWorld
+from wakestream.adapters.testing.power_suite import Fault
+
+WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld, "autodl": AutodlWorld}
+
+
+@pytest.mark.parametrize("fault", ["denied", "garbage", None])
+@pytest.mark.parametrize("name", WORLDS)
+async def test_no_log_and_no_recording_has_the_credentials(name: str, fault: Fault | None, tmp_path: Path) -> None:
+    async with asyncio.timeout(60), serving(WORLDS[name]()) as world:
+        await world.become("running")
+        world.fault = fault
+        said = await monitored(world, name, tmp_path)
+    assert (b"booted" if fault is None else b"cannot look at the machine") in said
+    assert (tmp_path / "recorded").is_dir()
+    left = said + b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert [secret for secret in world.secrets if secret.encode() in left] == []
+    if fault == "denied":
+        assert b"***" in left
+
+
+async def monitored(world: ApiWorld, name: str, folder: Path) -> bytes:
+    """What a monitor said until it had looked three times."""
+    command = [
+        sys.executable, "-m", "wakestream.adapters.cli", "monitor", "--hub", "http://127.0.0.1:9", "--power", name,
+        "--machine", world.machine_id, "--power-option", f"base_url={world.url}", "--log-level", "DEBUG",
+        "--record", str(folder / "recorded"), "--log-file", str(folder / "log"), "--state", str(folder / "state"),
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        *command, env={"PATH": "", **world.keys}, stderr=asyncio.subprocess.STDOUT, stdout=asyncio.subprocess.PIPE,
+        cwd=folder,
+    )  # fmt: skip
+    async with world.asked:
+        await world.asked.wait_for(lambda: world.requests >= 3)
+    process.terminate()
+    said, _ = await process.communicate()
+    return said
