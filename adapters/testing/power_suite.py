@@ -50,11 +50,11 @@ machine starts, `start_unknown` an error code that no document knows, `start_ign
 refusals of a start.
 """
 
-WITHIN = 10.0
-"""Seconds that one case may take."""
+WITHIN = 30.0
+"""Seconds that one case may take, on a busy machine."""
 
 LOOK = 0.02
-CALL_TIMEOUT = 0.6
+CALL_TIMEOUT = 5.0
 
 
 class PowerWorld(ABC):
@@ -157,11 +157,11 @@ async def watched(
 ) -> AsyncIterator[Watched]:
     """Run the monitor on a machine of this world, quickly; `more` of its policy."""
     policy: dict[str, Any] = {
-        "look_soon": LOOK, "look_online": LOOK, "look_rarely": 2 * LOOK, "boot_timeout": WITHIN,
+        "look_soon": LOOK, "look_online": LOOK, "look_rarely": 2 * LOOK, "boot_timeout": 2 * WITHIN,
         "call_timeout": CALL_TIMEOUT, "checks_health": False, "follows_address": True, "stop_again": 0.5,
         "capacity": Backoff(initial=0.05, max_delay=0.1), "trouble": Backoff(initial=0.05, max_delay=0.1), **more,
     }  # fmt: skip
-    link, power = FakeLink(), world.provider()
+    link, power = FakeLink(), world.provider(timeout=policy["call_timeout"])
     kept: FakeJournal[persistence.MachineKept] = FakeJournal() if journal is None else journal
     monitor = Monitor(PowerPolicy(gpu="gpu-1", **policy), Random(1))
     program = MonitorProgram(
@@ -273,11 +273,11 @@ class PowerConformance:
     async def test_a_slow_api_is_given_up_in_time_and_starts_nothing(self, world: PowerWorld) -> None:
         _needs(world, "slow")
         world.fault = "slow"
-        power = world.provider()
+        power = world.provider(timeout=0.2)
         with pytest.raises(Transient, match="did not answer"):
             await power.inspect()
         await power.close()
-        async with watched(world, misses=2) as seen:
+        async with watched(world, misses=2, call_timeout=0.5) as seen:
             seen.wake()
             await seen.until(lambda: seen.program.machine.unread >= 2)
             assert world.calls == 0
@@ -331,6 +331,7 @@ class PowerConformance:
             assert [result.request_id for result in seen.failures()] == ["job-1"]
             assert world.calls == 0
             world.fault = None
+            await seen.comes("off")
             seen.wake("job-2")
             await seen.until(lambda: world.starts == 1)
         logger.remove(listening)
