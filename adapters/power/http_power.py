@@ -95,7 +95,15 @@ class HttpPower(Provider):
     # --- for subclasses
 
     def secret(self, name: str) -> str:
-        """Read a credential by the name of its environment variable. Messages of the provider never show it."""
+        """Read a credential by the name of its environment variable. Messages of the provider never show it.
+
+        Raises:
+            SettingsError: It is not set, or would be sent over an open connection.
+        """
+        if _is_open(self._base):
+            raise SettingsError(
+                f"--power-option base_url={self._base[:80]}: write https, as credentials are sent to it"
+            )
         found = self._read_secret(name)
         self._secrets.append(found)
         return found
@@ -288,13 +296,15 @@ def _expecting(call: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]
 
 def _checked(url: str) -> str:
     parts = urlsplit(url)
-    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if parts.scheme not in ("http", "https") or not parts.netloc or (parts.scheme == "http" and not local):
-        raise SettingsError(
-            f"--power-option base_url={url[:80]}: write an https address; credentials are sent to it "
-            "(http is for this machine only)"
-        )
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise SettingsError(f"--power-option base_url={url[:80]}: write an http or https address")
     return url
+
+
+def _is_open(url: str) -> bool:
+    """Whether others can read what is sent to this address."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

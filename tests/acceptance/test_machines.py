@@ -96,7 +96,8 @@ def test_what_has_no_list_says_so(flag: list[str], capsys: pytest.CaptureFixture
     assert capsys.readouterr().err
 
 
-def test_a_secret_never_goes_over_an_open_line() -> None:
+def test_a_secret_never_goes_over_an_open_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_0123456789")
     assert main.main(["machines", "--power", "runpod", "--power-option", "base_url=http://api.example"]) == 2
 
 

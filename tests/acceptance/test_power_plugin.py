@@ -1,0 +1,45 @@
+"""examples/power_shelly is a provider that is installed from a wheel of its own, and passes the shipped cases there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs.wheels import ROOT, command, copy_tree, environment_with, sdist_of, wheel_of
+
+EXAMPLE = ROOT / "examples" / "power_shelly"
+
+pytestmark = pytest.mark.timeout(240)  # two wheels are built
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with both wheels."""
+    source = copy_tree(tmp_path_factory.mktemp("source"))
+    wheels = tmp_path_factory.mktemp("wheels")
+    plugin = tmp_path_factory.mktemp("plugin") / "power_shelly"
+    shutil.copytree(EXAMPLE, plugin, ignore=shutil.ignore_patterns("__pycache__"))
+    built = (wheel_of(sdist_of(source), wheels), wheel_of(plugin, wheels))
+    return environment_with(tmp_path_factory.mktemp("environment"), *built)
+
+
+def test_the_installed_provider_is_found_by_its_name(python: Path, tmp_path: Path) -> None:
+    code = (
+        "from wakestream.adapters.power import choice, config; import wakestream_shelly;"
+        "made = choice.make_power('shelly', config.PowerConfig('0'));"
+        "print(type(made).__module__, wakestream_shelly.__file__, *choice.installed())"
+    )
+    module, file, *names = command(python, "-c", code, cwd=tmp_path).split()
+    assert module == "wakestream_shelly"
+    assert Path(file).is_relative_to(python.parents[1])
+    assert {"shelly", "runpod", "compshare", "vast", "autodl", "command", "process"} <= set(names)
+
+
+def test_its_own_test_runs_the_shipped_cases(python: Path, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE / "test_shelly.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    said = command(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shelly.py", cwd=tmp_path)
+    passed = int(said.rpartition(" passed")[0].split()[-1])
+    assert passed >= 15, said

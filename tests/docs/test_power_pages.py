@@ -1,0 +1,68 @@
+"""The pages of docs/power agree with the providers, and their commands are taken."""
+
+import inspect
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli.main import parser_of
+from wakestream.adapters.power.choice import installed, make_power
+from wakestream.adapters.power.config import PowerConfig
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "power"
+EXAMPLE = ROOT / "examples" / "power_shelly"
+PROVIDERS = ("compshare", "runpod", "vast", "autodl")
+
+
+def read(page: str) -> str:
+    return (FOLDER / f"{page}.md").read_text(encoding="utf-8")
+
+
+def commands(page: str) -> list[list[str]]:
+    return [shlex.split(line) for line in re.findall(r"^ +wakestream (.*?) ?&?$", read(page), re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in FOLDER.glob("*.md")))
+def test_each_command_of_a_page_is_taken(page: str) -> None:
+    for words in commands(page):
+        parser_of((words[0],)).parse_args(words)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_page_names_all_credentials_and_options(name: str) -> None:
+    source = inspect.getsource(import_module(f"wakestream.adapters.power.{name}"))
+    page, asked = read(name), set[str]()
+
+    def secret(variable: str) -> str:
+        asked.add(variable)
+        return "0123456789abcdef"
+
+    make_power(name, PowerConfig("1", secret=secret))
+    assert [variable for variable in asked if f"{variable}=..." not in page] == []
+    (known,) = re.findall(r"config\.known\(self\.name, \((.*?)\)\)", source)
+    options = set(re.findall(r"\"(\w+)\"", known))
+    table = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    assert table == options
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_page_says_what_it_was_verified_against_and_what_is_billed(name: str) -> None:
+    page = read(name)
+    assert re.search(r"verified against a\s+stand-in", page)
+    assert "## What is billed when it is off" in page
+    assert f"wakestream machines --power {name}" in page
+    assert f"[`{name}`]({name}.md)" in read("README")
+
+
+def test_the_table_has_every_provider() -> None:
+    assert [name for name in installed() if f"`{name}`" not in read("README")] == []
+
+
+def test_the_page_about_ones_own_provider_shows_the_example_as_it_is() -> None:
+    shown = dict(re.findall(r"^```\w+\n# file: (\S+)\n(.*?)^```$", read("your-own"), re.MULTILINE | re.DOTALL))
+    del shown["test_shelly.py"]  # a part of it
+    assert shown == {name: (EXAMPLE / name).read_text("utf-8") for name in shown}
