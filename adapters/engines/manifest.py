@@ -29,7 +29,9 @@ from typing import Any
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.operators.model.engine import Kind
-from wakestream.streams.protocol.kinds import kind_from
+from wakestream.operators.model.errors import WrongInput
+from wakestream.operators.model.events import LIPSYNC
+from wakestream.streams.protocol.kinds import fitting, kind_from, output_ext
 
 _SLOT = ("accepts", "title", "help", "required")
 _WORDS = ("title", "description", "default", "examples", "deprecated", "$comment", "then", "else")
@@ -104,7 +106,20 @@ def _entry(at: str, name: str, table: object, keys: _Keys) -> Entry:
         kind = kind_from({"name": name, **plain, **slots})
     except ValueError as error:
         raise SettingsError(f"{at}: {error}") from None
+    if kind.name == LIPSYNC:
+        _check_lipsync(at, kind)
     return Entry(kind, {key: fields[key] for key in keys.own if key in fields}, of)
+
+
+def _check_lipsync(at: str, kind: Kind) -> None:
+    """Deployed clients send a video and an audio file and get an MP4 file."""
+    try:
+        fitting(kind, {"video": ".mp4", "audio": ".wav"}, {}, ["video"])
+        fault = "" if output_ext(kind.outputs[0]) == ".mp4" else "the output video must accept .mp4 first"
+    except WrongInput as error:
+        fault = str(error)
+    if fault:
+        raise SettingsError(f"{at}: this name is for jobs of a video and an audio file; take another name, or: {fault}")
 
 
 def _slots(at: str, table: object, keys: _Keys, of: dict[str, str]) -> list[dict[str, Any]]:

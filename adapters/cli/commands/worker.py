@@ -62,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--engine-option",
         metavar="KEY=VALUE",
         action="append",
-        help="an option of the engine, such as url=http://127.0.0.1:8188; may be given several times",
+        help="an option of the engine, such as manifest=kinds.toml; may be given several times",
     )
     flags.add(
         engine, "--engine-stall TIME", "stop the work if the engine reports nothing new for this long", type=flags.time

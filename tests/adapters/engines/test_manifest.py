@@ -187,3 +187,32 @@ def test_progress_counts_nodes_by_what_they_took_before() -> None:
     assert again.frame() == Frame(10, 20, 50.0)
     again.take("progress_state", {"nodes": {"2": {"value": 5, "max": 20, "state": "running"}}})
     assert again.frame().percent == 50.0, "it does not go backwards"
+
+
+LIPSYNC = """
+[kinds.lipsync.inputs.video]
+accepts = ["video"]
+[kinds.lipsync.inputs.audio]
+accepts = ["audio"]
+[kinds.lipsync.params.steps]
+type = "integer"
+default = 4
+[kinds.lipsync.outputs.video]
+accepts = [".mp4"]
+"""
+
+
+def test_a_kind_named_lipsync_must_do_what_deployed_clients_ask_for(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.toml"
+    path.write_text(LIPSYNC)
+    (entry,) = read_manifest(path, own=(), needed=())
+    assert entry.kind.name == "lipsync"
+    for change, words in (
+        (("inputs.audio", "inputs.speech"), "kind lipsync has no input 'audio'"),
+        (("default = 4", "required = true"), "needs the parameter 'steps'"),
+        ((".mp4", ".mkv"), "the output video must accept .mp4 first"),
+        (("outputs.video", "outputs.result"), "kind lipsync has no output 'video'"),
+    ):
+        path.write_text(LIPSYNC.replace(*change))
+        with pytest.raises(SettingsError, match=f"this name is for jobs of a video and an audio file; .*{words}"):
+            read_manifest(path, own=(), needed=())

@@ -1,0 +1,56 @@
+"""Frequent reasons of failures have a Chinese sentence; the messages here are those of the programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from wakestream.adapters.cli.i18n import choose
+from wakestream.adapters.cli.i18n.reasons import translated
+from wakestream.adapters.engines.ffmpeg_errors import wrong_input
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    choose("zh")
+    yield
+    choose("en")
+
+
+def of_ffmpeg(said: str) -> str:
+    return str(wrong_input(said, "media", "audio"))
+
+
+@pytest.mark.parametrize(
+    ("why", "sentence"),
+    [
+        ("the engine succeeded but wrote no output 'image'", "引擎正常结束，但没有写出结果 image"),
+        ("the engine succeeded but its output 'image' is empty", "引擎正常结束，但结果 image 是空文件"),
+        ("run.py ended with code 3: CUDA | out of memory", "程序 run.py 以代码 3 结束：CUDA | out of memory"),
+        (
+            "run.py was killed (code -9), for example because this machine ran out of memory: loading",
+            "程序 run.py 被系统终止，可能是内存不足：loading",
+        ),
+        ("stopped: it ran longer than the limit of 60 s", "已停止：运行时间超过上限 60 秒"),
+        (of_ffmpeg("Stream map '0:a:0' matches no streams."), "文件 media 里没有声音"),
+        (of_ffmpeg("moov atom not found"), "文件 media 不完整，结尾缺失"),
+        (of_ffmpeg("Invalid data found"), "文件 media 已损坏，或不是 ffmpeg 能读的格式"),
+        (
+            "parameter word: '-x' begins with '-', so the program would read it as an option; begin it with another "
+            "character",
+            "参数 word 的值 '-x' 不能以 '-' 开头",
+        ),
+        (
+            "parameter time: the video has no picture at 7 s; it is 2 s long; give less",
+            "视频在第 7 秒没有画面，请改小 time",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("chinese")
+def test_a_reason_of_an_engine_has_a_chinese_sentence(why: str, sentence: str) -> None:
+    assert translated(why) == sentence
+
+
+def test_in_english_nothing_is_translated() -> None:
+    assert translated("the engine succeeded but wrote no output 'image'") is None
