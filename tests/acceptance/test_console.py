@@ -319,6 +319,62 @@ async def test_all_results_of_a_job_of_the_page_are_removed_together(tmp_path: P
         assert (await caller.ask("POST", "/console/jobs/ws-mix/ticket"))[0] == 410
 
 
+async def test_a_result_that_a_later_job_reads_is_not_removed(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        await done_remix(caller, tmp_path)
+        await caller.home.gpu_off()
+        assert caller.home.daemon is not None
+        results = caller.home.state / "console" / "results"
+        later = {"id": "ws-later", "kind": "remix", "outputs": {"video": str(tmp_path / "later.mp4")}}
+        asked = requests.wanted({**later, "inputs": {"picture": str(results / "ws-mix.image.png")}})
+        await submitted(caller.home.daemon.outbox, asked)
+        status, plain = await caller.ask("DELETE", "/console/results/ws-mix")
+        assert (status, plain["code"]) == (409, "in_use")
+        assert len(list(results.iterdir())) == len(REMIX.outputs)
+
+
+async def test_a_result_has_the_ending_of_its_content(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        await caller.home.gpu_on(Studio())
+        job = {"id": "ws-paint", "kind": "paint", "inputs": {}, "params": {"prompt": "a cat"}}
+        for wrong in ("../x", ".p/g", 7, "png"):
+            status, plain = await caller.ask("POST", "/console/jobs", {**job, "outputs": {"image": wrong}})
+            assert (status, plain["field"]) == (400, "outputs.image")
+        status, _ = await caller.ask("POST", "/console/jobs", {**job, "outputs": {"image": ".jpg"}})
+        assert status == 201
+        assert await caller.outcome("ws-paint") == "done"
+        _, past = await caller.ask("GET", "/console/history")
+        [made] = past["jobs"][0]["outputs"]
+        assert (made["file"], made["shown"]) == ("paint.png", "image")
+        _, ticket = await caller.ask("POST", "/console/jobs/ws-paint/ticket")
+        async with caller.session.get(f"{caller.home.url}{ticket['url']}&download") as response:
+            assert response.content_type == "image/png"
+            assert 'filename="paint.png"' in response.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize(
+    ("announced", "code"),
+    [
+        ({"kind": "file", "name": "README"}, "no_ending"),
+        ({"kind": "file", "name": "a.p-g"}, "no_ending"),
+        ({"kind": "file", "name": "a.png", "accepts": [".srt"]}, "unsupported"),
+        ({"kind": "video", "name": "a.png"}, "unsupported"),
+        ({"kind": "file", "name": "a.png", "accepts": "image"}, "bad_request"),
+        ({"kind": "file", "name": "a.png", "accepts": [7]}, "bad_request"),
+        ({"kind": "file", "name": "a.png", "slot": 7}, "bad_request"),
+        ({"kind": "image", "name": "a.png"}, "bad_request"),
+    ],
+)
+async def test_an_upload_that_does_not_fit_is_refused_before_it_is_sent(
+    tmp_path: Path, announced: dict[str, Any], code: str
+) -> None:
+    async with calling(tmp_path) as caller:
+        status, plain = await caller.ask("POST", "/console/uploads", {"size": 5, **announced})
+        assert (status // 100, plain["code"]) == (4, code)
+        status, plain = await caller.ask("POST", "/console/uploads", {"size": 5, "kind": "file", "name": "a.PNG"})
+        assert (status, plain["slot"]) == (201, "lipsync.file")
+
+
 async def test_inputs_of_a_failed_job_stay_until_the_space_is_needed(tmp_path: Path) -> None:
     _, audio = await samples(tmp_path, 1.0)
     broken = tmp_path / "broken.mp4"

@@ -12,6 +12,7 @@ import pytest
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, offer_plain, png
 from wakestream.adapters.engines.command import LIPSYNC_KIND
+from wakestream.operators.model.engine import Kind, Slot
 from wakestream.streams.protocol.kinds import MEDIA, plain_kind
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -22,7 +23,7 @@ from tests.support.browser.actions import card, drop
 
 if TYPE_CHECKING:
     from conftest import Visitor
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Request
 
 
 async def submit(home: House, job: str, **fields: Any) -> None:
@@ -178,6 +179,27 @@ async def test_files_go_to_the_slots_that_they_fit(home: House, visitor: Visitor
         [work] = studio.works
         assert ([*work.inputs], work.outputs) == (["picture", "sound"], ("video", "text", "data"))
         assert list((home.state / "console" / "uploads").iterdir()) == []
+
+
+async def test_of_many_files_three_are_sent_at_a_time(home: House, visitor: Visitor) -> None:
+    slots = tuple(Slot(f"page_{number}", ("image",)) for number in range(12))
+    offer(home, Kind("album", slots, (Slot("book", (".pdf",)),)))
+    async with visitor.page() as page:
+        sending: set[str] = set()
+        most: list[int] = []
+
+        def begins(request: Request) -> None:
+            if request.method == "PUT":
+                sending.add(request.url)
+                most.append(len(sending))
+
+        page.on("request", begins)
+        page.on("requestfinished", lambda request: sending.discard(request.url))
+        await pick(page, "album")
+        await drop(page, *((f"{number}.png", png(number + 1)) for number in range(12)))
+        await expect(page.locator(".slot[data-slot=ready]")).to_have_count(12)
+        await expect(page.get_by_role("button", name="Start")).to_be_enabled()
+        assert (len(most), max(most)) == (12, 3)
 
 
 async def test_a_kind_whose_gpus_sleep_can_be_submitted(home: House, visitor: Visitor) -> None:

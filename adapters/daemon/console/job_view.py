@@ -71,9 +71,16 @@ class JobView:
         names = self._file_names(entry).outputs
         made = results_of(entry)
         return [
-            {"name": name, "file": file, **(_made(file, *made[name]) if name in made else {"here": False})}
+            {"name": name, "file": file, **(self._made(file, *made[name]) if name in made else {"here": False})}
             for name, file in names.items()
         ]
+
+    def _made(self, name: str, path: Path, size: int) -> dict[str, Any]:
+        """The fields of an output that was made. The page's own have the ending of their content."""
+        kind = media_type(path)
+        ours = kind.ending and self.is_ours(str(path))
+        file = f"{name.removesuffix(path.suffix)}{kind.ending}" if ours else name
+        return {"file": file, "here": path.is_file(), "size": size, "shown": kind.shown}
 
     def names(self, entry: Entry) -> dict[str, str]:
         """The names of the files by input; `output` is the main result. Those of the page's own results are made up."""
@@ -171,13 +178,6 @@ def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
         return {}
     files = ended.files or ({"name": first, "path": ended.path, "size": ended.size},)
     return {one["name"]: (Path(one["path"]), one["size"]) for one in files}
-
-
-def _made(name: str, path: Path, size: int) -> dict[str, Any]:
-    """The fields of an output that was made; a name without an ending gets the one of its type."""
-    kind = media_type(path)
-    file = name if path.suffix else f"{name}{kind.ending}"
-    return {"file": file, "here": path.is_file(), "size": size, "shown": kind.shown}
 
 
 def _turn(entry: Entry) -> tuple[bool, int]:

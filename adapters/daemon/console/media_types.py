@@ -57,13 +57,19 @@ TYPES: Final[Mapping[str, MediaType]] = {
 _MAGIC: Final = (
     (0, b"\x89PNG\r\n\x1a\n", ".png"), (0, b"\xff\xd8\xff", ".jpg"), (0, b"GIF8", ".gif"), (8, b"WEBP", ".webp"),
     (8, b"WAVE", ".wav"), (0, b"fLaC", ".flac"), (0, b"OggS", ".ogg"), (0, b"ID3", ".mp3"), (0, b"\xff\xfb", ".mp3"),
-    (4, b"ftypM4A", ".m4a"), (4, b"ftyp", ".mp4"), (0, b"\x1aE\xdf\xa3", ".webm"),
+    (4, b"ftypM4A ", ".m4a"), (4, b"ftypavif", ".avif"), (4, b"ftypqt  ", ".mov"), (0, b"\x1aE\xdf\xa3", ".mkv"),
+    *((4, b"ftyp" + brand, ".mp4") for brand in (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42")),
 )  # fmt: skip
-"""Where a file without an ending has which bytes."""
+"""Which bytes are where in a file, and the ending of such files."""
+
+_HEAD: Final = 64
+"""Bytes that tell the type."""
 
 
 def media_type(path: Path) -> MediaType:
-    """Return the type of a file by its ending; by its first bytes if it has no ending.
+    """Return the type of a file: by its first bytes, or by its ending if they do not tell.
+
+    The ending alone may be wrong: a kind may name several for one output, and a parameter decides which is made.
 
     Args:
         path: The file; it need not exist.
@@ -77,9 +83,11 @@ def media_type(path: Path) -> MediaType:
         >>> media_type(Path("page.html")).content
         'application/octet-stream'
     """
-    if path.suffix:
-        return TYPES.get(path.suffix.lower(), UNKNOWN)
+    named = TYPES.get(path.suffix.lower(), UNKNOWN)
     head = b""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        head = file.read(16)
-    return next((TYPES[ending] for at, magic, ending in _MAGIC if head.startswith(magic, at)), UNKNOWN)
+        head = file.read(_HEAD)
+    found = next((TYPES[ending] for at, magic, ending in _MAGIC if head.startswith(magic, at)), named)
+    if found.ending == ".mkv" and b"webm" in head:
+        found = TYPES[".webm"]
+    return named if named.content == found.content else found

@@ -181,6 +181,8 @@ class JobCalls:
             raise ApiError(409, "not_ours", "this job was not started on this page; remove the files in their folder")
         if not any(path.is_file() for path in paths):
             raise _gone()
+        if self.holdings.needed() & {str(path) for path in paths}:
+            raise ApiError(409, "in_use", "a later job reads this result; wait for its end")
         for path in paths:
             await asyncio.to_thread(uploads.remove_result, path)
         self.tell("card", self.cards.told(entry))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,11 +32,11 @@ class Storage:
         self.beginning: set[str] = set()  # the keys of results of jobs that are being submitted
         self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota, look=look)
 
-    def needed(self) -> Collection[str]:
+    def needed(self) -> set[str]:
         """The files that unfinished jobs read."""
         return _inputs(entry for entry in self._outbox.state.jobs.values() if entry.ended is None)
 
-    def referred(self) -> Collection[str]:
+    def referred(self) -> set[str]:
         """The files of all jobs."""
         return _inputs(self._outbox.state.jobs.values())
 
@@ -103,7 +103,7 @@ class Storage:
                 await asyncio.to_thread(uploads.remove_file, each)
 
 
-def _inputs(entries: Iterable[Entry]) -> Collection[str]:
+def _inputs(entries: Iterable[Entry]) -> set[str]:
     return {path for entry in entries for path in (file.path for file in entry.accepted.files.values())}
 
 

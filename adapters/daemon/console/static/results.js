@@ -3,6 +3,7 @@
 import { button, h, named, say } from "/dom.js";
 import { bytes, t } from "/words.js";
 
+const PRELOADED = 2; // each holds a connection, and a browser has only six
 const TEXT_MOST = 200000;
 const SHOWN = ["video", "audio", "image", "text", "json"];
 
@@ -19,8 +20,10 @@ export function showWord(job) {
 /** All results of a job as one element. `url` is their address, `download(output)` saves one. */
 export function gallery(job, url, download) {
   const all = made(job);
+  const media = all.filter((one) => one.shown === "video" || one.shown === "audio");
   const figures = all.map((one) => {
-    const found = figure(one, `${url}&name=${encodeURIComponent(one.name)}`, all.length === 1);
+    const ahead = media.indexOf(one) < PRELOADED ? "metadata" : "none";
+    const found = figure(one, `${url}&name=${encodeURIComponent(one.name)}`, all.length === 1, ahead);
     if (all.length === 1) return found;
     const save = button(t("card.download"), "down", () => download(one));
     save.setAttribute("aria-label", `${t("card.download")}: ${one.file}`);
@@ -30,12 +33,12 @@ export function gallery(job, url, download) {
   return h("div", { class: "gallery", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
 }
 
-function figure(one, src, alone) {
+function figure(one, src, alone, preload) {
   const label = t("card.player", { name: one.file });
   switch (one.shown) {
-    case "video": return h("video", { src, controls: true, autoplay: alone, playsinline: true, preload: "metadata", "aria-label": label });
-    case "audio": return h("audio", { src, controls: true, autoplay: alone, preload: "metadata", "aria-label": label });
-    case "image": return h("img", { src, alt: label, class: "made-image" });
+    case "video": return h("video", { src, controls: true, autoplay: alone, playsinline: true, preload, "aria-label": label });
+    case "audio": return h("audio", { src, controls: true, autoplay: alone, preload, "aria-label": label });
+    case "image": return h("img", { src, alt: label, class: "made-image", loading: "lazy" });
     case "text":
     case "json": return text(one, src, label);
     default: return null;

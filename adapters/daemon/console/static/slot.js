@@ -8,6 +8,23 @@ import { bytes, duration, percent, t } from "/words.js";
 const WINDOW = 5000;
 const TRIES = 5;
 
+const AT_ONCE = 3;
+const queue = [];
+let busy = 0;
+
+/** Runs `work` when fewer than `AT_ONCE` uploads run: a browser has only six connections to the daemon. */
+async function inTurn(work) {
+  if (busy < AT_ONCE) busy += 1;
+  else await new Promise((go) => { queue.push(go); });
+  try {
+    return await work();
+  } finally {
+    const next = queue.shift();
+    if (next) next();
+    else busy -= 1;
+  }
+}
+
 /** The media types of a file, the likely one first; `media` are the endings of each. */
 function mediaOf(file, media) {
   const found = Object.keys(media).filter((kind) => media[kind].includes(endingOf(file.name)));
@@ -84,7 +101,7 @@ export class Slot {
     this.showName(file.name, t("slot.sending", { percent: percent(0), size: bytes(file.size) }), "sending");
     this.changed();
     try {
-      const upload = await this.whole(file, turn);
+      const upload = await inTurn(() => (turn === this.turn ? this.whole(file, turn) : null));
       if (turn !== this.turn) return;
       this.upload = upload;
       this.coming = null;
@@ -259,7 +276,7 @@ export class Slot {
 
   showUpload() {
     const { name, size, seconds } = this.upload;
-    this.showName(name, [bytes(size), ...(seconds ? [duration(seconds)] : [])].join("  ·  "), "ready");
+    this.showName(name, [...(this.words.ours ? [] : [this.words.title]), bytes(size), ...(seconds ? [duration(seconds)] : [])].join("  ·  "), "ready");
   }
 
   showName(name, text, state) {

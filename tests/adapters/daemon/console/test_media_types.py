@@ -39,8 +39,27 @@ def test_no_type_is_one_that_runs() -> None:
         (b"", ""),
     ],
 )
-def test_a_file_without_an_ending_is_known_by_its_first_bytes(tmp_path: Path, head: bytes, ending: str) -> None:
-    path = tmp_path / "result"
-    path.write_bytes(head)
-    assert media_type(path).ending == ending
+def test_a_file_is_known_by_its_first_bytes(tmp_path: Path, head: bytes, ending: str) -> None:
+    for name in ("result", "result.glb"):
+        path = tmp_path / name
+        path.write_bytes(head)
+        assert media_type(path).ending == ending
     assert media_type(tmp_path / "missing") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "content"),
+    [
+        ("a.jpg", png(), "image/png"),
+        ("a.jpeg", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        ("a.opus", b"OggS", "audio/ogg"),
+        ("a.mp4", b"\x1aE\xdf\xa3\x01\0\0\0\0\0\0\x1fB\x82\x84webm", "video/webm"),
+        ("a.webm", b"\x1aE\xdf\xa3\x01\0\0\0B\x82\x88matroska", "video/x-matroska"),
+        ("a.heic", b"\0\0\0\x20ftypheic", "application/octet-stream"),
+        ("a.txt", b"<html><script>", "text/plain; charset=utf-8"),
+    ],
+)
+def test_the_content_decides_where_the_ending_differs(tmp_path: Path, name: str, head: bytes, content: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(head)
+    assert media_type(path).content == content
