@@ -17,6 +17,7 @@ from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_
 from wakestream.adapters.power.extras import needs
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState, Reading
+from wakestream.streams.protocol.printable import printable
 
 OPTIONS = ("region", "profile", "address")
 
@@ -91,6 +92,7 @@ class Ec2Power(Provider):
         self._core, self._parsers = needs("botocore.exceptions", "ec2"), needs("botocore.parsers", "ec2")
         self._make = _client(config, options)
         self._client: Any = None
+        self._secrets: list[str] = []
         self._limit = config.timeout
         self._lock = asyncio.Lock()
 
@@ -143,7 +145,7 @@ class Ec2Power(Provider):
     async def _call(self, name: str, **arguments: Any) -> Any:
         async with self._lock:  # making a client reads files, so that it belongs into the thread too
             if self._client is None:
-                self._client = await asyncio.to_thread(self._guarded, self._make)
+                self._client, self._secrets = await asyncio.to_thread(self._guarded, self._make)
         return await asyncio.to_thread(self._guarded, getattr(self._client, name), **arguments)
 
     def _guarded(self, call: Callable[..., Any], **arguments: Any) -> Any:
@@ -151,27 +153,29 @@ class Ec2Power(Provider):
         try:
             return call(**arguments)
         except core.ClientError as error:
-            raise _error(error.response.get("Error", {})) from None
+            raise _error(error.response.get("Error", {}), self._secrets) from None
         except core.NoRegionError:
             raise PowerError("ec2: no region is set; give --power-option region=REGION") from None
         except (core.ConnectTimeoutError, core.ReadTimeoutError):
-            raise Transient(f"ec2: no answer within {self._limit:g} s") from None
+            raise Transient(f"ec2: Amazon did not answer within {self._limit:g} s") from None
         except (core.HTTPClientError, core.ConnectionError, self._parsers.ResponseParserError) as error:
             raise Transient(f"ec2: no answer: {error}") from None
         except core.BotoCoreError as error:  # no credentials, half of them, an expired SSO login, no such profile, …
             raise Denied(f"ec2: {error}; see docs/power/ec2.md for credentials") from None
 
 
-def _client(config: PowerConfig, options: Mapping[str, str]) -> Callable[[], Any]:
+def _client(config: PowerConfig, options: Mapping[str, str]) -> Callable[[], tuple[Any, list[str]]]:
     boto3, settings = needs("boto3", "ec2"), needs("botocore.config", "ec2")
     # Of all attempts and waits the monitor decides. The two limits add up to less than that of the call.
     limits = settings.Config(
         connect_timeout=0.25 * config.timeout, read_timeout=0.7 * config.timeout, retries={"total_max_attempts": 1}
     )
 
-    def make() -> Any:
+    def make() -> tuple[Any, list[str]]:
         session = boto3.session.Session(profile_name=options.get("profile"), region_name=options.get("region"))
-        return session.client("ec2", endpoint_url=config.base_url, config=limits)
+        client = session.client("ec2", endpoint_url=config.base_url, config=limits)
+        found = session.get_credentials()
+        return client, [each for each in found.get_frozen_credentials()[:3] if each] if found else []
 
     return make
 
@@ -214,10 +218,13 @@ def _machine(found: Mapping[str, Any], which: str) -> Machine:
     return Machine(found["InstanceId"], name, reading.state, found.get("InstanceType", ""), address=reading.address)
 
 
-def _error(said: Mapping[str, str]) -> PowerError:
+def _error(said: Mapping[str, str], secrets: Sequence[str]) -> PowerError:
     code, message = said.get("Code", ""), said.get("Message", "")
     # The message of UnauthorizedOperation ends in a long encoded text that only an administrator can decode.
-    text = f"ec2: {code}: {message.partition(' Encoded authorization failure message')[0]}"[:400]
+    text = f"ec2: {code}: {message.partition(' Encoded authorization failure message')[0]}"
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = printable(text)[:400]
     kind = _ERRORS.get(code)
     if kind is Gone:
         return Gone(f"{text}; if it exists, check the region")

@@ -55,8 +55,12 @@ _WORDS: Mapping[str, Mapping[str, PowerState]] = {
 _DELETES = frozenset({"ec2", "outscale", "openstack", "cloudstack"})
 """Drivers whose state `terminated` means deleted; of libvirt, Azure, CloudSigma and others it means off."""
 
+TOO_FAST = 5.0
+"""Seconds to wait after calls that came too fast, if the cloud does not say how long."""
+
+_TOO_FAST = r"RequestLimitExceeded|rateLimitExceeded|Throttl|too many requests"
+
 _ERRORS: Sequence[tuple[str, type[PowerError]]] = (
-    (r"RequestLimitExceeded|rateLimitExceeded|Throttl|too many requests", Transient),
     (r"Insufficient\w*Capacity|RESOURCE_POOL_EXHAUSTED|stockout|AllocationFailed|SkuNotAvailable"
      r"|No valid host|does not have enough resources|NoStock|out of (stock|capacity)", NoCapacity),
     (r"quota|LimitExceeded|insufficient (credit|balance|funds)", QuotaExceeded),
@@ -152,11 +156,18 @@ class LibcloudPower(Provider):
         try:
             if self._driver is None:
                 self._driver = self._make()
-                if (connection := getattr(self._driver, "connection", None)) is not None:
-                    connection.timeout = max(1, int(0.9 * self._limit))
+                self._limit_time(self._driver)
             return call(self._driver)
         except Exception as error:  # drivers raise errors of all kinds, bare `Exception` among them
             raise self._error(error) from None
+
+    def _limit_time(self, driver: Any) -> None:
+        """Drivers take no time limit; the connection has one for operations, and its session one for requests."""
+        connection = getattr(driver, "connection", None)
+        session = getattr(getattr(connection, "connection", None), "session", None)
+        for each in (connection, session):
+            if each is not None:
+                each.timeout = 0.9 * self._limit
 
     def _error(self, error: Exception) -> PowerError:
         code = getattr(error, "code", None) or getattr(error, "http_code", None) or ""
@@ -165,17 +176,15 @@ class LibcloudPower(Provider):
             text = text.replace(secret, "***")
         text = printable(" ".join(text.split()))[:400]
         if isinstance(error, self._http.RateLimitReachedError):
-            return Transient(text, error.retry_after or 10.0)
+            return Transient(text, error.retry_after or TOO_FAST)
         if isinstance(error, self._types.InvalidCredsError):
             return Denied(text)
-        for pattern, kind in _ERRORS:
-            if re.search(pattern, f"{code} {error}", re.IGNORECASE):
-                return kind(text)
-        if isinstance(error, TypeError | ValueError | NotImplementedError):  # arguments that the driver does not take
-            return PowerError(f"{text}; check the options of --power libcloud")
-        if not isinstance(error, OSError):
-            logger.warning("{}; wakestream does not know this error, and tries again", text)
-        return Transient(text)
+        if "Timeout" in type(error).__name__:
+            return Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s")
+        if re.search(_TOO_FAST, text, re.IGNORECASE):
+            return Transient(text, TOO_FAST)
+        kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, f"{code} {error}", re.IGNORECASE)), None)
+        return kind(text) if kind is not None else _unknown(error, text)
 
     # --- nodes
 
@@ -185,6 +194,8 @@ class LibcloudPower(Provider):
 
     async def _node(self) -> Any:
         nodes = await self._nodes()
+        if not nodes:  # drivers read a page of a proxy as an empty list, and then nothing may count as deleted
+            raise Transient(f"libcloud: {self._driver_name} lists no machine at all")
         if self._id is None:
             self._id = id_of(self._machine, [self._listed(each) for each in nodes])
         for each in nodes:
@@ -215,6 +226,14 @@ class LibcloudPower(Provider):
         found = [*(node.private_ips or ())] if self._which == "private" else [*(node.public_ips or ())]
         found = [each for each in [*found, *(node.private_ips or ())] if each]
         return f"[{found[0]}]" if found and ":" in found[0] else found[0] if found else None
+
+
+def _unknown(error: Exception, text: str) -> PowerError:
+    if isinstance(error, TypeError | ValueError | NotImplementedError):  # arguments that the driver does not take
+        return PowerError(f"{text}; check the options of --power libcloud")
+    if not isinstance(error, OSError):
+        logger.warning("{}; wakestream does not know this error, and tries again", text)
+    return Transient(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
-import boto3
 import pytest
 
 from tests.support.power.ec2_proxy import Ec2Proxy, ec2_proxy
-from tests.support.power.stand_ins import moto, needs_clouds
+from tests.support.power.ec2_world import REGION, instance
+from tests.support.power.ec2_world import account as ec2_account
+from tests.support.power.stand_ins import needs_clouds
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import ec2
 from wakestream.adapters.power.choice import make_power
@@ -18,25 +18,6 @@ from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerErr
 from wakestream.operators.model.ports import Reading
 
 pytestmark = needs_clouds()
-
-REGION, IMAGE = "eu-central-1", "ami-12c6146b"
-
-
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTTESTTESTTEST")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test-account")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.fixture(scope="module")
-def moto_url() -> Iterator[str]:
-    with moto() as url:
-        yield url
 
 
 @pytest.fixture
@@ -60,19 +41,10 @@ class Account:
     """Makes instances in moto, without the proxy."""
 
     def __init__(self, url: str) -> None:
-        self.client = boto3.client(
-            "ec2", region_name=REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test"
-        )
+        self.client = ec2_account(url)
 
     def create(self, name: str, *, stopped: bool = True) -> str:
-        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
-        made = self.client.run_instances(
-            ImageId=IMAGE, MinCount=1, MaxCount=1, InstanceType="g5.xlarge", TagSpecifications=tags
-        )
-        found = str(made["Instances"][0]["InstanceId"])
-        if stopped:
-            self.client.stop_instances(InstanceIds=[found])
-        return found
+        return instance(self.client, name, stopped=stopped)
 
 
 async def until(power: ec2.Ec2Power, state: str) -> Reading:
