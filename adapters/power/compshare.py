@@ -113,8 +113,7 @@ class CompsharePower(HttpPower):
         given = {"Region": region, "Zone": self._zone, "ProjectId": self._project}
         params = {"Action": action, "PublicKey": self._public, **more}
         params |= {name: value for name, value in given.items() if value}
-        text = "".join(f"{name}{params[name]}" for name in sorted(params)) + self._private
-        params["Signature"] = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - the API's own
+        params["Signature"] = signature(params, self._private)
         answer = await self.call("POST", f"/?Action={action}", form=params)
         if not isinstance(answer, Mapping) or answer.get("RetCode") != 0:
             raise self._refused(answer)
@@ -157,6 +156,12 @@ class CompsharePower(HttpPower):
         public = [each for each in row.get("IPSet") or () if each.get("IP") and each.get("Type") != "Private"]
         best = max(public, key=lambda each: each.get("Weight") or 0, default=None)
         return f"{best['IP']}:{self._port}" if best is not None else None
+
+
+def signature(params: Mapping[str, str], private_key: str) -> str:
+    """Sign a request as the API wants it."""
+    text = "".join(f"{name}{params[name]}" for name in sorted(params)) + private_key
+    return hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - the API's own
 
 
 def create(config: PowerConfig) -> CompsharePower:

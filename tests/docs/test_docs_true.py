@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in (".", "docs", "docs/decisions", "docs/engines", "deploy", "examples")
+    for folder in (".", "docs", "docs/decisions", "docs/engines", "docs/power", "deploy", "examples")
     for path in (ROOT / folder).glob("*.md")
 )
 FOLDERS = "operators|streams|adapters|tests|deploy|docs|examples|benchmarks"

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
+from loguru import logger
 
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import http_power
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.http_power import HttpPower, unix_seconds
-from wakestream.operators.model.errors import Transient
+from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient
 
 
 class Acme(HttpPower):
@@ -59,3 +61,75 @@ async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 def test_a_time_before_1970_is_no_time() -> None:
     assert unix_seconds("0001-01-01T00:00:00Z") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "wait"),
+    [
+        (429, {}, Transient, 10.0),
+        (429, {"Retry-After": "7"}, Transient, 7.0),
+        (429, {"Retry-After": "soon"}, Transient, 10.0),
+        (429, {"Retry-After": "99999999"}, Transient, 3600.0),
+        (
+            503,
+            {"Retry-After": "Thu, 01 Jan 2026 00:01:00 GMT", "Date": "Thu, 01 Jan 2026 00:00:00 GMT"},
+            Transient,
+            60.0,
+        ),
+        (503, {}, Transient, None),
+        (418, {}, Transient, None),
+        (302, {"Location": "https://evil.example"}, Transient, None),
+        (401, {}, Denied, None),
+        (403, {}, Denied, None),
+        (402, {}, QuotaExceeded, None),
+        (404, {}, Gone, None),
+        (410, {}, Gone, None),
+    ],
+)
+async def test_what_a_status_means(
+    status: int, headers: dict[str, str], kind: type[PowerError], wait: float | None
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"code": "E1", "message": "no"}, status=status, headers=headers)
+
+    runner, power = await _served(answer)
+    with pytest.raises(kind, match=f"acme: HTTP {status} to `GET /x`: E1 no") as caught:
+        await power.call("GET", "/x")
+    assert getattr(caught.value, "retry_after", None) == wait
+    await power.close()
+    await runner.cleanup()
+
+
+async def test_nobody_there_is_transient_and_names_the_host() -> None:
+    power = Acme(PowerConfig("1", base_url="http://127.0.0.1:9", timeout=5.0))
+    with pytest.raises(Transient, match=r"acme: no answer of 127\.0\.0\.1:9 to `GET /x`"):
+        await power.call("GET", "/x")
+    await power.close()
+
+
+@pytest.mark.parametrize("url", ["ftp://a.example", "https://", "acme"])
+def test_the_address_of_an_api_is_an_http_address(url: str) -> None:
+    with pytest.raises(SettingsError, match="write an http or https address"):
+        Acme(PowerConfig("1", base_url=url))
+
+
+def test_a_secret_is_kept_out_of_messages_and_off_open_connections() -> None:
+    power = Acme(PowerConfig("1", secret=lambda _: "s3cret-value"))
+    power.secret("ACME_KEY")
+    assert power.plain("the key s3cret-value\n is wrong") == "the key *** is wrong"
+    with pytest.raises(SettingsError, match="write https, as credentials are sent to it"):
+        Acme(PowerConfig("1", secret=lambda _: "s3cret-value", base_url="http://acme.example")).secret("ACME_KEY")
+
+
+def test_an_unknown_code_is_reported_once() -> None:
+    said: list[str] = []
+    sink = logger.add(said.append, level="WARNING", format="{message}")
+    power = Acme(PowerConfig("1"))
+    for _ in range(3):
+        assert isinstance(power.error("E9", "what"), Transient)
+        assert power.state("Dreaming") == "unknown"
+    logger.remove(sink)
+    assert [line.strip() for line in said] == [
+        "acme: the code E9: what is not known to wakestream; please report it",
+        "acme: the state 'Dreaming' is not known to wakestream; please report it",
+    ]
