@@ -150,7 +150,12 @@ def real() -> Iterator[RealComfyUi | None]:
         found.end()
 
 
-@pytest.fixture(params=["fake", "newer", *(["real"] if comfyui_place.URL is not None else [])])
+REAL = ["real"] if comfyui_place.URL is not None else []
+each_release = pytest.mark.parametrize("place", ["fake", "newer", *REAL], indirect=True)
+"""For cases in which the releases of 2026 behave in another way."""
+
+
+@pytest.fixture(params=["fake", *REAL])
 async def place(
     request: pytest.FixtureRequest, tmp_path: Path, real: RealComfyUi | None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Case]:
@@ -195,6 +200,7 @@ async def test_its_kinds_have_the_limits_and_choices_of_the_server(place: Case) 
 # Work
 
 
+@each_release
 async def test_an_image_is_inverted(place: Case) -> None:
     engine, work = place.start(), place.inverting()
     *_, made = await done(engine, work)
@@ -240,6 +246,7 @@ async def test_two_works_of_two_workflows_follow_one_another(place: Case) -> Non
     assert isinstance((await done(engine, place.work("copy", {"video": place.video}, ("video",))))[-1], Made)
 
 
+@each_release
 async def test_the_same_work_again_has_a_file_although_nothing_runs_and_the_old_file_is_gone(place: Case) -> None:
     """ComfyUI keeps what nodes gave, and names the old file: only a changed name makes it save again."""
     engine = place.start()
@@ -283,6 +290,7 @@ async def test_a_missing_output_is_a_failure(place: Case, megabytes: int, words:
         await done(engine, place.work("file", {"image": place.image}, ("file",), megabytes=megabytes))
 
 
+@each_release
 async def test_the_error_of_a_node_is_told_and_the_work_may_be_done_again(place: Case) -> None:
     engine, work = place.start(), place.work("fail", {"image": place.image}, ("image",))
     for _ in range(2):
@@ -290,6 +298,7 @@ async def test_the_error_of_a_node_is_told_and_the_work_may_be_done_again(place:
             await done(engine, work)
 
 
+@each_release
 async def test_a_refused_parameter_is_named(place: Case) -> None:
     engine = place.start()
     with pytest.raises(WrongInput, match=r"params.steps: ComfyUI refuses it: Value 5000 bigger than max of 1000") as it:
@@ -297,6 +306,7 @@ async def test_a_refused_parameter_is_named(place: Case) -> None:
     assert it.value.field == "params.steps"
 
 
+@each_release
 async def test_an_output_that_comfyui_would_leave_out_is_an_error_and_nothing_runs(place: Case) -> None:
     """It answers 200 if another output can run, and then makes only that one."""
     engine = place.start()
@@ -328,6 +338,7 @@ async def test_a_file_over_the_upload_limit_is_named_with_the_remedy(place: Case
 # Cancel
 
 
+@each_release
 async def test_a_cancel_ends_the_running_work_and_nothing_else(place: Case) -> None:
     """ComfyUI ends it only after its present node, and then runs the next prompt of the queue."""
     engine, work = place.start(), place.slow(2.0, steps=1)
@@ -343,6 +354,7 @@ async def test_a_cancel_ends_the_running_work_and_nothing_else(place: Case) -> N
     assert (await place.ended(other))["status"]["status_str"] == "success"
 
 
+@each_release
 async def test_a_cancel_of_work_that_waits_leaves_the_running_prompt_alone(place: Case) -> None:
     engine, work = place.start(), place.slow()
     other = await place.others(await place.upload(place.image), 1.0)
@@ -357,6 +369,7 @@ async def test_a_cancel_of_work_that_waits_leaves_the_running_prompt_alone(place
     assert await place.get(f"/history/{prompt_id(work)}") == {}
 
 
+@each_release
 async def test_a_cancel_while_files_are_sent_starts_nothing(place: Case) -> None:
     engine, work = place.start(), place.inverting()
     with place.image.open("ab") as file:
@@ -373,6 +386,7 @@ async def test_a_cancel_while_files_are_sent_starts_nothing(place: Case) -> None
     assert await place.get(f"/history/{prompt_id(work)}") == {}
 
 
+@each_release
 async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(place: Case) -> None:
     engine, work = place.start(), place.slow(2.0, steps=1)
     rendering = asyncio.create_task(done(engine, work))
@@ -389,6 +403,7 @@ async def test_a_cancel_while_the_answer_to_the_prompt_is_on_its_way_stops_it(pl
     assert "execution_interrupted" in str((await place.ended(prompt_id(work)))["status"]["messages"])
 
 
+@each_release
 async def test_a_cancel_comes_through_a_server_that_does_not_answer_for_a_moment(place: Case) -> None:
     engine, work = place.start(), place.slow(2.0, steps=1)
     async with aclosing(engine.render(work)) as items:
@@ -463,6 +478,7 @@ async def test_a_server_that_says_nothing_at_all_is_restarted_too(place: Case, m
     place.proxy.heal()
 
 
+@each_release
 async def test_a_worker_that_was_restarted_follows_the_prompt_that_runs(place: Case) -> None:
     first, work = place.start(keep=place.folder / "engine"), place.slow(2.5, steps=4, pause=0.2)
     async with aclosing(first.render(work)) as items:
@@ -545,6 +561,7 @@ async def test_work_that_somebody_interrupts_fails(place: Case) -> None:
 # From the client's job to its file
 
 
+@each_release
 async def test_a_job_is_done_although_comfyui_is_restarted_in_mid_work(
     place: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -669,6 +686,7 @@ async def test_a_result_that_was_removed_is_made_again_when_the_work_is_submitte
 # What the fake must do as the real one does
 
 
+@each_release
 async def test_the_frames_and_the_history_are_those_of_the_real_server(place: Case) -> None:
     image = await place.upload(place.image)
     graph = {**SLOW, "1": {"class_type": "LoadImage", "inputs": {"image": image}}}
@@ -718,6 +736,7 @@ async def test_the_frames_of_a_failure_and_of_an_interrupt_are_those_of_the_real
     ]  # fmt: skip
 
 
+@each_release
 async def test_the_answers_are_those_of_the_real_server(place: Case) -> None:
     image = await place.upload(place.image)
     assert image == place.image.name
