@@ -81,11 +81,12 @@ def read_manifest(
     """
     keys = _Keys(own, needed, node, output)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors on Windows begin with a mark
     except OSError as error:
         raise SettingsError(f"the manifest {path} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the manifest {path} is not valid TOML: {error}") from None
+        advice = "; write texts with backslashes in 'single quotes'" if "Unescaped" in str(error) else ""
+        raise SettingsError(f"the manifest {path} is not valid TOML: {error}{advice}") from None
     kinds = found.get("kinds")
     if not isinstance(kinds, dict) or not kinds or len(found) > 1:
         raise SettingsError(f"the manifest {path} must have tables [kinds.NAME] and nothing else")

@@ -173,8 +173,18 @@ async def test_a_program_runs_in_the_folder_of_its_manifest(engine: Command, giv
     assert made.path.read_text() == str(manifest.parent.resolve())
 
 
+async def test_a_program_runs_in_the_folder_that_its_manifest_names(given: Path, manifest: Path) -> None:
+    (manifest.parent / "deep").mkdir()
+    shutil.move(manifest.parent / "tool.py", manifest.parent / "deep")
+    text = manifest.read_text(encoding="utf-8").replace("[kinds.run]", '[kinds.run]\ncwd = "deep"', 1)
+    manifest.write_text(text, encoding="utf-8")
+    made = (await done(Command(programs_of(manifest), limit=40), given, "where"))[-1]
+    assert isinstance(made, Made)
+    assert made.path.read_text() == str((manifest.parent / "deep").resolve())
+
+
 async def test_an_output_is_searched_in_the_works_folder(engine: Command, given: Path) -> None:
-    (made,) = await done(engine, given, "", kind="search", outputs=("text",), first="deep/a.srt", second="a.vtt")
+    *_, made = await done(engine, given, "", kind="search", outputs=("text",), first="deep/a.srt", second="a.vtt")
     assert isinstance(made, Made)
     assert made.path == given.parent / "work" / "deep" / "a.srt"
     with pytest.raises(TaskFailed, match=r"wrote 2 files that fit the output 'text' \(\*\*/\*.srt\): a.srt, b.srt"):

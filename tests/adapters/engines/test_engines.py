@@ -1,5 +1,6 @@
 """What the engines make of text and of files; the programs themselves run in tests/acceptance/."""
 
+import json
 import re
 from functools import reduce
 from pathlib import Path
@@ -9,9 +10,12 @@ import pytest
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import lipsync_program
 from wakestream.adapters.engines.ffmpeg import Ffmpeg, Progress, fps_in
+from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
+from wakestream.adapters.engines.manifest import check_schema
 from wakestream.adapters.engines.program_output import percent_in
 from wakestream.adapters.engines.samples import make_video
 from wakestream.operators.model.errors import TaskFailed
+from wakestream.streams.protocol.kinds import kind_from, plain_kind
 
 GOOD = ("python", "run.py", "{video}", "--audio={audio}", "{output}")
 
@@ -84,3 +88,12 @@ async def test_without_ffmpeg_engine_and_samples_report_it(tmp_path: Path, monke
     assert re.fullmatch(why, (await Ffmpeg().ready()).reason)
     with pytest.raises(TaskFailed, match=f"^{why}$"):
         await make_video(tmp_path / "clip.mp4", 1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_kind_of_ffmpeg_is_valid_and_its_defaults_fit(name: str) -> None:
+    kind = RECIPES[name].kind
+    assert kind_from(json.loads(json.dumps(plain_kind(kind)))) == kind
+    for param, schema in kind.params.get("properties", {}).items():
+        check_schema(param, schema)
+    assert set(RECIPES[name].reads) == {slot.name for slot in kind.inputs}

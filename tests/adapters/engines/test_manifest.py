@@ -216,3 +216,16 @@ def test_a_kind_named_lipsync_must_do_what_deployed_clients_ask_for(tmp_path: Pa
         path.write_text(LIPSYNC.replace(*change))
         with pytest.raises(SettingsError, match=f"this name is for jobs of a video and an audio file; .*{words}"):
             read_manifest(path, own=(), needed=())
+
+
+def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + LIPSYNC.replace("\n", "\r\n").encode())
+    assert read_manifest(path, own=(), needed=())[0].kind.name == "lipsync"
+
+
+def test_a_text_with_backslashes_in_double_quotes_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.toml"
+    path.write_text('[kinds.a]\nprogress = "step \\d+"\n')
+    with pytest.raises(SettingsError, match=r"line 2, .*; write texts with backslashes in 'single quotes'"):
+        read_manifest(path, own=("progress",), needed=())
