@@ -1,9 +1,15 @@
-"""A job of any kind on the command line: `--kind K --in NAME=FILE --param NAME=VALUE --out NAME=FILE`."""
+"""A job of any kind on the command line: `--kind K --in NAME=FILE --param NAME=VALUE --out NAME=FILE`.
+
+All that can be checked here is checked before a machine is woken: the form of the flags at once, and the rest against
+the description of the kind, if the daemon or the hub knows it.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +19,12 @@ from wakestream.adapters.cli import flags
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api_client import Chain
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
-from wakestream.operators.model.errors import WrongInput
+from wakestream.adapters.disk.result_names import free_name, same_path
+from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.errors import FileUnusable, WrongInput
 from wakestream.operators.model.events import Job
-from wakestream.streams.protocol.kinds import check_bounds
+from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, fitting, media_of, typed, usual_ext
+from wakestream.streams.protocol.known_kinds import KnownKinds
 
 NAMES = ("kind", "inputs", "params", "outputs")
 """The values of these flags in the arguments."""
@@ -24,56 +33,140 @@ NAMES = ("kind", "inputs", "params", "outputs")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     group = parser.add_argument_group("another kind of job, instead of VIDEO and AUDIO")
-    flags.add(group, "--kind KIND", "the kind of work, by the name that the GPU machine's engine gives it")
+    flags.add(group, "--kind KIND", "the kind of work, of `wakestream kinds`; with --help, what it takes and makes")
     what = "an input file, or @JOB:RESULT for a result of another job of the daemon; once for each"
     flags.add(group, "--in NAME=FILE", what, action="append", dest="inputs")
     flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params")
-    flags.add(group, "--out NAME=FILE", "where a result goes; once for each", action="append", dest="outputs")
+    what = "where a result goes; once for each (default: beside the first input)"
+    flags.add(group, "--out NAME=FILE", what, action="append", dest="outputs")
     flags.add(group, "--after JOB", "start when this job of the daemon is done; once for each", action="append")
 
 
-def job_of_kind(
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The flags of a job of any kind.
+
+    Attributes:
+        job_id: Its id.
+        kind: Its kind.
+        inputs: The input files by name.
+        params: The parameters as they were written.
+        outputs: The files of the results by name.
+        chain: The jobs that it follows, with the inputs that are their results.
+    """
+
+    job_id: str
+    kind: str
+    inputs: Mapping[str, Path]
+    params: Mapping[str, str]
+    outputs: Mapping[str, Path]
+    chain: Chain
+
+    def job(self, known: KnownKinds, why: str = "") -> Job:
+        """Return the job.
+
+        Args:
+            known: What is known of the kinds.
+            why: The reason if nothing is.
+
+        Raises:
+            WrongInput: A value is not allowed or does not fit the kind; the message names the field.
+            FileUnusable: A result cannot be written; the message names the output.
+            SettingsError: An output is not given, and the kind is not known.
+        """
+        fit = known.first_fitting(self.kind, self._fits)
+        params = self._values(fit)
+        outputs = self.outputs or self._default_outputs(fit, why)
+        if fit is None:
+            check_bounds([*self.inputs, *self.chain.sources], params, outputs)
+        for name, path in outputs.items():
+            _of_field(f"output {name}", check_writable, path, keep=tuple(self.inputs.values()), flag=f"--out {name}=")
+        if (same := same_path(outputs)) is not None:
+            why = f"outputs {same[0]} and {same[1]} have the same path {outputs[same[1]]}; give each its own"
+            raise WrongInput(f"outputs.{same[1]}", why)
+        return Job(self.job_id, self.inputs, outputs, self.kind, params)
+
+    def media(self, known: KnownKinds) -> dict[str, tuple[Path, str]]:
+        """Return what each input file must contain (video, audio or image), as far as the kind says it."""
+        slots = {slot.name: slot for kind in known.named(self.kind)[:1] for slot in kind.inputs}
+        found = {name: (path, media_of(slots[name], _ext(path))) for name, path in self.inputs.items() if name in slots}
+        return {name: (path, media) for name, (path, media) in found.items() if media}
+
+    def _fits(self, kind: Kind) -> None:
+        """Raise `WrongInput` unless the flags fit the kind."""
+        slots = {slot.name: slot for slot in kind.inputs}
+        later = {name: usual_ext(slots[name]) if name in slots else "" for name in self.chain.sources}
+        exts = {name: _ext(path) for name, path in self.inputs.items()} | later
+        fitting(kind, exts, self._values(kind), self.outputs or [slot.name for slot in kind.outputs])
+
+    def _values(self, kind: Kind | None) -> dict[str, Any]:
+        values = {name: (text, _value(text)) for name, text in self.params.items()}
+        return {
+            name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()
+        }
+
+    def _default_outputs(self, kind: Kind | None, why: str) -> dict[str, Path]:
+        """A name for each result beside the first input; no file is replaced."""
+        if kind is None:
+            reason = f", because {why}" if why else ""
+            raise SettingsError(f"give --out NAME=FILE for each result: the kind {self.kind} is not known{reason}")
+        first = next(iter(self.inputs.values()), None)
+        several = len([slot for slot in kind.outputs if slot.required]) > 1
+        found: dict[str, Path] = {}
+        for slot in kind.outputs:
+            if slot.required or slot is kind.outputs[0]:
+                ending = usual_ext(slot) or (first.suffix if first is not None else ".bin")
+                name = f"{kind.name}.{slot.name}" if several else kind.name
+                found[slot.name] = free_name(first, name, ending, found.values())
+        return found
+
+
+def given(
     job_id: str,
     kind: str,
     inputs: Sequence[str],
     params: Sequence[str],
     outputs: Sequence[str],
     after: Sequence[str] = (),
-) -> tuple[Job, Chain]:
-    """The job that the flags describe, and the jobs that it follows; its files are checked before any GPU is woken.
+) -> Given:
+    """Read the flags, and check all that needs no description of the kind.
 
     Args:
-        job_id: Its id.
+        job_id: The job's id.
         kind: Its kind.
         inputs: `NAME=FILE` of each input; `NAME=@JOB:RESULT` for a result of another job.
         params: `NAME=VALUE` of each parameter. A value that is valid JSON (5, 0.5, true, null, [1]) is that, other
-            values are text.
+            values are text, and what the kind wants as a text is always text.
         outputs: `NAME=FILE` of each output.
         after: The ids of other jobs that it waits for.
 
     Raises:
         SettingsError: A flag is not of that form, or a name is given twice.
-        WrongInput: A name or a value is not allowed; the message names the field.
-        FileUnusable: A file cannot be used.
+        WrongInput: A name is not allowed; the message names the field.
+        FileUnusable: A file cannot be used; the message names the input.
     """
-    files = pairs("--in", inputs)
+    check_kind_name(kind)
+    files, texts = pairs("--in", inputs), pairs("--param", params)
     sources = {name: text[1:] for name, text in files.items() if text.startswith("@")}
-    given = {name: Path(text) for name, text in files.items() if name not in sources}
-    values = {name: _value(text) for name, text in pairs("--param", params).items()}
+    paths = {name: Path(text) for name, text in files.items() if name not in sources}
     wanted = {name: Path(text) for name, text in pairs("--out", outputs).items()}
-    check_bounds(files, values, wanted)
-    for path in given.values():
-        check_readable(path)
-        check_named(path)
-    taken: dict[Path, str] = {}
-    for name, path in wanted.items():
-        check_writable(path, keep=tuple(given.values()))
-        other = taken.setdefault(path.absolute(), name)
-        if other != name:
-            raise WrongInput(
-                f"outputs.{name}", f"outputs {other} and {name} have the same path {path}; give each its own"
-            )
-    return Job(job_id, given, wanted, kind, values), Chain(tuple(dict.fromkeys(after)), sources)
+    check_bounds(files, {}, wanted or ("result",))
+    for name, path in paths.items():
+        _of_field(f"input {name}", check_readable, path)
+        _of_field(f"input {name}", check_named, path)
+    return Given(job_id, kind, paths, texts, wanted, Chain(tuple(dict.fromkeys(after)), sources))
+
+
+def _of_field(field: str, check: Any, path: Path, **more: Any) -> None:
+    """Check a file; the error names the field."""
+    try:
+        check(path, **more)
+    except FileUnusable as error:
+        raise FileUnusable(f"{field}: {error}") from None
+
+
+def _ext(path: Path) -> str:
+    return path.suffix.lower()
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
@@ -90,8 +183,8 @@ def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def _value(text: str) -> Any:
-    if text in ("NaN", "Infinity", "-Infinity", "nan", "inf", "-inf"):
-        return float(text)
+    if text.lstrip("+-").lower() in ("nan", "inf", "infinity"):
+        return math.nan
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

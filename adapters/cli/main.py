@@ -37,7 +37,7 @@ COMMANDS = {
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
     "machines": "list the machines of your account at a power provider",
     "worker": "run the worker on the GPU machine: receives files and renders",
-    "kinds": "add a ComfyUI workflow as a kind of job",
+    "kinds": "list the kinds of jobs that the GPUs can do, or add a ComfyUI workflow as one",
     "invite": "make a code with which another machine joins this hub",
     "license": "issue, import, list, rotate and revoke license keys",
     "audit": "list all licenses with their GPUs, last use and permissions",

@@ -19,6 +19,7 @@ from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.discovery import Address
 from wakestream.operators.model.errors import FileUnusable, WakestreamError
 from wakestream.operators.model.events import Job
+from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_plain
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 HEALTH_WITHIN: Final = 3.0
@@ -132,6 +133,12 @@ class DaemonClient:
         if "lengths" in self._features:
             asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
         return await self.call("POST", "/api/jobs", asked)
+
+    async def kinds(self) -> KnownKinds:
+        """What the GPUs can do; of a daemon of an earlier version, nothing is known."""
+        if "kinds" not in self._features:
+            return UNKNOWN
+        return from_plain(await self.call("GET", "/api/kinds"))
 
     async def jobs(self, state: str, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Jobs, newest first, and the number of older ones beyond `limit`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +74,18 @@ class DaemonKinds:
             asking = self._asking or self._ask()
             await asyncio.wait([asking], timeout=WAIT)
         return self._known
+
+    async def check(
+        self, kind: str, inputs: Mapping[str, Path], params: Mapping[str, Any], outputs: Collection[str]
+    ) -> None:
+        """Check a job as far as the kinds are known, before it is in the outbox.
+
+        Raises:
+            UnknownKind: There is no such kind.
+            WrongInput: Something does not fit; it names the field.
+        """
+        exts = {name: path.suffix.lower() for name, path in inputs.items()}
+        (await self.present()).check(kind, exts, params, outputs)
 
     async def close(self) -> None:
         """Stop asking."""

@@ -84,13 +84,13 @@ def seconds_in(text: str) -> float | None:
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
-def source(path: Path, memory: int | None = None) -> list[str]:
-    """Arguments to open an untrusted file: only these containers, and only pictures that fit into `memory`."""
+def source(path: Path, memory: int | None = None, formats: str = FORMATS) -> list[str]:
+    """Arguments to open an untrusted file: only these `formats`, and only pictures that fit into `memory`."""
     # An absolute path, so that a name such as `http:clip.mp4` is not an address, and `-y.mp4` is not a flag.
     pixels = min(MAX_PIXELS, (memory or machine_memory()) // 2 // BYTES_PER_PIXEL)
     kind = _PICTURES.get(path.suffix.lower())
     return [
-        *("-max_pixels", str(pixels), "-protocol_whitelist", "file", "-format_whitelist", FORMATS),
+        *("-max_pixels", str(pixels), "-protocol_whitelist", "file", "-format_whitelist", formats),
         *(("-f", kind) if kind else ()),
         *("-i", f"file:{path.absolute()}"),
     ]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import Progress, found_ffmpeg, seconds_in, source
+from wakestream.adapters.engines.ffmpeg import FORMATS, Progress, found_ffmpeg, seconds_in, source
 from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.runtime.tasks import end
-from wakestream.operators.model.errors import FileUnusable, TaskFailed
+from wakestream.operators.model.errors import FileUnusable, TaskFailed, WrongInput
 
 LIMITED: Final = os.name == "posix"
 """Whether a shell can limit a program's memory."""
@@ -29,6 +30,12 @@ ANY_MEMORY: Final = 2**40
 LARGE: Final = 64 * 1000**2
 """Bytes from which a file is large."""
 
+AT_ONCE: Final = 4
+"""Files of one job that are checked at the same time."""
+
+_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+_IMAGE_FORMATS = "png_pipe,jpeg_pipe,webp_pipe,gif"
+
 _LIMITS = 'ulimit -v "$1" 2>/dev/null; shift; exec "$@"'
 _LINES = 200
 _STREAM: dict[Which, str] = {"video": "v", "audio": "a"}
@@ -40,7 +47,7 @@ class MediaUnusable(FileUnusable):
 
     def __init__(self, path: Path, which: Which, fault: str, why: str) -> None:
         super().__init__(f"{path} cannot be used as the {which}: it {why}")
-        self.which, self.fault = which, fault
+        self.which, self.fault, self.why = which, fault, why
 
 
 def time_limit(size: int) -> float:
@@ -48,7 +55,7 @@ def time_limit(size: int) -> float:
     return 1.0 if size > LARGE else 10.0
 
 
-async def probed(path: Path, which: Which) -> float | None:
+async def probed(path: Path, which: Which, formats: str = FORMATS) -> float | None:
     """Check a file.
 
     If there is no ffmpeg, or it takes too long or fails for another reason, no file is refused.
@@ -56,6 +63,7 @@ async def probed(path: Path, which: Which) -> float | None:
     Args:
         path: The file.
         which: What it must contain.
+        formats: The formats that it may have.
 
     Returns:
         Its length in seconds; None if the file does not have it or could not be checked.
@@ -65,7 +73,7 @@ async def probed(path: Path, which: Which) -> float | None:
     """
     try:
         async with asyncio.timeout(time_limit(path.stat().st_size)):
-            said = await _decode_one(path, which)
+            said = await _decode_one(path, which, formats)
     except MediaUnusable:
         raise
     except (TimeoutError, TaskFailed, ImportError, OSError) as error:
@@ -83,13 +91,44 @@ async def both_probed(video: Path, audio: Path) -> tuple[float | None, float | N
         await end(*looks)
 
 
-async def _decode_one(path: Path, which: Which) -> list[str]:
+async def all_probed(inputs: Mapping[str, tuple[Path, str]]) -> None:
+    """Check the input files of a job.
+
+    Args:
+        inputs: For each input its file and what it must contain: video, audio or image.
+
+    Raises:
+        WrongInput: ffmpeg cannot decode one; the message names the input.
+    """
+    room = asyncio.Semaphore(AT_ONCE)
+    looks = [asyncio.create_task(_input_probed(room, name, *each)) for name, each in inputs.items()]
+    try:
+        for each in looks:
+            await each
+    finally:
+        await end(*looks)
+
+
+async def _input_probed(room: asyncio.Semaphore, name: str, path: Path, media: str) -> None:
+    if media == "image" and path.suffix.lower() not in _IMAGES:
+        return  # formats that only some engines read
+    try:
+        async with room:
+            await probed(
+                path, "audio" if media == "audio" else "video", _IMAGE_FORMATS if media == "image" else FORMATS
+            )
+    except MediaUnusable as error:
+        why = f"input {name}: {path} cannot be used as {media}: it {error.why}; give another file, or skip this check"
+        raise WrongInput(f"inputs.{name}", f"{why} with --no-probe") from None
+
+
+async def _decode_one(path: Path, which: Which, formats: str) -> list[str]:
     """The output of ffmpeg while it decodes one frame. `TaskFailed`: it failed for an unknown reason."""
     program = await asyncio.to_thread(found_ffmpeg)
     lines: deque[str] = deque(maxlen=_LINES)
     progress, failed = Progress(), ""
     try:
-        async with aclosing(run_program(_command(program, path, which), limit=60.0, merge=True)) as output:
+        async with aclosing(run_program(_command(program, path, which, formats), limit=60.0, merge=True)) as output:
             async for line in output:
                 progress = progress.after(line)
                 lines.append(line)
@@ -104,9 +143,9 @@ async def _decode_one(path: Path, which: Which) -> list[str]:
     raise MediaUnusable(path, which, *(known or ("empty", "has nothing that can be decoded")))
 
 
-def _command(program: str, path: Path, which: Which) -> list[str]:
+def _command(program: str, path: Path, which: Which, formats: str) -> list[str]:
     stream = _STREAM[which]
-    read = [program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY)]
+    read = [program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, formats)]
     one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
     limited = ["/bin/sh", "-c", _LIMITS, "sh", str(MEMORY)] if LIMITED else []
     return [*limited, *read, *one]

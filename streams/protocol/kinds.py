@@ -72,9 +72,25 @@ def _check_properties(kind: Kind) -> None:
     properties = kind.params.get("properties", {})
     if not isinstance(properties, Mapping) or not all(isinstance(each, Mapping) for each in properties.values()):
         raise ValueError(f"kind {kind.name}: the properties of its parameters must be an object of objects")
+    required = kind.params.get("required", ())
+    if not isinstance(required, list | tuple) or not all(isinstance(each, str) for each in required):
+        raise ValueError(f"kind {kind.name}: the required parameters must be a list of names")
     for param in properties:
         if _PARAM_NAME.fullmatch(param) is None:
             raise ValueError(f"the parameter {param[:40]!r} must have 1 to 32 letters, digits or underscores")
+
+
+def media_of(slot: Slot, ext: str) -> str:
+    """Return what a file with this ending must contain to fit the slot: video, audio, image; empty if anything."""
+    wanted = [each for each in slot.accepts if each in MEDIA]
+    fit = [media for media in wanted or MEDIA if ext in MEDIA[media]] if slot.accepts else []
+    return fit[0] if fit and fit[0] != "text" else ""
+
+
+def usual_ext(slot: Slot) -> str:
+    """Return the ending for the file of an output: the one that it makes, or a usual one of its media type."""
+    usual = {"video": ".mp4", "audio": ".wav", "image": ".png", "text": ".txt"}
+    return output_ext(slot) or next((usual[each] for each in slot.accepts if each in usual), "")
 
 
 def file_fits(slot: Slot, ext: str) -> bool:
@@ -205,8 +221,6 @@ def with_defaults(kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WrongInput: A parameter does not fit; it names the parameter.
     """
-    import jsonschema  # slow to import, and many programs never check parameters
-
     properties: Mapping[str, Any] = kind.params.get("properties", {})
     unknown = [name for name in params if name not in properties]
     if unknown:
@@ -217,13 +231,43 @@ def with_defaults(kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in kind.params.get("required", ()) if name not in filled]
     if missing:
         raise WrongInput(f"params.{missing[0]}", f"kind {kind.name} needs the parameter {missing[0]!r}; give a value")
-    validator = jsonschema.Draft202012Validator({**kind.params, "type": "object"})
-    fault = next(iter(sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.path)))), None)
+    fault = _fault(kind, {**kind.params, "type": "object"}, filled)
     if fault is not None:
         name = ".".join(map(str, fault.path))
         field = f"params.{name}" if name else "params"
         raise WrongInput(field, f"parameter {name or 'set'}: {_sentence(fault)}")
     return filled
+
+
+def _fault(kind: Kind, schema: Mapping[str, Any], value: Any) -> Any:
+    """The first error of a value, or None. A schema comes from another machine: it may be wrong, and loads nothing."""
+    import jsonschema  # slow to import, and many programs never check parameters
+    import referencing
+
+    validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
+    try:
+        return next(iter(sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))), None)
+    except Exception as error:  # what a wrong schema raises depends on its mistake
+        why = f"the description of its parameters is wrong ({type(error).__name__}: {str(error)[:200]})"
+        raise WrongInput("params", f"kind {kind.name}: {why}; mend it at the GPU machine") from None
+
+
+def typed(kind: Kind, name: str, text: str, value: Any) -> Any:
+    """Return what a parameter from a command line is: the JSON `value`, or the `text` itself if the kind wants a text.
+
+    Args:
+        kind: The kind.
+        name: The parameter.
+        text: What the user wrote, such as `5`.
+        value: The same, read as JSON.
+    """
+    schema = kind.params.get("properties", {}).get(name)
+    if schema is None or isinstance(value, str):
+        return value
+    whole = {**kind.params, **schema}  # `$defs` are at the top
+    whole = {key: each for key, each in whole.items() if key not in ("properties", "required")}
+    fits_as_text = _fault(kind, whole, text) is None and _fault(kind, whole, value) is not None
+    return text if fits_as_text else value
 
 
 def _sentence(fault: Any) -> str:

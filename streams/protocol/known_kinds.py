@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,16 +74,24 @@ class KnownKinds:
             UnknownKind: There is no such kind.
             WrongInput: Something does not fit; it names the field.
         """
-        check_kind_name(kind)
         check_bounds(inputs, params, outputs)
-        found = self.named(kind)
+        return self.first_fitting(kind, lambda each: fitting(each, inputs, params, outputs))
+
+    def first_fitting(self, kind: str, check: Callable[[Kind], object]) -> Kind | None:
+        """Return the first kind of this name that `check` does not refuse; None if nothing is known of this name.
+
+        Raises:
+            UnknownKind: There is no such kind.
+            WrongInput: What `check` raised for the first one, if it refused all.
+        """
+        check_kind_name(kind)
+        found, faults = self.named(kind), []
         if not found and self.known and self.complete and kind != LIPSYNC:
             have = ", ".join(dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC]))
             raise UnknownKind("kind", f"there is no kind {kind!r}; there are {have}")
-        faults: list[WrongInput] = []
         for each in found:
             try:
-                fitting(each, inputs, params, outputs)
+                check(each)
             except WrongInput as error:
                 faults.append(error)
             else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_any_kind import Scene
+from tests.support.programs.any_kind_scene import Scene
 from tests.support.programs.client_scene import Ran, User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import Place, gpu_online

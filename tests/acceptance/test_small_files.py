@@ -12,7 +12,7 @@ import orjson
 import pytest
 from blake3 import blake3
 
-from tests.acceptance.test_any_kind import Scene
+from tests.support.programs.any_kind_scene import Scene
 from tests.support.programs.our_peers import SECRET, Place
 from wakestream.adapters.worker.program import RunningWorker
 

@@ -73,7 +73,7 @@ def test_every_flag_that_exists_is_on_the_page_and_every_flag_of_the_page_exists
     ours = re.sub(r"^    (docker|systemctl|schtasks|git|\S+ -m pip) .*", _what_it_runs, DOC, flags=re.MULTILINE)
     shown = set(re.findall(rf"(?<![\w-]){FLAGS.pattern}", ours)) - {"--format", "--profile"}
     assert shown <= known
-    assert known - shown == {"--help", "--version", *OF_THE_DEMO}
+    assert known - shown == {"--version", *OF_THE_DEMO}
 
 
 def test_each_mix_of_old_and_new_parts_on_the_page_names_a_test_that_exists() -> None:

@@ -5,32 +5,37 @@ from __future__ import annotations
 import argparse
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.client.client import open_client
+from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
-from wakestream.adapters.engines.probe import both_probed
+from wakestream.adapters.engines.probe import all_probed, both_probed
 from wakestream.adapters.runtime.printing import answer
+from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
 from wakestream.operators.model.policy import Policy
+from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
 from wakestream.streams.protocol.wire import MAX_ID
 
 EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
-    "submit clip.mp4 speech.wav --json | jq .event",
     "submit --after ws-1 --kind upscale --in video=@ws-1:video --out video=large.mp4",
     "submit --kind upscale --in image=small.png --param scale=2 --out image=large.png",
+    "submit --kind upscale --help",
 )
 
 HUB_PATIENCE = 30.0
@@ -42,6 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", metavar="VIDEO", type=Path, nargs="?", help="the video file")
     parser.add_argument("audio", metavar="AUDIO", type=Path, nargs="?", help="the audio file to speak")
     any_kind.arguments(parser)
+    _help_of_kind(parser)
     flags.add(parser, "-o --output OUT", "the result file (default VIDEO's name + .synced.mp4)", type=Path)
     flags.worker_url(parser)
     flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
@@ -64,13 +70,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.waits(parser)
 
 
+class _Help(argparse._HelpAction):
+    """`--help`: the help of the command, or that of the kind that was named before it."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if namespace.kind is None:
+            super().__call__(parser, namespace, values, option)
+        namespace.help_of_kind = True
+
+
+def _help_of_kind(parser: argparse.ArgumentParser) -> None:
+    usual = next(action for action in parser._actions if isinstance(action, argparse._HelpAction))
+    usual.__class__ = _Help  # a second --help would be a conflict
+    parser.set_defaults(help_of_kind=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What the arguments ask for.
 
     Attributes:
-        job: The job; its files were checked.
-        chain: The jobs of the daemon that it follows.
+        asked: The job, or the flags of a job of any kind; its files were checked.
         settings: All settings.
         state: The daemon's folder, if it is not the usual one.
         priority: The job's priority in the daemon.
@@ -82,8 +104,7 @@ class Submission:
         quiet: Write only the outcome.
     """
 
-    job: Job
-    chain: Chain
+    asked: Job | any_kind.Given
     settings: Settings
     state: str | None
     priority: int
@@ -94,18 +115,23 @@ class Submission:
     plain: bool
     quiet: bool
 
-    def display(self) -> Display:
+    @property
+    def chain(self) -> Chain:
+        """The jobs of the daemon that it follows."""
+        return NO_CHAIN if isinstance(self.asked, Job) else self.asked.chain
+
+    def display(self, job: Job) -> Display:
         """A display of the job."""
-        return display(self.job, as_json=self.as_json, plain=self.plain, quiet=self.quiet)
+        return display(job, as_json=self.as_json, plain=self.plain, quiet=self.quiet)
 
 
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
     settings = begin(args)
-    job, chain = _job(args)
+    if args.help_of_kind:
+        return run_program(lambda _: show_kind(args.kind, settings, args.state))
     asked = Submission(
-        job=job,
-        chain=chain,
+        asked=_job(args),
         settings=settings,
         state=args.state,
         priority=args.priority,
@@ -128,27 +154,51 @@ async def _run(asked: Submission, stop: Stop) -> int:
                 return await _hand_over(client, asked, stop)
     asked.settings.needs_hub()
     asked.settings.needs_key()
-    lengths = await _lengths(asked)
-    with asked.display() as shown:
-        _show_lengths(asked.job, lengths, shown)
-        return await _submit(asked.job, asked.settings, shown, stop)
+    job, lengths = await _checked(asked, lambda: hub_kinds(asked.settings))
+    with asked.display(job) as shown:
+        _show_lengths(job, lengths, shown)
+        return await _submit(job, asked.settings, shown, stop)
 
 
 async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int:
     """The exit code of a job that the daemon takes."""
-    job, lengths = asked.job, await _lengths(asked)
+    job, lengths = await _checked(asked, client.kinds)
     if asked.detach:
         answer(await client.submit(job, asked.priority, lengths, asked.chain), job.id, as_json=asked.as_json)
         return exit_codes.DONE
-    with asked.display() as shown:
+    with asked.display(job) as shown:
         _show_lengths(job, lengths, shown)
         return await hand_over(client, job, asked.priority, shown, stop, exit_code, lengths, asked.chain)
 
 
-async def _lengths(asked: Submission) -> Lengths:
-    """The lengths of the two files, as far as they can be seen here; `MediaUnusable` when one cannot be decoded."""
-    look = asked.settings.probe and asked.job.old_shape  # other kinds say themselves what they accept
-    return await both_probed(*asked.job.inputs.values()) if look else (None, None)
+async def _checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[Job, Lengths]:
+    """The job, checked as far as that is possible here, and the lengths of its files if it is a pair.
+
+    Args:
+        asked: What the user asks for.
+        ask: Returns the kinds that the GPUs can do.
+
+    Raises:
+        MediaUnusable: A file of a pair cannot be decoded.
+        WrongInput: The job does not fit its kind, or a file cannot be decoded.
+    """
+    probe = asked.settings.probe
+    if isinstance(asked.asked, Job):
+        return asked.asked, await both_probed(*asked.asked.inputs.values()) if probe else (None, None)
+    known, why = await _known(ask)
+    job = asked.asked.job(known, why)
+    if probe:
+        await all_probed(asked.asked.media(known))
+    return job, (None, None)
+
+
+async def _known(ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[KnownKinds, str]:
+    """The kinds, and the reason if they are not known. The job may run nevertheless: it waits for the hub."""
+    try:
+        known = await ask()
+    except WakestreamError as error:
+        return UNKNOWN, str(error)
+    return known, "" if known.known else "the hub does not tell its kinds"
 
 
 def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
@@ -159,27 +209,27 @@ def _show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
         shown.show(Note(t("list.comma").join(said), known))
 
 
-def _job(args: argparse.Namespace) -> tuple[Job, Chain]:
+def _job(args: argparse.Namespace) -> Job | any_kind.Given:
     files = [name for name in ("video", "audio", "output") if getattr(args, name) is not None]
     given = [name for name in any_kind.NAMES if getattr(args, name) is not None]
     if given and files:
         raise SettingsError("--kind, --in, --param and --out describe a job without VIDEO, AUDIO and -o; give one form")
     if given:
-        if args.kind is None or not args.outputs:
-            raise SettingsError(
-                "give --kind and at least one --out, such as --kind upscale --in image=a.png --out image=b.png"
-            )
-        job, chain = any_kind.job_of_kind(
-            _id(args.job_id), args.kind, args.inputs or (), args.params or (), args.outputs, args.after or ()
+        if args.kind is None:
+            raise SettingsError("give --kind, such as --kind upscale --in image=a.png; `wakestream kinds` lists them")
+        described = any_kind.given(
+            _id(args.job_id),
+            args.kind,
+            *(args.inputs or (), args.params or (), args.outputs or (), args.after or ()),
         )
-        if chain and args.foreground:
+        if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
-        return job, chain
+        return described
     if args.after:
         raise SettingsError("--after needs --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:
         raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
-    return job_of(args.video, args.audio, args.output, args.job_id), NO_CHAIN
+    return job_of(args.video, args.audio, args.output, args.job_id)
 
 
 def _id(given: str | None) -> str:

@@ -15,11 +15,12 @@ from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.adapters.daemon.api_client import LIST_MOST
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+from wakestream.adapters.disk.result_names import same_path
 from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox.facts import FileStat, Submitting
-from wakestream.streams.protocol.kinds import check_bounds
+from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
 from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
@@ -62,7 +63,8 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 class Wanted:
     """A submitted job, before a look at its files. `seconds` are the lengths of the files that are known.
 
-    It waits for the jobs `after`. Of `sources`, the inputs that are results of other jobs, `pending` are not there yet.
+    `any_kind`: it was not submitted as a pair of a video and an audio file. It waits for the jobs `after`. Of
+    `sources`, the inputs that are results of other jobs, `pending` are not there yet.
     """
 
     job: str
@@ -76,6 +78,7 @@ class Wanted:
     after: tuple[str, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
+    any_kind: bool = False
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -103,6 +106,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         kind = LIPSYNC
     else:
         kind = _word(body.get("kind"), "kind")
+        check_kind_name(kind)
         given = table(body, "inputs")
         found = {name: find(f"inputs.{name}", each[1:]) for name, each in given.items() if _is_result(each)}
         sources = {name: ":".join([job, *given[name].split(":", 1)[1:]]) for name, (job, *_) in found.items()}
@@ -117,7 +121,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         inputs, outputs, kind, params, _word(body.get("task_type", "heygem_submit"), "task_type"),
         _priority(body.get("priority", 0)),
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
-        after, sources, pending,
+        after, sources, pending, bool(body.keys() & ANY_KIND),
     )  # fmt: skip
 
 
@@ -172,13 +176,9 @@ def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
 
 
 def _check_apart(outputs: Mapping[str, Path]) -> None:
-    taken: dict[Path, str] = {}
-    for name, path in outputs.items():
-        if path in taken:
-            raise WrongInput(
-                f"outputs.{name}", f"outputs {taken[path]} and {name} have the same path {path}; give each its own"
-            )
-        taken[path] = name
+    if (same := same_path(outputs)) is not None:
+        why = f"outputs {same[0]} and {same[1]} have the same path {outputs[same[1]]}; give each its own"
+        raise WrongInput(f"outputs.{same[1]}", why)
 
 
 def _look(path: Path, seconds: float) -> FileStat:

@@ -75,7 +75,7 @@ class Api:
         known = self.outbox.state.jobs.get(asked.job)
         if known is not None and _same(known, asked):
             return self._job(known.accepted.job)  # its files may be gone by now
-        return self._answer(await submitted(self.outbox, asked))
+        return self._answer(await submitted(self.outbox, await self._fitting(asked)))
 
     async def get_job(self, request: web.Request) -> web.Response:
         """One job."""
@@ -105,10 +105,16 @@ class Api:
             if last and last.ended is not None and last.ended.outcome != "done":
                 await self._again(last)
         again = await self._wanted({**_given(entry.accepted), "id": name})
-        return await submitted(self.outbox, again, entry.accepted.job)
+        return await submitted(self.outbox, await self._fitting(again), entry.accepted.job)
 
     async def _wanted(self, body: Mapping[str, Any]) -> requests.Wanted:
         return await asyncio.to_thread(requests.wanted, body, partial(chains.source, self.outbox.state))
+
+    async def _fitting(self, asked: requests.Wanted) -> requests.Wanted:
+        """The job, which fits its kind as far as that is known. A pair of files may have any formats, as ever."""
+        if asked.any_kind:
+            await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
+        return asked
 
     async def retry_all(self, _: web.Request) -> web.Response:
         """End the pause of all jobs: 202 with their ids."""

@@ -18,6 +18,7 @@ from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.protocol.kinds import output_ext
 
 KINDS = (
     Kind(
@@ -54,9 +55,10 @@ class Joining(Engine):
         if len(self.works) == self.failing:
             raise TaskFailed("this work fails")
         whole = b"".join(path.read_bytes() for path in work.inputs.values()) * work.params.get("times", 1)
-        path = work.folder / "whole.bin"
+        main = next(kind for kind in self.kinds if kind.name == work.kind).outputs[0]
+        path = work.folder / f"{main.name}{output_ext(main)}"
         path.write_bytes(whole[::-1] if work.kind == "reverse" else whole)
-        yield Made("whole", path)
+        yield Made(main.name, path)
         (work.folder / "log.txt").write_text(f"{work.kind} of {', '.join(work.inputs)}")
         yield Made("log", work.folder / "log.txt")
 
