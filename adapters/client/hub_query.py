@@ -138,19 +138,20 @@ def _up(event: Any) -> LinkUp | None:
     return None
 
 
-async def ask_hub(settings: Settings, since: int | None = None) -> m.HubStatus:
+async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool = False) -> m.HubStatus:
     """Connect to the hub, ask for its status and disconnect.
 
     Args:
         settings: Name the hub and the key.
         since: UNIX seconds; asks for the costs from that day on as well.
+        costs: Asks for the costs by day, job and license, too.
 
     Raises:
         HubUnreachable: no connection, or no answer in time.
         HubRefused: the hub refuses the connection, or is too old for this question.
     """
     register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE,))
-    query = m.HubStatusQuery(request_id=f"status-{uuid.uuid4().hex}", since=since)
+    query = m.HubStatusQuery(request_id=f"status-{uuid.uuid4().hex}", since=since, costs=costs or None)
     link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
 
     try:

@@ -314,6 +314,44 @@ class NewsOver(_Durable, frozen=True):
     delivery: str
 
 
+class JobUsed(Frozen, frozen=True):
+    """What an ended job used: pairs of GPU and seconds, in the month that began on the day `month`."""
+
+    id: str
+    owner: str
+    kind: str
+    gpus: tuple[tuple[str, float], ...]
+    month: int
+    at: float
+
+
+class JobUsedKept(_Durable, frozen=True):
+    """An ended job and what it used. Only in a snapshot, as the next three."""
+
+    used: JobUsed
+
+
+class UsageKept(_Durable, frozen=True):
+    """What the jobs of a license used: GPU, first day of the month, seconds."""
+
+    owner: str
+    months: tuple[tuple[str, int, float], ...]
+
+
+class MeterKept(_OfGpu, frozen=True):
+    """The meter of a GPU that jobs hold, as in `usage.Meter`."""
+
+    at: float
+    share: float
+
+
+class JobMetered(_OfJob, frozen=True):
+    """What a job used so far, and the share of its GPU's meter when it got that."""
+
+    used: tuple[tuple[str, float], ...]
+    began: float
+
+
 class CancelOwed(_OfGpu, frozen=True):
     """The worker of `gpu` must stop this job if it still has it. A snapshot also has it in place of other facts."""
 
@@ -384,6 +422,7 @@ class ConnectionRegistered(_NowOfConnection, frozen=True):
     gpus: tuple[str, ...]
     features: frozenset[str]
     device: str = "pc"
+    admin: bool = False
 
 
 class GpuTaken(_NowOfConnection, frozen=True):
@@ -540,6 +579,7 @@ Fact = (
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
+    | JobUsedKept | UsageKept | MeterKept | JobMetered
     | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip

@@ -8,8 +8,10 @@ from typing import Any
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
+from wakestream.streams.hub.usage import Meter
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
 
@@ -21,13 +23,15 @@ def _gpu(state: HubState, name: str) -> Gpu:
     return state.gpus.get(name) or state.gpus.setdefault(name, Gpu(name))
 
 
-def _detach(state: HubState, job: HubJob) -> None:
+def _detach(state: HubState, job: HubJob, at: float) -> None:
     if job.id in state.queue:
         del state.queue[job.id]
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
         _want(state, job, -1)
     if job.gpu is not None:
-        state.gpus[job.gpu].leases.pop(job.id, None)
+        gpu = state.gpus[job.gpu]
+        job.used[job.gpu] = job.used.get(job.gpu, 0.0) + max(0.0, gpu.metered(at) - job.began)
+        gpu.leases.pop(job.id, None)
         job.last, job.gpu = job.gpu, None
 
 
@@ -47,7 +51,7 @@ def _job_queued(state: HubState, fact: f.JobQueued) -> None:
         state.jobs[job.id] = job
         state.jobs_of.setdefault(job.owner, {})[job.id] = None
     else:
-        _detach(state, job)
+        _detach(state, job, fact.at)
         job.fd, job.payload, job.since, job.seq = fact.fd, fact.payload, fact.at, state.serial
     job.gone = None if job.fd in state.connections else fact.at
     _forget_cancels(state, job.id)
@@ -74,13 +78,14 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     job = state.jobs.get(fact.id)
     if job is None:
         return
-    _detach(state, job)
+    _detach(state, job, fact.at)
     _forget_cancels(state, job.id)
     if job.last not in (None, fact.gpu):
         # Another GPU makes it now, so the worker that lost it must not.
         _add_pending_cancel(state, job.last, job.id, fact.at)
     job.gpu, job.since = fact.gpu, fact.at
     gpu = _gpu(state, fact.gpu)
+    job.began = gpu.metered(fact.at)
     gpu.leases[job.id], gpu.active = None, fact.at
     _remember(gpu.served, job.owner, None)
     if not state.queue:
@@ -100,7 +105,8 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
         _recently_released(state, f.LetGo(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         _remember(state.cancelled, job.id, (job.owner, fact.fd))
-    _detach(state, job)
+    _detach(state, job, fact.at)
+    _book(state, job, fact.at)
     if gpu is not None and not gpu.leases:
         gpu.active = float("-inf")  # the work has ended: its last sign of life does not matter any more
     mine = state.jobs_of[job.owner]
@@ -110,6 +116,32 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
         _forget_key(state, job.owner)
     if not state.queue:
         state.waking = None
+
+
+def _book(state: HubState, job: HubJob, at: float) -> None:
+    used = tuple((gpu, seconds) for gpu, seconds in job.used.items() if seconds > 0)
+    if used:
+        month = first_of_month(day_of(at, state.limits.zone))
+        state.usage.book(f.JobUsed(job.id, job.owner, job.kind, used, month, at))
+
+
+def _usage_kept(state: HubState, fact: f.UsageKept) -> None:
+    state.usage.months[fact.owner] = {(gpu, month): seconds for gpu, month, seconds in fact.months}
+
+
+def _job_used_kept(state: HubState, fact: f.JobUsedKept) -> None:
+    if fact.used not in state.usage.jobs:
+        state.usage.jobs.append(fact.used)
+
+
+def _meter_kept(state: HubState, fact: f.MeterKept) -> None:
+    _gpu(state, fact.gpu).meter = Meter(fact.at, fact.share)
+
+
+def _job_metered(state: HubState, fact: f.JobMetered) -> None:
+    job = state.jobs.get(fact.id)
+    if job is not None:
+        job.used, job.began = dict(fact.used), fact.began
 
 
 def _result_kept(state: HubState, fact: f.ResultKept) -> None:
@@ -163,12 +195,14 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
         gpu.since, gpu.cause = fact.at, ""
     gpu.phase, gpu.ready, gpu.unaddressed = "online", True, None
     gpu.url = fact.url or gpu.url
+    gpu.metered(fact.at)
     gpu.account.enter("online", fact.at, state.limits.zone)
 
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.phase, gpu.since, gpu.cause = fact.phase, fact.at, fact.cause
+    gpu.metered(fact.at)
     gpu.account.enter(fact.phase, fact.at, state.limits.zone)
 
 
@@ -255,6 +289,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
     state.unregistered.pop(fact.fd, None)
     peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
     peer.gpu, peer.url, peer.gpus, peer.device = fact.gpu, fact.url, fact.gpus, fact.device
+    peer.admin = fact.admin
     if fact.owner is not None:
         state.by_owner.setdefault(fact.owner, {})[fact.fd] = None
         if fact.key is not None:
@@ -374,6 +409,7 @@ def _license_gone(state: HubState, fact: f.LicenseGone) -> None:
 def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     """Keep all durations; renew all capabilities, since they contain times of the old clock."""
     for gpu in state.gpus.values():
+        gpu.metered(fact.at - fact.by)
         gpu.account.moved(fact.at, fact.by, state.limits.zone)
     _move_times(state, lambda at: min(at + fact.by, fact.at))
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
@@ -388,6 +424,7 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
         job.gone = None if job.gone is None else moved(job.gone)
     for gpu in state.gpus.values():
         gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
+        gpu.meter.at = moved(gpu.meter.at)
         gpu.described_at = moved(gpu.described_at)
     state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
     state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
@@ -468,6 +505,10 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.Asked: _asked,
     f.Answered: _answered,
     f.ClockSet: _clock_set,
+    f.UsageKept: _usage_kept,
+    f.JobUsedKept: _job_used_kept,
+    f.MeterKept: _meter_kept,
+    f.JobMetered: _job_metered,
     f.GpuWarmed: _warmed,
     f.OrphanFound: lambda state, fact: None,
     f.PowerNews: _news,

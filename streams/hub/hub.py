@@ -169,7 +169,10 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
     gpus = _served(message)
     features = frozenset(message.features or ())
     device = message.device_type or "pc"
-    decision.fact(f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device))
+    admin = event.license is not None and event.license.role == "admin"
+    decision.fact(
+        f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin)
+    )
     _welcome(state, message, role, fd, decision)
     if role == "worker" and _capable(state, message, role):
         for id_ in capabilities.recently_revoked(state, now):

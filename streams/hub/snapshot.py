@@ -21,15 +21,31 @@ def snapshot(state: HubState) -> Iterator[f.Fact]:
         elif job.last is not None:
             yield f.JobGranted(job.id, job.last, job.since)
             yield queued
+    yield from _of_ended(state)
+    yield from _of_money(state)
+    if state.boots or state.jobs:
+        yield f.BootTimes(tuple(state.boots), state.waking)
+
+
+def _of_ended(state: HubState) -> Iterator[f.Fact]:
     for owner, results in state.kept.items():
         yield from (f.ResultKept(owner, result, at) for at, result in results)
     yield from (f.LetGo(id_, owner, gpu) for id_, (owner, gpu) in state.recently_released.items())
     for name, pending in state.pending_cancels.items():
         yield from (f.CancelOwed(name, id_, at) for id_, at in pending.items())
+
+
+def _of_money(state: HubState) -> Iterator[f.Fact]:
+    """After the jobs: these replace what their facts lead to."""
+    for gpu in state.gpus.values():
+        if gpu.leases:
+            yield f.MeterKept(gpu.name, gpu.meter.at, gpu.meter.share)
+    for job in state.jobs.values():
+        if job.used or job.gpu is not None:
+            yield f.JobMetered(job.id, tuple(job.used.items()), job.began)
+    yield from state.usage.snapshot()
     yield from state.reached.values()
     yield from state.news.values()
-    if state.boots or state.jobs:
-        yield f.BootTimes(tuple(state.boots), state.waking)
 
 
 def _of_gpu(gpu: Gpu) -> Iterator[f.Fact]:

@@ -14,6 +14,7 @@ from wakestream.streams.hub.ledger import Account, money
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
+from wakestream.streams.hub.usage import Meter, Usage
 from wakestream.streams.protocol import messages as m
 
 Prices = NewType("Prices", Mapping[str, float])
@@ -156,6 +157,7 @@ class Connection:
     refused: int = 0
     old: bool = False
     told: tuple[int, int] = (0, 0)
+    admin: bool = False
     kinds: tuple[Mapping[str, Any], ...] | None = None
     described: bool = False
 
@@ -193,6 +195,12 @@ class Gpu:
     pairs_only: bool = False
     let_go: float = float("-inf")
     warmed: float = float("-inf")
+    meter: Meter = field(default_factory=Meter)
+
+    def metered(self, at: float) -> float:
+        """Count until `at` what its holders use; returns the share of each since some begin."""
+        return self.meter.advance(at, len(self.leases), running=self.account.running_since is not None)
+
     described_at: float = float("-inf")
 
     @property
@@ -205,7 +213,8 @@ class Gpu:
 class HubJob:
     """One job: it holds a lease on `gpu`, or waits. `gone` is the time at which its owner's connection was closed.
 
-    `last` is the GPU that it held before and lost.
+    `last` is the GPU that it held before and lost. `used` are the seconds that it used of GPUs it has left, `began` is
+    what the meter of its GPU said when it got it.
     """
 
     id: str
@@ -218,11 +227,18 @@ class HubJob:
     gpu: str | None = None
     gone: float | None = None
     last: str | None = None
+    used: dict[str, float] = field(default_factory=dict)
+    began: float = 0.0
 
     @property
     def need(self) -> Need:
         """What it needs of a GPU."""
         return need_of(self.task_type, self.payload)
+
+    @property
+    def kind(self) -> str:
+        """The kind of work, for people."""
+        return self.need.kind or self.task_type
 
     @property
     def submit(self) -> m.Submit:
@@ -243,7 +259,7 @@ class HubState:
     released the GPU for a pause only, and cancel the job later. `holders` are the licenses that use each GPU's name, by
     role and name, each with the time of its last use. `blocked` are the GPUs, or `ALL`, whose budget is spent, each
     with the time at which it can go on; `reached` has the last report about each budget, by GPU and period. `news` are
-    the webhooks that are pending.
+    the webhooks that are pending. `usage` is what jobs and licenses used.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -278,6 +294,7 @@ class HubState:
     blocked: Mapping[str, float] = field(default_factory=dict)
     reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
     news: dict[str, PowerNews] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
 
     def blocks(self, *gpus: str) -> bool:
         """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from wakestream.streams.hub import budget, keep_warm, ledger, placement
+from wakestream.streams.hub import budget, costs, keep_warm, ledger, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS, eta
@@ -51,6 +51,7 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
         eta_s=eta(state, now) if queue and placement.free_at(state, ANY_GPU) is None else None,
         currency=state.limits.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
+        costs=costs.of(state, peer, now, message.since) if message.costs else None,
         budgets=tuple(map(_budget, budget.purses(state, now))) or None,
     )
     decision.send(peer.fd, _fitting(state, answer, entries))

@@ -200,10 +200,14 @@ class StatusResponse(_WithId, frozen=True, kw_only=True):
 
 
 class HubStatusQuery(_WithId, frozen=True, kw_only=True):
-    """client or monitor -> hub, ours: asks for the state of the GPUs. `since` (UNIX seconds) adds one more period."""
+    """client or monitor -> hub, ours: asks for the state of the GPUs. `since` (UNIX seconds) adds one more period.
+
+    `costs`: asks for the costs by day, job and license as well.
+    """
 
     TYPE: ClassVar[str] = "hub.status.query"
     since: int | None = None
+    costs: bool | None = None
 
 
 class HubStatus(_WithId, frozen=True, kw_only=True):
@@ -228,6 +232,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     currency: Data[str | None] = None
     zone: Data[str | None] = None
     budgets: Data[tuple[Mapping[str, Any], ...] | None] = None
+    costs: Data[Mapping[str, Any] | None] = None
 
 
 class Booted(Message, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """`wakestream status` and `wakestream cost` at a real hub, before and after it was killed."""
 
 import asyncio
+import datetime
 
 import orjson
 import pytest
@@ -97,3 +98,20 @@ async def test_costs_since_a_day_are_one_line_for_each_gpu(user: User, keeper: K
     async with keeper.hub(), keeper.peer(keeper.worker(), m.Online()):
         ran = await user.run("cost", "--since", "2d")
     assert [line.split()[:4] for line in ran.out.splitlines()[1:2]] == [["studio", "since", "that", "day"]]
+
+
+async def test_cost_shows_what_each_job_and_license_used(user: User, keeper: Keeper) -> None:
+    client = m.Register(key=keeper.keys["client"], features=("done",))
+    async with (
+        keeper.hub("--currency", "EUR"),
+        keeper.peer(keeper.worker(), m.Online()),
+        keeper.peer(client, m.Submit(request_id="job-1")) as link,
+    ):
+        open_ = await user.run("cost", "--jobs")
+        link.send(m.JobDone(request_id="job-1"))
+        jobs, licenses, whole = [await user.run("cost", *flags) for flags in (("--jobs",), ("--licenses",), ())]
+    assert "not yet" in open_.out
+    assert jobs.out.splitlines()[1].split()[:3] == ["job-1", "lipsync", "studio"]
+    assert "not yet" not in jobs.out
+    assert "no job (boots, idle time)" in licenses.out
+    assert f"{datetime.date.today().year}-" in whole.out.splitlines()[-1]

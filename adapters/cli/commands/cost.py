@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import re
+import sys
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.commands.status import ask_and_print
-from wakestream.adapters.cli.render.status_text import costs
+from wakestream.adapters.cli.render import cost_text
+from wakestream.streams.protocol import messages as m
 
-EXAMPLES = ("cost", "cost --since 30d", "cost --since 2026-01-01 --json")
+EXAMPLES = ("cost", "cost --since 30d", "cost --jobs", "cost --since 2026-01-01 --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +23,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "from this day on: 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
         type=_day,
     )
+    flags.add(parser, "--jobs", "what each of your last jobs cost")
+    flags.add(parser, "--licenses", "what your license used this month, and the others together (admin: each)")
     flags.add(parser, "--json", "the hub's answer as one JSON object")
     flags.question(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the hub and print the costs."""
-    return ask_and_print(args, costs, args.since)
+    return ask_and_print(args, lambda answer: _lines(args, answer), args.since, costs=True)
+
+
+def _lines(args: argparse.Namespace, answer: m.HubStatus) -> list[str]:
+    if args.jobs:
+        return cost_text.jobs(answer)
+    if args.licenses:
+        return cost_text.licenses(answer)
+    bar = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+    return [*cost_text.costs(answer), *cost_text.chart(answer, bar, all_days=args.since is not None)]
 
 
 def _day(text: str) -> int:

@@ -29,10 +29,16 @@ def run(args: argparse.Namespace) -> int:
     return ask_and_print(args, lambda answer: paragraphs(status(answer), terminal_columns()))
 
 
-def ask_and_print(args: argparse.Namespace, words: Callable[[m.HubStatus], list[str]], since: int | None = None) -> int:
+def ask_and_print(
+    args: argparse.Namespace,
+    words: Callable[[m.HubStatus], list[str]],
+    since: int | None = None,
+    *,
+    costs: bool = False,
+) -> int:
     """Ask the hub; print its answer in words, or as JSON."""
     found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
-    told = asyncio.run(ask_hub(found, since))
+    told = asyncio.run(ask_hub(found, since, costs=costs))
     plain = {"ts": told.ts, **wire.to_frame(told).get("data", {})}
     answer(plain, *(() if args.json else words(told)), as_json=args.json)
     return exit_codes.DONE

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
-from wakestream.adapters.cli.render.table import table
 from wakestream.streams.protocol import messages as m
 
 SPANS = ("today", "month", "asked", "all")
@@ -20,17 +17,7 @@ SPANS = ("today", "month", "asked", "all")
 def status(answer: m.HubStatus) -> list[str]:
     """How each GPU is, who holds it, what it has cost, and how long a boot takes."""
     lines = [line for gpu in answer.gpus for line in _gpu(gpu, answer.ts or 0)]
-    return [*(lines or [t("status.no_gpu")]), *_more(answer), *budgets(answer), *_rest(answer)]
-
-
-def costs(answer: m.HubStatus) -> list[str]:
-    """A table: a line for each GPU and span."""
-    rows = [tuple(t(f"cost.{name}") for name in ("gpu", "span", "on", "off", "cost", "saved"))]
-    for gpu in answer.gpus:
-        rows += [_row(gpu, span) for span in SPANS if span in gpu and (("asked" in gpu) == (span == "asked"))]
-    if len(rows) == 1:
-        return [t("status.no_gpu")]
-    return [*table(rows, right=(2, 3, 4, 5)), *_more(answer), *budgets(answer), *_how(answer)]
+    return [*(lines or [t("status.no_gpu")]), *more(answer), *budgets(answer), *_rest(answer)]
 
 
 def budgets(answer: m.HubStatus) -> list[str]:
@@ -67,7 +54,7 @@ def _phase(gpu: Mapping[str, Any], now: int) -> str:
     phase = t(f"status.{word}") if known(f"status.{word}") else word
     if not gpu.get("since"):
         return t("status.gpu", gpu=gpu["gpu"], phase=phase)
-    return t("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=_long(max(0, now - gpu["since"])))
+    return t("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=long(max(0, now - gpu["since"])))
 
 
 def _running(gpu: Mapping[str, Any]) -> str:
@@ -75,7 +62,7 @@ def _running(gpu: Mapping[str, Any]) -> str:
     unknown = gpu["phase"] == "unknown"
     if not uptime:
         return t("status.counted_off" if unknown else "status.not_running")
-    return t("status.counted_on" if unknown else "status.on_for", time=_long(uptime))
+    return t("status.counted_on" if unknown else "status.on_for", time=long(uptime))
 
 
 def _holders(gpu: Mapping[str, Any]) -> str:
@@ -90,13 +77,14 @@ def _holders(gpu: Mapping[str, Any]) -> str:
 
 
 def _span(span: Mapping[str, Any]) -> str:
-    on, of = _long(span["on_s"]), _long(span["of_s"])
+    on, of = long(span["on_s"]), long(span["of_s"])
     if "cost" not in span:
         return t("status.on", on=on, of=of)
     return t("status.on.cost", on=on, of=of, cost=f"{span['cost']:.2f}", saved=f"{span['saved']:.2f}")
 
 
-def _more(answer: m.HubStatus) -> list[str]:
+def more(answer: m.HubStatus) -> list[str]:
+    """How many GPUs are not in the answer."""
     return [t("status.more", count=answer.more)] if answer.more else []
 
 
@@ -113,24 +101,6 @@ def _rest(answer: m.HubStatus) -> list[str]:
     return lines
 
 
-def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    span = gpu[name]
-    money = [f"{span[key]:.2f}" if key in span else "-" for key in ("cost", "saved")]
-    off = max(0, span["of_s"] - span["on_s"])
-    return (gpu["gpu"], t(f"span.{name}"), _long(span["on_s"]), _long(off), *money)
-
-
-def _long(seconds: float) -> str:
+def long(seconds: float) -> str:
+    """A time that may be days."""
     return duration(seconds, tenths=seconds > 0, days_from=2 * 86_400)
-
-
-def _how(answer: m.HubStatus) -> list[str]:
-    prices = sorted({gpu["price_per_hour"] for gpu in answer.gpus if "price_per_hour" in gpu})
-    named = t("list.and").join(f"{price:g}" + (f" {answer.currency}" if answer.currency else "") for price in prices)
-    lines = [t("cost.price", prices=named) if prices else t("status.no_price")]
-    known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
-    if known_since is not None:
-        zone = answer.zone or "UTC"
-        day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
-        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
-    return lines

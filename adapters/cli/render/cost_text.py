@@ -1,0 +1,103 @@
+"""The hub's answer about costs as lines for people: a table, budgets, a forecast and a chart of the days."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.job_text import clock_time
+from wakestream.adapters.cli.render.status_text import SPANS, budgets, long, money, more
+from wakestream.adapters.cli.render.table import table
+from wakestream.streams.protocol import messages as m
+
+LONGEST_BAR = 30
+"""Columns of the day that cost most."""
+
+CHART_DAYS = 14
+"""Days of the chart, unless an earlier day was asked for."""
+
+
+def costs(answer: m.HubStatus) -> list[str]:
+    """A table: a line for each GPU and span."""
+    rows = [tuple(t(f"cost.{name}") for name in ("gpu", "span", "on", "off", "cost", "saved"))]
+    for gpu in answer.gpus:
+        rows += [_row(gpu, span) for span in SPANS if span in gpu and (("asked" in gpu) == (span == "asked"))]
+    if len(rows) == 1:
+        return [t("status.no_gpu")]
+    return [*table(rows, right=(2, 3, 4, 5)), *more(answer), *budgets(answer), *forecast(answer), *_how(answer)]
+
+
+def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    span = gpu[name]
+    money = [f"{span[key]:.2f}" if key in span else "-" for key in ("cost", "saved")]
+    off = max(0, span["of_s"] - span["on_s"])
+    return (gpu["gpu"], t(f"span.{name}"), long(span["on_s"]), long(off), *money)
+
+
+def _how(answer: m.HubStatus) -> list[str]:
+    prices = sorted({gpu["price_per_hour"] for gpu in answer.gpus if "price_per_hour" in gpu})
+    named = t("list.and").join(f"{price:g}" + (f" {answer.currency}" if answer.currency else "") for price in prices)
+    lines = [t("cost.price", prices=named) if prices else t("status.no_price")]
+    known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
+    if known_since is not None:
+        zone = answer.zone or "UTC"
+        day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
+        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
+    return lines
+
+
+def forecast(answer: m.HubStatus) -> list[str]:
+    """What this month will cost, and how that is known."""
+    found = (answer.costs or {}).get("forecast")
+    if not found:
+        return []
+    month, mean = money(found["month"], answer), money(found["mean"], answer)
+    return [t("cost.forecast", month=month, mean=mean, days=found["days"])]
+
+
+def chart(answer: m.HubStatus, bar: str, *, all_days: bool = False) -> list[str]:
+    """A bar for each day: its cost, or without a price its hours."""
+    known = {day["day"]: day for day in (answer.costs or {}).get("days", ())}
+    if not known:
+        return []
+    first, last = (datetime.date.fromisoformat(each) for each in (min(known), max(known)))
+    if not all_days:
+        first = max(first, last - datetime.timedelta(days=CHART_DAYS - 1))
+    dates = [str(first + datetime.timedelta(days=number)) for number in range((last - first).days + 1)]
+    priced = any("cost" in day for day in known.values())
+    sizes = [known.get(date, {}).get("cost" if priced else "on_s", 0) for date in dates]
+    most = max(sizes) or 1
+    rows = [
+        (date, money(size, answer) if priced else long(size), bar * round(LONGEST_BAR * size / most))
+        for date, size in zip(dates, sizes, strict=True)
+    ]
+    return ["", *(line.rstrip() for line in table(rows, right=(1,)))]
+
+
+def jobs(answer: m.HubStatus) -> list[str]:
+    """A table: a line for each of the last jobs."""
+    found: Sequence[Mapping[str, Any]] = (answer.costs or {}).get("jobs", ())
+    if not found:
+        return [t("cost.no_jobs")]
+    rows = [tuple(t(f"cost.{name}") for name in ("job", "kind", "gpu", "used", "cost", "ended"))]
+    for job in found:
+        ended = clock_time(job["ended"]) if "ended" in job else t("cost.open")
+        rows.append((job["id"], job["kind"], job["gpu"], long(job["used_s"]), _amount(job, answer), ended))
+    return [*table(rows, right=(3, 4)), t("cost.shares")]
+
+
+def licenses(answer: m.HubStatus) -> list[str]:
+    """A table: what each license used this month, and what ran without a job."""
+    costs_ = answer.costs or {}
+    rows = [tuple(t(f"cost.{name}") for name in ("license", "used", "cost"))]
+    used = [(row["license"] or t("cost.others"), row) for row in costs_.get("licenses", ())]
+    used += [(t("cost.unused"), costs_["unused"])] if "unused" in costs_ else []
+    rows += [(name, long(row["used_s"]), _amount(row, answer)) for name, row in used]
+    return [*table(rows, right=(1, 2)), t("cost.shares")]
+
+
+def _amount(row: Mapping[str, Any], answer: m.HubStatus) -> str:
+    return money(row["cost"], answer) if "cost" in row else "-"

@@ -1,0 +1,179 @@
+"""What jobs and licenses cost: shares of the machines' time, over restarts, and the forecast of the month."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.streams.days import BERLIN, day_number
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub.local_time import begin_of
+from wakestream.streams.protocol import messages as m
+
+HOUR = 3600.0
+TENTH = day_number("2026-03-10")
+MORNING = begin_of(TENTH, BERLIN) + 8 * HOUR
+ENDS = ("grant", "done", "hub_status")
+
+
+def hub(now: float = MORNING, **limits: Any) -> Net:
+    return Net(now, **({"price": 1.2, "zone": BERLIN, "silent_ttl": 1e9} | limits))
+
+
+def client(net: Net, owner: str = "ann") -> int:
+    return net.join("client", owner=owner, features=ENDS)
+
+
+def asked(net: Net, fd: int, since: int | None = None) -> dict[str, Any]:
+    net.say(fd, m.HubStatusQuery(request_id="q", costs=True, since=since))
+    found = net.heard(fd, m.HubStatus)[-1].costs
+    assert found is not None
+    return dict(found)
+
+
+def done(net: Net, fd: int, id_: str) -> None:
+    net.say(fd, m.JobDone(request_id=id_))
+
+
+def test_a_job_alone_uses_what_the_machine_ran_meanwhile() -> None:
+    net = hub()
+    net.worker()
+    ann = client(net)
+    net.pass_time(HOUR)
+    net.submit(ann, "a")
+    net.pass_time(HOUR / 2)
+    assert asked(net, ann)["jobs"] == [
+        {"id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 1800.0, "cost": 0.6},
+    ]
+    done(net, ann, "a")
+    ended = int(net.now)
+    net.pass_time(HOUR)
+    said = asked(net, ann)
+    assert said["jobs"] == [
+        {"id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 1800.0, "cost": 0.6, "ended": ended}
+    ]
+    assert said["licenses"] == [{"license": "ann", "used_s": 1800, "cost": 0.6}]
+    assert said["unused"] == {"used_s": 7200, "cost": 2.4}
+
+
+def test_jobs_that_hold_the_gpu_together_share_it_and_all_adds_up() -> None:
+    net = hub()
+    net.worker()
+    ann, bob = client(net), client(net, "bob")
+    net.submit(ann, "a")
+    net.pass_time(600)  # a alone
+    net.submit(bob, "b")
+    net.submit(bob, "c")
+    net.pass_time(900)  # three
+    done(net, ann, "a")
+    net.pass_time(600)  # b and c
+    done(net, bob, "b")
+    done(net, bob, "c")
+    said = asked(net, ann)
+    assert [(job["id"], job["used_s"]) for job in said["jobs"]] == [("a", 900.0)]
+    assert [(row["license"], row["used_s"]) for row in said["licenses"]] == [("", 1200), ("ann", 900)]
+    assert said["unused"]["used_s"] == 0
+    boss = net.join("client", owner="boss", features=ENDS)
+    net.state.connections[boss].admin = True
+    said = asked(net, boss)
+    assert [(job["id"], job["license"], job["used_s"]) for job in said["jobs"]] == [
+        ("c", "bob", 600.0), ("b", "bob", 600.0), ("a", "ann", 900.0),
+    ]  # fmt: skip
+    assert [row["license"] for row in said["licenses"]] == ["bob", "ann"]
+
+
+def test_a_machine_that_is_off_costs_its_holder_nothing() -> None:
+    net = hub()
+    monitor, worker, ann = net.monitor(), net.worker(), client(net)
+    net.submit(ann, "a")
+    net.pass_time(60)
+    net.leave(worker)
+    net.phase(monitor, "off")
+    net.pass_time(HOUR)
+    net.phase(monitor, "starting")
+    net.pass_time(60)
+    assert asked(net, ann)["jobs"][0]["used_s"] == 120.0
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_a_restart_forgets_nothing(*, compacted: bool) -> None:
+    net = hub()
+    net.worker()
+    ann = client(net)
+    net.submit(ann, "ended")
+    net.submit(ann, "open")
+    net.pass_time(600)
+    done(net, ann, "ended")
+    net.pass_time(300)
+    before = asked(net, ann)
+    net.restart(compacted=compacted)
+    again = client(net)
+    assert asked(net, again) == before
+    net.pass_time(300)
+    assert asked(net, again)["jobs"][0]["used_s"] == 300 + 300 + 300
+
+
+def test_a_clock_that_is_set_costs_nobody_anything() -> None:
+    from wakestream.streams.hub import events as f
+
+    net = hub()
+    net.worker()
+    ann = client(net)
+    net.submit(ann, "a")
+    net.pass_time(600)
+    net.now += 86_400
+    net.happen(f.ClockMoved(86_400.0))
+    net.pass_time(300)
+    assert asked(net, ann)["jobs"][0]["used_s"] == 900.0
+
+
+def test_days_are_those_of_the_zone_with_the_cost_of_all_gpus() -> None:
+    net = hub(prices={"lab": 2.0})
+    net.worker()
+    net.pass_time(20 * HOUR)  # from 8:00 until 4:00
+    lab = net.join("worker", owner="lab-worker", gpu="lab", url="http://w:2", features=("range",))
+    net.say(lab, m.Online())
+    net.pass_time(HOUR)
+    ann = client(net)
+    assert asked(net, ann)["days"] == [
+        {"day": "2026-03-10", "on_s": 16 * 3600, "cost": 19.2},
+        {"day": "2026-03-11", "on_s": 6 * 3600, "cost": 8.0},
+    ]
+    since = TENTH * 86_400 + 86_400
+    assert [day["day"] for day in asked(net, ann, since)["days"]] == ["2026-03-11"]
+
+
+def test_without_a_price_there_is_time_only() -> None:
+    net = hub(price=None)
+    net.worker()
+    ann = client(net)
+    net.submit(ann, "a")
+    net.pass_time(600)
+    said = asked(net, ann)
+    assert said["days"] == [{"day": "2026-03-10", "on_s": 600}]
+    assert "cost" not in said["jobs"][0]
+    assert said["forecast"] is None
+
+
+def test_the_forecast_is_what_was_spent_and_the_mean_of_full_days_for_the_rest() -> None:
+    net = hub(begin_of(TENTH, BERLIN) - 3 * 24 * HOUR, price=1.0)
+    monitor = net.monitor()
+    net.phase(monitor, "off")
+    ann = client(net)
+    assert asked(net, ann)["forecast"] is None, "no full day is known"
+    for hours in (5, 4, 0):  # on 7, 8 and 9 March; the first is not whole, since nothing is known from before it
+        net.phase(monitor, "booted" if hours else "off")
+        net.pass_time(hours * HOUR)
+        net.phase(monitor, "off")
+        net.pass_time((24 - hours) * HOUR)
+    net.phase(monitor, "booted")
+    net.pass_time(HOUR)
+    said = asked(net, ann)["forecast"]
+    assert said == {"month": 5 + 4 + 1 + 1 + 21 * 2, "mean": 2.0, "days": 2}
+
+
+def test_it_is_told_to_those_who_ask_only() -> None:
+    net = hub()
+    net.worker()
+    ann = client(net)
+    net.say(ann, m.HubStatusQuery(request_id="q"))
+    assert net.heard(ann, m.HubStatus)[-1].costs is None
