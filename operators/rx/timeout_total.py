@@ -19,7 +19,10 @@ from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
 T = TypeVar("T")
 
-_AGAIN = 1.0
+_DUE = 1e-6
+"""Seconds that are left when the time is over, since times are inexact."""
+
+_AGAIN = 0.01
 """The least time after which it looks again while nothing counts."""
 
 
@@ -60,7 +63,7 @@ def _timer(
 
     def look(*_: Any) -> None:
         left = state[2] + excused() - (seconds_now(time) - began)
-        if left > 0:
+        if left > _DUE:
             timer.disposable = time.schedule_relative(max(left, _AGAIN), look)
         else:
             _on_timeout(time, state)

@@ -53,7 +53,7 @@ def test_bash_completes_commands_flags_choices_and_files(completion: Path, tmp_p
     assert {"--json", "--all", "--state"} <= set(offers("jobs", "--"))
     assert offers("monitor", "--orphans", "") == ["adopt", "stop", "report"]
     assert offers("license", "rev") == ["revoke"]
-    assert offers("help", "jo") == ["jobs"]
+    assert offers("help", "job") == ["jobs"]
     assert set(offers("replay", "n")) == {"night", "notes.jsonl"}
     assert offers("hub", "--state", "n") == ["night"]
 

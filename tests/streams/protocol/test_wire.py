@@ -193,6 +193,7 @@ FIELD = [
         '{"type":"gpu.power.boot.result","request_id":"R","success":false,"status":"error","msg":"no stock"}',
         m.BootResult(request_id="R", success=False, status="error", msg="no stock"),
     ),
+    ('{"type":"gpu.power.release","gpu":"studio"}', m.Release(gpu="studio")),
     ('{"type":"gpu.task.active","task_id":"t","task_type":"x"}', m.TaskActive(task_id="t", task_type="x")),
     ('{"type":"gpu.task.query","request_id":"R"}', m.TaskQuery(request_id="R")),
     (
