@@ -47,7 +47,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {"8765": _free_port(), "8383": _free_port()}
+        self.ports = {port: _free_port() for port in ("8765", "8383", "8394", "5000", "7860")}
         self.said = ""
         self.running: list[subprocess.Popen[str]] = []
         self.exports: dict[str, str] = {}
@@ -55,14 +55,14 @@ class Reader:
 
     def at_ports(self, text: str) -> str:
         for port, free in self.ports.items():
-            text = text.replace(f":{port}", f":{free}")
+            text = re.sub(rf"(?<=[:=]){port}\b", str(free), text)
         return text
 
     def follow(self, block: Block) -> None:
         """Do what the block says."""
         if block.text.startswith("# file: "):
             first, _, code = block.text.partition("\n")
-            (self.folder / first.removeprefix("# file: ")).write_text(code, encoding="utf-8")
+            (self.folder / first.removeprefix("# file: ")).write_text(self.at_ports(code), encoding="utf-8")
         elif block.kind == "text":
             self.expect(self.at_ports(block.text))
         elif block.name:
