@@ -74,7 +74,7 @@ class EasyEngine(Workers, Worker):
         return self.folder.store(file, ref)
 
     async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
-        """Never called: this worker has not the feature."""
+        """Never called: this worker does not announce the feature."""
         raise NotImplementedError
 
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:

@@ -1,4 +1,4 @@
-"""The hub's side of pairing: a guest that knows a code gets a license key, encrypted, and nobody else learns it."""
+"""The hub's side of pairing: a guest that knows a code gets a license key, encrypted for it alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Pairing by a short code: two programs agree on a key (SPAKE2) only if both know the code.
 
-The key depends on the certificate that each side sees, so that nobody who stands between them, or records what they
-send, learns the code or what the hub sends under that key. A wrong guess is an attempt that the hub counts.
+The key depends on the certificate that each side sees, so that a third party who stands between them, or records what
+they send, learns neither the code nor what the hub sends under that key. The hub counts wrong
+guesses.
 
 Source: SPAKE2 as in RFC 9382, by the package `spake2`.
 """

@@ -235,7 +235,7 @@ class FileStore:
         return made
 
     def _offer(self, output: Output, path: Path) -> None:
-        """Make a result one of the files, so that a next task can have it as an input and nobody sends it again."""
+        """Make a result one of the files, so that a next task can have it as an input without an upload."""
         file = self.path(FileRef(output.blake3, output.ext))
         if _NAME.fullmatch(file.name) and not file.exists():
             with suppress(OSError):  # a disk without hard links: the file is sent again
@@ -264,7 +264,7 @@ class FileStore:
         sync_folder(path.parent)
 
     async def keep_all(self, files: Mapping[FileRef, bytes]) -> None:
-        """Verify and keep small files. Raises `Corrupt`: one has not the BLAKE3 of its name; then none is kept.
+        """Verify and keep small files. Raises `Corrupt`: the BLAKE3 of one is not its name; then none is kept.
 
         They are not synced, since each sync takes milliseconds. The next run removes those that a power cut damaged,
         and their clients send them again.

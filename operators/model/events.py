@@ -118,7 +118,7 @@ class FileRef:
 class Queued:
     """The GPU is off, and the hub has queued the job. `phase` is the GPU's power phase.
 
-    In the phase `budget` the budget is spent, and the job goes on at `until` (UNIX seconds).
+    In the phase `budget` the budget is spent, and the job continues at `until` (UNIX seconds).
     """
 
     position: int | None = None

@@ -158,7 +158,7 @@ def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.
     why, until = phase(state, need), placement.free_at(state, need)
     said = f"no GPU is online ({why}); the job is queued and starts when one is"
     if until is not None:
-        said = f"the budget is spent; the job is queued and goes on at {time_text(until, state.limits.zone)}"
+        said = f"the budget is spent; the job is queued and continues at {time_text(until, state.limits.zone)}"
     return m.Offline(
         request_id=message.request_id,
         trace_id=message.trace_id or message.request_id,

@@ -37,7 +37,7 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
 
 
 def latest(state: OutboxState, field: str, job: str) -> Entry:
-    """The job of this id, or the latest job that retries it. Raises `WrongInput` if there is none."""
+    """The job of this id, or the latest job that retries it. Raises `WrongInput` if there is no such job."""
     entry = state.jobs.get(job)
     if entry is None:
         raise WrongInput(field, f"{field}: there is no job {job[:80]!r} here; `wakestream jobs --all` lists all")

@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def work(self) -> tuple[str, bytes, tuple[str, ...]]:
-        """What is to be done with the files: the kind, the parameters, and the names of the results."""
+        """What the job does with the files: its kind, its parameters, and the names of its results."""
         a = self.accepted
         return a.task_type, orjson.dumps(a.params, option=orjson.OPT_SORT_KEYS), tuple(sorted(a.results))
 

@@ -57,7 +57,7 @@ def test_a_job_beyond_the_budget_wakes_nothing_and_is_told_when_it_goes_on() -> 
     told = net.submit(client)
     assert isinstance(told, m.Offline)
     assert (told.phase, told.until, told.position, told.eta_s) == ("budget", TOMORROW, 1, None)
-    assert told.msg == "the budget is spent; the job is queued and goes on at 2026-03-11 00:00 Europe/Berlin"
+    assert told.msg == "the budget is spent; the job is queued and continues at 2026-03-11 00:00 Europe/Berlin"
     assert wakes(net, monitor) == 0
 
 

@@ -91,7 +91,7 @@ export const EN = {
   "why.booted.left": "The GPU machine is on. The worker is ready in about {p50}, rarely over {p90}.",
   "why.queued": "Waiting for other jobs.",
   "why.no_capacity": "No GPU available. Trying again automatically.",
-  "why.budget": "The budget is spent. The job goes on at {time}.",
+  "why.budget": "The budget is spent. The job continues at {time}.",
   "why.stopping": "The GPU is shutting down and will start again.",
   "why.busy": "Another job with this key is running. Trying again soon.",
   "why.straight": "The hub granted no GPU, but the worker is ready. The job continues without the hub.",
