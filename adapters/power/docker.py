@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 
-from wakestream.adapters.config.addresses import WORKER_PORT, at_port
+from wakestream.adapters.config.addresses import WORKER_PORT, at_port, is_loopback
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import Machine, PowerConfig
@@ -75,6 +75,10 @@ class DockerPower(HttpPower):
             )
         url = config.base_url or self.api
         self._socket = url.removeprefix("unix://") if url.startswith("unix://") else None
+        if url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
+            raise SettingsError(
+                f"--power-option base_url={url[:80]}: write https; an open engine lets everyone be root on its machine"
+            )
         self._tls = _tls(config.options)
         super().__init__(replace(config, base_url="http://localhost" if self._socket else url))
 

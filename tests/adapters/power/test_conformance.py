@@ -8,6 +8,7 @@ from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.docker_engine import DockerWorld
+from tests.support.power.redfish_bmc import RedfishWorld
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.power.vast_api import VastWorld
 from wakestream.adapters.testing.power_suite import PowerConformance
@@ -40,3 +41,7 @@ class TestAutodl(Served):
 
 class TestDocker(Served):
     kind = DockerWorld
+
+
+class TestRedfish(Served):
+    kind = RedfishWorld
