@@ -64,8 +64,8 @@ _ERRORS: Sequence[tuple[str, type[PowerError]]] = (
     (r"Insufficient\w*Capacity|RESOURCE_POOL_EXHAUSTED|stockout|AllocationFailed|SkuNotAvailable"
      r"|No valid host|does not have enough resources|NoStock|out of (stock|capacity)", NoCapacity),
     (r"quota|LimitExceeded|insufficient (credit|balance|funds)", QuotaExceeded),
-    (r"Unauthori[sz]ed|AuthFailure|AccessDenied|Forbidden|ExpiredToken|invalid_grant|credentials|^40[13] ", Denied),
-    (r"InvalidInstanceID.NotFound|ResourceNotFound|^404 ", Gone),
+    (r"Unauthori[sz]ed|AuthFailure|AccessDenied|Forbidden|ExpiredToken|invalid_grant|credentials|^40[13]\b", Denied),
+    (r"InvalidInstanceID.NotFound|ResourceNotFound|^404\b", Gone),
 )  # fmt: skip
 
 
@@ -171,10 +171,11 @@ class LibcloudPower(Provider):
 
     def _error(self, error: Exception) -> PowerError:
         code = getattr(error, "code", None) or getattr(error, "http_code", None) or ""
-        text = f"libcloud: {self._driver_name}: {type(error).__name__} {code} {error}"
+        said = f"{code} {error}"
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-        text = printable(" ".join(text.split()))[:400]
+            said = said.replace(secret, "***")
+        said = printable(" ".join(said.split()))[:400]
+        text = f"libcloud: {self._driver_name}: {type(error).__name__} {said}"
         if isinstance(error, self._http.RateLimitReachedError):
             return Transient(text, error.retry_after or TOO_FAST)
         if isinstance(error, self._types.InvalidCredsError):
@@ -183,7 +184,7 @@ class LibcloudPower(Provider):
             return Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s")
         if re.search(_TOO_FAST, text, re.IGNORECASE):
             return Transient(text, TOO_FAST)
-        kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, f"{code} {error}", re.IGNORECASE)), None)
+        kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, said, re.IGNORECASE)), None)
         return kind(text) if kind is not None else _unknown(error, text)
 
     # --- nodes
