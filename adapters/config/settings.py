@@ -159,7 +159,10 @@ class Settings:
     def needs_hub(self) -> str:
         """The hub's address. Raises `SettingsError` when none is set."""
         if self.hub_url is None:
-            raise SettingsError("no hub is set; give --hub URL, or set API_SERVER_URL in the environment or in .env")
+            raise SettingsError(
+                "no hub is set; give --hub URL or set API_SERVER_URL, join one with `wakestream join HOST CODE`, "
+                "or try everything on this machine with `wakestream demo` or `wakestream up`"
+            )
         return self.hub_url
 
     def needs_power(self) -> str:
