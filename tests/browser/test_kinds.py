@@ -119,6 +119,7 @@ async def test_every_fault_is_told_at_its_field_before_anything_is_sent(home: Ho
         sent: list[str] = []
         page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
         await pick(page, "Paint a picture")
+        await expect(page.locator("#new-hint")).to_have_text("Still needed: Prompt.")
         await page.get_by_role("button", name="Start").click()
         prompt = page.get_by_label("Prompt")
         await expect(page.locator("#param-prompt-wrong")).to_have_text("Prompt: a value is needed.")
@@ -317,6 +318,22 @@ async (params) => {
 """
 
 
+async def test_a_job_that_waits_for_another_says_for_which(
+    home: House, visitor: Visitor, files: Media, tmp_path: Path
+) -> None:
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(png())
+    await submit(home, "one", kind="remix", inputs={"picture": str(picture)}, outputs={"video": f"{tmp_path}/1.mp4"})
+    outputs = {"whole": f"{tmp_path}/2.mp4"}
+    await submit(home, "two", kind="cut", inputs={"video": "@one:video"}, outputs=outputs)
+    async with visitor.page() as page:
+        second = page.locator('[data-job="two"]')
+        await expect(second).to_contain_text("Waits for the end of cat.png.")
+        await expect(second).to_have_attribute("data-state", "waiting")
+        await page.locator('[data-job="one"]').get_by_role("button", name="Cancel").click()
+        await expect(second.locator(".card-why")).to_have_text("Job one, whose result it needs, was cancelled.")
+
+
 async def test_results_are_shown_by_type_and_nothing_in_them_runs(
     home: House, visitor: Visitor, files: Media, tmp_path: Path
 ) -> None:
@@ -388,6 +405,7 @@ SCHEMAS: list[tuple[dict[str, Any], str, list[str]]] = [
     ({"type": "string", "maxLength": 2}, "😀😀", ["text", '"😀😀"']),
     ({"type": "string", "pattern": "^a+$"}, "ab", ["text", "X: “ab” does not have the form ^a+$."]),
     ({"type": "string", "pattern": "(?P<n>a)"}, "ab", ["text", '"ab"']),
+    ({"type": "string", "pattern": "^(a+)+$"}, "a" * 40 + "b", ["text", f'"{"a" * 40}b"']),
     ({"type": "string", "format": "password"}, "s", ["secret", '"s"']),
     ({"enum": [1, "1", None]}, '"1"', ["choice", '"1"']),
     ({"type": "boolean"}, "true", ["switch", "true"]),

@@ -7,7 +7,7 @@ import { showGpus } from "/gpus.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
 import { gallery, made } from "/results.js";
-import { refused } from "/sentences.js";
+import { known as told, refused } from "/sentences.js";
 import { call, codeIn, enter } from "/session.js";
 import { begin, names, take, titleText } from "/store.js";
 import { timeline } from "/timeline.js";
@@ -122,6 +122,7 @@ const hear = {
 /** The names of a job's files, or its id if they are unknown. */
 const namesOf = (id) => known.names.get(id) || [id];
 const nameOf = (id) => namesOf(id).join(" + ");
+told.nameOf = nameOf;
 
 function remember(card) {
   if (known.names.size > NAMES) known.names.delete(known.names.keys().next().value);

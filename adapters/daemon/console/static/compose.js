@@ -1,4 +1,4 @@
-// A new job: the choice of its kind, the kind's form, and the start button.
+// A new job: the choice of the kind, its form, and the start button.
 
 import { by, h, put, say, show } from "/dom.js";
 import { Form } from "/form.js";
@@ -97,9 +97,9 @@ export function composer({ toast, started }) {
 
   function hint() {
     if (starting) return t("new.hint.starting");
-    if (form.isFilled) return t("new.hint.ready");
     if (form.isSending) return t("new.hint.sending");
-    const names = form.missing.map((slot) => slot.words.title);
+    const names = form.needed;
+    if (!names.length) return t("new.hint.ready");
     if (!form.simple || form.slots.length !== 2) return t("new.hint.missing", { names: names.join(t("list.comma")) });
     return t(`new.hint.${names.length === 2 ? "none" : form.slots.find((slot) => slot.upload).name}`);
   }

@@ -67,6 +67,11 @@ class Field {
     return this.control === "secret";
   }
 
+  /** Whether it has no value and needs one. */
+  get isNeeded() {
+    return this.required && this.text === "" && this.schema.default === undefined;
+  }
+
   get fault() {
     return faultOf(this.text, this.control, this.schema, this.required, this.title);
   }

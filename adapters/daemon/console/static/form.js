@@ -43,6 +43,12 @@ export class Form {
     return this.slots.filter((slot) => slot.required && !slot.upload);
   }
 
+  /** What people call the files and values that are still needed. */
+  get needed() {
+    const empty = this.fields.filter((field) => field.isNeeded);
+    return [...this.missing.map((slot) => slot.words.title), ...empty.map((field) => field.title)];
+  }
+
   /** Shows what is wrong with the parameters, and moves the keyboard focus to the first. Whether all are right. */
   check() {
     const wrong = this.fields.filter((field) => {

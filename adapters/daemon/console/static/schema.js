@@ -48,7 +48,7 @@ function isSlider(schema) {
 /** A value as the text of its control. */
 export const textOf = (value, control) => (value === undefined || value === null ? "" : control === "json" || control === "choice" ? JSON.stringify(value) : String(value));
 
-/** The value of a text; `undefined` for none. Throws `SyntaxError` for a text that is none. */
+/** The value of a text; `undefined` for an empty one. Throws `SyntaxError` for a text without a value. */
 export function valueOf(text, control, schema) {
   if (text === "" && control !== "switch") return undefined;
   switch (control) {
@@ -110,9 +110,12 @@ function isMultiple(number, step) {
   return Math.abs(times - Math.round(times)) < 1e-9 * Math.max(1, Math.abs(times));
 }
 
-/** A pattern that this browser does not know, or a long one, is left to the daemon. */
+/** Repetitions of repetitions take exponential time on some texts. */
+const NESTED = /[+*}]\??\)+[+*{]/;
+
+/** A pattern that this browser does not know, or one that may take long, is left to the worker. */
 function matches(pattern, value) {
-  if (pattern.length > PATTERN_MOST) return true;
+  if (pattern.length > PATTERN_MOST || NESTED.test(pattern)) return true;
   try {
     return new RegExp(pattern, "u").test(value);
   } catch {

@@ -5,6 +5,9 @@ import { bytes, duration, knows, lang, moment, number, t } from "/words.js";
 
 const LONG = 110;
 
+/** What the page knows: the name of another job. */
+export const known = { nameOf: (id) => id };
+
 /** Why a job waits, or what it does; `hub` is the state that the GPU panel shows. */
 export function why(job, hub = null) {
   if (job.outcome) return ended(job);
@@ -30,6 +33,7 @@ export function why(job, hub = null) {
 function noted(note) {
   const data = note.data || {};
   if (data.waits) return t(data.limit === 1 ? "why.turn.one" : "why.turn", { limit: number(data.limit), before: number(data.before) });
+  if (data.after) return t("why.after", { jobs: data.after.map((id) => known.nameOf(id)).join(t("list.comma")) });
   if (data.same_as) return t("why.same");
   if (data.starts) return t(data.starts > 1 ? "why.starts" : "why.start", { starts: number(data.starts), why: sentence(brief(data.why)), time: duration(data.rests - passed(note)) });
   if (data.rests) return t("why.rests", { tries: number(data.tries), why: sentence(brief(data.why)), time: duration(data.rests) });

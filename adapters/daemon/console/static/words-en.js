@@ -103,6 +103,7 @@ export const EN = {
   "why.start": "The GPU did not start: {why}. Next try in {time}.",
   "why.starts": "The GPU did not start ({starts} times in a row): {why}. Next try in {time}.",
   "why.rests": "{tries} tries failed: {why}. The GPU is released to save cost. Next try within {time}.",
+  "why.after": "Waits for the end of {jobs}.",
   "why.same": "An identical job is running. Its result will be used.",
   "why.checked": "{size} to upload.", "why.checked.saved": "{size} to upload, {saved} already there.",
   "why.uploading": "Uploading the files.",
@@ -138,6 +139,7 @@ export const EN = {
   "fail.file_unusable": "A file is missing or cannot be read.",
   "fail.no_space": "The disk is full.",
   "fail.stalled": "The transfer stalled.",
+  "fail.after_failed": "A job whose result it needs has no result.",
   "fail.wrong_input": "An input or a setting does not fit this kind of job.",
   "fail.unknown_kind": "No GPU offers this kind of job.",
   "fail.unsupported": "The hub or the worker is too old for this kind of job.",
@@ -196,5 +198,5 @@ export const EN = {
   "bad.file_unusable": "A file of this job is missing or unreadable.",
   "bad.stopping": "wakestream is stopping. Try again after it restarts.",
   "bad.unauthorized": "Your session has ended. Run “wakestream console” for a new link.",
-  "kind.video": "video", "kind.audio": "audio",
+  "kind.video": "video", "kind.audio": "audio", "kind.file": "file",
 };

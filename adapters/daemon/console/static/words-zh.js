@@ -102,6 +102,7 @@ export const ZH = {
   "why.start": "GPU 没有启动：{why}。{time}后重试。",
   "why.starts": "GPU 没有启动（连续 {starts} 次）：{why}。{time}后重试。",
   "why.rests": "试了 {tries} 次都失败：{why}。已释放 GPU 以节省费用，{time}内重试。",
+  "why.after": "在等 {jobs} 结束。",
   "why.same": "相同的任务正在运行，完成后直接使用其结果。",
   "why.checked": "需要上传 {size}。", "why.checked.saved": "需要上传 {size}，{saved} 已存在。",
   "why.uploading": "正在上传文件。",
@@ -137,6 +138,7 @@ export const ZH = {
   "fail.file_unusable": "文件不存在或无法读取。",
   "fail.no_space": "磁盘已满。",
   "fail.stalled": "传输停滞。",
+  "fail.after_failed": "它需要的任务没有结果。",
   "fail.wrong_input": "输入或设置不符合此任务类型。",
   "fail.unknown_kind": "没有 GPU 能做此任务。",
   "fail.unsupported": "服务器或 GPU 主机的版本太旧，不支持此任务。",
@@ -195,5 +197,5 @@ export const ZH = {
   "bad.file_unusable": "此任务的文件不存在或无法读取。",
   "bad.stopping": "wakestream 正在停止，请在重启后重试。",
   "bad.unauthorized": "会话已结束，请运行“wakestream console”获取新链接。",
-  "kind.video": "视频", "kind.audio": "音频",
+  "kind.video": "视频", "kind.audio": "音频", "kind.file": "文件",
 };
