@@ -188,7 +188,7 @@ class TaskQueue:
                             logger.bind(job=task.id, stage="render").info("{}", text)
                         case Made(name, path):
                             made[name] = path
-            files = {name: _checked(name, made.get(name), folder) for name in work.outputs}
+            files = {name: checked_output(name, made.get(name), folder) for name in work.outputs}
             return await self._store.take(task.id, files, single=task.wish.old_shape)
 
     def _work_of(self, task: w.Task, folder: Path = Path()) -> Work:
@@ -224,7 +224,7 @@ async def look(engine: Engine) -> Readiness:
     return now if now.ready else Readiness(False, reason.encode(errors="replace").decode())
 
 
-def _checked(name: str, path: Path | None, folder: Path) -> Path:
+def checked_output(name: str, path: Path | None, folder: Path) -> Path:
     """The file of an output. Raises `TaskFailed`: it is missing or empty, or not a file in the folder of the work."""
     if path is None or not os.path.lexists(path):
         raise TaskFailed(f"the engine succeeded but wrote no output {name!r}")

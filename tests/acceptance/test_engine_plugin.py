@@ -42,6 +42,11 @@ def test_the_installed_plugin_is_found_by_its_name(python: Path, tmp_path: Path)
     assert Path(file).is_relative_to(python.parents[1])
 
 
+def test_the_tests_of_the_example_pass_beside_the_installed_plugin(python: Path, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE / "test_tones.py", tmp_path)
+    assert "2 passed" in command(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
+
+
 async def test_a_real_worker_does_a_job_with_the_installed_plugin(python: Path, tmp_path: Path) -> None:
     place, key, text = Place(tmp_path), tmp_path / "worker.key", tmp_path / "hello.txt"
     key.write_text(place.keys["worker"])
