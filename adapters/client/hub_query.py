@@ -23,6 +23,10 @@ ANSWER_WITHIN = 15.0
 """Seconds that the hub has to connect, register us and answer."""
 
 
+MAX_PARTS = 1000
+"""The most messages of one answer; a hub keeps 16 MiB of kinds at most."""
+
+
 async def first(
     link: Link, answer: Callable[[Any], T | None], within: float, question: m.Message | None = None
 ) -> T | None:
@@ -88,7 +92,7 @@ def _kinds(event: Any, query: m.KindsQuery, parts: dict[int, m.KindsResponse]) -
             raise HubUnreachable(reason)
         case m.Error(request_id=query.request_id):
             raise HubRefused(event.text, code=event.code)
-        case m.KindsResponse(request_id=query.request_id):
+        case m.KindsResponse(request_id=query.request_id) if event.of <= MAX_PARTS:
             parts[event.number] = event
             return from_frames(parts.values()) if len(parts) == event.of else None
     return None

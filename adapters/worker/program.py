@@ -203,18 +203,26 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
 
 
 async def _fault(engine: Engine, readiness: Readiness) -> str | None:
-    """Why the engine cannot work, or None; then it has said what it can do."""
+    """Why the engine cannot work, or None; then it has said what it can do.
+
+    An engine that has described itself before and does not do so now keeps its kinds: `ready` decides whether it works.
+    """
     now = await look(engine)
     if not now.ready:
         return now.reason
     try:
         readiness.kinds = tuple(await engine.describe())
     except WakestreamError as error:
-        return str(error).encode(errors="replace").decode()
+        fault = str(error).encode(errors="replace").decode()
     except Exception as error:  # as in `look`
         logger.opt(exception=error).error("the engine's description raised an error")
-        return f"its description raised {type(error).__name__}; see the worker's log"
-    return None
+        fault = f"its description raised {type(error).__name__}; see the worker's log"
+    else:
+        return None
+    if readiness.initialized:
+        logger.warning("the engine does not describe its kinds now ({}); those from before stay", fault)
+        return None
+    return fault
 
 
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

@@ -164,7 +164,9 @@ class _Wait:
     def on_offline(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
         self.without_money = self.unpaid()
         self.offline, self.offline_at = reply, seconds_now(self.time)
-        return self._or_worker_ready(self._waking(reply.phase, reply.reason), settle=SETTLE).pipe(
+        # A reason is shown at once and stays: without help from outside, this job may wait for ever.
+        lines = self._lines(reply.phase, reply.reason, always=True) if reply.reason else self._waking(reply.phase)
+        return self._or_worker_ready(lines, settle=SETTLE).pipe(
             start_with(Queued(reply.position, reply.phase, reply.eta, reply.until))
         )
 

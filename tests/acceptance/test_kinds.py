@@ -20,6 +20,7 @@ from wakestream.adapters.config import settings
 from wakestream.adapters.worker import program
 from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.errors import TaskFailed
 from wakestream.streams.protocol.kinds import plain_kind
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
 
@@ -74,6 +75,26 @@ async def test_kinds_that_change_while_the_engine_stays_ready_are_noticed(
         scene.engine.kinds = [*KINDS, FLIP]
         await until(lambda: "flip" in (hub.state.gpus["gpu"].kinds or {}) or bool(hub.state.undone))
         assert [kind.name for kind in worker.server.calls.readiness.kinds] == ["join", "reverse", "flip"]
+
+
+async def test_an_engine_that_does_not_describe_itself_for_a_while_keeps_its_kinds(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "CHECK_AGAIN", 0.02)
+    asked = asyncio.Event()
+
+    async def describe() -> list[Kind]:
+        asked.set()
+        raise TaskFailed("busy")
+
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker() as worker:
+        await gpu_online(hub)
+        monkeypatch.setattr(scene.engine, "describe", describe)
+        await asked.wait()
+        asked.clear()
+        await asked.wait()
+        readiness = worker.server.calls.readiness
+        assert (readiness.initialized, readiness.kinds) == (True, KINDS)
 
 
 async def test_many_kinds_with_long_descriptions_reach_the_client(scene: Scene) -> None:

@@ -68,6 +68,14 @@ async def test_a_wait_for_money_says_until_when_and_has_no_time_limit() -> None:
     assert asyncio.get_running_loop().time() == 90_059, "the second before the budget was spent counts"
 
 
+async def test_why_no_gpu_can_be_started_is_shown_at_once_and_repeated() -> None:
+    reply = OfflineReply("no_monitor", 1, None, None, "only the GPU attic has the kind paint")
+    stage = await run(Hub((0, NEW), (1, reply), (25, Accepted())))
+    lines = [event for _, event in stage.items if isinstance(event, e.Waking)]
+    assert [line.waited for line in lines] == [1.0, 11.0, 21.0]
+    assert {line.why for line in lines} == {"only the GPU attic has the kind paint"}
+
+
 async def test_a_new_hub_gets_the_submit_before_the_hashes_and_an_old_one_after() -> None:
     for link, files in ((NEW, ()), (OLD, (VIDEO, AUDIO))):
         hub = Hub((1.0, link), (2.0, Accepted("gpu", "http://x")))

@@ -1,0 +1,38 @@
+"""Names for results, and results of the same name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.disk.result_names import free_name, same_path
+
+
+def test_a_result_is_named_after_the_input_and_the_kind(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    assert free_name(photo, "upscale", ".png") == tmp_path / "photo.upscale.png"
+    (tmp_path / "photo.upscale.png").touch()
+    (tmp_path / "photo.upscale-2.png").mkdir()
+    assert free_name(photo, "upscale", ".png") == tmp_path / "photo.upscale-3.png"
+    assert free_name(None, "paint", ".png") == Path("paint.png")
+
+
+def test_two_results_of_one_job_get_two_names(tmp_path: Path) -> None:
+    first = free_name(tmp_path / "a.png", "k", ".png")
+    assert free_name(tmp_path / "a.png", "k", ".png", [first]) == tmp_path / "a.k-2.png"
+
+
+@pytest.mark.parametrize(
+    ("system", "same"), [("linux", None), ("win32", ("large", "small")), ("darwin", ("large", "small"))]
+)
+def test_paths_that_differ_in_case_only_are_one_file_on_some_systems(
+    system: str, same: tuple[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    assert same_path({"large": tmp_path / "A.png", "small": tmp_path / "a.png"}) == same
+
+
+def test_two_ways_to_write_a_path_are_one_file(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    paths = {"one": tmp_path / "a.png", "two": tmp_path / "b" / ".." / "a.png", "six": tmp_path / "c.png"}
+    assert same_path(paths) == ("one", "two")
