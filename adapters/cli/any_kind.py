@@ -76,7 +76,7 @@ class Given:
         """
         fit = known.first_fitting(self.kind, self._fits)
         params = self._values(fit)
-        outputs = self.outputs or self._default_outputs(fit, why)
+        outputs = self.outputs or self._default_outputs(fit, params, why)
         if fit is None:
             check_bounds([*self.inputs, *self.chain.sources], params, outputs)
         for name, path in outputs.items():
@@ -105,7 +105,7 @@ class Given:
             name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()
         }
 
-    def _default_outputs(self, kind: Kind | None, why: str) -> dict[str, Path]:
+    def _default_outputs(self, kind: Kind | None, params: Mapping[str, Any], why: str) -> dict[str, Path]:
         """A name for each result beside the first input; no file is replaced."""
         if kind is None:
             reason = f", because {why}" if why else ""
@@ -115,7 +115,7 @@ class Given:
         found: dict[str, Path] = {}
         for slot in kind.outputs:
             if slot.required or slot is kind.outputs[0]:
-                ending = usual_ext(slot) or (first.suffix if first is not None else ".bin")
+                ending = usual_ext(slot, params) or (first.suffix if first is not None else ".bin")
                 name = f"{kind.name}.{slot.name}" if several else kind.name
                 found[slot.name] = free_name(first, name, ending, found.values())
         return found

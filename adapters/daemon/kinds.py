@@ -49,6 +49,7 @@ class DaemonKinds:
         self._at = float("-inf")
         self._up = False
         self._asking: asyncio.Task[None] | None = None
+        self._again = False
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -89,15 +90,15 @@ class DaemonKinds:
 
     async def close(self) -> None:
         """Stop asking."""
+        self._up = False
         if self._asking is not None:
             await end(self._asking)
 
     def _ask_again(self) -> None:
         """Ask now, or once more if an answer is under way that may be from before a change."""
-        if self._asking is None:
+        self._again = self._asking is not None
+        if self._up:
             self._ask()
-        else:
-            self._asking.add_done_callback(lambda _: self._ask())
 
     def _ask(self) -> asyncio.Task[None]:
         if self._asking is None:
@@ -107,16 +108,18 @@ class DaemonKinds:
 
     def _ended(self, _: object) -> None:
         self._asking = None
+        if self._again and self._up:
+            self._again = False
+            self._ask()
 
     async def _asked(self) -> None:
-        if not self._up:
-            return
         try:
             found = await hub_kinds(self._settings)
         except WakestreamError as error:
             logger.debug("the kinds are not known: {}", error)
             return
         self._at, before = self._now(), self._known
+        found = found if self._up else _stale(found)
         self._known = found if found.known else _not_told(before)
         if self._known != before:
             self.on_change()

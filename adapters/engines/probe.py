@@ -118,8 +118,8 @@ async def _input_probed(room: asyncio.Semaphore, name: str, path: Path, media: s
                 path, "audio" if media == "audio" else "video", _IMAGE_FORMATS if media == "image" else FORMATS
             )
     except MediaUnusable as error:
-        why = f"input {name}: {path} cannot be used as {media}: it {error.why}; give another file, or skip this check"
-        raise WrongInput(f"inputs.{name}", f"{why} with --no-probe") from None
+        why = f"input {name}: {path} cannot be used as {media}: it {error.why} (--no-probe skips this check)"
+        raise WrongInput(f"inputs.{name}", why) from None
 
 
 async def _decode_one(path: Path, which: Which, formats: str) -> list[str]:

@@ -20,7 +20,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.protocol.kinds import KINDS, MAX_KIND
+from wakestream.streams.protocol.kinds import KINDS, MAX_KIND, MAX_KINDS, MAX_KINDS_BYTES
 from wakestream.streams.protocol.known_kinds import described
 from wakestream.streams.worker import state as w
 
@@ -84,9 +84,10 @@ class WorkerHub:
         if not self._link.up or KINDS not in self._hub_features:
             return
         parts = described(self._calls.readiness.kinds)
-        if parts == [m.GpuKinds()]:
+        if parts == [m.GpuKinds()] and self._calls.readiness.kinds:
             logger.warning(
-                "the hub does not learn this worker's kinds: one has a description of more than {} bytes", MAX_KIND
+                "the hub does not learn this worker's kinds: there may be {}, with {} bytes each and {} in all",
+                *(MAX_KINDS, MAX_KIND, MAX_KINDS_BYTES),
             )
         for part in parts:
             self._link.send(part)

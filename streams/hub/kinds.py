@@ -20,15 +20,12 @@ from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.protocol.kinds import KINDS, MAX_KIND, MAX_KIND_DEPTH, kind_from
+from wakestream.streams.protocol.kinds import KINDS, MAX_KIND, MAX_KIND_DEPTH, MAX_KINDS_BYTES, kind_from
 
 Kinds = tuple[Mapping[str, Any], ...]
 
 A_SECOND: Final = 20
 """Answers to one connection in a second."""
-
-MAX_OF_GPU: Final = 256 * 1024
-"""The most bytes of the descriptions of one GPU's kinds."""
 
 
 def heard(state: HubState, peer: Connection, message: m.GpuKinds, now: float, decision: HubDecision) -> None:
@@ -58,10 +55,10 @@ def _fault(
     if jobs.had_its_share(state, peer, now):
         return "too_fast", "this connection sends too much; send the kinds again in a second"
     size = weight((message.kind,))
-    if message.of > state.limits.kinds or size > MAX_KIND or size + weight(before) > MAX_OF_GPU:
+    if message.of > state.limits.kinds or size > MAX_KIND or size + weight(before) > MAX_KINDS_BYTES:
         return "too_large", (
-            f"a worker may describe {state.limits.kinds} kinds with {MAX_KIND} bytes each and {MAX_OF_GPU} in all; "
-            "this hub does not know its kinds"
+            f"a worker may describe {state.limits.kinds} kinds, each with {MAX_KIND} bytes and all with "
+            f"{MAX_KINDS_BYTES}; this hub does not know its kinds"
         )
     if state.kinds_bytes + size > state.limits.kinds_bytes:
         return "too_large", f"this hub keeps {state.limits.kinds_bytes} bytes of kinds at most; it has no room for this"

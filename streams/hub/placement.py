@@ -96,7 +96,8 @@ def refusal(state: HubState, need: Need, gpu: Gpu | None = None) -> tuple[str, s
         gpu: A GPU that is coming online, as it will be in the state.
     """
     gpus = {**state.gpus, gpu.name: gpu} if gpu is not None else state.gpus
-    if any(can(state, each, need) and _is_hope(state, each) for each in gpus.values()):
+    named = state.named()
+    if any(can(state, each, need) and _is_hope(state, each, named) for each in gpus.values()):
         return None
     unfit = [each for each in gpus.values() if not can(state, each, need)]
     if not unfit:
@@ -112,16 +113,17 @@ def refusal(state: HubState, need: Need, gpu: Gpu | None = None) -> tuple[str, s
     return "unknown_kind", f"no GPU has the kind {_kind(need)}; there are {_list(kinds)}{update}"
 
 
-def _is_hope(state: HubState, gpu: Gpu) -> bool:
+def _is_hope(state: HubState, gpu: Gpu, named: Collection[str]) -> bool:
     """Whether a GPU that may have the kind will come: it is known to have it, or it is not just a name of the past."""
     known = gpu.kinds is not None or gpu.pairs_only or gpu.worker is not None or gpu.phase == "lost"
-    return known or not state.monitors or gpu.name in state.named()
+    return known or not state.monitors or gpu.name in named
 
 
 def all_described(state: HubState) -> bool:
     """Whether the kinds are known of all GPUs, so that another kind than theirs is had by none."""
     unknown = (gpu for gpu in state.gpus.values() if gpu.kinds is None and not pairs_only(state, gpu))
-    return bool(state.gpus) and not any(_is_hope(state, gpu) for gpu in unknown)
+    named = state.named()
+    return bool(state.gpus) and not any(_is_hope(state, gpu, named) for gpu in unknown)
 
 
 def no_way(state: HubState, need: Need) -> str | None:

@@ -16,6 +16,7 @@ from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.hub.usage import Meter, Usage
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.kinds import MAX_KINDS
 
 Prices = NewType("Prices", Mapping[str, float])
 """What an hour of each GPU costs, by its name."""
@@ -102,7 +103,7 @@ class Limits:
     texts: int = 2000
     texts_per_license: int = 50
     text_ttl: float = 600.0
-    kinds: int = 64
+    kinds: int = MAX_KINDS
     kinds_bytes: int = 16 * 1024 * 1024
     kinds_every: float = 10.0
     open_roles: frozenset[str] = frozenset()

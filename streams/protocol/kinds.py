@@ -19,6 +19,12 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 KINDS: Final = "kinds"
 """The feature of workers, hubs and clients that exchange descriptions of kinds."""
 
+MAX_KINDS: Final = 64
+"""The most kinds of one GPU."""
+
+MAX_KINDS_BYTES: Final = 256 * 1024
+"""The most bytes of all kinds of one GPU as JSON."""
+
 MAX_KIND: Final = 40 * 1024
 """The most bytes of a kind as JSON: a frame must hold it."""
 
@@ -87,8 +93,14 @@ def media_of(slot: Slot, ext: str) -> str:
     return fit[0] if fit and fit[0] != "text" else ""
 
 
-def usual_ext(slot: Slot) -> str:
-    """Return the ending for the file of an output: the one that it makes, or a usual one of its media type."""
+def usual_ext(slot: Slot, params: Mapping[str, Any] | None = None) -> str:
+    """Return the ending for the file of an output: the one that it makes, or a usual one of its media type.
+
+    A parameter such as `format=mp3` chooses among several endings.
+    """
+    chosen = (f".{value}" for value in (params or {}).values() if isinstance(value, str))
+    if (ending := next((each for each in chosen if each in slot.accepts), "")) != "":
+        return ending
     usual = {"video": ".mp4", "audio": ".wav", "image": ".png", "text": ".txt"}
     return output_ext(slot) or next((usual[each] for each in slot.accepts if each in usual), "")
 

@@ -12,14 +12,24 @@ from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import UnknownKind, WrongInput
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol.kinds import MAX_KIND, check_bounds, check_kind_name, fitting, kind_from, plain_kind
+from wakestream.streams.protocol.kinds import (
+    MAX_KIND,
+    MAX_KINDS,
+    MAX_KINDS_BYTES,
+    check_bounds,
+    check_kind_name,
+    fitting,
+    kind_from,
+    plain_kind,
+)
 
 
 def described(kinds: Sequence[Kind]) -> list[m.GpuKinds]:
-    """Return the messages by which a worker tells the hub its kinds; one that says nothing if they are too long."""
+    """Return the messages by which a worker tells the hub its kinds; one that says nothing if they are too much."""
     parts = [m.GpuKinds(number=number, of=len(kinds), kind=plain_kind(kind)) for number, kind in enumerate(kinds, 1)]
-    too_long = any(len(orjson.dumps(part.kind)) > MAX_KIND for part in parts)
-    return [m.GpuKinds()] if too_long or not parts else parts
+    sizes = [len(orjson.dumps(part.kind)) for part in parts]
+    fit = 0 < len(sizes) <= MAX_KINDS and max(sizes) <= MAX_KIND and sum(sizes) <= MAX_KINDS_BYTES
+    return parts if fit else [m.GpuKinds()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import Ran, User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import Place, gpu_online
+from wakestream.adapters.cli.i18n import choose
+from wakestream.adapters.cli.i18n.reasons import translated
 from wakestream.adapters.hub.server import HubServer
 from wakestream.operators.model.engine import Kind, Slot
 
@@ -120,6 +122,16 @@ async def test_what_does_not_fit_is_refused_on_the_pc_and_named(
         assert "Traceback" not in ran.err
         assert (hub.state.jobs, scene.engine.works) == ({}, [])
         assert "no jobs" in (await scene.run("jobs", "--all")).out
+
+
+def test_what_is_refused_is_said_in_chinese_too() -> None:
+    choose("zh")
+    try:
+        said = [translated(words) for _, words in WRONG if words.endswith(("reverse", "mask", "log", "less", "good"))]
+    finally:
+        choose("en")
+    assert len(said) == 5
+    assert None not in said
 
 
 async def test_without_a_daemon_the_hub_is_asked(scene: Flipping) -> None:

@@ -127,9 +127,10 @@ class Submission:
 
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
-    settings = begin(args)
     if args.help_of_kind:
-        return run_program(lambda _: show_kind(args.kind, settings, args.state))
+        found = begin(args, usual_level="CRITICAL")
+        return run_program(lambda _: show_kind(args.kind, found, args.state))
+    settings = begin(args)
     asked = Submission(
         asked=_job(args),
         settings=settings,

@@ -101,6 +101,11 @@ def test_a_result_has_the_ending_that_its_kind_makes_or_a_usual_one(accepts: tup
     assert usual_ext(Slot("a", accepts)) == ext
 
 
+def test_a_parameter_may_choose_the_ending_of_a_result() -> None:
+    slot = Slot("audio", (".wav", ".mp3"))
+    assert [usual_ext(slot, {"rate": 8000, "format": name}) for name in ("mp3", "ogg")] == [".mp3", ".wav"]
+
+
 SCHEMAS: dict[str, Any] = {
     "properties": {
         "text": {"type": "string"}, "number": {"type": "integer"}, "choice": {"enum": ["1", "2"]},
