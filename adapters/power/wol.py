@@ -10,7 +10,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.addresses import at_port, worker_url
 from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import PowerConfig, Provider
+from wakestream.adapters.power.config import CannotList, Machine, PowerConfig, Provider
 from wakestream.adapters.power.extras import needs
 from wakestream.operators.model.errors import Denied, PowerError, Transient, WakestreamError, WorkerUnreachable
 from wakestream.operators.model.ports import Reading
@@ -124,7 +124,7 @@ class WolPower(Provider):
         if await self._answers():
             self._seen = now
             if self._stopped is not None and now - self._stopped < self._boot:
-                return Reading("stopping", detail="it was told to power off and still answers")
+                return Reading("stopping", detail="the power-off was asked for, and it still answers")
             self._woken = self._stopped = None
             return Reading("running", self._worker, detail="it answers")
         if self._woken is not None and now - self._woken < self._boot:
@@ -133,6 +133,10 @@ class WolPower(Provider):
             return Reading("unknown" if self._stopped is None else "stopping", detail="it does not answer any more")
         self._woken = self._seen = self._stopped = None
         return Reading("stopped", detail="neither its worker nor its ssh port answers: it is off, or cannot be reached")
+
+    async def machines(self) -> Sequence[Machine]:
+        """Nothing lists such machines."""
+        raise CannotList("wol: nothing lists PCs; --machine is the address of its network card, which `ip link` shows")
 
     async def close(self) -> None:
         """Close the connections to the worker."""

@@ -121,7 +121,7 @@ async def test_a_boot_that_takes_too_long_is_stopped_again(machine: OwnMachine) 
 
 async def test_it_cannot_list(machine: OwnMachine) -> None:
     power = machine.provider()
-    with pytest.raises(CannotList):
+    with pytest.raises(CannotList, match="ip link"):
         await power.machines()
     await power.close()
 
