@@ -91,7 +91,7 @@ class HubMetrics:
         on = {gpu.name: gpu.account.ran(0.0, now) for gpu in gpus}
         text = "Seconds that the GPU was on, by the hub's ledger."
         yield ff.counters("wakestream_hub_gpu_uptime_seconds_total", text, ("gpu",), on)
-        priced = [(gpu, price) for gpu in gpus if (price := state.limits.price_of(gpu.name)) is not None]
+        priced = [(gpu, price) for gpu in gpus if (price := state.price_of(gpu.name)) is not None]
         cost = {gpu.name: float(ledger.cost(on[gpu.name], price)) for gpu, price in priced}
         text = "What the GPU has cost, in the money of --price-per-hour."
         yield ff.counters("wakestream_hub_gpu_cost_total", text, ("gpu",), cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from loguru import logger
 from reactivex import Observable
 
 from wakestream.adapters.client.worker import HttpWorkers
@@ -19,8 +21,9 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import client_context
-from wakestream.adapters.power.config import Provider
+from wakestream.adapters.power.config import Machine, Provider, id_of
 from wakestream.adapters.telemetry.recorder import recording
+from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
 from wakestream.streams.monitor.power_machine import PowerPolicy
@@ -28,6 +31,9 @@ from wakestream.streams.monitor.transitions import FEATURE, RELEASE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair
+
+LISTS_WITHIN = 10.0
+"""Seconds that the provider has to list its machines before the monitor connects."""
 
 JOURNAL_LIMIT = 1000
 """Facts after which the journal is compacted to the newest."""
@@ -58,6 +64,20 @@ class RunningMonitor:
     journal: SqliteJournal[MachineKept] | None
 
 
+async def described(power: Provider, machine: str | None) -> Machine | None:
+    """How the provider lists the machine of this id or name; None if it does not, or not in time."""
+    if machine is None:
+        return None
+    try:
+        async with asyncio.timeout(LISTS_WITHIN):
+            found = await power.machines()
+            id_ = id_of(machine, found)
+    except (WakestreamError, TimeoutError) as error:
+        logger.debug("the provider does not say what the machine costs: {!r}", error)
+        return None
+    return next(each for each in found if each.id == id_)
+
+
 @asynccontextmanager
 async def running_monitor(
     config: MonitorConfig, settings: Settings, watch: Tap | None = None
@@ -76,7 +96,6 @@ async def running_monitor(
     policy, memory = config.policy, config.memory
     url = settings.needs_hub()
     ca = client_context(settings.ca)
-    register = m.Register(role="gpu_monitor", token=settings.key, gpus=(policy.gpu,), features=(FEATURE, RELEASE))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(config.power.close)
         workers = HttpWorkers(settings.worker_url, ca=ca)
@@ -95,6 +114,16 @@ async def running_monitor(
         if watch is not None:
             tap = TapPair(tap, watch)
         random = Random(seed)
+        found = await described(config.power, settings.power_machine)
+        register = m.Register(
+            role="gpu_monitor",
+            token=settings.key,
+            gpus=(policy.gpu,),
+            features=(FEATURE, RELEASE),
+            machine=found.id if found else settings.power_machine,
+            price=found.price if found else None,
+            currency=(found.currency or None) if found else None,
+        )
         link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
         config.on_link(link.events)

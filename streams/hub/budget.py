@@ -68,7 +68,7 @@ def _spent(state: HubState, gpus: Iterable[Gpu], begin: float, now: float) -> De
 
 def spent(state: HubState, gpu: Gpu, begin: float, now: float) -> Decimal:
     """What `gpu` cost since `begin`, which is the begin of a day; 0 without a price."""
-    price = state.limits.price_of(gpu.name)
+    price = state.price_of(gpu.name)
     return ledger.cost(gpu.account.ran(begin, now, state.limits.zone), price) if price else Decimal()
 
 

@@ -37,7 +37,7 @@ def _days(state: HubState, first: int, now: float) -> list[dict[str, Any]]:
     on: dict[int, float] = {}
     cost: dict[int, Decimal] = {}
     for gpu in state.gpus.values():
-        price = state.limits.price_of(gpu.name)
+        price = state.price_of(gpu.name)
         for day, seconds in gpu.account.by_day(first, now, state.limits.zone).items():
             on[day] = on.get(day, 0.0) + seconds
             if price is not None:
@@ -51,7 +51,7 @@ def _amount(amount: Decimal | None) -> dict[str, Any]:
 
 def _cost(state: HubState, used: Iterable[tuple[str, float]]) -> Decimal | None:
     """What seconds of GPUs cost; None if none of them has a price."""
-    prices = [(seconds, price) for gpu, seconds in used if (price := state.limits.price_of(gpu)) is not None]
+    prices = [(seconds, price) for gpu, seconds in used if (price := state.price_of(gpu)) is not None]
     return sum((ledger.cost(seconds, price) for seconds, price in prices), Decimal()) if prices else None
 
 
@@ -130,7 +130,7 @@ def _forecast(state: HubState, today: int, now: float) -> dict[str, Any] | None:
     zone = state.limits.zone
     known = [gpu.account.since for gpu in state.gpus.values() if gpu.account.since is not None]
     first = max(today - LOOKS_BACK, t.day_of(min(known), zone) + 1) if known else today
-    if first >= today or not any(state.limits.price_of(name) for name in state.gpus):
+    if first >= today or not any(state.price_of(name) for name in state.gpus):
         return None
 
     def between(begin: int, end: float) -> Decimal:

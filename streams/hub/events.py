@@ -295,6 +295,14 @@ class BudgetReached(_OfGpu, frozen=True):
     at: float
 
 
+class MachineKnown(_OfGpu, frozen=True):
+    """The monitor of `gpu` named its machine at the provider, and what an hour costs there, if the provider says so."""
+
+    machine: str
+    price: float | None
+    currency: str
+
+
 class OrphanFound(_OfGpu, frozen=True):
     """The monitor of `gpu` found it running without a request."""
 
@@ -580,7 +588,7 @@ Fact = (
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | JobUsedKept | UsageKept | MeterKept | JobMetered
-    | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
+    | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
     | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

@@ -450,6 +450,11 @@ def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
     _gpu(state, fact.gpu).let_go = fact.at
 
 
+def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.machine, gpu.price, gpu.currency = fact.machine, fact.price, fact.currency
+
+
 def _warmed(state: HubState, fact: f.GpuWarmed) -> None:
     _gpu(state, fact.gpu).warmed = fact.at
 
@@ -509,6 +514,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.JobUsedKept: _job_used_kept,
     f.MeterKept: _meter_kept,
     f.JobMetered: _job_metered,
+    f.MachineKnown: _machine_known,
     f.GpuWarmed: _warmed,
     f.OrphanFound: lambda state, fact: None,
     f.PowerNews: _news,

@@ -38,6 +38,12 @@ NOT_REGISTERED = 4408
 TOO_MANY = 4429
 """Close code: the license has as many connections as it may."""
 
+LARGEST_PRICE = 1e6
+"""A price per hour from which on it is not believed."""
+
+LONGEST_MACHINE = 200
+"""Characters of a machine's name that are kept."""
+
 _ROLES = dict.fromkeys((None, "client", "admin", "pc"), "client")
 _ROLES |= {"worker": "worker", "gpu_monitor": "monitor", "monitor": "monitor"}
 _GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
@@ -178,9 +184,22 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
         for id_ in capabilities.recently_revoked(state, now):
             decision.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
+        _note_machine(state, gpus, message, decision)
         power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, decision)
     elif role == "client":
         _greet_client(state, fd, owner, features, decision)
+
+
+def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, decision: HubDecision) -> None:
+    """Remember what a monitor says of its machine, if that has changed."""
+    price = message.price if message.price is not None and 0 < message.price < LARGEST_PRICE else None
+    said = (message.machine or "")[:LONGEST_MACHINE], price, (message.currency or "")[:LONGEST_MACHINE]
+    if not (said[0] or price is not None):
+        return
+    for name in gpus:
+        known = state.gpus.get(name)
+        if known is None or (known.machine, known.price, known.currency) != said:
+            decision.fact(f.MachineKnown(name, *said))
 
 
 def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], decision: HubDecision) -> None:

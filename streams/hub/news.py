@@ -52,7 +52,7 @@ def _power(state: HubState, gpu: Gpu, phase: str, why: str, now: float) -> Itera
 
 
 def _cost(state: HubState, gpu: Gpu, seconds: float) -> dict[str, Any]:
-    price = state.limits.price_of(gpu.name)
+    price = state.price_of(gpu.name)
     return {} if price is None else {"cost": ledger.plain(ledger.cost(seconds, price)), **_currency(state)}
 
 
@@ -62,7 +62,7 @@ def _budget(state: HubState, fact: f.BudgetReached) -> dict[str, Any]:
 
 
 def _currency(state: HubState) -> dict[str, Any]:
-    return {"currency": state.limits.currency} if state.limits.currency else {}
+    return {"currency": state.currency} if state.currency else {}
 
 
 def settled(state: HubState, event: f.NewsSettled, now: float, decision: HubDecision) -> None:

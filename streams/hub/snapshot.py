@@ -38,6 +38,8 @@ def _of_ended(state: HubState) -> Iterator[f.Fact]:
 def _of_money(state: HubState) -> Iterator[f.Fact]:
     """After the jobs: these replace what their facts lead to."""
     for gpu in state.gpus.values():
+        if gpu.machine or gpu.price is not None:
+            yield f.MachineKnown(gpu.name, gpu.machine, gpu.price, gpu.currency)
         if gpu.leases:
             yield f.MeterKept(gpu.name, gpu.meter.at, gpu.meter.share)
     for job in state.jobs.values():

@@ -176,7 +176,7 @@ class Gpu:
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
     the kind's name, None if they are not known, since `described_at`; `pairs_only`: only a video and an audio file.
     `let_go` is when its monitors were told that it is not needed any more, `warmed` when they were asked for its
-    keep-warm hours.
+    keep-warm hours. `machine`, `price` and `currency` are as its monitor says.
     """
 
     name: str
@@ -197,6 +197,9 @@ class Gpu:
     let_go: float = float("-inf")
     warmed: float = float("-inf")
     meter: Meter = field(default_factory=Meter)
+    machine: str = ""
+    price: float | None = None
+    currency: str = ""
 
     def metered(self, at: float) -> float:
         """Count until `at` what its holders use; returns the share of each since some begin."""
@@ -312,6 +315,19 @@ class HubState:
     def position(self, job: HubJob) -> int:
         """The job's place in the queue, 1 for the next one."""
         return bisect_left(self.arrivals, job.seq) + 1
+
+    def price_of(self, name: str) -> Decimal | None:
+        """The price of an hour of this GPU: the one in the settings, or what the provider says in the same currency."""
+        price, gpu = self.limits.price_of(name), self.gpus.get(name)
+        if price is not None or gpu is None or gpu.price is None:
+            return price
+        return money(gpu.price) if self.limits.currency in ("", gpu.currency) else None
+
+    @property
+    def currency(self) -> str:
+        """The money of all amounts: as in the settings, or else the providers' if they have the same."""
+        found = {gpu.currency for gpu in self.gpus.values() if gpu.price is not None}
+        return self.limits.currency or (min(found) if len(found) == 1 else "")
 
     def url_of(self, gpu: Gpu) -> str | None:
         """Where clients reach the worker of `gpu`: the worker's own word counts most, then the monitor's."""

@@ -49,7 +49,7 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
         boots=len(state.boots),
         boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
         eta_s=eta(state, now) if queue and placement.free_at(state, ANY_GPU) is None else None,
-        currency=state.limits.currency or None,
+        currency=state.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
         costs=costs.of(state, peer, now, message.since) if message.costs else None,
         budgets=tuple(map(_budget, budget.purses(state, now))) or None,
@@ -71,7 +71,7 @@ def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, A
 
 def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
-    price, book = state.limits.price_of(gpu.name), gpu.account
+    price, book = state.price_of(gpu.name), gpu.account
     entry: dict[str, Any] = {
         "gpu": gpu.name,
         "phase": gpu.phase,
@@ -83,6 +83,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.cause or None,
         "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),
+        "machine": gpu.machine or None if peer.admin else None,
         "price_per_hour": None if price is None else float(price),
         "known_since": None if book.since is None else int(book.since),
     }

@@ -56,7 +56,10 @@ class Connected(Message, frozen=True, kw_only=True):
 
 
 class Register(Message, frozen=True, kw_only=True):
-    """any -> hub. A client sends `key`; workers and monitors send `role`, ours also `token` and what they serve."""
+    """any -> hub. A client sends `key`; workers and monitors send `role`, ours also `token` and what they serve.
+
+    A monitor may name its machine as the provider does, and say what an hour of it costs.
+    """
 
     TYPE: ClassVar[str] = "register"
     key: str | None = None
@@ -67,6 +70,9 @@ class Register(Message, frozen=True, kw_only=True):
     url: str | None = None
     gpus: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
+    machine: str | None = None
+    price: float | None = None
+    currency: str | None = None
 
 
 class Registered(Message, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tzlocal
+from loguru import logger
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import HubConfig, running_hub
@@ -195,7 +195,7 @@ def _budgets(args: argparse.Namespace) -> Budgets:
     if args.budget_per_day is not None or args.budget_per_month is not None:
         found[ALL] = (args.budget_per_day, args.budget_per_month)
     if found and not args.price_per_hour:
-        raise SettingsError("a budget needs a price; add --price-per-hour PRICE")
+        logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
     return Budgets(found)
 
 

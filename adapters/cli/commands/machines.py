@@ -11,11 +11,21 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.service import begin
+from wakestream.adapters.client.hub_query import ask_hub
+from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.power.choice import make_power
 from wakestream.adapters.power.config import Machine, Provider, power_config
 from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.streams.protocol import messages as m
 
-EXAMPLES = ("machines --power runpod", "machines --power compshare --power-option zone=cn-wlcb-01 --json")
+EXAMPLES = (
+    "machines --power runpod",
+    "machines --power runpod --orphans --key-file admin.key",
+    "machines --power compshare --power-option zone=cn-wlcb-01 --json",
+)
+
+_CHEAP = ("stopped", "terminated")
+"""States of machines that cost nothing, or their disk only."""
 
 _HEAD = ("id", "name", "state", "gpu", "price", "address")
 
@@ -23,7 +33,11 @@ _HEAD = ("id", "name", "state", "gpu", "price", "address")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--json", "one JSON object for each machine")
+    flags.add(
+        parser, "--orphans", "only machines that cost money and that no monitor of the hub names (key of role admin)"
+    )
     flags.provider(parser)
+    flags.question(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,13 +45,15 @@ def run(args: argparse.Namespace) -> int:
     settings = begin(args, usual_level="CRITICAL")
     name = settings.needs_power()
     found = asyncio.run(_listed(make_power(name, power_config(settings, only_list=True))))
+    if args.orphans:
+        found = _orphans(found, asyncio.run(ask_hub(settings)))
     if args.json:
         for machine in found:
             say_json(asdict(machine))
     elif found:
         say(*table([tuple(t(f"machines.{column}") for column in _HEAD), *map(_row, found)], right={4}))
     else:
-        say(t("no_machines", provider=name))
+        say(t("no_orphans" if args.orphans else "no_machines", provider=name))
     return exit_codes.DONE
 
 
@@ -46,6 +62,14 @@ async def _listed(power: Provider) -> Sequence[Machine]:
         return await power.machines()
     finally:
         await power.close()
+
+
+def _orphans(machines: Sequence[Machine], answer: m.HubStatus) -> list[Machine]:
+    """The machines that run, or may, and that no monitor of this hub names."""
+    named = {gpu["machine"] for gpu in answer.gpus if "machine" in gpu}
+    if not named:
+        raise SettingsError(t("names_no_machines"))
+    return [each for each in machines if each.state not in _CHEAP and not {each.id, each.name} & named]
 
 
 def _row(machine: Machine) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Budgets: what is woken when they are spent, and what the jobs that wait are told."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -328,3 +329,28 @@ def test_a_budget_without_prices_blocks_nothing() -> None:
     on(net, 10)
     assert isinstance(net.submit(client_of(net)), m.Offline)
     assert not net.state.blocked
+
+
+def test_a_price_that_the_monitor_reports_counts_where_the_settings_have_none() -> None:
+    net = hub(price=None, budgets={ALL: (2.0, None)})
+    monitor = net.join("monitor", gpus=("studio",), features=("power_state",), machine="i-1", price=0.5, currency="USD")
+    net.phase(monitor, "booted")
+    net.pass_time(2 * HOUR)
+    assert [purse.spent for purse in budget.purses(net.state, net.now)] == [1]
+    assert (net.state.price_of("studio"), net.state.currency) == (Decimal("0.5"), "USD")
+    net.restart(compacted=True)
+    assert net.state.price_of("studio") == Decimal("0.5")
+    net.limits = hub(price=3.0).limits
+    net.restart(compacted=True)
+    assert net.state.price_of("studio") == 3, "the settings count most"
+    net.limits = hub(price=None, currency="EUR").limits
+    net.restart(compacted=False)
+    assert net.state.price_of("studio") is None, "dollars are no euros"
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, 1e9, float("inf"), float("nan")])
+def test_a_price_that_cannot_be_is_not_believed(price: float) -> None:
+    net = hub(price=None)
+    net.join("monitor", gpus=("studio",), features=("power_state",), machine="i-1", price=price)
+    assert net.state.gpus["studio"].machine == "i-1"
+    assert net.state.price_of("studio") is None

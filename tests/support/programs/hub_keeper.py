@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.support.programs.client_scene import Running, User
 from wakestream.adapters.cli.demo.processes import command_line
+from wakestream.adapters.client.hub_query import ask_hub
+from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.operators.model.ports import LinkUp
@@ -38,6 +40,28 @@ class Keeper:
             self.listen = url.removeprefix("ws://").removesuffix("/dsp")
             self.user.environment |= {"API_SERVER_URL": url, "WAKESTREAM_KEY": self.keys["client"]}
             yield running
+
+    async def asks(self) -> m.HubStatus:
+        """What the hub answers to the client that asks how its GPUs are."""
+        return await ask_hub(Settings(hub_url=self.user.environment["API_SERVER_URL"], key=self.keys["client"]))
+
+    async def sees(self, *phases: str) -> None:
+        """Returns when the hub says that a GPU is in one of these phases."""
+        url, seen = self.user.environment["API_SERVER_URL"], asyncio.Event()
+        features = ("power_state", "power_now")
+        link = open_link(url, lambda: m.Register(key=self.keys["client"], features=features))
+
+        def hear(event: object) -> None:
+            if isinstance(event, m.PowerState) and event.state in phases:
+                seen.set()
+
+        subscription = link.events.subscribe(hear)
+        try:
+            async with asyncio.timeout(40):
+                await seen.wait()
+        finally:
+            subscription.dispose()
+            await link.close()
 
     @asynccontextmanager
     async def powers(self, *more: str) -> AsyncIterator[Running]:
