@@ -33,9 +33,7 @@ _HEAD = ("id", "name", "state", "gpu", "price", "address")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--json", "one JSON object for each machine")
-    flags.add(
-        parser, "--orphans", "only machines that cost money and that no monitor of the hub names (key of role admin)"
-    )
+    flags.add(parser, "--orphans", "only machines that run and that no monitor of the hub names (key of role admin)")
     flags.provider(parser)
     flags.question(parser)
 
