@@ -65,8 +65,9 @@ class Progress:
         return Progress(self.seconds, number) if key == "frame" else self
 
     def of(self, frames: int, seconds: float) -> Frame:
-        """The progress as a part of all frames."""
-        return Frame(self.frame, frames, min(100.0, 100 * self.seconds / seconds) if seconds else 0.0)
+        """The progress as a part of all frames and of the length: the smaller, since the sound is often ahead."""
+        parts = [done / all_ for done, all_ in ((self.frame, frames), (self.seconds, seconds)) if all_]
+        return Frame(self.frame, frames, min(100.0, 100 * min(parts, default=0.0)))
 
 
 def fps_in(text: str) -> float | None:

@@ -62,8 +62,10 @@ def test_ffmpegs_report_is_read_and_never_goes_backwards() -> None:
     ]
     progress = reduce(Progress.after, lines, Progress())
     assert progress == Progress(0.48, 12)
-    assert progress.of(25, 0.96).percent == 50.0
-    assert progress.of(25, 0.40).percent == 100.0
+    assert progress.of(0, 0.96).percent == 50.0
+    assert progress.of(0, 0.40).percent == 100.0
+    assert progress.of(48, 0.48).percent == 25.0, "the pictures are behind the sound"
+    assert progress.of(0, 0.0).percent == 0.0
 
 
 @pytest.mark.parametrize(
