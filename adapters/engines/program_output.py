@@ -13,10 +13,14 @@ from typing import Any, Final
 import orjson
 
 from wakestream.operators.model.engine import Frame, Line
+from wakestream.operators.model.errors import TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.printable import printable
 
 LINES_A_SECOND: Final = 20
 """The most lines of a program that the log gets in a second; the others are counted."""
+
+MAX_ERROR: Final = 1000
+"""The most characters of an error that a program reports."""
 
 _PERCENT: Final = re.compile(r"(?P<percent>\d{1,3}(?:\.\d+)?)\s*%")
 _GROUPS: Final = ("percent", "frame", "frames")
@@ -31,7 +35,7 @@ class Report:
 
 
 Reader = Callable[[str], Report]
-"""Reads one line of a program."""
+"""Reads one line of a program. Raises the error that the line reports."""
 
 
 def reader_of(progress: object) -> Reader:
@@ -82,7 +86,12 @@ class ProgramOutput:
         self._second, self._lines = clock(), 0
 
     def take(self, line: str) -> list[Frame | Line]:
-        """Return what a line says that is new: progress, or lines for the log."""
+        """Return what a line says that is new: progress, or lines for the log.
+
+        Raises:
+            WrongInput: The program says that a field of the job is to blame.
+            TaskFailed: The program says that it failed.
+        """
         report = self._read(line)
         found: list[Frame | Line] = []
         if report.numbers:
@@ -126,9 +135,19 @@ def _by_json(line: str) -> Report:
         return Report(text=line)
     if not isinstance(said, dict):
         return Report(text=line)
+    if isinstance(error := said.get("error"), str) and error:
+        raise _error(printable(error)[:MAX_ERROR], said.get("field"))
     numbers = _numbers({name: said.get(name) for name in _GROUPS})
     log = said.get("log")
     return Report(numbers, log if isinstance(log, str) else "" if numbers else line)
+
+
+def _error(why: str, field: object) -> WakestreamError:
+    """What a program says that went wrong; with a field such as `inputs.image`, the job is to blame."""
+    found = re.fullmatch(r"(input|param)s\.(\w{1,32})", field) if isinstance(field, str) else None
+    if found is None:
+        return TaskFailed(why)
+    return WrongInput(found[0], f"{'parameter' if found[1] == 'param' else 'input'} {found[2]}: {why}")
 
 
 def _numbers(said: dict[str, Any]) -> dict[str, float]:

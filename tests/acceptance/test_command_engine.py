@@ -122,6 +122,13 @@ async def test_progress_as_json_lines(engine: Command, given: Path) -> None:
     assert made.path.name == "result"
 
 
+async def test_a_program_names_the_input_that_is_to_blame_and_is_ended(engine: Command, given: Path) -> None:
+    given.write_bytes(b"no face")
+    with pytest.raises(WrongInput, match=r"^input file: there is no face in it$") as refused:
+        await done(engine, given, "", kind="report")
+    assert refused.value.field == "inputs.file"
+
+
 VALUES = [
     "two  words",
     "\"double\" 'single' `back`",

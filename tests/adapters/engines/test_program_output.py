@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from wakestream.adapters.engines.program_output import LINES_A_SECOND, ProgramOutput, reader_of
+from wakestream.adapters.engines.program_output import LINES_A_SECOND, MAX_ERROR, ProgramOutput, reader_of
 from wakestream.operators.model.engine import Frame, Line
+from wakestream.operators.model.errors import TaskFailed, WrongInput
 
 
 def items(progress: object, *lines: str) -> list[Any]:
@@ -70,3 +72,29 @@ def test_a_flood_of_lines_is_counted_and_not_logged() -> None:
     assert output.take("7%") == [Frame(0, 0, 7.0)], "progress is never left out"
     now[0] = 1.5
     assert output.take("later") == [Line(f"({10_000 - LINES_A_SECOND} more lines)"), Line("later")]
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "words"),
+    [
+        ('{"error": "no face", "field": "inputs.image"}', WrongInput, "input image: no face"),
+        ('{"error": "too many", "field": "params.steps"}', WrongInput, "parameter steps: too many"),
+        ('{"error": "out of memory"}', TaskFailed, "out of memory"),
+        ('{"error": "odd", "field": "/etc/passwd"}', TaskFailed, "odd"),
+        ('{"error": "odd", "field": 7}', TaskFailed, "odd"),
+    ],
+)
+def test_a_json_line_can_say_what_went_wrong_and_which_field_is_to_blame(
+    line: str, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error) as raised:
+        items("json", line)
+    assert str(raised.value) == words
+
+
+def test_an_empty_error_is_none_and_a_long_one_is_cut() -> None:
+    assert items("json", '{"error": null, "percent": 5}', '{"error": ""}') == [Frame(0, 0, 5.0), Line('{"error": ""}')]
+    with pytest.raises(TaskFailed) as raised:
+        items("json", json.dumps({"error": "\x1b[31mx" * 5000}))
+    assert len(str(raised.value)) == MAX_ERROR
+    assert str(raised.value).isprintable()

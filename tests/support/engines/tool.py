@@ -35,6 +35,9 @@ def reverse(source: Path, target: Path) -> None:
 
 
 def as_json(source: Path, target: Path) -> None:
+    if source.read_bytes() == b"no face":
+        say('{"error": "there is no face in it", "field": "inputs.file"}')
+        hangs(source, target)
     say('{"frame": 1, "frames": 2}')
     say('{"log": "half of it"}')
     target.write_bytes(source.read_bytes())
