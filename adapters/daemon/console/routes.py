@@ -123,8 +123,7 @@ class JobCalls:
                 for name, ending in requests.table(body, "outputs").items()
             },
         })  # fmt: skip
-        exts = {name: path.suffix for name, path in asked.inputs.items()}
-        (await self.kinds.present()).check(asked.kind, exts, asked.params, asked.outputs)
+        await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
         asked = replace(asked, seconds={name: upload.seconds for name, upload in files.items()})
         names = orjson.dumps({name: upload.name for name, upload in files.items()})
         self.holdings.beginning.add(key)
