@@ -15,6 +15,9 @@ from wakestream.streams.protocol.known_kinds import GpuOfKind, KnownKind, KnownK
 _LISTED = 6
 """Names in a cell of the table."""
 
+_LONGEST = 60
+"""Characters of a value that are shown."""
+
 _CHOICES = 12
 """Choices of a parameter that are shown."""
 
@@ -98,7 +101,8 @@ def _limit(schema: Mapping[str, Any], inclusive: str, exclusive: str) -> str:
 
 
 def _json(value: Any) -> str:
-    return value if isinstance(value, str) and value else json_text(value)
+    text = value if isinstance(value, str) and value else json_text(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _example(kind: Kind) -> str:
