@@ -1,6 +1,7 @@
 """The power provider `docker` against Podman's service of Docker's API, where that runs, and a fake of it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from aiohttp import web
 
 from tests.support.power.api_world import serving
 from tests.support.power.docker_engine import ID, DockerWorld, Podman
+from tests.support.programs.certificates import Authority
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import docker
 from wakestream.adapters.power.config import PowerConfig
@@ -153,4 +155,29 @@ async def test_the_own_address_of_a_container_is_used_on_this_machine(tmp_path: 
     power = docker.create(PowerConfig("lips", {"grace": "0"}, base_url=f"unix://{tmp_path}/d.sock"))
     assert (await power.inspect()).address == "172.17.0.2:8383"
     await power.close()
+    await runner.cleanup()
+
+
+async def test_an_engine_on_another_machine_is_reached_with_certificates_of_both_ends(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, key = authority.issue("engine")
+    mine, my_key = authority.issue("monitor", "monitor.example")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.path))
+    tls.load_cert_chain(server, key)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    world = DockerWorld()
+    app = web.Application()
+    app.add_routes(world.routes())
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+    files = {"tls_ca": str(authority.path), "tls_cert": str(mine), "tls_key": str(my_key)}
+    power = docker.create(PowerConfig("lips", files, base_url=url))
+    assert (await power.inspect()).state == "stopped"
+    await power.close()
+    stranger = docker.create(PowerConfig("lips", {"tls_ca": str(authority.path)}, base_url=url))
+    with pytest.raises(Transient):
+        await stranger.inspect()
+    await stranger.close()
     await runner.cleanup()

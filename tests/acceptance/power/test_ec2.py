@@ -1,11 +1,17 @@
 """The power provider `ec2` against moto, behind a proxy with what moto has not."""
 
 import asyncio
+import re
 import sys
+import textwrap
 from collections.abc import AsyncIterator, Iterator
+from urllib.request import Request, urlopen
+from uuid import uuid4
 
+import boto3
 import pytest
 
+from tests.support.engines.real_servers import ROOT
 from tests.support.power.ec2_proxy import Ec2Proxy, ec2_proxy
 from tests.support.power.ec2_world import REGION, instance
 from tests.support.power.ec2_world import account as ec2_account
@@ -227,3 +233,55 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
     with pytest.raises(SettingsError, match=r"pip install 'wakestream\[ec2\]'"):
         ec2.create(PowerConfig("i-00000000000000000"))
+
+
+@pytest.fixture
+def enforced(moto_url: str) -> Iterator[None]:
+    """Moto checks the rights of each key from now on; it does not know those for single instances."""
+
+    def enforce(count: bytes) -> None:
+        plain = {"Content-Type": "text/plain"}
+        with urlopen(Request(f"{moto_url}/moto-api/reset-auth", count, plain, method="POST")):  # noqa: S310 - our moto
+            pass
+
+    enforce(b"0")
+    yield
+    enforce(b"inf")
+
+
+def limited_key(moto_url: str, policy: str) -> dict[str, str]:
+    """A new user's key, with the rights of this policy."""
+    options = {"endpoint_url": moto_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    iam = boto3.client("iam", region_name=REGION, **options)
+    name = f"monitor-{uuid4().hex}"
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="power", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    iam.close()
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+@pytest.mark.parametrize("missing", ["", "ec2:StartInstances", "ec2:DescribeInstances"])
+async def test_the_rights_on_the_page_are_enough_and_all_are_needed(
+    account: Account, monkeypatch: pytest.MonkeyPatch, moto_url: str, missing: str, request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    page = (ROOT / "docs" / "power" / "ec2.md").read_text()
+    policy = textwrap.dedent(page.partition("```json\n")[2].partition("```")[0])
+    policy = re.sub(r'"arn:aws:ec2:[^"]*"', '"*"', policy)
+    name = account.create("limited")
+    for variable, value in limited_key(moto_url, policy.replace(missing or "none", "ec2:RebootInstances")).items():
+        monkeypatch.setenv(variable, value)
+    request.getfixturevalue("enforced")
+    # directly, since a proxy does not keep the signature
+    power = ec2.create(PowerConfig(name, {"region": REGION}, timeout=20, base_url=moto_url))
+    try:
+        if missing:
+            with pytest.raises(Denied, match=f"not authorized to perform: {missing}|UnauthorizedOperation"):
+                await (power.start() if "Start" in missing else power.inspect())
+        else:
+            await power.start()
+            await until(power, "running")
+            await power.stop()
+            assert await power.machines()
+    finally:
+        await power.close()
