@@ -51,6 +51,8 @@ def _checker(annotation: Any) -> tuple[Callable[[Any], bool], str]:
         return (lambda value: isinstance(value, dict)), _OBJECT
     if annotation is int:
         return (lambda value: type(value) is int), _WORDS[int]
+    if annotation is float:
+        return (lambda value: type(value) in (int, float)), _WORDS[float]
     return (lambda value: isinstance(value, annotation)), _WORDS[annotation]
 
 

@@ -33,7 +33,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(values_of(args[0]), max_size=3).map(tuple)
     if origin is not None and issubclass(origin, Mapping):
         return OBJECTS
-    return {str: TEXT, int: INTS, bool: st.booleans()}[hint]
+    numbers = st.floats(allow_nan=False, allow_infinity=False)
+    return {str: TEXT, int: INTS, bool: st.booleans(), float: numbers}[hint]
 
 
 def instances(kind: type[m.Message]) -> st.SearchStrategy[m.Message]:
@@ -243,6 +244,16 @@ def test_the_fields_frames_are_understood(frame: str, message: m.Message) -> Non
     assert decode(frame) == message
     assert decode(frame.encode()) == message
     assert decode(frame, strict=False) == message
+
+
+def test_a_number_may_be_a_whole_number_and_nothing_else() -> None:
+    for price, read in (("5", 5), ("5.5", 5.5)):
+        message = decode(f'{{"type":"register","role":"gpu_monitor","price":{price}}}')
+        assert isinstance(message, m.Register)
+        assert message.price == read
+    for price in ("true", '"5"'):
+        with pytest.raises(Malformed, match='"price" must be a number'):
+            decode(f'{{"type":"register","role":"gpu_monitor","price":{price}}}')
 
 
 def test_every_kind_has_a_frame_in_the_list_above() -> None:
