@@ -100,6 +100,35 @@ async def test_after_a_failure_in_the_middle_one_retry_continues_there(scene: Sc
         assert (user.folder / "three.bin").read_bytes() == result(user)
 
 
+THEN = [
+    "submit", "--job-id", "one", "--kind", "join", "--in", "first=clip.mp4", "--in", "second=speech.wav",
+    "--then", "--job-id", "two", "--kind", "reverse", "--in", "first=@:whole",
+    "--then", "--job-id", "three", "--kind", "join", "--in", "first=@:whole", "--in", "second=@one:whole",
+]  # fmt: skip
+
+
+async def test_one_submit_of_three_jobs_follows_the_last(scene: Scene, user: User) -> None:
+    async with running(scene, user), daemon(user) as api:
+        ran = await user.run(*THEN, "--out", "whole=three.bin", "--json")
+        assert ran.code == 0, ran.err
+        assert ran.events[-1]["event"] == "done"
+        assert [(await api.job(job))["state"] for job in ("one", "two", "three")] == ["done"] * 3
+    assert (user.folder / "three.bin").read_bytes() == result(user)
+
+
+async def test_if_one_of_the_jobs_is_refused_none_runs(scene: Scene, user: User) -> None:
+    async with running(scene, user), daemon(user) as api:
+        scene.engine.go_on.clear()
+        ran = await user.run(*THEN[:-1], "second=@one:nothing", "--out", "whole=three.bin")
+        assert ran.code != 0
+        assert "job one has no result 'nothing'; it has whole" in ran.err
+        assert [(await api.outcome(job))["event"] for job in ("one", "two")] == ["cancelled", "cancelled"] or [
+            (await api.outcome("one"))["event"],
+            (await api.outcome("two"))["code"],
+        ] == ["cancelled", "after_failed"]
+        scene.engine.go_on.set()
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [

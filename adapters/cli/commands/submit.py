@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
+from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.display import display
@@ -33,8 +35,8 @@ from wakestream.streams.protocol.wire import MAX_ID
 
 EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
-    "submit --after ws-1 --kind upscale --in video=@ws-1:video --out video=large.mp4",
     "submit --kind upscale --in image=small.png --param scale=2 --out image=large.png",
+    "submit --kind speak --in text=a.txt --then --kind lipsync --in video=a.mp4 --in audio=@:audio --out video=b.mp4",
     "submit --kind upscale --help",
 )
 
@@ -68,6 +70,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.probe(parser)
     flags.trace(parser)
     flags.waits(parser)
+    then = "the flags of a next job, which starts when this one is done; @:RESULT is a result of this one"
+    parser.add_argument("--then", nargs=argparse.REMAINDER, metavar="FLAGS", default=[], help=then)
 
 
 class _Help(argparse._HelpAction):
@@ -130,8 +134,13 @@ def run(args: argparse.Namespace) -> int:
     if args.help_of_kind:
         found = begin(args, usual_level="CRITICAL")
         return run_program(lambda _: show_kind(args.kind, found, args.state))
-    settings = begin(args)
-    asked = Submission(
+    stages, settings = _stages(args), begin(args)
+    asked = [_submission(each, settings) for each in stages]
+    return run_program(lambda stop: _run_all(asked, stop))
+
+
+def _submission(args: argparse.Namespace, settings: Settings) -> Submission:
+    return Submission(
         asked=_job(args),
         settings=settings,
         state=args.state,
@@ -143,7 +152,42 @@ def run(args: argparse.Namespace) -> int:
         plain=args.plain,
         quiet=flags.is_quiet(args),
     )
-    return run_program(lambda stop: _run(asked, stop))
+
+
+def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments of each job: those before the first `--then`, and those after each."""
+    stages = [args]
+    while rest := stages[-1].then:
+        before = stages[-1]
+        before.job_id = _id(before.job_id)
+        end = rest.index("--then") if "--then" in rest else len(rest)
+        words = [word.replace("=@:", f"=@{before.job_id}:", 1) for word in rest[:end]]
+        stage = parser_of(("submit",)).parse_args(["submit", *words, *rest[end:]])
+        stage.after = [*(stage.after or ()), before.job_id]
+        stage.state = stage.state or before.state
+        stages.append(stage)
+    for switch in ("json", "plain", "detach", "foreground"):
+        given = any(getattr(stage, switch) for stage in stages)
+        for stage in stages:
+            setattr(stage, switch, given)
+    return stages
+
+
+async def _run_all(asked: Sequence[Submission], stop: Stop) -> int:
+    """Submit all jobs, and follow the last one. If one is refused, those before it are cancelled."""
+    *before, last = asked
+    submitted: list[str] = []
+    try:
+        for one in before:
+            await _run(replace(one, detach=True, quiet=True), stop)
+            submitted.append(one.asked.id if isinstance(one.asked, Job) else one.asked.job_id)
+        return await _run(last, stop)
+    except WakestreamError:
+        for job in submitted:
+            async with open_daemon_client(last.state) as client:
+                with contextlib.suppress(WakestreamError):
+                    await client.cancel(job)
+        raise
 
 
 async def _run(asked: Submission, stop: Stop) -> int:
@@ -227,7 +271,7 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
         return described
     if args.after:
-        raise SettingsError("--after needs --kind, --in and --out; `wakestream help submit` has an example")
+        raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:
         raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
     return job_of(args.video, args.audio, args.output, args.job_id)
