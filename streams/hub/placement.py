@@ -77,6 +77,11 @@ def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
     return sum(count for need, count in state.wanted.items() if any(may(state, gpu, need) for gpu in gpus))
 
 
+def wanting(state: HubState, gpu: Gpu) -> int:
+    """How many waiting jobs this GPU can do, whether or not it has a budget for them."""
+    return sum(count for need, count in state.wanted.items() if can(state, gpu, need))
+
+
 def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDecision) -> None:
     """Send a message to monitors: to those that do not know jobs of any kind, without the fields of such jobs."""
     if not isinstance(message, m.Submit) or (plain := without_fields(message.payload)) == message.payload:

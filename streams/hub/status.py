@@ -71,6 +71,7 @@ def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, A
 
 def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
+    waiting = placement.wanting(state, gpu)
     price, book = state.price_of(gpu.name), gpu.account
     entry: dict[str, Any] = {
         "gpu": gpu.name,
@@ -80,6 +81,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "own_jobs": own[:OWN_NAMED],
         "own": len(own),
         "others": len(gpu.leases) - len(own),
+        "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.cause or None,
         "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),

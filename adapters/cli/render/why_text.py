@@ -66,35 +66,41 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
         mine = t("why.mine", count=gpu["own"]) if gpu.get("own") else t("why.none_mine")
         return t("why.on.many", gpu=name, jobs=words.count(held), mine=mine)
     if phase == "booted":
-        return t("why.booted", gpu=name, cause=_for(answer) or cause)
+        return t("why.booted", gpu=name, cause=_for(gpu, answer) or cause)
     if phase in _RUNS and gpu.get("warm_until"):
         return t("why.warm", gpu=name, time=words.clock_time(gpu["warm_until"]))
     if phase in _RUNS:
         return t("why.idle", gpu=name, cause=cause)
     if phase == "off":
-        return _off(gpu["gpu"], answer)
+        return _off(gpu, answer)
     is_ = t(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")
     alone = "" if answer.monitors else t("why.but.no_monitor")
-    return t("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(answer)}{alone}")
+    return t("why.phase", gpu=name, phase=is_, cause=f"{cause}{_for(gpu, answer)}{alone}")
 
 
-def _off(gpu: str, answer: m.HubStatus) -> str:
-    name = t("gpu", name=gpu)
-    if not answer.queue:
+def _off(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
+    name, waiting = t("gpu", name=gpu["gpu"]), _waiting(gpu, answer)
+    if not waiting:
         return t("why.off", gpu=name)
-    wait = t("why.wait.one" if answer.queue == 1 else "why.wait.many", jobs=words.count(answer.queue))
-    until = max((each["until"] for each in answer.budgets or () if _is_spent(each, gpu)), default=None)
+    wait = t("why.wait.one" if waiting == 1 else "why.wait.many", jobs=words.count(waiting))
+    until = max((each["until"] for each in answer.budgets or () if _is_spent(each, gpu["gpu"])), default=None)
     if until is not None:
         return t("why.off.budget", gpu=name, jobs=wait, time=words.clock_time(until))
     asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
     return t(asked, gpu=name, jobs=wait)
 
 
+def _waiting(gpu: Mapping[str, Any], answer: m.HubStatus) -> int:
+    """How many waiting jobs this GPU can do."""
+    return int(gpu.get("waiting", answer.queue))
+
+
 def _is_spent(budget: Mapping[str, Any], gpu: str) -> bool:
     return not budget["left"] and budget.get("gpu", gpu) == gpu
 
 
-def _for(answer: m.HubStatus) -> str:
-    if not answer.queue:
+def _for(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
+    waiting = _waiting(gpu, answer)
+    if not waiting:
         return ""
-    return t("why.for.one" if answer.queue == 1 else "why.for.many", jobs=words.count(answer.queue))
+    return t("why.for.one" if waiting == 1 else "why.for.many", jobs=words.count(waiting))

@@ -265,3 +265,15 @@ def test_a_client_that_asks_all_the_time_is_told_to_wait(net: Net, client: int) 
     for _ in range(21):
         net.say(client, m.KindsQuery(request_id="q"))
     assert [each.code for each in net.heard(client, m.Error)] == ["too_fast"]
+
+
+def test_the_status_says_how_many_waiting_jobs_a_gpu_can_do(net: Net) -> None:
+    net.monitor("studio"), net.monitor("attic")
+    net.leave(worker(net, "studio", kind("paint")))
+    net.leave(worker(net, "attic", kind("join")))
+    client = net.join("client", features=(*NEW, "hub_status"))
+    for number in range(3):
+        submit(net, client, "paint" if number else "join", f"j{number}")
+    net.say(client, m.HubStatusQuery(request_id="q"))
+    (answer,) = net.heard(client, m.HubStatus)
+    assert {gpu["gpu"]: gpu["waiting"] for gpu in answer.gpus} == {"studio": 2, "attic": 1}

@@ -47,6 +47,14 @@ def test_a_job_that_waits_for_money_says_until_when() -> None:
     assert said.endswith("job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00")
 
 
+def test_a_gpu_that_cannot_do_the_waiting_jobs_is_not_said_to_be_asked_for_them() -> None:
+    studio, attic = {"gpu": "studio", "phase": "off", "waiting": 1}, {"gpu": "attic", "phase": "off", "waiting": 0}
+    answer = m.HubStatus(request_id="q", gpus=(studio, attic), queue=2, monitors=2)
+    first, second = why_words.gpus(answer)
+    assert "although 1 job is waiting" in first
+    assert "waiting" not in second
+
+
 def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
     until = int(datetime.datetime(2026, 3, 11).timestamp())
     spent = {"period": "day", "limit": 2.0, "spent": 2.1, "left": 0.0, "until": until}
