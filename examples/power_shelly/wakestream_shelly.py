@@ -1,5 +1,7 @@
 """A power provider for a PC behind a Shelly socket (Gen2 RPC over HTTP), which boots when it gets power."""
 
+from typing import Any
+
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.http_power import HttpPower
 from wakestream.operators.model.ports import Reading
@@ -20,7 +22,7 @@ class ShellyPower(HttpPower):
         word = "on" if (await self._call("GetStatus"))["output"] else "off"
         return Reading(self.state(word), detail=f"the socket is {word}")
 
-    async def _call(self, method: str, **params: object) -> dict:
+    async def _call(self, method: str, **params: object) -> Any:
         return await self.call("POST", f"/rpc/Switch.{method}", body={"id": int(await self.machine()), **params})
 
 
