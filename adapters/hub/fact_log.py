@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-
 from loguru import logger
 
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.hub.state import HubState
 
 
-def log_fact(fact: f.Fact) -> None:
-    """Log what happens to jobs, connections, GPUs and money."""
+def log_fact(fact: f.Fact, zone: str = UTC) -> None:
+    """Log what happens to jobs, connections, GPUs and money. `zone` is the hub's time zone."""
     if isinstance(fact, f.BudgetReached | f.OrphanFound):
-        said = _budget(fact) if isinstance(fact, f.BudgetReached) else f"{fact.gpu}: {fact.cause}"
+        said = _budget(fact, zone) if isinstance(fact, f.BudgetReached) else f"{fact.gpu}: {fact.cause}"
         logger.warning("{}", said, stage="hub")
     match fact:
         case f.JobQueued():
@@ -30,13 +29,12 @@ def log_fact(fact: f.Fact) -> None:
             logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
 
 
-def _budget(fact: f.BudgetReached) -> str:
+def _budget(fact: f.BudgetReached, zone: str) -> str:
     of = f" of {fact.gpu}" if fact.gpu else ""
     said = f"{fact.percent} % of the budget{of} for this {fact.period} is spent: {fact.spent} of {fact.limit}"
     if fact.percent < 100:
         return said
-    until = datetime.datetime.fromtimestamp(fact.until).astimezone()
-    return f"{said}; no job wakes {fact.gpu or 'a GPU'} before {until:%Y-%m-%d %H:%M}"
+    return f"{said}; no job wakes {fact.gpu or 'a GPU'} before {time_text(fact.until, zone)}"
 
 
 def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:

@@ -157,7 +157,7 @@ class HubServer:
             self._tap.row(*event_row(event, now))
 
     def _note(self, fact: f.Fact) -> None:
-        log_fact(fact)
+        log_fact(fact, self.state.limits.zone)
         if isinstance(fact, f.ConnectionRegistered):
             socket = self._sockets.get(fact.fd)
             self.licenses.note_registered(fact, self._gate.address_of(socket))
