@@ -132,8 +132,8 @@ def all_described(state: HubState) -> bool:
 
 
 def no_way(state: HubState, need: Need) -> str | None:
-    """Why no GPU that can do such a job can be started, although there are monitors; None if one can."""
-    if not state.monitors or wakers(state, need):
+    """Why no GPU that can do such a job can be started, although there are monitors; None if one can, now or later."""
+    if not state.monitors or wakers(state, need) or free_at(state, need) is not None:
         return None
     fit = [gpu.name for gpu in state.gpus.values() if can(state, gpu, need)]
     return f"only the GPU {_list(fit)} has the kind {_kind(need)}, and its monitor is not connected"

@@ -7,9 +7,10 @@ import pytest
 
 from tests.support.streams.days import BERLIN, day_number
 from tests.support.streams.hub_net import Net
-from wakestream.streams.hub import budget
+from wakestream.streams.hub import budget, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.local_time import begin_of
+from wakestream.streams.hub.needs import PAIR
 from wakestream.streams.hub.state import ALL
 from wakestream.streams.protocol import messages as m
 
@@ -60,6 +61,18 @@ def test_a_job_beyond_the_budget_wakes_nothing_and_is_told_when_it_goes_on() -> 
     assert (told.phase, told.until, told.position, told.eta_s) == ("budget", TOMORROW, 1, None)
     assert told.msg == "the budget is spent; the job is queued and continues at 2026-03-11 00:00 Europe/Berlin"
     assert wakes(net, monitor) == 0
+
+
+def test_a_job_that_waits_for_money_does_not_wait_for_a_monitor() -> None:
+    net = hub(day=2.0)
+    on(net, 2)
+    monitor_of(net)
+    client = net.join("client", features=("grant", "done", "power_state"))
+    told = net.submit(client)
+    assert isinstance(told, m.Offline)
+    assert "monitor" not in (told.msg or "")
+    assert [state.msg for state in net.heard(client, m.PowerState) if "monitor" in (state.msg or "")] == []
+    assert placement.no_way(net.state, PAIR) is None
 
 
 def test_within_the_budget_a_job_wakes_the_machine() -> None:
