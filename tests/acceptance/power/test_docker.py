@@ -23,7 +23,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     if why := podman.why_not():
         pytest.skip(why)
     yield podman
-    podman.run("system", "reset", "--force")
+    podman.clean()
 
 
 @pytest.fixture

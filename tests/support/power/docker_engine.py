@@ -182,6 +182,11 @@ class Podman:
         writer.close()
         return True
 
+    def clean(self) -> None:
+        """Remove all of it; `system reset` would also remove networks that are not ours."""
+        self.run("rm", "--force", "--all", "--time", "0")
+        self.run("rmi", "--all", "--force")
+
     def inspect(self, name: str) -> dict[str, Any]:
         """What Podman itself says of a container."""
         found: dict[str, Any] = json.loads(self.run("inspect", name).stdout)[0]
