@@ -23,7 +23,8 @@ def read(page: str) -> str:
 
 
 def commands(page: str) -> list[list[str]]:
-    return [shlex.split(line) for line in re.findall(r"^ +wakestream (.*?) ?&?$", read(page), re.MULTILINE)]
+    whole = read(page).replace("\\\n", " ")  # a command may go on in the next line
+    return [shlex.split(line) for line in re.findall(r"^ +wakestream (.*?) ?&?$", whole, re.MULTILINE)]
 
 
 @pytest.mark.parametrize("page", sorted(path.stem for path in FOLDER.glob("*.md")))
