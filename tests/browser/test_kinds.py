@@ -51,14 +51,14 @@ async def test_jobs_of_every_kind_are_shown_together(
     await submit(home, "many", kind="many", inputs=many, outputs={"whole": f"{folder}/many.bin"})
     async with visitor.page() as page:
         await expect(card(page)).to_have_count(3)
-        await expect(page.locator('[data-job="one"] h3')).to_contain_text("cat.png")
-        await expect(page.locator('[data-job="none"] h3')).to_contain_text("paint")
-        await expect(page.locator('[data-job="many"] h3')).to_contain_text("cat.png")
-        await expect(page.locator('[data-job="many"] h3')).to_contain_text("10 more")
+        await expect(page.locator('#cards [data-job="one"] h3')).to_contain_text("cat.png")
+        await expect(page.locator('#cards [data-job="none"] h3')).to_contain_text("paint")
+        await expect(page.locator('#cards [data-job="many"] h3')).to_contain_text("cat.png")
+        await expect(page.locator('#cards [data-job="many"] h3')).to_contain_text("10 more")
         await home.gpu_on(Studio(files))
-        await expect(page.locator('[data-job="one"]')).to_contain_text("Result saved")
-        await expect(page.locator('[data-job="none"]')).to_contain_text("Result saved")
-        await expect(page.locator('[data-job="many"] .pill')).to_have_text("Failed")
+        await expect(page.locator('#cards [data-job="one"]')).to_contain_text("Result saved")
+        await expect(page.locator('#cards [data-job="none"]')).to_contain_text("Result saved")
+        await expect(page.locator('#cards [data-job="many"] .pill')).to_have_text("Failed")
         await page.get_by_label("Search history").fill("remix")
         await expect(page.locator("#past li")).to_have_count(1)
         await page.reload()
@@ -99,7 +99,8 @@ async def test_a_form_made_from_the_schema_starts_the_job(home: House, visitor: 
             "prompt": "a cat\non a roof", "steps": 21, "strength": 0.7, "style": "oil", "tiling": True,
             "seed": 2**64 - 1,
         }  # fmt: skip
-        await expect(card(page).locator(".card-kind")).to_contain_text("Paint a picture · Prompt: a cat on a roof")
+        await expect(card(page).locator(".card-kind")).to_contain_text("Prompt: a cat on a roof · Steps: 21")
+        await expect(card(page).locator("h3")).to_have_text("Paint a picture")
         await card(page).get_by_role("button", name="Show").click()
         await page.wait_for_function("() => document.querySelector('.made-image')?.naturalWidth === 8")
         await page.reload()
@@ -111,6 +112,12 @@ async def test_a_form_made_from_the_schema_starts_the_job(home: House, visitor: 
         await pick(page, "Lip-sync")
         await expect(page.get_by_label("Choose a video")).to_be_attached()
         await expect(page.get_by_label("Prompt")).to_have_count(0)
+        await card(page).get_by_role("button", name="Use these settings").click()
+        await expect(page.get_by_label("Prompt")).to_have_value("a cat\non a roof")
+        await expect(page.get_by_label("Prompt")).to_be_focused()
+        await expect(page.locator("#param-steps")).to_have_value("21")
+        await expect(page.get_by_label("style")).to_have_value('"oil"')
+        await expect(page.get_by_label("Tiling")).to_be_checked()
 
 
 async def test_every_fault_is_told_at_its_field_before_anything_is_sent(home: House, visitor: Visitor) -> None:
@@ -152,6 +159,18 @@ async def test_what_the_daemon_refuses_is_shown_at_the_field_it_names(home: Hous
         await expect(page.locator("#param-steps")).to_be_focused()
         await expect(page.locator("#toasts")).to_have_text("")
         visitor.complaints.clear()
+
+
+async def test_a_secret_is_neither_shown_nor_remembered(home: House, visitor: Visitor) -> None:
+    params = {"properties": {"token": {"type": "string", "format": "password", "title": "Token"}}}
+    offer(home, replace(PAINT, params=params))
+    async with visitor.page() as page:
+        await pick(page, "Paint a picture")
+        await page.get_by_label("Token").fill("swordfish")
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("Token: •••")
+        assert "swordfish" not in await page.locator("body").inner_text()
+        assert "swordfish" not in await page.evaluate("() => JSON.stringify(localStorage)")
 
 
 async def test_files_go_to_the_slots_that_they_fit(home: House, visitor: Visitor, files: Media) -> None:
@@ -327,10 +346,10 @@ async def test_a_job_that_waits_for_another_says_for_which(
     outputs = {"whole": f"{tmp_path}/2.mp4"}
     await submit(home, "two", kind="cut", inputs={"video": "@one:video"}, outputs=outputs)
     async with visitor.page() as page:
-        second = page.locator('[data-job="two"]')
+        second = page.locator('#cards [data-job="two"]')
         await expect(second).to_contain_text("Waits for the end of cat.png.")
         await expect(second).to_have_attribute("data-state", "waiting")
-        await page.locator('[data-job="one"]').get_by_role("button", name="Cancel").click()
+        await page.locator('#cards [data-job="one"]').get_by_role("button", name="Cancel").click()
         await expect(second.locator(".card-why")).to_have_text("Job one, whose result it needs, was cancelled.")
 
 

@@ -35,6 +35,7 @@ const acts = {
   retry: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/retry`, {})),
   remove: (job) => confirm(t("card.remove.sure", { name: made(job).map((one) => one.file).join(", ") }))
     && asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
+  use: (job) => parts.compose.use(job),
   address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),
   download: async (job, one = made(job)[0]) => {
     const url = await acts.address(job);

@@ -4,7 +4,7 @@ import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { detail, why } from "/sentences.js";
-import { pauses, progress, STAGES, title, waits } from "/store.js";
+import { pauses, progress, STAGES, title, titleText, waits } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
 /** A card; `acts` are the actions of its buttons. `update(job, hub)` shows the new state. */
@@ -19,9 +19,10 @@ class Card {
     this.job = job;
     this.acts = acts;
     this.player = null;
-    this.title = h("h3", { class: "card-title", id: `job-${job.id}`, tabindex: "-1" },
-      ...titled(...title(job), (at) => lasts(job.inputs[at])));
-    this.kind = h("p", { class: "card-kind", dir: "auto" });
+    this.title = h("h3", { class: "card-title", id: `job-${job.id}`, tabindex: "-1" });
+    this.kind = h("span", { class: "card-kind-text", dir: "auto" });
+    this.use = h("button", { class: "link-button", type: "button", text: t("card.use"), "aria-label": `${t("card.use")}: ${titleText(job)}`, onclick: () => acts.use(this.job) });
+    this.kindLine = h("p", { class: "card-kind" }, this.kind, this.use);
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
     this.why = h("p", { class: "card-why" });
@@ -42,7 +43,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` },
-      h("div", { class: "card-head" }, this.title, this.pill), this.kind, this.why, this.detail, this.track,
+      h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, this.why, this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 
@@ -54,8 +55,12 @@ class Card {
     const state = ended ? job.outcome.event : job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
     put(this.root, "data-state", state);
     say(this.pill, t(`state.${state}`));
+    if (this.titled !== titleText(job)) this.title.replaceChildren(...titled(...title(job), (at) => lasts(job.inputs[at])).filter(Boolean));
+    this.titled = titleText(job); // the title of the kind may come later than the job
     say(this.kind, kindLine(job));
-    show(this.kind, this.kind.textContent !== "");
+    put(this.kind, "title", this.kind.textContent);
+    show(this.use, Object.keys(job.params).length > 0);
+    show(this.kindLine, this.kind.textContent !== "");
     say(this.why, why(job, hub));
     say(this.said, detail(job));
     show(this.detail, Boolean(detail(job)));

@@ -133,6 +133,15 @@ export function composer({ toast, started }) {
   ask();
   return {
     ask,
+    /** Fills the form in as it was for a job. */
+    use(job) {
+      const next = entries.find((one) => one.kind.name === job.kind && !one.gone);
+      if (!next) return toast(t("kind.gone"), true);
+      choose(next);
+      localStorage.setItem(LAST, next.id);
+      form.use(job);
+      return by("composer").scrollIntoView({ block: "nearest" });
+    },
     /** The daemon's list of unused files, which includes uploads of other pages. */
     settle(list) {
       uploads = list;

@@ -30,6 +30,13 @@ class Field {
     this.text = this.fits(remembered) ? remembered : this.standard;
   }
 
+  /** Takes the value of a job; `undefined` is the default. */
+  use(value) {
+    const text = textOf(value, this.control);
+    this.text = text !== "" && this.fits(text) ? text : this.standard;
+    this.complain("");
+  }
+
   fits(text) {
     return typeof text === "string" && faultOf(text, this.control, this.schema, false, this.title) === "";
   }

@@ -19,7 +19,7 @@ export class Form {
       changed();
     });
     this.outputs = kind.outputs.map((slot, at) => new Output(slot, at === 0, (before.outputs ?? []).includes(slot.name), () => this.remember()));
-    this.reset = h("button", { class: "link-button", type: "button", text: t("field.reset"), onclick: () => this.standard() });
+    this.reset = h("button", { class: "link-button", type: "button", text: t("field.reset"), onclick: () => this.use({}) });
     const options = this.outputs.filter((one) => one.input);
     this.root = h("div", { class: "form" },
       this.slots.length ? h("div", { class: "slots" }, ...this.slots.map((slot) => slot.root)) : null,
@@ -78,11 +78,10 @@ export class Form {
     return Object.fromEntries(this.outputs.filter((one) => one.isWanted).map((one) => [one.name, one.ending]));
   }
 
-  standard() {
-    for (const field of this.fields) {
-      field.text = field.standard;
-      field.complain("");
-    }
+  /** Takes the parameters and the results of a job, or the defaults. */
+  use({ params = {}, outputs = [] }) {
+    for (const field of this.fields) field.use(Object.hasOwn(params, field.name) ? params[field.name] : undefined);
+    for (const one of this.outputs) if (one.input) one.input.checked = outputs.some((each) => each.name === one.name);
     this.remember();
     this.fields[0].input.focus();
   }

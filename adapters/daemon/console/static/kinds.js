@@ -30,14 +30,17 @@ export function kindTitle(name, kind = byName.get(name)) {
   return name === "lipsync" ? t("kind.lipsync") : kind?.title || name;
 }
 
-/** A job's kind and parameters as one line; empty for lip-sync without parameters. */
+/** A job's kind, unless that is its title, and its parameters as one line; empty for lip-sync without parameters. */
 export function kindLine(job) {
   const schemas = byName.get(job.kind)?.params?.properties ?? {};
   const params = Object.entries(job.params ?? {});
   if (job.kind === "lipsync" && !params.length) return "";
-  const said = params.slice(0, PARAMS).map(([name, value]) => `${schemas[name]?.title || name}: ${short(value)}`);
-  return [kindTitle(job.kind), ...said, ...(params.length > PARAMS ? ["…"] : [])].join("  ·  ");
+  const said = params.slice(0, PARAMS).map(([name, value]) => `${schemas[name]?.title || name}: ${isSecret(schemas[name]) ? "•••" : short(value)}`);
+  return [...(job.inputs.length ? [kindTitle(job.kind)] : []), ...said, ...(params.length > PARAMS ? ["…"] : [])].join("  ·  ");
 }
+
+/** Whether the page does not show or remember a parameter. */
+export const isSecret = (schema) => schema?.format === "password" || schema?.writeOnly === true;
 
 function short(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value);

@@ -1,7 +1,7 @@
 // The history: ended jobs, newest first, with a search by name and outcome.
 
 import { button, by, h, put, say, show, titled } from "/dom.js";
-import { kindTitle } from "/kinds.js";
+import { kindLine } from "/kinds.js";
 import { made as results, showWord } from "/results.js";
 import { why } from "/sentences.js";
 import { call } from "/session.js";
@@ -93,7 +93,7 @@ function made(job, acts) {
   if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
   if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
-  const note = state === "done" ? (here ? [...(job.kind === "lipsync" ? [] : [kindTitle(job.kind)]), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : why(job);
+  const note = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : why(job);
   const text = h("span", { class: "past-text" }, name, h("span", { class: "past-note", text: note, title: note }));
   const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at) }), tools);
   put(row, "data-mark", mark(job));

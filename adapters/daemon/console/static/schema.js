@@ -1,5 +1,6 @@
 // Parameters from their JSON Schema: which control fits, and whether a value does. Pure.
 
+import { isSecret } from "/kinds.js";
 import { t } from "/words.js";
 
 const STEPS_MOST = 1000;
@@ -23,7 +24,7 @@ export function controlOf(schema) {
     case "boolean": return "switch";
     case "integer":
     case "number": return isSlider(schema) ? "slider" : "number";
-    case "string": return schema.format === "password" || schema.writeOnly ? "secret" : isLine(schema) ? "text" : "lines";
+    case "string": return isSecret(schema) ? "secret" : isLine(schema) ? "text" : "lines";
     default: return "json";
   }
 }

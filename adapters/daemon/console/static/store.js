@@ -1,5 +1,6 @@
 // The state of each job, computed from its events.
 
+import { kindTitle } from "/kinds.js";
 import { number, t } from "/words.js";
 
 export const STAGES = ["wake", "check", "upload", "render", "download"];
@@ -8,7 +9,7 @@ export const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
 const TITLED = 2;
 
 /** What a job is called: the names of its input files; of a job without any, its kind. */
-export const names = (job) => (job.inputs.length ? job.inputs.map((one) => one.file) : [job.kind]);
+export const names = (job) => (job.inputs.length ? job.inputs.map((one) => one.file) : [kindTitle(job.kind)]);
 
 /** The names for a title, and the words for those that it leaves out. */
 export function title(job) {

@@ -76,6 +76,7 @@ export const EN = {
   "card.remove.sure": "Remove “{name}”? To get it back, it must be rendered again.", "card.gone": "The result file is gone.",
   "card.eta": "{left} left", "card.rate": "{rate}/s", "card.of": "{part} of {all}", "card.took": "took {time}",
   "card.retried": "retry of an earlier job", "card.player": "Result of {name}", "card.progress": "{stage}, {percent}",
+  "card.use": "Use these settings",
   "card.results": "Results", "card.cut": "Only the first {size} are shown.", "job.more": "{count} more",
   "card.waited": "waiting for {time}",
   "card.place": "place {place} in the queue", "card.frame": "frame {frame} of {frames}",

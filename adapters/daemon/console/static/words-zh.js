@@ -75,6 +75,7 @@ export const ZH = {
   "card.remove.sure": "删除“{name}”？删除后需要重新合成。", "card.gone": "结果文件已不在。",
   "card.eta": "还需 {left}", "card.rate": "{rate}/秒", "card.of": "{part} / {all}", "card.took": "用时 {time}",
   "card.retried": "重试的任务", "card.player": "{name} 的结果", "card.progress": "{stage}，{percent}",
+  "card.use": "使用这些设置",
   "card.results": "结果", "card.cut": "只显示前 {size}。", "job.more": "另外 {count} 个",
   "card.waited": "已等待 {time}",
   "card.place": "队列第 {place} 位", "card.frame": "第 {frame} / {frames} 帧",
