@@ -49,6 +49,7 @@ MAX_RUNS: Final = 2
 
 _ENDS: Final = ("succeeded", "failed", "canceled")
 _PREFIX: Final = "Prediction failed: "
+_NOT_UPLOADED: Final = "Failed to upload output"
 _DATA: Final = re.compile(r"data:[^,]{0,200};base64,")
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -122,7 +123,7 @@ class Cog(Engine):
             async with aclosing(self._followed(model, prediction)) as items:
                 async for item in items:
                     yield item
-            output = _output(prediction)
+            output = _output(prediction, self._files.upload_url)
             uploads = _uploads_of(output, prediction)
             if len(uploads) > 1 and (output := _in_order(uploads)) is None:
                 output = [*uploads]
@@ -173,7 +174,7 @@ class Cog(Engine):
         work = prediction.work
         asked = {
             "input": model.asked(work.params, self._files.inputs(work)),
-            "webhook": self._files.hook(),
+            "webhook": self._files.hook(prediction),
             "webhook_events_filter": ["start", "logs", "completed"],
         }
         path, headers = f"/predictions/{prediction.id}", {"Prefer": "respond-async"}
@@ -255,7 +256,7 @@ def _progress(prediction: Prediction, news: Mapping[str, Any]) -> list[Frame | L
     return items
 
 
-def _output(prediction: Prediction) -> Any:
+def _output(prediction: Prediction, upload_url: str) -> Any:
     """The output of a prediction that ended."""
     end = prediction.end or {}
     if end.get("status") == "canceled":
@@ -264,6 +265,10 @@ def _output(prediction: Prediction) -> Any:
         said = str(end.get("error") or "without a reason")
         while said.startswith(_PREFIX):
             said = said.removeprefix(_PREFIX)
+        if said.startswith(_NOT_UPLOADED):
+            said += f"; Cog's --upload-url must be {upload_url}"
+            if prediction.found:
+                raise EngineUnreachable(f"an output came while no worker was here; the model runs again ({said})")
         raise TaskFailed(f"the model failed: {said[:500]}")
     return end.get("output")
 

@@ -52,6 +52,7 @@ class Prediction:
         logs: So many characters of the log were reported.
         since: When the server that runs it was started.
         found: It ran already, for example because the worker was restarted.
+        nonce: Part of its webhook's address: Cog repeats the last webhook of an earlier run for minutes.
         end: The last webhook, when it came.
     """
 
@@ -63,6 +64,7 @@ class Prediction:
     logs: int = 0
     since: object = None
     found: bool = False
+    nonce: str = field(default_factory=lambda: secrets.token_hex(4))
     end: Mapping[str, Any] | None = None
 
 
@@ -101,7 +103,7 @@ class CogFiles:
         app = web.Application()
         app.add_routes([
             web.get(f"/{self._token}/in/{{name}}", self._input),
-            web.post(f"/{self._token}/hook", self._hook),
+            web.post(f"/{self._token}/hook/{{nonce}}", self._hook),
             web.put("/out/{name:.*}", self._output),
         ])  # fmt: skip
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -129,9 +131,9 @@ class CogFiles:
         finally:
             self._now = None
 
-    def hook(self) -> str:
+    def hook(self, prediction: Prediction) -> str:
         """The address of the webhook."""
-        return f"{self.address}/{self._token}/hook"
+        return f"{self.address}/{self._token}/hook/{prediction.nonce}"
 
     def inputs(self, work: Work) -> dict[str, str]:
         """The addresses of the input files by name."""
@@ -145,6 +147,8 @@ class CogFiles:
 
     async def _hook(self, request: web.Request) -> web.Response:
         now, body, size = self._now, bytearray(), 0
+        if now is not None and now.nonce != request.match_info["nonce"] and not now.found:
+            now = None
         async for block in request.content.iter_any():
             size += len(block)
             if size <= MAX_HOOK:

@@ -299,7 +299,12 @@ async def test_a_server_that_was_killed_and_started_again_is_reported_as_one(
 
 @real
 async def test_a_restart_that_nothing_else_shows_is_noticed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cog, "AGAIN", 1.5)
+    look = asyncio.Event()
+
+    async def silent(_: cog_files.Prediction) -> None:
+        await look.wait()
+
+    monkeypatch.setattr(cog, "_next", silent)
     server = place.server("Copy", COPY)
     async with ready(place, server) as engine:
         work = asyncio.create_task(made(engine, place.work(gate=str(place.gate))))
@@ -307,6 +312,7 @@ async def test_a_restart_that_nothing_else_shows_is_noticed(place: Place, monkey
         server.kill()
         await server.start()
         await is_ready(engine)
+        look.set()
         with pytest.raises(EngineUnreachable, match="was restarted while the work ran"):
             await work
 
@@ -390,6 +396,14 @@ async def test_an_upload_that_cannot_be_stored_is_told(place: Place) -> None:
 
 
 @real
+async def test_a_wrong_upload_url_is_told_with_the_right_one(place: Place) -> None:
+    right, place.upload = place.upload, f"http://127.0.0.1:{free_port()}/out/"
+    async with ready(place, place.server("Copy", COPY)) as engine:
+        with pytest.raises(TaskFailed, match=f"Failed to upload output: .*; Cog's --upload-url must be {right}"):
+            await done(engine, place.work())
+
+
+@real
 @pytest.mark.parametrize("upload", [True, False])
 async def test_files_of_a_list_come_in_their_order(place: Place, upload: bool) -> None:
     names = [f"out-{n}.png" for n in range(8)]
@@ -467,6 +481,41 @@ async def test_an_engine_that_comes_back_follows_the_work_that_runs(place: Place
         await asyncio.sleep(0)
         place.gate.touch()
         assert (await again)["output"].read_bytes() == place.image.read_bytes()
+
+
+@real
+async def test_a_result_that_came_while_no_worker_was_there_is_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, hook = asyncio.Event(), cog_files.CogFiles._hook
+
+    async def watched(files: cog_files.CogFiles, request: web.Request) -> web.Response:
+        stale = files._now is not None and files._now.nonce != request.match_info["nonce"]
+        answer = await hook(files, request)
+        if stale:
+            late.set()
+        return answer
+
+    monkeypatch.setattr(cog_files.CogFiles, "_hook", watched)
+    server = place.server("Copy", COPY)
+    async with ready(place, server) as before:
+        task = asyncio.create_task(made(before, place.work(gate=str(place.gate))))
+        await place.began()
+        task.cancel()
+        await asyncio.wait([task])
+        await before.close()
+        place.gate.touch()
+        await until(lambda: _has(server.folder / "server.log", "Failed to upload file output"))
+        second = place.folder / "second"
+        again = asyncio.create_task(made(place.engine(server), place.work(gate=str(second))))
+        await late.wait()
+        second.touch()
+        assert (await again)["output"].read_bytes() == place.image.read_bytes()
+    assert place.runs() == 2
+
+
+async def _has(path: Path, words: str) -> bool:
+    return words in path.read_text()
 
 
 class TalkativeCog:
