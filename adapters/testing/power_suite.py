@@ -158,7 +158,8 @@ async def watched(
     """Run the monitor on a machine of this world, quickly; `more` of its policy."""
     policy: dict[str, Any] = {
         "look_soon": LOOK, "look_online": LOOK, "look_rarely": 2 * LOOK, "boot_timeout": 2 * WITHIN,
-        "call_timeout": CALL_TIMEOUT, "checks_health": False, "follows_address": True, "stop_again": 0.5,
+        "call_timeout": CALL_TIMEOUT, "checks_health": False, "follows_address": True,
+        "stop_again": 0.5, "shows_within": 0.1,
         "capacity": Backoff(initial=0.05, max_delay=0.1), "trouble": Backoff(initial=0.05, max_delay=0.1), **more,
     }  # fmt: skip
     link, power = FakeLink(), world.provider(timeout=policy["call_timeout"])

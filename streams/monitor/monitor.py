@@ -180,7 +180,7 @@ class _Turn(Readings):
     def watch_starting(self) -> None:
         """Repeat a start that did not reach the provider, if the machine is off; one that takes too long is late."""
         again, limit = self.m.again_at, self.policy.start_within
-        if again is not None and self.now >= again and self.m.reading == "stopped":
+        if again is not None and self.now >= again and self.is_off_since(again):
             self.set(due="start", again_at=None, tried_at=self.now)
             self.do(p.LogNote("asking for the start again: the provider did not take it, and the machine is off"))
         elif limit is not None and self.now - self.m.tried_at >= limit and self.m.call is None:
@@ -188,9 +188,14 @@ class _Turn(Readings):
             self.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
             self.set(late=True)
 
+    def is_off_since(self, moment: float) -> bool:
+        """Whether a look that began then or later found the machine off."""
+        return self.m.reading == "stopped" and self.m.read_from >= moment
+
     def watch_capacity(self) -> None:
         # A late start may still be carried out: it is repeated only if the machine is known to be off.
-        may = self.m.reading == "stopped" if self.m.late else self.m.reading != "stopping"
+        shown = self.m.tried_at + self.policy.shows_within
+        may = self.is_off_since(shown) if self.m.late else self.m.reading != "stopping"
         if self.now >= self.m.retry_at and may:
             self.move(Signal.RETRY, "asking for capacity again")
 

@@ -44,6 +44,7 @@ class PowerPolicy:
         capacity: The pauses between starts while the provider has no machine.
         asks_first: Whether worker and hub are asked if an idle machine is in use before it drains; otherwise after.
         trouble: The pauses after failed calls to the provider.
+        shows_within: How long a start whose answer was lost may take to show at the provider.
         start_within: The time after which a start that has not led to a running machine counts as no capacity; None for
             no limit.
         follows_address: Whether the worker is at the address that the provider reports.
@@ -69,6 +70,7 @@ class PowerPolicy:
     capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
     asks_first: bool = True
     trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
+    shows_within: float = 60.0
     start_within: float | None = None
     follows_address: bool = False
     expects_address: bool = False
@@ -109,6 +111,8 @@ class Machine:
     Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
     that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
 
+    `look_from` is when the last look began, `read_from` when the one began that brought `reading`.
+
     `tried_at` is when the present start began, `again_at` when a start that may not have reached the provider is
     repeated, `late` a start that counts as no capacity while the provider may still carry it out. `address` is the
     worker's URL as the provider reports it, `told_address` the one that the hub knows, and `answered` that a worker has
@@ -120,6 +124,8 @@ class Machine:
     # what the provider says
     reading: PowerState | None = None
     read_at: float | None = None
+    look_from: float = float("-inf")
+    read_from: float = float("-inf")
     unread: int = 0
     unread_since: float = 0.0
     alarms: int = 0

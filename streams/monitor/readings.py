@@ -91,7 +91,7 @@ class Readings(Idle):
         before = self.m.reading
         if self.m.unread:
             self.set(unread=0, alarms=0, alarm_at=self.now)
-        self.set(reading=event.reading, read_at=self.now)
+        self.set(reading=event.reading, read_at=self.now, read_from=self.m.look_from)
         self.learn(event)
         stale, wanted = event.number <= self.m.seen_from, self.m.wanted
         if event.reading == "running" and not stale and self.alone_tells():
@@ -189,7 +189,7 @@ class Readings(Idle):
             self.move(Signal.NO_CAPACITY if event.no_capacity else Signal.FAILED, event.why)
         elif self.m.state == "starting":
             # Without the provider's word that it had no effect, it may have been accepted, and shows only later.
-            wait = self.policy.look_rarely if event.retry_after is None else event.retry_after
+            wait = self.policy.shows_within if event.retry_after is None else event.retry_after
             self.set(again_at=self.now + wait, reason=event.why[:LONGEST_WHY])
             self.do(p.LogNote(f"the start failed, and is tried again in {wait:g} s: {event.why}", warning=True))
             self.announce()

@@ -224,5 +224,5 @@ class Moves:
 
     def begin(self, kind: p.CallKind) -> int:
         number = self.m.calls + 1
-        self.set(calls=number, call=p.Call(kind, number))
+        self.set(calls=number, call=p.Call(kind, number), look_from=self.now if kind == "inspect" else self.m.look_from)
         return number

@@ -13,12 +13,15 @@ from wakestream.streams.monitor.power_table import TABLE
 from wakestream.streams.protocol import messages as m
 
 READINGS = get_args(PowerState)
+FAULTS = [fault for fault in get_args(p.Fault) if fault]
 
 steps = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([0.1, 3.0, 31.0, 70.0, 200.0])),
     st.tuples(st.just("wake"), st.booleans()),
     st.tuples(st.just("reading"), st.sampled_from(READINGS)),
-    st.tuples(st.just("call"), st.sampled_from(["taken", "failed", "no_capacity"])),
+    st.tuples(st.just("call"), st.sampled_from(["taken", "failed", "no_capacity", *FAULTS])),
+    st.tuples(st.just("look_fails"), st.sampled_from(FAULTS)),
+    st.tuples(st.just("without_gpu"), st.just("running")),
     st.tuples(st.just("stale"), st.sampled_from(READINGS)),
     st.tuples(st.just("health"), st.booleans()),
     st.tuples(st.just("answer"), st.integers(0, 2)),
@@ -30,12 +33,12 @@ class Witness:
     """Plays the provider, which never has two calls to answer, and writes down what it was asked."""
 
     def __init__(self) -> None:
-        policy = p.PowerPolicy(gpu="gpu-1", idle_after=120.0, boot_timeout=150.0)
+        policy = p.PowerPolicy(gpu="gpu-1", idle_after=120.0, boot_timeout=150.0, start_within=40.0)
         self.monitor, self.machine, self.now = Monitor(policy, Random(3)), p.Machine(), 0.0
         self.under_way: p.Start | p.Stop | p.Inspect | None = None
         self.held = 0
         self.query = ""
-        self.running_for_sure = False
+        self.running_for_sure = self.gone = False
 
     def step(self, kind: str, value: object) -> None:
         self.now += float(str(value)) if kind == "wait" else 0.01
@@ -53,6 +56,7 @@ class Witness:
             self.under_way = command
         if isinstance(command, p.Start):
             assert not self.running_for_sure, "started although it runs"
+            assert not self.gone, "started although it was deleted"
         if isinstance(command, p.Stop):
             assert self.held == 0, "stopped although a job holds it"
         if isinstance(command, p.Say) and isinstance(command.message, m.TaskQuery):
@@ -90,15 +94,26 @@ class Witness:
         call = self.under_way
         if kind == "stale":
             return p.Reading(0, value)  # type: ignore[arg-type]
-        if call is None or (kind == "reading") != isinstance(call, p.Inspect):
+        if call is None or (kind == "call") == isinstance(call, p.Inspect):
             return None
         self.under_way = None
+        if kind == "look_fails":
+            self.gone = self.gone or value == "gone"
+            return p.CallFailed(call.number, "no", fault=value)  # type: ignore[arg-type]
+        if kind == "without_gpu":
+            self.running_for_sure, self.gone = True, False
+            return p.Reading(call.number, "running", gpus=0)
         if kind == "reading":
+            self.gone = value == "terminated" or (self.gone and value == "unknown")
             self.running_for_sure = value in ("running", "starting", "stopping")
             if value in ("stopped", "failed", "no_capacity"):
                 self.held = 0  # its holder has lost it
             return p.Reading(call.number, value)  # type: ignore[arg-type]
-        return p.Taken(call.number) if value == "taken" else p.CallFailed(call.number, "no", value == "no_capacity")
+        if value == "taken":
+            return p.Taken(call.number)
+        self.gone = self.gone or value == "gone"
+        fault: p.Fault = value if value in FAULTS else ""  # type: ignore[assignment]
+        return p.CallFailed(call.number, "no", value == "no_capacity", fault)
 
 
 @settings(max_examples=300, deadline=None)

@@ -15,6 +15,7 @@ steps = st.one_of(
     st.tuples(st.just("wake"), st.just(0.0)),
     st.tuples(st.just("look"), st.just(0.0)),
     st.tuples(st.just("taken"), st.just(0.0)),
+    st.tuples(st.just("lost"), st.just(0.0)),
     st.tuples(st.just("kill"), st.sampled_from([0.5, 5.0, 40.0])),
 )
 
@@ -69,6 +70,9 @@ class Cloud:
         elif kind == "taken" and isinstance(self.call, p.Start):
             number, self.call = self.call.number, None
             self.happens(p.Taken(number))
+        elif kind == "lost" and isinstance(self.call, p.Start):
+            number, self.call = self.call.number, None
+            self.happens(p.CallFailed(number, "no answer", fault="transient"))
 
 
 @settings(max_examples=300, deadline=None)

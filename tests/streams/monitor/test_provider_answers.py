@@ -114,8 +114,20 @@ def test_a_start_that_did_not_arrive_is_repeated() -> None:
     desk = Desk().off()
     desk.happens(p.Wake("job-1"))
     desk.fails("no answer", fault="transient")
-    assert is_off_until_the_next_start(desk) == pytest.approx(30.0, abs=2.0)
+    assert is_off_until_the_next_start(desk) == pytest.approx(60.0, abs=2.0)
     assert (desk.state, starts(desk)) == ("starting", 2)
+
+
+def test_a_start_is_not_repeated_for_what_was_seen_before_it_could_show() -> None:
+    desk = Desk().off()
+    desk.happens(p.Wake("job-1"))
+    desk.fails("no answer", fault="transient")
+    desk.reads("stopped")
+    desk.passes(5.0)  # a look begins, and has no answer for long
+    desk.passes(55.0)
+    assert starts(desk) == 1
+    desk.reads("running")
+    assert (desk.state, starts(desk)) == ("booted", 1)
 
 
 def test_a_start_waits_as_long_as_the_provider_asks_for() -> None:
