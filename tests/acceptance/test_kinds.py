@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
-from tests.support.programs.any_kind_scene import KINDS, Scene
+from tests.support.programs.any_kind_scene import KINDS, Joining, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 from tests.support.programs.our_peers import SECRET, Place, gpu_online, until
@@ -110,6 +110,24 @@ async def test_a_description_that_no_frame_can_hold_leaves_the_kinds_unknown(sce
     async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
         assert await asked(scene) == KnownKinds((), known=True, complete=False)
+
+
+async def test_each_of_two_gpus_gets_the_jobs_of_its_kind(scene: Scene) -> None:
+    scene.engine.kinds, other = KINDS[:1], Joining()
+    other.kinds = KINDS[1:]
+    async with (
+        asyncio.timeout(30),
+        scene.place.hub() as hub,
+        scene.worker("studio"),
+        scene.worker("attic", other),
+        scene.client() as client,
+    ):
+        await until(lambda: sum(gpu.online for gpu in hub.state.gpus.values()) == 2)
+        jobs = [scene.job(f"{kind}-{n}", kind=kind, outputs=["whole"], times=n) for n in (1, 2) for kind in ("join",)]
+        jobs += [scene.job(f"reverse-{n}", kind="reverse", outputs=["whole"]) for n in (1, 2)]
+        assert {type(done) for done in await asyncio.gather(*(scene.run(client, job) for job in jobs))} == {e.Done}
+        granted = {job.id: scene.of(job.id, e.Granted)[0].gpu for job in jobs}
+        assert granted == {"join-1": "studio", "join-2": "studio", "reverse-1": "attic", "reverse-2": "attic"}
 
 
 async def test_the_client_is_refused_a_kind_that_no_gpu_has_with_those_there_are(scene: Scene) -> None:

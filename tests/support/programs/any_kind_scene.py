@@ -77,10 +77,9 @@ class Scene:
         self.events: dict[str, list[e.JobEvent]] = {}
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[RunningWorker]:
-        config = WorkerConfig(
-            self.folder / "worker", self.engine, SECRET, port=0, gpu="gpu", key=self.place.keys["worker"]
-        )  # fmt: skip
+    async def worker(self, gpu: str = "gpu", engine: Engine | None = None) -> AsyncIterator[RunningWorker]:
+        folder = self.folder / ("worker" if engine is None else f"worker-{gpu}")
+        config = WorkerConfig(folder, engine or self.engine, SECRET, port=0, gpu=gpu, key=self.place.keys["worker"])
         async with running_worker(config, lambda register: open_link(self.place.hub_url, register)) as worker:
             yield worker
 
