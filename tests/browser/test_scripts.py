@@ -348,3 +348,28 @@ async def test_a_page_that_asks_from_time_to_time_knows_the_rate_too(visitor: Vi
         assert (found["rate"], found["left"], found["samples"]) == (100, 6, 3)
         later = [*asked, {"event": "running", "at": 20.0, "percent": 5.0}]
         assert (await page.evaluate(ask, later))["samples"] == 1
+
+
+async def test_a_job_and_a_gpu_that_wait_for_money_say_until_when(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        until = datetime.datetime(2030, 3, 11).timestamp()
+        events = [{"event": "waking", "at": 5.0, "waited": 5.0, "phase": "budget", "position": 1, "until": until}]
+        spent = {"period": "day", "limit": 2.0, "spent": 2.1, "left": 0.0, "until": until}
+        hub = {"hub": "up", "monitors": 1, "gpus": [{"gpu": "studio", "phase": "off"}], "budgets": [spent]}
+        job, gpu = await page.evaluate(PAIR, [{}, events, hub])
+        assert job.startswith("The budget is spent. The job continues at ")
+        assert gpu.startswith("The budget is spent. It can start at ")
+        assert "2030" in job
+        assert "2030" in gpu
+        other = {**hub, "budgets": [{**spent, "gpu": "lab"}]}
+        assert "budget" not in (await page.evaluate(PAIR, [{}, events, other]))[1]
+
+
+async def test_a_gpu_in_its_keep_warm_hours_says_until_when(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        gpu = {"gpu": "studio", "phase": "online", "warm_until": datetime.datetime(2030, 3, 11).timestamp()}
+        said = await page.evaluate(GPU, [gpu, {"monitors": 1}, None])
+        assert said.startswith("Jobs start at once. Kept on until ")
+        assert await page.evaluate(GPU, [{**gpu, "own": 1}, {"monitors": 1}, None]) == (
+            "1 job uses it. New jobs wait for it to finish."
+        )

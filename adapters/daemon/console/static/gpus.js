@@ -1,8 +1,8 @@
 // A panel for each GPU: its phase, what that means for jobs, and its costs.
 
 import { by, h, put, say, show } from "/dom.js";
-import { bootOf, brief, gpuSays } from "/sentences.js";
-import { duration, money, number, percent, phase, t } from "/words.js";
+import { bootOf, brief, budgetsOf, gpuSays } from "/sentences.js";
+import { duration, moment, money, number, percent, phase, t } from "/words.js";
 
 const LAMPS = {
   online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
@@ -96,13 +96,24 @@ function* figuresOf(gpu, hub) {
   if (hub.queue) yield ["queue", number(hub.queue)];
   const month = gpu.month;
   if (month && "cost" in month) {
-    yield ["cost", money(month.cost), null];
+    yield ["cost", amount(month.cost, hub), null];
     const all = month.cost + month.saved;
     const part = all > 0 ? ` (${percent(month.saved / all)})` : "";
-    yield ["saved", `${money(month.saved)}${part}`, t("fig.saved.title")];
+    yield ["saved", `${amount(month.saved, hub)}${part}`, t("fig.saved.title")];
   } else if (month) {
     yield ["on", duration(month.on_s)];
   }
+  yield* budget(gpu, hub);
+}
+
+const amount = (value, hub) => (hub.currency ? `${money(value)} ${hub.currency}` : money(value));
+
+/** What is left of the budget that ends first. */
+function* budget(gpu, hub) {
+  const [least] = budgetsOf(gpu, hub).sort((one, other) => one.left / one.limit - other.left / other.limit);
+  if (!least) return;
+  const values = { spent: amount(least.spent, hub), limit: amount(least.limit, hub), time: moment(least.until) };
+  yield [least.period === "day" ? "left.day" : "left.month", amount(least.left, hub), t("fig.left.title", values)];
 }
 
 function waking(strip, gpu, hub) {

@@ -122,16 +122,22 @@ export function gpuSays(gpu, hub, told) {
   const { p50, p90 } = hub.boot_s || {};
   const usual = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
   if (gpu.phase === "booted" && left(eta) >= 1) return t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
+  const spent = budgetsOf(gpu, hub).filter((budget) => budget.left <= 0);
+  if (gpu.phase === "off" && spent.length) return t("say.budget", { time: moment(Math.max(...spent.map((budget) => budget.until))) });
   if ((gpu.phase === "off" || gpu.phase === "failed") && hub.monitors === 0) return t("say.monitor");
   if (gpu.phase === "starting") {
     if (!p50) return t("say.starting.new");
     return left(eta) < 1 ? t("say.starting.late", usual) : t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
   }
+  if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
   if (gpu.phase === "online") return online(Math.max(gpu.own || 0, hub.open || 0) + (gpu.others || 0));
   if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
 }
+
+/** The budgets that count for this GPU. */
+export const budgetsOf = (gpu, hub) => (hub.budgets || []).filter((budget) => !budget.gpu || budget.gpu === gpu.gpu);
 
 /** When a starting GPU is expected: the same for the GPU panel and the cards of waiting jobs. */
 export function bootOf(gpu, hub, told) {

@@ -30,9 +30,12 @@ export const EN = {
   "say.lost": "Connection to the worker lost. Reconnecting.",
   "say.no_capacity": "No GPU available. Trying again automatically.",
   "say.failed": "It could not be started.", "say.unknown": "Status unknown.",
+  "say.budget": "The budget is spent. It can start at {time}.", "say.warm": "Jobs start at once. Kept on until {time}.",
   "say.monitor": "No monitor is connected, so the GPU can't be started.",
   "fig.uptime": "Running for", "fig.since": "For", "fig.holders": "In use by", "fig.cost": "Cost this month", "fig.saved": "Saved",
   "fig.saved.title": "Compared with a GPU that is always on", "fig.on": "On this month",
+  "fig.left.day": "Budget left today", "fig.left.month": "Budget left this month",
+  "fig.left.title": "{spent} of {limit} spent; the next period begins at {time}",
   "fig.none": "no one", "fig.own": "{own} of yours", "fig.others": "{others} of others",
   "fig.both": "{own} of yours, {others} of others", "fig.queue": "Waiting",
 

@@ -29,9 +29,12 @@ export const ZH = {
   "say.lost": "与 GPU 主机的连接断开，正在重连。",
   "say.no_capacity": "暂时没有可用的 GPU，会自动重试。",
   "say.failed": "启动失败。", "say.unknown": "状态未知。",
+  "say.budget": "预算已用完，{time} 起可以启动。", "say.warm": "任务会立即开始。保持开机到 {time}。",
   "say.monitor": "监控程序没有连接，无法启动 GPU。",
   "fig.uptime": "已运行", "fig.since": "已持续", "fig.holders": "使用者", "fig.cost": "本月费用", "fig.saved": "已节省",
   "fig.saved.title": "与一直开机相比", "fig.on": "本月运行",
+  "fig.left.day": "今日剩余预算", "fig.left.month": "本月剩余预算",
+  "fig.left.title": "已用 {spent}，共 {limit}；{time} 开始下一个周期",
   "fig.none": "无", "fig.own": "您的 {own} 个任务", "fig.others": "他人的 {others} 个任务",
   "fig.both": "您的 {own} 个，他人的 {others} 个", "fig.queue": "等待中",
 
