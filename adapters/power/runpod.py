@@ -64,7 +64,9 @@ class RunpodPower(HttpPower):
         gpus = pod["gpu"].get("count") if pod.get("gpu") else 0 if pod.get("cpu") else None
         if state != "running":
             return Reading(state, detail=f"runpod says {pod['status']}")
-        return Reading(state, self._address(pod), unix_seconds(pod.get("startedAt")), "runpod says RUNNING", gpus)
+        address = self._address(pod)
+        detail = "runpod says RUNNING" + ("" if address else f"; the pod exposes no port {self._port}")
+        return Reading(state, address, unix_seconds(pod.get("startedAt")), detail, gpus)
 
     async def machines(self) -> Sequence[Machine]:
         """The pods of the account."""

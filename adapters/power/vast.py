@@ -79,7 +79,9 @@ class VastPower(HttpPower):
         detail = f"vast says {words}" + (f": {self.plain(str(row['status_msg']))}" if row.get("status_msg") else "")
         if state != "running":
             return Reading(state, detail=detail)
-        return Reading(state, self._address(row), detail=detail, gpus=row.get("num_gpus"))
+        address = self._address(row)
+        detail += "" if address else f"; the instance publishes no port {self._port}"
+        return Reading(state, address, detail=detail, gpus=row.get("num_gpus"))
 
     async def machines(self) -> Sequence[Machine]:
         """The instances of the account."""

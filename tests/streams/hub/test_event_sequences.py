@@ -44,6 +44,8 @@ from_monitors = st.one_of(
     st.builds(m.Booted, gpu=maybe_gpu, request_id=st.none() | ids),
     st.builds(m.BootResult, request_id=st.none() | ids, success=st.booleans(), gpu=maybe_gpu),
     st.builds(m.PowerState, gpu=gpus, state=states),
+    st.builds(m.PowerState, gpu=gpus, state=states, url=st.sampled_from([None, "http://a:1", "http://b:2"])),
+    st.builds(m.PowerState, gpu=gpus, state=states, url_follows=st.just(True)),
     st.builds(m.TaskQuery, request_id=ids, gpu=maybe_gpu, drain=flag),
     st.builds(m.StatusResponse, request_id=ids, status=st.just("running")),
 )
