@@ -175,7 +175,7 @@ class Cog(Engine):
         asked = {
             "input": model.asked(work.params, self._files.inputs(work)),
             "webhook": self._files.hook(prediction),
-            "webhook_events_filter": ["start", "logs", "completed"],
+            "webhook_events_filter": ["logs", "completed"],
         }
         path, headers = f"/predictions/{prediction.id}", {"Prefer": "respond-async"}
         status, said = await self._http.json("PUT", path, json=asked, headers=headers)

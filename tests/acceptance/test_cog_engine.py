@@ -593,6 +593,23 @@ async def test_jobs_go_through_the_real_worker_also_when_the_server_is_killed(pl
             await desk.run("predict", {"image": place.image}, {"output": "c.png"}, steps=99)
 
 
+@real
+async def test_a_job_whose_model_hangs_is_done_after_the_restart_command(place: Place) -> None:
+    server = place.server("Copy", COPY)
+    async with ready(place, server) as engine:
+        assert server.process is not None
+        restart = ("kill", "-9", "--", f"-{server.process.pid}")
+        async with worker_of(engine, place.folder / "desk", Watchdog(1.0, restart)) as desk:
+            job = asyncio.create_task(
+                desk.run("predict", {"image": place.image}, {"output": "a.png"}, gate=str(place.gate))
+            )
+            await asyncio.to_thread(server.process.wait)
+            place.gate.touch()
+            await server.start()
+            assert (await job)["output"].read_bytes() == place.image.read_bytes()
+    assert place.runs() == 2
+
+
 def test_a_kind_of_the_models_own_names_is_valid_for_all_peers() -> None:
     from wakestream.adapters.engines.cog_schema import model_of_schema
     from wakestream.streams.protocol.kinds import kind_from, plain_kind
