@@ -14,8 +14,8 @@ from wakestream.adapters.disk.journal import SqliteJournal
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.operators.model.ports import PowerWord
+from wakestream.streams.hub import budget, ledger
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import ledger
 from wakestream.streams.hub.jobs import phase
 from wakestream.streams.hub.state import Gpu, HubState
 
@@ -98,6 +98,11 @@ class HubMetrics:
         saved = {gpu.name: float(ledger.cost(_off(gpu, now), price)) for gpu, price in priced}
         text = "What it would have cost more, had it been on since the hub knows it."
         yield ff.counters("wakestream_hub_gpu_saved_total", text, ("gpu",), saved)
+        left: dict[tuple[str, str], float] = {
+            (each.gpu, each.period): float(each.limit - each.spent) for each in budget.purses(state, now)
+        }
+        text = "What is left of a budget; below 0 when work that had begun cost more. No gpu: all together."
+        yield ff.gauges("wakestream_hub_budget_left", text, ("gpu", "period"), left)
 
 
 def _off(gpu: Gpu, now: float) -> float:

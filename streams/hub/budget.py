@@ -25,7 +25,7 @@ RELEASE = "release"
 """The feature of monitors that read `gpu.power.release`."""
 
 AGAIN = 60.0
-"""Seconds after which a monitor is told again that nothing holds its GPU."""
+"""Seconds after which the message to a monitor that nothing holds its GPU is repeated."""
 
 Period = Literal["day", "month"]
 

@@ -558,7 +558,7 @@ class TextEnded(_Transient, frozen=True):
 
 
 class GpuLetGo(_NowOfGpu, frozen=True):
-    """The monitors of `gpu` were told that its budget is spent and no job holds it."""
+    """The monitors of `gpu` know that its budget is spent and no job holds it."""
 
     at: float
 

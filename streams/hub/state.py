@@ -175,7 +175,7 @@ class Gpu:
     None if the monitor does not tell it. `unaddressed` is since when a worker waits for that address.
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
     the kind's name, None if they are not known, since `described_at`; `pairs_only`: only a video and an audio file.
-    `let_go` is when its monitors were told that it is not needed any more, `warmed` when they were asked for its
+    `let_go` is when its monitors heard that it is not needed any more, `warmed` when they were asked for its
     keep-warm hours. `machine`, `price` and `currency` are as its monitor says.
     """
 

@@ -32,6 +32,7 @@ from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.hub.hub import Limits
+from wakestream.streams.hub.state import Budgets
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept
 from wakestream.streams.monitor.power_machine import PowerPolicy
@@ -98,8 +99,11 @@ class House:
         folder = self.place.folder / "hub"
         journal = await self._stack.enter_async_context(open_journal(folder / "hub.sqlite3", Fact, program="hub"))
         book = LicenseBook(folder)
+        limits = Limits(price=3.6, budgets=Budgets({"": (1000.0, None)}))
         self.hub = await self._stack.enter_async_context(
-            open_hub(*LOOPBACK, book=book, journal=journal, limits=Limits(price=3.6))
+            open_hub(
+                *LOOPBACK, book=book, journal=journal, limits=Limits(price=3.6, budgets=Budgets({"": (1000.0, None)}))
+            )
         )
         self.place.hub_url = self.hub.url
         await self._served("hub", HubMetrics(self.hub, journal, folder))
