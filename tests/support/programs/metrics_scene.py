@@ -100,11 +100,7 @@ class House:
         journal = await self._stack.enter_async_context(open_journal(folder / "hub.sqlite3", Fact, program="hub"))
         book = LicenseBook(folder)
         limits = Limits(price=3.6, budgets=Budgets({"": (1000.0, None)}))
-        self.hub = await self._stack.enter_async_context(
-            open_hub(
-                *LOOPBACK, book=book, journal=journal, limits=Limits(price=3.6, budgets=Budgets({"": (1000.0, None)}))
-            )
-        )
+        self.hub = await self._stack.enter_async_context(open_hub(*LOOPBACK, book=book, journal=journal, limits=limits))
         self.place.hub_url = self.hub.url
         await self._served("hub", HubMetrics(self.hub, journal, folder))
 
