@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -146,7 +146,7 @@ def _merged(entries: Iterable[Any]) -> tuple[KnownKind, ...]:
     found: dict[bytes, KnownKind] = {}
     for entry in entries:
         try:
-            kind, gpus = kind_from(entry["kind"]), tuple(map(_gpu, entry["gpus"]))
+            kind, gpus = _without_patterns(kind_from(entry["kind"])), tuple(map(_gpu, entry["gpus"]))
         except (ValueError, TypeError, KeyError):
             continue
         key = orjson.dumps(entry["kind"], option=orjson.OPT_SORT_KEYS)
@@ -156,3 +156,23 @@ def _merged(entries: Iterable[Any]) -> tuple[KnownKind, ...]:
 
 def _gpu(plain: Any) -> GpuOfKind:
     return GpuOfKind(str(plain["gpu"]), plain["online"] is True)
+
+
+def _without_patterns(kind: Kind) -> Kind:
+    """The kind without regular expressions: one from another machine could block this program. Its worker checks."""
+    return replace(kind, params=_cleared(kind.params))
+
+
+def _cleared(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_cleared(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: value for name, value in schema.items() if name not in ("pattern", "patternProperties")}
+    # Below `properties` and `$defs` are names of the user's, such as a parameter `pattern`.
+    return {
+        name: {one: _cleared(each) for one, each in value.items()}
+        if name in ("properties", "$defs") and isinstance(value, dict)
+        else _cleared(value)
+        for name, value in kept.items()
+    }

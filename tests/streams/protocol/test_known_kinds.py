@@ -160,3 +160,14 @@ def test_a_wrong_schema_of_another_machine_is_named_and_loads_nothing(schema: di
 def test_a_kind_that_cannot_be_is_a_value_error(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the texts differ
         kind_from({"name": "k", "outputs": [{"name": "x"}], **change})
+
+
+def test_a_regular_expression_of_another_machine_is_left_to_the_worker() -> None:
+    slow = {"type": "string", "pattern": "^(a+)+$"}
+    schema = {"properties": {"pattern": slow, "list": {"type": "array", "items": slow}}, "$defs": {"pattern": slow}}
+    (known,) = from_plain({"kinds": [entry(Kind("k", (), (Slot("o"),), schema))], "known": True}).kinds
+    assert known.kind.params["properties"] == {
+        "pattern": {"type": "string"},
+        "list": {"type": "array", "items": {"type": "string"}},
+    }
+    assert with_defaults(known.kind, {"pattern": "a" * 5000 + "b"}) == {"pattern": "a" * 5000 + "b"}
