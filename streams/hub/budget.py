@@ -123,9 +123,10 @@ def _changed(state: HubState, blocked: Mapping[str, float], now: float, decision
         if freed and gpu.online and gpu.ready and state.queue:
             jobs.grant(state, gpu, gpu.url, now, decision, again=False)
             return
+    expected = {need: jobs.outlook(state, need, now) for need in state.wanted}
     for place, job in enumerate(state.queued(), 1):
         if job.fd in state.connections and state.connections[job.fd].features:
-            decision.send(job.fd, jobs.offline(state, job.submit, place, now))
+            decision.send(job.fd, jobs.offline(job.submit, place, now, expected[job.need]))
     if before.blocked:
         for fd in state.monitors:
             power.boot_for_the_queue(state, state.connections[fd], decision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -61,7 +61,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     if gpu is None:
         place = state.position(job) if job is not None and held is None else len(state.queue) + 1
         why = placement.no_way(state, need) if KINDS in peer.features else None
-        decision.send(peer.fd, replace(offline(state, clean, place, now), why=why), old=peer.old)
+        decision.send(peer.fd, replace(offline(clean, place, now, outlook(state, need, now)), why=why), old=peer.old)
         tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
     elif gpu is held:
         decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
@@ -152,23 +152,37 @@ def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
     )
 
 
-def offline(state: HubState, message: m.Submit, position: int, now: float) -> m.Offline:
-    """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
-    need = need_of(message.task_type, message.payload)
+class Outlook(NamedTuple):
+    """What a waiting job can expect: `phase`, when it has a budget again, a sentence, and the seconds until a GPU."""
+
+    phase: str
+    until: float | None
+    text: str
+    eta: dict[str, float] | None
+
+
+def outlook(state: HubState, need: Need, now: float) -> Outlook:
+    """What jobs with this need can expect."""
     why, until = phase(state, need), placement.free_at(state, need)
-    said = f"no GPU is online ({why}); the job is queued and starts when one is"
-    if until is not None:
-        said = f"the budget is spent; the job is queued and continues at {time_text(until, state.limits.zone)}"
+    if until is None:
+        text = f"no GPU is online ({why}); the job is queued and starts when one is"
+        return Outlook(why, None, text, eta(state, now))
+    when = time_text(until, state.limits.zone)
+    return Outlook(why, until, f"the budget is spent; the job is queued and continues at {when}", None)
+
+
+def offline(message: m.Submit, position: int, now: float, expect: Outlook) -> m.Offline:
+    """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
     return m.Offline(
         request_id=message.request_id,
         trace_id=message.trace_id or message.request_id,
         ts=int(now),
         task_type=message.task_type,
-        msg=said,
-        phase=why,
+        msg=expect.text,
+        phase=expect.phase,
         position=position,
-        eta_s=eta(state, now) if until is None else None,
-        until=None if until is None else math.ceil(until),
+        eta_s=expect.eta,
+        until=None if expect.until is None else math.ceil(expect.until),
     )
 
 
