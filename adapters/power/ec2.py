@@ -91,10 +91,9 @@ class Ec2Power(Provider):
             raise SettingsError(f"--power-option address={self._which[:40]}: write public, private or dns")
         self._core, self._parsers = needs("botocore.exceptions", "ec2"), needs("botocore.parsers", "ec2")
         self._make = _client(config, options)
-        self._client: Any = None
+        self._client: asyncio.Task[Any] | None = None
         self._secrets: list[str] = []
         self._limit = config.timeout
-        self._lock = asyncio.Lock()
 
     async def start(self) -> None:
         """See `Power.start`."""
@@ -106,7 +105,9 @@ class Ec2Power(Provider):
 
     async def inspect(self) -> Reading:
         """See `Power.inspect`."""
-        found = next(_instances(await self._call("describe_instances", InstanceIds=[await self._machine_id()])), None)
+        machine = await self._machine_id()
+        page = await self._call("describe_instances", InstanceIds=[machine])
+        found = next((each for each in _instances(page) if each["InstanceId"] == machine), None)
         if found is None:  # EC2 answers an unknown id with an error, so that this is no answer of EC2
             raise Transient(f"ec2: the answer does not describe {self._machine}")
         return _reading(found, self._which)
@@ -124,9 +125,11 @@ class Ec2Power(Provider):
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await asyncio.to_thread(self._client.close)
-            self._client = None
+        making, self._client = self._client, None
+        if making is not None:
+            await asyncio.wait((making,))
+            if making.exception() is None:
+                await asyncio.to_thread(making.result().close)
 
     async def _machine_id(self) -> str:
         if self._id is None:
@@ -143,10 +146,22 @@ class Ec2Power(Provider):
             raise
 
     async def _call(self, name: str, **arguments: Any) -> Any:
-        async with self._lock:  # making a client reads files, so that it belongs into the thread too
-            if self._client is None:
-                self._client, self._secrets = await asyncio.to_thread(self._guarded, self._make)
-        return await asyncio.to_thread(self._guarded, getattr(self._client, name), **arguments)
+        client = await self._ready()
+        return await asyncio.to_thread(self._guarded, getattr(client, name), **arguments)
+
+    async def _ready(self) -> Any:
+        """The client. It is made once, even if the first call is given up meanwhile: boto3 takes a second or more."""
+        if self._client is None:
+            self._client = asyncio.create_task(self._made(), name="ec2-client")
+        try:
+            return await asyncio.shield(self._client)
+        except PowerError:
+            self._client = None
+            raise
+
+    async def _made(self) -> Any:
+        client, self._secrets = await asyncio.to_thread(self._guarded, self._make)
+        return client
 
     def _guarded(self, call: Callable[..., Any], **arguments: Any) -> Any:
         core = self._core

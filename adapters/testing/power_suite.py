@@ -383,7 +383,7 @@ class PowerConformance:
     ) -> None:
         _needs(world, "start_ignored")
         world.fault = "start_ignored"
-        async with watched(world, start_within=0.5) as seen:
+        async with watched(world, start_within=CALL_TIMEOUT) as seen:
             await seen.comes("off")
             seen.wake()
             await seen.until(lambda: world.calls == 1)
@@ -398,7 +398,7 @@ class PowerConformance:
     async def test_a_start_that_does_not_come_to_its_end_counts_as_no_capacity(self, world: PowerWorld) -> None:
         _needs(world, "start_slow")
         world.fault = "start_slow"
-        async with watched(world, start_within=0.3) as seen:
+        async with watched(world, start_within=CALL_TIMEOUT / 2) as seen:
             await seen.comes("off")
             seen.wake()
             await seen.comes("no_capacity")

@@ -60,7 +60,7 @@ class Ec2World(ApiWorld):
     def __init__(self, moto: str, client: Any) -> None:
         super().__init__()
         self.moto = moto
-        self._described: str | None = None
+        self._described: dict[str, str] = {}
         self.name = f"studio gpu {time.monotonic_ns()}"
         self.instance = instance(client, self.name)
 
@@ -106,12 +106,14 @@ class Ec2World(ApiWorld):
 
     async def _of_moto(self, action: str, request: web.Request) -> tuple[int, str]:
         """Moto's answer. It is asked only once for its instances, as it is slow and the states are the world's."""
-        if action == "DescribeInstances" and self._described is not None:
-            return 200, self._described
+        asked = {**request.query, **await request.post()}
+        which = str(asked.get("InstanceId.1") or asked.get("Filter.1.Value.1"))
+        if action == "DescribeInstances" and which in self._described:
+            return 200, self._described[which]
         async with aiohttp.ClientSession() as session:
             status, text = await forwarded(session, self.moto, request)
         if action == "DescribeInstances" and status == 200:
-            self._described = text
+            self._described[which] = text
         return status, text
 
     def _shown(self, name: str, word: str) -> dict[str, str]:
