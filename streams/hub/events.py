@@ -475,8 +475,11 @@ class GpuActive(_NowOfGpu, frozen=True):
     at: float
 
 
-class MachineUrl(_NowOfGpu, frozen=True):
-    """Where the worker of `gpu` can be reached, as its monitor says; see `Gpu`."""
+class MachineUrl(_OfGpu, frozen=True):
+    """Where the worker of `gpu` can be reached, as its monitor says; see `Gpu`.
+
+    After a restart the hub knows from it only that the monitor will say so.
+    """
 
     url: str | None = None
 

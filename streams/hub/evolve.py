@@ -271,7 +271,8 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     for job in state.jobs.values():
         job.fd, job.gone = None, fact.at
     for gpu in state.gpus.values():
-        gpu.worker, gpu.ready, gpu.machine_url, gpu.unaddressed = None, False, None, None
+        gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
+        gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
         if gpu.account.at > fact.at:

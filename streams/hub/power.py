@@ -45,6 +45,8 @@ _UNSAID = m.Online()
 # What a monitor may say of a GPU whose worker is online without being believed: it lags behind, or speaks of a start
 # that is beside the point. That the machine drains, stops or is off, it knows better than an open connection does.
 _STALE = ("unknown", "starting", "booted", "no_capacity", "failed")
+_SAME_START = ("unknown", "booted", "online", "draining")
+"""States in which a machine that is online has the address that it had."""
 _WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
 _HOPEFUL = ("online", "starting", "booted", "draining", "stopping")
 _STATUS = {
@@ -171,7 +173,9 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
     )
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
     url = "" if message.url_follows else message.url
-    if url != gpu.machine_url:
+    # A monitor that was restarted does not know yet what its worker, which is online, is reached by.
+    keeps = not url and gpu.online and message.state in _SAME_START
+    if url != gpu.machine_url and not keeps:
         gpu = _address_seen(state, gpu, url, now, decision)
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
     if message.state == "online" and not gpu.online:

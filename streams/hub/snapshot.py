@@ -57,6 +57,8 @@ def _of_gpu(gpu: Gpu) -> Iterator[f.Fact]:
         yield f.GpuPhase(gpu.name, gpu.phase, gpu.since, gpu.cause)
     book = gpu.account
     days = tuple(book.days.items())
+    if gpu.machine_url is not None:
+        yield f.MachineUrl(gpu.name, gpu.machine_url)
     if gpu.kinds is not None or gpu.pairs_only:
         kinds = None if gpu.kinds is None else tuple(gpu.kinds.values())
         yield f.GpuDescribed(gpu.name, gpu.described_at, kinds, gpu.pairs_only)

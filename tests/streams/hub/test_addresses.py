@@ -1,5 +1,7 @@
 """Where clients find a worker: its own word counts most, then its monitor's, which changes at each start."""
 
+import pytest
+
 from tests.support.streams.hub_net import Net
 from wakestream.streams.protocol import messages as m
 
@@ -77,16 +79,43 @@ def test_an_address_that_changes_while_it_is_online_is_told_to_all(net: Net) -> 
     assert net.submit(client).url == SECOND  # type: ignore[attr-defined]
 
 
-def test_a_machines_address_does_not_outlast_the_hub(net: Net) -> None:
+@pytest.mark.parametrize("compacted", [False, True])
+def test_after_a_restart_of_the_hub_the_monitor_says_the_address_again(net: Net, compacted: bool) -> None:
     monitor = net.monitor()
     says(net, monitor, "booted", FIRST)
     worker(net)
-    for compacted in (False, True):
-        net.restart(compacted=compacted)
-        client = net.join("client")
-        net.submit(client)
-        worker(net)
-        assert urls(net, client) == [None]
+    net.restart(compacted=compacted)
+    client = net.join("client")
+    net.submit(client)
+    worker(net)  # before the monitor
+    assert urls(net, client) == []
+    says(net, net.monitor(), "online", SECOND)
+    assert urls(net, client) == [SECOND]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_monitor_that_says_no_addresses_any_more_holds_up_nothing(net: Net, compacted: bool) -> None:
+    says(net, net.monitor(), "booted", FIRST)
+    net.restart(compacted=compacted)
+    client = net.join("client")
+    says(net, net.monitor(), "booted", None)
+    net.submit(client)
+    worker(net)
+    assert urls(net, client) == [None]
+
+
+def test_a_monitor_that_was_restarted_does_not_lose_the_address(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    says(net, monitor, "booted", FIRST)
+    worker(net)
+    net.leave(monitor)
+    monitor = net.monitor()
+    for state, url in (("unknown", None), ("booted", ""), ("online", None)):
+        says(net, monitor, state, url)
+        assert net.submit(client, f"job-{state}").url == FIRST  # type: ignore[attr-defined]
+    says(net, monitor, "off", None)
+    says(net, monitor, "starting", "")
+    assert net.state.url_of(net.state.gpus["studio"]) is None
 
 
 def test_clients_do_not_get_the_address_with_the_power_state(net: Net) -> None:
