@@ -98,10 +98,11 @@ def _let_go(state: HubState, now: float, decision: HubDecision) -> None:
     """Tell the monitors of blocked GPUs that they need not wait for the idle time, nor for capacity."""
     for gpu in state.gpus.values():
         unused = gpu.phase == "no_capacity" or (gpu.online and not gpu.leases)
-        if unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN:
+        if not (unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN):
+            continue
+        of_it = (peer for fd in state.monitors if gpu.name in (peer := state.connections[fd]).gpus)
+        if to := [peer.fd for peer in of_it if RELEASE in peer.features]:
             decision.fact(f.GpuLetGo(gpu.name, now))
-            of_it = (peer for fd in state.monitors if gpu.name in (peer := state.connections[fd]).gpus)
-            to = [peer.fd for peer in of_it if RELEASE in peer.features]
             decision.send(to, m.Release(gpu=gpu.name, msg="the budget is spent, and no job holds the GPU"))
 
 

@@ -302,7 +302,8 @@ def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
 
 def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decision: HubDecision) -> None:
     """A client asks to start the GPU. If it is online, the hub answers by itself."""
-    awake = next((gpu for gpu in state.gpus.values() if gpu.online and message.gpu in (None, gpu.name)), None)
+    of_budget = (gpu for gpu in state.gpus.values() if gpu.online and not state.blocks(gpu.name))
+    awake = next((gpu for gpu in of_budget if message.gpu in (None, gpu.name)), None)
     if awake is not None:
         _awake(state, peer, message, awake, now, decision)
     elif not state.monitors:

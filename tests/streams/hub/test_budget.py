@@ -247,6 +247,27 @@ def test_a_boot_request_beyond_the_budget_is_refused_with_the_time() -> None:
     assert wakes(net, monitor) == 0
 
 
+def test_a_boot_request_does_not_keep_a_machine_on_beyond_the_budget() -> None:
+    net = hub(day=2.0)
+    monitor, client = monitor_of(net), client_of(net)
+    net.worker()
+    net.pass_time(2 * HOUR)
+    net.sent.clear()
+    net.say(client, m.Boot(request_id="b"))
+    assert [error.code for error in net.heard(client, m.Error)] == ["budget"]
+    assert wakes(net, monitor) == 0
+
+
+def test_a_monitor_that_comes_after_the_budget_was_spent_is_asked_for_the_stop_at_once() -> None:
+    net = hub(day=2.0)
+    net.worker()
+    net.pass_time(2 * HOUR)
+    net.pass_time(1)
+    monitor = monitor_of(net)
+    net.pass_time(1)
+    assert len(net.heard(monitor, m.Release)) == 1
+
+
 def test_the_budget_of_one_gpu_leaves_the_others_alone() -> None:
     net = hub(budgets={"studio": (2.0, None)})
     on(net, 2)
