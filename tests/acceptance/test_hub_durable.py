@@ -147,7 +147,7 @@ async def test_the_log_of_a_restarted_hub_replays(tmp_path: Path, stack: context
     (path,) = (tmp_path / "second").glob("hub-*.jsonl")
     log = read_log(path.read_bytes().splitlines(keepends=True))
     kept = [fact["fact"] for fact in log.rows[0].data["kept"]]
-    assert kept[-3:] == ["JobQueued", "JobGranted", "BootTimes"]
+    assert kept[-5:] == ["JobQueued", "JobGranted", "MeterKept", "JobMetered", "BootTimes"]
     again = await replay(log)
     assert not again.divergences
     assert [row.label for row in log.rows if row.dir == "out"].count("gpu.job.dispatch.batch") == 1

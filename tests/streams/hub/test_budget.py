@@ -63,6 +63,21 @@ def test_a_job_beyond_the_budget_wakes_nothing_and_is_told_when_it_goes_on() -> 
     assert wakes(net, monitor) == 0
 
 
+def test_a_client_that_asks_for_a_gpu_that_is_on_does_not_keep_it_on_beyond_the_budget() -> None:
+    net = hub(day=2.0)
+    monitor = monitor_of(net)
+    worker = net.join("worker", owner="of-worker", gpu="studio", url="http://studio:8383")
+    net.say(monitor, m.PowerState(gpu="studio", state="online"))
+    net.say(worker, m.Online(gpu="studio"))
+    client = client_of(net)
+    net.say(client, m.Boot(request_id="a", gpu="studio"))
+    assert wakes(net, monitor) == 1
+    net.pass_time(3 * HOUR)
+    wakes(net, monitor)
+    net.say(client, m.Boot(request_id="b", gpu="studio"))
+    assert wakes(net, monitor) == 0
+
+
 def test_a_job_that_waits_for_money_does_not_wait_for_a_monitor() -> None:
     net = hub(day=2.0)
     on(net, 2)

@@ -1,9 +1,10 @@
 """Whatever happens, in whatever order: nothing is spent beyond a budget that is gone, and what jobs used adds up."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.streams.hub.test_event_sequences import coherent, steps
+from tests.support.fuzz.example_counts import BOUNDED
 from wakestream.streams.hub import costs, hub
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.state import ALL, Budgets, Connection, WarmHours
@@ -52,7 +53,7 @@ def decided(state: hub.HubState, event: f.Event, now: float) -> tuple[list[f.Fac
     return facts, commands
 
 
-@settings(max_examples=150, deadline=None)
+@BOUNDED
 @given(steps, st.sampled_from([0.0, 1_774_000_000.0]))
 def test_budgets_hold_and_what_is_used_adds_up(sequence: list[tuple[f.Event, float]], begin: float) -> None:
     state, now = hub.HubState(LIMITS), begin

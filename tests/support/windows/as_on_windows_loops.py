@@ -181,6 +181,12 @@ _reset: WeakSet[socket.socket] = WeakSet()
 
 
 class _Socket(socket.socket):
+    def bind(self, address: Any) -> None:
+        """As there, connections that have ended (TIME_WAIT) do not keep a port; another listener does."""
+        if self.type == socket.SOCK_STREAM and self.family != socket.AF_UNIX:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        super().bind(address)
+
     def shutdown(self, how: int) -> None:
         """After a reset it fails as there; of one that has ended in order Linux complains, and Windows does not."""
         try:
