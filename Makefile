@@ -10,6 +10,8 @@ SHIPPED := .venv/shipped
 
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile
+# Most of the slow tests wait for programs, so there are more of them than cores.
+WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
 .PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines clouds queues hashes audit release docs clean
@@ -32,7 +34,7 @@ test: setup
 
 # All other tests: in parallel where that is safe, then those that need the machine for themselves.
 test-rest: setup
-	$(PYTEST) $(PARALLEL) --suite rest
+	$(PYTEST) $(WAITING) --suite rest
 	$(PYTEST) --suite alone
 
 test-all: test test-rest

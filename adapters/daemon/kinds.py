@@ -33,7 +33,7 @@ WAIT: Final = 3.0
 
 
 class DaemonKinds:
-    """Asks the hub for the kinds: at each connection, when the hub says that they have changed, and for callers.
+    """Asks the hub for the kinds: at each connection, when they change, when a GPU comes or goes, and for callers.
 
     It asks over a connection of its own: that of the jobs is recorded and replayed.
 
@@ -50,6 +50,7 @@ class DaemonKinds:
         self._up = False
         self._asking: asyncio.Task[None] | None = None
         self._again = False
+        self._online: dict[str, bool] = {}
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -67,6 +68,9 @@ class DaemonKinds:
             case LinkDown():
                 self._up, self._known = False, _stale(self._known)
             case m.KindsChanged():
+                self._ask_again()
+            case m.PowerState(gpu=gpu, state=state) if self._online.get(gpu) != (state == "online"):
+                self._online[gpu] = state == "online"
                 self._ask_again()
 
     async def present(self) -> KnownKinds:

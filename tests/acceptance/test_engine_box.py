@@ -77,7 +77,7 @@ async def test_an_engine_that_takes_more_memory_than_it_may_fails_alone() -> Non
 
 
 async def test_an_engine_that_burns_its_processor_time_is_ended() -> None:
-    with pytest.raises(TaskFailed, match=r"ended with code -?\d+"):
+    with pytest.raises(TaskFailed, match=r"(ended with|was killed \()code -?\d+"):
         await lines(Box(seconds=0.01), BURN)
 
 

@@ -54,6 +54,11 @@ MAY: dict[type[m.Message], set[str]] = {
     m.Url: REGISTERED,
     m.HubStatusQuery: {*CLIENTS, "monitor"},
     m.HubStatus: set(),
+    m.GpuKinds: {"worker"},
+    m.KindsQuery: CLIENTS,
+    m.KindsResponse: set(),
+    m.KindsChanged: set(),
+    m.Release: set(),
 }
 """Who may send what. No role may send a message that is not listed here."""
 
