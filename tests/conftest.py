@@ -21,6 +21,7 @@ VIRTUAL = (HERE / "operators", HERE / "streams")
 
 SLOW = (
     "acceptance",
+    "adapters/power/test_conformance.py",
     "browser",
     "docs/test_code_types.py",
     "docs/test_pipelines.py",
