@@ -109,7 +109,7 @@ def provider(parser: Group) -> None:
     add(
         parser,
         "--power NAME",
-        "process: a program on this machine; command: three commands that start, stop and inspect; or a provider",
+        "process: a program here; command: three commands; or a provider, tested with stand-ins only (see docs/power)",
     )
     add(parser, "--machine ID", "the machine's id or name at its provider", dest="power_machine")
     parser.add_argument(
