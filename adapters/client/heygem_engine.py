@@ -73,10 +73,6 @@ class EasyEngine(Workers, Worker):
         """Copy the file into the shared folder; it gets its name when it is complete."""
         return self.folder.store(file, ref)
 
-    async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
-        """Never called: this worker does not announce the feature."""
-        raise NotImplementedError
-
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """Start a task, unless it runs or its result exists. Raises `EngineBusy`, `WorkerRefused`."""
         if not job.old_shape:

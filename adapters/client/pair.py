@@ -6,8 +6,9 @@ import asyncio
 import socket
 import ssl
 from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,6 +21,10 @@ WITHIN: Final = 30.0
 """Seconds for the whole exchange."""
 
 _LONGEST: Final = 64 * 1024
+
+T = TypeVar("T")
+_Talk = Callable[[ClientConnection, str, Code, bool], Awaitable[T]]
+"""What is said over a connection to the hub at an address; the last argument is whether an authority vouches for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,19 @@ class _Seen:
         raise PairingError("the hub does not see the connection as this program does; someone may stand in between")
 
 
+async def invited_role(address: str, code: Code) -> str:
+    """Return the role that a code is for, without using the code up.
+
+    Args:
+        address: As for `pair`.
+        code: The code.
+
+    Raises:
+        PairingError: As for `pair`.
+    """
+    return await _with_hub(address, code, _role)
+
+
 async def pair(address: str, code: Code) -> Paired:
     """Get a license from the hub.
 
@@ -77,24 +95,27 @@ async def pair(address: str, code: Code) -> Paired:
     Example:
         >>> paired = await pair("hub.example:8765", code_from("7F3K-92QD"))
     """
+    return await _with_hub(address, code, _exchange)
+
+
+async def _with_hub(address: str, code: Code, talk: _Talk[T]) -> T:
     try:
         async with asyncio.timeout(WITHIN):
-            return await _pair(address, code)
+            return await _connected(address, code, talk)
     except TimeoutError:
         raise PairingError(f"the hub at {address} did not answer within {WITHIN:g} s") from None
 
 
-async def _pair(address: str, code: Code) -> Paired:
+async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
     urls = [address] if "://" in address else [f"wss://{address}", f"ws://{address}"]
     errors: list[str] = []
     for url in (addresses.hub_url(one) for one in urls):
         at = url.removesuffix(addresses.HUB_PATH) + PATH
         for verified in (True, False) if url.startswith("wss") else (False,):
             try:
-                async with connect(
-                    at, ssl=_context(at, verified=verified), open_timeout=10, max_size=_LONGEST
-                ) as found:
-                    return await _exchange(found, url, code, verified=verified)
+                context = _context(at, verified=verified)
+                async with connect(at, ssl=context, open_timeout=10, max_size=_LONGEST) as found:
+                    return await talk(found, url, code, verified)
             except ssl.SSLCertVerificationError:
                 continue  # a certificate of the hub's own: the code proves it
             except (OSError, InvalidHandshake, InvalidMessage) as error:
@@ -114,10 +135,18 @@ def _context(url: str, *, verified: bool) -> ssl.SSLContext | None:
     return context
 
 
-async def _exchange(found: ClientConnection, url: str, code: Code, *, verified: bool) -> Paired:
-    seen = _seen(found, url, verified=verified)
+async def _begin(found: ClientConnection, code: Code) -> dict[str, Any]:
     await _send(found, {"type": "pair.start", "name": code.name})
-    answer = await _receive(found, "pair.share")
+    return await _receive(found, "pair.share")
+
+
+async def _role(found: ClientConnection, url: str, code: Code, verified: bool) -> str:
+    return str((await _begin(found, code)).get("role"))
+
+
+async def _exchange(found: ClientConnection, url: str, code: Code, verified: bool) -> Paired:
+    seen = _seen(found, url, verified=verified)
+    answer = await _begin(found, code)
     binding = seen.binding(str(answer.get("binding")))
     pairing = await asyncio.to_thread(Pairing, code, binding, is_hub=False)
     await asyncio.to_thread(pairing.agree, _bytes(answer, "share"))

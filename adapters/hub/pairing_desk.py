@@ -73,7 +73,7 @@ class PairingDesk:
         binding = self._binding(invite.public)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
-        await _send(socket, {"type": "pair.share", **shown})
+        await _send(socket, {"type": "pair.share", "role": invite.role, **shown})
         proof = await _receive(socket, "pair.proof")
         try:
             await asyncio.to_thread(pairing.agree, _bytes(proof, "share"))

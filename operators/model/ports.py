@@ -224,7 +224,7 @@ class Worker(Protocol):
         ...
 
     async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
-        """Send several small files in one call, all or none. Only for workers with the feature `small_files`.
+        """Send several small files: in one call if the worker has the feature `small_files`, else one after the other.
 
         Args:
             files: The files on this machine, by their names at the worker.
@@ -232,7 +232,9 @@ class Worker(Protocol):
         Raises:
             FileChanged: A file changed after it was hashed.
         """
-        raise NotImplementedError
+        for ref, file in files.items():
+            async for _ in self.upload(file, ref):
+                pass
 
     async def submit(self, job: Job, files: Mapping[str, FileRef]) -> TaskReceipt:
         """Start the work, or return the receipt of the same work if it was started before.

@@ -137,6 +137,58 @@ async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path:
         assert (tmp_path / "one" / "config" / "wakestream.toml").exists()
 
 
+@asynccontextmanager
+async def hub_of(server: Machine, port: int) -> AsyncIterator[str]:
+    """A hub of `init hub`, while it runs; the address for `join`."""
+    assert (await server.run("init", "hub", "--public", f"https://127.0.0.1:{port}")).code == 0
+    async with server.up(until=" listening on "):
+        yield f"127.0.0.1:{port}"
+
+
+async def invited(server: Machine, role: str) -> str:
+    return str(json.loads((await server.run("invite", role, "--json")).out)["code"])
+
+
+async def test_a_file_in_the_way_is_reported_before_the_code_is_used_up(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+) -> None:
+    server, _, pc = machines
+    mine = pc.folder / "config" / "wakestream.toml"
+    mine.parent.mkdir()
+    mine.write_text('hub = "wss://mine.example"\n')
+    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+        code = await invited(server, "client")
+        refused = await pc.run("join", hub, code)
+        assert refused.code != 0
+        assert f"{mine} is there already" in refused.err
+        mine.unlink()
+        assert (await pc.run("join", hub, code)).code == 0
+
+
+async def test_leave_keeps_a_file_of_secrets_that_set_up_did_not_write(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+) -> None:
+    server, gpu, _ = machines
+    own = gpu.folder / "config" / "worker" / ".env"
+    own.parent.mkdir(parents=True)
+    own.write_text("HEYGEM_API_SECRET=my-own-secret-0123456789\n")
+    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+        assert (await gpu.run("join", hub, await invited(server, "worker"), "--gpu", "studio")).code == 0
+    assert (await gpu.run("leave", "worker")).code == 0
+    assert own.read_text() == "HEYGEM_API_SECRET=my-own-secret-0123456789\n"
+
+
+async def test_the_key_of_an_admin_is_printed_alone_and_in_no_message(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+) -> None:
+    server, _, pc = machines
+    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+        ran = await pc.run("join", hub, await invited(server, "admin"))
+    (key,) = ran.out.split()
+    assert (ran.code, key in ran.err) == (0, False)
+    assert pc.files() == set()
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -9,11 +9,10 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
-from wakestream.adapters.cli.setup.files import folder_of, recorded
-from wakestream.adapters.cli.setup.roles import Answers, configure
-from wakestream.adapters.client.pair import pair
-from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.net.pairing import code_from
+from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
+from wakestream.adapters.cli.setup.roles import Answers, check, configure
+from wakestream.adapters.client.pair import invited_role, pair
+from wakestream.adapters.net.pairing import PairingError, code_from
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
@@ -34,22 +33,26 @@ def run(args: argparse.Namespace) -> int:
     code, address = code_from(args.code), args.hub
     args.hub = None
     begin(args)
-    for role in ("monitor", "worker"):  # before the code is used up
-        if getattr(args, "power" if role == "monitor" else "engine") is not None:
-            options.settings_of(role, args)
+    role = asyncio.run(invited_role(address, code))
+    settings = options.settings_of(role, args)
+    if role in ROLES:
+        check(role, args.folder)  # before the code is used up
     paired = asyncio.run(pair(address, code))
-    if paired.role == "admin":
-        raise SettingsError(f"the code is for an admin; set WAKESTREAM_KEY to this key: {paired.key}")
-    if paired.gpus and args.gpu is None:
-        args.gpu = paired.gpus[0]
-    before = recorded(folder_of(paired.role, args.folder))
+    if paired.role != role:
+        raise PairingError("the hub named another role before; someone may stand in between")
+    if role not in ROLES:
+        say(t("join.key", role=role, hub=paired.hub_url), error=True)
+        say(paired.key)
+        return exit_codes.DONE
+    settings |= {"gpu": paired.gpus[0]} if paired.gpus and args.gpu is None else {}
+    before = recorded(folder_of(role, args.folder))
     answers = Answers(
-        paired.role, paired.hub_url, paired.key, paired.license, paired.certificate,
-        settings=options.settings_of(paired.role, args), base=args.folder, as_service=args.service,
+        role, paired.hub_url, paired.key, paired.license, paired.certificate,
+        settings=settings, base=args.folder, as_service=args.service,
     )  # fmt: skip
     done = configure(answers)
-    say(t("join.done", role=paired.role, hub=paired.hub_url))
+    say(t("join.done", role=role, hub=paired.hub_url))
     if before is not None and before.license and before.license != paired.license:
         say(t("leave.license", license=before.license))
-    say(*present.lines(paired.role, done))
+    say(*present.lines(role, done))
     return exit_codes.DONE

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from wakestream.adapters.config.settings import USER_FOLDER, Secret, Settings, variables
+from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.runtime.child_processes import kill_and_wait, own_group
 from wakestream.operators.model.errors import WakestreamError
@@ -100,8 +101,7 @@ def _issued(book: LicenseBook, role: str) -> str:
 def _kept(path: Path, make: Callable[[], str]) -> str:
     """The text of a file that only this account can read; made and written if it is not there."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(make(), "ascii")
+        write_atomic(path, make().encode("ascii"))
     return path.read_text("ascii")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,10 +103,23 @@ def write(folder: Path, setup: Setup, files: Iterable[Wanted]) -> list[tuple[Pat
 
 
 def _check(wanted: Wanted, ours: Mapping[str, str]) -> None:
-    found = _content(wanted.path)
-    if found is None or found == wanted.content.encode() or ours.get(str(wanted.path)) == _mark(found):
-        return
-    raise SettingsError(f"{wanted.path} is there already, and set-up did not write it; move it away, or give --folder")
+    if _content(wanted.path) != wanted.content.encode():
+        check_ours(wanted.path, ours)
+
+
+def check_ours(path: Path, ours: Mapping[str, str]) -> None:
+    """Raise `SettingsError` if a file is there that is not as set-up wrote it."""
+    if not is_ours(path, ours):
+        raise SettingsError(
+            f"{path} is there already, and set-up did not write it or it was changed since; "
+            "move it away, or give --folder"
+        )
+
+
+def is_ours(path: Path, ours: Mapping[str, str]) -> bool:
+    """Whether a file is missing or as set-up wrote it."""
+    found = _content(path)
+    return found is None or ours.get(str(path)) == _mark(found)
 
 
 def remove(folder: Path, setup: Setup) -> list[tuple[Path, str]]:
@@ -151,8 +163,3 @@ def _content(path: Path) -> bytes | None:
 
 def _mark(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def is_terminal() -> bool:
-    """Whether a person can be asked."""
-    return os.isatty(0)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.cli.setup.files import Setup, Wanted, folder_of, recorded, toml, write
+from wakestream.adapters.cli.setup.files import Setup, Wanted, check_ours, folder_of, is_ours, recorded, toml, write
 from wakestream.adapters.cli.setup.service import service
 
 KEY = "wakestream.key"
 CERTIFICATE = "hub.pem"
+SETTINGS = "wakestream.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Done:
     arguments: Sequence[str] = ()
 
 
+def check(role: str, base: Path | None) -> None:
+    """Raise `SettingsError` if a file of the user's is where set-up of this role would write."""
+    folder = folder_of(role, base)
+    setup = recorded(folder) or Setup(role)
+    for name in (KEY, CERTIFICATE, SETTINGS):
+        check_ours(folder / name, setup.files)
+
+
 def configure(answers: Answers) -> Done:
     """Write the files of a role. The same answers again change nothing.
 
@@ -74,10 +83,10 @@ def configure(answers: Answers) -> Done:
         files.append(Wanted(folder / KEY, answers.key + "\n", private=True))
     if answers.certificate:
         files.append(Wanted(folder / CERTIFICATE, answers.certificate))
-    if answers.role == "worker":
+    if answers.role == "worker" and is_ours(folder / ".env", setup.files):
         files.append(_secret(folder))
     heading = f"The settings of this {answers.role}. `wakestream leave {answers.role}` removes this file."
-    files.append(Wanted(folder / "wakestream.toml", toml(heading, values)))
+    files.append(Wanted(folder / SETTINGS, toml(heading, values)))
     start = ""
     if answers.as_service:
         unit, start = service(answers.role, folder_of("client", answers.base), answers.arguments)
@@ -86,7 +95,7 @@ def configure(answers: Answers) -> Done:
 
 
 def _secret(folder: Path) -> Wanted:
-    """The secret that guards a worker against callers without a job; an earlier one stays."""
+    """The secret that guards a worker against callers without a job; one of an earlier set-up stays."""
     path = folder / ".env"
     if path.exists():
         return Wanted(path, path.read_text(encoding="utf-8"), private=True)
