@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs, ledger, power
+from wakestream.streams.hub import jobs, ledger, placement, power
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import ALL, Gpu, HubState
@@ -118,14 +118,16 @@ def _same(before: f.BudgetReached, now: f.BudgetReached) -> bool:
 
 def _changed(state: HubState, blocked: Mapping[str, float], now: float, decision: HubDecision) -> None:
     """Give work to GPUs that are no longer blocked, or wake them, and tell the jobs that wait."""
-    before, state = state, replace(state, blocked=blocked)
+    before, state = state, replace(state, blocked=blocked, wanted=dict(state.wanted))
     for gpu in state.gpus.values():
         freed = before.blocks(gpu.name) and not state.blocks(gpu.name)
-        if freed and gpu.online and gpu.ready and state.queue:
+        if freed and gpu.online and gpu.ready:
+            fit = [need for need in state.wanted if placement.may(state, gpu, need)]
             jobs.grant(state, gpu, gpu.url, now, decision, again=False)
-            return
+            for need in fit:  # the next GPU must not be granted the same jobs
+                del state.wanted[need]
     expected = {need: jobs.outlook(state, need, now) for need in state.wanted}
-    for place, job in enumerate(state.queued(), 1):
+    for place, job in enumerate([job for job in state.queued() if job.need in state.wanted], 1):
         if job.fd in state.connections and state.connections[job.fd].features:
             decision.send(job.fd, jobs.offline(job.submit, place, now, expected[job.need]))
     if before.blocked:

@@ -198,8 +198,11 @@ def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, d
         return
     for name in gpus:
         known = state.gpus.get(name)
-        if known is None or (known.machine, known.price, known.currency) != said:
-            decision.fact(f.MachineKnown(name, *said))
+        new = said
+        if known is not None and price is None:  # the provider did not answer in time: the last price stays
+            new = said[0] or known.machine, known.price, known.currency
+        if known is None or (known.machine, known.price, known.currency) != new:
+            decision.fact(f.MachineKnown(name, *new))
 
 
 def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], decision: HubDecision) -> None:
@@ -290,7 +293,8 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     power.unmet(state, now, decision)
     keep_warm.tick(state, now, decision)
     # Each of these may grant what waits, which may happen once only.
-    if not (kinds.tick(state, now, decision) or budget.tick(state, now, decision)):
+    # Money comes first: workers whose kinds keep changing must not put it off.
+    if not (budget.tick(state, now, decision) or kinds.tick(state, now, decision)):
         power.overdue(state, now, decision)
 
 

@@ -211,7 +211,7 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     """
     held = [state.jobs[id_] for id_ in gpu.leases]
     fit = {need: placement.may(state, gpu, need) for need in state.wanted}
-    queued = [job for job in state.queued() if fit[job.need]]
+    queued = [job for job in state.queued() if fit.get(job.need)]
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):
         if (again or job.gpu is None) and job.fd in state.connections:

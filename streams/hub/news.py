@@ -21,7 +21,7 @@ def tell(state: HubState, decision: HubDecision, now: float) -> None:
         return
     for fact in [fact for fact in decision.facts if isinstance(fact, _TOLD)]:
         for event, about, more in _of(state, fact, now):
-            id_ = delivery_id(f"{event} {about}", now)
+            id_ = delivery_id(f"{event} {about} {more.get('period', '')}", now)
             of = {"gpu": about} if about else {}
             owed = f.PowerNews(about, id_, now, {"id": id_, "event": event, **of, "at": now, **more})
             decision.fact(owed)

@@ -213,6 +213,10 @@ class Gpu:
         return self.phase == "online" and self.worker is not None
 
 
+LONGEST_KIND = 40
+"""Characters of a kind of work that are shown."""
+
+
 @dataclass(slots=True)
 class HubJob:
     """One job: it holds a lease on `gpu`, or waits. `gone` is the time at which its owner's connection was closed.
@@ -242,7 +246,7 @@ class HubJob:
     @property
     def kind(self) -> str:
         """The kind of work, for people."""
-        return self.need.kind or self.task_type
+        return (self.need.kind or self.task_type)[:LONGEST_KIND]
 
     @property
     def submit(self) -> m.Submit:

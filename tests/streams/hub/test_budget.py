@@ -229,6 +229,35 @@ def test_a_gpu_that_is_on_takes_the_jobs_at_midnight() -> None:
     assert wakes(net, monitor) == 0
 
 
+def test_at_midnight_each_gpu_that_is_on_takes_the_jobs_that_it_can_do() -> None:
+    net = hub(day=4.0)
+    client = net.join("client", features=("grant", "done", "inputs", "kinds"))
+    workers = {name: net.worker(name, features=("inputs", "kinds")) for name in ("one", "two")}
+    for name, fd in workers.items():
+        net.say(fd, m.GpuKinds(number=1, of=1, kind={"name": f"kind_{name}", "outputs": [{"name": "out"}]}))
+    while net.now < TOMORROW - 1:
+        net.pass_time(min(HOUR, TOMORROW - 1 - net.now))
+    for name in workers:
+        payload = {"kind": f"kind_{name}", "inputs": {}, "params": {}, "outputs": ["out"]}
+        net.say(client, m.Submit(request_id=name, task_type=f"kind_{name}", payload=payload))
+    assert [offline.phase for offline in net.heard(client, m.Offline)] == ["budget", "budget"]
+    net.pass_time(2)
+    assert {ack.request_id: ack.gpu for ack in net.heard(client, m.Ack)} == {"one": "one", "two": "two"}
+
+
+def test_a_monitor_that_does_not_say_the_price_again_does_not_make_the_gpu_free() -> None:
+    net = hub(price=None, budgets={ALL: (1.0, None)})
+    machine = {"gpus": ("studio",), "features": ("power_state",), "machine": "i-1"}
+    monitor = net.join("monitor", **machine, price=2.0, currency="EUR")
+    net.say(monitor, m.PowerState(gpu="studio", state="booted"))
+    net.pass_time(HOUR)
+    net.leave(monitor)
+    net.join("monitor", **machine)
+    net.pass_time(1)
+    assert net.state.blocks("studio")
+    assert (net.state.gpus["studio"].price, net.state.gpus["studio"].currency) == (2.0, "EUR")
+
+
 def test_waiting_jobs_are_told_when_the_budget_is_spent_while_they_wait() -> None:
     net = hub(day=2.0)
     monitor, client = monitor_of(net), client_of(net)
