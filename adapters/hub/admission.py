@@ -95,7 +95,7 @@ class Admission:
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """The response that refuses a handshake; None accepts it."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
-        path = request.path.partition("?")[0]
+        path = path_of(request)
         if path not in (HUB_PATH, PATH, "/"):
             return self._refuse(socket, "wrong_path", HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         address = self._caller(socket, request)
@@ -160,6 +160,11 @@ class Admission:
         for socket in list(self._inside):
             if socket.protocol.state is State.CONNECTING:
                 socket.transport.abort()
+
+
+def path_of(request: Request) -> str:
+    """The path of a handshake, without its query."""
+    return request.path.partition("?")[0]
 
 
 class GuardedConnection(ServerConnection):

@@ -18,7 +18,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of
-from wakestream.adapters.hub.admission import Admission, GuardedConnection
+from wakestream.adapters.hub.admission import Admission, GuardedConnection, path_of
 from wakestream.adapters.hub.fact_log import log_fact, warn_of_twins
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
@@ -175,7 +175,7 @@ class HubServer:
     async def serve_connection(self, socket: ServerConnection) -> None:
         """Serve one connection until it closes."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
-        if socket.request is not None and socket.request.path == PATH and self.pairing is not None:
+        if socket.request is not None and path_of(socket.request) == PATH and self.pairing is not None:
             await self.pairing.serve(socket)
             return
         fd = next(self._fds)

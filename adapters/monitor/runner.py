@@ -39,11 +39,12 @@ from wakestream.streams.recording.recording import Tap, untapped
 HEALTH_WITHIN = 10.0
 """Seconds that the worker has to answer a health check."""
 
-_FAULTS: Sequence[tuple[type[WakestreamError], p.Fault]] = (
+_FAULTS: Sequence[tuple[type[Exception], p.Fault]] = (
     (QuotaExceeded, "quota"),
     (Denied, "denied"),
     (Gone, "gone"),
     (Transient, "transient"),
+    (TimeoutError, "transient"),  # the call may have had an effect
 )
 
 

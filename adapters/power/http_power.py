@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 from loguru import logger
 
+from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import PowerConfig, Provider, id_of
 from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient
@@ -270,7 +271,8 @@ class HttpPower(Provider):
         if status in (404, 410) and is_json:
             return Gone(text)
         if status == 429 or status >= 500:
-            wait = _retry_after(answer.headers)
+            # 429 and 503 say that the call had no effect; after another error it may have had one.
+            wait = _retry_after(answer.headers) if status in (429, 503) else None
             return Transient(text, TOO_MANY if wait is None and status == 429 else wait)
         self.note_unknown(text)
         return Transient(text)
@@ -304,7 +306,7 @@ def _checked(url: str) -> str:
 def _is_open(url: str) -> bool:
     """Whether others can read what is sent to this address."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

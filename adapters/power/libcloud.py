@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from loguru import logger
@@ -106,7 +107,9 @@ class LibcloudPower(Provider):
             needs("libcloud.common.types", "libcloud"),
             needs("libcloud.common.exceptions", "libcloud"),
         )
-        self._limit, self._driver, self._lock = config.timeout, None, asyncio.Lock()
+        self._limit, self._driver = config.timeout, None
+        # Drivers are not safe in several threads, and a call goes on in its thread after its time limit.
+        self._thread = ThreadPoolExecutor(1, "libcloud")
         self._id: str | None = None
 
     async def start(self) -> None:
@@ -128,7 +131,8 @@ class LibcloudPower(Provider):
         return [self._listed(each) for each in await self._nodes()]
 
     async def close(self) -> None:
-        """Do nothing: drivers have nothing to close."""
+        """Leave the calls out that have not begun; drivers have nothing to close."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     # --- the driver
 
@@ -149,8 +153,7 @@ class LibcloudPower(Provider):
         return factory  # type: ignore[no-any-return]
 
     async def _call(self, call: Callable[[Any], Any]) -> Any:
-        async with self._lock:  # drivers are not safe in several threads
-            return await asyncio.to_thread(self._guarded, call)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, call)
 
     def _guarded(self, call: Callable[[Any], Any]) -> Any:
         try:

@@ -30,6 +30,10 @@ def create(config: PowerConfig) -> RedfishPower:
     return RedfishPower(config)
 
 
+SERIES = 600.0
+"""Seconds between two calls of `stop` that are one attempt; the monitor repeats a call every minute."""
+
+
 class RedfishPower(HttpPower):
     """Switches a server by its management controller.
 
@@ -70,6 +74,7 @@ class RedfishPower(HttpPower):
         self._user = config.secret("REDFISH_USER")
         self._password = self.secret("REDFISH_PASSWORD")
         self._asked: float | None = None
+        self._repeated: float | None = None
 
     def headers(self) -> Mapping[str, str]:
         """See `HttpPower.headers`."""
@@ -111,9 +116,18 @@ class RedfishPower(HttpPower):
         if self.state(str(system.get("PowerState"))) == "stopped":
             return
         now = time.monotonic()
+        if self._repeated is None or now - self._repeated > SERIES:
+            self._asked = None  # the machine stayed on for other work since the last stop
+        self._repeated = now
         if self._asked is None:
+            try:
+                await self._reset(system, "GracefulShutdown", "PushPowerButton", "ForceOff")
+            except Transient:
+                raise  # it was not asked for: its time has not begun
+            except PowerError:
+                self._asked = now  # the system refuses it, so that the power is cut after the grace
+                raise
             self._asked = now
-            await self._reset(system, "GracefulShutdown", "PushPowerButton", "ForceOff")
         elif now - self._asked >= self._grace:
             logger.warning("redfish: {} ignored the shutdown for {:g} s, its power is cut", self._machine, self._grace)
             await self._reset(system, "ForceOff")

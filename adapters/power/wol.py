@@ -103,14 +103,14 @@ class WolPower(Provider):
             return
         try:
             async with (
-                asyncio.timeout(0.9 * self._limit),
+                asyncio.timeout(0.5 * self._limit),  # the look before it took some of the time
                 self._ssh.connect(self._host, self._port, **self._login()) as at,
             ):
                 ended = await at.run(self._options.get("poweroff", "sudo systemctl poweroff"))
         except (self._ssh.ConnectionLost, ConnectionResetError):
             pass  # it went off before it could answer
         except TimeoutError:
-            raise Transient(f"wol: ssh to {self._host} did not end within {self._limit:g} s") from None
+            raise Transient(f"wol: ssh to {self._host} did not end within {0.5 * self._limit:g} s") from None
         except (self._ssh.Error, OSError) as error:
             raise self._ssh_error(error) from None
         else:
@@ -141,10 +141,6 @@ class WolPower(Provider):
     async def close(self) -> None:
         """Close the connections to the worker."""
         await self._workers.close()
-
-    async def _power_off(self) -> Any:
-        async with self._ssh.connect(self._host, self._port, **self._login()) as connection:
-            return await connection.run(self._options.get("poweroff", "sudo systemctl poweroff"))
 
     async def _answers(self) -> bool:
         async with asyncio.TaskGroup() as both:

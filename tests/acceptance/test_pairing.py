@@ -211,6 +211,12 @@ async def test_garbage_is_refused_and_gives_no_license(scene: Scene, sent: list[
         assert scene.licenses() == []
 
 
+async def test_a_query_in_the_address_changes_nothing(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub, connect(hub.url.replace("/dsp", "/pair?x=1")) as guest:
+        await guest.send('{"type":"register","key":"a-key"}')
+        assert orjson.loads(await guest.recv())["type"] == "pair.refused"
+
+
 async def test_no_hub_is_a_sentence(unused_tcp_port: int) -> None:
     async with asyncio.timeout(60):
         with pytest.raises(PairingError, match="no hub answers"):

@@ -69,6 +69,8 @@ def test_a_time_before_1970_is_no_time() -> None:
         (429, {}, Transient, 10.0),
         (429, {"Retry-After": "7"}, Transient, 7.0),
         (429, {"Retry-After": "soon"}, Transient, 10.0),
+        (503, {"Retry-After": "7"}, Transient, 7.0),
+        (502, {"Retry-After": "1"}, Transient, None),  # a gateway: the call may have had an effect
         (429, {"Retry-After": "99999999"}, Transient, 3600.0),
         (
             503,
