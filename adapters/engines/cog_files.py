@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import aiohttp
 import orjson
 from aiohttp import web
 
@@ -179,6 +180,8 @@ class CogFiles:
             length = request.content_length or 0
             await write_body(request.content, request.transport, length, path, self._pool)
             request.content.feed_eof()
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):  # `OSError`s, but not of the disk
+            return web.Response(status=400, text="the upload broke off")
         except OSError as error:  # Cog reports an output without the file then
             now.fault = NoSpace(f"the output {name[:80]} cannot be stored: {error.strerror or error}")
             return web.Response(status=507, text=str(now.fault))

@@ -8,6 +8,7 @@ from typing import Any
 
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
 from wakestream.operators.model.errors import TaskFailed, WakestreamError, WrongInput
+from wakestream.streams.protocol.kinds import file_fits
 
 
 def _files_in(output: object) -> list[Mapping[str, Any]]:
@@ -24,11 +25,11 @@ def text_of(output: object) -> str | None:
 
 def best_file(output: object, kind: WorkflowKind, name: str) -> Mapping[str, Any] | None:
     """The first file that was saved and has an ending of the output; a preview only where nothing was saved."""
-    accepts = next(slot.accepts for slot in kind.kind.outputs if slot.name == name)
+    slot = next(slot for slot in kind.kind.outputs if slot.name == name)
     files = [one for one in _files_in(output) if one.get("filename")]
 
     def rank(one: Mapping[str, Any]) -> tuple[bool, bool]:
-        return one.get("type") != "output", Path(str(one["filename"])).suffix.lower() not in accepts
+        return one.get("type") != "output", not file_fits(slot, Path(str(one["filename"])).suffix.lower())
 
     return min(files, key=rank, default=None)
 

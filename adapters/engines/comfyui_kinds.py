@@ -212,7 +212,7 @@ def write(made: Draft, *, replace: bool = False) -> None:
     """
     manifest = made.manifest
     try:
-        text = manifest.read_text(encoding="utf-8") if manifest.exists() else ""
+        text = manifest.read_text(encoding="utf-8-sig") if manifest.exists() else ""
         if made.name in tomllib.loads(text).get("kinds", {}):
             if not replace:
                 raise SettingsError(
@@ -242,12 +242,18 @@ def _copy(source: Path, target: Path, *, replace: bool) -> None:
 
 def _without(text: str, name: str) -> str:
     """The manifest without the tables of one kind, each of which begins with its own header."""
-    kept, own = [], False
+    kept: list[str] = []
+    before: list[str] = []  # blank lines and comments, which belong to the table that follows
+    own = False
     for line in text.splitlines(keepends=True):
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
             own = header[1].replace(" ", "").split(".")[:2] == ["kinds", name]
-        kept += [] if own else [line]
-    left = "".join(kept)
+        elif own and re.match(r"\s*(#|$)", line):
+            before.append(line)
+            continue
+        kept += [] if own else [*before, line]
+        before = []
+    left = "".join([*kept, *before])
     if name in tomllib.loads(left).get("kinds", {}):
         raise SettingsError(f"the kind {name!r} is not written as tables [kinds.{name}]; remove it from the manifest")
     return left

@@ -111,9 +111,13 @@ def load_workflow(path: Path) -> dict[str, dict[str, Any]]:
     if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
         found = found["prompt"]
     nodes = found.values() if isinstance(found, dict) else ()
-    if not nodes or not all(isinstance(node, dict) and isinstance(node.get("inputs"), dict) for node in nodes):
+    if not nodes or not all(map(_is_node, nodes)):
         raise SettingsError(f"the workflow {path} is not a workflow in API format: {{node: {{class_type, inputs}}}}")
     return dict(found)
+
+
+def _is_node(node: object) -> bool:
+    return isinstance(node, dict) and isinstance(node.get("inputs"), dict) and isinstance(node.get("class_type"), str)
 
 
 def place_of(at: str, text: str, workflow: Workflow) -> tuple[str, str]:

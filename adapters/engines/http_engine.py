@@ -106,7 +106,7 @@ class HttpEngine:
             length = 0 if "Content-Encoding" in response.headers else response.content_length or 0
             try:
                 await write_body(response.content, transport, length, target, self.pool)
-            except ConnectionError:
+            except (aiohttp.ClientError, ConnectionError, TimeoutError):  # `OSError`s, but not of the disk
                 raise EngineUnreachable(f"{self.name} broke off while it sent the result") from None
             except OSError as error:
                 raise NoSpace(f"the result cannot be stored: {error.strerror or error}") from None

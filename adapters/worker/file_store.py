@@ -23,9 +23,11 @@ from wakestream.adapters.disk.hashing_writer import HashingWriter, algorithm_of,
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace, WorkerError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, FileRef
 from wakestream.operators.model.ports import Output
-from wakestream.operators.stages.upload import SMALL
 
 T = TypeVar("T")
+
+SMALL = 1024 * 1024
+"""Bytes of a file that is received together with others."""
 
 _THREADS = 4
 _BLAKE3 = 64
@@ -57,8 +59,14 @@ def _stored(folder: Path) -> Iterator[Stored]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if _NAME.fullmatch(entry.name) and not entry.is_symlink():
-                size = entry.stat().st_size if entry.is_file() else sum(one.stat().st_size for one in os.scandir(entry))
+                found = [entry] if entry.is_file() else os.scandir(entry)
+                size = sum(_share(one.stat()) for one in found)
                 yield Stored(folder / entry.name, entry.stat().st_mtime, size)
+
+
+def _share(status: os.stat_result) -> int:
+    """The bytes of a file, shared among its names: a result is also one of the files."""
+    return status.st_size // max(1, status.st_nlink)
 
 
 def _use(path: Path) -> bool:
@@ -104,6 +112,9 @@ class FileStore:
     def close(self) -> None:
         """Wait for running writes."""
         self.pool.shutdown()
+        if self._marked:
+            with suppress(OSError):  # the next run checks them
+                self._sync_small()
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a blocking function in one of the store's threads."""
@@ -286,23 +297,32 @@ class FileStore:
         for ref, content in files.items():
             if not self.has(ref):
                 partial = self._partials / f"{uuid.uuid4().hex}.part"
-                partial.write_bytes(content)
-                replace_file(partial, self.path(ref))
+                try:
+                    partial.write_bytes(content)
+                    replace_file(partial, self.path(ref))
+                except OSError:  # such as a full disk
+                    remove(partial)
+                    raise
 
     def _check_unsynced(self) -> None:
         """Remove small files of an earlier run that a power cut has damaged, and sync the others."""
-        for path in self._files.iterdir():
-            size = path.stat().st_size
-            if size > SMALL or len(path.stem) != _BLAKE3:
-                continue
-            if hash_of(path, size).hexdigest() != path.stem:
+        for path in self._small():
+            if not _is_whole(path):
                 logger.warning("{} was damaged by the end of the machine and is removed", path.name)
                 remove(path)
-            elif not hasattr(os, "sync"):
-                with path.open("rb+", buffering=0) as file:
-                    os.fsync(file.fileno())
+        self._sync_small()
+
+    def _small(self) -> Iterator[Path]:
+        return (path for path in self._files.iterdir() if len(path.stem) == _BLAKE3 and path.stat().st_size <= SMALL)
+
+    def _sync_small(self) -> None:
+        """Sync the small files; from now on they need no check."""
         if hasattr(os, "sync"):
             os.sync()
+        else:
+            for path in self._small():
+                with path.open("rb+", buffering=0) as file:
+                    os.fsync(file.fileno())
         self._marker.unlink()
 
     async def seal(self, task_id: str) -> tuple[Output, ...]:
@@ -335,6 +355,13 @@ def _sealed(name: str, path: Path) -> Output:
         digest = hash_in(file, size).hexdigest()
         os.fsync(file.fileno())
     return Output(name, path.suffix.lower(), size, digest)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return hash_of(path, path.stat().st_size).hexdigest() == path.stem
+    except OSError:  # it cannot be read
+        return False
 
 
 class Incoming:

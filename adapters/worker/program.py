@@ -124,7 +124,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
                 "Keep the port closed to others, or set HEYGEM_API_SECRET here and at all clients",
                 server.address,
             )
-        store.sweep()  # only after the port is ours: another worker may use this folder
+        await store.in_thread(store.sweep)  # only after the port is ours: another worker may use this folder
         hub = _join(stack, config, server, open_link) if open_link is not None else None
         _in_background(stack, _warm_up(config, calls, hub))
         store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())

@@ -17,11 +17,11 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.timeout_idle import timeout_idle
 
-SMALL = 1024 * 1024
+SMALL = 256 * 1024
 """Bytes of a file that is sent together with others."""
 
-TOGETHER = 8 * 1024 * 1024
-"""Bytes of the files of one call."""
+TOGETHER = 1024 * 1024
+"""Bytes of the files of one call, which shows no progress: a slow line must finish it within `policy.transfer`."""
 
 
 def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checked], Observable[JobEvent]]:

@@ -61,6 +61,7 @@ async def test_files_are_there_under_their_hashes(worker: RunningWorker) -> None
         (body([entry(ONE)]), 400, "the files have 3 bytes in the list, but 10 came"),
         (body([entry(ONE), entry(TWO)], ONE), 400, "the files have 10 bytes in the list, but 3 came"),
         (body([{**entry(ONE), "size": -3}, entry(TWO)]), 400, '"size" must be the bytes of a file'),
+        (body([{**entry(ONE), "size": 1024 * 1024 + 1}, entry(TWO)]), 400, "send larger ones alone"),
         (body([{**entry(ONE), "hash": "ab" * 16}, entry(TWO)]), 400, '"hash" must be 64 hex digits'),
         (body([{**entry(ONE), "ext": "/../x"}, entry(TWO)]), 400, '"ext" must be a dot'),
         (body([entry(ONE), entry(TWO)], TWO + ONE), 400, "the file's hash is"),

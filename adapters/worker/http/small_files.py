@@ -9,16 +9,15 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.file_store import SMALL, FileStore
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.replies import bad_request
+from wakestream.operators.model.engine import MAX_FILES
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
 
 MOST: Final = 16 * 1024 * 1024
 """Bytes of the files of one request."""
-
-MAX_FILES: Final = 64
 
 _LIST: Final = 64 * 1024
 _SHORT: Final = "send a line of JSON, a list of {hash, ext, size}, and then the bytes of these files in that order"
@@ -63,6 +62,6 @@ async def _body(request: web.Request) -> bytes:
 
 def _size(one: Mapping[str, Any]) -> int:
     size = one.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise bad_request('"size" must be the bytes of a file, 1 or more')
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= SMALL:
+        raise bad_request(f'"size" must be the bytes of a file, 1 to {SMALL}; send larger ones alone')
     return size

@@ -148,9 +148,39 @@ async def test_after_a_power_cut_damaged_small_files_are_removed_and_the_others_
     await first.keep_all(files)
     one, two = (first.path(ref) for ref in files)
     two.write_bytes(b"")  # as a power cut leaves it: the name without the content
-    first.close()
+    first.pool.shutdown()  # and not `close`, which syncs
     again = FileStore(tmp_path)
     again.sweep()
     again.close()
     assert (one.exists(), two.exists()) == (True, False)
     assert everything(tmp_path) == [one.name]
+
+
+async def test_a_worker_that_ended_well_leaves_no_small_file_to_check(tmp_path: Path) -> None:
+    first = FileStore(tmp_path)
+    await first.keep_all(small(b"one", b"two"))
+    (marker,) = (path for path in tmp_path.iterdir() if path.is_file())
+    first.close()
+    assert not marker.exists()
+
+
+async def test_a_full_disk_leaves_no_part_of_a_small_file(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        write(self, content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(NoSpace, match="disk is full"):
+        await store.keep_all(small(b"one"))
+    assert list((tmp_path / "partial").iterdir()) == []
+
+
+async def test_a_result_that_is_also_a_file_counts_once(store: FileStore) -> None:
+    async with store.work_folder() as folder:
+        (folder / "a.png").write_bytes(b"picture!")
+        await store.take("ab" * 16, {"image": folder / "a.png"}, single=False)
+    assert sum(one.size for one in store.stored()) == len(b"picture!")

@@ -124,5 +124,5 @@ async def test_many_small_files_go_in_several_calls(stage: Stage) -> None:
     inputs = {f"f{number}": file for number, file in enumerate(files)}
     checked = replace(of_algorithm(TOGETHER), missing=tuple(files), inputs=inputs)
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(checked))
-    assert [len(files) for files in stage.worker.said("upload_small")] == [8, 8, 4]  # type: ignore[arg-type]
+    assert [len(files) for files in stage.worker.said("upload_small")] == [4, 4, 4, 4, 4]  # type: ignore[arg-type]
     assert items[-1].sent == 20 * SMALL
