@@ -57,6 +57,16 @@ def make_certificate(cert: Path, key: Path, hosts: Iterable[str]) -> None:
     write_atomic(cert, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
+def names_of(cert: Path) -> list[str]:
+    """The names and IP addresses that a certificate is for; none if the file is no certificate."""
+    try:
+        found = x509.load_pem_x509_certificate(cert.read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return []
+    return [str(one.value) for one in names]
+
+
 def _name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))

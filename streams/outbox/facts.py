@@ -121,14 +121,18 @@ class JobRead(_OfJob, frozen=True):
     mtimes_ns: dict[str, int] = {}  # noqa: RUF012 - msgspec copies it
 
     @property
+    def _is_pair(self) -> bool:
+        return bool(self.video or self.audio)
+
+    @property
     def digests(self) -> dict[str, dict[str, str]]:
         """The digests of each file, by name."""
-        return self.inputs or {"video": self.video, "audio": self.audio}
+        return {"video": self.video, "audio": self.audio} if self._is_pair else self.inputs
 
     @property
     def dates(self) -> dict[str, int]:
         """The modification time of each file when it was read."""
-        return self.mtimes_ns or {"video": self.video_mtime_ns, "audio": self.audio_mtime_ns}
+        return {"video": self.video_mtime_ns, "audio": self.audio_mtime_ns} if self._is_pair else self.mtimes_ns
 
 
 class JobCancelling(_OfJob, frozen=True):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +16,10 @@ import pytest
 
 from tests.support.programs.client_scene import Running, User
 from wakestream.adapters.cli.setup.service import service
+from wakestream.adapters.config.settings import load
+from wakestream.adapters.daemon.discovery import read
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.net.own_certificate import make_certificate
 
 
 class Machine(User):
@@ -31,16 +36,20 @@ class Machine(User):
         return {}
 
     @asynccontextmanager
-    async def up(self, *flags: str, until: str) -> AsyncIterator[Running]:
-        """`wakestream up`, once it has printed this."""
+    async def up(self, *flags: str, until: str) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+        """`wakestream up`, once it has printed this; yields a function that waits for another text."""
         async with self.runs("up", *flags) as running:
-            assert running.process.stdout is not None
-            async with asyncio.timeout(60):
-                while until.encode() not in (line := await running.process.stdout.readline()):
-                    assert line, await running.ended()
-            reading = asyncio.create_task(running.process.stdout.read())
+            lines: asyncio.Queue[bytes] = asyncio.Queue()
+            reading = asyncio.create_task(_read_lines(running, lines))
+
+            async def printed(text: str) -> None:
+                async with asyncio.timeout(60):
+                    while text.encode() not in (line := await lines.get()):
+                        assert line, await running.ended()
+
+            await printed(until)
             try:
-                yield running
+                yield printed
             finally:
                 running.process.terminate()
                 await running.process.wait()
@@ -48,6 +57,13 @@ class Machine(User):
 
     def files(self) -> set[str]:
         return {path.name for path in (self.folder / "config").rglob("*") if path.is_file()}
+
+
+async def _read_lines(running: Running, lines: asyncio.Queue[bytes]) -> None:
+    assert running.process.stdout is not None
+    while line := await running.process.stdout.readline():
+        lines.put_nowait(line)
+    lines.put_nowait(b"")  # the end
 
 
 @pytest.fixture
@@ -107,10 +123,36 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
     machine = Machine(tmp_path / "one")
     await make_video(machine.video, 1)
     await make_speech(machine.audio, 1)
-    async with asyncio.timeout(120), machine.up("--gpu", "studio", until="ready: "):
+    async with asyncio.timeout(120), machine.up("--gpu", "studio", until="ready: ") as printed:
         ran = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
         assert ran.code == 0, ran.err
         assert {event.get("gpu") for event in ran.events if event["event"] == "granted"} == {"studio"}
+        address = read(tmp_path / "one" / "daemon")
+        assert address is not None
+        os.kill(address.pid, signal.SIGTERM)  # on Windows that kills it
+        await printed("ready: ")
+        again = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "again.mp4", "--json")
+        assert again.code == 0, again.err
+
+
+async def test_the_certificate_of_another_name_is_not_used(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one")
+    async with asyncio.timeout(60):
+        assert (await machine.run("init", "hub", "--public", "https://old.example:8765")).code == 0
+        ran = await machine.run("init", "hub", "--public", "https://new.example:8765")
+        assert (ran.code, "is for old.example, localhost, 127.0.0.1 and not for new.example" in ran.err) == (2, True)
+
+
+async def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one")
+    make_certificate(machine.folder / "tls.pem", machine.folder / "tls.key", ["127.0.0.1"])
+    given = ("--tls-cert", "tls.pem", "--tls-key", "tls.key", "--state", "hub state", "--folder", "conf")
+    async with asyncio.timeout(60):
+        ran = await machine.run("init", "hub", "--public", "https://127.0.0.1:8765", *given)
+    assert ran.code == 0, ran.err
+    found = load({}, folder=machine.folder / "conf" / "hub")
+    assert (found.tls_cert, found.tls_key) == (machine.folder / "tls.pem", machine.folder / "tls.key")
+    assert str(machine.folder / "hub state") in ran.out
 
 
 async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path) -> None:
@@ -214,5 +256,12 @@ def test_a_service_has_the_program_its_settings_and_a_way_to_start_it(platform: 
     file, start = service("client", tmp_path / "my config", ("--state", "a b"), platform, tmp_path)
     for word in ("daemon", "--state", "a b", str(tmp_path / "my config")):
         assert word in file.content
+    quoted = {
+        "linux": f'Environment="WAKESTREAM_CONFIG={tmp_path / "my config"}"\n',
+        "darwin": f"<string>{tmp_path / 'my config'}</string>",
+        "win32": f'set "WAKESTREAM_CONFIG={tmp_path / "my config"}"\n',
+    }
+    assert quoted[platform] in file.content
+    assert platform != "win32" or f'/TR "\\"{file.path}\\""' in start
     assert "wakestream-client" in start
     assert file.path.is_relative_to(tmp_path)

@@ -226,6 +226,8 @@ async def test_the_help_of_a_kind_says_what_it_takes_and_makes(scene: Flipping) 
             "example:",
             "  wakestream submit --kind flip --in image=FILE --param text=VALUE",
         ]
+        second = await scene.run("submit", "--kind", "fly", "--then", "--kind", "flip", "--help")
+        assert (second.code, second.out) == (0, ran.out)  # and nothing is submitted
         chinese = await scene.run("submit", "--kind", "flip", "--help", "--lang", "zh")
         assert "默认 2" in chinese.out
         lost = await scene.run("submit", "--kind", "fly", "--help")

@@ -20,7 +20,7 @@ from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.net.own_certificate import make_certificate
+from wakestream.adapters.net.own_certificate import make_certificate, names_of
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
@@ -61,23 +61,38 @@ def _hub(args: argparse.Namespace) -> Done:
     secure = public.startswith("wss:")
     host, port = addresses.host_of(public), addresses.port_of(public) or (443 if secure else 80)
     listen = args.listen or f"0.0.0.0:{port}"
-    state = hub.folder(args.state)
+    state = hub.folder(args.state).absolute()
     make_private(state)
-    settings: dict[str, Any] = {"listen": listen, "tls_cert": args.tls_cert, "tls_key": args.tls_key}
+    settings: dict[str, Any] = {
+        "listen": listen,
+        "tls_cert": _absolute(args.tls_cert),
+        "tls_key": _absolute(args.tls_key),
+    }
     # A hub with a public https address that listens on loopback only is behind a proxy, which has the certificate.
     behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
     if secure and args.tls_cert is None and not behind_proxy:
         settings |= _own_certificate(state, host)
-    arguments = ["--state", str(state.absolute())] if args.state is not None else []
+    arguments = ["--state", str(state)] if args.state is not None else []
     answers = Answers(
         "hub", public=public, settings=settings, base=args.folder, as_service=args.service, arguments=arguments
     )
     return configure(answers)
 
 
+def _absolute(path: str | None) -> Path | None:
+    """A path as the settings file needs it: there, a relative one is one beside that file."""
+    return Path(path).expanduser().absolute() if path is not None else None
+
+
 def _own_certificate(state: Path, host: str) -> dict[str, Path]:
     cert, key = state / "hub.pem", state / "hub.key"
-    if not cert.exists() or not key.exists():
+    if cert.exists() and key.exists():
+        if host not in (names := names_of(cert)):
+            raise SettingsError(
+                f"{cert} is for {', '.join(names) or 'no name'} and not for {host}; remove it and {key}, "
+                "run this again, and let the other machines join again, because they trust the old one"
+            )
+    else:
         make_certificate(cert, key, [host, "localhost", "127.0.0.1"])
         say(t("setup.written", path=cert), t("setup.written", path=key))
     return {"tls_cert": cert, "tls_key": key}

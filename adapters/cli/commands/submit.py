@@ -120,6 +120,11 @@ class Submission:
     quiet: bool
 
     @property
+    def id(self) -> str:
+        """The job's id; empty if none was given for a job of any kind."""
+        return self.asked.id if isinstance(self.asked, Job) else self.asked.job_id
+
+    @property
     def chain(self) -> Chain:
         """The jobs of the daemon that it follows."""
         return NO_CHAIN if isinstance(self.asked, Job) else self.asked.chain
@@ -131,10 +136,11 @@ class Submission:
 
 def run(args: argparse.Namespace) -> int:
     """Submit the job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
-    if args.help_of_kind:
+    stages = _stages(args)
+    if (asks := next((stage for stage in stages if stage.help_of_kind), None)) is not None:
         found = begin(args, usual_level="CRITICAL")
-        return run_program(lambda _: show_kind(args.kind, found, args.state))
-    stages, settings = _stages(args), begin(args)
+        return run_program(lambda _: show_kind(asks.kind, found, asks.state))
+    settings = begin(args)
     asked = [_submission(each, settings) for each in stages]
     return run_program(lambda stop: _run_all(asked, stop))
 
@@ -174,20 +180,37 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
 
 
 async def _run_all(asked: Sequence[Submission], stop: Stop) -> int:
-    """Submit all jobs, and follow the last one. If one is refused, those before it are cancelled."""
+    """Submit all jobs, and follow the last one. If one is refused, or on Ctrl-C, those before it are cancelled."""
     *before, last = asked
     submitted: list[str] = []
     try:
         for one in before:
             await _run(replace(one, detach=True, quiet=True), stop)
-            submitted.append(one.asked.id if isinstance(one.asked, Job) else one.asked.job_id)
-        return await _run(last, stop)
+            submitted.append(one.id)
+        code = await _run(last, stop)
     except WakestreamError:
-        for job in submitted:
-            async with open_daemon_client(last.state) as client:
-                with contextlib.suppress(WakestreamError):
-                    await client.cancel(job)
+        if not await _is_accepted(last):  # otherwise only the following of it failed
+            await _cancel(last.state, submitted)
         raise
+    if stop.interrupted:
+        await _cancel(last.state, submitted)
+    return code
+
+
+async def _is_accepted(one: Submission) -> bool:
+    try:
+        async with open_daemon_client(one.state) as client:
+            await client.job(one.id)
+    except WakestreamError:
+        return False
+    return True
+
+
+async def _cancel(state: str | None, jobs: Sequence[str]) -> None:
+    for job in jobs:
+        async with open_daemon_client(state) as client:
+            with contextlib.suppress(WakestreamError):  # such as a job that has ended
+                await client.cancel(job)
 
 
 async def _run(asked: Submission, stop: Stop) -> int:

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(
         parser,
         "--idle-after TIME",
-        "stop the worker after this idle time (default 5min)",
+        "stop the worker after this idle time, where nothing was set up (default 5min)",
         type=flags.time,
         default=300.0,
     )

@@ -23,7 +23,7 @@ ROLES: Final = ("hub", "monitor", "worker", "client")
 
 def folder_of(role: str, given: Path | None = None) -> Path:
     """The folder of a role's settings: below the user's own folder; the client's is that folder itself."""
-    base = given.expanduser() if given is not None else user_folder()
+    base = given.expanduser().absolute() if given is not None else user_folder()
     return base if role == "client" else base / role
 
 

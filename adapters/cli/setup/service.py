@@ -20,7 +20,7 @@ StartLimitIntervalSec=0
 
 [Service]
 ExecStart={command}
-Environment={folder_variable}={folder}
+Environment={folder}
 Restart=on-failure
 RestartSec=5
 RestartPreventExitStatus=2
@@ -50,7 +50,7 @@ _PLIST: Final = """\
 _TASK: Final = """\
 @echo off
 rem Runs wakestream {program} again whenever it ends with an error.
-set {folder_variable}={folder}
+set "{folder_variable}={folder}"
 :again
 {command}
 if not %errorlevel%==0 ( timeout /t 5 >nul & goto again )
@@ -84,12 +84,12 @@ def service(
         path = base / f"{name}.cmd"
         command = " ".join(f'"{word}"' if " " in word else word for word in words)
         text = _TASK.format(program=program, command=command, folder_variable=USER_FOLDER, folder=base)
-        return Wanted(path, text), f'schtasks /Create /SC ONLOGON /TN {name} /TR "{path}" & schtasks /Run /TN {name}'
+        return Wanted(
+            path, text
+        ), f'schtasks /Create /SC ONLOGON /TN {name} /TR "\\"{path}\\"" & schtasks /Run /TN {name}'
     path = home / ".config" / "systemd" / "user" / f"{name}.service"
     command = " ".join(_unit_word(word) for word in words)
-    text = _UNIT.format(
-        program=program, command=command, folder_variable=USER_FOLDER, folder=str(base).replace("%", "%%")
-    )
+    text = _UNIT.format(program=program, command=command, folder=_unit_word(f"{USER_FOLDER}={base}"))
     return Wanted(path, text), f"systemctl --user enable --now {name}; loginctl enable-linger"
 
 

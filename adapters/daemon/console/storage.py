@@ -96,7 +96,8 @@ class Storage:
         if not found:
             return
         # Computed after the folder was read, so that it contains jobs that started in the meantime.
-        paths = (Path(path) for job in self._outbox.state.jobs.values() for path in job.accepted.results.values())
+        results = (path for job in self._outbox.state.jobs.values() for path in job.accepted.results.values())
+        paths = map(Path, (*results, *self.needed()))
         wanted = {result_key(path) for path in paths if path.parent == self.results} | self.beginning
         for each in found:
             if result_key(each) not in wanted:

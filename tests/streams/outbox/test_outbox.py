@@ -344,6 +344,11 @@ def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(event
             assert outbox.DECIDER.recover(facts, OutboxState(**bounds)) == desk.state
 
 
+def test_a_job_without_files_was_read_with_none() -> None:
+    read = f.JobRead("a", {}, {}, 0, 0)
+    assert (read.digests, read.dates) == ({}, {})
+
+
 @pytest.mark.parametrize("order", ["ab", "ba"])
 def test_a_removed_job_leaves_nothing(order: str) -> None:
     desk, digests = Desk(), {"blake3": "same"}
