@@ -19,7 +19,7 @@ from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.routes import JobCalls, plain_answer
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.static_files import SAFE, Page
+from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
@@ -28,6 +28,7 @@ from wakestream.adapters.daemon.console.uploads import Look, unlooked
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
+from wakestream.adapters.net.static_files import SAFE
 
 LOOKS: Final = 2
 """Files that are probed at a time."""

@@ -21,11 +21,11 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
 from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.static_files import SAFE
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.net.silent_callers import let_in
+from wakestream.adapters.net.static_files import SAFE
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol.kinds import MEDIA

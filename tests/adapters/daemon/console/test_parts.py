@@ -28,6 +28,7 @@ from wakestream.adapters.daemon.console.sessions import Sessions, keep_port, las
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import file_name, shown_name
+from wakestream.adapters.net.static_files import files_of
 from wakestream.adapters.net.status_page import hub_facts
 from wakestream.adapters.net.status_page_words import words_for
 from wakestream.streams.hub.state import Gpu, HubState
@@ -165,19 +166,18 @@ async def test_overlapping_jobs_leave_the_timeline_together() -> None:
 
 
 def test_every_file_of_the_page_is_shipped_and_named_by_another() -> None:
-    folder = Path(page.__file__).parent / "static"
-    texts = {each.name: each.read_text() for each in folder.iterdir()}
+    texts = {name: body.decode() for name, body in files_of("wakestream.adapters.daemon.console").items()}
     for name in texts.keys() - {"index.html"}:
         assert any(f"/{name}" in text for other, text in texts.items() if other != name), name
 
 
 def test_no_script_of_the_page_takes_text_for_markup_or_code() -> None:
-    folder = Path(page.__file__).parent / "static"
+    found = {name: body.decode() for name, body in files_of("wakestream.adapters.daemon.console").items()}
     acting = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "new Function")
-    texts = {each.name: each.read_text() for each in folder.glob("*.js")}
-    assert "app.js" in texts
+    texts = {name: text for name, text in found.items() if name.endswith(".js")}
+    assert {"app.js", "dom.js"} <= texts.keys()
     assert [(name, word) for name, text in texts.items() for word in acting if word in text] == []
-    assert "http" not in (folder / "style.css").read_text()
+    assert [name for name, text in found.items() if name.endswith(".css") and "http" in text] == []
 
 
 def test_both_languages_have_all_texts() -> None:

@@ -1,7 +1,7 @@
 // Texts in English and Chinese, and formats of numbers, sizes and times.
 
-import { EN } from "/words-en.js";
-import { ZH } from "/words-zh.js";
+import { EN } from "./words-en.js";
+import { ZH } from "./words-zh.js";
 
 export const lang = /^zh\b/i.test(navigator.language || "") ? "zh" : "en";
 const WORDS = lang === "zh" ? ZH : EN;
