@@ -52,7 +52,7 @@ async def start(page: Page, files: Media) -> None:
     await page.locator("#pick-video").set_input_files(files[0])
     await page.locator("#pick-audio").set_input_files(files[1])
     await page.locator("#start").click()
-    await expect(page.locator("#cards > li").first).to_be_visible()
+    await expect(page.locator(".cards > [data-job]").first).to_be_visible()
 
 
 @pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
@@ -73,11 +73,11 @@ async def test_axe_core_finds_no_violation(
         assert await faults(page) == []
         await home.gpu_on()
         home.engine.go_on.set()
-        await expect(page.locator("#cards > [data-state=done]")).to_be_visible()
+        await expect(page.locator(".cards > [data-state=done]")).to_be_visible()
         broken = tmp_path / "broken.mp4"
         broken.write_bytes(b"no video" * 50)
         await start(page, (broken, files[1]))
-        await expect(page.locator("#cards > [data-state=failed]")).to_be_visible()
+        await expect(page.locator(".cards > [data-state=failed]")).to_be_visible()
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past li")).to_have_count(1)
         await page.locator("#time-list summary").click()
@@ -103,7 +103,7 @@ async def test_axe_core_finds_no_violation_in_forms_and_results(
         for output in await page.locator(".option input").all():
             await output.check()
         await page.locator("#start").click()
-        await expect(page.locator("#cards > [data-state=done]")).to_be_visible()
+        await expect(page.locator(".cards > [data-state=done]")).to_be_visible()
         await page.locator("[data-state=done] .button.main").click()
         await expect(page.locator("pre").last).to_contain_text("2.50")
         assert await faults(page) == []
@@ -151,7 +151,7 @@ async def test_a_job_is_started_and_stopped_by_keyboard(home: House, visitor: Vi
         await expect(cancel).to_be_visible()
         await cancel.focus()
         await page.keyboard.press("Space")
-        await expect(page.locator("#cards > li")).to_have_attribute("data-state", "cancelled")
+        await expect(page.locator(".cards > [data-job]")).to_have_attribute("data-state", "cancelled")
         await page.locator("#time-canvas").focus()
         await page.keyboard.press("Space")
         await expect(page.get_by_role("button", name="Follow")).to_be_visible()
@@ -166,7 +166,7 @@ async def test_at_360_pixels_nothing_is_cut_off(home: House, visitor: Visitor, f
     home.engine.go_on.set()
     async with visitor.page(viewport={"width": 360, "height": 740}, reduced_motion="reduce") as page:
         await start(page, files)
-        await expect(page.locator("#cards > [data-state=done]")).to_be_visible()
+        await expect(page.locator(".cards > [data-state=done]")).to_be_visible()
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past li")).to_have_count(1)
         assert await page.evaluate("() => document.documentElement.scrollWidth") == 360

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,9 @@ async def test_with_the_gpu_on_dropped_files_become_a_video(home: House, visitor
         await page.get_by_role("button", name="Start").click()
         await expect(card(page)).to_contain_text("Result saved")
         await expect(page.locator("#told")).to_have_text("interview.mp4, narration.wav: Done")
-        assert await page.title() == "wakestream"
-        await expect(card(page).get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Download"])
+        await expect(page).to_have_title("wakestream")
+        await expect(page.locator("#recent > li")).to_have_count(1)
+        await expect(page.locator("#cards > li")).to_have_count(0)
         await plays(page)
         async with page.expect_download() as waiting:
             await card(page).get_by_role("button", name="Download").click()
@@ -52,7 +54,8 @@ async def test_with_the_gpu_off_the_page_shows_reason_and_progress(home: House, 
         lamp = page.locator(".gpu")
         await expect(lamp).to_contain_text("asleep")
         job = await begin(page, files)
-        assert await page.title() == "(1) wakestream"
+        await expect(page).to_have_title("1 waiting \u2013 wakestream")
+        await expect(job.get_by_role("listitem")).to_have_text(["Wake", "Check", "Upload", "Render", "Download"])
         await expect(job).to_contain_text("The GPU is waking up")
         await expect(job).to_contain_text("place 1 in the queue")
         await expect(lamp).to_contain_text("waking up")
@@ -63,8 +66,12 @@ async def test_with_the_gpu_off_the_page_shows_reason_and_progress(home: House, 
         home.engine.frames.put_nowait(Frame(21, 50, 42.0))
         await expect(job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "42")
         await expect(job).to_contain_text("frame 21 of 50")
+        await expect(page).to_have_title("42 % · interview.mp4 + narration.wav \u2013 wakestream")
+        icon = page.locator("link[rel=icon]")
+        await expect(icon).to_have_attribute("href", re.compile("^data:image/svg"))
         home.engine.go_on.set()
         await expect(job).to_contain_text("Result saved")
+        await expect(icon).to_have_attribute("href", "/icon.svg")
         for figure in ("Running for", "In use by", "Cost this month", "Saved"):
             await expect(lamp).to_contain_text(figure)
 
@@ -112,7 +119,7 @@ async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor,
         await home.gpu_on()
         home.engine.go_on.set()
         await expect(card(page).first).to_contain_text("retry of an earlier job")
-        await expect(page.locator("#cards > [data-state=done]")).to_contain_text("interview.mp4")
+        await expect(page.locator(".cards > [data-state=done]")).to_contain_text("interview.mp4")
 
 
 async def test_after_a_failed_boot_a_job_pauses_and_a_button_retries(
@@ -402,3 +409,112 @@ async def test_without_a_link_the_page_is_locked_and_a_link_is_good_once(home: H
         await page.get_by_role("button", name="Open").click()
         await expect(page.get_by_role("alert").first).to_contain_text("This link was used before")
         visitor.complaints.clear()
+
+
+NOTES = """
+() => {
+  window.noted = [];
+  window.asked = 0;
+  let permission = "default";
+  window.Notification = class {
+    static get permission() { return permission; }
+    static async requestPermission() { window.asked += 1; permission = "granted"; return permission; }
+    constructor(title, { body }) { window.noted.push([title, body]); }
+    close() {}
+  };
+  window.hide = (hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+}
+"""
+
+
+async def test_a_notification_says_that_a_job_ended_only_while_the_page_is_hidden(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.gpu_on()
+    async with visitor.page() as page:
+        await page.add_init_script(f"({NOTES})()")
+        await page.reload()
+        await page.wait_for_selector("body[data-link=up]")
+        assert await page.evaluate("() => window.asked") == 0
+        await begin(page, files)
+        assert await page.evaluate("() => window.asked") == 1
+        await page.evaluate("() => window.hide(true)")
+        home.engine.go_on.set()
+        await page.wait_for_function("() => window.noted.length > 0")
+        assert await page.evaluate("() => window.noted") == [["Done", "interview.mp4 + narration.wav"]]
+        await page.evaluate("() => window.hide(false)")
+        await choose(page, (files[0], files[1]))
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("#recent > li")).to_have_count(2)
+        assert await page.evaluate("() => [window.asked, window.noted.length]") == [1, 1]
+
+
+HELD = """
+async (wanted) => {
+  const { held } = await navigator.locks.query();
+  return JSON.stringify(held.map((lock) => lock.name).sort()) === JSON.stringify(wanted);
+}
+"""
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_hidden_page_stays_connected_only_to_notify(
+    home: House, visitor: Visitor, files: Media, watched: bool
+) -> None:
+    assert home.daemon is not None
+    await home.monitor()
+    async with visitor.page() as page:
+        await page.add_init_script(f"({NOTES})()")
+        await page.reload()
+        await page.wait_for_selector("body[data-link=up]")
+        await begin(page, files)
+        if not watched:
+            await page.evaluate("() => localStorage.setItem('wakestream.notify', 'off')")
+        await page.clock.install()
+        await page.evaluate("() => window.hide(true)")
+        await page.clock.run_for(6000)
+        streams = ["wakestream.live.1", "wakestream.watch"] if watched else []
+        await page.wait_for_function(HELD, arg=streams)
+        assert bool(home.daemon.console._live._pages) == watched
+
+
+async def test_a_search_finds_all_jobs_by_file_kind_state_and_date(home: House, visitor: Visitor, files: Media) -> None:
+    await home.monitor()
+    today = time.strftime("%Y-%m-%d")
+    async with visitor.page() as page:
+        await begin(page, files)
+        past, search = page.locator("#past li"), page.get_by_label("Search history")
+        for text in ("interview", "Lip-sync", "Waiting", "today", today, f"waiting lip-sync {today[:7]} narration"):
+            await search.fill(text)
+            await expect(page.locator("#past-empty")).to_have_text("1 found")
+            await expect(past).to_contain_text("Waiting")
+        for text in ("running", "yesterday", "done"):
+            await search.fill(text)
+            await expect(page.locator("#past-empty")).to_have_text(f"No job matches “{text}”.")
+        await search.fill("waiting")
+        await past.get_by_role("button", name="Cancel").click()
+        await search.fill("cancelled today")
+        await expect(past).to_contain_text("Cancelled")
+
+
+async def test_a_card_that_becomes_a_row_looks_like_the_other_rows(home: House, visitor: Visitor, files: Media) -> None:
+    await home.gpu_on()
+    look = """
+    (row) => {
+      const pill = getComputedStyle(row.querySelector(".pill"));
+      return [pill.color, getComputedStyle(row.querySelector(".card-head")).gridArea];
+    }
+    """
+    async with visitor.page() as page:
+        await begin(page, files)
+        home.engine.go_on.set()
+        row = page.locator("#recent > li")
+        await expect(row).to_have_attribute("data-state", "done")
+        moved = await row.evaluate(look)
+        assert "head" in moved[1]
+        await page.reload()
+        await expect(row).to_have_attribute("data-state", "done")
+        assert await row.evaluate(look) == moved

@@ -51,14 +51,14 @@ async def test_jobs_of_every_kind_are_shown_together(
     await submit(home, "many", kind="many", inputs=many, outputs={"whole": f"{folder}/many.bin"})
     async with visitor.page() as page:
         await expect(card(page)).to_have_count(3)
-        await expect(page.locator('#cards [data-job="one"] h3')).to_contain_text("cat.png")
-        await expect(page.locator('#cards [data-job="none"] h3')).to_contain_text("paint")
-        await expect(page.locator('#cards [data-job="many"] h3')).to_contain_text("cat.png")
-        await expect(page.locator('#cards [data-job="many"] h3')).to_contain_text("10 more")
+        await expect(page.locator('.cards [data-job="one"] h3')).to_contain_text("cat.png")
+        await expect(page.locator('.cards [data-job="none"] h3')).to_contain_text("paint")
+        await expect(page.locator('.cards [data-job="many"] h3')).to_contain_text("cat.png")
+        await expect(page.locator('.cards [data-job="many"] h3')).to_contain_text("10 more")
         await home.gpu_on(Studio(files))
-        await expect(page.locator('#cards [data-job="one"]')).to_contain_text("Result saved")
-        await expect(page.locator('#cards [data-job="none"]')).to_contain_text("Result saved")
-        await expect(page.locator('#cards [data-job="many"] .pill')).to_have_text("Failed")
+        await expect(page.locator('.cards [data-job="one"]')).to_contain_text("Result saved")
+        await expect(page.locator('.cards [data-job="none"]')).to_contain_text("Result saved")
+        await expect(page.locator('.cards [data-job="many"] .pill')).to_have_text("Failed")
         await page.get_by_label("Search history").fill("remix")
         await expect(page.locator("#past li")).to_have_count(1)
         await page.reload()
@@ -346,10 +346,10 @@ async def test_a_job_that_waits_for_another_says_for_which(
     outputs = {"whole": f"{tmp_path}/2.mp4"}
     await submit(home, "two", kind="cut", inputs={"video": "@one:video"}, outputs=outputs)
     async with visitor.page() as page:
-        second = page.locator('#cards [data-job="two"]')
+        second = page.locator('.cards [data-job="two"]')
         await expect(second).to_contain_text("Waits for the end of cat.png.")
         await expect(second).to_have_attribute("data-state", "waiting")
-        await page.locator('#cards [data-job="one"]').get_by_role("button", name="Cancel").click()
+        await page.locator('.cards [data-job="one"]').get_by_role("button", name="Cancel").click()
         await expect(second.locator(".card-why")).to_have_text("Job one, whose result it needs, was cancelled.")
 
 

@@ -17,13 +17,13 @@ from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.state import Entry, plain_outcome
 
-NOW_LASTS: Final = 30 * 60.0
+NOW_LASTS: Final = 3 * 3600.0
 """Seconds that an ended job is listed with the running ones."""
 
 NOW_MOST: Final = 200
 """Unfinished jobs that a page gets when it opens; it gets the others when they start."""
 
-ENDED_MOST: Final = 6
+ENDED_MOST: Final = 12
 STEMS: Final = 2
 """Input files after which a result is named."""
 
@@ -155,9 +155,16 @@ class JobView:
         return [self.card(entry) for entry in (*open_[:NOW_MOST], *ended[:ENDED_MOST])]
 
     def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
-        """Ended jobs, newest first, whose names or state contain all words of `text`; and their number."""
+        """Ended jobs, newest first, and their number.
+
+        With `text` also the unfinished ones, newest first and before them: those whose names, kind, state and date
+        contain all its words. The date is that of the end, or of the start of an unfinished job.
+        """
         words = text.casefold().split()
-        found = [one for one in self._ended(state) if all(word in self._text(one) for word in words)]
+        open_ = (
+            [one for one in self.outbox.state.jobs.values() if one.ended is None][::-1] if words and not state else []
+        )
+        found = [one for one in (*open_, *self._ended(state)) if all(word in self._text(one) for word in words)]
         return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
 
     def _ended(self, state: str) -> Iterator[Entry]:
@@ -167,7 +174,8 @@ class JobView:
 
     def _text(self, entry: Entry) -> str:
         names = self._file_names(entry)
-        words = (*names.inputs.values(), *names.outputs.values(), entry.accepted.kind, entry.state)
+        at = entry.ended.at if entry.ended else entry.accepted.at
+        words = (*names.inputs.values(), *names.outputs.values(), entry.accepted.kind, _state_word(entry), _day(at))
         return " ".join(words).casefold()
 
 
@@ -178,6 +186,21 @@ def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
         return {}
     files = ended.files or ({"name": first, "path": ended.path, "size": ended.size},)
     return {one["name"]: (Path(one["path"]), one["size"]) for one in files}
+
+
+_WAITING = ("", "submit", "wake")
+
+
+def _state_word(entry: Entry) -> str:
+    """The state as a word to search for: an unfinished job is waiting or running."""
+    if entry.state != "open":
+        return entry.state
+    return "waiting" if (entry.stage.stage if entry.stage else "") in _WAITING else "running"
+
+
+def _day(at: float) -> str:
+    """The day in local time, such as 2026-11-27."""
+    return time.strftime("%Y-%m-%d", time.localtime(at))
 
 
 def _turn(entry: Entry) -> tuple[bool, int]:

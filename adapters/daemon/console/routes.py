@@ -137,7 +137,7 @@ class JobCalls:
         return plain_answer({"id": answer.job}, status=answer.status)
 
     async def history(self, request: web.Request) -> web.Response:
-        """Ended jobs: `?text=&state=&limit=&skip=`."""
+        """Ended jobs: `?text=&state=&limit=&skip=`; with `text` also unfinished ones."""
         query = request.query
         limit, skip = _number(query.get("limit", "20"), HISTORY_MOST), _number(query.get("skip", "0"), HISTORY_MOST)
         found, matching = self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)

@@ -37,6 +37,7 @@ const PATHS = {
   file: "M4 2.5h5.5l3 3v8H4zM9.5 2.5v3h3",
   play: "M5.5 3.5l6.5 4.5-6.5 4.5z",
   pause: "M5.5 3.5v9M10.5 3.5v9",
+  more: "M4 6l4 4 4-4",
   down: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.2h10",
   close: "M4 4l8 8M12 4l-8 8",
   again: "M12.8 8a4.8 4.8 0 1 1-1.5-3.5M12.9 2.2v2.9H10",
@@ -67,7 +68,7 @@ export function show(element, shown) {
 
 /** A button with a drawing and a word. */
 export function button(word, drawing, onclick, more = "quiet") {
-  return h("button", { class: `button ${more}`, type: "button", onclick }, drawing ? icon(drawing) : null, h("span", { text: word }));
+  return h("button", { class: `button ${more}`, type: "button", title: word || null, onclick }, drawing ? icon(drawing) : null, h("span", { text: word }));
 }
 
 /** A name from outside, isolated so that it cannot change the direction of the text around it. */

@@ -33,8 +33,8 @@ async def choose(page: Page, files: Media) -> None:
 
 
 def card(page: Page) -> Locator:
-    """The one job's card."""
-    return page.locator("#cards > li")
+    """The job's card, in the list Active or Recent."""
+    return page.locator(".cards > [data-job]")
 
 
 async def begin(page: Page, files: Media) -> Locator:

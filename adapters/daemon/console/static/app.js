@@ -1,26 +1,22 @@
 // Connects the parts of the page: login, event stream, job list, history, GPU panel and timeline.
 
-import { makeCard } from "/cards.js";
 import { composer } from "/compose.js";
-import { by, h, put, say, show } from "/dom.js";
+import { by, h, say, show } from "/dom.js";
 import { showGpus } from "/gpus.js";
+import { jobLists } from "/lists.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
 import { gallery, made } from "/results.js";
 import { known as told, refused } from "/sentences.js";
 import { call, codeIn, enter } from "/session.js";
-import { begin, names, take, titleText } from "/store.js";
+import { askOnce, notifies, notify, showProgress } from "/signals.js";
+import { begin, names, take, titleText, waitOf } from "/store.js";
 import { timeline } from "/timeline.js";
-import { bytes, number, t, translate } from "/words.js";
+import { bytes, t, translate } from "/words.js";
 
 const known = { jobs: new Map(), open: 0, gpu: { hub: "connecting" }, names: new Map() };
-const cards = new Map();
-const MANY = 6;
-const ENDED = 6;
-const SHOWN = 200;
 const NAMES = 20000;
 let parts = null;
-let drawing = 0;
 
 function toast(text, bad = false) {
   const note = h("p", { class: bad ? "toast bad" : "toast", text });
@@ -47,6 +43,8 @@ const acts = {
   },
 };
 
+const lists = jobLists(known, acts);
+
 async function asked(what) {
   try {
     return await what();
@@ -71,7 +69,7 @@ const hear = {
   state(plain) {
     tell(plain.jobs.filter((card) => card.outcome && known.jobs.has(card.id) && !known.jobs.get(card.id).outcome));
     // A card in use stays, however long ago its job ended.
-    const busy = [...known.jobs.values()].filter((job) => job.outcome && cards.get(job.id)?.busy);
+    const busy = [...known.jobs.values()].filter((job) => job.outcome && lists.isBusy(job.id));
     known.jobs = new Map([...busy.map((job) => [job.id, job]), ...plain.jobs.map((card) => [card.id, begin(card, known.jobs.get(card.id))])]);
     known.open = plain.open;
     known.gpu = plain.gpu;
@@ -93,24 +91,25 @@ const hear = {
     if (card.outcome && !before?.outcome && !removed) tell([card]);
     known.open = card.open;
     if (before || !removed) known.jobs.set(card.id, begin(card));
-    if (card.outcome) letGo();
-    soon();
+    if (card.outcome) lists.letGo();
+    lists.soon();
     showLamps();
     if (card.outcome) parts.past.refresh();
   },
   event(event) {
     const job = known.jobs.get(event.job);
     if (!job) return;
+    const before = waitOf(job);
     take(job, event);
-    if (cards.has(event.job)) cards.get(event.job).update(job, known.gpu);
-    else soon(); // it starts, and there may be space for its card now
+    if (lists.has(job.id)) lists.update(job);
+    if (!lists.has(job.id) || before !== waitOf(job)) lists.soon(); // it starts, or waits for something else
   },
   gpu(plain) {
     known.gpu = plain;
     parts.time.power(plain);
     parts.compose.lamps(plain);
     showLamps();
-    showTimes();
+    lists.tick();
   },
   kinds: () => parts.compose.ask(),
   rows: (rows) => parts.time.more(rows),
@@ -132,20 +131,9 @@ function remember(card) {
 
 /** Announces ends of jobs to screen readers; each in its own element, since two may have the same text. */
 function tell(ended) {
+  if (ended.length) notify(ended);
   const words = (card) => `${titleText(card, ", ")}: ${t(`state.${card.outcome.event}`)}`;
   if (ended.length) by("told").replaceChildren(...ended.map((card, at) => h("span", { text: `${at ? "; " : ""}${words(card)}` })));
-}
-
-/** Running jobs in order, then ended ones, latest first. */
-function inTurn(one, other) {
-  if (Boolean(one.outcome) !== Boolean(other.outcome)) return one.outcome ? 1 : -1;
-  return one.outcome ? other.ended_at - one.ended_at : one.accepted_at - other.accepted_at;
-}
-
-/** Older ended jobs move into the history, except those in use. */
-function letGo() {
-  const ended = [...known.jobs.values()].filter((job) => job.outcome).sort(inTurn);
-  for (const job of ended.slice(ENDED)) if (!cards.get(job.id)?.busy) known.jobs.delete(job.id);
 }
 
 /** The GPU panel, with the estimates of waiting jobs. */
@@ -154,65 +142,21 @@ function showLamps() {
   showGpus(known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf });
 }
 
-/** The jobs that the page shows: running, next in turn, ended. */
-function chosen() {
-  const jobs = [...known.jobs.values()];
-  const open = jobs.filter((job) => !job.outcome);
-  if (open.length <= SHOWN) return jobs.sort(inTurn);
-  const begun = (job) => Number(Boolean(job.last) && job.last.event !== "accepted" && !job.note?.data?.waits);
-  open.sort((one, other) => begun(other) - begun(one) || other.priority - one.priority || inTurn(one, other));
-  return [...open.slice(0, SHOWN), ...jobs.filter((job) => job.outcome)].sort(inTurn);
-}
-
-/** Shows the jobs after a short delay: thousands may arrive at once. */
-function soon() {
-  drawing ||= setTimeout(() => {
-    drawing = 0;
-    showJobs();
-  }, 20);
-}
-
+/** The job lists, the page's title and its icon. */
 function showJobs() {
-  const list = by("cards");
-  const jobs = chosen();
-  const shown = new Set(jobs.map((job) => job.id));
-  put(list, "data-many", jobs.length > MANY);
-  for (const [id, card] of cards) {
-    if (!shown.has(id)) {
-      card.root.remove();
-      cards.delete(id);
-    }
-  }
-  jobs.forEach((job, at) => {
-    if (cards.has(job.id)) cards.get(job.id).update(job, known.gpu);
-    else cards.set(job.id, makeCard(job, known.gpu, acts));
-    const { root } = cards.get(job.id);
-    if (list.children[at] !== root) {
-      if (root.isConnected && list.moveBefore) list.moveBefore(root, list.children[at] || null);
-      else list.insertBefore(root, list.children[at] || null);
-    }
-  });
-  const here = jobs.filter((job) => !job.outcome).length;
-  const open = Math.max(here, known.open);
-  say(by("now-more"), open > here ? t(open - here === 1 ? "now.more.one" : "now.more", { shown: number(here), count: number(open - here) }) : "");
-  say(by("now-count"), open ? number(open) : "");
-  document.title = open ? `(${number(open)}) wakestream` : "wakestream";
-  show(by("now-empty"), !jobs.length);
+  lists.draw();
+  showTitle();
 }
 
-/** Updates the cards: their texts contain times. */
-function showTimes() {
-  for (const [id, card] of cards) {
-    const job = known.jobs.get(id);
-    if (job) card.update(job, known.gpu);
-  }
-}
+const showTitle = () => showProgress([...known.jobs.values()], known.open, known.gpu);
 
 setInterval(() => {
   if (document.hidden || !parts) return;
-  showTimes();
+  lists.tick();
   showLamps();
 }, 1000);
+setInterval(() => { if (parts) showTitle(); }, 1000);
+
 
 // Login
 
@@ -234,16 +178,16 @@ function open() {
   show(by("house"), true);
   parts ??= {
     time: timeline({ namesOf, nameOf, toast }),
-    past: past(acts, () => [...known.jobs.values()].filter((job) => job.outcome)),
+    past: past(acts, known),
     compose: composer({ toast, started: (id) => setTimeout(() => goTo(id), 300) }),
   };
   showLamps();
-  follow({ hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
+  follow({ watches: () => known.open > 0 && notifies(), hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });
 }
 
 /** Scrolls to the job that was just started, and moves the keyboard focus to it if its button is gone. */
 function goTo(id) {
-  const card = document.querySelector(`#cards > [data-job="${CSS.escape(id)}"]`);
+  const card = document.querySelector(`.cards > [data-job="${CSS.escape(id)}"]`);
   card?.scrollIntoView({ block: "nearest" });
   if (document.activeElement === document.body) card?.querySelector("h3").focus({ preventScroll: true });
 }
@@ -279,5 +223,6 @@ addEventListener("hashchange", () => {
   if (code) history.replaceState(null, "", location.pathname);
 });
 
+by("start").addEventListener("click", askOnce);
 translate(document);
 knock(codeIn(location.hash));

@@ -4,7 +4,7 @@ import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { detail, why } from "/sentences.js";
-import { pauses, progress, STAGES, title, titleText, waits } from "/store.js";
+import { pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
 /** A card; `acts` are the actions of its buttons. `update(job, hub)` shows the new state. */
@@ -52,8 +52,9 @@ class Card {
     this.job = job;
     const held = this.root.contains(document.activeElement) ? document.activeElement : null;
     const ended = Boolean(job.outcome);
-    const state = ended ? job.outcome.event : job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
+    const state = stateOf(job);
     put(this.root, "data-state", state);
+    put(this.root, "data-row", ended);
     say(this.pill, t(`state.${state}`));
     if (this.titled !== titleText(job)) this.title.replaceChildren(...titled(...title(job), (at) => lasts(job.inputs[at])).filter(Boolean));
     this.titled = titleText(job); // the title of the kind may come later than the job
@@ -65,6 +66,7 @@ class Card {
     say(this.said, detail(job));
     show(this.detail, Boolean(detail(job)));
     const part = ended ? null : progress(job, undefined, hub);
+    show(this.track, !ended);
     this.showSteps(job, ended, part);
     this.showNumbers(job, part);
     say(this.when, when(job));

@@ -30,6 +30,9 @@ export function kindTitle(name, kind = byName.get(name)) {
   return name === "lipsync" ? t("kind.lipsync") : kind?.title || name;
 }
 
+/** The titles of the kinds with their names. */
+export const kindNames = () => [["lipsync", null], ...byName].map(([name, kind]) => [kindTitle(name, kind ?? undefined), name]);
+
 /** A job's kind, unless that is its title, and its parameters as one line; empty for lip-sync without parameters. */
 export function kindLine(job) {
   const schemas = byName.get(job.kind)?.params?.properties ?? {};

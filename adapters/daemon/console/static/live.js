@@ -9,6 +9,7 @@ const SOON = 300;
 // Browsers open at most six connections to one server, for all pages together. So two pages have a stream, the others poll.
 const STREAMS = ["wakestream.live.1", "wakestream.live.2"];
 const ASKING = 2500;
+const WATCH = "wakestream.watch";
 
 /** Runs `what(true)` while this page may have a stream, otherwise `what(false)`. */
 async function inTurn(what, [name, ...others] = STREAMS) {
@@ -17,8 +18,11 @@ async function inTurn(what, [name, ...others] = STREAMS) {
   return navigator.locks.request(name, { ifAvailable: true }, (lock) => (lock ? what(true) : inTurn(what, others)));
 }
 
-/** Follows the daemon until the page closes. Calls `hear(kind, plain)` and `linked("up" | "down" | "locked")`; `rows()` is the last known row. */
-export function follow({ hear, linked, rows }) {
+/**
+ * Follows the daemon until the page closes. Calls `hear(kind, plain)` and `linked("up" | "down" | "locked")`; `rows()` is
+ * the last known row, `watches()` whether the page must hear of jobs while it is hidden.
+ */
+export function follow({ hear, linked, rows, watches }) {
   let wait = SOON;
   let stop = null;
   let away = 0;
@@ -93,13 +97,26 @@ export function follow({ hear, linked, rows }) {
     }
   }
 
+  const leave = () => { away = -1; if (stop) stop.abort(); };
+  let stay = () => {};
+
+  /** Closes the connection, except of the one hidden page that may stay to notify. */
+  function hide() {
+    if (!watches() || !navigator.locks) return leave();
+    return navigator.locks.request(WATCH, { ifAvailable: true }, (lock) => {
+      if (!document.hidden) return null;
+      return lock ? new Promise((go) => { stay = go; }) : leave();
+    });
+  }
+
   // A hidden page closes its connection after a while: browsers open at most six to one server.
   function look() {
     clearTimeout(away);
     if (document.hidden) {
-      away = setTimeout(() => { away = -1; if (stop) stop.abort(); }, HIDDEN);
+      away = setTimeout(hide, HIDDEN);
     } else {
       away = 0;
+      stay();
       wait = SOON;
       if (wake) wake();
     }

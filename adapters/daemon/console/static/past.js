@@ -1,18 +1,18 @@
-// The history: ended jobs, newest first, with a search by name and outcome.
+// The history: ended jobs, newest first. A search finds all jobs by file, kind, state and date.
 
 import { button, by, h, put, say, show, titled } from "/dom.js";
-import { kindLine } from "/kinds.js";
+import { kindLine, kindNames } from "/kinds.js";
 import { made as results, showWord } from "/results.js";
 import { why } from "/sentences.js";
 import { call } from "/session.js";
-import { begin, ENDS, title, titleText } from "/store.js";
+import { begin, stateOf, STATES, title, titleText } from "/store.js";
 import { bytes, moment, number, t } from "/words.js";
 
 const PAGE = 12;
 const MOST = 1000;
 
-/** The list and its search. `acts` are the actions of its buttons; jobs of `elsewhere()` are listed only in searches. */
-export function past(acts, elsewhere) {
+/** The list and its search. `acts` are the actions of its buttons; jobs of `known` are listed only in searches. */
+export function past(acts, known) {
   let shown = PAGE;
   let turn = 0;
   let timer = 0;
@@ -21,13 +21,13 @@ export function past(acts, elsewhere) {
   async function ask() {
     const mine = ++turn;
     const text = search.value.trim();
-    const above = new Set(text ? [] : elsewhere().map((job) => job.id));
+    const above = new Set(text ? [] : [...known.jobs.values()].filter((job) => job.outcome).map((job) => job.id));
     const query = new URLSearchParams({ text: asked(text), limit: String(Math.min(MOST, shown + above.size)), skip: "0" });
     try {
       const found = await call("GET", `/console/history?${query}`);
       const jobs = found.jobs.filter((job) => !above.has(job.id));
       const hidden = found.jobs.length - jobs.length;
-      if (mine === turn) draw(jobs.slice(0, shown).map((card) => begin(card)), found.matching - hidden, text);
+      if (mine === turn) draw(jobs.slice(0, shown).map((card) => (card.outcome ? begin(card) : known.jobs.get(card.id) ?? begin(card))), found.matching - hidden, text);
     } catch { /* the next state asks again */ }
   }
 
@@ -74,28 +74,35 @@ export function past(acts, elsewhere) {
   return { refresh: () => soon(60) };
 }
 
-/** The search text, with the words of outcomes as the daemon has them. */
+/** The search text, with the daemon's words for states, kinds and days. */
 function asked(text) {
-  const ends = new Map([...ENDS].map((state) => [t(`state.${state}`), state]));
-  return text.split(/\s+/).map((word) => ends.get(word) ?? word).join(" ");
+  const day = (ago) => {
+    const date = new Date();
+    date.setDate(date.getDate() - ago);
+    return [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+  };
+  const words = new Map([[t("day.today"), day(0)], [t("day.yesterday"), day(1)], ["today", day(0)], ["yesterday", day(1)], ...STATES.map((state) => [t(`state.${state}`), state === "open" ? "running" : state]), ...kindNames()]);
+  const longest = [...words].sort(([one], [other]) => other.length - one.length);
+  return longest.reduce((said, [word, ours]) => said.replaceAll(` ${word.toLowerCase()} `, ` ${ours} `), ` ${text.toLowerCase()} `).trim();
 }
 
 /** The parts of a row that may change: its time gets a date at midnight. */
-const mark = (job) => `${job.state} ${job.result ? job.result.here : ""} ${moment(job.ended_at)}`;
+const mark = (job) => `${stateOf(job)} ${job.result ? job.result.here : ""} ${moment(job.ended_at ?? job.accepted_at)}`;
 
 function made(job, acts) {
-  const state = job.outcome.event;
+  const state = stateOf(job);
   const here = job.result && job.result.here;
   const tools = h("span", { class: "past-tools" });
   const word = here && showWord(job);
   if (word) tools.append(labelled(button("", word === "card.play" ? "play" : "eye", () => acts.open(job), "quiet icon"), word, job));
   if (here && results(job).length === 1) tools.append(labelled(button("", "down", () => acts.download(job), "quiet icon"), "card.download", job));
   if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
-  if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
+  if (!job.outcome) tools.append(labelled(button("", "close", () => acts.cancel(job), "quiet icon"), "card.cancel", job));
+  else if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
-  const note = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : why(job);
+  const note = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const text = h("span", { class: "past-text" }, name, h("span", { class: "past-note", text: note, title: note }));
-  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at) }), tools);
+  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);
   put(row, "data-mark", mark(job));
   return row;
 }

@@ -4,7 +4,8 @@ import { kindTitle } from "/kinds.js";
 import { number, t } from "/words.js";
 
 export const STAGES = ["wake", "check", "upload", "render", "download"];
-export const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
+export const STATES = ["open", "waiting", "cancelling", "done", "failed", "timed_out", "cancelled"];
+const ENDS = new Set(STATES.slice(3));
 
 const TITLED = 2;
 
@@ -113,6 +114,21 @@ export function behind(job) {
 /** Whether the job pauses until its next try. */
 export function pauses(job) {
   return Boolean(job.note?.data?.rests) && job.state === "open";
+}
+
+/** What the job waits for; empty if it does not wait. */
+export function waitOf(job) {
+  if (!waits(job)) return "";
+  const said = job.note?.data ?? {};
+  if (said.waits) return "turn";
+  if (said.rests) return "rests";
+  return said.after ? "after" : behind(job) ? "behind" : "gpu";
+}
+
+/** The state in a word for the texts and the styles. */
+export function stateOf(job) {
+  if (job.outcome) return job.outcome.event;
+  return job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
 }
 
 /** Whether the job is waiting. */

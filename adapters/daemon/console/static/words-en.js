@@ -67,8 +67,13 @@ export const EN = {
   "new.hint.sending": "You can start when the files are copied.", "new.hint.ready": "Ready to start.",
   "new.hint.starting": "Starting…",
 
-  "now.title": "Now",
+  "now.title": "Active", "recent.title": "Recent",
   "now.empty": "No jobs yet. They keep running if you close this page.",
+  "fold.gpu": "{count} more waiting for the GPU", "fold.turn": "{count} more waiting for their turn",
+  "fold.rests": "{count} more waiting for their next try", "fold.after": "{count} more waiting for other jobs",
+  "fold.behind": "{count} more in the worker's queue",
+  "title.percent": "{percent} % · {name} – wakestream", "title.stage": "{stage} · {name} – wakestream", "title.waiting": "{count} waiting – wakestream",
+  "notify.many": "{count} jobs ended",
   "now.more": "Showing the first {shown}; {count} more are waiting.",
   "now.more.one": "Showing the first {shown}; 1 more is waiting.",
   "stage.wake": "Wake", "stage.check": "Check", "stage.upload": "Upload", "stage.render": "Render", "stage.download": "Download",
@@ -161,7 +166,8 @@ export const EN = {
   "mark.in": "message in", "mark.out": "message out", "mark.event": "job event", "mark.fault": "failed call",
   "span.wait": "waiting", "span.check": "checking", "span.upload": "uploading", "span.render": "rendering", "span.download": "downloading",
 
-  "past.title": "History", "past.search": "Search history", "past.more": "Show more",
+  "past.title": "History", "past.search": "Search history", "past.hint": "File, kind, state or date",
+  "day.today": "today", "day.yesterday": "yesterday", "past.more": "Show more",
   "past.reused": "reused, not rendered",
   "past.empty": "Finished jobs appear here.", "past.nothing": "No job matches “{text}”.", "past.found": "{count} found",
 

@@ -66,8 +66,13 @@ export const ZH = {
   "new.hint.sending": "文件复制完即可开始。", "new.hint.ready": "可以开始了。",
   "new.hint.starting": "正在开始…",
 
-  "now.title": "当前",
+  "now.title": "进行中", "recent.title": "最近",
   "now.empty": "还没有任务。关闭此页面后任务会继续运行。",
+  "fold.gpu": "另有 {count} 个在等 GPU", "fold.turn": "另有 {count} 个在排队",
+  "fold.rests": "另有 {count} 个在等下次重试", "fold.after": "另有 {count} 个在等其他任务",
+  "fold.behind": "另有 {count} 个在 GPU 主机排队",
+  "title.percent": "{percent}% · {name} – wakestream", "title.stage": "{stage} · {name} – wakestream", "title.waiting": "{count} 个等待中 – wakestream",
+  "notify.many": "{count} 个任务已结束",
   "now.more": "显示前 {shown} 个，另有 {count} 个在排队。",
   "now.more.one": "显示前 {shown} 个，另有 1 个在排队。",
   "stage.wake": "唤醒", "stage.check": "检查", "stage.upload": "上传", "stage.render": "合成", "stage.download": "下载",
@@ -160,7 +165,8 @@ export const ZH = {
   "mark.in": "收到消息", "mark.out": "发出消息", "mark.event": "任务事件", "mark.fault": "调用失败",
   "span.wait": "等待", "span.check": "检查", "span.upload": "上传", "span.render": "合成", "span.download": "下载",
 
-  "past.title": "历史", "past.search": "搜索历史", "past.more": "显示更多",
+  "past.title": "历史", "past.search": "搜索历史", "past.hint": "文件、类型、状态或日期",
+  "day.today": "今天", "day.yesterday": "昨天", "past.more": "显示更多",
   "past.reused": "使用旧结果",
   "past.empty": "已结束的任务会显示在这里。", "past.nothing": "没有符合“{text}”的任务。", "past.found": "找到 {count} 个",
 

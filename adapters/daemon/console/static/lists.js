@@ -1,0 +1,129 @@
+// The lists Active and Recent: a card for each job, and one line for many jobs that wait for the same thing.
+
+import { makeCard } from "/cards.js";
+import { by, h, icon, put, say, show } from "/dom.js";
+import { waitOf, waits } from "/store.js";
+import { number, t } from "/words.js";
+
+const MANY = 6; // from here on waiting jobs are shown as rows
+const ENDED = 12;
+const SHOWN = 200;
+const FIRST = 2; // jobs of a group that are always shown
+const FOLDED = 2; // least number of jobs behind a line
+
+/** `known` has the jobs, the number of unfinished ones and the hub's status; `acts` are the actions of the cards. */
+export function jobLists(known, acts) {
+  const cards = new Map();
+  const lines = new Map();
+  const opened = new Set();
+  let drawing = 0;
+
+  /** The unfinished jobs that the page shows: those at work, then the waiting ones in turn. */
+  function active(jobs) {
+    const open = jobs.filter((job) => !job.outcome);
+    const key = new Map(open.map((job) => [job.id, Number(waits(job))]));
+    open.sort((one, other) => key.get(one.id) - key.get(other.id) || (key.get(one.id) && other.priority - one.priority) || one.accepted_at - other.accepted_at);
+    return open.slice(0, SHOWN);
+  }
+
+  /** What the list shows: jobs, and a line for the rest of each large group. `unseen` jobs are not on this page. */
+  function folded(jobs, unseen) {
+    const groups = new Map();
+    for (const job of jobs) groups.set(waitOf(job), [...(groups.get(waitOf(job)) ?? []), job]);
+    const shown = groups.get("") ?? [];
+    groups.delete("");
+    const last = waitOf(jobs.at(-1) ?? { outcome: {} });
+    const found = [...shown];
+    for (const [key, group] of groups) {
+      const more = group.length - FIRST + (key === last ? unseen : 0);
+      if (more < FOLDED) found.push(...group);
+      else found.push(...group.slice(0, FIRST), { line: key, more }, ...group.slice(FIRST).filter((job) => opened.has(key) || cards.get(job.id)?.busy));
+    }
+    return found;
+  }
+
+  function line({ line: key, more }) {
+    if (!lines.has(key)) {
+      const text = h("span");
+      const toggle = h("button", { class: "fold", type: "button", onclick: () => turn(key) }, icon("more"), text);
+      lines.set(key, { root: h("li", {}, toggle), toggle, text });
+    }
+    const found = lines.get(key);
+    say(found.text, t(`fold.${key}`, { count: number(more) }));
+    put(found.toggle, "aria-expanded", String(opened.has(key)));
+    return found.root;
+  }
+
+  function turn(key) {
+    if (!opened.delete(key)) opened.add(key);
+    draw();
+  }
+
+  function cardOf(job) {
+    if (cards.has(job.id)) cards.get(job.id).update(job, known.gpu);
+    else cards.set(job.id, makeCard(job, known.gpu, acts));
+    return cards.get(job.id).root;
+  }
+
+  function fill(list, roots) {
+    const wanted = new Set(roots);
+    for (const row of [...list.children]) if (!wanted.has(row) && !row.dataset.job) row.remove();
+    roots.forEach((root, at) => {
+      if (list.children[at] === root) return;
+      const held = root.contains(document.activeElement) ? document.activeElement : null;
+      // Between two lists `moveBefore` would leave the styles of the card as they were.
+      if (root.parentNode === list && list.moveBefore) list.moveBefore(root, list.children[at] || null);
+      else list.insertBefore(root, list.children[at] || null);
+      if (held && document.activeElement !== held) held.focus({ preventScroll: true });
+    });
+  }
+
+  function draw() {
+    const jobs = [...known.jobs.values()];
+    const open = active(jobs);
+    const ended = jobs.filter((job) => job.outcome).sort((one, other) => other.ended_at - one.ended_at);
+    const unseen = Math.max(0, known.open - open.length);
+    const rows = folded(open, unseen);
+    const shown = new Set([...rows, ...ended].map((job) => job.id));
+    put(by("cards"), "data-many", rows.length > MANY || rows.some((each) => each.line));
+    for (const [id, card] of cards) {
+      if (shown.has(id)) continue;
+      card.root.remove();
+      cards.delete(id);
+    }
+    fill(by("cards"), rows.map((each) => (each.line ? line(each) : cardOf(each))));
+    fill(by("recent"), ended.map(cardOf));
+    const isFolded = rows.some((each) => each.line && !opened.has(each.line));
+    say(by("now-more"), unseen && !isFolded ? t(unseen === 1 ? "now.more.one" : "now.more", { shown: number(open.length), count: number(unseen) }) : "");
+    say(by("now-count"), open.length ? number(open.length + unseen) : "");
+    show(by("now-empty"), !open.length);
+    show(by("recent-box"), ended.length > 0);
+  }
+
+  return {
+    draw,
+    /** Draws after a short delay: thousands of jobs may arrive at once. */
+    soon() {
+      drawing ||= setTimeout(() => {
+        drawing = 0;
+        draw();
+      }, 20);
+    },
+    has: (id) => cards.has(id),
+    isBusy: (id) => Boolean(cards.get(id)?.busy),
+    /** Updates one job, if it has a card. */
+    update: (job) => cards.get(job.id)?.update(job, known.gpu),
+    /** Updates all cards: their texts contain times. */
+    tick() {
+      for (const [id, card] of cards) {
+        const job = known.jobs.get(id);
+        if (job && !job.outcome) card.update(job, known.gpu);
+      }
+    },
+    /** Older ended jobs move into the history, except those in use. */
+    letGo() {
+      const ended = [...known.jobs.values()].filter((job) => job.outcome).sort((one, other) => other.ended_at - one.ended_at);
+      for (const job of ended.slice(ENDED)) if (!cards.get(job.id)?.busy) known.jobs.delete(job.id);
+    },
+  };
+}
