@@ -185,9 +185,9 @@ async def test_card_and_lamp_agree(visitor: Visitor, ago: float, left: float | N
     ("own", "others", "open_", "lamp"),
     [
         (0, 0, 0, "Jobs start at once."),
-        (1, 0, 1, "1 job uses it. New jobs wait for it to finish."),
-        (0, 0, 4, "4 jobs use it or wait for it. New jobs come after them."),
-        (3, 2, 1, "5 jobs use it or wait for it. New jobs come after them."),
+        (1, 0, 1, "In use."),
+        (0, 0, 4, "In use, 3 waiting."),
+        (3, 2, 1, "In use, 4 waiting."),
     ],
 )
 async def test_a_lamp_says_that_work_starts_at_once_only_where_no_job_is_before_it(
@@ -196,6 +196,92 @@ async def test_a_lamp_says_that_work_starts_at_once_only_where_no_job_is_before_
     async with visitor.page() as page:
         gpu = {"phase": "online", "own": own, "others": others}
         assert await page.evaluate(GPU, [gpu, {"monitors": 1, "open": open_}, None]) == lamp
+
+
+BUSY = r"""
+async ([events, waiting, hub]) => {
+  const { begin } = await import("/store.js");
+  const { gpuSays, known, why } = await import("/sentences.js");
+  const card = { state: "open", stage: "submit", kind: "lipsync", inputs: [{ file: "clip.mp4" }], outputs: [] };
+  const job = begin({ ...card, id: "a", events });
+  known.jobOf = (id) => (id === "a" ? job : undefined);
+  const other = begin({ ...card, id: "b", events: waiting });
+  const said = [...hub.gpus.map((gpu) => gpuSays(gpu, hub, null)), why(other, hub)];
+  return said.map((text) => text.replaceAll("\u00a0", " "));
+}
+"""
+
+
+async def test_the_lamp_says_what_a_gpu_does_how_many_wait_and_when_it_is_free(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
+        now = await page.evaluate("() => Date.now() / 1000")
+        events = [
+            {"event": "submitted", "at": now - 42, "position": 0},
+            *({"event": "running", "at": now - 2 + at, "percent": 40.0 + at, "position": 0} for at in (0, 2)),
+        ]
+        waiting = [{"event": "waking", "at": now, "waited": 1.0, "phase": "online", "position": 1}]
+        one = {"gpu": "one", "phase": "online", "own": 1, "own_jobs": ["a"], "others": 0}
+        hub = {"hub": "up", "ts": now, "monitors": 1, "open": 4, "queue": 3, "gpus": [one]}
+        lamp, card = await page.evaluate(BUSY, [events, waiting, hub])
+        assert lamp == "Rendering clip.mp4, 3 waiting, free in about 6 min."
+        assert card == "Waiting for the GPU. Rendering clip.mp4."
+        two = {"gpu": "two", "phase": "online", "own": 0, "others": 2, "waiting": 1}
+        both = {**hub, "gpus": [{**one, "waiting": 0}, two], "queue": 1}
+        lamps = await page.evaluate(BUSY, [events, waiting, both])
+        assert lamps[:2] == ["Rendering clip.mp4, free in about 1 min.", "In use, 2 waiting."]
+        assert lamps[2] == "Waiting for other jobs."
+
+
+REPORT = r"""
+async (outcome) => {
+  const { begin } = await import("/store.js");
+  const { report, todo, why } = await import("/sentences.js");
+  const files = { kind: "lipsync", inputs: [], outputs: [] };
+  const job = begin({ id: "a1", state: outcome.event, stage: "render", outcome, ...files });
+  return [why(job), todo(job), report(job)].map((text) => text.replaceAll("\u00a0", " "));
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said", "do", "details"),
+    [
+        (
+            {"event": "failed", "code": "task_failed", "why": PILE},
+            "Rendering failed.", "Check the files and retry. The worker\u2019s log has more.",
+            f"{PILE}\nJob a1 (task_failed)",
+        ),
+        (
+            {"event": "failed", "code": "file_unusable", "why": "/v/nofile.mp4 does not exist; check its name"},
+            "File not found: nofile.mp4.", "Put the file back and retry, or choose another one.",
+            "/v/nofile.mp4 does not exist; check its name\nJob a1 (file_unusable)",
+        ),
+        (
+            {"event": "failed", "code": "new_code", "why": "the moon is full"},
+            "The moon is full.", "Retry. If it fails again, run \u201cwakestream doctor\u201d.",
+            "the moon is full\nJob a1 (new_code)",
+        ),
+        (
+            {"event": "timed_out", "stage": "online", "seconds": 600},
+            "The GPU was not ready within 10 min.", "Check the GPU\u2019s provider, then retry.",
+            "Job a1 (timed_out: online)",
+        ),
+        ({"event": "cancelled"}, "Cancelled.", "", ""),
+    ],
+)  # fmt: skip
+async def test_a_failed_job_says_why_what_to_do_and_more_on_demand(
+    visitor: Visitor, outcome: dict[str, Any], said: str, do: str, details: str
+) -> None:
+    async with visitor.page() as page:
+        assert await page.evaluate(REPORT, outcome) == [said, do, details]
+
+
+async def test_every_failure_has_a_way_out(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        told = set(await page.evaluate("async () => Object.keys((await import('/words-zh.js')).ZH)"))
+    failures = {key.removeprefix("fail.") for key in told if key.startswith("fail.")} - {"missing"}
+    assert {code for code in failures if f"todo.{code}" not in told} == set()
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ const hear = {
 const namesOf = (id) => known.names.get(id) || [id];
 const nameOf = (id) => namesOf(id).join(" + ");
 told.nameOf = nameOf;
+told.jobOf = (id) => known.jobs.get(id);
 
 function remember(card) {
   if (known.names.size > NAMES) known.names.delete(known.names.keys().next().value);

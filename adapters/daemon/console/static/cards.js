@@ -3,7 +3,7 @@
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
 import { gallery, hush, made, showWord } from "/results.js";
-import { detail, why } from "/sentences.js";
+import { report, todo, why } from "/sentences.js";
 import { pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
@@ -25,7 +25,8 @@ class Card {
     this.kindLine = h("p", { class: "card-kind" }, this.kind, this.use);
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
-    this.why = h("p", { class: "card-why" });
+    this.why = h("span");
+    this.todo = h("span", { class: "todo" });
     this.said = h("p");
     this.detail = h("details", { class: "card-detail", hidden: true }, h("summary", { text: t("card.details") }), this.said);
     this.steps = STAGES.map((stage) => h("li", { class: "step" },
@@ -43,7 +44,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` },
-      h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, this.why, this.detail, this.track,
+      h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, this.todo), this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 
@@ -63,8 +64,10 @@ class Card {
     show(this.use, Object.keys(job.params).length > 0);
     show(this.kindLine, this.kind.textContent !== "");
     say(this.why, why(job, hub));
-    say(this.said, detail(job));
-    show(this.detail, Boolean(detail(job)));
+    say(this.todo, todo(job));
+    const said = report(job);
+    say(this.said, said);
+    show(this.detail, said !== "");
     const part = ended ? null : progress(job, undefined, hub);
     show(this.track, !ended);
     this.showSteps(job, ended, part);

@@ -1,12 +1,12 @@
 // One sentence for each job and each GPU: why it waits, what it does, how it ended.
 
-import { etaOf } from "/store.js";
+import { behind, etaOf, progress, stateOf, titleText } from "/store.js";
 import { bytes, duration, knows, lang, moment, number, t } from "/words.js";
 
 const LONG = 110;
 
-/** What the page knows: the name of another job. */
-export const known = { nameOf: (id) => id };
+/** What the page knows: the name of another job, and the job itself if it is shown. */
+export const known = { nameOf: (id) => id, jobOf: () => undefined };
 
 /** Why a job waits, or what it does; `hub` is the state that the GPU panel shows. */
 export function why(job, hub = null) {
@@ -17,7 +17,7 @@ export function why(job, hub = null) {
   if (!last) return t(job.stage > 0 ? "why.resumed" : "why.accepted");
   switch (last.event) {
     case "queued":
-    case "waking": return waking(last, etaOf(hub, job.eta));
+    case "waking": return waking(last, etaOf(hub, job.eta), hub);
     case "checked": return checked(last);
     case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
     case "submitted":
@@ -40,14 +40,14 @@ function noted(note) {
   return note.text;
 }
 
-function waking(last, eta) {
+function waking(last, eta, hub) {
   if (last.phase === "connecting") return t("why.connecting");
   if (isHubDown(last)) return t("why.down");
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
   if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
+  if (last.phase === "online") return inUse(hub) || t("why.queued");
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
-  if (last.phase === "online") return t("why.queued");
   if (last.why) return `${sentence(brief(last.why))}.`;
   if (!eta) return t("why.waking.new");
   return left(eta) < 1 ? t("why.waking.late") : t("why.waking", times(eta));
@@ -77,8 +77,30 @@ function ended(job) {
     case "done": return job.result && !job.result.here ? t("card.gone") : t(`end.done${end.files?.length > 1 ? "s" : ""}${reuse(end)}`, { size: bytes(job.result?.size ?? end.size), count: number(end.files?.length ?? 1) });
     case "timed_out": return t(knows(`end.timed_out.${end.stage}`) ? `end.timed_out.${end.stage}` : "end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
-    default: return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why, job)}.`;
+    default: return failed(job, end);
   }
+}
+
+function failed(job, end) {
+  const [, missing] = /^(.*) does not exist\b/.exec(end.why || "") ?? [];
+  if (end.code === "file_unusable" && missing) return t("fail.missing", { name: missing.split(/[\\/]/).at(-1) });
+  return detail(job) ? t(knows(`fail.${end.code}`) ? `fail.${end.code}` : "fail.other") : `${sentence(end.why, job)}.`;
+}
+
+/** What the user can do about a job without a result; empty for other jobs. */
+export function todo(job) {
+  const end = job.outcome;
+  if (!end || end.event === "done" || end.event === "cancelled") return "";
+  const key = end.event === "timed_out" ? `todo.timed_out.${end.stage}` : `todo.${end.code}`;
+  return t(knows(key) ? key : end.event === "timed_out" ? "todo.timed_out" : "todo.other");
+}
+
+/** What a job without a result shows on demand: the reason as the program gave it, and words for a report. */
+export function report(job) {
+  if (!todo(job)) return detail(job);
+  const end = job.outcome;
+  const said = end.event === "failed" ? `${end.why}\n` : "";
+  return `${said}${t("detail.job", { id: job.id, code: end.code || `${end.event}: ${end.stage}` })}`;
 }
 
 /** The suffix of the sentence for a reused result: from the worker, or from another job of this daemon. */
@@ -130,7 +152,7 @@ export function gpuSays(gpu, hub, told) {
     return left(eta) < 1 ? t("say.starting.late", usual) : t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
   }
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
-  if (gpu.phase === "online") return online(Math.max(gpu.own || 0, hub.open || 0) + (gpu.others || 0));
+  if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
   if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
@@ -146,9 +168,42 @@ export function bootOf(gpu, hub, told) {
   return { ...hub.boot_s, at: gpu.since };
 }
 
-function online(before) {
-  if (!before) return t("say.online");
-  return t(before === 1 ? "say.online.one" : "say.online.many", { count: number(before) });
+/** What a GPU works on, how many jobs wait for it, and when it is expected to be free; empty if it has no job. */
+function occupied(gpu, hub) {
+  const alone = (hub.gpus ?? [gpu]).length === 1;
+  const own = alone ? Math.max(gpu.own || 0, hub.open || 0) : (gpu.own || 0) + (gpu.waiting ?? hub.queue ?? 0);
+  const all = own + (gpu.others || 0);
+  if (!all) return "";
+  const job = atWork(gpu);
+  const left = job ? busyFor(job, all - 1, hub) : null;
+  return `${[
+    job ? t(`doing.${job.stage}`, { name: titleText(job) }) : t("say.busy"),
+    ...(all > 1 ? [t("say.waiting", { count: number(all - 1) })] : []),
+    ...(left ? [t("say.free", { time: duration(left) })] : []),
+  ].join(t("list.clause"))}${t("list.end")}`;
+}
+
+/** The same for a waiting job, if there is only one GPU. */
+function inUse(hub) {
+  const [gpu, ...more] = hub?.gpus ?? [];
+  const job = gpu && !more.length && gpu.phase === "online" ? atWork(gpu) : null;
+  return job ? t("why.queued.busy", { doing: t(`doing.${job.stage}`, { name: titleText(job) }) }) : "";
+}
+
+/** The job that a GPU works on, of those that the page shows: the one that is furthest. */
+function atWork(gpu) {
+  const jobs = (gpu.own_jobs ?? []).map((id) => known.jobOf(id)).filter((job) => job && stateOf(job) === "open" && job.stage > 0 && job.stage < 5);
+  return jobs.sort((one, other) => Number(behind(one)) - Number(behind(other)) || other.stage - one.stage)[0] ?? null;
+}
+
+/** Seconds until this job and those after it are done, if those take as long; null if unknown. */
+function busyFor(job, after, hub) {
+  const now = Date.now() / 1000;
+  const left = job.stage === 3 ? progress(job, now, hub)?.left : null;
+  if (!(left > 0)) return null;
+  const each = left + now - (job.seen[3] ?? now);
+  const all = left + after * each;
+  return all > 90 ? Math.round(all / 60) * 60 : Math.ceil(all / 5) * 5;
 }
 
 /** An error of the API as a sentence, translated where possible. */
