@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
+from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
@@ -104,6 +105,7 @@ async def running_daemon(
     settings.needs_key()
     to = receiver(settings.webhook_url, settings)
     make_private(config.state)
+    config = _preferred(config)
     async with AsyncExitStack() as stack:
         journal, state = await stack.enter_async_context(_recovered(config))
         files = DiskFiles()
@@ -149,6 +151,12 @@ async def _recovered(config: DaemonConfig) -> AsyncIterator[tuple[SqliteJournal[
     async with opened as journal:
         outbox.DECIDER.recover(journal.read(), state)
         yield journal, state
+
+
+def _preferred(config: DaemonConfig) -> DaemonConfig:
+    """The settings with what the user chose on the page: a recording has the limits that the jobs ran with."""
+    at_once = preferences.load(config.state).at_once
+    return replace(config, limits=replace(config.limits, running=at_once)) if at_once else config
 
 
 def _pipeline(config: DaemonConfig, state: OutboxState, reuse: ResultReuse) -> Build:

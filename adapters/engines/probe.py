@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
@@ -147,5 +147,9 @@ def _command(program: str, path: Path, which: Which, formats: str) -> list[str]:
     stream = _STREAM[which]
     read = [program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, formats)]
     one = ["-map", f"0:{stream}:0", f"-frames:{stream}", "1", "-progress", "pipe:1", "-f", "null", "-"]
-    limited = ["/bin/sh", "-c", _LIMITS, "sh", str(MEMORY)] if LIMITED else []
-    return [*limited, *read, *one]
+    return limited([*read, *one])
+
+
+def limited(command: Sequence[str]) -> list[str]:
+    """The command with a limit of its memory, where a shell can set one."""
+    return [*(["/bin/sh", "-c", _LIMITS, "sh", str(MEMORY)] if LIMITED else []), *command]

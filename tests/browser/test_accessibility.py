@@ -15,7 +15,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.async_api import expect
 
-from tests.support.browser.actions import drop
+from tests.support.browser.actions import drop, open_timeline
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -80,6 +80,7 @@ async def test_axe_core_finds_no_violation(
         await expect(page.locator(".cards > [data-state=failed]")).to_be_visible()
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past li")).to_have_count(1)
+        await open_timeline(page)
         await page.locator("#time-list summary").click()
         await page.locator("[data-state=done] .button.main").click()
         await expect(page.locator("video")).to_be_visible()
@@ -152,6 +153,8 @@ async def test_a_job_is_started_and_stopped_by_keyboard(home: House, visitor: Vi
         await cancel.focus()
         await page.keyboard.press("Space")
         await expect(page.locator(".cards > [data-job]")).to_have_attribute("data-state", "cancelled")
+        await page.locator("#time > summary").focus()
+        await page.keyboard.press("Enter")
         await page.locator("#time-canvas").focus()
         await page.keyboard.press("Space")
         await expect(page.get_by_role("button", name="Follow")).to_be_visible()

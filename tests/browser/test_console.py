@@ -17,13 +17,14 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators.model.engine import Frame
+from wakestream.streams.outbox.state import Entry
 from wakestream.streams.recording.recording import read_log
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
 from playwright.async_api import expect
 
-from tests.support.browser.actions import begin, card, choose, drop, plays
+from tests.support.browser.actions import begin, card, choose, drop, open_timeline, plays
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -45,7 +46,6 @@ async def test_with_the_gpu_on_dropped_files_become_a_video(home: House, visitor
         async with page.expect_download() as waiting:
             await card(page).get_by_role("button", name="Download").click()
         assert (await waiting.value).suggested_filename == "interview - narration.mp4"
-        assert list((home.state / "console" / "uploads").iterdir()) == []
 
 
 async def test_with_the_gpu_off_the_page_shows_reason_and_progress(home: House, visitor: Visitor, files: Media) -> None:
@@ -200,6 +200,7 @@ async def test_the_timeline_survives_a_restart_with_both_names(home: House, visi
     await home.stop_daemon()
     await home.start_daemon()
     async with visitor.page() as page:
+        await open_timeline(page)
         await page.locator("#time-list summary").click()
         done = page.locator("#time-rows > li").filter(has_text="done").filter(has_text="out")
         await expect(done.first.locator(".of")).to_have_text("interview.mp4 + narration.wav")
@@ -352,6 +353,7 @@ async def test_history_search_and_the_saved_timeline_work(home: House, visitor: 
         await expect(page.locator("#past li")).to_have_count(1)
         await page.get_by_label("Search history").fill("nothing of that kind")
         await expect(page.locator("#past-empty")).to_have_text("No job matches “nothing of that kind”.")
+        await open_timeline(page)
         await page.get_by_role("button", name="Pause").click()
         await expect(page.get_by_role("button", name="Follow")).to_have_attribute("aria-pressed", "true")
         await page.get_by_role("button", name="Zoom in").click()
@@ -381,6 +383,7 @@ async def test_the_timeline_moves_until_it_is_paused(home: House, visitor: Visit
     async with visitor.page() as page:
         job = await begin(page, files)
         await expect(job).to_contain_text("Result saved")
+        await open_timeline(page)
         canvas = page.locator("#time-canvas")
         await canvas.scroll_into_view_if_needed()
         await page.wait_for_function(moved, arg=await page.evaluate(picture))
@@ -518,3 +521,145 @@ async def test_a_card_that_becomes_a_row_looks_like_the_other_rows(home: House, 
         await page.reload()
         await expect(row).to_have_attribute("data-state", "done")
         assert await row.evaluate(look) == moved
+
+
+async def test_files_and_results_have_pictures_and_a_result_plays_beside_its_input(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    places = "() => [...document.querySelectorAll('video')].map((video) => video.currentTime)"
+    async with visitor.page() as page:
+        await choose(page, files)
+        await expect(page.locator("#slot-video")).to_contain_text(re.compile(r"640x360.+h264.+25 fps"))
+        await expect(page.locator("#slot-audio")).to_contain_text("16 kHz")
+        await expect(page.locator("#slot-video img")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("#slot-video img")).to_have_count(0)
+        row = page.locator("#recent > li")
+        await expect(row.locator(".thumb img")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+        await row.get_by_role("button", name="Play").click()
+        await expect(row.locator("figcaption")).to_have_text(["Before", "After"])
+        await page.wait_for_function(
+            "() => [...document.querySelectorAll('video')].every((video) => video.currentTime > 0.1)"
+        )
+        silent = "() => [...document.querySelectorAll('video')].map((video) => [video.muted, video.controls])"
+        assert await page.evaluate(silent) == [[True, False], [False, True]]
+        await page.evaluate("() => { const after = [...document.querySelectorAll('video')][1]; after.pause(); }")
+        await page.wait_for_function("() => [...document.querySelectorAll('video')].every((video) => video.paused)")
+        await page.evaluate("() => { [...document.querySelectorAll('video')][1].currentTime = 0.8; }")
+        await page.wait_for_function(f"() => ({places})().every((at) => at === 0.8)")
+
+
+async def test_without_its_input_a_result_plays_alone(home: House, visitor: Visitor, files: Media) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        await begin(page, files)
+        row = page.locator("#recent > li")
+        await expect(row).to_contain_text("Result saved")
+        for folder in (home.state / "console" / "uploads").iterdir():
+            for file in folder.glob("video.*"):
+                file.unlink()
+        await page.reload()
+        await row.get_by_role("button", name="Play").click()
+        await expect(row.locator("video")).to_have_count(1)
+
+
+async def test_the_timeline_is_a_panel_that_stays_open_and_shows_some_jobs_only(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    other = files[0].with_name("other.mp4")
+    other.write_bytes(files[0].read_bytes() + b"1")
+    async with visitor.page() as page:
+        await expect(page.locator("#time-canvas")).to_be_hidden()
+        for video in (files[0], other):
+            await choose(page, (video, files[1]))
+            await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("#recent > [data-state=done]")).to_have_count(2)
+        await open_timeline(page)
+        await page.get_by_text("Latest events as text").click()
+        jobs = page.locator("#time-rows bdi:not(:empty)")
+        await expect(jobs.filter(has_text="interview.mp4")).not_to_have_count(0)
+        await page.get_by_label("Filter by job").fill("other")
+        await expect(jobs.filter(has_text="interview.mp4")).to_have_count(0)
+        await expect(jobs.filter(has_text="other.mp4")).not_to_have_count(0)
+        await expect(page.locator("#time-canvas")).to_have_attribute("aria-label", re.compile(r"jobs: 1\b"))
+        await page.reload()
+        await expect(page.locator("#time-canvas")).to_be_visible()
+        await expect(page.locator("#time-canvas")).to_have_attribute("aria-label", re.compile(r"jobs: 2\b"))
+
+
+async def test_settings_of_the_daemon_apply_are_kept_and_show_in_other_tabs(
+    home: House, visitor: Visitor, files: Media, tmp_path: Path
+) -> None:
+    assert home.daemon is not None
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    await home.gpu_on()
+    home.engine.go_on.set()
+    copied, holdings = asyncio.Event(), home.daemon.console.holdings
+    copy = holdings.on_done
+
+    async def told(entry: Entry) -> None:
+        await copy(entry)
+        copied.set()
+
+    holdings.on_done = told
+    async with visitor.page() as page:
+        other = await page.context.new_page()
+        visitor.watch(other)
+        await other.goto(home.url)
+        for tab in (page, other):
+            await tab.get_by_role("button", name="Settings").click()
+        await page.get_by_label("Save results in").fill(str(tmp_path / "none"))
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#set-output_folder-wrong")).to_contain_text("There is no such folder.")
+        await expect(page.get_by_label("Save results in")).to_be_focused()
+        await page.get_by_label("Save results in").fill(str(mine))
+        await page.get_by_label("Names of results").fill("../{name}")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#set-name_pattern-wrong")).to_contain_text("A name cannot contain")
+        await page.get_by_label("Names of results").fill("{kind} {name}")
+        await page.get_by_label("Jobs at a time").fill("2")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#settings")).to_be_hidden()
+        await expect(other.get_by_label("Save results in")).to_have_value(str(mine))
+        await expect(other.get_by_label("Jobs at a time")).to_have_value("2")
+        job = await begin(page, files)
+        await expect(job).to_contain_text("Result saved")
+        async with asyncio.timeout(10):
+            await copied.wait()
+        assert [path.name for path in mine.iterdir()] == ["lipsync interview - narration.mp4"]
+        visitor.complaints[:] = [said for said in visitor.complaints if "status of 400" not in said]
+    await home.stop_daemon()
+    await home.start_daemon()
+    assert home.daemon is not None
+    assert home.daemon.console.preferences.at_once == 2
+
+
+async def test_language_and_theme_are_chosen_and_show_in_other_tabs(home: House, visitor: Visitor) -> None:
+    dark = "() => getComputedStyle(document.body).backgroundColor === 'rgb(13, 16, 21)'"
+    async with visitor.page() as page:
+        other = await page.context.new_page()
+        visitor.watch(other)
+        await other.goto(home.url)
+        await other.wait_for_selector("body[data-link=up]")
+        assert not await page.evaluate(dark)
+        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_label("Theme").select_option("dark")
+        await page.wait_for_function(dark)
+        await other.wait_for_function(dark)
+        await page.reload()
+        assert await page.evaluate(dark)
+        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_label("Theme").select_option("")
+        await page.get_by_label("Language").select_option("zh")
+        for tab in (page, other):
+            await expect(tab.locator("#new-title")).to_have_text("新任务")
+            assert not await tab.evaluate(dark)
+        await page.get_by_role("button", name="设置").click()
+        await page.get_by_label("语言").select_option("")
+        await expect(page.locator("#new-title")).to_have_text("New job")

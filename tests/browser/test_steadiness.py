@@ -24,7 +24,7 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from playwright.async_api import expect
 
-from tests.support.browser.actions import begin, card, choose, plays
+from tests.support.browser.actions import begin, card, choose, open_timeline, plays
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -448,6 +448,7 @@ async def test_a_paused_timeline_stays_unchanged_as_text(home: House, visitor: V
     assert home.daemon is not None
     timeline = home.daemon.console._timeline
     async with visitor.page() as page:
+        await open_timeline(page)
         await page.get_by_text("Latest events as text").click()
         rows = page.locator("#time-rows")
         timeline.row("out", "before", {"event": "before"}, "a")

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import hdrs, web
+from loguru import logger
 
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console import timeline_file
+from wakestream.adapters.daemon.console import preferences, timeline_file
+from wakestream.adapters.daemon.console.delivery import deliver
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
-from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.daemon.console.job_view import JobView, results_of
 from wakestream.adapters.daemon.console.routes import JobCalls, plain_answer
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
@@ -29,6 +31,7 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.net.static_files import SAFE
+from wakestream.streams.outbox.state import Entry
 
 LOOKS: Final = 2
 """Files that are probed at a time."""
@@ -45,11 +48,15 @@ class Console:
     ) -> None:
         self.sessions = Sessions()
         self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
+        self.holdings.on_done = self._deliver
+        self._state = folder.parent
+        self.preferences = preferences.load(self._state)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
         outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the GPU panel and the job's card show the same
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
+        cards.name_by(self.preferences.name_pattern)
         self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
         self.kinds = kinds
@@ -74,6 +81,7 @@ class Console:
             web.post("/console/links", self.link),
             web.get("/console/live", self._live.stream),
             web.get("/console/log", self.log),
+            web.put("/console/settings", self.set_preferences),
             *self._calls.routes(),
         ]
 
@@ -98,6 +106,29 @@ class Console:
         body = await asyncio.to_thread(b"".join, self._timeline.lines())
         return web.Response(body=body, content_type="application/x-ndjson", headers=SAFE)
 
+    async def set_preferences(self, request: web.Request) -> web.Response:
+        """Change the settings that the daemon keeps; all pages show the change."""
+        wanted = await requests.json_object(request)
+        self.preferences = await asyncio.to_thread(preferences.save, self._state, wanted)
+        self.cards.name_by(self.preferences.name_pattern)
+        self._tell_rest()
+        return plain_answer(self.preferences.plain())
+
+    async def _deliver(self, entry: Entry) -> None:
+        """Copy the results of the page's own job into the user's folder, if there is one."""
+        folder = self.preferences.output_folder
+        if not folder or not self.cards.is_ours(entry.accepted.output):
+            return
+        made = results_of(entry)
+        for output in self.cards.outputs(entry):
+            if not output["here"]:
+                continue
+            try:
+                await asyncio.to_thread(deliver, made[output["name"]][0], Path(folder), output["file"])
+            except OSError as error:
+                logger.warning("{} was not copied to {}: {}", output["file"], folder, error)
+                self._live.tell("undelivered", {"name": output["file"], "folder": folder})
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Update pages and remove unused files while the block runs."""
@@ -114,7 +145,7 @@ class Console:
     def _rest(self) -> dict[str, Any]:
         state = self._outbox.state
         counts = {"open": len(state.open), "ended": len(state.jobs) - len(state.open)}
-        return {**self.holdings.plain(), **counts}
+        return {**self.holdings.plain(), **counts, "settings": self.preferences.plain()}
 
     def _tell_rest(self) -> None:
         self._live.tell("rest", self._rest())

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from wakestream.adapters.daemon.console.media_types import media_type
+from wakestream.adapters.daemon.console import result_name
+from wakestream.adapters.daemon.console.media_types import TYPES, UNKNOWN, media_type
 from wakestream.adapters.daemon.console.upload_validation import names_beside, shown_name
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
@@ -45,6 +46,12 @@ class JobView:
     uploads: Uploads
     results: Path
     _names: dict[str, FileNames] = field(default_factory=dict)
+    _pattern: list[str] = field(default_factory=lambda: [result_name.DEFAULT])
+
+    def name_by(self, pattern: str) -> None:
+        """Name the results of the page's own jobs by this pattern (see `result_name`)."""
+        self._pattern[:] = [pattern]
+        self._names.clear()
 
     def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
         """One job, with its stored events. `inputs` and `outputs` are its files, the main output first."""
@@ -62,9 +69,12 @@ class JobView:
     def _inputs(self, entry: Entry) -> list[dict[str, Any]]:
         names = self._file_names(entry).inputs
         return [
-            {"name": name, "file": names[name], "size": file.size, "seconds": file.seconds or None}
+            {
+                "name": name, "file": names[name], "size": file.size, "seconds": file.seconds or None,
+                "shown": TYPES.get(Path(file.path).suffix.lower(), UNKNOWN).shown, "here": Path(file.path).is_file(),
+            }
             for name, file in entry.accepted.files.items()
-        ]
+        ]  # fmt: skip
 
     def outputs(self, entry: Entry) -> list[dict[str, Any]]:
         """The outputs; those of a job that is done with their size, their type, and whether they are `here`."""
@@ -104,7 +114,8 @@ class JobView:
         a = entry.accepted
         kept = self._kept_names(a.output)
         inputs = {name: self._name(file.path, kept.get(name)) for name, file in a.files.items()}
-        stem = " - ".join([Path(name).stem for name in inputs.values()][:STEMS]) or a.kind
+        given = " - ".join([Path(name).stem for name in inputs.values()][:STEMS]) or a.kind
+        stem = result_name.filled(self._pattern[0], result_name.ResultName(given, a.kind, a.job, a.at))
         stems = {name: f"{stem} - {name}" if len(a.results) > 1 else stem for name in a.results}
         outputs = {
             name: shown_name(f"{stems[name]}{Path(path).suffix}" if self.is_ours(path) else Path(path).name)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -73,6 +74,8 @@ class JobCalls:
             web.post("/console/jobs/{job}/ticket", self.ticket),
             web.get("/console/results/{job}", self.result),
             web.delete("/console/results/{job}", self.remove),
+            web.get("/console/previews/uploads/{id}", self.preview_of_upload),
+            web.get("/console/previews/jobs/{job}", self.preview_of_job),
         ]
 
     # Files
@@ -143,6 +146,30 @@ class JobCalls:
         found, matching = self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
         return plain_answer({"jobs": found, "matching": matching})
 
+    # Previews
+
+    async def preview_of_upload(self, request: web.Request) -> web.Response:
+        """A picture of an uploaded file, its length and its format."""
+        upload = self.holdings.uploads.get(request.match_info["id"])
+        return plain_answer(await self.holdings.previews.of(upload.path, upload.path.parent))
+
+    async def preview_of_job(self, request: web.Request) -> web.Response:
+        """The same of the input `?input=` or the result `?output=` of a job."""
+        entry = self._known(request)
+        name = request.query.get("input", "")
+        if name:
+            path = self._input(entry, name)
+        else:
+            path = results_of(entry).get(request.query.get("output", ""), (None, 0))[0]
+        if path is None:
+            raise _gone()
+        beside = path.parent if self.holdings.uploads.of_path(str(path)) else None
+        return plain_answer(await self.holdings.previews.of(path, beside))
+
+    def _input(self, entry: Entry, name: str) -> Path | None:
+        file = entry.accepted.files.get(name)
+        return None if file is None else Path(file.path)
+
     # Results
 
     async def ticket(self, request: web.Request) -> web.Response:
@@ -154,11 +181,16 @@ class JobCalls:
         return plain_answer({"url": f"/console/results/{quote(job, safe='')}?ticket={self.sessions.ticket(job)}"})
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        """The result `&name=`, or the main one, with support for ranges; with `&download` as a download."""
+        """The result `&name=`, or the main one, with support for ranges; with `&download` as a download.
+
+        With `&input=` the input of that name, to be shown beside the result.
+        """
         if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
         let_in(request)
         entry = self._done(request)
+        if "input" in request.query:
+            return self._given(entry, request.query["input"])
         name = request.query.get("name") or next(iter(entry.accepted.results))
         found = next((each for each in self.cards.outputs(entry) if each["name"] == name), None)
         path = results_of(entry).get(name, (None, 0))[0]
@@ -171,6 +203,16 @@ class JobCalls:
         if "download" in request.query or not kind.shown:
             headers[hdrs.CONTENT_DISPOSITION] = disposition(found["file"])
         return web.FileResponse(path, headers=headers)
+
+    def _given(self, entry: Entry, name: str) -> web.StreamResponse:
+        """An input for a player; other types of files are not given away."""
+        path = self._input(entry, name)
+        if path is None or not path.is_file():
+            raise _gone()
+        kind = media_type(path)
+        if kind.shown not in ("video", "audio", "image"):
+            raise ApiError(404, "no_result", f"the input {name[:40]!r} is no media file")
+        return web.FileResponse(path, headers={**RESULT, hdrs.CONTENT_TYPE: kind.content})
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove the results of a job of this page."""
@@ -190,9 +232,15 @@ class JobCalls:
 
     def _done(self, request: web.Request) -> Entry:
         """The job of a request, which must be done."""
+        entry = self._known(request)
+        if entry.state != "done":
+            raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result")
+        return entry
+
+    def _known(self, request: web.Request) -> Entry:
         job = requests.job_name(request.match_info["job"])
         entry = self.outbox.state.jobs.get(job)
-        if entry is None or entry.state != "done":
+        if entry is None:
             raise ApiError(404, "no_result", f"job {job} has no result")
         return entry
 

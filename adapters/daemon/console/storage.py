@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.previews import Previews
 from wakestream.adapters.daemon.console.upload_validation import result_key
 from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
 from wakestream.adapters.daemon.event_feed import Item
@@ -21,6 +22,9 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 UNUSED_FOR: Final = 24 * 3600.0
 """Seconds after which an unused upload is removed."""
 
+COMPARED: Final = 12
+"""Done jobs whose inputs stay, to be shown beside the result. The uploads remove them earlier to make space."""
+
 
 class Storage:
     """`uploads` are the uploaded files, `results` is the folder of the results. For `look` see `Uploads`."""
@@ -29,6 +33,8 @@ class Storage:
         self.results = folder / "results"
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._outbox = outbox
+        self.previews = Previews()
+        self.on_done: Callable[[Entry], Awaitable[None]] = _nothing
         self.beginning: set[str] = set()  # the keys of results of jobs that are being submitted
         self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota, look=look)
 
@@ -54,7 +60,7 @@ class Storage:
     async def clean(self, changed: Callable[[], None]) -> None:
         """Remove files that are no longer needed when jobs start and end; calls `changed` after that.
 
-        The inputs of a job are removed when it is done. If it failed, they stay for a retry.
+        The inputs of a job are removed when `COMPARED` later ones are done. If it failed, they stay for a retry.
         """
         cut = asyncio.Event()
         while True:
@@ -73,22 +79,26 @@ class Storage:
         if item.kind == "accepted":
             await self._remove_results()  # the outbox may have forgotten an old job for the new one
         elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
-            await self._remove_inputs(entry)
+            await self.on_done(entry)
+            await self._remove_old_inputs()
             changed()
 
     async def tidy(self) -> None:
         """Remove files of earlier runs: results of forgotten jobs, inputs of done jobs, and unused uploads."""
         await self._remove_results()
-        for entry in [one for one in self._outbox.state.jobs.values() if one.state == "done"]:
-            await self._remove_inputs(entry)
+        await self._remove_old_inputs()
         for upload in self.uploads.idle(self.referred()):
             if upload.at < time.time() - UNUSED_FOR:
                 await self.uploads.discard(upload)
 
-    async def _remove_inputs(self, entry: Entry) -> None:
-        for path in (file.path for file in entry.accepted.files.values()):
+    async def _remove_old_inputs(self) -> None:
+        """Remove the inputs of done jobs but the last ones, unless another job still needs them."""
+        done = [entry for entry in self._outbox.state.jobs.values() if entry.ended and entry.state == "done"]
+        done.sort(key=_ended_at, reverse=True)
+        kept = self.needed() | _inputs(one for one in done[:COMPARED] if _ended_at(one) > time.time() - UNUSED_FOR)
+        for path in _inputs(done) - kept:
             upload = self.uploads.of_path(path)
-            if upload is not None and path not in self.needed():
+            if upload is not None:
                 await self.uploads.discard(upload)
 
     async def _remove_results(self) -> None:
@@ -102,6 +112,14 @@ class Storage:
         for each in found:
             if result_key(each) not in wanted:
                 await asyncio.to_thread(uploads.remove_file, each)
+
+
+async def _nothing(_: Entry) -> None:
+    """In place of a reaction."""
+
+
+def _ended_at(entry: Entry) -> float:
+    return entry.ended.at if entry.ended else 0.0
 
 
 def _inputs(entries: Iterable[Entry]) -> set[str]:

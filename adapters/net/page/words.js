@@ -3,7 +3,17 @@
 import { EN } from "./words-en.js";
 import { ZH } from "./words-zh.js";
 
-export const lang = /^zh\b/i.test(navigator.language || "") ? "zh" : "en";
+/** The language that the user chose on this page, or else the browser's. */
+export const lang = chosen() || (/^zh\b/i.test(navigator.language || "") ? "zh" : "en");
+
+function chosen() {
+  try {
+    return localStorage.getItem("wakestream.lang");
+  } catch {
+    return null; // the browser keeps nothing for this page
+  }
+}
+
 const WORDS = lang === "zh" ? ZH : EN;
 
 /** The text of `key`, with `values` in place of the names in braces. */

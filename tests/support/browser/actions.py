@@ -50,3 +50,9 @@ async def plays(page: Page) -> None:
     await card(page).get_by_role("button", name="Play").click()
     await page.wait_for_function("() => { const v = document.querySelector('video'); return v && v.currentTime > 0.1 }")
     assert await page.evaluate("() => document.querySelector('video').videoWidth") == 640
+
+
+async def open_timeline(page: Page) -> None:
+    """Open the panel with the timeline, which is closed at first."""
+    await page.locator("#time > summary").click()
+    await expect(page.locator("#time-canvas")).to_be_visible()

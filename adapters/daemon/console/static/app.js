@@ -9,6 +9,7 @@ import { past } from "/past.js";
 import { gallery, made } from "/results.js";
 import { known as told, refused } from "/sentences.js";
 import { call, codeIn, enter } from "/session.js";
+import { settings } from "/settings.js";
 import { askOnce, notifies, notify, showProgress } from "/signals.js";
 import { begin, names, take, titleText, waitOf } from "/store.js";
 import { timeline } from "/timeline.js";
@@ -113,8 +114,10 @@ const hear = {
   },
   kinds: () => parts.compose.ask(),
   rows: (rows) => parts.time.more(rows),
+  undelivered: (plain) => toast(t("toast.undelivered", plain), true),
   rest(plain) {
     parts.compose.settle(plain.uploads);
+    parts.settings(plain.settings);
     say(by("foot"), `${t("foot.local")}  ·  ${t("foot.room", { used: bytes(plain.used), quota: bytes(plain.quota) })}`);
   },
 };
@@ -179,6 +182,7 @@ function open() {
   show(by("house"), true);
   parts ??= {
     time: timeline({ namesOf, nameOf, toast }),
+    settings: settings(toast),
     past: past(acts, known),
     compose: composer({ toast, started: (id) => setTimeout(() => goTo(id), 300) }),
   };

@@ -2,6 +2,7 @@
 
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
+import { picture, thumb } from "/previews.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { report, todo, why } from "/sentences.js";
 import { pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
@@ -23,6 +24,7 @@ class Card {
     this.kind = h("span", { class: "card-kind-text", dir: "auto" });
     this.use = h("button", { class: "link-button", type: "button", text: t("card.use"), "aria-label": `${t("card.use")}: ${titleText(job)}`, onclick: () => acts.use(this.job) });
     this.kindLine = h("p", { class: "card-kind" }, this.kind, this.use);
+    this.picture = thumb();
     this.pill = h("span", { class: "pill" });
     this.when = h("span", { class: "when" });
     this.why = h("span");
@@ -43,7 +45,7 @@ class Card {
     this.bin = button(t("card.remove"), "bin", () => acts.remove(this.job));
     this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
-    this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` },
+    this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,
       h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, this.todo), this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
@@ -56,6 +58,7 @@ class Card {
     const state = stateOf(job);
     put(this.root, "data-state", state);
     put(this.root, "data-row", ended);
+    put(this.root, "data-pictured", picture(this.picture, job));
     say(this.pill, t(`state.${state}`));
     if (this.titled !== titleText(job)) this.title.replaceChildren(...titled(...title(job), (at) => lasts(job.inputs[at])).filter(Boolean));
     this.titled = titleText(job); // the title of the kind may come later than the job

@@ -93,23 +93,23 @@ export class Moments {
   }
 
   /** The last rows up to `to` that show a change, newest first. */
-  latest(most, to = Infinity) {
+  latest(most, to = Infinity, fits = () => true) {
     const found = [];
     for (let at = this.rows.length - 1; at >= 0 && found.length < most; at -= 1) {
       const row = this.rows[at];
-      if (row.at <= to && (row.fault || !STEADY.has(row.label))) found.push(row);
+      if (row.at <= to && (row.fault || !STEADY.has(row.label)) && fits(row.job)) found.push(row);
     }
     return found;
   }
 
-  /** The lanes from `from` to `to`, with spans and marks. At most `most` jobs; running jobs first. */
-  lanes(from, to, most, now) {
+  /** The lanes from `from` to `to`, with spans and marks. At most `most` jobs that `fits(id)` allows; running jobs first. */
+  lanes(from, to, most, now, fits = () => true) {
     const seen = this.rows.filter((row) => row.at >= from && row.at <= to);
-    const frames = seen.filter((row) => row.kind === "frame" && !STEADY.has(row.label));
+    const frames = seen.filter((row) => row.kind === "frame" && !STEADY.has(row.label) && fits(row.job));
     const lanes = [{ kind: "link", name: "", spans: spans(this.link, now), marks: [] }];
     for (const [name, changes] of this.power) lanes.push({ kind: "power", name, spans: spans(changes, now), marks: [] });
     for (const dir of ["in", "out"]) lanes.push({ kind: dir, name: "", spans: [], marks: frames.filter((row) => row.dir === dir) });
-    const jobs = [...this.jobs.values()].filter((job) => job.from <= to && (job.to === null || job.to >= from));
+    const jobs = [...this.jobs.values()].filter((job) => job.from <= to && (job.to === null || job.to >= from) && fits(job.id));
     // Leaves out jobs that ended long ago first, then the last ones in the queue.
     const recent = (job) => job.to === null || job.to > to - (to - from) / 8;
     const chosen = [...jobs.filter(recent), ...jobs.filter((job) => !recent(job)).reverse()].slice(0, most);

@@ -2,6 +2,7 @@
 
 import { button, by, h, put, say, show, titled } from "/dom.js";
 import { kindLine, kindNames } from "/kinds.js";
+import { picture, thumb } from "/previews.js";
 import { made as results, showWord } from "/results.js";
 import { report, todo, why } from "/sentences.js";
 import { call } from "/session.js";
@@ -103,7 +104,9 @@ function made(job, acts) {
   const note = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const more = todo(job) ? h("details", { class: "card-detail" }, h("summary", { text: t("card.details") }), h("p", { text: report(job) })) : null;
   const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), h("span", { class: "todo", text: todo(job) })), more);
-  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);
+  const place = thumb();
+  show(place, picture(place, job));
+  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), place, text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);
   put(row, "data-mark", mark(job));
   return row;
 }

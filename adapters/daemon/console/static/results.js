@@ -20,6 +20,8 @@ export function showWord(job) {
 /** All results of a job as one element. `url` is their address, `download(output)` saves one. */
 export function gallery(job, url, download) {
   const all = made(job);
+  const given = all.length === 1 && all[0].shown === "video" ? job.inputs.find((one) => one.here && one.shown === "video") : null;
+  if (given) return compared(job, url, given, all[0]);
   const media = all.filter((one) => one.shown === "video" || one.shown === "audio");
   const figures = all.map((one) => {
     const ahead = media.indexOf(one) < PRELOADED ? "metadata" : "none";
@@ -31,6 +33,34 @@ export function gallery(job, url, download) {
     return h("figure", { class: "made", "data-shown": one.shown || "file" }, found, caption);
   });
   return h("div", { class: "gallery", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
+}
+
+/** Input and result side by side; the player of the result moves both, and the input has no sound. */
+function compared(job, url, given, result) {
+  const before = h("video", { src: `${url}&input=${encodeURIComponent(given.name)}`, playsinline: true, preload: "metadata", tabindex: "-1", "aria-label": t("card.input", { name: given.file }) });
+  const after = figure(result, `${url}&name=${encodeURIComponent(result.name)}`, true, "metadata");
+  before.muted = true;
+  const frame = (player, words) => h("figure", { class: "made" }, player, h("figcaption", { text: words }));
+  const left = frame(before, t("card.before"));
+  const box = h("div", { class: "gallery pair", tabindex: "-1", role: "group", "aria-label": t("card.results") }, left, frame(after, t("card.after")));
+  linked(after, before);
+  before.addEventListener("error", () => left.remove()); // a format that the browser cannot play
+  return box;
+}
+
+const DRIFT = 0.15; // seconds
+
+/** `follower` plays what `leader` plays, at the same place. A shorter one stops at its end. */
+function linked(leader, follower) {
+  const place = () => Math.min(leader.currentTime, follower.duration || Infinity);
+  const meet = (most = 0) => { if (Math.abs(follower.currentTime - place()) > most) follower.currentTime = place(); };
+  const play = () => { if (leader.currentTime < (follower.duration || Infinity)) follower.play().catch(() => {}); };
+  leader.addEventListener("playing", () => { meet(DRIFT); play(); });
+  for (const stop of ["pause", "waiting", "ended"]) leader.addEventListener(stop, () => { follower.pause(); meet(DRIFT); });
+  leader.addEventListener("seeking", () => meet());
+  leader.addEventListener("ratechange", () => { follower.playbackRate = leader.playbackRate; });
+  leader.addEventListener("timeupdate", () => { if (!leader.paused) meet(DRIFT); });
+  follower.addEventListener("loadedmetadata", () => { meet(DRIFT); if (!leader.paused) play(); });
 }
 
 function figure(one, src, alone, preload) {

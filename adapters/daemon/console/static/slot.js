@@ -1,6 +1,7 @@
 // A place for an input file. The file is uploaded to the daemon as soon as it is chosen.
 
 import { button, h, icon, named, put, say, show } from "/dom.js";
+import { preview } from "/previews.js";
 import { refused } from "/sentences.js";
 import { bearer, call, Refusal, renewed } from "/session.js";
 import { bytes, duration, percent, t } from "/words.js";
@@ -70,8 +71,9 @@ export class Slot {
       "aria-label": words.choose, "aria-describedby": `${id}-text ${id}-wrong`, onchange: () => this.picked() });
     this.shown = h("span", { class: "slot-name" });
     this.text = h("span", { class: "slot-text", id: `${id}-text` });
-    const drawing = ["video", "audio", "image", "text"].find((each) => each === this.accepts[0]) ?? "file";
-    this.label = h("label", { class: "slot-label", for: `pick-${slot.name}` }, h("span", { class: "slot-icon" }, icon(drawing)), h("span", { class: "slot-words" }, this.shown, this.text));
+    this.drawing = ["video", "audio", "image", "text"].find((each) => each === this.accepts[0]) ?? "file";
+    this.icon = h("span", { class: "slot-icon" });
+    this.label = h("label", { class: "slot-label", for: `pick-${slot.name}` }, this.icon, h("span", { class: "slot-words" }, this.shown, this.text));
     this.fill = h("span");
     this.bar = h("div", { class: "slot-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": words.title, hidden: true }, this.fill);
     this.away = button("", "close", () => this.drop(), "quiet icon");
@@ -269,6 +271,7 @@ export class Slot {
     put(this.root, "data-slot", "empty");
     this.shown.replaceChildren(h("strong", { text: this.words.title }), this.required ? "" : h("span", { class: "field-optional", text: t("field.optional") }));
     say(this.text, this.words.hint);
+    this.icon.replaceChildren(icon(this.drawing));
     say(this.wrong, "");
     show(this.bar, false);
     show(this.away, false);
@@ -277,12 +280,22 @@ export class Slot {
   showUpload() {
     const { name, size, seconds } = this.upload;
     this.showName(name, [...(this.words.ours ? [] : [this.words.title]), bytes(size), ...(seconds ? [duration(seconds)] : [])].join("  ·  "), "ready");
+    this.showPreview(this.upload);
+  }
+
+  /** The picture and the format of the file, as soon as the daemon knows them. */
+  async showPreview(upload) {
+    const found = await preview(`/console/previews/uploads/${upload.id}`, true);
+    if (!found || this.upload !== upload || this.root.dataset.slot !== "ready") return;
+    if (found.image) this.icon.replaceChildren(h("img", { src: found.image, alt: "" }));
+    if (found.format.length) say(this.text, [this.text.textContent, ...found.format].join("  ·  "));
   }
 
   showName(name, text, state) {
     put(this.root, "data-slot", state);
     this.shown.replaceChildren(named(name));
     say(this.text, text);
+    this.icon.replaceChildren(icon(this.drawing));
     say(this.wrong, "");
     this.fill.style.width = "0";
     show(this.bar, state === "sending");

@@ -1,4 +1,4 @@
-// The live marble timeline. It can be paused, moved, zoomed, and saved as a log for replay.
+// The live marble timeline in a panel that opens. It can be paused, moved, zoomed, limited to some jobs, and saved as a log.
 
 import { by, h, icon, put, say, show } from "/dom.js";
 import { painter } from "/marbles.js";
@@ -9,21 +9,33 @@ import { clock, duration, number, t } from "/words.js";
 const SPANS = [10, 20, 45, 90, 180, 600, 1800, 7200, 28800];
 const JOBS = 10;
 const LISTED = 40;
+const OPEN = "wakestream.timeline";
 
 /** `namesOf(job id)` are the names of its files, `nameOf` joins them; `toast(text, bad)` shows a message. */
 export function timeline({ namesOf, nameOf, toast }) {
   const moments = new Moments();
   const canvas = by("time-canvas");
   const paint = painter(canvas, namesOf);
-  const view = { span: canvas.clientWidth < 620 ? 2 : 3, end: null, seen: true, drawn: 0, told: -1e9, wide: 1000 };
+  const view = { span: innerWidth < 700 ? 2 : 3, end: null, seen: true, drawn: 0, told: -1e9, wide: 1000 };
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const now = () => Date.now() / 1000;
   const end = () => view.end ?? now();
 
+  const panel = by("time");
+  const filter = by("time-filter");
+
+  /** Whether a row or a lane of this job is shown: all words of the filter are in its names or its id. */
+  function fits(id) {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const text = words.length && id ? [id, ...namesOf(id)].join(" ").toLowerCase() : "";
+    return words.every((word) => text.includes(word));
+  }
+
   function draw() {
+    if (!panel.open) return;
     const to = end();
     const span = SPANS[view.span];
-    const seen = paint.draw((from) => moments.lanes(from, to, JOBS, to), to, span, view.end === null);
+    const seen = paint.draw((from) => moments.lanes(from, to, JOBS, to, fits), to, span, view.end === null);
     view.drawn = performance.now();
     if (!seen || view.drawn - view.told < 2000) return;
     view.told = view.drawn;
@@ -38,6 +50,7 @@ export function timeline({ namesOf, nameOf, toast }) {
     by("time-pause").replaceChildren(icon(held ? "now" : "pause"), h("span", { text: t(held ? "time.go" : "time.pause") }));
     draw();
     list();
+    run();
   }
 
   function zoom(steps) {
@@ -133,23 +146,45 @@ export function timeline({ namesOf, nameOf, toast }) {
   by("time-list").addEventListener("toggle", list);
 
   function list() {
-    if (!by("time-list").open) return;
-    by("time-rows").replaceChildren(...moments.latest(LISTED, end()).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
+    if (!by("time-list").open || !panel.open) return;
+    by("time-rows").replaceChildren(...moments.latest(LISTED, end(), fits).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
   }
 
   // Updates over time
 
-  function tick() {
-    const every = still.matches ? 1000 : Math.max(33, (SPANS[view.span] / view.wide) * 500);
-    if (view.end === null && view.seen && !document.hidden && performance.now() - view.drawn >= every) draw();
-    requestAnimationFrame(tick);
+  let ticking = 0;
+
+  /** Draws again and again while there is something to see. */
+  function run() {
+    ticking ||= requestAnimationFrame(tick);
   }
-  new IntersectionObserver((found) => { view.seen = found.at(-1).isIntersecting; }).observe(canvas);
+
+  function tick() {
+    ticking = 0;
+    if (!panel.open || view.end !== null || !view.seen) return;
+    const every = still.matches ? 1000 : Math.max(33, (SPANS[view.span] / view.wide) * 500);
+    if (performance.now() - view.drawn >= every) draw();
+    run();
+  }
+  new IntersectionObserver((found) => { view.seen = found.at(-1).isIntersecting; run(); }).observe(canvas);
   new ResizeObserver(() => { view.wide = Math.max(1, canvas.clientWidth); draw(); }).observe(by("time-box"));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint.colours(); draw(); });
+  const recolour = () => { paint.colours(); draw(); };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  addEventListener("theme", recolour);
+  panel.open = localStorage.getItem(OPEN) === "open";
+  panel.addEventListener("toggle", () => {
+    localStorage.setItem(OPEN, panel.open ? "open" : "closed");
+    draw();
+    list();
+    run();
+  });
+  filter.addEventListener("input", () => {
+    view.told = -1e9;
+    draw();
+    list();
+  });
   hold(false);
   zoom(0);
-  requestAnimationFrame(tick);
 
   return {
     add(boot, epoch, rows) {

@@ -1,6 +1,7 @@
 """Files of the console's folder are deleted when no job needs them, and not before."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import storage as of_console
 from wakestream.adapters.daemon.console import uploads as of_uploads
 from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
-from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.console.storage import COMPARED, Storage
 from wakestream.adapters.daemon.console.upload_validation import Announced
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
@@ -39,8 +40,8 @@ class Jobs:
         outbox.DECIDER.evolve(self.state, accepted)
         self.feed.publish(job, {"event": "accepted"})
 
-    def done(self, job: str) -> None:
-        outbox.DECIDER.evolve(self.state, f.JobEnded(job, "done", 2.0))
+    def done(self, job: str, at: float = 2.0) -> None:
+        outbox.DECIDER.evolve(self.state, f.JobEnded(job, "done", at))
         self.feed.publish(job, {"event": "done"})
 
 
@@ -71,7 +72,32 @@ class House:
         return self.holdings.results / f"{job}.mp4"
 
 
-async def test_the_inputs_of_a_job_that_is_done_go(tmp_path: Path) -> None:
+async def test_the_inputs_of_a_done_job_stay_until_twelve_later_ones_are_done(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    videos = [await house.given() for _ in range(COMPARED + 1)]
+    async with house.cleaned():
+        for number, video in enumerate(videos):
+            house.news.clear()
+            house.jobs.accept(f"job-{number}", video, house.result(f"job-{number}"))
+            assert videos[0].exists()
+            house.jobs.done(f"job-{number}", time.time())
+            await house.news.wait()
+    assert [video.exists() for video in videos] == [False, *[True] * COMPARED]
+
+
+async def test_inputs_that_stay_for_comparison_go_when_space_is_needed(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    kept = await house.given()
+    async with house.cleaned():
+        house.jobs.accept("job", kept, house.result("job"))
+        house.jobs.done("job", time.time())
+        await house.news.wait()
+    assert kept.exists()
+    house.holdings.uploads.announce(video("b.mp4", 1_000_000), house.holdings.referred())
+    assert not kept.exists()
+
+
+async def test_the_inputs_of_a_job_that_was_done_long_ago_go(tmp_path: Path) -> None:
     house = House(tmp_path)
     video = await house.given()
     async with house.cleaned():

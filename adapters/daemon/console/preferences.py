@@ -1,0 +1,99 @@
+"""The settings that the page changes and the daemon keeps, in a small file in its state folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import orjson
+from loguru import logger
+
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import result_name
+from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.full_disk import is_full
+
+FILE: Final = "preferences.json"
+AT_ONCE_MOST: Final = 200
+_PROGRAMS: Final = {"appdata", "startup"}
+"""Folders of Windows whose files may be run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """`output_folder` gets a copy of each result, if it is not empty. `at_once` limits the running jobs from the next
+    start of the daemon on; 0: the limit in its flags."""
+
+    output_folder: str = ""
+    name_pattern: str = result_name.DEFAULT
+    at_once: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """For the page and the file."""
+        return asdict(self)
+
+
+def load(state: Path) -> Preferences:
+    """The settings in the state folder; the defaults in place of those that are missing or invalid."""
+    try:
+        plain = msgspec.json.decode((state / FILE).read_bytes(), type=dict[str, Any])
+        return Preferences(**{**Preferences().plain(), **_valid(plain)})
+    except FileNotFoundError:
+        return Preferences()
+    except (OSError, ValueError, TypeError, ApiError) as error:
+        logger.warning("{} cannot be used: {}; the defaults apply", state / FILE, error)
+        return Preferences()
+
+
+def save(state: Path, plain: Mapping[str, Any]) -> Preferences:
+    """Check and store settings. `ApiError` says which cannot be used."""
+    found = Preferences(**{**load(state).plain(), **_valid(plain)})
+    if found.output_folder:
+        check_folder(Path(found.output_folder), state)
+    try:
+        write_atomic(state / FILE, orjson.dumps(found.plain()))
+    except OSError as error:
+        if is_full(error):
+            raise ApiError(507, "no_space", "the disk is full; free some space, then save again") from None
+        raise ApiError(500, "disk", f"the settings cannot be written: {error.strerror or error}") from None
+    return found
+
+
+def _valid(plain: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: plain[name] for name in Preferences().plain() if name in plain}
+    folder, pattern, at_once = (known.get(name) for name in Preferences().plain())
+    if folder is not None and (not isinstance(folder, str) or "\0" in folder):
+        raise ApiError(400, "folder_missing", "the folder for results must be a text")
+    if folder:
+        known["output_folder"] = str(Path(folder.strip()).expanduser())
+    if pattern is not None:
+        fault = result_name.fault_of(pattern) if isinstance(pattern, str) else "pattern_field"
+        if fault:
+            raise ApiError(400, fault, f"the name pattern {str(pattern)[:40]!r} cannot be used: {fault}")
+    if at_once is not None and (type(at_once) is not int or not 0 <= at_once <= AT_ONCE_MOST):
+        raise ApiError(400, "at_once", f"give a whole number of jobs from 1 to {AT_ONCE_MOST}", count=AT_ONCE_MOST)
+    return known
+
+
+def check_folder(folder: Path, state: Path) -> None:
+    """`ApiError` if results cannot or must not be saved in the folder.
+
+    A result has its name and content from other machines, so it must not get where programs look for theirs.
+    """
+    if not folder.is_absolute() or not folder.is_dir():
+        raise ApiError(400, "folder_missing", f"{folder} is no folder; give the full path of one that exists")
+    real = folder.resolve()
+    hidden = any(part.startswith(".") or part.lower() in _PROGRAMS for part in real.parts)
+    if hidden or real.is_relative_to(state.resolve()):
+        raise ApiError(400, "folder_private", f"{folder} is for the files of programs; choose another folder")
+    try:
+        handle, probe = tempfile.mkstemp(prefix=".wakestream-", dir=real)
+        os.close(handle)
+        Path(probe).unlink()
+    except OSError as error:
+        raise ApiError(400, "folder_readonly", f"{folder} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,87 @@
+"""Previews of files for the page: made one at a time when the page shows a file, and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from wakestream.adapters.engines.preview import preview
+from wakestream.adapters.runtime.recent import Recent
+
+KEPT: Final = 200
+"""Previews in memory."""
+
+WAITING: Final = 40
+"""Requests that may wait; further ones get no preview."""
+
+NAME: Final = "preview.json"
+
+Plain = dict[str, Any]
+NONE: Final[Plain] = {"image": None, "seconds": None, "format": []}
+
+
+class Previews:
+    """`of` gives the preview of a file."""
+
+    def __init__(self) -> None:
+        self._known: Recent[tuple[str, int, int], Plain] = Recent(KEPT)
+        self._turn = asyncio.Semaphore(1)
+        self._waiting = 0
+
+    async def of(self, path: Path, beside: Path | None = None) -> Plain:
+        """The preview of a file; all values are empty if it is missing or cannot be read.
+
+        Args:
+            path: The file.
+            beside: A folder in which the preview is kept too.
+
+        Returns:
+            `image` is a data URL, `seconds` the length, `format` a list of words.
+        """
+        try:
+            stat = path.stat()
+        except OSError:
+            return NONE
+        if not S_ISREG(stat.st_mode):
+            return NONE
+        key = str(path), stat.st_mtime_ns, stat.st_size
+        found = self._known.get(key) or (await asyncio.to_thread(_kept, beside) if beside else None)
+        if found is None:
+            if self._waiting >= WAITING:
+                return NONE
+            found = await self._made(path, key)
+            if beside is not None:
+                await asyncio.to_thread(_keep, beside, found)
+        self._known[key] = found
+        return found
+
+    async def _made(self, path: Path, key: tuple[str, int, int]) -> Plain:
+        self._waiting += 1
+        try:
+            async with self._turn:
+                if key in self._known:
+                    return self._known[key]
+                made = await preview(path)
+        finally:
+            self._waiting -= 1
+        image = f"data:image/jpeg;base64,{base64.b64encode(made.jpeg).decode()}" if made.jpeg else None
+        return {"image": image, "seconds": made.seconds, "format": [*made.format]}
+
+
+def _kept(folder: Path) -> Plain | None:
+    with contextlib.suppress(OSError, ValueError):
+        found = msgspec.json.decode((folder / NAME).read_bytes(), type=dict[str, Any])
+        return found if found.keys() == NONE.keys() else None
+    return None
+
+
+def _keep(folder: Path, found: Plain) -> None:
+    with contextlib.suppress(OSError):  # the folder is gone with its file
+        (folder / NAME).write_bytes(orjson.dumps(found))

@@ -1,0 +1,100 @@
+"""A small picture of a media file, its length and its format, made by the local ffmpeg."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loguru import logger
+
+from wakestream.adapters.engines.ffmpeg import FORMATS, found_ffmpeg, fps_in, seconds_in, source
+from wakestream.adapters.engines.probe import ANY_MEMORY, limited
+from wakestream.adapters.engines.run_process import run_program
+from wakestream.operators.model.errors import TaskFailed
+
+WITHIN: Final = 8.0
+"""Seconds that a picture may take."""
+
+WIDTH: Final = 240
+JPEG_MOST: Final = 200_000
+_FRAMES: Final = 20  # of these the most typical is taken: the first one is often black
+_LINES: Final = 100
+_VIDEO = re.compile(r"Stream #0.*?: Video: (\w+).*?, (\d{2,5})x(\d{2,5})")
+_AUDIO = re.compile(r"Stream #0.*?: Audio: (\w+).*?, (\d{4,6}) Hz")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a file contains: `jpeg` is empty without a picture, `format` has words such as `640x360` and `h264`."""
+
+    jpeg: bytes = b""
+    seconds: float | None = None
+    format: tuple[str, ...] = ()
+
+
+async def preview(path: Path) -> Preview:
+    """Look into a file.
+
+    Args:
+        path: A media file, which may be faulty.
+
+    Returns:
+        What ffmpeg found within `WITHIN` seconds; an empty preview without ffmpeg, or for a file that it cannot read.
+    """
+    lines: deque[str] = deque(maxlen=_LINES)
+    try:
+        with tempfile.TemporaryDirectory(prefix="wakestream-") as folder:
+            jpeg = Path(folder) / "preview.jpg"
+            try:
+                async with asyncio.timeout(WITHIN):
+                    await _run(path, jpeg, lines)
+            except TaskFailed as error:  # as for a file without a picture
+                logger.debug("no picture of {}: {}", path, error)
+            said = "\n".join(lines)
+            return Preview(await asyncio.to_thread(_read, jpeg), seconds_in(said), tuple(_formats(said)))
+    except (TimeoutError, ImportError, OSError) as error:
+        logger.debug("{} has no preview: {}", path, str(error) or "it took too long")
+        return Preview()
+
+
+async def _run(path: Path, jpeg: Path, lines: deque[str]) -> None:
+    program = await asyncio.to_thread(found_ffmpeg)
+    small = f"thumbnail={_FRAMES},scale={WIDTH}:{WIDTH}:force_original_aspect_ratio=decrease:force_divisible_by=2"
+    command = [
+        *(program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, FORMATS)),
+        *("-map", "0:v:0", "-frames:v", "1", "-vf", small, "-an", "-c:v", "mjpeg", "-q:v", "6"),
+        *("-pix_fmt", "yuvj420p", "-f", "image2", "-update", "1", "-y", str(jpeg)),
+    ]
+    async with aclosing(run_program(limited(command), limit=60.0, merge=True)) as output:
+        async for line in output:
+            lines.append(line)
+
+
+def _read(jpeg: Path) -> bytes:
+    try:
+        data = jpeg.read_bytes()
+    except OSError:
+        return b""
+    return data if len(data) <= JPEG_MOST else b""
+
+
+def _formats(said: str) -> Iterator[str]:
+    """The size, codecs, frames a second and sample rate in the output of `ffmpeg -i`."""
+    said = said.partition("Output #0")[0]
+    video, audio, fps = _VIDEO.search(said), _AUDIO.search(said), fps_in(said)
+    if video:
+        yield f"{video[2]}x{video[3]}"
+        yield video[1]
+    if video and fps:
+        yield f"{fps:g} fps"
+    if audio:
+        yield audio[1]
+    if audio and not video:
+        yield f"{int(audio[2]) / 1000:g} kHz"

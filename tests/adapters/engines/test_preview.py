@@ -1,0 +1,43 @@
+"""The preview of a media file: a small picture, the length and the format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.engines import preview as previews
+from wakestream.adapters.engines.preview import Preview, preview
+from wakestream.adapters.engines.samples import make_speech, make_video
+
+
+async def test_a_video_has_a_picture_its_length_and_its_format(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    await make_video(clip, 1.5)
+    found = await preview(clip)
+    assert found.jpeg.startswith(b"\xff\xd8\xff")
+    assert len(found.jpeg) < 50_000
+    assert found.seconds == pytest.approx(1.5, abs=0.1)
+    assert found.format[:3] == ("640x360", "h264", "25 fps")
+
+
+async def test_a_sound_has_a_length_and_a_format_but_no_picture(tmp_path: Path) -> None:
+    voice = tmp_path / "voice.wav"
+    await make_speech(voice, 1.0)
+    found = await preview(voice)
+    assert (found.jpeg, found.format) == (b"", ("pcm_s16le", "16 kHz"))
+    assert found.seconds == pytest.approx(1.0, abs=0.1)
+
+
+async def test_a_faulty_file_has_an_empty_preview(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 50)
+    assert await preview(broken) == Preview()
+    assert await preview(tmp_path / "none.mp4") == Preview()
+
+
+async def test_a_preview_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.mp4"
+    await make_video(clip, 1.5)
+    monkeypatch.setattr(previews, "WITHIN", 0.0)
+    assert await preview(clip) == Preview()
