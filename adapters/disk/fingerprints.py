@@ -9,7 +9,7 @@ import stat
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
@@ -236,7 +236,8 @@ def _feed_alone(file: FileIO, hashes: list[Hasher], buffer: bytearray) -> None:
 
 def _unchanged(key: _Key, file: FileIO | None) -> None:
     status = os.fstat(file.fileno()) if file is not None else key.path.stat()
-    if replace(_key(key.path, status), ctime_ns=key.ctime_ns) != key:  # a new link or owner changes ctime only
+    now = (status.st_size, status.st_mtime_ns, status.st_ino)  # a new link or owner changes ctime only
+    if now != (key.size, key.mtime_ns, key.inode):
         raise _changed(key.path)
 
 

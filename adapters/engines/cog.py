@@ -30,6 +30,7 @@ from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.manifest import read_manifest
 from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.program_output import percent_in
+from wakestream.adapters.engines.waiting import Waiting
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
@@ -146,10 +147,14 @@ class Cog(Engine):
 
     async def _followed(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
         """Start the prediction and follow it to its end."""
-        prediction.since = _since(_check_ready(await self._health()))
-        while (said := await self._put(model, prediction)) is None:
-            yield Line("all slots of the Cog server are busy; the work waits")
+        health, said = await asyncio.gather(self._health(), self._put(model, prediction))
+        prediction.since = _since(_check_ready(health))
+        waiting = Waiting()
+        while said is None:
+            if (line := waiting.line("all slots of the Cog server are busy")) is not None:
+                yield Line(line)
             await asyncio.sleep(AGAIN)
+            said = await self._put(model, prediction)
         prediction.found = said.get("status") == "processing"
         runs, looks = 1, 0
         while prediction.end is None:

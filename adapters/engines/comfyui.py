@@ -24,6 +24,7 @@ from wakestream.adapters.engines.comfyui_prompt import Listener, Looks, RunningP
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.waiting import Waiting
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
@@ -224,7 +225,7 @@ class ComfyUi(Engine):
 
         The WebSocket alone is not enough: it may break, or stay open and silent.
         """
-        last, looks = None, Looks()
+        last, looks, waiting = None, Looks(), Waiting()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
@@ -246,7 +247,7 @@ class ComfyUi(Engine):
             if done:
                 return
             looks.found(prompt, place)
-            if place and (text := looks.waits(place)) is not None:
+            if place and (text := waiting.line(f"{place} before it")) is not None:
                 yield Line(text)
 
     async def _place(self, prompt: str) -> int | None:

@@ -20,9 +20,6 @@ from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 CONNECT_AGAIN = 1.0
 """Seconds until a broken WebSocket is opened again, and the most to wait for the first one."""
 
-SAY_AGAIN = 60.0
-"""Seconds between two lines that say that the work waits behind others. They tell the watchdog that nothing hangs."""
-
 GONE_AFTER: Final = 3
 """How often a prompt must be found neither in the queue nor in the history until it counts as lost."""
 
@@ -44,9 +41,8 @@ class Looks:
 
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._began = self._last = self._clock()
+        self._last = self._clock()
         self._missed = 0
-        self._said: tuple[int, float] = (0, 0.0)
 
     def since(self) -> float:
         """Seconds since the last one that had an answer."""
@@ -61,14 +57,6 @@ class Looks:
         if prompt.breaks:
             raise EngineUnreachable("ComfyUI does not know the work any more; it was restarted")
         raise TaskFailed("the work was deleted in ComfyUI")
-
-    def waits(self, place: int) -> str | None:
-        """What to say about work that waits at this place; None if that was said lately."""
-        now = self._clock()
-        if self._said[0] == place and now - self._said[1] < SAY_AGAIN:
-            return None
-        self._said = (place, now)
-        return f"the work waits in ComfyUI for {now - self._began:.0f} s: {place} before it"
 
 
 class Listener:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wakestream.adapters.engines.comfyui_workflow import Workflow, input_of
+from wakestream.adapters.engines.names import slot_name
 from wakestream.streams.protocol.kinds import NAME
 
 UPLOADS: Final = {"image_upload": "image", "video_upload": "video", "audio_upload": "audio", "file_upload": ""}
@@ -73,11 +74,11 @@ def propose(workflow: Workflow, info: Mapping[str, Any] | None = None) -> Propos
     outputs: dict[str, Place] = {}
     for node, made in sorted(workflow.items(), key=lambda each: (len(each[0]), each[0])):
         for field, media in _file_inputs(made, info or {}):
-            inputs[_free(media or field, inputs)] = Place(f"{node}.inputs.{field}", media)
+            inputs[slot_name(media or field, inputs)] = Place(f"{node}.inputs.{field}", media)
         for field, name in _params(node, workflow):
-            params[_free(name, params)] = Place(f"{node}.inputs.{field}")
+            params[slot_name(name, params)] = Place(f"{node}.inputs.{field}")
         if (found := _output(made, info or {})) is not None:
-            outputs[_free(found[0], outputs)] = Place(node, found[1])
+            outputs[slot_name(found[0], outputs)] = Place(node, found[1])
     saved = {name: place for name, place in outputs.items() if workflow[place.place]["class_type"] not in PREVIEWS}
     return Proposal(inputs, params, saved or outputs)
 
@@ -133,7 +134,3 @@ def _output(made: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[str, str]
         return OUTPUT_NODES[class_type]
     saves = info.get(class_type, {}).get("output_node") and "filename_prefix" in made["inputs"]
     return ("output", "") if saves else None
-
-
-def _free(name: str, taken: Mapping[str, object]) -> str:
-    return name if name not in taken else next(f"{name}_{n}" for n in range(2, 100) if f"{name}_{n}" not in taken)

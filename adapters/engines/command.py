@@ -24,7 +24,7 @@ from wakestream.adapters.engines.template import Template, Values, template_of
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.protocol.kinds import output_ext
+from wakestream.streams.protocol.kinds import output_ext, with_defaults
 
 LIPSYNC_KIND: Final = Kind(
     LIPSYNC,
@@ -59,7 +59,8 @@ class Program:
     async def run(self, work: Work, limit: float, box: Box | None) -> AsyncGenerator[Frame | Line | Made, None]:
         """Do one work, as `Engine.render` does."""
         outputs = {slot.name: work.folder / f"{slot.name}{output_ext(slot)}" for slot in self.kind.outputs}
-        values = Values(work.inputs, work.params, outputs, work.outputs, work.folder)
+        params = with_defaults(self.kind, work.params)  # an old submit of a pair has none
+        values = Values(work.inputs, params, outputs, work.outputs, work.folder)
         program = self.template.program
         argv = self.template.argv(values, batch=is_batch_file(shutil.which(program) or program))
         output = ProgramOutput(self.read)

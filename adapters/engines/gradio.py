@@ -24,6 +24,7 @@ from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.names import ending
+from wakestream.adapters.engines.waiting import Waiting
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import fitting
@@ -97,19 +98,19 @@ class Gradio(Engine):
         )
         uploaded = {name: await self._uploaded(name, path) for name, path in work.inputs.items()}
         data = [argument.value(work.params, uploaded) for argument in endpoint.arguments]
-        told = False
+        waiting = Waiting()
         while not await self._joined(work, session, endpoint.fn_index, data):
-            if not told:
-                yield Line("the queue of the Gradio app is full; the work waits")
-            told = True
+            if (line := waiting.line("the queue of the Gradio app is full")) is not None:
+                yield Line(line)
             await asyncio.sleep(AGAIN)
-        results: list[Any] | None = None
+        results, before = None, 0
         async with aclosing(self._events(session)) as events:
             async for event in events:
                 if event.get("msg") == "process_completed":
                     results = _completed(event)
                     break
-                for item in _progress(event):
+                before = _before(event, before)
+                for item in _progress(event, before, waiting):
                     yield item
         if results is None:
             raise EngineUnreachable("Gradio broke off before the result came; it gives a result only once")
@@ -230,9 +231,17 @@ def _file_of(value: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _progress(event: Mapping[str, Any]) -> list[Frame | Line]:
-    if event.get("msg") == "estimation" and event.get("rank"):
-        return [Line(f"{event['rank']} works are before this one in the app's queue")]
+def _before(event: Mapping[str, Any], before: int) -> int:
+    """How many works are before this one, by the last event that told it; a heartbeat does not."""
+    if event.get("msg") == "estimation":
+        rank = event.get("rank")
+        return rank if isinstance(rank, int) else 0
+    return before if event.get("msg") == "heartbeat" else 0
+
+
+def _progress(event: Mapping[str, Any], before: int, waiting: Waiting) -> list[Frame | Line]:
+    if before and (line := waiting.line(f"{before} before it in the app's queue")) is not None:
+        return [Line(line)]
     if event.get("msg") == "log" and event.get("log"):
         return [Line(str(event["log"]))]
     found = event.get("progress_data") if event.get("msg") == "progress" else None
@@ -271,4 +280,4 @@ def _completed(event: Mapping[str, Any]) -> list[Any]:
 
 
 def _detail(said: object) -> str:
-    return str(said.get("detail") if isinstance(said, dict) else said or "")[:300]
+    return str((said.get("detail") if isinstance(said, dict) else said) or "without a reason")[:300]

@@ -76,7 +76,7 @@ def _use(path: Path) -> bool:
         return False
     except OSError:  # without write access, the file is not removed either
         return path.exists()
-    return path.exists()
+    return True
 
 
 async def _remove_nothing(_: int = 0) -> int:
@@ -274,18 +274,18 @@ class FileStore:
                 raise
         sync_folder(path.parent)
 
-    async def keep_all(self, files: Mapping[FileRef, bytes]) -> None:
+    async def keep_all(self, files: Mapping[FileRef, bytes | memoryview]) -> None:
         """Verify and keep small files. Raises `Corrupt`: the BLAKE3 of one is not its name; then none is kept.
 
         They are not synced, since each sync takes milliseconds. The next run removes those that a power cut damaged,
         and their clients send them again.
         """
         room = sum(map(len, files.values()))
-        if room > await self.in_thread(self.free):
+        if not await self.on_disk(lambda: room <= self.free() and self._keep_all(files)):
             await self.make_room(room)
-        await self.on_disk(lambda: self._keep_all(files))
+            await self.on_disk(lambda: self._keep_all(files))
 
-    def _keep_all(self, files: Mapping[FileRef, bytes]) -> None:
+    def _keep_all(self, files: Mapping[FileRef, bytes | memoryview]) -> bool:
         for ref, content in files.items():
             digest = hasher("blake3")
             digest.update(content)
@@ -303,6 +303,7 @@ class FileStore:
                 except OSError:  # such as a full disk
                     remove(partial)
                     raise
+        return True
 
     def _check_unsynced(self) -> None:
         """Remove small files of an earlier run that a power cut has damaged, and sync the others."""

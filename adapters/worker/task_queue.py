@@ -96,10 +96,9 @@ class TaskQueue:
         return self.state.tasks[task_id]
 
     async def show(self, license_: str, *files: FileRef) -> None:
-        """Record that the license has these files."""
-        for file in files:
-            if not self.state.has(license_, file):
-                await self.runner.perform(w.Show(file, license_))
+        """Record that the license has these files, with one sync of the journal for all."""
+        new = [w.Show(file, license_) for file in files if not self.state.has(license_, file)]
+        await asyncio.gather(*(self.runner.perform(each) for each in new))
 
     def use(self, task_id: str) -> bool:
         """Record a use of this result, which extends its life; returns whether it exists."""

@@ -99,6 +99,7 @@ class _Wait:
     reached: bool = False
     refusals: int = 0
     without_money: float = 0.0
+    unpaid_since: float | None = None
 
     def __post_init__(self) -> None:
         self.started = self.down = self.offline_at = seconds_now(self.time)
@@ -113,13 +114,12 @@ class _Wait:
         return seconds_now(self.time) - self.started
 
     def unpaid(self) -> float:
-        """Seconds so far in which the budget was spent."""
-        going = seconds_now(self.time) - self.offline_at if self._is_unpaid else 0.0
+        """Seconds so far in which the hub said that the budget is spent. It cannot say so while it is lost."""
+        going = 0.0 if self.unpaid_since is None else seconds_now(self.time) - self.unpaid_since
         return self.without_money + going
 
-    @property
-    def _is_unpaid(self) -> bool:
-        return self.offline is not None and self.offline.phase == BUDGET
+    def _count_unpaid(self, since: float | None) -> None:
+        self.without_money, self.unpaid_since = self.unpaid(), since
 
     def on_link_up(self, link: ports.LinkUp) -> Observable[JobEvent]:
         self.reached, self.link = True, link
@@ -136,6 +136,7 @@ class _Wait:
             raise HubRefused(link.reason, code=link.code)
         if self.link is not None:
             self.link, self.down = None, seconds_now(self.time)
+            self._count_unpaid(None)
         self.reached = self.reached or link.asked
         unreached = "connecting" if link.connecting else "hub_unreachable"
         phase = "hub_lost" if self.reached else unreached
@@ -162,16 +163,16 @@ class _Wait:
         return self.on_accepted(ports.Accepted(notice.gpu, notice.url)) if self.offline else None
 
     def on_offline(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
-        self.without_money = self.unpaid()
         self.offline, self.offline_at = reply, seconds_now(self.time)
-        # A reason is shown at once and stays: without help from outside, this job may wait for ever.
+        self._count_unpaid(self.offline_at if reply.phase == BUDGET else None)
+        # A reason is shown at once and stays: without help from outside, this job may wait without end.
         lines = self._lines(reply.phase, reply.reason, always=True) if reply.reason else self._waking(reply.phase)
         return self._or_worker_ready(lines, settle=SETTLE).pipe(
             start_with(Queued(reply.position, reply.phase, reply.eta, reply.until))
         )
 
     def on_power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
-        if self.offline is None or self._is_unpaid:  # the news is of a GPU that this job may not use yet
+        if self.offline is None or self.offline.phase == BUDGET:  # the news is of a GPU that this job may not use yet
             return None
         return self._or_worker_ready(self._lines(notice.phase, notice.reason), settle=SETTLE)
 

@@ -18,7 +18,7 @@ from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.timeout_idle import timeout_idle
 
 SMALL = 256 * 1024
-"""Bytes of a file that is sent together with others."""
+"""Bytes of a file that is sent together with others, or alone in one exchange."""
 
 TOGETHER = 1024 * 1024
 """Bytes of the files of one call, which shows no progress: a slow line must finish it within `policy.transfer`."""
@@ -83,7 +83,7 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
 def _grouped(checked: Checked) -> tuple[list[list[Fingerprint]], list[Fingerprint]]:
     """The missing files that are sent together, and those that are sent alone."""
     small = [file for file in checked.missing if file.size <= SMALL]
-    if SMALL_FILES not in checked.worker.features or checked.algorithm != "blake3" or len(small) < 2:
+    if SMALL_FILES not in checked.worker.features or checked.algorithm != "blake3":
         return [], list(checked.missing)
     groups: list[list[Fingerprint]] = []
     for file in small:

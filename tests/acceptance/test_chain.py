@@ -100,6 +100,21 @@ async def test_after_a_failure_in_the_middle_one_retry_continues_there(scene: Sc
         assert (user.folder / "three.bin").read_bytes() == result(user)
 
 
+async def test_a_retry_that_cannot_run_submits_none_of_the_jobs_before_it(scene: Scene, user: User) -> None:
+    async with running(scene, user), daemon(user) as api:
+        scene.engine.failing = 2
+        scene.engine.go_on.clear()
+        await submit_three(user)
+        await user.run(*stage("four", "join", "first=@two", "second=speech.wav"))
+        scene.engine.go_on.set()
+        await api.outcome("four")
+        user.audio.unlink()
+        refused = await user.run("retry", "four")
+        assert "speech.wav does not exist" in refused.err
+        listed = await user.run("jobs", "--all", "--json")
+        assert {job["id"] for job in listed.events} == {"one", "two", "three", "four"}
+
+
 THEN = [
     "submit", "--job-id", "one", "--kind", "join", "--in", "first=clip.mp4", "--in", "second=speech.wav",
     "--then", "--job-id", "two", "--kind", "reverse", "--in", "first=@:whole",

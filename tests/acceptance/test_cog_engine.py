@@ -250,7 +250,7 @@ async def test_a_full_server_is_waited_for_and_a_cancel_there_stops_nothing_of_o
         await place.began()
         waiting = place.work("waiting")
         async with aclosing(engine.render(waiting)) as items:
-            assert await anext(items) == Line("all slots of the Cog server are busy; the work waits")
+            assert await anext(items) == Line("the work waits for 0 s: all slots of the Cog server are busy")
         await engine.cancel(waiting)
         mine = asyncio.create_task(made(engine, place.work("mine")))
         async with session.get(f"{server.url}/health-check") as health:

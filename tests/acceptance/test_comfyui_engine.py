@@ -26,7 +26,7 @@ from tests.support.faults.fault_proxy import Fault
 from tests.support.programs import our_peers
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
-from wakestream.adapters.engines import comfyui, comfyui_prompt
+from wakestream.adapters.engines import comfyui, comfyui_prompt, waiting
 from wakestream.adapters.engines.comfyui_prompt import prompt_id
 from wakestream.adapters.engines.ffmpeg import found_ffmpeg
 from wakestream.adapters.engines.samples import make_video
@@ -438,7 +438,7 @@ async def test_it_waits_behind_the_prompts_of_others_and_says_so(place: Case) ->
 async def test_work_that_waits_behind_others_does_not_count_as_hanging(
     place: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comfyui_prompt, "SAY_AGAIN", 0.2)
+    monkeypatch.setattr(waiting, "SAY_AGAIN", 0.2)
     other = await place.others(await place.upload(place.image), 4.0)
     engine = place.start()
     items = await done(engine, place.inverting(), Watchdog(2.5))

@@ -218,7 +218,7 @@ async def test_a_full_queue_is_waited_for(place: Place, monkeypatch: pytest.Monk
             except AssertionError:
                 await asyncio.sleep(0.02)
         async with aclosing(place.engine.render(place.work("count", ("numbers",), upto=1))) as items:
-            assert await anext(items) == Line("the queue of the Gradio app is full; the work waits")
+            assert await anext(items) == Line("the work waits for 0 s: the queue of the Gradio app is full")
             place.gate.touch()
             assert isinstance([item async for item in items][-1], Made)
         assert [await each for each in (running_, *waiting)] == [["0 1 "]] * 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from wakestream.adapters.disk.result_names import same_path
 from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.outbox.facts import FileStat, Submitting
+from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
 from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
@@ -123,6 +123,18 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
         after, sources, pending, bool(body.keys() & ANY_KIND),
     )  # fmt: skip
+
+
+def given_again(a: JobAccepted, jobs: Container[str]) -> dict[str, Any]:
+    """The fields with which a job was submitted, but its id. Results of jobs that are not in `jobs` are plain files."""
+    if a.is_pair and not a.after:
+        return {name: getattr(a, name) for name in FIELDS - {"id"}}
+    sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
+    inputs = {name: file.path for name, file in a.files.items()}
+    inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
+    given = {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
+    after = [job for job in a.after if job in jobs]
+    return {**given, "after": after} if after else given
 
 
 def _is_result(given: Any) -> bool:

@@ -99,13 +99,15 @@ class Api:
 
     async def _again(self, entry: Entry, name: Any = None) -> f.Answer:
         """Submit a job again, and before it the jobs that it follows and that ended without a result."""
-        for before in entry.accepted.after:
-            known = self.outbox.state.jobs.get(before)
-            last = known and chains.latest(self.outbox.state, "after", before)
+        a, jobs = entry.accepted, self.outbox.state.jobs
+        given = {**requests.given_again(a, jobs), "id": name}
+        checked = await self._fitting(await self._wanted(given))  # before another job is submitted for it
+        await asyncio.to_thread(requests.looked_at, checked, a.job)
+        for before in a.after:
+            last = chains.latest(self.outbox.state, "after", before) if before in jobs else None
             if last and last.ended is not None and last.ended.outcome != "done":
                 await self._again(last)
-        again = await self._wanted({**_given(entry.accepted), "id": name})
-        return await submitted(self.outbox, await self._fitting(again), entry.accepted.job)
+        return await submitted(self.outbox, await self._wanted(given), a.job)
 
     async def _wanted(self, body: Mapping[str, Any]) -> requests.Wanted:
         return await asyncio.to_thread(requests.wanted, body, partial(chains.source, self.outbox.state))
@@ -182,16 +184,6 @@ class Api:
             "outcome": plain_outcome(ended) if ended else None,
             "last": self.outbox.feed.last(a.job),
         }  # fmt: skip
-
-
-def _given(a: f.JobAccepted) -> dict[str, Any]:
-    """The fields with which a job was submitted, but its id."""
-    if a.is_pair and not a.after:
-        return {name: getattr(a, name) for name in requests.FIELDS - {"id"}}
-    inputs = {name: file.path for name, file in a.files.items()}
-    inputs |= {name: f"{requests.FROM_JOB}{source}" for name, source in a.sources.items()}
-    given = {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
-    return {**given, "after": [*a.after]} if a.after else given
 
 
 async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:

@@ -26,14 +26,15 @@ _SHORT: Final = "send a line of JSON, a list of {hash, ext, size}, and then the 
 async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
     """Receive the files. Raises `Corrupt` if one has not its BLAKE3; then none is kept."""
     body = await _body(request)
-    line, newline, content = body.partition(b"\n")
+    newline = body.find(b"\n")
+    content = memoryview(body)[newline + 1 :]
     try:
-        listed = msgspec.json.decode(line, type=list[dict[str, Any]])
+        listed = msgspec.json.decode(body[: max(0, newline)], type=list[dict[str, Any]])
     except msgspec.MsgspecError:
         raise bad_request(f"the list of the files does not parse; {_SHORT}") from None
-    if not newline or not 0 < len(listed) <= MAX_FILES:
+    if not 0 < len(listed) <= MAX_FILES:
         raise bad_request(f"the request has {len(listed)} files; send 1 to {MAX_FILES}")
-    files: dict[FileRef, bytes] = {}
+    files: dict[FileRef, memoryview] = {}
     start = 0
     for one in listed:
         ref, size = FileRef(requests.blake3(one.get("hash"), "hash"), requests.file_ext(one.get("ext"))), _size(one)
@@ -46,7 +47,8 @@ async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
 
 
 async def _body(request: web.Request) -> bytes:
-    body = bytearray()
+    blocks: list[bytes] = []
+    size = 0
     while True:
         try:
             async with asyncio.timeout(requests.SILENCE):
@@ -54,9 +56,10 @@ async def _body(request: web.Request) -> bytes:
         except TimeoutError:
             raise requests.silent() from None
         if not block:
-            return bytes(body)
-        body += block
-        if len(body) > MOST + _LIST:
+            return b"".join(blocks)
+        blocks.append(block)
+        size += len(block)
+        if size > MOST + _LIST:
             raise WorkerRefused(f"one request may have {MOST} bytes of files; send large ones alone", code="too_large")
 
 

@@ -68,6 +68,16 @@ async def test_a_wait_for_money_says_until_when_and_has_no_time_limit() -> None:
     assert asyncio.get_running_loop().time() == 90_059, "the second before the budget was spent counts"
 
 
+async def test_the_time_limit_counts_again_while_the_hub_that_had_no_money_is_lost() -> None:
+    unpaid = OfflineReply("budget", 1, None, 90_000.0)
+    stage = await run(
+        Hub((0, NEW), (0, unpaid), (1000, LinkDown("cut")), (1020, NEW), (1020, unpaid), (2000, LinkDown("cut"))),
+        Policy(online=60.0, line_every=1000.0),
+    )
+    assert isinstance(stage.end, errors.StageTimeout)
+    assert asyncio.get_running_loop().time() == 2040, "20 of the 60 seconds passed without the hub before"
+
+
 async def test_why_no_gpu_can_be_started_is_shown_at_once_and_repeated() -> None:
     reply = OfflineReply("no_monitor", 1, None, None, "only the GPU attic has the kind paint")
     stage = await run(Hub((0, NEW), (1, reply), (25, Accepted())))
