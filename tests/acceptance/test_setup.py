@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.client_scene import Running, User
+from wakestream.adapters.cli.setup.files import recorded
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.config.settings import load
 from wakestream.adapters.daemon.discovery import read
@@ -152,7 +153,10 @@ async def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path) 
     assert ran.code == 0, ran.err
     found = load({}, folder=machine.folder / "conf" / "hub")
     assert (found.tls_cert, found.tls_key) == (machine.folder / "tls.pem", machine.folder / "tls.key")
-    assert str(machine.folder / "hub state") in ran.out
+    setup = recorded(machine.folder / "conf" / "hub")
+    assert setup is not None
+    assert str(machine.folder / "hub state") in setup.arguments
+    assert "start it: wakestream up --folder conf" in ran.out
 
 
 async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path) -> None:

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     begin(args)
     if args.role == "hub":
         done = _hub(args)
-        say(*present.lines("hub", done), "", *_codes(args))
+        say(*present.lines("hub", done, args.folder), "", *_codes(args))
     else:
-        say(*present.lines(args.role, _beside_the_hub(args)))
+        say(*present.lines(args.role, _beside_the_hub(args), args.folder))
     return exit_codes.DONE
 
 

@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
     say(t("join.done", role=role, hub=paired.hub_url))
     if before is not None and before.license and before.license != paired.license:
         say(t("leave.license", license=before.license))
-    say(*present.lines(role, done))
+    say(*present.lines(role, done, args.folder))
     return exit_codes.DONE

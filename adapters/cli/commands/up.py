@@ -54,14 +54,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _keep_up(running: Callable[[], AbstractAsyncContextManager[asyncio.Future[None]]], stop: Stop) -> int:
-    pause, most = AGAIN
+    first, most = AGAIN
+    pause, now = first, asyncio.get_running_loop().time
     while not stop.is_set():
+        began = now()
         try:
             async with running() as broken:
                 await _first(stop.wait(), broken)
                 if broken.done() and not stop.is_set():
                     broken.result()
         except DemoBroken as error:
+            pause = first if now() - began > most else pause
             say(f"wakestream: {error}", error=True)
             say(t("up.again", time=f"{pause:g} s"), error=True)
             with contextlib.suppress(TimeoutError):

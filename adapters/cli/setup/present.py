@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.setup.roles import Done
 
 
-def lines(role: str, done: Done) -> Iterator[str]:
-    """Lines for people."""
+def lines(role: str, done: Done, folder: Path | None = None) -> Iterator[str]:
+    """Lines for people. `folder` is the one that the user gave for the settings."""
     for path, what in done.files:
         yield t(f"setup.{what}", path=path)
     if done.start:
@@ -18,4 +19,5 @@ def lines(role: str, done: Done) -> Iterator[str]:
     elif role == "client":
         yield t("setup.client")
     else:
-        yield t("setup.start", command=shlex.join(["wakestream", role, *done.arguments]))
+        own = [role, *done.arguments] if folder is None else ["up", "--folder", str(folder)]
+        yield t("setup.start", command=shlex.join(["wakestream", *own]))
