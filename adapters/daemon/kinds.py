@@ -99,7 +99,7 @@ class DaemonKinds:
             await end(self._asking)
 
     def _ask_again(self) -> None:
-        """Ask now, or once more if an answer is under way that may be from before a change."""
+        """Ask now, or once more if an answer that may be older than a change has not come yet."""
         self._again = self._asking is not None
         if self._up:
             self._ask()

@@ -43,7 +43,7 @@ Fault = Literal[
 """What is wrong with the API, until `PowerWorld.fault` is None again.
 
 `slow`: no answer. `down`: the connection is closed. `denied`: the credentials are refused. `busy`: too many requests,
-`Retry-After: 1`. `broken`: an error of the server. `garbage`: an answer that is none of the API. `strange`: JSON of
+`Retry-After: 1`. `broken`: an error of the server. `garbage`: an answer that the API does not have. `strange`: JSON of
 another shape. With `start_` only starts are meant: `start_broken` has no effect, `start_lost` is an error although the
 machine starts, `start_unknown` an error code that no document knows, `start_ignored` an accepted start without effect,
 `start_slow` one that is accepted and stays in an intermediate state. `no_capacity` and `quota`: the provider's own

@@ -113,7 +113,7 @@ class Api:
         return await asyncio.to_thread(requests.wanted, body, partial(chains.source, self.outbox.state))
 
     async def _fitting(self, asked: requests.Wanted) -> requests.Wanted:
-        """The job, which fits its kind as far as that is known. A pair of files may have any formats, as ever."""
+        """The job, which fits its kind as far as that is known. A pair of files may have any formats."""
         if asked.any_kind:
             await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
         return asked

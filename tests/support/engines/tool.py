@@ -1,7 +1,7 @@
 """A program for the engine `command`: `python tool.py MODE INPUT OUTPUT [WORDS]`. Uses only the standard library.
 
 What programs on GPU machines were seen to do: they end well without an output, with an empty one, or with a folder in
-its place; they print for ever, or nothing; they ignore SIGTERM; they have children; they are killed when memory is
+its place; they print without end, or nothing; they ignore SIGTERM; they have children; they are killed when memory is
 short. The process ids of a run are in INPUT's folder in `pids`.
 """
 
@@ -74,7 +74,7 @@ def several(source: Path, target: Path, *names: str) -> None:
 
 
 def hangs(source: Path, target: Path) -> None:
-    """Waits for ever with a child, deaf to SIGTERM."""
+    """Waits without end with a child, deaf to SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen([sys.executable, "-S", "-c", "import threading; threading.Event().wait()"])
     ready = source.with_name("pids.new")
