@@ -140,6 +140,13 @@ class DaemonClient:
             return UNKNOWN
         return from_plain(await self.call("GET", "/api/kinds"))
 
+    async def costs(self) -> tuple[dict[str, float], str]:
+        """What the last jobs cost by id, and the currency; nothing if the hub or the daemon does not tell it."""
+        if "costs" not in self._features:
+            return {}, ""
+        found = await self.call("GET", "/api/costs")
+        return found["jobs"], found["currency"]
+
     async def jobs(self, state: str, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Jobs, newest first, and the number of older ones beyond `limit`."""
         found = await self.call("GET", f"/api/jobs?state={state}&limit={limit}")

@@ -75,6 +75,7 @@ class EventFeed:
         self._number = 0
         self._recent: deque[Item] = deque(maxlen=KEPT)
         self._open: dict[str, deque[Item]] = {}
+        self._first: dict[str, tuple[object, Item]] = {}
         self._ended: Recent[str, deque[Item]] = Recent(ENDED_KEPT)
         self._listeners: dict[str | None, set[Listener]] = {}
 
@@ -90,6 +91,7 @@ class EventFeed:
         item = Item(self._number, job, kind, orjson.dumps({"job": job, **plain}))
         self._recent.append(item)
         self._remember(item)
+        self._note_first(item, plain.get("status"))
         for listener in [*self._listeners.get(None, ()), *self._listeners.get(job, ())]:
             listener.put(item)
 
@@ -100,6 +102,20 @@ class EventFeed:
         kept.append(item)
         if item.kind in OUTCOME_KINDS:
             self._ended[item.job] = self._open.pop(item.job)
+
+    def _note_first(self, item: Item, status: object) -> None:
+        """Keep the first event of a row: with the newest one it tells the rate."""
+        known, first = self._first.get(item.job, (None, item))
+        if item.kind not in STEADY:
+            self._first.pop(item.job, None)
+        elif first is item or first.kind != item.kind or known != status:
+            self._first[item.job] = status, item
+
+    def first(self, job: str) -> dict[str, Any] | None:
+        """The first event of the row of equal ones that the job's newest event ends; None if it is the only one."""
+        _, found = self._first.get(job, (None, None))
+        kept = self._kept(job)
+        return None if found is None or found is kept[-1] else orjson.loads(found.data)
 
     def last(self, job: str) -> dict[str, Any] | None:
         """The job's newest event."""

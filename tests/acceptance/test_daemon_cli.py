@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
+from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.streams.protocol import messages as m
@@ -76,8 +78,11 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
             listed = await user.run("jobs", "--json")
             assert [(each["id"], each["priority"], each["stage"]) for each in listed.events] == [(job, 3, "render")]
             table = (await user.run("jobs")).out.splitlines()
-            assert table[0].split() == ["JOB", "STATE", "SINCE", "PRIORITY", "OUTPUT"]
-            assert table[1].split()[:2] == [job, "render"]
+            assert table[0].split() == ["JOB", "FILES", "STATE", "DONE", "ETA", "SINCE", "PRIORITY", "OUTPUT"]
+            assert table[1].split()[:6] == [job, "clip.mp4", "+", "speech.wav", "render", "50"]
+            assert "first" not in listed.last
+            refused = await user.run("jobs", "--live")
+            assert (refused.code, "wakestream watch" in refused.err) == (2, True)
             async with user.runs("watch", job, "--json") as watching, user.runs("watch", "--json") as all_watching:
                 await watching.event("running")
                 ran = await user.run("cancel", job, "unknown")
@@ -94,6 +99,34 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
             assert [each["state"] for each in ended.events] == ["cancelled"]
             again = await user.run("cancel", job, "--json")
             assert orjson.loads(again.out) == {"job": job, "state": "cancelled"}
+
+
+async def test_on_a_terminal_watch_is_a_table_that_follows_the_jobs(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api, terminal(user, "watch", NO_COLOR="1") as screen:
+            await screen.shows("no unfinished jobs")
+            await api.submit(user)
+            await screen.shows("render  █████░░░░░  50 %")
+            engine.go_on.set()
+            await screen.shows("clip.mp4 + speech.wav  done: ")
+            screen.process.send_signal(2)
+            assert max(map(len, plain(await screen.ended()).replace("\r", "\n").splitlines())) <= 80
+            assert screen.process.returncode == 130
+
+
+async def test_the_jobs_have_their_costs_if_the_hub_has_a_price(user: User, place: Place) -> None:
+    priced = place.hub(price=Decimal(36_000), currency="EUR")
+    async with asyncio.timeout(50), priced, place.worker(Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("running", status="synthesizing")
+            listed = (await user.run("jobs")).out
+            assert "COST" in listed
+            assert " EUR" in listed
+            status, told = await api.ask("GET", "/api/costs")
+            assert (status, told["currency"], list(told["jobs"])) == (200, "EUR", ["job-1"])
 
 
 @asynccontextmanager
@@ -122,7 +155,7 @@ async def test_a_job_whose_gpu_does_not_start_pauses_until_a_retry(user: User, p
                 assert (await api.submit(user))[0] == 201
                 told = await api.until("note")
             assert (told["data"]["starts"], 30 <= told["data"]["rests"] <= 60) == (1, True)
-            assert "paused, " in (await user.run("jobs")).out
+            assert "paused" in (await user.run("jobs")).out
             why = (await user.run("why", "job-1")).out
             assert "job-1 is paused, next try in " in why
             assert "sold out" in why

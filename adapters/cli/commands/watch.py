@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands.submit import exit_code
 from wakestream.adapters.cli.follow import follow
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.live_jobs import is_terminal, live_jobs
 from wakestream.adapters.cli.render.display import PlainLines, display
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
@@ -34,9 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show what happens; with a JOB the exit code tells its outcome. Ctrl-C leaves, the jobs go on."""
+    """Show what happens, as a table or in lines; with a JOB the exit code tells its outcome. Ctrl-C only leaves."""
     begin(args)
     return run_program(lambda stop: unless_stopped(stop, _one(args) if args.job else _all(args)))
+
+
+def _all(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    lines = args.json or args.plain or flags.is_quiet(args) or not is_terminal()
+    return _lines(args) if lines else live_jobs(args.state)
 
 
 async def _one(args: argparse.Namespace) -> int:
@@ -47,7 +53,7 @@ async def _one(args: argparse.Namespace) -> int:
             return exit_code(await follow(client, args.job, shown))
 
 
-async def _all(args: argparse.Namespace) -> int:
+async def _lines(args: argparse.Namespace) -> int:
     start = time.monotonic()
     async with open_daemon_client(args.state) as client:
         await client.needed()

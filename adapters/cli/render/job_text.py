@@ -138,6 +138,12 @@ def nearer(wait: Wait, passed: float) -> Wait:
     return replace(wait, eta=e.Eta(max(0.0, wait.eta.p50 - passed), max(0.0, wait.eta.p90 - passed)))
 
 
+def hoped_for(wait: e.Queued | e.Waking, passed: float) -> float | None:
+    """Seconds until the GPU is expected, `passed` seconds after the event; None if that is not known, or over."""
+    eta = None if wait.phase in NO_HOPE or wait.eta is None else nearer(wait, passed).eta
+    return eta.p50 if eta is not None and eta.p50 > 0 else None
+
+
 def pause_left(happened: e.JobEvent | None, passed: float) -> float | None:
     """Seconds until the next try of a job that pauses, `passed` seconds after it said so; None for any other."""
     rests = happened.data.get("rests") if isinstance(happened, e.Note) else None

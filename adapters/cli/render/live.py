@@ -16,8 +16,6 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.table import Column
 from rich.text import Text
@@ -25,6 +23,7 @@ from rich.text import Text
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
+from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.config import units
 from wakestream.adapters.runtime import printing
 from wakestream.operators.lifecycle.outcome import is_outcome
@@ -48,11 +47,29 @@ _ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "skipped": "-", "failed"
 class _Speed(ProgressColumn):
     """The rate, where the bar counts bytes and it is known."""
 
-    _bytes = TransferSpeedColumn()
+    def render(self, task: Task) -> RenderableType:
+        rate = task.fields["rate"]
+        return Text(f"{units.size(rate)}/s" if rate else "", "progress.data.speed")
+
+
+class _Left(ProgressColumn):
+    """The time left, which counts down between two reports; dashes while it is not known."""
 
     def render(self, task: Task) -> RenderableType:
-        known = task.fields.get("bytes") and (task.finished_speed or task.speed)
-        return self._bytes.render(task) if known else Text("")
+        left = task.fields["left"]
+        return Text("--:--" if left is None else clock(left), "progress.remaining")
+
+
+def clock(seconds: float) -> str:
+    """A time as a clock shows it.
+
+    Example:
+        >>> [clock(59.6), clock(3725)]
+        ['01:00', '1:02:05']
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 class LiveDisplay(Display):
@@ -71,10 +88,11 @@ class LiveDisplay(Display):
         self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
         self._many = (
             TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), _Speed(),
-            TimeElapsedColumn(), TextColumn(t("left")), TimeRemainingColumn(compact=True), note,
+            TimeElapsedColumn(), TextColumn(t("left")), _Left(), note,
         )  # fmt: skip
+        self._reported = JobProgress()
         self._progress = Progress(*self._many)
-        self._bar = self._progress.add_task("", total=None, visible=False, note="", bytes=False)
+        self._bar = self._progress.add_task("", total=None, visible=False, note="", rate=None, left=None)
         console = console or printing.console()
         self._console = console
         self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
@@ -94,6 +112,7 @@ class LiveDisplay(Display):
     def _show(self, event: e.JobEvent, at: float) -> None:
         self._entered["submit"] = min(self._entered["submit"], at)
         self._line = words.event(event, self._reused)
+        self._reported.show(event, at)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
         stage = _STAGE_AFTER.get(type(event))
         if stage and stage != self._stage:
@@ -113,19 +132,27 @@ class LiveDisplay(Display):
             case e.Uploading() | e.Downloading():
                 stage = "upload" if isinstance(event, e.Uploading) else "download"
                 note = units.size(event.bytes) + (f" / {units.size(event.of)}" if event.of else "")
-                self._move(stage, event.bytes, event.of, note, True)
+                self._move(stage, event.bytes, event.of, note)
             case e.Running() if event.status != "queued":
                 note = t("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
-                self._move("render", event.percent, 100, note, False)
+                self._move("render", event.percent, 100, note)
             case _:
                 self._progress.update(self._bar, visible=False)
 
-    def _move(self, name: str, done: float, total: float | None, note: str, counts_bytes: bool) -> None:
+    def _move(self, name: str, done: float, total: float | None, note: str) -> None:
         description = t(f"stage.{name}")
         if self._progress.tasks[0].description != description:
             self._progress.reset(self._bar, description=description)
             self._progress.tasks[0].start_time = self._entered[self._stage]
-        self._progress.update(self._bar, completed=done, total=total, visible=True, note=note, bytes=counts_bytes)
+        self._progress.update(self._bar, completed=done, total=total, visible=True, note=note)
+
+    def _move_on(self) -> None:
+        """Draw the bar where it is between two reports."""
+        now = time.monotonic()
+        done = self._reported.done(now)
+        if done is not None:
+            rate = self._reported.rate if self._reported.counts_bytes else None
+            self._progress.update(self._bar, completed=done, left=self._reported.left(now), rate=rate)
 
     def picture(self) -> RenderableType:
         """What stands on the screen now."""
@@ -137,6 +164,7 @@ class LiveDisplay(Display):
         title = Text(f"{inputs} {becomes} {outputs}", "bold")
         stages = Columns([self._cell(stage) for stage in _SHOWN], padding=(0, 2))
         if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
+            self._move_on()
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few
             return Group(title, stages, self._progress)
         return Group(title, stages, Text(self._said(), self._colour()))

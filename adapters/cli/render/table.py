@@ -19,6 +19,30 @@ def width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
+def cut(text: str, columns: int) -> str:
+    """`text` in at most so many columns; what is longer ends with dots."""
+    if width(text) <= columns:
+        return text
+    end = "…" if _speaks_utf() else "..."[:columns]
+    kept = ""
+    for letter in text:
+        if width(kept + letter + end) > columns:
+            break
+        kept += letter
+    return kept + end
+
+
+def bar(share: float, columns: int) -> str:
+    """A bar of so many columns, of which the first `share` (0 to 1) is full."""
+    full, empty = "█░" if _speaks_utf() else "#."
+    count = round(columns * min(1.0, max(0.0, share)))
+    return full * count + empty * (columns - count)
+
+
+def _speaks_utf() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
 def wrapped(text: str, columns: int) -> list[str]:
     """`text` in lines of so many columns: broken at blanks, and between any two wide letters."""
     lines = [""]

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from wakestream.adapters.daemon.api import requests, sse
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
+from wakestream.adapters.daemon.costs import DaemonCosts
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
@@ -31,13 +32,14 @@ MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files, and
-    `kinds` knows what the GPUs can do."""
+    """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files,
+    `kinds` knows what the GPUs can do, and `costs` what the jobs cost."""
 
     outbox: Outbox
     health: Callable[[], Mapping[str, Any]]
     names: Callable[[Entry], Mapping[str, str]]
     kinds: DaemonKinds
+    costs: DaemonCosts
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -52,6 +54,7 @@ class Api:
             web.get("/api/jobs/{job}/events", self.job_events),
             web.get("/api/events", self.all_events),
             web.get("/api/kinds", self.get_kinds),
+            web.get("/api/costs", self.get_costs),
         ]
 
     async def get_health(self, _: web.Request) -> web.Response:
@@ -62,6 +65,10 @@ class Api:
     async def get_kinds(self, _: web.Request) -> web.Response:
         """What the GPUs can do."""
         return json_answer((await self.kinds.present()).plain())
+
+    async def get_costs(self, _: web.Request) -> web.Response:
+        """What the last jobs cost, as the hub tells it."""
+        return json_answer(await self.costs.present())
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """Jobs, newest first; `?state=` and `?limit=` select."""
@@ -183,6 +190,7 @@ class Api:
             "ended_at": ended.at if ended else None,
             "outcome": plain_outcome(ended) if ended else None,
             "last": self.outbox.feed.last(a.job),
+            **({"first": first} if (first := self.outbox.feed.first(a.job)) else {}),
         }  # fmt: skip
 
 

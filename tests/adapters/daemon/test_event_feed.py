@@ -59,6 +59,23 @@ def test_of_frequent_events_only_the_newest_is_kept() -> None:
     assert (feed.last("b"), list(feed.of_job("b"))) == (None, [])
 
 
+def test_the_first_event_of_a_row_is_kept_for_the_rate() -> None:
+    feed = EventFeed("boot")
+
+    def first(kind: str, **fields: object) -> object:
+        feed.publish("a", {"event": kind, **fields})
+        found = feed.first("a")
+        return found and {name: value for name, value in found.items() if name not in ("job", "event")}
+
+    assert [first("uploading", bytes=each) for each in (1, 2, 3)] == [None, {"bytes": 1}, {"bytes": 1}]
+    assert first("uploaded") is None
+    assert [first("running", percent=0, status="queued") for _ in range(2)][1] == {"percent": 0, "status": "queued"}
+    assert [first("running", percent=each, status="x") for each in (5, 9)] == [None, {"percent": 5, "status": "x"}]
+    assert first("done") is None
+    assert feed.first("b") is None
+    assert feed._first == {}
+
+
 def test_the_feed_is_bounded_and_reports_a_gap() -> None:
     feed = EventFeed("boot")
     for number in range(feeds.KEPT + 10):

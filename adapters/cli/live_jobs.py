@@ -1,0 +1,139 @@
+"""The daemon's jobs as a table on a terminal that is kept up to date. Jobs that end are told in lines above it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.display import NO_CURSOR
+from wakestream.adapters.cli.render.job_progress import JobProgress
+from wakestream.adapters.cli.render.jobs_table import Costs, files, jobs_table
+from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient, DaemonUnreachable, open_daemon_client
+from wakestream.adapters.runtime import printing
+from wakestream.streams.recording.event_from_json import event_from
+
+ASK_EVERY = 1.0
+"""Seconds between two looks at the jobs."""
+
+COSTS_EVERY = 10.0
+"""Seconds between two questions for the costs, which the hub answers."""
+
+ENDED_MOST = 10
+"""Ended jobs that stay in the table with `--all`."""
+
+Listed = Mapping[str, Any]
+"""A job as the daemon lists it."""
+
+
+def is_terminal() -> bool:
+    """Whether standard output can be drawn on twice in the same place."""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in NO_CURSOR
+
+
+async def live_jobs(state: str | None, *, ended: bool = False) -> int:
+    """Show the jobs of the daemon with the folder `state` until this is cancelled; with `ended` also the last ones.
+
+    A daemon that restarts is waited for.
+
+    Raises:
+        DaemonUnreachable: None runs, or it does not come back.
+    """
+    async with open_daemon_client(state) as client:
+        await client.needed()
+        table = LiveJobs(printing.console(), ended=ended)
+        # Its own stream has no encoding, from which the table knows which characters it can use.
+        with Live(get_renderable=table.picture, console=table.console, refresh_per_second=4, redirect_stdout=False):
+            while True:
+                await _look(client, table)
+                await asyncio.sleep(ASK_EVERY)
+
+
+async def _look(client: DaemonClient, table: LiveJobs) -> None:
+    """Ask the daemon once; one that is away is looked for until its time is over."""
+    try:
+        found, _ = await client.jobs("all" if table.ended else "open", LIST_MOST)
+        table.show(found)
+        for job in table.gone(found):
+            table.tell_end(await client.job(job))
+        if table.asks_costs():
+            table.costs = Costs(*await client.costs())
+    except DaemonUnreachable:
+        table.away_since = table.away_since or time.monotonic()
+        if time.monotonic() - table.away_since > client.patience:
+            raise
+        await client.look()
+
+
+class LiveJobs:
+    """The table.
+
+    Args:
+        console: Where it is drawn.
+        ended: Whether ended jobs are shown, too.
+    """
+
+    def __init__(self, console: Console, *, ended: bool = False) -> None:
+        self.console, self.ended = console, ended
+        self.costs = Costs({})
+        self.away_since = 0.0
+        self._costs_at = float("-inf")
+        self._jobs: list[Listed] = []
+        self._progress: dict[str, JobProgress] = {}
+
+    def show(self, jobs: Sequence[Listed]) -> None:
+        """Take over what the daemon says now, the newest first."""
+        self.away_since = 0.0
+        open_ = [job for job in jobs if not job["outcome"]]
+        self._jobs = [*sorted(open_, key=_turn), *[job for job in jobs if job["outcome"]][:ENDED_MOST]]
+        for job in open_:
+            self._progress.setdefault(job["id"], JobProgress()).read(job)
+
+    def gone(self, jobs: Sequence[Listed]) -> list[str]:
+        """The jobs that were open and are not any more, each once."""
+        open_ = {job["id"] for job in jobs if not job["outcome"]}
+        ended = [job for job in self._progress if job not in open_]
+        for job in ended:
+            del self._progress[job]
+        return ended
+
+    def asks_costs(self) -> bool:
+        """Whether it is time to ask for the costs again."""
+        if not self._jobs or time.monotonic() - self._costs_at < COSTS_EVERY:
+            return False
+        self._costs_at = time.monotonic()
+        return True
+
+    def tell_end(self, job: Listed) -> None:
+        """Say above the table how a job has ended."""
+        outcome = event_from(job["outcome"]) if job["outcome"] else None
+        if outcome is not None:
+            line = words.outcome(outcome, job["outcome"].get("reused", ""))
+            self.console.print(Text(f"{files(job)}  {line}", "green" if job["state"] == "done" else "red"))
+
+    def picture(self) -> RenderableType:
+        """What stands on the screen now."""
+        foot = Text(t("jobs.away" if self.away_since else "jobs.leave"), "dim")
+        if not self._jobs:
+            return Group(Text(t("jobs.none_open")), foot)
+        most = max(1, self.console.height - 4)
+        shown = [(job, self._progress.get(job["id"], JobProgress())) for job in self._jobs[:most]]
+        head, *lines = jobs_table(shown, self.costs, time.time(), self.console.width)
+        rest = len(self._jobs) - len(shown)
+        more = [Text(t("jobs.more", count=rest), "dim")] if rest else []
+        rows = [Text(line, no_wrap=True, overflow="crop") for line in lines]
+        return Group(Text(head, "bold", no_wrap=True), *rows, *more, foot)
+
+
+def _turn(job: Listed) -> tuple[bool, int, float]:
+    """Jobs at work first, then those that are next; equal ones in the order of their acceptance."""
+    return job["last"] is None, -job["priority"], job["accepted_at"]
