@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -18,7 +19,13 @@ from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import NO_CURSOR
 from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.cli.render.jobs_table import Costs, files, jobs_table
-from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient, DaemonUnreachable, open_daemon_client
+from wakestream.adapters.daemon.api_client import (
+    LIST_MOST,
+    DaemonClient,
+    DaemonRefused,
+    DaemonUnreachable,
+    open_daemon_client,
+)
 from wakestream.adapters.runtime import printing
 from wakestream.streams.recording.event_from_json import event_from
 
@@ -51,27 +58,83 @@ async def live_jobs(state: str | None, *, ended: bool = False) -> int:
     async with open_daemon_client(state) as client:
         await client.needed()
         table = LiveJobs(printing.console(), ended=ended)
-        # Its own stream has no encoding, from which the table knows which characters it can use.
-        with Live(get_renderable=table.picture, console=table.console, refresh_per_second=4, redirect_stdout=False):
+        with drawn(table):
             while True:
-                await _look(client, table)
+                await look(client, table)
                 await asyncio.sleep(ASK_EVERY)
 
 
-async def _look(client: DaemonClient, table: LiveJobs) -> None:
-    """Ask the daemon once; one that is away is looked for until its time is over."""
+async def follow_jobs(
+    client: DaemonClient, jobs: Collection[str], tell: Callable[[Listed], object] | None
+) -> list[Listed]:
+    """Follow these jobs to their ends: in a table on a terminal, or with a call of `tell` for each that has ended.
+
+    Args:
+        client: A client of their daemon, which is waited for if it restarts.
+        jobs: Their ids.
+        tell: Is called for each end; None for the table.
+
+    Returns:
+        The jobs as they ended, in the order of their ends.
+    """
+    table = LiveJobs(printing.console(), only=frozenset(jobs))
+    ended: list[Listed] = []
+    with contextlib.nullcontext() if tell is not None else drawn(table):
+        while len(ended) < len(table.only or ()):
+            for job in await look(client, table, told=tell is None):
+                ended.append(job)
+                if tell is not None:
+                    tell(job)
+            await asyncio.sleep(ASK_EVERY if len(ended) < len(jobs) else 0)
+    return ended
+
+
+def drawn(table: LiveJobs) -> Live:
+    """Draws the table while the block runs."""
+    # Its own stream for standard output has no encoding, from which the table knows the characters that it can use.
+    return Live(get_renderable=table.picture, console=table.console, refresh_per_second=4, redirect_stdout=False)
+
+
+async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> list[Listed]:
+    """Ask the daemon once; one that is away is looked for until its time is over.
+
+    Args:
+        client: Asks the daemon.
+        table: Takes over what it says.
+        told: Tell above the table how jobs have ended.
+
+    Returns:
+        The jobs that have ended since the last look.
+    """
+    ends: list[Listed] = []
     try:
         found, _ = await client.jobs("all" if table.ended else "open", LIST_MOST)
         table.show(found)
-        for job in table.gone(found):
-            table.tell_end(await client.job(job))
-        if table.asks_costs():
+        for id_ in table.gone(found):
+            job = await _known(client, id_)
+            if job["outcome"] is None:  # the list does not have all jobs
+                table.open_again(id_)
+                continue
+            ends.append(job)
+            if told:
+                table.tell_end(job)
+        if told and table.asks_costs():
             table.costs = Costs(*await client.costs())
     except DaemonUnreachable:
         table.away_since = table.away_since or time.monotonic()
         if time.monotonic() - table.away_since > client.patience:
             raise
         await client.look()
+    return ends
+
+
+async def _known(client: DaemonClient, job: str) -> Listed:
+    """The job; one that the daemon has forgotten since its end counts as failed."""
+    try:
+        return await client.job(job)
+    except DaemonRefused as error:
+        outcome = {"event": "failed", "why": str(error), "code": error.code}
+        return {"id": job, "state": "failed", "names": {}, "kind": job, "outcome": outcome}
 
 
 class LiveJobs:
@@ -80,19 +143,21 @@ class LiveJobs:
     Args:
         console: Where it is drawn.
         ended: Whether ended jobs are shown, too.
+        only: The ids of the jobs that are shown; None for all.
     """
 
-    def __init__(self, console: Console, *, ended: bool = False) -> None:
-        self.console, self.ended = console, ended
+    def __init__(self, console: Console, *, ended: bool = False, only: frozenset[str] | None = None) -> None:
+        self.console, self.ended, self.only = console, ended, only
         self.costs = Costs({})
         self.away_since = 0.0
         self._costs_at = float("-inf")
         self._jobs: list[Listed] = []
-        self._progress: dict[str, JobProgress] = {}
+        self._progress = {job: JobProgress() for job in only or ()}
 
     def show(self, jobs: Sequence[Listed]) -> None:
         """Take over what the daemon says now, the newest first."""
         self.away_since = 0.0
+        jobs = [job for job in jobs if self.only is None or job["id"] in self.only]
         open_ = [job for job in jobs if not job["outcome"]]
         self._jobs = [*sorted(open_, key=_turn), *[job for job in jobs if job["outcome"]][:ENDED_MOST]]
         for job in open_:
@@ -105,6 +170,10 @@ class LiveJobs:
         for job in ended:
             del self._progress[job]
         return ended
+
+    def open_again(self, job: str) -> None:
+        """Note that a job is open, although it was not in the list."""
+        self._progress[job] = JobProgress()
 
     def asks_costs(self) -> bool:
         """Whether it is time to ask for the costs again."""

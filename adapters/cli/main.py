@@ -31,6 +31,7 @@ COMMANDS = {
     "console": "print a link that opens the web console",
     "jobs": "list the daemon's jobs",
     "watch": "follow one job of the daemon, or all of them",
+    "open": "show the result of a job with the system's player",
     "cancel": "cancel jobs",
     "retry": "retry jobs that are paused or have failed",
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",

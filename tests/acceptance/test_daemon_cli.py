@@ -10,8 +10,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import web
 
-from tests.support.programs.client_scene import User
+from tests.support.programs.client_scene import QUICK, User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
@@ -127,6 +128,72 @@ async def test_the_jobs_have_their_costs_if_the_hub_has_a_price(user: User, plac
             assert " EUR" in listed
             status, told = await api.ask("GET", "/api/costs")
             assert (status, told["currency"], list(told["jobs"])) == (200, "EUR", ["job-1"])
+
+
+async def test_a_folder_of_pairs_is_submitted_followed_and_opened(user: User, place: Place) -> None:
+    takes = user.folder / "takes"
+    takes.mkdir()
+    for name in ("clip1_video.mp4", "clip1_audio.wav", "clip2_video.mp4", "clip2_audio.wav", "more.wav"):
+        (takes / name).write_bytes(name.encode() * 100)
+    async with asyncio.timeout(55), place.hub(), place.worker(Joining()):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            refused = await user.run("submit", "--pairs", "takes")
+            assert (refused.code, "give --yes" in refused.err) == (2, True)
+            assert "without a partner: more.wav" in refused.out
+            assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
+            async with terminal(user, "submit", "--pairs", "takes", "--wait", NO_COLOR="1") as screen:
+                await screen.shows("submit 2 jobs? [Y/n]")
+                screen.type("y\r")
+                assert "clip2_video.mp4 + clip2_audio.wav  done: " in " ".join(
+                    plain(await screen.ended()).split("\r\n")
+                )
+                assert screen.process.returncode == 0
+            results = [user.folder / f"clip{number}_video.synced.mp4" for number in (1, 2)]
+            assert [path.read_bytes()[:10] for path in results] == [b"clip1_vide", b"clip2_vide"]
+            again = await user.run("submit", "--pairs", "takes", "--yes", "--wait", "--json")
+            assert sorted(Path(each["path"]).name for each in again.events) == [
+                "clip1_video.synced-2.mp4", "clip2_video.synced-2.mp4",
+            ]  # fmt: skip
+            shown = await user.run("open", "--print")
+            assert (shown.code, Path(shown.out.strip()).name in str(again.out)) == (0, True)
+            Path(shown.out.strip()).unlink()
+            assert "was removed or moved" in (await user.run("open", "--print")).err
+            unknown = await user.run("open", again.events[0]["job"], "--result", "text")
+            assert (unknown.code, "has no result 'text'; it has video" in unknown.err) == (1, True)
+
+
+async def test_several_jobs_run_here_without_a_daemon_and_one_that_is_refused_stops_none(
+    user: User, place: Place
+) -> None:
+    for name in ("a.mp4", "a.wav", "b.mp4", "b.wav"):
+        (user.folder / name).write_bytes(name.encode() * 100)
+    (user.folder / "a.wav").write_bytes(b"")
+    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+        user.environment |= place.client_settings()
+        ran = await user.run("submit", "?.mp4", "?.wav", "--yes", "--plain", *QUICK)
+        assert (ran.code, ran.out.count("done: "), "a.wav" in ran.err) == (2, 1, True), ran
+        assert (user.folder / "b.synced.mp4").exists()
+        ran = await user.run("submit", "?.mp4", "speech.wav", "--yes", "--plain", *QUICK)
+        assert (ran.code, ran.out.count("done: ")) == (0, 2), ran
+
+
+async def test_retry_failed_submits_each_failed_job_once(user: User) -> None:
+    async with asyncio.timeout(50), field(user, online=True) as (_, worker), daemon(user) as api:
+        worker.before["progress"] = failing
+        await api.submit(user)
+        assert (await api.outcome())["event"] == "failed"
+        del worker.before["progress"]
+        again = await user.run("retry", "--failed", "--json")
+        assert [each["retry_of"] for each in again.events] == ["job-1"]
+        assert (await api.outcome(again.last["job"]))["event"] == "done"
+        none = await user.run("retry", "--failed")
+        assert (none.code, none.out) == (0, "no job has failed, or all were tried again\n")
+
+
+async def failing(_: web.Request) -> web.Response:
+    """A task that failed."""
+    return web.json_response({"code": 0, "data": {"status": "error", "error": "no face"}})
 
 
 @asynccontextmanager

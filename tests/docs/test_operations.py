@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli.commands.submit import HUB_PATIENCE
 from wakestream.adapters.cli.i18n.catalog import catalog
 from wakestream.adapters.cli.main import parser_of
+from wakestream.adapters.cli.submission import HUB_PATIENCE
 from wakestream.adapters.config import settings
 from wakestream.adapters.worker.http.tus import AT
 from wakestream.operators.model.policy import Policy

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.commands.submit import exit_code
 from wakestream.adapters.cli.demo.output import DemoOutput
 from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import run_program, unless_stopped
+from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.samples import make_speech, make_video

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from wakestream.adapters.cli import flags
+from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands.cancel import for_each
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient, open_daemon_client
 from wakestream.adapters.runtime.printing import answer, say
 
-EXAMPLES = ("retry ws-0123456789abcdef", "retry --all")
+EXAMPLES = ("retry ws-0123456789abcdef", "retry --all", "retry --failed")
+
+FAILED = ("failed", "timed_out")
+"""The states of jobs that `--failed` submits again."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("jobs", metavar="JOB", nargs="*", default=[], help="a job's id, as `wakestream jobs` lists it")
     flags.add(which, "--all", "all paused jobs")
+    flags.add(which, "--failed", "all jobs that failed or timed out, and were not tried again since")
     flags.add(parser, "--json", "one JSON object for each job")
     flags.daemon(parser)
 
@@ -42,7 +47,29 @@ async def _retry(args: argparse.Namespace) -> int:
                 _say(args.json, job, job)
             if not tried and not args.json:
                 say(t("retry.none"))
-        return await for_each(args, retry)
+        if not args.failed:
+            return await for_each(args, retry)
+        return await _retry_failed(client, args, retry)
+
+
+async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: Callable[[str], Awaitable[None]]) -> int:
+    """Each job that failed, the newest first: its retry also tries the jobs that it follows again."""
+    status = exit_codes.DONE
+    tried: set[str] = set()
+    while open_ := [job for job in await _failed(client) if job not in tried]:
+        args.jobs = open_[:1]
+        tried.add(open_[0])
+        status = max(status, await for_each(args, retry))
+    if not tried and not args.json:
+        say(t("retry.none_failed"))
+    return status
+
+
+async def _failed(client: DaemonClient) -> list[str]:
+    await client.needed()
+    jobs, _ = await client.jobs("all", LIST_MOST)
+    again = {job["retry_of"] for job in jobs}
+    return [job["id"] for job in jobs if job["state"] in FAILED and job["id"] not in again]
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:

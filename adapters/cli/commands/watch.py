@@ -8,12 +8,12 @@ from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.commands.submit import exit_code
 from wakestream.adapters.cli.follow import follow
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import is_terminal, live_jobs
 from wakestream.adapters.cli.render.display import PlainLines, display
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
+from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.streams.recording.event_from_json import event_from

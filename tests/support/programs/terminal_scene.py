@@ -30,6 +30,10 @@ class Terminal:
         self.text += data.decode(errors="replace")
         self._more.set()
 
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
     def close(self) -> None:
         """Read no more."""
         self._closed = True

@@ -1,0 +1,79 @@
+"""`wakestream open [JOB]`: shows the result of a job with the system's own player or viewer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.desktop import open_file
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
+from wakestream.adapters.daemon.console.media_types import TYPES, media_type
+from wakestream.adapters.runtime.printing import say
+from wakestream.operators.model.errors import WakestreamError
+
+EXAMPLES = ("open", "open ws-0123456789abcdef", "open ws-0123456789abcdef --print")
+
+
+class NoResult(WakestreamError):
+    """There is no result that could be shown."""
+
+    code = "no_result"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    what = "a job's id, as `wakestream jobs --all` lists it (default: the last one that is done)"
+    parser.add_argument("job", metavar="JOB", nargs="?", help=what)
+    flags.add(parser, "--result NAME", "which one, if the job has several results (default: the main one)")
+    flags.add(parser, "--print", "print the path instead")
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the result, or print its path."""
+    begin(args)
+    return run_program(lambda _: _open(args))
+
+
+async def _open(args: argparse.Namespace) -> int:
+    async with open_daemon_client(args.state) as client:
+        path = _result(await client.job(args.job) if args.job else await _last(client), args.result)
+    if args.print:
+        say(str(path))
+        return exit_codes.DONE
+    if path.suffix.lower() not in TYPES or not media_type(path).shown:
+        raise NoResult(f"{path}: only video, audio, pictures and text are opened; --print gives the path")
+    if not open_file(path):
+        raise NoResult(f"{path}: no program to open it was found here; --print gives the path")
+    say(t("open.shown", path=path))
+    return exit_codes.DONE
+
+
+async def _last(client: DaemonClient) -> dict[str, Any]:
+    """The job that was done last."""
+    await client.needed()
+    jobs, _ = await client.jobs("done", 1000)
+    if not jobs:
+        raise NoResult("no job is done yet; `wakestream jobs` shows how far they are")
+    return max(jobs, key=lambda job: job["ended_at"])
+
+
+def _result(job: Mapping[str, Any], name: str | None) -> Path:
+    """The path of a result that is there. Raises `NoResult`."""
+    if job["state"] != "done":
+        how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
+        raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
+    outcome = job["outcome"]
+    named = {each["name"]: each["path"] for each in outcome.get("files") or ()}
+    if name is not None and name not in (named or job.get("outputs") or {"video": ""}):
+        known = ", ".join(named or job.get("outputs") or ("video",))
+        raise NoResult(f"job {job['id']} has no result {name!r}; it has {known}")
+    path = Path(named.get(name or "", outcome["path"]))
+    if not path.is_file():
+        raise NoResult(f"{path}: the result was removed or moved")
+    return path

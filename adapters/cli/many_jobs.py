@@ -1,0 +1,214 @@
+"""Several jobs of one `submit`: many files, a folder of pairs, or an input of a kind that stands for many files."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.job_text import count
+from wakestream.adapters.cli.render.table import paragraphs, table, terminal_columns
+from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.runtime.printing import say
+from wakestream.streams.jobs.pairs import pairs_of
+
+MOST = 1000
+"""Jobs of one command."""
+
+_OURS = re.compile(r"\.synced(-\d+)?\.mp4\Z")
+"""Results of earlier jobs, which are no input of `--pairs`."""
+
+_PATTERN = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """The jobs of a command.
+
+    Attributes:
+        jobs: The arguments of each.
+        rows: The files of each, for the list: inputs, then the result.
+        single: Videos and audio files without a partner.
+    """
+
+    jobs: Sequence[argparse.Namespace]
+    rows: Sequence[Sequence[str]]
+    single: Sequence[str] = ()
+
+
+def many_jobs(args: argparse.Namespace) -> Many | None:
+    """Return the jobs that the arguments of `submit` ask for; None for one job.
+
+    Patterns such as `*.mp4` are expanded here, if there is no file of that name: the shells of Windows do not do it.
+    If they give one video and one audio file, `args` has these afterwards.
+
+    Raises:
+        SettingsError: A pattern matches no file, no files belong together, or flags do not fit several jobs.
+    """
+    if args.kind is not None or args.inputs:
+        return _of_kind(args)
+    given = [path for path in (args.video, args.audio, *args.more) if path is not None]
+    if args.pairs is not None:
+        if given:
+            raise SettingsError("--pairs takes the files of its folder; leave the other files out")
+        return _pairs(args, _files_of(args.pairs))
+    files = [file for path in given for file in expanded(path)]
+    if len(files) > 2:
+        return _pairs(args, files)
+    args.video, args.audio = (*files, None, None)[:2]
+    args.more = []
+    return None
+
+
+def expanded(path: Path) -> list[Path]:
+    """The files that a pattern stands for, in the order of their names; the path itself if it is no pattern.
+
+    Raises:
+        SettingsError: No file matches.
+    """
+    if not any(letter in str(path) for letter in _PATTERN) or path.exists():
+        return [path]
+    names = glob.glob(str(path))  # noqa: PTH207 - the pattern may be absolute, or go through several folders
+    found = sorted(map(Path, names), key=_natural)
+    files = [each for each in found if each.is_file()]
+    if not files:
+        raise SettingsError(f"no file matches {str(path)!r}; check the folder and the pattern")
+    return files
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A key by which `clip2` comes before `clip10`."""
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _files_of(folder: Path) -> list[Path]:
+    try:
+        found = [path for path in folder.iterdir() if not _OURS.search(path.name) and path.is_file()]
+    except OSError as error:
+        raise SettingsError(f"--pairs {folder}: {error.strerror or error}; give a folder") from None
+    return sorted(found, key=_natural)
+
+
+def _pairs(args: argparse.Namespace, files: Sequence[Path]) -> Many:
+    found = pairs_of([str(path) for path in files])
+    if not found.jobs:
+        where = f"{args.pairs}: no" if args.pairs is not None else "no"
+        alike = "name them alike, such as clip1.mp4 and clip1.wav"
+        raise SettingsError(f"{where} video and audio file belong together by their names; {alike}")
+    named = [(Path(video), Path(audio)) for video, audio in found.jobs]
+    results = _results(named, _folder(args))
+    jobs = []
+    for (video, audio), result in zip(named, results, strict=True):
+        jobs.append(_one(args, video=video, audio=audio, output=result))
+    rows = [(video.name, audio.name, str(result)) for (video, audio), result in zip(named, results, strict=True)]
+    return _checked(args, Many(jobs, rows, tuple(Path(name).name for name in found.single)))
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    """Where the results go."""
+    if args.output is None:
+        return Path()
+    if not args.output.is_dir():
+        raise SettingsError(f"-o {args.output}: several jobs need a folder for their results; give one that exists")
+    return Path(args.output)
+
+
+def _results(pairs: Sequence[tuple[Path, Path]], folder: Path) -> list[Path]:
+    """A name for each result: that of the video, with that of the audio file if the video is in several jobs.
+
+    No file that exists is replaced, and no two results have the same name.
+    """
+    videos = [video for video, _ in pairs]
+    taken: set[str] = set()
+    results = []
+    for video, audio in pairs:
+        name = video.stem if videos.count(video) == 1 else f"{video.stem}.{audio.stem}"
+        results.append(_free(folder, name, taken))
+    return results
+
+
+def _free(folder: Path, name: str, taken: set[str]) -> Path:
+    number = 1
+    while True:
+        path = folder / f"{name}.synced{'' if number == 1 else f'-{number}'}.mp4"
+        key = path_key(str(path))
+        if key not in taken and not os.path.lexists(path):
+            taken.add(key)
+            return path
+        number += 1
+
+
+def _of_kind(args: argparse.Namespace) -> Many | None:
+    """A job for each file of the one input that is a pattern; None if there is no pattern."""
+    if args.more or args.pairs is not None:
+        raise SettingsError("--kind describes a job without VIDEO and AUDIO; its files are --in NAME=FILE")
+    patterns = []
+    for at, text in enumerate(args.inputs or ()):
+        name, _, value = text.partition("=")
+        files = expanded(Path(value)) if value and not value.startswith("@") else []
+        if len(files) > 1 or (files and files[0] != Path(value)):
+            patterns.append((at, name, files))
+    if not patterns:
+        return None
+    if len(patterns) > 1:
+        raise SettingsError("only one --in may be a pattern: each of its files becomes a job")
+    if args.outputs:
+        raise SettingsError("leave --out out: with a pattern each result is put beside its input, under a free name")
+    ((at, name, files),) = patterns
+    jobs = []
+    for file in files:
+        inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
+        jobs.append(_one(args, inputs=inputs))
+    return _checked(args, Many(jobs, [(file.name,) for file in files]))
+
+
+def _one(args: argparse.Namespace, **own: object) -> argparse.Namespace:
+    """The arguments of one of the jobs."""
+    one = copy(args)
+    one.more, one.pairs = [], None
+    for name, value in own.items():
+        setattr(one, name, value)
+    return one
+
+
+def _checked(args: argparse.Namespace, many: Many) -> Many:
+    if len(many.jobs) > MOST:
+        raise SettingsError(f"{len(many.jobs)} jobs are too many for one command; submit at most {MOST} at once")
+    if args.job_id is not None and len(many.jobs) > 1:
+        raise SettingsError("--job-id names one job; leave it out for several")
+    if args.then:
+        raise SettingsError("--then needs one job before it; submit the chains one by one")
+    return many
+
+
+def confirmed(args: argparse.Namespace, many: Many) -> bool:
+    """Show the jobs, and ask on a terminal whether to submit them; `--yes` answers.
+
+    Raises:
+        SettingsError: There is no terminal and no `--yes`.
+    """
+    if not args.json:
+        say(*_list(many))
+    if args.yes:
+        return True
+    if args.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise SettingsError(f"{len(many.jobs)} jobs: give --yes to submit them without a question")
+    say(t("many.ask", jobs=count(len(many.jobs))))
+    return sys.stdin.readline().strip().lower() in ("", "y", "yes", "是", "好", "对")
+
+
+def _list(many: Many) -> Iterable[str]:
+    columns = terminal_columns()
+    head = ("many.video", "many.audio", "many.result") if len(many.rows[0]) > 1 else ("many.input",)
+    yield from paragraphs(table([[t(name) for name in head], *many.rows]), columns)
+    if many.single:
+        yield from paragraphs([t("many.single", names=t("list.comma").join(many.single))], columns)

@@ -1,0 +1,237 @@
+"""One job of `wakestream submit`: what the arguments ask for, and how it is run by the daemon or in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakestream.adapters.cli import any_kind, exit_codes, flags
+from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.base import Display
+from wakestream.adapters.cli.render.display import display
+from wakestream.adapters.cli.render.notifying import Notifying
+from wakestream.adapters.cli.service import Stop
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.client.hub_query import hub_kinds
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
+from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+from wakestream.adapters.engines.probe import all_probed, both_probed
+from wakestream.adapters.runtime.printing import answer
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
+from wakestream.operators.model.policy import Policy
+from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
+from wakestream.streams.protocol.wire import MAX_ID
+
+HUB_PATIENCE = 30.0
+"""Seconds that a foreground job looks for a hub before it gives up (--hub-timeout)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the arguments ask for.
+
+    Attributes:
+        asked: The job, or the flags of a job of any kind; its files were checked.
+        settings: All settings.
+        state: The daemon's folder, if it is not the usual one.
+        priority: The job's priority in the daemon.
+        foreground: Do not use a daemon.
+        detach: Use a daemon, and do not wait for the job.
+        ignored: The names of the given settings that a daemon does not take from a job.
+        as_json: Write JSON for a program.
+        plain: Write plain lines even on a terminal.
+        quiet: Write only the outcome.
+        notify: Show a notification at the end.
+    """
+
+    asked: Job | any_kind.Given
+    settings: Settings
+    state: str | None
+    priority: int
+    foreground: bool
+    detach: bool
+    ignored: tuple[str, ...]
+    as_json: bool
+    plain: bool
+    quiet: bool
+    notify: bool = False
+
+    @property
+    def id(self) -> str:
+        """The job's id; empty if none was given for a job of any kind."""
+        return self.asked.id if isinstance(self.asked, Job) else self.asked.job_id
+
+    @property
+    def chain(self) -> Chain:
+        """The jobs of the daemon that it follows."""
+        return NO_CHAIN if isinstance(self.asked, Job) else self.asked.chain
+
+    def display(self, job: Job) -> Display:
+        """A display of the job."""
+        shown = display(job, as_json=self.as_json, plain=self.plain, quiet=self.quiet)
+        return Notifying(shown, job) if self.notify else shown
+
+
+def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
+    """What the arguments ask for. Raises `SettingsError` or `FileUnusable`."""
+    return Submission(
+        asked=_job(args),
+        settings=settings,
+        state=args.state,
+        priority=args.priority,
+        foreground=args.foreground,
+        detach=args.detach,
+        ignored=daemons_own(args),
+        as_json=args.json,
+        plain=args.plain,
+        quiet=flags.is_quiet(args),
+        notify=args.notify,
+    )
+
+
+async def run_one(asked: Submission, stop: Stop) -> int:
+    """Submit a job to the daemon, or run it here if no daemon runs; the exit code is its outcome."""
+    if not asked.foreground:
+        async with open_daemon_client(asked.state) as client:
+            if await daemon_for(
+                client, asked.settings.hub_url, needed=asked.detach or bool(asked.chain), ignored=asked.ignored
+            ):
+                return await _hand_over(client, asked, stop)
+    asked.settings.needs_hub()
+    asked.settings.needs_key()
+    job, lengths = await checked(asked, lambda: hub_kinds(asked.settings))
+    with asked.display(job) as shown:
+        show_lengths(job, lengths, shown)
+        return await _submit(job, asked.settings, shown, stop)
+
+
+async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int:
+    """The exit code of a job that the daemon takes."""
+    job, lengths = await checked(asked, client.kinds)
+    if asked.detach:
+        answer(await client.submit(job, asked.priority, lengths, asked.chain), job.id, as_json=asked.as_json)
+        return exit_codes.DONE
+    with asked.display(job) as shown:
+        show_lengths(job, lengths, shown)
+        return await hand_over(client, job, asked.priority, shown, stop, exit_code, lengths, asked.chain)
+
+
+async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[Job, Lengths]:
+    """The job, checked as far as that is possible here, and the lengths of its files if it is a pair.
+
+    Args:
+        asked: What the user asks for.
+        ask: Returns the kinds that the GPUs can do.
+
+    Raises:
+        MediaUnusable: A file of a pair cannot be decoded.
+        WrongInput: The job does not fit its kind, or a file cannot be decoded.
+    """
+    probe = asked.settings.probe
+    if isinstance(asked.asked, Job):
+        return asked.asked, await both_probed(*asked.asked.inputs.values()) if probe else (None, None)
+    known, why = await _known(ask)
+    job = asked.asked.job(known, why)
+    if probe:
+        await all_probed(asked.asked.media(known))
+    return job, (None, None)
+
+
+async def _known(ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[KnownKinds, str]:
+    """The kinds, and the reason if they are not known. The job may run nevertheless: it waits for the hub."""
+    try:
+        known = await ask()
+    except WakestreamError as error:
+        return UNKNOWN, str(error)
+    return known, "" if known.known else "the hub does not tell its kinds"
+
+
+def show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
+    """Show how long the files last, if that is known."""
+    named = {f"{name}_s": path.name for name, path in job.inputs.items()}
+    known = {field: time for field, time in zip(named, lengths, strict=False) if time}  # two, or none are known
+    if known:
+        said = [t("lasts", name=named[field], time=words.duration(time)) for field, time in known.items()]
+        shown.show(Note(t("list.comma").join(said), known))
+
+
+def _job(args: argparse.Namespace) -> Job | any_kind.Given:
+    files = [name for name in ("video", "audio", "output") if getattr(args, name) is not None]
+    given = [name for name in any_kind.NAMES if getattr(args, name) is not None]
+    if given and files:
+        raise SettingsError("--kind, --in, --param and --out describe a job without VIDEO, AUDIO and -o; give one form")
+    if given:
+        if args.kind is None:
+            raise SettingsError("give --kind, such as --kind upscale --in image=a.png; `wakestream kinds` lists them")
+        described = any_kind.given(
+            id_of(args.job_id),
+            args.kind,
+            *(args.inputs or (), args.params or (), args.outputs or (), args.after or ()),
+        )
+        if described.chain and args.foreground:
+            raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
+        return described
+    if args.after:
+        raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
+    if args.video is None or args.audio is None:
+        raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
+    return job_of(args.video, args.audio, args.output, args.job_id)
+
+
+def id_of(given: str | None) -> str:
+    """The job's id: the given one, or a new one. Raises `SettingsError`."""
+    if given is not None and (not 0 < len(given) <= MAX_ID or not given.isprintable() or " " in given):
+        raise SettingsError(f"--job-id: an id is one word of 1 to {MAX_ID} characters; leave it out for a new one")
+    return given or f"ws-{uuid.uuid4().hex[:16]}"
+
+
+def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = None) -> Job:
+    """A job with these files, which are checked before any GPU is woken.
+
+    `FileUnusable` when the files cannot be used, `SettingsError` for an id that no hub would take.
+    """
+    name = id_of(job_id)
+    result = output or Path(f"{video.stem}.synced.mp4")
+    for path in (video, audio):
+        check_readable(path)
+        check_named(path)
+    check_writable(result, keep=(video, audio))
+    return Job.lipsync(name, video, audio, result)
+
+
+async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
+    policy = settings.policy(Policy(hub=HUB_PATIENCE))
+    async with open_client(settings, policy) as client:
+        cancelling = asyncio.create_task(_cancel_on(stop, lambda: client.cancel(job.id)))
+        try:
+            return exit_code(await client.run(job, shown.show))
+        finally:
+            cancelling.cancel()
+
+
+async def _cancel_on(stop: asyncio.Event, cancel: Callable[[], object]) -> None:
+    await stop.wait()
+    cancel()
+
+
+def exit_code(outcome: JobEvent) -> int:
+    """The exit code of a job's outcome."""
+    match outcome:
+        case Done():
+            return exit_codes.DONE
+        case TimedOut():
+            return exit_codes.TIMED_OUT
+        case Cancelled():
+            return exit_codes.INTERRUPTED
+        case Failed():
+            return exit_codes.of_word(outcome.code)
+        case _:
+            return exit_codes.FAILED

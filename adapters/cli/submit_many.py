@@ -1,0 +1,119 @@
+"""Several jobs at once: all into the daemon, or one after the other in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.desktop import notify
+from wakestream.adapters.cli.follow import daemon_for
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.live_jobs import Listed, follow_jobs, is_terminal
+from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.jobs_table import files
+from wakestream.adapters.cli.service import Stop
+from wakestream.adapters.cli.submission import Submission, checked, exit_code, run_one, submission_of
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
+from wakestream.adapters.runtime.printing import answer, say, say_json
+from wakestream.operators.model.errors import FileError, WakestreamError, WrongInput
+from wakestream.operators.model.events import Job
+from wakestream.streams.recording.event_from_json import event_from
+
+OF_ONE_JOB = (DaemonRefused, FileError, WrongInput)
+"""Why a job may be refused while the others go on."""
+
+
+async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, stop: Stop, *, wait: bool) -> int:
+    """Submit all jobs; a job that is refused does not stop the others.
+
+    Args:
+        jobs: The arguments of each, with the same flags.
+        settings: All settings.
+        stop: Set when the user asks to stop.
+        wait: Follow the jobs of the daemon to their ends, and show a notification if one is wanted.
+
+    Returns:
+        0 if all jobs were accepted, and are done if they were followed; otherwise the code of one that failed.
+    """
+    several, code = _usable(jobs, settings)
+    if not several:
+        return code
+    one = several[0]
+    if not one.foreground:
+        async with open_daemon_client(one.state) as client:
+            if await daemon_for(client, one.settings.hub_url, needed=one.detach, ignored=one.ignored):
+                return max(code, await _to_daemon(client, several, wait=wait))
+    return max(code, await _here(several, stop))
+
+
+def _usable(jobs: Sequence[argparse.Namespace], settings: Settings) -> tuple[list[Submission], int]:
+    """The jobs whose files can be used, and the exit code for the others."""
+    found, code = [], exit_codes.DONE
+    for args in jobs:
+        try:
+            found.append(submission_of(args, settings))
+        except FileError as error:
+            code = _refused("", error, as_json=args.json)
+    return found, code
+
+
+async def _here(several: Sequence[Submission], stop: Stop) -> int:
+    """Run them one after the other; `--notify` tells each end."""
+    codes = []
+    for one in several:
+        if stop.is_set():
+            break
+        try:
+            codes.append(await run_one(one, stop))
+        except OF_ONE_JOB as error:
+            codes.append(_refused(one.id, error, as_json=one.as_json))
+    return max(codes)
+
+
+async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wait: bool) -> int:
+    codes, submitted = [exit_codes.DONE], []
+    for one in several:
+        try:
+            job, lengths = await checked(one, client.kinds)
+            told = await client.submit(job, one.priority, lengths, one.chain)
+        except OF_ONE_JOB as error:
+            codes.append(_refused(one.id, error, as_json=one.as_json))
+        else:
+            submitted.append(job.id)
+            if not wait:
+                answer(told, job.id if one.detach or one.quiet else _line(job), as_json=one.as_json)
+    if wait and submitted:
+        codes.append(await _followed(client, submitted, several[0]))
+    return max(codes)
+
+
+def _refused(job: str, error: WakestreamError, *, as_json: bool) -> int:
+    """Say why a job was not accepted; returns the exit code for that."""
+    if as_json:
+        say_json({"job": job, "error": str(error), "code": error.code})
+    else:
+        say(f"wakestream: {words.reason(error.code, str(error))}", error=True)
+    return exit_codes.of_word(error.code)
+
+
+def _line(job: Job) -> str:
+    return f"{job.id}  " + " + ".join(path.name for path in job.inputs.values())
+
+
+async def _followed(client: DaemonClient, jobs: Sequence[str], how: Submission) -> int:
+    lines = how.as_json or how.plain or how.quiet or not is_terminal()
+    ended = await follow_jobs(client, jobs, (lambda job: _tell(job, as_json=how.as_json)) if lines else None)
+    codes = [exit_code(outcome) for job in ended if (outcome := event_from(job["outcome"])) is not None]
+    if how.notify:
+        notify("wakestream", t("many.ended", done=codes.count(exit_codes.DONE), jobs=words.count(len(jobs))))
+    return max(codes)
+
+
+def _tell(job: Listed, *, as_json: bool) -> None:
+    outcome = event_from(job["outcome"])
+    if as_json:
+        say_json({"job": job["id"], **job["outcome"]})
+    elif outcome is not None:
+        say(f"{files(job)}  {words.outcome(outcome, job['outcome'].get('reused', ''))}")

@@ -1,0 +1,127 @@
+"""Several jobs of one submit: patterns, folders, and the names of their results."""
+
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.cli import many_jobs
+from wakestream.adapters.cli.main import parser_of
+from wakestream.adapters.cli.many_jobs import Many, expanded
+from wakestream.adapters.config.settings import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def there(*names: str) -> None:
+    """Files with these names."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+
+
+def asked(*arguments: str) -> Many | None:
+    return many_jobs.many_jobs(parser_of(("submit",)).parse_args(["submit", *arguments]))
+
+
+def jobs(*arguments: str) -> list[tuple[str, str, str]]:
+    found = asked(*arguments)
+    assert found is not None
+    return [(job.video.name, job.audio.name, job.output.as_posix()) for job in found.jobs]
+
+
+def test_two_files_are_one_job_whatever_they_are_called() -> None:
+    args = parser_of(("submit",)).parse_args(["submit", "one.mp4", "two.wav"])
+    assert many_jobs.many_jobs(args) is None
+    assert (args.video, args.audio) == (Path("one.mp4"), Path("two.wav"))
+
+
+def test_patterns_that_the_shell_did_not_expand_are_expanded() -> None:
+    there("a/clip1.mp4", "a/clip2.mp4", "a/clip10.mp4", "b/clip1.wav", "b/clip2.wav", "b/clip10.wav")
+    assert [video for video, _, _ in jobs("a/*.mp4", "b/*.wav")] == ["clip1.mp4", "clip2.mp4", "clip10.mp4"]
+    assert jobs("a/clip?.mp4", "b/clip1.wav", "b/clip2.wav")[1] == ("clip2.mp4", "clip2.wav", "clip2.synced.mp4")
+
+
+def test_a_pattern_for_one_file_is_that_file() -> None:
+    there("clip.mp4", "speech.wav")
+    args = parser_of(("submit",)).parse_args(["submit", "*.mp4", "*.wav"])
+    assert many_jobs.many_jobs(args) is None
+    assert (args.video, args.audio) == (Path("clip.mp4"), Path("speech.wav"))
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
+    there("clip[1].mp4", "clip1.mp4")
+    assert expanded(Path("clip[1].mp4")) == [Path("clip[1].mp4")]
+
+
+def test_a_folder_of_pairs_names_what_has_no_partner() -> None:
+    there("takes/clip1_video.mp4", "takes/clip1_audio.wav", "takes/more.wav", "takes/notes.txt", "takes/sub/x.mp4")
+    found = asked("--pairs", "takes")
+    assert found is not None
+    assert found.rows == [("clip1_video.mp4", "clip1_audio.wav", "clip1_video.synced.mp4")]
+    assert found.single == ("more.wav",)
+
+
+def test_no_result_replaces_a_file_or_another_result() -> None:
+    there("a.mp4", "a.mov", "a.wav", "a.mp3", "b.mp4", "b.wav", "a.synced.mp4", "b.synced.mp4", "b.synced-2.mp4")
+    results = [result for _, _, result in jobs("--pairs", ".")]
+    assert results == ["a.synced-2.mp4", "a.synced-3.mp4", "b.synced-3.mp4"]
+
+
+def test_a_video_with_many_audio_files_has_a_result_for_each() -> None:
+    there("talk.mp4", "talk_en.wav", "talk_de.wav")
+    assert [result for _, _, result in jobs("--pairs", ".")] == ["talk.talk_de.synced.mp4", "talk.talk_en.synced.mp4"]
+
+
+def test_results_go_into_the_folder_that_is_named() -> None:
+    there("a.mp4", "a.wav", "b.mp4", "b.wav")
+    Path("out").mkdir()
+    assert jobs("--pairs", ".", "-o", "out")[0][2] == "out/a.synced.mp4"
+
+
+def test_results_of_before_are_no_input() -> None:
+    there("a.mp4", "a.wav", "b.mp4", "b.wav")
+    before = jobs("--pairs", ".")
+    there(*(result for _, _, result in before))
+    assert [job[:2] for job in jobs("--pairs", ".")] == [job[:2] for job in before]
+
+
+def test_a_kind_with_a_pattern_is_a_job_for_each_file() -> None:
+    there("a.png", "b.png")
+    found = asked("--kind", "upscale", "--in", "image=*.png", "--param", "scale=2")
+    assert found is not None
+    assert [job.inputs for job in found.jobs] == [["image=a.png"], ["image=b.png"]]
+    assert asked("--kind", "upscale", "--in", "image=a.png") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["*.avi", "a.wav"], "no file matches '*.avi'"),
+        (["--pairs", "none"], "--pairs none: "),
+        (["--pairs", "empty"], "empty: no video and audio file belong together"),
+        (["--pairs", ".", "a.mp4", "a.wav"], "leave the other files out"),
+        (["--pairs", ".", "-o", "a.mp4"], "several jobs need a folder"),
+        (["--pairs", ".", "--job-id", "x"], "--job-id names one job"),
+        (["--pairs", ".", "--then", "--kind", "k"], "--then needs one job before it"),
+        (["--kind", "k", "--in", "a=*.mp4", "--in", "b=*.wav"], "only one --in may be a pattern"),
+        (["--kind", "k", "--in", "a=*.mp4", "--out", "x=y.mp4"], "leave --out out"),
+        (["--kind", "k", "--pairs", "."], "--kind describes a job without VIDEO and AUDIO"),
+        (["a.mp4", "b.mp4", "c.mp4"], "no video and audio file belong together"),
+    ],
+)
+def test_what_does_not_fit_several_jobs_is_refused(arguments: list[str], why: str) -> None:
+    there("a.mp4", "a.wav", "b.mp4", "b.wav")
+    Path("empty").mkdir()
+    with pytest.raises(SettingsError) as refused:
+        asked(*arguments)
+    assert why in str(refused.value)
+
+
+def test_too_many_jobs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    there("a.mp4", "a.wav", "b.mp4", "b.wav")
+    monkeypatch.setattr(many_jobs, "MOST", 1)
+    with pytest.raises(SettingsError, match="2 jobs are too many"):
+        asked("--pairs", ".")
