@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wakestream.adapters.runtime.printing import ring
 from wakestream.streams.protocol.printable import printable
 
 NOTIFY_WITHIN = 10.0
@@ -102,10 +103,3 @@ def _runs(command: Sequence[str], environment: Mapping[str, str]) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return ended.returncode == 0
-
-
-def ring() -> None:
-    """Ring the bell, if standard error is a terminal."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\a")
-        sys.stderr.flush()

@@ -33,6 +33,13 @@ def answer(value: Any, *lines: str, as_json: bool) -> None:
         say(*lines)
 
 
+def ring() -> None:
+    """Ring the terminal's bell, if standard error is a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\a")
+        sys.stderr.flush()
+
+
 def draw(text: str) -> None:
     """Print text with colour codes; everything else in it is cleaned."""
     parts = _PAINTED.split(text)
