@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain, islice
 from typing import Any, Final
+
+import orjson
 
 from wakestream.streams.hub import ledger
 from wakestream.streams.hub import local_time as t
-from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
+from wakestream.streams.hub.state import Connection, HubJob, HubState
 
 DAYS: Final = 31
 """Days of the answer, unless it was asked for an earlier one."""
@@ -20,39 +24,116 @@ MOST_LICENSES: Final = 50
 LOOKS_BACK: Final = 28
 """Full days whose mean is the forecast for each day left of the month."""
 
+OTHERS: Final = ""
+"""Stands for the licenses that are not named."""
 
-def of(state: HubState, peer: Connection, now: float, since: int | None) -> dict[str, Any]:
-    """All of it. A license sees its own jobs, and the others in one sum; an `admin` license sees all."""
+SPARE: Final = 500
+"""Bytes for names, and for two rows of sums."""
+
+Used = Mapping[str, float]
+"""Seconds by GPU."""
+
+
+def of(state: HubState, peer: Connection, now: float, since: int | None, room: int) -> dict[str, Any]:
+    """All of it. A license sees its own jobs, and the others in one sum; an `admin` license sees all.
+
+    Args:
+        state: The hub's state.
+        peer: Who asks.
+        now: UNIX seconds.
+        since: A day to begin with, by its midnight in UTC; None: the last `DAYS` days.
+        room: Bytes that it may have. What is too much is left out: the oldest days and jobs, the smallest licenses.
+    """
+    bill = Bill.of(state)
     today = t.day_of(now, state.limits.zone)
     first = today - DAYS + 1 if since is None else max(t.day_of(float(since)), today - MOST_DAYS + 1)
-    return {
-        "days": _days(state, first, now),
-        "jobs": _jobs(state, peer, now),
-        **_licenses(state, peer, now),
-        "forecast": _forecast(state, today, now),
+    begins = {"today": today, "month": t.first_of_month(today)}
+    found: dict[str, Any] = {
+        "today": t.date_text(today),
+        "totals": {name: _total(bill, begin, now) for name, begin in begins.items()},
+        "forecast": _forecast(bill, today, now),
     }
+    if len(bill.currencies) > 1:
+        found["currencies"] = bill.currencies
+    room -= _size(found) + SPARE
+    days = list(_fitting(reversed(_days(bill, first, now)), room))
+    room -= _size(days)
+    used = _used(bill, peer, now)
+    licenses, unused = _licenses(bill, used, room), _row(bill, _unused(bill, used, now))
+    jobs = _fitting(islice(_jobs(bill, peer, now), MOST_JOBS), room - _size(licenses))
+    return {**found, "days": days[::-1], "jobs": list(jobs), "licenses": licenses, "unused": unused}
 
 
-def _days(state: HubState, first: int, now: float) -> list[dict[str, Any]]:
-    on: dict[int, float] = {}
-    cost: dict[int, Decimal] = {}
-    for gpu in state.gpus.values():
-        price = state.price_of(gpu.name)
-        for day, seconds in gpu.account.by_day(first, now, state.limits.zone).items():
-            on[day] = on.get(day, 0.0) + seconds
-            if price is not None:
-                cost[day] = cost.get(day, Decimal()) + ledger.cost(seconds, price)
-    return [{"day": t.date_text(day), "on_s": round(on[day]), **_amount(cost.get(day))} for day in sorted(on)]
+def _size(plain: object) -> int:
+    return len(orjson.dumps(plain))
 
 
-def _amount(amount: Decimal | None) -> dict[str, Any]:
-    return {} if amount is None else {"cost": ledger.plain(amount)}
+def _fitting(rows: Iterable[dict[str, Any]], room: int) -> Iterator[dict[str, Any]]:
+    """The first rows that have `room` bytes together."""
+    for row in rows:
+        room -= _size(row) + 1
+        if room < 0:
+            return
+        yield row
 
 
-def _cost(state: HubState, used: Iterable[tuple[str, float]]) -> Decimal | None:
-    """What seconds of GPUs cost; None if none of them has a price."""
-    prices = [(seconds, price) for gpu, seconds in used if (price := state.price_of(gpu)) is not None]
-    return sum((ledger.cost(seconds, price) for seconds, price in prices), Decimal()) if prices else None
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What GPUs cost. Amounts of different money are not added up: such a sum has no cost."""
+
+    state: HubState
+    currencies: tuple[str, ...]
+    prices: dict[str, Decimal | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, state: HubState) -> Bill:
+        """With the prices of all GPUs."""
+        return cls(state, state.currencies)
+
+    def price_of(self, gpu: str) -> Decimal | None:
+        """The price of an hour."""
+        if gpu not in self.prices:
+            self.prices[gpu] = self.state.price_of(gpu)
+        return self.prices[gpu]
+
+    def cost(self, used: Iterable[tuple[str, float]]) -> Decimal | None:
+        """What seconds of GPUs cost; None if none of them has a price, or if they cost different money."""
+        priced = [(gpu, seconds, price) for gpu, seconds in used if (price := self.price_of(gpu)) is not None]
+        if not priced or len(self._money_of(gpu for gpu, _, _ in priced)) > 1:
+            return None
+        return sum((ledger.cost(seconds, price) for _, seconds, price in priced), Decimal())
+
+    def amount(self, used: Iterable[tuple[str, float]]) -> dict[str, Any]:
+        """The fields of the cost: none without a price, and the currency where the answer has no single one."""
+        used = list(used)
+        cost = self.cost(used)
+        if cost is None:
+            return {}
+        money = self._money_of(gpu for gpu, _ in used if self.price_of(gpu) is not None)
+        return {"cost": ledger.plain(cost), **({"currency": min(money)} if money else {})}
+
+    def _money_of(self, gpus: Iterable[str]) -> set[str]:
+        return {self.state.currency_of(gpu) for gpu in gpus} if len(self.currencies) > 1 else set()
+
+
+def _total(bill: Bill, begin: int, now: float) -> dict[str, Any]:
+    """What all GPUs together ran and cost since the day `begin`."""
+    zone = bill.state.limits.zone
+    used = {
+        gpu.name: ledger.ran_of(gpu.account, t.begin_of(begin, zone), now, zone)[0] for gpu in bill.state.gpus.values()
+    }
+    return {"on_s": round(sum(used.values())), **bill.amount(used.items())}
+
+
+def _days(bill: Bill, first: int, now: float) -> Sequence[dict[str, Any]]:
+    found: dict[int, list[tuple[str, float]]] = {}
+    for gpu in bill.state.gpus.values():
+        for day, seconds in gpu.account.by_day(first, now, bill.state.limits.zone).items():
+            found.setdefault(day, []).append((gpu.name, seconds))
+    return [
+        {"day": t.date_text(day), "on_s": round(sum(on for _, on in used)), **bill.amount(used)}
+        for day, used in sorted(found.items())
+    ]
 
 
 def _going(state: HubState, job: HubJob, now: float) -> dict[str, float]:
@@ -65,77 +146,98 @@ def _going(state: HubState, job: HubJob, now: float) -> dict[str, float]:
     return {**job.used, job.gpu: job.used.get(job.gpu, 0.0) + gpu.meter.share + more - job.began}
 
 
-def _jobs(state: HubState, peer: Connection, now: float) -> list[dict[str, Any]]:
+def _jobs(bill: Bill, peer: Connection, now: float) -> Iterator[dict[str, Any]]:
     """The last jobs that the peer may see, the newest first; those that hold a GPU come before."""
-    open_ = (state.jobs[id_] for gpu in state.gpus.values() for id_ in gpu.leases)
-    rows = [
-        _job(state, job.id, job.kind, job.owner, _going(state, job, now), peer)
-        for job in open_
-        if peer.admin or job.owner == peer.owner
-    ]
-    rows += [
-        {**_job(state, used.id, used.kind, used.owner, dict(used.gpus), peer), "ended": int(used.at)}
-        for used in reversed(state.usage.jobs)
-        if peer.admin or used.owner == peer.owner
-    ]
-    return rows[:MOST_JOBS]
+    state = bill.state
+    for id_ in chain.from_iterable(gpu.leases for gpu in state.gpus.values()):
+        job = state.jobs[id_]
+        if peer.admin or job.owner == peer.owner:
+            yield _job(bill, job.id, job.kind, job.owner, _going(state, job, now), peer)
+    for used in reversed(state.usage.jobs):
+        if peer.admin or used.owner == peer.owner:
+            row = _job(bill, used.id, used.kind, used.owner, dict(used.gpus), peer)
+            yield {**row, "ended": int(used.at)}
 
 
-def _job(
-    state: HubState, id_: str, kind: str, owner: str, used: Mapping[str, float], peer: Connection
-) -> dict[str, Any]:
+def _job(bill: Bill, id_: str, kind: str, owner: str, used: Used, peer: Connection) -> dict[str, Any]:
     of_license = {"license": owner} if peer.admin else {}
-    spent = {"used_s": round(sum(used.values()), 1), **_amount(_cost(state, used.items()))}
+    spent = {"used_s": round(sum(used.values()), 1), **bill.amount(used.items())}
     return {"id": id_, "kind": kind, **of_license, "gpu": ", ".join(used), **spent}
 
 
-def _licenses(state: HubState, peer: Connection, now: float) -> dict[str, Any]:
-    """This month by license, the most first, and what no job used."""
+def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float]]:
+    """This month by license and GPU: each license that the peer may see, and the others together."""
+    state = bill.state
     month = t.first_of_month(t.day_of(now, state.limits.zone))
-    used = {owner: _of_month(months, month) for owner, months in state.usage.months.items()}
+    if peer.admin:
+        found = {owner: _of_month(months, month) for owner, months in state.usage.months.items()}
+    else:
+        own = _of_month(state.usage.months.get(peer.owner or OTHERS, {}), month)
+        rest = {gpu: all_ - own.get(gpu, 0.0) for gpu, all_ in _of_month(state.usage.totals, month).items()}
+        found = {peer.owner or OTHERS: own, OTHERS: {gpu: seconds for gpu, seconds in rest.items() if seconds > LEAST}}
     for gpu in state.gpus.values():
         for id_ in gpu.leases:
             job = state.jobs[id_]
-            mine = used.setdefault(job.owner, {})
-            for name, seconds in _going(state, job, now).items():
-                mine[name] = mine.get(name, 0.0) + seconds
-    idle = {gpu.name: _idle(state, gpu, used.values(), month, now) for gpu in state.gpus.values()}
-    shown: dict[str, dict[str, float]] = {}
-    for owner, gpus in used.items():
-        name = owner if peer.admin or owner == peer.owner else ""
-        mine = shown.setdefault(name, {})
-        for gpu_name, seconds in gpus.items():
-            mine[gpu_name] = mine.get(gpu_name, 0.0) + seconds
-    rows = [{"license": name, **_row(state, gpus)} for name, gpus in shown.items() if any(gpus.values())]
-    rows.sort(key=lambda row: -row["used_s"])
-    return {"licenses": rows[:MOST_LICENSES], "unused": _row(state, idle)}
+            name = job.owner if peer.admin or job.owner == peer.owner else OTHERS
+            _add(found.setdefault(name, {}), _going(state, job, now))
+    return found
+
+
+LEAST: Final = 0.001
+"""Seconds; less is an error of the arithmetic."""
 
 
 def _of_month(months: Mapping[tuple[str, int], float], month: int) -> dict[str, float]:
     return {gpu: seconds for (gpu, at), seconds in months.items() if at == month}
 
 
-def _idle(state: HubState, gpu: Gpu, used: Iterable[Mapping[str, float]], month: int, now: float) -> float:
-    zone = state.limits.zone
-    on = gpu.account.ran(t.begin_of(month, zone), now, zone)
-    return max(0.0, on - sum(gpus.get(gpu.name, 0.0) for gpus in used))
+def _add(sums: dict[str, float], used: Used) -> None:
+    for name, seconds in used.items():
+        sums[name] = sums.get(name, 0.0) + seconds
 
 
-def _row(state: HubState, gpus: Mapping[str, float]) -> dict[str, Any]:
-    return {"used_s": round(sum(gpus.values())), **_amount(_cost(state, gpus.items()))}
+def _licenses(bill: Bill, used: Mapping[str, Used], room: int) -> list[dict[str, Any]]:
+    """A row for each license, the most first; those that are too many are added to the others."""
+    ranked = sorted(((sum(gpus.values()), name) for name, gpus in used.items() if name != OTHERS), reverse=True)
+    rows = [
+        {"license": name, **_row(bill, used[name])} for seconds, name in islice(ranked, MOST_LICENSES) if seconds > 0
+    ]
+    shown = list(_fitting(rows, room))
+    others = dict(used.get(OTHERS, {}))
+    for _, name in ranked[len(shown) :]:
+        _add(others, used[name])
+    if any(others.values()):
+        shown.append({"license": OTHERS, **_row(bill, others)})
+    return sorted(shown, key=lambda row: -row["used_s"])
 
 
-def _forecast(state: HubState, today: int, now: float) -> dict[str, Any] | None:
+def _unused(bill: Bill, used: Mapping[str, Used], now: float) -> dict[str, float]:
+    """What ran this month without a job."""
+    zone = bill.state.limits.zone
+    begin = t.begin_of(t.first_of_month(t.day_of(now, zone)), zone)
+    sums: dict[str, float] = {}
+    for gpus in used.values():
+        _add(sums, gpus)
+    return {
+        gpu.name: max(0.0, gpu.account.ran(begin, now, zone) - sums.get(gpu.name, 0.0))
+        for gpu in bill.state.gpus.values()
+    }
+
+
+def _row(bill: Bill, gpus: Used) -> dict[str, Any]:
+    return {"used_s": round(sum(gpus.values())), **bill.amount(gpus.items())}
+
+
+def _forecast(bill: Bill, today: int, now: float) -> dict[str, Any] | None:
     """This month's cost so far, and for what is left of it the mean of the last full days that are known."""
-    zone = state.limits.zone
-    known = [gpu.account.since for gpu in state.gpus.values() if gpu.account.since is not None]
+    gpus, zone = bill.state.gpus.values(), bill.state.limits.zone
+    known = [gpu.account.since for gpu in gpus if gpu.account.since is not None]
     first = max(today - LOOKS_BACK, t.day_of(min(known), zone) + 1) if known else today
-    if first >= today or not any(state.price_of(name) for name in state.gpus):
+    if first >= today or len(bill.currencies) > 1 or not any(bill.price_of(gpu.name) for gpu in gpus):
         return None
 
     def between(begin: int, end: float) -> Decimal:
-        used = ((gpu.name, gpu.account.ran(t.begin_of(begin, zone), end, zone)) for gpu in state.gpus.values())
-        return _cost(state, used) or Decimal()
+        return bill.cost((gpu.name, gpu.account.ran(t.begin_of(begin, zone), end, zone)) for gpu in gpus) or Decimal()
 
     so_far, of_today = between(t.first_of_month(today), now), between(today, now)
     mean = (between(first, now) - of_today) / (today - first)

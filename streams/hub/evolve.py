@@ -126,7 +126,7 @@ def _book(state: HubState, job: HubJob, at: float) -> None:
 
 
 def _usage_kept(state: HubState, fact: f.UsageKept) -> None:
-    state.usage.months[fact.owner] = {(gpu, month): seconds for gpu, month, seconds in fact.months}
+    state.usage.keep(fact.owner, {(gpu, month): seconds for gpu, month, seconds in fact.months})
 
 
 def _job_used_kept(state: HubState, fact: f.JobUsedKept) -> None:

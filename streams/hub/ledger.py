@@ -116,12 +116,17 @@ def summary(account: Account, begin: float, now: float, price: Decimal | None, z
 
     Saved is what a machine that is always on would have cost more in the time since its first entry.
     """
-    known = max(0.0, now - max(begin, account.since if account.since is not None else now))
-    on = min(known, account.ran(begin, now, zone))
+    on, known = ran_of(account, begin, now, zone)
     said: dict[str, Any] = {"on_s": round(on), "of_s": round(known)}
     if price is not None:
         said |= {"cost": plain(cost(on, price)), "saved": plain(cost(known - on, price))}
     return said
+
+
+def ran_of(account: Account, begin: float, now: float, zone: str = UTC) -> tuple[float, float]:
+    """Seconds that it ran since `begin`, and seconds that are known of that time."""
+    known = max(0.0, now - max(begin, account.since if account.since is not None else now))
+    return min(known, account.ran(begin, now, zone)), known
 
 
 def cost(seconds: float, price: Decimal) -> Decimal:

@@ -327,11 +327,23 @@ class HubState:
             return price
         return money(gpu.price) if self.limits.currency in ("", gpu.currency) else None
 
+    def currency_of(self, name: str) -> str:
+        """The money of this GPU's price: as in the settings, or else its provider's; "" if nobody says it."""
+        if self.limits.currency or self.limits.price_of(name) is not None or name not in self.gpus:
+            return self.limits.currency
+        return self.gpus[name].currency
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """The different kinds of money of all prices that count. Amounts of different money are not added up."""
+        priced = (gpu.name for gpu in self.gpus.values() if self.price_of(gpu.name) is not None)
+        return tuple(sorted({self.currency_of(name) for name in priced} - {""}))
+
     @property
     def currency(self) -> str:
         """The money of all amounts: as in the settings, or else the providers' if they have the same."""
-        found = {gpu.currency for gpu in self.gpus.values() if gpu.price is not None}
-        return self.limits.currency or (min(found) if len(found) == 1 else "")
+        found = self.currencies
+        return self.limits.currency or (found[0] if len(found) == 1 else "")
 
     def url_of(self, gpu: Gpu) -> str | None:
         """Where clients reach the worker of `gpu`: the worker's own word counts most, then the monitor's."""

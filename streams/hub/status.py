@@ -28,6 +28,11 @@ WHERE = "gpu_url"
 A_SECOND = 20
 """Answers to one connection in a second; an answer is expensive, since it sums up days of many GPUs."""
 
+SHARE = 2 / 3
+"""The part of a frame's room that costs may have; the rest is for the GPUs."""
+
+MOST_BUDGETS = 50
+
 OWN_NAMED = 10
 """Jobs of the asking license that are named for each GPU; further ones are only counted."""
 
@@ -51,10 +56,18 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
         eta_s=eta(state, now) if queue and placement.free_at(state, ANY_GPU) is None else None,
         currency=state.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
-        costs=costs.of(state, peer, now, message.since) if message.costs else None,
-        budgets=tuple(map(_budget, budget.purses(state, now))) or None,
+        budgets=_budgets(state, now) or None,
     )
+    if message.costs:
+        room = int(SHARE * (state.limits.batch - len(wire.octets(answer))))
+        answer = replace(answer, costs=costs.of(state, peer, now, message.since, room))
     decision.send(peer.fd, _fitting(state, answer, entries))
+
+
+def _budgets(state: HubState, now: float) -> tuple[dict[str, Any], ...]:
+    """The budgets; if there are many, those of which the least is left. That of all GPUs together comes first."""
+    order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
+    return tuple(map(_budget, order[:MOST_BUDGETS]))
 
 
 def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
@@ -73,6 +86,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     own = [id_ for id_ in gpu.leases if state.jobs[id_].owner == peer.owner]
     waiting = placement.wanting(state, gpu)
     price, book = state.price_of(gpu.name), gpu.account
+    money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
         "phase": gpu.phase,
@@ -87,6 +101,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),
         "machine": gpu.machine or None if peer.admin else None,
         "price_per_hour": None if price is None else float(price),
+        "currency": money or None,
         "known_since": None if book.since is None else int(book.since),
     }
     entry = {name: value for name, value in entry.items() if value is not None}

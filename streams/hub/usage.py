@@ -7,7 +7,7 @@ Each second that a machine runs is shared equally by the jobs that hold it. So w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,10 +38,14 @@ class Meter:
 
 @dataclass(slots=True)
 class Usage:
-    """What is booked. `months` has seconds by license, GPU and first day of the month; `jobs` the last ended jobs."""
+    """What is booked. `months` has seconds by license, GPU and first day of the month; `jobs` the last ended jobs.
+
+    `totals` are the `months` of all licenses together: there may be many.
+    """
 
     jobs: deque[f.JobUsed] = field(default_factory=lambda: deque(maxlen=KEPT_JOBS))
     months: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
+    totals: dict[tuple[str, int], float] = field(default_factory=dict, compare=False)
 
     def book(self, used: f.JobUsed) -> None:
         """Book a job that has ended."""
@@ -49,9 +53,21 @@ class Usage:
         mine = self.months.setdefault(used.owner, {})
         for gpu, seconds in used.gpus:
             mine[gpu, used.month] = mine.get((gpu, used.month), 0.0) + seconds
+            self._total((gpu, used.month), seconds)
         kept = sorted({month for _, month in mine})[-KEPT_MONTHS:]
         for key in [key for key in mine if key[1] < kept[0]]:
-            del mine[key]
+            self._total(key, -mine.pop(key))
+
+    def keep(self, owner: str, months: Mapping[tuple[str, int], float]) -> None:
+        """Set what a license used in all months."""
+        for key, seconds in self.months.get(owner, {}).items():
+            self._total(key, -seconds)
+        self.months[owner] = dict(months)
+        for key, seconds in months.items():
+            self._total(key, seconds)
+
+    def _total(self, key: tuple[str, int], seconds: float) -> None:
+        self.totals[key] = max(0.0, self.totals.get(key, 0.0) + seconds)
 
     def snapshot(self) -> Iterator[f.Fact]:
         """The facts that lead to it."""

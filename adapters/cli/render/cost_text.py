@@ -27,26 +27,53 @@ def costs(answer: m.HubStatus) -> list[str]:
         rows += [_row(gpu, span) for span in SPANS if span in gpu and (("asked" in gpu) == (span == "asked"))]
     if len(rows) == 1:
         return [t("status.no_gpu")]
+    rows += _totals(answer) if len(answer.gpus) + (answer.more or 0) > 1 else []
     return [*table(rows, right=(2, 3, 4, 5)), *more(answer), *budgets(answer), *forecast(answer), *_how(answer)]
 
 
 def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    span = gpu[name]
-    money = [f"{span[key]:.2f}" if key in span else "-" for key in ("cost", "saved")]
+    span, currency = gpu[name], f" {gpu['currency']}" if "currency" in gpu else ""
+    amounts = [f"{span[key]:.2f}{currency}" if key in span else "-" for key in ("cost", "saved")]
     off = max(0, span["of_s"] - span["on_s"])
-    return (gpu["gpu"], t(f"span.{name}"), long(span["on_s"]), long(off), *money)
+    return (gpu["gpu"], t(f"span.{name}"), long(span["on_s"]), long(off), *amounts)
+
+
+def _totals(answer: m.HubStatus) -> list[tuple[str, ...]]:
+    """Lines for all GPUs together, without a cost where their prices are in different money."""
+    totals: Mapping[str, Mapping[str, Any]] = (answer.costs or {}).get("totals", {})
+    return [
+        (
+            t("budget.all"),
+            t(f"span.{name}"),
+            long(span["on_s"]),
+            "-",
+            f"{span['cost']:.2f}" if "cost" in span else "-",
+            "-",
+        )
+        for name, span in totals.items()
+    ]
 
 
 def _how(answer: m.HubStatus) -> list[str]:
-    prices = sorted({gpu["price_per_hour"] for gpu in answer.gpus if "price_per_hour" in gpu})
-    named = t("list.and").join(f"{price:g}" + (f" {answer.currency}" if answer.currency else "") for price in prices)
-    lines = [t("cost.price", prices=named) if prices else t("status.no_price")]
+    prices = sorted({
+        (gpu["price_per_hour"], gpu.get("currency") or answer.currency or "")
+        for gpu in answer.gpus if "price_per_hour" in gpu
+    })  # fmt: skip
+    named = t("list.and").join(f"{price:g} {currency}".rstrip() for price, currency in prices)
+    lines = [t("cost.mixed", currencies=t("list.and").join(mixed))] if (mixed := _currencies(answer)) else []
+    lines += [t("cost.price", prices=named) if prices else t("status.no_price")]
     known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
     if known_since is not None:
         zone = answer.zone or "UTC"
         day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
         lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
     return lines
+
+
+def _currencies(answer: m.HubStatus) -> Sequence[str]:
+    """The money of the prices, if it is not the same for all; then there are no sums."""
+    found: Sequence[str] = (answer.costs or {}).get("currencies", ())
+    return found
 
 
 def forecast(answer: m.HubStatus) -> list[str]:
@@ -67,7 +94,7 @@ def chart(answer: m.HubStatus, bar: str, *, all_days: bool = False) -> list[str]
     if not all_days:
         first = max(first, last - datetime.timedelta(days=CHART_DAYS - 1))
     dates = [str(first + datetime.timedelta(days=number)) for number in range((last - first).days + 1)]
-    priced = any("cost" in day for day in known.values())
+    priced = not _currencies(answer) and any("cost" in day for day in known.values())
     sizes = [known.get(date, {}).get("cost" if priced else "on_s", 0) for date in dates]
     most = max(sizes) or 1
     rows = [
@@ -100,4 +127,6 @@ def licenses(answer: m.HubStatus) -> list[str]:
 
 
 def _amount(row: Mapping[str, Any], answer: m.HubStatus) -> str:
+    if "currency" in row:
+        return f"{row['cost']:.2f} {row['currency']}"
     return money(row["cost"], answer) if "cost" in row else "-"

@@ -6,8 +6,10 @@ import pytest
 
 from tests.support.streams.days import BERLIN, day_number
 from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
 from wakestream.streams.hub.local_time import begin_of
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 HOUR = 3600.0
 TENTH = day_number("2026-03-10")
@@ -113,8 +115,6 @@ def test_a_restart_forgets_nothing(*, compacted: bool) -> None:
 
 
 def test_a_clock_that_is_set_costs_nobody_anything() -> None:
-    from wakestream.streams.hub import events as f
-
     net = hub()
     net.worker()
     ann = client(net)
@@ -177,3 +177,115 @@ def test_it_is_told_to_those_who_ask_only() -> None:
     ann = client(net)
     net.say(ann, m.HubStatusQuery(request_id="q"))
     assert net.heard(ann, m.HubStatus)[-1].costs is None
+
+
+def boss_of(net: Net) -> int:
+    boss = net.join("client", owner="boss", features=ENDS)
+    net.state.connections[boss].admin = True
+    return boss
+
+
+def large_hub(**limits: Any) -> tuple[Net, int]:
+    """Three years of days, 10,000 licenses, 100,000 jobs that ended, with ids of the greatest length."""
+    net = hub(**limits)
+    net.worker()
+    net.state.gpus["studio"].account.since = net.now - 3 * 365 * 86_400
+    account = net.state.gpus["studio"].account
+    account.days.update(dict.fromkeys(range(TENTH - 3 * 365, TENTH), 3600.0))
+    month = day_number("2026-03-01")
+    for number in range(10_000):
+        net.state.usage.keep(f"license-{number:05}", {("studio", month): 10.0 + number})
+    for number in range(100_000):
+        name = f"{number:06}{'日' * 190}"
+        net.state.usage.book(f.JobUsed(name, "ann", "口型" * 20, (("studio", 60.0),), month, net.now))
+    net.pass_time(60)
+    return net, month
+
+
+def test_an_answer_fits_into_a_frame_however_much_there_is() -> None:
+    net, _ = large_hub(budgets={f"gpu-{number}": (5.0, 50.0) for number in range(1000)})
+    boss = boss_of(net)
+    net.say(boss, m.HubStatusQuery(request_id="q", costs=True, since=0))
+    answer = net.heard(boss, m.HubStatus)[-1]
+    assert len(wire.octets(answer)) <= net.limits.batch
+    assert [gpu["gpu"] for gpu in answer.gpus] == ["studio"]
+    found = answer.costs
+    assert found is not None
+    assert len(found["days"]) == 366
+    assert (found["days"][0]["day"], found["days"][-1]["day"]) == ("2025-03-10", "2026-03-10")
+    ids = [job["id"][:6] for job in found["jobs"]]
+    assert ids == [f"{99_999 - number:06}" for number in range(len(ids))], "the newest"
+    assert 5 < len(ids) < 50
+    names = [row["license"] for row in found["licenses"]]
+    assert names[:3] == ["", "ann", "license-09999"]
+    used = sum(10.0 + number for number in range(10_000)) + 100_000 * 60
+    assert sum(row["used_s"] for row in found["licenses"]) == used, "the others are one row, nothing is lost"
+
+
+def test_with_little_room_the_newest_days_stay() -> None:
+    net, _ = large_hub(batch=4096)
+    ann = client(net)
+    found = asked(net, ann, 0)
+    assert len(wire.octets(net.heard(ann, m.HubStatus)[-1])) <= 4096
+    assert found["days"][-1]["day"] == "2026-03-10"
+    assert len(found["days"]) < 60
+    assert found["jobs"] == []
+
+
+def test_the_totals_are_those_of_all_gpus() -> None:
+    net = hub(prices={"lab": 2.0})
+    net.worker()
+    net.pass_time(20 * HOUR)
+    lab = net.join("worker", owner="lab-worker", gpu="lab", url="http://w:2", features=("range",))
+    net.say(lab, m.Online())
+    net.pass_time(HOUR)
+    found = asked(net, client(net))
+    assert found["today"] == "2026-03-11"
+    assert found["totals"] == {
+        "today": {"on_s": 6 * 3600, "cost": 8.0},
+        "month": {"on_s": 22 * 3600, "cost": 27.2},
+    }
+
+
+def machine(net: Net, gpu: str, currency: str) -> None:
+    """A machine that runs, whose monitor tells its price."""
+    net.join("monitor", owner=f"monitor-{gpu}", gpus=(gpu,), features=("power_state",), price=2.0, currency=currency)
+    worker = net.join("worker", owner=f"worker-{gpu}", gpu=gpu, url=f"http://{gpu}:1", features=("range",))
+    net.say(worker, m.Online())
+
+
+def test_amounts_of_different_money_are_not_added_up() -> None:
+    net = hub(price=None)
+    machine(net, "lab", "EUR")
+    machine(net, "studio", "USD")
+    ann = client(net)
+    net.submit(ann, "a")
+    net.pass_time(HOUR)
+    said = asked(net, ann)
+    answer = net.heard(ann, m.HubStatus)[-1]
+    assert answer.currency is None
+    gpus = {gpu["gpu"]: (gpu["currency"], gpu["today"]["cost"]) for gpu in answer.gpus}
+    assert gpus == {"lab": ("EUR", 2.0), "studio": ("USD", 2.0)}
+    assert said["currencies"] == ("EUR", "USD")
+    assert said["totals"]["today"] == {"on_s": 7200}
+    assert said["days"] == [{"day": "2026-03-10", "on_s": 7200}]
+    (job,) = said["jobs"]
+    assert (job["cost"], job["currency"]) == (2.0, {"lab": "EUR", "studio": "USD"}[job["gpu"]])
+    assert said["forecast"] is None
+    net.limits = hub(price=None, currency="EUR").limits
+    net.restart(compacted=True)
+    found = asked(net, client(net))
+    assert "currencies" not in found
+    assert found["totals"]["today"] == {"on_s": 7200, "cost": 2.0}, "one that has no price in this money is free"
+
+
+def test_one_money_of_all_providers_is_the_money_of_the_sums() -> None:
+    net = hub(price=None)
+    machine(net, "lab", "EUR")
+    machine(net, "studio", "EUR")
+    net.pass_time(HOUR)
+    ann = client(net)
+    said = asked(net, ann)
+    assert net.heard(ann, m.HubStatus)[-1].currency == "EUR"
+    assert "currencies" not in said
+    assert said["totals"]["today"] == {"on_s": 7200, "cost": 4.0}

@@ -71,4 +71,4 @@ def test_budgets_hold_and_what_is_used_adds_up(sequence: list[tuple[f.Event, flo
         kept = again(state)
         assert (kept.usage, kept.reached, kept.news) == (state.usage, state.reached, state.news)
         assert used(kept, now) == used(state, now)
-        assert costs.of(state, BOSS, now, None)["unused"]["used_s"] >= 0
+        assert costs.of(state, BOSS, now, None, 40_000)["unused"]["used_s"] >= 0

@@ -67,3 +67,27 @@ def test_jobs_and_licenses_are_tables() -> None:
     told = cost_text.licenses(answer(licenses=rows, unused={"used_s": 10, "cost": 0.0}))
     assert [line.split()[0] for line in told] == ["LICENSE", "others", "1f0c", "no", "the"]
     assert told[2].split()[-1] == "-"
+
+
+def test_several_gpus_have_a_line_for_all_together() -> None:
+    totals = {"today": {"on_s": 7200, "cost": 2.4}, "month": {"on_s": 7200}}
+    two = m.HubStatus(request_id="q", gpus=(GPU, {**GPU, "gpu": "lab"}), currency="EUR", costs={"totals": totals})
+    lines = [line.split() for line in cost_text.costs(two) if line.startswith("all GPUs")]
+    assert lines == [
+        ["all", "GPUs", "today", "2", "h", "00", "min", "-", "2.40", "-"],
+        ["all", "GPUs", "this", "month", "2", "h", "00", "min", "-", "-", "-"],
+    ]
+    assert not any(line.startswith("all GPUs") for line in cost_text.costs(answer(totals=totals)))
+
+
+def test_different_money_is_not_added_up() -> None:
+    days = [{"day": "2026-03-01", "on_s": 7200, "cost": 2.0, "currency": "EUR"}]
+    job = {"id": "a", "kind": "lipsync", "gpu": "lab", "used_s": 90.0, "cost": 0.03, "currency": "EUR"}
+    gpus = ({**GPU, "currency": "USD"}, {**GPU, "gpu": "lab", "currency": "EUR"})
+    mixed = m.HubStatus(request_id="q", gpus=gpus, costs={"currencies": ["EUR", "USD"], "days": days, "jobs": [job]})
+    lines = cost_text.costs(mixed)
+    assert any(line.startswith("lab") and line.endswith("1.20 EUR  1.20 EUR") for line in lines)
+    assert any(line.startswith("prices are in EUR and USD, so there are no sums") for line in lines)
+    assert any(line.startswith("at 1.2 EUR and 1.2 USD per hour") for line in lines)
+    assert "2 h" in cost_text.chart(mixed, "#")[1]
+    assert "0.03 EUR" in cost_text.jobs(mixed)[1]
