@@ -167,11 +167,34 @@ async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool =
     return found
 
 
+def old_hub() -> HubRefused:
+    """The error for a hub that cannot answer this question."""
+    return HubRefused("this hub does not report its status; it is older than this program", code="old_hub")
+
+
+async def ask_costs(link: Link, within: float) -> m.HubStatus:
+    """Ask the hub of a connection that may still be opening for its status with the costs.
+
+    Args:
+        link: The connection. If it is open, the hub has announced `hub_status`.
+        within: Seconds to wait.
+
+    Raises:
+        HubUnreachable: no connection, or no answer in time.
+        HubRefused: the hub refuses the connection or the question, or is too old for it.
+    """
+    query = m.HubStatusQuery(request_id=f"costs-{uuid.uuid4().hex}", costs=True)
+    found = await first(link, lambda event: _status(event, link, query), within, query if link.up else None)
+    if found is None:
+        raise HubUnreachable(f"hub {link.url}: no answer within {within:g} s")
+    return found
+
+
 def _status(event: Any, link: Link, query: m.HubStatusQuery) -> m.HubStatus | None:
     """The answer to the query, which is sent when the link is up; None for any other event."""
     match event:
         case LinkUp(features=features) if FEATURE not in features:
-            raise HubRefused("this hub does not report its status; it is older than this program", code="old_hub")
+            raise old_hub()
         case LinkUp():
             link.send(query)
         case LinkDown(reason=reason, code=str(code)):

@@ -37,8 +37,8 @@ CANCEL_WITHIN: Final = 5.0
 
 
 class Outbox:
-    """It calls `on_ended(job)` after each end that was journaled, and
-    `on_lease_change()` when the hub queued a job, granted it a GPU or confirmed its end. Use it in one event loop."""
+    """It calls `on_ended(job)` after each end that was journaled, `on_released()` when the hub confirmed an end, and
+    `on_lease_change()` also when it queued a job or granted it a GPU. Use it in one event loop."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Outbox:
         self._client: Client | None = None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
+        self.on_released: Callable[[], object] = lambda: None
 
     @property
     def state(self) -> OutboxState:
@@ -78,6 +79,7 @@ class Outbox:
         def released(job: str) -> None:
             soon(self.runner.report, f.Released(job))
             self.on_lease_change()
+            self.on_released()
 
         client.hub.on_released = released
         self.runner.report(f.DaemonStarted())

@@ -81,7 +81,10 @@ async def calling(folder: Path) -> AsyncIterator[Caller]:
         yield Caller(home, session)
 
 
-PATHS = [("GET", "/console/live"), ("POST", "/console/uploads"), ("PUT", "/console/uploads/x"), ("GET", "/console/log")]
+PATHS = [
+    ("GET", "/console/live"), ("GET", "/console/costs"), ("GET", "/console/log"), ("POST", "/console/uploads"),
+    ("PUT", "/console/uploads/x"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
@@ -526,3 +529,23 @@ async def test_the_link_is_printed_on_request_and_never_logged(user: User) -> No
     ran = await user.run("console")
     assert ran.code == 4
     assert "no daemon runs" in ran.err
+
+
+async def test_the_costs_are_those_of_the_hub_without_an_open_page(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        status, plain = await caller.ask("GET", "/console/costs")
+        assert (status, plain["hub"], plain["costs"]["jobs"]) == (200, "up", [])
+        await caller.home.hub_off()
+        caller.home.daemon.console.costs.outdate()  # type: ignore[union-attr]
+        status, plain = await caller.ask("GET", "/console/costs")
+        assert (status, plain["hub"], plain["costs"]["jobs"]) == (200, "down", [])
+        assert plain["why"]
+
+
+async def test_a_hub_without_this_question_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakestream.streams.hub.status.FEATURE", "of a later version")
+    async with calling(tmp_path) as caller:
+        assert await caller.ask("GET", "/console/costs") == (200, {
+            "hub": "old", "why": "this hub does not report its status; it is older than this program", "spent": {},
+            "usual": {},
+        })  # fmt: skip

@@ -59,9 +59,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[House]:
-    """Hub and daemon, the GPU off."""
-    async with house(tmp_path) as running:
+async def home(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """Hub and daemon, the GPU off. The parameter of the fixture, if there is one, are limits of the hub."""
+    async with house(tmp_path, **getattr(request, "param", {})) as running:
         yield running
 
 

@@ -16,12 +16,11 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 from playwright.async_api import expect
 
 from tests.support.browser.actions import drop, open_timeline
+from tests.support.browser.axe import faults
 
 if TYPE_CHECKING:
     from conftest import Visitor
     from playwright.async_api import Page
-
-AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 
 FOCUS = """
 () => {
@@ -31,20 +30,6 @@ FOCUS = """
   return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none" };
 }
 """
-
-
-async def faults(page: Page) -> list[str]:
-    """What axe-core finds, each with the element."""
-    if not AXE.exists():
-        pytest.skip("axe-core is not here: `make browser` brings it (needs npm)")
-    if not await page.evaluate("() => 'axe' in window"):
-        await page.evaluate(AXE.read_text())
-    found: dict[str, Any] = await page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
-    return [
-        f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
-        for each in found["violations"]
-        for node in each["nodes"]
-    ]
 
 
 async def start(page: Page, files: Media) -> None:
@@ -82,6 +67,8 @@ async def test_axe_core_finds_no_violation(
         await expect(page.locator("#past li")).to_have_count(1)
         await open_timeline(page)
         await page.locator("#time-list summary").click()
+        await page.locator("#costs > summary").click()
+        await expect(page.locator("#costs-licenses")).to_be_attached()
         await page.locator("[data-state=done] .button.main").click()
         await expect(page.locator("video")).to_be_visible()
         assert await faults(page) == []

@@ -16,6 +16,9 @@ from wakestream.streams.protocol import messages as m
 LONGEST_BAR = 30
 """Columns of the day that cost most."""
 
+LEAST = 0.005
+"""A smaller amount would be shown as 0.00."""
+
 CHART_DAYS = 14
 """Days of the chart, unless an earlier day was asked for."""
 
@@ -127,6 +130,7 @@ def licenses(answer: m.HubStatus) -> list[str]:
 
 
 def _amount(row: Mapping[str, Any], answer: m.HubStatus) -> str:
-    if "currency" in row:
-        return f"{row['cost']:.2f} {row['currency']}"
-    return money(row["cost"], answer) if "cost" in row else "-"
+    if "cost" not in row:
+        return "-"
+    amount = "<0.01" if row["cost"] < LEAST and row["used_s"] > 0 else f"{row['cost']:.2f}"
+    return f"{amount} {row.get('currency', answer.currency or '')}".rstrip()

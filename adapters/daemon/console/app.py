@@ -15,6 +15,7 @@ from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences, timeline_file
+from wakestream.adapters.daemon.console.costs import Costs
 from wakestream.adapters.daemon.console.delivery import deliver
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
@@ -57,10 +58,13 @@ class Console:
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         cards.name_by(self.preferences.name_pattern)
-        self._gpu = GpuWatch(settings, lambda known: self._live.tell("gpu", known))
+        self._gpu = GpuWatch(settings, self._gpu_changed)
+        self._hub = ""
         self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
         self.kinds = kinds
         kinds.on_change = lambda: self._live.tell("kinds", {})
+        self.costs = Costs(self._gpu.costs, cards, folder)
+        outbox.on_released = self._released
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
 
     def is_open(self, request: web.Request) -> bool:
@@ -82,6 +86,7 @@ class Console:
             web.get("/console/live", self._live.stream),
             web.get("/console/log", self.log),
             web.put("/console/settings", self.set_preferences),
+            web.get("/console/costs", self.show_costs),
             *self._calls.routes(),
         ]
 
@@ -129,6 +134,20 @@ class Console:
                 logger.warning("{} was not copied to {}: {}", output["file"], folder, error)
                 self._live.tell("undelivered", {"name": output["file"], "folder": folder})
 
+    async def show_costs(self, _: web.Request) -> web.Response:
+        """What the hub says of costs, and what jobs of this daemon cost and usually take."""
+        return plain_answer(await self.costs.present())
+
+    def _released(self) -> None:
+        self.costs.outdate()
+        self._live.tell("costs", {})
+
+    def _gpu_changed(self, known: dict[str, Any]) -> None:
+        if known["hub"] != self._hub:
+            self._hub = known["hub"]
+            self.costs.outdate()
+        self._live.tell("gpu", known)
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Update pages and remove unused files while the block runs."""
@@ -136,6 +155,7 @@ class Console:
         await self._kept.load()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
+            stack.push_async_callback(self.costs.close)
             _in_background(stack, self.holdings.clean(self._tell_rest))
             stack.push_async_callback(self._kept.write)
             _in_background(stack, self._kept.keep())

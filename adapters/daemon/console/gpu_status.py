@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from ssl import SSLContext
 from typing import Any, Final
 
+from msgspec.structs import replace
+
+from wakestream.adapters.client.hub_query import ask_costs, old_hub
 from wakestream.adapters.config.settings import Settings
-from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
+from wakestream.operators.model.errors import HubUnreachable
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.status import FEATURE
 from wakestream.streams.protocol import messages as m
@@ -27,6 +31,9 @@ AT_LEAST: Final = 0.1
 
 LINGER: Final = 60.0
 """Seconds that the connection stays open after the last page closed: users often return."""
+
+COSTS_WITHIN: Final = 4.0
+"""Seconds that the hub has to connect and tell the costs."""
 
 CLOSE: Final = 3.0
 """Seconds that the hub's clock may differ from ours, including the duration of the query."""
@@ -46,6 +53,7 @@ class GpuWatch:
         self._ending: asyncio.TimerHandle | None = None
         self._ask_now = asyncio.Event()
         self._up = False
+        self._link: Link | None = None
         self.last: dict[str, Any] = {"hub": "connecting"}
 
     @contextmanager
@@ -68,6 +76,21 @@ class GpuWatch:
         """A job of this program started or stopped using a GPU: the stored state is out of date."""
         self._ask_now.set()
 
+    async def costs(self) -> m.HubStatus:
+        """Ask for the costs, over the same connection.
+
+        Raises:
+            HubUnreachable: no connection, or no answer in time.
+            HubRefused: the hub refuses the connection or the question, or is too old for it.
+        """
+        with self.watched():
+            await asyncio.sleep(0)  # a new task opens the connection
+            if self._link is None:
+                raise HubUnreachable("the daemon is stopping")
+            if self._link.up and not self._up:
+                raise old_hub()
+            return await ask_costs(self._link, COSTS_WITHIN)
+
     async def close(self) -> None:
         """Stop querying."""
         if self._ending is not None:
@@ -78,7 +101,7 @@ class GpuWatch:
 
     async def _ask(self) -> None:
         register = m.Register(key=self._key, device_type="pc", features=(FEATURE, "power_state"))
-        link = open_link(self._url, lambda: register, ca=self._ca)
+        self._link = link = open_link(self._url, lambda: register, ca=self._ca)
         link.events.subscribe(self._hear)
         try:
             while True:
@@ -104,7 +127,7 @@ class GpuWatch:
                 hub = "refused" if code else "connecting" if connecting else "down"
                 self._note({**self.last, "hub": hub, "why": why})
             case m.HubStatus():
-                told = wire.to_frame(event).get("data", {})
+                told = wire.to_frame(replace(event, costs=None)).get("data", {})
                 self._note({"hub": "up", **by_our_clock({**told, "ts": event.ts}, time.time())})
             case _ if isinstance(event, _NEWS):
                 self._ask_now.set()

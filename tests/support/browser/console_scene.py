@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.support.engines.pair import rendered
 from tests.support.programs.our_peers import SECRET, Place
@@ -70,6 +71,7 @@ class House:
         self.probe = False  # most files of the tests only look like media
         self.port = 0
         self.hub_server: HubServer | None = None
+        self.hub_stack = AsyncExitStack()
 
     @property
     def state(self) -> Path:
@@ -121,6 +123,10 @@ class House:
         assert self._worker is not None
         await self._worker.aclose()
 
+    async def hub_off(self) -> None:
+        """The hub goes."""
+        await self.hub_stack.aclose()
+
     async def monitor(self, past_boots: int = 0) -> None:
         """A monitor that says `starting` when it is asked for a boot, and leaves the rest to the test."""
         register = m.Register(
@@ -145,19 +151,20 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path, *, price: float | None = 1.2) -> AsyncIterator[House]:
-    """A house for as long as the block runs."""
+async def house(folder: Path, *, price: float | None = 1.2, **limits: Any) -> AsyncIterator[House]:
+    """A house for as long as the block runs; `limits` are the hub's."""
     place = Place(folder / "place")
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(
+        of_hub = await stack.enter_async_context(AsyncExitStack())
+        server = await of_hub.enter_async_context(
             open_hub(
                 "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[f.Fact](),
-                limits=replace(hub.Limits(), price=price),
+                limits=replace(hub.Limits(), price=price, **limits),
             )
         )  # fmt: skip
         place.hub_url = server.url
         home = House(place, stack)
-        home.hub_server = server
+        home.hub_server, home.hub_stack = server, of_hub
         await home.start_daemon()
         yield home
 

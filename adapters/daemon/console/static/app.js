@@ -1,6 +1,7 @@
 // Connects the parts of the page: login, event stream, job list, history, GPU panel and timeline.
 
 import { composer } from "/compose.js";
+import { costs } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { showGpus } from "/gpus.js";
 import { jobLists } from "/lists.js";
@@ -80,6 +81,7 @@ const hear = {
     parts.time.add(plain.boot, plain.epoch, plain.rows);
     parts.time.power(plain.gpu);
     parts.compose.lamps(plain.gpu);
+    parts.costs.state(plain.gpu.hub);
     hear.rest(plain);
     showJobs();
     showLamps();
@@ -109,10 +111,12 @@ const hear = {
     known.gpu = plain;
     parts.time.power(plain);
     parts.compose.lamps(plain);
+    parts.costs.state(plain.hub);
     showLamps();
     lists.tick();
   },
   kinds: () => parts.compose.ask(),
+  costs: () => parts.costs.ask(),
   rows: (rows) => parts.time.more(rows),
   undelivered: (plain) => toast(t("toast.undelivered", plain), true),
   rest(plain) {
@@ -154,6 +158,13 @@ function showJobs() {
 
 const showTitle = () => showProgress([...known.jobs.values()], known.open, known.gpu);
 
+/** What jobs cost is known now. */
+function showCosts() {
+  lists.soon();
+  parts.past.refresh();
+  parts.compose.price();
+}
+
 setInterval(() => {
   if (document.hidden || !parts) return;
   lists.tick();
@@ -184,6 +195,7 @@ function open() {
     time: timeline({ namesOf, nameOf, toast }),
     settings: settings(toast),
     past: past(acts, known),
+    costs: costs({ filesOf: namesOf, changed: showCosts }),
     compose: composer({ toast, started: (id) => setTimeout(() => goTo(id), 300) }),
   };
   showLamps();

@@ -1,5 +1,6 @@
 // One card for each running job, created once and then updated.
 
+import { costOf } from "/costs.js";
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
 import { picture, thumb } from "/previews.js";
@@ -163,6 +164,7 @@ function* facts(job, part) {
 function when(job) {
   const parts = [moment(job.ended_at || job.accepted_at)];
   if (job.ended_at && job.outcome.event === "done") parts.push(t("card.took", { time: duration(job.ended_at - job.accepted_at) }));
+  if (job.outcome && costOf(job.id)) parts.push(costOf(job.id));
   if (job.retry_of) parts.push(t("card.retried"));
   return parts.join("  ·  ");
 }

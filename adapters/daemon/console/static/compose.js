@@ -1,5 +1,6 @@
 // A new job: the choice of the kind, its form, and the start button.
 
+import { usualOf } from "/costs.js";
 import { by, h, put, say, show } from "/dom.js";
 import { Form } from "/form.js";
 import { choices, choiceTitle } from "/kinds.js";
@@ -93,6 +94,7 @@ export function composer({ toast, started }) {
   function changed() {
     start.disabled = !form?.isFilled || starting;
     say(by("new-hint"), form ? hint() : "");
+    say(by("new-usual"), form ? usualOf(entry.kind.name) : "");
   }
 
   function hint() {
@@ -133,6 +135,7 @@ export function composer({ toast, started }) {
   ask();
   return {
     ask,
+    price: changed,
     /** Fills the form in as it was for a job. */
     use(job) {
       const next = entries.find((one) => one.kind.name === job.kind && !one.gone);

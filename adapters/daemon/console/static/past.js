@@ -1,5 +1,6 @@
 // The history: ended jobs, newest first. A search finds all jobs by file, kind, state and date.
 
+import { costOf } from "/costs.js";
 import { button, by, h, put, say, show, titled } from "/dom.js";
 import { kindLine, kindNames } from "/kinds.js";
 import { picture, thumb } from "/previews.js";
@@ -88,7 +89,7 @@ function asked(text) {
 }
 
 /** The parts of a row that may change: its time gets a date at midnight. */
-const mark = (job) => `${stateOf(job)} ${job.result ? job.result.here : ""} ${moment(job.ended_at ?? job.accepted_at)}`;
+const mark = (job) => `${stateOf(job)} ${job.result ? job.result.here : ""} ${costOf(job.id)} ${moment(job.ended_at ?? job.accepted_at)}`;
 
 function made(job, acts) {
   const state = stateOf(job);
@@ -101,7 +102,8 @@ function made(job, acts) {
   if (!job.outcome) tools.append(labelled(button("", "close", () => acts.cancel(job), "quiet icon"), "card.cancel", job));
   else if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
-  const note = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
+  const said = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
+  const note = [said, costOf(job.id)].filter(Boolean).join("  ·  ");
   const more = todo(job) ? h("details", { class: "card-detail" }, h("summary", { text: t("card.details") }), h("p", { text: report(job) })) : null;
   const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), h("span", { class: "todo", text: todo(job) })), more);
   const place = thumb();

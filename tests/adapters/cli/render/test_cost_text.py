@@ -91,3 +91,9 @@ def test_different_money_is_not_added_up() -> None:
     assert any(line.startswith("at 1.2 EUR and 1.2 USD per hour") for line in lines)
     assert "2 h" in cost_text.chart(mixed, "#")[1]
     assert "0.03 EUR" in cost_text.jobs(mixed)[1]
+
+
+def test_an_amount_below_a_cent_is_not_nothing() -> None:
+    job = {"id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 2.0, "cost": 0.0, "ended": 1_795_500_000}
+    assert "<0.01 EUR" in cost_text.jobs(answer(jobs=[job]))[1]
+    assert "0.00 EUR" in cost_text.jobs(answer(jobs=[{**job, "used_s": 0.0}]))[1]

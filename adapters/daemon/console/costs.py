@@ -1,0 +1,175 @@
+"""What the hub says of costs, for the pages: asked when a page needs it, and not more often than it may change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import msgspec
+import orjson
+from loguru import logger
+
+from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.runtime.tasks import end
+from wakestream.operators.model.errors import HubRefused, WakestreamError
+from wakestream.streams.outbox.state import OutboxState
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+
+NAME: Final = "costs.json"
+
+FRESH: Final = 15.0
+"""Seconds for which an answer of the hub is good, if no job ended meanwhile."""
+
+APART: Final = 2.0
+"""Seconds between two questions, if jobs end."""
+
+UNSEEN: Final = 25
+"""Ends of jobs after which it asks without a page: the hub tells only the last 50 jobs."""
+
+KEPT: Final = 1000
+"""Ended jobs whose costs are kept; the history shows no more."""
+
+USUAL_OF: Final = 20
+USUAL_LEAST: Final = 3
+"""An estimate is made of the last jobs of the same kind, at most and at least so many."""
+
+Spent = Mapping[str, Any]
+"""What a job used: `used_s`, and with a price `cost` and `currency`."""
+
+
+class Costs:
+    """Asks the hub and keeps what jobs have cost: the hub knows only the last ones.
+
+    Args:
+        ask: Asks the hub. It raises `WakestreamError`.
+        jobs: The jobs of this daemon.
+        folder: Where the costs of jobs are kept.
+        now: Seconds on a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[m.HubStatus]],
+        jobs: JobView,
+        folder: Path,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask, self._jobs, self._path, self._now = ask, jobs, folder / NAME, now
+        self._spent = _read(self._path)
+        self._told: dict[str, Any] = {"hub": "connecting"}
+        self._asked_at = float("-inf")
+        self._news, self._seen, self._sent = 0, 0, 0
+        self._asking: asyncio.Task[None] | None = None
+
+    def outdate(self) -> None:
+        """The hub has booked a job, or it came or went: what is known is out of date."""
+        self._news += 1
+        if self._news - self._seen >= UNSEEN:
+            self._start()
+
+    async def present(self) -> dict[str, Any]:
+        """The costs as they are now, or as they were when the hub was last there."""
+        sent = self._sent
+        while self._sent == sent and not self._is_good():  # one under way may be from before the end of a job
+            await asyncio.shield(self._start())
+        return {**self._told, "spent": self._spent, "usual": usual(self._spent, self._jobs.outbox.state)}
+
+    async def close(self) -> None:
+        """Stop asking."""
+        if self._asking is not None:
+            await end(self._asking)
+
+    def _is_good(self) -> bool:
+        """Whether the last answer, or the last attempt, is young enough and nothing has changed since."""
+        lasts = FRESH if self._told["hub"] == "up" else APART
+        return self._seen == self._news and self._now() - self._asked_at < lasts
+
+    def _start(self) -> asyncio.Task[None]:
+        self._asking = self._asking or asyncio.create_task(self._question(), name="costs")
+        return self._asking
+
+    async def _question(self) -> None:
+        try:
+            await asyncio.sleep(max(0.0, APART - (self._now() - self._asked_at)))
+            self._asked_at, self._seen = self._now(), self._news
+            self._sent += 1
+            await self._answer()
+        finally:
+            self._asking = None
+
+    async def _answer(self) -> None:
+        try:
+            answer = await self._ask()
+        except WakestreamError as error:
+            hub = "old" if error.code == "old_hub" else "refused" if isinstance(error, HubRefused) else "down"
+            self._told = {**self._told, "hub": hub, "why": str(error)}
+            return
+        data = wire.to_frame(answer).get("data", {})
+        if answer.costs is None:
+            self._told = {"hub": "old"}
+            return
+        jobs = answer.costs.get("jobs", ())
+        self._told = {"hub": "up", "at": time.time(), **data, "names": self._names(jobs)}
+        await self._keep(jobs, answer.currency or "")
+
+    def _names(self, jobs: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+        known = self._jobs.outbox.state.jobs
+        return {job["id"]: self._jobs.input_names(known[job["id"]]) for job in jobs if job["id"] in known}
+
+    async def _keep(self, jobs: Iterable[Mapping[str, Any]], currency: str) -> None:
+        """Remember what the jobs of this daemon cost that have ended."""
+        known = self._jobs.outbox.state.jobs
+        fresh = {
+            job["id"]: _spent(job, currency) for job in reversed(list(jobs)) if "ended" in job and job["id"] in known
+        }
+        if fresh.items() <= self._spent.items():
+            return
+        kept = {job: spent for job, spent in self._spent.items() if job in known and job not in fresh}
+        self._spent = dict([*kept.items(), *fresh.items()][-KEPT:])
+        try:
+            await asyncio.to_thread(write_atomic, self._path, orjson.dumps(self._spent), sync=False)
+        except OSError as error:
+            logger.warning("{} cannot be written: {}", self._path, error.strerror or error)
+
+
+def _spent(job: Mapping[str, Any], currency: str) -> Spent:
+    cost = {"cost": job["cost"], "currency": job.get("currency", currency)} if "cost" in job else {}
+    return {"used_s": job["used_s"], **cost}
+
+
+def usual(spent: dict[str, Spent], state: OutboxState) -> dict[str, Any]:
+    """What a job of each kind usually takes: the medians of the last ones that were really made.
+
+    Returns:
+        By kind: `jobs`, how many they are; `used_s`; and, if the last of them had a price, `cost` and `currency`.
+    """
+    made: dict[str, list[Spent]] = {}
+    for job, one in reversed(spent.items()):
+        entry = state.jobs.get(job)
+        if entry is not None and entry.ended is not None and entry.ended.outcome == "done" and not entry.ended.reused:
+            of_kind = made.setdefault(entry.accepted.kind, [])
+            if len(of_kind) < USUAL_OF:
+                of_kind.append(one)
+    return {kind: _median(jobs) for kind, jobs in made.items() if len(jobs) >= USUAL_LEAST}
+
+
+def _median(jobs: list[Spent]) -> dict[str, Any]:
+    found = {"jobs": len(jobs), "used_s": round(median(one["used_s"] for one in jobs), 1)}
+    priced = [one for one in jobs if "cost" in one and one["currency"] == jobs[0].get("currency")]
+    if len(priced) < USUAL_LEAST:
+        return found
+    return {**found, "cost": round(median(one["cost"] for one in priced), 2), "currency": priced[0]["currency"]}
+
+
+def _read(path: Path) -> dict[str, Spent]:
+    try:
+        found: dict[str, Spent] = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -1,0 +1,23 @@
+"""What axe-core finds on a page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+AXE = Path(__file__).parents[2] / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+async def faults(page: Page) -> list[str]:
+    """What axe-core finds, each with the element."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not here: `make browser` brings it (needs npm)")
+    if not await page.evaluate("() => 'axe' in window"):
+        await page.evaluate(AXE.read_text())
+    found: dict[str, Any] = await page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:200]}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
