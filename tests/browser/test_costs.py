@@ -225,11 +225,11 @@ async def test_after_some_jobs_the_form_says_what_one_takes(tmp_path: Path, home
             (tmp_path / str(number)).mkdir()
             await choose(page, await samples(tmp_path / str(number), 1 + number / 2))
             await page.get_by_role("button", name="Start").click()
-            await expect(page.locator("#cards > [data-state=done]")).to_have_count(number + 1)
+            await expect(page.locator(".cards > [data-state=done]")).to_have_count(number + 1)
         await expect(page.locator("#new-usual")).to_have_text(
             re.compile(r"^Usually about \d+.s of GPU time and \d+\.\d\d EUR; start-up and idle time are extra\.$")
         )
-        await expect(page.locator("#cards .when").first).to_have_text(re.compile(r"\d\.\d\d EUR"))
+        await expect(page.locator("#recent .when").first).to_have_text(re.compile(r"\d\.\d\d EUR"))
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past .past-note").first).to_have_text(re.compile(r"\d\.\d\d EUR$"))
 
