@@ -31,6 +31,7 @@ def test_the_package_is_typed_for_its_users() -> None:
         "wakestream": ["py.typed"],
         "wakestream.adapters.cli.i18n": ["*.json"],
         "wakestream.adapters.daemon.console": ["static/*"],
+        "wakestream.adapters.hub.operator": ["static/*"],
         "wakestream.adapters.net": ["*.json", "page/*"],
     }
     assert settings()["package-data"] == data

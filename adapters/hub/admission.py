@@ -14,6 +14,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from wakestream.adapters.config.addresses import HUB_PATH
+from wakestream.adapters.hub.operator.page import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place
@@ -44,7 +45,8 @@ class Admission:
     """Counts the connections from their first byte on, and refuses invalid handshakes.
 
     `judge` returns whether a handshake has the key of a license, and the reason if it is refused nevertheless; `page`
-    returns the status page in one of these languages.
+    returns the status page in one of these languages. `operator` answers what is below the operator's page; None lets
+    its WebSocket in.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class Admission:
         limits: ConnectionLimits,
         judge: Callable[[Request], tuple[bool, tuple[str, str] | None]],
         page: Callable[[str], bytes],
+        operator: Callable[[GuardedConnection, Request], Response | None],
     ) -> None:
         self._limits, self._per_address, self.refused = limits, limits.per_address, limits.refused
         self.acceptor = Acceptor(limits)
-        self._judge, self._status = judge, page
+        self._judge, self._status, self._operator = judge, page, operator
         self._inside: set[GuardedConnection] = set()
         self._new = Rate(limits.per_address + SPARE, NEW_EVERY)
         self._wrong = Rate(TRIES, AGAIN)
@@ -96,13 +99,16 @@ class Admission:
         """The response that refuses a handshake; None accepts it."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - made here
         path = path_of(request)
-        if path not in (HUB_PATH, PATH, "/"):
+        for_operator = is_for_operator(path)
+        if path not in (HUB_PATH, PATH, "/") and not for_operator:
             return self._refuse(socket, "wrong_path", HTTPStatus.NOT_FOUND, f"this hub is at {HUB_PATH}")
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
-        ours, refusal = self._judge(request) if path != PATH else (False, None)
+        ours, refusal = self._judge(request) if path != PATH and not for_operator else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
+        if refused is None and for_operator:
+            return self._operator(socket, request)
         if refused is None and path == "/":
             return self._page(socket, request)
         if refused is None and refusal is not None:
@@ -160,6 +166,11 @@ class Admission:
         for socket in list(self._inside):
             if socket.protocol.state is State.CONNECTING:
                 socket.transport.abort()
+
+
+def is_for_operator(path: str) -> bool:
+    """Whether this path belongs to the operator's page."""
+    return path.startswith(FOLDER) or path == FOLDER.rstrip("/")
 
 
 def path_of(request: Request) -> str:

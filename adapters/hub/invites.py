@@ -61,7 +61,7 @@ class Invites:
         """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
         check_wanted(role, note, gpus)
         with self._locked():
-            known = self._valid(now)
+            known = self.valid(now)
             if len(known) >= MOST:
                 raise LicenseError(f"{MOST} codes are valid at once; wait until some have ended")
             taken = [one.code.name for one in known]
@@ -72,14 +72,12 @@ class Invites:
 
     def find(self, name: str, now: float) -> Invite | None:
         """The valid invitation whose code has this name."""
-        return next((one for one in self._valid(now) if one.code.name == name), None)
+        return next((one for one in self.valid(now) if one.code.name == name), None)
 
     def failed(self, invite: Invite, now: float) -> None:
         """Count a wrong guess."""
         with self._locked():
-            changed = [
-                replace(one, tries=one.tries + 1) if one.code == invite.code else one for one in self._valid(now)
-            ]
+            changed = [replace(one, tries=one.tries + 1) if one.code == invite.code else one for one in self.valid(now)]
             self._write([one for one in changed if one.tries < TRIES])
 
     def redeem(self, invite: Invite, now: float, note: str) -> tuple[str, str]:
@@ -88,14 +86,15 @@ class Invites:
         Raises `LicenseError`: it was used in the meantime.
         """
         with self._locked():
-            known = self._valid(now)
+            known = self.valid(now)
             if all(one.code != invite.code for one in known):
                 raise LicenseError("this code was used already; ask for a new one")
             self._write([one for one in known if one.code != invite.code])
         license_, key = self._book.issue(invite.role, invite.note or note, now, invite.gpus)
         return license_.id, key
 
-    def _valid(self, now: float) -> list[Invite]:
+    def valid(self, now: float) -> list[Invite]:
+        """The codes that are valid, the oldest first. Raises `LicenseError`: the file cannot be used."""
         try:
             text = retry_in_use(self.path.read_bytes)
             found = msgspec.convert(orjson.loads(text), list[Invite])

@@ -36,6 +36,10 @@ class Key:
     hash: str
     until: float | None = None
 
+    def is_valid(self, now: float) -> bool:
+        """Whether it is valid at this time."""
+        return self.until is None or now < self.until
+
 
 @dataclass(frozen=True, slots=True)
 class License:

@@ -105,6 +105,11 @@ class LicenseWatch:
             if self._uses is not None:
                 self._uses.note(fact.owner, address, self._clock())
 
+    def note_page(self, license_: str, address: str) -> None:
+        """Record that the operator's page was opened from this address with a license."""
+        if self._uses is not None:
+            self._uses.note(license_, address, self._clock())
+
     def note_closed(self, fd: int) -> None:
         """Record that a connection no longer uses its license."""
         self._marks.pop(fd, None)

@@ -159,9 +159,28 @@ class LicenseBook:
         """The licenses whose GPU names were freed, with the time, as of the last `refresh`."""
         return tuple((one.id, one.released) for one in self._by_id.values() if one.released is not None)
 
+    @property
+    def stamp(self) -> tuple[int, int, int] | None:
+        """Which content of the file was read by the last `refresh`."""
+        return self._seen
+
+    @property
+    def has_admin(self) -> bool:
+        """Whether there is a valid license of role `admin`, as of the last `refresh`."""
+        return any(one.role == "admin" and one.revoked is None for one in self._by_id.values())
+
     def __contains__(self, id_: object) -> bool:
         """Whether a license has this id, as of the last `refresh`."""
         return id_ in self._by_id
+
+    def get(self, id_: str) -> License | None:
+        """The license of this id, as of the last `refresh`."""
+        return self._by_id.get(id_)
+
+    def is_valid(self, mark: str, now: float) -> bool:
+        """Whether the key of this mark (`key_mark`) is valid, as of the last `refresh`."""
+        license_, key = self._by_key.get(mark, (None, None))
+        return license_ is not None and key is not None and license_.revoked is None and key.is_valid(now)
 
     def find(self, key: str, now: float | None = None) -> License | None:
         """The license of a key, as of the last `refresh`, even if it was revoked.
@@ -172,7 +191,7 @@ class LicenseBook:
         license_, kept = self._by_key.get(digest[:ID_LENGTH], (None, None))
         if license_ is None or kept is None or not hmac.compare_digest(kept.hash, digest):
             return None
-        over = kept.until is not None and kept.until <= (time.time() if now is None else now)
+        over = not kept.is_valid(time.time() if now is None else now)
         return replace(license_, revoked=kept.until) if over and license_.revoked is None else license_
 
     def replaced(self, now: float) -> frozenset[str]:

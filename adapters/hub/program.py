@@ -46,6 +46,7 @@ class HubConfig:
         proxies: Proxies whose `X-Forwarded-For` header is trusted.
         record: The folder for recordings; None records nothing.
         webhook: Receives the news of power and money.
+        public: The hub's address for other machines, for the codes that the operator's page makes; empty if unknown.
     """
 
     state: Path
@@ -56,6 +57,7 @@ class HubConfig:
     proxies: tuple[Network, ...] = ()
     record: Path | None = None
     webhook: Receiver | None = None
+    public: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ async def running_hub(config: HubConfig) -> AsyncIterator[RunningHub]:
                 proxies=config.proxies,
                 uses=LicenseUses.of_folder(config.state),
                 webhook=config.webhook,
+                public=config.public,
             )
         )
         stack.enter_context(few_collections(*SERVER))

@@ -18,12 +18,14 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of
-from wakestream.adapters.hub.admission import Admission, GuardedConnection, path_of
+from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, path_of
 from wakestream.adapters.hub.fact_log import log_fact, warn_of_twins
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.operator.actions import Actions
+from wakestream.adapters.hub.operator.operator import Gate, Operator
 from wakestream.adapters.hub.outbound import Outbound
 from wakestream.adapters.hub.pairing_desk import PairingDesk
 from wakestream.adapters.net.capability_keys import Signer
@@ -86,6 +88,8 @@ class HubServer:
         uses: LicenseUses | None,
         room: Room,
         proxies: Collection[Network],
+        tls: ServerTls | None,
+        public: str,
     ) -> None:
         self.url = ""
         self.port = 0
@@ -114,9 +118,17 @@ class HubServer:
         )
         self.licenses = LicenseWatch(book, uses, self.state, clock, self.happen)
         places = ConnectionLimits(room, limits.per_address, self.refused, Proxies(proxies))
-        self._gate = Admission(places, self.licenses.judge, self.page)
         self.pairing: PairingDesk | None = None
         self._invites = Invites(book.path.parent)
+        self._operator = Operator(
+            self.state,
+            Actions(book, self._invites, public, clock),
+            clock,
+            Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in),
+            places.proxies,
+            tls,
+        )
+        self._gate = Admission(places, self.licenses.judge, self.page, self._operator.answer)
         self._fds = itertools.count(1)
 
     @property
@@ -175,8 +187,12 @@ class HubServer:
     async def serve_connection(self, socket: ServerConnection) -> None:
         """Serve one connection until it closes."""
         assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
-        if socket.request is not None and path_of(socket.request) == PATH and self.pairing is not None:
+        path = path_of(socket.request) if socket.request is not None else HUB_PATH
+        if path == PATH and self.pairing is not None:
             await self.pairing.serve(socket)
+            return
+        if is_for_operator(path):
+            await self._operator.serve(socket)
             return
         fd = next(self._fds)
         self._sockets[fd] = socket
@@ -195,6 +211,12 @@ class HubServer:
         finally:
             del self._sockets[fd]
             self.happen(f.Closed(fd))
+
+    def _let_in(self, socket: ServerConnection, license_: str) -> None:
+        """A page of the operator has shown a valid key or session of this license."""
+        assert isinstance(socket, GuardedConnection)  # noqa: S101 - the gate made it
+        self._gate.registered(socket)
+        self.licenses.note_page(license_, self._gate.address_of(socket))
 
     def _frame(self, fd: int, socket: GuardedConnection, data: bytes) -> None:
         if socket.turned_away:  # sent before the close frame arrived
@@ -255,6 +277,7 @@ class HubServer:
     async def serving(self, host: str, port: int, tls: ServerTls | None) -> AsyncIterator[None]:
         """Listen until the block ends."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._operator.logging())
             servers: list[Server] = []
             for bound in await self._gate.acceptor.bind(host, port):
                 stack.callback(bound.close)
@@ -302,6 +325,7 @@ async def open_hub(
     proxies: Collection[Network] = (),
     uses: LicenseUses | None = None,
     webhook: Receiver | None = None,
+    public: str = "",
 ) -> AsyncIterator[HubServer]:
     """Run a hub at `host:port` until the block ends.
 
@@ -321,6 +345,7 @@ async def open_hub(
         uses: Records when and from where each license was used.
         room: Limits the number of connections.
         webhook: Receives the news of power and money.
+        public: The hub's address for other machines, for the codes that the operator's page makes.
 
     Yields:
         The running hub.
@@ -332,7 +357,7 @@ async def open_hub(
     book.refresh()
     running = HubServer(
         book, journal, limits or hub.Limits(), clock, tap, disk_low, signer or Signer.fresh(), steady, uses,
-        room or Room(MAX_CONNECTIONS, STRANGERS), proxies,
+        room or Room(MAX_CONNECTIONS, STRANGERS), proxies, tls, public,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         if webhook is not None:

@@ -11,6 +11,7 @@ from loguru import logger
 
 from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.net.own_certificate import names_of
 
 LOOK_EVERY = 60.0
 """Seconds between two checks for a renewed certificate."""
@@ -40,6 +41,14 @@ class ServerTls:
     def certificate(self) -> bytes:
         """The certificate in DER, as new connections get it."""
         return ssl.PEM_cert_to_DER_cert(_first(self._cert.read_text(encoding="ascii", errors="replace")))
+
+    @property
+    def names(self) -> list[str]:
+        """The names and IP addresses that it is for; none if it cannot be read."""
+        try:
+            return names_of(self._cert)
+        except OSError:
+            return []
 
     def refresh(self) -> bool:
         """Read the files again if they changed; True when the new certificate is in use.

@@ -56,6 +56,7 @@ class _Lines:
         self.keep: Callable[[str], object] = to_stderr
         self.json = False
         self.program = ""
+        self.lowest = "INFO"
 
     def show(self, message: Message) -> None:
         self.write(self._line(message))
@@ -125,6 +126,7 @@ def configure(
     """
     hide(*secrets)
     _lines.json, _lines.program = json, program
+    _lines.lowest = min(level, file_level or level, key=lambda name: logger.level(name).no)
     sys.excepthook = _broke if json else _broke_plainly
     logger.remove()
     logger.configure(extra={"job": "-", "stage": "-"}, patcher=_untouched if json else _printable)
@@ -136,6 +138,11 @@ def configure(
         add(_lines.show_in_file, level=file_level or level, format=lambda _: _DATED)
     for name in LIBRARIES:
         _intercept(logging.getLogger(name))
+
+
+def lowest() -> str:
+    """The lowest level that this program writes anywhere."""
+    return _lines.lowest
 
 
 def in_json() -> bool:

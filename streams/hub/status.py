@@ -43,9 +43,14 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
         decision.refuse(peer.fd, "too_fast", "this connection asks too often; try again in 1 s", message.request_id)
         return
     decision.fact(f.MonitorsTold(peer.fd, now))
+    decision.send(peer.fd, answer(state, peer, message, now))
+
+
+def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float) -> m.HubStatus:
+    """What `peer` may know of the hub's state."""
     entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
     queue = [state.jobs[id_] for id_ in state.queue]
-    answer = m.HubStatus(
+    told = m.HubStatus(
         request_id=message.request_id,
         ts=int(now),
         queue=len(queue),
@@ -59,9 +64,9 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
         budgets=_budgets(state, now) or None,
     )
     if message.costs:
-        room = int(SHARE * (state.limits.batch - len(wire.octets(answer))))
-        answer = replace(answer, costs=costs.of(state, peer, now, message.since, room))
-    decision.send(peer.fd, _fitting(state, answer, entries))
+        room = int(SHARE * (state.limits.batch - len(wire.octets(told))))
+        told = replace(told, costs=costs.of(state, peer, now, message.since, room))
+    return _fitting(state, told, entries)
 
 
 def _budgets(state: HubState, now: float) -> tuple[dict[str, Any], ...]:
@@ -70,16 +75,16 @@ def _budgets(state: HubState, now: float) -> tuple[dict[str, Any], ...]:
     return tuple(map(_budget, order[:MOST_BUDGETS]))
 
 
-def _fitting(state: HubState, answer: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
+def _fitting(state: HubState, told: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
     """As many GPUs as one frame can hold; `more` counts the others."""
-    room = state.limits.batch - len(wire.encode(answer).encode())
+    room = state.limits.batch - len(wire.encode(told).encode())
     taken: list[dict[str, Any]] = []
     for entry in entries:
         room -= len(wire.encode(m.HubStatus(request_id="-", gpus=(entry,))).encode())
         if room < 0:
             break
         taken.append(entry)
-    return replace(answer, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
+    return replace(told, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
 
 
 def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:

@@ -16,20 +16,11 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 from playwright.async_api import expect
 
 from tests.support.browser.actions import drop, open_timeline
-from tests.support.browser.axe import faults
+from tests.support.browser.axe import FOCUS, faults
 
 if TYPE_CHECKING:
     from conftest import Visitor
     from playwright.async_api import Page
-
-FOCUS = """
-() => {
-  const at = document.activeElement;
-  const style = getComputedStyle(at.type === "file" ? at.closest(".slot") : at);
-  const named = at.getAttribute("aria-label") || at.textContent.trim() || at.labels?.[0]?.textContent.trim() || "";
-  return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none" };
-}
-"""
 
 
 async def start(page: Page, files: Media) -> None:

@@ -20,7 +20,7 @@ EXAMPLES = ("audit", "audit --json --state /var/lib/wakestream/hub")
 
 _MAY = {
     "client": ("wake_gpus", "run_jobs", "cancel_own_jobs"),
-    "admin": ("wake_gpus", "run_jobs", "cancel_own_jobs"),
+    "admin": ("wake_gpus", "run_jobs", "cancel_own_jobs", "see_all", "manage_licenses"),
     "worker": ("serve_gpus", "give_results"),
     "monitor": ("report_gpus", "switch_gpus"),
 }
@@ -90,7 +90,7 @@ def _row(one: License, uses: LicenseUses) -> tuple[str, ...]:
 def _may(one: License, uses: LicenseUses) -> str:
     if one.revoked is not None:
         return t("audit.may.nothing")
-    may = t("audit.may.client")
+    may = t("audit.may.admin" if one.role == "admin" else "audit.may.client")
     if one.role in ("worker", "monitor"):
         held = ", ".join(_held(one, uses))
         gpus = ", ".join(one.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))

@@ -15,6 +15,8 @@ from loguru import logger
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.cli.setup.files import folder_of, recorded
+from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import HubConfig, running_hub
@@ -199,6 +201,16 @@ def _budgets(args: argparse.Namespace) -> Budgets:
     return Budgets(found)
 
 
+def _public() -> str:
+    """The hub's address for other machines as `init hub` recorded it; empty if it is unknown."""
+    try:
+        setup = recorded(folder_of("hub"))
+    except SettingsError as error:
+        logger.warning("{}; the operator's page shows codes with the address of the browser", error)
+        return ""
+    return setup.public if setup is not None else ""
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until the user stops it."""
     settings = begin(args)
@@ -216,7 +228,10 @@ def run(args: argparse.Namespace) -> int:
     webhook = receiver(settings.power_webhook_url, settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
-    config = HubConfig(folder(args.state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook)
+    config = HubConfig(
+        folder(args.state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
+        public=_public(),
+    )  # fmt: skip
 
     async def serve(stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:

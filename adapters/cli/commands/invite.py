@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 import time
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.hub.invites import Invite, Invites
-from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.adapters.hub.operator.actions import join_command
+from wakestream.adapters.net import qr_code
+from wakestream.adapters.runtime.printing import draw, say, say_json
 
 EXAMPLES = (
     "invite worker --gpu studio",
     "invite client --note alice",
+    "invite client --public hub.example --qr",
 )
 ROLES = ("client", "worker", "monitor", "admin")
 
@@ -35,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
     )
     flags.add(parser, "--public URL", "the hub's address for that machine (default: the one of `init hub`)")
+    flags.add(parser, "--qr", "also as a QR code with the command that joins")
     flags.add(parser, "--json", "as a JSON object")
     hub.state(parser)
 
@@ -42,12 +47,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make a code. A running hub knows it at once."""
     public = public_url(args.public)
+    if args.qr:
+        _check_qr(public)
     invite = Invites(hub.folder(args.state)).create(args.role, time.time(), args.note, args.gpu, public)
     if args.json:
         say_json({"code": str(invite.code), "role": invite.role, "until": invite.until, "hub": public})
     else:
         say(*lines(invite))
+        if args.qr:
+            draw("\n".join(qr_code.lines(join_command(invite), colour=sys.stdout.isatty())))
     return exit_codes.DONE
+
+
+def _check_qr(public: str) -> None:
+    """Before a code is made."""
+    if not public:
+        raise SettingsError("--qr needs the hub's address for the other machine; give --public URL")
+    try:
+        qr_code.HALVES.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        raise SettingsError("--qr: this output cannot show a QR code; set PYTHONUTF8=1, or leave --qr out") from None
 
 
 def public_url(given: str | None, base: Path | None = None) -> str:
@@ -64,8 +83,7 @@ def public_url(given: str | None, base: Path | None = None) -> str:
 def lines(invite: Invite) -> list[str]:
     """The code, until when it is good, and what to type on the other machine."""
     at = datetime.datetime.fromtimestamp(invite.until).astimezone().strftime("%H:%M")
-    host = invite.public.partition("://")[2].removesuffix(addresses.HUB_PATH) or "HUB"
     return [
         t("invite.code", code=invite.code, role=invite.role, at=at),
-        t("invite.join", command=f"wakestream join {host} {invite.code}"),
+        t("invite.join", command=join_command(invite)),
     ]

@@ -60,7 +60,7 @@ def recorded(folder: Path) -> Setup | None:
     path = folder / RECORD
     try:
         return msgspec.convert(orjson.loads(path.read_bytes()), Setup)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise SettingsError(f"{path} cannot be used ({error}); move it away, and set up again") from None

@@ -8,6 +8,16 @@ from playwright.async_api import Page
 
 AXE = Path(__file__).parents[2] / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 
+FOCUS = """
+() => {
+  const at = document.activeElement;
+  const style = getComputedStyle(at.type === "file" ? at.closest(".slot") : at);
+  const named = at.getAttribute("aria-label") || at.textContent.trim() || at.labels?.[0]?.textContent.trim() || "";
+  return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none" };
+}
+"""
+"""What has the keyboard's focus: its name, and whether it is seen."""
+
 
 async def faults(page: Page) -> list[str]:
     """What axe-core finds, each with the element."""

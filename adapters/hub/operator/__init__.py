@@ -1,0 +1,1 @@
+"""The page for the operator at the hub's own port."""

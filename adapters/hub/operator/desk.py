@@ -1,0 +1,269 @@
+"""The WebSocket of the operator's page: one message logs in, then the hub's state comes and calls are answered.
+
+The server of the hub takes no bodies, so the key comes in the first message. It is in no address and in no log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+import orjson
+from loguru import logger
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from wakestream.adapters.hub.licenses import LicenseError, key_mark
+from wakestream.adapters.hub.operator.access import Caller
+from wakestream.adapters.hub.operator.actions import Actions
+from wakestream.adapters.hub.operator.sessions import Session, Sessions
+from wakestream.adapters.hub.operator.view import costs_of, state_of
+from wakestream.adapters.telemetry.recent_log import RecentLog
+from wakestream.streams.hub.state import HubState
+
+WITHIN: Final = 30.0
+"""Seconds for the login."""
+
+EVERY: Final = 1.0
+"""Seconds between two looks at the hub's state."""
+
+COSTS_EVERY: Final = 10.0
+"""Seconds between two sums of the costs: they are expensive."""
+
+BEAT: Final = 10.0
+"""Seconds after which a message is sent even if nothing has changed, so that a page notices a dead connection."""
+
+PAGES: Final = 20
+"""Pages that may be open at once."""
+
+LONGEST: Final = 16 * 1024
+"""Bytes of a message of a page."""
+
+
+class _Refused(Exception):
+    """The page gets this code, and its connection is closed."""
+
+    def __init__(self, code: str, **more: Any) -> None:
+        super().__init__(code)
+        self.code, self.more = code, more
+
+
+@dataclass(slots=True)
+class _Page:
+    """One open page, and what it was sent last."""
+
+    socket: ServerConnection
+    session: Session
+    host: str
+    log: int = 0
+    last: dict[str, bytes] = field(default_factory=dict)
+    sent: float = 0.0
+    soon: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class OperatorDesk:
+    """Serves the open pages of a hub.
+
+    Args:
+        state: The hub's state; it is read only.
+        actions: What a page may ask for.
+        log: The hub's latest log lines.
+        sessions: The operators' sessions.
+        clock: Gives UNIX seconds.
+        look: Makes the hub notice changed licenses now.
+    """
+
+    def __init__(
+        self,
+        state: HubState,
+        actions: Actions,
+        log: RecentLog,
+        sessions: Sessions,
+        clock: Callable[[], float],
+        look: Callable[[], None],
+    ) -> None:
+        self._state, self._actions, self._log, self._clock, self._look = state, actions, log, clock, look
+        self._book, self._sessions = actions.book, sessions
+        self._pages = 0
+        self._costs: tuple[float, dict[str, Any]] = (-math.inf, {})
+
+    async def serve(
+        self,
+        socket: ServerConnection,
+        caller: Caller,
+        wrong_key: Callable[[ServerConnection], float],
+        let_in: Callable[[ServerConnection, str], None],
+    ) -> None:
+        """Serve one page until its connection ends.
+
+        Args:
+            socket: The connection.
+            caller: How it came.
+            wrong_key: Counts a wrong key of a connection; returns the seconds that its address must wait.
+            let_in: Tells that a connection has shown a valid key or session of this license.
+        """
+        try:
+            page, token = await self._enter(socket, caller, wrong_key)
+            let_in(socket, page.session.license)
+            await self._serve(page, token)
+        except _Refused as refused:
+            await _send(socket, {"type": "refused", "code": refused.code, **refused.more})
+        except (TimeoutError, ConnectionClosed):
+            logger.debug("a page of the operator has gone")
+        finally:
+            await socket.close()
+
+    # Login
+
+    async def _enter(
+        self, socket: ServerConnection, caller: Caller, wrong_key: Callable[[ServerConnection], float]
+    ) -> tuple[_Page, str]:
+        """The page and the token of its session, when its first message allows it."""
+        self._look()
+        await _send(socket, {"type": "hello", "secure": caller.secure, "admins": self._book.has_admin})
+        if not caller.secure:
+            raise _Refused("not_secure")
+        async with asyncio.timeout(WITHIN):
+            message = await _receive(socket)
+        kind, given = message.get("type"), message.get("session") or message.get("key")
+        if kind not in ("enter", "login") or not isinstance(given, str):
+            raise _Refused("bad_message")
+        if kind == "login":
+            token, session = self._login(given.strip(), lambda: wrong_key(socket))
+        else:
+            token, session = given, self._continued(given)
+        return _Page(socket, session, caller.host), token
+
+    def _continued(self, token: str) -> Session:
+        session = self._sessions.find(token)
+        if session is None:
+            raise _Refused("no_session")
+        self._check(session)
+        return session
+
+    def _login(self, key: str, wrong_key: Callable[[], float]) -> tuple[str, Session]:
+        known = self._book.find(key, self._clock())
+        if known is None:
+            wait = wrong_key()
+            raise _Refused("too_many_keys", wait=math.ceil(wait)) if wait > 0 else _Refused("wrong_key")
+        if known.revoked is not None:
+            raise _Refused("revoked")
+        if known.role != "admin":
+            raise _Refused("no_admin", role=known.role)
+        logger.info("the operator's page was opened with license {}", known.id, stage="hub")
+        return self._sessions.begin(known.id, key_mark(key))
+
+    def _check(self, session: Session) -> None:
+        """Refuse a session that has ended, or whose license or key is no longer valid."""
+        if session.until <= self._clock():
+            raise _Refused("no_session")
+        if not self._book.is_valid(session.mark, self._clock()):
+            raise _Refused("revoked")
+
+    # An open page
+
+    async def _serve(self, page: _Page, token: str) -> None:
+        if self._pages >= PAGES:
+            raise _Refused("too_many_pages", most=PAGES)
+        self._pages += 1
+        try:
+            welcome = {"session": token, "license": page.session.license, "until": page.session.until}
+            await _send(page.socket, {"type": "welcome", **welcome, "version": version("wakestream")})
+            await self._run(page, token)
+        finally:
+            self._pages -= 1
+
+    async def _run(self, page: _Page, token: str) -> None:
+        """Send news and answer calls until one of both ends."""
+        hearing = asyncio.create_task(self._hear(page, token))
+        try:
+            while not hearing.done():
+                self._check(page.session)
+                await self._tell(page)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY):
+                        await page.soon.wait()
+                page.soon.clear()
+            await hearing
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _hear(self, page: _Page, token: str) -> None:
+        try:
+            while (message := await _receive(page.socket)).get("type") != "leave":
+                await self._answer(page, message)
+                page.soon.set()
+            self._sessions.end(token)
+        finally:
+            page.soon.set()
+
+    async def _answer(self, page: _Page, message: Mapping[str, Any]) -> None:
+        self._check(page.session)
+        given = message.get("with")
+        asked = str(message.get("name", "")), given if isinstance(given, dict) else {}
+        reply: dict[str, Any] = {"type": "answer", "id": message.get("id")}
+        try:
+            reply["value"] = await asyncio.to_thread(self._actions.call, *asked, page.session.license, page.host)
+        except LicenseError as error:
+            reply["error"] = str(error)
+        self._look()
+        await _send(page.socket, reply)
+
+    async def _tell(self, page: _Page) -> None:
+        """Send what has changed."""
+        now = time.monotonic()
+        await self._tell_if_new(page, "state", state_of(self._state, self._clock(), self._note_of))
+        await self._tell_if_new(page, "costs", self._costs_now(now))
+        await self._tell_if_new(page, "invites", await asyncio.to_thread(self._pending, page.host))
+        await self._tell_if_new(page, "book", self._book.stamp)
+        if lines := self._log.since(page.log):
+            page.log = lines[-1]["n"]
+            await _send(page.socket, {"type": "log", "value": lines})
+        if now - page.sent >= BEAT:
+            page.sent = now
+            await _send(page.socket, {"type": "beat"})
+
+    async def _tell_if_new(self, page: _Page, kind: str, value: Any) -> None:
+        compared = {name: told for name, told in value.items() if name != "ts"} if isinstance(value, dict) else value
+        text = orjson.dumps(compared)
+        if page.last.get(kind) != text:
+            page.last[kind] = text
+            await _send(page.socket, {"type": kind, "value": value})
+
+    def _costs_now(self, now: float) -> dict[str, Any]:
+        """The costs, for all pages together."""
+        if now - self._costs[0] >= COSTS_EVERY:
+            self._costs = now, costs_of(self._state, self._clock())
+        return self._costs[1]
+
+    def _pending(self, host: str) -> list[dict[str, Any]]:
+        try:
+            return self._actions.pending(host)
+        except LicenseError:  # a damaged file; the call `invite` says so
+            return []
+
+    def _note_of(self, license_: str) -> str:
+        found = self._book.get(license_)
+        return found.note if found is not None else ""
+
+
+async def _send(socket: ServerConnection, message: Mapping[str, Any]) -> None:
+    await socket.send(orjson.dumps(message).decode())
+
+
+async def _receive(socket: ServerConnection) -> dict[str, Any]:
+    data = await socket.recv(decode=False)
+    try:
+        message = orjson.loads(data) if len(data) <= LONGEST else None
+    except orjson.JSONDecodeError:
+        message = None
+    if not isinstance(message, dict):
+        raise _Refused("bad_message")
+    return message

@@ -1,0 +1,107 @@
+// GPUs, who holds them, and the jobs of each license.
+
+import { by, h, named, put, say, show } from "./dom.js";
+import { duration, money, number, phase, t } from "./words.js";
+
+const LAMPS = {
+  online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
+  no_capacity: "bad", failed: "bad", unknown: "off",
+};
+const shown = new WeakMap();
+
+export const amount = (value, state) => (state.currency ? `${money(value)} ${state.currency}` : money(value));
+
+/** A license for people: its note, or its id. */
+export const licenseName = (id, state) => state.notes?.[id] || id;
+
+const since = (at) => duration(Math.max(0, Date.now() / 1000 - at));
+
+/** Replaces the content of `target` if its data differs: a selection and the focus stay. */
+function draw(target, data, make) {
+  const text = JSON.stringify(data);
+  if (shown.get(target) === text) return;
+  shown.set(target, text);
+  target.replaceChildren(...make());
+}
+
+/** A table, or a sentence when it has no rows. Each head is a text, with "#" before it for numbers. */
+export function fill(target, heads, rows, none) {
+  draw(target, [heads, rows, none], () => {
+    if (!rows.length) return [h("p", { class: "empty", text: none })];
+    const cls = (at) => (heads[at].startsWith("#") ? "num" : null);
+    const head = h("tr", {}, ...heads.map((name, at) => h("th", { scope: "col", class: cls(at), text: name.replace(/^#/, "") })));
+    const body = rows.map((row) => h("tr", {}, ...row.map((cell, at) => h("td", { class: cls(at) }, cls(at) ? cell : named(cell)))));
+    return [h("table", {}, h("thead", {}, head), h("tbody", {}, ...body))];
+  });
+}
+
+export function showOverview(state) {
+  const { peers } = state;
+  const figures = [
+    ["waiting", number(state.queue)], ["running", number(state.all_leases)],
+    ...["client", "worker", "monitor"].map((role) => [`peers.${role}`, number(peers[role])]),
+    ...(peers.other ? [["peers.other", number(peers.other)]] : []),
+    ...(state.boot_s ? [["boot", duration(state.boot_s.p50)]] : []),
+  ];
+  cells(by("overview"), figures.map(([key, value]) => [t(`over.${key}`), value]));
+}
+
+/** Fills a list of names with values. */
+export function cells(list, rows) {
+  draw(list, rows, () => rows.map(([name, value, title]) => h("div", { title }, h("dt", { text: name }), h("dd", { text: value }))));
+}
+
+export function showGpus(state) {
+  const panel = by("gpus");
+  draw(panel, state.gpus.map((gpu) => gpu.gpu), () => state.gpus.length ? state.gpus.map(strip) : [h("p", { class: "panel part empty", text: t("gpus.none") })]);
+  state.gpus.forEach((gpu, at) => update(panel.children[at], gpu, state));
+  say(by("gpus-more"), state.more ? t("more.gpus", { count: number(state.more) }) : "");
+}
+
+function strip(gpu) {
+  const lamp = h("span", { class: "lamp", "aria-hidden": "true" }, h("span", { class: "lamp-core" }));
+  const title = h("h3", { class: "gpu-title" }, h("bdi", { class: "gpu-name", text: gpu.gpu }), h("span", { class: "gpu-phase" }));
+  const words = h("div", { class: "gpu-words" }, title, h("p", { class: "gpu-text" }));
+  return h("article", { class: "panel gpu" }, lamp, words, h("dl", { class: "figures" }));
+}
+
+function update(root, gpu, state) {
+  put(root, "data-lamp", LAMPS[gpu.phase] || "off");
+  say(root.querySelector(".gpu-phase"), phase(gpu.phase));
+  const text = root.querySelector(".gpu-text");
+  say(text, gpu.why || [gpu.machine, gpu.waiting ? t("gpu.waiting", { count: number(gpu.waiting) }) : ""].filter(Boolean).join(" · "));
+  show(text, Boolean(text.textContent));
+  cells(root.querySelector(".figures"), [...figures(gpu, state)]);
+}
+
+function* figures(gpu, state) {
+  if (gpu.since) yield [t("gpu.since"), since(gpu.since)];
+  const mine = state.leases.filter((lease) => lease.gpu === gpu.gpu);
+  const others = gpu.others - 1;
+  const jobs = mine.map((lease) => lease.job).join(", ");
+  if (mine.length) {
+    yield [t("gpu.job"), others > 0 ? t("gpu.job.more", { job: mine[0].job, count: number(others) }) : mine[0].job, jobs];
+    yield [t("gpu.holder"), [...new Set(mine.map((lease) => licenseName(lease.license, state)))].join(", ")];
+  } else {
+    yield [t("gpu.job"), gpu.others ? number(gpu.others) : t("gpu.free")];
+  }
+  if ("price_per_hour" in gpu) yield [t("gpu.price"), t("gpu.price.value", { price: amount(gpu.price_per_hour, state) })];
+  if (gpu.month && "cost" in gpu.month) yield [t("gpu.month"), amount(gpu.month.cost, state)];
+}
+
+export function showJobs(state) {
+  const rows = state.licenses.map((row) => [licenseName(row.license, state), number(row.waiting), number(row.running)]);
+  fill(by("jobs"), [t("col.license"), `#${t("over.waiting")}`, `#${t("over.running")}`], rows, t("jobs.none"));
+  rest(by("jobs-more"), state.all_licenses - rows.length);
+}
+
+export function showLeases(state) {
+  const rows = state.leases.map((row) => [row.job, row.gpu, licenseName(row.license, state), since(row.since)]);
+  fill(by("leases"), [t("col.job"), "GPU", t("col.license"), `#${t("gpu.since")}`], rows, t("leases.none"));
+  rest(by("leases-more"), state.all_leases - rows.length);
+}
+
+function rest(line, count) {
+  say(line, count > 0 ? t("more.rows", { count: number(count) }) : "");
+  show(line, count > 0);
+}

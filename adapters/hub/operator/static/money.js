@@ -1,0 +1,78 @@
+// Costs: a bar for each day, this month, the forecast, and what is left of each budget.
+
+import { by, h } from "./dom.js";
+import { amount, cells, fill } from "./gpus.js";
+import { duration, lang, moment, percent, t } from "./words.js";
+
+const DAYS = 31;
+const DAY = 86400000;
+let drawn = "";
+
+const locale = lang === "zh" ? "zh-CN" : navigator.language || "en";
+const dayText = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone: "UTC" });
+
+/** The last days, also those without a cost. */
+function daysOf(costs) {
+  const found = new Map(costs.days.map((day) => [day.day, day]));
+  const last = Date.parse(costs.today);
+  return Array.from({ length: DAYS }, (_, at) => {
+    const date = new Date(last - (DAYS - 1 - at) * DAY);
+    return { ...found.get(date.toISOString().slice(0, 10)), text: dayText.format(date), today: at === DAYS - 1 };
+  });
+}
+
+export function showCosts(costs, state) {
+  const priced = costs.days.some((day) => "cost" in day);
+  const sizeOf = (day) => (priced ? day.cost : day.on_s) || 0;
+  const said = (day) => (priced ? amount(day.cost || 0, state) : duration(day.on_s || 0));
+  const text = JSON.stringify([costs, state.currency, figures(costs, state)]);
+  if (text === drawn) return;
+  drawn = text;
+  cells(by("costs-figures"), figures(costs, state));
+  const days = daysOf(costs);
+  const most = Math.max(...days.map(sizeOf), 1e-9);
+  const bars = days.map((day) => {
+    const bar = h("span", { class: day.today ? "bar-fill today" : "bar-fill", title: `${day.text}: ${said(day)}` });
+    bar.style.height = `${sizeOf(day) ? Math.max(2, (100 * sizeOf(day)) / most) : 0}%`;
+    return h("span", { class: "bar-slot" }, bar);
+  });
+  const ends = h("span", { class: "chart-ends" }, h("span", { text: days[0].text }), h("span", { text: t("chart.most", { amount: said(days.find((day) => sizeOf(day) === most) || {}) }) }), h("span", { text: days.at(-1).text }));
+  const highest = days.reduce((one, other) => (sizeOf(other) > sizeOf(one) ? other : one));
+  const chart = by("chart");
+  chart.setAttribute("aria-label", t(priced ? "chart.label" : "chart.hours", { first: days[0].text, last: days.at(-1).text, day: highest.text, amount: said(highest) }));
+  chart.replaceChildren(h("span", { class: "bars" }, ...bars), ends);
+  const rows = days.filter(sizeOf).reverse().map((day) => [day.text, duration(day.on_s), priced ? amount(day.cost || 0, state) : "–"]);
+  fill(by("days-table"), [t("col.day"), `#${t("col.on")}`, `#${t("col.cost")}`], rows, t("costs.none"));
+}
+
+function figures(costs, state) {
+  const sum = (name, key) => state.gpus.reduce((all, gpu) => all + (gpu[name]?.[key] || 0), 0);
+  const priced = state.gpus.some((gpu) => gpu.month && "cost" in gpu.month);
+  if (!priced) return [[t("costs.today"), duration(sum("today", "on_s"))], [t("costs.month"), duration(sum("month", "on_s"))], [t("costs.price"), t("costs.noprice")]];
+  const found = [
+    [t("costs.today"), amount(sum("today", "cost"), state)], [t("costs.month"), amount(sum("month", "cost"), state)],
+    [t("costs.saved"), amount(sum("month", "saved"), state), t("costs.saved.title")],
+  ];
+  if (costs.forecast) found.push([t("costs.forecast"), amount(costs.forecast.month, state), t("costs.forecast.title", { mean: amount(costs.forecast.mean, state), days: costs.forecast.days })]);
+  return found;
+}
+
+let budgets = "";
+
+export function showBudgets(state) {
+  const text = JSON.stringify([state.budgets, state.currency]);
+  if (text === budgets) return;
+  budgets = text;
+  by("budgets").replaceChildren(...(state.budgets || []).map((one) => budget(one, state)));
+}
+
+function budget(one, state) {
+  const part = one.spent / one.limit;
+  const name = t(`budget.${one.period}`, { of: one.gpu ?? t("budget.all") });
+  const text = one.left > 0 ? "budget.left" : one.gpu ? "budget.spent.one" : "budget.spent";
+  const said = t(text, { gpu: one.gpu, spent: amount(one.spent, state), limit: amount(one.limit, state), left: amount(one.left, state), time: moment(one.until) });
+  const bar = h("span", { class: "meter-fill", "data-level": part >= 1 ? "full" : part >= 0.8 ? "near" : null });
+  bar.style.width = `${Math.min(100, 100 * part)}%`;
+  return h("div", { class: "budget" }, h("p", {}, h("bdi", { text: name }), h("span", { class: "soft", text: percent(part) })),
+    h("span", { class: "meter", "aria-hidden": "true" }, bar), h("p", { class: "soft", text: said }));
+}
