@@ -57,7 +57,7 @@ export const EN = {
   "licenses.revoke": "Revoke", "licenses.revoke.label": "Revoke {name}", "licenses.revoke.done": "{name} is revoked.",
   "licenses.revoke.sure": "Revoke the license {name} ({role})? Its connections are closed at once, and its jobs end.",
   "licenses.revoke.own": "You are logged in with this license. Revoke {name} and end this session?",
-  "licenses.once": "The key of {name} ({role}). It is shown only now: copy it into a file.", "licenses.hide": "Hide",
+  "licenses.once": "Key of “{name}” ({role}), shown only now: copy it into a file.", "licenses.hide": "Hide",
 
   "log": "Live log", "log.level": "Level", "log.filter": "Filter the log", "log.pause": "Pause", "log.go": "Follow", "log.none": "No lines.",
   "log.DEBUG": "All", "log.INFO": "Info and above", "log.WARNING": "Warnings and errors", "log.ERROR": "Errors",

@@ -57,7 +57,7 @@ export const ZH = {
   "licenses.revoke": "吊销", "licenses.revoke.label": "吊销 {name}", "licenses.revoke.done": "{name} 已吊销。",
   "licenses.revoke.sure": "吊销许可 {name}（{role}）？它的连接会立即断开，任务会结束。",
   "licenses.revoke.own": "您正用此许可登录。吊销 {name} 并结束此会话？",
-  "licenses.once": "{name}（{role}）的密钥。只显示这一次：请复制到文件中。", "licenses.hide": "隐藏",
+  "licenses.once": "“{name}”（{role}）的密钥，只显示这一次：请复制到文件中。", "licenses.hide": "隐藏",
 
   "log": "实时日志", "log.level": "级别", "log.filter": "筛选日志", "log.pause": "暂停", "log.go": "跟随", "log.none": "没有日志。",
   "log.DEBUG": "全部", "log.INFO": "信息及以上", "log.WARNING": "警告和错误", "log.ERROR": "错误",
