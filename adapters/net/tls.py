@@ -35,12 +35,13 @@ class ServerTls:
         self.context = _server_context()
         self._seen: _Stamp | None = None
         self._fault = ""
+        self._der = b""
         self._load()
 
     @property
     def certificate(self) -> bytes:
-        """The certificate in DER, as new connections get it."""
-        return ssl.PEM_cert_to_DER_cert(_first(self._cert.read_text(encoding="ascii", errors="replace")))
+        """The certificate in DER, as new connections get it; a file that was replaced counts from `refresh` on."""
+        return self._der
 
     @property
     def names(self) -> list[str]:
@@ -78,8 +79,9 @@ class ServerTls:
         stamp = self._stamp()
         _load_chain(_server_context(), self._cert, self._key)  # a test, so that wrong files do not change self.context
         _check_dates(self._cert)
+        der = ssl.PEM_cert_to_DER_cert(_first(self._cert.read_text(encoding="ascii", errors="replace")))
         _load_chain(self.context, self._cert, self._key)
-        self._seen = stamp
+        self._seen, self._der = stamp, der
 
     def _stamp(self) -> _Stamp:
         return tuple(_stat(path, flag) for path, flag in ((self._cert, "--tls-cert"), (self._key, "--tls-key")))

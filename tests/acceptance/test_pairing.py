@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -121,6 +122,40 @@ async def test_an_address_may_try_ten_codes_and_then_waits(scene: Scene) -> None
                 await pair(hub.url, Code("ZZZZ", "ZZZZ"))
         with pytest.raises(PairingError, match=r"too many codes came from this address; try again in \d+ s"):
             await pair(hub.url, scene.invite())
+
+
+@pytest.mark.parametrize("offset", [-400 * 86_400.0, 0.0, 400 * 86_400.0])
+async def test_the_clocks_of_hub_and_guest_may_differ(scene: Scene, offset: float) -> None:
+    scene.now = time.time() + offset
+    async with asyncio.timeout(60), scene.hub(scene.tls()) as hub:
+        code = scene.invite()
+        scene.now += LASTS - 1
+        assert (await pair(f"127.0.0.1:{hub.port}", code)).role == "client"
+
+
+async def test_the_key_of_a_code_has_its_role_and_no_other(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        paired = await pair(hub.url, scene.invite("client"))
+        async with connect(hub.url) as worker:
+            await worker.send(orjson.dumps({"type": "register", "role": "worker", "token": paired.key}).decode())
+            while (said := orjson.loads(await worker.recv()))["type"] != "error":
+                assert said["type"] == "connected"
+            assert said["code"] == "forbidden"
+            assert "a client license does not give the role of a worker" in said["msg"]
+
+
+async def test_a_certificate_that_was_replaced_counts_when_the_hub_has_read_it(scene: Scene) -> None:
+    tls = scene.tls()
+    async with asyncio.timeout(60), scene.hub(tls) as hub:
+        before = await pair(f"127.0.0.1:{hub.port}", scene.invite())
+        scene.tls()  # other files of the same names, which the hub has not read yet
+        assert (await pair(f"127.0.0.1:{hub.port}", scene.invite())).certificate == before.certificate
+        assert tls.refresh()
+        after = await pair(f"127.0.0.1:{hub.port}", scene.invite())
+        assert after.certificate != before.certificate
+        pinned = ssl.create_default_context(cadata=before.certificate)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(hub.url, ssl=pinned)
 
 
 class Attacker:
