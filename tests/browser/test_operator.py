@@ -275,6 +275,15 @@ async def test_the_log_is_filtered_by_level_and_text_and_a_huge_line_is_folded(v
         await expect(page.locator("#log li")).to_have_count(2)
 
 
+async def test_behind_a_proxy_that_was_not_named_the_page_says_what_to_do(browser: Browser, scene: Scene) -> None:
+    visit = Visit(browser, scene)
+    async with scene.hub(), proxied(scene.port, "Host: 127.0.0.1:1") as scene.port:
+        visit.hub_away = True
+        async with visit.page(key=None) as page:
+            await expect(page.locator("#door-text")).to_contain_text("--behind-proxy")
+            await expect(page.locator("#door-form")).to_be_hidden()
+
+
 async def test_without_tls_over_the_network_the_page_says_why(browser: Browser, scene: Scene) -> None:
     visit, proxies = Visit(browser, scene), (ipaddress.ip_network("127.0.0.1"),)
     async with (

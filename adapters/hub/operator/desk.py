@@ -91,7 +91,8 @@ class OperatorDesk:
         self._state, self._actions, self._log, self._clock, self._look = state, actions, log, clock, look
         self._book, self._sessions = actions.book, sessions
         self._pages = 0
-        self._costs: tuple[float, dict[str, Any]] = (-math.inf, {})
+        self._state_told: tuple[float, dict[str, Any]] = (-math.inf, {})
+        self._costs_told: tuple[float, dict[str, Any]] = (-math.inf, {})
 
     async def serve(
         self,
@@ -219,7 +220,7 @@ class OperatorDesk:
     async def _tell(self, page: _Page) -> None:
         """Send what has changed."""
         now = time.monotonic()
-        await self._tell_if_new(page, "state", state_of(self._state, self._clock(), self._note_of))
+        await self._tell_if_new(page, "state", self._state_now(now))
         await self._tell_if_new(page, "costs", self._costs_now(now))
         await self._tell_if_new(page, "invites", await asyncio.to_thread(self._pending, page.host))
         await self._tell_if_new(page, "book", self._book.stamp)
@@ -237,11 +238,17 @@ class OperatorDesk:
             page.last[kind] = text
             await _send(page.socket, {"type": kind, "value": value})
 
+    def _state_now(self, now: float) -> dict[str, Any]:
+        """The state, for all pages together."""
+        if now - self._state_told[0] >= EVERY / 2:
+            self._state_told = now, state_of(self._state, self._clock(), self._note_of)
+        return self._state_told[1]
+
     def _costs_now(self, now: float) -> dict[str, Any]:
         """The costs, for all pages together."""
-        if now - self._costs[0] >= COSTS_EVERY:
-            self._costs = now, costs_of(self._state, self._clock())
-        return self._costs[1]
+        if now - self._costs_told[0] >= COSTS_EVERY:
+            self._costs_told = now, costs_of(self._state, self._clock())
+        return self._costs_told[1]
 
     def _pending(self, host: str) -> list[dict[str, Any]]:
         try:

@@ -148,6 +148,9 @@ async function begin() {
   const hello = await knock();
   if (!hello) {
     linked("down");
+    show(by("door"), true);
+    show(by("door-form"), false);
+    say(by("door-text"), t("door.away"));
     return setTimeout(begin, 1500);
   }
   explain(hello);

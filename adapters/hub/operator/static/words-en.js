@@ -16,6 +16,7 @@ export const EN = {
   "door.revoked": "This license was revoked, or its key was replaced.",
   "door.ended": "The session has ended, or the hub was restarted. Enter the key again.",
   "door.too_many_pages": "Too many pages are open. Close one, then try again.",
+  "door.away": "The hub does not answer this page; trying again. A reverse proxy before the hub must pass WebSockets at /operator/live, and must be named to the hub with --behind-proxy.",
   "door.no_hub": "The hub did not answer. Try again.", "door.other": "The hub refused this page. Load it again.",
   "refused": "Not done: {why}", "offline": "The hub does not answer. Nothing was changed.",
   "foot": "wakestream {version} · logged in with license {license} until {time}",

@@ -16,6 +16,7 @@ export const ZH = {
   "door.revoked": "此许可已吊销，或其密钥已更换。",
   "door.ended": "会话已结束，或服务器已重启。请重新输入密钥。",
   "door.too_many_pages": "打开的页面太多。请关闭一个再试。",
+  "door.away": "服务器没有响应此页面，正在重试。服务器前面的反向代理必须转发 /operator/live 的 WebSocket，并用 --behind-proxy 告知服务器。",
   "door.no_hub": "服务器没有响应。请重试。", "door.other": "服务器拒绝了此页面。请重新加载。",
   "refused": "未执行：{why}", "offline": "服务器没有响应。没有任何更改。",
   "foot": "wakestream {version} · 已用许可 {license} 登录，有效至 {time}",
