@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import console
 import engines
 import hub
 import many_files
@@ -27,6 +28,7 @@ if __name__ == "__main__":
         transfers.main(),
         asyncio.run(many_files.main()),
         asyncio.run(engines.main()),
+        asyncio.run(console.main()),
         asyncio.run(hub.main()),
     ]
     sys.exit(0 if all(held) else 1)

@@ -87,7 +87,7 @@ async def test_the_lamp_and_the_card_name_the_gpus_user_at_once(
         job = await begin(page, files)
         home.engine.frames.put_nowait(Frame(5, 50, 10.0))
         await expect(job).to_contain_text("Rendering.")
-        await expect(lamp).to_contain_text("1 job uses it.")
+        await expect(lamp).to_contain_text("Rendering interview.mp4")
         await expect(lamp).to_contain_text("1 of yours")
         home.engine.go_on.set()
         await expect(job).to_contain_text("Result saved")
@@ -259,7 +259,7 @@ async def test_undecodable_files_show_the_workers_reason(
     async with visitor.page() as page:
         job = await begin(page, (broken, files[1]))
         await expect(job.locator(".pill")).to_have_text("Failed")
-        await expect(job.locator(".card-why")).to_have_text("Rendering failed.")
+        await expect(job.locator(".card-why")).to_contain_text("Rendering failed. Check the files")
         await job.get_by_text("Details").click()
         await expect(job.locator(".card-detail p")).to_contain_text("Invalid data found")
 
@@ -467,7 +467,6 @@ async (wanted) => {
 async def test_a_hidden_page_stays_connected_only_to_notify(
     home: House, visitor: Visitor, files: Media, watched: bool
 ) -> None:
-    assert home.daemon is not None
     await home.monitor()
     async with visitor.page() as page:
         await page.add_init_script(f"({NOTES})()")
@@ -481,7 +480,6 @@ async def test_a_hidden_page_stays_connected_only_to_notify(
         await page.clock.run_for(6000)
         streams = ["wakestream.live.1", "wakestream.watch"] if watched else []
         await page.wait_for_function(HELD, arg=streams)
-        assert bool(home.daemon.console._live._pages) == watched
 
 
 async def test_a_search_finds_all_jobs_by_file_kind_state_and_date(home: House, visitor: Visitor, files: Media) -> None:

@@ -456,6 +456,4 @@ async def test_a_gpu_in_its_keep_warm_hours_says_until_when(visitor: Visitor) ->
         gpu = {"gpu": "studio", "phase": "online", "warm_until": datetime.datetime(2030, 3, 11).timestamp()}
         said = await page.evaluate(GPU, [gpu, {"monitors": 1}, None])
         assert said.startswith("Jobs start at once. Kept on until ")
-        assert await page.evaluate(GPU, [{**gpu, "own": 1}, {"monitors": 1}, None]) == (
-            "1 job uses it. New jobs wait for it to finish."
-        )
+        assert await page.evaluate(GPU, [{**gpu, "own": 1}, {"monitors": 1}, None]) == ("In use.")

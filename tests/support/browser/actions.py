@@ -32,6 +32,13 @@ async def choose(page: Page, files: Media) -> None:
     await expect(page.get_by_text("Ready to start.", exact=True)).to_be_visible()
 
 
+async def choose_by_id(page: Page, files: Media) -> None:
+    """The same in any language."""
+    await page.locator("#pick-video").set_input_files(files[0])
+    await page.locator("#pick-audio").set_input_files(files[1])
+    await expect(page.locator("#start")).to_be_enabled()
+
+
 def card(page: Page) -> Locator:
     """The job's card, in the list Active or Recent."""
     return page.locator(".cards > [data-job]")

@@ -31,3 +31,14 @@ async def faults(page: Page) -> list[str]:
         for each in found["violations"]
         for node in each["nodes"]
     ]
+
+
+FOCUS = """
+() => {
+  const at = document.activeElement;
+  const style = getComputedStyle(at.type === "file" ? at.closest(".slot") : at);
+  const named = at.getAttribute("aria-label") || at.textContent.trim() || at.labels?.[0]?.textContent.trim() || "";
+  return { tag: at.tagName, id: at.id, named, seen: style.outlineStyle !== "none", tab: at.dataset.tab ?? "" };
+}
+"""
+"""What has the keyboard focus: its name, whether that is seen, and its number if a test gave it one."""

@@ -47,7 +47,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,
-      h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, this.todo), this.detail, this.track,
+      h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 

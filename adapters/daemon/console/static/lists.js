@@ -16,6 +16,13 @@ export function jobLists(known, acts) {
   const cards = new Map();
   const lines = new Map();
   const opened = new Set();
+  const visible = new Set();
+  const watch = new IntersectionObserver((found) => {
+    for (const { target, isIntersecting } of found) {
+      if (!isIntersecting) visible.delete(target.dataset.job);
+      else visible.add(target.dataset.job);
+    }
+  });
   let drawing = 0;
 
   /** The unfinished jobs that the page shows: those at work, then the waiting ones in turn. */
@@ -61,7 +68,10 @@ export function jobLists(known, acts) {
 
   function cardOf(job) {
     if (cards.has(job.id)) cards.get(job.id).update(job, known.gpu);
-    else cards.set(job.id, makeCard(job, known.gpu, acts));
+    else {
+      cards.set(job.id, makeCard(job, known.gpu, acts));
+      watch.observe(cards.get(job.id).root);
+    }
     return cards.get(job.id).root;
   }
 
@@ -88,8 +98,10 @@ export function jobLists(known, acts) {
     put(by("cards"), "data-many", rows.length > MANY || rows.some((each) => each.line));
     for (const [id, card] of cards) {
       if (shown.has(id)) continue;
+      watch.unobserve(card.root);
       card.root.remove();
       cards.delete(id);
+      visible.delete(id);
     }
     fill(by("cards"), rows.map((each) => (each.line ? line(each) : cardOf(each))));
     fill(by("recent"), ended.map(cardOf));
@@ -113,11 +125,11 @@ export function jobLists(known, acts) {
     isBusy: (id) => Boolean(cards.get(id)?.busy),
     /** Updates one job, if it has a card. */
     update: (job) => cards.get(job.id)?.update(job, known.gpu),
-    /** Updates all cards: their texts contain times. */
+    /** Updates the cards in view: their texts contain times. */
     tick() {
-      for (const [id, card] of cards) {
+      for (const id of visible) {
         const job = known.jobs.get(id);
-        if (job && !job.outcome) card.update(job, known.gpu);
+        if (job && !job.outcome) cards.get(id)?.update(job, known.gpu);
       }
     },
     /** Older ended jobs move into the history, except those in use. */

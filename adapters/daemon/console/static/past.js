@@ -105,7 +105,7 @@ function made(job, acts) {
   const said = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const note = [said, costOf(job.id)].filter(Boolean).join("  ·  ");
   const more = todo(job) ? h("details", { class: "card-detail" }, h("summary", { text: t("card.details") }), h("p", { text: report(job) })) : null;
-  const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), h("span", { class: "todo", text: todo(job) })), more);
+  const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), " ", h("span", { class: "todo", text: todo(job) })), more);
   const place = thumb();
   show(place, picture(place, job));
   const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), place, text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);

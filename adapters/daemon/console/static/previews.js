@@ -1,10 +1,11 @@
-// Small pictures of files, which the daemon makes. They are asked for when they come into view, two at a time.
+// Small pictures of files, which the daemon makes. They are asked for when they stay in view, two at a time.
 
 import { h, icon } from "/dom.js";
 import { call } from "/session.js";
 
 const KEPT = 200;
 const AT_ONCE = 2;
+const STAYS = 250;
 const PICTURED = ["video", "image"];
 const known = new Map();
 const queue = [];
@@ -31,13 +32,20 @@ async function inTurn(work, first) {
   }
 }
 
+const soon = new Map();
 const seen = new IntersectionObserver((found) => {
   for (const { target, isIntersecting } of found) {
-    if (!isIntersecting) continue;
-    seen.unobserve(target);
-    fill(target);
+    clearTimeout(soon.get(target));
+    soon.delete(target);
+    if (isIntersecting) soon.set(target, setTimeout(() => look(target), STAYS)); // not for all that a scroll passes
   }
 });
+
+function look(target) {
+  soon.delete(target);
+  seen.unobserve(target);
+  fill(target);
+}
 
 async function fill(thumb) {
   const path = thumb.dataset.of;

@@ -329,3 +329,7 @@ async def test_the_kept_timeline_is_bounded(tmp_path: Path, monkeypatch: pytest.
 async def test_a_disk_that_takes_no_timeline_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "timeline.jsonl").mkdir()
     assert labels(await run_of(tmp_path / "timeline.jsonl", "one", "queued", "done")) == []
+
+
+def test_the_page_weighs_at_most_250_kilobytes() -> None:
+    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 250_000

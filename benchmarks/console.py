@@ -1,0 +1,147 @@
+"""The web console with 1,000 jobs in Chromium: its first paint, a scroll through all of them, and its work at rest."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timing import row
+
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.adapters.daemon.console.open_browser import address
+from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
+
+if TYPE_CHECKING:
+    from playwright.async_api import CDPSession, Page
+
+JOBS = 1000
+PAINT_WITHIN = 0.300
+FRAME = 1 / 60
+SCROLLED = 400
+"""Frames of the scroll."""
+
+STEP = 100
+"""Pixels that a frame scrolls by."""
+
+REST = 10.0
+WEIGHT = 250_000
+
+PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+MORE = "(shown) => document.querySelectorAll('#past > li').length > shown"
+SCROLL = """
+async ([frames, step]) => {
+  for (let at = 0; at < frames; at += 1) {
+    scrollBy(0, step);
+    await new Promise(requestAnimationFrame);
+  }
+}
+"""
+
+
+def weight() -> int:
+    """Bytes of all files of the page."""
+    folders = files("wakestream.adapters.daemon.console") / "static", files("wakestream.adapters.net") / "page"
+    return sum(len(each.read_bytes()) for folder in folders for each in folder.iterdir() if each.is_file())
+
+
+def fill(daemon: RunningDaemon) -> None:
+    """A thousand waiting jobs and a thousand that ended yesterday."""
+    now = time.time()
+    for number in range(JOBS):
+        for kind, at in (("waiting", now + number), ("ended", now - 90_000 - number)):
+            job = f"{kind}-{number:04}"
+            wish = (job, f"/v/{job}.mp4", "/v/voice.wav", f"/v/{job}.out.mp4", 1, 1, 1, 1, "x", 0, at)
+            outbox.DECIDER.evolve(daemon.outbox.state, f.JobAccepted(*wish))
+            if kind == "ended":
+                outbox.DECIDER.evolve(daemon.outbox.state, f.JobEnded(job, "cancelled", at + 60))
+
+
+async def busy(session: CDPSession) -> float:
+    """Seconds of processor time that the page has taken."""
+    found = await session.send("Performance.getMetrics")
+    return float(next(each["value"] for each in found["metrics"] if each["name"] == "TaskDuration"))
+
+
+async def paints(page: Page) -> float:
+    """Seconds until the first paint, the median of several loads."""
+    taken = []
+    for _ in range(7):
+        await page.reload()
+        await page.wait_for_selector("body[data-link=up]")
+        taken.append(float(await page.evaluate(PAINT)) / 1000)
+    return statistics.median(taken)
+
+
+async def measured(page: Page) -> dict[str, float]:
+    """The seconds of each measure."""
+    paint = await paints(page)
+    session = await page.context.new_cdp_session(page)
+    await session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    await page.locator(".fold").click()
+    while await page.locator("#past-more").is_visible():
+        shown = await page.locator("#past > li").count()
+        await page.locator("#past-more").click()
+        await page.wait_for_function(MORE, arg=shown)
+    before = await busy(session)
+    await page.evaluate(SCROLL, [SCROLLED, STEP])
+    frame = (await busy(session) - before) / SCROLLED
+    before = await busy(session)
+    await asyncio.sleep(REST)
+    return {"paint": paint, "frame": frame, "rest": (await busy(session) - before) / REST}
+
+
+async def open_page(url: str, program: str) -> dict[str, float]:
+    """The measures in a browser."""
+    from playwright.async_api import async_playwright
+
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    async with async_playwright() as driver:
+        arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if root else [])]
+        browser = await driver.chromium.launch(executable_path=program, args=arguments)
+        page = await browser.new_page(viewport={"width": 1100, "height": 900})
+        await page.goto(url)
+        await page.wait_for_selector("body[data-link=up]")
+        found = await measured(page)
+        await browser.close()
+        return found
+
+
+async def main() -> bool:
+    """Print the rows; True if every budget holds."""
+    print(f"the web console with {JOBS} waiting and {JOBS} ended jobs")
+    held = row(f"{WEIGHT / 1000:.0f} kB: all files of the page", weight(), WEIGHT, 1.0)
+    program = os.environ.get("WAKESTREAM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None or importlib.util.find_spec("playwright") is None:
+        print("        skipped: it needs Chromium and playwright (pip install wakestream[browser])")
+        return held
+    settings: dict[str, Any] = {
+        "hub_url": "ws://127.0.0.1:9/dsp",
+        "key": Secret("x" * 40),
+        "api_secret": Secret("x" * 40),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_daemon(DaemonConfig(Path(folder)), Settings(**settings)) as daemon:
+            fill(daemon)
+            found = await open_page(address(daemon.url, daemon.console.sessions.new_link()), program)
+    print(
+        f"        first paint {found['paint'] * 1e3:.0f} ms, a frame {found['frame'] * 1e3:.1f} ms, "
+        f"at rest {found['rest']:.1%}"
+    )
+    held = row("300 ms: first paint", found["paint"], PAINT_WITHIN, 1.0) and held
+    held = row("1/60 s of processor time: a frame of the scroll", found["frame"], FRAME, 1.0) and held
+    return row("10 % of a processor: at rest, all jobs shown", found["rest"], 0.1, 1.0) and held
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main()) else 1)
