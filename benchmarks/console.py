@@ -12,7 +12,7 @@ import tempfile
 import time
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from timing import row
 
@@ -21,9 +21,6 @@ from wakestream.adapters.daemon.console.open_browser import address
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
-
-if TYPE_CHECKING:
-    from playwright.async_api import CDPSession, Page
 
 JOBS = 1000
 PAINT_WITHIN = 0.300
@@ -67,13 +64,13 @@ def fill(daemon: RunningDaemon) -> None:
                 outbox.DECIDER.evolve(daemon.outbox.state, f.JobEnded(job, "cancelled", at + 60))
 
 
-async def busy(session: CDPSession) -> float:
+async def busy(session: Any) -> float:
     """Seconds of processor time that the page has taken."""
     found = await session.send("Performance.getMetrics")
     return float(next(each["value"] for each in found["metrics"] if each["name"] == "TaskDuration"))
 
 
-async def paints(page: Page) -> float:
+async def paints(page: Any) -> float:
     """Seconds until the first paint, the median of several loads."""
     taken = []
     for _ in range(7):
@@ -83,7 +80,7 @@ async def paints(page: Page) -> float:
     return statistics.median(taken)
 
 
-async def measured(page: Page) -> dict[str, float]:
+async def measured(page: Any) -> dict[str, float]:
     """The seconds of each measure."""
     paint = await paints(page)
     session = await page.context.new_cdp_session(page)
