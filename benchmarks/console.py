@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import os
 import shutil
@@ -100,10 +101,9 @@ async def measured(page: Any) -> dict[str, float]:
 
 async def open_page(url: str, program: str) -> dict[str, float]:
     """The measures in a browser."""
-    from playwright.async_api import async_playwright
-
+    playwright = importlib.import_module("playwright.async_api")  # an extra, which need not be installed
     root = hasattr(os, "geteuid") and os.geteuid() == 0
-    async with async_playwright() as driver:
+    async with playwright.async_playwright() as driver:
         arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if root else [])]
         browser = await driver.chromium.launch(executable_path=program, args=arguments)
         page = await browser.new_page(viewport={"width": 1100, "height": 900})
