@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from wakestream.adapters.hub.admission import TRIES
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net import qr_code
+from wakestream.streams.hub.state import Budgets, Prices
 from wakestream.streams.protocol import messages as m
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -138,6 +140,23 @@ async def test_everything_is_reached_by_keyboard_and_nothing_is_cut_off_at_360_p
             assert len(seen) < 100
         order = ["invite-role", "invite-note", "licenses-search", "issue-role", "issue-note", "log-level", "log-filter"]
         assert [one for one in seen if one in order] == order
+
+
+async def test_amounts_of_different_money_are_not_added_up(browser: Browser, scene: Scene) -> None:
+    limits = {"price": None, "prices": Prices({}), "currency": "", "budgets": Budgets({})}
+    visit = Visit(browser, scene)
+    async with scene.hub(days=30, **limits), scene.work() as work:
+        for gpu, price, currency in (("studio", 1.5, "EUR"), ("lab", 9.0, "CNY")):
+            priced = {"role": "gpu_monitor", "gpus": (gpu,), "price": price, "currency": currency}
+            await work.link("monitor", gpu, features=("power_state", "price"), **priced)
+        async with visit.page() as page:
+            await expect(page.locator("#gpus")).to_contain_text("1.50 EUR per hour")
+            await expect(page.locator("#gpus")).to_contain_text("9.00 CNY per hour")
+            await expect(page.locator("#chart")).to_have_attribute(
+                "aria-label", re.compile("^Running time of each day")
+            )
+            await expect(page.locator("#costs-figures")).to_contain_text("h")
+            assert "EUR" not in await page.locator("#costs-figures").inner_text()
 
 
 async def test_names_are_shown_as_text(visit: Visit, scene: Scene) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from wakestream.streams.hub import local_time, status
+from wakestream.streams.hub import status
 from wakestream.streams.hub.state import Connection, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -44,13 +44,9 @@ def state_of(state: HubState, now: float, note_of: Callable[[str], str]) -> dict
 
 
 def costs_of(state: HubState, now: float) -> dict[str, Any]:
-    """The cost of each day, and the forecast."""
+    """The cost of each day, of today and of this month, and the forecast."""
     costs = _answer(state, now, costs=True)["costs"]
-    return {"days": costs["days"], "forecast": costs["forecast"], "today": _today(state, now)}
-
-
-def _today(state: HubState, now: float) -> str:
-    return local_time.date_text(local_time.day_of(now, state.limits.zone))
+    return {name: costs[name] for name in ("today", "totals", "days", "forecast")}
 
 
 def _answer(state: HubState, now: float, *, costs: bool) -> dict[str, Any]:

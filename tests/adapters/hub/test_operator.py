@@ -296,7 +296,9 @@ def test_an_empty_hub_can_be_shown() -> None:
     state = view.state_of(HubState(), 1000.0, lambda _: "")
     assert (state["gpus"], state["leases"], state["licenses"]) == ([], [], [])
     assert state["peers"] == {"client": 0, "worker": 0, "monitor": 0, "other": 0}
-    assert view.costs_of(HubState(), 1000.0) == {"days": [], "forecast": None, "today": "1970-01-01"}
+    costs = view.costs_of(HubState(), 1000.0)
+    assert (costs["days"], costs["forecast"], costs["today"]) == ([], None, "1970-01-01")
+    assert costs["totals"] == {"today": {"on_s": 0}, "month": {"on_s": 0}}
 
 
 # Its log

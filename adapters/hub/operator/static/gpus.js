@@ -9,7 +9,11 @@ const LAMPS = {
 };
 const shown = new WeakMap();
 
-export const amount = (value, state) => (state.currency ? `${money(value)} ${state.currency}` : money(value));
+/** An amount with its money: that of `row`, where the hub has no single one. */
+export function amount(value, state, row = {}) {
+  const currency = row.currency || state.currency;
+  return currency ? `${money(value)} ${currency}` : money(value);
+}
 
 /** A license for people: its note, or its id. */
 export const licenseName = (id, state) => state.notes?.[id] || id;
@@ -85,8 +89,8 @@ function* figures(gpu, state) {
   } else {
     yield [t("gpu.job"), gpu.others ? number(gpu.others) : t("gpu.free")];
   }
-  if ("price_per_hour" in gpu) yield [t("gpu.price"), t("gpu.price.value", { price: amount(gpu.price_per_hour, state) })];
-  if (gpu.month && "cost" in gpu.month) yield [t("gpu.month"), amount(gpu.month.cost, state)];
+  if ("price_per_hour" in gpu) yield [t("gpu.price"), t("gpu.price.value", { price: amount(gpu.price_per_hour, state, gpu) })];
+  if (gpu.month && "cost" in gpu.month) yield [t("gpu.month"), amount(gpu.month.cost, state, gpu)];
 }
 
 export function showJobs(state) {

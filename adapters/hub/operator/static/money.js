@@ -22,9 +22,9 @@ function daysOf(costs) {
 }
 
 export function showCosts(costs, state) {
-  const priced = costs.days.some((day) => "cost" in day);
+  const priced = costs.days.length > 0 && costs.days.every((day) => "cost" in day);
   const sizeOf = (day) => (priced ? day.cost : day.on_s) || 0;
-  const said = (day) => (priced ? amount(day.cost || 0, state) : duration(day.on_s || 0));
+  const said = (day) => (priced ? amount(day.cost || 0, state, day) : duration(day.on_s || 0));
   const text = JSON.stringify([costs, state.currency, figures(costs, state)]);
   if (text === drawn) return;
   drawn = text;
@@ -41,19 +41,20 @@ export function showCosts(costs, state) {
   const chart = by("chart");
   chart.setAttribute("aria-label", t(priced ? "chart.label" : "chart.hours", { first: days[0].text, last: days.at(-1).text, day: highest.text, amount: said(highest) }));
   chart.replaceChildren(h("span", { class: "bars" }, ...bars), ends);
-  const rows = days.filter(sizeOf).reverse().map((day) => [day.text, duration(day.on_s), priced ? amount(day.cost || 0, state) : "–"]);
+  const rows = days.filter((day) => day.on_s).reverse().map((day) => [day.text, duration(day.on_s), "cost" in day ? amount(day.cost, state, day) : "–"]);
   fill(by("days-table"), [t("col.day"), `#${t("col.on")}`, `#${t("col.cost")}`], rows, t("costs.none"));
 }
 
+/** Of several moneys there is no sum: then the hours are shown, as without a price. */
 function figures(costs, state) {
-  const sum = (name, key) => state.gpus.reduce((all, gpu) => all + (gpu[name]?.[key] || 0), 0);
-  const priced = state.gpus.some((gpu) => gpu.month && "cost" in gpu.month);
-  if (!priced) return [[t("costs.today"), duration(sum("today", "on_s"))], [t("costs.month"), duration(sum("month", "on_s"))], [t("costs.price"), t("costs.noprice")]];
-  const found = [
-    [t("costs.today"), amount(sum("today", "cost"), state)], [t("costs.month"), amount(sum("month", "cost"), state)],
-    [t("costs.saved"), amount(sum("month", "saved"), state), t("costs.saved.title")],
-  ];
-  if (costs.forecast) found.push([t("costs.forecast"), amount(costs.forecast.month, state), t("costs.forecast.title", { mean: amount(costs.forecast.mean, state), days: costs.forecast.days })]);
+  const said = (row) => ("cost" in row ? amount(row.cost, state, row) : duration(row.on_s));
+  const found = [[t("costs.today"), said(costs.totals.today)], [t("costs.month"), said(costs.totals.month)]];
+  if (costs.forecast) {
+    const saved = state.gpus.reduce((all, gpu) => all + (gpu.month?.saved || 0), 0);
+    if (!state.more) found.push([t("costs.saved"), amount(saved, state), t("costs.saved.title")]);
+    found.push([t("costs.forecast"), amount(costs.forecast.month, state), t("costs.forecast.title", { mean: amount(costs.forecast.mean, state), days: costs.forecast.days })]);
+  }
+  if (!state.gpus.some((gpu) => "price_per_hour" in gpu)) found.push([t("costs.price"), t("costs.noprice")]);
   return found;
 }
 
