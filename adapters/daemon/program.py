@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -25,6 +26,7 @@ from wakestream.adapters.daemon.console.uploads import QUOTA
 from wakestream.adapters.daemon.costs import DaemonCosts
 from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.daemon.event_feed import EventFeed
+from wakestream.adapters.daemon.folder_watch import FolderWatch
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import ResultReuse
@@ -34,6 +36,7 @@ from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
+from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
@@ -60,7 +63,7 @@ class OwnPipeline:
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """Settings of a daemon. `state` is its folder, `open_most` limits unfinished jobs, `quota` bytes of the console's
-    files, `room` connections. `own` replaces the standard pipeline."""
+    files, `room` connections. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -71,6 +74,7 @@ class DaemonConfig:
     webhook_again: Backoff = AGAIN
     own: OwnPipeline | None = None
     room: Room | None = None
+    watch: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,10 @@ async def running_daemon(
             webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
             box.on_webhook = webhooks.tell
         await stack.enter_async_context(box.serving(client))
+        if config.watch is not None:
+            folder = FolderWatch(config.watch, config.state, box, settings.probe)
+            watching = asyncio.create_task(folder.run(), name="folder watch")
+            stack.push_async_callback(end, watching)
         stack.enter_context(told(config.state, address))
         yield RunningDaemon(address.url, box, console, journal, webhooks)
 

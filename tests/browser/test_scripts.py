@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.browser.console_scene import House
+from wakestream.streams.protocol.kinds import MEDIA
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
@@ -61,6 +64,28 @@ async ([names, room]) => {
   const { laneText } = await import("/marbles.js");
   return laneText({ font: "x", measureText: (text) => ({ width: 10 * text.length }) }, names, room);
 }
+"""
+
+PAIRED = """
+async ([names, media]) => {
+  const { pairsOf } = await import("/pairs.js");
+  const { rank } = await import("/slot.js");
+  const groups = [["video"], ["audio"]].map((accepts) => ({ accepts, required: true, names: [] }));
+  const other = [];
+  for (const name of names) {
+    const ranks = groups.map((group) => (name.startsWith(".") ? -1 : rank({ name, type: "" }, group.accepts, media)));
+    const best = Math.min(...ranks.filter((one) => one >= 0));
+    (best === Infinity ? other : groups[ranks.indexOf(best)].names).push(name);
+  }
+  const { jobs, single } = pairsOf(groups);
+  const named = (at, group) => groups[group].names[at];
+  const left = single.flatMap((found, group) => found.map((at) => named(at, group)));
+  return [jobs.map((job) => job.map(named)), left, other];
+}
+"""
+
+KINDS = """
+([groups]) => import("/pairs.js").then(({ pairsOf }) => pairsOf(groups))
 """
 
 PILE = "the program ended by itself with code 1: Traceback (most recent call last): | " + "File x, line 7 | " * 20
@@ -457,3 +482,32 @@ async def test_a_gpu_in_its_keep_warm_hours_says_until_when(visitor: Visitor) ->
         said = await page.evaluate(GPU, [gpu, {"monitors": 1}, None])
         assert said.startswith("Jobs start at once. Kept on until ")
         assert await page.evaluate(GPU, [{**gpu, "own": 1}, {"monitors": 1}, None]) == ("In use.")
+
+
+async def test_files_are_paired_as_in_python(visitor: Visitor) -> None:
+    cases = json.loads((Path(__file__).parents[1] / "data" / "pairs.json").read_text("utf-8"))
+    media = {name: sorted(endings) for name, endings in MEDIA.items()}
+    async with visitor.page() as page:
+        for case in (case for case in cases if not case.get("strict")):
+            jobs, single, other = await page.evaluate(PAIRED, [case.get("names", []), media])
+            assert jobs == case.get("jobs", []), case["case"]
+            assert sorted(single) == sorted(case.get("single", [])), case["case"]
+            assert other == case.get("other", []), case["case"]
+
+
+async def test_files_of_other_kinds_are_grouped_by_input(visitor: Visitor) -> None:
+    def group(*names: str, required: bool = True, roles: tuple[str, ...] = ()) -> dict[str, Any]:
+        return {"names": list(names), "required": required, "roles": list(roles)}
+
+    async with visitor.page() as page:
+        cases = (
+            ([group("a.png", "b.png")], [[0], [1]]),
+            ([group("a.png", "b.png"), group(required=False)], [[0, -1], [1, -1]]),
+            ([group("a.png", "b.png"), group("b.wav", required=False)], [[0, -1], [1, 0]]),
+            ([group("a.png"), group("b.png"), group("c.png")], [[0, 0, 0]]),
+            ([group("1_a.png", "2_a.png"), group("1_m.png", "2_m.png"), group("1.t", "2.t")], [[0] * 3, [1] * 3]),
+            ([group("1.png", "2.png"), group("1_mask.png", "2_mask.png", roles=("mask",))], [[0, 0], [1, 1]]),
+            ([group("1.png", "2.png"), group()], []),
+        )
+        for groups, jobs in cases:
+            assert (await page.evaluate(KINDS, [groups]))["jobs"] == jobs

@@ -28,7 +28,7 @@ from tests.support.browser.actions import begin, card, choose, open_timeline, pl
 
 if TYPE_CHECKING:
     from conftest import Visitor
-    from playwright.async_api import Dialog, Page
+    from playwright.async_api import Page
 
 
 async def cancelled(home: House, files: Media, job: str) -> str:
@@ -253,24 +253,20 @@ def of_yesterday(home: House, job: str, ago: float, folder: Path | None = None) 
     return result
 
 
-async def test_a_result_is_removed_after_a_confirmation_for_good(home: House, visitor: Visitor) -> None:
+async def test_a_removed_result_can_be_taken_back_for_some_seconds(home: House, visitor: Visitor) -> None:
     result = of_yesterday(home, "old", 86_400)
     async with visitor.page() as page:
         past = page.locator("#past li")
         await expect(past).to_have_count(1)
         remove = past.get_by_role("button", name="Remove result")
-        asked: list[str] = []
-
-        async def answer(dialog: Dialog) -> None:
-            asked.append(dialog.message)
-            await (dialog.dismiss() if len(asked) == 1 else dialog.accept())
-
-        page.on("dialog", answer)
         await remove.click()
+        await expect(past).to_contain_text("The result is removed in")
+        await past.get_by_role("button", name="Undo").click()
         assert result.exists()
         await remove.click()
+        await expect(page.locator(".toast")).to_contain_text("old - voice.mp4 is removed in 10")
         await expect(past).to_contain_text("The result file is gone")
-        assert asked == ["Remove “old - voice.mp4”? To get it back, it must be rendered again."] * 2
+        await expect(page.locator(".toast")).to_have_count(0)
         assert not result.exists()
         await expect(card(page)).to_have_count(0)
         await expect(page.locator("#told")).to_be_empty()

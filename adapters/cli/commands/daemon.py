@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import re
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from loguru import logger
 
@@ -24,6 +25,7 @@ from wakestream.streams.recording.recording import untapped
 EXAMPLES = (
     "daemon --hub http://hub.example:8765 --key-file client.key",
     "daemon --open --max-uploads 4",
+    "daemon --watch ~/Videos/incoming",
     "daemon --webhook https://shop.example/hooks/video --log-file daemon.log",
 )
 DEFAULT_LISTEN = "127.0.0.1:0"
@@ -43,6 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.worker_url(parser)
     flags.add(parser, "--open", "open the web console in a browser")
     flags.add(parser, "--console-quota SIZE", "disk limit for files of the web console (default 10GB)", type=_size)
+    flags.add(
+        parser,
+        "--watch DIR",
+        "start a job for each pair of a video and an audio file in this folder; the results go to DIR/results",
+        type=Path,
+    )
     pipelines.flag(
         parser,
         "your own pipeline instead of the standard one, or a call that makes it; this folder is searched too",
@@ -76,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
     lanes, own = LaneLimits(**given), _own(args.pipeline)
-    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=caller_room(), **quota)
+    watch = None if args.watch is None else args.watch.expanduser().absolute()
+    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=caller_room(), watch=watch, **quota)
     return run_program(lambda stop: _serve(config, settings, stop, args.open), exit_with_stdin=args.exit_with_stdin)
 
 

@@ -30,6 +30,12 @@ class ApiError(Exception):
         self.status, self.code, self.numbers = status, code, numbers
 
 
+def plain_error(error: ApiError | WrongInput) -> dict[str, Any]:
+    """A refusal as an object, with a word in `code` and a sentence in `error`."""
+    more = {"field": error.field} if isinstance(error, WrongInput) else error.numbers
+    return {"code": error.code, "error": str(error), **more}
+
+
 def bad_request(why: str) -> ApiError:
     """The error for a wrong request; `why` says what to send instead."""
     return ApiError(400, "bad_request", why)

@@ -60,7 +60,7 @@ class Console:
         cards.name_by(self.preferences.name_pattern)
         self._gpu = GpuWatch(settings, self._gpu_changed)
         self._hub = ""
-        self._live = Live(cards, timeline, self._kept, self._gpu, self._rest)
+        self._live = Live(cards, timeline, self._kept, self._gpu, self._all)
         self.kinds = kinds
         kinds.on_change = lambda: self._live.tell("kinds", {})
         self.costs = Costs(self._gpu.costs, cards, folder)
@@ -156,11 +156,15 @@ class Console:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
             stack.push_async_callback(self.costs.close)
+            stack.push_async_callback(self._calls.copies.close)
             _in_background(stack, self.holdings.clean(self._tell_rest))
             stack.push_async_callback(self._kept.write)
             _in_background(stack, self._kept.keep())
             await stack.enter_async_context(self._live.serving())
             yield
+
+    def _all(self) -> dict[str, Any]:
+        return {**self._rest(), "waiting": self._calls.waiting.all_plain()}
 
     def _rest(self) -> dict[str, Any]:
         state = self._outbox.state

@@ -62,6 +62,14 @@ _MAGIC: Final = (
 )  # fmt: skip
 """Which bytes are where in a file, and the ending of such files."""
 
+_MORE_MAGIC: Final = (
+    (4, b"ftyp"), (0, b"\xff\xf3"), (0, b"\xff\xf2"), (0, b"\xff\xf1"), (0, b"\xff\xf9"), (8, b"AVI "), (0, b"FLV"),
+    (0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3"), (0, b"\x30\x26\xb2\x75"), (0, b"\x06\x0e\x2b\x34"), (0, b"FORM"),
+    (0, b"#!AMR"), (0, b"caff"), (0, b"\x0b\x77"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"\x76\x2f\x31\x01"), (4, b"moov"),
+    (4, b"mdat"), (4, b"wide"), (4, b"free"),
+)  # fmt: skip
+"""Which bytes are where in media files that browsers do not show."""
+
 _HEAD: Final = 64
 """Bytes that tell the type."""
 
@@ -91,3 +99,22 @@ def media_type(path: Path) -> MediaType:
     if found.ending == ".mkv" and b"webm" in head:
         found = TYPES[".webm"]
     return named if named.content == found.content else found
+
+
+def is_media(head: bytes) -> bool:
+    """Return whether a file that begins like this is a video, an audio or an image file.
+
+    Args:
+        head: Its first bytes, 512 of them if there are as many.
+
+    Example:
+        >>> is_media(b"\\x89PNG\\r\\n\\x1a\\n")
+        True
+        >>> is_media(b"-----BEGIN OPENSSH PRIVATE KEY-----")
+        False
+    """
+    known = [*((at, magic) for at, magic, _ in _MAGIC), *_MORE_MAGIC]
+    if any(head.startswith(magic, at) for at, magic in known):
+        return True
+    is_bmp = head.startswith(b"BM") and head[6:10] == bytes(4)
+    return is_bmp or (head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G")  # a transport stream

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,19 +16,24 @@ from aiohttp import hdrs, web
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api import requests
-from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer
-from wakestream.adapters.daemon.api.routes import submitted
+from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer, plain_error
+from wakestream.adapters.daemon.api.routes import accepted, submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.copies import Copies
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
 from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
+from wakestream.adapters.daemon.console.sources import open_source
 from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.console.uploads import Upload
+from wakestream.adapters.daemon.console.waiting import Waiting, WaitingJobs
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.operators.model.events import LIPSYNC
+from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol.kinds import MEDIA
 
@@ -42,12 +48,13 @@ RESULT: Final = {
 """The headers of a result: opened on its own it has no rights, whatever is in it."""
 
 HISTORY_MOST: Final = 1000
+ACT_MOST: Final = 1000
 
 plain_answer = partial(json_answer, headers=SAFE)
 """An answer in JSON, with the page's headers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobCalls:
     """A method for each call. `tell(kind, plain)` sends an event to all pages, `changed` reports changes of files.
 
@@ -61,15 +68,28 @@ class JobCalls:
     tell: Callable[[str, object], None]
     changed: Callable[[], None]
     kinds: DaemonKinds
+    waiting: WaitingJobs = field(init=False)
+    copies: Copies = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = WaitingJobs(self.holdings.uploads, self._begin, self.tell)
+        self.holdings.waiting = self.waiting.paths
+        self.copies = Copies(self.holdings.uploads, self._arrived, self.waiting.lost)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
         return [
             web.post("/console/uploads", self.announce),
+            web.post("/console/copies", self.copy),
+            web.get("/console/copies/{id}", self.copy_progress),
+            web.delete("/console/copies/{id}", self.stop_copy),
             web.put("/console/uploads/{id}", self.receive),
             web.delete("/console/uploads/{id}", self.drop),
             web.get("/console/form", self.form),
             web.post("/console/jobs", self.start),
+            web.delete("/console/jobs/{job}", self.stop_waiting),
+            web.post("/console/act", self.act),
+            web.get("/console/ids", self.ids),
             web.get("/console/history", self.history),
             web.post("/console/jobs/{job}/ticket", self.ticket),
             web.get("/console/results/{job}", self.result),
@@ -88,9 +108,53 @@ class JobCalls:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Receive the bytes of a file."""
-        upload = await self.holdings.uploads.receive(request.match_info["id"], request.content.iter_any())
-        self.changed()
+        known = self.holdings.uploads.get(request.match_info["id"], complete=False)
+        try:
+            upload = await self.holdings.uploads.receive(known.id, request.content.iter_any())
+        except BaseException:
+            self.waiting.lost(known)
+            raise
+        await self._arrived(upload)
         return plain_answer(upload.plain())
+
+    async def _arrived(self, upload: Upload) -> None:
+        await self.waiting.arrived(upload)
+        self.changed()
+
+    async def copy(self, request: web.Request) -> web.Response:
+        """Copy the file at `source`, a path or a URL: 201 with its upload; the other fields are as in `announce`."""
+        body = await requests.json_object(request)
+        asked = upload_rules.checked({**body, "name": "file", "size": 1})
+        source = await open_source(str(body.get("source", "")))
+        try:
+            asked = replace(asked, name=source.name, size=source.size)
+            upload = self.holdings.uploads.announce(asked, self.holdings.referred())
+        except BaseException:
+            await source.close()
+            raise
+        upload.by_daemon = True
+        self.copies.start(upload, source)
+        return plain_answer(upload.plain(), status=201)
+
+    async def copy_progress(self, request: web.Request) -> web.Response:
+        """The upload that the daemon copies, with the bytes `sent` so far; the refusal if the copy failed."""
+        id_ = request.match_info["id"]
+        if (failed := self.copies.failure(id_)) is not None:
+            return plain_answer({"failed": failed})
+        try:
+            upload = self.holdings.uploads.get(id_, complete=False)
+        except ApiError:
+            if not self.copies.is_running(id_):
+                raise
+            return plain_answer({"id": id_, "sent": 0, "complete": False})  # it has failed, and says why in a moment
+        return plain_answer({**upload.plain(), "sent": upload.sent})
+
+    async def stop_copy(self, request: web.Request) -> web.Response:
+        """End a copy that the daemon makes."""
+        if not await self.copies.stop(request.match_info["id"]):
+            raise ApiError(404, "unknown_upload", "this copy has ended")
+        self.changed()
+        return plain_answer({})
 
     async def drop(self, request: web.Request) -> web.Response:
         """Remove an upload that no job uses."""
@@ -112,11 +176,12 @@ class JobCalls:
         """Start a job with uploaded files. Repeated with the same id, it returns the same job.
 
         `inputs` are uploads by input, `outputs` the file endings by output. Without `kind` it is a lip-sync job of
-        the uploads `video` and `audio`.
+        the uploads `video` and `audio`. While a file is still copied, the answer is 202, and the job starts later.
         """
         body = _of_kind(await requests.json_object(request))
         job = requests.job_name(body.get("id") or "")
-        files = {name: self.holdings.uploads.get(each) for name, each in requests.table(body, "inputs").items()}
+        inputs = requests.table(body, "inputs").items()
+        files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
         key = upload_rules.file_name(job)
         asked = requests.wanted({
             "id": job, "kind": body["kind"], "params": body.get("params", {}),
@@ -127,17 +192,82 @@ class JobCalls:
             },
         })  # fmt: skip
         await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
-        asked = replace(asked, seconds={name: upload.seconds for name, upload in files.items()})
-        names = orjson.dumps({name: upload.name for name, upload in files.items()})
-        self.holdings.beginning.add(key)
-        try:
-            if job not in self.outbox.state.jobs:  # a refused job must not change the names of the one with its id
-                await asyncio.to_thread(uploads.keep_file, self.holdings.results / f"{key}.json", names)
-            answer = await submitted(self.outbox, asked)
-        finally:
-            self.holdings.beginning.discard(key)
+        waiting = Waiting(asked, key, files, time.time())
+        if not waiting.is_ready and job not in self.outbox.state.jobs:
+            self.waiting.add(waiting)
+            return plain_answer({"id": job}, status=202)
+        answer = await self._begin(waiting)
+        self.waiting.drop(job)
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
+
+    async def _begin(self, job: Waiting) -> f.Answer:
+        """Submit a job whose files are there."""
+        asked = replace(job.asked, seconds={name: upload.seconds for name, upload in job.files.items()})
+        names = orjson.dumps({name: upload.name for name, upload in job.files.items()})
+        self.holdings.beginning.add(job.key)
+        try:
+            if asked.job not in self.outbox.state.jobs:  # a refused job must not change the names of one with its id
+                await asyncio.to_thread(uploads.keep_file, self.holdings.results / f"{job.key}.json", names)
+            return await submitted(self.outbox, asked)
+        finally:
+            self.holdings.beginning.discard(job.key)
+
+    async def stop_waiting(self, request: web.Request) -> web.Response:
+        """Drop a job that waits for its files, with the files that no other job needs."""
+        if not await self._stop_waiting(requests.job_name(request.match_info["job"])):
+            raise ApiError(404, "not_waiting", "this job does not wait for its files any more; cancel it")
+        self.changed()
+        return plain_answer({})
+
+    async def _stop_waiting(self, job: str) -> bool:
+        """Drop a job that waits for its files; False if it does not wait."""
+        dropped = self.waiting.drop(job)
+        for upload in dropped.files.values() if dropped is not None else ():
+            if str(upload.path) not in self.holdings.referred():
+                await self.holdings.uploads.discard(upload)
+        return dropped is not None
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Cancel jobs, or remove their results: 200 with the refusals. `act` is `cancel` or `remove`.
+
+        One call for many jobs: a page that closes may send only few.
+        """
+        body = await requests.json_object(request)
+        act, jobs = {"cancel": self._cancel, "remove": self._remove}.get(str(body.get("act"))), body.get("jobs")
+        if act is None or not isinstance(jobs, list) or len(jobs) > ACT_MOST:
+            raise bad_request(f'send "act" (cancel or remove) and "jobs", a list of at most {ACT_MOST} ids')
+        refused: list[dict[str, Any]] = []
+        for job in jobs:
+            try:
+                await act(requests.job_name(job))
+            except ApiError as error:
+                refused.append({"id": job, **plain_error(error)})
+        self.changed()
+        return plain_answer({"refused": refused})
+
+    async def _cancel(self, job: str) -> None:
+        if not await self._stop_waiting(job):
+            accepted(await self.outbox.cancel(job))
+
+    async def ids(self, _: web.Request) -> web.Response:
+        """The ids of all jobs by what can be done: cancel the `open`, retry the `failed`, remove the `results`."""
+        jobs = self.outbox.state.jobs
+        done = [entry for entry in jobs.values() if entry.state == "done"]
+        return plain_answer({
+            "open": [*self.waiting.jobs, *(job for job, entry in jobs.items() if entry.state == "open")],
+            "failed": [job for job, entry in jobs.items() if entry.state in ("failed", "timed_out", "cancelled")],
+            "results": await asyncio.to_thread(self._with_results, done),
+        })  # fmt: skip
+
+    def _with_results(self, done: list[Entry]) -> list[str]:
+        """Those whose results are here, and were made for this page."""
+        found = ((entry.accepted.job, [path for path, _ in results_of(entry).values()]) for entry in done)
+        return [
+            job
+            for job, paths in found
+            if all(self.cards.is_ours(str(path)) for path in paths) and any(path.is_file() for path in paths)
+        ]
 
     async def history(self, request: web.Request) -> web.Response:
         """Ended jobs: `?text=&state=&limit=&skip=`; with `text` also unfinished ones."""
@@ -155,7 +285,7 @@ class JobCalls:
 
     async def preview_of_job(self, request: web.Request) -> web.Response:
         """The same of the input `?input=` or the result `?output=` of a job."""
-        entry = self._known(request)
+        entry = self._known(requests.job_name(request.match_info["job"]))
         name = request.query.get("input", "")
         if name:
             path = self._input(entry, name)
@@ -174,7 +304,7 @@ class JobCalls:
 
     async def ticket(self, request: web.Request) -> web.Response:
         """An address of a job's results for a player or a download; add `&name=` for one of several."""
-        entry = self._done(request)
+        entry = self._done(requests.job_name(request.match_info["job"]))
         if not any(path.is_file() for path, _ in results_of(entry).values()):
             raise _gone()
         job = entry.accepted.job
@@ -188,7 +318,7 @@ class JobCalls:
         if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
         let_in(request)
-        entry = self._done(request)
+        entry = self._done(requests.job_name(request.match_info["job"]))
         if "input" in request.query:
             return self._given(entry, request.query["input"])
         name = request.query.get("name") or next(iter(entry.accepted.results))
@@ -216,7 +346,12 @@ class JobCalls:
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove the results of a job of this page."""
-        entry = self._done(request)
+        await self._remove(requests.job_name(request.match_info["job"]))
+        self.changed()
+        return plain_answer({})
+
+    async def _remove(self, job: str) -> None:
+        entry = self._done(job)
         paths = [path for path, _ in results_of(entry).values()]
         if not all(self.cards.is_ours(str(path)) for path in paths):
             raise ApiError(409, "not_ours", "this job was not started on this page; remove the files in their folder")
@@ -227,18 +362,15 @@ class JobCalls:
         for path in paths:
             await asyncio.to_thread(uploads.remove_result, path)
         self.tell("card", self.cards.told(entry))
-        self.changed()
-        return plain_answer({})
 
-    def _done(self, request: web.Request) -> Entry:
-        """The job of a request, which must be done."""
-        entry = self._known(request)
+    def _done(self, job: str) -> Entry:
+        """A job, which must be done."""
+        entry = self._known(job)
         if entry.state != "done":
             raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result")
         return entry
 
-    def _known(self, request: web.Request) -> Entry:
-        job = requests.job_name(request.match_info["job"])
+    def _known(self, job: str) -> Entry:
         entry = self.outbox.state.jobs.get(job)
         if entry is None:
             raise ApiError(404, "no_result", f"job {job} has no result")

@@ -36,15 +36,16 @@ class Storage:
         self.previews = Previews()
         self.on_done: Callable[[Entry], Awaitable[None]] = _nothing
         self.beginning: set[str] = set()  # the keys of results of jobs that are being submitted
+        self.waiting: Callable[[], set[str]] = set  # the files of jobs that wait for them
         self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota, look=look)
 
     def needed(self) -> set[str]:
         """The files that unfinished jobs read."""
-        return _inputs(entry for entry in self._outbox.state.jobs.values() if entry.ended is None)
+        return self.waiting() | _inputs(entry for entry in self._outbox.state.jobs.values() if entry.ended is None)
 
     def referred(self) -> set[str]:
         """The files of all jobs."""
-        return _inputs(self._outbox.state.jobs.values())
+        return self.waiting() | _inputs(self._outbox.state.jobs.values())
 
     def plain(self) -> dict[str, Any]:
         """The unused uploads, and the used space and its limit, for the page."""

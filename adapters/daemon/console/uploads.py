@@ -60,6 +60,8 @@ class Upload:
     seconds: float = 0.0
     slot: str = ""
     busy: bool = field(default=False, repr=False)
+    sent: int = field(default=0, repr=False)
+    by_daemon: bool = field(default=False, repr=False)  # the daemon copies it, and no page
 
     def plain(self) -> dict[str, Any]:
         """For the page."""
@@ -95,6 +97,7 @@ class Uploads:
         self._now, self._look = now, look
         self._known: dict[str, Upload] = {}
         self._by_path: dict[str, Upload] = {}
+        self._moved = 0.0  # when a file was last complete
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for each in sorted(folder.iterdir()):
             self._take_up(each)
@@ -129,10 +132,14 @@ class Uploads:
         """Complete files that no job uses."""
         return [one for one in self._known.values() if one.complete and str(one.path) not in referred]
 
-    def get(self, id_: object) -> Upload:
-        """A complete upload by its id; `ApiError` if it does not exist."""
+    def knows(self, upload: Upload) -> bool:
+        """Whether this upload is here or still expected."""
+        return self._known.get(upload.id) is upload
+
+    def get(self, id_: object, *, complete: bool = True) -> Upload:
+        """An upload by its id, a complete one unless the file may still be copied; `ApiError` if it does not exist."""
         upload = self._known.get(id_) if isinstance(id_, str) else None
-        if upload is None or not upload.complete:
+        if upload is None or (complete and not upload.complete):
             raise ApiError(404, "unknown_upload", "this file is gone; choose it again")
         return upload
 
@@ -186,9 +193,14 @@ class Uploads:
             raise ApiError(507, "no_space", why, size=size, room=free)
 
     def _sweep(self) -> None:
-        late = self._now() - BEGIN_WITHIN
+        """Remove what was announced and did not begin. Files of waiting jobs come one after the other: while one of
+        them is copied, the others may begin later."""
+        late, expected = self._now() - BEGIN_WITHIN, frozenset[str]()
+        if self._moved >= late or any(one.busy for one in self._known.values()):
+            expected = frozenset(self._needed())
         for upload in [one for one in self._known.values() if not one.complete and not one.busy and one.at < late]:
-            self.remove(upload)
+            if str(upload.path) not in expected:
+                self.remove(upload)
 
     async def receive(self, id_: str, chunks: AsyncIterator[bytes]) -> Upload:
         """Receive the bytes of an announced file. After an error the file is removed."""
@@ -208,6 +220,7 @@ class Uploads:
                 raise _of_disk(error) from None
             raise
         upload.busy, upload.complete = False, True
+        self._moved = self._now()
         return upload
 
     async def _write(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
@@ -218,6 +231,7 @@ class Uploads:
             async for chunk in _steady(chunks):
                 waiting += chunk
                 written += len(chunk)
+                upload.sent = written
                 if written > upload.size:
                     raise ApiError(400, "other_size", "the file grew during the upload; choose it again")
                 if len(waiting) >= _BLOCK:

@@ -1,6 +1,7 @@
 // Connects the parts of the page: login, event stream, job list, history, GPU panel and timeline.
 
 import { composer } from "/compose.js";
+import { again, copyingJob, reclaim, stopCopying } from "/copying.js";
 import { costs } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { showGpus } from "/gpus.js";
@@ -8,13 +9,15 @@ import { jobLists } from "/lists.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
 import { gallery, made } from "/results.js";
+import { selection } from "/select.js";
 import { known as told, refused } from "/sentences.js";
-import { call, codeIn, enter } from "/session.js";
+import { call, codeIn, enter, Refusal } from "/session.js";
 import { settings } from "/settings.js";
 import { askOnce, notifies, notify, showProgress } from "/signals.js";
 import { begin, names, take, titleText, waitOf } from "/store.js";
 import { timeline } from "/timeline.js";
-import { bytes, t, translate } from "/words.js";
+import { DELAY, Undo } from "/undo.js";
+import { bytes, duration, t, translate } from "/words.js";
 
 const known = { jobs: new Map(), open: 0, gpu: { hub: "connecting" }, names: new Map() };
 const NAMES = 20000;
@@ -26,13 +29,30 @@ function toast(text, bad = false) {
   setTimeout(() => note.remove(), 9000);
 }
 
+/** A message with a button that takes an action back; the result removes it. */
+function undoable(text, undo) {
+  const note = h("p", { class: "toast" }, h("span", { text }), h("button", { class: "toast-button", type: "button", text: t("undo"), onclick: undo }));
+  by("toasts").append(note);
+  return () => note.remove();
+}
+
+const undo = new Undo({
+  shown: undoable,
+  changed: () => {
+    lists.tick();
+    parts?.past.refresh();
+  },
+  failed: (error) => { if (error.code !== "ended") toast(refused(error instanceof Error ? error : new Refusal(409, error)), true); },
+});
+
 // Actions on a job
 
 const acts = {
-  cancel: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/cancel`)),
+  again: (job, files) => asked(() => again(job, files)),
+  undo,
+  cancel: (job) => undo.later("cancel", [job.id], t("undo.cancelled", { name: titleText(job), time: duration(DELAY) }), cancelled),
   retry: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/retry`, {})),
-  remove: (job) => confirm(t("card.remove.sure", { name: made(job).map((one) => one.file).join(", ") }))
-    && asked(() => call("DELETE", `/console/results/${encodeURIComponent(job.id)}`)),
+  remove: (job) => undo.later("remove", [job.id], t("undo.removed", { name: made(job).map((one) => one.file).join(t("list.comma")), time: duration(DELAY) })),
   use: (job) => parts.compose.use(job),
   address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),
   download: async (job, one = made(job)[0]) => {
@@ -46,6 +66,11 @@ const acts = {
 };
 
 const lists = jobLists(known, acts);
+
+/** Stops the copies that only these jobs needed. */
+function cancelled(ids) {
+  for (const id of ids) if (known.jobs.get(id)?.copying) stopCopying(known.jobs.get(id), [...known.jobs.values()].filter((job) => !ids.includes(job.id)));
+}
 
 async function asked(what) {
   try {
@@ -72,7 +97,8 @@ const hear = {
     tell(plain.jobs.filter((card) => card.outcome && known.jobs.has(card.id) && !known.jobs.get(card.id).outcome));
     // A card in use stays, however long ago its job ended.
     const busy = [...known.jobs.values()].filter((job) => job.outcome && lists.isBusy(job.id));
-    known.jobs = new Map([...busy.map((job) => [job.id, job]), ...plain.jobs.map((card) => [card.id, begin(card, known.jobs.get(card.id))])]);
+    const waiting = (plain.waiting ?? []).map((one) => [one.id, copyingJob(one)]);
+    known.jobs = new Map([...busy.map((job) => [job.id, job]), ...waiting, ...plain.jobs.map((card) => [card.id, begin(card, known.jobs.get(card.id))])]);
     known.open = plain.open;
     known.gpu = plain.gpu;
     for (const [id, name] of Object.entries(plain.names)) known.names.set(id, name);
@@ -106,6 +132,12 @@ const hear = {
     take(job, event);
     if (lists.has(job.id)) lists.update(job);
     if (!lists.has(job.id) || before !== waitOf(job)) lists.soon(); // it starts, or waits for something else
+  },
+  wait(plain) {
+    if (!plain.gone) known.jobs.set(plain.id, copyingJob(plain));
+    else if (known.jobs.get(plain.id)?.copying) known.jobs.delete(plain.id);
+    if (!plain.gone) known.names.set(plain.id, names(known.jobs.get(plain.id)));
+    lists.soon();
   },
   gpu(plain) {
     known.gpu = plain;
@@ -191,12 +223,16 @@ function lock() {
 function open() {
   show(by("door"), false);
   show(by("house"), true);
+  if (!parts) selection({ undo, toast, cancelled });
   parts ??= {
     time: timeline({ namesOf, nameOf, toast }),
     settings: settings(toast),
     past: past(acts, known),
     costs: costs({ filesOf: namesOf, changed: showCosts }),
-    compose: composer({ toast, started: (id) => setTimeout(() => goTo(id), 300) }),
+    compose: composer({
+      toast, started: (id) => setTimeout(() => goTo(id), 300),
+      reclaim: (files) => reclaim([...known.jobs.values()].filter((job) => job.copying), files, (error) => toast(refused(error), true)),
+    }),
   };
   showLamps();
   follow({ watches: () => known.open > 0 && notifies(), hear: (kind, plain) => hear[kind]?.(plain), linked, rows: parts.time.last });

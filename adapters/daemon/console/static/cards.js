@@ -1,10 +1,12 @@
 // One card for each running job, created once and then updated.
 
+import { copyingText, isStuck, missing } from "/copying.js";
 import { costOf } from "/costs.js";
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
 import { picture, thumb } from "/previews.js";
 import { gallery, hush, made, showWord } from "/results.js";
+import { chooser } from "/select.js";
 import { report, todo, why } from "/sentences.js";
 import { pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
@@ -39,15 +41,20 @@ class Card {
     this.meter = h("div", { class: "meter", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, this.percent);
     this.facts = h("p", { class: "facts" });
     this.numbers = h("div", { class: "numbers" }, this.meter, this.facts);
-    this.cancel = button(t("card.cancel"), "close", () => acts.cancel(this.job));
-    this.retry = button(t("card.retry"), "again", () => acts.retry(this.job));
+    this.cancel = button(t("card.cancel"), "close", () => (acts.undo.of(this.job.id) ? acts.undo.undo(this.job.id) : acts.cancel(this.job)));
+    this.retry = button(t("card.retry"), "again", () => (this.job.copying ? acts.again(this.job, []) : acts.retry(this.job)));
     this.play = button(t("card.play"), "play", () => this.toggle(), "main small");
     this.down = button(t("card.download"), "down", () => acts.download(this.job));
-    this.bin = button(t("card.remove"), "bin", () => acts.remove(this.job));
-    this.tools = h("div", { class: "card-tools" }, this.play, this.down, this.cancel, this.retry, this.bin);
+    this.bin = button(t("card.remove"), "bin", () => (acts.undo.of(this.job.id) ? acts.undo.undo(this.job.id) : acts.remove(this.job)));
+    this.files = h("input", { type: "file", multiple: true, class: "hide", "aria-label": t("copy.choose"), onchange: () => {
+      acts.again(this.job, [...this.files.files]);
+      this.files.value = "";
+    } });
+    this.choose = h("label", { class: "button quiet pick" }, this.files, h("span", { text: t("copy.choose") }));
+    this.tools = h("div", { class: "card-tools" }, this.choose, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,
-      h("div", { class: "card-head" }, this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail, this.track,
+      h("div", { class: "card-head" }, chooser(job.id, titleText(job)), this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
   }
 
@@ -56,7 +63,7 @@ class Card {
     this.job = job;
     const held = this.root.contains(document.activeElement) ? document.activeElement : null;
     const ended = Boolean(job.outcome);
-    const state = stateOf(job);
+    const state = job.copying && isStuck(job) ? "stuck" : stateOf(job);
     put(this.root, "data-state", state);
     put(this.root, "data-row", ended);
     put(this.root, "data-pictured", picture(this.picture, job));
@@ -67,19 +74,24 @@ class Card {
     put(this.kind, "title", this.kind.textContent);
     show(this.use, Object.keys(job.params).length > 0);
     show(this.kindLine, this.kind.textContent !== "");
-    say(this.why, why(job, hub));
-    say(this.todo, todo(job));
+    const soon = this.acts.undo.of(job.id);
+    put(this.root, "data-soon", Boolean(soon));
+    say(this.cancel.lastChild, t(soon ? "undo" : "card.cancel"));
+    say(this.bin.lastChild, t(soon ? "undo" : "card.remove"));
+    say(this.why, soon ? t(`undo.soon.${soon.act}`, { time: duration(soon.left) }) : job.copying ? copyingText(job) : why(job, hub));
+    show(this.choose, Boolean(job.copying) && missing(job).length > 0);
+    say(this.todo, soon ? "" : todo(job));
     const said = report(job);
     say(this.said, said);
     show(this.detail, said !== "");
     const part = ended ? null : progress(job, undefined, hub);
-    show(this.track, !ended);
+    show(this.track, !ended && !job.copying);
     this.showSteps(job, ended, part);
     this.showNumbers(job, part);
     say(this.when, when(job));
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");
-    show(this.retry, ended ? state !== "done" : pauses(job));
+    show(this.retry, ended ? state !== "done" : pauses(job) || Boolean(job.copying?.refused));
     say(this.retry.lastChild, t(ended ? "card.retry" : "card.now"));
     show(this.play, here && showWord(job) !== "");
     if (here && !this.player) this.word(t(showWord(job)));

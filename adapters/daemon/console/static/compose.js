@@ -1,24 +1,31 @@
 // A new job: the choice of the kind, its form, and the start button.
 
+import { Batch, batchHint, filesOf } from "/batch.js";
 import { usualOf } from "/costs.js";
-import { by, h, put, say, show } from "/dom.js";
+import { by, h, say, show } from "/dom.js";
 import { Form } from "/form.js";
 import { choices, choiceTitle } from "/kinds.js";
 import { refused } from "/sentences.js";
 import { call } from "/session.js";
 import { rank } from "/slot.js";
-import { t } from "/words.js";
+import { isCopying, newId, startJob } from "/transfer.js";
+import { number, t } from "/words.js";
 
 const LAST = "wakestream.kind";
+const SOURCE = /^(?:https?:\/\/|file:\/\/|\/|~\/|[a-z]:[\\/]|\\\\)\S/i;
 
-/** Connects the form. `toast(text)` shows a message, `started(job id)` is called for each new job. */
-export function composer({ toast, started }) {
+/**
+ * Connects the form. `toast(text)` shows a message, `started(job id)` is called for a new job, and `reclaim(files)` takes
+ * the files that jobs wait for, and returns the others.
+ */
+export function composer({ toast, started, reclaim }) {
   const start = by("start");
   const select = by("kind");
   let known = { kinds: [], known: false, media: {} };
   let entries = [];
   let entry = null;
   let form = null;
+  let batch = null;
   let uploads = [];
   let starting = false;
   let lamps = "";
@@ -49,14 +56,17 @@ export function composer({ toast, started }) {
 
   function choose(next) {
     const same = entry && form && JSON.stringify(entry.kind) === JSON.stringify(next.kind);
-    if (form && !same && entry.id === next.id && (form.isSending || starting)) return; // it changes when that has ended
+    if (form && !same && entry.id === next.id && (form.isSending || starting || batch)) return; // it changes when that has ended
     entry = next;
     select.value = entry.id;
     if (!same) {
+      const files = batch?.files;
+      if (batch) closeBatch();
       form?.close();
       form = made(entry.kind);
       by("form").replaceChildren(...(form ? [form.root] : []));
       form?.settle(uploads);
+      if (files && form?.slots.length) openBatch(files, null);
       say(by("veil").firstChild, t(form?.simple ? "new.veil" : "new.veil.any"));
     }
     const help = form?.simple ? "" : entry.kind.help || "";
@@ -70,7 +80,7 @@ export function composer({ toast, started }) {
   /** The form of a kind; null for a description that this page cannot read. */
   function made(kind) {
     try {
-      return new Form(kind, known.media, changed);
+      return new Form(kind, known.media, changed, (files, slot) => take(files, null, slot));
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
       return null;
@@ -92,45 +102,127 @@ export function composer({ toast, started }) {
   // The start
 
   function changed() {
-    start.disabled = !form?.isFilled || starting;
+    const count = batch?.ready.length;
+    start.disabled = starting || !(batch ? count : form?.isFilled);
+    say(start, count ? t(count === 1 ? "batch.start.one" : "batch.start", { count: number(count) }) : t("new.start"));
     say(by("new-hint"), form ? hint() : "");
     say(by("new-usual"), form ? usualOf(entry.kind.name) : "");
   }
 
   function hint() {
     if (starting) return t("new.hint.starting");
-    if (form.isSending) return t("new.hint.sending");
+    if (batch) return batchHint(batch);
     const names = form.needed;
-    if (!names.length) return t("new.hint.ready");
+    if (!names.length) return t(form.isSending ? "new.hint.sending" : "new.hint.ready");
     if (!form.simple || form.slots.length !== 2) return t("new.hint.missing", { names: names.join(t("list.comma")) });
-    return t(`new.hint.${names.length === 2 ? "none" : form.slots.find((slot) => slot.upload).name}`);
+    return t(`new.hint.${names.length === 2 ? "none" : form.slots.find((slot) => slot.upload || slot.sending).name}`);
   }
 
   start.addEventListener("click", async () => {
     if (!form.check()) return;
     starting = true;
     changed();
-    const mine = form;
-    const random = crypto.getRandomValues(new Uint8Array(8));
-    const id = `ws-${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    const job = { id, kind: mine.kind.name, params: mine.params, outputs: mine.wanted };
-    const given = mine.slots.filter((slot) => slot.upload).map((slot) => [slot, slot.give()]);
-    mine.remember();
+    form.remember();
     localStorage.setItem(LAST, entry.id);
     try {
-      await call("POST", "/console/jobs", { ...job, inputs: Object.fromEntries(given.map(([slot, upload]) => [slot.name, upload.id])) });
-      started(id);
-    } catch (error) {
-      for (const [slot, upload] of given) slot.takeBack(upload);
-      if (!mine.complain(error.numbers?.field, refused(error))) toast(refused(error), true);
+      await (batch ? startMany(form, batch) : startOne(form));
     } finally {
       starting = false;
       changed();
     }
   });
 
-  addEventListener("beforeunload", (event) => { if (form?.isSending) event.preventDefault(); });
-  dropping(() => form, () => known.media, toast);
+  const jobOf = (mine) => ({ id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted });
+
+  async function startOne(mine) {
+    const job = jobOf(mine);
+    const given = mine.slots.filter((slot) => slot.upload || slot.sending).map((slot) => [slot, slot.give()]);
+    try {
+      await startJob(job, Object.fromEntries(given.map(([slot, transfer]) => [slot.name, transfer])));
+      started(job.id);
+    } catch (error) {
+      for (const [slot, transfer] of given) slot.takeBack(transfer);
+      complain(mine, error);
+    }
+  }
+
+  /** Starts the jobs of the list one after the other; at a refusal the rest stays in the list. */
+  async function startMany(mine, list) {
+    const count = list.ready.length;
+    for (const [at, row] of list.ready.entries()) {
+      say(by("new-hint"), t("batch.starting", { part: number(at + 1), count: number(count) }));
+      const given = row.picks.map((item, slot) => [mine.slots[slot].name, item && list.transferOf(item, slot)]).filter(([, transfer]) => transfer);
+      try {
+        await startJob(jobOf(mine), Object.fromEntries(given));
+      } catch (error) {
+        list.show();
+        row.complain(refused(error));
+        row.root.scrollIntoView({ block: "nearest" });
+        return complain(mine, error);
+      }
+      list.begun(row);
+      if (batch !== list) return undefined; // it was closed
+    }
+    toast(t(count === 1 ? "batch.started.one" : "batch.started", { count: number(count) }));
+    if (list.rows.length) list.show();
+    else closeBatch();
+    return undefined;
+  }
+
+  function complain(mine, error) {
+    if (!mine.complain(error.numbers?.field, refused(error))) toast(refused(error), true);
+  }
+
+  // Files
+
+  /** Pasted files are as dropped ones; a pasted path or URL goes to the slot that it fits. */
+  addEventListener("paste", (event) => {
+    if (!form || event.target.closest?.("input, textarea, select")) return;
+    const files = [...event.clipboardData.files];
+    if (files.length) return void take(files);
+    const sources = event.clipboardData.getData("text").split("\n").map((line) => line.trim().replace(/^"|"$/g, "")).filter((line) => SOURCE.test(line));
+    if (batch) return void (sources.length && toast(t("slot.source.one")));
+    for (const source of sources.slice(0, form.slots.length)) {
+      const name = source.split(/[?#]/)[0];
+      const fits = form.slots.filter((slot) => rank({ name, type: "" }, slot.accepts, known.media) >= 0);
+      const slot = fits.find((one) => !one.upload && !one.sending) ?? fits[0];
+      if (slot) slot.takeSource(source);
+      else toast(t("bad.fits", { name: name.split(/[/\\]/).at(-1) }), true);
+    }
+  });
+
+  /** Takes files that were dropped or chosen: into the slots, or into a list of jobs if there are more. */
+  function take(all, over = null, slot = null) {
+    const files = reclaim(all);
+    if (!form || !files.length) return;
+    if (batch) return void batch.add(files, [], slot);
+    if (!form.slots.length) return void toast(t("bad.noinput"), true);
+    if (files.length === 1 && over) return void over.take(files[0]);
+    const fits = files.filter((file) => form.slots.some((one) => rank(file, one.accepts, known.media) >= 0));
+    const taken = assigned(fits, form.slots, known.media);
+    if (fits.length > taken.size) return void openBatch(files, slot);
+    for (const file of files.filter((one) => !fits.includes(one)).slice(0, 3)) toast(t(form.simple ? "bad.kind" : "bad.fits", { name: file.name }), true);
+    for (const [one, file] of taken) one.take(file);
+  }
+
+  function openBatch(files, slot) {
+    batch = new Batch(form.slots, known.media, changed, closeBatch);
+    const given = form.slots.flatMap((one, at) => (one.upload || one.sending ? [[at, one.give()]] : []));
+    form.showBatch(batch);
+    batch.add(files, given, slot);
+    batch.list.focus({ preventScroll: true });
+  }
+
+  function closeBatch() {
+    for (const [at, items] of batch.items.entries()) for (const { transfer } of items) if (transfer && !transfer.posts.size) form.slots[at].takeBack(transfer);
+    batch.root.remove();
+    batch = null;
+    form.showBatch(null);
+    changed();
+  }
+
+  addEventListener("beforeunload", (event) => { if (form?.isSending || batch || isCopying()) event.preventDefault(); });
+  dropping((files, over) => take(files, form?.slots.find((slot) => slot.root === over)));
   addEventListener("focus", ask); // the kinds of a GPU may change while it is on
   ask();
   return {
@@ -174,7 +266,7 @@ export function assigned(files, slots, media) {
   return taken;
 }
 
-function dropping(formNow, mediaNow, toast) {
+function dropping(take) {
   let depth = 0;
   const veil = (shown) => show(by("veil"), shown);
   const carries = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
@@ -186,23 +278,7 @@ function dropping(formNow, mediaNow, toast) {
     event.preventDefault();
     depth = 0;
     veil(false);
-    const form = formNow();
-    if (!form) return;
     const over = event.target.closest?.(".slot");
-    take([...event.dataTransfer.files], form, form.slots.find((slot) => slot.root === over));
+    filesOf(event.dataTransfer).then((files) => take(files, over));
   });
-
-  function take(files, form, over) {
-    if (files.length === 1 && over) return void over.take(files[0]);
-    if (!form.slots.length) return toast(t("bad.noinput"), true);
-    const taken = assigned(files, form.slots, mediaNow());
-    const used = [...taken.values()];
-    let spare = false;
-    for (const file of files.filter((one) => !used.includes(one))) {
-      if (form.slots.some((slot) => rank(file, slot.accepts, mediaNow()) >= 0)) spare = true;
-      else toast(t(form.simple ? "bad.kind" : "bad.fits", { name: file.name }), true);
-    }
-    if (spare) toast(t(form.simple ? "toast.two" : "toast.spare"));
-    for (const [slot, file] of taken) slot.take(file);
-  }
 }

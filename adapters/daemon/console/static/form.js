@@ -7,31 +7,31 @@ import { knows, t } from "/words.js";
 
 const KEY = "wakestream.form.";
 
-/** The form of `kind`; `media` are the endings of each media type. `changed()` is called when something changes. */
+/** The form of `kind`; `media` are the endings of each media type. `changed()` is called when something changes, `many(files, slot)` for several files. */
 export class Form {
-  constructor(kind, media, changed) {
+  constructor(kind, media, changed, many) {
     this.kind = kind;
     this.simple = kind.name === "lipsync" && !Object.keys(kind.params?.properties ?? {}).length;
     const before = remembered(kind.name);
-    this.slots = (kind.inputs ?? []).map((slot) => new Slot(kind.name, slot, media, wordsOf(kind, slot), changed));
+    this.slots = (kind.inputs ?? []).map((slot) => new Slot(kind.name, slot, media, wordsOf(kind, slot), changed, many));
     this.fields = fieldsOf(kind.params, before.params ?? {}, () => {
       this.remember();
       changed();
     });
     this.outputs = kind.outputs.map((slot, at) => new Output(slot, at === 0, (before.outputs ?? []).includes(slot.name), () => this.remember()));
     this.reset = h("button", { class: "link-button", type: "button", text: t("field.reset"), onclick: () => this.use({}) });
+    this.box = h("div", { class: "slots", hidden: !this.slots.length }, ...this.slots.map((slot) => slot.root));
     const options = this.outputs.filter((one) => one.input);
-    this.root = h("div", { class: "form" },
-      this.slots.length ? h("div", { class: "slots" }, ...this.slots.map((slot) => slot.root)) : null,
+    this.root = h("div", { class: "form" }, this.box,
       this.fields.length ? h("div", { class: "fields", role: "group", "aria-label": t("new.params") }, ...this.fields.map((field) => field.root)) : null,
       options.length ? h("fieldset", { class: "outputs" }, h("legend", { text: t("new.outputs") }), ...options.map((one) => one.root)) : null,
       this.fields.length ? this.reset : null);
     this.showReset();
   }
 
-  /** Whether all files that it needs are there. */
+  /** Whether all files that it needs are there or on their way. */
   get isFilled() {
-    return !this.isSending && this.missing.length === 0;
+    return this.missing.length === 0;
   }
 
   get isSending() {
@@ -40,7 +40,7 @@ export class Form {
 
   /** The slots that need a file. */
   get missing() {
-    return this.slots.filter((slot) => slot.required && !slot.upload);
+    return this.slots.filter((slot) => slot.required && !slot.upload && !slot.sending);
   }
 
   /** What people call the files and values that are still needed. */
@@ -84,6 +84,12 @@ export class Form {
     for (const one of this.outputs) if (one.input) one.input.checked = outputs.some((each) => each.name === one.name);
     this.remember();
     this.fields[0].input.focus();
+  }
+
+  /** Shows a list of jobs in place of the slots, or the slots again. */
+  showBatch(batch) {
+    this.box.hidden = Boolean(batch) || !this.slots.length;
+    if (batch) this.box.after(batch.root);
   }
 
   remember() {

@@ -129,7 +129,7 @@ export function jobLists(known, acts) {
     tick() {
       for (const id of visible) {
         const job = known.jobs.get(id);
-        if (job && !job.outcome) cards.get(id)?.update(job, known.gpu);
+        if (job && (!job.outcome || acts.undo.of(id) || cards.get(id)?.root.hasAttribute("data-soon"))) cards.get(id)?.update(job, known.gpu);
       }
     },
     /** Older ended jobs move into the history, except those in use. */

@@ -5,10 +5,11 @@ import { button, by, h, put, say, show, titled } from "/dom.js";
 import { kindLine, kindNames } from "/kinds.js";
 import { picture, thumb } from "/previews.js";
 import { made as results, showWord } from "/results.js";
+import { chooser } from "/select.js";
 import { report, todo, why } from "/sentences.js";
 import { call } from "/session.js";
 import { begin, stateOf, STATES, title, titleText } from "/store.js";
-import { bytes, moment, number, t } from "/words.js";
+import { bytes, duration, moment, number, t } from "/words.js";
 
 const PAGE = 12;
 const MOST = 1000;
@@ -38,7 +39,7 @@ export function past(acts, known) {
     const known = new Map([...list.children].map((row) => [row.dataset.job, row]));
     const rows = jobs.map((job) => {
       const row = known.get(job.id);
-      return row && row.dataset.mark === mark(job) ? row : made(job, acts);
+      return row && row.dataset.mark === mark(job, acts) ? row : made(job, acts);
     });
     // Unchanged rows keep their elements, and with them the keyboard focus. A replaced row passes it on.
     const held = document.activeElement?.closest("#past > li");
@@ -89,7 +90,7 @@ function asked(text) {
 }
 
 /** The parts of a row that may change: its time gets a date at midnight. */
-const mark = (job) => `${stateOf(job)} ${job.result ? job.result.here : ""} ${costOf(job.id)} ${moment(job.ended_at ?? job.accepted_at)}`;
+const mark = (job, acts) => `${stateOf(job)} ${job.result ? job.result.here : ""} ${costOf(job.id)} ${moment(job.ended_at ?? job.accepted_at)} ${acts.undo.of(job.id) ? "soon" : ""}`;
 
 function made(job, acts) {
   const state = stateOf(job);
@@ -98,18 +99,20 @@ function made(job, acts) {
   const word = here && showWord(job);
   if (word) tools.append(labelled(button("", word === "card.play" ? "play" : "eye", () => acts.open(job), "quiet icon"), word, job));
   if (here && results(job).length === 1) tools.append(labelled(button("", "down", () => acts.download(job), "quiet icon"), "card.download", job));
-  if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
-  if (!job.outcome) tools.append(labelled(button("", "close", () => acts.cancel(job), "quiet icon"), "card.cancel", job));
-  else if (state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
+  const soon = acts.undo.of(job.id);
+  if (soon) tools.append(labelled(button(t("undo"), "", () => acts.undo.undo(job.id)), "undo", job));
+  else if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
+  if (!job.outcome && !soon) tools.append(labelled(button("", "close", () => acts.cancel(job), "quiet icon"), "card.cancel", job));
+  else if (job.outcome && state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
-  const said = state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
+  const said = soon ? t(`undo.soon.${soon.act}`, { time: duration(soon.left) }) : state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const note = [said, costOf(job.id)].filter(Boolean).join("  ·  ");
   const more = todo(job) ? h("details", { class: "card-detail" }, h("summary", { text: t("card.details") }), h("p", { text: report(job) })) : null;
   const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), " ", h("span", { class: "todo", text: todo(job) })), more);
   const place = thumb();
   show(place, picture(place, job));
-  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, h("span", { class: "pill small", text: t(`state.${state}`) }), place, text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);
-  put(row, "data-mark", mark(job));
+  const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, chooser(job.id, titleText(job)), h("span", { class: "pill small", text: t(`state.${state}`) }), place, text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);
+  put(row, "data-mark", mark(job, acts));
   return row;
 }
 

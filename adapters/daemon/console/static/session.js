@@ -29,14 +29,15 @@ export function renewed(shown) {
   });
 }
 
-/** One call of the local API. Throws `Refusal`, or `TypeError` without a response. */
-export async function call(method, path, body) {
+/** One call of the local API, which `keepalive` lets outlive the page. Throws `Refusal`, or `TypeError` without a response. */
+export async function call(method, path, body, keepalive = false) {
   const response = await fetch(path, {
     method,
     headers: { ...bearer(), "Content-Type": "application/json" },
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
     credentials: "omit",
+    keepalive,
   });
   const plain = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refusal(response.status, plain);

@@ -3,28 +3,9 @@
 import { button, h, icon, named, put, say, show } from "/dom.js";
 import { preview } from "/previews.js";
 import { refused } from "/sentences.js";
-import { bearer, call, Refusal, renewed } from "/session.js";
+import { call } from "/session.js";
+import { Copy, Transfer } from "/transfer.js";
 import { bytes, duration, percent, t } from "/words.js";
-
-const WINDOW = 5000;
-const TRIES = 5;
-
-const AT_ONCE = 3;
-const queue = [];
-let busy = 0;
-
-/** Runs `work` when fewer than `AT_ONCE` uploads run: a browser has only six connections to the daemon. */
-async function inTurn(work) {
-  if (busy < AT_ONCE) busy += 1;
-  else await new Promise((go) => { queue.push(go); });
-  try {
-    return await work();
-  } finally {
-    const next = queue.shift();
-    if (next) next();
-    else busy -= 1;
-  }
-}
 
 /** The media types of a file, the likely one first; `media` are the endings of each. */
 function mediaOf(file, media) {
@@ -47,11 +28,12 @@ export function rank(file, accepts, media) {
 
 /**
  * A slot of a kind's input: `kind` is the kind's name, `slot` the input, `media` the endings of each media type, `words`
- * the texts `title`, `hint` and `choose`. `changed()` is called when it has or loses its file.
+ * the texts `title`, `hint` and `choose`. `changed()` is called when it has or loses its file, `many(files)` when several
+ * files were chosen.
  */
 export class Slot {
-  constructor(kind, slot, media, words, changed) {
-    Object.assign(this, { slot, media, words, changed });
+  constructor(kind, slot, media, words, changed, many) {
+    Object.assign(this, { slot, media, words, changed, many });
     this.key = `${kind}.${slot.name}`;
     this.name = slot.name;
     this.accepts = slot.accepts ?? [];
@@ -60,14 +42,11 @@ export class Slot {
     this.before = null;
     this.listed = ""; // the last upload in the daemon's list of unused files
     this.gone = new Set(); // uploads that were used or removed on this page
-    this.request = null;
-    this.coming = null;
-    this.samples = [];
-    this.turn = 0;
+    this.transfer = null;
     const id = `slot-${slot.name}`;
     this.root = h("div", { class: "slot", id });
     const accept = this.accepts.flatMap((each) => (each in media ? [...media[each], ...(["video", "audio", "image"].includes(each) ? [`${each}/*`] : [])] : [each]));
-    this.input = h("input", { type: "file", class: "hide", id: `pick-${slot.name}`, accept: accept.join(",") || null,
+    this.input = h("input", { type: "file", multiple: true, class: "hide", id: `pick-${slot.name}`, accept: accept.join(",") || null,
       "aria-label": words.choose, "aria-describedby": `${id}-text ${id}-wrong`, onchange: () => this.picked() });
     this.shown = h("span", { class: "slot-name" });
     this.text = h("span", { class: "slot-text", id: `${id}-text` });
@@ -78,43 +57,69 @@ export class Slot {
     this.bar = h("div", { class: "slot-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": words.title, hidden: true }, this.fill);
     this.away = button("", "close", () => this.drop(), "quiet icon");
     this.wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "alert" });
-    this.root.append(this.input, this.label, this.away, this.bar, this.wrong);
+    this.source = h("input", { type: "text", class: "slot-source", autocomplete: "off", spellcheck: "false", dir: "ltr", placeholder: t("slot.source"),
+      "aria-label": `${words.title}: ${t("slot.source")}`, "aria-describedby": `${id}-wrong`, onkeydown: (event) => { if (event.key === "Enter") this.named(); }, onchange: () => this.named() });
+    this.root.append(this.input, this.label, this.away, this.source, this.bar, this.wrong);
     this.showEmpty();
   }
 
   get sending() {
-    return this.root.dataset.slot === "sending";
+    return this.transfer !== null;
   }
 
   picked() {
-    const [file] = this.input.files;
-    if (file) this.take(file);
+    const files = [...this.input.files];
+    if (files.length > 1) this.many(files, this);
+    else if (files.length) this.take(files[0]);
     this.input.value = "";
   }
 
   /** The file is checked here first; one that does not fit is not sent. */
-  async take(file) {
+  take(file) {
     const fault = this.faultOf(file);
     if (fault) return this.complain(fault);
     this.stop();
     this.before ??= this.upload;
     this.upload = null;
-    const turn = ++this.turn;
-    this.showName(file.name, t("slot.sending", { percent: percent(0), size: bytes(file.size) }), "sending");
+    return this.adopt(this.transferOf(file));
+  }
+
+  named() {
+    const source = this.source.value.trim();
+    this.source.value = "";
+    if (source) this.takeSource(source);
+  }
+
+  transferOf(file) {
+    return new Transfer(file, { kind: this.contentOf(file), accepts: this.accepts, slot: this.key });
+  }
+
+  /** Lets the daemon copy a file from a path or a URL. */
+  takeSource(source) {
+    this.stop();
+    this.before ??= this.upload;
+    this.upload = null;
+    this.complain("");
+    return this.adopt(new Copy(source, { kind: this.contentOf({ name: source.split(/[?#]/)[0] }), accepts: this.accepts, slot: this.key }));
+  }
+
+  async adopt(transfer) {
+    this.transfer = transfer;
+    this.showName(transfer.name, transfer.size ? t("slot.sending", { percent: percent(0), size: bytes(transfer.size) }) : t("slot.looking"), "sending");
+    transfer.watch = () => this.progress(transfer);
     this.changed();
     try {
-      const upload = await inTurn(() => (turn === this.turn ? this.whole(file, turn) : null));
-      if (turn !== this.turn) return;
-      this.upload = upload;
-      this.coming = null;
+      const upload = await transfer.copied();
+      if (this.transfer !== transfer) return;
+      [this.upload, this.transfer] = [upload, null];
       this.showUpload();
       this.replaced();
     } catch (error) {
-      if (turn !== this.turn) return;
-      [this.upload, this.before] = [this.before, null];
+      if (this.transfer !== transfer) return;
+      [this.upload, this.before, this.transfer] = [this.before, null, null];
       if (this.upload) this.showUpload();
       else this.showEmpty();
-      this.complain(refused(error, file.name));
+      this.complain(refused(error, transfer.name));
     } finally {
       this.changed();
     }
@@ -134,70 +139,15 @@ export class Slot {
     return (first === "video" || first === "audio") && !still ? first : "file";
   }
 
-  /** Uploads the file. After a disconnect it is uploaded again, since the page still has it. */
-  async whole(file, turn) {
-    for (let broken = 0; ;) {
-      const shown = bearer().Authorization;
-      try {
-        const given = await call("POST", "/console/uploads", { kind: this.contentOf(file), name: file.name, size: file.size, accepts: this.accepts, slot: this.key });
-        if (turn !== this.turn) return null;
-        return await this.send(given, file, turn);
-      } catch (error) {
-        if (turn === this.turn && error.status === 401) { // sessions end when the daemon stops
-          say(this.text, t("slot.again"));
-          await renewed(shown);
-          if (turn !== this.turn) return null;
-          continue;
-        }
-        if (error.code === "broken") broken += 1;
-        if (turn !== this.turn || (error.status && error.code !== "broken") || broken >= TRIES) throw error;
-        await file.slice(0, 1).arrayBuffer().catch(() => { throw new Refusal(499, { code: "unreadable" }); });
-        this.progress(0, file.size);
-        say(this.text, t("slot.again"));
-        await new Promise((go) => { setTimeout(go, 1500); });
-        if (turn !== this.turn) return null;
-      }
-    }
-  }
-
-  send(given, file, turn) {
-    this.samples = [];
-    this.coming = given.id;
-    return new Promise((done, failed) => {
-      const request = new XMLHttpRequest();
-      this.request = request;
-      request.open("PUT", `/console/uploads/${given.id}`);
-      for (const [name, value] of Object.entries(bearer())) request.setRequestHeader(name, value);
-      request.upload.onprogress = (event) => { if (turn === this.turn) this.progress(event.loaded, file.size); };
-      request.onload = () => {
-        let plain = {};
-        try { plain = JSON.parse(request.responseText); } catch { /* the answer is not JSON */ }
-        if (request.status === 200) done(plain);
-        else failed(new Refusal(request.status, plain));
-      };
-      request.onerror = () => failed(new Refusal(499, { code: "broken" }));
-      request.onabort = request.onerror;
-      request.onloadend = () => { if (this.request === request) this.request = null; };
-      request.send(file);
-    });
-  }
-
-  progress(sent, size) {
+  progress(transfer) {
+    if (this.transfer !== transfer) return;
+    const { name, sent, size, pace } = transfer;
+    if (this.shown.textContent !== name) this.showName(name, "", "sending");
     const part = size ? sent / size : 0;
     this.fill.style.width = `${100 * part}%`;
     put(this.bar, "aria-valuenow", Math.floor(100 * part));
-    say(this.text, [t("slot.sending", { percent: percent(part), size: bytes(size) }), ...this.pace(sent, size)].join("  ·  "));
-  }
-
-  /** The speed and the time left, as soon as they are known. */
-  pace(sent, size) {
-    const now = performance.now();
-    this.samples.push([now, sent]);
-    while (this.samples.length > 2 && now - this.samples[0][0] > WINDOW) this.samples.shift();
-    const [[since, before]] = this.samples;
-    const rate = (1000 * (sent - before)) / (now - since);
-    if (now - since < 800 || !(rate > 0)) return [];
-    return [t("card.rate", { rate: bytes(rate) }), t("card.eta", { left: duration((size - sent) / rate) })];
+    const left = pace ? [t("card.rate", { rate: bytes(pace.rate) }), t("card.eta", { left: duration(pace.left) })] : [];
+    say(this.text, transfer.waits ? t("slot.again") : [t("slot.sending", { percent: percent(part), size: bytes(size) }), ...left].join("  ·  "));
   }
 
   /** Applies the daemon's list, which may be older than the last action on this page. */
@@ -234,27 +184,31 @@ export class Slot {
     call("DELETE", `/console/uploads/${upload.id}`).catch(() => {});
   }
 
-  /** Hands the file over to a job. */
+  /** Hands the file over to a job, also one that is still copied. */
   give() {
-    const upload = this.upload;
-    this.gone.add(upload.id);
+    const transfer = this.transfer ?? Transfer.of(this.upload);
+    this.gone.add(transfer.id);
+    transfer.watch = () => {};
+    this.transfer = null;
+    this.replaced();
     this.clear();
-    return upload;
+    return transfer;
   }
 
   /** Takes the file back after the job was refused, unless another file was chosen since. */
-  takeBack(upload) {
-    this.gone.delete(upload.id);
-    if (this.upload || this.sending) return;
-    this.upload = upload;
+  takeBack(transfer) {
+    this.gone.delete(transfer.id);
+    if (this.upload || this.sending) return void (transfer.upload || transfer.stop());
+    if (!transfer.upload) return void this.adopt(transfer);
+    this.upload = transfer.upload;
     this.showUpload();
   }
 
   stop() {
-    this.turn += 1;
-    if (this.request) this.request.abort();
-    if (this.coming) this.gone.add(this.coming); // the upload may be complete already
-    this.request = this.coming = null;
+    if (!this.transfer) return;
+    this.gone.add(this.transfer.id); // the upload may be complete already
+    this.transfer.stop();
+    this.transfer = null;
   }
 
   clear() {
@@ -275,6 +229,7 @@ export class Slot {
     say(this.wrong, "");
     show(this.bar, false);
     show(this.away, false);
+    show(this.source, true);
   }
 
   showUpload() {
@@ -300,6 +255,7 @@ export class Slot {
     this.fill.style.width = "0";
     show(this.bar, state === "sending");
     show(this.away, true);
+    show(this.source, false);
     put(this.away, "aria-label", t("slot.remove", { name }));
   }
 }

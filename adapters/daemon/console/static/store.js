@@ -119,6 +119,7 @@ export function pauses(job) {
 /** What the job waits for; empty if it does not wait. */
 export function waitOf(job) {
   if (!waits(job)) return "";
+  if (job.copying) return "copy";
   const said = job.note?.data ?? {};
   if (said.waits) return "turn";
   if (said.rests) return "rests";
@@ -128,11 +129,12 @@ export function waitOf(job) {
 /** The state in a word for the texts and the styles. */
 export function stateOf(job) {
   if (job.outcome) return job.outcome.event;
+  if (job.copying) return "copying";
   return job.state === "cancelling" ? "cancelling" : waits(job) ? "waiting" : "open";
 }
 
 /** Whether the job is waiting. */
 export function waits(job) {
   const said = job.note?.data;
-  return !job.outcome && (Boolean(said?.waits || said?.rests) || job.stage === 0 || behind(job));
+  return !job.outcome && (Boolean(job.copying || said?.waits || said?.rests) || job.stage === 0 || behind(job));
 }

@@ -1,0 +1,249 @@
+"""Files that the daemon copies by itself: from a path on this machine, or from a URL.
+
+A page's session must not read any file of the user, nor reach other machines of the local network through the daemon.
+So a path must be that of a media file, by its ending and by its first bytes, and a URL must lead to public addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import mimetypes
+import os
+import re
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import url2pathname
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console.media_types import is_media
+from wakestream.adapters.daemon.console.upload_validation import ending_of, shown_name
+from wakestream.adapters.disk.state_folder import holds_state
+from wakestream.streams.protocol.kinds import MEDIA
+
+SOURCE_MOST: Final = 4096
+HOPS: Final = 5
+CONNECT_WITHIN: Final = 15.0
+SILENCE: Final = 60.0
+COPY_WITHIN: Final = 6 * 3600.0
+"""Seconds for a whole download."""
+
+_BLOCK: Final = 1024 * 1024
+_HEAD: Final = 512
+_ENDINGS: Final = frozenset[str]().union(*(MEDIA[media] for media in ("video", "audio", "image")))
+_WRAPPED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
+"""IPv6 addresses that contain another address, to which the packets go."""
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was found. `chunks` are its bytes, `close` ends the reading."""
+
+    name: str
+    size: int
+    chunks: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[object]]
+
+
+async def open_source(text: str) -> Source:
+    """Find a file by its path or its URL.
+
+    Raises:
+        ApiError: There is no such file, or it may not be read; the sentence says why.
+    """
+    text = text.strip().strip('"')
+    if not 0 < len(text) <= SOURCE_MOST or not text.isprintable():
+        raise _refused("source", f"give a path or a URL of at most {SOURCE_MOST} characters")
+    scheme = re.match(r"([a-z][a-z0-9+.-]+)://", text, re.IGNORECASE)
+    if scheme is None:
+        return await asyncio.to_thread(_open_path, text)
+    if scheme[1].lower() == "file":
+        return await asyncio.to_thread(_open_path, url2pathname(unquote(urlsplit(text).path)))
+    return await _open_url(text)
+
+
+def _refused(code: str, why: str, **numbers: Any) -> ApiError:
+    return ApiError(400, f"source_{code}", why, **numbers)
+
+
+# Paths
+
+
+def _open_path(text: str) -> Source:
+    path = Path(text).expanduser()
+    if not path.is_absolute():
+        raise _refused("relative", f"{text[:80]} is no absolute path; copy the whole path of the file", text=text[:80])
+    real = Path(os.path.realpath(path))
+    if ending_of(path.name) not in _ENDINGS or ending_of(real.name) not in _ENDINGS or _is_private(real):
+        why = f"{path.name} is no video, audio or image file; choose other files in the form"
+        raise _refused("not_media", why, name=path.name)
+    try:
+        file = _opened(real)
+    except OSError as error:
+        why = f"{path} cannot be read: {error.strerror or error}"
+        raise _refused("unreadable", why, text=str(path)[:200]) from None
+    size, head = os.fstat(file.fileno()).st_size, file.read(_HEAD)
+    file.seek(0)
+    if not is_media(head):
+        file.close()
+        raise _refused("not_media", f"{path.name} does not begin as a media file; choose another one", name=path.name)
+    return Source(shown_name(path.name), size, _blocks(file), lambda: asyncio.to_thread(file.close))
+
+
+def _is_private(path: Path) -> bool:
+    """Whether a file is hidden, or in the state folder of one of our programs."""
+    return any(part.startswith(".") for part in path.parts) or holds_state(path.parent)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file; `OSError` for a device or a pipe, which is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "it is not a regular file")
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+async def _blocks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while block := await asyncio.to_thread(file.read, _BLOCK):
+        yield block
+
+
+# URLs
+
+
+def is_public(address: IpAddress) -> bool:
+    """Whether an address is one of the internet: not of this machine, of the local network, or reserved."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if any(address in network for network in _WRAPPED):
+            return False
+    return address.is_global and not address.is_multicast
+
+
+def _check(host: str, address: str) -> None:
+    if not is_public(ipaddress.ip_address(address.partition("%")[0])):
+        why = f"{host} is an address of this machine or of a local network; download the file and choose it here"
+        raise _NotPublic(why)
+
+
+class _NotPublic(Exception):
+    """The host is not on the internet."""
+
+
+class _PublicResolver(AbstractResolver):
+    """Resolves a host once, and refuses it if one of its addresses is not public. The connection goes to these."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        addresses = [(each[0], str(each[4][0])) for each in found]
+        for _, address in addresses:
+            _check(host, address)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=socket.AI_NUMERICHOST)
+            for of, address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def _open_url(url: str) -> Source:
+    timeout = aiohttp.ClientTimeout(COPY_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=SILENCE)
+    connector = aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+    try:
+        async with asyncio.timeout(SILENCE):
+            return await _answered(session, url)
+    except BaseException as error:
+        await session.close()
+        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError | _NotPublic):
+            raise _unreachable(url, error) from None
+        raise
+
+
+async def _answered(session: aiohttp.ClientSession, url: str) -> Source:
+    for _ in range(HOPS):
+        _check_url(url)
+        response = await session.get(url, allow_redirects=False, headers={hdrs.ACCEPT_ENCODING: "identity"})
+        where = response.headers.get(hdrs.LOCATION)
+        if response.status not in (301, 302, 303, 307, 308) or where is None:
+            try:
+                return _source_of(session, url, response)
+            except ApiError:
+                response.close()
+                raise
+        response.close()
+        url = urljoin(url, where)
+    raise _refused("redirects", f"the address redirects more than {HOPS} times; give the address of the file itself")
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise _refused("url", "give an address that begins with https:// or http://, without a user name")
+    with suppress(ValueError):  # a name, which the resolver checks
+        ipaddress.ip_address(parts.hostname.partition("%")[0])
+        _check(parts.hostname, parts.hostname)
+
+
+def _source_of(session: aiohttp.ClientSession, url: str, response: aiohttp.ClientResponse) -> Source:
+    if response.status != 200:
+        why = f"the server answered {response.status} {response.reason or ''}".rstrip()
+        raise _refused("status", f"{why}; open the address in a browser to see why", number=response.status)
+    if response.content_type == "text/html":
+        raise _refused("page", "the address is that of a web page, not of a file; give the address of the file itself")
+    if response.content_length is None:
+        raise _refused("length", "the server does not say how large the file is; download it and choose it here")
+
+    async def close() -> None:
+        response.close()
+        await session.close()
+
+    return Source(_name_of(url, response), response.content_length, _received(response), close)
+
+
+def _name_of(url: str, response: aiohttp.ClientResponse) -> str:
+    given = response.content_disposition.filename if response.content_disposition else None
+    name = shown_name(given or unquote(urlsplit(url).path.rpartition("/")[2]))
+    known = ending_of(name)
+    ending = mimetypes.guess_extension(response.content_type) or ""
+    return name if known or not ending else f"{name}{ending}"
+
+
+async def _received(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    except aiohttp.ClientError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def _unreachable(url: str, error: Exception) -> ApiError:
+    host = urlsplit(url).hostname or url[:80]
+    if isinstance(error, _NotPublic):
+        return _refused("not_public", str(error), host=host)
+    said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return _refused("unreachable", f"{host} cannot be reached: {said[:200]}", host=host)

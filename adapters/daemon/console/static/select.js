@@ -1,0 +1,94 @@
+// The choice of several jobs, and what can be done with all of them.
+
+import { button, by, h, put, say, show } from "/dom.js";
+import { refused } from "/sentences.js";
+import { call } from "/session.js";
+import { number, t } from "/words.js";
+
+const chosen = new Set();
+let last = null;
+
+/** A box to choose a job with; `title` is what the job is called. */
+export function chooser(id, title) {
+  const box = h("input", { type: "checkbox", class: "choose", "aria-label": t("choose.one", { name: title }), "data-choose": id });
+  box.checked = chosen.has(id);
+  return box;
+}
+
+/** Connects the bar. `undo` runs what can be taken back, `toast(text, bad)` shows a message, `removed(ids)` follows a cancel. */
+export function selection({ undo, toast, cancelled }) {
+  const said = h("p", { class: "choose-said", role: "status" });
+  const all = button(t("choose.all"), "check", selectAll);
+  const tools = [all, button(t("choose.cancel"), "close", () => act("open")), button(t("choose.retry"), "again", () => act("failed")),
+    button(t("choose.remove"), "bin", () => act("results")), button(t("choose.none"), "", clear)];
+  const bar = by("choose-bar");
+  bar.append(said, h("div", { class: "tools" }, ...tools));
+  const mode = by("choose-mode");
+  mode.addEventListener("click", () => {
+    if (document.body.toggleAttribute("data-choosing")) update();
+    else clear();
+  });
+
+  addEventListener("click", (event) => {
+    const box = event.target.closest?.("[data-choose]");
+    if (!box) return;
+    const boxes = [...document.querySelectorAll("[data-choose]")];
+    const [from, to] = [boxes.findIndex((one) => one.dataset.choose === last), boxes.indexOf(box)].sort((one, other) => one - other);
+    const range = event.shiftKey && from >= 0 ? boxes.slice(from, to + 1) : [box];
+    for (const one of range) {
+      if (box.checked) chosen.add(one.dataset.choose);
+      else chosen.delete(one.dataset.choose);
+    }
+    last = box.dataset.choose;
+    document.body.toggleAttribute("data-choosing", document.body.hasAttribute("data-choosing") || chosen.size > 0);
+    update();
+  });
+
+  function update() {
+    for (const box of document.querySelectorAll("[data-choose]")) box.checked = chosen.has(box.dataset.choose);
+    const on = document.body.hasAttribute("data-choosing");
+    put(mode, "aria-pressed", String(on));
+    show(bar, on);
+    for (const one of tools.slice(1, -1)) one.disabled = !chosen.size;
+    say(said, t(chosen.size === 1 ? "choose.count.one" : "choose.count", { count: number(chosen.size) }));
+  }
+
+  function clear() {
+    if (bar.contains(document.activeElement)) mode.focus();
+    chosen.clear();
+    document.body.removeAttribute("data-choosing");
+    update();
+  }
+
+  async function selectAll() {
+    const ids = await asked(() => call("GET", "/console/ids"));
+    for (const id of Object.values(ids ?? {}).flat()) chosen.add(id);
+    update();
+  }
+
+  async function asked(what) {
+    try {
+      return await what();
+    } catch (error) {
+      toast(refused(error), true);
+      return null;
+    }
+  }
+
+  /** Does something with the chosen jobs that it fits. */
+  async function act(which) {
+    const found = await asked(() => call("GET", "/console/ids"));
+    const ids = (found?.[which] ?? []).filter((id) => chosen.has(id));
+    if (!found) return;
+    if (!ids.length) return void toast(t(`choose.nothing.${which}`));
+    clear();
+    const count = number(ids.length);
+    const one = ids.length === 1 ? ".one" : "";
+    if (which === "open") return undo.later("cancel", ids, t(`undo.cancels${one}`, { count }), cancelled);
+    if (which === "results") return undo.later("remove", ids, t(`undo.removes${one}`, { count }));
+    for (const id of ids) if (!await asked(() => call("POST", `/console/jobs/${encodeURIComponent(id)}/retry`, {}))) return;
+    toast(t(`choose.retried${one}`, { count }));
+  }
+
+  put(mode, "aria-pressed", "false");
+}

@@ -1,0 +1,173 @@
+"""`daemon --watch DIR`: each pair of a video and an audio file that appears in a folder becomes a job.
+
+The folder is read every few seconds: file systems on other machines do not say what changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import orjson
+from loguru import logger
+
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.api.routes import submitted
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.engines.probe import MediaUnusable, both_probed
+from wakestream.streams.jobs.pairs import pairs_of
+
+EVERY: Final = 2.0
+"""Seconds between two looks; a file that has not changed from one to the next is complete."""
+
+RESULTS: Final = "results"
+FILE: Final = "watched.json"
+KEPT: Final = 100_000
+"""Pairs that are remembered after they were started."""
+
+PARTIAL: Final = (".part", ".crdownload", ".download", ".partial", ".tmp", ".aria2")
+"""What programs add to the name of a file while they write it."""
+
+_FULL: Final = frozenset({"queue_full", "stopping", "no_space"})
+"""Refusals that all jobs would get at present."""
+
+_LATER: Final = _FULL | {"file_unusable", "file_changed"}
+"""Refusals after which a pair is tried again, if its files are still there."""
+
+
+class Look(NamedTuple):
+    """A file as it was at a look."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class FolderWatch:
+    """Watches `folder`; its results go to the folder `results` in it. `state` is the daemon's folder.
+
+    `probe`: files that cannot be decoded are refused.
+    """
+
+    folder: Path
+    state: Path
+    outbox: Outbox
+    probe: bool = True
+    every: float = EVERY
+    _before: dict[str, Look] = field(default_factory=dict)
+    _started: dict[str, None] = field(default_factory=dict)
+    _refused: set[str] = field(default_factory=set)
+    _away: bool = False
+
+    async def run(self) -> None:
+        """Look again and again, until the task is cancelled."""
+        await self.recall()
+        logger.info("watching {}; the results go to {}", self.folder, self.folder / RESULTS)
+        while True:
+            await self.look()
+            await asyncio.sleep(self.every)
+
+    async def recall(self) -> None:
+        """Read which pairs were started before."""
+        self._started = dict.fromkeys(await asyncio.to_thread(_read, self.state / FILE))
+
+    async def look(self) -> None:
+        """Read the folder, and start the pairs whose files have not changed since the look before."""
+        try:
+            found = await asyncio.to_thread(_files_in, self.folder)
+        except OSError as error:
+            if not self._away:
+                why = error.strerror or error
+                logger.warning("--watch: {} cannot be read ({}); jobs start again when it is back", self.folder, why)
+            self._away, self._before = True, {}
+            return
+        if self._away:
+            logger.info("--watch: {} is back", self.folder)
+        before, self._before, self._away = self._before, found, False
+        for video, audio in pairs_of(sorted(found), strict=True).jobs:
+            if all(found[name] == before.get(name) and found[name].size for name in (video, audio)):
+                job = self._id(video, audio, found)
+                if job not in self._started and job not in self._refused and not await self._start(job, video, audio):
+                    return
+
+    def _id(self, video: str, audio: str, found: Mapping[str, Look]) -> str:
+        """The job's id, which is the same for the same files after a restart."""
+        files = [(path_key(str(self.folder / name)), *found[name]) for name in (video, audio)]
+        return f"watch-{hashlib.sha256(orjson.dumps(files)).hexdigest()[:24]}"
+
+    async def _start(self, job: str, video: str, audio: str) -> bool:
+        """Start a job; False if no other can be started at present."""
+        try:
+            if job not in self.outbox.state.jobs:
+                await self._submit(job, self.folder / video, self.folder / audio)
+        except (ApiError, MediaUnusable, OSError) as error:
+            code = error.code if isinstance(error, ApiError) else ""
+            if code in _LATER:
+                return code not in _FULL
+            logger.warning("--watch: {} and {} are no job: {}", video, audio, error)
+            self._refused.add(job)
+            return True
+        self._started[job] = None
+        await asyncio.to_thread(_write, self.state / FILE, [*self._started][-KEPT:])
+        return True
+
+    async def _submit(self, job: str, video: Path, audio: Path) -> None:
+        seconds = await both_probed(video, audio) if self.probe else (None, None)
+        lengths = {f"{name}_s": length for name, length in zip(("video", "audio"), seconds, strict=True) if length}
+        output = await asyncio.to_thread(_output, self.folder / RESULTS, video, audio, self.outbox.state.outputs)
+        fields: dict[str, Any] = {"id": job, "video": str(video), "audio": str(audio), "output": str(output), **lengths}
+        await submitted(self.outbox, await asyncio.to_thread(requests.wanted, fields))
+        logger.info("--watch: {} and {} are job {}", video.name, audio.name, job)
+
+
+def _files_in(folder: Path) -> dict[str, Look]:
+    """The complete files in a folder by name: without hidden ones, and without those that a program is writing."""
+    found: dict[str, Look] = {}
+    with os.scandir(folder) as entries:
+        names = {entry.name: entry for entry in entries}
+    for name, entry in names.items():
+        partial = name.startswith(("~", ".")) or any(f"{name}{ending}" in names for ending in PARTIAL)
+        try:
+            if not partial and entry.is_file():
+                status = Path(entry.path).stat()
+                found[name] = Look(status.st_size, status.st_mtime_ns)
+        except OSError:  # it was removed meanwhile
+            continue
+    return found
+
+
+def _output(folder: Path, video: Path, audio: Path, taken: Collection[str]) -> Path:
+    """A free path for a result, named after the video, and after the audio file if that has another name."""
+    folder.mkdir(exist_ok=True)
+    stem = video.stem if video.stem.lower() == audio.stem.lower() else f"{video.stem} - {audio.stem}"
+    for number in range(1, 10_000):
+        path = folder / (f"{stem}.mp4" if number == 1 else f"{stem}-{number}.mp4")
+        if not path.exists() and path_key(str(path)) not in taken:
+            return path
+    raise OSError(None, f"{folder} has too many results named {stem}")
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[str])
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        logger.warning("--watch: {} cannot be read ({}); jobs that the outbox knows do not start again", path, error)
+        return []
+
+
+def _write(path: Path, jobs: list[str]) -> None:
+    try:
+        write_atomic(path, orjson.dumps(jobs), sync=False)
+    except OSError as error:
+        logger.warning("--watch: {} cannot be written: {}", path, error.strerror or error)
