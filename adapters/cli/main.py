@@ -43,6 +43,7 @@ COMMANDS = {
     "license": "issue, import, list, rotate and revoke license keys",
     "audit": "list all licenses with their GPUs, last use and permissions",
     "status": "show the GPUs: state, users and cost",
+    "top": "show GPUs, queue, connections, costs and budgets of a hub, kept up to date",
     "why": "explain why a job waits, or why the GPU is on",
     "cost": "show how long the GPUs ran, what it cost and what was saved",
     "doctor": "check settings, license, hub, monitor, worker, disk and clock",
@@ -50,10 +51,11 @@ COMMANDS = {
     "replay": "replay recorded logs in virtual time, also with other settings or another order",
     "shrink": "reduce a failing log to the smallest one that still fails",
     "redact": "copy a log without keys, tokens and passwords",
+    "upgrade-check": "ask the package index whether there is a newer version; nothing else asks it",
     "completion": "print a completion script for your shell",
     "help": "show the help of a command",
 }
-"""Each command and its summary; `commands/NAME.py` holds its arguments and `run`."""
+"""Each command and its summary; `commands/NAME.py` (with `_` for `-`) holds its arguments and `run`."""
 
 AFTER_HELP = f"""\
 `wakestream help COMMAND` shows the flags and examples of a command; `wakestream demo` is a good start.
@@ -107,7 +109,7 @@ def _run(arguments: list[str]) -> int:
     if name is None:
         parser.error("say what to do: wakestream COMMAND, or wakestream --help")
     parsing.settle(parser, args)
-    return _load(name).run(args)
+    return load(name).run(args)
 
 
 def parser_of(names: Iterable[str] = COMMANDS, *, whole: bool = True) -> argparse.ArgumentParser:
@@ -120,7 +122,7 @@ def parser_of(names: Iterable[str] = COMMANDS, *, whole: bool = True) -> argpars
     for name in names:
         own = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
         if whole:
-            parsing.declare(own, _load(name))
+            parsing.declare(own, load(name))
     parsing.everywhere(parser)
     return parser
 
@@ -135,8 +137,10 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _load(name: str) -> parsing.Command:
-    return cast("parsing.Command", importlib.import_module(f"wakestream.adapters.cli.commands.{name}"))
+def load(name: str) -> parsing.Command:
+    """The module of a command, which is imported only now."""
+    module = name.replace("-", "_")
+    return cast("parsing.Command", importlib.import_module(f"wakestream.adapters.cli.commands.{module}"))
 
 
 def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:

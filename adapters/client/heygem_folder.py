@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import subprocess
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,6 +20,7 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload_body import check_unchanged, read_errors
 from wakestream.adapters.disk.atomic import replace_file, write_atomic
 from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.runtime.tasks import heartbeat
 from wakestream.operators.model.errors import TaskLost
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
@@ -65,12 +68,7 @@ class SharedFolder:
 
     def has_result(self, code: str) -> bool:
         """Whether there is a playable result; an engine that died leaves an unplayable one. Blocks."""
-        import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import and rarely needed
-
-        try:
-            return self.result(code).is_file() and imageio_ffmpeg.count_frames_and_secs(str(self.result(code)))[0] > 0
-        except RuntimeError:
-            return False
+        return self.result(code).is_file() and _has_frames(self.result(code))
 
     def keep(self, code: str, report: TaskReport) -> None:
         """Remember how a task ended."""
@@ -133,3 +131,11 @@ def _block(reading: FileIO, writing: FileIO, target: Path) -> int:
         while rest:
             rest = rest[writing.write(rest) :]
     return count
+
+
+def _has_frames(path: Path) -> bool:
+    """Whether ffmpeg reads at least one picture of a video."""
+    read = (found_ffmpeg(), "-nostdin", "-i", str(path.absolute()), "-map", "0:v:0", "-c", "copy", "-f", "null", "-")
+    ended = subprocess.run(read, capture_output=True, check=False)
+    frames = re.findall(rb"frame=\s*(\d+)", ended.stderr)
+    return ended.returncode == 0 and bool(frames) and int(frames[-1]) > 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
 from wakestream.adapters.config.settings import Settings
@@ -206,3 +207,46 @@ def _status(event: Any, link: Link, query: m.HubStatusQuery) -> m.HubStatus | No
         case m.HubStatus(request_id=query.request_id):
             return event
     return None
+
+
+async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.HubStatus | LinkDown, None]:
+    """Ask the hub for its status again and again over one connection, which is opened again when it is lost.
+
+    Args:
+        settings: Name the hub and the key.
+        every: Seconds between two questions.
+
+    Yields:
+        Each answer, and each loss of the connection.
+
+    Raises:
+        HubRefused: The hub refuses the connection, or is too old for this question.
+    """
+    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE,))
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
+    link.events.subscribe(events.put_nowait)
+    due = math.inf
+    try:
+        while True:
+            try:
+                async with asyncio.timeout_at(due if due < math.inf else None):
+                    event = await events.get()
+            except TimeoutError:
+                event = None
+            match event:
+                case LinkUp(features=features) if FEATURE not in features:
+                    raise old_hub()
+                case LinkDown(reason=reason, code=str(code)):
+                    raise HubRefused(reason, code=code)
+                case LinkUp() | None:
+                    link.send(m.HubStatusQuery(request_id=f"top-{uuid.uuid4().hex}"))
+                    due = loop.time() + every
+                case LinkDown(connecting=False):
+                    due = math.inf
+                    yield event
+                case m.HubStatus():
+                    yield event
+    finally:
+        await link.close()

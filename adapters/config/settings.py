@@ -161,7 +161,8 @@ class Settings:
         if self.hub_url is None:
             raise SettingsError(
                 "no hub is set; give --hub URL or set API_SERVER_URL, join one with `wakestream join HOST CODE`, "
-                "or try everything on this machine with `wakestream demo` or `wakestream up`"
+                "or try everything on this machine with `wakestream demo` or `wakestream up`; "
+                "`wakestream help` lists all commands"
             )
         return self.hub_url
 

@@ -54,8 +54,10 @@ class DaemonCosts:
     async def _ask(self) -> None:
         try:
             told = await ask_hub(self._settings, costs=True)
-            jobs = {job["id"]: job["cost"] for job in (told.costs or {}).get("jobs", ()) if "cost" in job}
-            self._known = {"jobs": jobs, "currency": told.currency or ""}
+            priced = [job for job in (told.costs or {}).get("jobs", ()) if "cost" in job]
+            currency, *others = {job.get("currency", told.currency or "") for job in priced} or {""}
+            jobs = {job["id"]: job["cost"] for job in priced if not others}  # in different money they say nothing
+            self._known = {"jobs": jobs, "currency": currency}
         except WakestreamError as error:
             logger.debug("the costs are not known: {}", error)
         finally:

@@ -13,6 +13,7 @@ from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.ffmpeg_errors import Which, wrong_input
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES, Media
 from wakestream.adapters.engines.run_process import Deadline, run_program
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput
 from wakestream.operators.model.events import LIPSYNC
@@ -95,16 +96,6 @@ def source(path: Path, memory: int | None = None, formats: str = FORMATS) -> lis
         *(("-f", kind) if kind else ()),
         *("-i", f"file:{path.absolute()}"),
     ]
-
-
-def found_ffmpeg() -> str:
-    """The path of ffmpeg, from the package imageio-ffmpeg or the system. `TaskFailed`: there is no ffmpeg."""
-    import imageio_ffmpeg  # type: ignore[import-untyped]  # slow to import, and only this engine needs it
-
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise TaskFailed(f"no ffmpeg: {str(error).rstrip('.')}") from error
 
 
 class Ffmpeg(Engine):

@@ -14,9 +14,10 @@ from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import FORMATS, found_ffmpeg, fps_in, seconds_in, source
+from wakestream.adapters.engines.ffmpeg import FORMATS, fps_in, seconds_in, source
 from wakestream.adapters.engines.probe import ANY_MEMORY, limited
 from wakestream.adapters.engines.run_process import run_program
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed
 
 WITHIN: Final = 8.0

@@ -12,9 +12,10 @@ from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import FORMATS, Progress, found_ffmpeg, seconds_in, source
+from wakestream.adapters.engines.ffmpeg import FORMATS, Progress, seconds_in, source
 from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
 from wakestream.adapters.engines.run_process import run_program
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import FileUnusable, TaskFailed, WrongInput
 

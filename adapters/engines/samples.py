@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from pathlib import Path
 
-from wakestream.adapters.engines.ffmpeg import found_ffmpeg
 from wakestream.adapters.engines.run_process import run_program
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 
 SYLLABLES = "(0.55+0.45*sin(2*PI*3.7*t))*(0.5+0.5*sin(2*PI*0.6*t+{phase}))"
 """Loudness over time: about four syllables a second, in phrases."""
@@ -33,7 +33,7 @@ async def make_speech(path: Path, seconds: float, *, pitch: float = 140.0, phase
 
 
 async def _ffmpeg(*arguments: str) -> None:
-    command = (found_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments)
+    command = (found_ffmpeg("demo"), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments)
     async with aclosing(run_program(command, limit=LIMIT)) as lines:
         async for _ in lines:
             pass

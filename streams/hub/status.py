@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS, eta
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import ANY_GPU
-from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
+from wakestream.streams.hub.state import ALL, Connection, Gpu, HubJob, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -35,6 +36,10 @@ MOST_BUDGETS = 50
 
 OWN_NAMED = 10
 """Jobs of the asking license that are named for each GPU; further ones are only counted."""
+
+
+LICENSES_NAMED = 20
+"""Licenses whose waiting jobs are counted for an admin."""
 
 
 def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float, decision: HubDecision) -> None:
@@ -62,6 +67,8 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         currency=state.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
         budgets=_budgets(state, now) or None,
+        connections=_connections(state) if peer.admin else None,
+        waiting=_waiting(queue) if peer.admin else None,
     )
     if message.costs:
         room = int(SHARE * (state.limits.batch - len(wire.octets(told))))
@@ -73,6 +80,17 @@ def _budgets(state: HubState, now: float) -> tuple[dict[str, Any], ...]:
     """The budgets; if there are many, those of which the least is left. That of all GPUs together comes first."""
     order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
     return tuple(map(_budget, order[:MOST_BUDGETS]))
+
+
+def _connections(state: HubState) -> dict[str, int]:
+    workers = {gpu.worker for gpu in state.gpus.values()} - {None}
+    return {"clients": len(state.clients), "workers": len(workers), "monitors": len(state.monitors)}
+
+
+def _waiting(queue: Sequence[HubJob]) -> tuple[dict[str, Any], ...]:
+    """The licenses with the most waiting jobs."""
+    counts = Counter(job.owner for job in queue).most_common(LICENSES_NAMED)
+    return tuple({"license": owner, "jobs": count} for owner, count in counts)
 
 
 def _fitting(state: HubState, told: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
@@ -99,6 +117,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "uptime_s": round(now - book.running_since) if book.running_since is not None else 0,
         "own_jobs": own[:OWN_NAMED],
         "own": len(own),
+        "jobs": [*gpu.leases][:OWN_NAMED] if peer.admin and gpu.leases else None,
         "others": len(gpu.leases) - len(own),
         "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,

@@ -28,10 +28,10 @@ from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
 from wakestream.adapters.engines import comfyui, comfyui_prompt, waiting
 from wakestream.adapters.engines.comfyui_prompt import prompt_id
-from wakestream.adapters.engines.ffmpeg import found_ffmpeg
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker

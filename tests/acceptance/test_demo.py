@@ -181,6 +181,23 @@ async def test_killed_in_the_middle_it_leaves_no_program_behind(newcomer: User, 
         assert processes_of(newcomer) == set()
 
 
+async def test_with_open_the_console_shows_it_until_ctrl_c(newcomer: User) -> None:
+    opened = newcomer.folder / "opened"
+    browser = newcomer.folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    async with newcomer.runs(*DEMO, "--open", "--speed", "20", BROWSER=str(browser)) as demo:
+        await until(demo, "the web console is open in your browser")
+        assert opened.read_text().strip().endswith("open-console.html")
+        said = await until(demo, "the web console stays open until Ctrl-C")
+        demo.interrupt()
+        ran = await demo.ended()
+    assert ran.code == 0, ran
+    assert "wakestream submit VIDEO AUDIO" in said
+    assert (newcomer.folder / "out-2.mp4").exists()
+    await gone(processes_of(newcomer))
+
+
 async def test_wrong_usage_is_reported_before_anything_starts(newcomer: User) -> None:
     for name in ("out-2.mp4", "clip"):
         (newcomer.folder / name).write_bytes(b"x")
@@ -191,6 +208,7 @@ async def test_wrong_usage_is_reported_before_anything_starts(newcomer: User) ->
         (("--video", "out-2.mp4", "-o", "out.mp4"), "one of the inputs"),
         (("--video", "clip"), "for example to clip.mp4"),
         (("--boot-seconds", "-1"), "'-1' is no number of seconds from 0 to 600"),
+        (("--speed", "0.5"), "'0.5' is no number from 1 to 20"),
         (("--boot-seconds", "soon"), "'soon' is no number of seconds from 0 to 600"),
     ):
         ran = await newcomer.run("demo", *arguments)

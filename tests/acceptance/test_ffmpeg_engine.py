@@ -9,8 +9,9 @@ import pytest
 from tests.support.engines import pair
 from wakestream.adapters.engines import ffmpeg
 from wakestream.adapters.engines.box import Box
-from wakestream.adapters.engines.ffmpeg import Ffmpeg, found_ffmpeg
+from wakestream.adapters.engines.ffmpeg import Ffmpeg
 from wakestream.adapters.engines.samples import make_speech
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed, WrongInput
 
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect/></svg>'

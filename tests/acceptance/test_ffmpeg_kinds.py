@@ -12,10 +12,11 @@ import pytest
 from tests.support.programs.our_peers import Place, gpu_online
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
-from wakestream.adapters.engines.ffmpeg import Ffmpeg, found_ffmpeg
+from wakestream.adapters.engines.ffmpeg import Ffmpeg
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Frame, Made, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput

@@ -11,14 +11,18 @@ from pathlib import Path
 from loguru import logger
 
 from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.first_start import is_first_start
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.cli.setup_page import joined_on_page
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.console.open_browser import shown
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline, running_daemon
+from wakestream.adapters.runtime.printing import say
 from wakestream.streams.jobs.turn_stages import LaneLimits
 from wakestream.streams.recording.recording import untapped
 
@@ -80,13 +84,30 @@ def _size(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Serve until the user stops it."""
     settings = begin(args)
+    first = args.open and is_first_start(settings, args.state)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     given = {name: value for name in _LANES if (value := getattr(args, f"max_{name}")) is not None}
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
     lanes, own = LaneLimits(**given), _own(args.pipeline)
     watch = None if args.watch is None else args.watch.expanduser().absolute()
     config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=caller_room(), watch=watch, **quota)
-    return run_program(lambda stop: _serve(config, settings, stop, args.open), exit_with_stdin=args.exit_with_stdin)
+
+    async def main(stop: asyncio.Event) -> None:
+        joined = await _set_up(args, config, stop) if first else settings
+        if joined is not None:
+            await _serve(config, joined, stop, args.open)
+
+    return run_program(main, exit_with_stdin=args.exit_with_stdin)
+
+
+async def _set_up(args: argparse.Namespace, config: DaemonConfig, stop: asyncio.Event) -> Settings | None:
+    """The settings after a hub was joined on the set-up page; None if the user stops it."""
+    with listening(config.host, config.port):
+        hub = await joined_on_page(config.state, config.host, config.port, stop)
+    if hub is None:
+        return None
+    say(t("first.joined", hub=hub))
+    return begin(args)
 
 
 def _own(named: str | None) -> OwnPipeline | None:

@@ -6,30 +6,47 @@ import argparse
 import asyncio
 import itertools
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.demo.output import DemoOutput
-from wakestream.adapters.cli.demo.processes import DemoBroken, House, house
+from wakestream.adapters.cli.demo.processes import DemoBroken, House, house, own_daemon
+from wakestream.adapters.cli.follow import job_events
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.service import run_program, unless_stopped
+from wakestream.adapters.cli.service import Stop, run_program, unless_stopped
 from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
+from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.telemetry import logs
-from wakestream.operators.model.events import Job
+from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol import messages as m
 
-EXAMPLES = ("demo", "demo --video clip.mp4 --audio speech.wav -o talking.mp4", "demo --record night")
+EXAMPLES = (
+    "demo",
+    "demo --open --speed 2",
+    "demo --video clip.mp4 --audio speech.wav -o talking.mp4",
+    "demo --record night",
+)
 
 IDLE_AFTER = 4.0
 """Seconds after the last job at which the demo's GPU is put back to sleep."""
 
+FASTEST = 20.0
+"""The most by which `--speed` shortens the waits."""
+
 ASK_EVERY = 0.1
+POLICY = Policy(poll_every=0.5)
+
+RunJob = Callable[[Job, Callable[[JobEvent], None]], Awaitable[JobEvent]]
+"""Runs a job to its end and shows its events."""
+
 PATIENCE = 60.0
 """Seconds within which the GPU must be asleep, before the first job and after the last."""
 
@@ -52,11 +69,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.number(600, "is no number of seconds from 0 to 600"),
         default=6.0,
     )
+    flags.add(parser, "--open", "show it in the web console, in a browser, until Ctrl-C")
+    flags.add(
+        parser,
+        "--speed N",
+        "divide warm-up and idle time by this (default 1)",
+        type=_speed,
+        default=1.0,
+    )
     flags.add(parser, "--record DIR", "record every program's messages into this folder", type=Path)
 
 
+def _speed(text: str) -> float:
+    speed = flags.number(FASTEST, f"is no number from 1 to {FASTEST:g}")(text)
+    if speed < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 1 to {FASTEST:g}")
+    return speed
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run it; ends with a table."""
+    """Run it; ends with a table and the next steps."""
     given = [path for path in (args.video, args.audio) if path is not None]
     for path in given:
         check_readable(path)
@@ -69,50 +101,92 @@ def run(args: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="wakestream-demo-", ignore_cleanup_errors=True) as folder,
         DemoOutput(quiet=flags.is_quiet(args)) as show,
     ):
-        return run_program(lambda stop: unless_stopped(stop, _demo(args, Path(folder), show)))
+        demo = _demo if not args.open else _demo_on_page
+        return run_program(lambda stop: demo(args, Path(folder), show, stop))
 
 
-async def _demo(args: argparse.Namespace, folder: Path, show: DemoOutput) -> int:
-    jobs = await _jobs(args, folder, show)
-    show.say("demo", t("demo.starts"))
-    async with house(
-        folder, show.say, boot_seconds=args.boot_seconds, idle_after=IDLE_AFTER, record=args.record
-    ) as running:
-        status = await _unless_broken(running, _jobs_and_sleep(running, jobs, show))
+async def _demo(args: argparse.Namespace, folder: Path, show: DemoOutput, stop: Stop) -> int:
+    async def work() -> int:
+        jobs = await _jobs(args, folder, show)
+        async with _house(args, folder, show) as running, open_client(running.settings, POLICY) as client:
+            return await _unless_broken(running.broken, _jobs_and_sleep(client, running, jobs, show, client.run))
+
+    status = await unless_stopped(stop, work())
     if status == exit_codes.DONE:
         show.table()
+        show.next_steps(opened=False)
     return status
 
 
-async def _unless_broken(running: House, work: Coroutine[Any, Any, int]) -> int:
+async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput, stop: Stop) -> int:
+    """The same with a daemon, whose console shows it; the programs run on until the user stops the demo."""
+    state = folder / "daemon"
+    record = () if args.record is None else ("--record", str(args.record.resolve()))
+    jobs = await _jobs(args, folder, show)
+    async with (
+        _house(args, folder, show) as running,
+        own_daemon(running, folder, show.say, ("--state", str(state), *record)) as broken,
+        open_client(running.settings, POLICY) as client,
+        open_daemon_client(state) as daemon,
+    ):
+        await _open_page(daemon, show)
+
+        async def run_there(job: Job, event: Callable[[JobEvent], None]) -> JobEvent:
+            await daemon.submit(job, 0)
+            async for happened, _ in job_events(daemon, job.id):
+                event(happened)
+            return happened
+
+        work = _unless_broken(broken, _jobs_and_sleep(client, running, jobs, show, run_there))
+        status = await unless_stopped(stop, _unless_broken(running.broken, work))
+        if status == exit_codes.DONE:
+            show.table()
+            show.next_steps(opened=True)
+            show.say("demo", t("demo.stays"))
+            await _unless_broken(running.broken, _unless_broken(broken, _stopped(stop)))
+    return status
+
+
+async def _stopped(stop: Stop) -> int:
+    await stop.wait()
+    return exit_codes.DONE
+
+
+async def _open_page(daemon: DaemonClient, show: DemoOutput) -> None:
+    await daemon.needed()
+    link = address(daemon.url, (await daemon.call("POST", "/console/links"))["code"])
+    opened = await asyncio.to_thread(in_browser, daemon.state, link)
+    show.say("demo", t("demo.page") if opened else t("demo.page_here", url=link))
+
+
+def _house(args: argparse.Namespace, folder: Path, show: DemoOutput) -> AbstractAsyncContextManager[House]:
+    show.say("demo", t("demo.starts"))
+    boot, idle = args.boot_seconds / args.speed, IDLE_AFTER / args.speed
+    return house(folder, show.say, boot_seconds=boot, idle_after=idle, record=args.record)
+
+
+async def _unless_broken(broken: asyncio.Future[None], work: Coroutine[Any, Any, int]) -> int:
     """Do the work; `DemoBroken` as soon as a program of the demo has ended."""
     task = asyncio.create_task(work)
     try:
-        await asyncio.wait((task, running.broken), return_when=asyncio.FIRST_COMPLETED)
-        if running.broken.done():
-            running.broken.result()
+        await asyncio.wait((task, broken), return_when=asyncio.FIRST_COMPLETED)
+        if broken.done():
+            broken.result()
         return task.result()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _jobs_and_sleep(running: House, jobs: tuple[Job, Job], show: DemoOutput) -> int:
-    async with open_client(running.settings, Policy(poll_every=0.5)) as client:
-        await _gpu_is(client, "stopped")
-        show.say("demo", t("demo.off"))
-        status = await _both(client, jobs, show)
-        if status == exit_codes.DONE:
-            await _asleep(client, running, show)
-        return status
-
-
-async def _both(client: Client, jobs: tuple[Job, Job], show: DemoOutput) -> int:
+async def _jobs_and_sleep(client: Client, running: House, jobs: tuple[Job, Job], show: DemoOutput, run: RunJob) -> int:
+    await _gpu_is(client, "stopped")
+    show.say("demo", t("demo.off"))
     for number, job in enumerate(jobs, 1):
         show.begin(number, job)
-        status = exit_code(await client.run(job, show.event))
+        status = exit_code(await run(job, show.event))
         if status != exit_codes.DONE:
             return status
+    await _asleep(client, running, show)
     return exit_codes.DONE
 
 

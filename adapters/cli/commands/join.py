@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from pathlib import Path
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
-from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
-from wakestream.adapters.cli.setup.roles import Answers, check, configure
-from wakestream.adapters.client.pair import invited_role, pair
-from wakestream.adapters.net.pairing import PairingError, code_from
+from wakestream.adapters.cli.setup.joining import Joined, join
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
@@ -30,29 +29,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Get a key by the code, and write the settings."""
-    code, address = code_from(args.code), args.hub
-    args.hub = None
+    address, args.hub = args.hub, None
     begin(args)
-    role = asyncio.run(invited_role(address, code))
-    settings = options.settings_of(role, args)
-    if role in ROLES:
-        check(role, args.folder)  # before the code is used up
-    paired = asyncio.run(pair(address, code))
-    if paired.role != role:
-        raise PairingError("the hub named another role before; someone may stand in between")
-    if role not in ROLES:
-        say(t("join.key", role=role, hub=paired.hub_url), error=True)
-        say(paired.key)
+
+    def settings_of(role: str) -> dict[str, Any]:
+        return options.settings_of(role, args)
+
+    joined = asyncio.run(join(address, args.code, settings_of, args.folder, gpu=args.gpu, as_service=args.service))
+    return told(joined, args.folder)
+
+
+def told(joined: Joined, folder: Path | None) -> int:
+    """Say what was done."""
+    role, hub = joined.paired.role, joined.paired.hub_url
+    if joined.done is None:
+        say(t("join.key", role=role, hub=hub), error=True)
+        say(joined.paired.key)
         return exit_codes.DONE
-    settings |= {"gpu": paired.gpus[0]} if paired.gpus and args.gpu is None else {}
-    before = recorded(folder_of(role, args.folder))
-    answers = Answers(
-        role, paired.hub_url, paired.key, paired.license, paired.certificate,
-        settings=settings, base=args.folder, as_service=args.service,
-    )  # fmt: skip
-    done = configure(answers)
-    say(t("join.done", role=role, hub=paired.hub_url))
-    if before is not None and before.license and before.license != paired.license:
-        say(t("leave.license", license=before.license))
-    say(*present.lines(role, done, args.folder))
+    say(t("join.done", role=role, hub=hub))
+    if joined.replaced:
+        say(t("leave.license", license=joined.replaced))
+    say(*present.lines(role, joined.done, folder))
     return exit_codes.DONE

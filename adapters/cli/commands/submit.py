@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
+from wakestream.adapters.cli.first_start import is_first_start, offer
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.main import parser_of
@@ -94,6 +95,11 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")
     many = many_jobs(args)
     settings = begin(args)
+    if not args.json and is_first_start(settings, args.state):
+        offered = offer(args)
+        if isinstance(offered, int):
+            return offered
+        settings = offered
     if many is None:
         asked = [submission_of(each, settings) for each in stages]
         return run_program(lambda stop: _run_all(asked, stop))

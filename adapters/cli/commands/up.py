@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house
+from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house, own_daemon
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
-from wakestream.adapters.config.settings import USER_FOLDER, variables
+from wakestream.adapters.config.settings import USER_FOLDER
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.runtime.printing import say
 
@@ -105,18 +105,12 @@ async def _everything(gpu: str, idle_after: float) -> AsyncIterator[asyncio.Futu
     """Hub, monitor, worker and daemon, all on this machine; the worker runs while there are jobs."""
     folder = data_folder("up")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu) as all_of_it:
-        settings = all_of_it.settings
-        inherited = {name: value for name, value in os.environ.items() if name not in variables()}
-        own = {"HEYGEM_API_SECRET": settings.api_secret or "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
-        daemon = Programs(_show, inherited | own, folder)
-        try:
-            given = ["--hub", settings.hub_url or "", "--key-file", str(folder / "client.key")]
-            await daemon.start("daemon", given, listens=True)
-            say(t("up.ready"))
-            yield _either(all_of_it.broken, daemon.broken)
-        finally:
-            await daemon.stop()
+    async with (
+        house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu) as all_of_it,
+        own_daemon(all_of_it, folder, _show) as broken,
+    ):
+        say(t("up.ready"))
+        yield _either(all_of_it.broken, broken)
 
 
 def _either(*broken: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -114,24 +114,33 @@ class DemoOutput(AbstractContextManager["DemoOutput"]):
         for number, (job, _, _) in enumerate(self._jobs, 1):
             self._console.print(t("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
 
+    def next_steps(self, *, opened: bool) -> None:
+        """What to do after the demo."""
+        if not self._quiet:
+            steps = ("up", "join", "submit") if opened else ("open", "up", "join")
+            self._console.print("", *(t(f"demo.next.{step}") for step in ("title", *steps)), sep="\n", soft_wrap=True)
+
     def _rows(self) -> list[tuple[str, list[str]]]:
         logs = [events for _, _, events in self._jobs]
         times = [stage_times(events, start) for _, start, events in self._jobs]
         uploads = [_last(events, e.Uploaded) for events in logs]
-        rows = [(t("demo.branch"), [t(f"demo.{_last(events, e.Granted).branch}") for events in logs])]
+        results = [_last(events, e.Done) for events in logs]
+        branches = [_last(events, e.Granted) for events in logs]
+        rows = [(t("demo.branch"), [t(f"demo.{each.branch}") if each else "-" for each in branches])]
         for stage in STAGES:
             cells = [words.duration(each[stage]) if stage in each else "-" for each in times]
             rows.append((t(f"stage.{stage}"), cells))
         rows += [
             (t("demo.total"), [words.duration(sum(each.values())) for each in times]),
-            (t("demo.sent"), [units.size(each.sent) for each in uploads]),
-            (t("demo.saved"), [units.size(each.saved) for each in uploads]),
-            (t("demo.result"), [units.size(_last(events, e.Done).size) for events in logs]),
+            (t("demo.sent"), [units.size(each.sent) if each else "-" for each in uploads]),
+            (t("demo.saved"), [units.size(each.saved) if each else "-" for each in uploads]),
+            (t("demo.result"), [units.size(each.size) if each else "-" for each in results]),
         ]
         if self._slept is not None:
             rows.append((t("demo.asleep_after"), ["", words.duration(self._slept - logs[-1][-1][0])]))
         return rows
 
 
-def _last(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T:
-    return next(event for _, event in reversed(events) if isinstance(event, kind))
+def _last(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T | None:
+    """The last event of a kind; None if there is none, because an earlier result was reused."""
+    return next((event for _, event in reversed(events) if isinstance(event, kind)), None)

@@ -86,6 +86,30 @@ async def house(
         await program.stop()
 
 
+@asynccontextmanager
+async def own_daemon(
+    running: House, folder: Path, say: Say, arguments: Sequence[str] = ()
+) -> AsyncIterator[asyncio.Future[None]]:
+    """A daemon of these programs, for as long as the block does; yields what holds `DemoBroken` once it has ended.
+
+    Args:
+        running: The other programs.
+        folder: The folder of their keys.
+        say: Shows its lines.
+        arguments: Further arguments.
+    """
+    settings = running.settings
+    inherited = {name: value for name, value in os.environ.items() if name not in variables()}
+    own = {"HEYGEM_API_SECRET": settings.api_secret or "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
+    daemon = Programs(say, inherited | own, folder)
+    try:
+        given = ("--hub", settings.hub_url or "", "--key-file", str(folder / "client.key"), *arguments)
+        await daemon.start("daemon", given, listens=True)
+        yield daemon.broken
+    finally:
+        await daemon.stop()
+
+
 def _issue_keys(folder: Path) -> Mapping[str, Path]:
     book = LicenseBook(folder / "hub")
     files = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor")}

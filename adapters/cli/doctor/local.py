@@ -16,7 +16,8 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.power import CommandPower
 from wakestream.adapters.power.choice import make_power
 from wakestream.adapters.power.config import Provider, power_config
-from wakestream.operators.model.errors import Denied, WakestreamError
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
+from wakestream.operators.model.errors import Denied, TaskFailed, WakestreamError
 from wakestream.operators.model.ports import Reading
 
 LITTLE_SPACE = 2 * 1000**3
@@ -71,11 +72,9 @@ def folder_usable(folder: Path) -> Iterator[CheckResult]:
 async def ffmpeg_works() -> AsyncIterator[CheckResult]:
     """The engine `ffmpeg` and the demo need it; a client does not."""
     try:
-        from imageio_ffmpeg import get_ffmpeg_exe  # type: ignore[import-untyped]
-
-        program = await asyncio.to_thread(get_ffmpeg_exe)
+        program = await asyncio.to_thread(found_ffmpeg)
         first = await _first_line(program, "-version")
-    except (ImportError, OSError, RuntimeError, TimeoutError) as error:
+    except (TaskFailed, OSError, TimeoutError) as error:
         yield warning("ffmpeg", t("doctor.ffmpeg", why=error), t("doctor.ffmpeg.do"))
         return
     yield ok("ffmpeg", first or program)

@@ -9,7 +9,12 @@ from wakestream.adapters.cli.i18n.catalog import catalog, chosen
 
 def translated(reason: str) -> str | None:
     """The reason in Chinese; None if the language is another, or the catalog does not have it."""
-    for english, chinese in catalog("reasons_zh").items() if chosen() == "zh" else ():
+    return in_chinese(reason) if chosen() == "zh" else None
+
+
+def in_chinese(reason: str) -> str | None:
+    """The reason in Chinese, whatever the language is; None if the catalog does not have it."""
+    for english, chinese in catalog("reasons_zh").items():
         if found := re.fullmatch(english, reason, re.DOTALL):
             return chinese.format(*found.groups())
     return None

@@ -10,10 +10,10 @@ INDEX = "index.html"
 
 
 class Page:
-    """The files of the folder `static`, and those that our pages share, by path; `/` is `index.html`."""
+    """The files of the folder `static` of a package, and those that our pages share, by path; `/` is `index.html`."""
 
-    def __init__(self) -> None:
-        found = {f"/{name}": body for name, body in files_of("wakestream.adapters.daemon.console").items()}
+    def __init__(self, package: str = "wakestream.adapters.daemon.console") -> None:
+        found = {f"/{name}": body for name, body in files_of(package).items()}
         self._files = {"/": found[f"/{INDEX}"], **found}
 
     def __contains__(self, path: str) -> bool:

@@ -67,7 +67,7 @@ def test_each_help_has_a_summary_examples_and_exit_codes(
 
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_the_examples_are_command_lines_that_are_taken(name: str) -> None:
-    for line in main._load(name).EXAMPLES:  # type: ignore[attr-defined] - every command has some
+    for line in main.load(name).EXAMPLES:  # type: ignore[attr-defined] - every command has some
         words = shlex.split(re.split(r" [|>]+ ", line)[0])
         args = main.parser_of((name,)).parse_args(words)
         assert args.command == name
@@ -230,7 +230,7 @@ def sentences(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def ends() -> Iterator[str]:
     """The sentences below the arguments, in tables the second column."""
-    for command in (main._load(name) for name in main.COMMANDS):
+    for command in (main.load(name) for name in main.COMMANDS):
         yield from getattr(command, "EXITS", "").splitlines()
         yield from (re.split(r"\s{2,}", line)[-1] for line in getattr(command, "LANGUAGE", "").splitlines())
     yield from ("examples:", exit_codes.HELP, main.AFTER_HELP.splitlines()[0])

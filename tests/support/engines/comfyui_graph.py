@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.engines.ffmpeg import found_ffmpeg
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 
 Prompt = Mapping[str, Mapping[str, Any]]
 Report = Callable[[int, int], Awaitable[None]]

@@ -1,0 +1,115 @@
+"""`wakestream top`: the hub at a glance, kept up to date, for its operator."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.keys import pressed_keys
+from wakestream.adapters.cli.live_jobs import is_terminal
+from wakestream.adapters.cli.render.table import terminal_columns
+from wakestream.adapters.cli.render.top_text import top
+from wakestream.adapters.cli.service import begin, run_program, unless_stopped
+from wakestream.adapters.client.hub_query import ask_hub, hub_statuses
+from wakestream.adapters.config.addresses import host_of
+from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.runtime import printing
+from wakestream.adapters.runtime.printing import say
+from wakestream.operators.model.ports import LinkDown
+from wakestream.streams.protocol import messages as m
+
+EXAMPLES = ("top --hub https://hub.example:8765 --key-file admin.key", "top --once")
+
+EVERY = 2.0
+"""Seconds between two questions to the hub."""
+
+KEYS_EVERY = 0.1
+WIDTH_OF_A_PIPE = 80
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    flags.add(parser, "--once", "print it once")
+    flags.question(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it until `q` or Ctrl-C; in a pipe, print it again and again."""
+    found = begin(args, usual_level="CRITICAL")
+    hub = host_of(found.needs_hub())
+    found.needs_key()
+    if args.once:
+        say(*top(asyncio.run(ask_hub(found)), hub, terminal_columns() or WIDTH_OF_A_PIPE))
+        return exit_codes.DONE
+    work = _drawn if is_terminal() else _printed
+    return run_program(lambda stop: unless_stopped(stop, work(found, hub)))
+
+
+async def _printed(found: Settings, hub: str) -> int:
+    async for told in hub_statuses(found, EVERY):
+        if isinstance(told, LinkDown):
+            say(f"wakestream: {t('top.away', why=told.reason)}", error=True)
+        else:
+            say(*top(told, hub, WIDTH_OF_A_PIPE), "")
+    return exit_codes.DONE
+
+
+async def _drawn(found: Settings, hub: str) -> int:
+    """The whole screen; `q` leaves."""
+    shown = _Screen(hub)
+    # Its own stream for standard output has no encoding, from which the table knows the characters that it can use.
+    screen = Live(get_renderable=shown.picture, console=shown.console, screen=True, redirect_stdout=False)
+    with pressed_keys() as pressed, screen:
+        following = asyncio.create_task(_follow(found, shown))
+        try:
+            while not following.done():
+                if "q" in pressed().lower():
+                    return exit_codes.DONE
+                await asyncio.sleep(KEYS_EVERY)
+            return await following
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+async def _follow(found: Settings, shown: _Screen) -> int:
+    async with contextlib.aclosing(hub_statuses(found, EVERY)) as statuses:
+        async for told in statuses:
+            shown.take(told)
+    return exit_codes.DONE
+
+
+class _Screen:
+    """What was told last, and whether the hub is away since."""
+
+    def __init__(self, hub: str) -> None:
+        self.console = printing.console()
+        self._hub = hub
+        self._told: m.HubStatus | None = None
+        self._away = ""
+
+    def take(self, told: m.HubStatus | LinkDown) -> None:
+        """Take over an answer, or that the connection was lost."""
+        if isinstance(told, LinkDown):
+            self._away = told.reason
+        else:
+            self._told, self._away = told, ""
+
+    def picture(self) -> Group:
+        """As many lines as the screen has."""
+        foot = t("top.away", why=self._away) if self._away else t("top.leave")
+        lines = [t("phase.connecting")] if self._told is None else top(self._told, self._hub, self.console.width)
+        styles = {0: "bold", 2: "bold"}
+        texts = [_line(text, styles.get(at, "")) for at, text in enumerate(lines[: max(1, self.console.height - 2)])]
+        return Group(*texts, _line(foot, "yellow" if self._away else "dim"))
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="crop")

@@ -1,0 +1,89 @@
+"""The first start on a machine where nothing is set up: what is offered on a terminal, and what is said elsewhere."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs.client_scene import User
+from tests.support.programs.terminal_scene import plain, terminal
+from wakestream.adapters.cli.first_start import hub_and_code
+from wakestream.adapters.config.settings import load
+from wakestream.adapters.net.pairing import PairingError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
+
+OFFER = "1, 2, 3, or Enter to leave:"
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> User:
+    """A user without settings."""
+    (tmp_path / "pc").mkdir()
+    user = User(tmp_path / "pc")
+    user.environment |= {"WAKESTREAM_CONFIG": str(tmp_path / "conf"), "HOME": str(tmp_path)}
+    return user
+
+
+@pytest.mark.parametrize("command", [("submit", "clip.mp4", "speech.wav"), ("daemon", "--open")])
+async def test_without_a_terminal_the_three_commands_are_named(newcomer: User, command: tuple[str, ...]) -> None:
+    ran = await newcomer.run(*command)
+    assert ran.code == 2
+    for named in ("wakestream join HOST CODE", "wakestream demo", "wakestream help"):
+        assert named in ran.err
+
+
+async def test_on_a_terminal_submit_tells_how_it_is_set_up(newcomer: User) -> None:
+    async with terminal(newcomer, "submit", "clip.mp4", "speech.wav") as screen:
+        await screen.shows(OFFER)
+        screen.type("3\r")
+        said = plain(await screen.ended())
+        assert "wakestream init hub --public" in said
+        assert max(map(len, said.splitlines())) <= 80
+        assert screen.process.returncode == 0
+
+
+async def test_enter_leaves(newcomer: User) -> None:
+    async with terminal(newcomer, "submit", "clip.mp4", "speech.wav") as screen:
+        await screen.shows(OFFER)
+        screen.type("\r")
+        await screen.ended()
+        assert screen.process.returncode == 2
+
+
+async def test_a_pasted_code_joins_and_the_submit_goes_on(newcomer: User, tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    keeper = User(tmp_path / "server")
+    keeper.environment |= {"WAKESTREAM_CONFIG": str(tmp_path / "hubs"), "HOME": str(tmp_path)}
+    async with asyncio.timeout(58), keeper.runs("hub", "--listen", "127.0.0.1:0", "--state", "state") as hub:
+        url = await hub.address()
+        ran = await keeper.run("invite", "client", "--state", "state", "--public", url)
+        code = re.search(r"\b([0-9A-Z]{4}-[0-9A-Z]{4})\b", ran.out)
+        assert code is not None, ran
+        async with terminal(newcomer, "submit", "clip.mp4", "speech.wav", NO_COLOR="1") as screen:
+            await screen.shows(OFFER)
+            screen.type(f"wakestream join {url} {code[1]}\r")
+            await screen.shows("this machine is a client of")
+            await screen.shows("wake")  # the job waits for a GPU
+        assert (
+            load({}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "conf")}, folder=tmp_path / "pc").hub_url == url
+        )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hub.example:8765 4MXD-81WA", "wakestream join hub.example:8765 4MXD-81WA", "join hub.example:8765 4MXD-81WA",
+        "  hub.example:8765   4MXD 81WA ",
+    ],
+)  # fmt: skip
+def test_a_code_is_read_as_it_is_pasted(line: str) -> None:
+    assert hub_and_code(line) == ("hub.example:8765", "4MXD-81WA")
+
+
+@pytest.mark.parametrize("line", ["", "4MXD-81WA", "wakestream join", "a b c d"])
+def test_another_line_says_what_to_paste(line: str) -> None:
+    with pytest.raises(PairingError, match="paste the hub's address and the code"):
+        hub_and_code(line)

@@ -1,0 +1,121 @@
+"""The set-up page of a daemon without a hub: a pasted code joins, and the console follows."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.programs.client_scene import User
+from tests.support.programs.terminal_scene import terminal
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+
+from playwright.async_api import expect
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
+
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+
+
+async def faults(page: Page) -> list[str]:
+    """What axe-core finds."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not here: `make browser` brings it (needs npm)")
+    await page.evaluate(AXE.read_text())
+    found: dict[str, Any] = await page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    return [f"{each['id']}: {node['html'][:160]}" for each in found["violations"] for node in each["nodes"]]
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> User:
+    """A user without settings, whose browser writes down what it is to open."""
+    (tmp_path / "pc").mkdir()
+    user = User(tmp_path / "pc")
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
+    browser.chmod(0o755)
+    user.environment |= {
+        "WAKESTREAM_CONFIG": str(tmp_path / "conf"), "WAKESTREAM_DAEMON": str(tmp_path / "daemon"),
+        "HOME": str(tmp_path), "BROWSER": str(browser),
+    }  # fmt: skip
+    return user
+
+
+LOOKS = [
+    ({}, 1440), ({"color_scheme": "dark"}, 1440), ({"locale": "zh-CN"}, 360),
+    ({"locale": "zh-CN", "color_scheme": "dark"}, 360),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("look", "width"), LOOKS, ids=["light", "dark", "chinese", "dark chinese"])
+async def test_a_pasted_code_joins_and_the_console_follows(
+    newcomer: User, browser: Browser, tmp_path: Path, look: dict[str, Any], width: int
+) -> None:
+    keeper = User(tmp_path / "hub" if (tmp_path / "hub").mkdir() is None else tmp_path)
+    keeper.environment |= {"WAKESTREAM_CONFIG": str(tmp_path / "hubs"), "HOME": str(tmp_path / "hub")}
+    async with keeper.runs("hub", "--listen", "127.0.0.1:0", "--state", "state") as hub:
+        url = await hub.address()
+        ran = await keeper.run("invite", "client", "--state", "state", "--public", url)
+        code = re.search(r"\b([0-9A-Z]{4}-[0-9A-Z]{4})\b", ran.out)
+        assert code is not None, ran
+        async with terminal(newcomer, "daemon", "--open") as screen:
+            await screen.shows("set-up page: http://127.0.0.1:")
+            found = re.search(r"set-up page: (\S+)", screen.text)
+            assert found is not None
+            context = await browser.new_context(viewport={"width": width, "height": 900}, **look)
+            page = await context.new_page()
+            await page.goto(found[1])
+            assert await faults(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await _shoot(page, f"{width}-{len(look)}-{look.get('color_scheme', 'light')}")
+            await page.locator("#code").fill("nonsense")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#wrong")).to_contain_text("hub.example:8765 4MXD-81WA")
+            await page.locator("#code").fill(f"{url} 0000-0000")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#wrong")).to_contain_text("0000-…")
+            assert await faults(page) == []
+            await page.locator("#code").fill(f"wakestream join {url} {code[1]}")
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#done")).to_be_visible()
+            assert await faults(page) == []
+            await _shoot(page, f"{width}-{len(look)}-{look.get('color_scheme', 'light')}-done")
+            await screen.shows("web console: http://127.0.0.1:")
+            console = re.findall(r"web console: (\S+)", screen.text)[-1]
+            assert console.split("/#")[0] == found[1].split("/#")[0]
+            tab = await context.new_page()
+            await tab.goto(console)
+            await expect(tab.locator("#composer")).to_be_visible()
+            await context.close()
+        assert (tmp_path / "opened").read_text().count("open-console.html") == 2
+
+
+async def test_without_the_links_token_nothing_can_be_joined(newcomer: User, browser: Browser) -> None:
+    async with terminal(newcomer, "daemon", "--open") as screen:
+        await screen.shows("set-up page: http://127.0.0.1:")
+        found = re.search(r"set-up page: (\S+?)/#", screen.text)
+        assert found is not None
+        page = await browser.new_page()
+        await page.goto(found[1])
+        await page.locator("#code").fill("hub.example 7F3K-92QD")
+        await page.locator("#go").click()
+        await expect(page.locator("#wrong")).to_contain_text("earlier start")
+        screen.process.send_signal(2)
+        await screen.ended()
+        assert screen.process.returncode == 130
+
+
+async def _shoot(page: Page, name: str) -> None:
+    """A picture to look at, where a folder for pictures is named."""
+    folder = os.environ.get("WAKESTREAM_PICTURES")
+    if folder:
+        await page.screenshot(path=f"{folder}/setup-{name}.png", full_page=True)
