@@ -40,6 +40,14 @@ BUSY = HTTPStatus.TOO_MANY_REQUESTS
 _BROKEN: Mapping[int, str] = {1002: "bad_frame", 1007: "bad_frame", 1009: "huge_frame", 1011: "no_pong"}
 """Reasons for refusals, by the close codes of the library."""
 
+_OF_OPERATOR: Mapping[int, str] = {
+    HTTPStatus.FORBIDDEN: "foreign_origin",
+    HTTPStatus.NOT_FOUND: "wrong_path",
+    HTTPStatus.METHOD_NOT_ALLOWED: "wrong_path",
+    HTTPStatus.MISDIRECTED_REQUEST: "foreign_host",
+}
+"""Reasons for refusals, by the status of an answer below the operator's page."""
+
 
 class Admission:
     """Counts the connections from their first byte on, and refuses invalid handshakes.
@@ -108,7 +116,7 @@ class Admission:
         ours, refusal = self._judge(request) if path != PATH and not for_operator else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and for_operator:
-            return self._operator(socket, request)
+            return self._counted(self._operator(socket, request))
         if refused is None and path == "/":
             return self._page(socket, request)
         if refused is None and refusal is not None:
@@ -117,6 +125,12 @@ class Admission:
         if ours and refused is None:
             self.registered(socket)
         return refused
+
+    def _counted(self, response: Response | None) -> Response | None:
+        """Count the answer if it refuses."""
+        if response is not None and (reason := _OF_OPERATOR.get(response.status_code)) is not None:
+            self.refused.count(reason)
+        return response
 
     def _no_room(self, socket: ServerConnection, address: str) -> Response | None:
         if self._limits.is_full:

@@ -124,7 +124,7 @@ class HubServer:
             self.state,
             Actions(book, self._invites, public, clock),
             clock,
-            Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in),
+            Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in, self.refused.count),
             places.proxies,
             tls,
         )

@@ -95,6 +95,8 @@ async def test_many_wrong_keys_have_to_wait_and_the_right_one_does_not(scene: Sc
     async with scene.hub():
         codes = [(await refused(scene, f"wrong-{number}"))["code"] for number in range(TRIES + 1)]
         assert codes == [*["wrong_key"] * TRIES, "too_many_keys"]
+        assert scene.server is not None
+        assert scene.server.refused["page_wrong_key"] == TRIES
         last = await refused(scene, "wrong")
         assert 0 < last["wait"] <= 10
         assert await welcome_with(scene, scene.key)
@@ -351,6 +353,8 @@ async def test_another_sites_name_for_this_hub_gets_nothing(scene: Scene) -> Non
             status, said = await answer(scene, path, scene.port, host="evil.example")
             assert status == 421
             assert b"<html" not in said
+        assert scene.server is not None
+        assert scene.server.refused["foreign_host"] == 4
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "null", None, "file://"])

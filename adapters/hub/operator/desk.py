@@ -77,6 +77,7 @@ class OperatorDesk:
         sessions: The operators' sessions.
         clock: Gives UNIX seconds.
         look: Makes the hub notice changed licenses now.
+        refused: Counts the pages that were refused, by the reason.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class OperatorDesk:
         sessions: Sessions,
         clock: Callable[[], float],
         look: Callable[[], None],
+        refused: Callable[[str], object],
     ) -> None:
-        self._state, self._actions, self._log, self._clock, self._look = state, actions, log, clock, look
+        self._state, self._actions, self._log, self._clock = state, actions, log, clock
+        self._look, self._refused = look, refused
         self._book, self._sessions = actions.book, sessions
         self._pages = 0
         self._state_told: tuple[float, dict[str, Any]] = (-math.inf, {})
@@ -114,6 +117,7 @@ class OperatorDesk:
             let_in(socket, page.session.license)
             await self._serve(page, token)
         except _Refused as refused:
+            self._refused(f"page_{refused.code}")
             await _send(socket, {"type": "refused", "code": refused.code, **refused.more})
         except (TimeoutError, ConnectionClosed):
             logger.debug("a page of the operator has gone")

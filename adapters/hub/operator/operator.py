@@ -35,11 +35,13 @@ class Gate:
         look: Makes the hub notice changed licenses now.
         wrong_key: Counts a wrong key of a connection; returns the seconds that its address must wait.
         let_in: Tells that a connection has shown a valid key or session of this license.
+        refused: Counts the pages that were refused, by the reason.
     """
 
     look: Callable[[], None]
     wrong_key: Callable[[ServerConnection], float]
     let_in: Callable[[ServerConnection, str], None]
+    refused: Callable[[str], object]
 
 
 class Operator:
@@ -65,7 +67,7 @@ class Operator:
     ) -> None:
         self._access = Access(proxies, lambda: tls.names if tls is not None else None)
         self._page, self._log = OperatorPage(), RecentLog()
-        desk = OperatorDesk(state, actions, self._log, Sessions(clock), clock, gate.look)
+        desk = OperatorDesk(state, actions, self._log, Sessions(clock), clock, gate.look, gate.refused)
         self._desk, self._gate = desk, gate
 
     def answer(self, socket: ServerConnection, request: Request) -> Response | None:
