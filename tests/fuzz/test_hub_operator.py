@@ -105,8 +105,10 @@ async def test_any_call_is_answered_or_refused(hub: Attacked, tmp_path: Path, ca
         while len(heard) < len(calls):
             message = await peer.hear()
             assert message is not None
-            assert message["type"] != "refused", message
+            if message["type"] == "refused":  # a text that is no Unicode makes the message invalid JSON
+                assert message["code"] == "bad_message"
+                break
             heard += [message["id"]] if message["type"] == "answer" else []
-    assert heard == list(range(len(calls)))
+    assert heard == list(range(len(heard)))
     await peer.close()
     await hub.is_well()
