@@ -61,7 +61,7 @@ async def test_axe_core_finds_no_violation(
         await page.locator("#costs > summary").click()
         await expect(page.locator("#costs-licenses")).to_be_attached()
         await page.locator("[data-state=done] .button.main").click()
-        await expect(page.locator("video")).to_be_visible()
+        await expect(page.locator("video[controls]")).to_be_visible()
         assert await faults(page) == []
 
 
