@@ -11,7 +11,6 @@ import statistics
 import sys
 import tempfile
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from timing import row
 
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon.console.open_browser import address
+from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
@@ -48,9 +48,8 @@ async ([frames, step]) => {
 
 
 def weight() -> int:
-    """Bytes of all files of the page."""
-    folders = files("wakestream.adapters.daemon.console") / "static", files("wakestream.adapters.net") / "page"
-    return sum(len(each.read_bytes()) for folder in folders for each in folder.iterdir() if each.is_file())
+    """Bytes that a browser fetches for the page."""
+    return Page().weight
 
 
 def fill(daemon: RunningDaemon) -> None:

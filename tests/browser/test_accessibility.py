@@ -124,7 +124,7 @@ async def test_a_job_is_started_and_stopped_by_keyboard(home: House, visitor: Vi
             seen.append(at["id"])
             if at["id"] == "start":
                 break
-        assert [name for name in seen if name] == ["pick-video", "pick-audio", "start"]
+        assert [name for name in seen if name] == ["settings-open", "pick-video", "pick-audio", "start"]
         await page.keyboard.press("Enter")
         cancel = page.get_by_role("button", name="Cancel")
         await expect(cancel).to_be_visible()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 from aiohttp import hdrs, web
 
 from wakestream.adapters.net.static_files import SAFE, files_of, tag_of, type_of
@@ -15,6 +17,12 @@ class Page:
     def __init__(self, package: str = "wakestream.adapters.daemon.console") -> None:
         found = {f"/{name}": body for name, body in files_of(package).items()}
         self._files = {"/": found[f"/{INDEX}"], **found}
+        self._packed = {path: gzip.compress(body, mtime=0) for path, body in self._files.items()}
+
+    @property
+    def weight(self) -> int:
+        """Bytes that a browser fetches for the page."""
+        return sum(len(body) for path, body in self._packed.items() if path != "/")
 
     def __contains__(self, path: str) -> bool:
         """Whether the path is one of the files. They contain no secrets."""
@@ -27,8 +35,11 @@ class Page:
     async def give(self, request: web.Request) -> web.Response:
         """A file, or 304 if the browser has it."""
         body = self._files[request.path]
-        headers = {**SAFE, hdrs.ETAG: tag_of(body), hdrs.CACHE_CONTROL: "no-cache"}
+        headers = {**SAFE, hdrs.ETAG: tag_of(body), hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
         if request.headers.get(hdrs.IF_NONE_MATCH) == tag_of(body):
             return web.Response(status=304, headers=headers)
         kind = type_of(request.path.removeprefix("/") or INDEX)
+        if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+            body = self._packed[request.path]
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
