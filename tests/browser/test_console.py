@@ -99,7 +99,9 @@ async def test_a_reused_result_is_marked_on_card_and_history(home: House, visito
     await home.gpu_on()
     home.engine.go_on.set()
     async with visitor.page() as page:
-        await expect((await begin(page, files)).locator(".card-why")).to_have_text(re.compile(r"^Result saved: .*B\.$"))
+        await expect((await begin(page, files)).locator(".card-why")).to_have_text(
+            re.compile(r"^Result saved: .*B\.\s*$")
+        )
         await choose(page, files)
         await page.get_by_role("button", name="Start").click()
         await expect(card(page).first).to_contain_text("Reused from an earlier job with the same files")

@@ -103,13 +103,13 @@ export function jobLists(known, acts) {
       cards.delete(id);
       visible.delete(id);
     }
+    show(by("recent-box"), ended.length > 0); // before a card with the keyboard focus moves there
     fill(by("cards"), rows.map((each) => (each.line ? line(each) : cardOf(each))));
     fill(by("recent"), ended.map(cardOf));
     const isFolded = rows.some((each) => each.line && !opened.has(each.line));
     say(by("now-more"), unseen && !isFolded ? t(unseen === 1 ? "now.more.one" : "now.more", { shown: number(open.length), count: number(unseen) }) : "");
     say(by("now-count"), open.length ? number(open.length + unseen) : "");
     show(by("now-empty"), !open.length);
-    show(by("recent-box"), ended.length > 0);
   }
 
   return {

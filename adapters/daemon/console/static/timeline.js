@@ -186,19 +186,22 @@ export function timeline({ namesOf, nameOf, toast }) {
   hold(false);
   zoom(0);
 
+  function add(boot, epoch, rows) {
+    moments.add(boot, epoch, rows);
+    list();
+    if (view.end === null) draw();
+  }
+
   return {
     add(boot, epoch, rows) {
-      moments.add(boot, epoch, rows);
-      list();
-      if (view.end === null) draw();
+      view.told = -1e9; // these are many: the label must not stay as it was
+      add(boot, epoch, rows);
     },
     /** The phases of the GPUs from the hub's status. */
     power(hub) {
       for (const gpu of hub.gpus || []) if (gpu.since) moments.told(gpu.gpu, gpu.phase, gpu.since);
     },
-    more(rows) {
-      this.add(moments.boot, moments.epoch, rows);
-    },
+    more: (rows) => add(moments.boot, moments.epoch, rows),
     last: () => moments.last,
   };
 }
