@@ -240,7 +240,7 @@ async def test_a_done_job_leaves_only_its_result_under_the_users_name(
             said = response.headers["Content-Disposition"]
             plain, _, encoded = said.partition("; filename*=UTF-8''")
             assert plain == 'attachment; filename="__n__ _ - narration.mp4"'
-            assert encoded == "%22%C3%9Cn%C3%AF%22%20%F0%9F%98%80%20-%20narration.mp4"
+            assert encoded == "_%C3%9Cn%C3%AF_%20%F0%9F%98%80%20-%20narration.mp4"
             assert "\u202e" not in said
         ranged = {"Range": "bytes=0-99"}
         async with caller.session.get(caller.home.url + ticket["url"], headers=ranged) as response:
