@@ -107,11 +107,14 @@ async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> l
         The jobs that have ended since the last look.
     """
     ends: list[Listed] = []
+    gone: list[str] = []
     try:
         found, _ = await client.jobs("all" if table.ended else "open", LIST_MOST)
         table.show(found)
-        for id_ in table.gone(found):
-            job = await _known(client, id_)
+        gone = table.gone(found)
+        while gone:
+            job = await _known(client, gone[0])
+            id_ = gone.pop(0)
             if job["outcome"] is None:  # the list does not have all jobs
                 table.open_again(id_)
                 continue
@@ -121,6 +124,8 @@ async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> l
         if told and table.asks_costs():
             table.costs = Costs(*await client.costs())
     except DaemonUnreachable:
+        for id_ in gone:  # how they ended is asked again
+            table.open_again(id_)
         table.away_since = table.away_since or time.monotonic()
         if time.monotonic() - table.away_since > client.patience:
             raise
@@ -172,7 +177,7 @@ class LiveJobs:
         return ended
 
     def open_again(self, job: str) -> None:
-        """Note that a job is open, although it was not in the list."""
+        """Note that a job may be open, although it was not in the list."""
         self._progress[job] = JobProgress()
 
     def asks_costs(self) -> bool:

@@ -2,16 +2,17 @@
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from wakestream.adapters.cli.i18n import choose
-from wakestream.adapters.cli.live_jobs import ENDED_MOST, LiveJobs
+from wakestream.adapters.cli.live_jobs import ENDED_MOST, LiveJobs, look
 from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.cli.render.jobs_table import Costs, jobs_table
 from wakestream.adapters.cli.render.table import width
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
 
 NOW = 1000.0
 
@@ -116,6 +117,31 @@ def test_a_job_that_is_gone_is_told_once() -> None:
     assert table.gone([job(2)]) == []
     table.show([])
     assert picture(table)[0].startswith("no unfinished jobs")
+
+
+async def test_ends_are_told_after_a_daemon_was_away() -> None:
+    class Client:
+        patience = 60.0
+        away = True
+
+        async def jobs(self, *_: object) -> tuple[list[dict[str, Any]], int]:
+            return [], 0
+
+        async def job(self, id_: str) -> dict[str, Any]:
+            if id_ == job(2)["id"] and self.away:
+                raise DaemonUnreachable("it starts again")
+            return {**job(1), "id": id_, "state": "done", "outcome": {"event": "done"}}
+
+        async def look(self) -> None:
+            self.away = False
+
+        async def costs(self) -> tuple[dict[str, float], str]:
+            return {}, ""
+
+    table, client = live(), cast("DaemonClient", Client())
+    table.show([job(1), job(2), job(3)])
+    ends = [[each["id"] for each in await look(client, table, told=False)] for _ in range(3)]
+    assert ends == [[job(1)["id"]], [job(2)["id"], job(3)["id"]], []]
 
 
 def test_the_last_ended_jobs_stay_on_request() -> None:
