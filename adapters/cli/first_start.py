@@ -42,13 +42,14 @@ def offer(args: argparse.Namespace) -> int | Settings:
     say(*_wrapped(t("first.title"), "", t("first.join"), t("first.demo"), t("first.read"), ""))
     say(t("first.ask"))
     chosen = sys.stdin.readline().strip().lower()
-    if chosen.startswith("2"):
+    # A pasted line is a code already, also one whose address begins with a digit.
+    number = chosen[:1] if len(chosen) < 3 else ""
+    if number == "2":
         return load("demo").run(parser_of(("demo",)).parse_args(["demo"]))
-    if chosen.startswith("3"):
+    if number == "3":
         say(*how_to())
         return exit_codes.DONE
-    # A pasted line is a code already.
-    if chosen.startswith("1") and len(chosen) < 3:
+    if number == "1":
         say(t("first.code"))
         chosen = sys.stdin.readline().strip()
     return _joined(args, chosen) if chosen else exit_codes.USAGE

@@ -1,6 +1,8 @@
 """The first start on a machine where nothing is set up: what is offered on a terminal, and what is said elsewhere."""
 
+import argparse
 import asyncio
+import io
 import re
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.terminal_scene import plain, terminal
+from wakestream.adapters.cli import first_start
 from wakestream.adapters.cli.first_start import hub_and_code
 from wakestream.adapters.net.pairing import PairingError
 
@@ -42,6 +45,14 @@ async def test_on_a_terminal_submit_tells_how_it_is_set_up(newcomer: User) -> No
         assert "wakestream init hub --public" in said
         assert max(map(len, said.splitlines())) <= 80
         assert screen.process.returncode == 0
+
+
+@pytest.mark.parametrize("line", ["203.0.113.7:8765 4MXD-81WA", "34.1.2.3:8765 4MXD-81WA", "10.0.0.2:8765 4MXD-81WA"])
+def test_a_pasted_address_that_begins_with_a_digit_is_no_choice(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{line}\n"))
+    monkeypatch.setattr(first_start, "load", lambda name: pytest.fail(f"it starts {name}"))
+    monkeypatch.setattr(first_start, "_joined", lambda _, pasted: hub_and_code(pasted.upper()))
+    assert first_start.offer(argparse.Namespace()) == tuple(line.split())
 
 
 async def test_enter_leaves(newcomer: User) -> None:
