@@ -53,14 +53,18 @@ async def _retry(args: argparse.Namespace) -> int:
 
 
 async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: Callable[[str], Awaitable[None]]) -> int:
-    """Each job that failed, the newest first: its retry also tries the jobs that it follows again."""
+    """Each job that failed, the newest first: its retry also tries the jobs that it follows again.
+
+    A new job that fails in the meantime is not tried again, because that may have no end.
+    """
     status = exit_codes.DONE
-    tried: set[str] = set()
-    while open_ := [job for job in await _failed(client) if job not in tried]:
-        args.jobs = open_[:1]
-        tried.add(open_[0])
+    found = left = await _failed(client)
+    while left:
+        args.jobs, left = left[:1], left[1:]
         status = max(status, await for_each(args, retry))
-    if not tried and not args.json:
+        still = set(await _failed(client)) if left else set()
+        left = [job for job in left if job in still]
+    if not found and not args.json:
         say(t("retry.none_failed"))
     return status
 
