@@ -12,7 +12,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import Listed, follow_jobs, is_terminal
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.jobs_table import files
-from wakestream.adapters.cli.service import Stop
+from wakestream.adapters.cli.service import Stop, unless_stopped
 from wakestream.adapters.cli.submission import Submission, checked, exit_code, run_one, submission_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
@@ -44,7 +44,7 @@ async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, st
     if not one.foreground:
         async with open_daemon_client(one.state) as client:
             if await daemon_for(client, one.settings.hub_url, needed=one.detach, ignored=one.ignored):
-                return max(code, await _to_daemon(client, several, wait=wait))
+                return max(code, await unless_stopped(stop, _to_daemon(client, several, wait=wait)))
     return max(code, await _here(several, stop))
 
 
@@ -60,10 +60,11 @@ def _usable(jobs: Sequence[argparse.Namespace], settings: Settings) -> tuple[lis
 
 
 async def _here(several: Sequence[Submission], stop: Stop) -> int:
-    """Run them one after the other; `--notify` tells each end."""
+    """Run them one after the other; `--notify` tells each end. Ctrl-C cancels the one that runs, and ends it."""
     codes = []
     for one in several:
         if stop.is_set():
+            codes.append(exit_codes.INTERRUPTED)
             break
         try:
             codes.append(await run_one(one, stop))
@@ -108,7 +109,7 @@ async def _followed(client: DaemonClient, jobs: Sequence[str], how: Submission) 
     codes = [exit_code(outcome) for job in ended if (outcome := event_from(job["outcome"])) is not None]
     if how.notify:
         notify("wakestream", t("many.ended", done=codes.count(exit_codes.DONE), jobs=words.count(len(jobs))))
-    return max(codes)
+    return max(codes, default=exit_codes.FAILED)
 
 
 def _tell(job: Listed, *, as_json: bool) -> None:

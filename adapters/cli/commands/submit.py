@@ -15,7 +15,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import confirmed, many_jobs
-from wakestream.adapters.cli.service import Stop, begin, run_program, unless_stopped
+from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.submission import Submission, id_of, run_one, submission_of
 from wakestream.adapters.cli.submit_many import submit_many
 from wakestream.adapters.config.settings import SettingsError
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         say(t("many.none"))
         return exit_codes.DONE
     wait = args.wait or args.notify
-    return run_program(lambda stop: unless_stopped(stop, submit_many(many.jobs, settings, stop, wait=wait)))
+    return run_program(lambda stop: submit_many(many.jobs, settings, stop, wait=wait))
 
 
 def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
@@ -122,7 +122,7 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
         stage.after = [*(stage.after or ()), before.job_id]
         stage.state = stage.state or before.state
         stages.append(stage)
-    for switch in ("json", "plain", "detach", "foreground"):
+    for switch in ("json", "plain", "detach", "foreground", "notify"):
         given = any(getattr(stage, switch) for stage in stages)
         for stage in stages:
             setattr(stage, switch, given)
