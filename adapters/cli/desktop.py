@@ -16,8 +16,9 @@ NOTIFY_WITHIN = 10.0
 """Seconds that the program for a notification may take."""
 
 _APPLE = (
-    "on run argv", "display notification (item 2 of argv) with title (item 1 of argv)", "end run",
+    "on run argv", "display notification (item 3 of argv) with title (item 2 of argv)", "end run",
 )  # fmt: skip
+"""The first argument is the name of this program, since a file's name there could be read as an option."""
 
 _WINDOWS = """\
 Add-Type -AssemblyName System.Windows.Forms
@@ -79,7 +80,7 @@ def notify(title: str, text: str) -> None:
 def _notification(title: str, text: str) -> tuple[list[str] | None, Mapping[str, str]]:
     """The command that shows it here, None if there is none; and what it needs in its environment."""
     if sys.platform == "darwin":
-        return _found("osascript", *(part for line in _APPLE for part in ("-e", line)), title, text), {}
+        return _found("osascript", *(part for line in _APPLE for part in ("-e", line)), "wakestream", title, text), {}
     if sys.platform == "win32":
         named = {"WAKESTREAM_NOTE_TITLE": title, "WAKESTREAM_NOTE_TEXT": text}
         return _found("powershell", "-NoProfile", "-NonInteractive", "-Command", _WINDOWS), named

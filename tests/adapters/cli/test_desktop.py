@@ -41,6 +41,15 @@ def test_a_notification_is_two_arguments_and_no_options(told: Path) -> None:
     assert said == ["--app-name=wakestream", "--", "-u critical", ODD.replace("\n", "\ufffd")]
 
 
+def test_on_a_mac_the_name_of_a_file_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(desktop, "_found", lambda *words: [*words])
+    monkeypatch.setattr(desktop, "_runs", lambda command, _: not ran.append(command))
+    desktop.notify("-l.mp4", "done")
+    assert ran[0][-4:] == ["end run", "wakestream", "-l.mp4", "done"]
+
+
 def test_without_a_screen_the_bell_rings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
