@@ -44,7 +44,8 @@ def _words(mine: str, newest: str, why: str) -> str:
 
 def _newest() -> tuple[str, str]:
     """The newest version of the index, or an empty text and why it is not known."""
-    ask = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "index", "versions", NAME)
+    # -P: a `pip` in the current folder is not run.
+    ask = (sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "index", "versions", NAME)
     try:
         ended = subprocess.run(
             ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=WITHIN, check=False
