@@ -61,6 +61,7 @@ async def test_an_admin_key_opens_the_page_and_the_session_opens_it_again(scene:
             await page.send({"type": "leave"})
             with pytest.raises(ConnectionClosed):
                 await page.next("nothing")
+            assert (await other.next("refused"))["code"] == "no_session"  # another tab of the same session
         async with scene.operator(tls=tls, first=session) as page:
             assert (await welcome(page))["code"] == "no_session"
 

@@ -189,6 +189,8 @@ class OperatorDesk:
         hearing = asyncio.create_task(self._hear(page, token))
         try:
             while not hearing.done():
+                if self._sessions.find(token) is None:  # another tab has logged out
+                    raise _Refused("no_session")
                 self._check(page.session)
                 await self._tell(page)
                 with contextlib.suppress(TimeoutError):
