@@ -203,7 +203,8 @@ def confirmed(args: argparse.Namespace, many: Many) -> bool:
     if args.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SettingsError(f"{len(many.jobs)} jobs: give --yes to submit them without a question")
     say(t("many.ask", jobs=count(len(many.jobs))))
-    return sys.stdin.readline().strip().lower() in ("", "y", "yes", "是", "好", "对")
+    said = sys.stdin.readline()  # with a line break, unless the terminal has ended
+    return said.strip().lower() in ("", "y", "yes", "是", "好", "对") if said else False
 
 
 def _list(many: Many) -> Iterable[str]:

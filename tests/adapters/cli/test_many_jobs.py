@@ -1,5 +1,7 @@
 """Several jobs of one submit: patterns, folders, and the names of their results."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,18 @@ def test_too_many_jobs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_jobs, "MOST", 1)
     with pytest.raises(SettingsError, match="2 jobs are too many"):
         asked("--pairs", ".")
+
+
+@pytest.mark.parametrize(("typed", "agreed"), [("\n", True), ("y\n", True), ("n\n", False), ("", False)])
+def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    there("a.mp4", "a.wav")
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    args = parser_of(("submit",)).parse_args(["submit", "--pairs", "."])
+    many = many_jobs.many_jobs(args)
+    assert many is not None
+    assert many_jobs.confirmed(args, many) is agreed
