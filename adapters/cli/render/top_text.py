@@ -105,7 +105,8 @@ def _connections(answer: m.HubStatus) -> Iterable[str]:
 
 def _costs(answer: m.HubStatus) -> Iterator[str]:
     spans = {span: [gpu[span]["cost"] for gpu in answer.gpus if "cost" in gpu.get(span, {})] for span in _SPANS}
-    if any(spans.values()) and not any("currency" in gpu for gpu in answer.gpus):  # different money has no sum
+    # Different money has no sum, and that of a part of the GPUs would be taken for the sum of all.
+    if any(spans.values()) and not answer.more and not any("currency" in gpu for gpu in answer.gpus):
         today, month = (money(sum(spans[span]), answer) for span in _SPANS)
         yield t("top.costs", today=today, month=month)
 
