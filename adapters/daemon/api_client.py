@@ -184,6 +184,11 @@ class DaemonClient:
             ) from None
         except ValueError:
             raise DaemonUnreachable(f"the program that answers at {self._address.url} is not a daemon") from None
+        if status == 401:  # a daemon that has started again has the same port and another token
+            before, self._address = self._address, None
+            await self.needed()
+            if self._address != before:
+                return await self.call(method, path, body)
         if status >= 400:
             raise DaemonRefused(str(plain.get("error", f"HTTP {status}")), code=str(plain.get("code", "refused")))
         return plain

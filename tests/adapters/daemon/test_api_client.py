@@ -1,0 +1,43 @@
+"""The client of the daemon's API finds a daemon again that has started again."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from wakestream.adapters.daemon import discovery
+from wakestream.adapters.daemon.api_client import DaemonUnreachable, open_daemon_client
+
+
+class Daemon:
+    """Answers to its present token only."""
+
+    def __init__(self) -> None:
+        self.token = "first"
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """All calls are the same to it."""
+        if request.headers["Authorization"] != f"Bearer {self.token}":
+            return web.json_response({"code": "unauthorized", "error": "no"}, status=401)
+        plain: dict[str, Any] = {"program": "daemon", "jobs": [], "matching": 0}
+        return web.json_response(plain)
+
+
+async def test_a_daemon_that_started_again_at_the_same_port_is_asked_with_its_new_token(tmp_path: Path) -> None:
+    daemon, app = Daemon(), web.Application()
+    app.router.add_get("/{path:.*}", daemon.answer)
+    async with TestServer(app) as server, open_daemon_client(tmp_path) as client:
+        url = str(server.make_url("")).rstrip("/")
+        with discovery.told(tmp_path, discovery.Address(url, "first", os.getpid())):
+            assert await client.jobs("open", 10) == ([], 0)
+        daemon.token = "second"
+        with pytest.raises(DaemonUnreachable):  # its file is not written yet
+            await client.jobs("open", 10)
+        with discovery.told(tmp_path, discovery.Address(url, "second", os.getpid())):
+            assert await client.jobs("open", 10) == ([], 0)
+            daemon.token = "third"
+            with pytest.raises(DaemonUnreachable):
+                await client.jobs("open", 10)
