@@ -32,7 +32,7 @@ async def test_a_job_that_runs_is_cancelled_in_order(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(submit, "begin", lambda _: Settings())
     monkeypatch.setattr(submit, "confirmed", lambda *_: True)
     main: list[Coroutine[Any, Any, int | None]] = []
-    monkeypatch.setattr(submit, "run_program", lambda made: main.append(made(Stop())) or 0)
+    monkeypatch.setattr(submit, "run_program", lambda made: main.append(made(Stop())))
     submit.run(parser_of(("submit",)).parse_args(["submit", "--json", "a.mp4", "a.wav"]))
     assert await main[0] == 130
     assert said == ["job-1 runs", "job-1 is cancelled"]
