@@ -63,6 +63,11 @@ def many_jobs(args: argparse.Namespace) -> Many | None:
     files = [file for path in given for file in expanded(path)]
     if len(files) > 2:
         return _pairs(args, files)
+    if len(files) > len(given):  # one pattern: its order says nothing
+        found = pairs_of([str(file) for file in files])
+        if not found.jobs:
+            return _pairs(args, files)
+        files = [Path(name) for name in found.jobs[0]]
     args.video, args.audio = (*files, None, None)[:2]
     args.more = []
     return None

@@ -142,3 +142,12 @@ def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypa
     many = many_jobs.many_jobs(args)
     assert many is not None
     assert many_jobs.confirmed(args, many) is agreed
+
+
+def test_the_two_files_of_one_pattern_are_a_video_and_its_audio() -> None:
+    there("talk.mp3", "talk.mp4", "b1.mp4", "b2.mp4")
+    args = parser_of(("submit",)).parse_args(["submit", "talk.*"])
+    assert many_jobs.many_jobs(args) is None
+    assert (args.video, args.audio) == (Path("talk.mp4"), Path("talk.mp3"))
+    with pytest.raises(SettingsError, match="belong together"):
+        asked("b*.mp4")
