@@ -92,10 +92,10 @@ async def test_a_file_is_copied_from_its_path_and_a_job_waits_for_it(caller: Cal
 
 
 async def test_a_file_url_is_a_path(caller: Caller, tmp_path: Path) -> None:
-    path = tmp_path / "ä b.png"
+    path = tmp_path / "ä 50%20b.png"
     path.write_bytes(png())
     status, plain = await copy(caller, path.as_uri(), kind="file", accepts=["image"])
-    assert (status, plain["name"]) == (201, "ä b.png")
+    assert (status, plain["name"]) == (201, "ä 50%20b.png")
     assert (await copied(caller, plain["id"]))["complete"]
 
 
@@ -160,6 +160,7 @@ async def test_a_url_that_leads_to_this_machine_is_refused(caller: Caller) -> No
         port = inside.rpartition(":")[2]
         hosts = ("127.0.0.1", "localhost", "2130706433", "0.0.0.0", "[::1]")  # noqa: S104 - nothing is bound to it
         targets = [f"http://{host}:{port}/a.mp4" for host in hosts]
+        targets += [f"http://{host}:{port}/a.mp4" for host in ("１２７.0.0.1", "127。0。0。1", "⑫⑦.0.0.1")]  # noqa: RUF001
         targets += [f"http://[::ffff:127.0.0.1]:{port}/a.mp4", "http://10.0.0.1/a.mp4", "http://169.254.169.254/a.mp4"]
 
         async def answer(request: web.Request) -> web.StreamResponse:

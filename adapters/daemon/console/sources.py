@@ -22,7 +22,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
-from aiohttp import hdrs
+from aiohttp import AddrInfoType, hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from wakestream.adapters.daemon.api.auth import ApiError
@@ -70,7 +70,7 @@ async def open_source(text: str) -> Source:
     if scheme is None:
         return await asyncio.to_thread(_open_path, text)
     if scheme[1].lower() == "file":
-        return await asyncio.to_thread(_open_path, url2pathname(unquote(urlsplit(text).path)))
+        return await asyncio.to_thread(_open_path, url2pathname(urlsplit(text).path))
     return await _open_url(text)
 
 
@@ -164,9 +164,19 @@ class _PublicResolver(AbstractResolver):
         """Nothing is open."""
 
 
+def _public_socket(where: AddrInfoType) -> socket.socket:
+    """A socket for a connection to a public address. Every connection is checked here, however its host is written.
+
+    A host with digits of another script becomes a plain address only when the request is made, and is not resolved.
+    """
+    family, kind, protocol, _, address = where
+    _check(str(address[0]), str(address[0]))
+    return socket.socket(family, kind, protocol)
+
+
 async def _open_url(url: str) -> Source:
     timeout = aiohttp.ClientTimeout(COPY_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=SILENCE)
-    connector = aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False)
+    connector = aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False, socket_factory=_public_socket)
     session = aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
