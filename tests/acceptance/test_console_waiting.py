@@ -14,6 +14,8 @@ import pytest
 from tests.acceptance.test_console import Caller, calling
 from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.streams.outbox.facts import Answer, Submitting
 
 VIDEO, AUDIO = b"v" * 300_000, b"a" * 100_000
 
@@ -164,6 +166,29 @@ async def test_a_refusal_after_the_copy_is_shown_and_can_be_tried_again(
     monkeypatch.setattr(box, "open_most", 10)
     assert await ask_for(caller, video, audio) == 201
     assert (await state(caller))["waiting"] == []
+
+
+async def test_a_job_that_is_cancelled_while_it_is_submitted_is_cancelled(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
+    assert await ask_for(caller, video, audio) == 202
+    assert await send(caller, video, VIDEO) == 200
+    begun, go_on, submit = asyncio.Event(), asyncio.Event(), Outbox.submit
+
+    async def slow(box: Outbox, job: Submitting) -> Answer:
+        begun.set()
+        await go_on.wait()
+        return await submit(box, job)
+
+    monkeypatch.setattr(Outbox, "submit", slow)
+    sent = asyncio.create_task(send(caller, audio, AUDIO))
+    await begun.wait()
+    asked = asyncio.create_task(caller.ask("POST", "/console/act", {"act": "cancel", "jobs": ["ws-1"]}))
+    await asyncio.sleep(0.1)
+    go_on.set()
+    assert (await sent, await asked) == (200, (200, {"refused": []}))
+    assert await caller.outcome("ws-1") == "cancelled"
 
 
 async def test_many_jobs_are_cancelled_in_one_call(caller: Caller) -> None:

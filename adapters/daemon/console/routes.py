@@ -222,6 +222,7 @@ class JobCalls:
 
     async def _stop_waiting(self, job: str) -> bool:
         """Drop a job that waits for its files; False if it does not wait."""
+        await self.waiting.settled(job)
         dropped = self.waiting.drop(job)
         for upload in dropped.files.values() if dropped is not None else ():
             if str(upload.path) not in self.holdings.referred():

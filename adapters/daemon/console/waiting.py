@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,13 +21,17 @@ MOST: Final = 2000
 
 @dataclass(slots=True)
 class Waiting:
-    """A job that waits for its files. `key` names its results; `refused` says why it could not be submitted."""
+    """A job that waits for its files. `key` names its results; `refused` says why it could not be submitted.
+
+    `submitting` is there while it is submitted, and set at the end of that.
+    """
 
     asked: Wanted
     key: str
     files: Mapping[str, Upload]
     at: float
     refused: dict[str, Any] | None = None
+    submitting: asyncio.Event | None = field(default=None, repr=False)
 
     @property
     def is_ready(self) -> bool:
@@ -65,6 +70,12 @@ class WaitingJobs:
         self.jobs[job.asked.job] = job
         self.tell("wait", self.plain(job))
 
+    async def settled(self, job: str) -> None:
+        """Wait while a job is submitted: its files belong to the outbox after that."""
+        found = self.jobs.get(job)
+        if found is not None and found.submitting is not None:
+            await found.submitting.wait()
+
     def drop(self, job: str) -> Waiting | None:
         """Forget a job."""
         found = self.jobs.pop(job, None)
@@ -75,10 +86,11 @@ class WaitingJobs:
     async def arrived(self, upload: Upload) -> None:
         """Submit the jobs that have waited for this file only."""
         for job in list(self._of(upload)):
-            if job.is_ready and self.jobs.get(job.asked.job) is job:
+            if job.is_ready and job.submitting is None and self.jobs.get(job.asked.job) is job:
                 await self._submit(job)
 
     async def _submit(self, job: Waiting) -> None:
+        job.submitting = asyncio.Event()
         try:
             await self.begin(job)
         except (ApiError, WrongInput) as error:
@@ -86,6 +98,9 @@ class WaitingJobs:
             self.tell("wait", self.plain(job))
         else:
             self.drop(job.asked.job)
+        finally:
+            job.submitting.set()
+            job.submitting = None
 
     def lost(self, upload: Upload) -> None:
         """Tell the pages which jobs a file was for that did not arrive."""
