@@ -157,6 +157,7 @@ class Console:
             stack.push_async_callback(self._gpu.close)
             stack.push_async_callback(self.costs.close)
             stack.push_async_callback(self._calls.copies.close)
+            _in_background(stack, self.holdings.react())
             _in_background(stack, self.holdings.clean(self._tell_rest))
             stack.push_async_callback(self._kept.write)
             _in_background(stack, self._kept.keep())

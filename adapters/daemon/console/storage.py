@@ -35,6 +35,7 @@ class Storage:
         self._outbox = outbox
         self.previews = Previews()
         self.on_done: Callable[[Entry], Awaitable[None]] = _nothing
+        self._done: asyncio.Queue[Entry] = asyncio.Queue()
         self.beginning: set[str] = set()  # the keys of results of jobs that are being submitted
         self.waiting: Callable[[], set[str]] = set  # the files of jobs that wait for them
         self.uploads = Uploads(folder / "uploads", self.needed, self._results_size, quota, look=look)
@@ -58,6 +59,11 @@ class Storage:
             size = sum(each.stat().st_size for each in found)
         return size
 
+    async def react(self) -> None:
+        """Call `on_done` for each job that is done. It may take long, and `clean` would lose events meanwhile."""
+        while True:
+            await self.on_done(await self._done.get())
+
     async def clean(self, changed: Callable[[], None]) -> None:
         """Remove files that are no longer needed when jobs start and end; calls `changed` after that.
 
@@ -80,7 +86,7 @@ class Storage:
         if item.kind == "accepted":
             await self._remove_results()  # the outbox may have forgotten an old job for the new one
         elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
-            await self.on_done(entry)
+            self._done.put_nowait(entry)
             await self._remove_old_inputs()
             changed()
 

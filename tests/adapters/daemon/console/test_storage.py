@@ -21,7 +21,7 @@ from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.state import OutboxState
+from wakestream.streams.outbox.state import Entry, OutboxState
 
 
 def video(name: str, size: int) -> Announced:
@@ -105,6 +105,30 @@ async def test_the_inputs_of_a_job_that_was_done_long_ago_go(tmp_path: Path) -> 
         house.jobs.done("job")
         await house.news.wait()
     assert not video.exists()
+
+
+async def test_each_done_job_is_delivered_also_if_one_takes_long(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    go_on, delivered = asyncio.Event(), asyncio.Queue[str]()
+
+    async def deliver(entry: Entry) -> None:
+        await go_on.wait()
+        delivered.put_nowait(entry.accepted.job)
+
+    house.holdings.on_done = deliver
+    reacting = asyncio.create_task(house.holdings.react())
+    async with house.cleaned():
+        for number in range(2):
+            house.jobs.accept(f"job-{number}", tmp_path / "a.mp4", house.result(f"job-{number}"))
+        house.jobs.done("job-0", time.time())
+        await house.news.wait()
+        house.jobs.done("job-1", time.time())
+        await asyncio.sleep(0)
+        for _ in range(QUEUED + 1):
+            house.jobs.feed.publish("job-2", {"event": "waking"})
+        go_on.set()
+        assert [await delivered.get() for _ in range(2)] == ["job-0", "job-1"]
+    reacting.cancel()
 
 
 async def test_they_are_removed_even_if_the_event_queue_overflows(tmp_path: Path) -> None:
