@@ -20,8 +20,8 @@ from wakestream.adapters.disk.full_disk import is_full
 
 FILE: Final = "preferences.json"
 AT_ONCE_MOST: Final = 200
-_PROGRAMS: Final = {"appdata", "startup"}
-"""Folders of Windows whose files may be run."""
+_PROGRAMS: Final = {"appdata", "startup", "launchagents", "launchdaemons"}
+"""Folders of Windows and macOS whose files may be run."""
 
 
 @dataclass(frozen=True, slots=True)

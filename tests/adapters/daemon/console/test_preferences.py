@@ -64,6 +64,7 @@ def test_bad_values_are_refused_and_change_nothing(state: Path, wish: dict[str, 
 
 def test_results_do_not_go_where_programs_look_for_their_files(state: Path, tmp_path: Path) -> None:
     places = [state, state / "console", tmp_path / ".config" / "autostart", tmp_path / "AppData" / "x"]
+    places.append(tmp_path / "Library" / "LaunchAgents")
     (tmp_path / "link").symlink_to(tmp_path / ".config" / "autostart")
     for folder in [*places, tmp_path / "link"]:
         folder.resolve().mkdir(parents=True, exist_ok=True)
