@@ -67,6 +67,8 @@ class FolderWatch:
     _started: dict[str, None] = field(default_factory=dict)
     _refused: set[str] = field(default_factory=set)
     _away: bool = False
+    _unnamed: set[str] = field(default_factory=set)
+    _delayed: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
@@ -93,11 +95,19 @@ class FolderWatch:
         if self._away:
             logger.info("--watch: {} is back", self.folder)
         before, self._before, self._away = self._before, found, False
-        for video, audio in pairs_of(sorted(found), strict=True).jobs:
+        for video, audio in pairs_of(self._named(found), strict=True).jobs:
             if all(found[name] == before.get(name) and found[name].size for name in (video, audio)):
                 job = self._id(video, audio, found)
                 if job not in self._started and job not in self._refused and not await self._start(job, video, audio):
                     return
+
+    def _named(self, found: Mapping[str, Look]) -> list[str]:
+        """The names that a job can have. Linux also allows names that are no text in UTF-8."""
+        unnamed = {name for name in found if not _is_text(name)}
+        for name in sorted(unnamed - self._unnamed):
+            logger.warning("--watch: {!a} has a name that is no UTF-8; rename it", name)
+        self._unnamed = unnamed
+        return sorted(found.keys() - unnamed)
 
     def _id(self, video: str, audio: str, found: Mapping[str, Look]) -> str:
         """The job's id, which is the same for the same files after a restart."""
@@ -109,9 +119,14 @@ class FolderWatch:
         try:
             if job not in self.outbox.state.jobs:
                 await self._submit(job, self.folder / video, self.folder / audio)
-        except (ApiError, MediaUnusable, OSError) as error:
+        except OSError as error:  # of the folder for the results: it hinders all jobs, and may be over soon
+            self._say_delayed(job, video, audio, error)
+            return False
+        except (ApiError, MediaUnusable) as error:
             code = error.code if isinstance(error, ApiError) else ""
             if code in _LATER:
+                if code not in _FULL:
+                    self._say_delayed(job, video, audio, error)
                 return code not in _FULL
             logger.warning("--watch: {} and {} are no job: {}", video, audio, error)
             self._refused.add(job)
@@ -120,13 +135,27 @@ class FolderWatch:
         await asyncio.to_thread(_write, self.state / FILE, [*self._started][-KEPT:])
         return True
 
+    def _say_delayed(self, job: str, video: str, audio: str, error: Exception) -> None:
+        """Log once why a pair does not start yet."""
+        if job not in self._delayed:
+            self._delayed.add(job)
+            logger.warning("--watch: {} and {} do not start yet, and are tried again: {}", video, audio, error)
+
     async def _submit(self, job: str, video: Path, audio: Path) -> None:
+        output = await asyncio.to_thread(_output, self.folder / RESULTS, video, audio, self.outbox.state.outputs)
         seconds = await both_probed(video, audio) if self.probe else (None, None)
         lengths = {f"{name}_s": length for name, length in zip(("video", "audio"), seconds, strict=True) if length}
-        output = await asyncio.to_thread(_output, self.folder / RESULTS, video, audio, self.outbox.state.outputs)
         fields: dict[str, Any] = {"id": job, "video": str(video), "audio": str(audio), "output": str(output), **lengths}
         await submitted(self.outbox, await asyncio.to_thread(requests.wanted, fields))
         logger.info("--watch: {} and {} are job {}", video.name, audio.name, job)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files_in(folder: Path) -> dict[str, Look]:

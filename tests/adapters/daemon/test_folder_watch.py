@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -168,6 +170,24 @@ async def test_a_thousand_mixed_files_become_their_pairs(scene: Scene) -> None:
     assert len(found) == 250
     assert len({output for _, _, output in found}) == 250
     assert len(await scene.looks()) == 250
+
+
+async def test_a_folder_for_results_that_is_away_for_a_moment_loses_no_pair(scene: Scene, said: list[str]) -> None:
+    scene.put("a.mp4", "a.wav", "b.mp4", "b.wav")
+    (scene.folder / "results").write_text("a file in its place")
+    assert await scene.looks(4) == []
+    assert len([line for line in said if "do not start yet" in line]) == 1
+    (scene.folder / "results").unlink()
+    assert len(await scene.looks(1)) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have only names in Unicode")
+async def test_a_name_that_is_no_text_hinders_no_others(scene: Scene, said: list[str]) -> None:
+    for ending in (b"mp4", b"wav"):
+        Path(os.fsdecode(os.fsencode(scene.folder) + b"/caf\xe9." + ending)).write_bytes(b"x")
+    scene.put("d.mp4", "d.wav")
+    assert await scene.looks(3) == [("d.mp4", "d.wav", "d.mp4")]
+    assert len([line for line in said if "rename it" in line]) == 2
 
 
 async def test_a_full_outbox_takes_the_rest_later(scene: Scene, said: list[str]) -> None:
