@@ -28,7 +28,8 @@ ENDED_MOST: Final = 12
 STEMS: Final = 2
 """Input files after which a result is named."""
 
-NAMES_KEPT: Final = 5000
+NAMES_KEPT: Final = 20_000
+"""Jobs whose names are in memory: more than the outbox has, since a search reads all of them."""
 
 
 class FileNames(NamedTuple):

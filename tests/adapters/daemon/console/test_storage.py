@@ -244,3 +244,14 @@ async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, mo
     with pytest.raises(ApiError, match="the limit of 4 files is reached") as refused:
         found.announce(video("c.mp4", 1), paths)
     assert (refused.value.code, refused.value.numbers) == ("many_files", {"count": 4})
+
+
+def test_a_second_search_in_many_jobs_reads_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path)
+    for number in range(6000):
+        accepted = f.JobAccepted(f"job-{number}", "/a.mp4", "/a.wav", f"/{number}.mp4", 1, 1, 1, 1, "x", 0, 1.0)
+        outbox.DECIDER.evolve(house.jobs.state, accepted)
+    view = JobView(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
+    assert view.history("a.mp4", "", 1, 0)[1] == 6000
+    monkeypatch.setattr(JobView, "_kept_names", lambda *_: pytest.fail("it reads a file"))
+    assert view.history("a.mp4", "", 1, 0)[1] == 6000
