@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.browser.test_many import files
 from tests.support.browser.actions import drop
@@ -83,6 +83,28 @@ async def test_several_jobs_are_chosen_with_shift_and_cancelled_and_tried_again(
         await page.locator("#choose-bar").get_by_role("button", name="Retry").click()
         await expect(page.get_by_text("2 jobs started again.")).to_be_visible()
         await expect(page.locator(".card[data-state=waiting]")).to_have_count(3)
+
+
+async def test_a_retry_that_is_refused_does_not_stop_the_others(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await start(page, 3)
+        await page.get_by_role("button", name="Select", exact=True).click()
+        await page.get_by_role("button", name="Select all").click()
+        await page.get_by_role("button", name="Cancel jobs").click()
+        await page.evaluate(AT_ONCE)
+        await expect(page.locator(".card[data-state=cancelled]")).to_have_count(3)
+
+        async def refuse(route: Route) -> None:
+            await route.fulfill(status=409, json={"code": "file_unusable", "error": "a file is gone"})
+
+        await page.route("**/retry", refuse, times=1)
+        await page.get_by_role("button", name="Select", exact=True).click()
+        await page.get_by_role("button", name="Select all").click()
+        await page.locator("#choose-bar").get_by_role("button", name="Retry").click()
+        await expect(page.get_by_text("2 jobs started again.")).to_be_visible()
+        await expect(page.locator(".toast.bad")).to_have_count(1)
+        visitor.complaints[:] = [said for said in visitor.complaints if "status of 409" not in said]
 
 
 async def test_all_results_are_removed_and_all_jobs_cancelled(home: House, visitor: Visitor) -> None:

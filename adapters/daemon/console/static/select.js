@@ -86,8 +86,24 @@ export function selection({ undo, toast, cancelled }) {
     const one = ids.length === 1 ? ".one" : "";
     if (which === "open") return undo.later("cancel", ids, t(`undo.cancels${one}`, { count }), cancelled);
     if (which === "results") return undo.later("remove", ids, t(`undo.removes${one}`, { count }));
-    for (const id of ids) if (!await asked(() => call("POST", `/console/jobs/${encodeURIComponent(id)}/retry`, {}))) return;
-    toast(t(`choose.retried${one}`, { count }));
+    return retry(ids);
+  }
+
+  /** Starts jobs again; one that is refused does not stop the others. */
+  async function retry(ids) {
+    let begun = 0;
+    let why = null;
+    for (const id of ids) {
+      try {
+        await call("POST", `/console/jobs/${encodeURIComponent(id)}/retry`, {});
+        begun += 1;
+      } catch (error) {
+        why ??= error;
+        if (!error.status || error.status === 401) break; // nothing answers, or nothing to this page
+      }
+    }
+    if (begun) toast(t(`choose.retried${begun === 1 ? ".one" : ""}`, { count: number(begun) }));
+    if (why) toast(refused(why), true);
   }
 
   put(mode, "aria-pressed", "false");
