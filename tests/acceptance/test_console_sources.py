@@ -115,7 +115,8 @@ async def test_a_path_reads_no_other_files_than_media(caller: Caller, tmp_path: 
     status, plain = await copy(caller, str(inside))
     assert plain["code"] == "source_not_media"
     for wrong, code in (
-        (str(tmp_path / "none.mp4"), "source_unreadable"), ("clip.mp4", "source_relative"), ("", "source_source"),
+        (str(tmp_path / "none.mp4"), "source_unreadable"), (str(tmp_path / ("a" * 300) / "a.mp4"), "source_unreadable"),
+        ("clip.mp4", "source_relative"), ("", "source_source"),
         ("x" * 5000, "source_source"), ("ftp://example.org/a.mp4", "source_url"), ("gopher://x/a.mp4", "source_url"),
     ):  # fmt: skip
         status, plain = await copy(caller, wrong)
@@ -132,6 +133,8 @@ async def test_a_pipe_a_folder_and_a_link_to_a_secret_are_refused_at_once(caller
     for name, code in (("pipe", "unreadable"), ("folder", "unreadable"), ("link", "not_media")):
         status, plain = await copy(caller, str(tmp_path / f"{name}.mp4"))
         assert (status, plain["code"]) == (400, f"source_{code}")
+    status, plain = await copy(caller, "~no-such-user/clip.mp4")
+    assert (status, plain["code"]) == (400, "source_relative")
 
 
 @pytest.mark.usefixtures("internet")

@@ -82,14 +82,16 @@ def _refused(code: str, why: str, **numbers: Any) -> ApiError:
 
 
 def _open_path(text: str) -> Source:
-    path = Path(text).expanduser()
+    path = Path(text)
+    with suppress(RuntimeError):  # `~name` of an unknown user
+        path = path.expanduser()
     if not path.is_absolute():
         raise _refused("relative", f"{text[:80]} is no absolute path; copy the whole path of the file", text=text[:80])
     real = Path(os.path.realpath(path))
-    if ending_of(path.name) not in _ENDINGS or ending_of(real.name) not in _ENDINGS or _is_private(real):
-        why = f"{path.name} is no video, audio or image file; choose other files in the form"
-        raise _refused("not_media", why, name=path.name)
     try:
+        if ending_of(path.name) not in _ENDINGS or ending_of(real.name) not in _ENDINGS or _is_private(real):
+            why = f"{path.name} is no video, audio or image file; choose other files in the form"
+            raise _refused("not_media", why, name=path.name)
         file = _opened(real)
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror or error}"

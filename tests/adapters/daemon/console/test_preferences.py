@@ -39,6 +39,8 @@ def test_a_faulty_file_gives_the_defaults(state: Path, content: bytes) -> None:
     [
         ({"output_folder": "results"}, "folder_missing"),
         ({"output_folder": "/no/such/folder"}, "folder_missing"),
+        ({"output_folder": "~no-such-user/results"}, "folder_missing"),
+        ({"output_folder": "/" + "a" * 300}, "folder_missing"),
         ({"output_folder": 3}, "folder_missing"),
         ({"output_folder": "a\0b"}, "folder_missing"),
         ({"name_pattern": "{user}-{name}"}, "pattern_field"),
