@@ -237,6 +237,14 @@ async def test_a_download_is_limited_by_the_quota_and_can_be_stopped_and_fail(ca
         await going.wait()
         assert (await caller.ask("DELETE", f"/console/copies/{plain['id']}"))[0] == 200
         assert (await state(caller))["used"] == 0
+        going.clear()
+        video, audio = [(await copy(caller, f"{url}/slow{at}.mp4", kind="file", accepts=[]))[1]["id"] for at in (1, 2)]
+        await going.wait()
+        status, _ = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": video, "audio": audio})
+        assert status == 202
+        await caller.ask("POST", "/console/act", {"act": "cancel", "jobs": ["ws-1"]})
+        for id_ in (video, audio):  # nobody needs them now
+            assert (await caller.ask("DELETE", f"/console/copies/{id_}"))[0] == 404
         status, plain = await copy(caller, f"{url}/broken.mp4")
         assert (await copied(caller, plain["id"]))["failed"]["code"] == "broken"
     assert caller.kept == []

@@ -226,6 +226,7 @@ class JobCalls:
         dropped = self.waiting.drop(job)
         for upload in dropped.files.values() if dropped is not None else ():
             if str(upload.path) not in self.holdings.referred():
+                await self.copies.stop(upload.id)
                 await self.holdings.uploads.discard(upload)
         return dropped is not None
 
