@@ -70,6 +70,9 @@ class FolderWatch:
     _unnamed: set[str] = field(default_factory=set)
     _delayed: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.folder = self.folder.resolve()  # the ids of jobs are the same for each way to write it
+
     async def run(self) -> None:
         """Look again and again, until the task is cancelled."""
         await self.recall()

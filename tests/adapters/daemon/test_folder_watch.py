@@ -136,6 +136,10 @@ async def test_a_pair_starts_once_also_after_restarts(scene: Scene) -> None:
     assert len(await run_start(scene)) == 1
     scene.put("a.wav", data=b"another voice")
     assert len(await scene.looks()) == 2
+    (scene.home / "link").symlink_to(scene.folder)
+    scene.folder = scene.home / "link"
+    scene.restart(forgotten=True)  # the same folder, written in another way
+    assert len(await run_start(scene)) == 2
 
 
 async def run_start(scene: Scene) -> list[tuple[str, str, str]]:
