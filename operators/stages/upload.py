@@ -10,6 +10,7 @@ from random import Random
 import reactivex as rx
 from reactivex import Observable
 
+from wakestream.operators.model.errors import Stalled
 from wakestream.operators.model.events import SMALL_FILES, Checked, Fingerprint, JobEvent, Uploaded, Uploading
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Resumed, Worker, Workers
@@ -20,16 +21,16 @@ from wakestream.operators.rx.timeout_idle import timeout_idle
 SMALL = 256 * 1024
 """Bytes of a file that is sent together with others, or alone in one exchange."""
 
-TOGETHER = 1024 * 1024
-"""Bytes of the files of one call, which shows no progress: a slow line must finish it within `policy.transfer`."""
+TOGETHER = 2 * 1024 * 1024
+"""Bytes of the files of one call, which shows no progress. A line that is too slow for it gets the files one by one."""
 
 
 def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checked], Observable[JobEvent]]:
     """The stage from `Checked` to `Uploaded`: sends the missing files, with the progress of all of them.
 
-    Small files go together if the worker takes that, then the others one after the other. If the worker has a part of a
-    file from an earlier attempt, only the rest is sent. The count of retries starts at 0 again when an attempt gets
-    further than all before it.
+    Small files go together if the worker takes that and the line is fast enough, then the others one after the other.
+    If the worker has a part of a file from an earlier attempt, only the rest is sent. The count of retries starts at 0
+    again when an attempt gets further than all before it.
 
     Example:
         >>> checked.pipe(then(upload(world.workers, policy, world.random)))
@@ -42,6 +43,11 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
     Returns:
         The stage. It may raise `Stalled`, `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
     """
+
+    def is_no_stall(error: Exception) -> bool:
+        return policy.call.retry_on(error) and not isinstance(error, Stalled)
+
+    quickly = replace(policy.call, retry_on=is_no_stall)
 
     def stage(checked: Checked) -> Observable[JobEvent]:
         of = sum(file.size for file in checked.missing)
@@ -66,8 +72,20 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
     ) -> Observable[JobEvent]:
         files = {checked.ref(file): file for file in group}
         sent = from_async(lambda: worker.upload_small(files), f"upload {len(files)} files")
-        safe = sent.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(policy.call, random))
-        return safe.map(lambda _: Uploading(done, of, group[-1].path.name))
+        told = sent.map(lambda _: Uploading(done, of, group[-1].path.name))
+        start = done - sum(file.size for file in group)
+
+        def singly(error: Exception, _: object) -> Observable[JobEvent]:
+            if not isinstance(error, Stalled):
+                return rx.throw(error)
+            starts = accumulate((file.size for file in group), initial=start)
+            singles = zip(group, starts, strict=False)
+            return rx.concat(*(send(_Upload(worker, checked, file), at, of) for file, at in singles))
+
+        safe: Observable[JobEvent] = told.pipe(
+            timeout_idle(policy.transfer, "transfer"), retry_backoff(quickly, random)
+        )
+        return safe.catch(singly)
 
     def send(upload: _Upload, start: int, of: int) -> Observable[JobEvent]:
         name = upload.file.path.name

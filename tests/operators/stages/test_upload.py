@@ -108,6 +108,17 @@ async def test_a_broken_call_of_small_files_is_tried_again(stage: Stage) -> None
     assert (await stage.run(upload(stage.workers, Policy(), Random(1))(checked)))[-1] == e.Uploaded(checked, 1500, 0)
 
 
+async def test_on_a_line_that_is_too_slow_for_one_call_small_files_go_one_by_one(stage: Stage) -> None:
+    stage.worker.delays["upload_small"] = 1e6
+    checked = of_algorithm(TOGETHER)
+    items = await stage.run(upload(stage.workers, Policy(transfer=60.0), Random(1))(checked))
+    assert len(stage.worker.said("upload_small")) == 1
+    assert len(stage.worker.said("upload")) == 2
+    counts = [item.bytes for item in items[:-1]]
+    assert (counts, counts[-1]) == (sorted(counts), 1500)
+    assert items[-1] == e.Uploaded(checked, 1500, 0)
+
+
 async def test_large_files_go_alone_after_the_small_ones(stage: Stage) -> None:
     large = replace(VIDEO, size=SMALL + 1, path=VIDEO.path.with_name("large.mp4"))
     checked = of_algorithm(replace(TOGETHER, missing=(VIDEO, AUDIO)))
@@ -124,5 +135,5 @@ async def test_many_small_files_go_in_several_calls(stage: Stage) -> None:
     inputs = {f"f{number}": file for number, file in enumerate(files)}
     checked = replace(of_algorithm(TOGETHER), missing=tuple(files), inputs=inputs)
     items = await stage.run(upload(stage.workers, Policy(), Random(1))(checked))
-    assert [len(files) for files in stage.worker.said("upload_small")] == [4, 4, 4, 4, 4]  # type: ignore[arg-type]
+    assert [len(files) for files in stage.worker.said("upload_small")] == [8, 8, 4]  # type: ignore[arg-type]
     assert items[-1].sent == 20 * SMALL
