@@ -51,6 +51,7 @@ class DaemonKinds:
         self._asking: asyncio.Task[None] | None = None
         self._again = False
         self._online: dict[str, bool] = {}
+        self._phases: dict[str, str] = {}
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -97,6 +98,12 @@ class DaemonKinds:
         self._up = False
         if self._asking is not None:
             await end(self._asking)
+
+    def gpus_are(self, phases: Mapping[str, str]) -> None:
+        """Ask the hub again if the phase of a GPU has changed: the hub tells clients nothing of one that was lost."""
+        if phases != self._phases:
+            self._phases = dict(phases)
+            self._ask_again()
 
     def _ask_again(self) -> None:
         """Ask now, or once more if an answer that may be older than a change has not come yet."""

@@ -147,6 +147,7 @@ class Console:
             self._hub = known["hub"]
             self.costs.outdate()
         self._live.tell("gpu", known)
+        self.kinds.gpus_are({gpu["gpu"]: gpu["phase"] for gpu in known.get("gpus", ())})
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:

@@ -68,8 +68,9 @@ class Card {
     put(this.root, "data-row", ended);
     put(this.root, "data-pictured", picture(this.picture, job));
     say(this.pill, t(`state.${state}`));
-    if (this.titled !== titleText(job)) this.title.replaceChildren(...titled(...title(job), (at) => lasts(job.inputs[at])).filter(Boolean));
-    this.titled = titleText(job); // the title of the kind may come later than the job
+    const named = [titleText(job), ...job.inputs.map((file) => file.seconds)].join(); // title and lengths may come later
+    if (this.titled !== named) this.title.replaceChildren(...titled(...title(job), (at) => lasts(job.inputs[at])).filter(Boolean));
+    this.titled = named;
     say(this.kind, kindLine(job));
     put(this.kind, "title", this.kind.textContent);
     show(this.use, Object.keys(job.params).length > 0);
