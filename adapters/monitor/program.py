@@ -75,6 +75,9 @@ async def described(power: Provider, machine: str | None) -> Machine | None:
     except (WakestreamError, TimeoutError) as error:
         logger.debug("the provider does not say what the machine costs: {!r}", error)
         return None
+    except Exception as error:  # a provider may be the user's code, and the monitor must go on
+        logger.opt(exception=error).error("the provider's list of machines raised an error")
+        return None
     return next(each for each in found if each.id == id_)
 
 

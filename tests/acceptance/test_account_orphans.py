@@ -45,14 +45,16 @@ def monitor(keeper: Keeper, machine: str) -> m.Register:
 class Account(Provider):
     """An account with two machines."""
 
-    def __init__(self, *, hangs: bool = False, fails: bool = False) -> None:
-        self.hangs, self.fails = hangs, fails
+    def __init__(self, *, hangs: bool = False, fails: bool = False, broken: bool = False) -> None:
+        self.hangs, self.fails, self.broken = hangs, fails, broken
 
     async def machines(self) -> list[Machine]:
         if self.hangs:
             await asyncio.Event().wait()
         if self.fails:
             raise CannotList("no list here")
+        if self.broken:
+            raise KeyError("a provider in a package of its own may raise anything")
         return [Machine("i-1", "studio", "running", price=1.25, currency="USD"), Machine("i-2", "lab", "stopped")]
 
 
@@ -66,3 +68,4 @@ async def test_a_monitor_knows_its_machine_by_id_or_name_or_goes_on_without() ->
     assert await described(Account(), None) is None
     assert await described(Account(hangs=True), "i-1") is None
     assert await described(Account(fails=True), "i-1") is None
+    assert await described(Account(broken=True), "i-1") is None
