@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,16 +38,17 @@ class Machine(User):
         return {}
 
     @asynccontextmanager
-    async def up(self, *flags: str, until: str) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
-        """`wakestream up`, once it has printed this; yields a function that waits for another text."""
+    async def up(self, *flags: str, until: str) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+        """`wakestream up`, once it has printed this; yields a function that waits for another text: its line."""
         async with self.runs("up", *flags) as running:
             lines: asyncio.Queue[bytes] = asyncio.Queue()
             reading = asyncio.create_task(_read_lines(running, lines))
 
-            async def printed(text: str) -> None:
+            async def printed(text: str) -> str:
                 async with asyncio.timeout(60):
                     while text.encode() not in (line := await lines.get()):
                         assert line, await running.ended()
+                return line.decode()
 
             await printed(until)
             try:
@@ -124,7 +126,11 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
     machine = Machine(tmp_path / "one")
     await make_video(machine.video, 1)
     await make_speech(machine.audio, 1)
-    async with asyncio.timeout(120), machine.up("--gpu", "studio", until="ready: ") as printed:
+    async with asyncio.timeout(120), machine.up("--gpu", "studio", until="is a monitor") as printed:
+        _, command, *more = shlex.split((await printed("power and costs: ")).partition(": ")[2])
+        await printed("ready: ")
+        asked = await machine.run(command, *more)
+        assert (asked.code, "studio" in asked.out) == (0, True), asked.err
         ran = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
         assert ran.code == 0, ran.err
         assert {event.get("gpu") for event in ran.events if event["event"] == "granted"} == {"studio"}
