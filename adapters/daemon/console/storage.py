@@ -62,7 +62,8 @@ class Storage:
     async def react(self) -> None:
         """Call `on_done` for each job that is done. It may take long, and `clean` would lose events meanwhile."""
         while True:
-            await self.on_done(await self._done.get())
+            entry = await self._done.get()
+            await self.on_done(entry)
 
     async def clean(self, changed: Callable[[], None]) -> None:
         """Remove files that are no longer needed when jobs start and end; calls `changed` after that.
