@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def pressed_keys() -> Iterator[Callable[[], str]]:
     """Yields a function that returns the keys that were pressed since the last call; empty without a terminal.
 
-    Ctrl-C is a signal as ever.
+    Ctrl-C stays a signal.
     """
     if not sys.stdin.isatty():
         yield str

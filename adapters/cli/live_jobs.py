@@ -1,4 +1,4 @@
-"""The daemon's jobs as a table on a terminal that is kept up to date. Jobs that end are told in lines above it."""
+"""The daemon's jobs as a table on a terminal that is kept up to date. A line above it names each job that ends."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import pytest
 from tests.acceptance.test_console import Caller, calling
 from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.waiting import WaitingJobs
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.facts import Answer, Submitting
 
@@ -181,11 +182,18 @@ async def test_a_job_that_is_cancelled_while_it_is_submitted_is_cancelled(
         await go_on.wait()
         return await submit(box, job)
 
+    came, settled = asyncio.Event(), WaitingJobs.settled
+
+    async def noticed(waiting: WaitingJobs, job: str) -> None:
+        came.set()
+        await settled(waiting, job)
+
     monkeypatch.setattr(Outbox, "submit", slow)
+    monkeypatch.setattr(WaitingJobs, "settled", noticed)
     sent = asyncio.create_task(send(caller, audio, AUDIO))
     await begun.wait()
     asked = asyncio.create_task(caller.ask("POST", "/console/act", {"act": "cancel", "jobs": ["ws-1"]}))
-    await asyncio.sleep(0.1)
+    await came.wait()
     go_on.set()
     assert (await sent, await asked) == (200, (200, {"refused": []}))
     assert await caller.outcome("ws-1") == "cancelled"

@@ -87,7 +87,7 @@ async def _follow(found: Settings, shown: _Screen) -> int:
 
 
 class _Screen:
-    """What was told last, and whether the hub is away since."""
+    """The last answer, and whether the hub has been away since."""
 
     def __init__(self, hub: str) -> None:
         self.console = printing.console()

@@ -46,7 +46,7 @@ class JobProgress:
 
     @property
     def counts_bytes(self) -> bool:
-        """Whether a transfer is under way."""
+        """Whether a transfer runs."""
         return isinstance(self._last, e.Uploading | e.Downloading)
 
     @property

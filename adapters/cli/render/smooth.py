@@ -8,11 +8,11 @@ REPORTS = 6
 """The last reports, from which the rate is known."""
 
 LONGEST_STEP = 5.0
-"""Seconds after a report for which the value goes on at most, if reports come rarely."""
+"""The most seconds for which the value grows after a report, if reports come rarely."""
 
 
 class Smooth:
-    """A value that grows to `total`. Between two reports it goes on at the rate that is known from the last ones.
+    """A value that grows to `total`. Between two reports it grows at the rate of the last ones.
 
     It never goes beyond what the next report is expected to say, and never back: where it went on too far, it waits.
     A report below the last one is a new beginning.

@@ -79,7 +79,7 @@ def _row(gpu: Mapping[str, Any], answer: m.HubStatus) -> dict[str, str]:
 
 
 def _jobs(gpu: Mapping[str, Any]) -> str:
-    """The jobs that hold a GPU: how many, and their ids as far as they are told."""
+    """The jobs that hold a GPU: how many, and the ids that the hub names."""
     number = gpu.get("own", 0) + gpu.get("others", 0)
     if not number:
         return ""

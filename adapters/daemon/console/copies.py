@@ -20,7 +20,7 @@ AT_ONCE: Final = 3
 
 @dataclass(slots=True)
 class Copies:
-    """The copies under way, by the id of their upload.
+    """The running copies, by the id of their upload.
 
     Attributes:
         uploads: The files.

@@ -14,7 +14,7 @@ from wakestream.adapters.net.rate_limit import Proxies
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """How a request came: the origin that a page of ours has there, and whether a key is safe on the way."""
+    """How a request came: the origin of our page at that address, and whether a key is safe on the way."""
 
     host: str
     origin: str
@@ -50,7 +50,7 @@ class Access:
 
 
 def is_same_origin(caller: Caller, request: Request) -> bool:
-    """Whether a page of ours sent this request; browsers always name the origin of a WebSocket."""
+    """Whether our page sent this request; browsers always name the origin of a WebSocket."""
     return [origin.lower() for origin in request.headers.get_all("Origin")] == [caller.origin]
 
 

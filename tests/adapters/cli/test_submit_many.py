@@ -21,7 +21,7 @@ async def test_a_job_that_runs_is_cancelled_in_order(monkeypatch: pytest.MonkeyP
     async def run_one(one: SimpleNamespace, stop: Stop) -> int:
         said.append(f"{one.id} runs")
         stop.set()
-        await asyncio.sleep(0.01)  # its cancel is sent to the worker
+        await asyncio.sleep(0)  # its cancel is sent to the worker
         said.append(f"{one.id} is cancelled")
         return 130
 
