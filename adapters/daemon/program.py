@@ -23,7 +23,6 @@ from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
-from wakestream.adapters.daemon.costs import DaemonCosts
 from wakestream.adapters.daemon.discovery import Address, told
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.folder_watch import FolderWatch
@@ -133,9 +132,13 @@ async def running_daemon(
         console = Console(config.state / "console", box, timeline, settings, config.quota, kinds)
         stack.push_async_callback(kinds.close)
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
-        costs = DaemonCosts(settings, lambda: client.link.up)
-        stack.push_async_callback(costs.close)
-        api = Api(box, _health(client, settings), console.cards.names, kinds, costs)
+        api = Api(
+            box,
+            _health(client, settings),
+            console.cards.names,
+            kinds,
+            lambda: console.costs.by_job(wait=client.link.up),
+        )
         address = await _served(stack, config, console, api)
         await stack.enter_async_context(console.serving())
         stack.callback(feed.close)  # before the server waits for its event streams

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,6 @@ from aiohttp import web
 
 from wakestream.adapters.daemon.api import requests, sse
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
-from wakestream.adapters.daemon.costs import DaemonCosts
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
@@ -39,7 +38,7 @@ class Api:
     health: Callable[[], Mapping[str, Any]]
     names: Callable[[Entry], Mapping[str, str]]
     kinds: DaemonKinds
-    costs: DaemonCosts
+    costs: Callable[[], Awaitable[dict[str, Any]]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -68,7 +67,7 @@ class Api:
 
     async def get_costs(self, _: web.Request) -> web.Response:
         """What the last jobs cost, as the hub tells it."""
-        return json_answer(await self.costs.present())
+        return json_answer(await self.costs())
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """Jobs, newest first; `?state=` and `?limit=` select."""

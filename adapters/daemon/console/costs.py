@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -28,6 +29,9 @@ FRESH: Final = 15.0
 
 APART: Final = 2.0
 """Seconds between two questions, if jobs end."""
+
+WITHIN: Final = 2.0
+"""Seconds that a caller of the API waits for the hub."""
 
 UNSEEN: Final = 25
 """Ends of jobs after which it asks without a page: the hub tells only the last 50 jobs."""
@@ -79,6 +83,21 @@ class Costs:
         while self._sent == sent and not self._is_good():  # one under way may be from before the end of a job
             await asyncio.shield(self._start())
         return {**self._told, "spent": self._spent, "usual": usual(self._spent, self._jobs.outbox.state)}
+
+    async def by_job(self, *, wait: bool) -> dict[str, Any]:
+        """What jobs cost so far: `jobs`, an amount for each id, and the `currency`; no job if their money differs.
+
+        With `wait` the hub has `WITHIN` seconds to answer; without, or after that, it is what was known before.
+        """
+        if wait:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WITHIN):
+                    await self.present()
+        told = (self._told.get("costs") or {}).get("jobs", ())
+        running = {job["id"]: _spent(job, self._told.get("currency") or "") for job in told}
+        priced = {job: spent for job, spent in {**self._spent, **running}.items() if "cost" in spent}
+        currency, *others = {spent["currency"] for spent in priced.values()} or {""}
+        return {"jobs": {} if others else {job: spent["cost"] for job, spent in priced.items()}, "currency": currency}
 
     async def close(self) -> None:
         """Stop asking."""

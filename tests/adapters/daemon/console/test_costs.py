@@ -209,3 +209,21 @@ def test_an_estimate_needs_several_jobs_in_the_same_money(scene: Scene) -> None:
     assert usual(euros, scene.state) == {}
     dollars = {name: {"used_s": 60.0, "cost": 2.0, "currency": "USD"} for name in names[2:]}
     assert usual(euros | dollars, scene.state) == {"lipsync": {"jobs": 4, "used_s": 60.0}}
+
+
+async def test_the_command_line_gets_an_amount_for_each_job_in_one_money(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_costs, "WITHIN", 0.0)
+    monkeypatch.setattr(of_costs, "APART", 0.0)
+    costs = scene.costs()
+    scene.jobs = [job("runs", 5.0, 0.5, ended=False), job("free", 5.0)]
+    scene.answer.clear()
+    assert await costs.by_job(wait=True) == {"jobs": {}, "currency": ""}, "the hub is silent"
+    scene.answer.set()
+    await costs.present()
+    assert await costs.by_job(wait=False) == {"jobs": {"runs": 0.5}, "currency": "EUR"}
+    scene.jobs.append({**job("other", 5.0, 0.2), "currency": "USD"})
+    costs.outdate()
+    await costs.present()
+    assert (await costs.by_job(wait=False))["jobs"] == {}
