@@ -66,7 +66,7 @@ async def _keep_up(running: Callable[[], AbstractAsyncContextManager[asyncio.Fut
                     broken.result()
         except DemoBroken as error:
             pause = first if now() - began > most else pause
-            say(f"wakestream: {error}", error=True)
+            say(*f"wakestream: {error}".splitlines(), error=True)
             say(t("up.again", time=f"{pause:g} s"), error=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
