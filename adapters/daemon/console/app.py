@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences, timeline_file
 from wakestream.adapters.daemon.console.costs import Costs
-from wakestream.adapters.daemon.console.delivery import deliver
+from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
@@ -32,6 +33,7 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.net.static_files import SAFE
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.streams.outbox.state import Entry
 
 LOOKS: Final = 2
@@ -51,6 +53,7 @@ class Console:
         self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
         self.holdings.on_done = self._deliver
         self._state = folder.parent
+        self._stopping = threading.Event()
         self.preferences = preferences.load(self._state)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
@@ -121,18 +124,18 @@ class Console:
 
     async def _deliver(self, entry: Entry) -> None:
         """Copy the results of the page's own job into the user's folder, if there is one."""
-        folder = self.preferences.output_folder
-        if not folder or not self.cards.is_ours(entry.accepted.output):
+        if not self.cards.is_ours(entry.accepted.output):
             return
-        made = results_of(entry)
-        for output in self.cards.outputs(entry):
-            if not output["here"]:
-                continue
-            try:
-                await asyncio.to_thread(deliver, made[output["name"]][0], Path(folder), output["file"])
-            except OSError as error:
-                logger.warning("{} was not copied to {}: {}", output["file"], folder, error)
-                self._live.tell("undelivered", {"name": output["file"], "folder": folder})
+        made, here = results_of(entry), [one for one in self.cards.outputs(entry) if one["here"]]
+        results = {one["name"]: (made[one["name"]][0], one["file"]) for one in here}
+        mark, folder = mark_of(Path(entry.accepted.output)), self.preferences.output_folder
+        try:
+            with suppress(Interrupted):
+                await finish_despite_cancel(asyncio.to_thread(deliver, mark, results, folder, self._stopping.is_set))
+        except OSError as error:
+            names = ", ".join(one["file"] for one in here)
+            logger.warning("{} was not copied to {}: {}; the next start tries again", names, folder, error)
+            self._live.tell("undelivered", {"name": names, "folder": folder})
 
     async def show_costs(self, _: web.Request) -> web.Response:
         """What the hub says of costs, and what jobs of this daemon cost and usually take."""
@@ -153,12 +156,14 @@ class Console:
     async def serving(self) -> AsyncIterator[None]:
         """Update pages and remove unused files while the block runs."""
         await self.holdings.tidy()
+        await self.holdings.catch_up()
         await self._kept.load()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
             stack.push_async_callback(self.costs.close)
             stack.push_async_callback(self._calls.copies.close)
             _in_background(stack, self.holdings.react())
+            stack.callback(self._stopping.set)
             _in_background(stack, self.holdings.clean(self._tell_rest))
             stack.push_async_callback(self._kept.write)
             _in_background(stack, self._kept.keep())

@@ -1,40 +1,128 @@
-"""Copies results into the folder that the user chose. A file that is there is never replaced."""
+"""Copies results into the folder that the user chose. A file that is there is never replaced.
+
+A small file beside the results of a job, its mark, says that their copies are due. It keeps the folder, and the name
+that each copy is about to get, so that a run that was killed at any point leaves neither a half copy nor a second one.
+"""
 
 from __future__ import annotations
 
-import shutil
-import uuid
+import hashlib
+import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from wakestream.adapters.daemon.console.result_name import legal, numbered
+from wakestream.adapters.daemon.console.upload_validation import result_key
+from wakestream.adapters.disk.atomic import remove, write_atomic
+
+ENDING: Final = ".due"
+_BLOCK: Final = 1024 * 1024
+
+Results = Mapping[str, tuple[Path, str]]
+"""The file of each result by its name, and the name that its copy is to get."""
 
 
-def deliver(result: Path, folder: Path, name: str) -> Path:
-    """Copy a result.
+class Interrupted(Exception):
+    """The daemon stops; the copy is made at its next start."""
+
+
+class _Plan(msgspec.Struct):
+    """What a mark contains. `folder` is empty until the first copy begins; `names` are stored before they are taken."""
+
+    folder: str = ""
+    names: dict[str, str] = {}
+
+
+def mark_of(output: Path) -> Path:
+    """The mark of the job that makes this result."""
+    return output.with_name(f"{result_key(output)}.{ENDING}")  # no result is called that
+
+
+def deliver(mark: Path, results: Results, folder: str, stops: Callable[[], bool] = lambda: False) -> None:
+    """Copy the results of a job, if that is due, and remove its mark. It blocks, so call it in a thread.
 
     Args:
-        result: The file.
-        folder: An existing folder.
-        name: The wanted name; with a number if it is taken.
-
-    Returns:
-        The copy.
+        mark: The job's mark. Without it there is nothing to do.
+        results: The results that exist.
+        folder: The folder for copies that did not begin earlier; empty: no copies are wanted.
+        stops: Asked between blocks; True ends the copy.
 
     Raises:
-        OSError: It cannot be written; nothing stays.
+        OSError: A result cannot be copied; the mark stays, and the next call may use another folder.
+        Interrupted: `stops()` is true; the mark stays.
     """
-    ending = Path(name).suffix
-    partial = folder / f".wakestream-{uuid.uuid4().hex}.part"
+    if not mark.is_file():
+        return
+    plan = _read(mark)
     try:
-        shutil.copyfile(result, partial)
-        for each in numbered(legal(name.removesuffix(ending)), legal(ending[1:]) and ending):
-            with suppress(FileExistsError):
-                _take(folder / each, partial)
-                return folder / each
-        raise FileExistsError(f"{name} and a thousand names like it are taken")
+        if folder and not plan.folder:
+            plan.folder = folder
+            write_atomic(mark, msgspec.json.encode(plan))
+        for name, (result, wanted) in results.items() if plan.folder else ():
+            _copy(mark, plan, name, result, wanted, stops)
+    except OSError:
+        write_atomic(mark, msgspec.json.encode(_Plan()))
+        raise
+    mark.unlink(missing_ok=True)
+
+
+def _read(mark: Path) -> _Plan:
+    try:
+        return msgspec.json.decode(mark.read_bytes(), type=_Plan)
+    except ValueError:
+        return _Plan()
+
+
+def _copy(mark: Path, plan: _Plan, name: str, result: Path, wanted: str, stops: Callable[[], bool]) -> None:
+    """Copy one result, unless an earlier run did. The name of the unfinished file is the same in each run."""
+    partial = Path(plan.folder) / f".wakestream-{hashlib.sha256(f'{mark}/{name}'.encode()).hexdigest()[:24]}.part"
+    try:
+        if name in plan.names and _is_made(partial, Path(plan.folder) / plan.names[name], result):
+            return
+        remove(partial)
+        _write(result, partial, stops)
+        _name(mark, plan, name, partial, wanted)
     finally:
-        partial.unlink(missing_ok=True)
+        remove(partial)
+
+
+def _is_made(partial: Path, copy: Path, result: Path) -> bool:
+    """Whether an earlier run gave the copy its name. An empty file with which it reserved the name is removed."""
+    if not copy.is_file():
+        return False
+    if partial.exists() and not copy.samefile(partial):
+        if copy.stat().st_size == 0:
+            copy.unlink()
+        return False
+    return copy.stat().st_size == result.stat().st_size
+
+
+def _write(result: Path, partial: Path, stops: Callable[[], bool]) -> None:
+    with result.open("rb") as source, partial.open("xb") as file:
+        while block := source.read(_BLOCK):
+            if stops():
+                raise Interrupted
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _name(mark: Path, plan: _Plan, name: str, partial: Path, wanted: str) -> None:
+    """Give the complete file the first name that is free."""
+    ending = Path(wanted).suffix
+    for each in numbered(legal(wanted.removesuffix(ending)), legal(ending[1:]) and ending):
+        copy = Path(plan.folder) / each
+        if copy.exists():
+            continue
+        plan.names[name] = each
+        write_atomic(mark, msgspec.json.encode(plan))
+        with suppress(FileExistsError):
+            return _take(copy, partial)
+    raise FileExistsError(f"{wanted} and a thousand names like it are taken")
 
 
 def _take(path: Path, partial: Path) -> None:

@@ -21,6 +21,7 @@ from wakestream.adapters.daemon.api.routes import accepted, submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.copies import Copies
+from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
 from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
@@ -208,7 +209,9 @@ class JobCalls:
         self.holdings.beginning.add(job.key)
         try:
             if asked.job not in self.outbox.state.jobs:  # a refused job must not change the names of one with its id
-                await asyncio.to_thread(uploads.keep_file, self.holdings.results / f"{job.key}.json", names)
+                beside = self.holdings.results / f"{job.key}.json"
+                await asyncio.to_thread(uploads.keep_file, beside, names)
+                await asyncio.to_thread(uploads.keep_file, mark_of(beside), b"{}")
             return await submitted(self.outbox, asked)
         finally:
             self.holdings.beginning.discard(job.key)

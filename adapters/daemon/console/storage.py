@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.delivery import ENDING, mark_of
 from wakestream.adapters.daemon.console.previews import Previews
 from wakestream.adapters.daemon.console.upload_validation import result_key
 from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
@@ -60,10 +61,17 @@ class Storage:
         return size
 
     async def react(self) -> None:
-        """Call `on_done` for each job that is done. It may take long, and `clean` would lose events meanwhile."""
+        """Call `on_done` for each job that is done, for some twice. It may take long, and `clean` would lose events."""
         while True:
             entry = await self._done.get()
             await self.on_done(entry)
+
+    async def catch_up(self) -> None:
+        """Call `on_done` later for jobs that are done and whose results were not copied, as after a stop."""
+        found = {path for path in await asyncio.to_thread(_results_in, self.results) if path.suffix == ENDING}
+        for entry in self._outbox.state.jobs.values() if found else ():
+            if entry.state == "done" and mark_of(Path(entry.accepted.output)) in found:
+                self._done.put_nowait(entry)
 
     async def clean(self, changed: Callable[[], None]) -> None:
         """Remove files that are no longer needed when jobs start and end; calls `changed` after that.
@@ -76,6 +84,7 @@ class Storage:
                 if cut.is_set():  # too many events at once, so some were lost: check all files instead
                     cut.clear()
                     await self.tidy()
+                    await self.catch_up()
                     changed()
                 while (item := await happened.next()) is not None:
                     await self._after(item, changed)

@@ -247,7 +247,7 @@ export const EN = {
   "set.pattern": "Names of results", "set.pattern.help": "{name}, {date}, {kind} and {job} are filled in.",
   "set.once": "Jobs at a time", "set.once.help": "Applies from the next start of the daemon on.",
   "set.save": "Save", "set.close": "Close", "set.saved": "Settings saved.",
-  "toast.undelivered": "{name} could not be saved in {folder}. It is still on this page.",
+  "toast.undelivered": "{name} could not be saved in {folder}. It is still on this page, and the daemon tries again at its next start.",
   "bad.folder_missing": "There is no such folder. Give the full path of one that exists.",
   "bad.folder_private": "This folder is for the files of programs. Choose another one.",
   "bad.folder_readonly": "This folder cannot be written. Choose another one.",

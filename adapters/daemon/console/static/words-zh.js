@@ -246,7 +246,7 @@ export const ZH = {
   "set.pattern": "结果的文件名", "set.pattern.help": "可用 {name}、{date}、{kind}、{job}。",
   "set.once": "同时运行的任务数", "set.once.help": "下次启动后台程序时生效。",
   "set.save": "保存", "set.close": "关闭", "set.saved": "设置已保存。",
-  "toast.undelivered": "{name} 无法保存到 {folder}，但仍在此页面上。",
+  "toast.undelivered": "{name} 无法保存到 {folder}，但仍在此页面上；后台程序下次启动时会重试。",
   "bad.folder_missing": "没有这个文件夹，请填写已有文件夹的完整路径。",
   "bad.folder_private": "这是程序用的文件夹，请另选一个。",
   "bad.folder_readonly": "此文件夹不能写入，请另选一个。",

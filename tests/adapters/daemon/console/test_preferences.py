@@ -1,4 +1,4 @@
-"""The settings that the daemon keeps, the names of results, and their copies in the user's folder."""
+"""The settings that the daemon keeps, and the names of results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console import delivery
-from wakestream.adapters.daemon.console.delivery import deliver
 from wakestream.adapters.daemon.console.preferences import FILE, Preferences, load, save
 from wakestream.adapters.daemon.console.result_name import ResultName, fault_of, filled, legal
 
@@ -97,32 +95,3 @@ def test_a_name_is_allowed_on_every_system(pattern: str, name: str, said: str) -
 
 def test_a_long_name_is_cut_at_a_character() -> None:
     assert legal("名" * 200) == "名" * 60
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_a_copy_never_replaces_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
-    def none(*_: object) -> None:
-        raise OSError("no hard links")
-
-    if not links:
-        monkeypatch.setattr(Path, "hardlink_to", none)
-    result, folder = tmp_path / "result.mp4", tmp_path / "mine"
-    result.write_bytes(b"new")
-    folder.mkdir()
-    (folder / "clip.mp4").write_bytes(b"old")
-    assert deliver(result, folder, "clip.mp4") == folder / "clip (2).mp4"
-    assert deliver(result, folder, "clip.mp4") == folder / "clip (3).mp4"
-    assert (folder / "clip.mp4").read_bytes() == b"old"
-    assert (folder / "clip (2).mp4").read_bytes() == b"new"
-    assert sorted(path.name for path in folder.iterdir()) == ["clip (2).mp4", "clip (3).mp4", "clip.mp4"]
-
-
-def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: Path, to: Path) -> None:
-        to.write_bytes(b"half")
-        raise OSError("the disk is full")
-
-    monkeypatch.setattr(delivery.shutil, "copyfile", full)
-    with pytest.raises(OSError, match="full"):
-        deliver(tmp_path / "result.mp4", tmp_path, "clip.mp4")
-    assert list(tmp_path.iterdir()) == []

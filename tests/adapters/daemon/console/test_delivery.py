@@ -1,0 +1,162 @@
+"""Copies of results in the user's folder: complete, never over another file, and once, also after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from wakestream.adapters.daemon.console import delivery
+from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from wakestream.adapters.daemon.console.delivery import deliver, mark_of
+
+left, place, links = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "True"
+
+def no_links(*_):
+    raise OSError("no hard links")
+
+if not links:
+    Path.hardlink_to = no_links
+
+def count(event, arguments):
+    global left
+    if event in ("open", "os.link", "os.rename", "os.remove") and str(place) in str(arguments[0]):
+        left -= 1
+        if left < 0:
+            os._exit(9)
+
+sys.addaudithook(count)
+result = place / "results" / "ws-1.mp4"
+deliver(mark_of(result), {"video": (result, "clip.mp4")}, str(place / "mine"))
+"""
+"""Delivers a result, and is killed before the call of the system with this number."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a result whose copy is due, and with the user's own folder."""
+    for name in ("results", "mine"):
+        (tmp_path / name).mkdir()
+    due(tmp_path)
+    return tmp_path
+
+
+def due(place: Path) -> Path:
+    """A result whose copy is due."""
+    result = place / "results" / "ws-1.mp4"
+    result.write_bytes(b"new" * 1000)
+    mark_of(result).write_bytes(b"{}")
+    return result
+
+
+def copied(place: Path, folder: str = "mine") -> None:
+    """Copy the result."""
+    result = place / "results" / "ws-1.mp4"
+    deliver(mark_of(result), {"video": (result, "clip.mp4")}, str(place / folder) if folder else "")
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without hard links."""
+
+    def none(*_: object) -> None:
+        raise OSError("no hard links")
+
+    monkeypatch.setattr(Path, "hardlink_to", none)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copy_never_replaces_a_file(place: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:
+        without_links(monkeypatch)
+    mine = place / "mine"
+    (mine / "clip.mp4").write_bytes(b"old")
+    copied(place)
+    due(place)
+    copied(place)
+    assert (mine / "clip.mp4").read_bytes() == b"old"
+    assert (mine / "clip (2).mp4").read_bytes() == b"new" * 1000
+    assert sorted(path.name for path in mine.iterdir()) == ["clip (2).mp4", "clip (3).mp4", "clip.mp4"]
+
+
+def test_a_copy_is_made_once(place: Path) -> None:
+    for _ in range(2):
+        copied(place)
+    assert [path.name for path in (place / "mine").iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+async def test_killed_at_any_point_it_is_copied_once_by_the_next_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    async def killed(at: int) -> int:
+        arguments = ("-c", KILLED, str(at), str(place), str(links))
+        return await (await asyncio.create_subprocess_exec(sys.executable, *arguments)).wait()
+
+    if not links:
+        without_links(monkeypatch)
+    mine, at, status = place / "mine", 0, 9
+    while status == 9:
+        due(place)
+        status = await killed(at)
+        copied(place)
+        (copy,) = mine.iterdir()
+        assert (copy.name, copy.read_bytes()) == ("clip.mp4", b"new" * 1000), f"killed at step {at}"
+        copy.unlink()
+        at += 1
+    assert status == 0
+    assert at > 8, "it was killed in between"
+
+
+def test_a_name_that_another_file_took_meanwhile_is_not_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = delivery._take
+
+    def late(path: Path, partial: Path) -> None:
+        if path.name == "clip.mp4":
+            path.write_bytes(b"other")
+        take(path, partial)
+
+    monkeypatch.setattr(delivery, "_take", late)
+    copied(place)
+    assert (place / "mine" / "clip.mp4").read_bytes() == b"other"
+    assert (place / "mine" / "clip (2).mp4").read_bytes() == b"new" * 1000
+
+
+def test_a_copy_that_stops_or_fails_leaves_nothing_and_is_made_later(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = place / "results" / "ws-1.mp4"
+    with pytest.raises(Interrupted):
+        deliver(mark_of(result), {"video": (result, "clip.mp4")}, str(place / "mine"), lambda: True)
+    assert list((place / "mine").iterdir()) == []
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise OSError("the disk is full")
+
+        patch.setattr(delivery, "_take", full)
+        with pytest.raises(OSError, match="full"):
+            copied(place)
+    assert list((place / "mine").iterdir()) == []
+    (place / "other").mkdir()
+    copied(place, "other")  # the user has chosen another folder since
+    assert [path.name for path in (place / "other").iterdir()] == ["clip.mp4"]
+
+
+def test_a_copy_that_began_goes_to_the_folder_of_that_time(place: Path) -> None:
+    result = place / "results" / "ws-1.mp4"
+    with pytest.raises(Interrupted):
+        deliver(mark_of(result), {"video": (result, "clip.mp4")}, str(place / "mine"), lambda: True)
+    copied(place, "")
+    assert [path.name for path in (place / "mine").iterdir()] == ["clip.mp4"]
+
+
+def test_without_a_folder_nothing_is_due_later(place: Path) -> None:
+    copied(place, "")
+    copied(place)
+    assert list((place / "mine").iterdir()) == []
