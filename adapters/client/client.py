@@ -78,6 +78,10 @@ class Client:
         """See `Daemon.retry_now`."""
         return self.daemon.retry_now(job_id)
 
+    def move(self, job_id: str, before: str, priority: int) -> bool:
+        """See `Daemon.move`."""
+        return self.daemon.move(job_id, before, priority)
+
     def resume(self, job: Job, url: str, task_id: str) -> None:
         """Continue a job of an earlier run of the program, whose task is at the worker at `url`."""
         if isinstance(self.workers, HttpWorkers):

@@ -60,10 +60,12 @@ class Outbox:
         self._resumed = frozenset(state.jobs)
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._cancels: set[asyncio.Task[None]] = set()
+        self._unplaced = {job for job in state.open if state.jobs[job].moved}
         self._client: Client | None = None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
         self.on_released: Callable[[], object] = lambda: None
+        self.on_moved: Callable[[str], object] = lambda _: None
 
     @property
     def state(self) -> OutboxState:
@@ -101,6 +103,10 @@ class Outbox:
         """Request that a job stops."""
         return await self._ask(lambda ticket: f.Cancelling(ticket, job))
 
+    async def move(self, job: str, before: str = "", *, first: bool = False) -> f.Answer:
+        """Move a job that waits before another one; without that to the end, or with `first` to the top."""
+        return await self._ask(lambda ticket: f.Moving(ticket, job, before, first))
+
     def retry_now(self, job: str) -> bool:
         """End the pause of a job before its next attempt; False when it does not pause."""
         return self._client is not None and self._client.retry_now(job)
@@ -129,7 +135,7 @@ class Outbox:
         self, event: f.OutboxEvent, rest: f.OutboxDecision, error: WakestreamError
     ) -> f.OutboxDecision | None:
         """Refuse new jobs, and cancel jobs at once. An end is published when it is on the disk."""
-        if not isinstance(event, f.Submitting | f.Cancelling):
+        if not isinstance(event, f.Submitting | f.Cancelling | f.Moving):
             return None
         if any(isinstance(fact, f.JobAccepted) for fact in rest.facts):
             self.runner.apply(f.JobForgotten(event.job, self._now()))
@@ -156,10 +162,15 @@ class Outbox:
                 self._start_cancel(self._repeat_cancel(command))
             case f.Notify(_, webhook):
                 self.on_webhook(webhook)
-            case f.Hold() | f.Tell():
+            case f.Hold() | f.Tell() | f.Reorder():
                 self._publish(command)
 
-    def _publish(self, command: f.Hold | f.Tell) -> None:
+    def _publish(self, command: f.Hold | f.Tell | f.Reorder) -> None:
+        if isinstance(command, f.Reorder):
+            self._unplaced |= self.state.open.keys() - self._running.keys()
+            self._place(command.job)
+            self.on_moved(command.job)
+            return
         if isinstance(command, f.Hold):
             note = e.Note(f"waits for {', '.join(command.after)}", {"after": list(command.after)})
             self.feed.publish(command.job, {"at": self._now(), **plain_event(note)})
@@ -200,6 +211,17 @@ class Outbox:
             self._client.resume(run, entry.stage.worker, entry.stage.task)
         running = self._running[job] = self._client.start(run, lambda event: self._on_event(job, event))
         running.add_done_callback(lambda _: self._pipeline_ended(job))
+        if job in self._unplaced:
+            self._unplaced.discard(job)
+            self._place(job)
+
+    def _place(self, job: str) -> None:
+        """Tell the pipelines the place of a job: before the next one that was started."""
+        if self._client is None or job not in self.state.open:
+            return
+        jobs = list(self.state.open)
+        before = next((each for each in jobs[jobs.index(job) + 1 :] if each in self._running), "")
+        self._client.move(job, before, self.state.jobs[job].priority)
 
     def _pipeline_ended(self, job: str) -> None:
         running = self._running.pop(job)

@@ -1,4 +1,4 @@
-"""Limit how many sources are subscribed at the same time; the others wait, in order of priority."""
+"""Limit how many sources are subscribed at the same time; the others wait, in an order that can change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.rx.core.observable import FollowingObserver, operator_from
+from wakestream.operators.rx.core.observable import FollowingObserver, SerialDisposable, operator_from
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
@@ -38,7 +38,8 @@ class Limiter:
             raise ValueError("max_concurrent must be at least 1")
         self.max_concurrent = max_concurrent
         self.running = 0
-        self._waiting: list[tuple[int, int, _Limited]] = []
+        self._waiting: list[tuple[Any, int, _Limited]] = []
+        self._yielding: set[_Limited] = set()
         self._numbers = count()
 
     @property
@@ -47,7 +48,12 @@ class Limiter:
         return len(self._waiting)
 
     def limit(
-        self, priority: int = 0, on_wait: Callable[[int], T | None] = lambda _: None
+        self,
+        priority: int = 0,
+        on_wait: Callable[[int], T | None] = lambda _: None,
+        *,
+        key: Callable[[], Any] | None = None,
+        gives_way: Callable[[], bool] | None = None,
     ) -> Callable[[Observable[T]], Observable[T]]:
         """Subscribe to the source when fewer than `max_concurrent` run: at once, or after a wait.
 
@@ -57,6 +63,10 @@ class Limiter:
             priority: Sources with a higher priority start first.
             on_wait: Is called if the source must wait, with the number of sources before it. What it returns, unless
                 None, is emitted.
+            key: Replaces `priority`: the source with the least key starts first. It is asked for when the wait begins,
+                and again by `reorder`.
+            gives_way: Says whether a source that runs may be disposed by `reorder` for one that waits and now comes
+                before it. It is subscribed again when it is its turn.
 
         Returns:
             An operator function: the result has the source's items.
@@ -66,17 +76,28 @@ class Limiter:
             source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None
         ) -> DisposableBase:
             limited = _Limited(observer, source, self, clock(scheduler))
+            limited.key, limited.on_wait = key or (lambda: -priority), on_wait
+            limited.gives_way = gives_way
             if self.running < self.max_concurrent:
                 self.running += 1
                 limited.start()
             else:
-                limited.wait(priority, on_wait)
+                limited.wait()
             return limited
 
         return operator_from(subscribe)
 
-    def _enqueue(self, limited: _Limited, priority: int) -> int:
-        limited.place = (-priority, next(self._numbers))
+    def reorder(self) -> None:
+        """Sort the waiting sources by their keys, which have changed. Running ones may give way to them."""
+        for *_, limited in self._waiting:
+            limited.place = (limited.key(), limited.place[1])
+        self._waiting = sorted((*limited.place, limited) for *_, limited in self._waiting)
+        for running in sorted(self._yielding, key=lambda limited: limited.key(), reverse=True):
+            if self._waiting and self._waiting[0][0] < running.key() and running.may_give_way:
+                running.give_way()
+
+    def _enqueue(self, limited: _Limited) -> int:
+        limited.place = (limited.key(), next(self._numbers))
         insort(self._waiting, (*limited.place, limited))
         return bisect_left(self._waiting, limited.place)
 
@@ -93,21 +114,25 @@ class Limiter:
 class _Limited(FollowingObserver[Any], DisposableBase):
     """One subscription: waits, runs, is over."""
 
-    __slots__ = ("limiter", "place", "source", "state", "time")
+    __slots__ = ("gives_way", "key", "limiter", "on_wait", "place", "source", "state", "time")
+
+    key: Callable[[], Any]
+    on_wait: Callable[[int], Any]
+    gives_way: Callable[[], bool] | None
 
     def __init__(
         self, observer: ObserverBase[Any], source: Observable[Any], limiter: Limiter, time: SchedulerBase
     ) -> None:
         super().__init__(observer, time)
         self.source, self.limiter, self.time = source, limiter, time
-        self.place: tuple[int, int] = (0, 0)
+        self.place: tuple[Any, int] = (0, 0)
         self.state = "new"
 
-    def wait(self, priority: int, on_wait: Callable[[int], Any]) -> None:
+    def wait(self) -> None:
         self.state = "waiting"
-        before = self.limiter._enqueue(self, priority)
+        before = self.limiter._enqueue(self)
         try:
-            item = on_wait(before)
+            item = self.on_wait(before)
         except Exception:
             self.finish()
             raise
@@ -121,9 +146,22 @@ class _Limited(FollowingObserver[Any], DisposableBase):
 
     def start(self) -> None:
         self.state = "running"
+        if self.gives_way is not None:
+            self.limiter._yielding.add(self)
         self.follow(self.source, self)
 
+    @property
+    def may_give_way(self) -> bool:
+        return self.gives_way is not None and self.gives_way()
+
+    def give_way(self) -> None:
+        self.limiter._yielding.discard(self)
+        self.followed.disposable = SerialDisposable()
+        self.limiter._release()
+        self.wait()
+
     def finish(self) -> None:
+        self.limiter._yielding.discard(self)
         before, self.state = self.state, "over"
         if before == "running":
             self.limiter._release()

@@ -21,7 +21,7 @@ from wakestream.streams.jobs.effects import own
 from wakestream.streams.jobs.gpu_backoff import gpu_backoff
 from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.stages import Compose, Pipeline, Stages, job_pipeline, pipeline
-from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_turns, lanes, turn
+from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, lanes, turn
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import Log
 
@@ -96,10 +96,12 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, args), f"earlier results for {s.job.id}")
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
         whole = in_turns(s, shared, compose)
-        return before.pipe(concat_unless(_is_done, whole.pipe(turn(s.job, shared, shared.running, "to begin"), pauses)))
+        begins = turn(s.job, shared, shared.running, "to begin", gives_way=lambda: s.job.id in shared.asking)
+        return before.pipe(concat_unless(_is_done, whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
-        return stages(job, world, dataclasses.replace(policy, again=_durable(policy.again)), cancel)
+        events = stages(job, world, dataclasses.replace(policy, again=_durable(policy.again)), cancel)
+        return in_order(job, shared, world.moves, events)
 
     return build
 

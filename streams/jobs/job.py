@@ -25,6 +25,7 @@ from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.fingerprint import Fingerprints
+from wakestream.streams.jobs.job_order import Move
 
 
 class Direct(Effects):
@@ -50,6 +51,7 @@ class World:
         random: The seeded source of jitter.
         effects: Runs and records the effects of your own stages.
         retry_now: Ends a pause of the job when it emits.
+        moves: Changes the place of the job among those that wait when it emits.
     """
 
     hub: Hub
@@ -58,6 +60,7 @@ class World:
     random: Random
     effects: Effects = field(default_factory=Direct)
     retry_now: Observable[Any] = field(default_factory=never)
+    moves: Observable[Move] = field(default_factory=never)
 
 
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]

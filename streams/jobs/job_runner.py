@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from typing import Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -17,14 +18,20 @@ from wakestream.operators.rx.core.observable import ForwardingObserver, LightObs
 from wakestream.operators.rx.sources import of
 from wakestream.streams.jobs.effects import recorded
 from wakestream.streams.jobs.job import Build, World
+from wakestream.streams.jobs.job_order import Move
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.recording.event_json import plain_event
 from wakestream.streams.recording.job_json import plain_job
 from wakestream.streams.recording.recording import Tap, untapped
 
+T = TypeVar("T")
+
 RETRY_NOW = "job.retry_now"
 """The label of the row for a request to retry a job at once."""
+
+MOVE = "job.move"
+"""The label of the row for a job that the user moved among those that wait."""
 
 
 class Daemon:
@@ -49,6 +56,7 @@ class Daemon:
         self._build = build
         self._cancels: KeyedSubject[None] = KeyedSubject(_fault)
         self._retries: KeyedSubject[None] = KeyedSubject(_fault)
+        self._moves: KeyedSubject[Move] = KeyedSubject(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
         """Run a job and record it.
@@ -65,7 +73,9 @@ class Daemon:
             if self._cancels.reaches(job.id):  # they would share a lease and the rows of the log
                 return subscribe_through(of(_already_running(job)), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
-            world = dataclasses.replace(self._world(job), retry_now=self._retries.by_key(job.id))
+            world = dataclasses.replace(
+                self._world(job), retry_now=self._retries.by_key(job.id), moves=self._moves.by_key(job.id)
+            )
             seen = recorded(world, self._tap, job)
             pipeline = self._built(job, seen)
             return pipeline.subscribe(_Noted(observer, self._tap, job.id), scheduler=scheduler)
@@ -81,17 +91,24 @@ class Daemon:
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a running job. Returns False if no job with that id runs."""
-        return self._request(self._cancels, "job.cancel", job_id)
+        return self._request(self._cancels, "job.cancel", job_id, None)
 
     def retry_now(self, job_id: str) -> bool:
         """End the pause of a job. Returns False if no job with that id pauses."""
-        return self._request(self._retries, RETRY_NOW, job_id)
+        return self._request(self._retries, RETRY_NOW, job_id, None)
 
-    def _request(self, jobs: KeyedSubject[None], label: str, job_id: str) -> bool:
+    def move(self, job_id: str, before: str, priority: int) -> bool:
+        """Move a job among those that wait, see `Move`. Returns False if no job with that id can be moved."""
+        move = Move(before, priority)
+        return self._request(self._moves, MOVE, job_id, move, move._asdict())
+
+    def _request(
+        self, jobs: KeyedSubject[T], label: str, job_id: str, item: T, row: Mapping[str, Any] | None = None
+    ) -> bool:
         reached = jobs.reaches(job_id)
         if reached:
-            self._tap.row("in", label, {}, job_id)
-            jobs.feed(None, job_id)
+            self._tap.row("in", label, row or {}, job_id)
+            jobs.feed(item, job_id)
         return reached
 
 
@@ -116,7 +133,7 @@ class _Noted(ForwardingObserver[JobEvent]):
         self.observer.on_next(value)
 
 
-def _fault(error: Exception, _: None) -> None:
+def _fault(error: Exception, _: object) -> None:
     raise error
 
 

@@ -10,10 +10,18 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.events import Checked, Job, JobEvent, Note, Rendered, Submitted, Uploaded
-from wakestream.operators.rx.core.observable import LightObservable, SerialDisposable, ignore
+from wakestream.operators.model.events import Checked, Granted, Job, JobEvent, Note, Rendered, Submitted, Uploaded
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    Disposable,
+    LightObservable,
+    SerialDisposable,
+    ignore,
+    subscribe_through,
+)
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
+from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move
 from wakestream.streams.jobs.stages import Events, Stages
 from wakestream.streams.jobs.starts import Starts
 
@@ -43,9 +51,9 @@ def _same_priority(_: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """The limiters that all jobs of a program share, and the pauses after failed starts.
+    """The limiters that all jobs of a program share, their order, and the pauses after failed starts.
 
-    `priority(job id)`: jobs with a higher priority get their turn first.
+    `priority(job id)`: jobs with a higher priority get their turn first. `asking` has the jobs that ask for a GPU.
     """
 
     running: Limiter
@@ -54,6 +62,20 @@ class Lanes:
     downloads: Limiter
     priority: Callable[[str], int] = field(default=_same_priority)
     starts: Starts = field(default_factory=Starts)
+    asking: set[str] = field(default_factory=set)
+    order: JobOrder = field(init=False)
+    arrivals: Arrivals = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", JobOrder(self.priority))
+        object.__setattr__(self, "arrivals", Arrivals(self.order))
+
+    def move(self, job: str, move: Move) -> None:
+        """Change the order of the jobs that wait."""
+        self.order.move(job, move)
+        for lane in (self.running, self.uploads, self.gpu, self.downloads):
+            lane.reorder()
+        self.arrivals.reorder()
 
 
 def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
@@ -73,6 +95,22 @@ class TurnStages(Stages):
     shared: Lanes
     slot: _Slot
 
+    def submit(self) -> Events:
+        """Until the GPU is granted, the job gives its place to one that the user moves before it."""
+        asking, job = self.shared.asking, self.job.id
+
+        def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            asking.add(job)
+            asked = subscribe_through(Stages.submit(self), observer, scheduler)
+            return CompositeDisposable(asked, Disposable(lambda: asking.discard(job)))
+
+        return LightObservable(subscribe)
+
+    def online(self, grant: Granted) -> Events:
+        """From here on, jobs that come after this one wait for it for a moment: see `Arrivals`."""
+        self.shared.arrivals.come(self.job.id)
+        return Stages.online(self, grant)
+
     def upload(self, checked: Checked) -> Events:
         """Wait for the turn to upload, unless no file is missing."""
         if not checked.missing:
@@ -84,12 +122,13 @@ class TurnStages(Stages):
             sent = self.dedupe(checked.worker).pipe(then(lambda again: Stages.upload(self, again)))
             return sent if waited else Stages.upload(self, checked)
 
-        return rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
+        held = rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
+        return self.shared.arrivals.in_order(self.job.id, held)
 
     def synthesize(self, uploaded: Uploaded) -> Events:
         """Wait for the turn at the GPU, and keep it."""
         hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
-        return self.slot.take(hold, Stages.synthesize(self, uploaded))
+        return self.shared.arrivals.in_order(self.job.id, self.slot.take(hold, Stages.synthesize(self, uploaded)))
 
     def follow(self, task: Submitted) -> Events:
         """The end of this stage is the end of the turn at the GPU."""
@@ -104,8 +143,25 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
     """What `compose` makes of the stages of `s`, with waits for turns. A turn at the GPU ends with the attempt."""
     slot = _Slot()
     whole = compose(TurnStages(s.job, s.world, s.policy, s.fingerprints, shared, slot))
+
+    def end() -> None:
+        slot.free()
+        shared.arrivals.gone(s.job.id)
+
     # Free it before what follows the attempt, such as a pause; and when the job is disposed.
-    return whole.do_action(on_error=lambda _: slot.free(), on_completed=slot.free).finally_action(slot.free)
+    return whole.do_action(on_error=lambda _: end(), on_completed=end).finally_action(end)
+
+
+def in_order(job: Job, shared: Lanes, moves: Observable[Move], events: Events) -> Events:
+    """The events of a job that has its place in the order of all jobs, until its end. `moves` change it."""
+
+    def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        shared.order.add(job.id)
+        moved = moves.subscribe(lambda move: shared.move(job.id, move), scheduler=scheduler)
+        left = CompositeDisposable(moved, Disposable(lambda: shared.order.remove(job.id)))
+        return CompositeDisposable(subscribe_through(events, observer, scheduler), left)
+
+    return LightObservable(subscribe)
 
 
 class _Slot:
@@ -140,7 +196,14 @@ class _Slot:
             held.dispose()
 
 
-def turn(job: Job, shared: Lanes, lane: Limiter, purpose: str, on_wait: Callable[[int], None] = ignore) -> Hold:
+def turn(
+    job: Job,
+    shared: Lanes,
+    lane: Limiter,
+    purpose: str,
+    on_wait: Callable[[int], None] = ignore,
+    gives_way: Callable[[], bool] | None = None,
+) -> Hold:
     """Subscribe to a source when it is the job's turn in `lane`."""
 
     def to_event(before: int) -> JobEvent:
@@ -149,4 +212,4 @@ def turn(job: Job, shared: Lanes, lane: Limiter, purpose: str, on_wait: Callable
         text = f"waiting for a turn {purpose}: {others}, {before} come before this one"
         return Note(text, {"waits": purpose, "limit": lane.max_concurrent, "before": before})
 
-    return lane.limit(shared.priority(job.id), to_event)
+    return lane.limit(on_wait=to_event, key=lambda: shared.order.key(job.id), gives_way=gives_way)

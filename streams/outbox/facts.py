@@ -141,6 +141,14 @@ class JobCancelling(_OfJob, frozen=True):
     at: float
 
 
+class JobMoved(_OfJob, frozen=True):
+    """The user moved the job before the job `before`, or to the end if that is empty. `priority` is its new one."""
+
+    before: str
+    priority: int
+    at: float
+
+
 class JobEnded(_OfJob, frozen=True):
     """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result.
 
@@ -186,7 +194,9 @@ class WebhookGivenUp(_OfWebhook, frozen=True):
 
 WebhookFact = WebhookOwed | WebhookDelivered | WebhookGivenUp
 
-OutboxFact = JobAccepted | JobStage | JobRead | JobCancelling | JobEnded | ReleaseConfirmed | JobForgotten | WebhookFact
+JobFact = JobAccepted | JobStage | JobRead | JobCancelling | JobMoved | JobEnded | ReleaseConfirmed | JobForgotten
+
+OutboxFact = JobFact | WebhookFact
 
 # Events
 
@@ -218,6 +228,15 @@ class Cancelling(Frozen, frozen=True):
     job: str
 
 
+class Moving(Frozen, frozen=True):
+    """A job that waits is to be moved before the job `before`; without that, to the end, or with `first` to the top."""
+
+    ticket: int
+    job: str
+    before: str = ""
+    first: bool = False
+
+
 class Happened(_OfJob, frozen=True):
     """The job's pipeline emitted an event. `mtime_ns` is the modification time of the result of a job that is done."""
 
@@ -229,7 +248,7 @@ class Released(_OfJob, frozen=True):
     """The hub confirmed the job's end."""
 
 
-OutboxEvent = DaemonStarted | Submitting | Cancelling | Happened | Released | WebhookSettled
+OutboxEvent = DaemonStarted | Submitting | Cancelling | Moving | Happened | Released | WebhookSettled
 
 # Commands, executed after the facts were journaled
 
@@ -258,6 +277,10 @@ class Stop(_OfJob, frozen=True):
     """Stop the job's pipeline, which then says `Cancelled`."""
 
 
+class Reorder(_OfJob, frozen=True):
+    """The job has another place among those that wait."""
+
+
 class Release(_OfJob, frozen=True):
     """The job ended in an earlier run, to which the hub did not confirm that: tell it again."""
 
@@ -283,7 +306,7 @@ class Notify(_OfJob, frozen=True):
     pending: WebhookOwed
 
 
-OutboxCommand = Answer | Start | Hold | Stop | Release | CancelNotice | Tell | Notify
+OutboxCommand = Answer | Start | Hold | Stop | Reorder | Release | CancelNotice | Tell | Notify
 
 
 OutboxDecision = Decision[OutboxFact, OutboxCommand]

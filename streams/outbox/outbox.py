@@ -25,16 +25,16 @@ from wakestream.streams.webhooks import MAX_PENDING, WebhookSettled
 def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
     if state.webhook:
         decision.command(*(f.Notify(pending.job, pending) for pending in state.pending.values()))
-    for job, entry in state.jobs.items():
-        if entry.ended is not None:
-            if entry.released is None:
-                decision.command(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
-            continue
+    for job in state.open:
+        entry = state.jobs[job]
         if entry.cancelling is None:
             _start_or_hold(state, entry.accepted, decision)
         else:
             stage = entry.stage or f.JobStage(job, "", now)
             decision.command(f.CancelNotice(job, stage.worker, stage.task))
+    for job, entry in state.jobs.items():
+        if entry.ended is not None and entry.released is None:
+            decision.command(f.Release(job, entry.ended.outcome in ("cancelled", "timed_out")))
 
 
 def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f.OutboxDecision) -> None:
@@ -118,6 +118,41 @@ def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f
             decision.fact(f.JobCancelling(event.job, now))
             decision.command(f.Stop(event.job))
         decision.command(f.Answer(event.ticket, 202 if entry.ended is None else 200, event.job))
+
+
+def _moving(state: OutboxState, event: f.Moving, now: float, decision: f.OutboxDecision) -> None:
+    """Move a job that waits. In place of one that was handed to the GPU or has ended, it becomes the first."""
+    missing = next((job for job in (event.job, event.before) if job and job not in state.jobs), None)
+    if missing is not None:
+        decision.command(f.Answer(event.ticket, 404, missing, "unknown_job", unknown(missing)))
+        return
+    entry = state.jobs[event.job]
+    if not entry.movable:
+        why = f"job {event.job} {_doing(entry)}; only a job that waits can be moved"
+        decision.command(f.Answer(event.ticket, 409, event.job, "not_waiting", why))
+        return
+    if event.before != event.job:
+        decision.fact(_place(state, event, entry, now))
+        decision.command(f.Reorder(event.job))
+    decision.command(f.Answer(event.ticket, 200, event.job))
+
+
+def _doing(entry: Entry) -> str:
+    if entry.ended is not None:
+        return f"has ended ({entry.ended.outcome})"
+    return "is being cancelled" if entry.cancelling is not None else "is at the GPU already"
+
+
+def _place(state: OutboxState, event: f.Moving, entry: Entry, now: float) -> f.JobMoved:
+    """It takes the priority of its new place: the user's order wins."""
+    others = [job for job in state.in_turn() if job != event.job and state.jobs[job].movable]
+    before = event.before if event.before in others else ""
+    if others and not before and (event.first or event.before):
+        before = others[0]
+    if before:
+        return f.JobMoved(event.job, before, state.jobs[before].priority, now)
+    last = state.jobs[others[-1]].priority if others else entry.priority
+    return f.JobMoved(event.job, "", min(entry.priority, last), now)
 
 
 def unknown(job: str) -> str:
@@ -225,8 +260,8 @@ def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
 DECIDER: Decider[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = Decider(
     OutboxState,
     {
-        f.DaemonStarted: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Happened: _happened,
-        f.Released: _released, WebhookSettled: _webhook_settled,
+        f.DaemonStarted: _started, f.Submitting: _submitting, f.Cancelling: _cancelling, f.Moving: _moving,
+        f.Happened: _happened, f.Released: _released, WebhookSettled: _webhook_settled,
     },
     CHANGES,
     snapshot,

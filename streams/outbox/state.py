@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
@@ -32,6 +33,7 @@ class Entry:
     stage: f.JobStage | None = None
     read: f.JobRead | None = None
     cancelling: f.JobCancelling | None = None
+    moved: f.JobMoved | None = None
     ended: f.JobEnded | None = None
     released: f.ReleaseConfirmed | None = None
 
@@ -41,6 +43,16 @@ class Entry:
         if self.ended is not None:
             return self.ended.outcome
         return "cancelling" if self.cancelling else "open"
+
+    @property
+    def priority(self) -> int:
+        """The priority; a job that was moved has that of its new place."""
+        return self.moved.priority if self.moved else self.accepted.priority
+
+    @property
+    def movable(self) -> bool:
+        """Whether it has not been handed to the GPU."""
+        return self.state == "open" and (self.stage is None or not self.stage.task)
 
     @property
     def work(self) -> tuple[str, bytes, tuple[str, ...]]:
@@ -95,7 +107,7 @@ class OutboxState:
     """All known jobs, in the order of their acceptance; only the functions in `CHANGES` write here."""
 
     jobs: dict[str, Entry] = field(default_factory=dict)
-    open: set[str] = field(default_factory=set)
+    open: dict[str, None] = field(default_factory=dict)  # in the order of their turns within a priority
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
@@ -106,6 +118,10 @@ class OutboxState:
     ended_most: int = ENDED_MOST
     webhook: bool = False
     place: Callable[[str], str] = str  # one word for one file, where a disk takes several names for it
+
+    def in_turn(self) -> list[str]:
+        """The unfinished jobs in the order of their turns."""
+        return sorted(self.open, key=lambda job: -self.jobs[job].priority)
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same files that may have, or get, a result for this one."""
@@ -160,7 +176,7 @@ def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
 def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
     if fact.job not in state.jobs:
         entry = state.jobs[fact.job] = Entry(fact)
-        state.open.add(fact.job)
+        state.open[fact.job] = None
         state.outputs |= {state.place(path): fact.job for path in fact.results.values()}
         state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
         state.by_files.setdefault(entry.files, []).append(fact.job)
@@ -184,6 +200,14 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
         state.by_content.setdefault(entry.content, []).append(fact.job)
     elif isinstance(fact, f.JobEnded):
         _release_output(state, entry)
+
+
+def _moved(state: OutboxState, fact: f.JobMoved) -> None:
+    if fact.job in state.open:
+        state.jobs[fact.job].moved = replace(fact, before="")
+        rest = [job for job in state.open if job != fact.job]
+        rest.insert(rest.index(fact.before) if fact.before in rest else len(rest), fact.job)
+        state.open = dict.fromkeys(rest)
 
 
 def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
@@ -212,6 +236,7 @@ def _webhook_settled(state: OutboxState, fact: f.WebhookDelivered | f.WebhookGiv
 CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
     f.JobAccepted: _accepted,
     **dict.fromkeys(_KEPT, _of_open_job),
+    f.JobMoved: _moved,
     f.ReleaseConfirmed: _released,
     f.JobForgotten: _forgotten,
     WebhookOwed: _webhook_pending,
@@ -233,7 +258,8 @@ def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
-    state.open.discard(entry.accepted.job)
+    state.open.pop(entry.accepted.job, None)
+    entry.moved = None
     for path in entry.accepted.results.values():
         place = state.place(path)
         if state.outputs.get(place) == entry.accepted.job:
@@ -244,7 +270,16 @@ def snapshot(state: OutboxState) -> list[f.OutboxFact]:
     """The fewest facts that lead to this state."""
     kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended, e.released) for e in state.jobs.values())
     jobs: list[f.OutboxFact] = [fact for facts in kept for fact in facts if fact is not None]
-    return [*jobs, *state.pending.values()]
+    return [*jobs, *_moves(state), *state.pending.values()]
+
+
+def _moves(state: OutboxState) -> Iterator[f.JobMoved]:
+    """The moves that lead from the order of acceptance to the present one, from the end on."""
+    after = ""
+    for job in reversed(state.open):
+        if (moved := state.jobs[job].moved) is not None:
+            yield replace(moved, before=after)
+        after = job
 
 
 def _ending(path: str) -> str:

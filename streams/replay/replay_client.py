@@ -19,7 +19,7 @@ from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.hub_news import HubEvent
 from wakestream.streams.jobs.job import Build, World
-from wakestream.streams.jobs.job_runner import RETRY_NOW, Daemon, job_random
+from wakestream.streams.jobs.job_runner import MOVE, RETRY_NOW, Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -134,6 +134,8 @@ class _Replay:
             return partial(self.daemon.cancel, str(row.job))
         if row.label == RETRY_NOW:
             return partial(self.daemon.retry_now, str(row.job))
+        if row.label == MOVE:
+            return partial(self.daemon.move, str(row.job), str(row.data["before"]), int(row.data["priority"]))
         if row.dir == "conn":
             return partial(self._feed, row, link_event(row))
         message = wire.from_frame(row.data, strict=False)

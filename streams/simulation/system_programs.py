@@ -21,7 +21,7 @@ from wakestream.streams.hub import hub
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.job import Build, World
-from wakestream.streams.jobs.job_runner import RETRY_NOW, Daemon
+from wakestream.streams.jobs.job_runner import MOVE, RETRY_NOW, Daemon
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.monitor.persistence import restore
@@ -171,6 +171,8 @@ class ClientProgram(PeerProgram):
             self.daemon.cancel(str(row.job))
         elif row.label == RETRY_NOW:
             self.daemon.retry_now(str(row.job))
+        elif row.label == MOVE:
+            self.daemon.move(str(row.job), str(row.data["before"]), int(row.data["priority"]))
         elif row.dir == "in":
             self.receive(wire.from_frame(row.data, strict=False), row)
         elif row.dir == "out" and is_frame(row) and self._by_hand(row):

@@ -227,6 +227,15 @@ def _priority(given: Any) -> int:
     return given
 
 
+def moved(body: Mapping[str, Any]) -> tuple[str, bool]:
+    """The job before which a job is to be moved; empty for the end, or with True for the top."""
+    first = body.get("first", False)
+    if type(first) is not bool or (first and "before" in body) or not (first or "before" in body):
+        raise bad_request('send "before", the id of another job or null for the end, or "first": true')
+    before = body.get("before")
+    return (job_name(before) if before is not None else ""), first
+
+
 def _seconds(given: Any, name: str) -> float:
     if type(given) not in (int, float) or not 0 <= given <= _LENGTH_MOST:
         raise bad_request(f'"{name}" must be a number of seconds')

@@ -49,6 +49,7 @@ class Api:
             web.get("/api/jobs/{job}", self.get_job),
             *(web.post(f"/{at}/jobs/{{job}}/cancel", self.cancel) for at in ("api", "console")),
             *(web.post(f"/{at}/jobs/{{job}}/retry", self.retry) for at in ("api", "console")),
+            *(web.post(f"/{at}/jobs/{{job}}/move", self.move) for at in ("api", "console")),
             web.post("/api/retry", self.retry_all),
             web.get("/api/jobs/{job}/events", self.job_events),
             web.get("/api/events", self.all_events),
@@ -73,7 +74,9 @@ class Api:
         """Jobs, newest first; `?state=` and `?limit=` select."""
         wanted, limit = requests.listed(request.query)
         found = [entry for entry in self.outbox.state.jobs.values() if entry.state in wanted]
-        return json_answer({"jobs": [self._plain(entry) for entry in found[: -limit - 1 : -1]], "matching": len(found)})
+        places = {job: place for place, job in enumerate(self.outbox.state.in_turn(), 1)}
+        jobs = [{**self._plain(one), "place": places.get(one.accepted.job)} for one in found[: -limit - 1 : -1]]
+        return json_answer({"jobs": jobs, "matching": len(found)})
 
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
@@ -90,6 +93,12 @@ class Api:
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a job: 202, its end follows."""
         return self._answer(accepted(await self.outbox.cancel(requests.job_name(request.match_info["job"]))))
+
+    async def move(self, request: web.Request) -> web.Response:
+        """Move a job that waits before the job `before`; null is the end, `first` the top."""
+        job, body = requests.job_name(request.match_info["job"]), await requests.json_object(request)
+        before, first = requests.moved(body)
+        return self._answer(accepted(await self.outbox.move(job, before, first=first)))
 
     async def retry(self, request: web.Request) -> web.Response:
         """End the pause of a job, or submit one that ended without a result again, with a new id."""
@@ -183,7 +192,7 @@ class Api:
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             **_files(a),
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
-            "task_type": a.task_type, "priority": a.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
+            "task_type": a.task_type, "priority": entry.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             **({"after": [*a.after]} if a.after else {}),
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,

@@ -61,7 +61,7 @@ class JobView:
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             "kind": a.kind, "params": a.params, "inputs": self._inputs(entry), "outputs": outputs,
-            "priority": a.priority,
+            "priority": entry.priority, "movable": entry.movable,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
             "outcome": self._outcome(entry), "result": self._result(entry, outputs),
             "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],
@@ -161,10 +161,15 @@ class JobView:
 
     def now(self) -> list[dict[str, Any]]:
         """Running jobs, the next waiting ones, and those that ended recently."""
-        jobs, since = self.outbox.state.jobs.values(), time.time() - NOW_LASTS
+        state, since = self.outbox.state, time.time() - NOW_LASTS
         ended = [entry for entry in self._ended("") if entry.ended and entry.ended.at >= since]
-        open_ = sorted((entry for entry in jobs if entry.ended is None), key=_turn)
-        return [self.card(entry) for entry in (*open_[:NOW_MOST], *ended[:ENDED_MOST])]
+        open_ = [state.jobs[job] for job in self.next()]
+        return [self.card(entry) for entry in (*open_, *ended[:ENDED_MOST])]
+
+    def next(self) -> list[str]:
+        """The unfinished jobs that a page shows: those at work, then the waiting ones in turn."""
+        jobs = self.outbox.state.jobs
+        return sorted(self.outbox.state.in_turn(), key=lambda job: _state_word(jobs[job]) == "waiting")[:NOW_MOST]
 
     def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
         """Ended jobs, newest first, and their number.
@@ -213,9 +218,3 @@ def _state_word(entry: Entry) -> str:
 def _day(at: float) -> str:
     """The day in local time, such as 2026-11-27."""
     return time.strftime("%Y-%m-%d", time.localtime(at))
-
-
-def _turn(entry: Entry) -> tuple[bool, int]:
-    """The sort key: started jobs first, then by priority. Equal jobs stay in the order of their acceptance."""
-    begun = entry.stage is not None and entry.stage.stage != ""
-    return not begun, -entry.accepted.priority

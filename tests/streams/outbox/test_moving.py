@@ -1,0 +1,105 @@
+"""The outbox's decisions about jobs that the user moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.streams.outbox.test_outbox import TASK, Desk
+from wakestream.operators.model import events as e
+from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
+
+
+def desk_of(*jobs: str, **more: int) -> Desk:
+    """An outbox with these jobs."""
+    desk = Desk()
+    for job in jobs:
+        desk.submit(job, **more)
+    return desk
+
+
+def move(desk: Desk, job: str, before: str = "", *, first: bool = False) -> tuple[int, str]:
+    """Move a job, and return the answer."""
+    return desk.happens(f.Moving(1, job, before, first)).answer
+
+
+def test_a_job_is_moved_before_another_to_the_top_and_to_the_end() -> None:
+    desk = desk_of("a", "b", "c", "d")
+    assert move(desk, "d", "b") == (200, "")
+    assert desk.commands == [f.Reorder("d"), f.Answer(1, 200, "d")]
+    assert desk.state.in_turn() == ["a", "d", "b", "c"]
+    move(desk, "c", first=True)
+    assert desk.state.in_turn() == ["c", "a", "d", "b"]
+    move(desk, "a")
+    assert desk.state.in_turn() == ["c", "d", "b", "a"]
+    desk.submit("e")
+    assert desk.state.in_turn()[-1] == "e"
+
+
+def test_the_users_order_wins_over_priorities_and_a_new_job_comes_by_its_priority() -> None:
+    desk = desk_of("a", "b").submit("urgent", priority=5)
+    assert desk.state.in_turn() == ["urgent", "a", "b"]
+    move(desk, "b", "urgent")
+    assert desk.state.in_turn() == ["b", "urgent", "a"]
+    assert desk.state.jobs["b"].priority == 5
+    move(desk, "urgent")
+    assert desk.state.in_turn() == ["b", "a", "urgent"]
+    desk.submit("new", priority=1)
+    assert desk.state.in_turn() == ["b", "new", "a", "urgent"]
+
+
+@pytest.mark.parametrize("how", ["begun", "ended"])
+def test_in_place_of_a_job_that_waits_no_more_it_becomes_the_first(how: str) -> None:
+    desk = desk_of("a", "b", "c", "d").says(TASK, "a")
+    if how == "ended":
+        desk.says(e.Failed("no"), "a")
+    assert move(desk, "d", "a") == (200, "")
+    assert [job for job in desk.state.in_turn() if job != "a"] == ["d", "b", "c"]
+
+
+def test_before_itself_it_stays_where_it_is() -> None:
+    desk = desk_of("a", "b")
+    assert move(desk, "b", "b") == (200, "")
+    assert desk.facts == []
+
+
+def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
+    desk = desk_of("a", "b", "gone", "over").says(TASK, "a").cancel("gone").says(e.Failed("no"), "over")
+    before = outbox.DECIDER.snapshot(desk.state)
+    for job, reason in (
+        ("a", "job a is at the GPU already; only a job that waits can be moved"),
+        ("gone", "job gone is being cancelled; only a job that waits can be moved"),
+        ("over", "job over has ended (failed); only a job that waits can be moved"),
+    ):
+        assert move(desk, job, "b") == (409, "not_waiting")
+        assert desk.commands == [f.Answer(1, 409, job, "not_waiting", reason)]
+    for job, other, missing in (("x", "b", "x"), ("b", "x", "x")):
+        assert move(desk, job, other) == (404, "unknown_job")
+        assert f"no job '{missing}'" in desk.commands[0].reason  # type: ignore[union-attr]
+    assert outbox.DECIDER.snapshot(desk.state) == before
+
+
+def test_a_job_whose_gpu_was_lost_can_be_moved_again() -> None:
+    desk = desk_of("a", "b").says(TASK, "b")
+    assert move(desk, "b", "a") == (409, "not_waiting")
+    desk.says(e.Queued(), "b")
+    assert move(desk, "b", "a") == (200, "")
+
+
+def test_after_a_restart_the_jobs_start_in_the_users_order() -> None:
+    desk = desk_of("a", "b", "c", "d", "e")
+    for job, before in (("e", "a"), ("b", ""), ("c", "e"), ("d", "a"), ("e", "d")):
+        move(desk, job, before)
+    assert desk.state.in_turn() == ["c", "e", "d", "a", "b"]
+    for facts in (desk.kept, outbox.DECIDER.snapshot(desk.state)):
+        again = Desk()
+        again.state = outbox.DECIDER.recover(facts)
+        again.happens(f.DaemonStarted())
+        assert again.commands == [f.Start(job) for job in "cedab"]
+
+
+def test_a_job_that_waits_for_another_is_moved_and_still_waits() -> None:
+    desk = desk_of("a", "b").submit("c", after=("a",))
+    move(desk, "c", first=True)
+    assert desk.state.in_turn() == ["c", "a", "b"]
+    assert desk.happens(f.DaemonStarted()).commands == [f.Hold("c", ("a",)), f.Start("a"), f.Start("b")]
