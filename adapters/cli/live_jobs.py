@@ -208,6 +208,6 @@ class LiveJobs:
         return Group(Text(head, "bold", no_wrap=True), *rows, *more, foot)
 
 
-def _turn(job: Listed) -> tuple[bool, int, float]:
-    """Jobs at work first, then those that are next; equal ones in the order of their acceptance."""
-    return job["last"] is None, -job["priority"], job["accepted_at"]
+def _turn(job: Listed) -> tuple[bool, int, int, float]:
+    """Jobs at work first, then those that are next. An earlier version of the daemon does not tell their places."""
+    return job["stage"] in ("submit", "wake"), job.get("place") or 0, -job["priority"], job["accepted_at"]

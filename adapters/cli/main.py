@@ -33,6 +33,7 @@ COMMANDS = {
     "watch": "follow one job of the daemon, or all of them",
     "open": "show the result of a job with the system's player",
     "cancel": "cancel jobs",
+    "move": "change the order of jobs that wait",
     "retry": "retry jobs that are paused or have failed",
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",

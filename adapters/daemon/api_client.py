@@ -160,6 +160,10 @@ class DaemonClient:
         """Cancel a job."""
         return await self.call("POST", f"{_path_of(job)}/cancel")
 
+    async def move(self, job: str, before: str | None = None, *, first: bool = False) -> dict[str, Any]:
+        """Move a job that waits before another one; without that to the end, or with `first` to the top."""
+        return await self.call("POST", f"{_path_of(job)}/move", {"first": True} if first else {"before": before})
+
     async def retry(self, job: str) -> dict[str, Any]:
         """End the pause of a job, or submit one that ended without a result again; returns the job, or the new one."""
         return await self.call("POST", f"{_path_of(job)}/retry", {})

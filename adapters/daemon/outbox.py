@@ -60,7 +60,7 @@ class Outbox:
         self._resumed = frozenset(state.jobs)
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._cancels: set[asyncio.Task[None]] = set()
-        self._unplaced = {job for job in state.open if state.jobs[job].moved}
+        self._unplaced = {job for job in state.queue if state.jobs[job].moved}
         self._client: Client | None = None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
@@ -167,7 +167,7 @@ class Outbox:
 
     def _publish(self, command: f.Hold | f.Tell | f.Reorder) -> None:
         if isinstance(command, f.Reorder):
-            self._unplaced |= self.state.open.keys() - self._running.keys()
+            self._unplaced |= self.state.queue.keys() - self._running.keys()
             self._place(command.job)
             self.on_moved(command.job)
             return
@@ -217,9 +217,9 @@ class Outbox:
 
     def _place(self, job: str) -> None:
         """Tell the pipelines the place of a job: before the next one that was started."""
-        if self._client is None or job not in self.state.open:
+        if self._client is None or job not in self.state.queue:
             return
-        jobs = list(self.state.open)
+        jobs = list(self.state.queue)
         before = next((each for each in jobs[jobs.index(job) + 1 :] if each in self._running), "")
         self._client.move(job, before, self.state.jobs[job].priority)
 

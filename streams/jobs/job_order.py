@@ -80,17 +80,17 @@ class Arrivals:
 
     def __init__(self, order: JobOrder) -> None:
         self._order = order
-        self._coming: set[str] = set()
+        self._coming: dict[str, None] = {}
         self._firsts: Subject[tuple[int, int]] = Subject()
 
     def come(self, job: str) -> None:
         """A job was granted a GPU."""
-        self._coming.add(job)
+        self._coming[job] = None
 
     def gone(self, job: str) -> None:
         """A job has its turn, waits for it, or has ended."""
         if job in self._coming:
-            self._coming.discard(job)
+            del self._coming[job]
             self.reorder()
 
     def reorder(self) -> None:

@@ -25,7 +25,7 @@ from wakestream.streams.webhooks import MAX_PENDING, WebhookSettled
 def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
     if state.webhook:
         decision.command(*(f.Notify(pending.job, pending) for pending in state.pending.values()))
-    for job in state.open:
+    for job in state.queue:
         entry = state.jobs[job]
         if entry.cancelling is None:
             _start_or_hold(state, entry.accepted, decision)
@@ -94,7 +94,7 @@ def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | 
         job = before.accepted.job
         why = f"job {job}, which this one is to follow, ended without a result; try it again: wakestream retry {job}"
         return 409, chains.FAILED, why
-    if len(state.open) >= state.open_most:
+    if len(state.queue) >= state.open_most:
         why = f"the outbox is full: {state.open_most} jobs wait or run; submit it again when some have ended"
         return 429, "queue_full", why
     return None

@@ -107,7 +107,7 @@ class OutboxState:
     """All known jobs, in the order of their acceptance; only the functions in `CHANGES` write here."""
 
     jobs: dict[str, Entry] = field(default_factory=dict)
-    open: dict[str, None] = field(default_factory=dict)  # in the order of their turns within a priority
+    queue: dict[str, None] = field(default_factory=dict)  # in the order of their turns within a priority
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class OutboxState:
 
     def in_turn(self) -> list[str]:
         """The unfinished jobs in the order of their turns."""
-        return sorted(self.open, key=lambda job: -self.jobs[job].priority)
+        return sorted(self.queue, key=lambda job: -self.jobs[job].priority)
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same files that may have, or get, a result for this one."""
@@ -176,7 +176,7 @@ def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
 def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
     if fact.job not in state.jobs:
         entry = state.jobs[fact.job] = Entry(fact)
-        state.open[fact.job] = None
+        state.queue[fact.job] = None
         state.outputs |= {state.place(path): fact.job for path in fact.results.values()}
         state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
         state.by_files.setdefault(entry.files, []).append(fact.job)
@@ -203,11 +203,11 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
 
 
 def _moved(state: OutboxState, fact: f.JobMoved) -> None:
-    if fact.job in state.open:
+    if fact.job in state.queue:
         state.jobs[fact.job].moved = replace(fact, before="")
-        rest = [job for job in state.open if job != fact.job]
+        rest = [job for job in state.queue if job != fact.job]
         rest.insert(rest.index(fact.before) if fact.before in rest else len(rest), fact.job)
-        state.open = dict.fromkeys(rest)
+        state.queue = dict.fromkeys(rest)
 
 
 def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
@@ -258,7 +258,7 @@ def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
-    state.open.pop(entry.accepted.job, None)
+    state.queue.pop(entry.accepted.job, None)
     entry.moved = None
     for path in entry.accepted.results.values():
         place = state.place(path)
@@ -276,7 +276,7 @@ def snapshot(state: OutboxState) -> list[f.OutboxFact]:
 def _moves(state: OutboxState) -> Iterator[f.JobMoved]:
     """The moves that lead from the order of acceptance to the present one, from the end on."""
     after = ""
-    for job in reversed(state.open):
+    for job in reversed(state.queue):
         if (moved := state.jobs[job].moved) is not None:
             yield replace(moved, before=after)
         after = job

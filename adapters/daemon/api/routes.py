@@ -60,7 +60,7 @@ class Api:
     async def get_health(self, _: web.Request) -> web.Response:
         """The program, and the number of jobs."""
         state = self.outbox.state
-        return json_answer({"program": "daemon", "open": len(state.open), "jobs": len(state.jobs), **self.health()})
+        return json_answer({"program": "daemon", "open": len(state.queue), "jobs": len(state.jobs), **self.health()})
 
     async def get_kinds(self, _: web.Request) -> web.Response:
         """What the GPUs can do."""

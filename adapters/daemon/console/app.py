@@ -175,7 +175,7 @@ class Console:
 
     def _rest(self) -> dict[str, Any]:
         state = self._outbox.state
-        counts = {"open": len(state.open), "ended": len(state.jobs) - len(state.open)}
+        counts = {"open": len(state.queue), "ended": len(state.jobs) - len(state.queue)}
         return {**self.holdings.plain(), **counts, "settings": self.preferences.plain()}
 
     def _tell_rest(self) -> None:

@@ -157,7 +157,7 @@ class JobView:
 
     def told(self, entry: Entry) -> dict[str, Any]:
         """The card of a new or changed job, with the number of unfinished jobs."""
-        return {**self.card(entry), "open": len(self.outbox.state.open)}
+        return {**self.card(entry), "open": len(self.outbox.state.queue)}
 
     def now(self) -> list[dict[str, Any]]:
         """Running jobs, the next waiting ones, and those that ended recently."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
@@ -53,6 +54,7 @@ class Jobs:
         self.shown: dict[str, Callable[[e.JobEvent], Any]] = {}
         self.futures: dict[str, asyncio.Future[Any]] = {}
         self.cancelled: list[str] = []
+        self.moves: list[tuple[str, str, int]] = []
         self.resumed: list[tuple[str, str, str]] = []
         self.on_released: Callable[[str], object] = lambda _: None
 
@@ -69,6 +71,10 @@ class Jobs:
 
     def at(self, _: str) -> FakeWorker:
         return self.worker
+
+    def move(self, job: str, before: str, priority: int) -> bool:
+        self.moves.append((job, before, priority))
+        return job in self.futures
 
     def cancel(self, job: str) -> bool:
         self.cancelled.append(job)
@@ -90,9 +96,14 @@ class Desk:
         answer = await self.outbox.submit(
             f.Submitting(0, job, {"video": LOOK, "audio": LOOK}, {"video": f"/out/{job}.mp4"})
         )
-        while answer.status == 201 and job not in self.jobs.shown:  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0)
+        if answer.status == 201:
+            await self.begun(job)
         return answer
+
+    async def begun(self, *jobs: str) -> None:
+        """Returns when these jobs have been started."""
+        while not self.jobs.shown.keys() >= {*jobs}:  # noqa: ASYNC110 - no event announces it
+            await asyncio.sleep(0)
 
     async def hears(self, kind: str) -> None:
         async with asyncio.timeout(5):
@@ -393,3 +404,59 @@ async def test_a_webhook_is_sent_after_its_fact_is_stored(desk: Desk, monkeypatc
         desk.outbox.settle(WebhookSettled(owed.delivery))
         while desk.state.pending:  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0)
+
+
+async def test_a_move_is_stored_before_the_answer_and_told_to_the_pipelines_and_the_pages(desk: Desk) -> None:
+    told = list[str]()
+    desk.outbox.on_moved = told.append
+    async with asyncio.timeout(10), desk.serving():
+        for job in "abc":
+            await desk.submit(job)
+        answer = await desk.outbox.move("c", "b")
+        assert (answer.status, desk.jobs.moves, told) == (200, [("c", "b", 0)], ["c"])
+        assert desk.journal.read()[-1] == f.JobMoved("c", "b", 0, 5.0)
+        assert (await desk.outbox.move("a", first=True)).status == 200
+        assert (await desk.outbox.move("b")).status == 200
+        assert desk.jobs.moves[1:] == [("a", "c", 0), ("b", "", 0)]
+        desk.jobs.shown["a"](e.Submitted(e.Online("http://gpu"), "task-1"))
+        await desk.outbox.cancel("b")
+        answers = [await desk.outbox.move(job, first=True) for job in ("a", "b", "x")]
+        assert [(one.status, one.code) for one in answers] == [
+            (409, "not_waiting"), (409, "not_waiting"), (404, "unknown_job"),
+        ]  # fmt: skip
+        assert (len(desk.jobs.moves), told) == (3, ["c", "a", "b"])
+
+
+async def test_two_pages_that_move_at_once_leave_one_order(desk: Desk) -> None:
+    async with asyncio.timeout(10), desk.serving():
+        for job in "abcd":
+            await desk.submit(job)
+        moves = (("d", "a"), ("a", "d"), ("c", "a"), ("d", ""))
+        answers = await asyncio.gather(*(desk.outbox.move(*move) for move in moves))
+        assert {one.status for one in answers} == {200}
+        assert desk.state.in_turn() == ["c", "a", "b", "d"]
+        assert outbox.DECIDER.recover(desk.journal.read()).in_turn() == ["c", "a", "b", "d"]
+
+
+async def test_a_moved_job_that_starts_later_gets_its_place_then() -> None:
+    waits = replace(taken("later"), after=("a",))
+    desk = Desk(taken("a"), taken("b"), waits, taken("c"), f.JobMoved("later", "b", 3, 1.0))
+    assert desk.state.in_turn() == ["later", "a", "b", "c"]
+    async with asyncio.timeout(10), desk.serving():
+        await desk.begun("a", "b", "c")
+        assert desk.jobs.moves == []
+        desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
+        await desk.begun("later")
+        assert desk.jobs.moves == [("later", "b", 3)]
+
+
+async def test_with_a_full_disk_a_move_happens_and_is_stored_later(desk: Desk) -> None:
+    async with asyncio.timeout(10), desk.serving():
+        for job in "ab":
+            await desk.submit(job)
+        desk.journal.mood = NoSpace("the disk is full")
+        assert (await desk.outbox.move("b", first=True)).status == 200
+        assert desk.jobs.moves == [("b", "a", 0)]
+        desk.journal.mood = None
+        await desk.submit("c")
+        assert outbox.DECIDER.recover(desk.journal.read()).in_turn() == ["b", "a", "c"]

@@ -96,7 +96,7 @@ def test_all_that_follow_end_when_a_job_has_no_result(end: e.JobEvent, words: st
         assert ended is not None
         assert (ended.outcome, ended.code) == ("failed", "after_failed")
         assert ended.why == f"job a, whose result it needs, {words}"
-    assert not desk.state.open
+    assert not desk.state.queue
     told = [pending.job for pending in desk.state.pending.values()]
     assert set(told) >= {"b", "c"}
 

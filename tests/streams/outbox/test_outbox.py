@@ -291,7 +291,7 @@ def test_each_output_of_an_open_job_is_taken_and_free_after_its_end() -> None:
     desk.says(done, "a")
     assert outcome_of(desk.state.jobs["a"].ended) == done
     assert any_kind(desk, "b", output="/out/a.txt").answer == (201, "")
-    assert list(desk.state.open) == ["b"]
+    assert list(desk.state.queue) == ["b"]
 
 
 def test_jobs_of_other_kinds_have_no_twins_here() -> None:
@@ -337,14 +337,14 @@ def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(event
                 ends[name] = entry.ended
         opened = [entry.accepted for entry in desk.state.jobs.values() if entry.ended is None]
         taken = {path: accepted.job for accepted in opened for path in accepted.results.values()}
-        assert (desk.state.outputs, desk.state.open.keys()) == (taken, {accepted.job for accepted in opened})
+        assert (desk.state.outputs, desk.state.queue.keys()) == (taken, {accepted.job for accepted in opened})
         assert len(opened) <= 3
         assert len(desk.state.jobs) - len(opened) <= 3
         bounds = {"open_most": 3, "ended_most": 2}
         for facts in (outbox.DECIDER.snapshot(desk.state), desk.kept):
             again = outbox.DECIDER.recover(facts, OutboxState(**bounds))
             assert again == desk.state
-            assert list(again.open) == list(desk.state.open)
+            assert list(again.queue) == list(desk.state.queue)
 
 
 def test_a_job_without_files_was_read_with_none() -> None:

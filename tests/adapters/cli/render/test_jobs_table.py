@@ -97,8 +97,10 @@ def live(*, ended: bool = False, height: int = 24) -> LiveJobs:
 
 def test_the_live_table_has_jobs_at_work_first() -> None:
     table = live()
-    table.show([job(3, last=None, priority=1), job(2, last=None), job(1)])
+    table.show([job(3, stage="submit", priority=1), job(2, stage="wake"), job(1)])
     assert [row.split()[0][-1] for row in picture(table)[1:-1]] == ["1", "3", "2"]
+    table.show([job(3, stage="submit", place=2), job(2, stage="wake", place=1), job(1, place=3)])
+    assert [row.split()[0][-1] for row in picture(table)[1:-1]] == ["1", "2", "3"]
     assert picture(table)[-1] == "Ctrl-C leaves; the jobs go on"
 
 

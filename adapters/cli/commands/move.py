@@ -1,0 +1,39 @@
+"""`wakestream move JOB`: change the order of the daemon's jobs that wait."""
+
+from __future__ import annotations
+
+import argparse
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.runtime.printing import answer
+
+EXAMPLES = ("move ws-0123456789abcdef --first", "move ws-0123456789abcdef --before ws-fedcba9876543210")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("job", metavar="JOB", help="the id of a job that waits, as `wakestream jobs` lists it")
+    where = parser.add_mutually_exclusive_group(required=True)
+    flags.add(where, "--before OTHER", "before this job; if it no longer waits, to the top")
+    flags.add(where, "--first", "to the top: it is the next one")
+    flags.add(where, "--last", "to the end")
+    flags.add(parser, "--json", "one JSON object")
+    flags.daemon(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Move the job."""
+    begin(args)
+    return run_program(lambda _: _move(args))
+
+
+async def _move(args: argparse.Namespace) -> int:
+    async with open_daemon_client(args.state) as client:
+        moved = await client.move(args.job, args.before, first=args.first)
+    where = "before" if args.before else "first" if args.first else "last"
+    said = t(f"move.{where}", job=args.job, other=args.before or "")
+    answer({"job": args.job, "priority": moved["priority"]}, said, as_json=args.json)
+    return exit_codes.DONE
