@@ -129,7 +129,7 @@ def _moving(state: OutboxState, event: f.Moving, now: float, decision: f.OutboxD
     entry = state.jobs[event.job]
     if not entry.movable:
         why = f"job {event.job} {_doing(entry)}; only a job that waits can be moved"
-        decision.command(f.Answer(event.ticket, 409, event.job, "not_waiting", why))
+        decision.command(f.Answer(event.ticket, 409, event.job, "not_movable", why))
         return
     if event.before != event.job:
         decision.fact(_place(state, event, entry, now))

@@ -422,7 +422,7 @@ async def test_a_move_is_stored_before_the_answer_and_told_to_the_pipelines_and_
         await desk.outbox.cancel("b")
         answers = [await desk.outbox.move(job, first=True) for job in ("a", "b", "x")]
         assert [(one.status, one.code) for one in answers] == [
-            (409, "not_waiting"), (409, "not_waiting"), (404, "unknown_job"),
+            (409, "not_movable"), (409, "not_movable"), (404, "unknown_job"),
         ]  # fmt: skip
         assert (len(desk.jobs.moves), told) == (3, ["c", "a", "b"])
 

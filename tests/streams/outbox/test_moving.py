@@ -71,8 +71,8 @@ def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
         ("gone", "job gone is being cancelled; only a job that waits can be moved"),
         ("over", "job over has ended (failed); only a job that waits can be moved"),
     ):
-        assert move(desk, job, "b") == (409, "not_waiting")
-        assert desk.commands == [f.Answer(1, 409, job, "not_waiting", reason)]
+        assert move(desk, job, "b") == (409, "not_movable")
+        assert desk.commands == [f.Answer(1, 409, job, "not_movable", reason)]
     for job, other, missing in (("x", "b", "x"), ("b", "x", "x")):
         assert move(desk, job, other) == (404, "unknown_job")
         assert f"no job '{missing}'" in desk.commands[0].reason  # type: ignore[union-attr]
@@ -81,7 +81,7 @@ def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
 
 def test_a_job_whose_gpu_was_lost_can_be_moved_again() -> None:
     desk = desk_of("a", "b").says(TASK, "b")
-    assert move(desk, "b", "a") == (409, "not_waiting")
+    assert move(desk, "b", "a") == (409, "not_movable")
     desk.says(e.Queued(), "b")
     assert move(desk, "b", "a") == (200, "")
 
