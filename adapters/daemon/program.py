@@ -148,6 +148,7 @@ async def running_daemon(
             webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
             box.on_webhook = webhooks.tell
         await stack.enter_async_context(box.serving(client))
+        stack.push_async_callback(end, asyncio.create_task(console.go_on(), name="waiting jobs"))
         if config.watch is not None:
             folder = FolderWatch(config.watch, config.state, box, settings.probe)
             watching = asyncio.create_task(folder.run(), name="folder watch")

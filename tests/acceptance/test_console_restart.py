@@ -10,13 +10,18 @@ from pathlib import Path
 import msgspec
 import orjson
 import pytest
+from aiohttp import web
 
-from tests.acceptance.test_console import calling
+from tests.acceptance.test_console import Caller, calling
+from tests.acceptance.test_console_sources import MOVIE, internet, queued, served  # noqa: F401 - a fixture
+from tests.acceptance.test_console_waiting import AUDIO, VIDEO, announce, ask_for, seen, send, state
 from tests.support.browser.console_scene import samples
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 from tests.support.programs.our_peers import Joining, Place, until
 from wakestream.adapters.daemon.console import delivery
+from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.streams.outbox.facts import Answer, Submitting
 
 MARKS = "*" + delivery.ENDING
 
@@ -109,3 +114,157 @@ async def test_after_a_kill_a_result_that_could_not_be_copied_is_copied_once(
                 await until(lambda: not list(results.glob(MARKS)))
                 await again.kill()
         assert [path.name for path in mine.iterdir()] == ["clip - speech.mp4"]
+
+
+async def restarted(caller: Caller) -> None:
+    """The daemon starts again; the caller has a new session."""
+    await caller.home.stop_daemon()
+    await caller.home.start_daemon()
+    assert caller.home.daemon is not None
+    caller.bearer = {"Authorization": f"Bearer {caller.home.daemon.console.sessions.new_session()}"}
+
+
+async def until_job(caller: Caller, job: str = "ws-1") -> None:
+    """Wait until a job is in the outbox."""
+    assert caller.home.daemon is not None
+    jobs = caller.home.daemon.outbox.state.jobs
+    await until(lambda: job in jobs)
+    await seen(caller, lambda found: found["waiting"] == [])
+
+
+@pytest.mark.usefixtures("internet")
+async def test_copies_that_the_daemon_makes_go_on_after_a_restart_and_their_job_starts(tmp_path: Path) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        stream = web.StreamResponse(headers={"Content-Length": str(len(MOVIE)), "Content-Type": "video/mp4"})
+        await stream.prepare(request)
+        await stream.write(MOVIE[:1000])
+        asked.set()
+        await go_on.wait()
+        await stream.write(MOVIE[1000:])
+        return stream
+
+    voice = tmp_path / "a.wav"
+    voice.write_bytes(b"RIFF\0\0\0\0WAVE" + b"a" * 1000)
+    async with calling(tmp_path) as caller, served(answer) as url:
+        _, video = await queued(caller, f"{url}/clip.mp4")
+        audio = await caller.upload("audio", voice)
+        status, _ = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": video["id"], "audio": audio})
+        assert status == 202
+        await asked.wait()
+        asked.clear()
+        await restarted(caller)
+        (job,) = (await state(caller))["waiting"]
+        assert [(one["file"], one["state"]) for one in job["inputs"]] == [("clip.mp4", "coming"), ("a.wav", "here")]
+        await asked.wait()
+        go_on.set()
+        await until_job(caller)
+        assert sorted(path.read_bytes() for path in caller.kept if path.suffix == ".mp4") == [MOVIE]
+        await restarted(caller)
+        assert (await state(caller))["waiting"] == []
+
+
+@pytest.mark.usefixtures("internet")
+async def test_a_copy_that_failed_says_why_after_a_restart_and_can_be_made_again(tmp_path: Path) -> None:
+    is_there = False
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=MOVIE, content_type="video/mp4") if is_there else web.Response(status=404)
+
+    voice = tmp_path / "a.wav"
+    voice.write_bytes(b"RIFF")
+    async with calling(tmp_path) as caller, served(answer) as url:
+        job = {"id": "ws-1", "audio": await caller.upload("audio", voice)}
+        for restarts in (False, True):
+            _, video = await queued(caller, f"{url}/clip.mp4")
+            await caller.ask("POST", "/console/jobs", {**job, "video": video["id"]})
+            found = await seen(caller, lambda found: found["waiting"][0]["inputs"][0]["failed"] is not None)
+            failed = found["waiting"][0]["inputs"][0]["failed"]
+            if restarts:
+                await restarted(caller)
+        (one, _) = (await state(caller))["waiting"][0]["inputs"]
+        assert (one["state"], one["failed"], failed["code"]) == ("lost", failed, "source_status")
+        is_there = True
+        _, video = await queued(caller, one["source"], accepts=one["accepts"])
+        status, _ = await caller.ask("POST", "/console/jobs", {**job, "video": video["id"]})
+        assert status in (201, 202)
+        await until_job(caller)
+
+
+async def test_after_a_kill_a_job_waits_for_the_file_of_its_page_and_goes_on_when_that_is_sent(
+    user: User, place: Place
+) -> None:
+    async with place.hub(), place.worker(Joining()):
+        user.environment |= place.client_settings()
+        video = {"kind": "video", "name": "clip.mp4", "size": 5000}
+        async with daemon(user) as first:
+            page = await Page(first).enter()
+            audio = await page.upload("audio", user.audio.name, user.audio.read_bytes())
+            for job in ("ws-1", "ws-2"):
+                _, plain = await page.ask("POST", "/console/uploads", video)
+                wanted = {"id": job, "video": plain["id"], "audio": audio}
+                assert (await page.ask("POST", "/console/jobs", wanted))[0] == 202
+            await first.kill()
+        async with daemon(user) as again:
+            page = await Page(again).enter()
+            _, ids = await page.ask("GET", "/console/ids")
+            assert ids["open"] == ["ws-1", "ws-2"]
+            _, plain = await page.ask("POST", "/console/uploads", video)
+            wanted = {"id": "ws-1", "video": plain["id"], "audio": audio}
+            assert (await page.ask("POST", "/console/jobs", wanted))[0] == 202
+            assert (await page.ask("PUT", f"/console/uploads/{plain['id']}", user.video.read_bytes()))[0] == 200
+            assert (await again.outcome("ws-1"))["event"] == "done"
+            assert (await page.ask("DELETE", "/console/jobs/ws-2"))[0] == 200
+            await again.kill()
+        async with daemon(user) as last:
+            _, ids = await (await Page(last).enter()).ask("GET", "/console/ids")
+            assert ids["open"] == []
+
+
+async def test_a_refused_job_keeps_its_reason_until_it_is_dismissed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with calling(tmp_path) as caller:
+        assert caller.home.daemon is not None
+        video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
+        assert await ask_for(caller, video, audio) == 202
+        assert await send(caller, video, VIDEO) == 200
+        monkeypatch.setattr(caller.home.daemon.outbox.state, "open_most", 0)
+        assert await send(caller, audio, AUDIO) == 200
+        await restarted(caller)
+        (job,) = (await state(caller))["waiting"]
+        assert job["refused"]["code"] == "queue_full"
+        assert (await caller.ask("DELETE", "/console/jobs/ws-1"))[0] == 200
+        assert caller.kept == []
+        await restarted(caller)
+        assert (await state(caller))["waiting"] == []
+
+
+async def test_a_job_whose_last_file_comes_while_the_daemon_stops_is_started_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with calling(tmp_path) as caller:
+        video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
+        assert await ask_for(caller, video, audio) == 202
+        assert await send(caller, video, VIDEO) == 200
+
+        async def stopping(box: Outbox, job: Submitting) -> Answer:
+            return Answer(0, 503, "", "stopping", "the daemon is stopping; try again when it runs")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Outbox, "submit", stopping)
+            assert await send(caller, audio, AUDIO) == 200
+            await caller.home.stop_daemon()
+        await restarted(caller)
+        await until_job(caller)
+
+
+async def test_a_broken_record_of_a_waiting_job_stops_nothing(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        broken = caller.home.state / "console" / "waiting" / "ws-1.json"
+        for content in (b"", b"{", b"[]", b'{"id": "ws-1"}'):
+            broken.write_bytes(content)
+            await restarted(caller)
+            assert (await state(caller))["waiting"] == []
+        assert broken.exists()

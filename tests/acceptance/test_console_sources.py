@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 
 from tests.acceptance.test_console import Caller, calling
-from tests.acceptance.test_console_waiting import state
+from tests.acceptance.test_console_waiting import seen, state
 from tests.support.browser.studio import png
-from wakestream.adapters.daemon.console import sources
+from wakestream.adapters.daemon.console import copies, sources
 
 PUBLIC = "127.0.0.2"
 """Counts as an address of the internet in these tests."""
@@ -59,6 +59,19 @@ async def served(answer: Any, host: str = PUBLIC) -> AsyncIterator[str]:
 
 
 async def copy(caller: Caller, source: str, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Ask for a copy, and wait until its source is open; a refusal has the status 4xx."""
+    status, plain = await queued(caller, source, **more)
+    id_ = plain.get("id")
+    async with asyncio.timeout(20):
+        while status == 201 and not plain.get("size"):
+            _, plain = await caller.ask("GET", f"/console/copies/{id_}")
+            if "failed" in plain:
+                return 400, plain["failed"]
+            await asyncio.sleep(0.01)
+    return status, plain
+
+
+async def queued(caller: Caller, source: str, **more: Any) -> tuple[int, dict[str, Any]]:
     """Ask for a copy."""
     asked = {"kind": "video", "accepts": ["video"], "slot": "lipsync.video", "source": source, **more}
     return await caller.ask("POST", "/console/copies", asked)
@@ -86,7 +99,7 @@ async def test_a_file_is_copied_from_its_path_and_a_job_waits_for_it(caller: Cal
     status, _ = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": plain["id"], "audio": audio})
     assert status in (201, 202)
     assert (await copied(caller, plain["id"]))["complete"]
-    assert [job["id"] for job in (await state(caller))["jobs"]] == ["ws-1"]
+    await seen(caller, lambda found: [job["id"] for job in found["jobs"]] == ["ws-1"])
     assert path.read_bytes() == MOVIE
     assert any(kept.read_bytes() == MOVIE for kept in caller.kept)
 
@@ -231,7 +244,7 @@ async def test_a_download_is_limited_by_the_quota_and_can_be_stopped_and_fail(ca
 
     async with served(answer) as url:
         status, plain = await copy(caller, f"{url}/huge.mp4")
-        assert (status, plain["code"]) == (413, "quota")
+        assert (status, plain["code"]) == (400, "quota")
         going.clear()
         status, plain = await copy(caller, f"{url}/slow.mp4")
         await going.wait()
@@ -245,9 +258,45 @@ async def test_a_download_is_limited_by_the_quota_and_can_be_stopped_and_fail(ca
         await caller.ask("POST", "/console/act", {"act": "cancel", "jobs": ["ws-1"]})
         for id_ in (video, audio):  # nobody needs them now
             assert (await caller.ask("DELETE", f"/console/copies/{id_}"))[0] == 404
-        status, plain = await copy(caller, f"{url}/broken.mp4")
+        status, plain = await queued(caller, f"{url}/broken.mp4")
         assert (await copied(caller, plain["id"]))["failed"]["code"] == "broken"
     assert caller.kept == []
+
+
+@pytest.mark.usefixtures("internet")
+async def test_a_url_is_opened_in_its_turn_and_the_number_of_waiting_copies_is_limited(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "MOST", 5)
+    opened, go_on = asyncio.Queue[str](), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        opened.put_nowait(request.path)
+        await go_on.wait()
+        headers = {"Content-Disposition": 'attachment; filename="holiday.mov"'}
+        return web.Response(body=MOVIE, content_type="video/quicktime", headers=headers)
+
+    async with served(answer) as url:
+        ids = []
+        for at in range(5):
+            status, plain = await queued(caller, f"{url}/clip{at}?x=1")
+            assert (status, plain["name"], plain["size"]) == (201, f"clip{at}", 0)
+            ids.append(plain["id"])
+        status, plain = await queued(caller, f"{url}/clip6")
+        assert (status, plain["code"], plain["count"]) == (429, "many_copies", 5)
+        found = sorted([await opened.get() for _ in range(copies.AT_ONCE)])
+        assert found == ["/clip0", "/clip1", "/clip2"]
+        voice = caller.home.place.folder / "a.wav"
+        voice.write_bytes(b"RIFF")
+        audio = await caller.upload("audio", voice)
+        status, _ = await caller.ask("POST", "/console/jobs", {"id": "ws-1", "video": ids[4], "audio": audio})
+        assert (status, opened.empty()) == (202, True)
+        assert (await caller.ask("DELETE", f"/console/copies/{ids[3]}"))[0] == 200
+        go_on.set()
+        assert (await copied(caller, ids[4]))["name"] == "holiday.mov"
+        assert sorted([await opened.get()]) == ["/clip4"]
+        (job,) = (await seen(caller, lambda found: bool(found["jobs"])))["jobs"]
+        assert [one["file"] for one in job["inputs"]] == ["holiday.mov", "a.wav"]
 
 
 def test_only_addresses_of_the_internet_are_public() -> None:

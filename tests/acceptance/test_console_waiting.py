@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.test_console import Caller, calling
 from tests.support.programs.our_peers import until
-from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console import uploads, waiting
 from wakestream.adapters.daemon.console.waiting import WaitingJobs
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.facts import Answer, Submitting
@@ -54,6 +54,14 @@ async def state(caller: Caller) -> dict[str, Any]:
     return found
 
 
+async def seen(caller: Caller, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The state as soon as this holds of it."""
+    async with asyncio.timeout(20):
+        while not holds(found := await state(caller)):  # noqa: ASYNC110 - no event announces it
+            await asyncio.sleep(0.02)
+    return found
+
+
 @asynccontextmanager
 async def half_sent(caller: Caller, id_: str, data: bytes) -> AsyncIterator[None]:
     """An upload that is under way, and breaks at the end of the block."""
@@ -78,8 +86,8 @@ async def test_a_job_starts_by_itself_when_its_files_are_there(caller: Caller) -
     assert await ask_for(caller, video, audio) == 202  # a page asks again if it got no answer
     assert await send(caller, video, VIDEO) == 200
     found = await state(caller)
-    (waiting,) = found["waiting"]
-    assert [(one["name"], one["file"], one["state"]) for one in waiting["inputs"]] == [
+    (job,) = found["waiting"]
+    assert [(one["name"], one["file"], one["state"]) for one in job["inputs"]] == [
         ("video", "clip.mp4", "here"),
         ("audio", "clip.wav", "coming"),
     ]
@@ -110,8 +118,8 @@ async def test_a_copy_that_breaks_is_named_and_can_be_replaced(caller: Caller) -
     assert await send(caller, audio, AUDIO) == 200
     async with half_sent(caller, video, VIDEO):
         pass
-    (waiting,) = (await state(caller))["waiting"]
-    assert [one["state"] for one in waiting["inputs"]] == ["lost", "here"]
+    (job,) = (await state(caller))["waiting"]
+    assert [one["state"] for one in job["inputs"]] == ["lost", "here"]
     again = await announce(caller, "video", VIDEO)
     assert await ask_for(caller, again, audio) == 202
     assert await send(caller, again, VIDEO) == 200
@@ -145,11 +153,11 @@ async def test_files_that_wait_for_their_turn_stay_announced_while_others_are_co
     async with half_sent(caller, audio, AUDIO):
         monkeypatch.setattr(uploads, "BEGIN_WITHIN", -1.0)
         await announce(caller, "audio", AUDIO)
-        (waiting,) = (await state(caller))["waiting"]
-        assert [one["state"] for one in waiting["inputs"]] == ["coming", "coming"]
+        (job,) = (await state(caller))["waiting"]
+        assert [one["state"] for one in job["inputs"]] == ["coming", "coming"]
     await announce(caller, "audio", AUDIO)  # no file is copied any more: the page is gone
-    (waiting,) = (await state(caller))["waiting"]
-    assert [one["state"] for one in waiting["inputs"]] == ["lost", "lost"]
+    (job,) = (await state(caller))["waiting"]
+    assert [one["state"] for one in job["inputs"]] == ["lost", "lost"]
 
 
 async def test_a_refusal_after_the_copy_is_shown_and_can_be_tried_again(
@@ -162,8 +170,8 @@ async def test_a_refusal_after_the_copy_is_shown_and_can_be_tried_again(
     box = caller.home.daemon.outbox.state
     monkeypatch.setattr(box, "open_most", 0)
     assert await send(caller, audio, AUDIO) == 200
-    (waiting,) = (await state(caller))["waiting"]
-    assert waiting["refused"]["code"] == "queue_full"
+    (job,) = (await state(caller))["waiting"]
+    assert job["refused"]["code"] == "queue_full"
     monkeypatch.setattr(box, "open_most", 10)
     assert await ask_for(caller, video, audio) == 201
     assert (await state(caller))["waiting"] == []
@@ -184,9 +192,9 @@ async def test_a_job_that_is_cancelled_while_it_is_submitted_is_cancelled(
 
     came, settled = asyncio.Event(), WaitingJobs.settled
 
-    async def noticed(waiting: WaitingJobs, job: str) -> None:
+    async def noticed(jobs: WaitingJobs, job: str) -> None:
         came.set()
-        await settled(waiting, job)
+        await settled(jobs, job)
 
     monkeypatch.setattr(Outbox, "submit", slow)
     monkeypatch.setattr(WaitingJobs, "settled", noticed)
@@ -225,3 +233,13 @@ async def test_many_jobs_are_cancelled_in_one_call(caller: Caller) -> None:
 async def test_a_wrong_call_for_many_jobs_says_what_to_send(caller: Caller, body: dict[str, Any]) -> None:
     status, answer = await caller.ask("POST", "/console/act", body)
     assert (status, answer["error"]) == (400, 'send "act" (cancel or remove) and "jobs", a list of at most 1000 ids')
+
+
+async def test_a_job_may_replace_itself_when_as_many_as_possible_wait(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST", 1)
+    video, audio = await announce(caller, "video", VIDEO), await announce(caller, "audio", AUDIO)
+    for _ in range(2):
+        assert await ask_for(caller, video, audio) == 202
+    assert await ask_for(caller, video, audio, "ws-2") == 429

@@ -177,7 +177,7 @@ async def test_a_reload_stops_the_copy_and_the_same_file_lets_it_go_on(home: Hou
         await expect(page.locator(".card[data-state=copying]")).to_have_count(1)
         page.on("dialog", lambda dialog: dialog.accept())
         await page.reload()
-        await expect(page.locator(".card[data-state=stuck]")).to_contain_text("Choose again: a.mp4, a.wav")
+        await expect(page.locator(".card[data-state=stuck]")).to_contain_text("Waiting for a.mp4, a.wav.")
         await drop(page, *given)
         await expect(page.locator(".card[data-state=done]")).to_have_count(1)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
 from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.sources import open_source
+from wakestream.adapters.daemon.console.sources import find_source
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Waiting, WaitingJobs
@@ -73,9 +74,16 @@ class JobCalls:
     copies: Copies = field(init=False)
 
     def __post_init__(self) -> None:
-        self.waiting = WaitingJobs(self.holdings.uploads, self._begin, self.tell)
+        folder = self.holdings.results.with_name("waiting")
+        self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell)
+        self.waiting.load(self._wanted, self.outbox.state.jobs)
         self.holdings.waiting = self.waiting.paths
-        self.copies = Copies(self.holdings.uploads, self._arrived, self.waiting.lost)
+        self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell)
+
+    async def go_on(self) -> None:
+        """Go on with the jobs that waited for their files when an earlier run ended."""
+        await self.waiting.go_on(self.copies.start)
+        self.changed()
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -113,7 +121,7 @@ class JobCalls:
         try:
             upload = await self.holdings.uploads.receive(known.id, request.content.iter_any())
         except BaseException:
-            self.waiting.lost(known)
+            await self.waiting.lost(known)
             raise
         await self._arrived(upload)
         return plain_answer(upload.plain())
@@ -126,15 +134,13 @@ class JobCalls:
         """Copy the file at `source`, a path or a URL: 201 with its upload; the other fields are as in `announce`."""
         body = await requests.json_object(request)
         asked = upload_rules.checked({**body, "name": "file", "size": 1})
-        source = await open_source(str(body.get("source", "")))
-        try:
-            asked = replace(asked, name=source.name, size=source.size)
-            upload = self.holdings.uploads.announce(asked, self.holdings.referred())
-        except BaseException:
-            await source.close()
-            raise
-        upload.by_daemon = True
-        self.copies.start(upload, source)
+        source = str(body.get("source", "")).strip()
+        self.copies.check_room()
+        name, size = await find_source(source)
+        self.copies.check_room()  # others may have come meanwhile
+        asked = replace(asked, name=name, size=size)
+        upload = self.holdings.uploads.announce(asked, self.holdings.referred(), source)
+        self.copies.start(upload)
         return plain_answer(upload.plain(), status=201)
 
     async def copy_progress(self, request: web.Request) -> web.Response:
@@ -183,28 +189,37 @@ class JobCalls:
         job = requests.job_name(body.get("id") or "")
         inputs = requests.table(body, "inputs").items()
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
-        key = upload_rules.file_name(job)
-        asked = requests.wanted({
-            "id": job, "kind": body["kind"], "params": body.get("params", {}),
-            "inputs": {name: str(upload.path) for name, upload in files.items()},
-            "outputs": {
-                name: str(self.holdings.results / f"{key}.{name}{upload_rules.output_ending(name, ending)}")
-                for name, ending in requests.table(body, "outputs").items()
-            },
-        })  # fmt: skip
+        outputs = requests.table(body, "outputs")
+        asked = self._wanted(job, body["kind"], body.get("params", {}), outputs, files)
         await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
-        waiting = Waiting(asked, key, files, time.time())
+        waiting = Waiting(asked, outputs, files, time.time())
         if not waiting.is_ready and job not in self.outbox.state.jobs:
-            self.waiting.add(waiting)
+            await self.waiting.add(waiting)
             return plain_answer({"id": job}, status=202)
         answer = await self._begin(waiting)
         self.waiting.drop(job)
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
 
+    def _wanted(
+        self, job: str, kind: str, params: dict[str, Any], outputs: Mapping[str, str], files: Mapping[str, Upload]
+    ) -> requests.Wanted:
+        key = upload_rules.file_name(job)
+        return requests.wanted({
+            "id": job, "kind": kind, "params": params,
+            "inputs": {name: str(upload.path) for name, upload in files.items()},
+            "outputs": {
+                name: str(self.holdings.results / f"{key}.{name}{upload_rules.output_ending(name, ending)}")
+                for name, ending in outputs.items()
+            },
+        })  # fmt: skip
+
     async def _begin(self, job: Waiting) -> f.Answer:
-        """Submit a job whose files are there."""
-        asked = replace(job.asked, seconds={name: upload.seconds for name, upload in job.files.items()})
+        """Submit a job whose files are there. The ending of a file from a URL is known only now."""
+        inputs = {name: Path(os.path.realpath(upload.path)) for name, upload in job.files.items()}
+        asked = replace(job.asked, inputs=inputs, seconds={name: upload.seconds for name, upload in job.files.items()})
+        if inputs != job.asked.inputs:
+            await self.kinds.check(asked.kind, inputs, asked.params, asked.outputs)
         names = orjson.dumps({name: upload.name for name, upload in job.files.items()})
         self.holdings.beginning.add(job.key)
         try:

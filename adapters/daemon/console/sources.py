@@ -44,6 +44,8 @@ _ENDINGS: Final = frozenset[str]().union(*(MEDIA[media] for media in ("video", "
 _WRAPPED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
 """IPv6 addresses that contain another address, to which the packets go."""
 
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -66,12 +68,29 @@ async def open_source(text: str) -> Source:
     text = text.strip().strip('"')
     if not 0 < len(text) <= SOURCE_MOST or not text.isprintable():
         raise _refused("source", f"give a path or a URL of at most {SOURCE_MOST} characters")
-    scheme = re.match(r"([a-z][a-z0-9+.-]+)://", text, re.IGNORECASE)
+    scheme = _SCHEME.match(text)
     if scheme is None:
         return await asyncio.to_thread(_open_path, text)
     if scheme[1].lower() == "file":
         return await asyncio.to_thread(_open_path, url2pathname(urlsplit(text).path))
     return await _open_url(text)
+
+
+async def find_source(text: str) -> tuple[str, int]:
+    """The name and the size of a file by its path. A URL is not opened yet: a likely name, and 0.
+
+    Raises:
+        ApiError: There is no such file, or it may not be read; the sentence says why.
+    """
+    if _SCHEME.match(text) and not text.lower().startswith("file:"):
+        try:
+            _check_url(text)
+        except _NotPublic as error:
+            raise _unreachable(text, error) from None
+        return shown_name(unquote(urlsplit(text).path.rpartition("/")[2])), 0
+    source = await open_source(text)
+    await source.close()
+    return source.name, source.size
 
 
 def _refused(code: str, why: str, **numbers: Any) -> ApiError:

@@ -67,7 +67,7 @@ def checked(body: dict[str, Any]) -> Announced:
 def fitting_ending(asked: Announced) -> str:
     """The ending of an announced file; `ApiError` when such a file does not fit."""
     ending = asked.ending
-    if ENDING.fullmatch(ending) and file_fits(Slot("file", asked.accepts), ending):
+    if _fits(asked):
         return ending
     if not asked.accepts:
         why = f"{asked.name} has no usable file extension; rename it, for example to {Path(asked.name).stem}.bin"
@@ -75,6 +75,17 @@ def fitting_ending(asked: Announced) -> str:
     known = known_endings(asked.accepts)
     why = f"{ending or 'a file without an extension'} is not a supported {asked.kind}; supported: {known}"
     raise ApiError(415, "unsupported", why, kind=asked.kind, ending=ending, known=known)
+
+
+def _fits(asked: Announced) -> bool:
+    return bool(ENDING.fullmatch(asked.ending)) and file_fits(Slot("file", asked.accepts), asked.ending)
+
+
+def likely_ending(asked: Announced) -> str:
+    """The ending of a file whose name is not certain yet: that of the name if it fits, else one that does."""
+    if _fits(asked) or not asked.accepts:
+        return asked.ending
+    return min(MEDIA.get(asked.accepts[0], asked.accepts[:1]))
 
 
 def known_endings(accepts: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ import orjson
 
 from wakestream.adapters.config import units
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.upload_validation import Announced, Kind, Media, fitting_ending
+from wakestream.adapters.daemon.console.upload_validation import Announced, Kind, Media, fitting_ending, likely_ending
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.engines.probe import MediaUnusable
 from wakestream.operators.model.events import LIPSYNC
@@ -47,7 +47,8 @@ _bytes = functools.partial(units.size, byte="bytes")
 class Upload:
     """One file. `name` is the user's, `size` was announced, `at` is UNIX seconds, `seconds` its length or 0.
 
-    `slot` is the place in the form that it was chosen for.
+    `slot` is the place in the form that it was chosen for, `accepts` what fits there. The daemon copies it from
+    `source`, a path or a URL, if there is one; the `size` of a URL is 0 until it is opened.
     """
 
     id: str
@@ -59,9 +60,15 @@ class Upload:
     complete: bool = False
     seconds: float = 0.0
     slot: str = ""
+    accepts: tuple[str, ...] = ()
+    source: str = ""
     busy: bool = field(default=False, repr=False)
     sent: int = field(default=0, repr=False)
-    by_daemon: bool = field(default=False, repr=False)  # the daemon copies it, and no page
+
+    @property
+    def by_daemon(self) -> bool:
+        """Whether the daemon copies it, and no page."""
+        return self.source != ""
 
     def plain(self) -> dict[str, Any]:
         """For the page."""
@@ -107,6 +114,7 @@ class Uploads:
         try:
             plain = orjson.loads((folder / "about.json").read_bytes())
             path = folder / plain.pop("file")
+            plain["accepts"] = tuple(plain.get("accepts", ()))
             upload = Upload(**plain, path=path, complete=path.stat().st_size == plain["size"])
         except (OSError, ValueError, TypeError, KeyError):
             upload = None
@@ -143,17 +151,51 @@ class Uploads:
             raise ApiError(404, "unknown_upload", "this file is gone; choose it again")
         return upload
 
-    def announce(self, asked: Announced, referred: Collection[str]) -> Upload:
-        """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted."""
+    def announce(self, asked: Announced, referred: Collection[str], source: str = "") -> Upload:
+        """Reserve space for a file before it is sent. Raises `ApiError` when it cannot be accepted.
+
+        A file whose `source` is not open yet may have the size 0, and gets its space by `measure`.
+        """
         self._sweep()
+        if asked.size or not source:
+            ending = self._admitted(asked, referred)
+        else:
+            self._check_number(())
+            ending = likely_ending(asked)
+        upload = Upload(
+            secrets.token_hex(8), asked.kind, asked.name, asked.size, self._now(), Path(),
+            slot=asked.slot, accepts=asked.accepts, source=source,
+        )  # fmt: skip
+        upload.path = self._folder / upload.id / f"{asked.kind}{ending}"
+        self._know(upload)
+        return upload
+
+    def _admitted(self, asked: Announced, referred: Collection[str]) -> str:
+        """The ending of a file for which there is space now."""
         ending = fitting_ending(asked)
         if asked.size <= 0:
             raise ApiError(400, "empty", "the file is empty (0 bytes); choose another one")
         self._make_room(asked.size, referred)
-        upload = Upload(secrets.token_hex(8), asked.kind, asked.name, asked.size, self._now(), Path(), slot=asked.slot)
-        upload.path = self._folder / upload.id / f"{asked.kind}{ending}"
-        self._know(upload)
-        return upload
+        return ending
+
+    def measure(self, upload: Upload, name: str, size: int, referred: Collection[str]) -> None:
+        """Reserve space for an announced file whose source is open now. `ApiError` when it cannot be accepted."""
+        self._forget(upload)
+        try:
+            ending = self._admitted(Announced(upload.kind, name, size, upload.accepts, upload.slot), referred)
+            upload.name, upload.size, upload.path = name, size, upload.path.with_name(f"{upload.kind}{ending}")
+        finally:
+            self._know(upload)
+
+    def restored(self, plain: dict[str, Any], *, expected: bool) -> Upload:
+        """The upload of a job that waits since an earlier run (see `about`). If it is `expected`, its copy follows."""
+        known = self._known.get(plain["id"])
+        if known is None:
+            path = self._folder / Path(plain["id"]).name / Path(plain.pop("file")).name
+            known = Upload(**{**plain, "accepts": tuple(plain["accepts"])}, path=path)
+            if expected:
+                self._know(known)
+        return known
 
     def _make_room(self, size: int, referred: Collection[str]) -> None:
         if size > self.quota:
@@ -179,9 +221,7 @@ class Uploads:
     def _check_room(self, size: int, used: int, going: Collection[Upload]) -> None:
         """`ApiError` if there is not enough space after the files `going` are removed."""
         freed = sum(old.size for old in going)
-        if len(self._known) - len(going) >= FILES_MOST:
-            why = f"the limit of {FILES_MOST} files is reached; wait until some jobs have ended"
-            raise ApiError(413, "many_files", why, count=FILES_MOST)
+        self._check_number(going)
         room = max(0, self.quota - used + freed)
         if size > room:
             why = f"the file is {_bytes(size)}, but only {_bytes(room)} of {_bytes(self.quota)} are free; remove "
@@ -191,6 +231,11 @@ class Uploads:
         if size > free:
             why = f"the file is {_bytes(size)}, but the disk has only {_bytes(free)} left; free some space"
             raise ApiError(507, "no_space", why, size=size, room=free)
+
+    def _check_number(self, going: Collection[Upload]) -> None:
+        if len(self._known) - len(going) >= FILES_MOST:
+            why = f"the limit of {FILES_MOST} files is reached; wait until some jobs have ended"
+            raise ApiError(413, "many_files", why, count=FILES_MOST)
 
     def _sweep(self) -> None:
         """Remove what was announced and did not begin. Files of waiting jobs come one after the other: while one of
@@ -217,7 +262,7 @@ class Uploads:
             if isinstance(error, MediaUnusable):
                 raise ApiError(415, f"media_{error.fault}", str(error), kind=error.which) from None
             if isinstance(error, OSError):
-                raise _of_disk(error) from None
+                raise of_disk(error) from None
             raise
         upload.busy, upload.complete = False, True
         self._moved = self._now()
@@ -242,7 +287,7 @@ class Uploads:
             raise ApiError(400, "other_size", "the file did not arrive completely; choose it again")
         if upload.kind != "file":
             upload.seconds = await self._look(upload.path, upload.kind) or 0.0
-        (folder / "about.json").write_bytes(orjson.dumps(_about(upload)))
+        (folder / "about.json").write_bytes(orjson.dumps(about(upload)))
 
     def remove(self, upload: Upload) -> None:
         """Remove a file."""
@@ -269,8 +314,9 @@ async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _about(upload: Upload) -> dict[str, Any]:
-    names = ("id", "kind", "name", "size", "at", "seconds", "slot")
+def about(upload: Upload) -> dict[str, Any]:
+    """An upload as it is stored."""
+    names = ("id", "kind", "name", "size", "at", "seconds", "slot", "accepts", "source")
     return {**{name: getattr(upload, name) for name in names}, "file": upload.path.name}
 
 
@@ -294,7 +340,7 @@ def remove_result(path: Path) -> None:
         why = f"the result is in use or cannot be removed ({error.strerror}); close its player and retry"
         raise ApiError(409, "in_use", why) from None
     except OSError as error:
-        raise _of_disk(error) from None
+        raise of_disk(error) from None
 
 
 def keep_file(path: Path, data: bytes) -> None:
@@ -302,10 +348,11 @@ def keep_file(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise _of_disk(error) from None
+        raise of_disk(error) from None
 
 
-def _of_disk(error: OSError) -> ApiError:
+def of_disk(error: OSError) -> ApiError:
+    """The refusal for an error of the disk."""
     if is_full(error):
         return ApiError(507, "no_space", "the disk is full; free some space, then choose the file again")
     return ApiError(500, "disk", f"the file cannot be written: {error.strerror or error}")

@@ -1,36 +1,54 @@
-"""Jobs that were started while their files are still copied into the daemon. Each is submitted when all are there."""
+"""Jobs that were started while their files are still copied into the daemon. Each is submitted when all are there.
+
+Each has a small file in a folder, so that it outlives the daemon. The next run copies the files again that the daemon
+copies by itself; a file that a page sends has to be sent again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+
+import msgspec
+from loguru import logger
 
 from wakestream.adapters.daemon.api.auth import ApiError, plain_error
 from wakestream.adapters.daemon.api.requests import Wanted
-from wakestream.adapters.daemon.console.uploads import Upload, Uploads
+from wakestream.adapters.daemon.console.upload_validation import file_name
+from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, of_disk
+from wakestream.adapters.disk.atomic import remove, write_atomic
 from wakestream.operators.model.errors import WrongInput
 
-LASTS: Final = 24 * 3600.0
-"""Seconds after which a job whose files did not arrive is dropped."""
-
 MOST: Final = 2000
+"""Jobs that may wait."""
+
+STOPPING: Final = 503
+"""The status of a refusal because the daemon stops: the next start submits the job."""
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A job that waits for its files. `key` names its results; `refused` says why it could not be submitted.
+    """A job that waits for its files.
 
-    `submitting` is there while it is submitted, and set at the end of that.
+    Attributes:
+        asked: The job; the paths of its inputs are known when they are there.
+        outputs: The endings of its results.
+        files: The uploads by input.
+        at: When it was started, in UNIX seconds.
+        refused: Why it could not be submitted.
+        failed: Why the daemon could not copy a file, by the id of its upload.
+        submitting: It is there while the job is submitted, and set at the end of that.
     """
 
     asked: Wanted
-    key: str
+    outputs: Mapping[str, str]
     files: Mapping[str, Upload]
     at: float
     refused: dict[str, Any] | None = None
+    failed: dict[str, dict[str, Any]] = field(default_factory=dict)
     submitting: asyncio.Event | None = field(default=None, repr=False)
 
     @property
@@ -38,37 +56,121 @@ class Waiting:
         """Whether all its files are there."""
         return all(upload.complete for upload in self.files.values())
 
+    @property
+    def key(self) -> str:
+        """The name of its files."""
+        return file_name(self.asked.job)
+
+
+class _Record(msgspec.Struct):
+    """A waiting job on the disk."""
+
+    id: str
+    kind: str
+    params: dict[str, Any]
+    outputs: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    at: float
+    refused: dict[str, Any] | None = None
+    failed: dict[str, dict[str, Any]] = {}
+
+
+Ask = Callable[[str, str, dict[str, Any], Mapping[str, str], Mapping[str, Upload]], Wanted]
+"""Makes a job of its id, kind, parameters, endings of outputs and files."""
+
 
 @dataclass(slots=True)
 class WaitingJobs:
-    """The jobs that wait for files, by id. They are in memory only: an incomplete file does not outlive the daemon.
+    """The jobs that wait for files, by id.
 
     Attributes:
+        folder: Where they are stored.
         uploads: The files.
         begin: Submits a job.
         tell: Sends an event to all pages.
-        now: UNIX seconds.
     """
 
+    folder: Path
     uploads: Uploads
     begin: Callable[[Waiting], Awaitable[object]]
     tell: Callable[[str, object], None]
-    now: Callable[[], float] = time.time
     jobs: dict[str, Waiting] = field(default_factory=dict)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def load(self, ask: Ask, submitted: Container[str]) -> None:
+        """Read the jobs of earlier runs, except those that were `submitted` since."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found: list[Waiting] = []
+        for path in self.folder.glob("*.json"):
+            try:
+                job = self._restored(msgspec.json.decode(path.read_bytes(), type=_Record), ask)
+            except (OSError, ValueError, TypeError, KeyError, ApiError, WrongInput) as error:
+                logger.warning("{} is no job that waits for its files: {}", path, error)
+                continue
+            if job.asked.job in submitted:
+                remove(path)
+            else:
+                found.append(job)
+        self.jobs = {job.asked.job: job for job in sorted(found, key=lambda job: job.at)}
+
+    def _restored(self, record: _Record, ask: Ask) -> Waiting:
+        files = {
+            name: self.uploads.restored(file, expected=bool(file["source"]) and file["id"] not in record.failed)
+            for name, file in record.files.items()
+        }
+        asked = ask(record.id, record.kind, record.params, record.outputs, files)
+        return Waiting(asked, record.outputs, files, record.at, record.refused, record.failed)
+
+    async def go_on(self, copy: Callable[[Upload], None]) -> None:
+        """Go on with the jobs of earlier runs: `copy` the files that the daemon copies, and submit what is complete."""
+        for job in list(self.jobs.values()):
+            for upload in job.files.values():
+                if upload.by_daemon and not upload.complete and self.uploads.knows(upload):
+                    copy(upload)
+        for job in list(self.jobs.values()):
+            if job.is_ready and job.refused is None and job.submitting is None:
+                await self._submit(job)
 
     def paths(self) -> set[str]:
         """The paths of their files."""
         return {str(upload.path) for job in self.jobs.values() for upload in job.files.values()}
 
-    def add(self, job: Waiting) -> None:
+    async def add(self, job: Waiting) -> None:
         """Keep a job until its files are there; one with the same id is replaced."""
-        for old in [one for one in self.jobs.values() if one.at < self.now() - LASTS]:
-            self.drop(old.asked.job)
-        if len(self.jobs) >= MOST:
+        if job.asked.job not in self.jobs and len(self.jobs) >= MOST:
             why = f"{MOST} jobs wait for their files; start this one when some of them have begun"
             raise ApiError(429, "many_waiting", why, count=MOST)
         self.jobs[job.asked.job] = job
-        self.tell("wait", self.plain(job))
+        try:
+            await self._store(job)
+        except ApiError:
+            if self.jobs.get(job.asked.job) is job:
+                self.drop(job.asked.job)
+            raise
+
+    async def _store(self, job: Waiting) -> None:
+        """Store and show a job. `ApiError` if it cannot be written."""
+        asked, files = job.asked, {name: about(upload) for name, upload in job.files.items()}
+        outputs = dict(job.outputs)
+        record = _Record(asked.job, asked.kind, asked.params, outputs, files, job.at, job.refused, job.failed)
+        data = msgspec.json.encode(record)
+        async with self._writing:
+            if self.jobs.get(asked.job) is job:
+                await asyncio.to_thread(_write, self._path(job), data)
+            if asked.job not in self.jobs:  # dropped meanwhile
+                remove(self._path(job))
+        if self.jobs.get(asked.job) is job:
+            self.tell("wait", self.plain(job))
+
+    def _path(self, job: Waiting) -> Path:
+        return self.folder / f"{job.key}.json"
+
+    async def _changed(self, job: Waiting) -> None:
+        try:
+            await self._store(job)
+        except ApiError as error:
+            logger.warning("job {} waits for its files and cannot be stored: {}", job.asked.job, error)
+            self.tell("wait", self.plain(job))
 
     async def settled(self, job: str) -> None:
         """Wait while a job is submitted: its files belong to the outbox after that."""
@@ -80,6 +182,7 @@ class WaitingJobs:
         """Forget a job."""
         found = self.jobs.pop(job, None)
         if found is not None:
+            remove(self._path(found))
             self.tell("wait", {"id": job, "gone": True})
         return found
 
@@ -94,18 +197,24 @@ class WaitingJobs:
         try:
             await self.begin(job)
         except (ApiError, WrongInput) as error:
+            if isinstance(error, ApiError) and error.status == STOPPING:
+                return
             job.refused = plain_error(error)
-            self.tell("wait", self.plain(job))
+            await self._changed(job)
         else:
             self.drop(job.asked.job)
         finally:
             job.submitting.set()
             job.submitting = None
 
-    def lost(self, upload: Upload) -> None:
-        """Tell the pages which jobs a file was for that did not arrive."""
-        for job in self._of(upload):
-            self.tell("wait", self.plain(job))
+    async def lost(self, upload: Upload, why: dict[str, Any] | None = None) -> None:
+        """Show which jobs a file was for that did not arrive, and keep why the daemon could not copy it."""
+        for job in list(self._of(upload)):
+            if why is None:
+                self.tell("wait", self.plain(job))
+            else:
+                job.failed[upload.id] = why
+                await self._changed(job)
 
     def _of(self, upload: Upload) -> Iterator[Waiting]:
         return (job for job in list(self.jobs.values()) if any(one is upload for one in job.files.values()))
@@ -117,15 +226,22 @@ class WaitingJobs:
             "inputs": [
                 {
                     "name": name, "file": upload.name, "size": upload.size, "content": upload.kind, "upload": upload.id,
-                    "by_daemon": upload.by_daemon,
+                    "accepts": upload.accepts, "source": upload.source, "sent": upload.sent,
+                    "failed": job.failed.get(upload.id),
                     "state": "here" if upload.complete else "coming" if self.uploads.knows(upload) else "lost",
                 }
                 for name, upload in job.files.items()
             ],
-            "outputs": {name: path.suffix for name, path in job.asked.outputs.items()},
-            "at": job.at, "refused": job.refused,
+            "outputs": job.outputs, "at": job.at, "refused": job.refused,
         }  # fmt: skip
 
     def all_plain(self) -> list[dict[str, Any]]:
         """All jobs for the page."""
         return [self.plain(job) for job in self.jobs.values()]
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise of_disk(error) from None

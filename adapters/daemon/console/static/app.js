@@ -1,7 +1,7 @@
 // Connects the parts of the page: login, event stream, job list, history, GPU panel and timeline.
 
 import { composer } from "/compose.js";
-import { again, copyingJob, reclaim, stopCopying } from "/copying.js";
+import { again, copied, copyingJob, reclaim, stopCopying } from "/copying.js";
 import { costs } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { showGpus } from "/gpus.js";
@@ -139,6 +139,7 @@ const hear = {
     if (!plain.gone) known.names.set(plain.id, names(known.jobs.get(plain.id)));
     lists.soon();
   },
+  copy: (plain) => copied(known.jobs.values(), plain),
   gpu(plain) {
     known.gpu = plain;
     parts.time.power(plain);

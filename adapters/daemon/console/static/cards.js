@@ -1,6 +1,6 @@
 // One card for each running job, created once and then updated.
 
-import { copyingText, isStuck, missing } from "/copying.js";
+import { canRepeat, copyingText, isStuck, missing } from "/copying.js";
 import { costOf } from "/costs.js";
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
@@ -92,7 +92,7 @@ class Card {
     say(this.when, when(job));
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");
-    show(this.retry, ended ? state !== "done" : pauses(job) || Boolean(job.copying?.refused));
+    show(this.retry, ended ? state !== "done" : pauses(job) || canRepeat(job));
     say(this.retry.lastChild, t(ended ? "card.retry" : "card.now"));
     show(this.play, here && showWord(job) !== "");
     if (here && !this.player) this.word(t(showWord(job)));

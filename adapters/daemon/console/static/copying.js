@@ -3,7 +3,7 @@
 import { refused } from "/sentences.js";
 import { call, Refusal } from "/session.js";
 import { begin } from "/store.js";
-import { Transfer, transfers } from "/transfer.js";
+import { Copy, Transfer, transfers } from "/transfer.js";
 import { bytes, percent, t } from "/words.js";
 
 /** A waiting job of the daemon as a job of the page. */
@@ -14,7 +14,15 @@ export function copyingJob(plain) {
 }
 
 /** The files of a waiting job that have to be chosen again, or that another page copies. */
-export const missing = (job) => job.copying.inputs.filter((one) => one.state !== "here" && !isOurs(one) && !(one.by_daemon && one.state === "coming"));
+export const missing = (job) => job.copying.inputs.filter((one) => one.state !== "here" && !isOurs(one) && !(one.source && one.state === "coming"));
+
+/** Whether a refused job, or a file that the daemon could not copy, can be tried again as it is. */
+export const canRepeat = (job) => Boolean(job.copying?.refused) || Boolean(job.copying?.inputs.some((one) => one.failed && one.source));
+
+/** Takes over how far the daemon's copy of a file is. */
+export function copied(jobs, { id, name, size, sent }) {
+  for (const job of jobs) for (const one of job.copying?.inputs ?? []) if (one.upload === id) Object.assign(one, { file: name, size, sent });
+}
 
 const isOurs = (input) => transfers.has(input.upload) && !transfers.get(input.upload).isOver;
 
@@ -22,31 +30,35 @@ const isOurs = (input) => transfers.has(input.upload) && !transfers.get(input.up
 export function copyingText(job) {
   const { inputs, refused: why } = job.copying;
   if (why) return refused(new Refusal(0, why));
-  const failed = inputs.find((one) => transfers.get(one.upload)?.error);
-  if (failed) return refused(transfers.get(failed.upload).error, failed.file);
+  const failed = inputs.find((one) => transfers.get(one.upload)?.error ?? one.failed);
+  if (failed) return refused(transfers.get(failed.upload)?.error ?? new Refusal(409, failed.failed), failed.file);
   const gone = missing(job);
   const names = gone.map((one) => one.file).join(t("list.comma"));
   if (gone.length) return t(gone.some((one) => one.state === "lost") ? "copy.lost" : "copy.away", { names });
   const own = inputs.map((one) => [one, transfers.get(one.upload)]);
   if (own.some(([, transfer]) => transfer?.waits)) return t("slot.again");
+  const unknown = inputs.filter((one) => !one.size).map((one) => one.file);
+  if (unknown.length) return t("copy.turn", { names: unknown.join(t("list.comma")) });
   const size = inputs.reduce((sum, one) => sum + one.size, 0);
-  const sent = own.reduce((sum, [one, transfer]) => sum + (transfer?.sent ?? (one.state === "here" ? one.size : 0)), 0);
-  return t("copy.going", { percent: percent(sent / size), size: bytes(size) });
+  const sent = own.reduce((sum, [one, transfer]) => sum + (one.state === "here" ? one.size : transfer?.sent ?? one.sent), 0);
+  const needsPage = inputs.some((one) => one.state !== "here" && !one.source);
+  return t(needsPage ? "copy.going" : "copy.alone", { percent: percent(sent / size), size: bytes(size) });
 }
 
 /** Whether it stands until someone does something. */
 export const isStuck = (job) => Boolean(job.copying.refused) || missing(job).length > 0;
 
-/** Starts a job again whose files were refused, or with `files` in place of the missing ones. */
+/** Starts a refused job again, with `files` in place of the missing ones. Without any, the daemon copies again what it could not. */
 export async function again(job, files) {
   const inputs = Object.fromEntries(job.copying.inputs.map((one) => [one.name, one.upload]));
   const left = [...files];
   const copies = [];
   for (const one of missing(job)) {
     const at = Math.max(left.findIndex((file) => file.name === one.file), missing(job).length === 1 ? 0 : -1);
-    if (at < 0 || !left.length) continue;
-    const [file] = left.splice(at, 1);
-    const transfer = new Transfer(file, { kind: one.content, accepts: one.content === "file" ? [] : [one.content], slot: "" });
+    const about = { kind: one.content, accepts: one.accepts, slot: "" };
+    const [file] = at < 0 ? [] : left.splice(at, 1);
+    if (!file && !(one.failed && one.source && !files.length)) continue;
+    const transfer = file ? new Transfer(file, about) : new Copy(one.source, about);
     inputs[one.name] = await transfer.announced();
     copies.push([one.name, transfer]);
   }

@@ -209,7 +209,7 @@ function busyFor(job, after, hub) {
 /** An error of the API as a sentence, translated where possible. */
 export function refused(error, name = "") {
   const said = error.numbers || {};
-  const values = { name, kind: knows(`kind.${said.kind}`) ? t(`kind.${said.kind}`) : "", ending: said.ending || "?", known: said.known, count: number(said.count ?? 0) };
+  const values = { ...said, name: said.name ?? name, kind: knows(`kind.${said.kind}`) ? t(`kind.${said.kind}`) : "", ending: said.ending || "?", known: said.known, count: number(said.count ?? 0) };
   for (const key of ["size", "most", "room"]) values[key] = key in said ? bytes(said[key]) : "";
   if (!error.status) return t("toast.offline");
   if (knows(`bad.${error.code}.${said.kind}`)) return t(`bad.${error.code}.${said.kind}`, values);

@@ -146,6 +146,7 @@ export class Slot {
     const part = size ? sent / size : 0;
     this.fill.style.width = `${100 * part}%`;
     put(this.bar, "aria-valuenow", Math.floor(100 * part));
+    if (!size) return say(this.text, t("slot.looking"));
     const left = pace ? [t("card.rate", { rate: bytes(pace.rate) }), t("card.eta", { left: duration(pace.left) })] : [];
     say(this.text, transfer.waits ? t("slot.again") : [t("slot.sending", { percent: percent(part), size: bytes(size) }), ...left].join("  ·  "));
   }

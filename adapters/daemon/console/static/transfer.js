@@ -180,13 +180,14 @@ export class Copy extends Transfer {
   }
 
   async whole() {
-    try {
-      await this.announced();
-      for (;;) {
+    for (;;) {
+      const shown = bearer().Authorization;
+      try {
+        await this.announced();
         const plain = await call("GET", `/console/copies/${this.id}`);
         if (this.stopped) return null;
         if (plain.failed) throw new Refusal(409, plain.failed);
-        this.sent = plain.sent;
+        Object.assign(this, { sent: plain.sent ?? this.sent, name: plain.name ?? this.name, size: plain.size ?? this.size });
         if (plain.complete) {
           transfers.delete(this.id);
           this.upload = plain;
@@ -194,10 +195,12 @@ export class Copy extends Transfer {
         }
         this.watch();
         await new Promise((go) => { setTimeout(go, 300); });
+      } catch (error) {
+        if (this.stopped) return null;
+        if (error.status === 401) await renewed(shown); // sessions end when the daemon stops, and a job's copies go on
+        else if (!error.status && this.id) await new Promise((go) => { setTimeout(go, 1500); });
+        else throw this.failed(error);
       }
-    } catch (error) {
-      if (this.stopped) return null;
-      throw this.failed(error);
     }
   }
 

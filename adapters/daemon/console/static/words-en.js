@@ -95,7 +95,9 @@ export const EN = {
   "batch.started": "{count} jobs started.", "batch.started.one": "1 job started.",
   "batch.hint": "{size} to copy. Each job begins when its files are copied; keep this page open until then.",
   "copy.going": "Copying the files: {percent} of {size}. The job begins by itself; keep this page open until then.",
-  "copy.lost": "The copying was stopped. Choose again: {names}.",
+  "copy.alone": "Copying the files: {percent} of {size}. The job begins by itself, also if you close this page.",
+  "copy.turn": "{names} is copied as soon as earlier copies are done. The job begins by itself, also if you close this page.",
+  "copy.lost": "Waiting for {names}. Open the page where it was started, or choose the files again.",
   "copy.away": "Another page copies {names}. If that page is closed, choose the file again here.",
   "copy.choose": "Choose the files again", "state.copying": "Copying", "state.stuck": "Stopped",
 
@@ -274,6 +276,7 @@ export const EN = {
   "bad.empty": "The file is empty (0 bytes). Choose another one.",
   "bad.quota": "The file is {size}; the limit of this page is {most}. “wakestream submit” has no limit.",
   "bad.full": "The file is {size}, but only {room} is free. Remove results you no longer need.",
+  "bad.many_copies": "{count} files wait to be copied. Add this one when some of them are there.",
   "bad.many_waiting": "{count} jobs wait for their files. Start this one when some have begun.",
   "bad.not_waiting": "The job has begun. Cancel it instead.",
   "bad.many_files": "The limit of {count} files is reached. Wait until some jobs finish.",

@@ -94,7 +94,9 @@ export const ZH = {
   "batch.started": "已开始 {count} 个任务。", "batch.started.one": "已开始 1 个任务。",
   "batch.hint": "需复制 {size}。每个任务在文件复制完后自动运行，在此之前请不要关闭本页。",
   "copy.going": "正在复制文件：{percent}，共 {size}。任务会自动运行，在此之前请不要关闭本页。",
-  "copy.lost": "复制已中断，请重新选择：{names}。",
+  "copy.alone": "正在复制文件：{percent}，共 {size}。任务会自动运行，关闭本页也不影响。",
+  "copy.turn": "前面的文件复制完后就会复制 {names}。任务会自动运行，关闭本页也不影响。",
+  "copy.lost": "正在等待 {names}。请打开当时启动任务的页面，或重新选择文件。",
   "copy.away": "另一个页面正在复制 {names}。如果那个页面已关闭，请在这里重新选择。",
   "copy.choose": "重新选择文件", "state.copying": "复制中", "state.stuck": "已中断",
 
@@ -273,6 +275,7 @@ export const ZH = {
   "bad.empty": "文件是空的（0 字节），请另选一个。",
   "bad.quota": "文件有 {size}，本页上限为 {most}。“wakestream submit”不限大小。",
   "bad.full": "文件有 {size}，只剩 {room} 空间。请删除不再需要的结果。",
+  "bad.many_copies": "已有 {count} 个文件等待复制，请等其中一些完成后再添加。",
   "bad.many_waiting": "有 {count} 个任务在等待文件，请等其中一些开始。",
   "bad.not_waiting": "任务已经开始，请取消它。",
   "bad.many_files": "已达到 {count} 个文件的上限，请等一些任务结束。",
