@@ -12,8 +12,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.support.engines.real_servers import FILE, Server, cog_server, free_port, needs, openapi, running, until
+from tests.support.engines.real_servers import FILE, Server, cog_server, needs, openapi, running, until
 from tests.support.engines.through_worker import worker_of
+from tests.support.ports import free_port
 from tests.support.programs import plain_server
 from wakestream.adapters.engines import cog, cog_files
 from wakestream.adapters.engines.config import EngineConfig
@@ -84,19 +85,25 @@ class Place:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     found = Place(tmp_path)
-    async with asyncio.timeout(150):
-        yield found
-        for engine in found.cogs:
-            await engine.close()
+    yield found
+    for engine in found.cogs:
+        await engine.close()
 
 
 async def is_ready(engine: cog.Cog) -> None:
-    """Returns when it is."""
+    """Returns when it is; says why it is not, if that takes longer than any machine needs."""
+    last = None
 
     async def now() -> bool:
-        return (await engine.ready()).ready
+        nonlocal last
+        last = await engine.ready()
+        return last.ready
 
-    await until(now)
+    try:
+        async with asyncio.timeout(120):
+            await until(now)
+    except TimeoutError:
+        pytest.fail(f"the engine is not ready after 120 s: {last}")
 
 
 @asynccontextmanager

@@ -163,7 +163,7 @@ async def place(
     monkeypatch.setattr(comfyui_prompt, "CONNECT_AGAIN", 0.2)
     server = FakeComfyUi(tmp_path / "comfyui", newer=request.param == "newer") if request.param != "real" else real
     assert server is not None
-    async with asyncio.timeout(150), place_of(Case, server, tmp_path) as found:
+    async with place_of(Case, server, tmp_path) as found:
         found.prepare()
         yield found
 

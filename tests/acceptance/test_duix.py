@@ -45,7 +45,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(duix, "POLL_EVERY", 0.005)
     monkeypatch.setattr(duix, "LOOK_AFTER", 0.02)
     found = Place(tmp_path)
-    async with asyncio.timeout(30), found.fake.runs():
+    async with found.fake.runs():
         yield found
 
 

@@ -55,10 +55,9 @@ class Place:
 @pytest.fixture
 async def place(tmp_path: Path, server: Server) -> AsyncIterator[Place]:
     found = Place(tmp_path, server.url)
-    async with asyncio.timeout(150):
-        yield found
-        found.gate.touch()
-        await found.engine.close()
+    yield found
+    found.gate.touch()
+    await found.engine.close()
 
 
 async def done(engine: gradio.Gradio, work: Work, watchdog: Watchdog | None = None) -> list[Frame | Line | Made]:

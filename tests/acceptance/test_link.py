@@ -59,7 +59,7 @@ class Hub:
 async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     monkeypatch.setattr(links, "RECONNECT", Backoff(initial=0.01, max_delay=0.02))
     hub = Hub()
-    async with asyncio.timeout(20), serve(hub.serve, "127.0.0.1", 0, close_timeout=0.1) as server:
+    async with serve(hub.serve, "127.0.0.1", 0, close_timeout=0.1) as server:
         hub.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dsp"
         try:
             yield hub

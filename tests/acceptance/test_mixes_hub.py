@@ -31,7 +31,7 @@ OPEN = Limits(open_roles=frozenset({"worker", "monitor"}))
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with asyncio.timeout(50), contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         yield Place(tmp_path / "hub", stack)
 
 

@@ -75,10 +75,9 @@ async def process() -> AsyncIterator[Start]:
         opened.append(ProcessPower(python(code), **settings))
         return opened[-1]
 
-    async with asyncio.timeout(30):
-        yield make
-        for power in opened:
-            await power.close()
+    yield make
+    for power in opened:
+        await power.close()
 
 
 async def test_a_program_is_started_seen_running_and_stopped(process: Start, log: Log) -> None:

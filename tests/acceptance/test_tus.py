@@ -41,7 +41,7 @@ async def at_work(state: Path) -> AsyncIterator[tuple[RunningWorker, Tus]]:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[tuple[RunningWorker, Tus]]:
-    async with asyncio.timeout(50), at_work(tmp_path) as found:
+    async with at_work(tmp_path) as found:
         yield found
 
 

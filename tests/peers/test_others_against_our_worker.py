@@ -28,7 +28,7 @@ npm = pytest.mark.skipif(
 
 @pytest.fixture
 async def worker(tmp_path: Path) -> AsyncIterator[WorkerProcess]:
-    async with asyncio.timeout(50), worker_process(tmp_path / "state") as process:
+    async with worker_process(tmp_path / "state") as process:
         yield process
 
 

@@ -28,7 +28,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
 
 @pytest.fixture
 async def engine(podman: Podman) -> AsyncIterator[str]:
-    async with asyncio.timeout(50), podman.serving() as url:
+    async with podman.serving() as url:
         yield url
 
 

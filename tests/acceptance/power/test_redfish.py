@@ -55,7 +55,7 @@ class Controller:
 @pytest.fixture
 async def controller(tmp_path: Path) -> AsyncIterator[Controller]:
     controller = Controller(tmp_path)
-    async with asyncio.timeout(50), running(controller.server):
+    async with running(controller.server):
         yield controller
 
 

@@ -20,8 +20,7 @@ DIGESTS = {"md5": hashlib.md5(CONTENT).hexdigest(), "blake3": blake3(CONTENT).he
 @pytest.fixture
 async def disk() -> AsyncIterator[DiskFiles]:
     disk = DiskFiles()
-    async with asyncio.timeout(30):
-        yield disk
+    yield disk
     await disk.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +14,8 @@ from typing import Any
 
 import orjson
 import pytest
+
+from tests.support.ports import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -29,13 +30,6 @@ def needs(engine: str) -> pytest.MarkDecorator:
     """Skips the tests of a file where the engine is not installed."""
     here = python_of(engine).parents[1].joinpath(".ready").exists()
     return pytest.mark.skipif(not here, reason=f"no {engine} server here (make engines)")
-
-
-def free_port() -> int:
-    """A port that nothing uses at present."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.ports import free_port
 from wakestream.adapters.hub.licenses import LicenseBook
 
 GPU = "gpu"
@@ -143,15 +144,6 @@ class KillHouse:
     def fell(self) -> list[str]:
         """The programs that ended without a kill."""
         return [line for program in self.programs.values() for line in program.fell]
-
-
-def free_port() -> int:
-    """A free port of loopback."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def issue_keys(folder: Path) -> dict[str, str]:

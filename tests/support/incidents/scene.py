@@ -6,7 +6,6 @@ import dataclasses
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
@@ -14,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port
 from wakestream.adapters.cli.demo.processes import command_line
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Secret, Settings
@@ -199,13 +199,6 @@ def make_file(name: str, size: int) -> Path:
 def make_job(id_: str, video: int = 2 * KIB, audio: int = KIB) -> Job:
     """A job with files of such sizes."""
     return Job.lipsync(id_, make_file("clip.mp4", video), make_file("speech.wav", audio), Path("out.mp4"))
-
-
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _end(process: Process) -> None:

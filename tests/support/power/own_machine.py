@@ -16,7 +16,7 @@ import asyncssh
 import pytest
 from aiohttp import web
 
-from tests.support.engines.real_servers import free_port
+from tests.support.ports import free_port
 from wakestream.adapters.power import wol
 from wakestream.adapters.power.config import PowerConfig, Provider
 from wakestream.adapters.testing.power_suite import CALL_TIMEOUT, Fault, PowerWorld

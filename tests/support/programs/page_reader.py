@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 SHELL = shutil.which("sh") or "sh"
@@ -47,7 +48,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {port: _free_port() for port in ("8765", "8383", "8394", "5000", "7860")}
+        self.ports = {port: free_port() for port in ("8765", "8383", "8394", "5000", "7860")}
         self.said = ""
         self.running: list[subprocess.Popen[str]] = []
         self.exports: dict[str, str] = {}
@@ -136,12 +137,6 @@ def _read(program: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:
         for line in stream:
             lines.put(line)
     lines.put("")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def sample(folder: Path) -> None:
