@@ -118,20 +118,22 @@ class FileRef:
 class Queued:
     """The GPU is off, and the hub has queued the job. `phase` is the GPU's power phase.
 
-    In the phase `budget` the budget is spent, and the job continues at `until` (UNIX seconds).
+    In the phase `budget` the budget is spent, and the job continues at `until` (UNIX seconds). In the phase
+    `no_capacity`, the provider is asked for a machine again in `retry_in` seconds.
     """
 
     position: int | None = None
     phase: str = "booting"
     eta: Eta | None = None
     until: float | None = None
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Waking:
     """The job waits for the GPU since `waited` seconds. Emitted every 10 s.
 
-    `why` has details; `until` is as in `Queued`.
+    `why` has details; `until` and `retry_in` are as in `Queued`.
     """
 
     waited: float
@@ -140,6 +142,7 @@ class Waking:
     eta: Eta | None = None
     why: str = ""
     until: float | None = None
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

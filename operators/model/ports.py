@@ -58,8 +58,8 @@ class Accepted:
 class OfflineReply:
     """The GPU is off, and the hub has queued this job (`gpu.power.offline` on the wire).
 
-    `until`: in the phase `budget`, when the job can go on (UNIX seconds). `reason`: why no GPU that can do this job can
-    be started.
+    `until`: in the phase `budget`, when the job can go on (UNIX seconds). `retry_in`: in the phase `no_capacity`,
+    seconds until the provider is asked for a machine again. `reason`: why no GPU that can do this job can be started.
     """
 
     phase: str = "booting"
@@ -67,14 +67,16 @@ class OfflineReply:
     eta: Eta | None = None
     until: float | None = None
     reason: str = ""
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PowerNotice:
-    """The GPU's power phase changed, such as `booted`; the wait goes on."""
+    """The GPU's power phase changed, such as `booted`; the wait goes on. `retry_in` is as in `OfflineReply`."""
 
     phase: str
     reason: str = ""
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ class _Wait:
     offline_at: float = field(init=False)
     link: ports.LinkUp | None = None
     offline: ports.OfflineReply | None = None
+    retry_at: float | None = None
     reached: bool = False
     refusals: int = 0
     without_money: float = 0.0
@@ -165,15 +166,20 @@ class _Wait:
     def on_offline(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
         self.offline, self.offline_at = reply, seconds_now(self.time)
         self._count_unpaid(self.offline_at if reply.phase == BUDGET else None)
+        self._plan_retry(reply.retry_in)
         # A reason is shown at once and stays: without help from outside, this job may wait without end.
         lines = self._lines(reply.phase, reply.reason, always=True) if reply.reason else self._waking(reply.phase)
         return self._or_worker_ready(lines, settle=SETTLE).pipe(
-            start_with(Queued(reply.position, reply.phase, reply.eta, reply.until))
+            start_with(Queued(reply.position, reply.phase, reply.eta, reply.until, reply.retry_in))
         )
+
+    def _plan_retry(self, after: float | None) -> None:
+        self.retry_at = None if after is None else seconds_now(self.time) + after
 
     def on_power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
         if self.offline is None or self.offline.phase == BUDGET:  # the news is of a GPU that this job may not use yet
             return None
+        self._plan_retry(notice.retry_in)
         return self._or_worker_ready(self._lines(notice.phase, notice.reason), settle=SETTLE)
 
     def on_busy(self, reply: ports.Busy) -> Observable[JobEvent]:
@@ -248,7 +254,9 @@ class _Wait:
     def _line(self, phase: str, why: str = "") -> JobEvent:
         reply, now = self.offline or ports.OfflineReply(), seconds_now(self.time)
         until = reply.until if phase == reply.phase else None
-        return Waking(now - self.started, phase, reply.position, _left(reply.eta, now - self.offline_at), why, until)
+        eta = _left(reply.eta, now - self.offline_at)
+        retry_in = None if self.retry_at is None or self.link is None else max(0.0, self.retry_at - now)
+        return Waking(now - self.started, phase, reply.position, eta, why, until, retry_in)
 
 
 _CASES: Mapping[type, Callable[[_Wait, Any], Observable[JobEvent] | None]] = {

@@ -228,18 +228,20 @@ class GpuOnline(_Ledger, frozen=True):
 class GpuPhase(_Ledger, frozen=True):
     """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away. Part of the power ledger.
 
-    `cause` is a sentence for people.
+    `cause` is a sentence for people. `retry_at`: in the phase `no_capacity`, when the provider is asked again.
     """
 
     phase: str
     at: float
     cause: str = ""
+    retry_at: float | None = None
 
 
 class GpuNote(_NowOfGpu, frozen=True):
-    """A new cause for the phase of `gpu`, which has not changed."""
+    """A new cause or `retry_at` for the phase of `gpu`, which has not changed."""
 
     cause: str
+    retry_at: float | None = None
 
 
 class BootTook(_Ledger, frozen=True):

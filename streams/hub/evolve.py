@@ -201,13 +201,14 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
-    gpu.phase, gpu.since, gpu.cause = fact.phase, fact.at, fact.cause
+    gpu.phase, gpu.since, gpu.cause, gpu.retry_at = fact.phase, fact.at, fact.cause, fact.retry_at
     gpu.metered(fact.at)
     gpu.account.enter(fact.phase, fact.at, state.limits.zone)
 
 
 def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
-    _gpu(state, fact.gpu).cause = fact.cause
+    gpu = _gpu(state, fact.gpu)
+    gpu.cause, gpu.retry_at = fact.cause, fact.retry_at
 
 
 def _boot_took(state: HubState, fact: f.BootTook) -> None:

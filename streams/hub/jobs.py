@@ -153,12 +153,17 @@ def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
 
 
 class Outlook(NamedTuple):
-    """What a waiting job can expect: `phase`, when it has a budget again, a sentence, and the seconds until a GPU."""
+    """What a waiting job can expect.
+
+    `phase`, when it has a budget again, a sentence, the seconds until a GPU, and those until the provider is asked for
+    one again.
+    """
 
     phase: str
     until: float | None
     text: str
     eta: dict[str, float] | None
+    retry_in: int | None = None
 
 
 def outlook(state: HubState, need: Need, now: float) -> Outlook:
@@ -166,7 +171,7 @@ def outlook(state: HubState, need: Need, now: float) -> Outlook:
     why, until = phase(state, need), placement.free_at(state, need)
     if until is None:
         text = f"no GPU is online ({why}); the job is queued and starts when one is"
-        return Outlook(why, None, text, eta(state, now))
+        return Outlook(why, None, text, eta(state, now), retry_in(state, need, now) if why == "no_capacity" else None)
     when = time_text(until, state.limits.zone)
     return Outlook(why, until, f"the budget is spent; the job is queued and continues at {when}", None)
 
@@ -183,6 +188,7 @@ def offline(message: m.Submit, position: int, now: float, expect: Outlook) -> m.
         position=position,
         eta_s=expect.eta,
         until=None if expect.until is None else math.ceil(expect.until),
+        retry_in=expect.retry_in,
     )
 
 
@@ -195,6 +201,13 @@ def phase(state: HubState, need: Need = ANY_GPU) -> str:
     fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
     phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in fit} or {"booting"}
     return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
+
+
+def retry_in(state: HubState, need: Need, now: float) -> int | None:
+    """Seconds until the first provider of a GPU that can do such a job is asked again."""
+    fit = (gpu for gpu in state.gpus.values() if gpu.phase == "no_capacity" and placement.may(state, gpu, need))
+    times = [gpu.retry_at for gpu in fit if gpu.retry_at is not None]
+    return max(0, math.ceil(round(min(times) - now, 3))) if times else None
 
 
 def eta(state: HubState, now: float) -> dict[str, float] | None:

@@ -24,6 +24,7 @@ REPLACED = 4409
 """Close code: the same GPU's worker connected again."""
 
 LONGEST_CAUSE = 300
+LONGEST_RETRY = 86_400
 """Characters that are kept of why a GPU is in its phase."""
 
 WORKER_NOT_REGISTERED = (
@@ -178,15 +179,16 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
     if url != gpu.machine_url and not keeps:
         gpu = _address_seen(state, gpu, url, now, decision)
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
+    retry_at = None if message.retry_in is None else now + min(max(0, message.retry_in), LONGEST_RETRY)
     if message.state == "online" and not gpu.online:
         if serving:
             _online(state, gpu, state.url_of(gpu), now, decision)
         elif not _is_unmet(gpu):
             decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
-        decision.fact(f.GpuPhase(gpu.name, message.state, now, cause))
-    elif message.state == gpu.phase and cause and gpu.cause != cause:
-        decision.fact(f.GpuNote(gpu.name, cause))
+        decision.fact(f.GpuPhase(gpu.name, message.state, now, cause, retry_at))
+    elif message.state == gpu.phase and ((cause and gpu.cause != cause) or (retry_at, gpu.retry_at) != (None, None)):
+        decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
         boot_for_the_queue(state, peer, decision)

@@ -54,7 +54,7 @@ def _of_gpu(gpu: Gpu) -> Iterator[f.Fact]:
     if gpu.phase == "online":
         yield f.GpuOnline(gpu.name, gpu.url, gpu.since)
     else:
-        yield f.GpuPhase(gpu.name, gpu.phase, gpu.since, gpu.cause)
+        yield f.GpuPhase(gpu.name, gpu.phase, gpu.since, gpu.cause, gpu.retry_at)
     book = gpu.account
     days = tuple(book.days.items())
     if gpu.machine_url is not None:

@@ -176,7 +176,8 @@ class Gpu:
     `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
     the kind's name, None if they are not known, since `described_at`; `pairs_only`: only a video and an audio file.
     `let_go` is when its monitors heard that it is not needed any more, `warmed` when they were asked for its
-    keep-warm hours. `machine`, `price` and `currency` are as its monitor says.
+    keep-warm hours. `machine`, `price` and `currency` are as its monitor says, `retry_at` is when that asks the
+    provider for a machine again.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Gpu:
     leases: dict[str, None] = field(default_factory=dict)
     served: dict[str, None] = field(default_factory=dict)
     cause: str = ""
+    retry_at: float | None = None
     account: Account = field(default_factory=Account)
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False

@@ -122,6 +122,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.cause or None,
+        "retry_at": _whole(gpu.retry_at) if gpu.phase == "no_capacity" else None,
         "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),
         "machine": gpu.machine or None if peer.admin else None,
         "price_per_hour": None if price is None else float(price),

@@ -240,14 +240,15 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
             return ports.Accepted(message.gpu, message.url, message.position), message.request_id
         case m.Offline():
             phase, why = message.phase or "booting", message.why or ""
-            offline = ports.OfflineReply(phase, message.position, _eta(message), message.until, why)
+            position, retry_in = message.position, message.retry_in
+            offline = ports.OfflineReply(phase, position, _eta(message), message.until, why, retry_in)
             return offline, message.request_id
         case m.Online():
             return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
         case m.Booted():
             return ports.PowerNotice("booted"), None
         case m.PowerState(present=None) if message.state in NEWS:
-            return ports.PowerNotice(message.state), None
+            return ports.PowerNotice(message.state, retry_in=message.retry_in), None
         case m.BootResult(success=False):
             return ports.BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
                 message.request_id

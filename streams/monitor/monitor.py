@@ -62,7 +62,9 @@ class _Turn(Readings):
         first = self.m.state == "off" and not self.m.wanted
         request_id = event.request_id or (None if first else self.m.request_id)
         self.set(last_use=self.now, request_id=request_id, remembered=False)
-        self.set(retry_at=min(self.m.retry_at, self.now + self.policy.capacity.max_delay))  # it may have been released
+        if math.isinf(self.m.retry_at):  # it was released
+            self.set(retry_at=self.now + self.policy.capacity.max_delay)
+            self.announce()
         self.owe_answer(event)
         self.used()
         if self.m.gone:
@@ -126,6 +128,7 @@ class _Turn(Readings):
         self.set(last_use=min(self.m.last_use, self.now - self.policy.idle_after), wanted=False)
         if self.m.state == "no_capacity":
             self.set(retry_at=math.inf)
+            self.announce()
 
     def on_active(self, _event: p.Active) -> None:
         if self.decides_alone() and self.m.state in ("off", "stopping"):

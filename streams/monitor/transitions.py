@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from random import Random
 from typing import Any
@@ -50,6 +51,8 @@ class Moves:
             return False
         origin, why = self.m.state, why[:LONGEST_WHY]
         self.set(state=target, reason=why, query=None, again_at=None, late=False)
+        if target == "no_capacity":
+            self.plan_retry()
         self.do(p.LogNote(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
         self.announce()
         getattr(self, f"enter_{target}")(origin, signal)
@@ -76,9 +79,16 @@ class Moves:
                     orphan=self.m.orphan_unsaid or None,
                     url=url,
                     url_follows=follows or None,
+                    retry_in=self.retry_in(),
                 )
             )
             self.set(told_address=self.m.address, orphan_unsaid=False)
+
+    def retry_in(self) -> int | None:
+        """Whole seconds until the provider is asked for capacity again."""
+        if self.m.state != "no_capacity" or math.isinf(self.m.retry_at):
+            return None
+        return max(0, math.ceil(round(self.m.retry_at - self.now, 3)))
 
     def checks_health(self) -> bool:
         """Whether the worker can be asked for its health; at a reported address only once it has answered there."""
@@ -101,10 +111,12 @@ class Moves:
         self.set(wanted=False, ready=False, gone=False, up_since=None, active=None, served=False, warned=False)
         self.set(tried_at=self.now)
 
-    def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
+    def plan_retry(self) -> None:
         retries = self.m.retries + 1
-        retry_at = self.now + self.policy.capacity.delay(retries, self.random)
-        self.set(retries=retries, retry_at=retry_at, due=None, start_at=None)
+        self.set(retries=retries, retry_at=self.now + self.policy.capacity.delay(retries, self.random))
+
+    def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
+        self.set(due=None, start_at=None)
 
     def enter_booted(self, origin: PowerWord, _signal: Signal) -> None:
         if origin not in BOOTING:  # it ran before, and jobs may hold it already

@@ -137,8 +137,9 @@ class Ack(_WithId, frozen=True, kw_only=True):
 class Offline(_News, frozen=True, kw_only=True):
     """hub -> client: no GPU is online, the job is queued. `eta_s` is `{"p50": s, "p90": s}`.
 
-    `until`: in the phase `budget`, when the job can go on (UNIX seconds). `why` (ours, to clients that announced
-    `kinds`): why no GPU that can do this job can be started.
+    `until`: in the phase `budget`, when the job can go on (UNIX seconds). `retry_in`: in the phase `no_capacity`,
+    seconds until the provider is asked again. `why` (ours, to clients that announced `kinds`): why no GPU that can do
+    this job can be started.
     """
 
     TYPE: ClassVar[str] = "gpu.power.offline"
@@ -151,6 +152,7 @@ class Offline(_News, frozen=True, kw_only=True):
     position: Data[int | None] = None
     eta_s: Data[Mapping[str, Any] | None] = None
     until: Data[int | None] = None
+    retry_in: Data[int | None] = None
     why: Data[str | None] = None
 
 
@@ -271,7 +273,8 @@ class PowerState(Message, frozen=True, kw_only=True):
 
     `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
     the state when a client registers. `url`: where the provider says that the worker can be reached;
-    `url_follows`: it will say that. `orphan`: the machine was found running without a request.
+    `url_follows`: it will say that. `orphan`: the machine was found running without a request. `retry_in`: seconds
+    until the provider is asked for a machine again.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -283,6 +286,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     orphan: bool | None = None
     url: str | None = None
     url_follows: bool | None = None
+    retry_in: int | None = None
 
 
 class Release(Message, frozen=True, kw_only=True):

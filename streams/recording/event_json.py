@@ -83,14 +83,15 @@ def _old_checked(plain: dict[str, Any]) -> None:
         plain |= plain.pop("inputs")
 
 
-def _without(field: str, plain: dict[str, Any]) -> None:
-    if not plain[field]:
-        del plain[field]
+def _without(names: tuple[str, ...], plain: dict[str, Any]) -> None:
+    for name in names:
+        if not plain[name]:
+            del plain[name]
 
 
 _AS_BEFORE: Final[Mapping[type, Callable[[dict[str, Any]], None]]] = {
-    Checked: _old_checked, Done: partial(_without, "files"), Downloading: partial(_without, "name"),
-    Queued: partial(_without, "until"), Waking: partial(_without, "until"),
+    Checked: _old_checked, Done: partial(_without, ("files",)), Downloading: partial(_without, ("name",)),
+    Queued: partial(_without, ("until", "retry_in")), Waking: partial(_without, ("until", "retry_in")),
 }  # fmt: skip
 """A job of a video and an audio file has the fields that it had before there were other kinds and budgets."""
 

@@ -15,7 +15,7 @@ import orjson
 from wakestream.streams.recording.recording import Log, Row, ended_jobs
 from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of
 
-MEASURED = frozenset({"waited", "now", "ts", "eta"})
+MEASURED = frozenset({"waited", "now", "ts", "eta", "retry_in"})
 """Fields that hold a measured time. They are not compared."""
 
 ROW = ("dir", "label", "data")

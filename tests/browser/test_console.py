@@ -76,6 +76,25 @@ async def test_with_the_gpu_off_the_page_shows_reason_and_progress(home: House, 
             await expect(lamp).to_contain_text(figure)
 
 
+async def test_lamp_and_card_count_down_to_the_next_try_for_a_machine(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        lamp, job = page.locator(".gpu"), await begin(page, files)
+        await expect(lamp).to_contain_text("waking up")
+        home.power("no_capacity", retry_in=290)
+        for place in (lamp, job):
+            await expect(place).to_contain_text(re.compile(r"No GPU available. Next try in 4\smin\s\d+\ss\."))
+        text = await job.text_content()
+        await expect(job).not_to_have_text(text or "")  # it counts down
+        home.power("no_capacity", retry_in=0)
+        for place in (lamp, job):
+            await expect(place).to_contain_text("No GPU available. Trying again automatically.")
+        home.power("starting")
+        await expect(job).to_contain_text("The GPU is waking up")
+
+
 async def test_the_lamp_and_the_card_name_the_gpus_user_at_once(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:

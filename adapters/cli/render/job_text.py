@@ -132,10 +132,13 @@ def _downloading(happened: e.Downloading) -> str:
 
 
 def nearer(wait: Wait, passed: float) -> Wait:
-    """The same wait `passed` seconds later: its estimates are shorter."""
-    if wait.eta is None:
-        return wait
-    return replace(wait, eta=e.Eta(max(0.0, wait.eta.p50 - passed), max(0.0, wait.eta.p90 - passed)))
+    """The same wait `passed` seconds later: its times to come are shorter."""
+
+    def left(seconds: float) -> float:
+        return max(0.0, seconds - passed)
+
+    eta = None if wait.eta is None else e.Eta(left(wait.eta.p50), left(wait.eta.p90))
+    return replace(wait, eta=eta, retry_in=None if wait.retry_in is None else left(wait.retry_in))
 
 
 def hoped_for(wait: e.Queued | e.Waking, passed: float) -> float | None:
@@ -163,6 +166,8 @@ def waking(happened: e.Waking) -> str:
 def _what(wait: e.Queued | e.Waking) -> str:
     if wait.phase == BUDGET and wait.until is not None:
         return t("phase.budget.until", time=clock_time(wait.until))
+    if wait.phase == "no_capacity" and wait.retry_in is not None:
+        return t("phase.no_capacity.retry", time=duration(wait.retry_in, tenths=False))
     return phase(wait.phase)
 
 

@@ -52,9 +52,11 @@ def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
 def _phase(gpu: Mapping[str, Any], now: int) -> str:
     word = gpu["phase"]
     phase = t(f"status.{word}") if known(f"status.{word}") else word
+    retry_at = gpu.get("retry_at")
+    again = "" if retry_at is None else t("status.no_capacity.retry", time=long(max(0, retry_at - now)))
     if not gpu.get("since"):
-        return t("status.gpu", gpu=gpu["gpu"], phase=phase)
-    return t("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=long(max(0, now - gpu["since"])))
+        return t("status.gpu", gpu=gpu["gpu"], phase=phase) + again
+    return t("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=long(max(0, now - gpu["since"]))) + again
 
 
 def _running(gpu: Mapping[str, Any]) -> str:

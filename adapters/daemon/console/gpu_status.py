@@ -38,6 +38,8 @@ COSTS_WITHIN: Final = 4.0
 CLOSE: Final = 3.0
 """Seconds that the hub's clock may differ from ours, including the duration of the query."""
 
+_TIMES: Final = ("since", "retry_at")
+
 _NEWS = m.PowerState | m.Online | m.Offline | m.Booted | m.BootResult | m.Ack
 
 
@@ -143,5 +145,5 @@ def by_our_clock(told: dict[str, Any], now: float) -> dict[str, Any]:
     ahead = (told["ts"] or now) - now
     if abs(ahead) < CLOSE:
         return told
-    gpus = [{**gpu, "since": gpu["since"] - ahead} if gpu.get("since") else gpu for gpu in told.get("gpus", ())]
+    gpus = [{**gpu, **{name: gpu[name] - ahead for name in _TIMES if gpu.get(name)}} for gpu in told.get("gpus", ())]
     return {**told, "ts": now, "gpus": gpus}

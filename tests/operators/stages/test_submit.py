@@ -130,6 +130,19 @@ async def test_news_of_the_machine_is_emitted_and_the_wait_continues() -> None:
     assert [getattr(item, "phase", None) for _, item in stage.items] == ["booting", "booted", None]
 
 
+async def test_the_next_try_for_a_machine_is_counted_down() -> None:
+    policy = Policy(line_every=10.0)
+    asked = Hub((0, NEW), (1, OfflineReply("no_capacity", 1, retry_in=40)), (61, LinkDown("cut")), (62, Refused("no")))
+    items = [event for _, event in (await run(asked, policy)).items if isinstance(event, e.Queued | e.Waking)]
+    assert [event.retry_in for event in items] == [40, 30, 20, 10, 0, 0, None]
+    told = Hub((0, NEW), (1, OfflineReply()), (2, PowerNotice("no_capacity", retry_in=15)), (30, Accepted()))
+    items = [event for _, event in (await run(told, policy)).items if isinstance(event, e.Queued | e.Waking)]
+    assert [event.retry_in for event in items] == [None, 15, 5, 0]
+    again = Hub((0, NEW), (1, OfflineReply("no_capacity", retry_in=5)), (6, PowerNotice("starting")), (8, Accepted()))
+    items = [event for _, event in (await run(again, policy)).items if isinstance(event, e.Queued | e.Waking)]
+    assert [event.retry_in for event in items] == [5, None]
+
+
 async def test_news_before_any_answer_is_no_answer() -> None:
     stage = await run(Hub((0.0, NEW), (2.0, PowerNotice("booted"))), Policy(reply=10.0))
     assert isinstance(stage.end, errors.StageTimeout)

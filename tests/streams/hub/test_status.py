@@ -345,3 +345,39 @@ def test_each_change_of_a_gpu_is_stored_with_time_and_cause() -> None:
         "stopping",
     ]
     assert kept[-1].cause == "nobody holds it"
+
+
+def test_clients_hear_when_the_provider_is_asked_for_a_machine_again() -> None:
+    net = Net(MORNING)
+    monitor = net.monitor()
+    client, other = (net.join("client", features=("power_state", "hub_status")) for _ in range(2))
+
+    def retry_at() -> float | None:
+        return asked(net, client).gpus[0].get("retry_at")
+
+    net.phase(monitor, "no_capacity", msg="no stock", retry_in=40)
+    assert [said.retry_in for said in net.heard(other, m.PowerState)] == [40]
+    net.pass_time(10.0)
+    reply = net.submit(client)
+    assert isinstance(reply, m.Offline)
+    assert (reply.phase, reply.retry_in) == ("no_capacity", 30)
+    assert retry_at() == MORNING + 40
+    net.phase(monitor, "no_capacity", msg="no stock", retry_in=5)
+    assert retry_at() == MORNING + 15
+    net.phase(monitor, "no_capacity", msg="no stock")
+    assert retry_at() is None
+    for strange, seconds in ((2**63, 86_400), (-1, 0)):
+        net.phase(monitor, "no_capacity", retry_in=strange)
+        assert retry_at() == MORNING + 10 + seconds
+    net.phase(monitor, "starting", msg="asking again")
+    reply = net.submit(client, "next")
+    assert isinstance(reply, m.Offline)
+    assert reply.retry_in is retry_at() is None
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_the_next_try_survives_a_restart_of_the_hub(compacted: bool) -> None:
+    net = Net(MORNING)
+    net.phase(net.monitor(), "no_capacity", retry_in=40)
+    net.restart(compacted=compacted)
+    assert asked(net, net.join("client", features=("hub_status",))).gpus[0]["retry_at"] == MORNING + 40

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from tests.support.streams.monitor_desk import Desk
@@ -226,6 +228,17 @@ def test_no_capacity_is_reported_and_retried_until_the_boot_timeout() -> None:
     desk.passes(300.0)
     assert desk.state == "failed"
     assert "no capacity (no stock)" in (desk.said(m.BootResult)[0].msg or "")
+
+
+def test_the_next_try_for_capacity_is_told() -> None:
+    desk = Desk(boot_timeout=3000.0).no_capacity()
+    for _ in range(6):
+        said, left = desk.said(m.PowerState)[-1], desk.machine.retry_at - desk.now
+        assert said.state == "no_capacity"
+        assert said.retry_in == math.ceil(round(left, 3)) > 0
+        desk.passes(left)
+        assert desk.said(m.PowerState)[-1].retry_in is None, "starting"
+        desk.fails("no stock", no_capacity=True)
 
 
 def test_a_wake_does_not_hurry_a_retry_for_capacity() -> None:

@@ -33,12 +33,14 @@ def test_a_machine_whose_worker_has_a_task_stays_on() -> None:
 def test_a_machine_without_capacity_is_started_again_only_after_the_next_wake() -> None:
     desk = Desk(boot_timeout=600.0).no_capacity()
     desk.happens(p.Released())
+    assert desk.said(m.PowerState)[-1].retry_in is None
     for _ in range(30):
         desk.passes(10)
         if desk.machine.call is not None:
             desk.reads("stopped")
     assert len(desk.did(p.Start)) == 1
     desk.happens(p.Wake("job-2"))
+    assert desk.said(m.PowerState)[-1].retry_in == desk.policy.capacity.max_delay
     desk.passes(desk.policy.capacity.max_delay)
     assert desk.state == "starting"
 

@@ -134,7 +134,7 @@ class House:
         )
         link = open_link(self.place.hub_url, lambda: register)
         self._stack.push_async_callback(link.close)
-        self.power = lambda state: link.send(m.PowerState(gpu="gpu", state=state))
+        self.power = lambda state, **more: link.send(m.PowerState(gpu="gpu", state=state, **more))
         self.boot_fails = lambda why: link.send(m.BootResult(success=False, status="failed", msg=why))
 
         def hear(event: object) -> None:

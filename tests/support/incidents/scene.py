@@ -47,6 +47,7 @@ class Scene:
         self._stack = stack
         self._secret = secrets.token_urlsafe(24)
         self.secrets = [self._secret]
+        Path(".env").write_text(f"HEYGEM_API_SECRET={self._secret}\n")  # a provider's command gets none from a monitor
         book = LicenseBook(Path("hub"))
         for role in ("client", "worker", "monitor"):
             key = book.issue(role, "incident", time.time())[1]
@@ -61,7 +62,7 @@ class Scene:
     @property
     def environment(self) -> Mapping[str, str]:
         """Of every program; the secrets are not in their arguments."""
-        ours = {"HEYGEM_API_SECRET": self._secret, "WAKESTREAM_KEY": "", "PYTHONUNBUFFERED": "1"}
+        ours = {"WAKESTREAM_KEY": "", "PYTHONUNBUFFERED": "1"}
         return {**os.environ, **ours, "PYTHONDONTWRITEBYTECODE": "1"}
 
     async def start_hub(self) -> None:

@@ -80,8 +80,10 @@ class Net:
     def heard(self, fd: int, kind: type[M]) -> list[M]:
         return [message for message in self.sent.get(fd, []) if isinstance(message, kind)]
 
-    def phase(self, monitor: int, state: str, gpu: str = "studio", msg: str | None = None) -> None:
-        self.say(monitor, m.PowerState(gpu=gpu, state=state, msg=msg))
+    def phase(
+        self, monitor: int, state: str, gpu: str = "studio", msg: str | None = None, retry_in: int | None = None
+    ) -> None:
+        self.say(monitor, m.PowerState(gpu=gpu, state=state, msg=msg, retry_in=retry_in))
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds

@@ -47,10 +47,22 @@ function waking(last, eta, hub) {
   if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
   if (last.phase === "online") return inUse(hub) || t("why.queued");
+  if (last.phase === "no_capacity") return noCapacity(retryAt(hub?.gpus) ?? (last.retry_in != null ? last.at + last.retry_in : null));
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
   if (last.why) return `${sentence(brief(last.why))}.`;
   if (!eta) return t("why.waking.new");
   return left(eta) < 1 ? t("why.waking.late") : t("why.waking", times(eta));
+}
+
+/** When a provider is asked for a machine again, the first of these GPUs. */
+function retryAt(gpus = []) {
+  const times = gpus.filter((gpu) => gpu.retry_at).map((gpu) => gpu.retry_at);
+  return times.length ? Math.min(...times) : null;
+}
+
+function noCapacity(at) {
+  const time = at - Date.now() / 1000;
+  return at && time >= 1 ? t("say.no_capacity.retry", { time: duration(time) }) : t("say.no_capacity");
 }
 
 /** Whether the job waits because the hub can't be reached. */
@@ -154,6 +166,7 @@ export function gpuSays(gpu, hub, told) {
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
   if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
+  if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
 }

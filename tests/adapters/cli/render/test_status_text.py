@@ -6,6 +6,12 @@ from wakestream.adapters.cli.render import status_text
 from wakestream.streams.protocol import messages as m
 
 
+def test_a_gpu_that_is_not_available_says_when_it_is_asked_for_again() -> None:
+    gpu = {"gpu": "studio", "phase": "no_capacity", "since": 100, "retry_at": 170}
+    answer = m.HubStatus(request_id="q", ts=130, gpus=(gpu,))
+    assert "GPU studio: not available at the provider, for 30 s; next try in 40 s" in status_text.status(answer)
+
+
 def test_budgets_say_what_is_left_and_when_they_begin_again() -> None:
     until = int(datetime.datetime(2026, 3, 11).timestamp())
     day = {"period": "day", "limit": 2.0, "spent": 2.1, "left": 0.0, "until": until}
