@@ -19,6 +19,7 @@ from wakestream.adapters.engines.probe import ANY_MEMORY, limited
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed
+from wakestream.streams.protocol.kinds import MEDIA
 
 WITHIN: Final = 8.0
 """Seconds that a picture may take."""
@@ -27,6 +28,13 @@ WIDTH: Final = 240
 JPEG_MOST: Final = 200_000
 _FRAMES: Final = 20  # of these the most typical is taken: the first one is often black
 _LINES: Final = 100
+_SMALL = f"thumbnail={_FRAMES},scale={WIDTH}:{WIDTH}:force_original_aspect_ratio=decrease:force_divisible_by=2"
+_PICTURE: Final = (
+    *("-map", "0:v:0", "-frames:v", "1", "-vf", _SMALL, "-an", "-c:v", "mjpeg", "-q:v", "6"),
+    *("-pix_fmt", "yuvj420p", "-f", "image2", "-update", "1", "-y"),
+)
+_SOUND: Final = ("-map", "0:a:0", "-frames:a", "1", "-f", "null", "-")
+_SOUNDS: Final = MEDIA["audio"] - MEDIA["video"]
 _VIDEO = re.compile(r"Stream #0.*?: Video: (\w+).*?, (\d{2,5})x(\d{2,5})")
 _AUDIO = re.compile(r"Stream #0.*?: Audio: (\w+).*?, (\d{4,6}) Hz")
 
@@ -40,39 +48,36 @@ class Preview:
     format: tuple[str, ...] = ()
 
 
-async def preview(path: Path) -> Preview:
+async def preview(path: Path) -> Preview | None:
     """Look into a file.
 
     Args:
-        path: A media file, which may be faulty.
+        path: A media file, which may be faulty. Of a sound no picture is made.
 
     Returns:
-        What ffmpeg found within `WITHIN` seconds; an empty preview without ffmpeg, or for a file that it cannot read.
+        What ffmpeg found, an empty preview for a file that it cannot read. None if it could not look: there is no
+        ffmpeg, or it took longer than `WITHIN` seconds. A later try may find more.
     """
     lines: deque[str] = deque(maxlen=_LINES)
     try:
+        program = await asyncio.to_thread(found_ffmpeg)
         with tempfile.TemporaryDirectory(prefix="wakestream-") as folder:
             jpeg = Path(folder) / "preview.jpg"
             try:
                 async with asyncio.timeout(WITHIN):
-                    await _run(path, jpeg, lines)
+                    await _run(program, path, jpeg, lines)
             except TaskFailed as error:  # as for a file without a picture
                 logger.debug("no picture of {}: {}", path, error)
             said = "\n".join(lines)
             return Preview(await asyncio.to_thread(_read, jpeg), seconds_in(said), tuple(_formats(said)))
-    except (TimeoutError, ImportError, OSError) as error:
+    except (TimeoutError, ImportError, OSError, TaskFailed) as error:
         logger.debug("{} has no preview: {}", path, str(error) or "it took too long")
-        return Preview()
+        return None
 
 
-async def _run(path: Path, jpeg: Path, lines: deque[str]) -> None:
-    program = await asyncio.to_thread(found_ffmpeg)
-    small = f"thumbnail={_FRAMES},scale={WIDTH}:{WIDTH}:force_original_aspect_ratio=decrease:force_divisible_by=2"
-    command = [
-        *(program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, FORMATS)),
-        *("-map", "0:v:0", "-frames:v", "1", "-vf", small, "-an", "-c:v", "mjpeg", "-q:v", "6"),
-        *("-pix_fmt", "yuvj420p", "-f", "image2", "-update", "1", "-y", str(jpeg)),
-    ]
+async def _run(program: str, path: Path, jpeg: Path, lines: deque[str]) -> None:
+    look = (program, "-hide_banner", "-nostdin", "-nostats", "-threads", "1", *source(path, ANY_MEMORY, FORMATS))
+    command = [*look, *(_SOUND if path.suffix.lower() in _SOUNDS else (*_PICTURE, str(jpeg)))]
     async with aclosing(run_program(limited(command), limit=60.0, merge=True)) as output:
         async for line in output:
             lines.append(line)

@@ -110,6 +110,7 @@ async def test_the_page_allows_nothing_but_its_own_files(tmp_path: Path) -> None
         assert "default-src 'none'" in policy
         assert "script-src 'self'" in policy
         assert "unsafe" not in policy
+        assert (policy.count("blob:"), "media-src 'self' blob:" in policy) == (1, True)
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         text = await response.text()
         assert "<script>" not in text

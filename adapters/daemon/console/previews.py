@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Final
@@ -18,6 +20,9 @@ from wakestream.adapters.runtime.recent import Recent
 KEPT: Final = 200
 """Previews in memory."""
 
+RETRY_AFTER: Final = 60.0
+"""Seconds after which a file is looked at again that could not be."""
+
 WAITING: Final = 40
 """Requests that may wait; further ones get no preview."""
 
@@ -30,8 +35,10 @@ NONE: Final[Plain] = {"image": None, "seconds": None, "format": []}
 class Previews:
     """`of` gives the preview of a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._known: Recent[tuple[str, int, int], Plain] = Recent(KEPT)
+        self._failed: Recent[tuple[str, int, int], float] = Recent(KEPT)
         self._turn = asyncio.Semaphore(1)
         self._waiting = 0
 
@@ -54,15 +61,19 @@ class Previews:
         key = str(path), stat.st_mtime_ns, stat.st_size
         found = self._known.get(key) or (await asyncio.to_thread(_kept, beside) if beside else None)
         if found is None:
-            if self._waiting >= WAITING:
+            if self._waiting >= WAITING or self._failed.get(key, float("-inf")) > self._now() - RETRY_AFTER:
                 return NONE
             found = await self._made(path, key)
+            if found is None:
+                self._failed[key] = self._now()
+                return NONE
             if beside is not None:
                 await asyncio.to_thread(_keep, beside, found)
         self._known[key] = found
         return found
 
-    async def _made(self, path: Path, key: tuple[str, int, int]) -> Plain:
+    async def _made(self, path: Path, key: tuple[str, int, int]) -> Plain | None:
+        """The preview; None if the file could not be looked at."""
         self._waiting += 1
         try:
             async with self._turn:
@@ -71,6 +82,8 @@ class Previews:
                 made = await preview(path)
         finally:
             self._waiting -= 1
+        if made is None:
+            return None
         image = f"data:image/jpeg;base64,{base64.b64encode(made.jpeg).decode()}" if made.jpeg else None
         return {"image": image, "seconds": made.seconds, "format": [*made.format]}
 
@@ -78,7 +91,7 @@ class Previews:
 def _kept(folder: Path) -> Plain | None:
     with contextlib.suppress(OSError, ValueError):
         found = msgspec.json.decode((folder / NAME).read_bytes(), type=dict[str, Any])
-        return found if found.keys() == NONE.keys() else None
+        return found if found.keys() == NONE.keys() and found != NONE else None
     return None
 
 

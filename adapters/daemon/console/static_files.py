@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from typing import Final
 
 from aiohttp import hdrs, web
 
-from wakestream.adapters.net.static_files import SAFE, files_of, tag_of, type_of
+from wakestream.adapters.net.static_files import POLICY, SAFE, files_of, tag_of, type_of
 
 INDEX = "index.html"
+
+PAGE: Final = {**SAFE, hdrs.CONTENT_SECURITY_POLICY: POLICY.replace("media-src 'self'", "media-src 'self' blob:")}
+"""The headers of the page. It may also play files that the user has chosen on it, for their previews."""
 
 
 class Page:
@@ -35,7 +39,7 @@ class Page:
     async def give(self, request: web.Request) -> web.Response:
         """A file, or 304 if the browser has it."""
         body = self._files[request.path]
-        headers = {**SAFE, hdrs.ETAG: tag_of(body), hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
+        headers = {**PAGE, hdrs.ETAG: tag_of(body), hdrs.CACHE_CONTROL: "no-cache", hdrs.VARY: hdrs.ACCEPT_ENCODING}
         if request.headers.get(hdrs.IF_NONE_MATCH) == tag_of(body):
             return web.Response(status=304, headers=headers)
         kind = type_of(request.path.removeprefix("/") or INDEX)

@@ -1,6 +1,7 @@
-// Small pictures of files, which the daemon makes. They are asked for when they stay in view, two at a time.
+// Small pictures of files, which the daemon makes, or else this page. They are asked for when they stay in view, two at a time.
 
 import { h, icon } from "/dom.js";
+import { fileLook, mediaLook } from "/look.js";
 import { call } from "/session.js";
 
 const KEPT = 200;
@@ -8,16 +9,45 @@ const AT_ONCE = 2;
 const STAYS = 250;
 const PICTURED = ["video", "image"];
 const known = new Map();
+const looks = new Map(); // what the page itself can look at, by the address of the preview
 const queue = [];
 let busy = 0;
 
 /** The preview at this address: `image` is a data URL or null, `format` a list of words. Null if there is none. `first`: before others that wait. */
 export function preview(path, first = false) {
-  if (!known.has(path)) {
-    if (known.size >= KEPT) known.delete(known.keys().next().value);
-    known.set(path, inTurn(() => call("GET", path), first).catch(() => { known.delete(path); return null; }));
-  }
+  if (!known.has(path)) keep(known, path, inTurn(() => made(path), first).catch(() => { known.delete(path); return null; }));
   return known.get(path);
+}
+
+function keep(map, path, value) {
+  if (map.size >= KEPT) map.delete(map.keys().next().value);
+  map.set(path, value);
+}
+
+/** The daemon's preview; without ffmpeg it has none, and the page looks itself. */
+async function made(path) {
+  const found = await call("GET", path);
+  if (found.image || found.format.length) return found;
+  const own = await looks.get(path)?.().catch(() => null); // a format that the browser cannot play
+  if (!own) known.delete(path); // there may be one later
+  return own ? { ...found, ...own } : found;
+}
+
+/** Lets the page look into a file of its own for this preview. */
+export function offer(path, file) {
+  if (file instanceof File) keep(looks, path, () => fileLook(file));
+}
+
+/** The address of the preview of a job's input. */
+export const inputPath = (job, name) => `/console/previews/jobs/${encodeURIComponent(job)}?input=${encodeURIComponent(name)}`;
+
+/** Lets the page look at a result, or at an input of a job that is done, as its players do. */
+function offerServed(path, job, one, query) {
+  if (looks.has(path) || job.outcome?.event !== "done") return;
+  keep(looks, path, async () => {
+    const { url } = await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`);
+    return mediaLook(`${url}&${query}=${encodeURIComponent(one.name)}`, one.shown, one.size);
+  });
 }
 
 async function inTurn(work, first) {
@@ -63,8 +93,8 @@ export function picture(place, job) {
   const shows = (one) => one.here && PICTURED.includes(one.shown);
   const made = job.outcome ? job.outputs.find(shows) : null;
   const given = job.inputs.find(shows);
-  const query = made ? `output=${encodeURIComponent(made.name)}` : given ? `input=${encodeURIComponent(given.name)}` : "";
-  const path = query && `/console/previews/jobs/${encodeURIComponent(job.id)}?${query}`;
+  const path = made ? `/console/previews/jobs/${encodeURIComponent(job.id)}?output=${encodeURIComponent(made.name)}` : given ? inputPath(job.id, given.name) : "";
+  if (path) offerServed(path, job, made ?? given, made ? "name" : "input");
   if ((place.dataset.of ?? "") === path) return path !== "";
   place.dataset.of = path;
   place.replaceChildren(icon((made ?? given)?.shown ?? "file"));

@@ -1,7 +1,7 @@
 // A place for an input file. The file is uploaded to the daemon as soon as it is chosen.
 
 import { button, h, icon, named, put, say, show } from "/dom.js";
-import { preview } from "/previews.js";
+import { offer, preview } from "/previews.js";
 import { refused } from "/sentences.js";
 import { call } from "/session.js";
 import { Copy, Transfer } from "/transfer.js";
@@ -12,6 +12,8 @@ function mediaOf(file, media) {
   const found = Object.keys(media).filter((kind) => media[kind].includes(endingOf(file.name)));
   return found.sort((one, other) => Number(file.type.startsWith(`${other}/`)) - Number(file.type.startsWith(`${one}/`)));
 }
+
+const previewPath = (upload) => `/console/previews/uploads/${upload.id}`;
 
 const endingOf = (name) => (/\.[a-z0-9]{1,10}$/i.exec(name)?.[0] ?? "").toLowerCase();
 
@@ -39,6 +41,7 @@ export class Slot {
     this.accepts = slot.accepts ?? [];
     this.required = slot.required !== false;
     this.upload = null;
+    this.file = null; // the upload's file, if it was chosen on this page
     this.before = null;
     this.listed = ""; // the last upload in the daemon's list of unused files
     this.gone = new Set(); // uploads that were used or removed on this page
@@ -111,7 +114,8 @@ export class Slot {
     try {
       const upload = await transfer.copied();
       if (this.transfer !== transfer) return;
-      [this.upload, this.transfer] = [upload, null];
+      [this.upload, this.transfer, this.file] = [upload, null, transfer.file];
+      offer(previewPath(upload), transfer.file);
       this.showUpload();
       this.replaced();
     } catch (error) {
@@ -158,7 +162,7 @@ export class Slot {
     if (this.upload && uploads.some((one) => one.id === this.upload.id)) this.listed = this.upload.id;
     else if (this.upload && this.listed === this.upload.id) this.clear();
     else if (!this.upload && others.length && this.root.dataset.slot === "empty") {
-      this.upload = others.at(-1);
+      [this.upload, this.file] = [others.at(-1), null];
       this.listed = this.upload.id;
       this.showUpload();
     }
@@ -187,7 +191,7 @@ export class Slot {
 
   /** Hands the file over to a job, also one that is still copied. */
   give() {
-    const transfer = this.transfer ?? Transfer.of(this.upload);
+    const transfer = this.transfer ?? Transfer.of(this.upload, this.file);
     this.gone.add(transfer.id);
     transfer.watch = () => {};
     this.transfer = null;
@@ -201,7 +205,7 @@ export class Slot {
     this.gone.delete(transfer.id);
     if (this.upload || this.sending) return void (transfer.upload || transfer.stop());
     if (!transfer.upload) return void this.adopt(transfer);
-    this.upload = transfer.upload;
+    [this.upload, this.file] = [transfer.upload, transfer.file];
     this.showUpload();
   }
 
@@ -241,10 +245,11 @@ export class Slot {
 
   /** The picture and the format of the file, as soon as the daemon knows them. */
   async showPreview(upload) {
-    const found = await preview(`/console/previews/uploads/${upload.id}`, true);
+    const found = await preview(previewPath(upload), true);
     if (!found || this.upload !== upload || this.root.dataset.slot !== "ready") return;
     if (found.image) this.icon.replaceChildren(h("img", { src: found.image, alt: "" }));
-    if (found.format.length) say(this.text, [this.text.textContent, ...found.format].join("  ·  "));
+    const lasts = found.seconds && !upload.seconds ? [duration(found.seconds)] : [];
+    if (lasts.length || found.format.length) say(this.text, [this.text.textContent, ...lasts, ...found.format].join("  ·  "));
   }
 
   showName(name, text, state) {

@@ -1,5 +1,6 @@
 // Copies files into the daemon, three at a time, and starts jobs whose files may still be copied.
 
+import { inputPath, offer } from "/previews.js";
 import { bearer, call, Refusal, renewed } from "/session.js";
 
 const TRIES = 5;
@@ -43,8 +44,8 @@ export class Transfer {
   }
 
   /** A file that is at the daemon. */
-  static of(upload) {
-    const done = new Transfer({ name: upload.name, size: upload.size }, {});
+  static of(upload, file) {
+    const done = new Transfer(file ?? { name: upload.name, size: upload.size }, {});
     return Object.assign(done, { id: upload.id, upload, sent: upload.size, asking: Promise.resolve(upload.id) });
   }
 
@@ -228,6 +229,7 @@ export function newId() {
 /** Starts a job, which begins when its files are copied; `inputs` are transfers by input. */
 export async function startJob(job, inputs) {
   const given = Object.entries(inputs);
+  for (const [name, transfer] of given) offer(inputPath(job.id, name), transfer.file);
   for (const [, transfer] of given) await transfer.announced();
   const post = () => call("POST", "/console/jobs", { ...job, inputs: Object.fromEntries(given.map(([name, transfer]) => [name, transfer.id])) });
   await post();
