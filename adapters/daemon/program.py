@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api.auth import Doors
@@ -109,7 +111,7 @@ async def running_daemon(
     settings.needs_key()
     to = receiver(settings.webhook_url, settings)
     make_private(config.state)
-    config = _preferred(config)
+    at_once_most, config = config.limits.running, _preferred(config)
     async with AsyncExitStack() as stack:
         journal, state = await stack.enter_async_context(_recovered(config))
         files = DiskFiles()
@@ -129,7 +131,7 @@ async def running_daemon(
             )
         )
         kinds = DaemonKinds(settings, config.state)
-        console = Console(config.state / "console", box, timeline, settings, config.quota, kinds)
+        console = Console(config.state / "console", box, timeline, settings, config.quota, kinds, at_once_most)
         stack.push_async_callback(kinds.close)
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
         api = Api(
@@ -170,8 +172,12 @@ async def _recovered(config: DaemonConfig) -> AsyncIterator[tuple[SqliteJournal[
 
 def _preferred(config: DaemonConfig) -> DaemonConfig:
     """The settings with what the user chose on the page: a recording has the limits that the jobs ran with."""
-    at_once = preferences.load(config.state).at_once
-    return replace(config, limits=replace(config.limits, running=at_once)) if at_once else config
+    wanted, most = preferences.load(config.state).at_once, config.limits.running
+    if not wanted:
+        return config
+    at_once = min(wanted, most)
+    logger.info("the settings of the web console say {} jobs at a time, --max-running says {}", wanted, most)
+    return replace(config, limits=replace(config.limits, running=at_once))
 
 
 def _pipeline(config: DaemonConfig, state: OutboxState, reuse: ResultReuse) -> Build:

@@ -112,6 +112,31 @@ async def test_a_file_url_is_a_path(caller: Caller, tmp_path: Path) -> None:
     assert (await copied(caller, plain["id"]))["complete"]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file://server/share/clip.mp4", "file:////server/share/clip.mp4", "\\\\server\\share\\clip.mp4",
+        "//server/share/clip.mp4", "\\/server/share/clip.mp4", "FILE://Server/clip.mp4",
+    ],
+)  # fmt: skip
+async def test_a_path_of_another_computer_is_refused_before_that_is_asked(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    def asked(path: object) -> str:
+        raise AssertionError(f"{path} was looked at")
+
+    monkeypatch.setattr(sources, "_ON_WINDOWS", True)
+    monkeypatch.setattr(sources.os.path, "realpath", asked)
+    status, plain = await copy(caller, source)
+    assert (status, plain["code"], plain["host"].lower()) == (400, "source_network", "server")
+
+
+async def test_a_file_url_may_name_this_machine(caller: Caller, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(MOVIE)
+    status, plain = await copy(caller, f"file://localhost{(tmp_path / 'a.mp4').as_uri().removeprefix('file://')}")
+    assert (status, plain["name"]) == (201, "a.mp4")
+
+
 async def test_a_path_reads_no_other_files_than_media(caller: Caller, tmp_path: Path) -> None:
     hidden = tmp_path / ".ssh"
     hidden.mkdir()

@@ -43,12 +43,20 @@ LOOKS: Final = 2
 class Console:
     """The calls of the page. `folder` contains its files, which may take `quota` bytes.
 
-    `kinds` knows what the GPUs can do.
+    `kinds` knows what the GPUs can do, `at_once_most` is the limit of running jobs in the daemon's flags.
     """
 
     def __init__(
-        self, folder: Path, outbox: Outbox, timeline: Timeline, settings: Settings, quota: int, kinds: DaemonKinds
+        self,
+        folder: Path,
+        outbox: Outbox,
+        timeline: Timeline,
+        settings: Settings,
+        quota: int,
+        kinds: DaemonKinds,
+        at_once_most: int,
     ) -> None:
+        self._at_once_most = at_once_most
         self.sessions = Sessions()
         self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
         self.holdings.on_done = self._deliver
@@ -120,7 +128,10 @@ class Console:
         self.preferences = await asyncio.to_thread(preferences.save, self._state, wanted)
         self.cards.name_by(self.preferences.name_pattern)
         self._tell_rest()
-        return plain_answer(self.preferences.plain())
+        return plain_answer(self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {**self.preferences.plain(), "at_once_most": self._at_once_most}
 
     async def _deliver(self, entry: Entry) -> None:
         """Copy the results of the page's own job into the user's folder, if there is one."""
@@ -180,7 +191,7 @@ class Console:
     def _rest(self) -> dict[str, Any]:
         state = self._outbox.state
         counts = {"open": len(state.queue), "ended": len(state.jobs) - len(state.queue)}
-        return {**self.holdings.plain(), **counts, "settings": self.preferences.plain()}
+        return {**self.holdings.plain(), **counts, "settings": self._settings()}
 
     def _tell_rest(self) -> None:
         self._live.tell("rest", self._rest())

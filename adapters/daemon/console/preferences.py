@@ -27,7 +27,7 @@ _PROGRAMS: Final = {"appdata", "startup", "launchagents", "launchdaemons"}
 @dataclass(frozen=True, slots=True)
 class Preferences:
     """`output_folder` gets a copy of each result, if it is not empty. `at_once` limits the running jobs from the next
-    start of the daemon on; 0: the limit in its flags."""
+    start of the daemon on; 0: the limit in its flags, which also is the highest one."""
 
     output_folder: str = ""
     name_pattern: str = result_name.DEFAULT

@@ -41,6 +41,7 @@ COPY_WITHIN: Final = 6 * 3600.0
 _BLOCK: Final = 1024 * 1024
 _HEAD: Final = 512
 _ENDINGS: Final = frozenset[str]().union(*(MEDIA[media] for media in ("video", "audio", "image")))
+_ON_WINDOWS: Final = os.name == "nt"
 _WRAPPED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
 """IPv6 addresses that contain another address, to which the packets go."""
 
@@ -72,7 +73,10 @@ async def open_source(text: str) -> Source:
     if scheme is None:
         return await asyncio.to_thread(_open_path, text)
     if scheme[1].lower() == "file":
-        return await asyncio.to_thread(_open_path, url2pathname(urlsplit(text).path))
+        parts = urlsplit(text)
+        if parts.netloc.lower() not in ("", "localhost"):
+            raise _elsewhere(parts.netloc)
+        return await asyncio.to_thread(_open_path, url2pathname(parts.path))
     return await _open_url(text)
 
 
@@ -100,7 +104,15 @@ def _refused(code: str, why: str, **numbers: Any) -> ApiError:
 # Paths
 
 
+def _elsewhere(host: str) -> ApiError:
+    why = f"{host[:80]} is another computer; copy the file to this machine, or choose it in the file dialog"
+    return _refused("network", why, host=host[:80])
+
+
 def _open_path(text: str) -> Source:
+    if text.startswith("\\\\") or (_ON_WINDOWS and re.match(r"[\\/]{2}", text)):
+        # Windows sends the user's name and a hash of the password to the host of such a path.
+        raise _elsewhere(re.split(r"[\\/]+", text)[1])
     path = Path(text)
     with suppress(RuntimeError):  # `~name` of an unknown user
         path = path.expanduser()

@@ -9,6 +9,7 @@ import { t } from "/words.js";
 const LANG = "wakestream.lang";
 const THEME = "wakestream.theme";
 const FIELDS = ["output_folder", "name_pattern", "at_once"];
+const MOST = 200; // jobs at a time, without a limit in the daemon's flags
 const FIELD_OF = { folder: "output_folder", pattern: "name_pattern", at: "at_once" };
 
 /** Connects the dialog; `toast(text)` shows a message. Returns `told(settings)` for those of the daemon. */
@@ -21,6 +22,8 @@ export function settings(toast) {
     by("set-theme").value = localStorage.getItem(THEME) ?? "";
     by("set-notify").checked = notifies();
     for (const field of FIELDS) by(`set-${field}`).value = known[field] || "";
+    put(by("set-at_once"), "max", Math.min(MOST, known.at_once_most));
+    say(by("set-once-help"), [t("set.once.help"), known.at_once_most < MOST ? t("set.once.most", { count: known.at_once_most }) : ""].join(" ").trim());
     complain("", "");
     say(by("set-notify-wrong"), "");
   }

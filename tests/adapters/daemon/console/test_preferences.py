@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from wakestream.adapters.daemon import program
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.preferences import FILE, Preferences, load, save
 from wakestream.adapters.daemon.console.result_name import ResultName, fault_of, filled, legal
+from wakestream.streams.jobs.turn_stages import LaneLimits
 
 
 @pytest.fixture
@@ -95,3 +97,12 @@ def test_a_name_is_allowed_on_every_system(pattern: str, name: str, said: str) -
 
 def test_a_long_name_is_cut_at_a_character() -> None:
     assert legal("名" * 200) == "名" * 60
+
+
+@pytest.mark.parametrize(("wanted", "most", "applies"), [(0, 4, 4), (2, 4, 2), (8, 4, 4), (8, 200, 8)])
+def test_the_flag_of_the_daemon_is_the_ceiling_of_jobs_at_a_time(
+    state: Path, wanted: int, most: int, applies: int
+) -> None:
+    save(state, {"at_once": wanted})
+    config = program._preferred(program.DaemonConfig(state, limits=LaneLimits(running=most)))
+    assert config.limits.running == applies
