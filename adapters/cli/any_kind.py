@@ -53,6 +53,7 @@ class Given:
         params: The parameters as they were written.
         outputs: The files of the results by name.
         chain: The jobs that it follows, with the inputs that are their results.
+        beside: Results without a name get theirs from this path; by default from that of the first input.
     """
 
     job_id: str
@@ -61,6 +62,7 @@ class Given:
     params: Mapping[str, str]
     outputs: Mapping[str, Path]
     chain: Chain
+    beside: Path | None = None
 
     def job(self, known: KnownKinds, why: str = "") -> Job:
         """Return the job.
@@ -106,11 +108,11 @@ class Given:
         }
 
     def _default_outputs(self, kind: Kind | None, params: Mapping[str, Any], why: str) -> dict[str, Path]:
-        """A name for each result beside the first input; no file is replaced."""
+        """A name for each result beside an input; no file is replaced."""
         if kind is None:
             reason = f", because {why}" if why else ""
             raise SettingsError(f"give --out NAME=FILE for each result: the kind {self.kind} is not known{reason}")
-        first = next(iter(self.inputs.values()), None)
+        first = self.beside or next(iter(self.inputs.values()), None)
         several = len([slot for slot in kind.outputs if slot.required]) > 1
         found: dict[str, Path] = {}
         for slot in kind.outputs:

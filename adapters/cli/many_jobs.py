@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 
 from wakestream.adapters.cli.i18n import t
@@ -170,10 +172,23 @@ def _of_kind(args: argparse.Namespace) -> Many | None:
         raise SettingsError("leave --out out: with a pattern each result is put beside its input, under a free name")
     ((at, name, files),) = patterns
     jobs = []
-    for file in files:
+    for file, beside in zip(files, _apart(files), strict=True):
         inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
-        jobs.append(_one(args, inputs=inputs))
+        jobs.append(_one(args, inputs=inputs, beside=beside))
     return _checked(args, Many(jobs, [(file.name,) for file in files]))
+
+
+def _apart(files: Sequence[Path]) -> list[Path]:
+    """Paths after which the results are named: the files, as `a.png.png` where two differ in their endings only."""
+    keys = [path_key(str(file.with_suffix(""))) for file in files]
+    taken: set[str] = set()
+    found = []
+    for file, key in zip(files, keys, strict=True):
+        names = chain([file.stem][keys.count(key) > 1 :], [file.name], (f"{file.name}-{n}" for n in count_from(2)))
+        stem = next(name for name in names if path_key(str(file.with_name(name))) not in taken)
+        taken.add(path_key(str(file.with_name(stem))))
+        found.append(file.with_name(f"{stem}{file.suffix}"))
+    return found
 
 
 def _one(args: argparse.Namespace, **own: object) -> argparse.Namespace:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
@@ -178,7 +178,7 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
         )
         if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
-        return described
+        return replace(described, beside=getattr(args, "beside", None))
     if args.after:
         raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:

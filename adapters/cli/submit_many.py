@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.desktop import notify
@@ -74,20 +75,38 @@ async def _here(several: Sequence[Submission], stop: Stop) -> int:
 
 
 async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wait: bool) -> int:
-    codes, submitted = [exit_codes.DONE], []
-    for one in several:
-        try:
-            job, lengths = await checked(one, client.kinds)
-            told = await client.submit(job, one.priority, lengths, one.chain)
-        except OF_ONE_JOB as error:
-            codes.append(_refused(one.id, error, as_json=one.as_json))
-        else:
-            submitted.append(job.id)
+    codes, submitted, left = [exit_codes.DONE], list[str](), list(several)
+    held: list[Callable[[], None]] = []  # what is printed only if the jobs cannot be followed
+    try:
+        while left:
+            one = left[0]
+            try:
+                job, lengths = await checked(one, client.kinds)
+                told = await client.submit(job, one.priority, lengths, one.chain)
+            except OF_ONE_JOB as error:
+                codes.append(_refused(one.id, error, as_json=one.as_json))
+            else:
+                submitted.append(job.id)
+                line = job.id if one.detach or one.quiet else _line(job)
+                held.append(partial(answer, told, line, as_json=one.as_json))
+            del left[0]
             if not wait:
-                answer(told, job.id if one.detach or one.quiet else _line(job), as_json=one.as_json)
+                _print(held)
+    finally:
+        if left:  # the daemon is gone, or the user stops: these jobs go on
+            _print(held)
+            if not left[0].as_json:
+                jobs = words.count(len(several))
+                going_on = t("many.broken", done=len(submitted), jobs=jobs, id=left[0].id)
+                say(f"wakestream: {going_on}", error=True)
     if wait and submitted:
         codes.append(await _followed(client, submitted, several[0]))
     return max(codes)
+
+
+def _print(held: list[Callable[[], None]]) -> None:
+    while held:
+        held.pop(0)()
 
 
 def _refused(job: str, error: WakestreamError, *, as_json: bool) -> int:

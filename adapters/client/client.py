@@ -207,7 +207,7 @@ def _tracing() -> AbstractAsyncContextManager[Tap]:
         from wakestream.adapters.telemetry.traces import tracing
     except ModuleNotFoundError:
         raise SettingsError(
-            "--trace needs OpenTelemetry, which is not installed; run: pip install 'wakestream[otel]'"
+            '--trace needs OpenTelemetry, which is not installed; run: pip install "wakestream[otel]"'
         ) from None
     return tracing()
 

@@ -23,5 +23,5 @@ def needs(module: str, extra: str) -> Any:
     except ImportError as error:
         raise SettingsError(
             f"--power {extra} needs the library {module.partition('.')[0]}, which cannot be imported ({error}); run: "
-            f"pip install 'wakestream[{extra}]'"
+            f'pip install "wakestream[{extra}]"'
         ) from None

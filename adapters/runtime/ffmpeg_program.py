@@ -23,7 +23,7 @@ def found_ffmpeg(extra: str = "worker") -> str:
         if program is not None:
             return program
         raise TaskFailed(
-            f"ffmpeg is missing; run pip install 'wakestream[{extra}]', or install ffmpeg on this machine"
+            f'ffmpeg is missing; run pip install "wakestream[{extra}]", or install ffmpeg on this machine'
         ) from None
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())

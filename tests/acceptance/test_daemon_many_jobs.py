@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import web
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
@@ -60,3 +61,43 @@ async def test_a_refusal_that_comes_in_pieces_is_read_to_its_end(tmp_path: Path)
                 with pytest.raises(DaemonRefused) as refused:
                     await anext(client.events())
                 assert (refused.value.code, len(str(refused.value))) == ("too_many_followers", 3_000_000)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_daemon_that_vanishes_between_two_jobs_leaves_the_ids_of_those_it_has(
+    user: User, as_json: bool
+) -> None:
+    for name in ("a", "b", "c"):
+        (user.folder / f"{name}.mp4").write_bytes(b"video")
+        (user.folder / f"{name}.wav").write_bytes(b"audio")
+    asked: list[str] = []
+
+    async def submit(request: web.Request) -> web.Response:
+        asked.append((await request.json())["id"])
+        if len(asked) == 2:
+            assert request.transport is not None
+            request.transport.abort()
+            state.unlink()
+        return web.json_response({"id": asked[0], "state": "open"}, status=201)
+
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"program": "daemon", "connected": True})
+
+    app = web.Application()
+    app.router.add_get("/api/health", health)
+    app.router.add_post("/api/jobs", submit)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
+    state_of(user).mkdir()
+    state = state_of(user) / "daemon.json"
+    try:
+        async with asyncio.timeout(60):
+            with told(state_of(user), Address(f"http://127.0.0.1:{runner.addresses[0][1]}", "token", 1)):
+                ran = await user.run("submit", "--pairs", ".", "--yes", *(["--json"] if as_json else []))
+    finally:
+        await runner.cleanup()
+    assert ran.code != 0
+    assert ran.out.count(asked[0]) == 1
+    assert (f"1 of 3 jobs submitted, and perhaps {asked[1]}" in ran.err) is not as_json

@@ -77,7 +77,7 @@ def works(command: Path, folder: Path) -> None:
     assert "usage: wakestream" in bare.stdout + bare.stderr
     demo = ran(command, "demo", "-o", folder / "demo.mp4", **nothing)
     assert demo.returncode == 1
-    assert "ffmpeg is missing; run pip install 'wakestream[demo]'" in demo.stderr
+    assert 'ffmpeg is missing; run pip install "wakestream[demo]"' in demo.stderr
 
 
 def test_with_pip_a_client_has_no_ffmpeg_and_is_small(wheel: Path, tmp_path: Path) -> None:

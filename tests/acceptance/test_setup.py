@@ -7,7 +7,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -275,3 +277,39 @@ def test_a_service_has_the_program_its_settings_and_a_way_to_start_it(platform: 
     assert platform != "win32" or f'/TR "\\"{file.path}\\""' in start
     assert "wakestream-client" in start
     assert file.path.is_relative_to(tmp_path)
+
+
+ODD = "a $HOME ${HOME} 50% %h %PATH% it's &b"
+"""A folder with what systemd or cmd.exe could take for variables, and quotation marks."""
+
+
+def test_variables_in_names_are_only_text_for_cmd(tmp_path: Path) -> None:
+    file, _ = service("client", tmp_path / "50%PATH%", ("--state", "C:\\a&b%TEMP%"), "win32", tmp_path)
+    assert f'set "WAKESTREAM_CONFIG={tmp_path}/50%%PATH%%"\n' in file.content
+    assert file.content.split("\n")[4].endswith('daemon --state "C:\\a&b%%TEMP%%"')
+
+
+def test_variables_in_names_are_only_text_for_systemd(tmp_path: Path) -> None:
+    base = tmp_path / ODD
+    file, _ = service("client", base, ("--state", str(base)), "linux", tmp_path)
+    quoted = str(base).replace("%", "%%")
+    (line,) = [line for line in file.content.splitlines() if line.startswith("ExecStart=")]
+    assert line.endswith('daemon --state "' + quoted.replace("$", "$$") + '"')
+    assert f'Environment="WAKESTREAM_CONFIG={quoted}"\n' in file.content  # where `$` is a plain letter
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_systemd_accepts_the_service(tmp_path: Path) -> None:
+    base = tmp_path / ODD
+    file, _ = service("client", base, ("--state", str(base)), "linux", tmp_path)
+    file.path.parent.mkdir(parents=True)
+    file.path.write_text(file.content)
+    command = ["systemd-analyze", "verify", "--user", str(file.path)]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=50)
+    assert (ran.returncode, file.path.name in ran.stderr) == (0, False), ran.stderr
+
+
+def test_the_command_for_launchd_names_any_path(tmp_path: Path) -> None:
+    _, start = service("client", tmp_path, (), "darwin", tmp_path / "it's")
+    assert shlex.split(start)[-1].endswith("/it's/Library/LaunchAgents/wakestream-client.plist")

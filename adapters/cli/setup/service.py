@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,9 @@ from wakestream.adapters.cli.setup.files import Wanted
 from wakestream.adapters.config.settings import USER_FOLDER
 
 NAME: Final = "wakestream-{role}"
+
+_PLAIN: Final = re.compile(r"[\w./:=@\\-]+")
+"""Words that need no quotation marks."""
 
 _UNIT: Final = """\
 [Unit]
@@ -79,20 +84,28 @@ def service(
         path = home / "Library" / "LaunchAgents" / f"{name}.plist"
         listed = "\n".join(f"    <string>{escape(word)}</string>" for word in words)
         text = _PLIST.format(name=name, arguments=listed, folder_variable=USER_FOLDER, folder=escape(str(base)))
-        return Wanted(path, text), f"launchctl bootstrap gui/$(id -u) '{path}'"
+        return Wanted(path, text), f"launchctl bootstrap gui/$(id -u) {shlex.quote(str(path))}"
     if platform == "win32":
         path = base / f"{name}.cmd"
-        command = " ".join(f'"{word}"' if " " in word else word for word in words)
-        text = _TASK.format(program=program, command=command, folder_variable=USER_FOLDER, folder=base)
+        command = " ".join(map(_batch_word, words))
+        folder = str(base).replace("%", "%%")
+        text = _TASK.format(program=program, command=command, folder_variable=USER_FOLDER, folder=folder)
         return Wanted(
             path, text
         ), f'schtasks /Create /SC ONLOGON /TN {name} /TR "\\"{path}\\"" & schtasks /Run /TN {name}'
     path = home / ".config" / "systemd" / "user" / f"{name}.service"
-    command = " ".join(_unit_word(word) for word in words)
+    command = " ".join([_unit_word(words[0]), *(_unit_word(word).replace("$", "$$") for word in words[1:])])
     text = _UNIT.format(program=program, command=command, folder=_unit_word(f"{USER_FOLDER}={base}"))
     return Wanted(path, text), f"systemctl --user enable --now {name}; loginctl enable-linger"
 
 
 def _unit_word(word: str) -> str:
+    """A word for systemd. Only arguments of a command also have variables, which begin with `$`."""
     quoted = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{quoted}"' if " " in quoted else quoted
+    return quoted if _PLAIN.fullmatch(word) else f'"{quoted}"'
+
+
+def _batch_word(word: str) -> str:
+    """A word for a batch file of Windows, in whose names there are no quotation marks."""
+    quoted = word.replace("%", "%%")
+    return quoted if _PLAIN.fullmatch(word) else f'"{quoted}"'

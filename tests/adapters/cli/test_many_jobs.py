@@ -9,7 +9,11 @@ import pytest
 from wakestream.adapters.cli import many_jobs
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, expanded
-from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.cli.submission import submission_of
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.operators.model.engine import Kind, Slot
+from wakestream.streams.protocol.kinds import plain_kind
+from wakestream.streams.protocol.known_kinds import from_plain
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +100,18 @@ def test_a_kind_with_a_pattern_is_a_job_for_each_file() -> None:
     assert found is not None
     assert [job.inputs for job in found.jobs] == [["image=a.png"], ["image=b.png"]]
     assert asked("--kind", "upscale", "--in", "image=a.png") is None
+
+
+def test_the_results_of_a_pattern_have_names_of_their_own() -> None:
+    there("a.jpg", "a.png", "a.png.jpg", "b.jpg", "mask.png")
+    found = asked("--kind", "upscale", "--in", "mask=mask.png", "--in", "image=?*.*g")
+    assert found is not None
+    kind = Kind("upscale", (Slot("mask", ()), Slot("image", ())), (Slot("image", (".png",)),), {})
+    known = from_plain({"kinds": [{"kind": plain_kind(kind), "gpus": []}], "known": True})
+    made = [submission_of(one, Settings()).asked.job(known).outputs["image"].name for one in found.jobs]
+    assert made == [
+        "a.jpg.upscale.png", "a.png.upscale.png", "a.png.jpg.upscale.png", "b.upscale.png", "mask.upscale.png",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
