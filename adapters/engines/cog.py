@@ -147,8 +147,16 @@ class Cog(Engine):
 
     async def _followed(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
         """Start the prediction and follow it to its end."""
-        health, said = await asyncio.gather(self._health(), self._put(model, prediction))
-        prediction.since = _since(_check_ready(health))
+        prediction.health = asyncio.create_task(self._health())
+        try:
+            async for item in self._until_its_end(model, prediction):
+                yield item
+        finally:
+            prediction.health.cancel()
+            await asyncio.gather(prediction.health, return_exceptions=True)
+
+    async def _until_its_end(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
+        said = await self._put(model, prediction)
         waiting = Waiting()
         while said is None:
             if (line := waiting.line("all slots of the Cog server are busy")) is not None:
@@ -208,10 +216,10 @@ class Cog(Engine):
 
     async def _is_busy(self, prediction: Prediction) -> bool:
         """Whether the server has no free slot. Raises `EngineUnreachable` if it was restarted."""
-        said = await self._health()
+        before, said = await asyncio.gather(prediction.health, self._health())
         if said.get("status") == "UNHEALTHY":  # the model's own check often waits for the prediction
             return True
-        if _since(_check_ready(said)) != prediction.since:
+        if _since(_check_ready(said)) != _since(before):
             raise EngineUnreachable("the Cog server was restarted while the work ran")
         return said.get("status") == "BUSY"
 

@@ -51,7 +51,7 @@ class Prediction:
         uploads: The uploaded files by the end of the address in the answer to Cog: the model's own names may be equal.
         fault: Why an upload or a webhook could not be taken.
         logs: So many characters of the log were reported.
-        since: When the server that runs it was started.
+        health: What the server said of itself when the prediction was sent.
         found: It ran already, for example because the worker was restarted.
         nonce: Part of its webhook's address: Cog repeats the last webhook of an earlier run for minutes.
         end: The last webhook, when it came.
@@ -63,7 +63,7 @@ class Prediction:
     uploads: dict[str, Upload] = field(default_factory=dict)
     fault: WakestreamError | None = None
     logs: int = 0
-    since: object = None
+    health: asyncio.Future[Mapping[str, Any]] = field(default_factory=asyncio.Future)
     found: bool = False
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
     end: Mapping[str, Any] | None = None

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,10 +221,12 @@ def write(made: Draft, *, replace: bool = False) -> None:
                 )
             text = _without(text, made.name)
         manifest.parent.mkdir(parents=True, exist_ok=True)
-        _copy(made.path, made.file, replace=replace)
-        with temporary_beside(manifest, ".new") as fresh:
+        with _copied(made.path, made.file, replace=replace), temporary_beside(manifest, ".new") as fresh:
             fresh.write_text(f"{text.rstrip()}\n\n{made.toml()}".lstrip(), encoding="utf-8")
-            load_kinds(fresh)
+            try:
+                load_kinds(fresh)
+            except SettingsError as error:
+                raise SettingsError(str(error).replace(fresh.name, manifest.name)) from None
             replace_file(fresh, manifest)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
@@ -232,12 +235,22 @@ def write(made: Draft, *, replace: bool = False) -> None:
         raise SettingsError(f"the manifest {manifest} is not valid TOML: {error}") from None
 
 
-def _copy(source: Path, target: Path, *, replace: bool) -> None:
-    data = source.read_bytes()
-    if target.exists() and not replace and target.read_bytes() != data:
+@contextmanager
+def _copied(source: Path, target: Path, *, replace: bool) -> Iterator[None]:
+    """The workflow is beside its manifest in this block; an error in the block puts back what was there."""
+    data, before = source.read_bytes(), target.read_bytes() if target.exists() else None
+    if before not in (None, data) and not replace:
         raise SettingsError(f"{target} is another workflow; give --replace, or another name by --name")
-    if target.resolve() != source.resolve():
+    if before != data:
         write_atomic(target, data, mode=0o644)
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            target.unlink()
+        elif before != data:
+            write_atomic(target, before, mode=0o644)
+        raise
 
 
 def _without(text: str, name: str) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.config.plugins import Plugins
 from wakestream.adapters.engines.box import Box
 from wakestream.operators.model.engine import Engine
+
+ENGINES = Plugins("wakestream.engines", "--engine", "engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,7 @@ class EngineConfig:
         Raises:
             SettingsError: An option is unknown or missing.
         """
-        unknown = [name for name in self.options if name not in names]
-        if unknown:
-            raise SettingsError(
-                f"--engine-option {unknown[0][:40]}: the engine {engine} has no such option; it has {', '.join(names)}"
-            )
-        missing = [name for name in needed if not self.options.get(name)]
-        if missing:
-            raise SettingsError(f"the engine {engine} needs --engine-option {missing[0]}=...")
-        return self.options
+        return ENGINES.known(self.options, engine, names, needed)
 
 
 EngineFactory = Callable[[EngineConfig], Engine]

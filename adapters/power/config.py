@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from wakestream.adapters.config.plugins import Plugins
 from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, read_env, secret
 from wakestream.adapters.config.settings import Settings, user_folder
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import Power, PowerState
+
+PROVIDERS = Plugins("wakestream.power", "--power", "power provider")
 
 
 class CannotList(PowerError, code="cannot_list"):
@@ -158,16 +161,7 @@ class PowerConfig:
         Raises:
             SettingsError: An option is unknown or missing.
         """
-        unknown = [name for name in self.options if name not in names]
-        if unknown:
-            has = f"it has {', '.join(names)}" if names else "it has none"
-            raise SettingsError(
-                f"--power-option {unknown[0][:40]}: the power provider {provider} has no such option; {has}"
-            )
-        missing = [name for name in needed if not self.options.get(name)]
-        if missing:
-            raise SettingsError(f"the power provider {provider} needs --power-option {missing[0]}=...")
-        return self.options
+        return PROVIDERS.known(self.options, provider, names, needed)
 
     def needs_machine(self, provider: str) -> str:
         """Return the machine's id or name, empty if only the list is asked for. `SettingsError`: it is not set."""

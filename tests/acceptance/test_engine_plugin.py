@@ -75,7 +75,7 @@ async def test_a_real_worker_does_a_job_with_the_installed_plugin(python: Path, 
 @pytest.mark.skipif(sys.platform == "win32", reason="one run of pip is enough")
 def test_without_the_plugin_the_error_lists_the_engines_that_are_there(tmp_path: Path) -> None:
     done = command(sys.executable, "-c", _ASK, cwd=tmp_path)
-    assert "engine is 'tones'; write one of cog, comfyui, command, duix, ffmpeg, gradio" in done
+    assert "--engine is 'tones'; installed are cog, comfyui, command, duix, ffmpeg, gradio" in done
 
 
 _ASK = """

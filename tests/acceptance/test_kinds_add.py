@@ -103,6 +103,26 @@ def test_a_kind_is_replaced_on_request_only(folder: Path, capsys: pytest.Capture
     assert json.loads(Path("b.json").read_text()) == WORKFLOW
 
 
+def test_a_manifest_that_cannot_be_used_leaves_everything_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("new.json", SIMPLE)
+    put("old.json", SIMPLE)
+    assert main.main(["kinds", "add", "old.json", *NOWHERE]) == exit_codes.DONE
+    manifest = folder / "kinds.toml"
+    manifest.write_text(manifest.read_text() + '[kinds.gone]\nworkflow = "gone.json"\n')
+    Path("sub").mkdir()
+    for name, data in (("new", SIMPLE), ("old", WORKFLOW)):
+        put(f"sub/{name}.json", data)
+    Path("new.json").unlink()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for name in ("new", "old"):
+        again = ["kinds", "add", f"sub/{name}.json", "--name", name, "--replace", *NOWHERE]
+        assert main.main(again) == exit_codes.USAGE
+        assert "wakestream: kinds.toml: kinds.gone: kind gone: it needs 1 to 64 outputs" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_nothing_is_written_in_a_dry_run_and_json_is_for_programs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ async def test_ffmpeg_is_the_default() -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"engine is 'magic'; write one of .*ffmpeg.*, or MODULE:FUNCTION"):
+    with pytest.raises(SettingsError, match=r"--engine is 'magic'; installed are .*ffmpeg.*; MODULE:FUNCTION"):
         make_engine("magic", EngineConfig())
 
 
