@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from loguru import logger
 
 from tests.support.programs.operator_scene import Scene, proxied
@@ -75,7 +76,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path / "hub", time.time())
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def hub(scene: Scene) -> AsyncIterator[HubServer]:
     async with scene.hub(days=30) as running:
         yield running
