@@ -80,3 +80,22 @@ async def test_a_copy_that_the_daemon_makes_needs_no_page_and_is_made_again_afte
             status[0] = 200
             await card.get_by_role("button", name="Retry now").click()
             await expect(page.locator(".card[data-state=done]")).to_have_count(1)
+
+
+async def test_a_refused_job_says_why_after_a_restart_and_can_be_tried_again(home: House, visitor: Visitor) -> None:
+    assert home.daemon is not None
+    await home.gpu_on(Studio())
+    home.daemon.outbox.state.open_most = 0
+    async with visitor.page() as page:
+        await page.get_by_label("Choose a video").wait_for()
+        await throttle(page, SLOW)
+        await drop(page, *files("a.mp4", "a.wav", size=300_000))
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await throttle(page, FAST)
+        await expect(page.locator(".card[data-state=stuck]")).to_contain_text("Too many jobs are waiting.")
+    await home.stop_daemon()
+    await home.start_daemon()
+    async with visitor.page() as page:
+        await expect(page.locator(".card[data-state=stuck]")).to_contain_text("Too many jobs are waiting.")
+        await page.get_by_role("button", name="Retry now").click()
+        await expect(page.locator(".card[data-state=done]")).to_have_count(1)

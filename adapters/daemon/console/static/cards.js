@@ -50,7 +50,7 @@ class Card {
       acts.again(this.job, [...this.files.files]);
       this.files.value = "";
     } });
-    this.choose = h("label", { class: "button quiet pick" }, this.files, h("span", { text: t("copy.choose") }));
+    this.choose = h("label", { class: "button quiet pick", title: t("copy.choose") }, this.files, icon("file"), h("span", { text: t("copy.choose") }));
     this.tools = h("div", { class: "card-tools" }, this.choose, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,

@@ -29,8 +29,9 @@ const isOurs = (input) => transfers.has(input.upload) && !transfers.get(input.up
 /** What is to be said about it. */
 export function copyingText(job) {
   const { inputs, refused: why } = job.copying;
-  if (why) return refused(new Refusal(0, why));
+  if (why) return refused(new Refusal(409, why));
   const failed = inputs.find((one) => transfers.get(one.upload)?.error ?? one.failed);
+  if (failed?.source && failed.failed?.code === "broken") return t("copy.broken", { name: failed.file });
   if (failed) return refused(transfers.get(failed.upload)?.error ?? new Refusal(409, failed.failed), failed.file);
   const gone = missing(job);
   const names = gone.map((one) => one.file).join(t("list.comma"));

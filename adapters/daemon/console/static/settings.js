@@ -23,7 +23,7 @@ export function settings(toast) {
     by("set-notify").checked = notifies();
     for (const field of FIELDS) by(`set-${field}`).value = known[field] || "";
     put(by("set-at_once"), "max", Math.min(MOST, known.at_once_most));
-    say(by("set-once-help"), [t("set.once.help"), known.at_once_most < MOST ? t("set.once.most", { count: known.at_once_most }) : ""].join(" ").trim());
+    say(by("set-once-help"), known.at_once_most < MOST ? t("set.once.most", { count: known.at_once_most }) : t("set.once.help"));
     complain("", "");
     say(by("set-notify-wrong"), "");
   }
