@@ -76,6 +76,7 @@ class Console:
         kinds.on_change = lambda: self._live.tell("kinds", {})
         self.costs = Costs(self._gpu.costs, cards, folder)
         outbox.on_released = self._released
+        outbox.on_moved = self._moved
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
 
     def is_open(self, request: web.Request) -> bool:
@@ -155,6 +156,12 @@ class Console:
     def _released(self) -> None:
         self.costs.outdate()
         self._live.tell("costs", {})
+
+    def _moved(self, job: str) -> None:
+        """Tell the pages the order, and before it the job: a page may not know it yet."""
+        if (entry := self._outbox.state.jobs.get(job)) is not None:
+            self._live.tell("card", self.cards.told(entry))
+        self._live.tell("order", self.cards.next())
 
     def _gpu_changed(self, known: dict[str, Any]) -> None:
         if known["hub"] != self._hub:

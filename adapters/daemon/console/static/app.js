@@ -8,6 +8,7 @@ import { showGpus } from "/gpus.js";
 import { jobLists } from "/lists.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
+import { Order } from "/order.js";
 import { gallery, made } from "/results.js";
 import { selection } from "/select.js";
 import { known as told, refused } from "/sentences.js";
@@ -19,7 +20,7 @@ import { timeline } from "/timeline.js";
 import { DELAY, Undo } from "/undo.js";
 import { bytes, duration, t, translate } from "/words.js";
 
-const known = { jobs: new Map(), open: 0, gpu: { hub: "connecting" }, names: new Map() };
+const known = { jobs: new Map(), order: new Map(), open: 0, gpu: { hub: "connecting" }, names: new Map() };
 const NAMES = 20000;
 let parts = null;
 
@@ -50,6 +51,7 @@ const undo = new Undo({
 const acts = {
   again: (job, files) => asked(() => again(job, files)),
   undo,
+  order: new Order({ known, lists: () => lists, asked, toast }),
   cancel: (job) => undo.later("cancel", [job.id], t("undo.cancelled", { name: titleText(job), time: duration(DELAY) }), cancelled),
   retry: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/retry`, {})),
   remove: (job) => undo.later("remove", [job.id], t("undo.removed", { name: made(job).map((one) => one.file).join(t("list.comma")), time: duration(DELAY) })),
@@ -99,6 +101,7 @@ const hear = {
     const busy = [...known.jobs.values()].filter((job) => job.outcome && lists.isBusy(job.id));
     const waiting = (plain.waiting ?? []).map((one) => [one.id, copyingJob(one)]);
     known.jobs = new Map([...busy.map((job) => [job.id, job]), ...waiting, ...plain.jobs.map((card) => [card.id, begin(card, known.jobs.get(card.id))])]);
+    hear.order(plain.jobs.map((card) => card.id));
     known.open = plain.open;
     known.gpu = plain.gpu;
     for (const [id, name] of Object.entries(plain.names)) known.names.set(id, name);
@@ -132,6 +135,10 @@ const hear = {
     take(job, event);
     if (lists.has(job.id)) lists.update(job);
     if (!lists.has(job.id) || before !== waitOf(job)) lists.soon(); // it starts, or waits for something else
+  },
+  order(ids) {
+    known.order = new Map(ids.map((id, place) => [id, place]));
+    lists.soon();
   },
   wait(plain) {
     if (!plain.gone) known.jobs.set(plain.id, copyingJob(plain));

@@ -8,7 +8,7 @@ import { picture, thumb } from "/previews.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { chooser } from "/select.js";
 import { report, todo, why } from "/sentences.js";
-import { pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
+import { movable, pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
 /** A card; `acts` are the actions of its buttons. `update(job, hub)` shows the new state. */
@@ -51,11 +51,12 @@ class Card {
       this.files.value = "";
     } });
     this.choose = h("label", { class: "button quiet pick", title: t("copy.choose") }, this.files, icon("file"), h("span", { text: t("copy.choose") }));
+    this.grip = acts.order.grip(job);
     this.tools = h("div", { class: "card-tools" }, this.choose, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,
       h("div", { class: "card-head" }, chooser(job.id, titleText(job)), this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail, this.track,
-      h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage);
+      h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage, this.grip);
   }
 
   /** Shows the state of the job; called every second, since the texts contain times. */
@@ -92,6 +93,7 @@ class Card {
     say(this.when, when(job));
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");
+    show(this.grip, this.acts.order.many && movable(job));
     show(this.retry, ended ? state !== "done" : pauses(job) || canRepeat(job));
     say(this.retry.lastChild, t(ended ? "card.retry" : "card.now"));
     show(this.play, here && showWord(job) !== "");
@@ -170,7 +172,7 @@ function* facts(job, part) {
   }
   if (part.frames) yield t("card.frame", { frame: number(part.frame || 0), frames: number(part.frames) });
   if (part.waited !== undefined) yield t("card.waited", { time: duration(part.waited) });
-  if (job.last.position > 0 && job.stage === 0) yield t("card.place", { place: number(job.last.position) });
+  if (job.last.position > 0 && job.stage === 0) yield t("card.place", { place: number(job.place ?? job.last.position) });
   if (part.left > 0.5 && part.waited === undefined) yield t("card.eta", { left: duration(part.left) });
 }
 

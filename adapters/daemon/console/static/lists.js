@@ -2,13 +2,14 @@
 
 import { makeCard } from "/cards.js";
 import { by, h, icon, put, say, show } from "/dom.js";
-import { waitOf, waits } from "/store.js";
+import { movable, waitOf, waits } from "/store.js";
 import { number, t } from "/words.js";
 
 const MANY = 6; // from here on waiting jobs are shown as rows
 const ENDED = 12;
 const SHOWN = 200;
 const FIRST = 2; // jobs of a group that are always shown
+const NEW = 1e9; // jobs that came since the daemon told the order
 const FOLDED = 2; // least number of jobs behind a line
 
 /** `known` has the jobs, the number of unfinished ones and the hub's status; `acts` are the actions of the cards. */
@@ -25,11 +26,21 @@ export function jobLists(known, acts) {
   });
   let drawing = 0;
 
+  const place = (job) => known.order.get(job.id) ?? NEW;
+  const shown = () => active([...known.jobs.values()]);
+
+  /** The places that the hub told of the jobs, in the order of the user: it does not know that order. */
+  function takePlaces(open) {
+    const queued = open.filter((job) => waitOf(job) === "gpu" && job.last?.position > 0);
+    const places = queued.map((job) => job.last.position).sort((one, other) => one - other);
+    queued.forEach((job, at) => { job.place = places[at]; });
+  }
+
   /** The unfinished jobs that the page shows: those at work, then the waiting ones in turn. */
   function active(jobs) {
     const open = jobs.filter((job) => !job.outcome);
     const key = new Map(open.map((job) => [job.id, Number(waits(job))]));
-    open.sort((one, other) => key.get(one.id) - key.get(other.id) || (key.get(one.id) && other.priority - one.priority) || one.accepted_at - other.accepted_at);
+    open.sort((one, other) => key.get(one.id) - key.get(other.id) || (key.get(one.id) && (other.priority - one.priority || place(one) - place(other))) || one.accepted_at - other.accepted_at);
     return open.slice(0, SHOWN);
   }
 
@@ -89,8 +100,11 @@ export function jobLists(known, acts) {
   }
 
   function draw() {
+    if (acts.order.dragging) return; // it is drawn at the end of that
     const jobs = [...known.jobs.values()];
     const open = active(jobs);
+    takePlaces(open);
+    acts.order.many = open.filter(movable).length > 1;
     const ended = jobs.filter((job) => job.outcome).sort((one, other) => other.ended_at - one.ended_at);
     const unseen = Math.max(0, known.open - open.length);
     const rows = folded(open, unseen);
@@ -121,6 +135,7 @@ export function jobLists(known, acts) {
         draw();
       }, 20);
     },
+    shown,
     has: (id) => cards.has(id),
     isBusy: (id) => Boolean(cards.get(id)?.busy),
     /** Updates one job, if it has a card. */

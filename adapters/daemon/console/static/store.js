@@ -126,6 +126,11 @@ export function waitOf(job) {
   return said.after ? "after" : behind(job) ? "behind" : "gpu";
 }
 
+/** Whether the job can be moved among those that wait: the GPU does not have it yet. */
+export function movable(job) {
+  return ["gpu", "rests", "after"].includes(waitOf(job)) || (waitOf(job) === "turn" && job.stage < 4);
+}
+
 /** The state in a word for the texts and the styles. */
 export function stateOf(job) {
   if (job.outcome) return job.outcome.event;

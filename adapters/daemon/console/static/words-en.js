@@ -141,6 +141,8 @@ export const EN = {
   "card.gone": "The result file is gone.",
   "card.eta": "{left} left", "card.rate": "{rate}/s", "card.of": "{part} of {all}", "card.took": "took {time}",
   "card.retried": "retry of an earlier job", "card.player": "Result of {name}", "card.progress": "{stage}, {percent}",
+  "move.grip": "Move {name}", "move.how": "Drag to change the order, or press the arrow keys. Home moves to the top, End to the end.",
+  "move.place": "{name}: place {place} of {count}", "bad.not_movable": "The job has begun, so it cannot be moved.",
   "card.use": "Use these settings",
   "card.results": "Results", "card.before": "Before", "card.after": "After", "card.input": "Input {name}, without sound", "card.cut": "Only the first {size} are shown.", "job.more": "{count} more",
   "card.waited": "waiting for {time}",

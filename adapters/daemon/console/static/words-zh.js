@@ -140,6 +140,8 @@ export const ZH = {
   "card.gone": "结果文件已不在。",
   "card.eta": "还需 {left}", "card.rate": "{rate}/秒", "card.of": "{part} / {all}", "card.took": "用时 {time}",
   "card.retried": "重试的任务", "card.player": "{name} 的结果", "card.progress": "{stage}，{percent}",
+  "move.grip": "移动 {name}", "move.how": "拖动可调整顺序，也可按方向键；Home 移到最前，End 移到最后。",
+  "move.place": "{name}：第 {place} 位，共 {count} 个", "bad.not_movable": "任务已经开始，不能移动。",
   "card.use": "使用这些设置",
   "card.results": "结果", "card.before": "之前", "card.after": "之后", "card.input": "输入 {name}，无声", "card.cut": "只显示前 {size}。", "job.more": "另外 {count} 个",
   "card.waited": "已等待 {time}",

@@ -1,0 +1,192 @@
+"""The order of the jobs that wait, changed with the mouse, a finger and the keys."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
+
+from playwright.async_api import Locator, Page, expect
+
+from tests.browser.test_many import files
+from tests.browser.test_undo import start
+from tests.support.browser.actions import drop
+from tests.support.browser.axe import faults
+from tests.support.browser.console_scene import House
+from tests.support.browser.studio import Studio
+from tests.support.programs.our_peers import until
+
+if TYPE_CHECKING:
+    from conftest import Visitor
+
+
+async def waiting(page: Page, count: int) -> None:
+    """Start jobs that wait for the GPU, and show them all."""
+    await page.get_by_label("Choose a video").wait_for()
+    await drop(page, *files(*(f"clip{at}.{end}" for at in range(count) for end in ("mp4", "wav"))))
+    await page.get_by_role("button", name=f"Start {count} jobs").click()
+    await expect(page.locator(".fold")).to_have_text(f"{count - 2} more waiting for the GPU")
+    await page.locator(".fold").click()
+    await shows(page, *range(count))
+
+
+def grip(page: Page, number: int) -> Locator:
+    """The handle of a job."""
+    return page.get_by_role("button", name=f"Move clip{number}.mp4")
+
+
+async def shows(page: Page, *numbers: int) -> None:
+    """Wait until the list has these jobs in this order."""
+    await expect(page.locator("#cards .card-title")).to_have_text(
+        [re.compile(f"clip{number}.mp4") for number in numbers]
+    )
+
+
+def turns(home: House) -> list[int]:
+    """The jobs in the daemon's order."""
+    assert home.daemon is not None
+    state = home.daemon.outbox.state
+    names = [home.daemon.console.cards.input_names(state.jobs[job])[0] for job in state.in_turn()]
+    return [int(name.removeprefix("clip").removesuffix(".mp4")) for name in names]
+
+
+async def middle(place: Locator) -> tuple[float, float]:
+    """The middle of an element in the window."""
+    await place.scroll_into_view_if_needed()
+    box = await place.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+async def drag_to(page: Page, number: int, over: int) -> None:
+    """Drag a job over another one, and let go there."""
+    x, y = await middle(grip(page, number))
+    await page.mouse.move(x, y)
+    await page.mouse.down()
+    box = await page.locator(".card", has_text=f"clip{over}.mp4").bounding_box()
+    assert box is not None
+    await page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
+    await expect(page.locator("[data-drop]")).to_have_count(1)
+    await page.mouse.up()
+
+
+async def test_jobs_are_dragged_and_two_pages_agree(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    async with visitor.page() as page, visitor.page() as other:
+        await waiting(page, 4)
+        await other.locator(".fold").click()
+        await shows(other, 0, 1, 2, 3)
+        await drag_to(page, 3, 0)
+        await shows(page, 3, 0, 1, 2)
+        await shows(other, 3, 0, 1, 2)
+        await expect(grip(page, 3)).to_be_focused()
+        await expect(page.locator("#told")).to_have_text("clip3.mp4, clip3.wav: place 1 of 4")
+        await drag_to(other, 0, 2)
+        await shows(page, 3, 1, 2, 0)
+        await shows(other, 3, 1, 2, 0)
+        assert turns(home) == [3, 1, 2, 0]
+        x, y = await middle(grip(page, 2))
+        await page.mouse.move(x, y)
+        await page.mouse.down()
+        await page.mouse.move(x, y - 200, steps=4)
+        await page.keyboard.press("Escape")
+        await expect(page.locator("[data-drag], [data-drop]")).to_have_count(0)
+        await page.mouse.up()
+        await shows(page, 3, 1, 2, 0)
+        await page.reload()
+        await page.locator(".fold").click()
+        await shows(page, 3, 1, 2, 0)
+        await home.gpu_on(Studio())
+        await expect(page.locator(".card[data-state=done]")).to_have_count(4)
+
+
+async def test_jobs_are_moved_with_the_keys_and_the_focus_stays(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await waiting(page, 4)
+        await grip(page, 3).focus()
+        for _ in range(2):
+            await page.keyboard.press("ArrowUp")
+        await shows(page, 0, 3, 1, 2)
+        await expect(page.locator("#told")).to_have_text("clip3.mp4, clip3.wav: place 2 of 4")
+        await page.keyboard.press("Alt+ArrowDown")
+        await shows(page, 0, 1, 3, 2)
+        await page.keyboard.press("End")
+        await shows(page, 0, 1, 2, 3)
+        await page.keyboard.press("ArrowDown")  # it is the last
+        await page.keyboard.press("Home")
+        await shows(page, 3, 0, 1, 2)
+        await page.keyboard.press("ArrowDown")
+        await shows(page, 0, 3, 1, 2)
+        await expect(grip(page, 3)).to_be_focused()
+        assert turns(home) == [0, 3, 1, 2]
+        await grip(page, 3).press("Enter")
+        await expect(page.locator(".toast", has_text="Drag to change the order")).to_be_visible()
+
+
+@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"locale": "zh-CN"}], ids=["light", "dark", "chinese"])
+async def test_axe_core_finds_no_violation(home: House, visitor: Visitor, look: dict[str, Any]) -> None:
+    await home.monitor()
+    async with visitor.page(reduced_motion="reduce") as page:
+        await waiting(page, 8)
+    async with visitor.page(reduced_motion="reduce", **look) as page:
+        await page.locator(".fold").click()
+        await page.locator(".grip").nth(4).focus()
+        await page.locator(".grip").nth(4).press("ArrowUp")
+        await expect(page.locator("#told")).not_to_be_empty()
+        assert await faults(page) == []
+
+
+async def test_jobs_are_dragged_with_a_finger_on_a_small_screen(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    async with visitor.page(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True) as page:
+        await start(page, 3)
+        x, y = await middle(grip(page, 2))
+        to = await page.locator(".card", has_text="clip0.mp4").bounding_box()
+        assert to is not None
+        finger = await page.context.new_cdp_session(page)
+
+        async def touch(kind: str, *points: dict[str, float]) -> None:
+            await finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+        await touch("touchStart", {"x": x, "y": y})
+        await touch("touchMove", {"x": x, "y": y - 20})
+        await expect(page.locator("[data-drag]")).to_have_count(1)
+        while await page.locator("[data-drop]").evaluate("one => one !== one.parentNode.firstElementChild"):
+            await touch("touchMove", {"x": x, "y": 30})  # the page scrolls there
+        await touch("touchEnd")
+        await shows(page, 2, 0, 1)
+        assert turns(home) == [2, 0, 1]
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
+
+
+async def test_a_job_that_began_meanwhile_stays_and_the_page_says_why(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await start(page, 3)
+
+        async def refuse(route: object) -> None:
+            await route.fulfill(status=409, json={"code": "not_movable", "error": "job x is at the GPU already"})  # type: ignore[attr-defined]
+
+        await page.route("**/move", refuse, times=1)
+        await drag_to(page, 2, 0)
+        await expect(page.get_by_text("The job has begun, so it cannot be moved.")).to_be_visible()
+        await shows(page, 0, 1, 2)
+        visitor.complaints[:] = [said for said in visitor.complaints if "status of 409" not in said]
+
+
+async def test_of_many_jobs_that_wait_one_is_moved_far(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await waiting(page, 9)
+        await grip(page, 8).press("Home")
+        await shows(page, 8, *range(8))
+        await page.locator(".fold").click()
+        await shows(page, 8, 0)
+        await grip(page, 0).press("End")
+        await shows(page, 8, 1, 0)  # it stays below the line while it has the focus
+        await expect(grip(page, 0)).to_be_focused()
+        await until(lambda: turns(home) == [8, 1, 2, 3, 4, 5, 6, 7, 0])
