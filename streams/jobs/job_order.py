@@ -35,7 +35,7 @@ class JobOrder:
         self.by_hand = False
         self._priority = priority
         self._moved: dict[str, int] = {}  # the priorities of moved jobs
-        self._ranks: dict[str, int] = {}
+        self._ranks: dict[str, int] = {}  # in their order
         self._next = 0
 
     def add(self, job: str) -> None:
@@ -50,7 +50,8 @@ class JobOrder:
 
     def move(self, job: str, move: Move) -> None:
         """Move a job; before an unknown job is the end."""
-        jobs = moved(sorted(self._ranks, key=self._ranks.__getitem__), job, move.before)
+        jobs = [each for each in self._ranks if each != job]
+        jobs.insert(jobs.index(move.before) if move.before in self._ranks and move.before != job else len(jobs), job)
         self._ranks = {each: rank for rank, each in enumerate(jobs)}
         self._next = len(jobs)
         self._moved[job] = move.priority
@@ -60,13 +61,6 @@ class JobOrder:
         """The least key comes first."""
         priority = self._moved[job] if job in self._moved else self._priority(job)
         return -priority, self._ranks.get(job, self._next) if self.by_hand else 0
-
-
-def moved(jobs: list[str], job: str, before: str) -> list[str]:
-    """The jobs with `job` before the job `before`; at the end if that is not there."""
-    rest = [each for each in jobs if each != job]
-    at = rest.index(before) if before in rest else len(rest)
-    return [*rest[:at], job, *rest[at:]]
 
 
 class Arrivals:

@@ -145,12 +145,11 @@ def _doing(entry: Entry) -> str:
 
 def _place(state: OutboxState, event: f.Moving, entry: Entry, now: float) -> f.JobMoved:
     """It takes the priority of its new place: the user's order wins."""
+    if event.before and state.jobs[event.before].movable:
+        return f.JobMoved(event.job, event.before, state.jobs[event.before].priority, now)
     others = [job for job in state.in_turn() if job != event.job and state.jobs[job].movable]
-    before = event.before if event.before in others else ""
-    if others and not before and (event.first or event.before):
-        before = others[0]
-    if before:
-        return f.JobMoved(event.job, before, state.jobs[before].priority, now)
+    if others and (event.before or event.first):
+        return f.JobMoved(event.job, others[0], state.jobs[others[0]].priority, now)
     last = state.jobs[others[-1]].priority if others else entry.priority
     return f.JobMoved(event.job, "", min(entry.priority, last), now)
 

@@ -1,6 +1,8 @@
 """The limiter: a maximum number at once, the most urgent first, and each end frees a place."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import reactivex as rx
@@ -23,14 +25,29 @@ class Stage:
         self.scheduler = LoopScheduler()
 
     def enter(self, name: str, priority: int = 0) -> abc.DisposableBase:
-        def begin(_: object) -> rx.Observable[object]:
-            self.begun.append(name)
-            self.ends[name] = Subject()
-            return self.ends[name]
+        return self.held(name, partial(self.begin, name), self.turns.limit(priority, lambda before: f"{before} before"))
 
+    def begin(self, name: str, _: object) -> rx.Observable[object]:
+        self.begun.append(name)
+        self.ends[name] = Subject()
+        return self.ends[name]
+
+    def held(
+        self, name: str, begin: Callable[[object], rx.Observable[object]], limit: Callable[..., rx.Observable[object]]
+    ) -> abc.DisposableBase:
         said = self.said.setdefault(name, [])
-        held = rx.defer(begin).pipe(self.turns.limit(priority, lambda before: f"{before} before"))
+        held = rx.defer(begin).pipe(limit)
         return held.subscribe(said.append, lambda error: said.append(str(error)), scheduler=self.scheduler)
+
+    def enter_by(self, places: dict[str, int], *staying: str) -> None:
+        """Enter in an order that can change; those that do not stay give way."""
+        for name in places:
+            limit = self.turns.limit(
+                on_wait=lambda before: f"{before} before",
+                key=partial(places.__getitem__, name),
+                gives_way=partial(bool, name not in staying),
+            )
+            self.held(name, partial(self.begin, name), limit)
 
     async def turn(self) -> None:
         """One turn of the loop, and another for what it starts."""
@@ -110,3 +127,36 @@ async def test_ten_thousand_wait_and_all_have_their_turn() -> None:
         one.dispose()
     assert sum(await asyncio.gather(*waiting)) == sum(range(10_000))
     assert (turns.running, turns.waiting) == (0, 0)
+
+
+async def test_the_order_of_those_that_wait_can_change() -> None:
+    stage, places = Stage(1), {"a": 0, "b": 1, "c": 2, "d": 3}
+    stage.enter_by(places, *places)
+    places |= {"a": 9, "b": 3, "d": 1}
+    stage.turns.reorder()
+    for name in ("a", "d", "c", "b"):
+        stage.ends[name].on_completed()
+        await stage.turn()
+    assert stage.begun == ["a", "d", "c", "b"]
+
+
+async def test_a_running_source_gives_way_to_one_that_now_comes_before_it_and_begins_again_later() -> None:
+    stage, places = Stage(2), {"a": 0, "b": 1, "c": 2}
+    stage.enter_by(places, "a")
+    stage.turns.reorder()
+    assert stage.begun == ["a", "b"]
+    before = stage.ends["b"]
+    places |= {"a": 9, "c": -1}
+    stage.turns.reorder()
+    await stage.turn()
+    assert stage.begun == ["a", "b", "c"]
+    assert stage.said == {"a": [], "b": ["0 before"], "c": ["0 before"]}
+    assert before.observers == []
+    stage.ends["c"].on_completed()
+    await stage.turn()
+    assert stage.begun == ["a", "b", "c", "b"]
+    stage.ends["b"].on_next("again")
+    assert stage.said["b"] == ["0 before", "again"]
+    for name in "ab":
+        stage.ends[name].on_completed()
+    assert (stage.turns.running, stage.turns.waiting) == (0, 0)
