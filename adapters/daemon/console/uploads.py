@@ -192,7 +192,7 @@ class Uploads:
         known = self._known.get(plain["id"])
         if known is None:
             path = self._folder / Path(plain["id"]).name / Path(plain.pop("file")).name
-            known = Upload(**{**plain, "accepts": tuple(plain["accepts"])}, path=path)
+            known = Upload(**{**plain, "accepts": tuple(plain["accepts"])}, path=path, busy=expected)
             if expected:
                 self._know(known)
         return known

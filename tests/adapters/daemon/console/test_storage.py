@@ -255,3 +255,16 @@ def test_a_second_search_in_many_jobs_reads_no_files(tmp_path: Path, monkeypatch
     assert view.history("a.mp4", "", 1, 0)[1] == 6000
     monkeypatch.setattr(JobView, "_kept_names", lambda *_: pytest.fail("it reads a file"))
     assert view.history("a.mp4", "", 1, 0)[1] == 6000
+
+
+def test_a_file_of_an_earlier_run_is_kept_until_its_copy_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = House(tmp_path / "one").holdings.uploads
+    before = known.announce(video("a.mp4", 5), (), "/v/a.mp4")
+    later = House(tmp_path / "two").holdings.uploads
+    after = later.restored(of_uploads.about(before), expected=True)
+    monkeypatch.setattr(of_uploads, "BEGIN_WITHIN", -1.0)
+    later.announce(video("b.mp4", 5), ())
+    assert later.knows(after)
+    assert (after.name, after.size, after.source, after.accepts) == ("a.mp4", 5, "/v/a.mp4", ("video",))
