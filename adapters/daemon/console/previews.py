@@ -30,6 +30,8 @@ NAME: Final = "preview.json"
 
 Plain = dict[str, Any]
 NONE: Final[Plain] = {"image": None, "seconds": None, "format": []}
+UNSEEN: Final[Plain] = {**NONE, "unseen": True}
+"""Of a file that could not be looked at: without ffmpeg, or in time."""
 
 
 class Previews:
@@ -62,11 +64,11 @@ class Previews:
         found = self._known.get(key) or (await asyncio.to_thread(_kept, beside) if beside else None)
         if found is None:
             if self._waiting >= WAITING or self._failed.get(key, float("-inf")) > self._now() - RETRY_AFTER:
-                return NONE
+                return UNSEEN
             found = await self._made(path, key)
             if found is None:
                 self._failed[key] = self._now()
-                return NONE
+                return UNSEEN
             if beside is not None:
                 await asyncio.to_thread(_keep, beside, found)
         self._known[key] = found

@@ -27,15 +27,16 @@ function keep(map, path, value) {
 /** The daemon's preview; without ffmpeg it has none, and the page looks itself. */
 async function made(path) {
   const found = await call("GET", path);
-  if (found.image || found.format.length) return found;
-  const own = await looks.get(path)?.().catch(() => null); // a format that the browser cannot play
+  const { look, isServed } = looks.get(path) ?? {};
+  if (found.image || found.format.length || !look || (isServed && !found.unseen)) return found;
+  const own = await look().catch(() => null); // a format that the browser cannot play
   if (!own) known.delete(path); // there may be one later
   return own ? { ...found, ...own } : found;
 }
 
 /** Lets the page look into a file of its own for this preview. */
 export function offer(path, file) {
-  if (file instanceof File) keep(looks, path, () => fileLook(file));
+  if (file instanceof File) keep(looks, path, { look: () => fileLook(file) });
 }
 
 /** The address of the preview of a job's input. */
@@ -44,10 +45,11 @@ export const inputPath = (job, name) => `/console/previews/jobs/${encodeURICompo
 /** Lets the page look at a result, or at an input of a job that is done, as its players do. */
 function offerServed(path, job, one, query) {
   if (looks.has(path) || job.outcome?.event !== "done") return;
-  keep(looks, path, async () => {
+  const look = async () => {
     const { url } = await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`);
     return mediaLook(`${url}&${query}=${encodeURIComponent(one.name)}`, one.shown, one.size);
-  });
+  };
+  keep(looks, path, { look, isServed: true });
 }
 
 async function inTurn(work, first) {

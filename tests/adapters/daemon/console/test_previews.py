@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from wakestream.adapters.daemon.console import previews
-from wakestream.adapters.daemon.console.previews import NAME, NONE, RETRY_AFTER, Previews
+from wakestream.adapters.daemon.console.previews import NAME, NONE, RETRY_AFTER, UNSEEN, Previews
 from wakestream.adapters.engines.preview import Preview
 
 
@@ -38,7 +38,7 @@ async def test_a_file_that_could_not_be_looked_at_is_looked_at_again_later(tmp_p
     clip.write_bytes(b"clip")
     made = Previews(lambda: now[0])
     for _ in range(2):
-        assert await made.of(clip, tmp_path) == NONE
+        assert await made.of(clip, tmp_path) == UNSEEN
     assert (looks.count, (tmp_path / NAME).exists()) == (1, False)
     now[0] += RETRY_AFTER
     looks.found = Preview(seconds=2.0)
