@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import networks
 from tests.support.programs.client_scene import Running, User
 from wakestream.adapters.cli.setup.files import recorded
 from wakestream.adapters.cli.setup.service import service
@@ -118,6 +119,38 @@ async def test_three_machines_from_nothing_to_a_video_in_six_commands(
         left = await pc.run("leave")
         assert "revoke it there: wakestream license revoke" in left.out
         assert pc.files() == set()
+
+
+async def test_three_machines_on_a_network_know_each_other_by_their_addresses(
+    machines: tuple[Machine, Machine, Machine],
+) -> None:
+    server, gpu, pc = machines
+    hub_at, gpu_at = f"{networks.address(1)}:8765", f"{networks.address(2)}:8383"
+    await make_video(pc.video, 1)
+    await make_speech(pc.audio, 1)
+    with networks.machines(3) as (server.prefix, gpu.prefix, pc.prefix):
+        said = await server.run("init", "hub", "--public", f"https://{hub_at}")
+        assert said.code == 0, said.err
+        # Its monitor switches the GPU machine on: another machine, on which the worker starts.
+        words = [
+            *networks.from_another(gpu.prefix),
+            "env",
+            *(f"{name}={value}" for name, value in gpu.surroundings().items()),
+        ]
+        start = json.dumps([*words, *worker_command()])
+        ran = await server.run("init", "monitor", "--gpu", "studio", "--power", "process", "--program", start)
+        assert ran.code == 0, ran.err
+        async with server.up(until="connected to wss://"):
+            for machine, role, flags in ((gpu, "worker", ("--gpu", "studio", "--listen", gpu_at)), (pc, "client", ())):
+                ran = await machine.run("join", hub_at, code_for(role, said.out), *flags)
+                assert ran.code == 0, ran.err
+            ran = await pc.run("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
+            assert ran.code == 0, ran.out + ran.err
+            assert [each["branch"] for each in ran.all("granted")] == ["offline"]
+            assert [each["url"] for each in ran.all("online")] == [f"http://{gpu_at}"]
+            ran = await pc.run("submit", "clip.mp4", "speech.wav", "-o", "again.mp4", "--json")
+            assert [each["branch"] for each in ran.all("granted")] == ["online"]
+    assert (pc.folder / "again.mp4").stat().st_size > 0
 
 
 def worker_command() -> list[str]:

@@ -110,6 +110,7 @@ class User:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.environment = environment
+        self.prefix: tuple[str, ...] = ()
         self.video, self.audio, self.out = folder / "clip.mp4", folder / "speech.wav", folder / "out.mp4"
         self.video.write_bytes(b"video" * 1000)
         self.audio.write_bytes(b"audio" * 500)
@@ -122,7 +123,7 @@ class User:
     async def runs(self, *command: str, **environment: str) -> AsyncIterator[Running]:
         """The command while it runs; killed if it still does at the end of the block."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "wakestream.adapters.cli", *command,
+            *self.prefix, sys.executable, "-m", "wakestream.adapters.cli", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, cwd=self.folder, limit=2**20,
             env=self.surroundings() | environment,
         )  # fmt: skip
