@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 
 from tests.support.browser.console_scene import House, Media, house, samples
 
@@ -30,7 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.timeout(180))
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)  # where the browser is
 
 
 def chromium() -> str:
@@ -43,9 +41,9 @@ def chromium() -> str:
     return found
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium, one for all tests of this process; each visitor has a profile of its own."""
+    """Chromium."""
     program = chromium()
     from playwright.async_api import async_playwright, expect
 
@@ -60,14 +58,14 @@ async def browser() -> AsyncIterator[Browser]:
         await running.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest.fixture
 async def home(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
     """Hub and daemon, the GPU off. The parameter of the fixture, if there is one, are limits of the hub."""
     async with house(tmp_path, **getattr(request, "param", {})) as running:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest.fixture
 async def files(tmp_path: Path) -> Media:
     """A video and a voice of a second and a half."""
     return await samples(tmp_path, 1.5)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 from loguru import logger
 
 from tests.support.programs.operator_scene import Scene, proxied
@@ -76,7 +75,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path / "hub", time.time())
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest.fixture
 async def hub(scene: Scene) -> AsyncIterator[HubServer]:
     async with scene.hub(days=30) as running:
         yield running
