@@ -44,6 +44,9 @@ registers, and this job then finds the dispatched task at the worker."""
 BUDGET = "budget"
 """The phase of a job that waits until its hub may spend money again. Until then the wait has no time limit."""
 
+NO_CAPACITY = "no_capacity"
+"""The phase of a job whose GPU the provider cannot give at present; the monitor asks again."""
+
 PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a hub that is busy with another job of the key is asked again; the last one repeats."""
 
@@ -179,7 +182,8 @@ class _Wait:
     def on_power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
         if self.offline is None or self.offline.phase == BUDGET:  # the news is of a GPU that this job may not use yet
             return None
-        self._plan_retry(notice.retry_in)
+        if notice.phase == NO_CAPACITY:
+            self._plan_retry(notice.retry_in)
         return self._or_worker_ready(self._lines(notice.phase, notice.reason), settle=SETTLE)
 
     def on_busy(self, reply: ports.Busy) -> Observable[JobEvent]:
@@ -255,7 +259,8 @@ class _Wait:
         reply, now = self.offline or ports.OfflineReply(), seconds_now(self.time)
         until = reply.until if phase == reply.phase else None
         eta = _left(reply.eta, now - self.offline_at)
-        retry_in = None if self.retry_at is None or self.link is None else max(0.0, self.retry_at - now)
+        again = phase == NO_CAPACITY and self.retry_at is not None
+        retry_in = max(0.0, (self.retry_at or 0.0) - now) if again else None
         return Waking(now - self.started, phase, reply.position, eta, why, until, retry_in)
 
 

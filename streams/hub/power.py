@@ -24,8 +24,10 @@ REPLACED = 4409
 """Close code: the same GPU's worker connected again."""
 
 LONGEST_CAUSE = 300
-LONGEST_RETRY = 86_400
 """Characters that are kept of why a GPU is in its phase."""
+
+LONGEST_RETRY = 86_400
+"""Seconds to the next try for a machine that a monitor may tell."""
 
 WORKER_NOT_REGISTERED = (
     "its worker says that it is ready, but has not come to this hub; if it does not, look at the worker's log"

@@ -166,7 +166,7 @@ def waking(happened: e.Waking) -> str:
 def _what(wait: e.Queued | e.Waking) -> str:
     if wait.phase == BUDGET and wait.until is not None:
         return t("phase.budget.until", time=clock_time(wait.until))
-    if wait.phase == "no_capacity" and wait.retry_in is not None:
+    if wait.phase == "no_capacity" and wait.retry_in is not None and wait.retry_in >= 1:
         return t("phase.no_capacity.retry", time=duration(wait.retry_in, tenths=False))
     return phase(wait.phase)
 

@@ -52,8 +52,8 @@ def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
 def _phase(gpu: Mapping[str, Any], now: int) -> str:
     word = gpu["phase"]
     phase = t(f"status.{word}") if known(f"status.{word}") else word
-    retry_at = gpu.get("retry_at")
-    again = "" if retry_at is None else t("status.no_capacity.retry", time=long(max(0, retry_at - now)))
+    left = gpu.get("retry_at", now) - now
+    again = t("status.no_capacity.retry", time=long(left)) if left >= 1 else ""
     if not gpu.get("since"):
         return t("status.gpu", gpu=gpu["gpu"], phase=phase) + again
     return t("status.gpu.for", gpu=gpu["gpu"], phase=phase, time=long(max(0, now - gpu["since"]))) + again

@@ -10,6 +10,8 @@ def test_a_gpu_that_is_not_available_says_when_it_is_asked_for_again() -> None:
     gpu = {"gpu": "studio", "phase": "no_capacity", "since": 100, "retry_at": 170}
     answer = m.HubStatus(request_id="q", ts=130, gpus=(gpu,))
     assert "GPU studio: not available at the provider, for 30 s; next try in 40 s" in status_text.status(answer)
+    late = m.HubStatus(request_id="q", ts=170, gpus=(gpu,))
+    assert "GPU studio: not available at the provider, for 1 min 10 s" in status_text.status(late)
 
 
 def test_budgets_say_what_is_left_and_when_they_begin_again() -> None:

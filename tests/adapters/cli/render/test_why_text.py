@@ -75,6 +75,7 @@ def test_a_gpu_that_the_budget_keeps_off_says_until_when() -> None:
             "ws-1 has waited for the GPU for 42 s: no GPU available",
         ),
         (job(e.Waking(42.0, "no_capacity", retry_in=40.0)), "no GPU available; next try in 40 s"),
+        (job(e.Waking(42.0, "no_capacity", retry_in=0.0)), "no GPU available; the monitor keeps trying"),
         (job(e.Uploading(5, 10)), "ws-1 is running, submitted 1 min 30 s ago: uploading 50 % (5 B of 10 B)"),
         (job(e.Retrying(2, 4.0, "the line broke")), "ws-1 is being retried: the line broke; trying again in 4.0 s"),
         (job(state="cancelling"), "ws-1 is being cancelled"),
