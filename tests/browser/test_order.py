@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.browser.axe import faults
 from tests.support.browser.console_scene import House
 from tests.support.browser.studio import Studio
 from tests.support.programs.our_peers import until
+from wakestream.streams.outbox import facts as f
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -190,3 +192,35 @@ async def test_of_many_jobs_that_wait_one_is_moved_far(home: House, visitor: Vis
         await shows(page, 8, 1, 0)  # it stays below the line while it has the focus
         await expect(grip(page, 0)).to_be_focused()
         await until(lambda: turns(home) == [8, 1, 2, 3, 4, 5, 6, 7, 0])
+
+
+async def test_a_job_that_the_page_does_not_show_comes_when_it_is_moved_to_the_top(
+    home: House, visitor: Visitor, tmp_path: Path
+) -> None:
+    await home.monitor()
+    assert home.daemon is not None
+    box = home.daemon.outbox
+    file = f.FileStat(str(tmp_path / "clip.mp4"), 1, 1)
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    for n in range(230):
+        job = f.Submitting(0, f"job-{n}", {"video": file, "audio": file}, {"video": f"/out/{n}.mp4"})
+        assert (await box.submit(job)).status == 201
+    async with visitor.page() as page:
+        jobs = page.locator("#cards > [data-job]")
+        await expect(page.locator(".fold")).to_have_text("228 more waiting for the GPU")
+        await expect(page.locator('[data-job="job-229"]')).to_have_count(0)
+        await box.move("job-229", first=True)
+        await expect(jobs.first).to_have_attribute("data-job", "job-229")
+        await expect(page.locator(".fold")).to_have_text("228 more waiting for the GPU")
+        await page.locator(".fold").click()
+        await expect(jobs).to_have_count(200)
+        handle = page.locator('[data-job="job-150"] .grip')
+        x, y = await middle(handle)
+        await page.mouse.move(x, y)
+        await page.mouse.down()
+        while not await jobs.first.get_attribute("data-drop"):
+            await page.mouse.move(x, 5)  # the page scrolls there
+        await page.mouse.up()
+        await expect(jobs.first).to_have_attribute("data-job", "job-150")
+        await expect(handle).to_be_focused()
+        assert home.daemon.outbox.state.in_turn()[:3] == ["job-150", "job-229", "job-0"]

@@ -6,8 +6,8 @@ import { movable, titleText } from "/store.js";
 import { number, t } from "/words.js";
 
 const DRAG = 4; // pixels after which a press is a drag
-const EDGE = 70; // pixels from the edge of the window in which the page scrolls
-const STEP = 12; // pixels that it scrolls in a frame
+const EDGE = 90; // pixels from the edge of the window in which the page scrolls
+const STEP = 40; // pixels that it scrolls in a frame, at most
 
 /**
  * `known` has the jobs and their `order`, `lists()` draws them. `asked` runs a call and shows its refusal, `toast(text)`
@@ -100,14 +100,15 @@ export class Order {
     now.frame ||= requestAnimationFrame(() => this.scroll());
   }
 
-  /** Scrolls while the pointer is near the edge of the window. */
+  /** Scrolls while the pointer is near the edge of the window, the faster the nearer. */
   scroll() {
     const now = this.dragging;
     if (!now) return;
     now.frame = 0;
-    const way = now.y < EDGE ? -STEP : now.y > innerHeight - EDGE ? STEP : 0;
-    if (way) scrollBy(0, way);
-    if (way) now.frame = requestAnimationFrame(() => this.scroll());
+    const past = Math.min(0, now.y - EDGE) || Math.max(0, now.y - innerHeight + EDGE);
+    if (!past) return;
+    scrollBy(0, STEP * Math.max(-1, Math.min(1, past / EDGE)));
+    now.frame = requestAnimationFrame(() => this.scroll());
   }
 
   /** Shows where the card would go. */
