@@ -30,7 +30,10 @@ export class Order {
     const grip = h("button", { class: "grip", type: "button", title: t("move.how"), "aria-label": t("move.grip", { name: titleText(job) }), "aria-describedby": "move-how" }, icon("grip"));
     grip.addEventListener("pointerdown", (event) => this.press(event, job.id));
     grip.addEventListener("keydown", (event) => this.key(event, job.id));
-    grip.addEventListener("click", () => { if (!this.dragged) this.toast(t("move.how")); });
+    grip.addEventListener("click", () => {
+      if (!this.dragged) this.toast(t("move.how"));
+      this.dragged = false;
+    });
     return grip;
   }
 
@@ -39,7 +42,6 @@ export class Order {
     const how = { ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity }[event.key];
     if (!how || event.ctrlKey || event.metaKey || this.dragging) return;
     event.preventDefault();
-    this.dragged = false;
     this.last = this.last.then(() => {
       const { ids } = this;
       const at = ids.indexOf(id);

@@ -41,6 +41,8 @@ def of_ffmpeg(said: str) -> str:
             "character",
             "参数 word 的值 '-x' 不能以 '-' 开头",
         ),
+        ("job job-1 is at the GPU already; only a job that waits can be moved", "任务 job-1 已在 GPU 上，不能移动"),
+        ("job job-1 has ended (done); only a job that waits can be moved", "任务 job-1 已结束，不能移动"),
         (
             "parameter time: the video has no picture at 7 s; it is 2 s long; give less",
             "视频在第 7 秒没有画面，请改小 time",
