@@ -304,7 +304,7 @@ def test_a_service_has_the_program_its_settings_and_a_way_to_start_it(platform: 
     quoted = {
         "linux": f'Environment="WAKESTREAM_CONFIG={tmp_path / "my config"}"\n',
         "darwin": f"<string>{tmp_path / 'my config'}</string>",
-        "win32": f'set "WAKESTREAM_CONFIG={tmp_path / "my config"}"\n',
+        "win32": f'set "WAKESTREAM_CONFIG={tmp_path / "my config"}"\r\n',
     }
     assert quoted[platform] in file.content
     assert platform != "win32" or f'/TR "\\"{file.path}\\""' in start
@@ -318,8 +318,9 @@ ODD = "a $HOME ${HOME} 50% %h %PATH% it's &b"
 
 def test_variables_in_names_are_only_text_for_cmd(tmp_path: Path) -> None:
     file, _ = service("client", tmp_path / "50%PATH%", ("--state", "C:\\a&b%TEMP%"), "win32", tmp_path)
-    assert f'set "WAKESTREAM_CONFIG={tmp_path}/50%%PATH%%"\n' in file.content
-    assert file.content.split("\n")[4].endswith('daemon --state "C:\\a&b%%TEMP%%"')
+    lines = file.content.split("\r\n")
+    assert lines[3] == f'set "WAKESTREAM_CONFIG={tmp_path}/50%%PATH%%"'
+    assert lines[5].endswith('daemon --state "C:\\a&b%%TEMP%%"')
 
 
 def test_variables_in_names_are_only_text_for_systemd(tmp_path: Path) -> None:

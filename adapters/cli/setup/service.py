@@ -54,6 +54,7 @@ _PLIST: Final = """\
 
 _TASK: Final = """\
 @echo off
+chcp 65001 >nul
 rem Runs wakestream {program} again whenever it ends with an error.
 set "{folder_variable}={folder}"
 :again
@@ -90,6 +91,7 @@ def service(
         command = " ".join(map(_batch_word, words))
         folder = str(base).replace("%", "%%")
         text = _TASK.format(program=program, command=command, folder_variable=USER_FOLDER, folder=folder)
+        text = text.replace("\n", "\r\n")  # cmd.exe may miss a label after other ends of lines
         return Wanted(
             path, text
         ), f'schtasks /Create /SC ONLOGON /TN {name} /TR "\\"{path}\\"" & schtasks /Run /TN {name}'
