@@ -65,8 +65,8 @@ class Limiter:
                 None, is emitted.
             key: Replaces `priority`: the source with the least key starts first. It is asked for when the wait begins,
                 and again by `reorder`.
-            gives_way: Says whether a source that runs may be disposed by `reorder` for one that waits and now comes
-                before it. It is subscribed again when it is its turn.
+            gives_way: Is asked by `reorder` when a source that waits now comes before this one, which runs. If it
+                returns True, this one is disposed, and subscribed again when it is its turn.
 
         Returns:
             An operator function: the result has the source's items.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -96,7 +97,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         before = from_async(lambda: _before(s.job, s.world.effects, earlier, args), f"earlier results for {s.job.id}")
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
         whole = in_turns(s, shared, compose)
-        begins = turn(s.job, shared, shared.running, "to begin", gives_way=lambda: s.job.id in shared.asking)
+        begins = turn(s.job, shared, shared.running, "to begin", gives_way=partial(_gives_way, s, shared))
         return before.pipe(concat_unless(_is_done, whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
@@ -142,6 +143,14 @@ def own_effects(log: Log) -> tuple[str, ...]:
     """The labels of the effects in a client's log that a pipeline of the user's own had."""
     labels = dict.fromkeys(row.label for row in log.rows if row.dir == "effect" and row.label not in OURS)
     return tuple(label.removeprefix(own("")) for label in labels if label.startswith(own("")))
+
+
+def _gives_way(s: Stages, shared: Lanes) -> bool:
+    """Whether the job waits for a GPU. It asks for none until its turn comes again, so no GPU is kept on for it."""
+    if s.job.id not in shared.asking:
+        return False
+    s.world.hub.release(s.job)
+    return True
 
 
 class _Nothing(Earlier):

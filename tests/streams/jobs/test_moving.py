@@ -81,6 +81,7 @@ async def test_a_job_that_asks_for_a_gpu_gives_its_place_to_one_that_is_moved_be
     waits = line.events["job-2"][-1][1]
     assert isinstance(waits, e.Note)
     assert waits.data == {"waits": "to begin", "limit": 2, "before": 0}
+    assert [done.request_id for done in line.link.said(m.JobDone)] == ["job-2"], "no GPU is kept on for it"
     assert line.link.said(m.Cancel) == []
     line.wake()
     line._answer = awake
