@@ -19,6 +19,7 @@ from tests.support.browser.axe import faults
 from tests.support.browser.console_scene import House
 from tests.support.browser.studio import Studio
 from tests.support.programs.our_peers import until
+from wakestream.adapters.daemon.console import preferences
 from wakestream.streams.outbox import facts as f
 
 if TYPE_CHECKING:
@@ -227,3 +228,24 @@ async def test_a_job_that_the_page_does_not_show_comes_when_it_is_moved_to_the_t
         await expect(jobs.first).to_have_attribute("data-job", "job-150")
         await expect(handle).to_be_focused()
         assert home.daemon.outbox.state.in_turn()[:3] == ["job-150", "job-229", "job-0"]
+
+
+async def test_where_one_job_runs_at_a_time_another_is_moved_before_it(home: House, visitor: Visitor) -> None:
+    await home.monitor()
+    await home.stop_daemon()
+    preferences.save(home.state, {"at_once": 1})
+    await home.start_daemon()
+    async with visitor.page() as page:
+        await start(page, 3)
+        why = page.locator("#cards .card-why")
+        turn = "Waiting: one job runs at a time, {} ahead."
+        await expect(why).to_contain_text(["GPU", turn.format(0), turn.format(1)])
+        await drag_to(page, 2, 0)
+        await shows(page, 2, 0, 1)
+        await expect(why).to_contain_text(["GPU", turn.format(0), turn.format(1)])
+        await home.gpu_on(Studio())
+        await expect(page.locator(".card[data-state=done]")).to_have_count(3)
+        assert home.daemon is not None
+        ended = sorted(home.daemon.outbox.state.jobs.values(), key=lambda entry: entry.ended.at if entry.ended else 0)
+        names = [home.daemon.console.cards.input_names(entry)[0] for entry in ended]
+        assert names == ["clip2.mp4", "clip0.mp4", "clip1.mp4"]

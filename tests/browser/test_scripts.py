@@ -414,7 +414,7 @@ async def test_singular_and_plural_are_right(visitor: Visitor) -> None:
     async with visitor.page() as page:
         note = {"event": "note", "at": 5.0, "text": "x", "data": {"waits": "to upload", "limit": 1, "before": 3}}
         found = await page.evaluate(JOB, [[note], None])
-        assert found["why"] == "Waiting: one job runs at a time, 3 were ahead."
+        assert found["why"] == "Waiting: one job runs at a time, 3 ahead."
 
 
 @pytest.mark.parametrize("stage", ["reply", "online", "ready", "execution", "transfer", "total"])

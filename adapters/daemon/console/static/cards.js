@@ -172,7 +172,7 @@ function* facts(job, part) {
   }
   if (part.frames) yield t("card.frame", { frame: number(part.frame || 0), frames: number(part.frames) });
   if (part.waited !== undefined) yield t("card.waited", { time: duration(part.waited) });
-  if (job.last.position > 0 && job.stage === 0) yield t("card.place", { place: number(job.place ?? job.last.position) });
+  if (job.last.position > 0 && job.stage === 0 && !job.note?.data?.waits) yield t("card.place", { place: number(job.place ?? job.last.position) });
   if (part.left > 0.5 && part.waited === undefined) yield t("card.eta", { left: duration(part.left) });
 }
 

@@ -29,11 +29,17 @@ export function jobLists(known, acts) {
   const place = (job) => known.order.get(job.id) ?? NEW;
   const shown = () => active([...known.jobs.values()]);
 
-  /** The places that the hub told of the jobs, in the order of the user: it does not know that order. */
+  /** The places that the hub told of the jobs, in the order of the user, which it does not know; and the jobs ahead. */
   function takePlaces(open) {
     const queued = open.filter((job) => waitOf(job) === "gpu" && job.last?.position > 0);
     const places = queued.map((job) => job.last.position).sort((one, other) => one - other);
     queued.forEach((job, at) => { job.place = places[at]; });
+    const ahead = {};
+    for (const job of open) {
+      const { waits: turn } = job.note?.data ?? {};
+      if (turn) job.ahead = ahead[turn] ?? 0;
+      if (turn) ahead[turn] = job.ahead + 1;
+    }
   }
 
   /** The unfinished jobs that the page shows: those at work, then the waiting ones in turn. */

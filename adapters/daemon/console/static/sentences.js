@@ -12,7 +12,7 @@ export const known = { nameOf: (id) => id, jobOf: () => undefined };
 export function why(job, hub = null) {
   if (job.outcome) return ended(job);
   if (job.state === "cancelling") return t("why.cancelling");
-  if (job.note) return noted(job.note);
+  if (job.note) return noted(job.note, job);
   const last = job.last;
   if (!last) return t(job.stage > 0 ? "why.resumed" : "why.accepted");
   switch (last.event) {
@@ -30,9 +30,9 @@ export function why(job, hub = null) {
   }
 }
 
-function noted(note) {
+function noted(note, job) {
   const data = note.data || {};
-  if (data.waits) return t(data.limit === 1 ? "why.turn.one" : "why.turn", { limit: number(data.limit), before: number(data.before) });
+  if (data.waits) return t(data.limit === 1 ? "why.turn.one" : "why.turn", { limit: number(data.limit), before: number(job.ahead ?? data.before) });
   if (data.after) return t("why.after", { jobs: data.after.map((id) => known.nameOf(id)).join(t("list.comma")) });
   if (data.same_as) return t("why.same");
   if (data.starts) return t(data.starts > 1 ? "why.starts" : "why.start", { starts: number(data.starts), why: sentence(brief(data.why)), time: duration(data.rests - passed(note)) });
