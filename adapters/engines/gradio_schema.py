@@ -160,9 +160,10 @@ def _slots(
 
 def _accepted(component: str, props: Described) -> tuple[str, ...]:
     """What a component accepts; a file's own types are words such as `image`, and endings."""
-    types = tuple(str(each) for each in props.get("file_types") or ())
-    known = all(each in ("image", "audio", "video", "text") or each.startswith(".") for each in types)
-    return types if types and known else FILES[component]
+    from wakestream.streams.protocol.kinds import can_be_accepted
+
+    types = tuple(str(each).lower() for each in props.get("file_types") or ())
+    return types if types and all(map(can_be_accepted, types)) else FILES[component]
 
 
 def _media(file: Described) -> str:

@@ -104,7 +104,7 @@ def _entry(at: str, name: str, table: object, keys: _Keys) -> Entry:
     if params := _params(f"{at}.params", fields.get("params", {}), keys, of["params"]):
         plain["params"] = params
     try:
-        kind = kind_from({"name": name, **plain, **slots})
+        kind = kind_from({"name": name, **plain, **slots}, own=True)
     except ValueError as error:
         raise SettingsError(f"{at}: {error}") from None
     if kind.name == LIPSYNC:

@@ -83,7 +83,7 @@ async def _described(engine: Engine, name: str) -> Kind:
     now = await engine.ready()
     if not now.ready:
         raise EngineUnreachable(now.reason)
-    kinds = {kind.name: kind_from(plain_kind(kind)) for kind in await engine.describe()}
+    kinds = {kind.name: kind_from(plain_kind(kind), own=True) for kind in await engine.describe()}
     if name not in kinds:
         raise WrongInput("kind", f"the engine has no kind {name!r}; it has {', '.join(kinds)}")
     return kinds[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,11 @@ from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
 from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly
 from wakestream.adapters.worker.task_queue import TaskQueue, look
-from wakestream.operators.model.engine import Engine
+from wakestream.operators.model.engine import Engine, Kind
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol.kinds import KINDS
+from wakestream.streams.protocol.kinds import KINDS, check_accepts
 from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import state as w
 
@@ -193,13 +193,24 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
         logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
     elif not before:
         logger.info("initialized; kinds: {}", ", ".join(kind.name for kind in readiness.kinds))
+        _warn(readiness.kinds)
         await calls.queue.ready()
         if hub is not None:
             hub.initialized()
     elif kinds != readiness.kinds:
         logger.info("the engine's kinds have changed: {}", ", ".join(kind.name for kind in readiness.kinds))
+        _warn(readiness.kinds)
         if hub is not None:
             hub.described()
+
+
+def _warn(kinds: Iterable[Kind]) -> None:
+    """Log what the PCs do not understand of an engine's own kinds; they leave it out."""
+    for kind in kinds:
+        try:
+            check_accepts(kind)
+        except ValueError as error:
+            logger.error("the engine describes a kind wrongly: {}", error)
 
 
 async def _fault(engine: Engine, readiness: Readiness) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,9 @@ MAX_KIND: Final = 40 * 1024
 MAX_KIND_DEPTH: Final = 50
 """The deepest nesting of a kind as JSON."""
 
+ENDING: Final = re.compile(r"\.[a-z0-9]{1,10}")
+"""The file endings that hub and workers take."""
+
 _PARAM_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 
 MEDIA: Final[Mapping[str, frozenset[str]]] = {
@@ -51,8 +55,32 @@ def plain_kind(kind: Kind) -> dict[str, Any]:
     return {name: value for name, value in msgspec.to_builtins(kind).items() if value or name == "name"}
 
 
-def kind_from(plain: object) -> Kind:
-    """Return the kind that `plain_kind` wrote, from any peer.
+def can_be_accepted(value: str) -> bool:
+    """Whether a slot may accept this: it is a media type or a file ending."""
+    return value in MEDIA or ENDING.fullmatch(value) is not None
+
+
+def check_accepts(kind: Kind) -> None:
+    """Check what the files of a program's own kind may be.
+
+    Raises:
+        ValueError: A slot accepts something that is neither a media type nor a file ending; `str()` says which.
+    """
+    for slot in (*kind.inputs, *kind.outputs):
+        for value in slot.accepts:
+            if not can_be_accepted(value):
+                raise ValueError(
+                    f"kind {kind.name}: {slot.name} cannot accept {value[:40]!r}; use {', '.join(MEDIA)}, or an ending "
+                    "such as .srt with 1 to 10 lower-case letters or digits"
+                )
+
+
+def kind_from(plain: object, *, own: bool = False) -> Kind:
+    """Return the kind that `plain_kind` wrote.
+
+    Args:
+        plain: The kind as JSON, from any peer. What its slots cannot accept is left out: the worker checks the files.
+        own: Whether it is a kind of this program, for which `check_accepts` must pass.
 
     Raises:
         ValueError: It is not a valid kind; `str()` says why.
@@ -63,7 +91,13 @@ def kind_from(plain: object) -> Kind:
     _check_properties(kind)
     if max(len(kind.inputs), len(kind.outputs)) > MAX_FILES or not kind.outputs:
         raise ValueError(f"kind {kind.name}: it needs 1 to {MAX_FILES} outputs, and {MAX_FILES} inputs at most")
-    return kind
+    if own:
+        check_accepts(kind)
+    return replace(kind, inputs=_with_usable(kind.inputs), outputs=_with_usable(kind.outputs))
+
+
+def _with_usable(slots: Iterable[Slot]) -> tuple[Slot, ...]:
+    return tuple(replace(slot, accepts=tuple(filter(can_be_accepted, slot.accepts))) for slot in slots)
 
 
 def _check_slot_names(kind: Kind, names: Collection[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,11 @@ from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.operators.model.engine import Slot
 from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.protocol.kinds import MEDIA, file_fits
+from wakestream.streams.protocol.kinds import ENDING, MEDIA, can_be_accepted, file_fits
 
 Media = Literal["video", "audio"]
 Kind = Literal["video", "audio", "file"]
 """What a file must contain: a picture track, a sound track, or anything."""
-
-ENDING: Final = re.compile(r"\.[a-z0-9]{1,10}")
-"""File endings that hub and workers take."""
 
 NAME_MOST: Final = 255
 
@@ -61,6 +57,8 @@ def checked(body: dict[str, Any]) -> Announced:
     slot = body.get("slot", f"{LIPSYNC}.{kind}")
     if not isinstance(accepts, list) or not all(isinstance(each, str) for each in (*accepts, slot)):
         raise bad_request('"accepts" must be a list of media types and file endings, and "slot" a text')
+    if not all(map(can_be_accepted, accepts)):
+        raise bad_request(f'"accepts" may contain {", ".join(MEDIA)}, and file endings such as ".srt"')
     return Announced(kind, shown_name(name), size, tuple(accepts), slot[:80])
 
 
@@ -82,10 +80,12 @@ def _fits(asked: Announced) -> bool:
 
 
 def likely_ending(asked: Announced) -> str:
-    """The ending of a file whose name is not certain yet: that of the name if it fits, else one that does."""
-    if _fits(asked) or not asked.accepts:
-        return asked.ending
-    return min(MEDIA.get(asked.accepts[0], asked.accepts[:1]))
+    """The ending of a file whose name is not certain yet: that of the name if it fits, else one that does.
+
+    It is empty if there is none: it becomes part of a path.
+    """
+    likely = (asked.ending,) if _fits(asked) else tuple(min(MEDIA.get(each, (each,))) for each in asked.accepts)
+    return next((each for each in likely if ENDING.fullmatch(each)), "")
 
 
 def known_endings(accepts: Iterable[str]) -> str:

@@ -97,6 +97,7 @@ def test_a_prompt_has_the_works_files_and_parameters_and_leaves_the_workflow_as_
         (("[kinds.scale]", "[kinds.Scale]"), "kinds.Scale"),
         (("[kinds.scale]", "[kinds.scale"), "is not valid TOML"),
         (("scale.json", "lost.json"), "lost.json cannot be read"),
+        (('accepts = ["image"]', 'accepts = ["image", "3d"]'), "kind scale: image cannot accept '3d'"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_the_place(tmp_path: Path, change: tuple[str, str], words: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from wakestream.adapters.engines.cog_schema import model_of_schema
 from wakestream.adapters.engines.gradio_schema import Argument, endpoints_of
 from wakestream.operators.model.engine import Slot
@@ -80,6 +82,18 @@ CONFIG: dict[str, Any] = {
         {"id": 8, "api_name": "silent", "inputs": [], "outputs": []},
     ],
 }
+
+
+@pytest.mark.parametrize(
+    ("types", "accepts"),
+    [(["image", ".PSD"], ("image", ".psd")), ([".tar.gz"], ()), (["3d"], ()), ([".safetensors"], ()), (None, ())],
+)
+def test_a_gradio_file_accepts_what_files_can_be(types: list[str] | None, accepts: tuple[str, ...]) -> None:
+    parameter = {"label": "Any file", "component": "File", "parameter_name": "given"}
+    info = {"named_endpoints": {"/work": {"parameters": [parameter], "returns": [parameter]}}}
+    components = [{"id": 1, "type": "file", "props": {"file_types": types}}]
+    config = {"components": components, "dependencies": [{"id": 7, "api_name": "work", "inputs": [1], "outputs": [1]}]}
+    assert [slot.accepts for slot in endpoints_of(info, config)["work"].kind.inputs] == [accepts]
 
 
 def test_a_gradio_endpoint_becomes_a_kind_and_the_apps_own_state_is_left_out() -> None:

@@ -99,6 +99,14 @@ def test_what_is_not_a_kind_is_an_error(plain: object, words: str) -> None:
         kind_from(plain)
 
 
+def test_what_no_file_can_be_is_left_out_of_a_peers_kind_and_refused_in_an_own_one() -> None:
+    slots = {"inputs": [{"name": "mesh", "accepts": ["3d", ".glb", "/../x", "image"]}], "outputs": [{"name": "o"}]}
+    plain = {"name": "turn", **slots}
+    assert kind_from(plain).inputs == (Slot("mesh", (".glb", "image")),)
+    with pytest.raises(ValueError, match="kind turn: mesh cannot accept '3d'; use video, audio, image, text, or"):
+        kind_from(plain, own=True)
+
+
 def test_slots_accept_media_types_and_endings() -> None:
     assert file_fits(Slot("a"), ".xyz")
     assert file_fits(Slot("a", ("audio", ".mid")), ".mid")
