@@ -17,7 +17,7 @@ import msgspec
 
 from wakestream.adapters.daemon.console.result_name import legal, numbered
 from wakestream.adapters.daemon.console.upload_validation import result_key
-from wakestream.adapters.disk.atomic import remove, write_atomic
+from wakestream.adapters.disk.atomic import remove, replace_file, write_atomic
 
 ENDING: Final = ".due"
 _BLOCK: Final = 1024 * 1024
@@ -31,10 +31,14 @@ class Interrupted(Exception):
 
 
 class _Plan(msgspec.Struct):
-    """What a mark contains. `folder` is empty until the first copy begins; `names` are stored before they are taken."""
+    """What a mark contains. `folder` is empty until the first copy begins; `names` are stored before they are taken.
+
+    `made` are the results that were copied when another one failed, which may go to another folder later.
+    """
 
     folder: str = ""
     names: dict[str, str] = {}
+    made: list[str] = []
 
 
 def mark_of(output: Path) -> Path:
@@ -52,22 +56,34 @@ def deliver(mark: Path, results: Results, folder: str, stops: Callable[[], bool]
         stops: Asked between blocks; True ends the copy.
 
     Raises:
-        OSError: A result cannot be copied; the mark stays, and the next call may use another folder.
+        OSError: A result cannot be copied; the others are. The mark stays, and the next call copies those that are
+            missing, perhaps to another folder.
         Interrupted: `stops()` is true; the mark stays.
     """
     if not mark.is_file():
         return
     plan = _read(mark)
-    try:
-        if folder and not plan.folder:
-            plan.folder = folder
-            write_atomic(mark, msgspec.json.encode(plan))
-        for name, (result, wanted) in results.items() if plan.folder else ():
-            _copy(mark, plan, name, result, wanted, stops)
-    except OSError:
-        write_atomic(mark, msgspec.json.encode(_Plan()))
-        raise
+    if folder and not plan.folder:
+        plan.folder = folder
+        write_atomic(mark, msgspec.json.encode(plan))
+    missing = [name for name in results if name not in plan.made] if plan.folder else []
+    if (error := _copy_all(mark, plan, {name: results[name] for name in missing}, stops)) is not None:
+        with suppress(OSError):  # then the names of the copies are in the mark already
+            write_atomic(mark, msgspec.json.encode(_Plan(made=plan.made)))
+        raise error
     mark.unlink(missing_ok=True)
+
+
+def _copy_all(mark: Path, plan: _Plan, results: Results, stops: Callable[[], bool]) -> OSError | None:
+    """Copy each of the results that can be copied; returns the first error."""
+    first = None
+    for name, (result, wanted) in results.items():
+        try:
+            _copy(mark, plan, name, result, wanted, stops)
+            plan.made.append(name)
+        except OSError as error:
+            first = first or error
+    return first
 
 
 def _read(mark: Path) -> _Plan:
@@ -79,7 +95,7 @@ def _read(mark: Path) -> _Plan:
 
 def _copy(mark: Path, plan: _Plan, name: str, result: Path, wanted: str, stops: Callable[[], bool]) -> None:
     """Copy one result, unless an earlier run did. The name of the unfinished file is the same in each run."""
-    partial = Path(plan.folder) / f".wakestream-{hashlib.sha256(f'{mark}/{name}'.encode()).hexdigest()[:24]}.part"
+    partial = Path(plan.folder) / f".wakestream-{hashlib.sha256(os.fsencode(f'{mark}/{name}')).hexdigest()[:24]}.part"
     try:
         if name in plan.names and _is_made(partial, Path(plan.folder) / plan.names[name], result):
             return
@@ -133,4 +149,8 @@ def _take(path: Path, partial: Path) -> None:
         raise
     except (OSError, NotImplementedError):  # a file system without hard links: reserve the name first
         path.touch(exist_ok=False)
-        partial.replace(path)
+        try:
+            replace_file(partial, path)
+        except OSError:
+            remove(path)
+            raise

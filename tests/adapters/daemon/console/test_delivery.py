@@ -154,6 +154,65 @@ def test_a_copy_that_stops_or_fails_leaves_nothing_and_is_made_later(
     assert [path.name for path in (place / "other").iterdir()] == ["clip.mp4"]
 
 
+def both(place: Path) -> delivery.Results:
+    """Two results of a job."""
+    found = {name: place / "results" / f"ws-1.{name}.png" for name in ("a", "b")}
+    for path in found.values():
+        path.write_bytes(b"new" * 1000)
+    return {name: (path, f"{name}.png") for name, path in found.items()}
+
+
+@pytest.mark.parametrize("broken", ["a", "b"])
+def test_if_one_result_cannot_be_copied_the_others_are_copied_once(place: Path, broken: str) -> None:
+    mark, results = mark_of(place / "results" / "ws-1.mp4"), both(place)
+    good = "b" if broken == "a" else "a"
+    results[broken][0].unlink()
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            deliver(mark, results, str(place / "mine"))
+    assert [path.name for path in (place / "mine").iterdir()] == [f"{good}.png"]
+    (place / "mine" / f"{good}.png").rename(place / "moved.png")  # the user may do what he likes with it
+    results = both(place)
+    (place / "other").mkdir()
+    deliver(mark, results, str(place / "other"))
+    assert [path.name for path in (place / "other").iterdir()] == [f"{broken}.png"]
+    assert list((place / "mine").iterdir()) == []
+    assert not mark.exists()
+
+
+def test_a_name_that_is_reserved_without_links_is_free_again_after_an_error(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_links(monkeypatch)
+    replace = Path.replace
+
+    def broken(path: Path, target: Path) -> Path:
+        if target.parent.name == "mine":
+            raise OSError("the disk is gone")
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", broken)
+        with pytest.raises(OSError, match="is gone"):
+            copied(place)
+    assert list((place / "mine").iterdir()) == []
+    copied(place)
+    assert [path.name for path in (place / "mine").iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode here")
+def test_the_state_folder_may_have_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        (place / "results").mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    (tmp_path / "mine").mkdir()
+    result = due(place)
+    deliver(mark_of(result), {"video": (result, "clip.mp4")}, str(tmp_path / "mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["clip.mp4"]
+
+
 def test_a_copy_that_began_goes_to_the_folder_of_that_time(place: Path) -> None:
     result = place / "results" / "ws-1.mp4"
     with pytest.raises(Interrupted):
