@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
@@ -66,18 +66,15 @@ async def open_source(text: str) -> Source:
     Raises:
         ApiError: There is no such file, or it may not be read; the sentence says why.
     """
-    text = text.strip().strip('"')
-    if not 0 < len(text) <= SOURCE_MOST or not text.isprintable():
-        raise _refused("source", f"give a path or a URL of at most {SOURCE_MOST} characters")
-    scheme = _SCHEME.match(text)
-    if scheme is None:
+    text = _checked(text)
+    if _is_remote(text):
+        return await _open_url(text)
+    if _SCHEME.match(text) is None:
         return await asyncio.to_thread(_open_path, text)
-    if scheme[1].lower() == "file":
-        parts = urlsplit(text)
-        if parts.netloc.lower() not in ("", "localhost"):
-            raise _elsewhere(parts.netloc)
-        return await asyncio.to_thread(_open_path, url2pathname(parts.path))
-    return await _open_url(text)
+    parts = _split(text)
+    if parts.netloc.lower() not in ("", "localhost"):
+        raise _elsewhere(parts.netloc)
+    return await asyncio.to_thread(_open_path, _path_of(parts.path))
 
 
 async def find_source(text: str) -> tuple[str, int]:
@@ -86,7 +83,8 @@ async def find_source(text: str) -> tuple[str, int]:
     Raises:
         ApiError: There is no such file, or it may not be read; the sentence says why.
     """
-    if _SCHEME.match(text) and not text.lower().startswith("file:"):
+    text = _checked(text)
+    if _is_remote(text):
         try:
             _check_url(text)
         except _NotPublic as error:
@@ -95,6 +93,41 @@ async def find_source(text: str) -> tuple[str, int]:
     source = await open_source(text)
     await source.close()
     return source.name, source.size
+
+
+def _checked(text: str) -> str:
+    """A path or a URL without the quotes around it."""
+    bare = text.strip().strip('"')
+    if not bare or len(text) > SOURCE_MOST or not bare.isprintable():
+        raise _refused("source", f"give a path or a URL of at most {SOURCE_MOST} characters")
+    return bare
+
+
+def _is_remote(text: str) -> bool:
+    scheme = _SCHEME.match(text)
+    return scheme is not None and scheme[1].lower() != "file"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _no_url() from None
+
+
+def _path_of(quoted: str) -> str:
+    """The path in a `file:` URL."""
+    try:
+        path = url2pathname(quoted)
+    except OSError:  # it cannot be one on Windows
+        raise _no_url() from None
+    if "\0" in path:
+        raise _no_url()
+    return path
+
+
+def _no_url() -> ApiError:
+    return _refused("url", "give an address that begins with https:// or http://, without a user name")
 
 
 def _refused(code: str, why: str, **numbers: Any) -> ApiError:
@@ -244,9 +277,9 @@ async def _answered(session: aiohttp.ClientSession, url: str) -> Source:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise _refused("url", "give an address that begins with https:// or http://, without a user name")
+        raise _no_url()
     with suppress(ValueError):  # a name, which the resolver checks
         ipaddress.ip_address(parts.hostname.partition("%")[0])
         _check(parts.hostname, parts.hostname)
