@@ -197,7 +197,7 @@ class JobCalls:
             await self.waiting.add(waiting)
             return plain_answer({"id": job}, status=202)
         answer = await self._begin(waiting)
-        self.waiting.drop(job)
+        await self.waiting.drop(job)
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
 
@@ -241,7 +241,7 @@ class JobCalls:
     async def _stop_waiting(self, job: str) -> bool:
         """Drop a job that waits for its files; False if it does not wait."""
         await self.waiting.settled(job)
-        dropped = self.waiting.drop(job)
+        dropped = await self.waiting.drop(job)
         for upload in dropped.files.values() if dropped is not None else ():
             if str(upload.path) not in self.holdings.referred():
                 await self.copies.stop(upload.id)

@@ -197,6 +197,11 @@ class Uploads:
                 self._know(known)
         return known
 
+    def expect_only(self, referred: Collection[str]) -> None:
+        """Forget the `restored` files that no job refers to."""
+        for one in [one for one in self._known.values() if not one.complete and str(one.path) not in referred]:
+            self._forget(one)
+
     def _make_room(self, size: int, referred: Collection[str]) -> None:
         if size > self.quota:
             why = f"the file is {_bytes(size)}, the limit of the console is {_bytes(self.quota)}"

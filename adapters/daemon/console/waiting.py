@@ -7,8 +7,10 @@ copies by itself; a file that a page sends has to be sent again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,8 @@ from wakestream.adapters.daemon.api.auth import ApiError, plain_error
 from wakestream.adapters.daemon.api.requests import Wanted
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, of_disk
-from wakestream.adapters.disk.atomic import remove, write_atomic
+from wakestream.adapters.disk.atomic import retry_in_use, sync_folder, write_atomic
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import WrongInput
 
 MOST: Final = 2000
@@ -96,6 +99,7 @@ class WaitingJobs:
     tell: Callable[[str, object], None]
     jobs: dict[str, Waiting] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _gone: set[Path] = field(default_factory=set)  # the records of jobs that do not wait any more
 
     def load(self, ask: Ask, submitted: Container[str]) -> None:
         """Read the jobs of earlier runs, except those that were `submitted` since."""
@@ -103,15 +107,15 @@ class WaitingJobs:
         found: list[Waiting] = []
         for path in self.folder.glob("*.json"):
             try:
-                job = self._restored(msgspec.json.decode(path.read_bytes(), type=_Record), ask)
+                record = msgspec.json.decode(path.read_bytes(), type=_Record)
+                if record.id in submitted:
+                    self._gone.add(path)
+                    continue
+                found.append(self._restored(record, ask))
             except (OSError, ValueError, TypeError, KeyError, ApiError, WrongInput) as error:
                 logger.warning("{} is no job that waits for its files: {}", path, error)
-                continue
-            if job.asked.job in submitted:
-                remove(path)
-            else:
-                found.append(job)
         self.jobs = {job.asked.job: job for job in sorted(found, key=lambda job: job.at)}
+        self.uploads.expect_only(self.paths())
 
     def _restored(self, record: _Record, ask: Ask) -> Waiting:
         files = {
@@ -123,6 +127,7 @@ class WaitingJobs:
 
     async def go_on(self, copy: Callable[[Upload], None]) -> None:
         """Go on with the jobs of earlier runs: `copy` the files that the daemon copies, and submit what is complete."""
+        await self.clear()
         for job in list(self.jobs.values()):
             for upload in job.files.values():
                 if upload.by_daemon and not upload.complete and self.uploads.knows(upload):
@@ -145,7 +150,7 @@ class WaitingJobs:
             await self._store(job)
         except ApiError:
             if self.jobs.get(job.asked.job) is job:
-                self.drop(job.asked.job)
+                await self.drop(job.asked.job)
             raise
 
     async def _store(self, job: Waiting) -> None:
@@ -157,8 +162,7 @@ class WaitingJobs:
         async with self._writing:
             if self.jobs.get(asked.job) is job:
                 await asyncio.to_thread(_write, self._path(job), data)
-            if asked.job not in self.jobs:  # dropped meanwhile
-                remove(self._path(job))
+        await self.clear()
         if self.jobs.get(asked.job) is job:
             self.tell("wait", self.plain(job))
 
@@ -178,13 +182,21 @@ class WaitingJobs:
         if found is not None and found.submitting is not None:
             await found.submitting.wait()
 
-    def drop(self, job: str) -> Waiting | None:
+    async def drop(self, job: str) -> Waiting | None:
         """Forget a job."""
         found = self.jobs.pop(job, None)
         if found is not None:
-            remove(self._path(found))
+            self._gone.add(self._path(found))
             self.tell("wait", {"id": job, "gone": True})
+            await finish_despite_cancel(self.clear())
         return found
+
+    async def clear(self) -> None:
+        """Remove the records of jobs that do not wait any more; one that cannot be removed is tried again later."""
+        async with self._writing:
+            if gone := self._gone and self._gone - {self._path(job) for job in self.jobs.values()}:
+                left = await asyncio.to_thread(_remove, gone)
+                self._gone = (self._gone - gone) | left
 
     async def arrived(self, upload: Upload) -> None:
         """Submit the jobs that have waited for this file only."""
@@ -202,7 +214,7 @@ class WaitingJobs:
             job.refused = plain_error(error)
             await self._changed(job)
         else:
-            self.drop(job.asked.job)
+            await self.drop(job.asked.job)
         finally:
             job.submitting.set()
             job.submitting = None
@@ -245,3 +257,18 @@ def _write(path: Path, data: bytes) -> None:
         write_atomic(path, data)
     except OSError as error:
         raise of_disk(error) from None
+
+
+def _remove(paths: Collection[Path]) -> set[Path]:
+    """Remove records for good; returns those that could not be removed."""
+    left = set[Path]()
+    for path in paths:
+        try:
+            retry_in_use(partial(path.unlink, missing_ok=True))
+        except OSError as error:
+            logger.warning("{} cannot be removed now: {}; the next start would submit its job", path, error)
+            left.add(path)
+    for folder in {path.parent for path in paths}:
+        with suppress(OSError):  # some network file systems cannot sync a folder
+            sync_folder(folder)
+    return left
