@@ -116,6 +116,28 @@ async def test_after_a_kill_a_result_that_could_not_be_copied_is_copied_once(
         assert [path.name for path in mine.iterdir()] == ["clip - speech.mp4"]
 
 
+async def test_a_result_is_copied_also_if_a_power_cut_took_the_mark_of_its_job(
+    user: User, place: Place, tmp_path: Path
+) -> None:
+    mine, state = tmp_path / "mine", tmp_path / "state"
+    for folder in (mine, state):
+        folder.mkdir()
+    user.environment["WAKESTREAM_DAEMON"] = str(state)
+    (state / "preferences.json").write_bytes(orjson.dumps({"output_folder": str(mine)}))
+    results = state / "console" / "results"
+    async with place.hub():
+        user.environment |= place.client_settings()
+        async with daemon(user) as first:
+            job = await started(await Page(first).enter(), user)
+            await first.kill()
+        for mark in results.glob(MARKS):
+            mark.unlink()
+        async with place.worker(Joining()), daemon(user) as again:
+            assert (await again.outcome(job))["event"] == "done"
+            await until(lambda: not list(results.glob(MARKS)))
+        assert [path.name for path in mine.iterdir()] == ["clip - speech.mp4"]
+
+
 async def restarted(caller: Caller) -> None:
     """The daemon starts again; the caller has a new session."""
     await caller.home.stop_daemon()

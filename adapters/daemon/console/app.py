@@ -178,11 +178,13 @@ class Console:
     async def serving(self) -> AsyncIterator[None]:
         """Update pages and remove unused files while the block runs."""
         await self.holdings.tidy()
+        await self.holdings.expect_copies()
         await self.holdings.catch_up()
         await self._kept.load()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._gpu.close)
             stack.push_async_callback(self.costs.close)
+            stack.push_async_callback(self._calls.waiting.clear)
             stack.push_async_callback(self._calls.copies.close)
             _in_background(stack, self.holdings.react())
             stack.callback(self._stopping.set)

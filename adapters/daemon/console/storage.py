@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from loguru import logger
+
+from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.delivery import ENDING, mark_of
 from wakestream.adapters.daemon.console.previews import Previews
@@ -64,7 +67,10 @@ class Storage:
         """Call `on_done` for each job that is done, for some twice. It may take long, and `clean` would lose events."""
         while True:
             entry = await self._done.get()
-            await self.on_done(entry)
+            try:
+                await self.on_done(entry)
+            except Exception as error:  # whatever it is: the next job is not to blame
+                logger.opt(exception=error).error("what follows the end of job {} is broken", entry.accepted.job)
 
     async def catch_up(self) -> None:
         """Call `on_done` later for jobs that are done and whose results were not copied, as after a stop."""
@@ -72,6 +78,13 @@ class Storage:
         for entry in self._outbox.state.jobs.values() if found else ():
             if entry.state == "done" and mark_of(Path(entry.accepted.output)) in found:
                 self._done.put_nowait(entry)
+
+    async def expect_copies(self) -> None:
+        """Write the missing marks of unfinished jobs, as after a power cut: their copies are due when they are done."""
+        outputs = (Path(self._outbox.state.jobs[job].accepted.output) for job in self._outbox.state.queue)
+        marks = {mark_of(output) for output in outputs if output.parent == self.results}
+        if missing := marks - set(await asyncio.to_thread(_results_in, self.results)):
+            await asyncio.to_thread(_write_marks, missing)
 
     async def clean(self, changed: Callable[[], None]) -> None:
         """Remove files that are no longer needed when jobs start and end; calls `changed` after that.
@@ -141,6 +154,14 @@ def _ended_at(entry: Entry) -> float:
 
 def _inputs(entries: Iterable[Entry]) -> set[str]:
     return {path for entry in entries for path in (file.path for file in entry.accepted.files.values())}
+
+
+def _write_marks(marks: Iterable[Path]) -> None:
+    for mark in marks:
+        try:
+            uploads.keep_file(mark, b"{}")
+        except ApiError as error:
+            logger.warning("the results of a job will not be copied, since {} cannot be written: {}", mark, error)
 
 
 def _results_in(folder: Path) -> list[Path]:

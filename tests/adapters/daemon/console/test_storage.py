@@ -13,6 +13,7 @@ import pytest
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import storage as of_console
 from wakestream.adapters.daemon.console import uploads as of_uploads
+from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
 from wakestream.adapters.daemon.console.storage import COMPARED, Storage
 from wakestream.adapters.daemon.console.upload_validation import Announced
@@ -129,6 +130,37 @@ async def test_each_done_job_is_delivered_also_if_one_takes_long(tmp_path: Path)
         go_on.set()
         assert [await delivered.get() for _ in range(2)] == ["job-0", "job-1"]
     reacting.cancel()
+
+
+async def test_a_delivery_that_breaks_does_not_stop_those_of_later_jobs(tmp_path: Path) -> None:
+    house, delivered = House(tmp_path), asyncio.Queue[str]()
+
+    async def deliver(entry: Entry) -> None:
+        if entry.accepted.job == "job-0":
+            raise UnicodeEncodeError("utf-8", "x", 0, 1, "broken")
+        delivered.put_nowait(entry.accepted.job)
+
+    house.holdings.on_done = deliver
+    reacting = asyncio.create_task(house.holdings.react())
+    async with house.cleaned():
+        for number in range(2):
+            house.jobs.accept(f"job-{number}", tmp_path / "a.mp4", house.result(f"job-{number}"))
+            house.jobs.done(f"job-{number}", time.time())
+        assert await delivered.get() == "job-1"
+    reacting.cancel()
+
+
+async def test_the_copies_of_unfinished_jobs_are_due_also_if_their_marks_are_lost(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for job in ("open", "done", "marked"):
+        house.jobs.accept(job, tmp_path / "a.mp4", house.result(job))
+    house.jobs.accept("other", tmp_path / "a.mp4", tmp_path / "elsewhere" / "other.mp4")
+    house.jobs.done("done")
+    mark_of(house.result("marked")).write_bytes(b'{"folder": "/x"}')
+    await house.holdings.expect_copies()
+    expected = {"open": b"{}", "marked": b'{"folder": "/x"}'}
+    found = {path.name: path.read_bytes() for path in house.holdings.results.iterdir()}
+    assert found == {mark_of(house.result(job)).name: data for job, data in expected.items()}
 
 
 async def test_they_are_removed_even_if_the_event_queue_overflows(tmp_path: Path) -> None:
