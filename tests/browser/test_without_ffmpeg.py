@@ -18,10 +18,15 @@ from wakestream.adapters.engines import preview
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.engines.samples import make_speech
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
+from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import TaskFailed
 
 if TYPE_CHECKING:
     from conftest import Visitor
+
+LISTEN = Kind(
+    "listen", (Slot("picture", ("image",)),), (Slot("text", (".txt",)),), title="Listen", help="Reads what is written."
+)
 
 PICTURE = "img[src^='data:image/jpeg']"
 
@@ -98,6 +103,25 @@ async def test_the_page_shows_a_picture_and_the_length_of_files_and_results(
         studio.go_on.set()
         await expect(page.locator("#recent > [data-state=done]")).to_have_count(1)
         await page.reload()  # the page has no file any more
+        await shows_blue(page, "#recent .card")
+
+
+async def test_a_page_that_was_opened_later_shows_the_input_of_a_job_when_it_is_done(
+    home: House, visitor: Visitor
+) -> None:
+    studio = Studio(kinds=(LISTEN, REMIX))
+    studio.go_on.clear()
+    await home.gpu_on(studio)
+    async with visitor.page() as page:
+        await page.get_by_label("Kind of job").select_option(label="Listen")
+        await drop(page, ("good.png", png(64, 64, (11, 20, 181))))
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await shows_blue(page, "#cards .card")
+        async with page.expect_response(lambda answer: "/console/previews/jobs/" in answer.url):
+            await page.reload()  # the page has no file any more
+        await expect(page.locator(f"#cards {PICTURE}")).to_have_count(0)
+        studio.go_on.set()
+        await expect(page.locator("#recent > [data-state=done]")).to_have_count(1)
         await shows_blue(page, "#recent .card")
 
 

@@ -28,9 +28,9 @@ function keep(map, path, value) {
 async function made(path) {
   const found = await call("GET", path);
   const { look, isServed } = looks.get(path) ?? {};
-  if (found.image || found.format.length || !look || (isServed && !found.unseen)) return found;
-  const own = await look().catch(() => null); // a format that the browser cannot play
-  if (!own) known.delete(path); // there may be one later
+  const asks = look && !found.image && !found.format.length && (!isServed || found.unseen);
+  const own = asks ? await look().catch(() => null) : null; // null: a format that the browser cannot play
+  if (!own && (asks || found.unseen)) known.delete(path); // there may be one later
   return own ? { ...found, ...own } : found;
 }
 
@@ -42,14 +42,15 @@ export function offer(path, file) {
 /** The address of the preview of a job's input. */
 export const inputPath = (job, name) => `/console/previews/jobs/${encodeURIComponent(job)}?input=${encodeURIComponent(name)}`;
 
-/** Lets the page look at a result, or at an input of a job that is done, as its players do. */
+/** Lets the page look at a result, or at an input of a job that is done, as its players do. True if it may look from now on. */
 function offerServed(path, job, one, query) {
-  if (looks.has(path) || job.outcome?.event !== "done") return;
+  if (looks.has(path) || job.outcome?.event !== "done") return false;
   const look = async () => {
     const { url } = await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`);
     return mediaLook(`${url}&${query}=${encodeURIComponent(one.name)}`, one.shown, one.size);
   };
   keep(looks, path, { look, isServed: true });
+  return true;
 }
 
 async function inTurn(work, first) {
@@ -96,8 +97,11 @@ export function picture(place, job) {
   const made = job.outcome ? job.outputs.find(shows) : null;
   const given = job.inputs.find(shows);
   const path = made ? `/console/previews/jobs/${encodeURIComponent(job.id)}?output=${encodeURIComponent(made.name)}` : given ? inputPath(job.id, given.name) : "";
-  if (path) offerServed(path, job, made ?? given, made ? "name" : "input");
-  if ((place.dataset.of ?? "") === path) return path !== "";
+  const looksNow = path !== "" && offerServed(path, job, made ?? given, made ? "name" : "input");
+  if ((place.dataset.of ?? "") === path) {
+    if (looksNow) seen.observe(place);
+    return path !== "";
+  }
   place.dataset.of = path;
   place.replaceChildren(icon((made ?? given)?.shown ?? "file"));
   if (path) seen.observe(place);
