@@ -17,7 +17,7 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences, timeline_file
 from wakestream.adapters.daemon.console.costs import Costs
-from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of
+from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView, results_of
@@ -145,7 +145,8 @@ class Console:
             with suppress(Interrupted):
                 await finish_despite_cancel(asyncio.to_thread(deliver, mark, results, folder, self._stopping.is_set))
         except OSError as error:
-            names = ", ".join(one["file"] for one in here)
+            left = await asyncio.to_thread(missing, mark, results)
+            names = ", ".join(name for _, name in left.values())
             logger.warning("{} was not copied to {}: {}; the next start tries again", names, folder, error)
             self._live.tell("undelivered", {"name": names, "folder": folder})
 

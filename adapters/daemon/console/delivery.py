@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -66,12 +66,21 @@ def deliver(mark: Path, results: Results, folder: str, stops: Callable[[], bool]
     if folder and not plan.folder:
         plan.folder = folder
         write_atomic(mark, msgspec.json.encode(plan))
-    missing = [name for name in results if name not in plan.made] if plan.folder else []
-    if (error := _copy_all(mark, plan, {name: results[name] for name in missing}, stops)) is not None:
+    due = _without(results, plan.made) if plan.folder else {}
+    if (error := _copy_all(mark, plan, due, stops)) is not None:
         with suppress(OSError):  # then the names of the copies are in the mark already
             write_atomic(mark, msgspec.json.encode(_Plan(made=plan.made)))
         raise error
     mark.unlink(missing_ok=True)
+
+
+def missing(mark: Path, results: Results) -> Results:
+    """Return those of the results that an earlier call, which failed, did not copy."""
+    return _without(results, _read(mark).made)
+
+
+def _without(results: Results, made: Collection[str]) -> Results:
+    return {name: each for name, each in results.items() if name not in made}
 
 
 def _copy_all(mark: Path, plan: _Plan, results: Results, stops: Callable[[], bool]) -> OSError | None:
@@ -89,7 +98,7 @@ def _copy_all(mark: Path, plan: _Plan, results: Results, stops: Callable[[], boo
 def _read(mark: Path) -> _Plan:
     try:
         return msgspec.json.decode(mark.read_bytes(), type=_Plan)
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return _Plan()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.daemon.console import delivery
-from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of
+from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 
 KILLS = """
 import itertools, os, sys
@@ -170,6 +170,7 @@ def test_if_one_result_cannot_be_copied_the_others_are_copied_once(place: Path, 
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
             deliver(mark, results, str(place / "mine"))
+        assert missing(mark, results) == {broken: results[broken]}
     assert [path.name for path in (place / "mine").iterdir()] == [f"{good}.png"]
     (place / "mine" / f"{good}.png").rename(place / "moved.png")  # the user may do what he likes with it
     results = both(place)
