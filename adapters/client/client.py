@@ -27,6 +27,7 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.hub_client import FEATURES, HubClient
 from wakestream.streams.jobs.job import Build, World
+from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.jobs.job_runner import Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.protocol import messages as m
@@ -81,6 +82,10 @@ class Client:
     def move(self, job_id: str, before: str, priority: int) -> bool:
         """See `Daemon.move`."""
         return self.daemon.move(job_id, before, priority)
+
+    def arrange(self, order: Order) -> bool:
+        """See `Daemon.arrange`."""
+        return self.daemon.arrange(order)
 
     def resume(self, job: Job, url: str, task_id: str) -> None:
         """Continue a job of an earlier run of the program, whose task is at the worker at `url`."""

@@ -160,9 +160,12 @@ class DaemonClient:
         """Cancel a job."""
         return await self.call("POST", f"{_path_of(job)}/cancel")
 
-    async def move(self, job: str, before: str | None = None, *, first: bool = False) -> dict[str, Any]:
-        """Move a job that waits before another one; without that to the end, or with `first` to the top."""
-        return await self.call("POST", f"{_path_of(job)}/move", {"first": True} if first else {"before": before})
+    async def move(
+        self, job: str, before: str | None = None, *, after: str | None = None, first: bool = False
+    ) -> dict[str, Any]:
+        """Move a job that waits before or behind another one; else to the end, or with `first` to the top."""
+        where = {"first": True} if first else {"after": after} if after else {"before": before}
+        return await self.call("POST", f"{_path_of(job)}/move", where)
 
     async def retry(self, job: str) -> dict[str, Any]:
         """End the pause of a job, or submit one that ended without a result again; returns the job, or the new one."""

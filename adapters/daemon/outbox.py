@@ -23,6 +23,7 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import Journal
+from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState, job_of, plain_outcome
@@ -60,7 +61,9 @@ class Outbox:
         self._resumed = frozenset(state.jobs)
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._cancels: set[asyncio.Task[None]] = set()
-        self._unplaced = {job for job in state.queue if state.jobs[job].moved}
+        self._by_hand = any(state.jobs[job].moved for job in state.queue)
+        self._unplaced = set(state.queue) if self._by_hand else set[str]()  # jobs whose place is told when they start
+        self._unsorted: list[str] = []  # those of them that have started
         self._client: Client | None = None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
@@ -103,9 +106,9 @@ class Outbox:
         """Request that a job stops."""
         return await self._ask(lambda ticket: f.Cancelling(ticket, job))
 
-    async def move(self, job: str, before: str = "", *, first: bool = False) -> f.Answer:
-        """Move a job that waits before another one; without that to the end, or with `first` to the top."""
-        return await self._ask(lambda ticket: f.Moving(ticket, job, before, first))
+    async def move(self, job: str, before: str = "", *, after: str = "", first: bool = False) -> f.Answer:
+        """Move a job that waits before or behind another one; else to the end, or with `first` to the top."""
+        return await self._ask(lambda ticket: f.Moving(ticket, job, before, first, after))
 
     def retry_now(self, job: str) -> bool:
         """End the pause of a job before its next attempt; False when it does not pause."""
@@ -167,11 +170,17 @@ class Outbox:
 
     def _publish(self, command: f.Hold | f.Tell | f.Reorder) -> None:
         if isinstance(command, f.Reorder):
-            self._unplaced |= self.state.queue.keys() - self._running.keys()
-            self._place(command.job)
+            self._by_hand = True
+            self._unplaced = self.state.queue.keys() - self._running.keys()
+            if command.job in self._running:
+                self._unsorted.append(command.job)
+            if self._starting.empty():
+                self._sort()
             self.on_moved(command.job)
             return
         if isinstance(command, f.Hold):
+            if self._by_hand:
+                self._unplaced.add(command.job)
             note = e.Note(f"waits for {', '.join(command.after)}", {"after": list(command.after)})
             self.feed.publish(command.job, {"at": self._now(), **plain_event(note)})
             return
@@ -196,6 +205,8 @@ class Outbox:
                 self._start(job)
             except Exception as error:
                 self._pipeline_failed(job, error)
+            if self._unsorted and self._starting.empty():
+                self._sort()
             if number % STARTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -213,7 +224,16 @@ class Outbox:
         running.add_done_callback(lambda _: self._pipeline_ended(job))
         if job in self._unplaced:
             self._unplaced.discard(job)
-            self._place(job)
+            self._unsorted.append(job)
+
+    def _sort(self) -> None:
+        """Tell the pipelines the place of a job. After the start of many, tell the order of all at once: it is slow."""
+        if self._client is not None and len(self._unsorted) > 1:
+            jobs = tuple(job for job in self.state.queue if job in self._running)
+            self._client.arrange(Order(jobs, tuple(self.state.jobs[job].priority for job in jobs)))
+        elif self._unsorted:
+            self._place(self._unsorted[0])
+        self._unsorted.clear()
 
     def _place(self, job: str) -> None:
         """Tell the pipelines the place of a job: before the next one that was started."""

@@ -89,9 +89,13 @@ class Limiter:
 
     def reorder(self) -> None:
         """Sort the waiting sources by their keys, which have changed. Running ones may give way to them."""
-        for *_, limited in self._waiting:
-            limited.place = (limited.key(), limited.place[1])
-        self._waiting = sorted((*limited.place, limited) for *_, limited in self._waiting)
+        waiting: list[tuple[Any, int, _Limited]] = []
+        for _, number, limited in self._waiting:
+            key = limited.key()
+            limited.place = (key, number)
+            waiting.append((key, number, limited))
+        waiting.sort()
+        self._waiting = waiting
         for running in sorted(self._yielding, key=lambda limited: limited.key(), reverse=True):
             if self._waiting and self._waiting[0][0] < running.key() and running.may_give_way:
                 running.give_way()

@@ -25,7 +25,7 @@ from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.fingerprint import Fingerprints
-from wakestream.streams.jobs.job_order import Move
+from wakestream.streams.jobs.job_order import Move, Order
 
 
 class Direct(Effects):
@@ -60,7 +60,7 @@ class World:
     random: Random
     effects: Effects = field(default_factory=Direct)
     retry_now: Observable[Any] = field(default_factory=never)
-    moves: Observable[Move] = field(default_factory=never)
+    moves: Observable[Move | Order] = field(default_factory=never)
 
 
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]

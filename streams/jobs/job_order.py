@@ -24,6 +24,13 @@ class Move(NamedTuple):
     priority: int
 
 
+class Order(NamedTuple):
+    """All jobs in their order, with their priorities from now on."""
+
+    jobs: tuple[str, ...]
+    priorities: tuple[int, ...]
+
+
 class JobOrder:
     """The jobs in their order. Until the first move they are equal, and each limiter takes them as they come.
 
@@ -55,6 +62,17 @@ class JobOrder:
         self._ranks = {each: rank for rank, each in enumerate(jobs)}
         self._next = len(jobs)
         self._moved[job] = move.priority
+        self.by_hand = True
+
+    def arrange(self, order: Order) -> None:
+        """Set the order of all jobs; those that are not in it come first."""
+        named = set(order.jobs)
+        jobs = [each for each in self._ranks if each not in named]
+        jobs += (each for each in order.jobs if each in self._ranks)
+        self._ranks = {each: rank for rank, each in enumerate(jobs)}
+        self._next = len(jobs)
+        priorities = zip(order.jobs, order.priorities, strict=True)
+        self._moved |= {job: priority for job, priority in priorities if job in self._ranks}
         self.by_hand = True
 
     def key(self, job: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from wakestream.operators.rx.core.observable import ForwardingObserver, LightObs
 from wakestream.operators.rx.sources import of
 from wakestream.streams.jobs.effects import recorded
 from wakestream.streams.jobs.job import Build, World
-from wakestream.streams.jobs.job_order import Move
+from wakestream.streams.jobs.job_order import Move, Order
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.recording.event_json import plain_event
@@ -32,6 +32,9 @@ RETRY_NOW = "job.retry_now"
 
 MOVE = "job.move"
 """The label of the row for a job that the user moved among those that wait."""
+
+ORDER = "job.order"
+"""The label of the row for the order of all jobs."""
 
 
 class Daemon:
@@ -56,7 +59,7 @@ class Daemon:
         self._build = build
         self._cancels: KeyedSubject[None] = KeyedSubject(_fault)
         self._retries: KeyedSubject[None] = KeyedSubject(_fault)
-        self._moves: KeyedSubject[Move] = KeyedSubject(_fault)
+        self._moves: KeyedSubject[Move | Order] = KeyedSubject(_fault)
 
     def events(self, job: Job) -> Observable[JobEvent]:
         """Run a job and record it.
@@ -101,6 +104,11 @@ class Daemon:
         """Move a job among those that wait, see `Move`. Returns False if no job with that id can be moved."""
         move = Move(before, priority)
         return self._request(self._moves, MOVE, job_id, move, move._asdict())
+
+    def arrange(self, order: Order) -> bool:
+        """Set the order of all jobs. Returns False if none of them can be moved."""
+        last = next((job for job in reversed(order.jobs) if self._moves.reaches(job)), "")
+        return self._request(self._moves, ORDER, last, order, order._asdict())
 
     def _request(
         self, jobs: KeyedSubject[T], label: str, job_id: str, item: T, row: Mapping[str, Any] | None = None

@@ -21,7 +21,7 @@ from wakestream.operators.rx.core.observable import (
 )
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
-from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move
+from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move, Order
 from wakestream.streams.jobs.stages import Events, Stages
 from wakestream.streams.jobs.starts import Starts
 
@@ -70,9 +70,12 @@ class Lanes:
         object.__setattr__(self, "order", JobOrder(self.priority))
         object.__setattr__(self, "arrivals", Arrivals(self.order))
 
-    def move(self, job: str, move: Move) -> None:
-        """Change the order of the jobs that wait."""
-        self.order.move(job, move)
+    def move(self, job: str, move: Move | Order) -> None:
+        """Change the place of a job among those that wait, or the order of all."""
+        if isinstance(move, Order):
+            self.order.arrange(move)
+        else:
+            self.order.move(job, move)
         for lane in (self.running, self.uploads, self.gpu, self.downloads):
             lane.reorder()
         self.arrivals.reorder()
@@ -152,7 +155,7 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
     return whole.do_action(on_error=lambda _: end(), on_completed=end).finally_action(end)
 
 
-def in_order(job: Job, shared: Lanes, moves: Observable[Move], events: Events) -> Events:
+def in_order(job: Job, shared: Lanes, moves: Observable[Move | Order], events: Events) -> Events:
     """The events of a job that has its place in the order of all jobs, until its end. `moves` change it."""
 
     def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:

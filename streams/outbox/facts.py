@@ -229,12 +229,14 @@ class Cancelling(Frozen, frozen=True):
 
 
 class Moving(Frozen, frozen=True):
-    """A job that waits is to be moved before the job `before`; without that, to the end, or with `first` to the top."""
+    """A job that waits is to be moved before the job `before` or behind the job `after`; without both, to the end, or
+    with `first` to the top."""
 
     ticket: int
     job: str
     before: str = ""
     first: bool = False
+    after: str = ""
 
 
 class Happened(_OfJob, frozen=True):

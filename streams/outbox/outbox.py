@@ -122,7 +122,7 @@ def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f
 
 def _moving(state: OutboxState, event: f.Moving, now: float, decision: f.OutboxDecision) -> None:
     """Move a job that waits. In place of one that was handed to the GPU or has ended, it becomes the first."""
-    missing = next((job for job in (event.job, event.before) if job and job not in state.jobs), None)
+    missing = next((job for job in (event.job, event.before, event.after) if job and job not in state.jobs), None)
     if missing is not None:
         decision.command(f.Answer(event.ticket, 404, missing, "unknown_job", unknown(missing)))
         return
@@ -131,7 +131,7 @@ def _moving(state: OutboxState, event: f.Moving, now: float, decision: f.OutboxD
         why = f"job {event.job} {_doing(entry)}; only a job that waits can be moved"
         decision.command(f.Answer(event.ticket, 409, event.job, "not_movable", why))
         return
-    if event.before != event.job:
+    if event.job not in (event.before, event.after):
         decision.fact(_place(state, event, entry, now))
         decision.command(f.Reorder(event.job))
     decision.command(f.Answer(event.ticket, 200, event.job))
@@ -148,7 +148,11 @@ def _place(state: OutboxState, event: f.Moving, entry: Entry, now: float) -> f.J
     if event.before and state.jobs[event.before].movable:
         return f.JobMoved(event.job, event.before, state.jobs[event.before].priority, now)
     others = [job for job in state.in_turn() if job != event.job and state.jobs[job].movable]
-    if others and (event.before or event.first):
+    if event.after in others:
+        others = others[others.index(event.after) :]
+        if len(others) > 1:
+            return f.JobMoved(event.job, others[1], state.jobs[others[1]].priority, now)
+    elif others and (event.before or event.first or event.after):
         return f.JobMoved(event.job, others[0], state.jobs[others[0]].priority, now)
     last = state.jobs[others[-1]].priority if others else entry.priority
     return f.JobMoved(event.job, "", min(entry.priority, last), now)

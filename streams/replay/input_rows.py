@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.jobs.job_order import Order
+from wakestream.streams.jobs.job_runner import MOVE, Daemon
 from wakestream.streams.recording import job_json
 from wakestream.streams.recording.recording import Row, UnusableLog
 
@@ -45,3 +48,11 @@ def link_event(row: Row) -> LinkUp | LinkDown:
 def job_from(row: Row) -> Job:
     """The job of a `job.accept` row."""
     return job_json.job_from(str(row.job), row.data)
+
+
+def move_of(daemon: Daemon, row: Row) -> Callable[[], object]:
+    """The call of a `job.move` or `job.order` row."""
+    if row.label == MOVE:
+        return partial(daemon.move, str(row.job), str(row.data["before"]), int(row.data["priority"]))
+    order = Order(tuple(map(str, row.data["jobs"])), tuple(map(int, row.data["priorities"])))
+    return partial(daemon.arrange, order)

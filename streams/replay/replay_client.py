@@ -19,13 +19,13 @@ from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.hub_news import HubEvent
 from wakestream.streams.jobs.job import Build, World
-from wakestream.streams.jobs.job_runner import MOVE, RETRY_NOW, Daemon, job_random
+from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, ended_jobs
-from wakestream.streams.replay.input_rows import job_from, link_event, row_errors
+from wakestream.streams.replay.input_rows import job_from, link_event, move_of, row_errors
 from wakestream.streams.replay.recorded_ports import Answers, Watch, effects_of, recorded_world
 from wakestream.streams.replay.row_order import RowOrder, moments
 
@@ -134,8 +134,8 @@ class _Replay:
             return partial(self.daemon.cancel, str(row.job))
         if row.label == RETRY_NOW:
             return partial(self.daemon.retry_now, str(row.job))
-        if row.label == MOVE:
-            return partial(self.daemon.move, str(row.job), str(row.data["before"]), int(row.data["priority"]))
+        if row.label in (MOVE, ORDER):
+            return move_of(self.daemon, row)
         if row.dir == "conn":
             return partial(self._feed, row, link_event(row))
         message = wire.from_frame(row.data, strict=False)

@@ -91,7 +91,7 @@ class _ClientMover(_Mover):
             case _, "job.accept":
                 self.accepted[str(row.job)] = row.t + self.draw("people")
                 return self.note(row, self.accepted[str(row.job)])
-            case _, "job.cancel" | "job.retry_now" | "job.move":
+            case _, "job.cancel" | "job.retry_now" | "job.move" | "job.order":
                 return max(row.t + self.draw("people", sooner=True), self.accepted.get(str(row.job), 0.0) + TICK)
         question = self.said[row.job] if row.job in self.accepted else 0.0
         # A connection may also break earlier, but not before its frames have arrived.

@@ -79,6 +79,8 @@ async def test_a_wrong_move_gets_a_sentence_and_changes_nothing(user: User) -> N
         for body, wrong in (
             ({}, 400), ({"first": 1}, 400), ({"first": True, "before": None}, 400), ({"before": 7}, 400),
             ({"before": "two words"}, 400), ([], 400), ({"before": "job-9"}, 404), ({"before": "job-1"}, 200),
+            ({"after": None}, 400), ({"after": "job-2", "before": "job-3"}, 400), ({"after": "job-9"}, 404),
+            ({"first": True, "after": "job-2"}, 400), ({"after": "job-1"}, 200),
         ):  # fmt: skip
             status, plain = await api.ask("POST", "/api/jobs/job-1/move", body)
             assert status == wrong, plain
@@ -111,6 +113,9 @@ async def test_the_command_line_moves_jobs(user: User) -> None:
         ran = await user.run("--lang", "zh", "move", "job-3", "--last")
         assert (ran.code, ran.out) == (0, "job-3\uff1a排在最后面\n"), ran
         assert await turns(api) == ["job-2", "job-1", "job-3"]
+        ran = await user.run("move", "job-2", "--after", "job-1")
+        assert (ran.code, ran.out) == (0, "job-2: behind job-1\n"), ran
+        assert await turns(api) == ["job-1", "job-2", "job-3"]
         ran = await user.run("move", "job-9", "--last")
         assert (ran.code, "there is no job 'job-9' here" in ran.err) == (1, True), ran
         assert (await user.run("move", "job-1")).code == 2

@@ -21,6 +21,7 @@ from tests.support.browser.studio import Studio
 from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.console import preferences
 from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox import outbox
 
 if TYPE_CHECKING:
     from conftest import Visitor
@@ -184,6 +185,63 @@ async def test_a_job_that_began_meanwhile_stays_and_the_page_says_why(home: Hous
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 409" not in said]
 
 
+async def begins(home: House, page: Page, number: int) -> None:
+    """The GPU gets a job, and the page hears of it."""
+    assert home.daemon is not None
+    box = home.daemon.outbox
+    job = str(await page.locator(".card", has_text=f"clip{number}.mp4").get_attribute("data-job"))
+    outbox.DECIDER.evolve(box.state, f.JobStage(job, "render", 9.0, "http://gpu", "task-1"))
+    box.feed.publish(job, {"event": "running", "at": 9.0, "percent": 5.0, "frame": 0, "frames": 0})
+    await expect(page.locator(f'[data-job="{job}"]')).to_have_attribute("data-state", "open")
+
+
+@pytest.mark.parametrize(("job", "over", "edge", "order"), [(3, 1, "before", [0, 3, 2]), (0, 3, "after", [1, 2, 0])])
+async def test_a_job_that_is_dropped_where_another_began_comes_to_the_nearest_that_waits(
+    home: House, visitor: Visitor, job: int, over: int, edge: str, order: list[int]
+) -> None:
+    await home.monitor()
+    async with visitor.page() as page:
+        await waiting(page, 4)
+        x, y = await middle(grip(page, job))
+        await page.mouse.move(x, y)
+        await page.mouse.down()
+        card = page.locator(".card", has_text=f"clip{over}.mp4")
+        box = await card.bounding_box()
+        assert box is not None
+        await page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
+        await expect(card).to_have_attribute("data-drop", edge)
+        await begins(home, page, over)
+        await page.mouse.up()
+        await expect(page.locator("#told")).to_contain_text("of 3")
+        await expect(page.locator("[data-drag], [data-drop]")).to_have_count(0)
+        assert [one for one in turns(home) if one != over] == order
+
+
+async def test_after_an_error_during_a_drop_the_page_goes_on(visitor: Visitor) -> None:
+    script = """
+    async () => {
+      const { Order } = await import("/order.js");
+      let drawn = 0;
+      const job = { id: "a", state: "open", stage: 0, inputs: [{ file: "a" }] };
+      const lists = () => ({ shown: () => [job], draw: () => { drawn += 1; } });
+      const asked = () => { throw new Error("broken"); };
+      const order = new Order({ known: { jobs: new Map([["a", job]]), open: 1 }, lists, asked });
+      const card = document.createElement("li");
+      const grip = document.createElement("button");
+      const other = document.createElement("li");
+      other.dataset.job = "b";
+      const to = { root: other, edge: "before" };
+      order.dragging = { id: "a", card, grip, to, ending: new AbortController() };
+      order.dragged = true;
+      order.mark = () => {};
+      const error = await order.drop(true).catch((broken) => broken.message);
+      return [error, order.dragging, drawn];
+    }
+    """
+    async with visitor.page() as page:
+        assert await page.evaluate(script) == ["broken", None, 1]
+
+
 async def test_of_many_jobs_that_wait_one_is_moved_far(home: House, visitor: Visitor) -> None:
     await home.monitor()
     async with visitor.page() as page:
@@ -228,6 +286,23 @@ async def test_a_job_that_the_page_does_not_show_comes_when_it_is_moved_to_the_t
         await expect(jobs.first).to_have_attribute("data-job", "job-150")
         await expect(handle).to_be_focused()
         assert home.daemon.outbox.state.in_turn()[:3] == ["job-150", "job-229", "job-0"]
+        last, other = [page.locator(f'[data-job="job-{n}"] .grip') for n in (198, 197)]
+        await expect(jobs.last).to_have_attribute("data-job", "job-198")
+        told = page.locator("#told")
+        await other.press("ArrowDown")
+        await expect(told).to_contain_text("place 200 of 230")
+        assert box.state.in_turn()[198:201] == ["job-198", "job-197", "job-199"]
+        x, y = await middle(last)
+        await page.mouse.move(x, y)
+        await page.mouse.down()
+        await page.mouse.move(x, y + 150, steps=4)
+        await expect(page.locator('[data-job="job-197"]')).to_have_attribute("data-drop", "after")
+        await page.mouse.up()
+        await expect(jobs.last).to_have_attribute("data-job", "job-198")
+        assert box.state.in_turn()[198:201] == ["job-197", "job-198", "job-199"]
+        await last.press("End")
+        await expect(told).to_contain_text("place 230 of 230")
+        assert box.state.in_turn()[-1] == "job-198"
 
 
 async def test_where_one_job_runs_at_a_time_another_is_moved_before_it(home: House, visitor: Visitor) -> None:

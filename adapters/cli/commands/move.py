@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", help="the id of a job that waits, as `wakestream jobs` lists it")
     where = parser.add_mutually_exclusive_group(required=True)
     flags.add(where, "--before OTHER", "before this job; if it no longer waits, to the top")
+    flags.add(where, "--after OTHER", "behind this job; if it no longer waits, to the top")
     flags.add(where, "--first", "to the top: it is the next one")
     flags.add(where, "--last", "to the end")
     flags.add(parser, "--json", "one JSON object")
@@ -32,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _move(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
-        moved = await client.move(args.job, args.before, first=args.first)
-    where = "before" if args.before else "first" if args.first else "last"
-    said = t(f"move.{where}", job=args.job, other=args.before or "")
+        moved = await client.move(args.job, args.before, after=args.after, first=args.first)
+    where = next((name for name in ("before", "after", "first") if getattr(args, name)), "last")
+    said = t(f"move.{where}", job=args.job, other=args.before or args.after or "")
     answer({"job": args.job, "priority": moved["priority"]}, said, as_json=args.json)
     return exit_codes.DONE

@@ -227,13 +227,18 @@ def _priority(given: Any) -> int:
     return given
 
 
-def moved(body: Mapping[str, Any]) -> tuple[str, bool]:
-    """The job before which a job is to be moved; empty for the end, or with True for the top."""
+def moved(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a job is to be moved, as `Outbox.move` takes it."""
     first = body.get("first", False)
-    if type(first) is not bool or (first and "before" in body) or not (first or "before" in body):
-        raise bad_request('send "before", the id of another job or null for the end, or "first": true')
-    before = body.get("before")
-    return (job_name(before) if before is not None else ""), first
+    given = [name for name in ("before", "after") if name in body]
+    if type(first) is not bool or len(given) + first != 1:
+        raise bad_request(
+            'send one of "before", the id of another job or null for the end, "after", the id of another job, '
+            'or "first": true'
+        )
+    if first or body.get("before", "") is None:
+        return {"first": first}
+    return {given[0]: job_name(body[given[0]])}
 
 
 def _seconds(given: Any, name: str) -> float:

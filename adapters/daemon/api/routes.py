@@ -95,10 +95,9 @@ class Api:
         return self._answer(accepted(await self.outbox.cancel(requests.job_name(request.match_info["job"]))))
 
     async def move(self, request: web.Request) -> web.Response:
-        """Move a job that waits before the job `before`; null is the end, `first` the top."""
+        """Move a job that waits before the job `before` or behind `after`; null is the end, `first` the top."""
         job, body = requests.job_name(request.match_info["job"]), await requests.json_object(request)
-        before, first = requests.moved(body)
-        return self._answer(accepted(await self.outbox.move(job, before, first=first)))
+        return self._answer(accepted(await self.outbox.move(job, **requests.moved(body))))
 
     async def retry(self, request: web.Request) -> web.Response:
         """End the pause of a job, or submit one that ended without a result again, with a new id."""

@@ -18,6 +18,7 @@ from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
+from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.state import OutboxState
@@ -55,6 +56,7 @@ class Jobs:
         self.futures: dict[str, asyncio.Future[Any]] = {}
         self.cancelled: list[str] = []
         self.moves: list[tuple[str, str, int]] = []
+        self.orders: list[Order] = []
         self.resumed: list[tuple[str, str, str]] = []
         self.on_released: Callable[[str], object] = lambda _: None
 
@@ -75,6 +77,10 @@ class Jobs:
     def move(self, job: str, before: str, priority: int) -> bool:
         self.moves.append((job, before, priority))
         return job in self.futures
+
+    def arrange(self, order: Order) -> bool:
+        self.orders.append(order)
+        return True
 
     def cancel(self, job: str) -> bool:
         self.cancelled.append(job)
@@ -444,10 +450,57 @@ async def test_a_moved_job_that_starts_later_gets_its_place_then() -> None:
     assert desk.state.in_turn() == ["later", "a", "b", "c"]
     async with asyncio.timeout(10), desk.serving():
         await desk.begun("a", "b", "c")
-        assert desk.jobs.moves == []
+        assert (desk.jobs.moves, desk.jobs.orders) == ([], [Order(("a", "b", "c"), (0, 0, 0))])
         desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
         await desk.begun("later")
         assert desk.jobs.moves == [("later", "b", 3)]
+
+
+@pytest.mark.parametrize("restart", [True, False])
+async def test_a_job_of_a_chain_keeps_its_place_behind_the_job_that_it_waits_for(restart: bool) -> None:
+    chain, moved = (taken("a"), replace(taken("b"), after=("a",)), taken("d"), taken("c")), f.JobMoved("d", "c", 0, 1.0)
+    desk = Desk(*chain, moved) if restart else Desk(*chain)
+    async with asyncio.timeout(10), desk.serving():
+        await desk.begun("a", "c", "d")
+        if not restart:
+            await desk.outbox.move("d", "c")
+        desk.jobs.moves.clear()
+        desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
+        await desk.begun("b")
+        assert desk.jobs.moves == [("b", "d", 0)]
+
+
+async def test_a_chain_that_is_submitted_after_a_move_keeps_its_place_too(desk: Desk) -> None:
+    async with asyncio.timeout(10), desk.serving():
+        await desk.submit("a")
+        await desk.submit("d")
+        await desk.outbox.move("d", "a")
+        held = f.Submitting(0, "b", {"video": LOOK, "audio": LOOK}, {"video": "/out/b.mp4"}, after=("a",))
+        assert (await desk.outbox.submit(held)).status == 201
+        await desk.submit("c")
+        desk.jobs.moves.clear()
+        desk.jobs.shown["a"](e.Done(Path("/out/a.mp4"), 3))
+        await desk.begun("b")
+        assert desk.jobs.moves == [("b", "c", 0)]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_of_ten_thousand_jobs_the_order_is_told_once_when_all_have_started(when: str) -> None:
+    jobs = [f"job-{n}" for n in range(10_000)]
+    facts: list[f.OutboxFact] = [taken(job) for job in jobs]
+    moves: list[f.OutboxFact] = [f.JobMoved(job, jobs[n + 1], 0, 1.0) for n, job in enumerate(jobs[:50])]
+    desk = Desk(*facts, *(moves if when == "before" else ()))
+    async with asyncio.timeout(60), desk.serving():
+        if when == "meanwhile":
+            await desk.begun(jobs[0])
+            assert jobs[-1] not in desk.jobs.shown
+            for job, first in ((jobs[0], False), (jobs[5000], True), (jobs[9999], True)):
+                assert (await desk.outbox.move(job, first=first)).status == 200
+        await desk.begun(*jobs)
+        assert desk.jobs.moves == []
+        assert desk.jobs.orders == [Order(tuple(desk.state.in_turn()), (0,) * len(jobs))]
+        await desk.outbox.move(jobs[7], jobs[3])
+        assert (desk.jobs.moves, len(desk.jobs.orders)) == ([(jobs[7], jobs[3], 0)], 1)
 
 
 async def test_with_a_full_disk_a_move_happens_and_is_stored_later(desk: Desk) -> None:

@@ -11,8 +11,8 @@ from tests.support.streams.line_scene import Line
 from wakestream.adapters.testing.fakes import FakeWorker
 from wakestream.adapters.testing.harness import GPU, awake
 from wakestream.operators.model import events as e
-from wakestream.streams.jobs.job_order import LATE, JobOrder, Move
-from wakestream.streams.jobs.job_runner import MOVE
+from wakestream.streams.jobs.job_order import LATE, JobOrder, Move, Order
+from wakestream.streams.jobs.job_runner import MOVE, ORDER
 from wakestream.streams.jobs.turn_stages import LaneLimits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.replay.divergence import divergences
@@ -39,6 +39,34 @@ def test_without_a_move_all_jobs_are_equal_and_a_priority_comes_first() -> None:
     order.remove("a")
     order.move("b", Move("gone", 0))
     assert sorted(("b", "c", "urgent"), key=order.key) == ["urgent", "c", "b"]
+
+
+def test_the_order_of_all_is_set_at_once_and_jobs_that_it_does_not_have_come_first() -> None:
+    order = JobOrder(lambda job: 5 if job == "urgent" else 0)
+    for job in ("a", "b", "urgent", "ending"):
+        order.add(job)
+    order.arrange(Order(("b", "gone", "urgent", "a"), (5, 5, 5, 0)))
+    order.add("new")
+    assert sorted(("a", "b", "new", "urgent"), key=order.key) == ["b", "urgent", "a", "new"]
+    assert order.key("ending") < order.key("a")
+    order.remove("b")
+    assert "b" not in order._moved
+
+
+async def test_the_order_of_all_is_recorded_and_a_replay_has_it() -> None:
+    line = Line(LaneLimits(running=2, gpu=1), worker=slow(report=11.0))
+    line.start(1, 2, 3, 4, 5)
+    await line.passes(10)
+    assert line.daemon.arrange(Order(tuple(f"job-{n}" for n in (4, 2, 5, 1, 3, 9)), (0,) * 6))
+    await line.passes(1)
+    line._answer = awake
+    line.wake()
+    await line.all()
+    assert line.order == [4, 2, 5, 1, 3]
+    assert not line.daemon.arrange(Order(("job-1",), (0,)))
+    [row] = [row for row in line.log.rows if row.label == ORDER]
+    assert row.job == "job-3"
+    assert divergences(line.log, await replay_client(line.log)) == []
 
 
 @pytest.mark.parametrize(("lane", "upload", "report"), [("running", 20, 20), ("uploads", 20, 20), ("gpu", 1, 20)])

@@ -103,3 +103,21 @@ def test_a_job_that_waits_for_another_is_moved_and_still_waits() -> None:
     move(desk, "c", first=True)
     assert desk.state.in_turn() == ["c", "a", "b"]
     assert desk.happens(f.DaemonStarted()).commands == [f.Hold("c", ("a",)), f.Start("a"), f.Start("b")]
+
+
+def test_behind_another_job_is_before_the_next_in_turn_whatever_its_priority() -> None:
+    desk = desk_of("a", "b", "c").submit("urgent", priority=5)
+    for job, after, turns in (
+        ("c", "a", "urgent a c b"), ("b", "urgent", "urgent b a c"), ("urgent", "a", "b a urgent c"),
+        ("b", "c", "a urgent c b"), ("c", "c", "a urgent c b"),
+    ):  # fmt: skip
+        assert desk.happens(f.Moving(1, job, after=after)).answer == (200, "")
+        assert " ".join(desk.state.in_turn()) == turns
+    assert desk.happens(f.Moving(1, "a", after="x")).answer == (404, "unknown_job")
+    assert outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state)).in_turn() == desk.state.in_turn()
+
+
+def test_behind_a_job_that_waits_no_more_it_becomes_the_first() -> None:
+    desk = desk_of("a", "b", "c").says(TASK, "b")
+    desk.happens(f.Moving(1, "c", after="b"))
+    assert [job for job in desk.state.in_turn() if job != "b"] == ["c", "a"]

@@ -25,6 +25,11 @@ export class Order {
     return this.lists().shown().filter(movable).map((job) => job.id);
   }
 
+  /** The number of jobs that wait behind those of this page. */
+  get unseen() {
+    return Math.max(0, this.known.open - this.lists().shown().length);
+  }
+
   /** The handle of a job's card. */
   grip(job) {
     const grip = h("button", { class: "grip", type: "button", title: t("move.how"), "aria-label": t("move.grip", { name: titleText(job) }), "aria-describedby": "move-how" }, icon("grip"));
@@ -45,9 +50,11 @@ export class Order {
     this.last = this.last.then(() => {
       const { ids } = this;
       const at = ids.indexOf(id);
-      if (at < 0 || !ids[at + Math.sign(how)]) return null;
+      const end = how === Infinity && this.unseen;
+      if (at < 0 || !(ids[at + Math.sign(how)] || end)) return null;
       if (how === -Infinity) return this.move(id, { first: true });
-      return this.move(id, { before: how < 0 ? ids[at - 1] : (how === 1 && ids[at + 2]) || null });
+      if (how === Infinity) return this.move(id, { before: null });
+      return this.move(id, how < 0 ? { before: ids[at - 1] } : { after: ids[at + 1] });
     });
   }
 
@@ -59,16 +66,21 @@ export class Order {
       job.priority = answer.priority;
       const before = where.first ? this.ids.find((one) => one !== id) : where.before;
       const all = this.lists().shown().map((one) => one.id).filter((one) => one !== id);
-      all.splice(before ? all.indexOf(before) : all.length, 0, id);
-      this.known.order = new Map(all.map((one, place) => [one, place]));
-      this.tell(job);
+      const at = before === null ? all.length : where.after ? all.indexOf(where.after) + 1 || -1 : all.indexOf(before);
+      if (at >= 0) { // otherwise the daemon tells the order
+        all.splice(at, 0, id);
+        this.known.order = new Map(all.map((one, place) => [one, place]));
+      }
+      this.tell(job, before === null);
     }
     this.lists().draw();
   }
 
-  tell(job) {
-    const { ids } = this;
-    const said = t("move.place", { name: titleText(job, ", "), place: number(ids.indexOf(job.id) + 1), count: number(ids.length) });
+  tell(job, last) {
+    const { ids, unseen } = this;
+    const count = ids.length + unseen;
+    const place = last ? count : ids.indexOf(job.id) + 1;
+    const said = t("move.place", { name: titleText(job, ", "), place: number(place), count: number(count) });
     by("told").replaceChildren(h("span", { text: said }));
   }
 
@@ -116,7 +128,8 @@ export class Order {
   /** Shows where the card would go. */
   mark() {
     const now = this.dragging;
-    const others = [...by("cards").querySelectorAll("[data-job]")].filter((root) => root !== now.card && movable(this.known.jobs.get(root.dataset.job) ?? {}));
+    const roots = [...by("cards").querySelectorAll("[data-job]")];
+    const others = roots.filter((root) => root !== now.card && movable(this.known.jobs.get(root.dataset.job) ?? {}));
     const mine = now.card.getBoundingClientRect();
     const edge = now.y + scrollY < now.from ? mine.top : mine.bottom;
     const below = others.find((root) => {
@@ -124,22 +137,31 @@ export class Order {
       return edge < box.top + box.height / 2;
     });
     now.to = below ? { root: below, edge: "before" } : others.length ? { root: others.at(-1), edge: "after" } : null;
-    for (const root of others) put(root, "data-drop", now.to?.root === root ? now.to.edge : null);
+    for (const root of roots) put(root, "data-drop", now.to?.root === root ? now.to.edge : null);
   }
 
   async drop(done) {
-    const { id, card, grip, ending, to, frame } = this.dragging;
+    const now = this.dragging;
+    const { id, card, grip, ending, frame } = now;
     ending.abort();
     cancelAnimationFrame(frame);
-    put(to?.root ?? card, "data-drop", null);
+    if (done && this.dragged) this.mark(); // the job there may have begun since the last movement
+    put(now.to?.root ?? card, "data-drop", null);
+    try {
+      if (done && this.dragged && now.to) await this.place(id, now.to.root.dataset.job, now.to.edge);
+    } finally {
+      put(card, "data-drag", null);
+      card.style.transform = "";
+      this.dragging = null;
+      this.lists().draw();
+      grip.focus({ preventScroll: true });
+    }
+  }
+
+  /** Moves a job `before` or `after` another one, unless it is there. */
+  async place(id, other, edge) {
     const { ids } = this;
-    const rest = ids.filter((one) => one !== id);
-    const at = to && rest.indexOf(to.root.dataset.job) + (to.edge === "after" ? 1 : 0);
-    if (done && this.dragged && to && at !== ids.indexOf(id)) await this.move(id, at ? { before: rest[at] ?? null } : { first: true });
-    put(card, "data-drag", null);
-    card.style.transform = "";
-    this.dragging = null;
-    this.lists().draw();
-    grip.focus({ preventScroll: true });
+    const next = ids[ids.indexOf(other) + (edge === "after" ? 1 : -1)];
+    if (next !== id) await this.move(id, { [edge]: other });
   }
 }
