@@ -54,13 +54,15 @@ class Timeline(Tap):
         self.news = asyncio.Event()
         self.rows: deque[Row] = deque()
         self._link: Row | None = None
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        self._maker = RowMaker(lambda: loop.time() - start)
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._maker = RowMaker(lambda: self._loop.time() - self._start)
 
     def begin(self, header: Header) -> Tap:
-        """Set the header."""
+        """Set the header. The times of rows count from its epoch, which is later than the start of the program."""
         self.header = header
+        late = self._now() - header.epoch
+        self._start = self._loop.time() - (late if 0 <= late < LEAP else 0)
         return self
 
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:

@@ -45,7 +45,7 @@ export function timeline({ namesOf, nameOf, toast }) {
   // Pause, move, zoom
 
   function hold(held) {
-    view.end = held ? (view.end ?? now()) : null;
+    view.end = held ? (view.end ?? Math.max(now(), moments.rows.at(-1)?.at ?? 0)) : null;
     put(by("time-pause"), "aria-pressed", String(held));
     by("time-pause").replaceChildren(icon(held ? "now" : "pause"), h("span", { text: t(held ? "time.go" : "time.pause") }));
     draw();
@@ -147,7 +147,7 @@ export function timeline({ namesOf, nameOf, toast }) {
 
   function list() {
     if (!by("time-list").open || !panel.open) return;
-    by("time-rows").replaceChildren(...moments.latest(LISTED, end(), fits).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
+    by("time-rows").replaceChildren(...moments.latest(LISTED, view.end ?? Infinity, fits).map((row) => h("li", {}, h("time", { text: clock(row.at, true) }), h("span", { class: "dir", text: row.dir }), h("span", { text: row.label }), h("bdi", { class: "of", text: row.job ? nameOf(row.job) : "" }))));
   }
 
   // Updates over time

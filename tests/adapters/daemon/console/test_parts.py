@@ -1,5 +1,6 @@
 """Parts of the console by themselves: sessions, names, and what the timeline keeps."""
 
+import asyncio
 import io
 import re
 from pathlib import Path
@@ -258,6 +259,20 @@ async def test_a_suspended_pc_has_clock_times_and_no_gap_in_its_log() -> None:
     assert (round(after - before), round(later - after)) == (28_800, 0)
     log = read_log(io.BytesIO(b"".join(timeline.lines())))
     assert log.rows[-1].t < 60
+
+
+async def test_rows_have_the_time_of_the_clock_however_long_the_program_takes_to_start() -> None:
+    clock = Clock()
+    timeline = Timeline(now=clock)
+    timeline._start -= 0.9
+    header = Header("daemon", clock.now, 7)
+    clock.now += 0.25
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    timeline.begin(header)
+    timeline.row("out", "running", {"event": "running"}, "a")
+    [row] = timeline.since(0)
+    assert 0.249 < row["t"] < 0.251 + loop.time() - start
 
 
 def test_times_of_a_hub_with_a_wrong_clock_are_corrected() -> None:
