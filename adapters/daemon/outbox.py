@@ -171,7 +171,7 @@ class Outbox:
     def _publish(self, command: f.Hold | f.Tell | f.Reorder) -> None:
         if isinstance(command, f.Reorder):
             self._by_hand = True
-            self._unplaced = self.state.queue.keys() - self._running.keys()
+            self._unplaced = set(self.state.queue) - self._running.keys()
             if command.job in self._running:
                 self._unsorted.append(command.job)
             if self._starting.empty():
@@ -239,8 +239,7 @@ class Outbox:
         """Tell the pipelines the place of a job: before the next one that was started."""
         if self._client is None or job not in self.state.queue:
             return
-        jobs = list(self.state.queue)
-        before = next((each for each in jobs[jobs.index(job) + 1 :] if each in self._running), "")
+        before = next((each for each in self.state.queue.behind(job) if each in self._running), "")
         self._client.move(job, before, self.state.jobs[job].priority)
 
     def _pipeline_ended(self, job: str) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
+from wakestream.streams.outbox.turn_queue import TurnQueue
 from wakestream.streams.recording.event_json import plain_event
 from wakestream.streams.webhooks import WebhookOwed
 
@@ -107,7 +108,7 @@ class OutboxState:
     """All known jobs, in the order of their acceptance; only the functions in `CHANGES` write here."""
 
     jobs: dict[str, Entry] = field(default_factory=dict)
-    queue: dict[str, None] = field(default_factory=dict)  # in the order of their turns within a priority
+    queue: TurnQueue = field(default_factory=TurnQueue)  # in the order of their turns within a priority
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
     by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
     by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
@@ -176,7 +177,7 @@ def plain_outcome(ended: f.JobEnded) -> dict[str, Any]:
 def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
     if fact.job not in state.jobs:
         entry = state.jobs[fact.job] = Entry(fact)
-        state.queue[fact.job] = None
+        state.queue.put(fact.job)
         state.outputs |= {state.place(path): fact.job for path in fact.results.values()}
         state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
         state.by_files.setdefault(entry.files, []).append(fact.job)
@@ -205,9 +206,7 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
 def _moved(state: OutboxState, fact: f.JobMoved) -> None:
     if fact.job in state.queue:
         state.jobs[fact.job].moved = replace(fact, before="")
-        rest = [job for job in state.queue if job != fact.job]
-        rest.insert(rest.index(fact.before) if fact.before in rest else len(rest), fact.job)
-        state.queue = dict.fromkeys(rest)
+        state.queue.put(fact.job, fact.before)
 
 
 def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
@@ -258,7 +257,7 @@ def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
-    state.queue.pop(entry.accepted.job, None)
+    state.queue.remove(entry.accepted.job)
     entry.moved = None
     for path in entry.accepted.results.values():
         place = state.place(path)

@@ -337,7 +337,7 @@ def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(event
                 ends[name] = entry.ended
         opened = [entry.accepted for entry in desk.state.jobs.values() if entry.ended is None]
         taken = {path: accepted.job for accepted in opened for path in accepted.results.values()}
-        assert (desk.state.outputs, desk.state.queue.keys()) == (taken, {accepted.job for accepted in opened})
+        assert (desk.state.outputs, set(desk.state.queue)) == (taken, {accepted.job for accepted in opened})
         assert len(opened) <= 3
         assert len(desk.state.jobs) - len(opened) <= 3
         bounds = {"open_most": 3, "ended_most": 2}
