@@ -108,7 +108,9 @@ class Daemon:
     def arrange(self, order: Order) -> bool:
         """Set the order of all jobs. Returns False if none of them can be moved."""
         last = next((job for job in reversed(order.jobs) if self._moves.reaches(job)), "")
-        return self._request(self._moves, ORDER, last, order, order._asdict())
+        # Texts, since secrets are looked for in each of a row's.
+        row = {"jobs": " ".join(order.jobs), "priorities": " ".join(map(str, order.priorities))}
+        return self._request(self._moves, ORDER, last, order, row)
 
     def _request(
         self, jobs: KeyedSubject[T], label: str, job_id: str, item: T, row: Mapping[str, Any] | None = None

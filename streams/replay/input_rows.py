@@ -54,5 +54,5 @@ def move_of(daemon: Daemon, row: Row) -> Callable[[], object]:
     """The call of a `job.move` or `job.order` row."""
     if row.label == MOVE:
         return partial(daemon.move, str(row.job), str(row.data["before"]), int(row.data["priority"]))
-    order = Order(tuple(map(str, row.data["jobs"])), tuple(map(int, row.data["priorities"])))
-    return partial(daemon.arrange, order)
+    jobs, priorities = (str(row.data[name]).split() for name in ("jobs", "priorities"))
+    return partial(daemon.arrange, Order(tuple(jobs), tuple(map(int, priorities))))

@@ -65,7 +65,7 @@ async def test_the_order_of_all_is_recorded_and_a_replay_has_it() -> None:
     assert line.order == [4, 2, 5, 1, 3]
     assert not line.daemon.arrange(Order(("job-1",), (0,)))
     [row] = [row for row in line.log.rows if row.label == ORDER]
-    assert row.job == "job-3"
+    assert (row.job, row.data["jobs"]) == ("job-3", "job-4 job-2 job-5 job-1 job-3 job-9")
     assert divergences(line.log, await replay_client(line.log)) == []
 
 
