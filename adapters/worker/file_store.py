@@ -69,13 +69,13 @@ def _share(status: os.stat_result) -> int:
     return status.st_size // max(1, status.st_nlink)
 
 
-def _use(path: Path) -> bool:
+def _use(path: Path | str) -> bool:
     try:
         os.utime(path)
     except FileNotFoundError:
         return False
     except OSError:  # without write access, the file is not removed either
-        return path.exists()
+        return Path(path).exists()
     return True
 
 
@@ -135,7 +135,7 @@ class FileStore:
 
     def claim(self, ref: FileRef) -> bool:
         """Whether this file is here. This is a use, so it is not removed for a while."""
-        return _use(self.path(ref))
+        return _use(f"{self._files}{os.sep}{ref.hash}{ref.ext}")  # no `Path`: a job may have many files
 
     def kept(self, task_id: str) -> bool:
         """Whether the result of this task is here. This is a use as well."""
