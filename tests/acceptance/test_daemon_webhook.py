@@ -137,8 +137,8 @@ async def test_a_410_ends_the_retries_of_that_delivery(user: User, place: Place)
             await submit(made, user)
             await until(lambda: made.outbox.state.jobs["job-1"].ended is not None and not made.outbox.state.pending)
         async with open_journal(config(user).state / "outbox.sqlite3", f.OutboxFact, program="daemon") as journal:
-            kept = list(journal.read())
-        assert [type(fact) for fact in kept if isinstance(fact, f.WebhookFact)] == [WebhookOwed, f.WebhookGivenUp]
+            kept = dict.fromkeys(type(fact) for fact in journal.read())  # a stop may write a fact twice
+        assert [kind for kind in kept if issubclass(kind, f.WebhookFact)] == [WebhookOwed, f.WebhookGivenUp]
         assert len(shop.calls) == 1
 
 

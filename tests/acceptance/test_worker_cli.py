@@ -65,7 +65,7 @@ def test_a_used_port_is_reported(tmp_path: Path) -> None:
     [
         (["--engine", "command"], "needs either --command"),
         (["--engine", "command", "--command", "run {video} {audio}"], "{output}"),
-        (["--engine", "magic"], "engine is 'magic'; write one of"),
+        (["--engine", "magic"], "--engine is 'magic'; installed are"),
         (["--keep", "for ever"], "--keep: 'for ever' is not a time"),
         (["--spare-disk=-1"], "--spare-disk: '-1' is no number of GiB"),
         (["--warm-up", "soon"], "--warm-up: 'soon' is not a time"),

@@ -231,7 +231,7 @@ def test_options_are_checked_before_anything_is_called() -> None:
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
-    with pytest.raises(SettingsError, match=r"pip install 'wakestream\[ec2\]'"):
+    with pytest.raises(SettingsError, match=r'pip install "wakestream\[ec2\]"'):
         ec2.create(PowerConfig("i-00000000000000000"))
 
 

@@ -171,5 +171,5 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setitem(sys.modules, module, None)
     options = {"driver": "gce"} if provider == "libcloud" else {"worker": "http://a", "ssh": "a@b"}
-    with pytest.raises(SettingsError, match=rf"pip install 'wakestream\[{provider}\]'"):
+    with pytest.raises(SettingsError, match=rf'pip install "wakestream\[{provider}\]"'):
         make_power(provider, PowerConfig("00:11:22:aa:bb:cc", options))

@@ -144,6 +144,6 @@ def test_the_service_has_the_users_name(variables: dict[str, str], name: str, mo
 async def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wakestream.adapters.telemetry.traces", None)
     asked = Settings(hub_url="ws://127.0.0.1:9/dsp", key=Secret("any-key-0123456789"), trace=True)
-    with pytest.raises(SettingsError, match=r"pip install 'wakestream\[otel\]'"):
+    with pytest.raises(SettingsError, match=r'pip install "wakestream\[otel\]"'):
         async with open_client(asked):
             raise AssertionError("it must not get here")

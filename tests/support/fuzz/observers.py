@@ -26,11 +26,16 @@ class Watcher(logging.Handler):
         self.faults.append(line)
 
 
+def _threads() -> int:
+    """How many there are but those of the loop's pool, which starts as many as it is busy and keeps them."""
+    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
+
+
 @contextmanager
 def watched() -> Iterator[Watcher]:
     """Within the block, faults are collected; at its end there must be none."""
     watcher = Watcher()
-    threads = threading.active_count()
+    threads = _threads()
     libraries = [logging.getLogger(name) for name in (None, "asyncio", "wakestream.hub.websockets")]
     levels = [library.level for library in libraries]
     for library in libraries:
@@ -46,7 +51,7 @@ def watched() -> Iterator[Watcher]:
             library.removeHandler(watcher)
             library.setLevel(level)
     assert not watcher.faults, "\n".join(watcher.faults)[:3000]
-    assert threading.active_count() <= threads + 2, "threads are left behind"
+    assert _threads() <= threads + 2, "threads are left behind"
 
 
 def tree(folder: Path, *, without: Path) -> set[Path]:
