@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import reactivex as rx
 from reactivex import Observable
-from reactivex import operators as ops
-from reactivex.subject import Subject
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+
+from wakestream.operators.rx.core.observable import (
+    CompositeDisposable,
+    Disposable,
+    LightObservable,
+    SerialDisposable,
+    subscribe_through,
+)
 
 T = TypeVar("T")
 
@@ -92,38 +99,68 @@ class Arrivals:
 
     def __init__(self, order: JobOrder) -> None:
         self._order = order
-        self._coming: dict[str, None] = {}
-        self._firsts: Subject[tuple[int, int]] = Subject()
+        self._coming: set[str] = set()
+        self._waiting: dict[str, Callable[[], None]] = {}  # those that came and wait for others; what lets them go on
+        self._at_work = self._again = False
 
     def come(self, job: str) -> None:
         """A job was granted a GPU."""
-        self._coming[job] = None
+        self._coming.add(job)
 
     def gone(self, job: str) -> None:
         """A job has its turn, waits for it, or has ended."""
         if job in self._coming:
-            del self._coming[job]
+            self._coming.discard(job)
             self.reorder()
 
     def reorder(self) -> None:
-        """Let the first one go on: it may be another than before."""
-        if self._coming and self._order.by_hand:
-            self._firsts.on_next(self._first())
+        """Let those go on before whom no other job is on its way."""
+        self._again = True
+        if self._at_work:  # a job that goes on may bring us here at once; to nest would end at the recursion limit
+            return
+        self._at_work = True
+        try:
+            while self._again:
+                self._again = False
+                self._let_go()
+        finally:
+            self._at_work = False
 
-    def _first(self) -> tuple[int, int]:
-        return min(map(self._order.key, self._coming))
+    def _let_go(self) -> None:
+        for job in sorted(self._coming, key=self._order.key) if self._waiting else ():
+            go_on = self._waiting.pop(job, None)
+            if go_on is None:
+                break
+            self._coming.discard(job)
+            go_on()
+
+    def _late(self, job: str) -> None:
+        """The job has waited for long: those before it that are still on their way come after it."""
+        key = self._order.key(job)
+        self._coming -= {each for each in self._coming - self._waiting.keys() if self._order.key(each) < key}
+        self.reorder()
 
     def in_order(self, job: str, source: Observable[T]) -> Observable[T]:
-        """Subscribe to the source when no job before this one is on its way, or after `LATE`.
+        """Subscribe to the source when no job before this one is on its way, or after `LATE`."""
 
-        The job has arrived when the source emits.
-        """
+        def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            if job not in self._coming or not self._order.by_hand:
+                self._coming.discard(job)
+                return subscribe_through(source, observer, scheduler)
+            held, clock = SerialDisposable(), SerialDisposable()
 
-        def begin(_: Any) -> Observable[T]:
-            if job not in self._coming or not self._order.by_hand or self._order.key(job) == self._first():
-                return arriving
-            first: Observable[Any] = self._firsts.filter(lambda key: self._order.key(job) <= key)
-            return rx.timer(LATE).pipe(ops.amb(first), ops.take(1), ops.flat_map(lambda _: arriving))
+            def go_on() -> None:
+                clock.dispose()
+                held.disposable = subscribe_through(source, observer, scheduler)
 
-        arriving = source.do_action(lambda _: self.gone(job))
-        return rx.defer(begin)
+            def leave() -> None:
+                if self._waiting.get(job) is go_on:
+                    del self._waiting[job]
+                clock.dispose()
+
+            self._waiting[job] = go_on
+            clock.disposable = rx.interval(LATE).subscribe(lambda _: self._late(job), scheduler=scheduler)
+            self.reorder()
+            return CompositeDisposable(held, Disposable(leave))
+
+        return LightObservable(subscribe)

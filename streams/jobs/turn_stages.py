@@ -10,7 +10,17 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.events import Checked, Granted, Job, JobEvent, Note, Rendered, Submitted, Uploaded
+from wakestream.operators.model.events import (
+    Checked,
+    Granted,
+    Job,
+    JobEvent,
+    Note,
+    Queued,
+    Rendered,
+    Submitted,
+    Uploaded,
+)
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     Disposable,
@@ -53,7 +63,8 @@ def _same_priority(_: str) -> int:
 class Lanes:
     """The limiters that all jobs of a program share, their order, and the pauses after failed starts.
 
-    `priority(job id)`: jobs with a higher priority get their turn first. `asking` has the jobs that ask for a GPU.
+    `priority(job id)`: jobs with a higher priority get their turn first. `asking` has the jobs that wait for a GPU
+    at the hub.
     """
 
     running: Limiter
@@ -102,9 +113,12 @@ class TurnStages(Stages):
         """Until the GPU is granted, the job gives its place to one that the user moves before it."""
         asking, job = self.shared.asking, self.job.id
 
+        def note(event: JobEvent) -> None:
+            if isinstance(event, Queued):  # before, the hub may know that the worker has its task
+                asking.add(job)
+
         def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
-            asking.add(job)
-            asked = subscribe_through(Stages.submit(self), observer, scheduler)
+            asked = subscribe_through(Stages.submit(self).do_action(note), observer, scheduler)
             return CompositeDisposable(asked, Disposable(lambda: asking.discard(job)))
 
         return LightObservable(subscribe)

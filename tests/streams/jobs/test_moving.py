@@ -156,6 +156,58 @@ async def test_a_cancel_while_it_waits_for_its_place_leaves_the_others_in_order(
     assert line.order == [1, 2, 3]
 
 
+@pytest.mark.parametrize("sent", [False, True])
+async def test_many_jobs_go_on_in_order_when_their_gpu_wakes(sent: bool) -> None:
+    many = list(range(1, 191))
+    before = Line(answer=awake)
+    if sent:  # the files are at the worker already, so the jobs meet at the limit of the GPU
+        before.start(*many)
+        await before.all()
+        before.worker.calls.clear()
+    before.worker.delays |= {"upload": 20.0, "report": 5.0}
+    line = Line(worker=before.worker)
+    line.start(*many)
+    await line.passes(10)
+    line.move(190, before=1)
+    line._answer = awake
+    line.wake()
+    assert {type(end) for end in await line.all()} == {e.Done}
+    assert line.order == [190, *many[:-1]]
+
+
+async def test_one_late_job_does_not_change_the_order_of_the_others() -> None:
+    line = Line()
+    line.start(1, 2, 3, 4)
+    await line.passes(10)
+    line.move(4, before=1)
+    line.move(3, before=1)
+    line.workers.workers["http://far:1"] = unreachable()
+    for n, url, pause in ((4, "http://far:1", 0), (1, GPU, 0.3), (3, GPU, 0), (2, GPU, 0)):
+        line.say(m.Ack(request_id=f"job-{n}", gpu="gpu", url=url))
+        await line.passes(pause)
+    await line.passes(20)
+    assert line.order == [3, 1, 2]
+
+
+async def test_a_job_gives_its_place_only_when_the_hub_has_said_that_it_waits() -> None:
+    line = Line(LaneLimits(running=1))
+    line.link.disconnect()
+    line.start(1, 2)  # perhaps from before a restart, with its task at the worker
+    await line.passes(5)
+    line.move(2, before=1)
+    line.link.connect(*line._features)
+    await line.passes(2)
+    assert [said.request_id for said in line.link.said(m.Submit)] == ["job-1"]
+    line.move(2, before=1)
+    await line.passes(2)
+    assert [said.request_id for said in line.link.said(m.Submit)] == ["job-1", "job-2"]
+    assert [said.request_id for said in line.link.said(m.JobDone)] == ["job-1"]
+    line._answer = awake
+    line.wake()
+    await line.all()
+    assert line.order == [2, 1]
+
+
 async def test_moves_are_recorded_and_a_replay_has_the_same_order() -> None:
     line = Line(LaneLimits(running=3, uploads=1, gpu=1), worker=slow(upload=7.0, report=11.0))
     line.start(1, 2, 3, 4, 5, 6)

@@ -27,7 +27,7 @@ class Line(PipelineHarness):
     ) -> None:
         limits = limits or LaneLimits()
         self.worker = worker or FakeWorker()
-        files = FakeFiles({f"{n}.mp4": bytes([n]) * 1000 for n in range(40)} | {"speech.wav": b"a" * 500})
+        files = FakeFiles({f"{n}.mp4": n.to_bytes(2, "big") * 500 for n in range(200)} | {"speech.wav": b"a" * 500})
         self.workers = FakeWorkers({GPU: self.worker}, GPU)
         super().__init__(answer, workers=self.workers, files=files, policy=DURABLE)
         self._header = replace(self._header, config={**self._header.config, LANES: plain_config(limits)})
