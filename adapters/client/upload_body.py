@@ -100,14 +100,22 @@ def small_files(files: Mapping[FileRef, Fingerprint]) -> bytes:
     """The body of `upload_files`: a line of JSON that lists the files, then their bytes. It reads the disk."""
     listed = [{"hash": ref.hash, "ext": ref.ext, "size": file.size} for ref, file in files.items()]
     parts = [orjson.dumps(listed), b"\n"]
-    for file in files.values():
+    return b"".join((*parts, *map(_content, files.values())))
+
+
+def _content(file: Fingerprint) -> bytes:
+    """The content of a small file. A job may have many, and `pathlib` takes twice as long."""
+    with read_errors(file.path):
+        descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
         with read_errors(file.path):
-            content = file.path.read_bytes()
-        check_unchanged(file)
-        if len(content) != file.size:
-            raise changed(file.path)
-        parts.append(content)
-    return b"".join(parts)
+            content = os.read(descriptor, file.size + 1)
+        check_unchanged(file, descriptor)
+    finally:
+        os.close(descriptor)
+    if len(content) != file.size:
+        raise changed(file.path)
+    return content
 
 
 def form(part: FilePart, ref: FileRef) -> MultipartWriter:

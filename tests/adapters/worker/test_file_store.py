@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,15 +168,17 @@ async def test_a_worker_that_ended_well_leaves_no_small_file_to_check(tmp_path: 
 async def test_a_full_disk_leaves_no_part_of_a_small_file(
     store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_bytes
+    write = os.write
 
-    def full(self: Path, content: bytes) -> int:
-        write(self, content[:1])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(descriptor: int, content: memoryview) -> int:
+        if len(content) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, content[:1])
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(NoSpace, match="disk is full"):
-        await store.keep_all(small(b"one"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(NoSpace, match="disk is full"):
+            await store.keep_all(small(b"one"))
     assert list((tmp_path / "partial").iterdir()) == []
 
 
