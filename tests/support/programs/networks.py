@@ -37,8 +37,9 @@ def machines(count: int) -> Iterator[list[Prefix]]:
     if missing:
         pytest.skip(f"no {', '.join(missing)} here")
     own = ("unshare", "--user", "--map-root-user", "--net")
-    if subprocess.run([*own, "true"], capture_output=True).returncode:
-        pytest.skip("this account cannot make network namespaces")
+    probe = "ip link add switch type bridge && ip link add cable type veth peer name eth0"
+    if subprocess.run([*own, "sh", "-c", probe], capture_output=True).returncode:
+        pytest.skip("this account cannot make networks with namespaces, bridge and veth")
     with ExitStack() as stack:
         switch = stack.enter_context(_holder(own))
         inside = _entry(switch)
