@@ -185,19 +185,26 @@ async def test_a_job_that_began_meanwhile_stays_and_the_page_says_why(home: Hous
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 409" not in said]
 
 
-async def begins(home: House, page: Page, number: int) -> None:
+async def begins(home: House, page: Page, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU gets a job, and the page hears of it."""
     assert home.daemon is not None
     box = home.daemon.outbox
     job = str(await page.locator(".card", has_text=f"clip{number}.mp4").get_attribute("data-job"))
     outbox.DECIDER.evolve(box.state, f.JobStage(job, "render", 9.0, "http://gpu", "task-1"))
-    box.feed.publish(job, {"event": "running", "at": 9.0, "percent": 5.0, "frame": 0, "frames": 0})
+    publish = box.feed.publish
+
+    def not_its_wait(name: str, event: dict[str, Any]) -> None:
+        if name != job:  # its pipeline goes on to wait, and says so
+            publish(name, event)
+
+    monkeypatch.setattr(box.feed, "publish", not_its_wait)
+    publish(job, {"event": "running", "at": 9.0, "percent": 5.0, "frame": 0, "frames": 0})
     await expect(page.locator(f'[data-job="{job}"]')).to_have_attribute("data-state", "open")
 
 
 @pytest.mark.parametrize(("job", "over", "edge", "order"), [(3, 1, "before", [0, 3, 2]), (0, 3, "after", [1, 2, 0])])
 async def test_a_job_that_is_dropped_where_another_began_comes_to_the_nearest_that_waits(
-    home: House, visitor: Visitor, job: int, over: int, edge: str, order: list[int]
+    home: House, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, job: int, over: int, edge: str, order: list[int]
 ) -> None:
     await home.monitor()
     async with visitor.page() as page:
@@ -210,7 +217,7 @@ async def test_a_job_that_is_dropped_where_another_began_comes_to_the_nearest_th
         assert box is not None
         await page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
         await expect(card).to_have_attribute("data-drop", edge)
-        await begins(home, page, over)
+        await begins(home, page, over, monkeypatch)
         await page.mouse.up()
         await expect(page.locator("#told")).to_contain_text("of 3")
         await expect(page.locator("[data-drag], [data-drop]")).to_have_count(0)
