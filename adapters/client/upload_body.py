@@ -105,14 +105,9 @@ def small_files(files: Mapping[FileRef, Fingerprint]) -> bytes:
 
 def _content(file: Fingerprint) -> bytes:
     """The content of a small file. A job may have many, and `pathlib` takes twice as long."""
-    with read_errors(file.path):
-        descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        with read_errors(file.path):
-            content = os.read(descriptor, file.size + 1)
-        check_unchanged(file, descriptor)
-    finally:
-        os.close(descriptor)
+    with read_errors(file.path), FileIO(file.path) as opened:
+        content = opened.read(file.size + 1)
+        check_unchanged(file, opened.fileno())
     if len(content) != file.size:
         raise changed(file.path)
     return content

@@ -82,13 +82,10 @@ def _use(path: Path | str) -> bool:
 
 def _write(path: str, content: bytes | memoryview) -> None:
     """Write a new file. A job may have many small ones, and `pathlib` takes twice as long."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
+    with FileIO(path, "x") as file:
         left = memoryview(content)
         while left:
-            left = left[os.write(descriptor, left) :]
-    finally:
-        os.close(descriptor)
+            left = left[file.write(left) :]
 
 
 async def _remove_nothing(_: int = 0) -> int:

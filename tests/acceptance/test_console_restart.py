@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,8 +71,7 @@ async def test_a_result_whose_copy_a_stop_interrupts_is_copied_once_at_the_next_
 
     def slow(result: Path, partial: Path, stops: Callable[[], bool]) -> None:
         loop.call_soon_threadsafe(begun.set)
-        while not stops():
-            time.sleep(0.01)
+        stops.__self__.wait()  # type: ignore[attr-defined]  # it is the `is_set` of an event
         write(result, partial, stops)
 
     async with calling(tmp_path) as caller:

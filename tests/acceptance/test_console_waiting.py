@@ -55,11 +55,15 @@ async def state(caller: Caller) -> dict[str, Any]:
 
 
 async def seen(caller: Caller, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The state as soon as this holds of it."""
-    async with asyncio.timeout(20):
-        while not holds(found := await state(caller)):  # noqa: ASYNC110 - no event announces it
-            await asyncio.sleep(0.02)
-    return found
+    """The state as soon as this holds of it; it is asked for again after each event of the page."""
+    async with (
+        asyncio.timeout(20),
+        caller.session.get(f"{caller.home.url}/console/live", headers=caller.bearer) as live,
+    ):
+        async for line in live.content:
+            if line.startswith(b"data: ") and holds(found := await state(caller)):
+                return found
+    raise AssertionError("the page's events ended")
 
 
 @asynccontextmanager

@@ -3,14 +3,16 @@
 import asyncio
 import errno
 import hashlib
-import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
+from wakestream.adapters.worker import file_store
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace
 from wakestream.operators.model.events import FileRef
@@ -168,17 +170,15 @@ async def test_a_worker_that_ended_well_leaves_no_small_file_to_check(tmp_path: 
 async def test_a_full_disk_leaves_no_part_of_a_small_file(
     store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.write
+    class Full(FileIO):
+        def write(self, content: Any, /) -> int:
+            if len(content) < 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content[:1])
 
-    def full(descriptor: int, content: memoryview) -> int:
-        if len(content) < 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, content[:1])
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
-        with pytest.raises(NoSpace, match="disk is full"):
-            await store.keep_all(small(b"one"))
+    monkeypatch.setattr(file_store, "FileIO", Full)
+    with pytest.raises(NoSpace, match="disk is full"):
+        await store.keep_all(small(b"one"))
     assert list((tmp_path / "partial").iterdir()) == []
 
 
