@@ -62,7 +62,7 @@ class Outbox:
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._cancels: set[asyncio.Task[None]] = set()
         self._by_hand = any(state.jobs[job].moved for job in state.queue)
-        self._unplaced = set(state.queue) if self._by_hand else set[str]()  # jobs whose place is told when they start
+        self._unplaced = set(state.queue) if self._by_hand else set[str]()  # jobs that get their place when they start
         self._unsorted: list[str] = []  # those of them that have started
         self._client: Client | None = None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None

@@ -147,7 +147,7 @@ class Watched:
         await self.until(lambda: self.program.machine.calls >= before + times)
 
     def failures(self) -> list[m.BootResult]:
-        """What waiting jobs were told."""
+        """What waiting jobs heard."""
         return self.link.said(m.BootResult)
 
 

@@ -330,7 +330,7 @@ class HubState:
         return money(gpu.price) if self.limits.currency in ("", gpu.currency) else None
 
     def currency_of(self, name: str) -> str:
-        """The money of this GPU's price: as in the settings, or else its provider's; "" if nobody says it."""
+        """The money of this GPU's price: as in the settings, or else its provider's; "" if neither says it."""
         if self.limits.currency or self.limits.price_of(name) is not None or name not in self.gpus:
             return self.limits.currency
         return self.gpus[name].currency

@@ -68,7 +68,7 @@ async def seen(caller: Caller, holds: Callable[[dict[str, Any]], bool]) -> dict[
 
 @asynccontextmanager
 async def half_sent(caller: Caller, id_: str, data: bytes) -> AsyncIterator[None]:
-    """An upload that is under way, and breaks at the end of the block."""
+    """A running upload, which breaks at the end of the block."""
     url = caller.home.url.removeprefix("http://")
     host, _, port = url.partition(":")
     _, writer = await asyncio.open_connection(host, int(port))

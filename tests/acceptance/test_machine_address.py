@@ -1,4 +1,4 @@
-"""A machine whose address is another one at each start: monitor, hub, worker and client find each other anew."""
+"""A machine whose address is another one at each start: monitor, hub, worker and client find each other again."""
 
 import asyncio
 from contextlib import AsyncExitStack

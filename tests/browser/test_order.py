@@ -186,7 +186,7 @@ async def test_a_job_that_began_meanwhile_stays_and_the_page_says_why(home: Hous
 
 
 async def begins(home: House, page: Page, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The GPU gets a job, and the page hears of it."""
+    """The GPU gets a job, and the page learns it."""
     assert home.daemon is not None
     box = home.daemon.outbox
     job = str(await page.locator(".card", has_text=f"clip{number}.mp4").get_attribute("data-job"))

@@ -50,7 +50,7 @@ REVOKED = """
   URL.revokeObjectURL = (url) => { window.revoked += 1; revoke(url); };
 }
 """
-"""Counts the files that the page lets go of."""
+"""Counts the object URLs that the page revokes."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Ports for programs that cannot be told to take any free one."""
+"""Ports for programs that need a number and cannot choose a free one."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""`wakestream machines`: the machines of an account at a power provider, so that nobody has to search for an id."""
+"""`wakestream machines`: the machines of an account at a power provider, so that users need not search for an id."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def options(**values: str) -> list[str]:
 
 
 async def wakes(hub: TinyHub) -> str | None:
-    """A job wakes the machine; the address that clients are told."""
+    """A job wakes the machine; the address that clients get."""
     await hub.hears(type="gpu.power.state", state="off")
     await hub.say({"type": "gpu.power.boot", "request_id": "boot-1", "source": "test"})
     heard: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Jobs of any kind at a hub with old and new workers and monitors: who is given them, and who is told what."""
+"""Jobs of any kind at a hub with old and new workers and monitors: who gets them, and what each side hears."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Budgets: what is woken when they are spent, and what the jobs that wait are told."""
+"""Budgets: what is woken when they are spent, and what waiting jobs hear."""
 
 from decimal import Decimal
 from typing import Any

@@ -29,7 +29,7 @@ export function jobLists(known, acts) {
   const place = (job) => known.order.get(job.id) ?? NEW;
   const shown = () => active([...known.jobs.values()]);
 
-  /** The places that the hub told of the jobs, in the order of the user, which it does not know; and the jobs ahead. */
+  /** The places that the hub gave the jobs, in the user's order, which the hub does not know; and the jobs ahead. */
   function takePlaces(open) {
     const queued = open.filter((job) => waitOf(job) === "gpu" && job.last?.position > 0);
     const places = queued.map((job) => job.last.position).sort((one, other) => one - other);

@@ -33,7 +33,7 @@ export async function mediaLook(url, shown, size = 0) {
     return { seconds, image: shown === "video" ? await frame(player, seconds ?? 0) : null };
   } finally {
     player.removeAttribute("src");
-    player.load(); // lets go of the file or the connection
+    player.load(); // closes the file or the connection
   }
 }
 

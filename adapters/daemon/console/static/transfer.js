@@ -120,7 +120,7 @@ export class Transfer {
     this.watch();
   }
 
-  /** The jobs that wait for it are told its new id. Those whose other files are new as well follow with them. */
+  /** Sends its new id to the jobs that wait for it. Those whose other files are new as well follow with them. */
   async postAgain() {
     for (const post of this.posts) {
       await post().catch((error) => { if (error.code !== "unknown_upload") throw error; });

@@ -1,4 +1,4 @@
-"""Paths and URLs that are none."""
+"""Paths and URLs that are not valid."""
 
 from __future__ import annotations
 

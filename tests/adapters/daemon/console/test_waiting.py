@@ -1,4 +1,4 @@
-"""Jobs that wait for their files, on the disk: their records go for good, and what nobody needs is not expected."""
+"""Jobs that wait for their files, on the disk: their records go for good, and unused files are not expected."""
 
 from __future__ import annotations
 
