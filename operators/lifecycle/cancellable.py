@@ -42,7 +42,7 @@ def cancellable(
         running = _Running(observer, workers, job_id, scheduler)
         signalled = signal.subscribe(running.cancel, scheduler=scheduler)
         if not running.cancelled:
-            running.followed.disposable = source.subscribe(running, scheduler=scheduler)
+            running.follow(source, running)
         return CompositeDisposable(signalled, running.followed)
 
     return operator_from(subscribe)
@@ -81,7 +81,7 @@ class _Running(FollowingObserver[JobEvent]):
             for task in self.tasks
         )
         ending: Observable[JobEvent] = rx.concat(*confirmed, rx.of(Cancelled()))
-        self.followed.disposable = ending.subscribe(self.observer, scheduler=self.scheduler)
+        self.follow(ending, self.observer)
 
 
 def cancel_task(task: Submitted, workers: Workers, job_id: str | None) -> Observable[Any]:

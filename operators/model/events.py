@@ -198,7 +198,7 @@ class Checked:
     @property
     def saved(self) -> int:
         """Bytes that need no upload."""
-        distinct = {file.digests[self.algorithm]: file.size for file in self.inputs.values()}
+        distinct = {self.ref(file): file.size for file in self.inputs.values()}
         return sum(distinct.values()) - sum(file.size for file in self.missing)
 
 

@@ -83,6 +83,7 @@ class _Racer(ForwardingObserver[Any]):
         try:
             item = self.race.dropped(self.index, error)
         except Exception as fault:  # raised by `dropped`
+            self.race.over = True
             self.observer.on_error(fault)
             return
         if item is not None:

@@ -137,11 +137,11 @@ class _Limited(FollowingObserver[Any], DisposableBase):
         before = self.limiter._enqueue(self)
         try:
             item = self.on_wait(before)
-        except Exception:
+            if item is not None:
+                self.observer.on_next(item)
+        except Exception:  # raised by `on_wait`, or by the observer
             self.finish()
             raise
-        if item is not None:
-            self.observer.on_next(item)
 
     def start_soon(self) -> None:
         # In a later turn of the loop: the source that was running before is still ending.

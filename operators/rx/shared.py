@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.rx.core.observable import Disposable, LightObservable, SerialDisposable
+from wakestream.operators.rx.core.observable import (
+    Disposable,
+    Functions,
+    LightObservable,
+    SerialDisposable,
+    subscribe_into,
+)
 
 T = TypeVar("T")
 
@@ -44,9 +50,8 @@ class Shared(LightObservable[T], Generic[T]):
         self._waiting.append(observer)
         if not self._started:
             self._started = True
-            self._running.disposable = self._source.subscribe(
-                self._on_next, self._on_error, self._on_completed, scheduler=scheduler
-            )
+            given: Any = Functions(self._on_next, self._on_error, self._on_completed)
+            subscribe_into(self._running, self._source, given, scheduler)
         return Disposable(lambda: self._leave(observer))
 
     def _leave(self, observer: ObserverBase[T]) -> None:

@@ -41,7 +41,7 @@ def download(
         The stage. It may raise `Stalled`, `Corrupt`, `NoSpace`, `FileUnusable`, `WorkerUnreachable`, `WorkerRefused`.
     """
 
-    def stage(rendered: Rendered) -> Observable[JobEvent]:
+    def stage(rendered: Rendered, _: object) -> Observable[JobEvent]:
         worker = workers.at(rendered.task.worker.url)
         if len(outputs) == 1:
             return fetch(worker, rendered, next(iter(outputs.values())))
@@ -56,7 +56,7 @@ def download(
         safe = fetched.pipe(timeout_idle(policy.transfer, "transfer"), retry_backoff(again, random))
         return safe.take_while(lambda event: not isinstance(event, Done), inclusive=True)
 
-    return stage
+    return lambda rendered: rx.defer(partial(stage, rendered))  # each subscription counts from 0
 
 
 def _all_of(outputs: Mapping[str, Path], fetch: Callable[[str, Path], Observable[JobEvent]]) -> Observable[JobEvent]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from random import Random
 
@@ -49,7 +50,7 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
 
     quickly = replace(policy.call, retry_on=is_no_stall)
 
-    def stage(checked: Checked) -> Observable[JobEvent]:
+    def stage(checked: Checked, _: object) -> Observable[JobEvent]:
         of = sum(file.size for file in checked.missing)
         worker = workers.at(checked.worker.url)
         groups, single = _grouped(checked)
@@ -95,7 +96,7 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
         )
         return steady.map(lambda item: Uploading(start + upload.count(item), of, name))
 
-    return stage
+    return lambda checked: rx.defer(partial(stage, checked))  # each subscription counts from 0
 
 
 def _grouped(checked: Checked) -> tuple[list[list[Fingerprint]], list[Fingerprint]]:

@@ -144,7 +144,11 @@ class HubClient:
 
         def subscribe(observer: ObserverBase[ports.Reply], _: SchedulerBase | None = None) -> DisposableBase:
             waiting = self._replies.listen(job.id, observer.on_next)
-            observer.on_next(self._link_of(job))
+            try:
+                observer.on_next(self._link_of(job))
+            except Exception:
+                waiting.dispose()
+                raise
             return waiting
 
         return LightObservable(subscribe)

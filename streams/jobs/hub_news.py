@@ -43,7 +43,17 @@ class HubNews(KeyedSubject[HubEvent]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[HubEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        listener = super()._subscribe_core(observer, scheduler)
+        delivering, self._feeding = self._feeding, True  # what is fed meanwhile comes after these
         link = () if self._link is None else (self._link,)
-        for item in (*link, *self._power.values()):
-            observer.on_next(item)
-        return super()._subscribe_core(observer, scheduler)
+        try:
+            for item in (*link, *self._power.values()):
+                observer.on_next(item)
+        except Exception:
+            listener.dispose()
+            raise
+        finally:
+            self._feeding = delivering
+            if not delivering:
+                self._deliver_queued()
+        return listener

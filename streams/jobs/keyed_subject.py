@@ -28,7 +28,8 @@ class KeyedSubject(Observable[T], Generic[T]):
         >>> replies.feed(reply, "job-1")
 
     Args:
-        on_fault: Is called with the error and the item when an observer raises. The others still get the item.
+        on_fault: Is called with the error and the item when an observer raises. The others still get the item. What
+            `on_fault` raises, `feed` raises in the end, when all items are delivered.
     """
 
     def __init__(self, on_fault: Fault) -> None:
@@ -38,6 +39,7 @@ class KeyedSubject(Observable[T], Generic[T]):
         self._all: list[_Listener] = []
         self._queue: deque[tuple[T, Hashable | None]] = deque()
         self._feeding = False
+        self._raised: list[Exception] = []
 
     def listen(self, key: Hashable, on_next: Callback) -> abc.DisposableBase:
         """Deliver the items for `key`, and those for all keys, to `on_next` until disposed."""
@@ -60,16 +62,20 @@ class KeyedSubject(Observable[T], Generic[T]):
 
     def feed(self, item: T, key: Hashable | None = None) -> None:
         """Deliver one item to the listeners of `key`, or without a key to all listeners."""
-        if self._feeding:
-            self._queue.append((item, key))
-            return
+        self._queue.append((item, key))
+        if not self._feeding:
+            self._deliver_queued()
+
+    def _deliver_queued(self) -> None:
         self._feeding = True
         try:
-            self._deliver(item, key)
             while self._queue:
                 self._deliver(*self._queue.popleft())
         finally:
             self._feeding = False
+        if self._raised:  # all have got all: now it may be raised
+            raised, self._raised = self._raised, []
+            raise raised[0]
 
     def _deliver(self, item: T, key: Hashable | None) -> None:
         concerned = chain.from_iterable(self._by_key.values()) if key is None else self._by_key.get(key, ())
@@ -79,7 +85,13 @@ class KeyedSubject(Observable[T], Generic[T]):
             try:
                 listener.on_next(item)
             except Exception as error:  # the next observer still gets the item
-                self._on_fault(error, item)
+                self._report(error, item)
+
+    def _report(self, error: Exception, item: T) -> None:
+        try:
+            self._on_fault(error, item)
+        except Exception as raised:
+            self._raised.append(raised)
 
     def _subscribe_core(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None

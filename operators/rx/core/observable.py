@@ -41,7 +41,7 @@ class LightObservable(Observable[T]):
         scheduler: SchedulerBase | None = None,
     ) -> DisposableBase:
         """Like the library's `subscribe`. Without `on_error`, an error is raised where it happens."""
-        observer = on_next if hasattr(on_next, "on_next") else _Functions(on_next, on_error, on_completed)
+        observer = on_next if hasattr(on_next, "on_next") else Functions(on_next, on_error, on_completed)
         subscription: _Subscription[T] = _Subscription(observer)
         subscription.hold(self.begin(subscription, scheduler))
         return subscription
@@ -104,6 +104,19 @@ def subscribe_through(
     return source.subscribe(observer, scheduler=scheduler)
 
 
+def subscribe_into(
+    held: SerialDisposable, source: Observable[Any], observer: ObserverBase[Any], scheduler: SchedulerBase | None
+) -> None:
+    """Subscribe `observer` to `source`, and let `held` hold the subscription from its beginning.
+
+    A source may end, or lead to another subscription in its place, within its own subscription. (With
+    `held.disposable = source.subscribe(…)`, the old subscription would then dispose the new one.)
+    """
+    inner: _Subscription[Any] = _Subscription(observer)
+    held.disposable = inner
+    inner.hold(subscribe_through(source, inner, scheduler))
+
+
 class _Subscription(ObserverBase[T], DisposableBase):
     """Stands between source and observer: passes nothing on after the end, and disposes the source."""
 
@@ -147,7 +160,7 @@ class _Subscription(ObserverBase[T], DisposableBase):
             source.dispose()
 
 
-class _Functions:
+class Functions:
     """An observer made of up to three functions."""
 
     __slots__ = ("on_completed", "on_error", "on_next")
@@ -197,13 +210,8 @@ class FollowingObserver(ForwardingObserver[T]):
         self.followed = SerialDisposable()
 
     def follow(self, source: Observable[Any], observer: ObserverBase[Any]) -> None:
-        """Subscribe `observer` to `source`, in place of the subscription before.
-
-        A source may end, or lead to another `follow`, within its own subscription; this order is safe then too.
-        """
-        inner: _Subscription[Any] = _Subscription(observer)
-        self.followed.disposable = inner
-        inner.hold(subscribe_through(source, inner, self.scheduler))
+        """Subscribe `observer` to `source`, in place of the subscription before, see `subscribe_into`."""
+        subscribe_into(self.followed, source, observer, self.scheduler)
 
 
 def operator_with(

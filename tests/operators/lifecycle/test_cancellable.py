@@ -10,6 +10,7 @@ from tests.support.streams.stage_scene import SUBMITTED, Stage
 from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
+from wakestream.operators.rx.core.observable import Disposable, LightObservable
 from wakestream.operators.rx.sources import of, start_with
 
 
@@ -72,3 +73,14 @@ async def test_every_worker_with_a_task_of_the_present_attempt_gets_the_cancel()
     source = rx.never().pipe(start_with(gone, e.Granted("offline", 1.0), SUBMITTED, other))
     assert (await stage.run(source.pipe(cancellable(signal, stage.workers))))[-1] == e.Cancelled()
     assert stage.worker.said("cancel") == ["task-1", "task-2"]
+
+
+async def test_a_cancel_while_the_source_is_being_subscribed_counts() -> None:
+    stage, signal, disposed = Stage(), Subject[None](), list[str]()
+
+    def begin(*_: object) -> Disposable:
+        signal.on_next(None)
+        return Disposable(lambda: disposed.append("source"))
+
+    assert await stage.run(LightObservable(begin).pipe(cancellable(signal, stage.workers))) == [e.Cancelled()]
+    assert disposed == ["source"]

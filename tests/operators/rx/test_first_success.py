@@ -104,3 +104,14 @@ async def test_disposing_it_disposes_all_lanes(scheduler: TestScheduler) -> None
     lanes = [scheduler.create_hot_observable() for _ in range(2)]
     first_success(*lanes).subscribe(scheduler=scheduler).dispose()
     assert [len(lane.observers) for lane in lanes] == [0, 0]
+
+
+def test_after_dropped_raised_no_further_source_is_subscribed() -> None:
+    fault, begun, ended = ValueError("dropped"), list[str](), list[Exception]()
+
+    def dropped(_: int, __: Exception) -> None:
+        raise fault
+
+    later = rx.defer(lambda _: begun.append("later") or never())
+    first_success(rx.throw(ValueError("broken")), later, dropped=dropped).subscribe(on_error=ended.append)
+    assert (ended, begun) == ([fault], [])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import reactivex as rx
@@ -160,3 +161,14 @@ async def test_a_running_source_gives_way_to_one_that_now_comes_before_it_and_be
     for name in "ab":
         stage.ends[name].on_completed()
     assert (stage.turns.running, stage.turns.waiting) == (0, 0)
+
+
+async def test_an_observer_that_raises_at_the_wait_keeps_no_place(loop_scheduler: LoopScheduler) -> None:
+    limiter, told = Limiter(1), list[Exception]()
+    never().pipe(limiter.limit()).subscribe(scheduler=loop_scheduler)
+
+    def raises(_: Any) -> None:
+        raise ValueError("observer")
+
+    never().pipe(limiter.limit(on_wait=lambda before: before)).subscribe(raises, told.append, scheduler=loop_scheduler)
+    assert (len(told), limiter.waiting) == (1, 0)

@@ -9,6 +9,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.subject import Subject
 
+from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.shared import Shared
@@ -168,3 +169,12 @@ async def test_dispose_stops_the_effect(loop_scheduler: LoopScheduler) -> None:
     once.dispose()
     await loop_scheduler.close()
     assert left == ["left"]
+
+
+def test_a_subscriber_that_tries_again_at_once_gets_the_second_run() -> None:
+    second, heard = Subject[str](), list[Any]()
+    runs = iter([rx.throw(ValueError("at once")), second])
+    shared = Shared(LightObservable(lambda observer, _: next(runs).subscribe(observer)))
+    shared.subscribe(heard.append, lambda _: shared.subscribe(heard.append, heard.append))
+    second.on_next("item")
+    assert heard == ["item"]

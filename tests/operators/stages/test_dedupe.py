@@ -1,5 +1,6 @@
 """The stage `dedupe` alone."""
 
+from dataclasses import replace
 from random import Random
 
 from tests.support.streams.stage_scene import AUDIO, JOB, ONLINE, URL, VIDEO, Stage
@@ -42,3 +43,9 @@ async def test_an_unreadable_file_is_the_stages_error(stage: Stage) -> None:
     stage.files.files[JOB.inputs["video"]] = errors.FileUnusable("clip.mp4 is empty")
     await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
     assert isinstance(stage.end, errors.FileUnusable)
+
+
+def test_the_same_content_under_two_endings_is_sent_twice_and_saves_nothing() -> None:
+    again = replace(VIDEO, path=VIDEO.path.with_suffix(".mov"))
+    checked = e.Checked(ONLINE, {"left": VIDEO, "right": again}, "blake3", (VIDEO, again))
+    assert checked.saved == 0

@@ -134,3 +134,13 @@ async def test_a_refusal_of_the_job_itself_is_distinguished() -> None:
     hub.submit(JOB)
     link.receive(m.Error(request_id="job-1", msg="wait", old_request_id="job-1"))
     assert told[-1] == Busy(own=True)
+
+
+def test_a_job_that_cannot_take_the_present_state_listens_no_longer() -> None:
+    hub, _ = connected()
+
+    def raises(_: object) -> None:
+        raise ValueError("observer")
+
+    hub.replies(JOB).subscribe(raises, lambda _: None)
+    assert hub.waiting == ()

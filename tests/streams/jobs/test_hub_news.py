@@ -56,3 +56,17 @@ def test_a_subscriber_added_during_a_delivery_gets_nothing_twice() -> None:
     hub.feed(LinkUp())
     hub.feed(STARTING)
     assert late == [LinkUp(), STARTING, ONLINE]
+
+
+def test_what_is_fed_while_a_subscriber_gets_the_present_state_comes_after_it() -> None:
+    hub, heard = news(), list[Any]()
+
+    def asks(event: Any) -> None:
+        heard.append(event)
+        if isinstance(event, LinkUp):
+            hub.feed(m.Pong())
+
+    for event in (LinkUp(), STARTING):
+        hub.feed(event)
+    hub.subscribe(asks)
+    assert heard == [LinkUp(), STARTING, m.Pong()]

@@ -217,3 +217,23 @@ def test_by_key_emits_the_items_of_its_key_until_disposed() -> None:
     hub.feed(5, "a")
     assert heard == [1, 3, 4]
     assert hub.keys == ()
+
+
+def test_a_fault_that_raises_keeps_nothing_from_the_others() -> None:
+    def on_fault(error: Exception, item: Any) -> None:
+        raise error
+
+    hub, heard = KeyedSubject[str](on_fault), list[str]()
+
+    def raises(item: str) -> None:
+        if item == "A":
+            hub.feed("B", "a")
+            raise ValueError("observer")
+
+    hub.listen("a", raises)
+    hub.listen("a", heard.append)
+    with pytest.raises(ValueError, match="observer"):
+        hub.feed("A", "a")
+    assert heard == ["A", "B"]
+    hub.feed("C", "a")
+    assert heard == ["A", "B", "C"]
