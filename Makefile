@@ -14,7 +14,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines clouds queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines clouds released queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -77,6 +77,18 @@ clouds: .venv/clouds/.ready
 .venv/clouds/.ready: tests/support/power/clouds.txt | $(READY)
 	$(BIN)/python -m venv .venv/clouds
 	.venv/clouds/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
+
+# The programs of the last release, at the commit that it consists of, in an environment of their own: tests of mixed
+# versions run them. Without the history of this repository these tests are skipped.
+released: .venv/released/c41e66c/.ready
+
+.venv/released/%/.ready: | $(READY)
+	mkdir -p .venv/released/$*/tree
+	git archive $* | tar -x -C .venv/released/$*/tree
+	$(PYTHON) -m venv .venv/released/$*
+	PIP_CONSTRAINT=.venv/released/$*/tree/constraints.txt .venv/released/$*/bin/python -m pip --disable-pip-version-check \
+		--cache-dir .venv/cache install --quiet .venv/released/$*/tree
 	touch $@
 
 # Other people's job queues, for the benchmarks; they are run with redis-server, nats-server and PostgreSQL where these
