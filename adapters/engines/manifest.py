@@ -20,7 +20,6 @@ Example:
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -32,10 +31,9 @@ from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.protocol.kinds import fitting, kind_from, output_ext
+from wakestream.streams.protocol.param_schema import check_own
 
 _SLOT = ("accepts", "title", "help", "required")
-_WORDS = ("title", "description", "default", "examples", "deprecated", "$comment", "then", "else")
-"""The words of a parameter's schema that check nothing by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,38 +139,12 @@ def _params(at: str, table: object, keys: _Keys, of: dict[str, str]) -> dict[str
         schema = _without(f"{at}.{name}", value, keys.node, of, name)
         if schema.pop("required", False) is True:
             required.append(name)
-        check_schema(f"{at}.{name}", schema)
+        try:
+            check_own(schema)
+        except ValueError as error:
+            raise SettingsError(f"{at}.{name}{error}") from None
         params[name] = schema
     return {"type": "object", "properties": params, **({"required": required} if required else {})} if params else {}
-
-
-def check_schema(at: str, schema: Mapping[str, Any]) -> None:
-    """Check the JSON Schema of one parameter, and its default against it.
-
-    Args:
-        at: The place in the file, for the message.
-        schema: The schema.
-
-    Raises:
-        SettingsError: It is not valid; the message names the place.
-    """
-    from jsonschema import Draft202012Validator, SchemaError, ValidationError  # slow to import
-
-    unknown = [key for key in schema if key not in (*_WORDS, *Draft202012Validator.VALIDATORS) and key[:2] != "x-"]
-    if unknown:
-        use = "type, minimum, maximum, enum, default, title, description and the other words of JSON Schema"
-        raise SettingsError(f'{at}: "{unknown[0]}" is unknown; use {use}')
-    try:
-        json.dumps(schema, allow_nan=False)
-        Draft202012Validator.check_schema(schema)
-        if "default" in schema:
-            Draft202012Validator(schema).validate(schema["default"])
-    except SchemaError as error:
-        raise SettingsError(f"{'.'.join([at, *map(str, error.path)])}: {error.message}") from None
-    except ValidationError as error:
-        raise SettingsError(f"{at}.default: {error.message}") from None
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{at}: a value is not JSON: {error}") from None
 
 
 def _table(at: str, value: object, known: Collection[str] | None = None) -> dict[str, Any]:

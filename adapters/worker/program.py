@@ -34,7 +34,7 @@ from wakestream.operators.model.engine import Engine, Kind
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol.kinds import KINDS, check_accepts
+from wakestream.streams.protocol.kinds import KINDS, check_own_kind
 from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import state as w
 
@@ -205,10 +205,10 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
 
 
 def _warn(kinds: Iterable[Kind]) -> None:
-    """Log what the PCs do not understand of an engine's own kinds; they leave it out."""
+    """Log what no program checks of an engine's own kinds; the engine must check it."""
     for kind in kinds:
         try:
-            check_accepts(kind)
+            check_own_kind(kind)
         except ValueError as error:
             logger.error("the engine describes a kind wrongly: {}", error)
 

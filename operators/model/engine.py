@@ -46,7 +46,8 @@ class Kind:
         name: The name in jobs, such as `lipsync`.
         inputs: The input files.
         outputs: The output files; the first is the main one.
-        params: The JSON Schema (2020-12) of the parameters: an object with `properties`.
+        params: The JSON Schema of the parameters: an object with `properties`, and in each the words that
+            docs/protocol.md lists, and `pattern`. The engine itself must check what other words say.
         title: A few words for people; empty: the name.
         help: A sentence for people.
 

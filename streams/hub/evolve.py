@@ -12,6 +12,7 @@ from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.hub.usage import Meter
+from wakestream.streams.protocol.kinds import flat_kind
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
 
@@ -249,9 +250,10 @@ def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
 
 def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
     gpu = _gpu(state, fact.gpu)
-    state.kinds_bytes += weight(fact.kinds) - weight((gpu.kinds or {}).values())
+    kinds = None if fact.kinds is None else [flat_kind(kind) for kind in fact.kinds]  # 0.1.0 wrote them whole
+    state.kinds_bytes += weight(kinds) - weight((gpu.kinds or {}).values())
     gpu.pairs_only, gpu.described_at = fact.pairs_only, fact.at
-    gpu.kinds = None if fact.kinds is None else {str(kind["name"]): kind for kind in fact.kinds}
+    gpu.kinds = None if kinds is None else {str(kind["name"]): kind for kind in kinds}
 
 
 def _kinds_heard(state: HubState, fact: f.KindsHeard) -> None:

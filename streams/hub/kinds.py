@@ -20,7 +20,7 @@ from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.protocol.kinds import KINDS, MAX_KIND, MAX_KIND_DEPTH, MAX_KINDS_BYTES, kind_from
+from wakestream.streams.protocol.kinds import KINDS, MAX_KIND, MAX_KIND_DEPTH, MAX_KINDS_BYTES, flat_kind, kind_from
 
 Kinds = tuple[Mapping[str, Any], ...]
 
@@ -37,7 +37,7 @@ def heard(state: HubState, peer: Connection, message: m.GpuKinds, now: float, de
         _complete(state, peer, None, now, decision)
         return
     decision.fact(f.MonitorsTold(peer.fd, now))
-    kinds = (*before, message.kind) if message.kind is not None else None
+    kinds = (*before, flat_kind(message.kind)) if message.kind is not None else None
     if message.number < message.of:
         decision.fact(f.KindsHeard(peer.fd, kinds))
     else:

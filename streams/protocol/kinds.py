@@ -13,6 +13,7 @@ import orjson
 
 from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot
 from wakestream.operators.model.errors import WrongInput
+from wakestream.streams.protocol.param_schema import check_own, flat, misfits
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 """The names of kinds, inputs, outputs; the names of parameters may also have capital letters."""
@@ -55,16 +56,22 @@ def plain_kind(kind: Kind) -> dict[str, Any]:
     return {name: value for name, value in msgspec.to_builtins(kind).items() if value or name == "name"}
 
 
+def flat_kind(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a kind as JSON without what only its worker checks of the parameters."""
+    return {**plain, "params": flat(plain["params"])} if "params" in plain else {**plain}
+
+
 def can_be_accepted(value: str) -> bool:
     """Whether a slot may accept this: it is a media type or a file ending."""
     return value in MEDIA or ENDING.fullmatch(value) is not None
 
 
-def check_accepts(kind: Kind) -> None:
-    """Check what the files of a program's own kind may be.
+def check_own_kind(kind: Kind) -> None:
+    """Check what the files and the parameters of a program's own kind may be.
 
     Raises:
-        ValueError: A slot accepts something that is neither a media type nor a file ending; `str()` says which.
+        ValueError: A slot accepts something that is neither a media type nor a file ending, or a parameter has a word
+            that no program checks; `str()` says which.
     """
     for slot in (*kind.inputs, *kind.outputs):
         for value in slot.accepts:
@@ -73,14 +80,20 @@ def check_accepts(kind: Kind) -> None:
                     f"kind {kind.name}: {slot.name} cannot accept {value[:40]!r}; use {', '.join(MEDIA)}, or an ending "
                     "such as .srt with 1 to 10 lower-case letters or digits"
                 )
+    for name, schema in kind.params.get("properties", {}).items():
+        try:
+            check_own(schema)
+        except ValueError as error:
+            raise ValueError(f"kind {kind.name}: params.{name}{error}") from None
 
 
 def kind_from(plain: object, *, own: bool = False) -> Kind:
     """Return the kind that `plain_kind` wrote.
 
     Args:
-        plain: The kind as JSON, from any peer. What its slots cannot accept is left out: the worker checks the files.
-        own: Whether it is a kind of this program, for which `check_accepts` must pass.
+        plain: The kind as JSON, from any peer. What its slots cannot accept is left out, and what `flat` leaves out of
+            its parameters: the worker checks files and parameters.
+        own: Whether it is a kind of this program, which is kept whole and for which `check_own_kind` must pass.
 
     Raises:
         ValueError: It is not a valid kind; `str()` says why.
@@ -92,8 +105,9 @@ def kind_from(plain: object, *, own: bool = False) -> Kind:
     if max(len(kind.inputs), len(kind.outputs)) > MAX_FILES or not kind.outputs:
         raise ValueError(f"kind {kind.name}: it needs 1 to {MAX_FILES} outputs, and {MAX_FILES} inputs at most")
     if own:
-        check_accepts(kind)
-    return replace(kind, inputs=_with_usable(kind.inputs), outputs=_with_usable(kind.outputs))
+        check_own_kind(kind)
+    params = kind.params if own else flat(kind.params)
+    return replace(kind, inputs=_with_usable(kind.inputs), outputs=_with_usable(kind.outputs), params=params)
 
 
 def _with_usable(slots: Iterable[Slot]) -> tuple[Slot, ...]:
@@ -277,25 +291,11 @@ def with_defaults(kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in kind.params.get("required", ()) if name not in filled]
     if missing:
         raise WrongInput(f"params.{missing[0]}", f"kind {kind.name} needs the parameter {missing[0]!r}; give a value")
-    fault = _fault(kind, {**kind.params, "type": "object"}, filled)
-    if fault is not None:
-        name = ".".join(map(str, fault.path))
-        field = f"params.{name}" if name else "params"
-        raise WrongInput(field, f"parameter {name or 'set'}: {_sentence(fault)}")
+    for name, value in filled.items():
+        for fault in misfits(properties[name], value, (name,)):
+            field = ".".join(map(str, fault.path))
+            raise WrongInput(f"params.{field}", f"parameter {field}: {fault.sentence}")
     return filled
-
-
-def _fault(kind: Kind, schema: Mapping[str, Any], value: Any) -> Any:
-    """The first error of a value, or None. A schema comes from another machine: it may be wrong, and loads nothing."""
-    import jsonschema  # slow to import, and many programs never check parameters
-    import referencing
-
-    validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
-    try:
-        return next(iter(sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))), None)
-    except Exception as error:  # what a wrong schema raises depends on its mistake
-        why = f"the description of its parameters is wrong ({type(error).__name__}: {str(error)[:200]})"
-        raise WrongInput("params", f"kind {kind.name}: {why}; mend it at the GPU machine") from None
 
 
 def typed(kind: Kind, name: str, text: str, value: Any) -> Any:
@@ -310,29 +310,5 @@ def typed(kind: Kind, name: str, text: str, value: Any) -> Any:
     schema = kind.params.get("properties", {}).get(name)
     if schema is None or isinstance(value, str):
         return value
-    whole = {**kind.params, **schema}  # `$defs` are at the top
-    whole = {key: each for key, each in whole.items() if key not in ("properties", "required")}
-    fits_as_text = _fault(kind, whole, text) is None and _fault(kind, whole, value) is not None
+    fits_as_text = not any(misfits(schema, text)) and any(misfits(schema, value))
     return text if fits_as_text else value
-
-
-def _sentence(fault: Any) -> str:
-    value, limit = fault.instance, fault.validator_value
-    shown = repr(value)[:60]
-    match fault.validator:
-        case "minimum":
-            return f"{shown} is too small; give {limit} or more"
-        case "exclusiveMinimum":
-            return f"{shown} is too small; give more than {limit}"
-        case "maximum":
-            return f"{shown} is too large; give {limit} or less"
-        case "exclusiveMaximum":
-            return f"{shown} is too large; give less than {limit}"
-        case "enum":
-            return f"{shown} is not a choice; give one of {', '.join(map(str, limit))[:300]}"
-        case "type":
-            words = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
-            types = limit if isinstance(limit, list) else [limit]
-            return f"{shown} has the wrong type; give {' or '.join(words.get(str(each), str(each)) for each in types)}"
-        case _:
-            return str(fault.message)[:300]

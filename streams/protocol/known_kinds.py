@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -19,6 +19,7 @@ from wakestream.streams.protocol.kinds import (
     check_bounds,
     check_kind_name,
     fitting,
+    flat_kind,
     kind_from,
     plain_kind,
 )
@@ -26,7 +27,8 @@ from wakestream.streams.protocol.kinds import (
 
 def described(kinds: Sequence[Kind]) -> list[m.GpuKinds]:
     """Return the messages by which a worker tells the hub its kinds; one that says nothing if they are too much."""
-    parts = [m.GpuKinds(number=number, of=len(kinds), kind=plain_kind(kind)) for number, kind in enumerate(kinds, 1)]
+    plain = [flat_kind(plain_kind(kind)) for kind in kinds]
+    parts = [m.GpuKinds(number=number, of=len(plain), kind=kind) for number, kind in enumerate(plain, 1)]
     sizes = [len(orjson.dumps(part.kind)) for part in parts]
     fit = 0 < len(sizes) <= MAX_KINDS and max(sizes) <= MAX_KIND and sum(sizes) <= MAX_KINDS_BYTES
     return parts if fit else [m.GpuKinds()]
@@ -146,33 +148,13 @@ def _merged(entries: Iterable[Any]) -> tuple[KnownKind, ...]:
     found: dict[bytes, KnownKind] = {}
     for entry in entries:
         try:
-            kind, gpus = _without_patterns(kind_from(entry["kind"])), tuple(map(_gpu, entry["gpus"]))
+            kind, gpus = kind_from(entry["kind"]), tuple(map(_gpu, entry["gpus"]))
         except (ValueError, TypeError, KeyError):
             continue
-        key = orjson.dumps(entry["kind"], option=orjson.OPT_SORT_KEYS)
+        key = orjson.dumps(plain_kind(kind), option=orjson.OPT_SORT_KEYS)
         found[key] = KnownKind(kind, (*found[key].gpus, *gpus) if key in found else gpus)
     return tuple(sorted(found.values(), key=lambda each: each.kind.name))
 
 
 def _gpu(plain: Any) -> GpuOfKind:
     return GpuOfKind(str(plain["gpu"]), plain["online"] is True)
-
-
-def _without_patterns(kind: Kind) -> Kind:
-    """The kind without regular expressions: one from another machine could block this program. Its worker checks."""
-    return replace(kind, params=_cleared(kind.params))
-
-
-def _cleared(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_cleared(value) for value in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {name: value for name, value in schema.items() if name not in ("pattern", "patternProperties")}
-    # Below `properties` and `$defs` are names of the user's, such as a parameter `pattern`.
-    return {
-        name: {one: _cleared(each) for one, each in value.items()}
-        if name in ("properties", "$defs") and isinstance(value, dict)
-        else _cleared(value)
-        for name, value in kept.items()
-    }

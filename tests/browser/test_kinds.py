@@ -418,19 +418,16 @@ SCHEMAS: list[tuple[dict[str, Any], str, list[str]]] = [
     ({"type": "integer", "multipleOf": 8}, "12", ["number", "X: 12 is not a multiple of 8."]),
     ({"type": "integer"}, "12345678901234567890", ["number", "12345678901234567890"]),
     ({"type": ["integer", "null"]}, "3", ["number", "3"]),
-    ({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "T"}, "t", ["lines", '"t"']),
+    ({"type": ["string", "null"], "title": "T"}, "t", ["lines", '"t"']),
     ({"type": "string", "maxLength": 3}, "abcd", ["text", "X: the text is too long. Give 3 characters or fewer."]),
     ({"type": "string", "maxLength": 2}, "😀😀", ["text", '"😀😀"']),
-    ({"type": "string", "pattern": "^a+$"}, "ab", ["text", "X: “ab” does not have the form ^a+$."]),
-    ({"type": "string", "pattern": "(?P<n>a)"}, "ab", ["text", '"ab"']),
-    ({"type": "string", "pattern": "^(a+)+$"}, "a" * 40 + "b", ["text", f'"{"a" * 40}b"']),
     ({"type": "string", "format": "password"}, "s", ["secret", '"s"']),
     ({"enum": [1, "1", None]}, '"1"', ["choice", '"1"']),
     ({"type": "boolean"}, "true", ["switch", "true"]),
     ({"type": "array", "minItems": 2}, "[1]", ["json", "X: the list is too short. Give 2 items or more."]),
     ({"type": "object"}, "[1]", ["json", 'X: give an object in JSON, such as {"a": 1}.']),
     ({}, "{", ["json", "X: “{” is not valid JSON."]),
-    ({"oneOf": [{"type": "string"}, {"type": "number"}]}, "1", ["json", "1"]),
+    ({"type": ["string", "number"]}, "1", ["json", "1"]),
 ]  # fmt: skip
 
 

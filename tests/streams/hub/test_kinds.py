@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.evolve import CHANGES
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -102,12 +103,17 @@ def test_a_gpu_whose_kinds_are_not_known_may_have_any(net: Net, client: int) -> 
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_the_kinds_of_a_sleeping_machine_are_known_after_a_restart(net: Net, compacted: bool) -> None:
-    net.leave(worker(net, "studio", kind("paint", title="Paint", params={"properties": {}})))
+    whole = {"allOf": [{"$ref": "#"}], "properties": {"seed": {"type": "integer", "pattern": "^(a+)+$"}}}
+    net.leave(worker(net, "studio", kind("paint", title="Paint", params=whole)))
     net.restart(compacted=compacted)
     net.monitor("studio")
     client = net.join("client", features=NEW)
     assert asked(net, client) == ({"paint": [("studio", False)]}, True)
-    assert net.heard(client, m.KindsResponse)[0].kinds[0]["kind"]["title"] == "Paint"
+    told = net.heard(client, m.KindsResponse)[0].kinds[0]["kind"]
+    flat = {"properties": {"seed": {"type": "integer"}}}
+    assert (told["title"], told["params"]) == ("Paint", flat), "an old worker says what no client can check safely"
+    CHANGES[f.GpuDescribed](net.state, f.GpuDescribed("studio", 1.0, (kind("paint", params=whole),)))
+    assert (net.state.gpus["studio"].kinds or {})["paint"]["params"] == flat, "an old hub journaled it whole"
     assert isinstance(submit(net, client, "paint"), m.Offline)
     assert isinstance(submit(net, client, "fly", "j2"), m.Error)
     assert net.state.kinds_bytes > 0

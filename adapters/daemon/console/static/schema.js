@@ -5,16 +5,12 @@ import { t } from "/words.js";
 
 const STEPS_MOST = 1000;
 const LINE = 120;
-const PATTERN_MOST = 200;
 
-/** The schema without "or nothing": `anyOf [X, null]` and `type [X, null]` are X, which may be left out. */
+/** The schema without "or nothing": `type [X, null]` is X, which may be left out. The daemon has made it flat. */
 export function plainSchema(given) {
   const schema = given && typeof given === "object" ? given : {};
-  const { anyOf, oneOf, ...rest } = schema;
-  const some = (anyOf ?? oneOf ?? []).filter((one) => one.type !== "null");
-  const whole = some.length === 1 ? { ...some[0], ...rest } : schema;
-  const types = [whole.type ?? []].flat().filter((type) => type !== "null");
-  return types.length === 1 ? { ...whole, type: types[0] } : whole;
+  const types = [schema.type ?? []].flat().filter((type) => type !== "null");
+  return types.length === 1 ? { ...schema, type: types[0] } : schema;
 }
 
 /** The control for a plain schema: `choice`, `switch`, `slider`, `number`, `text`, `lines`, `secret`, or `json` for the rest. */
@@ -29,7 +25,7 @@ export function controlOf(schema) {
   }
 }
 
-const isLine = (schema) => schema.maxLength <= LINE || Boolean(schema.pattern || schema.format);
+const isLine = (schema) => schema.maxLength <= LINE || Boolean(schema.format);
 
 /** The step of a number: what the schema says; 1 for whole numbers; otherwise a hundredth of the range. */
 export function stepOf(schema) {
@@ -98,7 +94,6 @@ function* rules(value, number, schema) {
     const length = [...value].length;
     if (has("minLength")) yield [length >= schema.minLength, "field.short", schema.minLength];
     if (has("maxLength")) yield [length <= schema.maxLength, "field.long", schema.maxLength];
-    if (schema.pattern) yield [matches(schema.pattern, value), "field.pattern", schema.pattern];
   }
   const shape = Array.isArray(value) ? "array" : value === null ? "null" : typeof value;
   if (["array", "object"].includes(schema.type)) yield [shape === schema.type, `field.${schema.type}`];
@@ -109,19 +104,6 @@ function* rules(value, number, schema) {
 function isMultiple(number, step) {
   const times = number / step;
   return Math.abs(times - Math.round(times)) < 1e-9 * Math.max(1, Math.abs(times));
-}
-
-/** Repetitions of repetitions take exponential time on some texts. */
-const NESTED = /[+*}]\??\)+[+*{]/;
-
-/** A pattern that this browser does not know, or one that may take long, is left to the worker. */
-function matches(pattern, value) {
-  if (pattern.length > PATTERN_MOST || NESTED.test(pattern)) return true;
-  try {
-    return new RegExp(pattern, "u").test(value);
-  } catch {
-    return true;
-  }
 }
 
 const cut = (text) => (text.length > 60 ? `${text.slice(0, 60)}…` : text);

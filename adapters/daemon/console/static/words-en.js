@@ -57,7 +57,6 @@ export const EN = {
   "field.above": "{name}: {value} is too small. Give more than {limit}.", "field.below": "{name}: {value} is too large. Give less than {limit}.",
   "field.step": "{name}: {value} is not a multiple of {limit}.",
   "field.short": "{name}: the text is too short. Give {limit} characters or more.", "field.long": "{name}: the text is too long. Give {limit} characters or fewer.",
-  "field.pattern": "{name}: “{value}” does not have the form {limit}.",
   "field.array": "{name}: give a list in JSON, such as [1, 2].", "field.object": "{name}: give an object in JSON, such as {\"a\": 1}.",
   "field.few": "{name}: the list is too short. Give {limit} items or more.", "field.many": "{name}: the list is too long. Give {limit} items or fewer.",
   "slot.sending": "{percent} of {size}", "slot.remove": "Remove {name}",

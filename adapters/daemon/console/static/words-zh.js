@@ -56,7 +56,6 @@ export const ZH = {
   "field.above": "{name}：{value} 太小，须大于 {limit}。", "field.below": "{name}：{value} 太大，须小于 {limit}。",
   "field.step": "{name}：{value} 不是 {limit} 的倍数。",
   "field.short": "{name}：太短，至少 {limit} 个字符。", "field.long": "{name}：太长，最多 {limit} 个字符。",
-  "field.pattern": "{name}：“{value}”不符合格式 {limit}。",
   "field.array": "{name}：请填写 JSON 列表，例如 [1, 2]。", "field.object": "{name}：请填写 JSON 对象，例如 {\"a\": 1}。",
   "field.few": "{name}：列表太短，至少 {limit} 项。", "field.many": "{name}：列表太长，最多 {limit} 项。",
   "slot.sending": "{percent}，共 {size}", "slot.remove": "移除 {name}",
