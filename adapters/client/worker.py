@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,20 @@ class HttpWorkers(Session):
         self._known: Recent[str, Known] = Recent(REMEMBERED)
         self._partials: Recent[tuple[str, Path], Partial] = Recent(REMEMBERED)
 
-    def at(self, url: str | None, job_id: str = "", wallet: Wallet | None = None) -> HttpWorker:
-        """The worker at this address, authorized by the capability of a job if that has one, else by the secret."""
+    def at(
+        self,
+        url: str | None,
+        job_id: str = "",
+        wallet: Wallet | None = None,
+        answers: dict[str, frozenset[str]] | None = None,
+    ) -> HttpWorker:
+        """The worker at this address, authorized by the capability of a job if that has one, else by the secret.
+
+        `answers` has the features that each worker announced to this job, by address.
+        """
         address = self.resolve(url)
         known = self._known[address] = self._known.get(address) or Known()
-        return HttpWorker(address, self, known, job_id, wallet)
+        return HttpWorker(address, self, known, job_id, wallet, answers)
 
     def of_job(self, job_id: str, wallet: Wallet) -> Workers:
         """The workers for one job: authorized by its capability if it has one, else by the secret."""
@@ -75,10 +84,11 @@ class _JobsWorkers:
     workers: HttpWorkers
     job_id: str
     wallet: Wallet
+    answers: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def at(self, url: str | None) -> HttpWorker:
         """See `Workers.at`."""
-        return self.workers.at(url, self.job_id, self.wallet)
+        return self.workers.at(url, self.job_id, self.wallet, self.answers)
 
     def resolve(self, url: str | None) -> str:
         """See `Workers.resolve`."""

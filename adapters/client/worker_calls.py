@@ -22,9 +22,9 @@ from wakestream.streams.hub.capabilities import LEEWAY
 
 @dataclass(slots=True)
 class Known:
-    """What all jobs know of a worker: its features, and the outputs of each task by job."""
+    """What is known of a worker: the outputs of each task by job, and its answers to callers without a job."""
 
-    features: frozenset[str] = frozenset()
+    answers: dict[str, frozenset[str]] = field(default_factory=dict)
     outputs: Recent[str, dict[str, tuple[Path, ...]]] = field(default_factory=lambda: Recent(REMEMBERED))
 
 
@@ -37,23 +37,32 @@ class WorkerCalls:
         known: What all jobs know of this worker.
         job_id: The job whose capability authorizes the calls.
         wallet: The capabilities of all jobs; None to authorize by the secret only.
+        answers: The features that each worker announced to this job, by address. A worker that has just started
+            announces less, so the answer to one job says nothing about the calls of another.
     """
 
     def __init__(
-        self, url: str, session: Session, known: Known, job_id: str = "", wallet: Wallet | None = None
+        self,
+        url: str,
+        session: Session,
+        known: Known,
+        job_id: str = "",
+        wallet: Wallet | None = None,
+        answers: dict[str, frozenset[str]] | None = None,
     ) -> None:
         self.url, self.session = url, session
         self._known = known
         self._job_id, self._wallet = job_id, wallet
+        self._answers = known.answers if answers is None else answers
 
     @property
     def features(self) -> frozenset[str]:
-        """The features in the worker's last `health`."""
-        return self._known.features
+        """The features in the worker's last `health` to this job."""
+        return self._answers.get(self.url, frozenset())
 
     @features.setter
     def features(self, announced: frozenset[str]) -> None:
-        self._known.features = announced
+        self._answers[self.url] = announced
 
     @property
     def authorization(self) -> Mapping[str, str]:
@@ -66,21 +75,22 @@ class WorkerCalls:
         by_secret = self.session.by_secret(self.url)
         if self._wallet is None:
             return by_secret
-        capable = "capability" in self.features
-        token = self._wallet.of(self._job_id) if capable else None
-        if token is not None:
+        token = self._wallet.of(self._job_id)
+        # The hub gives a capability only where the worker has registered for it. A worker that has just started
+        # announces it only after its own registration, and until then answers that it is not ready.
+        if token is not None and ("capability" in self.features or not by_secret):
             return {"Authorization": f"Bearer {token}"}
         if by_secret:
             return by_secret
-        if capable and self._wallet.knows(self._job_id):
+        if self._wallet.knows(self._job_id):
             # The next submit to the hub brings a new capability.
             raise WorkerUnreachable("the job's capability has expired; the hub is asked for another")
         if self.session.no_secret:
             return {}
         if self.session.secret:
             why = (
-                f"the hub names the worker {self.url}, which does not accept the hub's capability and is not in your "
-                "settings, so it does not receive your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host"
+                f"the hub names the worker {self.url} and gives no capability for it; it is not in your settings, so "
+                "it does not receive your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host"
             )
         else:
             why = (

@@ -23,7 +23,7 @@ _WORDS = {400: "bad_request", 401: "unauthorized", 403: "unauthorized", 404: "no
 _GATEWAY = (502, 503, 504, *range(520, 531))
 """Statuses of proxies that do not reach the server; those from 520 on are Cloudflare's."""
 
-_PASSING = ("expired", "not_yet", "not_ready", "too_many")
+_PASSING = ("expired", "not_yet", "not_ready", "too_many", "timeout", "locked")
 """Refusals of our workers that may pass; the call is tried again."""
 
 
@@ -83,6 +83,8 @@ def _refusal(status: int, reply: Mapping[str, Any]) -> WorkerError:
     word = reply.get("error")
     if word in _PASSING:
         return WorkerUnreachable(f"the worker refuses the call for the moment: {shortened(str(said))}")
+    if word == "corrupt":
+        return Corrupt(f"the worker received other bytes than were sent: {shortened(str(said))}")
     if number in (401, 403) and word != "forbidden":
         return _unauthorized()
     known = word if isinstance(word, str) and 0 < len(word) <= 40 else _WORDS.get(number, f"http_{number}")
@@ -119,11 +121,11 @@ def nothing_left(status: int, headers: Mapping[str, str], etag: str, have: int) 
 
 @contextmanager
 def task_known() -> Iterator[None]:
-    """Wraps calls about a task: `not_found` becomes `TaskLost`."""
+    """Wraps calls about a task: one that is not there, or has no result any more, becomes `TaskLost`."""
     try:
         yield
     except WorkerRefused as error:
-        if error.code != "not_found":
+        if error.code not in ("not_found", "not_done"):
             raise
         raise TaskLost(f"{error}; the job is submitted again") from error
 
@@ -188,7 +190,7 @@ def receipt(data: Mapping[str, Any]) -> TaskReceipt:
 
 def report(data: Mapping[str, Any]) -> TaskReport:
     """The answer to a poll. Only `status` is required; old workers have fewer fields."""
-    status = data.get("status")
+    status = "cancelled" if data.get("cancelled") is True else data.get("status")
     if not isinstance(status, str) or not status:
         wrong(data, 'a "status"')
     error = data.get("error")

@@ -92,8 +92,8 @@ class Verifier:
 
     @property
     def ready(self) -> bool:
-        """Whether the worker accepts capabilities of the connected hub."""
-        return self._pinned is not None and not self._another
+        """Whether the worker accepts capabilities of its hub, now or as soon as it has connected."""
+        return not self._another
 
     def pin(self, key: str | None) -> bool:
         """The hub sent its public key. Returns False when it differs from the pinned one, which stays pinned."""
@@ -103,6 +103,7 @@ class Verifier:
             try:
                 self._pinned = (key, Ed25519PublicKey.from_public_bytes(from_base64(key)))
             except ValueError:
+                self._another = True
                 return False
         self._another = key != self._pinned[0]
         return not self._another

@@ -42,7 +42,7 @@ def disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if is_full(error):
-            raise NoSpace("the worker's disk is full: free some space there and send the file again") from error
+            raise NoSpace("the worker's disk is full: free some space there; what waits goes on then") from error
         why = f"the worker cannot write to its disk: {error.strerror or error}"
         raise WorkerError(why, code="disk_error") from error
 

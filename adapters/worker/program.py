@@ -113,7 +113,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
             stack.push_async_callback(config.engine.close)
             stack.push_async_callback(queue.close)
             uploads = Uploads(store, queue)
-        verifier = Verifier(config.gpu) if config.gpu is not None else None
+        verifier = Verifier(config.gpu) if config.gpu is not None and open_link is not None else None
         calls = WorkerCalls(store, queue, uploads, config.gpu, verifier)
         if config.tls is not None:
             _in_background(stack, config.tls.watch())

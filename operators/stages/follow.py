@@ -7,7 +7,7 @@ from random import Random
 
 from reactivex import Observable
 
-from wakestream.operators.model.errors import TaskFailed
+from wakestream.operators.model.errors import TaskFailed, TaskLost
 from wakestream.operators.model.events import JobEvent, Rendered, Running, Submitted
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReport, Workers
@@ -61,6 +61,8 @@ def _place(report: TaskReport) -> int:
 
 
 def _running(report: TaskReport) -> JobEvent:
-    if report.status in ("error", "cancelled"):
+    if report.status == "cancelled":  # not by this job: the hub gave it up while its client was away
+        raise TaskLost("the worker stopped this job's task, because no client asked for it; it is submitted again")
+    if report.status == "error":
         raise TaskFailed(report.error or report.message or f"the worker says {report.status} and no more")
     return Running(report.percent, report.status, report.frame, report.frames, report.position)

@@ -32,12 +32,18 @@ TEMPORARY_STAGES = frozenset({"reply", "ready"})
 """Timeouts that are caused by the hub or the worker, not by the job: the job is retried."""
 
 TEMPORARY_REFUSALS = frozenset({
-    "queue_full", "unauthorized", "forbidden", "kicked", "bad_address", "no_space", "too_fast",
+    "queue_full", "unauthorized", "forbidden", "kicked", "bad_address", "no_space", "too_fast", "expired", "no_secret",
 })  # fmt: skip
 """Refusals of the hub that are not caused by the job: an operator can fix them, and the job is retried until then."""
 
-FULL_DISK: Final = "no_space"
-"""A worker's refusal that an operator can fix, too; until then the job needs no GPU."""
+OF_THE_JOB = frozenset({
+    "refused", "bad_request", "wrong_input", "unknown_kind", "unsupported", "file_unusable", "too_large",
+})  # fmt: skip
+"""A worker's refusals that the job caused. Any other may pass, such as a full disk, a wrong secret or an old
+certificate: the job waits until an operator has fixed it, and needs no GPU meanwhile."""
+
+FULL_QUEUE: Final = "queue_full"
+"""A worker's refusal that passes while it works, so the job keeps its GPU."""
 
 LANES: Final = "lanes"
 """The key of the limits in the header of a daemon's log."""
@@ -184,15 +190,17 @@ def _is_done(event: JobEvent) -> bool:
 
 
 def _is_no_progress(error: Exception) -> bool:
-    return (
-        errors.is_retryable(error)
-        or _is_temporary_timeout(error)
-        or (isinstance(error, errors.WorkerRefused) and error.code == FULL_DISK)
-    )
+    return errors.is_retryable(error) or (_may_pass(error) and getattr(error, "code", "") != FULL_QUEUE)
 
 
-def _is_temporary_timeout(error: Exception) -> bool:
-    return isinstance(error, errors.StageTimeout) and error.stage in TEMPORARY_STAGES
+def _may_pass(error: Exception) -> bool:
+    """Whether neither the job nor the hub caused this error."""
+    match error:
+        case errors.WorkerRefused():
+            return error.code not in OF_THE_JOB
+        case errors.StageTimeout():
+            return error.stage in TEMPORARY_STAGES
+    return isinstance(error, errors.NoSpace)
 
 
 def _durable(again: Backoff) -> Backoff:
@@ -214,15 +222,9 @@ class _RetryRules:
         if isinstance(error, errors.TaskLost) or (isinstance(error, errors.Corrupt) and error.code == errors.DAMAGED):
             self.lost += 1
             return self.lost < MAX_LOST_TASKS and self.again.retry_on(error)
-        return self._is_temporary(error) or self.again.retry_on(error)
-
-    def _is_temporary(self, error: Exception) -> bool:
-        match error:
-            case errors.HubRefused():
-                return error.code in TEMPORARY_REFUSALS
-            case errors.WorkerRefused():
-                return error.code in ("queue_full", FULL_DISK)
-        return _is_temporary_timeout(error)
+        if isinstance(error, errors.HubRefused):
+            return error.code in TEMPORARY_REFUSALS
+        return _may_pass(error) or self.again.retry_on(error)
 
     def is_success(self, event: JobEvent) -> bool:
         if isinstance(event, Note) and "rests" in event.data:

@@ -29,8 +29,10 @@ from wakestream.operators.model.errors import (
     FileUnusable,
     NoSpace,
     TaskLost,
+    WakestreamError,
     WorkerRefused,
     WorkerUnreachable,
+    is_retryable,
 )
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport
@@ -292,10 +294,71 @@ async def test_a_workers_wrong_clock_is_detected_by_its_date_header(off: int, se
         await workers.close()
 
 
+@pytest.mark.parametrize("secret", [None, "another-worker-s-secret"])
+async def test_a_worker_that_has_not_registered_yet_gets_the_capability_and_is_asked_again(secret: str | None) -> None:
+    registered = False
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("health"):
+            features = ["cancel", *(("capability",) if registered else ())]
+            return web.json_response({"code": 0, "msg": "ok", "initialized": True, "features": features})
+        assert request.headers["Authorization"].startswith("Bearer eyJ")
+        late = {"code": 503, "data": None, "msg": "not connected yet", "error": "not_ready"}
+        return ok({"task_id": "t1", "status": "queued"}) if registered else web.json_response(late, status=503)
+
+    now, wallet = time.time(), Wallet()
+    token = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
+    wallet.feed(m.Ack(request_id="job-1", capability=token, capability_expires=int(now + 900)))
+    async with asyncio.timeout(30), serving(answer) as url:
+        workers = HttpWorkers("http://another.example", secret)
+        worker = workers.of_job("job-1", wallet).at(url)
+        await worker.health()
+        with pytest.raises(WorkerUnreachable, match="not connected yet"):
+            await worker.report("t1")
+        registered = True
+        assert (await worker.report("t1")).status == "queued"
+        await workers.close()
+
+
+async def test_what_a_worker_announces_to_one_job_is_not_what_it_announced_to_another() -> None:
+    announced = ["capability", "tus"]
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"code": 0, "msg": "ok", "initialized": True, "features": [*announced]})
+
+    async with asyncio.timeout(30), serving(answer) as url:
+        workers = HttpWorkers(url, SECRET)
+        one, two = (workers.of_job(name, Wallet()) for name in ("job-1", "job-2"))
+        await one.at(None).health()
+        announced.remove("capability")
+        await two.at(None).health()
+        there = [each.at(None) for each in (one, two)]
+        assert [each.features for each in there if isinstance(each, HttpWorker)] == [{"capability", "tus"}, {"tus"}]
+        await workers.close()
+
+
 async def test_a_report_of_an_old_worker_gets_defaults() -> None:
     data = {"task_id": "t1", "status": "processing", "progress": 140, "current_frame": None, "queue_position": "?"}
     async with serving(answering(lambda: ok(data))) as url, connected(url) as worker:
         assert await worker.report("t1") == TaskReport("processing", 100.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "passes"),
+    [(400, "corrupt", Corrupt), (408, "timeout", WorkerUnreachable), (409, "not_done", TaskLost)],
+)
+async def test_a_refusal_that_passes_is_no_end(status: int, word: str, passes: type[WakestreamError]) -> None:
+    refused = {"code": status, "data": None, "msg": "once more", "error": word}
+    async with serving(answering(lambda: web.json_response(refused, status=status))) as url, connected(url) as worker:
+        with pytest.raises(passes, match="once more"):
+            await worker.submit(JOB, {"video": VIDEO, "audio": AUDIO})
+        assert is_retryable(passes(""))
+
+
+async def test_a_task_that_was_cancelled_by_others_is_told_from_one_that_failed() -> None:
+    data = {"task_id": "t1", "status": "error", "error": "no job holds this task", "cancelled": True}
+    async with serving(answering(lambda: ok(data))) as url, connected(url) as worker:
+        assert (await worker.report("t1")).status == "cancelled"
 
 
 async def test_a_task_that_the_worker_forgot_is_lost() -> None:

@@ -16,10 +16,10 @@ from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.worker.http import auth as callers
 
 
-async def test_the_worker_announces_capabilities_once_it_has_met_its_hub(place: Place) -> None:
+async def test_a_worker_announces_capabilities_also_before_it_has_met_its_hub(place: Place) -> None:
     async with place.worker(Joining()) as alone, aiohttp.ClientSession() as session:
         _, health = await Caller(session, alone.address, None)("GET", "health")
-        assert "capability" not in health["features"]
+        assert "capability" in health["features"]
         signer = Signer.fresh()
         token = signer.mint("j1", "lic", "gpu", time.time(), time.time() + 900)
         status, body = await Caller(session, alone.address, token)("POST", "check_files", json={"files": []})

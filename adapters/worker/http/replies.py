@@ -121,12 +121,15 @@ def status_word(task: Task) -> str:
 def report(state: State, task: Task) -> dict[str, Any]:
     """A task as deployed clients expect it: whole numbers, and 0 or the empty string for unknown values.
 
-    Times are Unix seconds; `queue_position` is 1 for the next task. `percent` (an addition) has the engine's decimals.
+    Times are Unix seconds; `queue_position` is 1 for the next task. Additions: `percent` has the engine's decimals,
+    `cancelled` tells a task that no job wanted any more from one that failed.
     """
     position = shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
-    made = {"outputs": [asdict(output) for output in task.made]} if task.made else {}
+    more: dict[str, Any] = {"outputs": [asdict(output) for output in task.made]} if task.made else {}
+    if task.status == "cancelled":
+        more["cancelled"] = True
     return {
         "task_id": task.id,
         "status": status_word(task),
@@ -140,7 +143,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
         "started_at": int(task.started_at or 0),
         "finished_at": int(task.finished_at or 0),
         "error": task.error or "",
-        **made,
+        **more,
     }
 
 

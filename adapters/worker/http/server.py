@@ -41,7 +41,7 @@ FEATURES = ("blake3", "cancel", "inputs", "range", "small_files", "tus")
 """The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
-"""Further features once it has its hub's key."""
+"""Further features of a worker that belongs to a hub."""
 
 TLS_WITHIN = 10.0
 """Seconds for a TLS handshake; less than the time for the headers of the first request."""

@@ -41,7 +41,7 @@ async def test_a_cached_task_is_rendered_already(stage: Stage) -> None:
     [
         (TaskReport("error", error="moov atom not found"), "moov atom not found"),
         (TaskReport("error", message="out of memory"), "out of memory"),
-        (TaskReport("cancelled"), "the worker says cancelled and no more"),
+        (TaskReport("error"), "the worker says error and no more"),
     ],
 )
 async def test_a_failed_task_has_a_reason(report: TaskReport, why: str) -> None:
@@ -49,6 +49,12 @@ async def test_a_failed_task_has_a_reason(report: TaskReport, why: str) -> None:
     await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
     assert isinstance(stage.end, errors.TaskFailed)
     assert str(stage.end) == why
+
+
+async def test_a_task_that_the_hub_gave_up_is_lost_and_not_failed() -> None:
+    stage = Stage(FakeWorker(reports=[TaskReport("cancelled", error="no job holds this task")]))
+    await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
+    assert isinstance(stage.end, errors.TaskLost)
 
 
 async def test_execution_has_a_limit() -> None:

@@ -320,10 +320,21 @@ async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
     assert house.kinds(1, e.Note) == []
 
 
-@pytest.mark.parametrize("call", ["upload", "submit"])
-async def test_a_worker_with_a_full_disk_is_waited_for_without_the_gpu(call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("upload", errors.WorkerRefused("the worker's disk is full", code="no_space")),
+        ("submit", errors.WorkerRefused("the worker's disk is full", code="no_space")),
+        ("check", errors.WorkerRefused("the worker does not accept our secret", code="unauthorized")),
+        ("check", errors.WorkerRefused("this job has no capability, and no secret is set", code="no_secret")),
+        ("health", errors.WorkerRefused("its certificate has expired", code="tls")),
+        ("report", errors.WorkerRefused("the worker raised KeyError", code="internal")),
+        ("download", errors.NoSpace("no space left on the PC")),
+    ],
+)
+async def test_what_an_operator_can_fix_is_waited_for_without_the_gpu(call: str, error: errors.WakestreamError) -> None:
     house = House()
-    house.worker.failures[call] = [errors.WorkerRefused("the worker's disk is full", code="no_space")] * 40
+    house.worker.failures[call] = [error] * 40
     house.connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     rests = house.kinds(1, e.Note)
@@ -334,7 +345,7 @@ async def test_a_worker_with_a_full_disk_is_waited_for_without_the_gpu(call: str
 async def test_a_final_error_ends_the_job_after_any_number_of_attempts(cut_off: House) -> None:
     running = cut_off.start(1, PATIENT)
     await rests(cut_off)
-    cut_off.worker.gone = errors.WorkerRefused("wrong key", code="unauthorized")
+    cut_off.worker.gone = errors.WorkerRefused("no such preset", code="bad_request")
     rest = cut_off.kinds(1, e.Note)[0].data["rests"]
     began = cut_off.loop.time()
     outcome = await running
