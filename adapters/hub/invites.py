@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ LASTS: Final = 15 * 60.0
 """Seconds for which a code is valid."""
 
 TRIES: Final = 3
-"""Wrong guesses after which a code is void. One guess is right with a chance of one in a million."""
+"""Guesses of a code. One guess is right with a chance of one in a million."""
 
 MOST: Final = 100
 """Codes that may be valid at once."""
@@ -38,7 +38,7 @@ class Invite:
         note: What the license is for, in the owner's words.
         gpus: The GPUs that a worker or monitor may serve; empty for any.
         public: The hub's address for the guest; empty for the one that it used.
-        tries: Wrong guesses so far.
+        tries: Guesses so far.
     """
 
     code: Code
@@ -61,7 +61,7 @@ class Invites:
         """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
         check_wanted(role, note, gpus)
         with self._locked():
-            known = self.valid(now)
+            known = self._unended(now)
             if len(known) >= MOST:
                 raise LicenseError(f"{MOST} codes are valid at once; wait until some have ended")
             taken = [one.code.name for one in known]
@@ -74,11 +74,14 @@ class Invites:
         """The valid invitation whose code has this name."""
         return next((one for one in self.valid(now) if one.code.name == name), None)
 
-    def failed(self, invite: Invite, now: float) -> None:
-        """Count a wrong guess."""
+    def reserve(self, invite: Invite, now: float) -> bool:
+        """Count a guess before it is checked; returns False if none is left, or if the invitation was used."""
         with self._locked():
-            changed = [replace(one, tries=one.tries + 1) if one.code == invite.code else one for one in self.valid(now)]
-            self._write([one for one in changed if one.tries < TRIES])
+            left = any(one.code == invite.code for one in self.valid(now))
+            if left:
+                known = self._unended(now)
+                self._write(replace(one, tries=one.tries + 1) if one.code == invite.code else one for one in known)
+        return left
 
     def redeem(self, invite: Invite, now: float, note: str) -> tuple[str, str]:
         """Use an invitation up, and issue its license; returns the license's id and its key.
@@ -86,7 +89,7 @@ class Invites:
         Raises `LicenseError`: it was used in the meantime.
         """
         with self._locked():
-            known = self.valid(now)
+            known = self._unended(now)
             if all(one.code != invite.code for one in known):
                 raise LicenseError("this code was used already; ask for a new one")
             self._write([one for one in known if one.code != invite.code])
@@ -94,7 +97,11 @@ class Invites:
         return license_.id, key
 
     def valid(self, now: float) -> list[Invite]:
-        """The codes that are valid, the oldest first. Raises `LicenseError`: the file cannot be used."""
+        """The codes that can be guessed, the oldest first. Raises `LicenseError`: the file cannot be used."""
+        return [one for one in self._unended(now) if one.tries < TRIES]
+
+    def _unended(self, now: float) -> list[Invite]:
+        """The codes that are valid, with those whose last guess is being checked."""
         try:
             text = retry_in_use(self.path.read_bytes)
             found = msgspec.convert(orjson.loads(text), list[Invite])
@@ -107,7 +114,7 @@ class Invites:
         # A clock that was set back must not extend a code.
         return [one for one in found if now < one.until <= now + LASTS]
 
-    def _write(self, invites: Sequence[Invite]) -> None:
+    def _write(self, invites: Iterable[Invite]) -> None:
         try:
             write_atomic(self.path, orjson.dumps([asdict(one) for one in invites]))
         except OSError as error:

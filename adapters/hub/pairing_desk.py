@@ -68,18 +68,20 @@ class PairingDesk:
         self._tries.count(address)
         name = str(start.get("name", ""))[:_NAME]
         invite = await asyncio.to_thread(self._invites.find, name, self._clock())
+        unknown = PairingError(f"the code {name}-… is unknown, used or too old; make a new one with wakestream invite")
         if invite is None:
-            raise PairingError(f"the code {name}-… is unknown, used or too old; make a new one with wakestream invite")
+            raise unknown
         binding = self._binding(invite.public)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
         await _send(socket, {"type": "pair.share", "role": invite.role, **shown})
         proof = await _receive(socket, "pair.proof")
+        if not await asyncio.to_thread(self._invites.reserve, invite, self._clock()):
+            raise unknown
         try:
             await asyncio.to_thread(pairing.agree, _bytes(proof, "share"))
             pairing.check(_bytes(proof, "proof"))
         except PairingError:
-            await asyncio.to_thread(self._invites.failed, invite, self._clock())
             logger.warning("a wrong guess of the code {}-… came from {}", invite.code.name, address)
             raise
         await self._grant(socket, pairing, invite, str(proof.get("host", ""))[:_NAME])

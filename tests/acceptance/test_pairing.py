@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -20,7 +22,7 @@ from wakestream.adapters.hub.invites import LASTS, Invites
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.own_certificate import make_certificate
-from wakestream.adapters.net.pairing import Code, PairingError, code_from
+from wakestream.adapters.net.pairing import PLAIN, Code, Pairing, PairingError, code_from
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
@@ -113,6 +115,30 @@ async def test_three_wrong_guesses_void_a_code(scene: Scene) -> None:
         with pytest.raises(PairingError, match="is unknown, used or too old"):
             await pair(hub.url, code)
     assert scene.licenses() == []
+
+
+async def test_guesses_that_come_at_once_are_three_too(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub, AsyncExitStack() as stack:
+        code, guests = scene.invite(), []
+        for _ in range(10):
+            guest = await stack.enter_async_context(connect(hub.url.replace("/dsp", "/pair")))
+            await guest.send(orjson.dumps({"type": "pair.start", "name": code.name}).decode())
+            assert orjson.loads(await guest.recv())["type"] == "pair.share"
+            guests.append(guest)
+        share = b64encode(Pairing(Code(code.name, "ZZZZ"), PLAIN, is_hub=False).share).decode()
+        for guest in guests:
+            await guest.send(orjson.dumps({"type": "pair.proof", "share": share, "proof": "AAAA"}).decode())
+        said = [orjson.loads(await guest.recv())["msg"].partition(",")[0] for guest in guests]
+    assert Counter(said) == {"the code is wrong": 3, f"the code {code.name}-… is unknown": 7}
+
+
+async def test_the_third_guess_may_be_right(scene: Scene) -> None:
+    async with asyncio.timeout(60), scene.hub() as hub:
+        code = scene.invite()
+        for _ in range(2):
+            with pytest.raises(PairingError, match="the code is wrong"):
+                await pair(hub.url, Code(code.name, "ZZZZ"))
+        assert (await pair(hub.url, code)).role == "client"
 
 
 async def test_an_address_may_try_ten_codes_and_then_waits(scene: Scene) -> None:
