@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,40 +26,50 @@ from wakestream.streams.recording.facts_json import FactsJson, JournalRow
 F = TypeVar("F")
 
 
-class _Batch(list[tuple[Sequence[JournalRow], "asyncio.Future[None]"]], Generic[F]):
-    """The rows of one commit. With a `snapshot`, this first replaces all former rows."""
+class _Batch(list[tuple[Sequence[JournalRow], "asyncio.Future[None]"]]):
+    """The rows of one commit. With a `snapshot`, this first replaces all former rows, and the first `included` here."""
 
-    snapshot: Sequence[F] | None = None
+    snapshot: Iterable[Any] | None = None
+    included = 0
+    refused = 0
+    """How many commits had found no space when the snapshot was made: it may contain their facts."""
 
 
 class SqliteJournal(Generic[F]):
     """Implements the port `Journal`. Made by `open_journal`, for the event loop that made it.
 
-    `snapshot`, if set, returns the fewest facts that lead to the same state. Beyond `limit` facts, when at least half
-    of them are obsolete, an `append` replaces the journal by the snapshot in the same commit. The snapshot must contain
-    everything that was appended before; what this `append` adds may be in it or not. A thread reads it.
-    Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are also stored permanently; `ledger` reads
-    them. `commits` counts the syncs.
+    Beyond `limit` facts, when they and the last snapshot are twice as large as that snapshot, an `append` replaces them
+    by a new snapshot in the same commit. Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are
+    also stored permanently; `ledger` reads them.
+
+    Attributes:
+        snapshot: If set, returns the state as rows of at most 1 MB. It is called in `append`, and must return quickly:
+            a thread iterates over the rows. It contains all facts that were appended before.
+            (Until all deciders have such a snapshot: or a list of the fewest facts that lead to this state.)
+        snapshot_includes_append: Whether the snapshot also contains the facts of the `append` that calls it.
+        commits: The number of commits; each needs one sync.
     """
 
     def __init__(self, file: SqliteFile, json: FactsJson[F], limit: int) -> None:
-        self.snapshot: Callable[[], Sequence[F]] | None = None
+        self.snapshot: Callable[[], Any] | None = None
+        self.snapshot_includes_append = True
         self.commits = 0
         self._file = file
         self._json = json
         self._limit = limit
-        self._next_cut = max(limit, 2 * file.rows)
+        self._next_cut = 2 * file.cut_size
+        self._refused = 0
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._batch: _Batch[F] | None = None  # what the next commit will write; None once it has begun
+        self._batch: _Batch | None = None  # what the next commit will write; None once it has begun
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._run, name=f"journal-{file.path.stem}", daemon=True)
         self._thread.start()
 
     @property
     def facts(self) -> int:
-        """The number of facts."""
+        """The number of facts since the snapshot."""
         return self._file.rows
 
     async def append(self, facts: Sequence[F]) -> None:
@@ -79,13 +89,22 @@ class SqliteJournal(Generic[F]):
         with self._lock:
             if self._batch is None or snapshot is not None:  # earlier facts need a commit before the snapshot
                 self._batch = _Batch()
-                self._batch.snapshot = snapshot
+                self._batch.snapshot, self._batch.refused = snapshot, self._refused
+                self._batch.included = len(rows) if self.snapshot_includes_append else 0
                 self._work.put(partial(self._commit, self._batch))
             self._batch.append((rows, kept))
         await kept  # a cancelled caller does not stop the commit
 
+    def restore(self) -> list[bytes]:
+        """Return the rows of the last snapshot, in order; none without one.
+
+        Raises:
+            JournalError: a row is damaged.
+        """
+        return self._file.restore()
+
     def read(self) -> Iterator[F]:
-        """See `Journal.read`. Read everything before the first `append`."""
+        """See `Journal.read`: the facts after the snapshot. Read everything before the first `append`."""
         return (self._json.fact(row) for row in self._file.read())
 
     async def ledger(self, since: float = 0.0) -> list[F]:
@@ -99,12 +118,13 @@ class SqliteJournal(Generic[F]):
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _due(self) -> Sequence[F] | None:
+    def _due(self) -> Iterable[Any] | None:
         """The snapshot, when the journal is long enough to be replaced by it."""
-        if self.snapshot is None or self._file.rows <= self._next_cut:
+        if self.snapshot is None or self._file.rows <= self._limit or self._file.size < self._next_cut:
             return None
         self._next_cut = sys.maxsize
-        return self.snapshot()
+        snapshot: Iterable[Any] = self.snapshot()
+        return snapshot
 
     # In the thread
 
@@ -113,20 +133,21 @@ class SqliteJournal(Generic[F]):
             work()
         self._file.close()
 
-    def _commit(self, batch: _Batch[F]) -> None:
+    def _commit(self, batch: _Batch) -> None:
         with self._lock:
             if self._batch is batch:
                 self._batch = None
         rows = [row for rows, _ in batch for row in rows]
-        error: Exception | None = self._broken or self._write(rows, batch.snapshot)
+        error: Exception | None = self._broken or self._write(rows, batch)
         self._loop.call_soon_threadsafe(_tell, [kept for _, kept in batch], error)
 
-    def _write(self, rows: Sequence[JournalRow], snapshot: Sequence[F] | None) -> Exception | None:
+    def _write(self, rows: Sequence[JournalRow], batch: _Batch) -> Exception | None:
         try:
-            if snapshot is None or not self._cut(snapshot, rows):
+            if batch.snapshot is None or not self._cut(batch.snapshot, rows, batch):
                 self._file.append(rows)
             self.commits += 1
         except NoSpace as error:
+            self._refused += 1
             return error
         except Exception as error:
             # After a failed sync the content of the disk is unknown; only a restart can read it.
@@ -134,16 +155,24 @@ class SqliteJournal(Generic[F]):
             return self._broken
         return None
 
-    def _cut(self, snapshot: Sequence[F], rows: Sequence[JournalRow]) -> bool:
+    def _cut(self, snapshot: Iterable[Any], rows: Sequence[JournalRow], batch: _Batch) -> bool:
         """Replace all facts by the snapshot and these rows; whether that succeeded."""
-        # Encoded as JSON in this thread: a large state would block the loop for too long.
+        size = self._file.size
         try:
-            self._file.replace(map(self._json.row, snapshot), rows)
+            if batch.refused != self._refused:
+                return False  # the facts of a commit that found no space since then may be in it
+            if isinstance(snapshot, Sequence) and not (snapshot and isinstance(snapshot[0], bytes)):
+                facts = [JournalRow(row.kind, row.data) for row in map(self._json.row, snapshot)]
+                self._file.replace((), 0, [*facts, *rows])
+                size = self._file.size
+            else:
+                self._file.replace(snapshot, batch.included, rows)
+                size = self._file.cut_size
         except Exception as error:
             logger.warning("the journal {} could not be compacted and keeps growing: {}", self._file.path.name, error)
             return False
         finally:
-            self._next_cut = max(self._limit, 2 * self._file.rows)
+            self._next_cut = 2 * size
         return True
 
 
@@ -171,7 +200,7 @@ async def open_journal(
     facts: type[F] | UnionType,
     *,
     program: str,
-    snapshot: Callable[[], Sequence[F]] | None = None,
+    snapshot: Callable[[], Iterable[Any]] | None = None,
     limit: int = 10_000,
     vfs: str | None = None,
 ) -> AsyncIterator[SqliteJournal[F]]:

@@ -1,81 +1,159 @@
-"""The journal's SQLite file: durable commits, and migrations of its schema. All calls block; use a thread."""
+"""The journal's SQLite file: durable commits with checksums, and migrations. All calls block; use a thread.
+
+Each fact has a sequence number, which never starts again, and a checksum that includes the one of the fact before. So a
+changed, missing or repeated row is noticed when it is read. The first fact's checksum includes the snapshot's.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
+from loguru import logger
 
+from wakestream.adapters.disk.atomic import replace_file, sync_folder, temporary_beside
+from wakestream.adapters.disk.full_disk import is_full
+from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.recording.facts_json import JournalRow
 
 T = TypeVar("T")
 
-_MIGRATIONS = (
-    """
-    CREATE TABLE facts (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
-    CREATE TABLE ledger (seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL);
-    CREATE INDEX ledger_at ON ledger (at);
-    """,
-)
-"""Each script migrates a file to the next version; the file's version is its `user_version`."""
+FORMAT = 2
+"""The file's `user_version`. CONTRIBUTING.md says when it is raised."""
+
+_TABLES = {
+    "meta": "(id TEXT NOT NULL, seq INTEGER NOT NULL, rows INTEGER NOT NULL, chain INTEGER NOT NULL,"
+    " sum INTEGER NOT NULL)",
+    "snapshot": "(n INTEGER PRIMARY KEY, data BLOB NOT NULL, sum INTEGER NOT NULL)",
+    "facts": "(seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL, sum INTEGER NOT NULL)",
+    "ledger": "(seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL,"
+    " sum INTEGER NOT NULL)",
+}
+"""`meta` has one row: the journal's id, and of the snapshot its sequence number, its rows and its last checksum."""
+
+_SCHEMA = [(name, f"CREATE TABLE {name} {columns}") for name, columns in sorted(_TABLES.items())]
 
 _FULL_SYNC = 2
 _CHECKPOINT_PAGES = 1000
 
+_DISK = (
+    apsw.AuthError, apsw.CantOpenError, apsw.IOError, apsw.PermissionsError, apsw.ReadOnlyError, apsw.NoLFSError,
+    apsw.ConnectionClosedError, OSError,
+)  # fmt: skip
+_DAMAGE = (apsw.Error, MemoryError, OverflowError, UnicodeDecodeError)
+
+
+class _End(NamedTuple):
+    """The last row of a chain: its number and its checksum."""
+
+    seq: int
+    sum: int
+
+    def next(self, kind: str, data: bytes) -> _End:
+        """The row that follows."""
+        seq = self.seq + 1
+        return _End(seq, zlib.crc32(data, zlib.crc32(f"{seq} {len(data)} {kind} ".encode(), self.sum)))
+
 
 class SqliteFile:
-    """The file at `path`, locked by this process until `close`. `rows` counts its facts."""
+    """The file at `path`, locked by this process until `close`.
+
+    Args:
+        path: The file.
+        program: The name of the program, for errors.
+        vfs: The SQLite VFS instead of the system's.
+
+    Attributes:
+        rows: The number of facts since the snapshot.
+        size: The bytes of these facts and of the snapshot.
+        cut_size: `size` after the last snapshot.
+        end: The last fact.
+    """
 
     def __init__(self, path: Path, program: str, vfs: str | None = None) -> None:
         self.path = path
+        self._bound: BoundFile
         with self._errors("be opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = apsw.Connection(str(path), vfs=vfs) if vfs else apsw.Connection(str(path))
         try:
             self._begin(program)
-            self.rows = self.count()
         except BaseException:
             with contextlib.suppress(apsw.Error):  # the first error is reported
                 self._db.close()
             raise
 
-    def count(self) -> int:
-        """The number of facts."""
+    def restore(self) -> list[bytes]:
+        """The rows of the snapshot."""
         with self._errors("be read"):
-            return int(self._one("SELECT count(*) FROM facts"))
+            end, found = self._chain_start(), []
+            for n, data, checksum in self._rows("n, {data}, sum FROM snapshot ORDER BY n"):
+                end = end.next("snapshot", data)
+                if end != (n, checksum):
+                    raise self._damaged(f"row {end.seq} of its snapshot")
+                found.append(data)
+            if end != self._snapshot:
+                raise self._damaged("its snapshot is incomplete")
+            return found
 
     def read(self) -> Iterator[JournalRow]:
-        """All facts, oldest first."""
+        """The facts after the snapshot, oldest first."""
         with self._errors("be read"):
-            for kind, data in self._db.execute("SELECT kind, data FROM facts ORDER BY seq"):
-                yield JournalRow(kind, data)
+            end = self._base
+            query = "seq, {kind}, {data}, sum FROM facts WHERE seq > ? ORDER BY seq"
+            for seq, kind, data, checksum in self._rows(query, end.seq):
+                name = kind.decode(errors="replace")
+                end = end.next(name, data)
+                if end != (seq, checksum):
+                    raise self._damaged(f"fact {end.seq}")
+                yield JournalRow(name, data)
 
     def ledger(self, since: float) -> Iterator[JournalRow]:
         """The permanent rows from `since` on."""
         with self._errors("be read"):
-            query = "SELECT kind, data, at FROM ledger WHERE at >= ? ORDER BY at, seq"
-            for kind, data, at in self._db.execute(query, (since,)):
-                yield JournalRow(kind, data, at)
+            for seq, at, kind, data, checksum in self._rows(
+                "seq, at, {kind}, {data}, sum FROM ledger ORDER BY at, seq"
+            ):
+                row = JournalRow(kind.decode(errors="replace"), data, at)
+                if _ledger_sum(seq, row) != checksum:
+                    raise self._damaged(f"row {seq} of its ledger")
+                if at >= since:
+                    yield row
 
     def append(self, rows: Sequence[JournalRow]) -> None:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
-        self._change(lambda: self._insert(rows))
+        self.end = self._change(lambda: self._insert(rows, self.end))
         self.rows += len(rows)
+        self.size += _bytes(rows)
+        self._bound.write(self.end.seq)
 
-    def replace(self, snapshot: Iterable[JournalRow], rows: Sequence[JournalRow]) -> None:
-        """Replace all facts by the snapshot and these rows, in one transaction; the ledger is unchanged."""
+    def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None:
+        """Replace all facts by the snapshot and these rows, of which it contains the first `included` already.
 
-        def change() -> None:
-            self._db.execute("DELETE FROM facts")
-            self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", (row[:2] for row in snapshot))
-            self._insert(rows)
+        All in one transaction. The ledger keeps its rows, and gets those of `rows`.
+        """
 
-        self._change(change)
-        self.rows = self.count()
+        def change() -> tuple[_End, _End, _End, int]:
+            self._db.execute("DELETE FROM facts; DELETE FROM snapshot")
+            chain, size = self._chain_start(), 0
+            for data in snapshot:
+                chain, size = chain.next("snapshot", data), size + len(data)
+                self._db.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (chain.seq, data, chain.sum))
+            base = _base(self.id, self.end.seq + included, chain)
+            self._db.execute("UPDATE meta SET seq = ?, rows = ?, chain = ?, sum = ?", (base.seq, *chain, base.sum))
+            self._to_ledger(rows[:included])
+            return base, chain, self._insert(rows[included:], base), size
+
+        self._base, self._snapshot, self.end, size = self._change(change)
+        self.rows = len(rows) - included
+        self.size = self.cut_size = size + _bytes(rows[included:])
+        self._bound.write(self.end.seq, sync=True)
 
     def close(self) -> None:
         """Close the file, after a checkpoint of the write-ahead log."""
@@ -83,62 +161,201 @@ class SqliteFile:
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         with contextlib.suppress(apsw.Error):
             self._db.close()
+        self._bound.close(self.end.seq)
+
+    # The opening
 
     def _begin(self, program: str) -> None:
-        with self._errors("be opened", busy=f"another wakestream {program} uses it; stop that one, or give --state"):
+        busy = f"another wakestream {program} uses it; stop that one, or give --state"
+        with self._errors("be opened", busy=busy):
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a file that is refused is left as it is
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            mode = self._one("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
-            self._db.wal_autocheckpoint(_CHECKPOINT_PAGES)
-            if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
-                raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
+            version = int(self._one("PRAGMA user_version"))
+            if version > FORMAT:
+                raise self._unusable(f"a later version of wakestream wrote it (format {version}); use that version")
+            bound = self._known(version)
+            self._make_durable()
             with self._db:  # takes the lock and keeps it
-                self._migrate()
+                if self._one("PRAGMA quick_check(1)") != "ok":
+                    raise self._damaged("its pages")
+                self._migrate(version)
+                self._look()
+                self._compare(bound)
+            self._bound = BoundFile(self.path, Bound(self.id, self.end.seq))
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
-    def _migrate(self) -> None:
-        version = int(self._one("PRAGMA user_version"))
-        if version > len(_MIGRATIONS):
-            raise self._unusable(f"a later version of wakestream wrote it (format {version}); use that version")
-        for script in _MIGRATIONS[version:]:
-            self._db.execute(script)
-        self._db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    def _known(self, version: int) -> Bound | None:
+        """The bound of a file that is no new one and has one."""
+        try:
+            bound = read_bound(self.path)
+        except ValueError:
+            beside = bound_path(self.path).name
+            raise self._unusable(f"{beside} beside it is damaged; remove {beside} to continue without it") from None
+        if version == 0 and bound is not None and bound.seq:
+            raise self._unusable(
+                f"it is empty, but {bound.seq} facts were written; restore a backup, or move"
+                f" {bound_path(self.path).name} away to start without them"
+            )
+        return bound if version == FORMAT else None
 
-    def _change(self, change: Callable[[], None]) -> None:
+    def _make_durable(self) -> None:
+        mode = self._one("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
+        self._db.wal_autocheckpoint(_CHECKPOINT_PAGES)
+        if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
+            raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
+
+    def _migrate(self, version: int) -> None:
+        if version == FORMAT:
+            return
+        found = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if found != ({"facts", "ledger"} if version else set()):
+            raise self._unusable("it is no journal of wakestream, or it is damaged; look at what is in it")
+        if version:
+            self._copy(self.path.with_name(f"{self.path.name}.v{version}-backup"))
+            self._db.execute("DROP INDEX ledger_at; ALTER TABLE facts RENAME TO facts_1")
+            self._db.execute("ALTER TABLE ledger RENAME TO ledger_1")
+        for _, statement in _SCHEMA:
+            self._db.execute(statement)
+        self.id = uuid.uuid4().hex
+        chain = self._chain_start()
+        first = self._one("SELECT min(seq) FROM facts_1") if version else None
+        base = end = _base(self.id, (first or 1) - 1, chain)
+        self._db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (self.id, base.seq, *chain, base.sum))
+        if version:
+            for seq, kind, data in self._db.execute("SELECT seq, kind, data FROM facts_1 ORDER BY seq"):
+                end = end.next(kind, data)
+                self._db.execute("INSERT INTO facts VALUES (?, ?, ?, ?)", (end.seq, kind, data, end.sum))
+                if end.seq != seq:
+                    raise self._damaged(f"fact {end.seq} is missing")
+            self._to_ledger(
+                [JournalRow(*row) for row in self._db.execute("SELECT kind, data, at FROM ledger_1 ORDER BY seq")]
+            )
+            self._db.execute("DROP TABLE facts_1; DROP TABLE ledger_1")
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _copy(self, path: Path) -> None:
+        """Copy the file, with the commits in its log, to `path`."""
+        with temporary_beside(path) as partial:
+            copy = apsw.Connection(str(partial))
+            with copy.backup("main", self._db, "main") as backup:
+                backup.step(-1)
+            copy.execute("PRAGMA journal_mode = DELETE")  # all in the one file
+            copy.close()
+            replace_file(partial, path)
+            sync_folder(path.parent)
+
+    def _look(self) -> None:
+        """Read what is needed to append, and compare the structure of the file with what it should be."""
+        if sorted(self._db.execute("SELECT name, sql FROM sqlite_schema")) != _SCHEMA:
+            raise self._damaged("its tables")
+        head = self._first("SELECT id, seq, rows, chain, sum FROM meta", (None,) * 5)
+        self.id, self._snapshot = str(head[0]), _End(*head[2:4])
+        self._base = _base(self.id, head[1], self._snapshot)
+        if self._base.sum != head[4]:
+            raise self._damaged("its head")
+        self.end = _End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
+        self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
+        self.rows, size = self._first("SELECT count(*), total(length(data)) FROM facts", ())
+        self.size = self.cut_size + int(size)
+
+    def _compare(self, bound: Bound | None) -> None:
+        if bound is None and self.end.seq:
+            logger.info("{} gets a {}, which will show lost facts", self.path.name, bound_path(self.path).name)
+        if bound is None or (bound.id == self.id and bound.seq <= self.end.seq):
+            return
+        what = (
+            f"it ends with fact {self.end.seq}, but {bound.seq} facts were written"
+            if bound.id == self.id
+            else "it is not the journal that was here before"
+        )
+        raise self._unusable(
+            f"{what}; restore a later backup, or run `wakestream journal accept {self.path}` to continue with this one"
+        )
+
+    # Changes
+
+    def _change(self, change: Callable[[], T]) -> T:
         with self._errors("be written"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                change()
+                result = change()
                 self._db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(apsw.Error):  # SQLite may have rolled back by itself
                     self._db.execute("ROLLBACK")
                 raise
+            return result
 
-    def _insert(self, rows: Sequence[JournalRow]) -> None:
-        self._db.executemany("INSERT INTO facts (kind, data) VALUES (?, ?)", [row[:2] for row in rows])
-        kept = [(row.at, row.kind, row.data) for row in rows if row.at is not None]
-        if kept:
-            self._db.executemany("INSERT INTO ledger (at, kind, data) VALUES (?, ?, ?)", kept)
+    def _insert(self, rows: Sequence[JournalRow], end: _End) -> _End:
+        facts = []
+        for row in rows:
+            end = end.next(row.kind, row.data)
+            facts.append((end.seq, row.kind, row.data, end.sum))
+        self._db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
+        self._to_ledger(rows)
+        return end
+
+    def _to_ledger(self, rows: Sequence[JournalRow]) -> None:
+        kept = [row for row in rows if row.at is not None]
+        if not kept:
+            return
+        first = int(self._one("SELECT max(seq) FROM ledger") or 0) + 1
+        for seq, row in enumerate(kept, first):
+            found = (seq, row.at, row.kind, row.data, _ledger_sum(seq, row))
+            self._db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?)", found)
+
+    # Reading
+
+    def _chain_start(self) -> _End:
+        return _End(0, zlib.crc32(self.id.encode()))
+
+    def _rows(self, query: str, *values: Any) -> Iterator[Any]:
+        """The rows of a query. Bytes whatever the type is in a damaged row."""
+        kind, data = (f"coalesce(CAST({name} AS BLOB), x'')" for name in ("kind", "data"))
+        return iter(self._db.execute("SELECT " + query.format(kind=kind, data=data), values))
+
+    def _first(self, query: str, default: tuple[Any, ...]) -> tuple[Any, ...]:
+        return self._db.execute(query).fetchone() or default
 
     def _one(self, query: str) -> Any:
         return self._db.execute(query).get
+
+    # Errors
 
     @contextlib.contextmanager
     def _errors(self, what: str, busy: str = "another program holds it") -> Iterator[None]:
         """Errors of SQLite and the disk as `JournalError` with a sentence."""
         try:
             yield
-        except apsw.FullError as error:
-            then = "; the program continues by itself then" if what == "be written" else " and start it again"
-            raise NoSpace(f"no space left for {self.path}; make room{then}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
             raise self._unusable(busy) from error
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise self._unusable("it is damaged; restore a backup, or move it away to start without it") from error
         except UnicodeEncodeError as error:
             raise self._unusable("its name is not UTF-8; choose another folder") from error
-        except (apsw.Error, OSError) as error:
+        except (apsw.FullError, *_DISK) as error:
+            if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and is_full(error)):
+                then = "; the program continues by itself then" if what == "be written" else " and start it again"
+                raise NoSpace(f"no space left for {self.path}; make room{then}") from error
             raise JournalError(f"{self.path} cannot {what}: {error}; look at the disk and its permissions") from error
+        except _DAMAGE as error:
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, what: str) -> JournalError:
+        here = f"{self.path.name} and {bound_path(self.path).name}"
+        return self._unusable(f"it is damaged ({what}); restore a backup, or move {here} away to start without it")
 
     def _unusable(self, reason: str) -> JournalError:
         return JournalError(f"{self.path} cannot be used: {reason}")
+
+
+def _base(id_: str, seq: int, snapshot: _End) -> _End:
+    """What the first fact after a snapshot follows."""
+    return _End(seq, zlib.crc32(f"{id_} {seq} {snapshot.seq} {snapshot.sum}".encode()))
+
+
+def _ledger_sum(seq: int, row: JournalRow) -> int:
+    return zlib.crc32(row.data, zlib.crc32(f"{seq} {row.at} {len(row.data)} {row.kind} ".encode()))
+
+
+def _bytes(rows: Sequence[JournalRow]) -> int:
+    return sum(len(row.data) for row in rows)

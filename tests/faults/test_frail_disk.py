@@ -5,8 +5,8 @@ After each: every append that returned is there, whatever else is there is whole
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from tests.support.faults.case_counts import LONG, some
 from tests.support.faults.crash_vfs import FrailDisk, Trouble
 from wakestream.adapters.disk import sqlite_file
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
@@ -98,11 +99,26 @@ async def work(writer: Writer, journal: SqliteJournal[Any], seed: int) -> None:
             return
 
 
+@asynccontextmanager
+async def journal_on(disk: FrailDisk, path: Path, facts: Any, **options: Any) -> AsyncIterator[SqliteJournal[Any]]:
+    """A journal on this disk. Its bound is on the real disk, which loses no write: the bound must not be ahead."""
+    beside = bound_path(path)
+    before = beside.read_bytes() if disk.files and beside.exists() else None  # other files of the same run read it too
+    if not disk.files:
+        beside.unlink(missing_ok=True)
+    try:
+        async with open_journal(path, facts, program="test", vfs=disk.name, **options) as journal:
+            yield journal
+    finally:
+        if before is not None:
+            beside.write_bytes(before)
+
+
 async def written(disk: FrailDisk, path: Path, limit: int, seed: int) -> Writer:
     """What a program appended to a journal on this disk before it could no more."""
     writer = Writer()
     try:
-        async with open_journal(path, Noted | Summed, program="test", limit=limit, vfs=disk.name) as journal:
+        async with journal_on(disk, path, Noted | Summed, limit=limit) as journal:
             journal.snapshot = writer.snapshot
             await work(writer, journal, seed)
     except (JournalError, NoSpace) as error:
@@ -113,7 +129,7 @@ async def written(disk: FrailDisk, path: Path, limit: int, seed: int) -> Writer:
 async def read(files: dict[str, bytearray], path: Path) -> tuple[list[tuple[int, int]], list[Noted]]:
     """What the next start finds: the facts, and the ledger."""
     disk = FrailDisk(files=files)
-    async with open_journal(path, Noted | Summed, program="test", vfs=disk.name) as journal:
+    async with journal_on(disk, path, Noted | Summed) as journal:
         facts = fold(journal.read())
         return facts, await journal.ledger()
 
@@ -227,7 +243,7 @@ async def hub_written(disk: FrailDisk, path: Path) -> int:
     """How many of the hub's appends returned."""
     kept = 0
     try:
-        async with open_journal(path, f.Fact, program="hub", vfs=disk.name) as journal:
+        async with journal_on(disk, path, f.Fact) as journal:
             for facts in hub_facts():
                 await journal.append(facts)
                 kept += 1
@@ -238,7 +254,7 @@ async def hub_written(disk: FrailDisk, path: Path) -> int:
 
 async def hub_read(files: dict[str, bytearray], path: Path) -> list[f.Fact]:
     disk = FrailDisk(files=files)
-    async with open_journal(path, f.Fact, program="hub", vfs=disk.name) as journal:
+    async with journal_on(disk, path, f.Fact) as journal:
         return list(journal.read())
 
 

@@ -4,8 +4,9 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,6 +136,43 @@ async def test_the_loop_goes_on_while_a_snapshot_is_written_as_json(tmp_path: Pa
     assert await kept(path) == [Put("a", 3, where=Path("here")), Put("b", 0)]
 
 
+async def state_and_facts(path: Path) -> tuple[list[bytes], list[Any]]:
+    async with journal(path) as again:
+        return again.restore(), list(again.read())
+
+
+@pytest.mark.parametrize("included", [True, False])
+async def test_a_snapshot_of_the_state_replaces_the_facts_that_it_contains(tmp_path: Path, included: bool) -> None:
+    path = tmp_path / "j.sqlite3"
+    cuts: list[int] = []
+
+    def snapshot() -> Iterator[bytes]:
+        cuts.append(1)
+        return iter([b"one row", b"and another"])
+
+    async with journal(path, limit=3) as first:
+        first.snapshot, first.snapshot_includes_append = snapshot, included
+        await first.append([Put("a", n) for n in range(4)])
+        assert not cuts
+        await asyncio.gather(first.append([Put("b", 0)]), first.append([Put("c", 0)]))
+        assert cuts == [1]
+        await first.append([Put("d", 0)])
+        assert first._file.end.seq == 7, "sequence numbers continue after a cut"
+    facts = [Put("c", 0), Put("d", 0)] if included else [Put("b", 0), Put("c", 0), Put("d", 0)]
+    assert await state_and_facts(path) == ([b"one row", b"and another"], facts)
+
+
+async def test_a_snapshot_is_followed_by_the_next_when_as_much_was_appended(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    async with journal(tmp_path / "j.sqlite3", limit=3) as first:
+        first.snapshot = lambda: [b"x" * 1000]
+        for n in range(100):
+            await first.append([Put("a", n)])
+            sizes.append(first._file.size)
+    assert max(sizes) < 2_100
+    assert sum(after < before for before, after in pairwise(sizes)) in (3, 4, 5)
+
+
 async def test_the_ledger_outlives_a_cut(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite3"
     async with journal(path, snapshot=list, limit=3) as first:
@@ -197,11 +235,16 @@ async def test_a_fact_that_this_version_does_not_know_is_named(tmp_path: Path) -
 
 
 async def test_fields_of_other_versions_are_ignored_or_get_their_defaults(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Coloured:
+        STORED_AS: ClassVar[str] = "Put"
+        key: str
+        value: int
+        colour: str
+
     path = tmp_path / "j.sqlite3"
-    await kept(path)
-    db = apsw.Connection(str(path))
-    db.execute("""INSERT INTO facts (kind, data) VALUES ('Put', '{"key":"a","value":1,"colour":"red"}')""")
-    db.close()
+    async with open_journal(path, Coloured, program="hub") as other:
+        await other.append([Coloured("a", 1, "red")])
     assert await kept(path) == [Put("a", 1)]
 
 
