@@ -15,7 +15,10 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import REDACTED
 
 FEATURE = "capability"
-"""What clients, workers and the hub announce for this."""
+"""What clients, workers and the hub announce for this, and the name of the token's first format.
+
+A later format gets a name of its own, `capability.2`, and is sent only where client and worker announced that one.
+"""
 
 DONE = "done"
 """Announced by workers that want to know when a job has ended: its capability then starts nothing more."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.mixed_versions import NOT_HERE, OURS, PROGRAMS, RELEASED, House
+from wakestream.adapters.disk import sqlite_file
 
-pytestmark = pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE)
+pytestmark = [pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE), pytest.mark.timeout(300)]
 
 MIXES = [dict(zip(PROGRAMS, pythons, strict=True)) for pythons in itertools.product((RELEASED, OURS), repeat=4)]
 
@@ -24,7 +25,7 @@ async def test_jobs_are_done_in_every_mix_and_while_its_old_programs_are_replace
 ) -> None:
     old = deque(name for name in PROGRAMS if mix[name] != OURS)
     old.rotate(MIXES.index(mix))
-    async with asyncio.timeout(100), House(tmp_path, mix).open() as house:
+    async with asyncio.timeout(280), House(tmp_path, mix).open() as house:
         assert await house.runs("while-off") == "done"
         assert await house.runs("while-on") == "done"
         house.hold.touch()
@@ -34,3 +35,24 @@ async def test_jobs_are_done_in_every_mix_and_while_its_old_programs_are_replace
                 await house.replace(name, OURS)
             house.hold.unlink()
             assert await house.outcome("while-replaced", job) == "done"
+
+
+@pytest.mark.skipif(not hasattr(sqlite_file, "FORMAT"), reason="the journals still have the format of 0.1.0")
+async def test_going_back_takes_the_copies_that_the_upgrade_made_and_a_second_upgrade_works(tmp_path: Path) -> None:
+    async with asyncio.timeout(280), House(tmp_path, dict.fromkeys(PROGRAMS, RELEASED)).open() as house:
+        house.hold.touch()
+        async with house.submitted("kept") as job:
+            await job.event("running")
+            for name in PROGRAMS:
+                await house.replace(name, OURS)
+            for name in PROGRAMS:
+                await house.stop(name)
+                house.pythons[name] = RELEASED
+                assert "a later version of wakestream wrote it" in await house.refuses(name)
+                house.put_back(name)
+                await house.start(name)
+            house.hold.unlink()
+            assert await house.outcome("kept", job) == "done"
+        for name in PROGRAMS:
+            await house.replace(name, OURS)
+        assert await house.runs("again") == "done"

@@ -8,6 +8,7 @@ from pathlib import Path
 import jwt
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.config.setting_files import SettingsError
@@ -52,6 +53,22 @@ def refusal(verifier: Verifier, text: str) -> str:
         verifier.claims(text)
     assert text not in str(refused.value)
     return refused.value.code
+
+
+def test_the_word_capability_announces_the_form_of_version_0_1_0() -> None:
+    # A token of another form needs another word, such as `capability.2`: hub, client and worker may differ in version.
+    minted_by_0_1_0 = (
+        "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.eyJqb2IiOiJqb2ItMSIsImxpYyI6ImxpYy0xIiwiZ3B1IjoiZ3B1IiwiaWF0IjoxNzk1NTcw"
+        "OTUwLCJleHAiOjE3OTU1NzE4NTB9.W_4lUDdECboxeRTczwhvRIwPURL_b3tFucxD0TAGnLZHu49iKGLDB-nDS8WxmVxyxezzWjwyWVcIOODGto"
+        "yTCg"
+    )
+    signer = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    assert signer.mint("job-1", "lic-1", "gpu", 1795570950.0, 1795571850.0) == minted_by_0_1_0
+    worker, wallet = Verifier("gpu", lambda: 1795571000.0), Wallet()
+    assert worker.pin(signer.public)
+    assert worker.claims(minted_by_0_1_0) == Claims("job-1", "lic-1", "gpu", 1795570950, 1795571850)
+    wallet.feed(m.Ack(request_id="job-1", capability=minted_by_0_1_0, capability_expires=1795571850))
+    assert wallet.of("job-1") == minted_by_0_1_0
 
 
 def test_a_capability_contains_its_claims(verifier: Verifier) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -80,18 +79,27 @@ class House:
     def _at(self, hub: str, role: str) -> tuple[str, ...]:
         return ("--hub", f"http://{hub}", "--key-file", str(self.folder / f"{role}.key"))
 
-    async def start(self, name: str) -> None:
-        """Start a program; all but the monitor print a line once they listen."""
+    async def _spawn(self, name: str) -> Process:
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 self.pythons[name], "-m", "wakestream.adapters.cli", *self._words(name), "--log-level", "DEBUG",
                 stdin=DEVNULL, stdout=PIPE, stderr=log, cwd=self.folder,
                 env=clean_environment() | (self._secret if name == "worker" else {}),
             )  # fmt: skip
+
+    async def start(self, name: str) -> None:
+        """Start a program; all but the monitor print a line once they listen."""
+        self.running[name] = process = await self._spawn(name)
         assert process.stdout is not None
         async with asyncio.timeout(WITHIN):
             line = await process.stdout.readline() if name != "monitor" else b"-"
         assert line, f"the {name} ended: {self.log(name)}"
+
+    async def refuses(self, name: str) -> str:
+        """Start a program that ends by itself; returns the last line of its log."""
+        async with asyncio.timeout(WITHIN):
+            assert await (await self._spawn(name)).wait() != 0
+        return self.log(name).splitlines()[-1]
 
     async def stop(self, name: str) -> None:
         """Stop it as a service manager does."""
@@ -180,9 +188,15 @@ class House:
         async with self.submitted(job) as running:
             return await self.outcome(job, running)
 
-    def keep(self, name: str, copy: Path) -> None:
-        """Copy a program's state folder."""
-        shutil.copytree(self.folder / name, copy / name)
+    def put_back(self, name: str) -> None:
+        """Put the copies of a program's journals, which a later version made, in the place of these."""
+        copies = [*(self.folder / name).glob("*.v1-backup")]
+        assert copies, f"the {name} has no copy: {[*(self.folder / name).iterdir()]}"
+        for copy in copies:
+            journal = copy.with_suffix("")
+            for log in ("-wal", "-shm"):
+                journal.with_name(journal.name + log).unlink(missing_ok=True)
+            copy.replace(journal)
 
 
 def _made(folder: Path) -> Path:
