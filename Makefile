@@ -14,7 +14,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults determinism bench check lint types imports peers browser engines clouds released queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults kills determinism bench check lint types imports peers browser engines clouds released queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -44,13 +44,17 @@ faults: setup
 	WAKESTREAM_FAULTS=long $(PYTEST) tests/faults
 	$(BIN)/python tests/faults/kill_run.py --kills 300
 
+# Programs are killed while jobs go through, over a slow line to the hub; each time with a fresh seed, which is printed.
+kills: setup
+	$(BIN)/python tests/faults/kill_run.py --kills 60 --hub-delay 0.3
+
 determinism: setup
 	$(BIN)/python tests/determinism.py
 
 bench: setup
 	$(BIN)/python benchmarks
 
-check: lint types imports test-all
+check: lint types imports test-all kills
 
 # Other people's tus, for tests/peers and the benchmarks; without node these are skipped.
 peers:

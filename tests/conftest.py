@@ -42,7 +42,6 @@ FAST = (
 """Files in the slow folders that `make test` runs nevertheless."""
 
 ALONE = (
-    "faults/test_kill_run.py",
     "fuzz/test_hub_scale.py",
     "test_determinism.py",
 )

@@ -1,9 +1,10 @@
 """Kills the real programs at random and at chosen moments while jobs go through, and makes accounts at the end.
 
-    python tests/faults/kill_run.py --kills 300 --seed 1
+    python tests/faults/kill_run.py --kills 300 --hub-delay 0.3 --seed 1
 
 Every acknowledged job has to end exactly once, as done, with its own result: none lost, none rendered again while its
-first result still stood. After a failure the folder with all logs is kept, and named with the seed.
+first result still stood. Without `--seed` each run draws a fresh one, and prints it. After a failure the folder with
+all logs is kept.
 """
 
 import argparse
@@ -15,10 +16,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from secrets import randbelow
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -45,7 +47,11 @@ END_WITHIN = 200.0
 
 @dataclass
 class Accounts:
-    """What a run came to. `lost`, `doubled`, `wrong`, `fell` and `left_on` are to be empty."""
+    """What a run came to. `lost`, `doubled`, `wrong`, `unseen`, `fell` and `left_on` are to be empty.
+
+    `works` are the different pairs of files of the jobs. `unseen` are the jobs that are done though the engine, as it
+    says, never began their work: then `doubled` is blind.
+    """
 
     seed: int
     kills: dict[str, int] = field(default_factory=dict)
@@ -57,7 +63,8 @@ class Accounts:
     ended_twice: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
-    pairs: int = 0
+    unseen: list[str] = field(default_factory=list)
+    works: int = 0
     renders_begun: int = 0
     renders_ended: int = 0
     fell: list[str] = field(default_factory=list)
@@ -72,7 +79,29 @@ class Accounts:
     @property
     def faults(self) -> list[str]:
         """All that should not be."""
-        return [*self.lost, *self.ended_twice, *self.wrong, *self.doubled, *self.fell, *self.left_on]
+        return [
+            *self.lost, *self.ended_twice, *self.wrong, *self.doubled, *self.unseen, *self.fell, *self.left_on,
+        ]  # fmt: skip
+
+    def count_jobs(self, jobs: Sequence[KillJob]) -> None:
+        """How the jobs ended, and with which result."""
+        self.submitted = len(jobs)
+        promised = [job for job in jobs if job.acknowledged]
+        self.acknowledged = len(promised)
+        self.done = sum(job.ends == ["done"] and job.right for job in promised)
+        self.lost = [f"{job.id} is lost: {job.ends} {job.why}" for job in promised if "done" not in job.ends]
+        self.ended_twice = [f"{job.id} ended as {job.ends}" for job in promised if len(job.ends) > 1]
+        self.wrong = [f"{job.id} has a wrong result" for job in promised if "done" in job.ends and not job.right]
+
+    def count_renders(self, lines: Sequence[str], jobs: Sequence[KillJob]) -> None:
+        """What the engine noted: the renders of each work, and which of them it began though the result stood."""
+        starts = [words for words in map(str.split, lines) if words[0] == "start"]
+        begun = Counter(work for _, work, _, _ in starts)
+        self.works, self.renders_begun = len({job.work for job in jobs}), begun.total()
+        self.renders_ended = len(lines) - len(starts)
+        again = Counter(work for _, work, _, stood in starts if stood == "again")
+        self.doubled = [f"{work} was rendered {count} times though its result stood" for work, count in again.items()]
+        self.unseen = [f"{job.id} is done, and was not rendered" for job in jobs if job.right and job.work not in begun]
 
 
 class Ears:
@@ -104,8 +133,8 @@ class Ears:
 class KillRun:
     """One run: jobs are submitted, programs killed, and then all is waited for."""
 
-    def __init__(self, folder: Path, seed: int, kills: int, say: Callable[[str], None]) -> None:
-        self.folder, self.kills, self.say = folder, kills, say
+    def __init__(self, folder: Path, seed: int, kills: int, hub_delay: float, say: Callable[[str], None]) -> None:
+        self.folder, self.kills, self.hub_delay, self.say = folder, kills, hub_delay, say
         self.random = Random(seed)
         self.accounts = Accounts(seed)
         self.moments: Counter[str] = Counter()
@@ -114,7 +143,8 @@ class KillRun:
     async def run(self) -> Accounts:
         """The accounts, after everything has ended."""
         began = time.monotonic()
-        async with kill_house(self.folder, lambda: self.random.choice((0.0, 0.0, 0.3, 1.0))) as house:
+        pauses = (0.0, 0.0, 0.3, 1.0)
+        async with kill_house(self.folder, lambda: self.random.choice(pauses), hub_delay=self.hub_delay) as house:
             clients = DaemonClients(house, self.ears.hear)
             await clients.start()
             maker = JobMaker(self.folder / "files", Random(self.random.random()))
@@ -183,22 +213,11 @@ class KillRun:
     def _account(self, house: KillHouse, jobs: list[KillJob], clients: DaemonClients) -> None:
         books = self.accounts
         books.kills, books.moments = dict(house.kills), dict(self.moments)
-        books.submitted = len(jobs)
-        promised = [job for job in jobs if job.acknowledged]
-        books.acknowledged = len(promised)
-        books.done = sum(job.ends == ["done"] and job.right for job in promised)
-        books.lost = [f"{job.id} is lost: {job.ends} {job.why}" for job in promised if "done" not in job.ends]
-        books.ended_twice = [f"{job.id} ended as {job.ends}" for job in promised if len(job.ends) > 1]
-        books.wrong = [f"{job.id} has a wrong result" for job in promised if "done" in job.ends and not job.right]
+        books.count_jobs(jobs)
+        books.count_renders(house.counts.read_text().splitlines(), jobs)
         books.fell = [*dict.fromkeys([*house.fell, *clients.fell])]
         if house.worker_pids:
             books.left_on = ["the GPU is still on and no job holds it"]
-        lines = [line.split() for line in house.counts.read_text().splitlines()]
-        begun = Counter(words[1] for words in lines if words[0] == "start")
-        books.pairs, books.renders_begun = len(begun), begun.total()
-        books.renders_ended = sum(words[0] == "end" for words in lines)
-        again = [words[1] for words in lines if words[0] == "start" and words[3] == "again"]
-        books.doubled = [f"{pair} was rendered again though its result stood" for pair in again]
 
 
 async def _pause(seconds: float, stop: asyncio.Event | None = None) -> None:
@@ -237,11 +256,6 @@ def _stamp(log: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-async def kill_run(folder: Path, seed: int, kills: int, say: Callable[[str], None] = lambda _: None) -> Accounts:
-    """See the module."""
-    return await KillRun(folder, seed, kills, say).run()
-
-
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -251,14 +265,18 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--seed", type=int, help="of an earlier run, to run it again (default: a fresh one)")
+    parser.add_argument("--hub-delay", type=float, default=0.0, help="seconds until the hub gets what it is sent")
     parser.add_argument("--folder", type=Path, help="where the programs keep their state (default: a temporary one)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="wakestream-kill-"))
-    accounts = asyncio.run(kill_run(folder, args.seed, args.kills, _say))
+    seed = randbelow(2**31) if args.seed is None else args.seed
+    again = f"tests/faults/kill_run.py --kills {args.kills} --hub-delay {args.hub_delay:g} --seed {seed}"
+    _say(again)
+    accounts = asyncio.run(KillRun(folder, seed, args.kills, args.hub_delay, _say).run())
     _say(json.dumps(asdict(accounts) | {"killed": accounts.killed}, indent=2))
     if accounts.faults:
-        _say(f"{len(accounts.faults)} faults with --seed {args.seed}; everything is kept in {folder}")
+        _say(f"{len(accounts.faults)} faults; everything is kept in {folder}; to run it again: {again}")
         return 1
     if args.folder is None:
         shutil.rmtree(folder, ignore_errors=True)

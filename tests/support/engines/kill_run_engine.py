@@ -1,7 +1,8 @@
 """A quick engine for the kill run: `python render.py COUNTS VIDEO AUDIO OUTPUT`. It keeps account of every run.
 
-A line in COUNTS for each start (with whether the pair's result stood already) and each end; the output is derived from
-both inputs, so that a client can check that it is its own. Uses only the standard library.
+A line in COUNTS for each start (with whether the result of this work stood already at the worker) and each end. A work
+is named by the digest of its two inputs, from which the output is derived too: so a client can check that it is its
+own. Uses only the standard library.
 """
 
 import hashlib
@@ -17,19 +18,24 @@ def note(counts, *words):
     os.close(handle)
 
 
+def result(video, audio):
+    """Where the worker, whose files these are, keeps what it has rendered of them."""
+    name = hashlib.sha256(f"{video.name}|{audio.name}".encode()).hexdigest()[:32]
+    return video.parents[1] / "results" / f"{name}.mp4"
+
+
 def main(counts, video, audio, output):
-    output = Path(output)
-    name = output.name.split(".")[0]
-    stood = output.with_name(f"{name}{output.suffix}").exists()
-    note(counts, "start", name, os.getpid(), "again" if stood else "first")
-    picture, sound = Path(video).read_bytes(), Path(audio).read_bytes()
+    video, audio = Path(video), Path(audio)
+    picture, sound = video.read_bytes(), audio.read_bytes()
     digest = hashlib.sha256(picture + b"|" + sound)
+    work = digest.hexdigest()
+    note(counts, "start", work, os.getpid(), "again" if result(video, audio).exists() else "first")
     for percent in (25, 50, 75):
         sys.stdout.write(f"{percent}%\n")
         sys.stdout.flush()
         time.sleep((digest.digest()[0] % 8 + 1) * 0.02)
-    output.write_bytes(b"rendered " + digest.hexdigest().encode() + b" " + picture)
-    note(counts, "end", name, os.getpid())
+    Path(output).write_bytes(b"rendered " + work.encode() + b" " + picture)
+    note(counts, "end", work, os.getpid())
 
 
 if __name__ == "__main__":

@@ -21,10 +21,14 @@ class KillJob:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def work(self) -> str:
+        """The engine's name of what it makes of the two files."""
+        return hashlib.sha256(self.video.read_bytes() + b"|" + self.audio.read_bytes()).hexdigest()
+
+    @property
     def expected(self) -> bytes:
         """What the engine makes of its two files."""
-        picture, sound = self.video.read_bytes(), self.audio.read_bytes()
-        return b"rendered " + hashlib.sha256(picture + b"|" + sound).hexdigest().encode() + b" " + picture
+        return b"rendered " + self.work.encode() + b" " + self.video.read_bytes()
 
     @property
     def right(self) -> bool:

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
+from tests.support.faults.fault_proxy import Fault, fault_proxy
 from tests.support.ports import free_port
 from wakestream.adapters.hub.licenses import LicenseBook
 
@@ -105,7 +105,6 @@ class KillHouse:
     folder: Path
     env: Mapping[str, str]
     hub_url: str
-    proxy: FaultProxy
     counts: Path
     programs: dict[str, Program]
     kills: Counter[str] = field(default_factory=Counter)
@@ -153,8 +152,13 @@ def issue_keys(folder: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def kill_house(folder: Path, again: Callable[[], float], *, idle_after: float = 3.0) -> AsyncIterator[KillHouse]:
-    """All programs but the client, running for as long as the block does; at its end none is left."""
+async def kill_house(
+    folder: Path, again: Callable[[], float], *, hub_delay: float = 0.0, idle_after: float = 3.0
+) -> AsyncIterator[KillHouse]:
+    """All programs but the client, running for as long as the block does; at its end none is left.
+
+    What the others send to the hub arrives `hub_delay` seconds later.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     keys = issue_keys(folder)
     for role, key in keys.items():
@@ -162,11 +166,13 @@ async def kill_house(folder: Path, again: Callable[[], float], *, idle_after: fl
         path.touch(mode=0o600)
         path.write_text(key)
     hub_port, worker_port = free_port(), free_port()
-    hub_url, counts = f"http://127.0.0.1:{hub_port}", folder / "counts.txt"
+    counts = folder / "counts.txt"
     counts.touch()
     env = environment(secrets.token_urlsafe(24))
-    async with fault_proxy(worker_port) as proxy:
+    async with fault_proxy(worker_port) as proxy, fault_proxy(hub_port) as line:
         proxy.set(up=Fault(rate=RATE), down=Fault(rate=RATE))
+        line.set(up=Fault(latency=hub_delay))
+        hub_url = line.url() if hub_delay else f"http://127.0.0.1:{hub_port}"
         arguments = {
             "hub": ("hub", "--listen", f"127.0.0.1:{hub_port}", "--state", str(folder / "hub")),
             "monitor": _monitor(folder, hub_url, worker_port, proxy.url(), counts, idle_after),
@@ -175,7 +181,7 @@ async def kill_house(folder: Path, again: Callable[[], float], *, idle_after: fl
             name: Program(name, (*WAKESTREAM, *words), env, folder / f"{name}.log", again)
             for name, words in arguments.items()
         }
-        house = KillHouse(folder, env, hub_url, proxy, counts, programs)
+        house = KillHouse(folder, env, hub_url, counts, programs)
         running = [asyncio.create_task(program.run()) for program in programs.values()]
         try:
             yield house
