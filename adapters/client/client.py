@@ -187,6 +187,7 @@ def _config(
 
 
 def _http_workers(settings: Settings, policy: Policy, ca: SSLContext | None) -> HttpWorkers:
+    settings.check_sent("api_secret", "worker", "secret_hosts")
     return HttpWorkers(
         settings.worker_url,
         settings.api_secret,

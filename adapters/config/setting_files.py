@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from wakestream.operators.model.errors import WakestreamError
 
@@ -41,12 +42,28 @@ class Secret(str):
         return "Secret('***')"
 
 
+class Source(NamedTuple):
+    """Where a setting comes from.
+
+    Attributes:
+        rank: How far it is trusted; 0 is trusted most (see `config.trust`).
+        folder: The folder of its files, where several sources have the same rank.
+    """
+
+    rank: int
+    folder: str = ""
+
+
+FLAG = Source(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value and its source, such as `.env line 3 (API_SERVER_URL)`."""
+    """A value and its place, such as `.env line 3 (API_SERVER_URL)`."""
 
     value: object
     where: str
+    source: Source = FLAG
 
 
 def read_env(path: Path) -> dict[str, Given]:

@@ -1,7 +1,7 @@
 """The settings of all programs, each with its source.
 
 Precedence: flags, environment, `config.dat`, `.env`, `wakestream.toml`, defaults. Files of the current folder take
-precedence over those of the user's own folder.
+precedence over those of the user's own folder, but are trusted less (see `config.trust`).
 
 The command line imports this module for the names of the settings, so what only `load` needs is imported there.
 """
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakestream.adapters.config import addresses
+from wakestream.adapters.config import addresses, setting_values, trust
 from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import (
     Given,
     Secret,
     SettingsError,
+    Source,
     key,
     key_in,
     read_config,
@@ -27,20 +28,16 @@ from wakestream.adapters.config.setting_files import (
     read_toml,
     secret,
 )
-from wakestream.streams.protocol.printable import LONGEST_NAME, is_name
 
 if TYPE_CHECKING:
     from wakestream.operators.model.policy import Policy
 
 __all__ = [
-    "LEVELS", "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "variables",
+    "USER_FOLDER", "WAITS", "Secret", "Settings", "SettingsError", "flag_of", "load", "variables",
 ]  # fmt: skip
 
 USER_FOLDER = "WAKESTREAM_CONFIG"
 """The environment variable with the folder of the user's own settings."""
-
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-FORMATS = ("text", "json")
 
 WAITS = {
     "hub": "hub_timeout",
@@ -69,7 +66,7 @@ class Settings:
         no_secret: A file has an empty `HEYGEM_API_SECRET=`: the worker requires no secret.
         secret_hosts: Further hosts that may receive `api_secret`.
         key: This program's key at the hub.
-        log_level: One of `LEVELS`.
+        log_level: One of `setting_values.LEVELS`.
         log_format: `text` or `json`.
         log_file: A file for log lines.
         record: A folder for recordings.
@@ -99,6 +96,7 @@ class Settings:
         tls_key: The certificate's key.
         ca: A certificate authority that is trusted beside the system's.
         warnings: Sentences for the user.
+        given: The credentials and where they may go to, with their sources.
     """
 
     hub_url: str | None = None
@@ -137,6 +135,7 @@ class Settings:
     tls_key: Path | None = None
     ca: Path | None = None
     warnings: tuple[str, ...] = ()
+    given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -156,8 +155,23 @@ class Settings:
             return policy
         return dataclasses.replace(policy, straight=policy.health_every)
 
+    def check_sent(self, credential: str | Given, *receivers: str) -> None:
+        """Check that a credential may be sent where these settings say.
+
+        Args:
+            credential: The setting, such as `api_secret`, or a credential that is no setting.
+            receivers: The settings that decide where it is sent, such as `worker`.
+
+        Raises:
+            SettingsError: A less trusted source says where; the message names both sources.
+        """
+        given = self.given.get(credential) if isinstance(credential, str) else credential
+        for receiver in (*receivers, "ca"):
+            trust.check(given, self.given.get(receiver))
+
     def needs_hub(self) -> str:
-        """The hub's address. Raises `SettingsError` when none is set."""
+        """The hub's address, if the key may be sent there. Raises `SettingsError` when it may not, or none is set."""
+        self.check_sent("key", "hub")
         if self.hub_url is None:
             raise SettingsError(
                 "no hub is set; give --hub URL or set API_SERVER_URL, join one with `wakestream join HOST CODE`, "
@@ -185,92 +199,6 @@ class Settings:
         return self.key
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str | Path):
-        raise ValueError("must be text; write it in quotation marks")  # noqa: TRY004 - `load` catches ValueError only
-    return str(value)
-
-
-def _path(value: object) -> Path:
-    return Path(_text(value)).expanduser()
-
-
-def _choice(known: Mapping[str, object], listed: str) -> Callable[[Any], object]:
-    """Reads one of the words of `known`, in capitals or not."""
-
-    def read(value: object) -> object:
-        word = str(value).lower()
-        if word not in known:
-            raise ValueError(f"is {str(value)[:40]!r}; write {listed}")
-        return known[word]
-
-    return read
-
-
-_level = _choice({level.lower(): level for level in LEVELS}, f"one of {', '.join(LEVELS)}")
-_format = _choice({form: form for form in FORMATS}, f"one of {', '.join(FORMATS)}")
-_yes = _choice({"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}, "true or false")
-
-
-def _gpu(value: object) -> str:
-    if not is_name(_text(value)):
-        raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, without blanks at its ends")
-    return _text(value)
-
-
-def _address(value: object) -> tuple[str, int]:
-    return addresses.listen_address(_text(value))
-
-
-def _webhook(value: object) -> Secret:
-    return Secret(addresses.webhook_url(_text(value)))
-
-
-def _hosts(value: object) -> tuple[str, ...]:
-    return addresses.hosts(",".join(value) if isinstance(value, list) else _text(value))
-
-
-def _options(value: object) -> Mapping[str, str]:
-    """`KEY=VALUE` words, as a list or on one line."""
-    words = value if isinstance(value, list) else _split_command(_text(value))
-    pairs = [str(word).partition("=") for word in words]  # type: ignore[attr-defined]
-    wrong = next((name + separator for name, separator, _ in pairs if not name.strip() or not separator), None)
-    if wrong is not None:
-        raise ValueError(f"is {wrong[:40]!r}; write KEY=VALUE, such as region=cn-wlcb")
-    return {name.strip(): text for name, _, text in pairs}
-
-
-_FOR_EXAMPLE = 'write for example ["python", "start.py"]'
-
-
-def _command(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        try:
-            value = _split_command(value)
-        except ValueError as error:
-            raise ValueError(f"is not a command line ({error}); {_FOR_EXAMPLE}") from None
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(part, str) and part for part in value):
-        raise ValueError(f"must be a command line; {_FOR_EXAMPLE}")
-    return tuple(value)
-
-
-def _split_command(text: str) -> object:
-    import json
-    import shlex
-
-    if text.lstrip().startswith("["):  # JSON means the same on every system
-        try:
-            return json.loads(text)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-    if os.name == "posix":
-        return shlex.split(text)
-    words = shlex.shlex(text, posix=True)  # posix=True removes quotation marks
-    words.whitespace_split, words.commenters = True, ""
-    words.escape, words.quotes = "", '"'  # on Windows a backslash is part of a path, and an apostrophe is a letter
-    return list(words)
-
-
 @dataclass(frozen=True, slots=True)
 class _Setting:
     """One setting: its name in TOML (and as a flag), its variable, its parser, its field of `Settings`."""
@@ -285,35 +213,31 @@ def _ours(name: str, read: Callable[[Any], object]) -> _Setting:
     return _Setting(name, f"WAKESTREAM_{name.upper()}", read, name)
 
 
-def _worker_url(value: object) -> str:
-    return addresses.worker_url(_text(value))
-
-
 _BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
-    _path: ("log_file", "record", "tls_cert", "tls_key", "ca"),
-    _command: ("power_program", "power_start", "power_stop", "power_inspect", "engine_command"),
+    setting_values.path: ("log_file", "record", "tls_cert", "tls_key", "ca"),
+    setting_values.command_line: ("power_program", "power_start", "power_stop", "power_inspect", "engine_command"),
     seconds: ("power_timeout", "idle_after", "engine_timeout"),
-    _address: ("metrics", "listen"),
-    _yes: ("trace", "probe"),
-    _hosts: ("secret_hosts",),
-    _level: ("log_level",),
-    _format: ("log_format",),
-    _webhook: ("webhook_url", "power_webhook_url"),
-    _gpu: ("gpu",),
-    _worker_url: ("public_url",),
-    _text: ("engine", "power", "power_machine"),
-    _options: ("power_option",),
+    setting_values.listen_address: ("metrics", "listen"),
+    setting_values.yes: ("trace", "probe"),
+    setting_values.hosts: ("secret_hosts",),
+    setting_values.level: ("log_level",),
+    setting_values.log_format: ("log_format",),
+    setting_values.webhook: ("webhook_url", "power_webhook_url"),
+    setting_values.gpu_name: ("gpu",),
+    setting_values.worker_url: ("public_url",),
+    setting_values.plain_text: ("engine", "power", "power_machine"),
+    setting_values.options: ("power_option",),
 }
 _PLAIN = (
-    _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(_text(value)), "hub_url"),
-    _Setting("worker", "HEYGEM_SERVER_URL", _worker_url, "worker_url"),
+    _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(setting_values.plain_text(value)), "hub_url"),
+    _Setting("worker", "HEYGEM_SERVER_URL", setting_values.worker_url, "worker_url"),
     *(_ours(name, read) for read, names in _BY_READER.items() for name in names),
 )
 _TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
-_KEY = _ours("key", _text)
-_KEY_FILE = _ours("key_file", _path)
-_API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", _text, "api_secret")
-_WEBHOOK_SECRET = _ours("webhook_secret", _text)
+_KEY = _ours("key", setting_values.plain_text)
+_KEY_FILE = _ours("key_file", setting_values.path)
+_API_SECRET = _Setting("api_secret", "HEYGEM_API_SECRET", setting_values.plain_text, "api_secret")
+_WEBHOOK_SECRET = _ours("webhook_secret", setting_values.plain_text)
 _ALL = (*_PLAIN, *_TIMES, _KEY, _KEY_FILE, _API_SECRET, _WEBHOOK_SECRET)
 _FLAGS = {
     "worker": "--worker-url", "probe": "--no-probe", "webhook_url": "--webhook", "log_format": "--log-json",
@@ -323,7 +247,7 @@ _FLAGS = {
 }  # fmt: skip
 """Settings whose flag has another name."""
 _SECRET = {_KEY.name, _API_SECRET.name, _WEBHOOK_SECRET.name}
-_PATHS = {one.name for one in _ALL if one.read is _path}
+_PATHS = {one.name for one in _ALL if one.read is setting_values.path}
 
 _Layer = Mapping[str, Given]
 
@@ -354,21 +278,24 @@ def load(
     environment = os.environ if environment is None else environment
     own = user_folder(environment)
     owns = [*_readable(own / program), *_readable(own)] if program else _readable(own)
-    folders = [folder] if folder is not None else [Path(), *owns]
-    files = [layer for folder in folders for layer in _of_folder(folder)]
+    here = Path() if folder is None else folder
+    files = [*_of_folder(here, here, owns), *(layer for each in owns if folder is None for layer in _of_folder(each))]
     layers = _layers(flags, environment, files)
     values: dict[str, Any] = {one.field: value for one in _PLAIN if (value := _value(one, layers)) is not None}
     by_setting = {setting: name for name, setting in WAITS.items()}
     values["waits"] = {by_setting[one.name]: value for one in _TIMES if (value := _value(one, layers)) is not None}
     warnings: list[str] = []
     api_secret = _secret(layers, _API_SECRET, warnings)
+    license_key, key_place = _key(layers, warnings, here, owns)
+    given = {one.name: found for one in _ALL if (found := _first(layers, one)) is not None}
     return Settings(
         **values,
         api_secret=api_secret,
         no_secret=api_secret is None and any(_API_SECRET.name in layer for layer in files),
         webhook_secret=_secret(layers, _WEBHOOK_SECRET, warnings),
-        key=_key(layers, warnings),
+        key=license_key,
         warnings=tuple(warnings),
+        given=given if key_place is None else {**given, _KEY.name: key_place},
     )
 
 
@@ -401,17 +328,27 @@ def _layers(flags: Mapping[str, object], environment: Mapping[str, str], files: 
     """The sources by precedence, each by the name of the setting."""
     given = {name: Given(value, flag_of(name)) for name, value in flags.items() if name not in _SECRET}
     variables = {name: Given(value, f"the environment variable {name}") for name, value in environment.items()}
-    layers = (given, _by_name(variables), *files)
+    layers = (given, trust.from_source(_by_name(variables), trust.ENVIRONMENT), *files)
     return tuple({name: one for name, one in layer.items() if one.value not in (None, "")} for layer in layers)
 
 
-def _of_folder(folder: Path) -> tuple[_Layer, ...]:
+def _of_folder(folder: Path, here: Path | None = None, owns: Collection[Path] = ()) -> tuple[_Layer, ...]:
+    """The settings of a folder: the user's own, or with `here` the current one."""
+
+    def source(name: str) -> Source:
+        return trust.OWN if here is None else trust.source_of(folder / name, here, owns)
+
     file = read_toml(folder / "wakestream.toml")
     _check_names(file)
     held = str(folder / ".license")
     license_file = {_KEY_FILE.name: Given(held, held)} if os.path.exists(held) else {}  # noqa: PTH110 - exists raises no error
-    named = _by_name(read_config(folder / "config.dat")), _by_name(read_env(folder / ".env")), file
-    return *(_from(folder, layer) for layer in named), license_file
+    named = {
+        "config.dat": _from(folder, _by_name(read_config(folder / "config.dat"))),
+        ".env": _from(folder, _by_name(read_env(folder / ".env"))),
+        "wakestream.toml": _from(folder, file),
+        ".license": license_file,
+    }
+    return tuple(trust.from_source(layer, source(name)) for name, layer in named.items())
 
 
 def _from(folder: Path, layer: _Layer) -> _Layer:
@@ -466,11 +403,16 @@ def _secret(layers: tuple[_Layer, ...], setting: _Setting, warnings: list[str]) 
     return None if given is None else secret(given, warnings)
 
 
-def _key(layers: tuple[_Layer, ...], warnings: list[str]) -> Secret | None:
+def _key(
+    layers: tuple[_Layer, ...], warnings: list[str], here: Path, owns: Collection[Path]
+) -> tuple[Secret | None, Given | None]:
+    """The key, and where it is; a key in a file belongs to the folder of that file."""
     for layer in layers:
         if _KEY.name in layer:
-            return key(layer[_KEY.name], warnings)
+            return key(layer[_KEY.name], warnings), layer[_KEY.name]
         if _KEY_FILE.name in layer:
             given = layer[_KEY_FILE.name]
-            return key_in(_read(_KEY_FILE, given), given.where, warnings)
-    return None
+            path = _read(_KEY_FILE, given)
+            source = given.source if given.source == trust.OWN else trust.source_of(path, here, owns)
+            return key_in(path, given.where, warnings), Given(None, str(path), source)
+    return None, None

@@ -109,7 +109,7 @@ async def running_daemon(
     check_loopback(config.host)
     settings.needs_hub()
     settings.needs_key()
-    to = receiver(settings.webhook_url, settings)
+    to = receiver("webhook_url", settings)
     make_private(config.state)
     at_once_most, config = config.limits.running, _preferred(config)
     async with AsyncExitStack() as stack:

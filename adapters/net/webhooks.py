@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from loguru import logger
 
@@ -44,10 +44,12 @@ class Receiver:
         await http.post_json(self.url, owed.news, secret=self.secret, message_id=owed.delivery, at=at, ca=self.ca)
 
 
-def receiver(url: str | None, settings: Settings) -> Receiver | None:
-    """The receiver at `url`, if there is one; `SettingsError` when its secret is missing or invalid."""
+def receiver(setting: Literal["webhook_url", "power_webhook_url"], settings: Settings) -> Receiver | None:
+    """The receiver that a setting names; `SettingsError` when its secret is missing, invalid or not for it."""
+    url: str | None = getattr(settings, setting)
     if url is None:
         return None
+    settings.check_sent("webhook_secret", setting)
     if settings.webhook_secret is None:
         raise SettingsError(
             "the webhook has no secret; set WAKESTREAM_WEBHOOK_SECRET in the environment or in .env, to the one with "

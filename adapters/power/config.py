@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from wakestream.adapters.config import trust
 from wakestream.adapters.config.plugins import Plugins
 from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, read_env, secret
 from wakestream.adapters.config.settings import Settings, user_folder
@@ -17,6 +19,10 @@ from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import Power, PowerState
 
 PROVIDERS = Plugins("wakestream.power", "--power", "power provider")
+
+
+_RECEIVES = re.compile("url|host|endpoint")
+"""Options that say where credentials are sent: `base_url`, and arguments of libcloud's drivers."""
 
 
 class CannotList(PowerError, code="cannot_list"):
@@ -101,21 +107,27 @@ def secret_from_environment(name: str) -> Secret:
     Raises:
         SettingsError: It is set nowhere, or the file cannot be read.
     """
-    found = _secret(name)
+    return _credential(name)[0]
+
+
+def _credential(name: str) -> tuple[Secret, Given]:
+    """A credential, hidden in all logs, and where it is."""
+    given = _given(name)
+    found = secret(given, [])  # without warnings: providers choose the length of their keys
     logs.hide(found)
-    return found
+    return found, given
 
 
-def _secret(name: str) -> Secret:
-    warnings: list[str] = []  # providers choose the length of their keys
+def _given(name: str) -> Given:
     if value := os.environ.get(name):
-        return secret(Given(value, f"the environment variable {name}"), warnings)
+        return Given(value, f"the environment variable {name}", trust.ENVIRONMENT)
     if file := os.environ.get(f"{name}_FILE"):
-        return _from_file(name, Path(file).expanduser())
+        path = Path(file).expanduser()
+        return Given(_from_file(name, path), f"{name}_FILE", trust.ENVIRONMENT)
     for folder in (Path(), user_folder()):
         readable = os.access(folder, os.R_OK | os.X_OK)  # a service may have no access to home folders
         if readable and (given := read_env(folder / ".env").get(name)):
-            return secret(given, warnings)
+            return replace(given, source=trust.source_of(folder / ".env", Path(), (user_folder(),)))
     raise SettingsError(
         f"{name} is not set; write {name}=... into .env, or set {name}_FILE to a file that only you can read"
     )
@@ -191,9 +203,18 @@ def power_config(settings: Settings, *, only_list: bool = False) -> PowerConfig:
         only_list: Only the list of machines is asked for, so that none needs to be named.
     """
     options = dict(settings.power_option)
+
+    def read(name: str) -> Secret:
+        found, given = _credential(name)
+        if any(map(_RECEIVES.search, settings.power_option)):
+            # All of the user's own sources are alike here; only a folder with files of others is not.
+            settings.check_sent(replace(given, source=max(given.source, trust.OWN)), "power_option")
+        return found
+
     return PowerConfig(
         None if only_list else settings.power_machine or "",
         options,
+        read,
         timeout=settings.power_timeout or 60.0,
         base_url=options.pop("base_url", None),
         commands=commands(settings),

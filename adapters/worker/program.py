@@ -56,10 +56,10 @@ def hub_link(
 
     `watch` also receives every row of the recording; `on_link` receives the events of the link.
     """
-    url = settings.hub_url
-    if url is None:
+    if settings.hub_url is None:
         yield None
         return
+    url = settings.needs_hub()
     ca = client_context(settings.ca)
     seed = Random().getrandbits(32)
     with recording(settings.record, "worker", seed, {}) as recorder:

@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
         zone=args.time_zone or _system_zone(),
         webhook=settings.power_webhook_url is not None,
     )
-    webhook = receiver(settings.power_webhook_url, settings)
+    webhook = receiver("power_webhook_url", settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     config = HubConfig(

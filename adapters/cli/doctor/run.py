@@ -39,6 +39,11 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
             yield finding
         return
     try:
+        found.needs_hub()
+    except SettingsError as error:
+        yield fault("settings", str(error), t("doctor.source.do"))
+        return
+    try:
         ca = client_context(found.ca)
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.ca.do"))

@@ -12,7 +12,7 @@ from wakestream.adapters.cli.doctor.hub import Told
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import WakestreamError
@@ -26,6 +26,11 @@ TRIAL = 2 * 1024 * 1024
 
 async def workers_answer(found: Settings, told: Told) -> AsyncIterator[CheckResult]:
     """The worker of each GPU that is on, where the jobs are sent: there, ready, and open to our files."""
+    try:
+        found.check_sent("api_secret", "worker", "secret_hosts")
+    except SettingsError as error:
+        yield fault("settings", str(error), t("doctor.source.do"))
+        return
     workers = HttpWorkers(
         found.worker_url,
         found.api_secret,

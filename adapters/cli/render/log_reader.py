@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.config.settings import LEVELS
+from wakestream.adapters.config.setting_values import LEVELS
 
 _PLAIN = re.compile(
     r"(?P<time>(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.\d{3}) (?P<level>[A-Z]+) +"

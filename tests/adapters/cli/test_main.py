@@ -31,7 +31,8 @@ from wakestream.adapters.cli import (
     service as program,
 )
 from wakestream.adapters.config import settings
-from wakestream.adapters.config.settings import LEVELS, SettingsError
+from wakestream.adapters.config.setting_values import LEVELS
+from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient
 from wakestream.operators.model.errors import (
     HubUnreachable,

@@ -459,3 +459,101 @@ def test_an_empty_secret_in_a_file_says_that_the_worker_wants_none(tmp_path: Pat
     assert found.warnings == ()
     found = load({}, environment={"HEYGEM_API_SECRET": "swordfish-0123456789"}, folder=tmp_path)
     assert (found.api_secret, found.no_secret) == ("swordfish-0123456789", False)
+
+
+HUB, EVIL = "API_SERVER_URL=http://hub\n", "API_SERVER_URL=http://evil\nHEYGEM_SERVER_URL=http://evil\n"
+SECRET = "HEYGEM_API_SECRET=swordfish-0123456789\n"
+
+
+def sends(settings: Settings, credential: str = "key") -> str | None:
+    """Why the key or the workers' secret is not sent, or None."""
+    try:
+        if credential == "key":
+            settings.needs_hub()
+        settings.check_sent(credential, "worker", "secret_hosts")
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {".env": EVIL},
+        {"config.dat": EVIL},
+        {"wakestream.toml": 'hub = "http://evil"\nworker = "http://evil"\n'},
+        {"wakestream.toml": 'ca = "theirs.pem"\n'},
+        {"wakestream.toml": 'hub = "http://evil"\nkey_file = "../home/.license"\nsecret_hosts = ["evil"]\n'},
+    ],
+)
+def test_files_of_the_current_folder_do_not_decide_where_the_users_credentials_go(
+    theirs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = at_home(tmp_path, monkeypatch, {".license": KEY, ".env": HUB + SECRET}, theirs)
+    for credential, its in (("key", ".license"), ("api_secret", ".env line 2 (HEYGEM_API_SECRET)")):
+        refusal = sends(found, credential) or ""
+        assert str(Path("home", its)) in refusal
+        assert next(iter(theirs)) in refusal
+        assert KEY not in refusal
+
+
+def test_files_of_one_folder_are_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {".license": KEY, ".env": SECRET, "config.dat": EVIL, "wakestream.toml": 'ca = "hub.pem"\n', "my.key": KEY}
+    found = at_home(tmp_path, monkeypatch, {}, here)
+    assert (sends(found), sends(found, "api_secret")) == (None, None)
+    for given in ("my.key", tmp_path / "here" / "my.key"):
+        assert sends(load({"key_file": str(given)}, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home")})) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows, links need a privilege")
+@pytest.mark.parametrize("name", [".license", ".env"])
+def test_a_link_to_the_users_own_credentials_is_no_file_of_the_current_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {".license": KEY, ".env": f"WAKESTREAM_KEY={KEY}\n"}
+    at_home(tmp_path, monkeypatch, own, {"wakestream.toml": 'hub = "http://evil"\n'})
+    Path(name).symlink_to(tmp_path / "home" / name)
+    environment = {"WAKESTREAM_CONFIG": str(tmp_path / "none")}
+    assert "wakestream.toml line 1 (hub)" in (sends(load({}, environment=environment)) or "")
+
+
+@pytest.mark.parametrize(
+    ("key_of", "hub_of", "sent"),
+    [
+        ("flag", "flag", True), ("flag", "environment", True), ("flag", "own", True), ("flag", "here", False),
+        ("environment", "flag", True), ("environment", "environment", True), ("environment", "own", False),
+        ("environment", "here", False),
+        ("own", "flag", True), ("own", "environment", True), ("own", "own", True), ("own", "here", False),
+        ("here", "flag", True), ("here", "environment", True), ("here", "own", True), ("here", "here", True),
+    ],
+)  # fmt: skip
+def test_a_key_goes_to_a_hub_of_its_own_or_a_more_trusted_source(
+    key_of: str, hub_of: str, sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pc.key").write_text(KEY)
+    files = {
+        place: ({".license": KEY} if key_of == place else {}) | ({".env": HUB} if hub_of == place else {})
+        for place in ("own", "here")
+    }
+    at_home(tmp_path, monkeypatch, files["own"], files["here"])
+    flags = {
+        "hub": "http://hub" if hub_of == "flag" else None,
+        "key_file": str(tmp_path / "other" / "pc.key") if key_of == "flag" else None,
+    }
+    environment = {"API_SERVER_URL": "http://hub" if hub_of == "environment" else ""}
+    environment |= {"WAKESTREAM_KEY": KEY if key_of == "environment" else ""}
+    refusal = sends(load(flags, environment={"WAKESTREAM_CONFIG": str(tmp_path / "home"), **environment}))
+    assert (refusal is None) is sent
+
+
+def test_a_folder_that_is_the_users_own_and_the_current_one_is_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {".env": HUB, ".license": KEY}
+    at_home(tmp_path, monkeypatch, own, {})
+    monkeypatch.chdir(tmp_path / "home")
+    (tmp_path / "home" / "worker").mkdir()
+    (tmp_path / "home" / "worker" / ".license").write_text(KEY)
+    environment = {"WAKESTREAM_CONFIG": str(tmp_path / "home")}
+    assert sends(load({}, environment=environment, program="worker")) is None
