@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
@@ -12,7 +11,7 @@ from wakestream.operators.lifecycle.cancellable import cancel_task
 from wakestream.operators.model.events import Job, JobEvent, Note, Rendered, Submitted
 from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.core.observable import operator_from
-from wakestream.operators.rx.sources import of
+from wakestream.operators.rx.sources import concat, of
 from wakestream.operators.rx.then import then
 
 
@@ -43,7 +42,7 @@ def stop_others(job: Job, workers: Workers) -> Callable[[Observable[JobEvent]], 
 
         def stop(won: Rendered) -> Observable[JobEvent]:
             others = [_stop(task, job, workers) for task in tasks.values() if task != won.task]
-            return rx.concat(*others, of(won))
+            return concat(*others, of(won))
 
         return source.do_action(remember).pipe(then(stop)).subscribe(observer, scheduler=scheduler)
 

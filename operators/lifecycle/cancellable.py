@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
@@ -13,6 +12,7 @@ from wakestream.operators.model.events import Cancelled, Granted, JobEvent, Subm
 from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.core.observable import CompositeDisposable, FollowingObserver, operator_from
 from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.sources import concat, of
 from wakestream.operators.rx.timeout_total import timeout_total
 
 CANCEL_WITHIN = 5.0
@@ -77,10 +77,10 @@ class _Running(FollowingObserver[JobEvent]):
             return
         self.cancelled = True
         confirmed = (
-            cancel_task(task, self.workers, self.job_id).filter(lambda _: False).catch(lambda *_: rx.empty())
+            cancel_task(task, self.workers, self.job_id).filter(lambda _: False).catch(lambda *_: of())
             for task in self.tasks
         )
-        ending: Observable[JobEvent] = rx.concat(*confirmed, rx.of(Cancelled()))
+        ending: Observable[JobEvent] = concat(*confirmed, of(Cancelled()))
         self.follow(ending, self.observer)
 
 

@@ -1,6 +1,7 @@
-"""`of`, `never`, `start_with` and `merge_errors`, which emit within the subscription.
+"""`of`, `throw`, `never`, `concat`, `start_with` and `merge_errors`, which emit within the subscription.
 
-The library's `of`, `merge` and `start_with` emit in a later turn of the event loop, when the moment may be over.
+The library's `of`, `throw`, `concat`, `merge` and `start_with` go on in a later turn of the event loop. Then the order
+of what jobs do depends on what else happens in these turns, and a replay does not know that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
+    FollowingObserver,
     LightObservable,
     SerialDisposable,
     operator_from,
@@ -43,6 +45,64 @@ def of(*items: T) -> Observable[T]:
         return SerialDisposable()
 
     return LightObservable(subscribe)
+
+
+def throw(error: Exception) -> Observable[Any]:
+    """Fail with `error` within the subscription.
+
+    Example:
+        >>> throw(HubUnreachable("no answer"))
+
+    Args:
+        error: The error.
+
+    Returns:
+        A cold observable.
+    """
+
+    def subscribe(observer: ObserverBase[Any], _: SchedulerBase | None = None) -> DisposableBase:
+        observer.on_error(error)
+        return SerialDisposable()
+
+    return LightObservable(subscribe)
+
+
+def concat(*sources: Observable[T]) -> Observable[T]:
+    """Subscribe to one source after the other, each at the moment when the one before it completes.
+
+    Example:
+        >>> concat(note("the upload begins"), upload)
+
+    Args:
+        sources: The observables, in order.
+
+    Returns:
+        An observable with the items of all sources.
+    """
+    return LightObservable(lambda observer, scheduler: _Concat(sources, observer, scheduler).start())
+
+
+class _Concat(FollowingObserver[Any]):
+    """One subscription: follows one source at a time."""
+
+    __slots__ = ("left",)
+
+    def __init__(
+        self, sources: tuple[Observable[Any], ...], observer: ObserverBase[Any], scheduler: SchedulerBase | None
+    ) -> None:
+        super().__init__(observer, scheduler)
+        self.left = iter(sources)
+
+    def start(self) -> DisposableBase:
+        self.on_completed()
+        return self.followed
+
+    def on_completed(self) -> None:
+        source = next(self.left, None)
+        if source is None:
+            self.observer.on_completed()
+        else:
+            self.follow(source, self)
 
 
 def never() -> Observable[Any]:

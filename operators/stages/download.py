@@ -17,7 +17,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Worker, Workers
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
-from wakestream.operators.rx.sources import of
+from wakestream.operators.rx.sources import concat, of
 from wakestream.operators.rx.timeout_idle import timeout_idle
 
 
@@ -75,7 +75,7 @@ def _all_of(outputs: Mapping[str, Path], fetch: Callable[[str, Path], Observable
     def one(name: str, path: Path, _: object) -> Observable[JobEvent]:
         return fetch(name, path).pipe(ops.flat_map(partial(of_one, name)))
 
-    return rx.concat(*(rx.defer(partial(one, name, path)) for name, path in outputs.items()))
+    return concat(*(rx.defer(partial(one, name, path)) for name, path in outputs.items()))
 
 
 def _gets_further() -> Callable[[JobEvent], bool]:

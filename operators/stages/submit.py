@@ -23,7 +23,7 @@ from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.poll import poll
-from wakestream.operators.rx.sources import merge_errors, never, of, start_with
+from wakestream.operators.rx.sources import merge_errors, never, of, start_with, throw
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
@@ -150,7 +150,7 @@ class _Wait:
         if self.reached or self.policy.hub is None:
             return lines
         limit = rx.timer(max(0.0, self.policy.hub - self.waited))
-        return lines.pipe(merge_errors(limit.flat_map(lambda _: rx.throw(HubUnreachable(link.reason)))))
+        return lines.pipe(merge_errors(limit.flat_map(lambda _: throw(HubUnreachable(link.reason)))))
 
     def _grace(self, link: ports.LinkDown) -> float:
         """Seconds until the worker is asked directly: the hub may only be slow, or restart."""

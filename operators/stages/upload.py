@@ -17,6 +17,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Resumed, Worker, Workers
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.sources import concat, of, throw
 from wakestream.operators.rx.timeout_idle import timeout_idle
 
 SMALL = 256 * 1024
@@ -51,50 +52,50 @@ def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checke
     quickly = replace(policy.call, retry_on=is_no_stall)
 
     def stage(checked: Checked, _: object) -> Observable[JobEvent]:
-        of = sum(file.size for file in checked.missing)
+        total = sum(file.size for file in checked.missing)
         worker = workers.at(checked.worker.url)
         groups, single = _grouped(checked)
         sizes = [sum(file.size for file in group) for group in groups] + [file.size for file in single]
         starts = list(accumulate(sizes, initial=0))
         uploads = [_Upload(worker, checked, file) for file in single]
         together = [
-            send_small(worker, checked, group, done, of) for group, done in zip(groups, starts[1:], strict=False)
+            send_small(worker, checked, group, done, total) for group, done in zip(groups, starts[1:], strict=False)
         ]
-        sent = [send(each, start, of) for each, start in zip(uploads, starts[len(groups) :], strict=False)]
+        sent = [send(each, start, total) for each, start in zip(uploads, starts[len(groups) :], strict=False)]
 
         def sum_up(_: object) -> Observable[JobEvent]:
             wire = sum(sizes[: len(groups)]) + sum(each.sent for each in uploads)
-            return rx.of(Uploaded(checked, wire, checked.saved + max(0, of - wire)))
+            return of(Uploaded(checked, wire, checked.saved + max(0, total - wire)))
 
-        return rx.concat(*together, *sent, rx.defer(sum_up))
+        return concat(*together, *sent, rx.defer(sum_up))
 
     def send_small(
-        worker: Worker, checked: Checked, group: Sequence[Fingerprint], done: int, of: int
+        worker: Worker, checked: Checked, group: Sequence[Fingerprint], done: int, total: int
     ) -> Observable[JobEvent]:
         files = {checked.ref(file): file for file in group}
         sent = from_async(lambda: worker.upload_small(files), f"upload {len(files)} files")
-        told = sent.map(lambda _: Uploading(done, of, group[-1].path.name))
+        told = sent.map(lambda _: Uploading(done, total, group[-1].path.name))
         start = done - sum(file.size for file in group)
 
         def singly(error: Exception, _: object) -> Observable[JobEvent]:
             if not isinstance(error, Stalled):
-                return rx.throw(error)
+                return throw(error)
             starts = accumulate((file.size for file in group), initial=start)
             singles = zip(group, starts, strict=False)
-            return rx.concat(*(send(_Upload(worker, checked, file), at, of) for file, at in singles))
+            return concat(*(send(_Upload(worker, checked, file), at, total) for file, at in singles))
 
         safe: Observable[JobEvent] = told.pipe(
             timeout_idle(policy.transfer, "transfer"), retry_backoff(quickly, random)
         )
         return safe.catch(singly)
 
-    def send(upload: _Upload, start: int, of: int) -> Observable[JobEvent]:
+    def send(upload: _Upload, start: int, total: int) -> Observable[JobEvent]:
         name = upload.file.path.name
         steady: Observable[int | Resumed] = from_async(upload.attempt, f"upload {name}").pipe(
             timeout_idle(policy.transfer, "transfer"),
             retry_backoff(replace(policy.call, reset_on_success=upload.gets_further), random),
         )
-        return steady.map(lambda item: Uploading(start + upload.count(item), of, name))
+        return steady.map(lambda item: Uploading(start + upload.count(item), total, name))
 
     return lambda checked: rx.defer(partial(stage, checked))  # each subscription counts from 0
 

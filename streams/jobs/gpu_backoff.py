@@ -20,9 +20,10 @@ from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import BootFailed
 from wakestream.operators.model.events import Job, JobEvent, Note
 from wakestream.operators.model.ports import LinkUp, PowerNotice, Reply
-from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
+from wakestream.operators.rx.all_done import all_done
+from wakestream.operators.rx.core.observable import FollowingObserver, ignore, operator_with
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
-from wakestream.operators.rx.sources import start_with
+from wakestream.operators.rx.sources import start_with, throw
 from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.starts import Starts
 
@@ -91,7 +92,7 @@ class _Pauses:
         booted = self._replies(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
         why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
         data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
-        return self._pause(seconds, rx.merge(self.starts.granted, booted), Note(why, data), error)
+        return self._pause(seconds, all_done(self.starts.granted, booted, join=ignore), Note(why, data), error)
 
     def _without_progress(self, error: Exception) -> Observable[JobEvent]:
         seconds = RESTS.delay(self.count - MAX_NO_PROGRESS + 1, self.world.random)
@@ -107,8 +108,8 @@ class _Pauses:
 
     def _pause(self, seconds: float, early: Observable[Any], note: Note, error: Exception) -> Observable[JobEvent]:
         self.world.hub.release(self.job)
-        over = rx.timer(seconds).pipe(ops.amb(rx.merge(early, self.world.retry_now)), ops.take(1))
-        return over.pipe(ops.flat_map(lambda _: rx.throw(error)), start_with(note))
+        over = rx.timer(seconds).pipe(ops.amb(all_done(early, self.world.retry_now, join=ignore)), ops.take(1))
+        return over.pipe(ops.flat_map(lambda _: throw(error)), start_with(note))
 
     def _shorten(self, _: Any) -> None:
         self.shortened = True

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
@@ -22,7 +21,7 @@ from wakestream.operators.model.ports import Effects, Files, Hub, Workers
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
 from wakestream.operators.rx.from_async import require_awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
-from wakestream.operators.rx.sources import never
+from wakestream.operators.rx.sources import never, throw
 from wakestream.operators.rx.timeout_total import timeout_total
 from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.streams.jobs.job_order import Move, Order
@@ -112,7 +111,7 @@ def _made(stages: Callable[[Fingerprints], Observable[JobEvent]], fingerprints: 
     try:
         return require_observable(stages(fingerprints), stages, "pipeline")
     except Exception as error:
-        return rx.throw(error)
+        return throw(error)
 
 
 class _Lease(DisposableBase):

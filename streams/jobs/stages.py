@@ -30,6 +30,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Files, Output, TaskReport
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.sources import concat
 from wakestream.operators.rx.then import then
 from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.download import download
@@ -179,7 +180,7 @@ def _next_job(
         following = of_files(stages.world.files)
         progress = stages.download(rendered).filter(lambda event: not isinstance(event, Done))
         checked = rx.defer(lambda _: following.dedupe(online).pipe(then(lambda checked: work(following, checked))))
-        return rx.concat(progress, checked).finally_action(following.fingerprints.dispose)
+        return concat(progress, checked).finally_action(following.fingerprints.dispose)
 
     def begin(report: TaskReport) -> Events:
         made = {stages.job.outputs[one.name]: one for one in report.outputs if one.name in stages.job.outputs}
@@ -194,7 +195,7 @@ def _next_job(
         return following.dedupe(online).pipe(then(checked)).finally_action(following.fingerprints.dispose)
 
     known = asked.pipe(retry_backoff(stages.policy.call, stages.world.random), ops.flat_map(begin))
-    return rx.concat(note(f"the next job is {job.kind}"), known)
+    return concat(note(f"the next job is {job.kind}"), known)
 
 
 class ResultFiles(Files):

@@ -31,7 +31,7 @@ from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.of_type import of_type
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.retry_backoff import retry_backoff
-from wakestream.operators.rx.sources import merge_errors, never, of, start_with
+from wakestream.operators.rx.sources import concat, merge_errors, never, of, start_with, throw
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout_idle import timeout_idle
@@ -50,6 +50,7 @@ ITEM = SUBMITTED
 POLICY, TWO = Policy(), {"left": Path("left.mp4"), "right": Path("right.mp4")}
 OPERATORS: dict[str, Callable[[Source], Source]] = {
     "all_done": lambda source: all_done(source, source),
+    "concat": lambda source: concat(source, source),
     "concat_unless": lambda source: source.pipe(concat_unless(lambda _: False, source)),
     "first_success": lambda source: first_success(source, source),
     "limiter": lambda source: source.pipe(Limiter(1).limit()),
@@ -59,6 +60,7 @@ OPERATORS: dict[str, Callable[[Source], Source]] = {
     "retry_backoff": lambda source: source.pipe(retry_backoff(Backoff(), Random(1))),
     "start_with": lambda source: source.pipe(start_with(ITEM)),
     "switch_by_type": lambda source: of(1).pipe(switch_by_type({int: lambda _: source})),
+    "catch with throw": lambda source: concat(source, throw(ValueError())).pipe(ops.catch(lambda *_: source)),
     "then": lambda source: source.pipe(then(lambda _: source)),
     "timeout_idle": lambda source: source.pipe(timeout_idle(9.0, "test")),
     "timeout_no_progress": lambda source: source.pipe(timeout_no_progress(lambda item: item, 9.0, "test")),
@@ -124,6 +126,13 @@ async def test_an_operator_gives_the_same_when_it_is_subscribed_again(make: Call
 async def test_a_stage_gives_the_same_when_it_is_subscribed_again(make: Callable[[Stage], Source]) -> None:
     made = make(Stage())
     assert await all_of(made) == await all_of(made) != []
+
+
+@pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS)
+async def test_an_operator_does_all_at_once(make: Callable[[Source], Source]) -> None:
+    ended: list[str] = []
+    make(of(ITEM, e.Rendered(ITEM))).subscribe(on_completed=lambda: ended.append("|"), scheduler=LoopScheduler())
+    assert ended == ["|"]  # in a later turn of the loop, it would depend on other jobs what came first
 
 
 @pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS)
