@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -106,6 +106,7 @@ class MonitorProgram:
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
         self._calls: dict[str, asyncio.Task[None]] = {}
+        self._came: deque[tuple[p.PowerEvent, float]] = deque()
         self._refused = False
         self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
@@ -129,6 +130,7 @@ class MonitorProgram:
     async def _tick_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._tick)
+            self._decide()  # first on what came before, in the order of the log
             self.runner.report(p.Tick())
 
     def _receive(self, message: m.Message | LinkUp | LinkDown) -> None:
@@ -152,12 +154,17 @@ class MonitorProgram:
         if self.runner.crowded:
             self._log.error("too many events are waiting: {} was dropped", type(event).__name__)
         else:  # in a turn of its own: the link and a call have to end theirs first
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self.runner.report, event, loop.time())
+            loop, recorded = asyncio.get_running_loop(), self._tap.newest()
+            self._came.append((event, loop.time() if recorded is None else recorded))
+            loop.call_soon(self._decide)
+
+    def _decide(self) -> None:
+        while self._came:
+            self.runner.report(*self._came.popleft())
 
     def _record(self, event: p.PowerEvent, decision: p.PowerDecision, now: float) -> None:
-        if decision.commands and isinstance(event, p.Tick):
-            self._tap.row("conn", "tick", {})
+        if (decision.commands or decision.facts) and isinstance(event, p.Tick):
+            self._tap.row_at(now, "conn", "tick", {})
 
     def _count(self, fact: p.MachineChanged) -> None:
         if "state" in fact.changes:

@@ -45,8 +45,7 @@ class Recorder(Tap):
         self._folder, self._header = folder, header
         self._max_file, self._max_files = max_file, max_files
         self._loop = asyncio.get_running_loop()
-        self._start = self._loop.time()
-        self._maker = RowMaker(lambda: self._loop.time() - self._start, lambda data: redact(data, logs.redact))
+        self._maker = RowMaker(self._loop.time, lambda data: redact(data, logs.redact), self._loop.time())
         self._part = 0
         self._file: BinaryIO | None = self._open()
 
@@ -54,6 +53,15 @@ class Recorder(Tap):
         """See `Tap.row`."""
         if self._file is not None:
             self._write(self._file, row_line(self._maker.make(direction, label, data, job)))
+
+    def row_at(self, moment: float, direction: Direction, label: str, data: Mapping[str, Any]) -> None:
+        """See `Tap.row_at`."""
+        if self._file is not None:
+            self._write(self._file, row_line(self._maker.make(direction, label, data, None, moment)))
+
+    def newest(self) -> float | None:
+        """See `Tap.newest`."""
+        return None if self._file is None else self._maker.newest
 
     def close(self) -> None:
         """Close the file; later rows are dropped."""

@@ -118,6 +118,17 @@ class Tap(Protocol):
         """Record one row. Secrets are removed."""
         ...
 
+    def row_at(self, moment: float, direction: Direction, label: str, data: Mapping[str, Any]) -> None:
+        """Record one row with the time of an earlier `moment` of the clock, if nothing was recorded since then."""
+        self.row(direction, label, data)
+
+    def newest(self) -> float | None:
+        """The moment of the newest row on the program's clock; None if nothing is recorded.
+
+        What a program decides on the row it decides at this moment, as its replay will: the clock may have gone on.
+        """
+        return None
+
     def frame(self, direction: Direction, message: m.Message) -> None:
         """Record one frame, unless it only keeps the connection open."""
         if not isinstance(message, m.Ping | m.Pong):
@@ -148,6 +159,16 @@ class TapPair(Tap):
         for tap in self._taps:
             tap.row(direction, label, data, job)
 
+    def row_at(self, moment: float, direction: Direction, label: str, data: Mapping[str, Any]) -> None:
+        """See `Tap.row_at`."""
+        for tap in self._taps:
+            tap.row_at(moment, direction, label, data)
+
+    def newest(self) -> float | None:
+        """See `Tap.newest`."""
+        one, other = (tap.newest() for tap in self._taps)
+        return other if one is None else one
+
     def frame(self, direction: Direction, message: m.Message) -> None:
         """See `Tap.frame`."""
         for tap in self._taps:
@@ -155,18 +176,31 @@ class TapPair(Tap):
 
 
 class RowMaker:
-    """Gives each row its number and its time, at least `TICK` after the row before."""
+    """Gives each row its number and its time, at least `TICK` after the row before.
 
-    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any] | None = None) -> None:
-        self._now, self._clean = now, clean
+    Args:
+        now: Returns the program's time.
+        clean: Removes secrets.
+        start: The program's time of the log's epoch.
+    """
+
+    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any] | None = None, start: float = 0.0) -> None:
+        self._now, self._clean, self._start = now, clean, start
         self._seq = 0
         self._last = 0  # in whole ticks: faster than rounding decimals
 
-    def make(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None) -> Row:
-        """Make the next row; `clean` removes secrets, `now()` returns the seconds since the log's epoch."""
+    @property
+    def newest(self) -> float:
+        """The program's time of the newest row."""
+        return self._start + self._last / _TICKS
+
+    def make(
+        self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None, at: float | None = None
+    ) -> Row:
+        """Make the next row, of now or of another moment of the program's time."""
         data = data if self._clean is None else self._clean(data)
         self._seq += 1
-        ticks = round(self._now() * _TICKS)
+        ticks = round(((self._now() if at is None else at) - self._start) * _TICKS)
         self._last = ticks if ticks > self._last else self._last + 1
         row: Any = _Draft(self._seq, self._last / _TICKS, direction, label, data, job)
         row.__class__ = Row
@@ -194,6 +228,14 @@ class MemoryTap(Tap):
     def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
         """See `Tap.row`."""
         self.rows.append(self._maker.make(direction, label, data, job))
+
+    def row_at(self, moment: float, direction: Direction, label: str, data: Mapping[str, Any]) -> None:
+        """See `Tap.row_at`."""
+        self.rows.append(self._maker.make(direction, label, data, None, moment))
+
+    def newest(self) -> float:
+        """See `Tap.newest`."""
+        return self._maker.newest
 
 
 def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:

@@ -1,7 +1,7 @@
 """The monitor at work over fakes, in virtual time: a day of waiting takes milliseconds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -13,11 +13,15 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import NoSpace, PowerError, WorkerUnreachable
-from wakestream.operators.model.ports import Health, Journal, Reading
+from wakestream.operators.model.ports import Health, Journal, LinkUp, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.config_json import plain_config
+from wakestream.streams.recording.recording import Direction, Header, Log, MemoryTap, untapped
+from wakestream.streams.replay.divergence import divergences
+from wakestream.streams.replay.replay_monitor import replay_monitor
 
 pytestmark = pytest.mark.virtual
 
@@ -38,19 +42,65 @@ class Memory(FakeJournal[MachineKept]):
         await super().append(facts)
 
 
+class SlowTap(MemoryTap):
+    """A recording on a busy machine: writing a row, and deciding on a tick, sometimes take a while."""
+
+    def __init__(self) -> None:
+        loop: Any = asyncio.get_running_loop()
+        super().__init__(loop.time)
+        self.loop, self.random = loop, Random(1)
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        if label == "tick":
+            self.loop.jump(self.random.choice((0.0, 0.3)))
+        super().row(direction, label, data, job)
+        self.loop.jump(self.random.choice((0.0, 0.3)))
+
+    def hear(self, event: m.Message | LinkUp) -> None:
+        if isinstance(event, LinkUp):
+            self.row("conn", "up", {"features": sorted(event.features)})
+        else:
+            self.frame("in", event)
+
+
+class RecordedLink(FakeLink):
+    """Records as a real link does: what comes before anyone hears of it, and what is sent."""
+
+    def __init__(self, tap: SlowTap | None) -> None:
+        super().__init__()
+        self.tap = tap
+        if tap is not None:
+            self.events.subscribe(tap.hear)
+
+    def send(self, message: m.Message) -> bool:
+        if self.up and self.tap is not None:
+            self.tap.frame("out", message)
+        return super().send(message)
+
+
 class Room:
     """A monitor that runs, its hub and its machine."""
 
     def __init__(
-        self, power: FakePower | None = None, journal: Journal[MachineKept] | None = None, **settings: Any
+        self,
+        power: FakePower | None = None,
+        journal: Journal[MachineKept] | None = None,
+        tap: SlowTap | None = None,
+        **settings: Any,
     ) -> None:
-        self.link = FakeLink()
+        self.link = RecordedLink(tap)
         self.power = power or FakePower(boot=40.0, halt=5.0)
         self.loaded_after = 0.0
         self.asked = 0
-        policy = PowerPolicy(gpu="gpu-1", **settings)
+        self.policy = PowerPolicy(gpu="gpu-1", **settings)
         self.program = MonitorProgram(
-            Monitor(policy, Random(1)), self.link, self.power, self.health, journal=journal, clock=lambda: 1.7e9
+            Monitor(self.policy, Random(1)),
+            self.link,
+            self.power,
+            self.health,
+            journal=journal,
+            clock=lambda: 1.7e9,
+            tap=tap or untapped,
         )
 
     async def health(self, _url: str | None) -> Health:
@@ -340,3 +390,16 @@ async def test_an_event_is_decided_with_its_arrival_time(monkeypatch: pytest.Mon
         await room.link.next(m.StatusResponse)
         assert now() > came
         assert decided["StatusAsked"] == came
+
+
+async def test_a_replay_decides_as_a_monitor_did_that_was_slow() -> None:
+    tap, random = SlowTap(), Random(2)
+    room = Room(FakePower(on=True, boot=7.0, halt=5.0), tap=tap, idle_after=20.0, fresh_for=2.0)
+    async with at_work(room):
+        for number in range(400):
+            room.link.receive(m.StatusQuery(request_id=f"query-{number}"))
+            if number % 50 == 49:
+                room.link.receive(m.Submit(request_id=f"job-{number}"))
+            await asyncio.sleep(random.uniform(0.0, 2.0))
+    log = Log(Header("monitor", 1.7e9, 1, {"policy": plain_config(room.policy)}), tuple(tap.rows))
+    assert divergences(log, replay_monitor(log)) == []
