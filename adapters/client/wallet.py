@@ -23,6 +23,7 @@ class Wallet:
         self._clock = clock
         self._ahead = 0.0  # seconds that this clock was ahead of the hub's when the last capability came
         self._held: Recent[str, tuple[Secret, float]] = Recent(REMEMBERED)
+        self._unread: Recent[str, None] = Recent(REMEMBERED)
 
     def feed(self, event: object) -> None:
         """One event of the link to the hub."""
@@ -34,6 +35,7 @@ class Wallet:
 
     def _hold(self, job: str, token: str, expires: float) -> None:
         if not is_well_formed(token):
+            self._unread[job] = None
             return
         now = self._clock()
         # The hub decides how long it is valid. This machine's clock may be wrong, so it only measures that time.
@@ -49,6 +51,10 @@ class Wallet:
     def knows(self, job: str) -> bool:
         """Whether the job has a capability, also an expired one."""
         return job in self._held
+
+    def lacks_format(self, job: str) -> bool:
+        """Whether the hub gave the job a capability of another format than this version knows."""
+        return job in self._unread
 
     def ahead_of_hub(self, date: str | None) -> float:
         """Seconds that the clock which gave this HTTP date is ahead of the hub's; 0 when that is unknown."""

@@ -131,7 +131,7 @@ class HttpWorker(WorkerCalls):
             return begun
         if not job.old_shape and INPUTS not in self.features:
             why = f"the worker at {self.url} knows only jobs of a video and an audio file, not the kind {job.kind}"
-            raise WorkerRefused(f"{why}; update the worker", code="unsupported")
+            raise WorkerRefused(f"{why}; update the worker first", code="unsupported")
         asked = _wish(job, files)
         if "cancel" in self.features:
             asked["job_id"] = job.id

@@ -69,7 +69,8 @@ class WorkerCalls:
         """The header that authorizes a call.
 
         Raises:
-            WorkerRefused: there is neither a capability nor a secret for this worker, and it is not said to need none.
+            WorkerRefused: there is neither a capability nor a secret for this worker, and it is not said to need none;
+                its code is `unsupported` if the hub or the worker must be updated first, else `no_secret`.
             WorkerUnreachable: the capability has expired.
         """
         by_secret = self.session.by_secret(self.url)
@@ -87,7 +88,20 @@ class WorkerCalls:
             raise WorkerUnreachable("the job's capability has expired; the hub is asked for another")
         if self.session.no_secret:
             return {}
-        if self.session.secret:
+        raise self._denied(self._wallet)
+
+    def _denied(self, wallet: Wallet) -> WorkerRefused:
+        """Why nothing authorizes the job's calls, and what to do."""
+        code = "no_secret"
+        if wallet.lacks_format(self._job_id):
+            code = "unsupported"
+            why = "the hub's capability for the worker has a format that this version does not know; "
+            why += "update the hub first"
+        elif "cancel" in self.features and "capability" not in self.features:  # a wakestream worker
+            code = "unsupported"
+            why = f"the worker {self.url} does not accept capabilities, and no secret is set for it; "
+            why += "update the worker first, or set HEYGEM_API_SECRET to the one that the worker runs with"
+        elif self.session.secret:
             why = (
                 f"the hub names the worker {self.url} and gives no capability for it; it is not in your settings, so "
                 "it does not receive your secret; if it is yours, set WAKESTREAM_SECRET_HOSTS to its host"
@@ -97,7 +111,7 @@ class WorkerCalls:
                 "this job has no capability for the worker, and no secret is set; set HEYGEM_API_SECRET in the "
                 "environment or in .env to the one that the worker runs with"
             )
-        raise WorkerRefused(why, code="no_secret")
+        return WorkerRefused(why, code=code)
 
     async def call(self, method: str, name: str, **options: Any) -> dict[str, Any]:
         """The `data` of the reply to a call without a file. Raises `WorkerError` for a refusal."""
@@ -149,15 +163,24 @@ class WorkerCalls:
                     self._doubt(sent, response)
                 try:
                     yield response
+                except WorkerRefused as error:
+                    if error.code != "unauthorized" or not self._is_capability(sent):
+                        raise
+                    then = "update the worker first, or restart it if it has had another hub"
+                    raise WorkerRefused(f"{self.url} refused the hub's capability; {then}", code=error.code) from error
                 finally:
                     if not response.content.at_eof():
                         response.close()
 
+    def _is_capability(self, sent: Mapping[str, str]) -> bool:
+        secret = self.session.by_secret(self.url).get("Authorization")
+        return self._wallet is not None and sent.get("Authorization", secret) != secret
+
     def _doubt(self, sent: Mapping[str, str], response: aiohttp.ClientResponse) -> None:
         """The worker refused a capability (clocks or hubs differ): the next attempt uses the secret."""
-        secret = self.session.by_secret(self.url).get("Authorization")
-        if self._wallet is None or sent.get("Authorization", secret) == secret:
+        if self._wallet is None or not self._is_capability(sent):
             return
+        secret = self.session.by_secret(self.url).get("Authorization")
         off = self._wallet.ahead_of_hub(response.headers.get("Date")) if response.status == 401 else 0.0
         why = f"{self.url} refused the hub's capability"
         if wrong_clock := abs(off) > LEEWAY:

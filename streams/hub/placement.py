@@ -112,9 +112,9 @@ def refusal(state: HubState, need: Need, gpu: Gpu | None = None) -> tuple[str, s
     if old and not kinds:
         return "unsupported", (
             f"the worker of the GPU {_list(old)} knows only jobs of a video and an audio file, not the kind "
-            f"{_kind(need)}; update that worker"
+            f"{_kind(need)}; update that worker first"
         )
-    update = f". The worker of the GPU {_list(old)} knows no other kinds than lipsync; update it" if old else ""
+    update = f". The worker of the GPU {_list(old)} knows no other kinds than lipsync; update it first" if old else ""
     return "unknown_kind", f"no GPU has the kind {_kind(need)}; there are {_list(kinds)}{update}"
 
 

@@ -33,14 +33,15 @@ TEMPORARY_STAGES = frozenset({"reply", "ready"})
 
 TEMPORARY_REFUSALS = frozenset({
     "queue_full", "unauthorized", "forbidden", "kicked", "bad_address", "no_space", "too_fast", "expired", "no_secret",
+    "unsupported",
 })  # fmt: skip
 """Refusals of the hub that are not caused by the job: an operator can fix them, and the job is retried until then."""
 
 OF_THE_JOB = frozenset({
-    "refused", "bad_request", "wrong_input", "unknown_kind", "unsupported", "file_unusable", "too_large",
+    "refused", "bad_request", "wrong_input", "unknown_kind", "file_unusable", "too_large",
 })  # fmt: skip
-"""A worker's refusals that the job caused. Any other may pass, such as a full disk, a wrong secret or an old
-certificate: the job waits until an operator has fixed it, and needs no GPU meanwhile."""
+"""A worker's refusals that the job caused. Any other may pass, such as a full disk, a wrong secret or a worker
+that must be updated first: the job waits until an operator has fixed it, and needs no GPU meanwhile."""
 
 FULL_QUEUE: Final = "queue_full"
 """A worker's refusal that passes while it works, so the job keeps its GPU."""

@@ -34,7 +34,7 @@ ACCESS_LACKS = (
     ", or write HEYGEM_API_SECRET= into .env where it runs with none"
 )
 
-_OLD_HUB = "the hub knows only jobs of a video and an audio file, not the kind {kind}; update the hub"
+_OLD_HUB = "the hub knows only jobs of a video and an audio file, not the kind {kind}; update the hub first"
 
 NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
 """Power states that waiting jobs get as `PowerNotice`."""

@@ -147,13 +147,14 @@ async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_upd
         async with scene.client() as client:
             failed = await scene.run(client, scene.job("one"))
         assert failed == e.Failed(
-            "the hub knows only jobs of a video and an audio file, not the kind join; update the hub", "unsupported"
+            "the hub knows only jobs of a video and an audio file, not the kind join; update the hub first",
+            "unsupported",
         )
         assert hub.submits == [], "nothing was asked of it"
     async with asyncio.timeout(30), field_worker(SECRET) as old, open_workers(old.url) as workers:
         worker = workers.at(None)
         await worker.health()
-        with pytest.raises(WorkerRefused, match="not the kind join; update the worker") as refused:
+        with pytest.raises(WorkerRefused, match="not the kind join; update the worker first") as refused:
             await worker.submit(scene.job("two"), {"first": e.FileRef("a" * 32, ".bin")})
         assert refused.value.code == "unsupported"
         assert old.renders == []

@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import eventually
+from wakestream.adapters.cli.i18n.reasons import in_chinese
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.session import THREADS
 from wakestream.adapters.client.wallet import Wallet
@@ -291,6 +292,32 @@ async def test_a_workers_wrong_clock_is_detected_by_its_date_header(off: int, se
         worker.features = frozenset({"capability"})
         with pytest.raises(WorkerUnreachable, match=says):
             await worker.check([VIDEO])
+        await workers.close()
+
+
+@pytest.mark.parametrize(
+    ("token", "features", "code", "says"),
+    [
+        ("wsc1.e30.c2ln", ("cancel", "capability"), "unsupported", "version does not know; update the hub first"),
+        (None, ("cancel",), "unsupported", "does not accept capabilities, .*; update the worker first, or set"),
+        ("", ("cancel", "capability"), "unauthorized", "refused the hub's capability; update the worker first, or"),
+    ],
+)
+async def test_where_a_capability_has_no_effect_the_part_to_update_is_named(
+    token: str | None, features: tuple[str, ...], code: str, says: str
+) -> None:
+    now, wallet = time.time(), Wallet()
+    given = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900) if token == "" else token
+    wallet.feed(m.Ack(request_id="job-1", capability=given, capability_expires=int(now + 900)))
+    async with asyncio.timeout(30), serving(answering(lambda: failure(401, "no such token"))) as url:
+        workers = HttpWorkers(url)
+        worker = workers.of_job("job-1", wallet).at(None)
+        assert isinstance(worker, HttpWorker)
+        worker.features = frozenset(features)
+        with pytest.raises(WorkerRefused, match=says) as refused:
+            await worker.check([VIDEO])
+        assert refused.value.code == code
+        assert "更新" in (in_chinese(str(refused.value)) or "")
         await workers.close()
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.mixed_versions import NOT_HERE, OURS, PROGRAMS, RELEASED, House
-from wakestream.adapters.disk import sqlite_file
 
 pytestmark = [pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE), pytest.mark.timeout(300)]
 
@@ -37,7 +36,6 @@ async def test_jobs_are_done_in_every_mix_and_while_its_old_programs_are_replace
             assert await house.outcome("while-replaced", job) == "done"
 
 
-@pytest.mark.skipif(not hasattr(sqlite_file, "FORMAT"), reason="the journals still have the format of 0.1.0")
 async def test_going_back_takes_the_copies_that_the_upgrade_made_and_a_second_upgrade_works(tmp_path: Path) -> None:
     async with asyncio.timeout(280), House(tmp_path, dict.fromkeys(PROGRAMS, RELEASED)).open() as house:
         house.hold.touch()

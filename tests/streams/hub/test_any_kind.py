@@ -54,7 +54,7 @@ def test_a_job_that_only_old_workers_are_there_for_is_refused_with_the_part_to_u
     assert (refused.code, refused.request_id) == ("unsupported", "j1")
     assert refused.text == (
         "the worker of the GPU attic knows only jobs of a video and an audio file, not the kind paint; update that "
-        "worker"
+        "worker first"
     )
     assert net.state.jobs == {}
     again = paint(net, client)

@@ -1,7 +1,7 @@
 """The daemon's pipeline in virtual time: limits, priorities, endless retries, and the reuse of earlier results."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,16 @@ async def test_an_outage_of_the_hub_for_days_is_waited_for() -> None:
     assert house.first(1, e.Granted) >= 3 * 24 * 3600.0
 
 
-async def test_an_unresponsive_refusing_or_full_hub_is_asked_again() -> None:
-    answers = [silence, lambda s: m.Error(code="queue_full", msg="full", request_id=s.request_id), ack]
+async def test_an_unresponsive_refusing_or_full_hub_and_one_whose_worker_is_too_old_are_asked_again() -> None:
+    def refused(code: str) -> Callable[[m.Submit], m.Error]:
+        return lambda submit: m.Error(code=code, msg=f"it is {code}", request_id=submit.request_id)
+
+    answers = [silence, refused("queue_full"), refused("unsupported"), ack]
     house = House(answer=lambda submit: answers.pop(0)(submit))
     house.connect()
     assert isinstance(await house.start(1), e.Done)
-    assert [retry.why for retry in house.kinds(1, e.Retrying)] == ["reply: nothing within 30 s", "full"]
+    why = ["reply: nothing within 30 s", "it is queue_full", "it is unsupported"]
+    assert [retry.why for retry in house.kinds(1, e.Retrying)] == why
 
 
 @pytest.mark.parametrize("call", ["upload", "submit"])
@@ -327,6 +331,7 @@ async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
         ("submit", errors.WorkerRefused("the worker's disk is full", code="no_space")),
         ("check", errors.WorkerRefused("the worker does not accept our secret", code="unauthorized")),
         ("check", errors.WorkerRefused("this job has no capability, and no secret is set", code="no_secret")),
+        ("submit", errors.WorkerRefused("it knows no kinds; update the worker first", code="unsupported")),
         ("health", errors.WorkerRefused("its certificate has expired", code="tls")),
         ("report", errors.WorkerRefused("the worker raised KeyError", code="internal")),
         ("download", errors.NoSpace("no space left on the PC")),
