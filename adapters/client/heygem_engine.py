@@ -129,8 +129,10 @@ class EasyEngine(Workers, Worker):
         timeout = aiohttp.ClientTimeout(total=ANSWER)
         with worker_errors(self.url):
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.request(method, f"{self.url}/easy/{name}", **options) as response,
+                aiohttp.ClientSession(
+                    timeout=timeout, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+                ) as session,
+                session.request(method, f"{self.url}/easy/{name}", allow_redirects=False, **options) as response,
             ):
                 said, status = parsed(await body(response)), response.status
         if said is None and status >= 500:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import orjson
+from yarl import URL
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.cog_files import CogFiles, Prediction, ending_of
@@ -233,10 +234,33 @@ class Cog(Engine):
         if text and name not in model.texts and _DATA.match(value):
             return _not_empty(await asyncio.to_thread(_from_data_url, value, folder, name), name)
         if text and accepts not in ((".txt",), (".json",)) and value.startswith(("http://", "https://")):
-            return _not_empty(await _fetched(value, folder, name), name)
+            return _not_empty(await self._fetched(value, folder, name), name)
         target = folder / (f"{name}.txt" if text else f"{name}.json")
         target.write_bytes(value.encode() if text else orjson.dumps(value))
         return _not_empty(target, name)
+
+    async def _fetched(self, url: str, folder: Path, name: str) -> Path:
+        """A file that Cog uploaded to another place than here: to itself, or to a server on the internet."""
+        origin = _origin(url)
+        if origin is None:
+            raise TaskFailed(f"the model's output {name!r} has an unusable address: {url[:200]!r}")
+        target = folder / f"{name}{ending(urlsplit(url).path)}"
+        public = origin not in (_origin(self._http.url), _origin(self._files.address))
+        store = HttpEngine(url, "the model's file store", public=public)
+        try:
+            await store.fetch("", target)
+        finally:
+            await store.close()
+        return target
+
+
+def _origin(url: str) -> str | None:
+    """Scheme, host and port of an address; None if it has none of them, or a user's name."""
+    try:
+        parts = URL(url)
+        return str(parts.origin()) if parts.user is None and parts.password is None else None
+    except ValueError:
+        return None
 
 
 def prediction_id(work: Work) -> str:
@@ -342,17 +366,6 @@ def _from_data_url(url: str, folder: Path, name: str) -> Path:
         target.write_bytes(base64.b64decode(data, validate=True) if ";base64" in head else unquote_to_bytes(data))
     except binascii.Error:
         raise TaskFailed(f"the model's output {name!r} is not a valid data URL") from None
-    return target
-
-
-async def _fetched(url: str, folder: Path, name: str) -> Path:
-    """A file that Cog uploaded to another place than here."""
-    target = folder / f"{name}{ending(urlsplit(url).path)}"
-    store = HttpEngine(url, "the model's file store")
-    try:
-        await store.fetch("", target)
-    finally:
-        await store.close()
     return target
 
 

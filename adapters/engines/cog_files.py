@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.engines.http_engine import write_body
@@ -101,13 +102,13 @@ class CogFiles:
         if self._runner is not None:
             return
         self._token = _token(self._folder)
-        app = web.Application()
+        app = web.Application(middlewares=[_not_compressed])
         app.add_routes([
             web.get(f"/{self._token}/in/{{name}}", self._input),
             web.post(f"/{self._token}/hook/{{nonce}}", self._hook),
             web.put("/out/{name:.*}", self._output),
         ])  # fmt: skip
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host.strip("[]"), self._port).start()
@@ -190,6 +191,13 @@ class CogFiles:
         answer = web.Response(status=201, headers=headers)
         answer.force_close()
         return answer
+
+
+@web.middleware
+async def _not_compressed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        return web.Response(status=415, text="send the body without Content-Encoding")
+    return await handler(request)
 
 
 def _token(folder: Path | None) -> str:

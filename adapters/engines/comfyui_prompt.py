@@ -13,7 +13,7 @@ import orjson
 
 from wakestream.adapters.engines.comfyui_progress import ENDS, PromptProgress
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
-from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.http_engine import MAX_JSON, HttpEngine
 from wakestream.operators.model.engine import Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 
@@ -83,7 +83,7 @@ class Listener:
         while True:
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with self._http.session.ws_connect(
-                    f"{self._http.url}/ws", params={"clientId": self._client}, max_msg_size=0, heartbeat=20.0,
+                    f"{self._http.url}/ws", params={"clientId": self._client}, max_msg_size=MAX_JSON, heartbeat=20.0,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
                 ) as socket:  # fmt: skip
                     self._ready.set()

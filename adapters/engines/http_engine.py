@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import aiohttp
 import orjson
+from aiohttp import hdrs
 
 from wakestream.adapters.client.upload_body import FilePart
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.net.direct_body import body_blocks
+from wakestream.adapters.net.public_addresses import NotPublic, public_connector
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Fingerprint
 
@@ -27,8 +31,31 @@ KEPT = 4.0
 MAX_JSON = 64 * 1024 * 1024
 """The most bytes of a JSON answer."""
 
+KEPT_FREE = 64 * 1024 * 1024
+"""Bytes of the disk that no result takes: the worker's journal needs them."""
+
 _BLOCK = 1024 * 1024
 """Bytes of one read of JSON."""
+
+
+class _NotTaken(aiohttp.ClientError):
+    """The answer is a redirect or compressed."""
+
+
+async def _as_it_is(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Take an answer only from where it was asked for, and only as it is.
+
+    Whoever controls an engine could otherwise lead the worker to services of its machine, or fill its memory.
+    """
+    response = await handler(request)
+    where, encoding = response.headers.get(hdrs.LOCATION), response.headers.get(hdrs.CONTENT_ENCODING, "identity")
+    if where is not None and 300 <= response.status < 400:
+        response.close()
+        raise _NotTaken(f"redirects to {where[:200]!r}; give its own address")
+    if encoding.strip().lower() not in ("", "identity"):
+        response.close()
+        raise _NotTaken(f"compresses its answer ({encoding[:20]!r}); switch compression off there")
+    return response
 
 
 class HttpEngine:
@@ -37,10 +64,11 @@ class HttpEngine:
     Args:
         url: The engine's address.
         name: What people call it, for messages.
+        public: Whether only addresses of the internet may be connected to: the address came from an engine.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self.url, self.name = url.rstrip("/"), name
+    def __init__(self, url: str, name: str, *, public: bool = False) -> None:
+        self.url, self.name, self._public = url.rstrip("/"), name, public
         self._session: aiohttp.ClientSession | None = None
         self._pool: ThreadPoolExecutor | None = None
 
@@ -49,8 +77,11 @@ class HttpEngine:
         """The session, which is opened at the first use."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=ANSWER)
-            connector = aiohttp.TCPConnector(keepalive_timeout=KEPT)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False, connector=connector)
+            connector = public_connector() if self._public else aiohttp.TCPConnector(keepalive_timeout=KEPT)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, trust_env=False, connector=connector, auto_decompress=False,
+                headers={hdrs.ACCEPT_ENCODING: "identity"}, middlewares=(_as_it_is,),
+            )  # fmt: skip
         return self._session
 
     @property
@@ -70,9 +101,11 @@ class HttpEngine:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn the errors of aiohttp into `EngineUnreachable`."""
+        """Turn the errors of aiohttp into `EngineUnreachable`, and an answer that is not taken into `TaskFailed`."""
         try:
             yield
+        except (_NotTaken, NotPublic) as error:
+            raise TaskFailed(f"{self.name} at {self.url} {error}") from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             said = str(error) or type(error).__name__
             raise EngineUnreachable(f"{self.name} at {self.url} does not answer: {said}") from None
@@ -103,7 +136,7 @@ class HttpEngine:
             if response.status != 200:
                 raise TaskFailed(f"{self.name} does not hand out the result: HTTP {response.status} for {path}")
             transport = response.connection.transport if response.connection is not None else None
-            length = 0 if "Content-Encoding" in response.headers else response.content_length or 0
+            length = response.content_length or 0
             try:
                 await write_body(response.content, transport, length, target, self.pool)
             except (aiohttp.ClientError, ConnectionError, TimeoutError):  # `OSError`s, but not of the disk
@@ -141,11 +174,21 @@ async def write_body(
     Raises:
         OSError: The disk cannot store it, or (`ConnectionError`, `TimeoutError`) the connection was lost.
     """
+    room = max(0, disk_usage(path.parent).free - KEPT_FREE)
+    _check_room(length, room)
     with path.open("xb", buffering=0) as file:
-        writer = HashingWriter(file, (), pool)
+        writer, size = HashingWriter(file, (), pool), 0
         try:
             async with aclosing(body_blocks(content, transport, length, ANSWER)) as blocks:
                 async for block in blocks:
+                    size += len(block)
+                    _check_room(size, room)
                     await writer.add(block)
         finally:  # the file stays open while the thread writes
             await writer.flush()
+
+
+def _check_room(size: int, room: int) -> None:
+    if size > room:
+        why = f"it has {size} bytes or more, and the worker's disk has room for {room}; free some space there"
+        raise OSError(errno.ENOSPC, why)

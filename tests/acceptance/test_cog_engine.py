@@ -1,6 +1,7 @@
 """The engine `cog` against real Cog servers (`make engines`) with models that only copy and count."""
 
 import asyncio
+import gzip
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -532,7 +533,8 @@ class TalkativeCog:
     with the output, which says `processing`, may come after the one that says `succeeded`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Mapping[str, Any] = SAYS) -> None:
+        self.schema = schema
         self.asked: list[Any] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -542,6 +544,7 @@ class TalkativeCog:
         app.router.add_get("/health-check", self._health)
         app.router.add_get("/openapi.json", self._schema)
         app.router.add_put("/predictions/{id}", self._start)
+        app.router.add_get("/files/a.png", self._file)
         async with plain_server.serving(web.AppRunner(app, access_log=None)) as port:
             yield f"http://127.0.0.1:{port}"
             await asyncio.gather(*self.tasks)
@@ -550,7 +553,10 @@ class TalkativeCog:
         return web.json_response({"status": "READY", "setup": {"started_at": "now"}})
 
     async def _schema(self, _: web.Request) -> web.Response:
-        return web.json_response(SAYS)
+        return web.json_response(self.schema)
+
+    async def _file(self, _: web.Request) -> web.Response:
+        return web.Response(body=b"a picture")
 
     async def _start(self, request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())
@@ -578,6 +584,36 @@ async def test_webhooks_that_overtake_each_other_change_nothing(place: Place) ->
             assert isinstance(last, Made)
             assert last.path.read_text() == name
     assert "seed" not in fake.asked[0]["input"], "a default of None is Cog's own affair"
+
+
+async def test_a_file_is_fetched_from_the_cog_server_or_the_internet_and_not_from_this_machine(place: Place) -> None:
+    asked: list[str] = []
+
+    async def secret(request: web.Request) -> web.Response:
+        asked.append(str(request.url))
+        return web.Response(body=b"secret")
+
+    inside, fake = web.Application(), TalkativeCog(openapi(FILE, text=TEXT))
+    inside.router.add_get("/{name:.*}", secret)
+    async with fake.runs() as url, plain_server.serving(web.AppRunner(inside, access_log=None)) as port:
+        engine = place.engine(Server(Path(), (), {}, int(url.rpartition(":")[2])))
+        files = await made(engine, place.work("own", text=f"{url}/files/a.png", inputs={}))
+        assert files["output"].read_bytes() == b"a picture"
+        hosts = ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "a:b@127.0.0.1")
+        for at, host in enumerate(hosts):
+            with pytest.raises(TaskFailed, match=r"an address of this machine|an unusable address"):
+                await made(engine, place.work(f"bad-{at}", text=f"http://{host}:{port}/a.png", inputs={}))
+    assert asked == []
+
+
+async def test_a_compressed_upload_is_refused(place: Place) -> None:
+    await place.engine(Server(Path(), (), {})).ready()  # it listens now
+    body, headers = gzip.compress(b" " * 1_000_000), {"Content-Encoding": "gzip"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(f"{place.upload}a.png", data=body, headers=headers) as it,
+    ):
+        assert it.status == 415
 
 
 @real

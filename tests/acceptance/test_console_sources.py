@@ -18,6 +18,7 @@ from tests.acceptance.test_console import Caller, calling
 from tests.acceptance.test_console_waiting import seen, state
 from tests.support.browser.studio import png
 from wakestream.adapters.daemon.console import copies, sources
+from wakestream.adapters.net import public_addresses
 
 PUBLIC = "127.0.0.2"
 """Counts as an address of the internet in these tests."""
@@ -40,7 +41,7 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> None:
             one.bind((PUBLIC, 0))
         except OSError:
             pytest.skip(f"{PUBLIC} is no address here")
-    monkeypatch.setattr(sources, "is_public", lambda address: str(address) == PUBLIC)
+    monkeypatch.setattr(public_addresses, "is_public", lambda address: str(address) == PUBLIC)
 
 
 @asynccontextmanager
@@ -329,7 +330,7 @@ def test_only_addresses_of_the_internet_are_public() -> None:
     private = (
         "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",  # noqa: S104
         "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "fec0::1", "::7f00:1", "::ffff:0:7f00:1",
     )  # fmt: skip
-    assert [one for one in public if not sources.is_public(ipaddress.ip_address(one))] == []
-    assert [one for one in private if sources.is_public(ipaddress.ip_address(one))] == []
+    assert [one for one in public if not public_addresses.is_public(ipaddress.ip_address(one))] == []
+    assert [one for one in private if public_addresses.is_public(ipaddress.ip_address(one))] == []

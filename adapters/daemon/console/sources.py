@@ -11,7 +11,6 @@ import ipaddress
 import mimetypes
 import os
 import re
-import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -22,13 +21,13 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 import aiohttp
-from aiohttp import AddrInfoType, hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp import hdrs
 
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.media_types import is_media
 from wakestream.adapters.daemon.console.upload_validation import ending_of, shown_name
 from wakestream.adapters.disk.state_folder import holds_state
+from wakestream.adapters.net.public_addresses import NotPublic, check_public, public_connector
 from wakestream.streams.protocol.kinds import MEDIA
 
 SOURCE_MOST: Final = 4096
@@ -42,12 +41,7 @@ _BLOCK: Final = 1024 * 1024
 _HEAD: Final = 512
 _ENDINGS: Final = frozenset[str]().union(*(MEDIA[media] for media in ("video", "audio", "image")))
 _ON_WINDOWS: Final = os.name == "nt"
-_WRAPPED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
-"""IPv6 addresses that contain another address, to which the packets go."""
-
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +81,7 @@ async def find_source(text: str) -> tuple[str, int]:
     if _is_remote(text):
         try:
             _check_url(text)
-        except _NotPublic as error:
+        except NotPublic as error:
             raise _unreachable(text, error) from None
         return shown_name(unquote(urlsplit(text).path.rpartition("/")[2])), 0
     source = await open_source(text)
@@ -190,61 +184,10 @@ async def _blocks(file: BinaryIO) -> AsyncIterator[bytes]:
 # URLs
 
 
-def is_public(address: IpAddress) -> bool:
-    """Whether an address is one of the internet: not of this machine, of the local network, or reserved."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if any(address in network for network in _WRAPPED):
-            return False
-    return address.is_global and not address.is_multicast
-
-
-def _check(host: str, address: str) -> None:
-    if not is_public(ipaddress.ip_address(address.partition("%")[0])):
-        why = f"{host} is an address of this machine or of a local network; download the file and choose it here"
-        raise _NotPublic(why)
-
-
-class _NotPublic(Exception):
-    """The host is not on the internet."""
-
-
-class _PublicResolver(AbstractResolver):
-    """Resolves a host once, and refuses it if one of its addresses is not public. The connection goes to these."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        addresses = [(each[0], str(each[4][0])) for each in found]
-        for _, address in addresses:
-            _check(host, address)
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=socket.AI_NUMERICHOST)
-            for of, address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-def _public_socket(where: AddrInfoType) -> socket.socket:
-    """A socket for a connection to a public address. Every connection is checked here, however its host is written.
-
-    A host with digits of another script becomes a plain address only when the request is made, and is not resolved.
-    """
-    family, kind, protocol, _, address = where
-    _check(str(address[0]), str(address[0]))
-    return socket.socket(family, kind, protocol)
-
-
 async def _open_url(url: str) -> Source:
     timeout = aiohttp.ClientTimeout(COPY_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=SILENCE)
-    connector = aiohttp.TCPConnector(resolver=_PublicResolver(), use_dns_cache=False, socket_factory=_public_socket)
     session = aiohttp.ClientSession(
-        connector=connector,
+        connector=public_connector(),
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -255,7 +198,7 @@ async def _open_url(url: str) -> Source:
             return await _answered(session, url)
     except BaseException as error:
         await session.close()
-        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError | _NotPublic):
+        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError | NotPublic):
             raise _unreachable(url, error) from None
         raise
 
@@ -282,7 +225,7 @@ def _check_url(url: str) -> None:
         raise _no_url()
     with suppress(ValueError):  # a name, which the resolver checks
         ipaddress.ip_address(parts.hostname.partition("%")[0])
-        _check(parts.hostname, parts.hostname)
+        check_public(parts.hostname, parts.hostname)
 
 
 def _source_of(session: aiohttp.ClientSession, url: str, response: aiohttp.ClientResponse) -> Source:
@@ -319,7 +262,7 @@ async def _received(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 def _unreachable(url: str, error: Exception) -> ApiError:
     host = urlsplit(url).hostname or url[:80]
-    if isinstance(error, _NotPublic):
-        return _refused("not_public", str(error), host=host)
+    if isinstance(error, NotPublic):
+        return _refused("not_public", f"{error}; download the file and choose it here", host=host)
     said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return _refused("unreachable", f"{host} cannot be reached: {said[:200]}", host=host)
