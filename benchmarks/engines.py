@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -31,10 +32,11 @@ from timing import row
 
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.operators import Fingerprints, LoopScheduler, Policy, dedupe, download, follow, synthesize, then, upload
+from wakestream.operators import Fingerprints, Hub, LoopScheduler, Policy, then
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Job, Online
 from wakestream.operators.rx.to_future import to_future
+from wakestream.streams import Stages, World
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "tests" / "support" / "engines"
@@ -220,13 +222,12 @@ async def through_worker(folder: Path, kind: str, output: str, *options: str) ->
 
         async def way(source: Path, target: Path) -> None:
             job = Job(uuid.uuid4().hex, {source.stem: source}, {output: target}, kind)
-            fingerprints, random, policy = Fingerprints(job, files), Random(1), POLICIES[source.stat().st_size]
-            events = dedupe(workers, fingerprints, policy, random)(Online(workers.resolve(None), features=features))
-            stages = then(
-                upload(workers, policy, random), synthesize(job, workers, policy, random),
-                follow(workers, policy, random), download(job.outputs, workers, policy, random),
-            )  # fmt: skip
-            await events.pipe(stages).pipe(to_future(LoopScheduler(asyncio.get_running_loop())))
+            world, policy = World(cast("Hub", None), workers, files, Random(1)), POLICIES[source.stat().st_size]
+            s = Stages(job, world, policy, Fingerprints(job, files))
+            checked = s.dedupe(Online(workers.resolve(None), features=features))
+            await checked.pipe(then(s.upload, s.synthesize, s.follow, s.download)).pipe(
+                to_future(LoopScheduler(asyncio.get_running_loop()))
+            )
 
         yield way
         await files.close()

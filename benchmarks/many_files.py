@@ -16,15 +16,17 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from engines import SECRET, free_port, initialized, program
 from timing import row
 
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.operators import Fingerprints, LoopScheduler, Policy, dedupe, follow, synthesize, then, upload
+from wakestream.operators import Fingerprints, Hub, LoopScheduler, Policy, then
 from wakestream.operators.model.events import Job, JobEvent, Online, Submitted
 from wakestream.operators.rx.to_future import to_future
+from wakestream.streams import Stages, World
 
 FILES = 64
 SIZE = 32 * 1024
@@ -53,18 +55,20 @@ async def seconds(workers: HttpWorkers, folder: Path, kind: str, features: froze
         inputs[f"f{n}"] = folder / f"{kind}-{time.time_ns()}-{n}.bin"
         inputs[f"f{n}"].write_bytes(os.urandom(FILES * SIZE // count))
     job = Job(f"job-{time.time_ns()}", inputs, {"made": folder / "made.bin"}, kind)
-    fingerprints, policy, random = Fingerprints(job, files), Policy(poll_every=0.01), Random(1)
+    world = World(cast("Hub", None), workers, files, Random(1))
+    s = Stages(job, world, Policy(poll_every=0.01), Fingerprints(job, files))
     begin, taken = time.perf_counter(), []
 
     def hear(event: JobEvent) -> None:
         if isinstance(event, Submitted):
             taken.append(time.perf_counter() - begin)
 
-    stages = then(
-        upload(workers, policy, random), synthesize(job, workers, policy, random), follow(workers, policy, random)
+    checked = s.dedupe(Online(workers.resolve(None), features=features))
+    await (
+        checked.pipe(then(s.upload, s.synthesize, s.follow))
+        .do_action(hear)
+        .pipe(to_future(LoopScheduler(asyncio.get_running_loop())))
     )
-    events = dedupe(workers, fingerprints, policy, random)(Online(workers.resolve(None), features=features))
-    await events.pipe(stages).do_action(hear).pipe(to_future(LoopScheduler(asyncio.get_running_loop())))
     await files.close()
     return taken[0]
 

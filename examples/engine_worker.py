@@ -9,9 +9,9 @@ from pathlib import Path
 
 from reactivex import Observable
 
-from wakestream import Backoff, JobEvent, Stages, Submitted, pipeline, run_job, setting, then, timeout_idle
+from wakestream import Backoff, JobEvent, Stages, Submitted, pipeline, run_job, setting, then, timeout
 from wakestream.adapters.client.heygem_engine import EasyEngine
-from wakestream.operators import is_retryable
+from wakestream.operators import Stalled, each_item, is_retryable
 
 STALL = 900.0
 """Seconds without progress after which the engine counts as hung; it may hang at 5 % and at 20 %."""
@@ -24,7 +24,7 @@ def beside_the_engine(stages: Stages) -> Observable[JobEvent]:
     patient = stages.with_policy(replace(stages.policy, call=asking))
 
     def follow(task: Submitted) -> Observable[JobEvent]:
-        return stages.follow(task).pipe(timeout_idle(STALL, "engine"))
+        return stages.follow(task).pipe(timeout(STALL, "engine", reset=each_item, error=Stalled))
 
     return stages.submit().pipe(
         then(stages.online, stages.dedupe, stages.upload, patient.synthesize, follow, stages.download)

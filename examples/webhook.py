@@ -10,7 +10,7 @@ from typing import Any
 from reactivex import Observable
 
 from wakestream import Build, Job, JobEvent, Note, Outcome, Policy, World, job_pipeline, post_json, run_job, setting
-from wakestream.operators import before_outcome, effect
+from wakestream.operators import before_outcome, effect, retry_backoff
 from wakestream.streams import plain_event
 
 Post = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -22,7 +22,9 @@ def with_webhook(post: Post) -> Build:
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         def call_webhook(outcome: Outcome) -> Observable[JobEvent]:
             news = {"job": job.id, **plain_event(outcome)}
-            called = effect("webhook", news, lambda: post(news), world.effects, policy, world.random)
+            called = effect("webhook", news, lambda: post(news), world.effects).pipe(
+                retry_backoff(policy.call, world.random)
+            )
             return called.map(lambda _: Note("the webhook was told"))
 
         return job_pipeline(job, world, policy, cancel).pipe(before_outcome(call_webhook))

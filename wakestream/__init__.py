@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         LinkUp, LoopScheduler, Note, Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout,
         Submitted, TaskReceipt, TaskReport, TimedOut, Uploaded, Uploading, WakestreamError, Waking, Worker, Workers,
         all_done, before_outcome, costs, first_success, from_async, interval, is_outcome, merge_errors, note, of,
-        of_type, poll, retry_backoff, start_with, stop_others, then, timeout_idle, timeout_total, to_future,
+        of_type, poll, retry_backoff, start_with, stop_others, then, timeout, to_future,
     )
     from wakestream.streams import Build, Events, Log, Stages, World, guarded, job_pipeline, pipeline
     from wakestream.streams.jobs.hub_news import HubEvent, HubNews
@@ -42,7 +42,7 @@ __all__ = [
     "Worker", "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "costs",
     "first_success", "from_async", "guarded", "interval", "is_outcome", "job_pipeline", "merge_errors", "new_job",
     "note", "of", "of_type", "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs",
-    "run_virtual", "sample_job", "setting", "start_with", "stop_others", "then", "timeout_idle", "timeout_total",
+    "run_virtual", "sample_job", "setting", "start_with", "stop_others", "then", "timeout",
     "to_future",
 ]
 

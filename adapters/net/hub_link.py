@@ -30,7 +30,7 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.retry_backoff import retry_backoff
-from wakestream.operators.rx.timeout_idle import timeout_idle
+from wakestream.operators.rx.timeout import each_item, timeout
 from wakestream.streams.jobs.hub_news import HubEvent as Event
 from wakestream.streams.jobs.hub_news import HubNews
 from wakestream.streams.protocol import messages as m
@@ -113,7 +113,7 @@ class Link:
 
     def _sessions(self, random: Random) -> Observable[Event]:
         session: Observable[Event] = from_async(self._session, "hub link")
-        alive = session.pipe(timeout_idle(SILENCE, "silence"))
+        alive = session.pipe(timeout(SILENCE, "silence", reset=each_item, error=Stalled))
 
         def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
             return alive.subscribe(_TellsWhy(observer, self.url), scheduler=scheduler)

@@ -13,7 +13,7 @@ from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.core.observable import CompositeDisposable, FollowingObserver, operator_from
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.sources import concat, of
-from wakestream.operators.rx.timeout_total import timeout_total
+from wakestream.operators.rx.timeout import timeout
 
 CANCEL_WITHIN = 5.0
 """Seconds that a worker has to confirm a cancel; the job is cancelled here in any case."""
@@ -87,4 +87,4 @@ class _Running(FollowingObserver[JobEvent]):
 def cancel_task(task: Submitted, workers: Workers, job_id: str | None) -> Observable[Any]:
     """Cancel a task at its worker; one item when the worker confirmed it, an error if it did not in time."""
     worker, task_id = workers.at(task.worker.url), task.task_id
-    return from_async(lambda: worker.cancel(task_id, job_id), "cancel").pipe(timeout_total(CANCEL_WITHIN, "cancel"))
+    return from_async(lambda: worker.cancel(task_id, job_id), "cancel").pipe(timeout(CANCEL_WITHIN, "cancel"))

@@ -8,45 +8,46 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.faults import require_observable
-from wakestream.operators.rx.core.observable import FollowingObserver, LightObservable
+from wakestream.operators.rx.core.observable import FollowingObserver, operator_from
 from wakestream.operators.rx.core.scheduler import clock
 
 T = TypeVar("T")
 
 
-def poll(ask: Callable[[], Observable[T]], every: float, until: Callable[[T], bool]) -> Observable[T]:
-    """Subscribe to `ask()` at once, then again `every` seconds after it completed, until an item satisfies `until`.
+def poll(every: float, until: Callable[[T], bool]) -> Callable[[Observable[T]], Observable[T]]:
+    """Subscribe to the source at once, then again `every` seconds after it completed, until an item satisfies `until`.
 
     Example:
-        >>> poll(lambda: from_async(worker.health), 1.0, lambda health: health.initialized)
+        >>> from_async(worker.health).pipe(poll(1.0, until=lambda health: health.initialized))
 
     Args:
-        ask: Makes the observable of one call.
         every: Seconds between the end of a call and the start of the next one.
         until: The predicate that ends the polling. The item that satisfies it is the last one.
 
     Returns:
-        A cold observable with the items of all calls. An error of a call, or one that `ask` or `until` raises, ends it.
+        An operator function for an observable that makes one call at each subscription: the result has the items of
+        all calls. An error of a call, or one that `until` raises, ends it.
     """
-    return LightObservable(lambda observer, scheduler: _Poll(ask, every, until, observer, clock(scheduler)).start())
+    return operator_from(
+        lambda source, observer, scheduler: _Poll(source, every, until, observer, clock(scheduler)).start()
+    )
 
 
 class _Poll(FollowingObserver[Any]):
     """One subscription. It follows a call, or the pause after it."""
 
-    __slots__ = ("ask", "done", "every", "time", "until")
+    __slots__ = ("done", "every", "source", "time", "until")
 
     def __init__(
         self,
-        ask: Callable[[], Observable[Any]],
+        source: Observable[Any],
         every: float,
         until: Callable[[Any], bool],
         observer: ObserverBase[Any],
         time: SchedulerBase,
     ) -> None:
         super().__init__(observer, time)
-        self.ask, self.every, self.until, self.time = ask, every, until, time
+        self.source, self.every, self.until, self.time = source, every, until, time
         self.done = False
 
     def start(self) -> DisposableBase:
@@ -54,12 +55,7 @@ class _Poll(FollowingObserver[Any]):
         return self.followed
 
     def _ask(self, *_: Any) -> None:
-        try:
-            answer = require_observable(self.ask(), self.ask, "poll")
-        except Exception as error:  # raised by `ask`
-            self.observer.on_error(error)
-        else:
-            self.follow(answer, self)
+        self.follow(self.source, self)
 
     def on_next(self, value: Any) -> None:
         if self.done:

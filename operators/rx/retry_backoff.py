@@ -17,7 +17,9 @@ from wakestream.operators.rx.core.scheduler import clock, seconds_now
 T = TypeVar("T")
 
 
-def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]], Observable[T]]:
+def retry_backoff(
+    backoff: Backoff, random: Random, progress: Callable[[T], float] | None = None
+) -> Callable[[Observable[T]], Observable[T]]:
     """Subscribe again after an error that `backoff.retry_on` accepts, when its delay has passed in scheduler time.
 
     When the attempts are used up, the last error is passed on. `CancelledError` is passed on at once. If a function of
@@ -29,13 +31,15 @@ def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]],
     Args:
         backoff: Which errors are retried, how often, and after which delays.
         random: The seeded source of jitter.
+        progress: How far an attempt has got, from 0. When an item gets further than all before it, in any attempt, the
+            count of failures starts at 0 again.
 
     Returns:
         An operator function: the result has the items of all attempts.
     """
 
     def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
-        return _Attempts(source, observer, clock(scheduler), backoff, random).start()
+        return _Attempts(source, observer, clock(scheduler), backoff, random, progress).start()
 
     return operator_from(subscribe)
 
@@ -43,7 +47,7 @@ def retry_backoff(backoff: Backoff, random: Random) -> Callable[[Observable[T]],
 class _Attempts(FollowingObserver[Any]):
     """The state of one subscription: how many failures in a row, and since when. It follows an attempt or a delay."""
 
-    __slots__ = ("backoff", "failures", "random", "since", "source", "time")
+    __slots__ = ("backoff", "failures", "most", "progress", "random", "since", "source", "time")
 
     def __init__(
         self,
@@ -52,9 +56,11 @@ class _Attempts(FollowingObserver[Any]):
         time: SchedulerBase,
         backoff: Backoff,
         random: Random,
+        progress: Callable[[Any], float] | None,
     ) -> None:
         super().__init__(observer, time)
         self.source, self.time, self.backoff, self.random = source, time, backoff, random
+        self.progress, self.most = progress, 0.0
         self.failures = 0
         self.since: float | None = None
 
@@ -63,14 +69,20 @@ class _Attempts(FollowingObserver[Any]):
         return self.followed
 
     def on_next(self, value: Any) -> None:
-        success = self.backoff.reset_on_success
         try:
-            if success is not None and success(value):
+            if self._succeeds(value):
                 self.failures, self.since = 0, None
-        except Exception as error:  # raised by the predicate, not by the source: no retry
+        except Exception as error:  # raised by a predicate, not by the source: no retry
             self.observer.on_error(error)
         else:
             self.observer.on_next(value)
+
+    def _succeeds(self, value: Any) -> bool:
+        success = self.backoff.reset_on_success
+        if self.progress is not None and (reached := self.progress(value)) > self.most:
+            self.most = reached
+            return True
+        return success is not None and success(value)
 
     def on_error(self, error: Exception) -> None:
         self.failures += 1

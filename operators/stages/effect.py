@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from random import Random
 from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.retry_backoff import retry_backoff
 
 T = TypeVar("T")
 
 
-def effect(
-    label: str,
-    args: Mapping[str, Any],
-    do: Callable[[], Awaitable[T]],
-    effects: Effects,
-    policy: Policy,
-    random: Random,
-) -> Observable[T]:
+def effect(label: str, args: Mapping[str, Any], do: Callable[[], Awaitable[T]], effects: Effects) -> Observable[T]:
     """Run an effect and record it, as `own.LABEL`. A replay takes the result from the log and does not call `do`.
 
     Example:
-        >>> effect("webhook", {"job": job.id}, lambda: post(job.id), world.effects, policy, world.random)
+        >>> effect("webhook", {"job": job.id}, lambda: post(job.id), world.effects)
 
     Args:
         label: The name of the effect.
         args: What it does, as JSON without secrets.
         do: The function that does it. Its result must be JSON without secrets.
         effects: `world.effects`.
-        policy: `call` says how a retryable error is retried.
-        random: The source of jitter.
 
     Returns:
         A cold observable of what `do()` returns.
     """
-    return from_async(lambda: effects.call(label, args, do), label).pipe(retry_backoff(policy.call, random))
+    return from_async(lambda: effects.call(label, args, do), label)

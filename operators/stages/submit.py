@@ -25,7 +25,7 @@ from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.sources import merge_errors, never, of, start_with, throw
 from wakestream.operators.rx.switch_by_type import switch_by_type
-from wakestream.operators.rx.timeout_total import timeout_total
+from wakestream.operators.rx.timeout import timeout
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
 
 LATE_HASHES = "late_hashes"
@@ -78,7 +78,7 @@ def submit(
 
     def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
         wait = _Wait(job, hub, fingerprints, policy, workers, clock(scheduler))
-        whole = hub.replies(job).pipe(switch_by_type(wait), timeout_total(policy.online, "online", wait.unpaid))
+        whole = hub.replies(job).pipe(switch_by_type(wait), timeout(policy.online, "online", excused=wait.unpaid))
         return subscribe_through(whole, observer, scheduler)
 
     return LightObservable(subscribe)
@@ -133,7 +133,7 @@ class _Wait:
 
     def _ask(self, files: Sequence[Fingerprint]) -> Observable[JobEvent]:
         self.hub.submit(self.job, files)
-        return never().pipe(timeout_total(self.policy.reply, "reply"))
+        return never().pipe(timeout(self.policy.reply, "reply"))
 
     def on_link_down(self, link: ports.LinkDown) -> Observable[JobEvent]:
         if link.code is not None:
@@ -227,7 +227,7 @@ class _Wait:
         """`waiting`, or the grant when the worker itself is ready, if no hub can grant the GPU."""
         if not self._may_ask_worker or self.policy.straight is None:
             return waiting
-        checks = poll(lambda: from_async(self._is_ready, "health"), self.policy.straight, bool)
+        checks = from_async(self._is_ready, "health").pipe(poll(self.policy.straight, bool))
         late = rx.timer(after).flat_map(lambda _: checks) if after else checks
         straight = late.pipe(ops.filter(bool), ops.flat_map(lambda _: self._go_on(settle, line=line)))
         return first_success(waiting, straight, dropped=_raised)

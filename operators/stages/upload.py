@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import accumulate
-from random import Random
 
 import reactivex as rx
 from reactivex import Observable
 
-from wakestream.operators.model.errors import Stalled
 from wakestream.operators.model.events import SMALL_FILES, Checked, Fingerprint, JobEvent, Uploaded, Uploading
-from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Resumed, Worker, Workers
+from wakestream.operators.rx.each import Effect, Operator
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.retry_backoff import retry_backoff
-from wakestream.operators.rx.sources import concat, of, throw
-from wakestream.operators.rx.timeout_idle import timeout_idle
+from wakestream.operators.rx.sources import concat, of
 
 SMALL = 256 * 1024
 """Bytes of a file that is sent together with others, or alone in one exchange."""
@@ -27,77 +23,50 @@ TOGETHER = 2 * 1024 * 1024
 """Bytes of the files of one call, which shows no progress. A line that is too slow for it gets the files one by one."""
 
 
-def upload(workers: Workers, policy: Policy, random: Random) -> Callable[[Checked], Observable[JobEvent]]:
+def upload(workers: Workers) -> Effect[JobEvent]:
     """The stage from `Checked` to `Uploaded`: sends the missing files, with the progress of all of them.
 
     Small files go together if the worker takes that and the line is fast enough, then the others one after the other.
-    If the worker has a part of a file from an earlier attempt, only the rest is sent. The count of retries starts at 0
-    again when an attempt gets further than all before it.
+    A call sends one file, or the small ones of a group. If the worker has a part of a file from an earlier attempt,
+    only the rest is sent.
 
     Example:
-        >>> checked.pipe(then(upload(world.workers, policy, world.random)))
+        >>> each(upload(world.workers), retry_backoff(policy.call, world.random, progress=bytes_sent))
 
     Args:
         workers: The workers.
-        policy: `transfer` limits the time without a byte, `call` says how an upload is retried.
-        random: The source of jitter.
 
     Returns:
-        The stage. It may raise `Stalled`, `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
+        The stage, for `each`. Its calls may raise `FileChanged`, `WorkerRefused`, `WorkerUnreachable`.
     """
 
-    def is_no_stall(error: Exception) -> bool:
-        return policy.call.retry_on(error) and not isinstance(error, Stalled)
-
-    quickly = replace(policy.call, retry_on=is_no_stall)
-
-    def stage(checked: Checked, _: object) -> Observable[JobEvent]:
+    def stage(checked: Checked, around: Operator, _: object) -> Observable[JobEvent]:
         total = sum(file.size for file in checked.missing)
         worker = workers.at(checked.worker.url)
         groups, single = _grouped(checked)
-        sizes = [sum(file.size for file in group) for group in groups] + [file.size for file in single]
-        starts = list(accumulate(sizes, initial=0))
-        uploads = [_Upload(worker, checked, file) for file in single]
-        together = [
-            send_small(worker, checked, group, done, total) for group, done in zip(groups, starts[1:], strict=False)
+        sends = [_Group(worker, checked, group) for group in groups] + [
+            _Upload(worker, checked, each) for each in single
         ]
-        sent = [send(each, start, total) for each, start in zip(uploads, starts[len(groups) :], strict=False)]
+        starts = accumulate((each.size for each in sends), initial=0)
+        sent = [send(each, around, start, total) for each, start in zip(sends, starts, strict=False)]
 
         def sum_up(_: object) -> Observable[JobEvent]:
-            wire = sum(sizes[: len(groups)]) + sum(each.sent for each in uploads)
+            wire = sum(each.sent for each in sends)
             return of(Uploaded(checked, wire, checked.saved + max(0, total - wire)))
 
-        return concat(*together, *sent, rx.defer(sum_up))
+        return concat(*sent, rx.defer(sum_up))
 
-    def send_small(
-        worker: Worker, checked: Checked, group: Sequence[Fingerprint], done: int, total: int
-    ) -> Observable[JobEvent]:
-        files = {checked.ref(file): file for file in group}
-        sent = from_async(lambda: worker.upload_small(files), f"upload {len(files)} files")
-        told = sent.map(lambda _: Uploading(done, total, group[-1].path.name))
-        start = done - sum(file.size for file in group)
+    def send(each: _Upload | _Group, around: Operator, start: int, total: int) -> Observable[JobEvent]:
+        progress = around(from_async(each.attempt, f"upload {each.name}"))
+        return progress.map(lambda item: Uploading(start + each.count(item), total, each.last))
 
-        def singly(error: Exception, _: object) -> Observable[JobEvent]:
-            if not isinstance(error, Stalled):
-                return throw(error)
-            starts = accumulate((file.size for file in group), initial=start)
-            singles = zip(group, starts, strict=False)
-            return concat(*(send(_Upload(worker, checked, file), at, total) for file, at in singles))
+    # Each subscription counts from 0.
+    return lambda checked, around: rx.defer(partial(stage, checked, around))
 
-        safe: Observable[JobEvent] = told.pipe(
-            timeout_idle(policy.transfer, "transfer"), retry_backoff(quickly, random)
-        )
-        return safe.catch(singly)
 
-    def send(upload: _Upload, start: int, total: int) -> Observable[JobEvent]:
-        name = upload.file.path.name
-        steady: Observable[int | Resumed] = from_async(upload.attempt, f"upload {name}").pipe(
-            timeout_idle(policy.transfer, "transfer"),
-            retry_backoff(replace(policy.call, reset_on_success=upload.gets_further), random),
-        )
-        return steady.map(lambda item: Uploading(start + upload.count(item), total, name))
-
-    return lambda checked: rx.defer(partial(stage, checked))  # each subscription counts from 0
+def bytes_sent(item: int | Resumed) -> int:
+    """How much of a file the worker has, as the calls of this stage say it."""
+    return item.bytes if isinstance(item, Resumed) else item
 
 
 def _grouped(checked: Checked) -> tuple[list[list[Fingerprint]], list[Fingerprint]]:
@@ -117,28 +86,59 @@ class _Upload:
     """One file: `at` is how much the worker has, `sent` how many bytes all attempts sent."""
 
     def __init__(self, worker: Worker, checked: Checked, file: Fingerprint) -> None:
-        self.file = file
+        self.size, self.name = file.size, file.path.name
+        self.last = self.name
         self.at = self.sent = 0
-        self._most = 0
-        self._worker = worker
-        self._ref = checked.ref(file)
+        self._file, self._worker, self._ref = file, worker, checked.ref(file)
 
     def attempt(self) -> AsyncIterator[int | Resumed]:
         """Send the file, from its start unless the worker says otherwise."""
         self.at = 0
-        return self._worker.upload(self.file, self._ref)
-
-    def gets_further(self, item: int | Resumed) -> bool:
-        """Whether the worker has more than ever before."""
-        at = item.bytes if isinstance(item, Resumed) else item
-        further, self._most = at > self._most, max(at, self._most)
-        return further
+        return self._worker.upload(self._file, self._ref)
 
     def count(self, item: int | Resumed) -> int:
         """Count a step; returns how many bytes the worker has."""
-        if isinstance(item, Resumed):
-            self.at = item.bytes
-        else:
+        if not isinstance(item, Resumed):
             self.sent += max(0, item - self.at)
-            self.at = item
+        self.at = bytes_sent(item)
         return self.at
+
+
+class _Group:
+    """Small files that are sent in one call, or one by one after a call that did not end in time."""
+
+    def __init__(self, worker: Worker, checked: Checked, files: Sequence[Fingerprint]) -> None:
+        self.size, self.name = sum(file.size for file in files), f"{len(files)} files"
+        self.last = files[-1].path.name
+        self._files = {checked.ref(file): file for file in files}
+        self._singly = [_Upload(worker, checked, file) for file in files]
+        self._worker = worker
+        self._slow = self._whole = False
+
+    @property
+    def sent(self) -> int:
+        """The bytes that all attempts sent."""
+        return self.size if self._whole else sum(each.sent for each in self._singly)
+
+    async def attempt(self) -> AsyncIterator[int | Resumed]:
+        """Send the files; yields how many bytes of all of them the worker has."""
+        if not self._slow:
+            try:
+                await self._worker.upload_small(self._files)
+            except asyncio.CancelledError:  # it took too long
+                self._slow = True
+                raise
+            self._whole = True
+            yield self.size
+            return
+        done = 0
+        for each in self._singly:
+            self.last = each.name
+            if each.at < each.size:
+                async for item in each.attempt():
+                    yield done + each.count(item)
+            done += each.size
+
+    def count(self, item: int | Resumed) -> int:
+        """Return how many bytes the worker has."""
+        return bytes_sent(item)

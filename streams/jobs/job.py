@@ -22,7 +22,7 @@ from wakestream.operators.rx.core.observable import CompositeDisposable, LightOb
 from wakestream.operators.rx.from_async import require_awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never, throw
-from wakestream.operators.rx.timeout_total import timeout_total
+from wakestream.operators.rx.timeout import timeout
 from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.streams.jobs.job_order import Move, Order
 
@@ -62,6 +62,23 @@ class World:
     moves: Observable[Move | Order] = field(default_factory=never)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the stages of one job are made of.
+
+    Attributes:
+        job: The job.
+        world: What it needs from outside.
+        policy: Its times and retries.
+        fingerprints: The hashes of its files.
+    """
+
+    job: Job
+    world: World
+    policy: Policy
+    fingerprints: Fingerprints
+
+
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
 """A pipeline: makes the events of a job. The last argument cancels the job when it emits."""
 
@@ -96,7 +113,7 @@ def guarded(
         fingerprints, lease = Fingerprints(job, world.files), _Lease(job, world.hub)
         whole = _made(stages, fingerprints).pipe(
             retry_backoff(_announced(policy.again), world.random),
-            timeout_total(policy.total, "total"),
+            timeout(policy.total, "total"),
             cancellable(cancel or never(), world.workers, job.id),
             outcome(lambda event: lease.release(cancelled=isinstance(event, Cancelled | TimedOut))),
         )

@@ -17,32 +17,24 @@ from wakestream.operators.model.events import (
     Checked,
     Done,
     Fingerprint,
-    Granted,
     Job,
     JobEvent,
-    Online,
     Rendered,
-    Submitted,
-    Uploaded,
 )
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Files, Output, TaskReport
+from wakestream.operators.rx.each import Stage
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import concat
 from wakestream.operators.rx.then import then
-from wakestream.operators.stages.dedupe import dedupe
-from wakestream.operators.stages.download import download
 from wakestream.operators.stages.effect import effect
 from wakestream.operators.stages.fingerprint import Fingerprints
-from wakestream.operators.stages.follow import follow
 from wakestream.operators.stages.note import note
-from wakestream.operators.stages.online import online
 from wakestream.operators.stages.submit import submit
-from wakestream.operators.stages.synthesize import synthesize
-from wakestream.operators.stages.upload import upload
-from wakestream.streams.jobs.job import Build, World, guarded
+from wakestream.streams.jobs.job import Build, Parts, World, guarded
+from wakestream.streams.jobs.standard import steps
 
 T = TypeVar("T")
 Events = Observable[JobEvent]
@@ -50,26 +42,16 @@ Events = Observable[JobEvent]
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Parts):
     """The stages of one job, for use in a pipeline of your own.
 
     Each stage but `submit` takes the last event of the stage before it: list them in `then`, together with your own
-    functions from an event to an observable of events.
+    functions from an event to an observable of events. Around each of their calls are the operators of the standard
+    pipeline (`steps`); `stages.upload.each(…)` is the same stage with others.
 
     Example:
         >>> stages.submit().pipe(then(stages.online, stages.dedupe, stages.upload, my_stage))
-
-    Attributes:
-        job: The job.
-        world: What it needs from outside.
-        policy: Its times and retries.
-        fingerprints: The hashes of its files.
     """
-
-    job: Job
-    world: World
-    policy: Policy
-    fingerprints: Fingerprints
 
     def with_policy(self, policy: Policy) -> Stages:
         """Return the same stages with another policy.
@@ -92,29 +74,35 @@ class Stages:
         """Ask the hub for a GPU and wait for it; ends with `Granted`."""
         return submit(self.job, self.world.hub, self.fingerprints, self.policy, self.world.workers)
 
-    def online(self, grant: Granted) -> Events:
-        """Wait until the worker is ready; ends with `Online`."""
-        return online(self.world.workers, self.policy, self.world.random)(grant)
+    @property
+    def online(self) -> Stage[JobEvent]:
+        """Wait until the worker is ready; from `Granted` to `Online`."""
+        return steps(self).online
 
-    def dedupe(self, worker: Online) -> Events:
-        """Hash the files and ask the worker which it has; ends with `Checked`."""
-        return dedupe(self.world.workers, self.fingerprints, self.policy, self.world.random)(worker)
+    @property
+    def dedupe(self) -> Stage[JobEvent]:
+        """Hash the files and ask the worker which it has; from `Online` to `Checked`."""
+        return steps(self).dedupe
 
-    def upload(self, checked: Checked) -> Events:
-        """Send the files that the worker does not have; ends with `Uploaded`."""
-        return upload(self.world.workers, self.policy, self.world.random)(checked)
+    @property
+    def upload(self) -> Stage[JobEvent]:
+        """Send the files that the worker does not have; from `Checked` to `Uploaded`."""
+        return steps(self).upload
 
-    def synthesize(self, uploaded: Uploaded) -> Events:
-        """Start the task; ends with `Submitted`."""
-        return synthesize(self.job, self.world.workers, self.policy, self.world.random)(uploaded)
+    @property
+    def synthesize(self) -> Stage[JobEvent]:
+        """Start the task; from `Uploaded` to `Submitted`."""
+        return steps(self).synthesize
 
-    def follow(self, task: Submitted) -> Events:
-        """Poll until it is rendered; ends with `Rendered`."""
-        return follow(self.world.workers, self.policy, self.world.random)(task)
+    @property
+    def follow(self) -> Stage[JobEvent]:
+        """Poll until it is rendered; from `Submitted` to `Rendered`."""
+        return steps(self).follow
 
-    def download(self, rendered: Rendered) -> Events:
-        """Download the results to `job.outputs`; ends with `Done`."""
-        return download(self.job.outputs, self.world.workers, self.policy, self.world.random)(rendered)
+    @property
+    def download(self) -> Stage[JobEvent]:
+        """Download the results to `job.outputs`; from `Rendered` to `Done`."""
+        return steps(self).download
 
     def then_job(
         self, make: Callable[[Job], Job], rest: Callable[[Stages], Callable[[Rendered], Events]] | None = None
@@ -156,7 +144,8 @@ class Stages:
         Returns:
             A cold observable of what `do()` returns.
         """
-        return effect(label, args, do, self.world.effects, self.policy, self.world.random)
+        called = effect(label, args, do, self.world.effects)
+        return called.pipe(retry_backoff(self.policy.call, self.world.random))
 
 
 def _next_job(

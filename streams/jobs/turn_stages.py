@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import reactivex as rx
@@ -17,8 +17,6 @@ from wakestream.operators.model.events import (
     JobEvent,
     Note,
     Queued,
-    Rendered,
-    Submitted,
     Uploaded,
 )
 from wakestream.operators.rx.core.observable import (
@@ -29,10 +27,12 @@ from wakestream.operators.rx.core.observable import (
     ignore,
     subscribe_through,
 )
+from wakestream.operators.rx.each import Operator, Stage
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move, Order
 from wakestream.streams.jobs.stages import Events, Stages
+from wakestream.streams.jobs.standard import steps
 from wakestream.streams.jobs.starts import Starts
 
 Hold = Callable[[Observable[JobEvent]], Observable[JobEvent]]
@@ -123,37 +123,68 @@ class TurnStages(Stages):
 
         return LightObservable(subscribe)
 
-    def online(self, grant: Granted) -> Events:
+    @property
+    def online(self) -> Stage[JobEvent]:
         """From here on, jobs that come after this one wait for it for a moment: see `Arrivals`."""
-        self.shared.arrivals.come(self.job.id)
-        return Stages.online(self, grant)
 
-    def upload(self, checked: Checked) -> Events:
+        def online(grant: Granted, around: Operator) -> Events:
+            self.shared.arrivals.come(self.job.id)
+            return plain.effect(grant, around)
+
+        plain = steps(self).online
+        return replace(plain, effect=online)
+
+    @property
+    def upload(self) -> Stage[JobEvent]:
         """Wait for the turn to upload, unless no file is missing."""
-        if not checked.missing:
-            return Stages.upload(self, checked)
-        waited: list[int] = []
 
-        def begin(_: Any) -> Events:
-            # Another job may have uploaded one of the files during the wait, so ask the worker again.
-            sent = self.dedupe(checked.worker).pipe(then(lambda again: Stages.upload(self, again)))
-            return sent if waited else Stages.upload(self, checked)
+        def upload(checked: Checked, around: Operator) -> Events:
+            def send(checked: Checked) -> Events:
+                return plain.effect(checked, around)
 
-        held = rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
-        return self.shared.arrivals.in_order(self.job.id, held)
+            if not checked.missing:
+                return send(checked)
+            waited: list[int] = []
 
-    def synthesize(self, uploaded: Uploaded) -> Events:
+            def begin(_: Any) -> Events:
+                # Another job may have uploaded one of the files during the wait, so ask the worker again.
+                return self.dedupe(checked.worker).pipe(then(send)) if waited else send(checked)
+
+            held = rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
+            return self.shared.arrivals.in_order(self.job.id, held)
+
+        plain = steps(self).upload
+        return replace(plain, effect=upload)
+
+    @property
+    def synthesize(self) -> Stage[JobEvent]:
         """Wait for the turn at the GPU, and keep it."""
-        hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
-        return self.shared.arrivals.in_order(self.job.id, self.slot.take(hold, Stages.synthesize(self, uploaded)))
 
-    def follow(self, task: Submitted) -> Events:
+        def synthesize(uploaded: Uploaded, around: Operator) -> Events:
+            hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
+            return self.shared.arrivals.in_order(self.job.id, self.slot.take(hold, plain.effect(uploaded, around)))
+
+        plain = steps(self).synthesize
+        return replace(plain, effect=synthesize)
+
+    @property
+    def follow(self) -> Stage[JobEvent]:
         """The end of this stage is the end of the turn at the GPU."""
-        return Stages.follow(self, task).do_action(on_completed=self.slot.free)
+        plain = steps(self).follow
+        return replace(
+            plain, effect=lambda task, around: plain.effect(task, around).do_action(on_completed=self.slot.free)
+        )
 
-    def download(self, rendered: Rendered) -> Events:
+    @property
+    def download(self) -> Stage[JobEvent]:
         """Wait for the turn to download."""
-        return Stages.download(self, rendered).pipe(turn(self.job, self.shared, self.shared.downloads, "to download"))
+        plain = steps(self).download
+        return replace(
+            plain,
+            effect=lambda rendered, around: plain.effect(rendered, around).pipe(
+                turn(self.job, self.shared, self.shared.downloads, "to download")
+            ),
+        )
 
 
 def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> Events:

@@ -19,7 +19,6 @@ from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.lifecycle.outcome import outcome
 from wakestream.operators.model import events as e
 from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.concat_unless import concat_unless
 from wakestream.operators.rx.core.observable import Disposable, LightObservable
@@ -34,20 +33,13 @@ from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import concat, merge_errors, never, of, start_with, throw
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then
-from wakestream.operators.rx.timeout_idle import timeout_idle
-from wakestream.operators.rx.timeout_no_progress import timeout_no_progress
-from wakestream.operators.rx.timeout_total import timeout_total
-from wakestream.operators.stages.dedupe import dedupe
-from wakestream.operators.stages.download import download
+from wakestream.operators.rx.timeout import each_item, timeout
 from wakestream.operators.stages.effect import effect
-from wakestream.operators.stages.follow import follow
-from wakestream.operators.stages.online import online
-from wakestream.operators.stages.synthesize import synthesize
-from wakestream.operators.stages.upload import upload
+from wakestream.streams.jobs.job import Direct
 
 Source = Observable[Any]
 ITEM = SUBMITTED
-POLICY, TWO = Policy(), {"left": Path("left.mp4"), "right": Path("right.mp4")}
+TWO = {"left": Path("left.mp4"), "right": Path("right.mp4")}
 OPERATORS: dict[str, Callable[[Source], Source]] = {
     "all_done": lambda source: all_done(source, source),
     "concat": lambda source: concat(source, source),
@@ -56,16 +48,15 @@ OPERATORS: dict[str, Callable[[Source], Source]] = {
     "limiter": lambda source: source.pipe(Limiter(1).limit()),
     "merge_errors": lambda source: source.pipe(merge_errors(source)),
     "of_type": lambda source: source.pipe(of_type(object)),
-    "poll": lambda source: poll(lambda: source, 1.0, lambda _: True),
+    "poll": lambda source: source.pipe(poll(1.0, lambda _: True)),
     "retry_backoff": lambda source: source.pipe(retry_backoff(Backoff(), Random(1))),
     "start_with": lambda source: source.pipe(start_with(ITEM)),
     "switch_by_type": lambda source: of(1).pipe(switch_by_type({int: lambda _: source})),
     "catch with throw": lambda source: concat(source, throw(ValueError())).pipe(ops.catch(lambda *_: source)),
     "then": lambda source: source.pipe(then(lambda _: source)),
-    "timeout_idle": lambda source: source.pipe(timeout_idle(9.0, "test")),
-    "timeout_no_progress": lambda source: source.pipe(timeout_no_progress(lambda item: item, 9.0, "test")),
-    "timeout_total": lambda source: source.pipe(timeout_total(9.0, "test")),
-    "timeout_total excused": lambda source: source.pipe(timeout_total(9.0, "test", lambda: 0.0)),
+    "timeout": lambda source: source.pipe(timeout(9.0, "test")),
+    "timeout of an item": lambda source: source.pipe(timeout(9.0, "test", reset=each_item)),
+    "timeout excused": lambda source: source.pipe(timeout(9.0, "test", excused=lambda: 0.0)),
     "before_outcome": lambda source: source.pipe(before_outcome(lambda _: source)),
     "cancellable": lambda source: source.pipe(cancellable(never(), Stage().workers)),
     "outcome": lambda source: source.pipe(outcome()),
@@ -73,22 +64,17 @@ OPERATORS: dict[str, Callable[[Source], Source]] = {
     "stop_others": lambda source: source.pipe(stop_others(JOB, Stage().workers)),
 }
 STAGES: dict[str, Callable[[Stage], Source]] = {
-    "dedupe": lambda s: dedupe(s.workers, s.fingerprints, POLICY, Random(1))(ONLINE),
-    "download": lambda s: download(JOB.outputs, s.workers, POLICY, Random(1))(e.Rendered(SUBMITTED)),
-    "download of two": lambda s: download(TWO, s.workers, POLICY, Random(1))(e.Rendered(SUBMITTED)),
-    "effect": lambda s: effect("own", {}, s.worker.health, _Direct(), POLICY, Random(1)),
-    "follow": lambda s: follow(s.workers, POLICY, Random(1))(SUBMITTED),
+    "dedupe": lambda s: s.of().dedupe(ONLINE),
+    "download": lambda s: s.of().download(e.Rendered(SUBMITTED)),
+    "download of two": lambda s: s.of(outputs=TWO).download(e.Rendered(SUBMITTED)),
+    "effect": lambda s: effect("own", {}, s.worker.health, Direct()),
+    "follow": lambda s: s.of().follow(SUBMITTED),
     "from_async": lambda s: from_async(s.worker.health),
     "interval": lambda _: interval(1.0, lambda passed: passed).pipe(ops.take(2)),
-    "online": lambda s: online(s.workers, POLICY, Random(1))(e.Granted("online", 0.0, "gpu", ONLINE.url)),
-    "synthesize": lambda s: synthesize(JOB, s.workers, POLICY, Random(1))(e.Uploaded(CHECKED, 0, 0)),
-    "upload": lambda s: upload(s.workers, POLICY, Random(1))(CHECKED),
-}  # fmt: skip
-
-
-class _Direct:
-    async def call(self, _label: str, _args: object, effect: Callable[[], Any]) -> Any:
-        return await effect()
+    "online": lambda s: s.of().online(e.Granted("online", 0.0, "gpu", ONLINE.url)),
+    "synthesize": lambda s: s.of().synthesize(e.Uploaded(CHECKED, 0, 0)),
+    "upload": lambda s: s.of().upload(CHECKED),
+}
 
 
 class Emitting(LightObservable[Any]):

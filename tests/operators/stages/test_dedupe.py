@@ -1,19 +1,16 @@
 """The stage `dedupe` alone."""
 
 from dataclasses import replace
-from random import Random
 
 from tests.support.streams.stage_scene import AUDIO, JOB, ONLINE, URL, VIDEO, Stage
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
-from wakestream.operators.model.policy import Policy
-from wakestream.operators.stages.dedupe import dedupe
 
 
 async def test_our_workers_are_asked_by_blake3_and_old_ones_by_md5() -> None:
     for worker, algorithm in ((ONLINE, "blake3"), (e.Online(URL), "md5")):
         stage = Stage()
-        items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(worker))
+        items = await stage.run(stage.of().dedupe(worker))
         assert items == [
             e.Fingerprinted((VIDEO, AUDIO)),
             e.Checked(worker, {"video": VIDEO, "audio": AUDIO}, algorithm, (VIDEO, AUDIO)),
@@ -23,25 +20,25 @@ async def test_our_workers_are_asked_by_blake3_and_old_ones_by_md5() -> None:
 
 async def test_a_stored_file_counts_as_saved(stage: Stage) -> None:
     stage.worker.known = {VIDEO.digests["blake3"]}
-    items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
+    items = await stage.run(stage.of().dedupe(ONLINE))
     assert (items[-1].missing, items[-1].saved) == ((AUDIO,), 1000)
 
 
 async def test_one_file_given_twice_is_asked_for_and_sent_once(stage: Stage) -> None:
     stage.files.files[JOB.inputs["audio"]] = VIDEO
-    items = await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
+    items = await stage.run(stage.of().dedupe(ONLINE))
     assert items[-1].missing == (VIDEO,)
 
 
 async def test_files_are_read_once_however_often_they_are_asked_for(stage: Stage) -> None:
     for _ in range(3):
-        await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
+        await stage.run(stage.of().dedupe(ONLINE))
     assert len(stage.files.readings) == 2
 
 
 async def test_an_unreadable_file_is_the_stages_error(stage: Stage) -> None:
     stage.files.files[JOB.inputs["video"]] = errors.FileUnusable("clip.mp4 is empty")
-    await stage.run(dedupe(stage.workers, stage.fingerprints, Policy(), Random(1))(ONLINE))
+    await stage.run(stage.of().dedupe(ONLINE))
     assert isinstance(stage.end, errors.FileUnusable)
 
 

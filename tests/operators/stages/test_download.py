@@ -1,30 +1,24 @@
 """The stage `download` alone."""
 
-from random import Random
-
 from tests.support.streams.stage_scene import JOB, SUBMITTED, Stage
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
-from wakestream.operators.model.policy import Policy
-from wakestream.operators.stages.download import download
 
 RENDERED = e.Rendered(SUBMITTED)
 
 
 async def test_progress_comes_before_the_end(stage: Stage) -> None:
-    items = await stage.run(download(JOB.outputs, stage.workers, Policy(), Random(1))(RENDERED))
+    items = await stage.run(stage.of().download(RENDERED))
     assert items == [e.Downloading(500, 1000), e.Downloading(1000, 1000), e.Done(JOB.output, 1000)]
 
 
 async def test_a_truncated_result_is_fetched_again(stage: Stage) -> None:
     stage.worker.failures["download"] = [errors.Corrupt("truncated")]
-    assert (await stage.run(download(JOB.outputs, stage.workers, Policy(), Random(1))(RENDERED)))[-1] == e.Done(
-        JOB.output, 1000
-    )
+    assert (await stage.run(stage.of().download(RENDERED)))[-1] == e.Done(JOB.output, 1000)
 
 
 async def test_a_full_disk_is_not_tried_again(stage: Stage) -> None:
     stage.worker.failures["download"] = [errors.NoSpace("the disk is full")]
-    await stage.run(download(JOB.outputs, stage.workers, Policy(), Random(1))(RENDERED))
+    await stage.run(stage.of().download(RENDERED))
     assert isinstance(stage.end, errors.NoSpace)
     assert len(stage.worker.said("download")) == 1

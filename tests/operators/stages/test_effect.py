@@ -1,14 +1,11 @@
 """The stage `effect` alone."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from random import Random
 from typing import Any
 
 from tests.support.streams.stage_scene import Stage
 from wakestream.operators.model.errors import WorkerUnreachable
-from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects
-from wakestream.operators.stages.effect import effect
 
 
 class Noted(Effects):
@@ -27,7 +24,7 @@ async def test_it_emits_the_effects_return_value_through_the_effects_port() -> N
         return "at https://x.example"
 
     stage, door = Stage(), Noted()
-    assert await stage.run(effect("publish", {"n": 1}, publish, door, Policy(), Random(1))) == ["at https://x.example"]
+    assert await stage.run(stage.of(effects=door).effect("publish", {"n": 1}, publish)) == ["at https://x.example"]
     assert door.calls == [("publish", {"n": 1})]
 
 
@@ -40,9 +37,9 @@ async def test_a_retryable_error_is_retried_by_the_policy_and_others_are_not() -
         return "at last"
 
     stage, door = Stage(), Noted()
-    assert await stage.run(effect("publish", {}, publish, door, Policy(), Random(1))) == ["at last"]
+    assert await stage.run(stage.of(effects=door).effect("publish", {}, publish)) == ["at last"]
     assert len(door.calls) == 2
     failures.append(ValueError("a bug"))
-    await stage.run(effect("publish", {}, publish, door, Policy(), Random(1)))
+    await stage.run(stage.of(effects=door).effect("publish", {}, publish))
     assert str(stage.end) == "a bug"
     assert len(door.calls) == 3

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from random import Random
 
 import pytest
 
@@ -12,13 +11,12 @@ from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import TaskReport
-from wakestream.operators.stages.follow import follow
 
 
 async def test_reports_come_every_two_seconds_until_done() -> None:
     reports = [TaskReport("queued", position=1), TaskReport("processing", 10.0), TaskReport("done", 100.0)]
     stage = Stage(FakeWorker(reports=reports))
-    items = await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
+    items = await stage.run(stage.of().follow(SUBMITTED))
     assert [getattr(item, "status", None) for item in items] == ["queued", "processing", "done", None]
     assert items[-1] == e.Rendered(SUBMITTED)
     assert [at for at, _ in stage.items] == [0.0, 2.0, 4.0, 4.0]
@@ -26,14 +24,14 @@ async def test_reports_come_every_two_seconds_until_done() -> None:
 
 async def test_a_report_without_news_is_not_repeated() -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("processing", 5.0)] * 9 + [TaskReport("done", 100.0)]))
-    items = await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
+    items = await stage.run(stage.of().follow(SUBMITTED))
     assert len(items) == 3
     assert len(stage.worker.said("report")) == 10
 
 
 async def test_a_cached_task_is_rendered_already(stage: Stage) -> None:
     task = replace(SUBMITTED, cached=True)
-    assert await stage.run(follow(stage.workers, Policy(), Random(1))(task)) == [e.Rendered(task)]
+    assert await stage.run(stage.of().follow(task)) == [e.Rendered(task)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ async def test_a_cached_task_is_rendered_already(stage: Stage) -> None:
 )
 async def test_a_failed_task_has_a_reason(report: TaskReport, why: str) -> None:
     stage = Stage(FakeWorker(reports=[report]))
-    await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
+    await stage.run(stage.of().follow(SUBMITTED))
     assert isinstance(stage.end, errors.TaskFailed)
     assert str(stage.end) == why
 
@@ -59,7 +57,7 @@ async def test_a_task_that_the_hub_gave_up_is_lost_and_not_failed() -> None:
 
 async def test_execution_has_a_limit() -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("processing", 1.0)]))
-    await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    await stage.run(stage.of(Policy(execution=60.0)).follow(SUBMITTED))
     assert isinstance(stage.end, errors.StageTimeout)
     assert stage.end.stage == "execution"
 
@@ -67,10 +65,10 @@ async def test_execution_has_a_limit() -> None:
 async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> None:
     waiting = [TaskReport("queued", position=1 + n // 10) for n in range(100, 0, -1)]
     stage = Stage(FakeWorker(reports=[*waiting, TaskReport("processing", 1.0), TaskReport("done", 100.0)]))
-    items = await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    items = await stage.run(stage.of(Policy(execution=60.0)).follow(SUBMITTED))
     assert (items[-1], stage.items[-1][0]) == (e.Rendered(SUBMITTED), 202.0)
     slow = Stage(FakeWorker(reports=[*waiting, TaskReport("processing", 1.0)]))
-    await slow.run(follow(slow.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    await slow.run(slow.of(Policy(execution=60.0)).follow(SUBMITTED))
     assert isinstance(slow.end, errors.StageTimeout)
     assert slow.end.stage == "execution"
     assert asyncio.get_running_loop().time() - stage.items[-1][0] == 200.0 + 60.0
@@ -79,6 +77,6 @@ async def test_the_wait_in_the_workers_line_is_no_part_of_the_execution() -> Non
 @pytest.mark.parametrize("position", [3, None])
 async def test_a_queue_that_does_not_move_is_left_after_one_execution_time(position: int | None) -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("queued", position=position)]))
-    await stage.run(follow(stage.workers, Policy(execution=60.0), Random(1))(SUBMITTED))
+    await stage.run(stage.of(Policy(execution=60.0)).follow(SUBMITTED))
     assert isinstance(stage.end, errors.StageTimeout)
     assert (stage.end.stage, asyncio.get_running_loop().time()) == ("execution", 60.0)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from tests.support.engines.real_servers import until
 from wakestream.adapters.client.worker import HttpWorkers
@@ -15,10 +15,11 @@ from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
-from wakestream.operators import Fingerprints, LoopScheduler, Policy, dedupe, download, follow, synthesize, then, upload
+from wakestream.operators import Fingerprints, Hub, LoopScheduler, Policy, then
 from wakestream.operators.model.engine import Engine
 from wakestream.operators.model.events import Done, Job, JobEvent, Online, Running
 from wakestream.operators.rx.to_future import to_future
+from wakestream.streams import Stages, World
 
 SECRET = "swordfish-0123456789"
 POLICY = Policy(poll_every=0.005)
@@ -49,14 +50,10 @@ class Desk:
         wanted = {name: self.folder / file for name, file in outputs.items()}
         job, files = Job(f"job-{kind}-{len(self.kinds)}", inputs, wanted, kind, params), DiskFiles()
         self.kinds.append(kind)
-        fingerprints, random = Fingerprints(job, files), Random(1)
         online = Online(self.workers.resolve(None), features=self.features)
-        events = dedupe(self.workers, fingerprints, policy, random)(online).pipe(
-            then(
-                upload(self.workers, policy, random), synthesize(job, self.workers, policy, random),
-                follow(self.workers, policy, random), download(job.outputs, self.workers, policy, random),
-            )
-        )  # fmt: skip
+        world = World(cast("Hub", None), self.workers, files, Random(1))
+        s = Stages(job, world, policy, Fingerprints(job, files))
+        events = s.dedupe(online).pipe(then(s.upload, s.synthesize, s.follow, s.download))
         try:
             done = await events.map(self._seen).pipe(to_future(LoopScheduler(asyncio.get_running_loop())))
         finally:

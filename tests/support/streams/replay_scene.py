@@ -12,7 +12,7 @@ from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators.model.events import Done, Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Accepted
-from wakestream.operators.rx.timeout_total import timeout_total
+from wakestream.operators.rx.timeout import timeout
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
 from wakestream.streams.jobs.job import World, guarded
 from wakestream.streams.recording.log_edit import log_as_replayed, with_rows
@@ -65,7 +65,7 @@ def deaf_while_hashing(job: Job, world: World, policy: Policy, cancel: Observabl
         world.hub.submit(job)
         replies = fingerprints.of(EVERY_ALGORITHM).flat_map(lambda _: world.hub.replies(job))
         granted = replies.filter(lambda reply: isinstance(reply, Accepted)).map(lambda _: Done(job.output, 1))
-        return granted.take(1).pipe(timeout_total(policy.online, "online"))
+        return granted.take(1).pipe(timeout(policy.online, "online"))
 
     return guarded(stages, job, world, policy, cancel)
 

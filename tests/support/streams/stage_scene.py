@@ -1,15 +1,22 @@
 """Runs one stage alone on the virtual loop, with the shipped fakes."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 from reactivex import Observable
 
 from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
 from wakestream.operators.model import events as e
+from wakestream.operators.model.policy import Policy
+from wakestream.operators.model.ports import Effects, Hub
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.stages.fingerprint import Fingerprints
+from wakestream.streams.jobs.job import Direct, World
+from wakestream.streams.jobs.stages import Stages
 
 URL = "http://gpu:8383"
 JOB = e.Job.lipsync("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
@@ -30,6 +37,14 @@ class Stage:
         self.fingerprints = Fingerprints(JOB, self.files)
         self.items: list[tuple[float, Any]] = []
         self.end: str | Exception | None = None
+
+    def of(
+        self, policy: Policy | None = None, outputs: Mapping[str, Path] | None = None, effects: Effects | None = None
+    ) -> Stages:
+        """The stages of the standard pipeline."""
+        world = World(cast("Hub", None), self.workers, self.files, Random(1), effects or Direct())
+        job = JOB if outputs is None else replace(JOB, outputs=outputs)
+        return Stages(job, world, policy or Policy(), self.fingerprints)
 
     async def run(self, stage: Observable[Any]) -> list[Any]:
         """All that the stage emits; its error is kept in `end`."""
