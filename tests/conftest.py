@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from wakestream.adapters.cli.i18n.catalog import asked_for
 from wakestream.adapters.testing.virtual_loop import VirtualLoop
@@ -16,6 +17,10 @@ if asked_for(os.environ) != "en":  # the tests compare the English texts, whatev
     os.environ["LC_ALL"] = os.environ["WAKESTREAM_LANG"] = "en"
 
 os.environ["WAKESTREAM_CONFIG"] = os.devnull  # the user's own settings must not change a test
+
+# A loaded machine is no fault of a test.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 VIRTUAL = (HERE / "operators", HERE / "streams")
 
