@@ -51,7 +51,7 @@ async def test_a_failed_task_has_a_reason(report: TaskReport, why: str) -> None:
 
 async def test_a_task_that_the_hub_gave_up_is_lost_and_not_failed() -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("cancelled", error="no job holds this task")]))
-    await stage.run(follow(stage.workers, Policy(), Random(1))(SUBMITTED))
+    await stage.run(stage.of().follow(SUBMITTED))
     assert isinstance(stage.end, errors.TaskLost)
 
 
