@@ -103,7 +103,6 @@ class FileStore:
             folder.mkdir(parents=True, exist_ok=True)
         self._marker = root / "unsynced"
         self._marked = False
-        self._leftovers = [*self._partials.iterdir(), *self._results.glob("*.part.*")]
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self.make_room: Callable[[int], Awaitable[object]] = _remove_nothing
         """Removes files until this many bytes are free, if possible."""
@@ -111,10 +110,12 @@ class FileStore:
         """Returns the bytes of the files that may be removed."""
 
     def sweep(self) -> None:
-        """Remove the partial files of an earlier run. Call it only when no other worker can use the folder."""
-        for leftover in self._leftovers:
+        """Remove what an earlier run left: partial files, and small files that a power cut damaged.
+
+        Call it before any other method, and only when no other worker can use the folder.
+        """
+        for leftover in (*self._partials.iterdir(), *self._results.glob("*.part.*")):
             remove(leftover)
-        self._leftovers = []
         if self._marker.exists():
             self._check_unsynced()
 

@@ -105,6 +105,7 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
             stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
             store = FileStore(config.state)
             stack.callback(store.close)
+            await store.in_thread(store.sweep)  # before a client can reach a damaged file, or send one
         journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
             open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
         )
@@ -124,7 +125,6 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
                 "Keep the port closed to others, or set HEYGEM_API_SECRET here and at all clients",
                 server.address,
             )
-        await store.in_thread(store.sweep)  # only after the port is ours: another worker may use this folder
         hub = _join(stack, config, server, open_link) if open_link is not None else None
         _in_background(stack, _warm_up(config, calls, hub))
         store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import socket
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -11,9 +12,14 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from tests.support.engines.pair import as_engine
+from tests.support.ports import free_port
 from wakestream.adapters.disk.hashing_writer import BATCH, HashingWriter
+from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.worker import file_store
+from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.errors import Corrupt, FileUnusable, NoSpace
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Output
@@ -157,6 +163,23 @@ async def test_after_a_power_cut_damaged_small_files_are_removed_and_the_others_
     again.close()
     assert (one.exists(), two.exists()) == (True, False)
     assert everything(tmp_path) == [one.name]
+
+
+async def test_no_client_reaches_a_worker_before_damaged_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, reached = free_port(), []
+    sweep = FileStore.sweep
+
+    def looked_at(store: FileStore) -> None:
+        with socket.socket() as client:
+            reached.append(client.connect_ex(("127.0.0.1", port)) == 0)
+        sweep(store)
+
+    monkeypatch.setattr(FileStore, "sweep", looked_at)
+    engine = as_engine(Ffmpeg(limit=40))
+    async with running_worker(WorkerConfig(tmp_path / "worker", engine, "swordfish-0123456789", port=port)):
+        assert reached == [False]
 
 
 async def test_a_worker_that_ended_well_leaves_no_small_file_to_check(tmp_path: Path) -> None:
