@@ -10,6 +10,7 @@ import contextlib
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,7 +59,13 @@ class _End(NamedTuple):
     def next(self, kind: str, data: bytes) -> _End:
         """The row that follows."""
         seq = self.seq + 1
-        return _End(seq, zlib.crc32(data, zlib.crc32(f"{seq} {len(data)} {kind} ".encode(), self.sum)))
+        return _End(seq, zlib.crc32(data, self.sum ^ seq ^ _mark(kind)))
+
+
+@cache
+def _mark(kind: str) -> int:
+    """A number for a kind. A CRC that begins with another value ends with another one."""
+    return zlib.crc32(kind.encode())
 
 
 class SqliteFile:
@@ -71,7 +78,7 @@ class SqliteFile:
 
     Attributes:
         rows: The number of facts since the snapshot.
-        size: The bytes of these facts and of the snapshot.
+        size: The bytes of the snapshot and of the facts that were read or appended.
         cut_size: `size` after the last snapshot.
         end: The last fact.
     """
@@ -93,10 +100,10 @@ class SqliteFile:
         """The rows of the snapshot."""
         with self._errors("be read"):
             end, found = self._chain_start(), []
-            for n, data, checksum in self._rows("n, {data}, sum FROM snapshot ORDER BY n"):
-                end = end.next("snapshot", data)
+            for n, data, checksum in self._db.execute("SELECT n, data, sum FROM snapshot ORDER BY n"):
+                end = end.next("snapshot", data) if type(data) is bytes else end
                 if end != (n, checksum):
-                    raise self._damaged(f"row {end.seq} of its snapshot")
+                    raise self._damaged(f"row {n} of its snapshot")
                 found.append(data)
             if end != self._snapshot:
                 raise self._damaged("its snapshot is incomplete")
@@ -105,23 +112,24 @@ class SqliteFile:
     def read(self) -> Iterator[JournalRow]:
         """The facts after the snapshot, oldest first."""
         with self._errors("be read"):
-            end = self._base
-            query = "seq, {kind}, {data}, sum FROM facts WHERE seq > ? ORDER BY seq"
-            for seq, kind, data, checksum in self._rows(query, end.seq):
-                name = kind.decode(errors="replace")
-                end = end.next(name, data)
-                if end != (seq, checksum):
-                    raise self._damaged(f"fact {end.seq}")
-                yield JournalRow(name, data)
+            seq, checksum = self._base
+            query = "SELECT seq, kind, data, sum FROM facts WHERE seq > ? ORDER BY seq"
+            for found, kind, data, stored in self._db.execute(query, (seq,)):
+                seq += 1
+                if type(kind) is str and type(data) is bytes:
+                    checksum = zlib.crc32(data, checksum ^ seq ^ _mark(kind))  # as `_End.next`, which takes longer
+                if found != seq or stored != checksum:
+                    raise self._damaged(f"fact {found}")
+                self.size += len(data)
+                yield JournalRow(kind, data)
 
     def ledger(self, since: float) -> Iterator[JournalRow]:
         """The permanent rows from `since` on."""
         with self._errors("be read"):
-            for seq, at, kind, data, checksum in self._rows(
-                "seq, at, {kind}, {data}, sum FROM ledger ORDER BY at, seq"
-            ):
-                row = JournalRow(kind.decode(errors="replace"), data, at)
-                if _ledger_sum(seq, row) != checksum:
+            query = "SELECT kind, data, at, seq, sum FROM ledger ORDER BY at, seq"
+            for kind, data, at, seq, checksum in self._db.execute(query):
+                row = JournalRow(kind, data, at)
+                if (type(kind), type(data)) != (str, bytes) or _ledger_sum(seq, row) != checksum:
                     raise self._damaged(f"row {seq} of its ledger")
                 if at >= since:
                     yield row
@@ -193,7 +201,7 @@ class SqliteFile:
             raise self._unusable(f"{beside} beside it is damaged; remove {beside} to continue without it") from None
         if version == 0 and bound is not None and bound.seq:
             raise self._unusable(
-                f"it is empty, but {bound.seq} facts were written; restore a backup, or move"
+                f"it is missing or empty, but {bound.seq} facts were written; restore a backup, or move"
                 f" {bound_path(self.path).name} away to start without them"
             )
         return bound if version == FORMAT else None
@@ -256,8 +264,8 @@ class SqliteFile:
             raise self._damaged("its head")
         self.end = _End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
         self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
-        self.rows, size = self._first("SELECT count(*), total(length(data)) FROM facts", ())
-        self.size = self.cut_size + int(size)
+        self.rows = self.end.seq - self._base.seq
+        self.size = self.cut_size
 
     def _compare(self, bound: Bound | None) -> None:
         if bound is None and self.end.seq:
@@ -288,13 +296,14 @@ class SqliteFile:
             return result
 
     def _insert(self, rows: Sequence[JournalRow], end: _End) -> _End:
+        seq, checksum = end
         facts = []
-        for row in rows:
-            end = end.next(row.kind, row.data)
-            facts.append((end.seq, row.kind, row.data, end.sum))
+        for seq, (kind, data, _) in enumerate(rows, end.seq + 1):
+            checksum = zlib.crc32(data, checksum ^ seq ^ _mark(kind))  # as `_End.next`, which takes longer
+            facts.append((seq, kind, data, checksum))
         self._db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
         self._to_ledger(rows)
-        return end
+        return _End(seq, checksum)
 
     def _to_ledger(self, rows: Sequence[JournalRow]) -> None:
         kept = [row for row in rows if row.at is not None]
@@ -309,11 +318,6 @@ class SqliteFile:
 
     def _chain_start(self) -> _End:
         return _End(0, zlib.crc32(self.id.encode()))
-
-    def _rows(self, query: str, *values: Any) -> Iterator[Any]:
-        """The rows of a query. Bytes whatever the type is in a damaged row."""
-        kind, data = (f"coalesce(CAST({name} AS BLOB), x'')" for name in ("kind", "data"))
-        return iter(self._db.execute("SELECT " + query.format(kind=kind, data=data), values))
 
     def _first(self, query: str, default: tuple[Any, ...]) -> tuple[Any, ...]:
         return self._db.execute(query).fetchone() or default
@@ -354,7 +358,7 @@ def _base(id_: str, seq: int, snapshot: _End) -> _End:
 
 
 def _ledger_sum(seq: int, row: JournalRow) -> int:
-    return zlib.crc32(row.data, zlib.crc32(f"{seq} {row.at} {len(row.data)} {row.kind} ".encode()))
+    return zlib.crc32(row.data, zlib.crc32(f"{seq} {row.at} {row.kind}".encode()))
 
 
 def _bytes(rows: Sequence[JournalRow]) -> int:
