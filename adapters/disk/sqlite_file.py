@@ -181,6 +181,8 @@ class SqliteFile:
             version = int(self._one("PRAGMA user_version"))
             if version > FORMAT:
                 raise self._unusable(f"a later version of wakestream wrote it (format {version}); use that version")
+            if self._db.readonly("main"):  # as its header may say when it is damaged
+                raise self._unusable("it is read-only; allow this account to write to it, or restore a backup")
             bound = self._known(version)
             self._make_durable()
             with self._db:  # takes the lock and keeps it

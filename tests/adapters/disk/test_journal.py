@@ -68,7 +68,7 @@ async def test_the_settings_that_make_it_durable_are_in_force(tmp_path: Path) ->
 async def test_concurrent_appends_share_commits_and_all_are_stored(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.sqlite3") as first:
         begin = threading.Event()
-        first._work.put(lambda: None if begin.wait(10) else None)  # as a commit that is being synced
+        first._work.put(lambda: [begin.wait(10)].clear())  # as a commit that is being synced
         asyncio.get_running_loop().call_later(0, asyncio.get_running_loop().call_soon, begin.set)
         await asyncio.gather(*(first.append([Put(str(n), n)]) for n in range(500)))
         assert first.commits == 1
