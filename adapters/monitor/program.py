@@ -27,7 +27,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
 from wakestream.streams.monitor.power_machine import PowerPolicy
-from wakestream.streams.monitor.transitions import FEATURE, RELEASE
+from wakestream.streams.monitor.transitions import AGE, FEATURE, RELEASE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Tap, TapPair
@@ -122,7 +122,7 @@ async def running_monitor(
             role="gpu_monitor",
             token=settings.key,
             gpus=(policy.gpu,),
-            features=(FEATURE, RELEASE),
+            features=(FEATURE, RELEASE, AGE),
             machine=found.id if found else settings.power_machine,
             price=found.price if found else None,
             currency=(found.currency or None) if found else None,

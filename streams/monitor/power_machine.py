@@ -113,6 +113,8 @@ class Machine:
 
     `look_from` is when the last look began, `read_from` when the one began that brought `reading`.
 
+    `on` is whether the machine is paid for, None before the first look, and `on_or_off_since` since when.
+
     `tried_at` is when the present start began, `again_at` when a start that may not have reached the provider is
     repeated, `late` a start that counts as no capacity while the provider may still carry it out. `address` is the
     worker's URL as the provider reports it, `told_address` the one that the hub knows, and `answered` that a worker has
@@ -121,6 +123,8 @@ class Machine:
 
     state: PowerWord = "unknown"
     reason: str = "not looked at yet"
+    on: bool | None = None
+    on_or_off_since: float | None = None
     # what the provider says
     reading: PowerState | None = None
     read_at: float | None = None

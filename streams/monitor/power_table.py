@@ -125,6 +125,9 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
     "failed": {S.WAKE: "unknown", S.RUNNING: "booted", S.UNUSABLE: "stopping"},
 }
 
+PAID: frozenset[PowerWord] = frozenset({"starting", "booted", "online", "draining", "stopping"})
+"""The states in which the machine is on, as far as one can know, and costs money."""
+
 BOOTING: frozenset[PowerWord] = frozenset({"starting", "no_capacity", "booted"})
 """The states whose time is limited by the boot timeout."""
 

@@ -11,11 +11,14 @@ from msgspec import structs
 
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import BOOTING, TABLE, Signal
+from wakestream.streams.monitor.power_table import BOOTING, PAID, TABLE, Signal
 from wakestream.streams.protocol import messages as m
 
 FEATURE = "power_state"
 """What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
+
+AGE = "power_age"
+"""What hub and monitor announce: `age` in `gpu.power.state`."""
 
 RELEASE = "release"
 """What this monitor announces: it reads `gpu.power.release`."""
@@ -43,6 +46,19 @@ class Moves:
     def say(self, message: m.Message) -> None:
         self.do(p.Say(message))
 
+    def note_power(self) -> None:
+        """Note when the machine was switched on or off. A machine that was found running may have run before."""
+        on = self.m.on if self.m.state == "unknown" else self.m.state in PAID
+        if on is not self.m.on:
+            since = self.m.up_since if on else None
+            self.set(on=on, on_or_off_since=self.now if since is None else since)
+
+    def power_age(self) -> int | None:
+        """For how many seconds the machine has been on or off; None for a hub that does not read it."""
+        if self.m.on_or_off_since is None or self.m.state == "unknown" or AGE not in (self.m.features or ()):
+            return None
+        return round(self.now - self.m.on_or_off_since)
+
     # --- moves
 
     def move(self, signal: Signal, why: str) -> bool:
@@ -51,6 +67,7 @@ class Moves:
             return False
         origin, why = self.m.state, why[:LONGEST_WHY]
         self.set(state=target, reason=why, query=None, again_at=None, late=False)
+        self.note_power()
         if target == "no_capacity":
             self.plan_retry()
         self.do(p.LogNote(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
@@ -80,6 +97,7 @@ class Moves:
                     url=url,
                     url_follows=follows or None,
                     retry_in=self.retry_in(),
+                    age=self.power_age(),
                 )
             )
             self.set(told_address=self.m.address, orphan_unsaid=False)

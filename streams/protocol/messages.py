@@ -274,7 +274,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
     the state when a client registers. `url`: where the provider says that the worker can be reached;
     `url_follows`: it will say that. `orphan`: the machine was found running without a request. `retry_in`: seconds
-    until the provider is asked for a machine again.
+    until the provider is asked for a machine again. `age`: for how many seconds the machine has been on, or off.
     """
 
     TYPE: ClassVar[str] = "gpu.power.state"
@@ -287,6 +287,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     url: str | None = None
     url_follows: bool | None = None
     retry_in: int | None = None
+    age: int | None = None
 
 
 class Release(Message, frozen=True, kw_only=True):

@@ -637,3 +637,24 @@ def test_a_wake_without_an_id_keeps_the_earlier_id() -> None:
     desk.reads("running")
     assert [said.request_id for said in desk.said(m.Booted)] == ["job-1"]
     assert desk.machine.reason == "the provider says running"
+
+
+def test_after_a_lost_connection_the_hub_learns_since_when_the_machine_is_off_and_since_when_it_is_on() -> None:
+    desk, hub = Desk().online(), LinkUp(frozenset({"power_state", "power_age"}))
+    desk.happens(LinkDown("the hub is gone"))
+    desk.passes(100)
+    desk.reads("stopped")
+    desk.passes(60)
+    desk.happens(hub)
+    assert [(said.state, said.age) for said in desk.said(m.PowerState)[-1:]] == [("off", 60)]
+    desk.happens(LinkDown("the hub is gone again"))
+    desk.reads("running", age=30.0)
+    found = desk.now
+    desk.passes(500)
+    desk.happens(hub)
+    assert [(said.state, said.age) for said in desk.said(m.PowerState)[-1:]] == [
+        ("booted", round(desk.now - found) + 30)
+    ]
+    desk.happens(LinkDown("a hub of 0.1.0 comes"))
+    desk.happens(LinkUp(frozenset({"power_state"})))
+    assert desk.said(m.PowerState)[-1].age is None
