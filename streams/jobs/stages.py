@@ -24,7 +24,7 @@ from wakestream.operators.model.events import (
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Files, Output, TaskReport
-from wakestream.operators.rx.each import Stage
+from wakestream.operators.rx.each import Operator, Stage
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import concat
@@ -39,6 +39,34 @@ from wakestream.streams.jobs.standard import steps
 T = TypeVar("T")
 Events = Observable[JobEvent]
 """The type of a pipeline's result, and of each stage's."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStage:
+    """One stage of a job: a function from the last event of the stage before it to its own events.
+
+    It is made when it begins, so a job that waits holds none.
+    """
+
+    stages: Stages
+    name: str
+    around: Operator | None = None
+
+    def __call__(self, before: Any) -> Events:
+        """Return the events of the stage, after `before`."""
+        stage: Stage[JobEvent] = getattr(steps(self.stages), self.name)
+        return self.stages.run(self.name, stage if self.around is None else replace(stage, around=self.around), before)
+
+    def each(self, *operators: Operator) -> JobStage:
+        """Return this stage with other operators around each of its calls.
+
+        Example:
+            >>> then(stages.online, stages.dedupe, stages.upload.each(timeout(5.0, "transfer")))
+
+        Args:
+            operators: From the inside outwards, as in `pipe`.
+        """
+        return replace(self, around=lambda source: source.pipe(*operators))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +103,38 @@ class Stages(Parts):
         return submit(self.job, self.world.hub, self.fingerprints, self.policy, self.world.workers)
 
     @property
-    def online(self) -> Stage[JobEvent]:
+    def online(self) -> JobStage:
         """Wait until the worker is ready; from `Granted` to `Online`."""
-        return steps(self).online
+        return JobStage(self, "online")
 
     @property
-    def dedupe(self) -> Stage[JobEvent]:
+    def dedupe(self) -> JobStage:
         """Hash the files and ask the worker which it has; from `Online` to `Checked`."""
-        return steps(self).dedupe
+        return JobStage(self, "dedupe")
 
     @property
-    def upload(self) -> Stage[JobEvent]:
+    def upload(self) -> JobStage:
         """Send the files that the worker does not have; from `Checked` to `Uploaded`."""
-        return steps(self).upload
+        return JobStage(self, "upload")
 
     @property
-    def synthesize(self) -> Stage[JobEvent]:
+    def synthesize(self) -> JobStage:
         """Start the task; from `Uploaded` to `Submitted`."""
-        return steps(self).synthesize
+        return JobStage(self, "synthesize")
 
     @property
-    def follow(self) -> Stage[JobEvent]:
+    def follow(self) -> JobStage:
         """Poll until it is rendered; from `Submitted` to `Rendered`."""
-        return steps(self).follow
+        return JobStage(self, "follow")
 
     @property
-    def download(self) -> Stage[JobEvent]:
+    def download(self) -> JobStage:
         """Download the results to `job.outputs`; from `Rendered` to `Done`."""
-        return steps(self).download
+        return JobStage(self, "download")
+
+    def run(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
+        """Begin a stage; the daemon's jobs wait for their turn first."""
+        return stage(before)
 
     def then_job(
         self, make: Callable[[Job], Job], rest: Callable[[Stages], Callable[[Rendered], Events]] | None = None

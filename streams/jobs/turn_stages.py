@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import reactivex as rx
@@ -12,12 +12,10 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.events import (
     Checked,
-    Granted,
     Job,
     JobEvent,
     Note,
     Queued,
-    Uploaded,
 )
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
@@ -27,12 +25,11 @@ from wakestream.operators.rx.core.observable import (
     ignore,
     subscribe_through,
 )
-from wakestream.operators.rx.each import Operator, Stage
+from wakestream.operators.rx.each import Stage
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move, Order
 from wakestream.streams.jobs.stages import Events, Stages
-from wakestream.streams.jobs.standard import steps
 from wakestream.streams.jobs.starts import Starts
 
 Hold = Callable[[Observable[JobEvent]], Observable[JobEvent]]
@@ -123,68 +120,32 @@ class TurnStages(Stages):
 
         return LightObservable(subscribe)
 
-    @property
-    def online(self) -> Stage[JobEvent]:
-        """From here on, jobs that come after this one wait for it for a moment: see `Arrivals`."""
+    def run(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
+        """Begin a stage when it is the job's turn."""
+        match name:
+            case "online":  # from here on, jobs that come after this one wait for it for a moment: see `Arrivals`
+                self.shared.arrivals.come(self.job.id)
+                return stage(before)
+            case "upload" if before.missing:
+                return self._upload(stage, before)
+            case "synthesize":  # it keeps its turn at the GPU
+                hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
+                return self.shared.arrivals.in_order(self.job.id, self.slot.take(hold, stage(before)))
+            case "follow":  # the end of this stage is the end of that turn
+                return stage(before).do_action(on_completed=self.slot.free)
+            case "download":
+                return stage(before).pipe(turn(self.job, self.shared, self.shared.downloads, "to download"))
+        return stage(before)
 
-        def online(grant: Granted, around: Operator) -> Events:
-            self.shared.arrivals.come(self.job.id)
-            return plain.effect(grant, around)
+    def _upload(self, stage: Stage[JobEvent], checked: Checked) -> Events:
+        waited: list[int] = []
 
-        plain = steps(self).online
-        return replace(plain, effect=online)
+        def begin(_: Any) -> Events:
+            # Another job may have uploaded one of the files during the wait, so ask the worker again.
+            return self.dedupe(checked.worker).pipe(then(stage)) if waited else stage(checked)
 
-    @property
-    def upload(self) -> Stage[JobEvent]:
-        """Wait for the turn to upload, unless no file is missing."""
-
-        def upload(checked: Checked, around: Operator) -> Events:
-            def send(checked: Checked) -> Events:
-                return plain.effect(checked, around)
-
-            if not checked.missing:
-                return send(checked)
-            waited: list[int] = []
-
-            def begin(_: Any) -> Events:
-                # Another job may have uploaded one of the files during the wait, so ask the worker again.
-                return self.dedupe(checked.worker).pipe(then(send)) if waited else send(checked)
-
-            held = rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
-            return self.shared.arrivals.in_order(self.job.id, held)
-
-        plain = steps(self).upload
-        return replace(plain, effect=upload)
-
-    @property
-    def synthesize(self) -> Stage[JobEvent]:
-        """Wait for the turn at the GPU, and keep it."""
-
-        def synthesize(uploaded: Uploaded, around: Operator) -> Events:
-            hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
-            return self.shared.arrivals.in_order(self.job.id, self.slot.take(hold, plain.effect(uploaded, around)))
-
-        plain = steps(self).synthesize
-        return replace(plain, effect=synthesize)
-
-    @property
-    def follow(self) -> Stage[JobEvent]:
-        """The end of this stage is the end of the turn at the GPU."""
-        plain = steps(self).follow
-        return replace(
-            plain, effect=lambda task, around: plain.effect(task, around).do_action(on_completed=self.slot.free)
-        )
-
-    @property
-    def download(self) -> Stage[JobEvent]:
-        """Wait for the turn to download."""
-        plain = steps(self).download
-        return replace(
-            plain,
-            effect=lambda rendered, around: plain.effect(rendered, around).pipe(
-                turn(self.job, self.shared, self.shared.downloads, "to download")
-            ),
-        )
+        held = rx.defer(begin).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", waited.append))
+        return self.shared.arrivals.in_order(self.job.id, held)
 
 
 def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> Events:
