@@ -5,9 +5,11 @@ It does no I/O and reads no clock, so that a program can be tested without a net
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from wakestream.streams.snapshot import Snapshot
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -47,14 +49,16 @@ class Decider(Generic[S, E, F, C]):
         handlers: For each type of event, `handler(state, event, now, decision)`. It adds to `decision` and must not
             change `state`.
         changes: For each type of fact, `change(state, fact)`. It changes `state` in place.
-        snapshot: Returns the fewest facts that lead to a state.
+        durable: The dataclass of what outlives the program, which the state's class inherits from; by default the
+            state's own class.
         decision: The class of its decisions.
         finish: Called as `finish(state, decision, now)` after each handler.
+        reindex: Called as `reindex(state)` after a snapshot was read, to make what is not in it.
         restart: Called as `restart(state)` when all facts of a journal were applied.
 
     Example:
         >>> counter = Decider(
-        ...     list, {int: lambda state, event, now, decision: decision.fact(event)}, {int: list.append}, list
+        ...     list, {int: lambda state, event, now, decision: decision.fact(event)}, {int: list.append}
         ... )
         >>> counter.decide([], 5, 0.0).facts
         [5]
@@ -67,14 +71,16 @@ class Decider(Generic[S, E, F, C]):
         initial: Callable[[], S],
         handlers: Mapping[type, Callable[[S, Any, float, Any], None]],
         changes: Mapping[type, Callable[[S, Any], None]],
-        snapshot: Callable[[S], Iterable[F]],
+        durable: type[Any] | None = None,
         *,
         decision: type[Decision[F, C]] = Decision,
         finish: Callable[[S, Any, float], None] = _nothing,
+        reindex: Callable[[S], None] = _nothing,
         restart: Callable[[S], None] = _nothing,
     ) -> None:
-        self._initial, self._handlers, self._changes, self._snapshot = initial, handlers, changes, snapshot
-        self._finish, self._restart = finish, restart
+        self._initial, self._handlers, self._changes = initial, handlers, changes
+        self._finish, self._reindex, self._restart = finish, reindex, restart
+        self._durable = durable
         self._empty: Callable[..., Decision[F, C]] = partial(tuple.__new__, decision)  # quicker than its constructor
 
     def decide(self, state: S, event: E, now: float) -> Decision[F, C]:
@@ -104,22 +110,39 @@ class Decider(Generic[S, E, F, C]):
             self.evolve(state, fact)
         return decision
 
-    def recover(self, facts: Iterable[F], state: S | None = None) -> S:
-        """Apply the facts of a journal.
+    def recover(self, facts: Iterable[F], state: S | None = None, snapshot: Iterable[bytes] = ()) -> S:
+        """Apply what a journal holds.
 
         Args:
-            facts: The facts, the oldest first. A fact may come twice.
+            facts: The facts after the snapshot, the oldest first.
             state: What to apply them to; without it, a new state.
+            snapshot: The rows that a `snapshot` returned.
 
         Returns:
             The state after the restart.
         """
-        found = self._initial() if state is None else state
+        found = self.restore(snapshot, state)
         for fact in facts:
             self.evolve(found, fact)
         self._restart(found)
         return found
 
-    def snapshot(self, state: S) -> list[F]:
-        """Return the fewest facts from which `recover` makes the same state; a journal may be cut down to them."""
-        return list(self._snapshot(state))
+    def restore(self, snapshot: Iterable[bytes], state: S | None = None) -> S:
+        """Return `state`, or a new one, with all that the rows of a snapshot say."""
+        found = self._initial() if state is None else state
+        if rows := list(snapshot):
+            self._rows.restore(rows, found)
+            self._reindex(found)
+        return found
+
+    def snapshot(self, state: S) -> Iterator[bytes]:
+        """Return rows of JSON from which `restore` makes the same state; a journal may be cut down to them.
+
+        The state may change while they are read, also in another thread: they are made of a copy.
+        """
+        return self._rows.rows(state)
+
+    @cached_property
+    def _rows(self) -> Snapshot[S]:
+        state: type[S] = self._initial  # type: ignore[assignment] # only a state that is a dataclass has a snapshot
+        return Snapshot(self._durable or state, state)

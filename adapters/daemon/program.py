@@ -166,7 +166,7 @@ async def _recovered(config: DaemonConfig) -> AsyncIterator[tuple[SqliteJournal[
     path = config.state / JOURNAL
     opened: AbstractAsyncContextManager[SqliteJournal[OutboxFact]] = open_journal(path, OutboxFact, program="daemon")
     async with opened as journal:
-        outbox.DECIDER.recover(journal.read(), state)
+        outbox.DECIDER.recover(journal.read(), state, journal.restore())
         yield journal, state
 
 

@@ -107,7 +107,7 @@ class HubServer:
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
             "the hub",
             hub.DECIDER,
-            hub.DECIDER.recover(journal.read(), hub.HubState(limits)),
+            hub.DECIDER.recover(journal.read(), hub.HubState(limits), journal.restore()),
             journal,
             self._execute,
             flush=self._outbound.flush,
@@ -285,7 +285,8 @@ class HubServer:
                 servers.append(await stack.enter_async_context(served))
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
-            self.happen(f.ProcessStarted(tuple(hub.DECIDER.snapshot(self.state))))
+            rows = () if self._tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
+            self.happen(f.ProcessStarted(rows))
             self.licenses.begin()
             self.pairing = PairingDesk(self._invites, partial(_binding, tls), self._clock, self._gate.address_of)
             stack.push_async_callback(self._end, servers)

@@ -111,7 +111,7 @@ async def running_monitor(
             journal = await stack.enter_async_context(
                 open_journal(memory, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
             )
-            known = ages(journal.read(), time.time())
+            known = ages(journal.read(), time.time(), journal.restore())
         header = {"policy": plain_config(policy), "recalled": known}
         tap = stack.enter_context(recording(settings.record, "monitor", seed, header))
         if watch is not None:

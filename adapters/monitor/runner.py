@@ -99,9 +99,8 @@ class MonitorProgram:
             on_fact=self._count,
             when_full=self._continue,
             needs_journal=False,
+            snapshot=lambda: persistence.rows(self.remembered),
         )
-        if journal is not None:
-            journal.snapshot = lambda: [self.remembered]
         self._clock, self._unsaved = clock, False
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap

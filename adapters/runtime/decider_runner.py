@@ -89,6 +89,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         when_full: See above; by default every decision waits.
         journal_first: See above.
         needs_journal: Whether a broken journal ends the program; otherwise it is treated like a full disk.
+        snapshot: Returns the rows to which the journal is cut down; by default those of the decider.
 
     Attributes:
         state: What the program knows. Only the runner changes it.
@@ -115,6 +116,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         when_full: Callable[[E, Decision[Any, C], WakestreamError], Decision[Any, C] | None] | None = None,
         journal_first: bool = False,
         needs_journal: bool = True,
+        snapshot: Callable[[], Iterable[bytes]] | None = None,
     ) -> None:
         self.state = state
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -124,13 +126,15 @@ class DeciderRunner(Generic[S, E, F, C]):
         self._when_full, self._journal_first, self._needs_journal = when_full, journal_first, needs_journal
         self._pending: list[_Turn[E, F, C]] = []
         self._held: list[_Turn[E, F, C]] = []  # in the commit that runs, or waiting for space
-        self._busy = self._full = False
-        self._warn_at = -math.inf
+        self._busy = False
+        self._full: WakestreamError | None = None
+        self._warn_at = self._retry_at = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._background: list[asyncio.Task[None]] = []
         self._came, self._room = asyncio.Event(), asyncio.Event()
+        self._snapshot = snapshot or (lambda: decider.snapshot(self.state))
         if journal is not None:
-            journal.snapshot = lambda: decider.snapshot(self.state)
+            journal.snapshot_includes_append = not journal_first
 
     # Events in
 
@@ -227,17 +231,22 @@ class DeciderRunner(Generic[S, E, F, C]):
 
     async def close(self) -> None:
         """Stop. Facts that wait are written, unless the disk is full, but their commands are not executed."""
-        working = not self.failed.done() and not self._full
+        working = not self.failed.done() and self._full is None
         self.fail(JournalError(f"{self._program} is stopping"))
-        tasks = [*self._background, *([self._task] if self._task is not None else [])]
-        for task in tasks:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        facts = [fact for turn in (*self._held, *self._pending) for fact in turn.durable]
-        if working and facts and self._journal is not None:  # some may be there already: a fact may come twice
+        writing = [] if self._task is None else [self._task]
+        if working and writing:
+            # The commit that runs is not repeated: a fact must not be there twice.
             with contextlib.suppress(WakestreamError, TimeoutError):
                 async with asyncio.timeout(STOP_WITHIN):
-                    await self._journal.append(facts)
+                    await asyncio.wait(writing)
+                    if not self._held:
+                        self._held, self._pending = self._pending, []
+                        await self._write()
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*self._background, *writing, return_exceptions=True)
 
     # Commits
 
@@ -249,7 +258,7 @@ class DeciderRunner(Generic[S, E, F, C]):
 
     def _add(self, turn: _Turn[E, F, C]) -> None:
         self._pending.append(turn)
-        if self._full:
+        if self._full is not None:
             self._came.set()
         if not self._busy:
             self._begin()
@@ -276,9 +285,7 @@ class DeciderRunner(Generic[S, E, F, C]):
     async def _work(self) -> None:
         try:
             while (self._pending or self._held) and not self.failed.done():
-                new = self._next()
-                self._held += new
-                await self._commit(new)
+                await self._commit(self._next())
         except Exception as error:
             self.fail(error)
         else:
@@ -301,24 +308,45 @@ class DeciderRunner(Generic[S, E, F, C]):
         return [turn]
 
     async def _commit(self, new: Sequence[_Turn[E, F, C]]) -> None:
-        facts = [fact for turn in self._held for fact in turn.durable]
-        try:
-            if facts and self._journal is not None:
-                await self._journal.append(facts)
-        except (NoSpace, JournalError) as error:
-            if self._needs_journal and isinstance(error, JournalError):
-                raise
-            await self._on_full_disk(new, error)
+        if self._held and self._full is not None and asyncio.get_running_loop().time() < self._retry_at:
+            self._held += self._left(new, self._full)
+        else:
+            self._held += new
+            try:
+                await self._write()
+            except (NoSpace, JournalError) as error:
+                if self._needs_journal and isinstance(error, JournalError):
+                    raise
+                self._on_full_disk(error)
+                before = self._held[: len(self._held) - len(new)]
+                self._held = [*before, *self._left(new, error)]
+            else:
+                self._finish()
+                return
+        await self._pause()
+
+    async def _write(self) -> None:
+        """Append the facts of all decisions. On a full disk those of the first one show whether there is room."""
+        turns = [turn for turn in self._held if turn.durable]
+        if self._journal is None or not turns:
             return
-        if self._full and facts:
-            self._full, self._warn_at = False, -math.inf
+        # After a failed append the state has facts that are neither in the journal nor in the next append.
+        self._journal.snapshot = self._snapshot if self._full is None else None
+        if self._full is not None:
+            await self._journal.append(turns[0].durable)
+            turns[0].durable = []
+        if facts := [fact for turn in turns for fact in turn.durable]:
+            await self._journal.append(facts)
+        if self._full is not None:
+            self._full, self._warn_at = None, -math.inf
             logger.info("there is room on the disk again; {} continues", self._program)
-        self._finish()
 
     def _finish(self) -> None:
         """All facts so far are on the disk."""
         turns, self._held = self._held, []
         self._room.set()
+        if self.failed.done():
+            return
         if self._journal_first:
             self._apply_late(turns)
         self._execute(command for turn in turns for command in turn.commands)
@@ -334,15 +362,19 @@ class DeciderRunner(Generic[S, E, F, C]):
 
     # Full disk
 
-    async def _on_full_disk(self, new: Sequence[_Turn[E, F, C]], error: WakestreamError) -> None:
+    def _on_full_disk(self, error: WakestreamError) -> None:
         now = asyncio.get_running_loop().time()
         logger.log("ERROR" if now >= self._warn_at else "DEBUG", "{}", error)
         self._warn_at = now + WARN_EVERY if now >= self._warn_at else self._warn_at
-        self._full = True
+        self._full, self._retry_at = error, now + RETRY_AFTER
+
+    def _left(self, new: Sequence[_Turn[E, F, C]], error: WakestreamError) -> Sequence[_Turn[E, F, C]]:
+        """What is left to do of new decisions when there is no room for them."""
+        if self._when_full is None:
+            return new
         for turn in new:
             self._without_disk(turn, error)
-        self._held = [turn for turn in self._held if turn.durable or turn.commands]
-        await self._pause()
+        return [turn for turn in new if turn.durable or turn.commands]
 
     def _without_disk(self, turn: _Turn[E, F, C], error: WakestreamError) -> None:
         """Do what `when_full` says about a decision whose facts found no space."""
@@ -364,10 +396,11 @@ class DeciderRunner(Generic[S, E, F, C]):
         """Wait before the next attempt. A new event ends the wait if it may be answered without the disk."""
         if not self._held or self._pending:
             return
+        wait = max(0.0, self._retry_at - asyncio.get_running_loop().time())
         if self._when_full is None:
-            await asyncio.sleep(RETRY_AFTER)
+            await asyncio.sleep(wait)
             return
         self._came.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_AFTER):
+            async with asyncio.timeout(wait):
                 await self._came.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 F = TypeVar("F")
@@ -20,17 +20,23 @@ class FakeJournal(Generic[F]):
     """
 
     def __init__(self, limit: int = 256) -> None:
+        self._rows: list[bytes] = []
         self._facts: list[F] = []
         self._limit = limit
-        self._next_cut = limit
-        self.snapshot: Callable[[], Sequence[F]] | None = None
+        self.snapshot: Callable[[], Iterable[bytes]] | None = None
+        self.snapshot_includes_append = True
 
     async def append(self, facts: Sequence[F]) -> None:
         """See `Journal.append`."""
+        if self.snapshot is not None and len(self._facts) + len(facts) > self._limit:
+            self._rows, self._facts = list(self.snapshot()), []
+            if self.snapshot_includes_append:
+                return
         self._facts.extend(facts)
-        if self.snapshot is not None and len(self._facts) > self._next_cut:
-            self._facts = list(self.snapshot())
-            self._next_cut = max(self._limit, 2 * len(self._facts))
+
+    def restore(self) -> list[bytes]:
+        """See `Journal.restore`."""
+        return list(self._rows)
 
     def read(self) -> tuple[F, ...]:
         """See `Journal.read`."""

@@ -165,9 +165,8 @@ async def watched(
     link, power = FakeLink(), world.provider(timeout=policy["call_timeout"])
     kept: FakeJournal[persistence.MachineKept] = FakeJournal() if journal is None else journal
     monitor = Monitor(PowerPolicy(gpu="gpu-1", **policy), Random(1))
-    program = MonitorProgram(
-        monitor, link, power, _no_health, tick=LOOK, journal=kept, known=persistence.ages(kept.read(), time.time())
-    )
+    known = persistence.ages(kept.read(), time.time(), kept.restore())
+    program = MonitorProgram(monitor, link, power, _no_health, tick=LOOK, journal=kept, known=known)
     seen = Watched(program, link, power)
     running = asyncio.create_task(program.run(seen.stop))
     await asyncio.sleep(0)

@@ -62,7 +62,7 @@ class TaskQueue:
         self.runner: DeciderRunner[w.State, w.Event, w.Fact, w.Command] = DeciderRunner(
             "the worker",
             DECIDER,
-            self._as_on_disk(DECIDER.recover(journal.read())),
+            self._as_on_disk(DECIDER.recover(journal.read(), snapshot=journal.restore())),
             journal,
             self._execute,
             clock=clock,

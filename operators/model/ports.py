@@ -360,11 +360,13 @@ F = TypeVar("F")
 class Journal(Protocol[F]):
     """Facts on disk, in order. They are written before the replies that depend on them are sent.
 
-    `snapshot`, which the owner may set, returns the fewest facts that lead to the present state. A journal may replace
-    its facts by these.
+    `snapshot`, which the owner may set, returns rows that describe the present state. `append` may call it before its
+    first await, and replace all facts by these rows, which another thread reads. `snapshot_includes_append` says
+    whether the state already has the facts of that `append`; it has those of all earlier ones.
     """
 
-    snapshot: Callable[[], Sequence[F]] | None
+    snapshot: Callable[[], Iterable[bytes]] | None
+    snapshot_includes_append: bool
 
     async def append(self, facts: Sequence[F]) -> None:
         """Write facts; return when they are on disk.
@@ -375,6 +377,10 @@ class Journal(Protocol[F]):
         """
         ...
 
+    def restore(self) -> list[bytes]:
+        """Return the rows of the last snapshot; none if there is no snapshot."""
+        ...
+
     def read(self) -> Iterable[F]:
-        """Return all facts, oldest first."""
+        """Return the facts after the last snapshot, oldest first."""
         ...

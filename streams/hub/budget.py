@@ -123,7 +123,7 @@ def _changed(state: HubState, blocked: Mapping[str, float], now: float, decision
         freed = before.blocks(gpu.name) and not state.blocks(gpu.name)
         if freed and gpu.online and gpu.ready:
             fit = [need for need in state.wanted if placement.may(state, gpu, need)]
-            jobs.grant(state, gpu, gpu.url, now, decision, again=False)
+            jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
             for need in fit:  # the next GPU must not be granted the same jobs
                 del state.wanted[need]
     expected = {need: jobs.outlook(state, need, now) for need in state.wanted}

@@ -136,7 +136,7 @@ def _days(bill: Bill, first: int, now: float) -> Sequence[dict[str, Any]]:
     ]
 
 
-def _going(state: HubState, job: HubJob, now: float) -> dict[str, float]:
+def _going(state: HubState, job: HubJob, now: float) -> Used:
     """What an open job has used of each GPU so far."""
     if job.gpu is None:
         return job.used
@@ -170,10 +170,10 @@ def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float
     state = bill.state
     month = t.first_of_month(t.day_of(now, state.limits.zone))
     if peer.admin:
-        found = {owner: _of_month(months, month) for owner, months in state.usage.months.items()}
+        found = {owner: dict(months.get(month, {})) for owner, months in state.usage.months.items()}
     else:
-        own = _of_month(state.usage.months.get(peer.owner or OTHERS, {}), month)
-        rest = {gpu: all_ - own.get(gpu, 0.0) for gpu, all_ in _of_month(state.usage.totals, month).items()}
+        own = dict(state.usage.months.get(peer.owner or OTHERS, {}).get(month, {}))
+        rest = {gpu: all_ - own.get(gpu, 0.0) for gpu, all_ in state.usage.totals.get(month, {}).items()}
         found = {peer.owner or OTHERS: own, OTHERS: {gpu: seconds for gpu, seconds in rest.items() if seconds > LEAST}}
     for gpu in state.gpus.values():
         for id_ in gpu.leases:
@@ -185,10 +185,6 @@ def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float
 
 LEAST: Final = 0.001
 """Seconds; less is an error of the arithmetic."""
-
-
-def _of_month(months: Mapping[tuple[str, int], float], month: int) -> dict[str, float]:
-    return {gpu: seconds for (gpu, at), seconds in months.items() if at == month}
 
 
 def _add(sums: dict[str, float], used: Used) -> None:

@@ -29,9 +29,10 @@ class License(Frozen, frozen=True):
 class ProcessStarted(Frozen, frozen=True):
     """The hub's process starts; the connections in the journal are gone.
 
-    `kept` are the facts of the journal, which the state holds already: for the record.
+    `rows` are a snapshot of the state, for the record. Logs of wakestream 0.1.0 have the facts `kept` instead.
     """
 
+    rows: tuple[bytes, ...] = ()
     kept: tuple[Fact, ...] = ()
 
 
@@ -237,7 +238,7 @@ class GpuPhase(_Ledger, frozen=True):
     retry_at: float | None = None
 
 
-class GpuNote(_NowOfGpu, frozen=True):
+class GpuNote(_OfGpu, frozen=True):
     """A new cause or `retry_at` for the phase of `gpu`, which has not changed."""
 
     cause: str
@@ -254,7 +255,7 @@ class BootTook(_Ledger, frozen=True):
 class BootTimes(_Durable, frozen=True):
     """The last boots, oldest first, each with its end and its seconds; `waking` is since when a job waits.
 
-    Only in a snapshot, where it replaces other facts, as `AccountKept` does.
+    Only in journals of wakestream 0.1.0, which were cut down to facts, as `AccountKept` and others.
     """
 
     boots: tuple[tuple[float, float], ...]
@@ -336,7 +337,7 @@ class JobUsed(Frozen, frozen=True):
 
 
 class JobUsedKept(_Durable, frozen=True):
-    """An ended job and what it used. Only in a snapshot, as the next three."""
+    """An ended job and what it used. Only in journals of wakestream 0.1.0, as the next three."""
 
     used: JobUsed
 
@@ -363,14 +364,14 @@ class JobMetered(_OfJob, frozen=True):
 
 
 class CancelOwed(_OfGpu, frozen=True):
-    """The worker of `gpu` must stop this job if it still has it. A snapshot also has it in place of other facts."""
+    """The worker of `gpu` must stop this job if it still has it."""
 
     id: str
     at: float
 
 
 class LetGo(_OfJob, frozen=True):
-    """The client of this job released `gpu`, whose worker may still have the task. Only in a snapshot."""
+    """The client of this job released `gpu`, whose worker may still have the task. Stored by wakestream 0.1.0."""
 
     owner: str
     gpu: str
@@ -380,6 +381,10 @@ class CancelsSettled(_OfGpu, frozen=True):
     """The worker of `gpu` does not have these jobs any more, or the time limit has passed."""
 
     ids: tuple[str, ...]
+
+
+class GpuNamed(_OfGpu, frozen=True):
+    """A peer serves `gpu`, which was not known, and its license holds no name: it has none, or was issued for this."""
 
 
 class GpuHeld(_Durable, frozen=True):
@@ -588,7 +593,7 @@ class DiskLow(_Transient, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
+    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
     | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard

@@ -1,10 +1,12 @@
-"""How each fact changes the hub's state. A fact may come twice: a journal may repeat what a snapshot holds."""
+"""How each fact changes the hub's state, and how the state is restored from a snapshot."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
+
+from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
@@ -19,21 +21,26 @@ _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker mus
 _REMEMBERED = 1000
 """Entries of each list of ended jobs; the oldest is removed first."""
 
+_BOOTS = 100
+"""Boots that are remembered."""
+
 
 def _gpu(state: HubState, name: str) -> Gpu:
     return state.gpus.get(name) or state.gpus.setdefault(name, Gpu(name))
 
 
-def _detach(state: HubState, job: HubJob, at: float) -> None:
+def _detach(state: HubState, job: HubJob, at: float) -> HubJob:
+    """Take the job out of the queue, or from its GPU; returns it without that GPU."""
     if job.id in state.queue:
         del state.queue[job.id]
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
         _want(state, job, -1)
-    if job.gpu is not None:
-        gpu = state.gpus[job.gpu]
-        job.used[job.gpu] = job.used.get(job.gpu, 0.0) + max(0.0, gpu.metered(at) - job.began)
-        gpu.leases.pop(job.id, None)
-        job.last, job.gpu = job.gpu, None
+    if job.gpu is None:
+        return job
+    gpu = state.gpus[job.gpu]
+    seconds = job.used.get(job.gpu, 0.0) + max(0.0, gpu.metered(at) - job.began)
+    gpu.leases.pop(job.id, None)
+    return replace(job, last=job.gpu, gpu=None, used={**job.used, job.gpu: seconds})
 
 
 def _want(state: HubState, job: HubJob, by: int) -> None:
@@ -47,20 +54,24 @@ def _want(state: HubState, job: HubJob, by: int) -> None:
 def _job_queued(state: HubState, fact: f.JobQueued) -> None:
     job = state.jobs.get(fact.id)
     state.serial += 1
+    gone = None if fact.fd in state.connections else fact.at
     if job is None:
-        job = HubJob(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at)
-        state.jobs[job.id] = job
-        state.jobs_of.setdefault(job.owner, {})[job.id] = None
+        job = HubJob(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at, None, gone)
     else:
-        _detach(state, job, fact.at)
-        job.fd, job.payload, job.since, job.seq = fact.fd, fact.payload, fact.at, state.serial
-    job.gone = None if job.fd in state.connections else fact.at
+        job = _detach(state, job, fact.at)
+        job = replace(job, fd=fact.fd, payload=fact.payload, since=fact.at, seq=state.serial, gone=gone)
+    state.jobs[job.id] = job
     _forget_cancels(state, job.id)
+    _enqueue(state, job)
+    if state.waking is None:
+        state.waking = fact.at
+
+
+def _enqueue(state: HubState, job: HubJob) -> None:
+    state.jobs_of.setdefault(job.owner, {})[job.id] = None
     state.queue[job.id] = None
     state.arrivals.append(job.seq)
     _want(state, job, 1)
-    if state.waking is None:
-        state.waking = fact.at
 
 
 def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
@@ -70,7 +81,7 @@ def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
     waits = job.id in state.queue
     if waits:
         _want(state, job, -1)
-    job.fd, job.payload, job.since, job.gone = fact.fd, fact.payload, fact.at, None
+    job = state.jobs[job.id] = replace(job, fd=fact.fd, payload=fact.payload, since=fact.at, gone=None)
     if waits:
         _want(state, job, 1)
 
@@ -79,14 +90,15 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     job = state.jobs.get(fact.id)
     if job is None:
         return
-    _detach(state, job, fact.at)
+    job = _detach(state, job, fact.at)
     _forget_cancels(state, job.id)
-    if job.last not in (None, fact.gpu):
+    if job.last is not None and job.last != fact.gpu:
         # Another GPU makes it now, so the worker that lost it must not.
         _add_pending_cancel(state, job.last, job.id, fact.at)
-    job.gpu, job.since = fact.gpu, fact.at
     gpu = _gpu(state, fact.gpu)
-    job.began = gpu.metered(fact.at)
+    state.serial += 1
+    began = gpu.metered(fact.at)
+    state.jobs[job.id] = replace(job, gpu=fact.gpu, since=fact.at, seq=state.serial, began=began)
     gpu.leases[job.id], gpu.active = None, fact.at
     _remember(gpu.served, job.owner, None)
     if not state.queue:
@@ -106,8 +118,7 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
         _recently_released(state, f.LetGo(job.id, job.owner, job.gpu))
     if fact.fd is not None:
         _remember(state.cancelled, job.id, (job.owner, fact.fd))
-    _detach(state, job, fact.at)
-    _book(state, job, fact.at)
+    _book(state, _detach(state, job, fact.at), fact.at)
     if gpu is not None and not gpu.leases:
         gpu.active = float("-inf")  # the work has ended: its last sign of life does not matter any more
     mine = state.jobs_of[job.owner]
@@ -142,7 +153,7 @@ def _meter_kept(state: HubState, fact: f.MeterKept) -> None:
 def _job_metered(state: HubState, fact: f.JobMetered) -> None:
     job = state.jobs.get(fact.id)
     if job is not None:
-        job.used, job.began = dict(fact.used), fact.began
+        state.jobs[job.id] = replace(job, used=dict(fact.used), began=fact.began)
 
 
 def _result_kept(state: HubState, fact: f.ResultKept) -> None:
@@ -213,20 +224,21 @@ def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
 
 
 def _boot_took(state: HubState, fact: f.BootTook) -> None:
-    if (fact.at, fact.seconds) not in state.boots:
-        state.boots.append((fact.at, fact.seconds))
+    state.boots = [*state.boots, (fact.at, fact.seconds)][-_BOOTS:]
     state.waking = None
 
 
 def _boot_times(state: HubState, fact: f.BootTimes) -> None:
-    state.boots.clear()
-    state.boots.extend(fact.boots)
-    state.waking = fact.waking
+    state.boots, state.waking = [*fact.boots], fact.waking
 
 
 def _account_kept(state: HubState, fact: f.AccountKept) -> None:
     days = dict(fact.days)
     _gpu(state, fact.gpu).account = Account(fact.since, fact.at, fact.running_since, days, fact.before)
+
+
+def _gpu_named(state: HubState, fact: f.GpuNamed) -> None:
+    _gpu(state, fact.gpu)
 
 
 def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:
@@ -271,10 +283,10 @@ def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
 
 def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.cancelled.clear()
-    for job in state.jobs.values():
-        job.fd, job.gone = None, fact.at
+    state.jobs = {id_: replace(job, fd=None, gone=fact.at) for id_, job in state.jobs.items()}
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
+        gpu.active = gpu.let_go = gpu.warmed = float("-inf")
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
@@ -302,15 +314,13 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
         state.clients[fact.fd] = None
     elif fact.role == "monitor":
         state.monitors[fact.fd] = None
-        for name in fact.gpus:
-            _gpu(state, name)
     elif fact.gpu is not None:
         _take_gpu(state, peer, fact.gpu)
 
 
 def _take_gpu(state: HubState, peer: Connection, name: str) -> None:
-    gpu = _gpu(state, name)
-    gpu.worker, gpu.ready, gpu.url, gpu.unaddressed = peer.fd, False, peer.url or gpu.url, None
+    gpu = state.gpus[name]
+    gpu.worker, gpu.ready, gpu.unaddressed = peer.fd, False, None
 
 
 def _taken(state: HubState, fact: f.GpuTaken) -> None:
@@ -344,7 +354,7 @@ def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
     for id_ in state.jobs_of.get(owner, ()):
         job = state.jobs[id_]
         if job.fd == peer.fd:
-            job.fd, job.gone = None, at
+            state.jobs[id_] = replace(job, fd=None, gone=at)
     _forget_key(state, owner)
 
 
@@ -368,14 +378,13 @@ def _monitors_told(state: HubState, fact: f.MonitorsTold) -> None:
 
 
 def _active(state: HubState, fact: f.GpuActive) -> None:
-    _gpu(state, fact.gpu).active = fact.at
+    state.gpus[fact.gpu].active = fact.at
 
 
 def _worker_url(state: HubState, fact: f.WorkerUrl) -> None:
-    gpu = _gpu(state, fact.gpu)
-    gpu.url = fact.url
-    if gpu.worker is not None and gpu.worker in state.connections:
-        state.connections[gpu.worker].url = fact.url
+    worker = state.gpus[fact.gpu].worker
+    if worker is not None and worker in state.connections:
+        state.connections[worker].url = fact.url
 
 
 def _machine_url(state: HubState, fact: f.MachineUrl) -> None:
@@ -383,7 +392,7 @@ def _machine_url(state: HubState, fact: f.MachineUrl) -> None:
 
 
 def _gpu_unaddressed(state: HubState, fact: f.GpuUnaddressed) -> None:
-    _gpu(state, fact.gpu).unaddressed = fact.at
+    state.gpus[fact.gpu].unaddressed = fact.at
 
 
 def _asked(state: HubState, fact: f.Asked) -> None:
@@ -423,9 +432,9 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
     """Move every time from which a duration is counted. A time in the future would make the duration endless."""
     for peer in state.connections.values():
         peer.opened = moved(peer.opened)
-    for job in state.jobs.values():
-        job.since = moved(job.since)
-        job.gone = None if job.gone is None else moved(job.gone)
+    for job in [*state.jobs.values()]:
+        gone = None if job.gone is None else moved(job.gone)
+        state.jobs[job.id] = replace(job, since=moved(job.since), gone=gone)
     for gpu in state.gpus.values():
         gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
         gpu.meter.at = moved(gpu.meter.at)
@@ -451,7 +460,7 @@ def _blocked(state: HubState, fact: f.GpusBlocked) -> None:
 
 
 def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
-    _gpu(state, fact.gpu).let_go = fact.at
+    state.gpus[fact.gpu].let_go = fact.at
 
 
 def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
@@ -460,7 +469,7 @@ def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
 
 
 def _warmed(state: HubState, fact: f.GpuWarmed) -> None:
-    _gpu(state, fact.gpu).warmed = fact.at
+    state.gpus[fact.gpu].warmed = fact.at
 
 
 def _news(state: HubState, fact: f.PowerNews) -> None:
@@ -477,6 +486,18 @@ def _disk_low(state: HubState, fact: f.DiskLow) -> None:
     state.disk_low = fact.low
 
 
+def reindex(state: HubState) -> None:
+    """Make the indexes of what a snapshot has restored."""
+    for job in sorted(state.jobs.values(), key=lambda job: job.seq):
+        if job.gpu is None:
+            _enqueue(state, job)
+        else:
+            state.jobs_of.setdefault(job.owner, {})[job.id] = None
+            state.gpus[job.gpu].leases[job.id] = None
+    state.kinds_bytes = sum(weight((gpu.kinds or {}).values()) for gpu in state.gpus.values())
+    state.usage.add_up()
+
+
 CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.JobQueued: _job_queued,
     f.JobClaimed: _job_claimed,
@@ -490,6 +511,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.BootTook: _boot_took,
     f.BootTimes: _boot_times,
     f.AccountKept: _account_kept,
+    f.GpuNamed: _gpu_named,
     f.GpuHeld: _gpu_held,
     f.GpuReleased: _gpu_released,
     f.GpuForgotten: _gpu_forgotten,

@@ -78,8 +78,10 @@ def claim(
     new = [name for name in names if name not in state.gpus]
     excess = max(0, len(state.gpus) + len(new) - state.limits.gpus)
     decision.fact(*(f.GpuForgotten(name) for name in _evictable(state, names, now)[:excess]))
+    fresh = _fresh(state, role, names) if owner is not None else []
+    decision.fact(*(f.GpuNamed(name) for name in new if name not in fresh))
     if owner is not None:
-        decision.fact(*(f.GpuHeld(role, name, owner, now) for name in _fresh(state, role, names)))
+        decision.fact(*(f.GpuHeld(role, name, owner, now) for name in fresh))
 
 
 def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, decision: HubDecision) -> bool:

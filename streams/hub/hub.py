@@ -16,12 +16,11 @@ from wakestream.streams.hub import budget, capabilities, holders, jobs, keep_war
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.evolve import CHANGES
+from wakestream.streams.hub.evolve import CHANGES, reindex
 from wakestream.streams.hub.jobs import FEATURES
 from wakestream.streams.hub.names import free
 from wakestream.streams.hub.power import REPLACED
-from wakestream.streams.hub.snapshot import snapshot
-from wakestream.streams.hub.state import Connection, HubState, Limits
+from wakestream.streams.hub.state import Connection, Durable, HubState, Limits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import KINDS
@@ -387,8 +386,9 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
         f.Tick: _tick,
     },
     CHANGES,
-    snapshot,
+    Durable,
     decision=HubDecision,
     finish=_finish,
+    reindex=reindex,
 )
 """The hub. Raises nothing for any message of any peer; `now` is UNIX seconds."""

@@ -27,7 +27,7 @@ def gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision)
     holders.claim(state, "worker", peer.owner, (name,), now, decision)
     decision.fact(f.GpuTaken(peer.fd, name))
     known = state.gpus.get(name) or Gpu(name)
-    return replace(known, worker=peer.fd, ready=False, url=peer.url or known.url)
+    return replace(known, worker=peer.fd, ready=False)
 
 
 def free(state: HubState, name: str) -> bool:

@@ -83,7 +83,7 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
 
 def _found(state: HubState, gpu: Gpu, message: m.Online, now: float, decision: HubDecision) -> None:
     """Bring a GPU online when clients can find its worker."""
-    if message.url and message.url != gpu.url:
+    if message.url and message.url != state.worker_url(gpu):
         decision.fact(f.WorkerUrl(gpu.name, message.url))
     url = message.url or state.url_of(gpu)
     if url is not None or gpu.machine_url != "":
@@ -95,7 +95,7 @@ def _found(state: HubState, gpu: Gpu, message: m.Online, now: float, decision: H
 def _online(
     state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, said: m.Online = _UNSAID
 ) -> None:
-    kept = gpu.url if gpu.machine_url else url  # the machine's address is another one after each start
+    kept = state.worker_url(gpu) if gpu.machine_url else url  # the machine's address is another one after each start
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, kept, now))
     if gpu.phase not in _WARM and state.waking is not None and placement.waiting_for(state, (gpu,)):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from msgspec.structs import asdict
 
 from wakestream.streams.hub import events as f
@@ -35,8 +36,10 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.reason, "code": event.code}, None
         case f.BookSeen(tied, released):
             return "in", "licenses", {"tied": [*map(list, tied)], "released": [*map(list, released)], "now": now}, None
-        case f.ProcessStarted(kept):
-            return "conn", "started", {"now": now, **({"kept": [*map(FACTS.plain, kept)]} if kept else {})}, None
+        case f.ProcessStarted(rows, kept):
+            old = {"kept": [*map(FACTS.plain, kept)]} if kept else {}
+            state = {"state": [*map(msgspec.json.decode, rows)]} if rows else {}
+            return "conn", "started", {"now": now, **state, **old}, None
         case _:
             direction, label = _PLAIN[type(event)]
             return direction, label, {**asdict(event), "now": now}, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +16,7 @@ from wakestream.streams.hub.texts import Texts
 from wakestream.streams.hub.usage import Meter, Usage
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS
+from wakestream.streams.protocol.structs import Frozen
 
 Prices = NewType("Prices", Mapping[str, float])
 """What an hour of each GPU costs, by its name."""
@@ -167,47 +167,58 @@ class Connection:
         return self.told[1] if self.told[0] == int(now) else 0
 
 
-@dataclass(slots=True)
-class Gpu:
-    """One GPU: its worker's connection, its phase (a power state, or `lost`) since when, and who holds it.
+NEVER = -1e15
+"""A time before all others; JSON has no infinite numbers."""
 
-    `url` is what its worker says, `machine_url` what its monitor says: "" while the machine's address is not known yet,
-    None if the monitor does not tell it. `unaddressed` is since when a worker waits for that address.
-    `served` are the licenses whose jobs it was given, the last ones. `kinds` are the descriptions of what it can do by
-    the kind's name, None if they are not known, since `described_at`; `pairs_only`: only a video and an audio file.
-    `let_go` is when its monitors heard that it is not needed any more, `warmed` when they were asked for its
-    keep-warm hours. `machine`, `price` and `currency` are as its monitor says, `retry_at` is when that asks the
-    provider for a machine again.
+
+@dataclass(slots=True)
+class GpuRecord:
+    """What a restarted hub knows of a GPU: its phase (a power state, or `lost`) since when, and its account.
+
+    `url` is what its worker said when it came online, `machine_url` what its monitor says: "" while the machine's
+    address is not known yet, None if the monitor does not tell it. `served` are the licenses whose jobs it was given,
+    the last ones. `kinds` are the descriptions of what it can do by the kind's name, None if they are not known, since
+    `described_at`; `pairs_only`: only a video and an audio file. `machine`, `price` and `currency` are as its monitor
+    says, `retry_at` is when that asks the provider for a machine again.
     """
 
     name: str
     phase: str = "unknown"
     since: float = 0.0
-    worker: int | None = None
     url: str | None = None
     machine_url: str | None = None
-    unaddressed: float | None = None
-    ready: bool = False
-    active: float = float("-inf")
-    leases: dict[str, None] = field(default_factory=dict)
     served: dict[str, None] = field(default_factory=dict)
     cause: str = ""
     retry_at: float | None = None
     account: Account = field(default_factory=Account)
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False
-    let_go: float = float("-inf")
-    warmed: float = float("-inf")
+    described_at: float = NEVER
     meter: Meter = field(default_factory=Meter)
     machine: str = ""
     price: float | None = None
     currency: str = ""
 
+
+@dataclass(slots=True)
+class Gpu(GpuRecord):
+    """One GPU, with its worker's connection, and the jobs that hold it.
+
+    `unaddressed` is since when a worker waits for the machine's address. `active` is the last sign of work, `let_go`
+    when its monitors heard that it is not needed any more, `warmed` when they were asked for its keep-warm hours.
+    """
+
+    worker: int | None = None
+    unaddressed: float | None = None
+    ready: bool = False
+    active: float = float("-inf")
+    leases: dict[str, None] = field(default_factory=dict)
+    let_go: float = float("-inf")
+    warmed: float = float("-inf")
+
     def metered(self, at: float) -> float:
         """Count until `at` what its holders use; returns the share of each since some begin."""
         return self.meter.advance(at, len(self.leases), running=self.account.running_since is not None)
-
-    described_at: float = float("-inf")
 
     @property
     def online(self) -> bool:
@@ -219,12 +230,11 @@ LONGEST_KIND = 40
 """Characters of a kind of work that are shown."""
 
 
-@dataclass(slots=True)
-class HubJob:
+class HubJob(Frozen, frozen=True):
     """One job: it holds a lease on `gpu`, or waits. `gone` is the time at which its owner's connection was closed.
 
-    `last` is the GPU that it held before and lost. `used` are the seconds that it used of GPUs it has left, `began` is
-    what the meter of its GPU said when it got it.
+    `seq` is its number in the order of arrival, or of the grants. `last` is the GPU that it held before and lost.
+    `used` are the seconds that it used of GPUs it has left, `began` is what the meter of its GPU said when it got it.
     """
 
     id: str
@@ -237,7 +247,7 @@ class HubJob:
     gpu: str | None = None
     gone: float | None = None
     last: str | None = None
-    used: dict[str, float] = field(default_factory=dict)
+    used: Mapping[str, float] = {}
     began: float = 0.0
 
     @property
@@ -256,55 +266,68 @@ class HubJob:
         return m.Submit(request_id=self.id, task_type=self.task_type, payload=self.payload)
 
 
-@dataclass(slots=True)
-class HubState:
-    """The whole state. `queue` is in order of arrival; `waking` is since when a job waits for a GPU to come online.
-    `wanted` counts the waiting jobs by what they need. `undone` are the workers whose described kinds are not yet those
-    of their GPU. `kinds_bytes` are those of all descriptions.
+@dataclass(slots=True, kw_only=True)
+class Durable:
+    """What outlives the process: all that durable facts say, and nothing else.
 
-    `capabilities` has the expiry of each job's capability, the earliest first; `revoked` when each license was revoked.
-    `boots` are the last boots, each with its end and its seconds. `pending_cancels` are the cancelled jobs of each GPU
-    that its worker may still have. `cancelled` has the owner and the connection of the last cancelled jobs.
-    `recently_released` has the owner and the GPU of the last jobs that their clients released: a client may have
-    released the GPU for a pause only, and cancel the job later. `holders` are the licenses that use each GPU's name, by
-    role and name, each with the time of its last use. `blocked` are the GPUs, or `ALL`, whose budget is spent, each
-    with the time at which it can go on; `reached` has the last report about each budget, by GPU and period. `news` are
-    the webhooks that are pending. `usage` is what jobs and licenses used.
+    `kept` are the results that no connection of their owner has taken. `waking` is since when a job waits for a GPU to
+    come online, `boots` are the last boots, each with its end and its seconds. `pending_cancels` are the cancelled jobs
+    of each GPU that its worker may still have. `recently_released` has the owner and the GPU of the last jobs that
+    their clients released: a client may have released the GPU for a pause only, and cancel the job later. `serial` is
+    the last `seq` of a job. `holders` are the licenses that use each GPU's name, by role and name, each with the time
+    of its last use. `reached` has the last report about each budget, by GPU and period. `news` are the webhooks that
+    are pending. `usage` is what jobs and licenses used.
+    """
+
+    gpus: dict[str, GpuRecord] = field(default_factory=dict)
+    jobs: dict[str, HubJob] = field(default_factory=dict)
+    kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
+    waking: float | None = None
+    boots: list[tuple[float, float]] = field(default_factory=list)
+    pending_cancels: dict[str, dict[str, float]] = field(default_factory=dict)
+    recently_released: dict[str, tuple[str, str]] = field(default_factory=dict)
+    serial: int = 0
+    holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
+    news: dict[str, PowerNews] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(slots=True)
+class HubState(Durable):
+    """The whole state: what is durable, indexes of that, what is known of connections, and the settings.
+
+    Indexes: `queue` has the waiting jobs in order of arrival, `arrivals` their numbers, `wanted` counts them by what
+    they need; `jobs_of` has the jobs of each license, `kinds_bytes` is the size of all descriptions of kinds.
+
+    Of this process: `undone` are the workers whose described kinds are not yet those of their GPU. `capabilities` has
+    the expiry of each job's capability, the earliest first; `revoked` when each license was revoked. `cancelled` has
+    the owner and the connection of the last cancelled jobs. `blocked` are the GPUs, or `ALL`, whose budget is spent,
+    each with the time at which it can go on.
     """
 
     limits: Limits = field(default_factory=Limits)
+    gpus: dict[str, Gpu] = field(default_factory=dict, kw_only=True)  # type: ignore[assignment] # a record and more
+    queue: dict[str, None] = field(default_factory=dict)
+    arrivals: list[int] = field(default_factory=list)
+    wanted: dict[Need, int] = field(default_factory=dict)
+    jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
+    kinds_bytes: int = 0
     connections: dict[int, Connection] = field(default_factory=dict)
     unregistered: dict[int, float] = field(default_factory=dict)
     clients: dict[int, None] = field(default_factory=dict)
     monitors: dict[int, None] = field(default_factory=dict)
     by_owner: dict[str, dict[int, None]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict, repr=False)
-    gpus: dict[str, Gpu] = field(default_factory=dict)
-    jobs: dict[str, HubJob] = field(default_factory=dict)
-    queue: dict[str, None] = field(default_factory=dict)
-    arrivals: list[int] = field(default_factory=list)
-    wanted: dict[Need, int] = field(default_factory=dict)
     undone: dict[int, None] = field(default_factory=dict)
-    kinds_bytes: int = 0
-    jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
-    kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
     asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
-    waking: float | None = None
-    boots: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=100))
-    pending_cancels: dict[str, dict[str, float]] = field(default_factory=dict)
     cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
-    recently_released: dict[str, tuple[str, str]] = field(default_factory=dict)
-    serial: int = 0
     disk_low: bool = False
     capabilities: dict[str, float] = field(default_factory=dict)
     revoked: dict[str, float] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
-    holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     tied: Tied = field(default_factory=Tied)
     blocked: Mapping[str, float] = field(default_factory=dict)
-    reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
-    news: dict[str, PowerNews] = field(default_factory=dict)
-    usage: Usage = field(default_factory=Usage)
 
     def blocks(self, *gpus: str) -> bool:
         """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""
@@ -349,9 +372,15 @@ class HubState:
 
     def url_of(self, gpu: Gpu) -> str | None:
         """Where clients reach the worker of `gpu`: the worker's own word counts most, then the monitor's."""
+        return self._said_url(gpu) or (gpu.url if gpu.machine_url is None else gpu.machine_url) or None
+
+    def _said_url(self, gpu: Gpu) -> str | None:
         peer = self.connections.get(gpu.worker) if gpu.worker is not None else None
-        own = peer.url if peer is not None else None
-        return own or (gpu.url if gpu.machine_url is None else gpu.machine_url) or None
+        return peer.url if peer is not None else None
+
+    def worker_url(self, gpu: Gpu) -> str | None:
+        """What the worker of `gpu` says, or said when it came online last."""
+        return self._said_url(gpu) or gpu.url
 
     def queued(self) -> list[HubJob]:
         """All waiting jobs, the oldest first."""

@@ -6,8 +6,7 @@ Each second that a machine runs is shared equally by the jobs that hold it. So w
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,39 +37,43 @@ class Meter:
 
 @dataclass(slots=True)
 class Usage:
-    """What is booked. `months` has seconds by license, GPU and first day of the month; `jobs` the last ended jobs.
+    """What is booked. `months` has seconds by license, first day of the month and GPU; `jobs` the last ended jobs.
 
     `totals` are the `months` of all licenses together: there may be many.
     """
 
-    jobs: deque[f.JobUsed] = field(default_factory=lambda: deque(maxlen=KEPT_JOBS))
-    months: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
-    totals: dict[tuple[str, int], float] = field(default_factory=dict, compare=False)
+    jobs: list[f.JobUsed] = field(default_factory=list)
+    months: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    totals: dict[int, dict[str, float]] = field(default_factory=dict, compare=False)
 
     def book(self, used: f.JobUsed) -> None:
         """Book a job that has ended."""
         self.jobs.append(used)
+        del self.jobs[:-KEPT_JOBS]
         mine = self.months.setdefault(used.owner, {})
+        month = mine.setdefault(used.month, {})
         for gpu, seconds in used.gpus:
-            mine[gpu, used.month] = mine.get((gpu, used.month), 0.0) + seconds
-            self._total((gpu, used.month), seconds)
-        kept = sorted({month for _, month in mine})[-KEPT_MONTHS:]
-        for key in [key for key in mine if key[1] < kept[0]]:
-            self._total(key, -mine.pop(key))
+            month[gpu] = month.get(gpu, 0.0) + seconds
+            self._total(gpu, used.month, seconds)
+        for old in sorted(mine)[:-KEPT_MONTHS]:
+            for gpu, seconds in mine.pop(old).items():
+                self._total(gpu, old, -seconds)
 
     def keep(self, owner: str, months: Mapping[tuple[str, int], float]) -> None:
         """Set what a license used in all months."""
-        for key, seconds in self.months.get(owner, {}).items():
-            self._total(key, -seconds)
-        self.months[owner] = dict(months)
-        for key, seconds in months.items():
-            self._total(key, seconds)
+        mine = self.months.setdefault(owner, {})
+        for (gpu, month), seconds in months.items():
+            before, mine.setdefault(month, {})[gpu] = mine.get(month, {}).get(gpu, 0.0), seconds
+            self._total(gpu, month, seconds - before)
 
-    def _total(self, key: tuple[str, int], seconds: float) -> None:
-        self.totals[key] = max(0.0, self.totals.get(key, 0.0) + seconds)
+    def add_up(self) -> None:
+        """Make the totals."""
+        self.totals.clear()
+        for months in self.months.values():
+            for month, used in months.items():
+                for gpu, seconds in used.items():
+                    self._total(gpu, month, seconds)
 
-    def snapshot(self) -> Iterator[f.Fact]:
-        """The facts that lead to it."""
-        for owner, months in self.months.items():
-            yield f.UsageKept(owner, tuple((gpu, month, seconds) for (gpu, month), seconds in months.items()))
-        yield from (f.JobUsedKept(used) for used in self.jobs)
+    def _total(self, gpu: str, month: int, seconds: float) -> None:
+        of_month = self.totals.setdefault(month, {})
+        of_month[gpu] = max(0.0, of_month.get(gpu, 0.0) + seconds)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -310,7 +309,7 @@ class Monitor(Decider[p.Machine, p.PowerEvent, p.MachineChanged, p.PowerCommand]
     def __init__(self, policy: p.PowerPolicy, random: Random) -> None:
         self.policy, self._random = policy, random
         handlers = dict.fromkeys(_HANDLERS, self._handle)
-        super().__init__(p.Machine, handlers, {p.MachineChanged: _change}, partial(_changes, p.Machine()))
+        super().__init__(p.Machine, handlers, {p.MachineChanged: _change})
 
     def _handle(self, machine: p.Machine, event: p.PowerEvent, now: float, decision: p.PowerDecision) -> None:
         turn = _Turn(self.policy, self._random, machine, now, decision)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
+import msgspec
 from msgspec.structs import asdict
 
 from wakestream.streams.monitor.power_machine import Machine
@@ -61,15 +63,27 @@ def _differ(one: float | None, other: float | None, by: float) -> bool:
     return abs(one - other) >= by
 
 
-def ages(facts: Iterable[MachineKept], unix: float) -> dict[str, Any] | None:
-    """The newest fact with the age of each of its times in seconds, as a log's header has it; None without any."""
-    newest = next(iter(deque(facts, maxlen=1)), None)
+def ages(facts: Iterable[MachineKept], unix: float, snapshot: Iterable[bytes] = ()) -> dict[str, Any] | None:
+    """The newest fact with the age of each of its times in seconds, as a log's header has it; None without any.
+
+    Args:
+        facts: The facts of a journal.
+        unix: The time, in UNIX seconds.
+        snapshot: The rows of its snapshot, which come before the facts: see `rows`.
+    """
+    before = (msgspec.json.decode(row, type=MachineKept) for row in snapshot)
+    newest = next(iter(deque(chain(before, facts), maxlen=1)), None)
     if newest is None:
         return None
     return {
         name: value if isinstance(value, bool) or value is None else max(0.0, unix - value)
         for name, value in asdict(newest).items()
     }
+
+
+def rows(kept: MachineKept) -> list[bytes]:
+    """The snapshot of a monitor's journal."""
+    return [msgspec.json.encode(kept)]
 
 
 def restore(known: Mapping[str, Any] | None, now: float) -> Machine:

@@ -16,7 +16,7 @@ from wakestream.operators.model import events as e
 from wakestream.streams.decider import Decider
 from wakestream.streams.outbox import chains, webhooks
 from wakestream.streams.outbox import facts as f
-from wakestream.streams.outbox.state import CHANGES, Entry, OutboxState, snapshot
+from wakestream.streams.outbox.state import CHANGES, Durable, Entry, OutboxState, reindex
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import STAGE_AFTER
 from wakestream.streams.webhooks import MAX_PENDING, WebhookSettled
@@ -267,6 +267,7 @@ DECIDER: Decider[OutboxState, f.OutboxEvent, f.OutboxFact, f.OutboxCommand] = De
         f.Happened: _happened, f.Released: _released, WebhookSettled: _webhook_settled,
     },
     CHANGES,
-    snapshot,
+    Durable,
+    reindex=reindex,
 )  # fmt: skip
 """The outbox. `now` is UNIX seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.turn_queue import TurnQueue
+from wakestream.streams.protocol.structs import Frozen
 from wakestream.streams.recording.event_json import plain_event
 from wakestream.streams.webhooks import WebhookOwed
 
@@ -25,9 +26,11 @@ Sizes = tuple[Any, ...]
 Content = tuple[str, ...]
 """The BLAKE3 of all files of a job, by their names."""
 
+Index = dict[Any, dict[str, None]]
+"""Jobs by what they have in common."""
 
-@dataclass(slots=True)
-class Entry:
+
+class Entry(Frozen, frozen=True):
     """One job, as its facts tell."""
 
     accepted: f.JobAccepted
@@ -103,18 +106,29 @@ class Entry:
         return any(not file.size for file in self.accepted.files.values())
 
 
-@dataclass(slots=True)
-class OutboxState:
-    """All known jobs, in the order of their acceptance; only the functions in `CHANGES` write here."""
+@dataclass(slots=True, kw_only=True)
+class Durable:
+    """What outlives the program.
+
+    `jobs` are all known jobs, in the order of their acceptance, `queue` those that have not ended, in the order of
+    their turns within a priority. `pending` are the webhooks by delivery, the oldest first.
+    """
 
     jobs: dict[str, Entry] = field(default_factory=dict)
-    queue: TurnQueue = field(default_factory=TurnQueue)  # in the order of their turns within a priority
+    queue: list[str] = field(default_factory=list)
+    pending: dict[str, WebhookOwed] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class OutboxState(Durable):
+    """The whole state: also indexes and settings. Only the functions in `CHANGES` write here."""
+
+    queue: TurnQueue = field(default_factory=TurnQueue)  # type: ignore[assignment] # a list in a snapshot
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
-    by_files: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
-    by_sizes: dict[Sizes, list[str]] = field(default_factory=dict)
-    by_content: dict[Content, list[str]] = field(default_factory=dict)
-    after: dict[str, list[str]] = field(default_factory=dict)  # for a job, those that wait for it
-    pending: dict[str, WebhookOwed] = field(default_factory=dict)  # by delivery, the oldest first
+    by_files: Index = field(default_factory=dict)
+    by_sizes: Index = field(default_factory=dict)
+    by_content: Index = field(default_factory=dict)
+    after: Index = field(default_factory=dict)  # for a job, those that wait for it
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
     webhook: bool = False
@@ -178,11 +192,23 @@ def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
     if fact.job not in state.jobs:
         entry = state.jobs[fact.job] = Entry(fact)
         state.queue.put(fact.job)
-        state.outputs |= {state.place(path): fact.job for path in fact.results.values()}
-        state.by_sizes.setdefault(entry.sizes, []).append(fact.job)
-        state.by_files.setdefault(entry.files, []).append(fact.job)
-        for before in fact.after:
-            state.after.setdefault(before, []).append(fact.job)
+        _index(state, entry)
+
+
+def _index(state: OutboxState, entry: Entry) -> None:
+    job = entry.accepted.job
+    if entry.ended is None:
+        state.outputs |= {state.place(path): job for path in entry.accepted.results.values()}
+    _add(state.by_sizes, entry.sizes, job)
+    _add(state.by_files, entry.files, job)
+    if entry.content is not None:
+        _add(state.by_content, entry.content, job)
+    for before in entry.accepted.after:
+        _add(state.after, before, job)
+
+
+def _add(index: Index, key: Any, job: str) -> None:
+    index.setdefault(key, {})[job] = None
 
 
 _KEPT: Mapping[type, str] = {f.JobStage: "stage", f.JobRead: "read", f.JobCancelling: "cancelling", f.JobEnded: "ended"}
@@ -196,22 +222,23 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
         return
     if isinstance(fact, f.JobRead):
         _unread(state, entry)
-    setattr(entry, _KEPT[type(fact)], fact)
+    entry = state.jobs[fact.job] = replace(entry, **{_KEPT[type(fact)]: fact})
     if isinstance(fact, f.JobRead) and entry.content is not None:
-        state.by_content.setdefault(entry.content, []).append(fact.job)
+        _add(state.by_content, entry.content, fact.job)
     elif isinstance(fact, f.JobEnded):
+        state.jobs[fact.job] = replace(entry, moved=None)
         _release_output(state, entry)
 
 
 def _moved(state: OutboxState, fact: f.JobMoved) -> None:
     if fact.job in state.queue:
-        state.jobs[fact.job].moved = replace(fact, before="")
+        state.jobs[fact.job] = replace(state.jobs[fact.job], moved=replace(fact, before=""))
         state.queue.put(fact.job, fact.before)
 
 
 def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
     if (entry := state.jobs.get(fact.job)) is not None:
-        entry.released = fact
+        state.jobs[fact.job] = replace(entry, released=fact)
 
 
 def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
@@ -250,35 +277,27 @@ def _unread(state: OutboxState, entry: Entry) -> None:
         _drop(state.by_content, entry.content, entry.accepted.job)
 
 
-def _drop(index: dict[Any, list[str]], key: Any, job: str) -> None:
-    index[key].remove(job)
+def _drop(index: Index, key: Any, job: str) -> None:
+    del index[key][job]
     if not index[key]:
         del index[key]
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
     state.queue.remove(entry.accepted.job)
-    entry.moved = None
     for path in entry.accepted.results.values():
         place = state.place(path)
         if state.outputs.get(place) == entry.accepted.job:
             del state.outputs[place]
 
 
-def snapshot(state: OutboxState) -> list[f.OutboxFact]:
-    """The fewest facts that lead to this state."""
-    kept = ((e.accepted, e.stage, e.read, e.cancelling, e.ended, e.released) for e in state.jobs.values())
-    jobs: list[f.OutboxFact] = [fact for facts in kept for fact in facts if fact is not None]
-    return [*jobs, *_moves(state), *state.pending.values()]
-
-
-def _moves(state: OutboxState) -> Iterator[f.JobMoved]:
-    """The moves that lead from the order of acceptance to the present one, from the end on."""
-    after = ""
-    for job in reversed(state.queue):
-        if (moved := state.jobs[job].moved) is not None:
-            yield replace(moved, before=after)
-        after = job
+def reindex(state: OutboxState) -> None:
+    """Make the indexes of what a snapshot has restored."""
+    jobs, state.queue = [*state.queue], TurnQueue()
+    for job in jobs:
+        state.queue.put(job)
+    for entry in state.jobs.values():
+        _index(state, entry)
 
 
 def _ending(path: str) -> str:

@@ -44,8 +44,8 @@ class ReplayedHub:
     def handle(self, event: f.Event, now: float) -> None:
         """Decide on an event at `now` (UNIX seconds), then apply the facts and send the messages."""
         match event:
-            case f.ProcessStarted(kept):  # the facts that the journal had when the hub started
-                hub.DECIDER.recover(kept, self._state)
+            case f.ProcessStarted(rows, kept):  # what the journal had when the hub started
+                hub.DECIDER.recover(kept, self._state, rows)
             case f.Opened(fd):
                 self.open.add(fd)
             case f.Closed(fd):
@@ -105,7 +105,9 @@ def event_from(row: Row) -> f.Event | None:
 
 
 _WITHOUT_FRAME: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
-    "started": lambda data: f.ProcessStarted(tuple(map(FACTS.from_plain, data.get("kept", ())))),
+    "started": lambda data: f.ProcessStarted(
+        tuple(map(msgspec.json.encode, data.get("state", ()))), tuple(map(FACTS.from_plain, data.get("kept", ())))
+    ),
     "tick": lambda _: f.Tick(),
     "opened": lambda data: f.Opened(data["fd"]),
     "closed": lambda data: f.Closed(data["fd"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,23 +128,29 @@ class Task(Frozen, frozen=True):
         return frozenset(job for job, owner in self.owners if owner == license_)
 
 
-@dataclass(slots=True, eq=False)
-class State:
-    """All tasks, those that wait (in the order of their coming), and which attempt has the engine until it has ended.
-
-    `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
-    its end. `files`: the files that each license has shown to have, the earliest first, as `HASH.EXT`. `turns` caches
-    `shares.turns`. Only the functions in `CHANGES` write here.
-    """
+@dataclass(slots=True)
+class Durable:
+    """All tasks, and in `files` those that each license has shown to have, the earliest first, as `HASH.EXT`."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
+    files: dict[str, dict[str, None]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class State(Durable):
+    """The whole state: also the tasks that wait (in the order of their coming), and which attempt has the engine until
+    it has ended.
+
+    `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
+    its end. `turns` caches `shares.turns`. Only the functions in `CHANGES` write here.
+    """
+
     line: dict[str, None] = field(default_factory=dict)
     busy: tuple[str, int] | None = None
     ready: bool = False
     served: dict[str, float] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
-    files: dict[str, dict[str, None]] = field(default_factory=dict)
-    turns: dict[str, int] | None = field(default=None, init=False)
+    turns: dict[str, int] | None = field(default=None, init=False, compare=False)
 
     def has(self, license_: str, *files: FileRef) -> bool:
         """Whether the license has shown that it has these files. A caller with the secret need not."""
@@ -304,12 +310,6 @@ def restart(state: State) -> None:
     state.tasks = {task.id: task for task in again}
     state.line = {task.id: None for task in again if task.unfinished}
     state.busy, state.served, state.turns = None, {}, None
-
-
-def snapshot(state: State) -> Iterator[Kept]:
-    """The fewest facts that lead to the same state."""
-    yield from (Shown(file, license_) for license_, files in state.files.items() for file in files)
-    yield from (Changed(replace(task, progress=NO_PROGRESS)) for task in state.tasks.values())
 
 
 def _changed(state: State, fact: Changed) -> None:

@@ -138,7 +138,7 @@ DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
     w.State,
     {w.Ask: _ask, w.Drop: _drop, w.Show: _show, w.Ready: _ready, w.Ended: _ended},
     w.CHANGES,
-    w.snapshot,
+    w.Durable,
     finish=_follow_up,
     restart=w.restart,
 )

@@ -92,14 +92,14 @@ def sample(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_decider_of_the_guide_switches_on_with_the_first_job_and_off_with_the_last(sample: dict[str, Any]) -> None:
-    power, jobs, switched = sample["POWER"], set[str](), []
+    power, state, switched = sample["POWER"], sample["State"](), []
     asked, ended = sample["Asked"], sample["Ended"]
     for event in (asked("a"), asked("b"), asked("b"), ended("a"), ended("a"), ended("b")):
-        switched += [command.on for command in power.step(jobs, event, 0.0).commands]
+        switched += [command.on for command in power.step(state, event, 0.0).commands]
     assert switched == [True, False]
-    assert jobs == set()
+    assert state.jobs == set()
 
 
-def test_the_decider_of_the_guide_has_its_state_again_from_its_facts(sample: dict[str, Any]) -> None:
-    power, jobs = sample["POWER"], {"a", "b"}
-    assert power.recover(power.snapshot(jobs)) == jobs
+def test_the_decider_of_the_guide_has_its_state_again_from_its_snapshot(sample: dict[str, Any]) -> None:
+    power, state = sample["POWER"], sample["State"]({"a", "b"})
+    assert power.restore(power.snapshot(state)) == state

@@ -128,7 +128,7 @@ def test_a_restart_restores_the_hubs_state(desk: Desk, by: float) -> None:
     assert {job.id: (job.gpu, job.since) for job in again.jobs.values()} == {
         job.id: (job.gpu, job.since) for job in desk.state.jobs.values()
     }
-    short = hub.DECIDER.recover(hub.DECIDER.snapshot(desk.state))
+    short = hub.DECIDER.restore(hub.DECIDER.snapshot(desk.state))
     assert [job.since for job in short.jobs.values()] == [job.since for job in desk.state.jobs.values()]
 
 

@@ -161,7 +161,10 @@ async def test_jobs_refused_on_a_full_disk_are_not_stored_later(desk: Desk) -> N
         assert [(type(fact), fact.job) for fact in desk.journal.read()] == [(f.JobAccepted, "a")]
 
 
-async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_forgotten() -> None:
+async def test_an_old_job_that_made_room_for_a_refused_one_of_its_name_stays_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.0)
     before = [fact for job in "xy" for fact in (taken(job), f.JobEnded(job, "failed", at=1.0))]
     desk = Desk(*before)
     desk.state.ended_most = 2
@@ -503,7 +506,8 @@ async def test_of_ten_thousand_jobs_the_order_is_told_once_when_all_have_started
         assert (desk.jobs.moves, len(desk.jobs.orders)) == ([(jobs[7], jobs[3], 0)], 1)
 
 
-async def test_with_a_full_disk_a_move_happens_and_is_stored_later(desk: Desk) -> None:
+async def test_with_a_full_disk_a_move_happens_and_is_stored_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decider_runner, "RETRY_AFTER", 0.0)
     async with asyncio.timeout(10), desk.serving():
         for job in "ab":
             await desk.submit(job)

@@ -49,7 +49,6 @@ NUMBERS: Decider[list[int], Any, Fact, str] = Decider(
     list,
     {int: add, str: ask},
     {Added: lambda state, fact: state.append(fact.number), Removed: lambda state, fact: state.remove(fact.number)},
-    lambda state: [Added(number) for number in state],
 )
 
 
@@ -153,6 +152,32 @@ async def test_while_the_disk_is_full_all_waits_and_the_log_says_so_once_a_minut
     logger.remove(listening)
     assert (bench.said, bench.journal.read()) == (["said 1", "how many 1 at 90"], (Added(1),))
     assert lines == ["ERROR no space left"] * 2 + ["INFO there is room on the disk again; the bench continues"]
+
+
+@pytest.mark.parametrize("options", [{}, {"when_full": lambda event, rest, error: None}])
+async def test_on_a_full_disk_one_fact_is_tried_at_each_attempt_however_many_wait(options: dict[str, Any]) -> None:
+    tried: list[int] = []
+
+    class Full(FakeJournal[Fact]):
+        full = True
+
+        async def append(self, facts: Sequence[Fact]) -> None:
+            tried.append(len(facts))
+            if self.full:
+                raise NoSpace("no space left")
+            await super().append(facts)
+
+    journal, said = Full(), list[str]()
+    runner: Numbers = DeciderRunner("the bench", NUMBERS, [], journal, said.append, clock=lambda: 0.0, **options)
+    for number in range(1000):
+        runner.happen(number)
+        await asyncio.sleep(0.01)
+    assert len(tried) <= 10.0 / decider_runner.RETRY_AFTER + 1
+    assert set(tried) == {1}
+    journal.full = False
+    await asyncio.sleep(1.0)
+    assert said == [f"said {number}" for number in range(1000)]
+    assert len(journal.restore()) + len(journal.read()) == len(said), "each fact is there once"
 
 
 async def test_too_many_that_wait_make_their_senders_wait(monkeypatch: pytest.MonkeyPatch) -> None:

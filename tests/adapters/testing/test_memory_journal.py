@@ -12,26 +12,16 @@ async def test_facts_are_read_back_in_order() -> None:
 
 async def test_beyond_its_limit_it_is_cut_down_to_the_snapshot() -> None:
     journal = FakeJournal[int](limit=3)
-    journal.snapshot = lambda: [100]
+    journal.snapshot = lambda: [b"state"]
     for fact in range(4):
         await journal.append([fact])
-    assert journal.read() == (100,)
+    assert (journal.restore(), journal.read()) == ([b"state"], ())
     await journal.append([7])
-    assert journal.read() == (100, 7)
+    assert (journal.restore(), journal.read()) == ([b"state"], (7,))
 
 
-async def test_a_snapshot_as_long_as_the_limit_does_not_cut_at_every_append() -> None:
-    journal = FakeJournal[int](limit=3)
-    cuts = []
-    journal.snapshot = lambda: cuts.append(1) or list(range(4))  # type: ignore[func-returns-value]
-    for fact in range(8):
-        await journal.append([fact])
-    assert len(cuts) == 1
-
-
-async def test_by_default_it_holds_no_more_than_some_hundred_facts_beyond_the_snapshot() -> None:
-    journal = FakeJournal[int]()
-    journal.snapshot = lambda: [0]
-    for fact in range(10_000):
-        await journal.append([fact])
-    assert len(journal.read()) <= 257
+async def test_a_snapshot_of_the_state_before_an_append_is_followed_by_its_facts() -> None:
+    journal = FakeJournal[int](limit=0)
+    journal.snapshot, journal.snapshot_includes_append = (lambda: [b"state"]), False
+    await journal.append([7])
+    assert (journal.restore(), journal.read()) == ([b"state"], (7,))

@@ -177,8 +177,8 @@ def coherent(state: hub.HubState) -> bool:
 
 
 def restarted(state: hub.HubState, now: float) -> hub.HubState:
-    """What a new process makes of the facts that a snapshot keeps."""
-    again = hub.DECIDER.recover(hub.DECIDER.snapshot(state))
+    """What a new process makes of a snapshot."""
+    again = hub.DECIDER.restore(hub.DECIDER.snapshot(state))
     hub.DECIDER.evolve(again, f.HubStarted(now))
     return again
 

@@ -1,5 +1,7 @@
 """Whatever happens, in whatever order: nothing is spent beyond a budget that is gone, and what jobs used adds up."""
 
+from itertools import chain
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,15 +23,15 @@ BOSS = Connection(0, 0.0, admin=True)
 
 
 def again(state: hub.HubState) -> hub.HubState:
-    """What a new process makes of the facts that a snapshot keeps."""
-    return hub.DECIDER.recover(hub.DECIDER.snapshot(state), hub.HubState(LIMITS))
+    """What a new process makes of a snapshot."""
+    return hub.DECIDER.restore(hub.DECIDER.snapshot(state), hub.HubState(LIMITS))
 
 
 def used(state: hub.HubState, now: float) -> dict[str, float]:
     """Seconds of each GPU that ended and open jobs used."""
     found: dict[str, float] = dict.fromkeys(state.gpus, 0.0)
     for months in state.usage.months.values():
-        for (gpu, _), seconds in months.items():
+        for gpu, seconds in chain.from_iterable(of_month.items() for of_month in months.values()):
             found[gpu] = found.get(gpu, 0.0) + seconds
     for job in state.jobs.values():
         for gpu, seconds in costs._going(state, job, now).items():

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from tests.support.streams.hub_net import Net
-from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.local_time import DAY
 from wakestream.streams.protocol import messages as m
@@ -314,16 +313,6 @@ def test_the_last_hundred_boots_count(net: Net) -> None:
         net.restart(compacted=compacted)
         answer = asked(net, net.join("client"))
         assert (answer.boots, answer.boot_s) == (100, {"p50": 99.0, "p90": 139.0})
-
-
-def test_facts_that_a_snapshot_holds_already_count_once() -> None:
-    net, _, client = a_day()
-    before = asked(net, client)
-    last = [fact for fact in net.journal if isinstance(fact, f.BootTook | f.GpuOnline)][-2:]
-    recovered = hub.DECIDER.recover([*hub.DECIDER.snapshot(net.state), *last], hub.HubState(net.limits))
-    assert [seconds for _, seconds in recovered.boots] == [60.0, 120.0]
-    ran = recovered.gpus["studio"].account.ran(0.0, net.now)
-    assert ran == before.gpus[0]["all"]["on_s"]
 
 
 def test_each_change_of_a_gpu_is_stored_with_time_and_cause() -> None:

@@ -65,7 +65,7 @@ def test_before_itself_it_stays_where_it_is() -> None:
 
 def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
     desk = desk_of("a", "b", "gone", "over").says(TASK, "a").cancel("gone").says(e.Failed("no"), "over")
-    before = outbox.DECIDER.snapshot(desk.state)
+    before = [*outbox.DECIDER.snapshot(desk.state)]
     for job, reason in (
         ("a", "job a is at the GPU already; only a job that waits can be moved"),
         ("gone", "job gone is being cancelled; only a job that waits can be moved"),
@@ -76,7 +76,7 @@ def test_what_cannot_be_moved_is_refused_with_the_reason() -> None:
     for job, other, missing in (("x", "b", "x"), ("b", "x", "x")):
         assert move(desk, job, other) == (404, "unknown_job")
         assert f"no job '{missing}'" in desk.commands[0].reason  # type: ignore[union-attr]
-    assert outbox.DECIDER.snapshot(desk.state) == before
+    assert [*outbox.DECIDER.snapshot(desk.state)] == before
 
 
 def test_a_job_whose_gpu_was_lost_can_be_moved_again() -> None:
@@ -91,9 +91,9 @@ def test_after_a_restart_the_jobs_start_in_the_users_order() -> None:
     for job, before in (("e", "a"), ("b", ""), ("c", "e"), ("d", "a"), ("e", "d")):
         move(desk, job, before)
     assert desk.state.in_turn() == ["c", "e", "d", "a", "b"]
-    for facts in (desk.kept, outbox.DECIDER.snapshot(desk.state)):
+    for state in (outbox.DECIDER.recover(desk.kept), outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state))):
         again = Desk()
-        again.state = outbox.DECIDER.recover(facts)
+        again.state = state
         again.happens(f.DaemonStarted())
         assert again.commands == [f.Start(job) for job in "cedab"]
 
@@ -114,7 +114,7 @@ def test_behind_another_job_is_before_the_next_in_turn_whatever_its_priority() -
         assert desk.happens(f.Moving(1, job, after=after)).answer == (200, "")
         assert " ".join(desk.state.in_turn()) == turns
     assert desk.happens(f.Moving(1, "a", after="x")).answer == (404, "unknown_job")
-    assert outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state)).in_turn() == desk.state.in_turn()
+    assert outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state)).in_turn() == desk.state.in_turn()
 
 
 def test_behind_a_job_that_waits_no_more_it_becomes_the_first() -> None:

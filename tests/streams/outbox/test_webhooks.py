@@ -124,7 +124,7 @@ def test_a_settled_webhook_is_not_pending_and_settling_twice_has_no_effect() -> 
 def test_a_pending_webhook_survives_a_snapshot_and_its_jobs_removal() -> None:
     desk = Desk().submit().says(e.Failed("no"))
     outbox.DECIDER.evolve(desk.state, f.JobForgotten("a", 200.0))
-    state = outbox.DECIDER.recover(outbox.DECIDER.snapshot(desk.state), outbox.OutboxState(webhook=True))
+    state = outbox.DECIDER.restore(outbox.DECIDER.snapshot(desk.state), outbox.OutboxState(webhook=True))
     assert (state.jobs, list(state.pending.values())) == ({}, desk.owed)
     assert outbox.DECIDER.decide(state, f.DaemonStarted(), 300.0)[1] == [f.Notify("a", desk.owed[0])]
     state.webhook = False

@@ -223,7 +223,7 @@ def test_a_clock_that_was_set_back_makes_the_newest_result_no_old_one(monkeypatc
 
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
     before = running(2, 1).tell(ask(3, now=9.0), at(9.5, w.Drop(name(3), ""))).state
-    state = DECIDER.recover(DECIDER.snapshot(before))
+    state = DECIDER.recover((), snapshot=DECIDER.snapshot(before))
     assert (state.busy, state.ready) == (None, False)
     queue = Queue(state).tell(at(10.0, w.Ready()))
     assert queue.started == [name(2)]
@@ -324,7 +324,7 @@ def test_a_job_opens_a_task_only_under_its_license_and_when_that_has_both_files(
     assert not queue.state.opens(task, "A", "two")
     queue.tell(at(1.0, w.Show(task.audio, "two")))
     assert queue.state.opens(task, "A", "two")
-    state = DECIDER.recover(DECIDER.snapshot(queue.state))
+    state = DECIDER.recover((), snapshot=DECIDER.snapshot(queue.state))
     assert [state.opens(state.tasks[name(1)], "A", one) for one in ("one", "two", "three")] == [True, True, False]
 
 

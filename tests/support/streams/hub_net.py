@@ -22,14 +22,15 @@ class Net:
         self.closed: dict[int, int] = {}
         self.facts: list[f.Fact] = []
         self.commands: list[f.Command] = []
+        self.rows: list[bytes] = []
         self.journal: list[f.Fact] = []
         self.fd = 0
         self.happen(f.ProcessStarted())
 
     def restart(self, *, compacted: bool) -> None:
-        facts = list(hub.DECIDER.snapshot(self.state)) if compacted else list(self.journal)
-        self.journal = facts
-        self.state = hub.DECIDER.recover(facts, hub.HubState(self.limits))
+        if compacted:
+            self.rows, self.journal = list(hub.DECIDER.snapshot(self.state)), []
+        self.state = hub.DECIDER.recover(self.journal, hub.HubState(self.limits), self.rows)
         self.sent, self.fd = {}, 0
         self.happen(f.ProcessStarted())
 

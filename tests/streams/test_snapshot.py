@@ -1,0 +1,129 @@
+"""A snapshot is the state: of all deciders, with all durable facts and all their fields."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.streams.hub.test_event_sequences import steps
+from wakestream.operators.model.errors import JournalError
+from wakestream.streams.decider import Decider
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.facts import OutboxFact
+from wakestream.streams.snapshot import LONGEST
+from wakestream.streams.worker import state as w
+from wakestream.streams.worker import worker
+
+WORDS = st.sampled_from(["a", "b", "c", "online", "off", "cancelled"])
+ANY = st.sampled_from([{}, {"name": "a", "kind": "b"}, {"name": "c", "inputs": {"a": [1, "b"]}}])
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of a type, few enough that facts meet."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (types.UnionType, Union):
+        return st.one_of(*map(values, args))
+    if origin is Literal:
+        return st.sampled_from(args)
+    if origin is tuple:
+        return st.lists(values(args[0]), max_size=2).map(tuple) if args[-1] is ... else st.tuples(*map(values, args))
+    if origin is frozenset:
+        return st.frozensets(values(args[0]), max_size=2)
+    if origin in (dict, Mapping):
+        return ANY if args[1] is Any else st.dictionaries(WORDS, values(args[1]), max_size=2)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return facts_of(hint)
+    plain = {str: WORDS, int: st.integers(0, 9), float: st.integers(0, 9).map(float), bool: st.booleans()}
+    return plain[hint] if hint in plain else ANY if hint is Any else st.from_type(hint)
+
+
+def facts_of(kind: type) -> st.SearchStrategy[Any]:
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{name: values(hints[name]) for name in kind.__struct_fields__})  # type: ignore[attr-defined]
+
+
+def case(decider: Decider[Any, Any, Any, Any], kinds: Iterable[type], *last: Any) -> st.SearchStrategy[Any]:
+    facts = st.lists(st.one_of(*map(facts_of, kinds)), max_size=20)
+    return st.tuples(st.just(decider), facts, st.just(last), st.integers(0, 20))
+
+
+CASES = {
+    "hub": case(hub.DECIDER, [kind for kind in get_args(f.Fact) if kind.DURABLE], f.HubStarted(9.0)),
+    "outbox": case(outbox.DECIDER, get_args(OutboxFact)),
+    "worker": case(worker.DECIDER, get_args(w.Kept)),
+}
+
+
+def applied(decider: Decider[Any, Any, Any, Any], facts: Iterable[Any]) -> list[Any]:
+    """Those of the facts that may follow each other."""
+    state, fit = decider.recover(()), list[Any]()
+    for fact in facts:
+        try:
+            decider.evolve(state, fact)
+        except (KeyError, AttributeError):
+            state = decider.recover(fit)
+        else:
+            fit.append(fact)
+    return fit
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_all_facts_lead_to_the_same_state_as_a_snapshot_and_the_facts_after_it(name: str, data: st.DataObject) -> None:
+    decider, drawn, last, cut = data.draw(CASES[name])
+    facts = applied(decider, drawn)
+    state = decider.recover(())
+    for fact in facts[:cut]:
+        decider.evolve(state, fact)
+    rows = decider.snapshot(state)
+    for fact in facts[cut:]:  # the rows are read later, from what the state was
+        decider.evolve(state, fact)
+    assert decider.recover([*facts[cut:], *last], snapshot=rows) == decider.recover([*facts, *last])
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps, st.integers(0, 60))
+def test_what_the_hub_knows_of_connections_is_not_in_its_snapshot(
+    sequence: list[tuple[f.Event, float]], cut: int
+) -> None:
+    state, now = hub.HubState(), 0.0
+    facts: list[f.Fact] = []
+    rows: list[bytes] = []
+    for number, (event, seconds) in enumerate(sequence):
+        now += seconds
+        if number == cut:
+            rows, facts = list(hub.DECIDER.snapshot(state)), []
+        if isinstance(event, f.Opened) and event.fd in state.connections:
+            continue
+        if isinstance(event, f.ProcessStarted):
+            state = hub.DECIDER.restore(hub.DECIDER.snapshot(state))
+        facts += [fact for fact in hub.DECIDER.step(state, event, now).facts if fact.DURABLE]
+    again = hub.DECIDER.recover([*facts, f.HubStarted(now)], snapshot=rows)
+    whole = hub.DECIDER.recover([f.HubStarted(now)], snapshot=hub.DECIDER.snapshot(state))
+    assert again == whole
+
+
+def test_a_large_state_has_many_rows_of_bounded_size() -> None:
+    state = hub.HubState()
+    for number in range(3000):
+        payload = {"text": "x" * 1000}
+        hub.DECIDER.evolve(state, f.JobQueued(f"j{number}", "ann", None, "heygem_submit", payload, 1.0))
+    rows = list(hub.DECIDER.snapshot(state))
+    assert max(map(len, rows)) <= LONGEST + 100
+    assert len(rows) > 3
+    assert hub.DECIDER.restore(rows) == state
+
+
+@pytest.mark.parametrize("row", [b"{", b'{"field":"later","items":[1]}', b'{"field":"serial","items":["x"]}'])
+def test_a_row_that_cannot_be_read_is_an_error_with_a_way_out(row: bytes) -> None:
+    with pytest.raises(JournalError, match="use the version of wakestream that wrote it"):
+        hub.DECIDER.restore([row])
