@@ -143,7 +143,7 @@ def _going(state: HubState, job: HubJob, now: float) -> Used:
     gpu = state.gpus[job.gpu]
     running = gpu.account.running_since is not None
     more = max(0.0, now - gpu.meter.at) / len(gpu.leases) if running else 0.0
-    return {**job.used, job.gpu: job.used.get(job.gpu, 0.0) + gpu.meter.share + more - job.began}
+    return {**job.used, job.gpu: job.used.get(job.gpu, 0.0) + max(0.0, gpu.meter.share + more - job.began)}
 
 
 def _jobs(bill: Bill, peer: Connection, now: float) -> Iterator[dict[str, Any]]:

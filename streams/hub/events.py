@@ -220,22 +220,25 @@ class ResultsGone(_Durable, frozen=True):
 
 
 class GpuOnline(_Ledger, frozen=True):
-    """The worker of `gpu` takes work at `url`. Part of the power ledger."""
+    """The worker of `gpu` takes work at `url`. Part of the power ledger. `switched`: see `GpuPhase`."""
 
     url: str | None
     at: float
+    switched: float | None = None
 
 
 class GpuPhase(_Ledger, frozen=True):
     """`gpu` is in another phase than online; `lost` is an online GPU whose worker went away. Part of the power ledger.
 
     `cause` is a sentence for people. `retry_at`: in the phase `no_capacity`, when the provider is asked again.
+    `switched`: when the machine was switched on or off, if that was before `at`.
     """
 
     phase: str
     at: float
     cause: str = ""
     retry_at: float | None = None
+    switched: float | None = None
 
 
 class GpuNote(_OfGpu, frozen=True):

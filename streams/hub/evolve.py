@@ -207,15 +207,23 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
         gpu.since, gpu.cause = fact.at, ""
     gpu.phase, gpu.ready, gpu.unaddressed = "online", True, None
     gpu.url = fact.url or gpu.url
-    gpu.metered(fact.at)
-    gpu.account.enter("online", fact.at, state.limits.zone)
+    _enter(state, gpu, "online", fact.at, fact.switched)
 
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.phase, gpu.since, gpu.cause, gpu.retry_at = fact.phase, fact.at, fact.cause, fact.retry_at
-    gpu.metered(fact.at)
-    gpu.account.enter(fact.phase, fact.at, state.limits.zone)
+    _enter(state, gpu, fact.phase, fact.at, fact.switched)
+
+
+def _enter(state: HubState, gpu: Gpu, phase: str, at: float, switched: float | None = None) -> None:
+    """Book what the machine ran, and what its holders used of it until it was switched off."""
+    ran = gpu.account.running_since is not None
+    until = gpu.account.enter(phase, at, state.limits.zone, switched)
+    if ran and gpu.leases and until < gpu.meter.at:  # it was off already when its holders were counted last
+        gpu.meter.share -= (gpu.meter.at - until) / len(gpu.leases)
+    gpu.meter.advance(until, len(gpu.leases), running=ran)
+    gpu.metered(at)
 
 
 def _gpu_note(state: HubState, fact: f.GpuNote) -> None:

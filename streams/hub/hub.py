@@ -222,6 +222,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         jobs.RELEASED: role == "client",
         INPUTS: role == "client",
         KINDS: role in ("client", "worker"),
+        power.AGE: role == "monitor",
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)

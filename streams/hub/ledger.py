@@ -14,6 +14,9 @@ from typing import Any
 
 from wakestream.streams.hub.local_time import DAY, UTC, begin_of, day_of, first_of_month
 
+LEAST = 1e-6
+"""Seconds; less is an error of the arithmetic."""
+
 KEPT_DAYS = 400
 """Days that an account keeps apart; what ran before them is one sum."""
 
@@ -25,7 +28,8 @@ RUNNING = frozenset({"starting", "booted", "online", "lost", "draining", "stoppi
 class Account:
     """The account of one GPU. `since` is its first entry, `at` the last one, `days` the seconds that it ran, by day.
 
-    `running_since` has no value while the GPU is off. `days` does not have the time from `at` on yet.
+    `running_since` has no value while the GPU is off, `off_since` is when it went off last. `days` does not have the
+    time from `at` on yet.
     """
 
     since: float | None = None
@@ -33,24 +37,41 @@ class Account:
     running_since: float | None = None
     days: dict[int, float] = field(default_factory=dict)
     before: float = 0.0
+    off_since: float | None = None
 
     @property
     def has_run(self) -> bool:
         """Whether there is anything in it."""
         return bool(self.days or self.before) or self.running_since is not None
 
-    def enter(self, phase: str, at: float, zone: str = UTC) -> None:
-        """The GPU is in another phase. The same entry again, or one of a clock set back, changes nothing before."""
+    def enter(self, phase: str, at: float, zone: str = UTC, since: float | None = None) -> float:
+        """The GPU is in another phase. The same entry again, or one of a clock set back, changes nothing before.
+
+        Args:
+            phase: The phase.
+            at: When it was reported.
+            zone: The time zone of the days.
+            since: When the machine was switched on or off. What was booked from then on is corrected, but nothing
+                before the switch that is known before, or before the first entry.
+
+        Returns:
+            When the machine was switched off; `at` if it was not.
+        """
         if self.since is None:
-            self.since = self.at = at
-        at = max(at, self.at)
-        if self.running_since is not None:
-            self._add(self.at, at, zone)
-        self.at = at
+            self.since = self.off_since = self.at = at
+        at, began, end = max(at, self.at), self.running_since, None
+        since = at if since is None else min(since, at)
         if phase in RUNNING:
-            self.running_since = at if self.running_since is None else self.running_since
-        elif phase != "unknown":
+            known = at if began is None else began
+            self.running_since = min(known, max(since, self.at if self.off_since is None else self.off_since))
+            self._add(self.running_since, known, zone)
+        elif phase != "unknown" and began is not None:
+            end = self.off_since = max(since, began)
             self.running_since = None
+        if began is not None:
+            self._add(self.at, at if end is None else end, zone)
+        self.at = at
+        return at if end is None else end
 
     def moved(self, at: float, by: float, zone: str = UTC) -> None:
         """The clock was set by `by` seconds and says `at` now: what ran until then is closed."""
@@ -59,6 +80,8 @@ class Account:
         if self.running_since is not None:
             self._add(self.at, max(self.at, at - by), zone)
             self.running_since += by
+        if self.off_since is not None:
+            self.off_since += by
         self.at = at
 
     def ran(self, begin: float, end: float, zone: str = UTC) -> float:
@@ -83,8 +106,12 @@ class Account:
         return max(0.0, end - max(self.at, begin)) if self.running_since is not None else 0.0
 
     def _add(self, begin: float, end: float, zone: str) -> None:
-        for day, seconds in _split(begin, end, zone):
-            self.days[day] = self.days.get(day, 0.0) + seconds
+        """Book what ran; with an `end` before `begin`, it did not run."""
+        sign = 1 if begin <= end else -1
+        for day, seconds in _split(min(begin, end), max(begin, end), zone):
+            left = self.days.pop(day, 0.0) + sign * seconds
+            if left > LEAST:
+                self.days[day] = left
         for day in sorted(self.days)[:-KEPT_DAYS]:
             self.before += self.days.pop(day)
 

@@ -38,7 +38,9 @@ def _of(state: HubState, fact: f.Fact, now: float) -> Iterable[tuple[str, str, d
         case f.GpuOnline():
             yield from _power(state, state.gpus.get(fact.gpu) or Gpu(fact.gpu), "online", "", now)
         case f.GpuPhase():
-            yield from _power(state, state.gpus.get(fact.gpu) or Gpu(fact.gpu), fact.phase, fact.cause, now)
+            yield from _power(
+                state, state.gpus.get(fact.gpu) or Gpu(fact.gpu), fact.phase, fact.cause, fact.switched or now
+            )
 
 
 def _power(state: HubState, gpu: Gpu, phase: str, why: str, now: float) -> Iterable[tuple[str, str, dict[str, Any]]]:

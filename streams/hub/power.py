@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, jobs, keep_warm, kinds, placement, relays
+from wakestream.streams.hub import holders, jobs, keep_warm, kinds, ledger, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.names import gpu_of
@@ -36,6 +36,12 @@ WORKER_NOT_REGISTERED = (
 
 AGAIN = "status-again"
 """The kind of a status query that was answered from memory: the monitor answers it again after a look."""
+
+AGE = "power_age"
+"""Announced by a monitor and its hub: `age` in `gpu.power.state`."""
+
+LATE = 2.0
+"""Seconds by which a switch may be reported late without being booked again."""
 
 STATES = get_args(PowerWord)
 
@@ -172,7 +178,7 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
 def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, decision: HubDecision) -> None:
     decision.send(
         [fd for fd in state.clients if "power_state" in state.connections[fd].features],
-        replace(message, url=None, url_follows=None),
+        replace(message, url=None, url_follows=None, age=None),
     )
     gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
     url = "" if message.url_follows else message.url
@@ -180,20 +186,34 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
     keeps = not url and gpu.online and message.state in _SAME_START
     if url != gpu.machine_url and not keeps:
         gpu = _address_seen(state, gpu, url, now, decision)
+    _phase_seen(state, gpu, message, now, decision)
+    if message.state == "off":
+        # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
+        boot_for_the_queue(state, peer, decision)
+
+
+def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, decision: HubDecision) -> None:
     serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
     retry_at = None if message.retry_in is None else now + min(max(0, message.retry_in), LONGEST_RETRY)
+    switched = _switched(gpu, message, now)
     if message.state == "online" and not gpu.online:
         if serving:
             _online(state, gpu, state.url_of(gpu), now, decision)
         elif not _is_unmet(gpu):
-            decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED))
+            decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED, switched=switched))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
-        decision.fact(f.GpuPhase(gpu.name, message.state, now, cause, retry_at))
+        decision.fact(f.GpuPhase(gpu.name, message.state, now, cause, retry_at, switched))
     elif message.state == gpu.phase and ((cause and gpu.cause != cause) or (retry_at, gpu.retry_at) != (None, None)):
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
-    if message.state == "off":
-        # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
-        boot_for_the_queue(state, peer, decision)
+    if switched is not None and message.state == "online" and serving:
+        decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched))
+
+
+def _switched(gpu: Gpu, message: m.PowerState, now: float) -> float | None:
+    """When the machine was switched on or off; None if the ledger has it, or the monitor does not say it."""
+    running = gpu.account.running_since if message.state in ledger.RUNNING else None
+    at = now - max(0, message.age or 0)
+    return at if at < (now if running is None else running) - LATE else None
 
 
 def _address_seen(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision) -> Gpu:

@@ -53,6 +53,37 @@ def test_a_gpu_of_unknown_state_counts_as_before(before: str | None, ran: float)
     assert book.ran(MORNING, MORNING + HOUR) == ran
 
 
+@pytest.mark.parametrize("lost", [None, 250.0])
+def test_a_switch_that_is_reported_late_is_booked_when_it_was(lost: float | None) -> None:
+    book = account_of([("starting", MORNING), ("online", MORNING + 60)])
+    if lost is not None:
+        book.enter("lost", MORNING + lost)
+    assert book.enter("off", MORNING + 300, since=MORNING + 200) == MORNING + 200
+    assert book.ran(MORNING, MORNING + HOUR) == 200
+    book.enter("booted", MORNING + 1000, since=MORNING + 900)
+    assert book.ran(MORNING, MORNING + 1100) == 200 + 200
+    book.enter("online", MORNING + 1200, since=MORNING + 100)
+    assert book.ran(MORNING, MORNING + 1200) == 200 + 1000, "it was off until 200"
+
+
+@given(switches=st.lists(st.floats(1.0, 200_000.0), min_size=1, max_size=8), data=st.data())
+def test_reports_that_come_late_lead_to_the_account_of_reports_in_time(
+    switches: list[float], data: st.DataObject
+) -> None:
+    in_time, late, at = ledger.Account(), ledger.Account(), MORNING
+    for each in (in_time, late):
+        each.enter("off", at)
+    for number, pause in enumerate(switches):
+        phase, at = ("off" if number % 2 else "online"), at + pause
+        in_time.enter(phase, at)
+        delay = data.draw(st.floats(0.0, 0.9)) * switches[number + 1] if number + 1 < len(switches) else 0.0
+        if data.draw(st.booleans()) and late.running_since is not None:
+            late.enter("lost", at + delay / 2)
+        late.enter(phase, at + delay, since=at)
+    assert late.days == pytest.approx(in_time.days)
+    assert late.ran(MORNING, at + 10) == pytest.approx(in_time.ran(MORNING, at + 10))
+
+
 def test_neither_a_failed_boot_nor_the_wait_for_capacity_is_paid_for() -> None:
     book = account_of([("starting", MORNING), ("no_capacity", MORNING + 10), ("failed", MORNING + 500)])
     assert book.ran(MORNING, MORNING + HOUR) == 10

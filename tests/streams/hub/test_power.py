@@ -185,3 +185,43 @@ def test_a_late_monitor_that_names_gpus_gets_the_online_ones(net: Net) -> None:
     ours, field = net.monitor("attic"), net.join("monitor")
     assert [online.gpu for online in net.heard(ours, m.Online)] == ["studio"]
     assert net.heard(field, m.Online) == []
+
+
+def ran(net: Net) -> float:
+    """Seconds that the GPU was on, as the ledger has it."""
+    return net.state.gpus["studio"].account.ran(0.0, net.now)
+
+
+def test_a_stop_that_the_monitor_could_not_report_is_booked_when_it_was(net: Net) -> None:
+    monitor, client = net.monitor("studio", "power_age"), net.join("client", features=("power_state",))
+    net.phase(monitor, "starting")
+    net.pass_time(100)
+    worker = net.worker()
+    net.submit(client)
+    net.pass_time(200)
+    net.leave(monitor)
+    net.pass_time(90)
+    net.leave(worker)
+    net.pass_time(151)
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "off", age=155)
+    assert ran(net) == 386
+    assert told(net, client)[-1].age is None
+    net.say(client, m.JobDone(request_id="j1"))
+    assert [used.gpus for used in net.state.usage.jobs] == [(("studio", 286.0),)]
+
+
+def test_a_machine_that_was_on_before_its_monitor_could_say_so_is_booked_from_then_on(net: Net) -> None:
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "off")
+    net.leave(monitor)
+    net.pass_time(300)
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "booted", age=200)
+    assert ran(net) == 200
+    net.worker()
+    net.pass_time(10)
+    net.phase(monitor, "online", age=220)
+    assert ran(net) == 220
+    net.phase(monitor, "online", age=900)
+    assert ran(net) == 310, "it was off before"

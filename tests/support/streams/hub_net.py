@@ -64,8 +64,8 @@ class Net:
         self.say(fd, m.Online())
         return fd
 
-    def monitor(self, gpu: str = "studio") -> int:
-        return self.join("monitor", gpus=(gpu,), features=("power_state",))
+    def monitor(self, gpu: str = "studio", *more: str) -> int:
+        return self.join("monitor", gpus=(gpu,), features=("power_state", *more))
 
     def leave(self, fd: int) -> None:
         self.happen(f.Closed(fd))
@@ -81,10 +81,8 @@ class Net:
     def heard(self, fd: int, kind: type[M]) -> list[M]:
         return [message for message in self.sent.get(fd, []) if isinstance(message, kind)]
 
-    def phase(
-        self, monitor: int, state: str, gpu: str = "studio", msg: str | None = None, retry_in: int | None = None
-    ) -> None:
-        self.say(monitor, m.PowerState(gpu=gpu, state=state, msg=msg, retry_in=retry_in))
+    def phase(self, monitor: int, state: str, gpu: str = "studio", msg: str | None = None, **more: Any) -> None:
+        self.say(monitor, m.PowerState(gpu=gpu, state=state, msg=msg, **more))
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
