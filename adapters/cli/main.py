@@ -48,6 +48,7 @@ COMMANDS = {
     "why": "explain why a job waits, or why the GPU is on",
     "cost": "show how long the GPUs ran, what it cost and what was saved",
     "doctor": "check settings, license, hub, monitor, worker, disk and clock",
+    "journal": "check the journal of a stopped program, or accept a restored one",
     "logs": "show or follow a log file, by job and level",
     "replay": "replay recorded logs in virtual time, also with other settings or another order",
     "shrink": "reduce a failing log to the smallest one that still fails",

@@ -7,15 +7,17 @@ changed, missing or repeated row is noticed when it is read. The first fact's ch
 from __future__ import annotations
 
 import contextlib
+import math
 import uuid
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import apsw
-from loguru import logger
 
 from wakestream.adapters.disk.atomic import replace_file, sync_folder, temporary_beside
 from wakestream.adapters.disk.full_disk import is_full
@@ -39,6 +41,8 @@ _TABLES = {
 """`meta` has one row: the journal's id, and of the snapshot its sequence number, its rows and its last checksum."""
 
 _SCHEMA = [(name, f"CREATE TABLE {name} {columns}") for name, columns in sorted(_TABLES.items())]
+
+Purpose = Literal["run", "check", "accept"]
 
 _FULL_SYNC = 2
 _CHECKPOINT_PAGES = 1000
@@ -75,22 +79,28 @@ class SqliteFile:
         path: The file.
         program: The name of the program, for errors.
         vfs: The SQLite VFS instead of the system's.
+        purpose: `run` creates or migrates the file if needed. `check` reads all of it and changes nothing; the file is
+            closed then. `accept` also reads all of it, and takes it even if facts are missing at its end.
 
     Attributes:
+        format: The format of the file as it was found.
         rows: The number of facts since the snapshot.
         size: The bytes of the snapshot and of the facts that were read or appended.
         cut_size: `size` after the last snapshot.
         end: The last fact.
     """
 
-    def __init__(self, path: Path, program: str, vfs: str | None = None) -> None:
+    def __init__(self, path: Path, program: str, vfs: str | None = None, purpose: Purpose = "run") -> None:
         self.path = path
         self._bound: BoundFile
         with self._errors("be opened"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = apsw.Connection(str(path), vfs=vfs) if vfs else apsw.Connection(str(path))
+            flags = apsw.SQLITE_OPEN_READWRITE
+            if purpose == "run":
+                flags |= apsw.SQLITE_OPEN_CREATE
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = apsw.Connection(str(path), flags, vfs)
         try:
-            self._begin(program)
+            self._begin(program, purpose)
         except BaseException:
             with contextlib.suppress(apsw.Error):  # the first error is reported
                 self._db.close()
@@ -149,14 +159,14 @@ class SqliteFile:
 
         def change() -> tuple[_End, _End, _End, int]:
             self._db.execute("DELETE FROM facts; DELETE FROM snapshot")
-            chain, size = self._chain_start(), 0
+            last, size = self._chain_start(), 0
             for data in snapshot:
-                chain, size = chain.next("snapshot", data), size + len(data)
-                self._db.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (chain.seq, data, chain.sum))
-            base = _base(self.id, self.end.seq + included, chain)
-            self._db.execute("UPDATE meta SET seq = ?, rows = ?, chain = ?, sum = ?", (base.seq, *chain, base.sum))
+                last, size = last.next("snapshot", data), size + len(data)
+                self._db.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (last.seq, data, last.sum))
+            base = _base(self.id, self.end.seq + included, last)
+            self._db.execute("UPDATE meta SET seq = ?, rows = ?, chain = ?, sum = ?", (base.seq, *last, base.sum))
             self._to_ledger(rows[:included])
-            return base, chain, self._insert(rows[included:], base), size
+            return base, last, self._insert(rows[included:], base), size
 
         self._base, self._snapshot, self.end, size = self._change(change)
         self.rows = len(rows) - included
@@ -173,40 +183,42 @@ class SqliteFile:
 
     # The opening
 
-    def _begin(self, program: str) -> None:
+    def _begin(self, program: str, purpose: Purpose) -> None:
         busy = f"another wakestream {program} uses it; stop that one, or give --state"
         with self._errors("be opened", busy=busy):
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a file that is refused is left as it is
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            version = int(self._one("PRAGMA user_version"))
-            if version > FORMAT:
-                raise self._unusable(f"a later version of wakestream wrote it (format {version}); use that version")
+            self.format = int(self._one("PRAGMA user_version"))
+            if self.format > FORMAT:
+                raise self._unusable(f"a later version of wakestream wrote it (format {self.format}); use that version")
             if self._db.readonly("main"):  # as its header may say when it is damaged
                 raise self._unusable("it is read-only; allow this account to write to it, or restore a backup")
-            bound = self._known(version)
-            self._make_durable()
+            bound = self._known(purpose)
+            if purpose != "check":
+                self._make_durable()
             with self._db:  # takes the lock and keeps it
-                if self._one("PRAGMA quick_check(1)") != "ok":
-                    raise self._damaged("its pages")
-                self._migrate(version)
-                self._look()
-                self._compare(bound)
+                self._look(bound, purpose)
+            if purpose == "check":
+                self._db.close()
+                return
             self._bound = BoundFile(self.path, Bound(self.id, self.end.seq))
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
-    def _known(self, version: int) -> Bound | None:
+    def _known(self, purpose: Purpose) -> Bound | None:
         """The bound of a file that is no new one and has one."""
+        bound, beside = None, bound_path(self.path).name
         try:
             bound = read_bound(self.path)
         except ValueError:
-            beside = bound_path(self.path).name
-            raise self._unusable(f"{beside} beside it is damaged; remove {beside} to continue without it") from None
-        if version == 0 and bound is not None and bound.seq:
+            if purpose != "accept":
+                what = f"{beside} beside it is damaged, so facts may be missing; restore a backup of both"
+                raise self._unusable(f"{what}, or run {self._accept} to continue with it") from None
+        if self.format == 0 and (purpose != "run" or (bound is not None and bound.seq)):
+            written = f", but {bound.seq} facts were written" if bound is not None else ""
             raise self._unusable(
-                f"it is missing or empty, but {bound.seq} facts were written; restore a backup, or move"
-                f" {bound_path(self.path).name} away to start without them"
+                f"it is missing or empty{written}; restore a backup, or move {beside} away to start without them"
             )
-        return bound if version == FORMAT else None
+        return bound if self.format == FORMAT and purpose != "accept" else None
 
     def _make_durable(self) -> None:
         mode = self._one("PRAGMA journal_mode = WAL")
@@ -215,12 +227,11 @@ class SqliteFile:
         if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
             raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
 
-    def _migrate(self, version: int) -> None:
-        if version == FORMAT:
-            return
+    def _migrate(self) -> None:
+        version = self.format
         found = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if found != ({"facts", "ledger"} if version else set()):
-            raise self._unusable("it is no journal of wakestream, or it is damaged; look at what is in it")
+            raise self._unusable("it is damaged, or no journal of wakestream; restore a backup")
         if version:
             self._copy(self.path.with_name(f"{self.path.name}.v{version}-backup"))
             self._db.execute("DROP INDEX ledger_at; ALTER TABLE facts RENAME TO facts_1")
@@ -228,16 +239,16 @@ class SqliteFile:
         for _, statement in _SCHEMA:
             self._db.execute(statement)
         self.id = uuid.uuid4().hex
-        chain = self._chain_start()
+        none = self._chain_start()
         first = self._one("SELECT min(seq) FROM facts_1") if version else None
-        base = end = _base(self.id, (first or 1) - 1, chain)
-        self._db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (self.id, base.seq, *chain, base.sum))
+        base = end = _base(self.id, (first or 1) - 1, none)
+        self._db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (self.id, base.seq, *none, base.sum))
         if version:
             for seq, kind, data in self._db.execute("SELECT seq, kind, data FROM facts_1 ORDER BY seq"):
+                if seq != end.seq + 1 or (type(kind), type(data)) != (str, bytes):
+                    raise self._damaged(f"fact {end.seq + 1}")
                 end = end.next(kind, data)
                 self._db.execute("INSERT INTO facts VALUES (?, ?, ?, ?)", (end.seq, kind, data, end.sum))
-                if end.seq != seq:
-                    raise self._damaged(f"fact {end.seq} is missing")
             self._to_ledger(
                 [JournalRow(*row) for row in self._db.execute("SELECT kind, data, at FROM ledger_1 ORDER BY seq")]
             )
@@ -255,8 +266,15 @@ class SqliteFile:
             replace_file(partial, path)
             sync_folder(path.parent)
 
-    def _look(self) -> None:
-        """Read what is needed to append, and compare the structure of the file with what it should be."""
+    def _look(self, bound: Bound | None, purpose: Purpose) -> None:
+        """Compare the structure of the file with what it should be, and read what is needed to append."""
+        if self._one("PRAGMA quick_check(1)") != "ok":
+            raise self._damaged("its pages")
+        if self.format != FORMAT:
+            if purpose == "check":
+                self.rows = int(self._one("SELECT count(*) FROM facts"))
+                return
+            self._migrate()
         if sorted(self._db.execute("SELECT name, sql FROM sqlite_schema")) != _SCHEMA:
             raise self._damaged("its tables")
         head = self._first("SELECT id, seq, rows, chain, sum FROM meta", (None,) * 5)
@@ -265,23 +283,24 @@ class SqliteFile:
         if self._base.sum != head[4]:
             raise self._damaged("its head")
         self.end = _End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
-        self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
+        self.size = self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
         self.rows = self.end.seq - self._base.seq
-        self.size = self.cut_size
+        self._compare(bound)
+        if purpose != "run":
+            self.restore()
+            deque(chain(self.read(), self.ledger(-math.inf)), 0)
 
     def _compare(self, bound: Bound | None) -> None:
-        if bound is None and self.end.seq:
-            logger.info("{} gets a {}, which will show lost facts", self.path.name, bound_path(self.path).name)
         if bound is None or (bound.id == self.id and bound.seq <= self.end.seq):
             return
-        what = (
-            f"it ends with fact {self.end.seq}, but {bound.seq} facts were written"
-            if bound.id == self.id
-            else "it is not the journal that was here before"
-        )
-        raise self._unusable(
-            f"{what}; restore a later backup, or run `wakestream journal accept {self.path}` to continue with this one"
-        )
+        what = "it is not the journal that was here before"
+        if bound.id == self.id:
+            what = f"it ends with fact {self.end.seq}, but {bound.seq} facts were written"
+        raise self._unusable(f"{what}; restore a later backup, or run {self._accept} to continue with this one")
+
+    @property
+    def _accept(self) -> str:
+        return f"`wakestream journal accept {self.path}`"
 
     # Changes
 

@@ -1,0 +1,52 @@
+"""`wakestream journal`: check the journal of a stopped program, or accept one that was restored from a backup."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.disk.sqlite_file import FORMAT, SqliteFile
+from wakestream.adapters.runtime.printing import say
+from wakestream.operators.model.errors import JournalError
+
+EXAMPLES = ("journal check /var/lib/wakestream/hub", "journal accept /var/lib/wakestream/hub/hub.sqlite3")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The things to do with journals."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="read all of a journal and compare its checksums; changes nothing")
+    check.add_argument("path", type=Path, metavar="PATH", help="a journal, or a program's folder (--state)")
+    accept = actions.add_parser("accept", help="continue with a restored journal, although its last facts are missing")
+    accept.add_argument("path", type=Path, metavar="FILE", help="the journal")
+    for action in (check, accept):
+        parsing.part(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check or accept; the program that uses the journal must be stopped."""
+    if args.action == "accept":
+        file = SqliteFile(args.path, "program", purpose="accept")
+        file.close()
+        say(t("journal.accepted", file=args.path, n=file.end.seq))
+        return exit_codes.DONE
+    paths = sorted(args.path.glob("*.sqlite3")) if args.path.is_dir() else [args.path]
+    if not paths:
+        raise JournalError(f"{args.path} has no journal; name a journal, or the folder of a program")
+    return max(map(_checked, paths))
+
+
+def _checked(path: Path) -> int:
+    try:
+        file = SqliteFile(path, "program", purpose="check")
+    except JournalError as error:
+        say(str(error), error=True)
+        return exit_codes.FAILED
+    if file.format == FORMAT:
+        say(t("journal.whole", file=path, n=file.end.seq, rows=file.rows))
+    else:
+        say(t("journal.old", file=path, n=file.rows, format=file.format))
+    return exit_codes.DONE
