@@ -241,6 +241,19 @@ class GpuPhase(_Ledger, frozen=True):
     switched: float | None = None
 
 
+class GpuAlone(_OfGpu, frozen=True):
+    """Neither a worker nor a monitor of `gpu` has been connected since `at`; None: one is again."""
+
+    at: float | None
+
+
+class GpuAbandoned(_Ledger, frozen=True):
+    """Nothing was heard of `gpu` for long: it counts as off since `last`, the last sign of life."""
+
+    at: float
+    last: float
+
+
 class GpuNote(_OfGpu, frozen=True):
     """A new cause or `retry_at` for the phase of `gpu`, which has not changed."""
 
@@ -597,7 +610,7 @@ class DiskLow(_Transient, frozen=True):
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
     | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
-    | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
+    | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | JobUsedKept | UsageKept | MeterKept | JobMetered

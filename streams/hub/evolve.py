@@ -226,6 +226,16 @@ def _enter(state: HubState, gpu: Gpu, phase: str, at: float, switched: float | N
     gpu.metered(at)
 
 
+def _alone(state: HubState, fact: f.GpuAlone) -> None:
+    _gpu(state, fact.gpu).alone_since = fact.at
+
+
+def _abandoned(state: HubState, fact: f.GpuAbandoned) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.phase, gpu.since, gpu.cause = "unknown", fact.at, "nothing was heard of its monitor and its worker"
+    _enter(state, gpu, "off", fact.at, fact.last)
+
+
 def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.cause, gpu.retry_at = fact.cause, fact.retry_at
@@ -447,6 +457,7 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
         gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
         gpu.meter.at = moved(gpu.meter.at)
         gpu.described_at = moved(gpu.described_at)
+        gpu.alone_since = None if gpu.alone_since is None else moved(gpu.alone_since)
     state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
     state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
     state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
@@ -515,6 +526,8 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.ResultsGone: _results_gone,
     f.GpuOnline: _gpu_online,
     f.GpuPhase: _gpu_phase,
+    f.GpuAlone: _alone,
+    f.GpuAbandoned: _abandoned,
     f.GpuNote: _gpu_note,
     f.BootTook: _boot_took,
     f.BootTimes: _boot_times,

@@ -291,6 +291,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
     power.unmet(state, now, decision)
+    power.abandoned(state, now, decision)
     keep_warm.tick(state, now, decision)
     # Each of these may grant what waits, which may happen once only.
     # Money comes first: workers whose kinds keep changing must not put it off.

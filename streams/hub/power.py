@@ -449,6 +449,19 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
         decision.fact(*(f.GpuPhase(gpu.name, "draining", now, "no job holds it") for gpu in own if gpu.online))
 
 
+def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
+    """End the time of GPUs of which nothing is heard: without worker and monitor it is unknown whether they are on."""
+    named = state.named()
+    unnamed = any(not state.connections[fd].gpus for fd in state.monitors)
+    for gpu in state.gpus.values():
+        alone = gpu.worker is None and gpu.name not in named and not unnamed
+        alone = alone and gpu.account.running_since is not None
+        if alone is (gpu.alone_since is None):
+            decision.fact(f.GpuAlone(gpu.name, now if alone else None))
+        elif gpu.alone_since is not None and now - gpu.alone_since >= state.limits.abandoned:
+            decision.fact(f.GpuAbandoned(gpu.name, now, gpu.alone_since))
+
+
 def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     """Fail queued jobs if the GPU is on but its worker does not register in time.
 

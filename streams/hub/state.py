@@ -58,6 +58,7 @@ class Limits:
         draining: How long an announced stop may take to begin.
         unaddressed: How long an online worker may wait for the monitor to learn its machine's address.
         unmet: How long the worker of a GPU that is on may take to register while jobs wait for it.
+        abandoned: How long a GPU without worker and monitor counts as on; then it was off since the last sign of life.
         accepted: A deployed worker's result within this time after the job was sent says only that it took the job.
         kept_results: Undelivered results of one license.
         batch: Bytes of a job, and of a frame with several.
@@ -96,6 +97,7 @@ class Limits:
     unaddressed: float = 30.0
     draining: float = 60.0
     unmet: float = 600.0
+    abandoned: float = 3600.0
     accepted: float = 10.0
     kept_results: int = 100
     batch: int = 56 * 1024
@@ -179,7 +181,7 @@ class GpuRecord:
     address is not known yet, None if the monitor does not tell it. `served` are the licenses whose jobs it was given,
     the last ones. `kinds` are the descriptions of what it can do by the kind's name, None if they are not known, since
     `described_at`; `pairs_only`: only a video and an audio file. `machine`, `price` and `currency` are as its monitor
-    says, `retry_at` is when that asks the provider for a machine again.
+    says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and monitor.
     """
 
     name: str
@@ -198,6 +200,7 @@ class GpuRecord:
     machine: str = ""
     price: float | None = None
     currency: str = ""
+    alone_since: float | None = None
 
 
 @dataclass(slots=True)

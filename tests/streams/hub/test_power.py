@@ -225,3 +225,23 @@ def test_a_machine_that_was_on_before_its_monitor_could_say_so_is_booked_from_th
     assert ran(net) == 220
     net.phase(monitor, "online", age=900)
     assert ran(net) == 310, "it was off before"
+
+
+def test_a_gpu_of_which_nothing_is_heard_costs_until_the_last_sign_of_life(net: Net) -> None:
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "starting")
+    worker = net.worker()
+    net.pass_time(100)
+    net.leave(monitor)
+    net.pass_time(100)
+    net.leave(worker)
+    net.pass_time(1)
+    net.pass_time(3599)
+    net.restart(compacted=True)
+    assert ran(net) == 3800, "they may come back"
+    net.pass_time(1)
+    assert (ran(net), phases(net)) == (201, {"studio": "unknown"})
+    net.pass_time(10_000)
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "online", age=10_000)
+    assert ran(net) == 10_201, "its monitor says that it was on"
