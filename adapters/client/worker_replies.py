@@ -203,6 +203,7 @@ def report(data: Mapping[str, Any]) -> TaskReport:
         position=_whole(data.get("queue_position")),
         error=str(error) if error else None,
         outputs=_outputs(data.get("outputs")),
+        waits=shortened(str(data.get("waits") or "")),
     )
 
 

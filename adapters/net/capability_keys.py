@@ -112,6 +112,11 @@ class Verifier:
         """Refuse all capabilities of this license from now on."""
         self._revoked[owner] = self._clock()
 
+    def is_valid(self, claims: Claims) -> bool:
+        """Whether a capability that was accepted is valid at this time, too."""
+        ended = self.ended.has(claims.job, claims.lic, claims.iat)
+        return self._clock() <= claims.exp + LEEWAY and claims.lic not in self._revoked and not ended
+
     def claims(self, token: str) -> Claims:
         """The claims of a valid capability.
 

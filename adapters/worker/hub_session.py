@@ -69,6 +69,7 @@ class WorkerHub:
         self._refused = False
         self._old = False
         self._hub_features: frozenset[str] = frozenset()
+        self._told: m.WorkerState | None = None
         self._watched: Recent[str, m.Submit] = Recent(_MAX_WATCHED)
         self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
@@ -101,6 +102,16 @@ class WorkerHub:
     def _report_online(self) -> None:
         self.described()  # first, because the hub then grants jobs
         self._link.send(self._online)
+
+    def _report_state(self) -> None:
+        """Report whether tasks begin, if the hub wants that and it has changed since the last report."""
+        state, gpu = self._queue.state, self._calls.gpu
+        if gpu is None or m.WorkerState.FEATURE not in self._hub_features or not (state.halt or state.ready):
+            return
+        word, reason = ("ready", None) if state.halt is None else (state.halt.word, state.halt.reason)
+        now = m.WorkerState(gpu=gpu, state=word, reason=reason)
+        if now != self._told and self._link.send(now):
+            self._told = now
 
     @property
     def connected(self) -> bool:
@@ -135,7 +146,8 @@ class WorkerHub:
                 "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "
                 "hub's state folder was not created again, find the cause first"
             )
-        self._hub_features = up.features
+        self._hub_features, self._told = up.features, None
+        self._report_state()  # before the GPU is online: the hub then grants jobs
         if self._initialized:
             self._report_online()
         while self._unsent and self._link.send(self._unsent[0]):
@@ -250,6 +262,7 @@ class WorkerHub:
         return self._watched.pop(request_id)
 
     def _on_fact(self, fact: w.Fact) -> None:
+        self._report_state()
         if not isinstance(fact, w.Changed):
             return
         if fact.task.unfinished:

@@ -150,7 +150,7 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
-    announced = (*features, KINDS)
+    announced = (*features, KINDS, m.WorkerState.FEATURE)
     register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=announced)
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)
@@ -160,10 +160,11 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
 
 
 def _is_alive(calls: WorkerCalls, hub: WorkerHub | None) -> bool:
-    """Whether anything needs this machine: a hub that is connected, a task that waits or runs, or a transfer."""
-    if (hub is not None and hub.connected) or calls.transfers.open:
+    """Whether anything needs this machine: a hub that is connected, a task that runs or can begin, or a transfer."""
+    if (hub is not None and hub.connected) or calls.transfers.moving():
         return True
-    return any(task.status in ("queued", "running") for task in calls.queue.state.tasks.values())
+    state = calls.queue.state
+    return bool(state.busy or (state.line and state.halt is None))
 
 
 def _public(host: str, server: WorkerServer) -> str | None:
@@ -189,8 +190,12 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
     kinds, fault = readiness.kinds, await _fault(engine, readiness)
     before, readiness.initialized = readiness.initialized, fault is None
     readiness.msg = "ok" if fault is None else f"the engine cannot work: {fault}"
+    halt = calls.queue.state.halted
     if fault is not None:
         logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
+        await calls.queue.unready(readiness.msg)
+    elif before and halt is not None and halt.word == "not_ready":
+        await calls.queue.ready()
     elif not before:
         logger.info("initialized; kinds: {}", ", ".join(kind.name for kind in readiness.kinds))
         _warn(readiness.kinds)

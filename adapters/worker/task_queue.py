@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
+from msgspec.structs import replace
 from reactivex import Observable
 
+from wakestream.adapters.disk.full_disk import is_full, says_full
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
-from wakestream.operators.model.errors import EngineUnreachable, JournalError, TaskFailed, WakestreamError
+from wakestream.operators.model.errors import (
+    EngineUnreachable,
+    JournalError,
+    NoSpace,
+    TaskFailed,
+    TaskLost,
+    WakestreamError,
+)
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import Journal, Output
 from wakestream.streams.decider import Decision
@@ -29,11 +40,17 @@ from wakestream.streams.worker.worker import DECIDER
 MAX_RESTARTS = 3
 """How often a task starts again because its engine was restarted or did not answer."""
 
-READY_WITHIN = 600.0
-"""Seconds for an engine to come back."""
+READY_WITHIN = 60.0
+"""Seconds that an engine may take to say whether it is ready."""
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at an engine that is not ready."""
+"""Seconds between two looks at an engine that is not ready, or at a disk that is full."""
+
+FULL = 64 * 1024
+"""With less room, in bytes, a render that failed has met a full disk, whatever its engine says."""
+
+SHARE = 0.9
+"""The share of the room at its begin from which on a task that met a full disk is tried again."""
 
 
 class TaskQueue:
@@ -58,6 +75,8 @@ class TaskQueue:
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: asyncio.Task[None] | None = None
         self._rendering: asyncio.Task[tuple[Output, ...]] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._restarts: Counter[str] = Counter()
         self._closed = False
         self.runner: DeciderRunner[w.State, w.Event, w.Fact, w.Command] = DeciderRunner(
             "the worker",
@@ -112,11 +131,16 @@ class TaskQueue:
         with suppress(JournalError):  # the runner ends the program then
             await self.runner.perform(w.Ready())
 
+    async def unready(self, reason: str) -> None:
+        """Report that the engine cannot work: no task begins until `ready`."""
+        with suppress(JournalError):
+            await self.runner.perform(w.Unready(reason))
+
     async def close(self) -> None:
         """Kill the engine and wait for its end. The next run continues the tasks."""
         self._closed = True
         await self.runner.close()
-        tasks = [task for task in (self._working, self._rendering) if task]
+        tasks = [task for task in (self._working, self._rendering, self._watching) if task]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -127,7 +151,7 @@ class TaskQueue:
         done = [task.id for task in state.tasks.values() if task.status == "done"]
         dates = {task_id: self._store.last_use(task_id) for task_id in done}
         tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
-        return replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None})
+        return dataclasses.replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None})
 
     def _execute(self, command: w.Command) -> None:
         match command:
@@ -139,6 +163,24 @@ class TaskQueue:
                 self._rendering.cancel()
             case w.Erase(task_id):
                 self._erase(task_id)
+            case w.Watch() if not self._closed and (self._watching is None or self._watching.done()):
+                self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Look at engine and disk until all tasks can begin."""
+        while self.state.halted is not None or self.state.short:
+            await asyncio.sleep(LOOK_EVERY)
+            halt = self.state.halted
+            if halt is not None and halt.word == "not_ready":
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(READY_WITHIN):
+                        if (await look(self._engine)).ready:
+                            await self.ready()
+                continue
+            wanted = halt.room if halt is not None else min(self.state.short.values(), default=0)
+            with suppress(OSError, JournalError):
+                await self._store.make_room(wanted)
+                await self.runner.perform(w.Room(await self._store.in_thread(self._store.free)))
 
     def _erase(self, task_id: str) -> None:
         try:
@@ -149,12 +191,27 @@ class TaskQueue:
     async def _work(self, task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> None:
         log = logger.bind(job=task.id, stage="render")
         log.info("task started, attempt {}", task.attempt)
+        room = await self._store.in_thread(self._store.free)
         await asyncio.wait([rendering])
         if rendering.cancelled() and not self._closed:  # a worker that stops leaves its work to the engine
             await cancel_engine(self._engine, self._work_of(task))
         ended = _ended(task, rendering)
-        log.info("task ended: {}", ended.error or f"{ended.size} bytes")
+        if ended.again is None:
+            log.info("task ended: {}", ended.error or f"{ended.size} bytes")
+            self._restarts.pop(task.id, None)
+        else:
+            log.warning("{}; the task waits in its place and starts again", ended.again.reason)
+            ended = replace(ended, **await self._room_for(ended.again, room))
         self.runner.report(ended)
+
+    async def _room_for(self, halt: w.Halt, before: int) -> dict[str, Any]:
+        """How much room a task needs that met a full disk, and whether it filled the disk itself."""
+        if halt.word == "not_ready":
+            return {}
+        left, need = await self._store.in_thread(self._store.free), int(SHARE * before)
+        if left < need:
+            return {"again": replace(halt, room=need)}
+        return {"again": replace(halt, room=int(left / SHARE) + 1), "alone": True}
 
     async def _render(self, task: w.Task) -> tuple[Output, ...]:
         if self._store.has_result(task.id):
@@ -162,16 +219,18 @@ class TaskQueue:
             return await self._store.seal(task.id)
         for name, ref in task.wish.inputs.items():
             if not self._store.has(ref):
-                raise TaskFailed(f"the {name} file is no longer here: upload it again, then submit again")
-        for restart in range(MAX_RESTARTS + 1):
-            try:
-                return await self._done(task)
-            except EngineUnreachable as error:
-                if restart == MAX_RESTARTS:
-                    raise TaskFailed(f"{error}; it was tried {restart + 1} times") from None
-                logger.bind(job=task.id, stage="render").warning("{}; the task starts again", error)
-            await self._until_ready()
-        raise AssertionError
+                raise TaskLost(f"the {name} file is no longer here: upload it again, then submit again")
+        try:
+            return await self._done(task)
+        except EngineUnreachable as error:
+            self._restarts[task.id] += 1
+            if (tries := self._restarts[task.id]) > MAX_RESTARTS:
+                raise TaskFailed(f"{error}; it was tried {tries} times") from None
+            raise
+        except TaskFailed as error:
+            if says_full(str(error)) or await self._store.in_thread(self._store.free) < FULL:
+                raise NoSpace(f"the worker's disk is full: {error}") from None
+            raise
 
     async def _done(self, task: w.Task) -> tuple[Output, ...]:
         """Let the engine do the work once, and store its results."""
@@ -194,19 +253,6 @@ class TaskQueue:
         wish = task.wish
         inputs = {name: self._store.path(ref) for name, ref in wish.inputs.items()}
         return Work(task.id, wish.kind, inputs, wish.params, wish.outputs, folder, task.attempt)
-
-    async def _until_ready(self) -> None:
-        """Wait until the engine can work again. Raises `TaskFailed` when it takes too long."""
-        reason = "it does not answer"
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READY_WITHIN):
-                while True:
-                    now = await look(self._engine)
-                    if now.ready:
-                        return
-                    reason = now.reason
-                    await asyncio.sleep(LOOK_EVERY)
-        raise TaskFailed(f"the engine did not come back within {READY_WITHIN:g} s: {reason}")
 
 
 async def look(engine: Engine) -> Readiness:
@@ -240,7 +286,7 @@ def _when_full(
     event: w.Event, rest: Decision[w.Kept, w.Command], error: WakestreamError
 ) -> Decision[w.Kept, w.Command]:
     """Refuse requests. The engine's next task does not wait for the disk: a restart checks all tasks again."""
-    if isinstance(event, w.Ready | w.Ended):
+    if isinstance(event, w.Ready | w.Unready | w.Room | w.Ended):
         return rest
     raise error
 
@@ -259,7 +305,12 @@ def _ended(task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> w.Ended
         first, *_ = made = rendering.result()
         size = sum(output.size for output in made)
         return ended(size, first.blake3, made=() if task.wish.old_shape else made)
+    why = str(error).encode(errors="replace").decode()  # it may quote a name that is not valid text
+    if isinstance(error, NoSpace) or (isinstance(error, OSError) and is_full(error)):
+        return ended(again=w.Halt("paused", why))
+    if isinstance(error, EngineUnreachable):
+        return ended(again=w.Halt("not_ready", why))
     if isinstance(error, WakestreamError):
-        return ended(error=str(error).encode(errors="replace").decode())  # it may quote a name that is not valid text
+        return ended(error=why, lost=isinstance(error, TaskLost))
     logger.opt(exception=error).error("the engine broke")
     return ended(error=f"the engine broke ({type(error).__name__}): the worker's log says more")

@@ -180,7 +180,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """The worker's answer about a task. `status` is the word on the wire, `percent` 0-100."""
+    """The worker's answer about a task. `status` is the word on the wire, `percent` 0-100.
+
+    `waits` is why the worker begins no tasks at present, if it does not.
+    """
 
     status: str
     percent: float = 0.0
@@ -190,6 +193,7 @@ class TaskReport:
     position: int | None = None
     error: str | None = None
     outputs: tuple[Output, ...] = ()
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reactivex import Observable
 
-from wakestream.operators.model.errors import TaskFailed, TaskLost
+from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, TaskLost
 from wakestream.operators.model.events import JobEvent, Rendered, Running, Submitted
 from wakestream.operators.model.ports import TaskReport, Workers
 from wakestream.operators.rx.each import Effect, Operator
@@ -26,7 +26,8 @@ def follow(workers: Workers) -> Effect[JobEvent]:
         workers: The workers.
 
     Returns:
-        The stage, for `each`. It may raise `TaskFailed` with the engine's message; its calls may raise `TaskLost`.
+        The stage, for `each`. It may raise `TaskFailed` with the engine's message, `TaskLost`, and `EngineUnreachable`
+        while the worker begins no tasks; its calls may raise `TaskLost`.
     """
 
     def stage(task: Submitted, around: Operator) -> Observable[JobEvent]:
@@ -54,6 +55,8 @@ def place(report: TaskReport) -> int:
 def _running(report: TaskReport) -> JobEvent:
     if report.status == "cancelled":  # not by this job: the hub gave it up while its client was away
         raise TaskLost("the worker stopped this job's task, because no client asked for it; it is submitted again")
+    if report.waits:  # the hub holds the job until the worker begins tasks, and knows other GPUs
+        raise EngineUnreachable(f"{report.waits}; the job waits at the hub")
     if report.status == "error":
         raise TaskFailed(report.error or report.message or f"the worker says {report.status} and no more")
     return Running(report.percent, report.status, report.frame, report.frames, report.position)

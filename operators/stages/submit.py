@@ -47,6 +47,9 @@ BUDGET = "budget"
 NO_CAPACITY = "no_capacity"
 """The phase of a job whose GPU the provider cannot give at present; the monitor asks again."""
 
+HALTED = ("not_ready", "paused")
+"""The phases of a job whose GPU is on, but whose worker begins no tasks: see `gpu.worker.state`."""
+
 PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a hub that is busy with another job of the key is asked again; the last one repeats."""
 
@@ -184,7 +187,8 @@ class _Wait:
             return None
         if notice.phase == NO_CAPACITY:
             self._plan_retry(notice.retry_in)
-        return self._or_worker_ready(self._lines(notice.phase, notice.reason), settle=SETTLE)
+        lines = self._lines(notice.phase, notice.reason, always=notice.phase in HALTED)
+        return self._or_worker_ready(lines, settle=SETTLE)
 
     def on_busy(self, reply: ports.Busy) -> Observable[JobEvent]:
         if reply.own and not self._may_ask_worker:

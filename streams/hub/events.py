@@ -299,6 +299,17 @@ class GpuDescribed(_OfGpu, frozen=True):
     pairs_only: bool = False
 
 
+class GpuHalted(_OfGpu, frozen=True):
+    """The worker of `gpu` begins no tasks: `state` is `not_ready` or `paused`; empty: it begins tasks again.
+
+    `cause` is a sentence for people.
+    """
+
+    state: str
+    cause: str
+    at: float
+
+
 class BudgetReached(_OfGpu, frozen=True):
     """A budget of `gpu` (empty: of all together) reached `percent` (80 or 100) in its day or month.
 
@@ -609,7 +620,7 @@ class DiskLow(_Transient, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed
+    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuHalted
     | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard

@@ -286,6 +286,11 @@ def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
     gpu.kinds = None if kinds is None else {str(kind["name"]): kind for kind in kinds}
 
 
+def _gpu_halted(state: HubState, fact: f.GpuHalted) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.halted, gpu.halt_cause, gpu.halted_at = fact.state, fact.cause, fact.at
+
+
 def _kinds_heard(state: HubState, fact: f.KindsHeard) -> None:
     peer = state.connections[fact.fd]
     state.kinds_bytes += weight(fact.kinds) - weight(peer.kinds)
@@ -456,7 +461,7 @@ def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
     for gpu in state.gpus.values():
         gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
         gpu.meter.at = moved(gpu.meter.at)
-        gpu.described_at = moved(gpu.described_at)
+        gpu.described_at, gpu.halted_at = moved(gpu.described_at), moved(gpu.halted_at)
         gpu.alone_since = None if gpu.alone_since is None else moved(gpu.alone_since)
     state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
     state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
@@ -538,6 +543,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.GpuForgotten: _gpu_forgotten,
     f.GpusTied: _gpus_tied,
     f.GpuDescribed: _gpu_described,
+    f.GpuHalted: _gpu_halted,
     f.KindsHeard: _kinds_heard,
     f.CancelOwed: _cancel_owed,
     f.LetGo: _recently_released,

@@ -12,7 +12,7 @@ from typing import Any
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
-from wakestream.streams.hub import budget, capabilities, holders, jobs, keep_warm, kinds, news, power, relays
+from wakestream.streams.hub import budget, capabilities, halts, holders, jobs, keep_warm, kinds, news, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
@@ -179,6 +179,7 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
         f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin)
     )
     _welcome(state, message, role, fd, decision)
+    halts.registered(state, gpu, features, now, decision)
     if role == "worker" and _capable(state, message, role):
         for id_ in capabilities.recently_revoked(state, now):
             decision.send(fd, m.LicenseRevoked(license=id_))
@@ -223,6 +224,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         INPUTS: role == "client",
         KINDS: role in ("client", "worker"),
         power.AGE: role == "monitor",
+        m.WorkerState.FEATURE: role in ("client", "worker"),
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
@@ -290,6 +292,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     jobs.expire(state, now, decision)
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
+    halts.tick(state, now, decision)
     power.unmet(state, now, decision)
     power.abandoned(state, now, decision)
     keep_warm.tick(state, now, decision)
@@ -352,6 +355,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Result: jobs.result,
         m.TaskActive: power.task_active,
         m.GpuKinds: kinds.heard,
+        m.WorkerState: halts.heard,
         m.Url: _worker_url,
     },
     "monitor": {

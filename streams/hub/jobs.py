@@ -49,7 +49,8 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     owner = _owner(peer)
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
     payload, need = message.payload, need_of(message.task_type, message.payload)
-    gpu = held if held is not None and held.online else placement.best_gpu(state, need)
+    usable = held is not None and held.online and not held.halted
+    gpu = held if usable else placement.best_gpu(state, need)
     if gpu is None and (never := placement.refusal(state, need)) is not None:
         _refuse_for_good(state, peer, message.request_id, never, now, decision)
         return
@@ -67,6 +68,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
     else:
         decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
+        _leave_halted(state, job, gpu, decision)
         decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1, state.url_of(gpu)))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
@@ -140,6 +142,13 @@ def _to_worker(gpu: Gpu, message: m.Message, decision: HubDecision) -> None:
         decision.send(gpu.worker, message)
 
 
+def _leave_halted(state: HubState, job: HubJob | None, gpu: Gpu, decision: HubDecision) -> None:
+    """Another GPU makes the job now: the worker that could not begin it must not, when it can."""
+    before = state.gpus.get(job.gpu or job.last or "") if job is not None else None
+    if job is not None and before is not None and before.halted and before.name != gpu.name:
+        _to_worker(before, capabilities.cancelled(state, before, job.id, job.owner), decision)
+
+
 def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
     """The grant; `position` is the job's place among those that hold the GPU, 1 for the first."""
     return m.Ack(
@@ -169,6 +178,8 @@ class Outlook(NamedTuple):
 def outlook(state: HubState, need: Need, now: float) -> Outlook:
     """What jobs with this need can expect."""
     why, until = phase(state, need), placement.free_at(state, need)
+    if until is None and placement.halted(state, need) is not None:
+        return Outlook(why, None, f"{placement.no_way(state, need)}; the job is queued and starts when it can", None)
     if until is None:
         text = f"no GPU is online ({why}); the job is queued and starts when one is"
         return Outlook(why, None, text, eta(state, now), retry_in(state, need, now) if why == "no_capacity" else None)
@@ -196,6 +207,8 @@ def phase(state: HubState, need: Need = ANY_GPU) -> str:
     """The phase of the GPU that will be online first for such a job, in one word for waiting clients."""
     if placement.free_at(state, need) is not None:
         return BUDGET
+    if (halted := placement.halted(state, need)) is not None:
+        return halted.halted
     if not placement.wakers(state, need):
         return "no_monitor"
     fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
@@ -227,6 +240,8 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     queued = [job for job in state.queued() if fit.get(job.need)]
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):
+        if job.gpu is None:
+            _leave_halted(state, job, gpu, decision)
         if (again or job.gpu is None) and job.fd in state.connections:
             decision.send(job.fd, ack(job.submit, gpu, position, url))
     again_held = [job for job in held if placement.can(state, gpu, job.need)] if again else []

@@ -34,8 +34,8 @@ def pairs_only(state: HubState, gpu: Gpu) -> bool:
 
 
 def may(state: HubState, gpu: Gpu, need: Need) -> bool:
-    """Whether this GPU can do such a job, and has a budget for it."""
-    return not state.blocks(gpu.name) and can(state, gpu, need)
+    """Whether this GPU can do such a job now: its worker begins tasks, and it has a budget for it."""
+    return not gpu.halted and not state.blocks(gpu.name) and can(state, gpu, need)
 
 
 def free_at(state: HubState, need: Need) -> float | None:
@@ -62,7 +62,17 @@ def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
     """Whether a monitor of these GPUs may wake one for such a job; without names it may be the monitor of any."""
     if state.blocks(*monitored):
         return False
-    return not monitored or any(_may_have(state, name, need) and not state.blocks(name) for name in monitored)
+    halted = {gpu.name for gpu in state.gpus.values() if gpu.halted}
+    if not monitored:
+        return not halted or len(halted) < len(state.gpus)
+    usable = (name for name in monitored if name not in halted and not state.blocks(name))
+    return any(_may_have(state, name, need) for name in usable)
+
+
+def halted(state: HubState, need: Need) -> Gpu | None:
+    """The GPU for which such a job waits until its worker begins tasks again; None if another one may come first."""
+    stopped = [gpu for gpu in state.gpus.values() if gpu.halted and can(state, gpu, need)]
+    return stopped[0] if stopped and not wakers(state, need) else None
 
 
 def wakers(state: HubState, need: Need) -> list[int]:
@@ -133,6 +143,8 @@ def all_described(state: HubState) -> bool:
 
 def no_way(state: HubState, need: Need) -> str | None:
     """Why no GPU that can do such a job can be started, although there are monitors; None if one can, now or later."""
+    if (gpu := halted(state, need)) is not None:
+        return f"the worker of the GPU {gpu.name} begins no jobs at present: {gpu.halt_cause or gpu.halted}"
     if not state.monitors or wakers(state, need) or free_at(state, need) is not None:
         return None
     fit = [gpu.name for gpu in state.gpus.values() if can(state, gpu, need)]

@@ -68,6 +68,7 @@ class Limits:
         text_ttl: How long a text request stays open.
         kinds: Kinds of one GPU.
         kinds_bytes: Bytes of all descriptions of kinds together.
+        halted: How long a GPU that was stopped while its worker began no tasks is not started again for jobs.
         kinds_every: The shortest time between two changes of a GPU's kinds; a faster one has to wait.
         open_roles: The roles that need no license.
         price: What an hour of a GPU costs.
@@ -107,6 +108,7 @@ class Limits:
     text_ttl: float = 600.0
     kinds: int = MAX_KINDS
     kinds_bytes: int = 16 * 1024 * 1024
+    halted: float = 3600.0
     kinds_every: float = 10.0
     open_roles: frozenset[str] = frozenset()
     price: float | None = None
@@ -180,8 +182,9 @@ class GpuRecord:
     `url` is what its worker said when it came online, `machine_url` what its monitor says: "" while the machine's
     address is not known yet, None if the monitor does not tell it. `served` are the licenses whose jobs it was given,
     the last ones. `kinds` are the descriptions of what it can do by the kind's name, None if they are not known, since
-    `described_at`; `pairs_only`: only a video and an audio file. `machine`, `price` and `currency` are as its monitor
-    says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and monitor.
+    `described_at`; `pairs_only`: only a video and an audio file. `halted` is why its worker begins no tasks
+    (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price` and `currency` are as its monitor says,
+    `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and monitor.
     """
 
     name: str
@@ -196,6 +199,9 @@ class GpuRecord:
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False
     described_at: float = NEVER
+    halted: str = ""
+    halt_cause: str = ""
+    halted_at: float = NEVER
     meter: Meter = field(default_factory=Meter)
     machine: str = ""
     price: float | None = None

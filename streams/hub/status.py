@@ -112,7 +112,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
-        "phase": gpu.phase,
+        "phase": (gpu.online and gpu.halted) or gpu.phase,
         "since": int(gpu.since),
         "uptime_s": round(now - book.running_since) if book.running_since is not None else 0,
         "own_jobs": own[:OWN_NAMED],
@@ -121,7 +121,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "others": len(gpu.leases) - len(own),
         "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
-        "why": gpu.cause or None,
+        "why": gpu.halt_cause or gpu.cause or None,
         "retry_at": _whole(gpu.retry_at) if gpu.phase == "no_capacity" else None,
         "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),
         "machine": gpu.machine or None if peer.admin else None,

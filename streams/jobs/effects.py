@@ -237,10 +237,10 @@ def _plain_health(health: Health) -> dict[str, Any]:
 
 
 def _plain_report(report: TaskReport) -> dict[str, Any]:
-    """A report as an object; `outputs` only where the worker named them."""
+    """A report as an object; `outputs` and `waits` only where the worker named them."""
     plain = _fields(report)
-    outputs = [_fields(each) for each in plain.pop("outputs")]
-    return {**plain, "outputs": outputs} if outputs else plain
+    more = {"outputs": [_fields(each) for each in plain.pop("outputs")], "waits": plain.pop("waits")}
+    return plain | {name: value for name, value in more.items() if value}
 
 
 def _report_from(plain: Plain) -> TaskReport:

@@ -25,7 +25,7 @@ _Answer = tuple[ports.Reply, str | None]
 RELEASED = "released"
 """The hub's feature: it confirms that it has written the end of a job to disk."""
 
-FEATURES = ("done", "power_state", "power_now", "capability", RELEASED, INPUTS, KINDS)
+FEATURES = ("done", "power_state", "power_now", "capability", RELEASED, INPUTS, KINDS, m.WorkerState.FEATURE)
 """What a client announces: it reports the end of a job and expects a confirmation, it wants the power state of each
 GPU and each change of it, and it can send a capability to the worker."""
 
@@ -249,10 +249,9 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
             return offline, message.request_id
         case m.Online():
             return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
-        case m.Booted():
-            return ports.PowerNotice("booted"), None
-        case m.PowerState(present=None) if message.state in NEWS:
-            return ports.PowerNotice(message.state, retry_in=message.retry_in), None
+        case m.Booted() | m.PowerState() | m.WorkerState():
+            notice = _notice(message)
+            return None if notice is None else (notice, None)
         case m.BootResult(success=False):
             return ports.BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
                 message.request_id
@@ -260,6 +259,19 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
         case m.Error(request_id=str(request_id)):
             return _refusal(message, request_id), request_id
     return None
+
+
+def _notice(message: m.Booted | m.PowerState | m.WorkerState) -> ports.PowerNotice | None:
+    """News about a GPU for all waiting jobs."""
+    match message:
+        case m.PowerState():
+            new = message.present is None and message.state in NEWS
+            return ports.PowerNotice(message.state, retry_in=message.retry_in) if new else None
+        case m.WorkerState(state="ready"):
+            return None
+        case m.WorkerState():
+            return ports.PowerNotice(message.state, f"GPU {message.gpu}: {message.reason or message.state}")
+    return ports.PowerNotice("booted")
 
 
 def _refusal(error: m.Error, request_id: str) -> ports.Reply:

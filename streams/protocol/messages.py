@@ -290,6 +290,20 @@ class PowerState(Message, frozen=True, kw_only=True):
     age: int | None = None
 
 
+class WorkerState(Message, frozen=True, kw_only=True):
+    """worker -> hub (-> clients that announced `worker_state`), ours: whether the worker begins tasks.
+
+    `state` is `ready`, `not_ready` (its engine cannot work) or `paused` (its disk is full); `reason` is a sentence for
+    people.
+    """
+
+    TYPE: ClassVar[str] = "gpu.worker.state"
+    FEATURE: ClassVar[str] = "worker_state"
+    gpu: str
+    state: str
+    reason: str | None = None
+
+
 class Release(Message, frozen=True, kw_only=True):
     """hub -> monitor, ours: no more work comes for this GPU, so its idle time is over now."""
 
@@ -457,7 +471,7 @@ class Unknown(Message, frozen=True, kw_only=True):
 
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
-    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, Release, TaskActive,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, Release, TaskActive,
     TaskQuery, TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds,
     KindsQuery, KindsResponse, KindsChanged, Error, Kicked, Url,
 )  # fmt: skip

@@ -38,7 +38,7 @@ class DeadManSwitch:
         self._next, self._pause = now + self.after, FIRST_RETRY
 
     def look(self, now: float, *, alive: bool) -> Step:
-        """Return what to do now. `alive`: a hub is connected, a task waits or runs, or a file is transferred."""
+        """Return what to do now. `alive`: a hub is connected, a task can work, or a transfer moves."""
         if alive:
             self._again(now)
         elif now >= self._next:

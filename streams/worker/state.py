@@ -18,6 +18,9 @@ from wakestream.streams.protocol.structs import Frozen
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
+HaltWord = Literal["not_ready", "paused"]
+"""Why no task begins: the engine cannot work, or the disk is full. The same words are on the wire."""
+
 ANONYMOUS = ""
 """The holder of requests without a job id, and the license of callers with the worker's secret."""
 
@@ -128,6 +131,14 @@ class Task(Frozen, frozen=True):
         return frozenset(job for job, owner in self.owners if owner == license_)
 
 
+class Halt(Frozen, frozen=True):
+    """Why no task begins: a word, a sentence for people, and the bytes of room until which it lasts."""
+
+    word: HaltWord
+    reason: str
+    room: int = 0
+
+
 @dataclass(slots=True)
 class Durable:
     """All tasks, and in `files` those that each license has shown to have, the earliest first, as `HASH.EXT`."""
@@ -142,15 +153,26 @@ class State(Durable):
     it has ended.
 
     `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
-    its end. `turns` caches `shares.turns`. Only the functions in `CHANGES` write here.
+    its end. `turns` caches `shares.turns`. `halted` is why no task begins at present. `short` has the bytes of room
+    that single tasks need: those filled the disk themselves. Only the functions in `CHANGES` write here.
     """
 
     line: dict[str, None] = field(default_factory=dict)
     busy: tuple[str, int] | None = None
     ready: bool = False
+    halted: Halt | None = None
+    short: dict[str, int] = field(default_factory=dict)
     served: dict[str, float] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
     turns: dict[str, int] | None = field(default=None, init=False, compare=False)
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why tasks wait though the engine is free; None while one can begin, runs, or is not there."""
+        if self.halted is not None or self.busy or not self.line or self.line.keys() - self.short.keys():
+            return self.halted
+        need = min(self.short.values())
+        return Halt("paused", f"the worker's disk is full: the tasks here need {need} bytes of room, free some", need)
 
     def has(self, license_: str, *files: FileRef) -> bool:
         """Whether the license has shown that it has these files. A caller with the secret need not."""
@@ -160,7 +182,7 @@ class State(Durable):
     def copy(self) -> State:
         """A copy that can be changed on its own."""
         tables: dict[str, Any] = {
-            name: dict(getattr(self, name)) for name in ("tasks", "line", "served", "used", "files")
+            name: dict(getattr(self, name)) for name in ("tasks", "line", "short", "served", "used", "files")
         }
         return dataclasses.replace(self, **tables)
 
@@ -202,17 +224,36 @@ class Ready(Frozen, frozen=True):
     """The engine can work."""
 
 
+class Unready(Frozen, frozen=True):
+    """The engine cannot work at present; `reason` is a sentence for people."""
+
+    reason: str
+
+
+class Room(Frozen, frozen=True):
+    """The disk has so many free bytes."""
+
+    free: int
+
+
 class Ended(_OfTask, frozen=True):
-    """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed."""
+    """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed.
+
+    `again` is why the task waits again, in its place: it did not fail by itself. `alone`: the task filled the disk
+    itself, so others may begin. `lost`: its files are no longer here, and whoever wants it sends them again.
+    """
 
     attempt: int
     size: int = 0
     digest: str | None = None
     error: str | None = None
     made: tuple[Output, ...] = ()
+    again: Halt | None = None
+    alone: bool = False
+    lost: bool = False
 
 
-Event = Ask | Drop | Show | Ready | Ended
+Event = Ask | Drop | Show | Ready | Unready | Room | Ended
 
 
 class Changed(Frozen, frozen=True):
@@ -250,10 +291,22 @@ class EngineFree(Frozen, frozen=True):
 
 
 class EngineReady(Frozen, frozen=True):
-    """Tasks may be started from now on."""
+    """The engine can work."""
 
 
-Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady
+class Halted(Frozen, frozen=True):
+    """No task begins from now on; None: tasks begin again."""
+
+    halt: Halt | None
+
+
+class Short(_OfTask, frozen=True):
+    """The task needs so many bytes of room; 0: there is room for it."""
+
+    room: int
+
+
+Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady | Halted | Short
 
 Kept = Changed | Forgotten | Shown
 """The facts to journal; the others are about an engine, which does not survive a restart."""
@@ -265,6 +318,10 @@ class Run(Frozen, frozen=True):
     task: Task
 
 
+class Watch(Frozen, frozen=True):
+    """Look at engine and disk until tasks can begin again."""
+
+
 class Kill(_OfTask, frozen=True):
     """Stop the engine, which has this task."""
 
@@ -273,7 +330,7 @@ class Erase(_OfTask, frozen=True):
     """Remove what the disk holds of a forgotten task."""
 
 
-Command = Run | Kill | Erase
+Command = Run | Kill | Erase | Watch
 
 
 def task_id(wish: Wish) -> str:
@@ -313,12 +370,19 @@ def restart(state: State) -> None:
 
 
 def _changed(state: State, fact: Changed) -> None:
+    before = state.tasks.get(fact.task.id)
     task = state.tasks[fact.task.id] = fact.task
     state.turns = None
-    if task.status == "queued":
+    if task.status == "queued" and before is not None and before.status == "running":
+        ahead = sorted((*state.line, task.id), key=lambda name: state.tasks[name].created_at)
+        state.line = dict.fromkeys(ahead)
+        for license_ in task.licenses():  # it has not been served
+            state.served.pop(license_, None)
+    elif task.status == "queued":
         state.line.setdefault(task.id)
     else:
         state.line.pop(task.id, None)
+        state.short.pop(task.id, None)
     if task.status == "running":
         state.busy = (task.id, task.attempt)
         state.served.update(dict.fromkeys(task.licenses(), task.started_at or 0.0))
@@ -343,6 +407,7 @@ def _shown(state: State, fact: Shown) -> None:
 def _forgotten(state: State, fact: Forgotten) -> None:
     state.tasks.pop(fact.task_id, None)
     state.used.pop(fact.task_id, None)
+    state.short.pop(fact.task_id, None)
 
 
 def _engine_free(state: State, _: EngineFree) -> None:
@@ -353,6 +418,16 @@ def _engine_ready(state: State, _: EngineReady) -> None:
     state.ready = True
 
 
+def _halted(state: State, fact: Halted) -> None:
+    state.halted = fact.halt
+
+
+def _short(state: State, fact: Short) -> None:
+    state.short.pop(fact.task_id, None)
+    if fact.room:
+        state.short[fact.task_id] = fact.room
+
+
 CHANGES: Mapping[type, Callable[[State, Any], None]] = {
     Changed: _changed,
     Advanced: _advanced,
@@ -361,5 +436,7 @@ CHANGES: Mapping[type, Callable[[State, Any], None]] = {
     Forgotten: _forgotten,
     EngineFree: _engine_free,
     EngineReady: _engine_ready,
+    Halted: _halted,
+    Short: _short,
 }
 """For each type of fact, how it changes the state."""

@@ -92,6 +92,19 @@ def _drop(state: w.State, drop: w.Drop, now: float, decision: WorkerDecision) ->
 
 def _ready(state: w.State, ready: w.Ready, now: float, decision: WorkerDecision) -> None:
     decision.fact(w.EngineReady())
+    if state.halted is not None and state.halted.word == "not_ready":
+        decision.fact(w.Halted(None))
+
+
+def _unready(state: w.State, unready: w.Unready, now: float, decision: WorkerDecision) -> None:
+    if state.halted is None or (state.halted.word, state.halted.reason) == ("not_ready", unready.reason):
+        decision.fact(w.Halted(w.Halt("not_ready", unready.reason)))
+
+
+def _room(state: w.State, room: w.Room, now: float, decision: WorkerDecision) -> None:
+    if state.halted is not None and state.halted.word == "paused" and state.halted.room <= room.free:
+        decision.fact(w.Halted(None))
+    decision.fact(*(w.Short(name, 0) for name, need in state.short.items() if need <= room.free))
 
 
 def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
@@ -100,8 +113,14 @@ def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision)
     decision.fact(w.EngineFree())
     task = state.tasks.get(ended.task_id)
     # A task that was cancelled, and perhaps requested again, has already moved on: only the engine becomes free.
-    if task is not None and task.status == "running" and task.attempt == ended.attempt:
-        status: w.Status = "done" if ended.digest else "failed"
+    if task is None or task.status != "running" or task.attempt != ended.attempt:
+        return
+    if ended.again is not None:
+        decision.fact(w.Changed(replace(task, status="queued", started_at=None, progress=w.NO_PROGRESS)))
+        decision.fact(w.Short(task.id, ended.again.room) if ended.alone else w.Halted(ended.again))
+        decision.command(w.Watch())
+    else:
+        status: w.Status = "done" if ended.digest else "cancelled" if ended.lost else "failed"
         done = replace(
             task, status=status, finished_at=_finished(state, now), size=ended.size, digest=ended.digest,
             error=ended.error, made=ended.made,
@@ -124,8 +143,9 @@ def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
     after = state.copy()
     for fact in decision.facts:
         DECIDER.evolve(after, fact)
-    if not after.busy and after.ready and after.line:
-        task = replace(after.tasks[next(iter(shares.turns(after)))], status="running", started_at=now)
+    able = not after.busy and after.ready and after.halted is None
+    if able and (name := next((name for name in shares.turns(after) if name not in after.short), None)):
+        task = replace(after.tasks[name], status="running", started_at=now)
         decision.fact(w.Changed(task))
         decision.command(w.Run(task))
         DECIDER.evolve(after, w.Changed(task))
@@ -136,7 +156,15 @@ def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
 
 DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
     w.State,
-    {w.Ask: _ask, w.Drop: _drop, w.Show: _show, w.Ready: _ready, w.Ended: _ended},
+    {
+        w.Ask: _ask,
+        w.Drop: _drop,
+        w.Show: _show,
+        w.Ready: _ready,
+        w.Unready: _unready,
+        w.Room: _room,
+        w.Ended: _ended,
+    },
     w.CHANGES,
     w.Durable,
     finish=_follow_up,

@@ -47,24 +47,21 @@ async def asks_for(user: User, seconds: float) -> None:
             found = (await user.run("status")).out
 
 
-async def test_a_worker_without_a_hub_stays_on_while_a_file_is_sent(user: User, tmp_path: Path) -> None:
+async def test_an_upload_of_a_few_bytes_a_second_does_not_keep_the_machine_on(user: User, tmp_path: Path) -> None:
     file, head = tmp_path / "off", {"Authorization": f"Bearer {SECRET['HEYGEM_API_SECRET']}"}
     async with user.runs(*flags(user, file, "2"), **SECRET) as worker:
         url = await worker.address()
 
         async def slowly() -> AsyncIterator[bytes]:
-            begin = asyncio.get_running_loop().time()
-            while asyncio.get_running_loop().time() < begin + 4:
+            while not file.exists():
                 yield b"x"
                 await user.run("--version")
-            assert not file.exists()
 
-        async with aiohttp.ClientSession() as session:
+        async with asyncio.timeout(40), aiohttp.ClientSession() as session:
             form = aiohttp.MultipartWriter("form-data")
             form.append(slowly()).set_content_disposition("form-data", name="file", filename="a.mp4")
             async with session.post(f"{url}/api/heygem/upload_file", data=form, headers=head) as reply:
                 assert reply.status < 500
-        await written(file)
 
 
 @pytest.mark.parametrize("given", [["--poweroff-after", "2h"], ["--poweroff", "systemctl poweroff"]])

@@ -152,7 +152,9 @@ async def test_a_worker_with_a_full_disk_accepts_the_file_once_there_is_space(di
 
 
 @bounded
-async def test_a_job_without_space_at_the_worker_can_run_again(disk: SmallDisk, tmp_path: Path, user: User) -> None:
+async def test_a_job_without_space_at_the_worker_waits_and_is_rendered_when_there_is_room(
+    disk: SmallDisk, tmp_path: Path, user: User
+) -> None:
     place = Place(tmp_path / "place")
     worker_on(disk, place)
     user.video.write_bytes(b"video" * 20_000)
@@ -164,16 +166,15 @@ async def test_a_job_without_space_at_the_worker_can_run_again(disk: SmallDisk, 
         async with user.submits(**place.client_settings()) as submit:
             await submit.event("running")
             disk.fill()
-            go_on.write_bytes(b".")  # as soon as the engine reads it
-            ran = await submit.ended()
-        assert ran.code != 0, ran
-        assert "space" in ran.last["why"].lower() or "full" in ran.last["why"].lower(), ran.last
-        disk.make_room()
-        async with user.submits(**place.client_settings()) as submit:
-            await submit.event("running")
-            go_on.write_bytes(b".")
+            await asyncio.to_thread(go_on.write_bytes, b".")  # as soon as the engine reads it
+            waits = await submit.event("queued")
+            assert waits["phase"] == "paused"
+            assert [(gpu.halted, list(gpu.leases)) for gpu in running.state.gpus.values()] == [("paused", [])]
+            disk.make_room()
+            await asyncio.to_thread(go_on.write_bytes, b".")
             ran = await submit.ended()
         assert ran.code == 0, ran
+    assert user.out.read_bytes() == user.video.read_bytes() + user.audio.read_bytes()
 
 
 @bounded

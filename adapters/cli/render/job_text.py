@@ -18,10 +18,12 @@ from wakestream.streams.protocol.printable import printable
 
 Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
 
-UP = ("booted", "initializing", "draining", "stopping", "lost")
+UP = ("booted", "initializing", "draining", "stopping", "lost", "not_ready", "paused")
 """Phases in which the GPU's machine is not off, though no job can be given to it."""
 
-NO_HOPE = ("budget", "no_monitor", "no_capacity", "connecting", "hub_lost", "hub_unreachable")
+NO_HOPE = (
+    "budget", "no_monitor", "no_capacity", "not_ready", "paused", "connecting", "hub_lost", "hub_unreachable",
+)  # fmt: skip
 """Phases without an estimate: the boot has not begun, or its start is unknown."""
 
 

@@ -174,6 +174,12 @@ def check_open(request: web.Request) -> None:
         raise WorkerRefused(why, code="not_ready")
 
 
+def is_still_allowed(request: web.Request) -> bool:
+    """Whether a call that began with a valid capability could begin now."""
+    claims, verifier = request.get(_CLAIMS), request.get(_VERIFIER)
+    return claims is None or verifier is None or verifier.is_valid(claims)
+
+
 def check_everyones(request: web.Request) -> None:
     """Refuse a call with a capability, because it affects more than one job. `WorkerRefused`."""
     if _CLAIMS in request:

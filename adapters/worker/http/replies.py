@@ -122,7 +122,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
     """A task as deployed clients expect it: whole numbers, and 0 or the empty string for unknown values.
 
     Times are Unix seconds; `queue_position` is 1 for the next task. Additions: `percent` has the engine's decimals,
-    `cancelled` tells a task that no job wanted any more from one that failed.
+    `cancelled` tells a task that no job wanted any more from one that failed, `waits` says why no task begins.
     """
     position = shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
@@ -130,12 +130,14 @@ def report(state: State, task: Task) -> dict[str, Any]:
     more: dict[str, Any] = {"outputs": [asdict(output) for output in task.made]} if task.made else {}
     if task.status == "cancelled":
         more["cancelled"] = True
+    if task.status == "queued" and state.halt is not None:
+        more["waits"] = state.halt.reason
     return {
         "task_id": task.id,
         "status": status_word(task),
         "progress": int(percent),
         "percent": round(percent, 1),
-        "message": _message(task, position),
+        "message": more.get("waits") or _message(task, position),
         "total_frames": frames,
         "current_frame": frames if task.status == "done" else task.progress.frame,
         "queue_position": position,

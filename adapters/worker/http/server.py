@@ -108,12 +108,16 @@ class WorkerCalls:
     async def health(self, _: web.Request) -> web.Response:
         """Whether the engine is ready; needs no secret."""
         now = self.readiness
+        halt = self.queue.state.halt
         queue = {**replies.queue(self.queue.state), "transfers": self.transfers.open}
+        if halt is not None:
+            queue["queued"] = 0  # these tasks do not use the GPU, so its machine may be stopped
         capable = self.verifier is not None and self.verifier.ready
         features = [*FEATURES, *(BY_CAPABILITY if capable else ())]
         kinds = [plain_kind(kind) for kind in now.kinds]
+        msg = now.msg if halt is None else halt.reason
         return replies.health(
-            initialized=now.initialized, msg=now.msg, queue=queue, features=features, gpu=self.gpu, kinds=kinds
+            initialized=now.initialized, msg=msg, queue=queue, features=features, gpu=self.gpu, kinds=kinds
         )
 
     async def check_files(self, request: web.Request) -> web.Response:

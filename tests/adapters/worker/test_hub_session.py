@@ -160,6 +160,23 @@ async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
     await bench.close()
 
 
+async def test_the_hub_hears_whether_tasks_begin_now_and_at_each_connection(bench: Bench) -> None:
+    bench.link.connect("grant", m.WorkerState.FEATURE)
+    await bench.queue.unready("the node X is missing")
+    await bench.queue.unready("the node X is missing")
+    bench.link.connect("grant", m.WorkerState.FEATURE)
+    await bench.queue.ready()
+    ready = m.WorkerState(gpu="gpu-7", state="ready")
+    halted = m.WorkerState(gpu="gpu-7", state="not_ready", reason="the node X is missing")
+    assert bench.link.sent == [ready, halted, halted, ready]
+
+
+async def test_a_hub_that_does_not_know_the_frame_gets_none(bench: Bench) -> None:
+    bench.link.connect("grant")
+    await bench.queue.unready("the node X is missing")
+    assert bench.link.sent == []
+
+
 def submit(request_id: str = "r1") -> m.Submit:
     return m.Submit(request_id=request_id, payload=PAYLOAD, key="client-7", sender_fd=7)
 

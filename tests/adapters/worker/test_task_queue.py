@@ -1,6 +1,7 @@
 """The queue at work with an engine that does as the test says, on a temporary disk."""
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.support.engines.pair import PairEngine
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import Frame
@@ -140,7 +142,57 @@ async def test_a_missing_file_is_named(bench: Bench) -> None:
     video, audio = bench.put(1)
     bench.store.path(audio).unlink()
     task = await bench.queue.ask(w.pair(video, audio))
-    assert "audio file is no longer here" in ((await bench.status(task, "failed")).error or "")
+    assert "audio file is no longer here" in ((await bench.status(task, "cancelled")).error or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoSpace("the disk is full"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        TaskFailed("the engine failed: av_interleaved_write_frame(): No space left on device"),
+    ],
+)
+async def test_a_render_that_meets_a_full_disk_pauses_the_queue_and_keeps_its_place(
+    bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [1000]
+    monkeypatch.setattr(bench.store, "free", lambda: free[0])
+    monkeypatch.setattr(task_queue, "FULL", 0)
+    monkeypatch.setattr(task_queue, "LOOK_EVERY", 0.01)
+    bench.engine.fail = error
+    tasks = [await bench.queue.ask(w.pair(*bench.put(number)), "job") for number in (1, 2)]
+    await bench.until(lambda: bench.engine.runs == 1)
+    free[0] = 10
+    bench.engine.go.set()
+    await bench.until(lambda: bench.queue.state.halted is not None)
+    assert bench.queue.state.halted is not None
+    assert bench.queue.state.halted.word == "paused"
+    assert [bench.queue.state.tasks[task.id].status for task in tasks] == ["queued", "queued"]
+    assert shares.position(bench.queue.state, tasks[0].id) == 1
+    bench.engine.fail, free[0] = None, 990
+    assert [(await bench.status(task, "done", "failed")).status for task in tasks] == ["done", "done"]
+    assert bench.queue.state.halt is None
+
+
+async def test_a_task_that_fills_the_disk_itself_stops_no_other_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [1000]
+    monkeypatch.setattr(bench.store, "free", lambda: free[0])
+    monkeypatch.setattr(task_queue, "FULL", 0)
+    monkeypatch.setattr(task_queue, "LOOK_EVERY", 0.01)
+    bench.engine.fail = NoSpace("the disk is full")
+    large, small = [await bench.queue.ask(w.pair(*bench.put(number)), "job") for number in (1, 2)]
+    await bench.until(lambda: bench.engine.runs == 1)
+    bench.engine.go.set()
+    await bench.until(lambda: large.id in bench.queue.state.short)
+    bench.engine.fail = None
+    assert (await bench.status(small, "done")).status == "done"
+    assert bench.queue.state.tasks[large.id].status == "queued"
+    assert bench.queue.state.halt is not None
+    free[0] = 2000
+    assert (await bench.status(large, "done")).status == "done"
 
 
 async def test_tasks_survive_a_restart(tmp_path: Path) -> None:

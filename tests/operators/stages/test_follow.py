@@ -55,6 +55,13 @@ async def test_a_task_that_the_hub_gave_up_is_lost_and_not_failed() -> None:
     assert isinstance(stage.end, errors.TaskLost)
 
 
+async def test_a_job_whose_worker_begins_no_tasks_goes_back_to_the_hub() -> None:
+    stage = Stage(FakeWorker(reports=[TaskReport("queued", position=1, waits="the worker's disk is full")]))
+    await stage.run(stage.of().follow(SUBMITTED))
+    assert errors.is_retryable(stage.end)
+    assert "disk is full" in str(stage.end)
+
+
 async def test_execution_has_a_limit() -> None:
     stage = Stage(FakeWorker(reports=[TaskReport("processing", 1.0)]))
     await stage.run(stage.of(Policy(execution=60.0)).follow(SUBMITTED))

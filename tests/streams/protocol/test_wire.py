@@ -195,6 +195,10 @@ FIELD = [
         m.BootResult(request_id="R", success=False, status="error", msg="no stock"),
     ),
     ('{"type":"gpu.power.release","gpu":"studio"}', m.Release(gpu="studio")),
+    (
+        '{"type":"gpu.worker.state","gpu":"studio","state":"paused","reason":"the disk is full"}',
+        m.WorkerState(gpu="studio", state="paused", reason="the disk is full"),
+    ),
     ('{"type":"gpu.task.active","task_id":"t","task_type":"x"}', m.TaskActive(task_id="t", task_type="x")),
     ('{"type":"gpu.task.query","request_id":"R"}', m.TaskQuery(request_id="R")),
     (

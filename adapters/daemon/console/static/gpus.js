@@ -6,7 +6,7 @@ import { duration, moment, money, number, percent, phase, t } from "/words.js";
 
 const LAMPS = {
   online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
-  no_capacity: "bad", failed: "bad", unknown: "off",
+  no_capacity: "bad", failed: "bad", paused: "bad", not_ready: "bad", unknown: "off",
 };
 const strips = new Map();
 

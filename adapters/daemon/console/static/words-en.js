@@ -18,6 +18,7 @@ export const EN = {
   "phase.online": "ready", "phase.booted": "almost ready", "phase.starting": "waking up",
   "phase.draining": "going to sleep soon", "phase.stopping": "going to sleep", "phase.off": "asleep",
   "phase.lost": "disconnected", "phase.no_capacity": "not available", "phase.failed": "failed to start",
+  "phase.not_ready": "not ready", "phase.paused": "paused",
   "phase.unknown": "unknown",
   "say.online": "Jobs start at once.", "say.busy": "In use", "say.waiting": "{count} waiting", "say.free": "free in about {time}",
   "doing.1": "Checking {name}", "doing.2": "Uploading {name}", "doing.3": "Rendering {name}", "doing.4": "Downloading the result of {name}",

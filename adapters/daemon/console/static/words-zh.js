@@ -17,7 +17,7 @@ export const ZH = {
   "gpu.old": "看不到 GPU 状态", "gpu.old.text": "服务器版本较旧，任务照常运行。",
   "phase.online": "已就绪", "phase.booted": "即将就绪", "phase.starting": "正在唤醒",
   "phase.draining": "即将休眠", "phase.stopping": "正在休眠", "phase.off": "休眠中",
-  "phase.lost": "连接断开", "phase.no_capacity": "暂时没有", "phase.failed": "启动失败", "phase.unknown": "状态未知",
+  "phase.lost": "连接断开", "phase.no_capacity": "暂时没有", "phase.failed": "启动失败", "phase.not_ready": "未就绪", "phase.paused": "已暂停", "phase.unknown": "状态未知",
   "say.online": "任务立即开始。", "say.busy": "使用中", "say.waiting": "{count} 个等待中", "say.free": "约 {time}后空闲",
   "doing.1": "正在检查 {name}", "doing.2": "正在上传 {name}", "doing.3": "正在合成 {name}", "doing.4": "正在下载 {name} 的结果",
   "list.clause": "，", "list.end": "。",

@@ -5,7 +5,7 @@ import { duration, money, number, phase, t } from "./words.js";
 
 const LAMPS = {
   online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
-  no_capacity: "bad", failed: "bad", unknown: "off",
+  no_capacity: "bad", failed: "bad", paused: "bad", not_ready: "bad", unknown: "off",
 };
 const shown = new WeakMap();
 

@@ -28,6 +28,7 @@ export const EN = {
   "phase.online": "ready", "phase.booted": "almost ready", "phase.starting": "waking up",
   "phase.draining": "going to sleep soon", "phase.stopping": "going to sleep", "phase.off": "asleep",
   "phase.lost": "disconnected", "phase.no_capacity": "not available", "phase.failed": "failed to start",
+  "phase.not_ready": "not ready", "phase.paused": "paused",
   "phase.unknown": "unknown",
   "gpu.since": "For", "gpu.job": "Job", "gpu.job.more": "{job} and {count} more", "gpu.holder": "Held by", "gpu.free": "none",
   "gpu.price": "Price", "gpu.price.value": "{price} per hour", "gpu.month": "This month", "gpu.waiting": "{count} waiting for it",

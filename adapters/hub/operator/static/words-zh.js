@@ -28,7 +28,7 @@ export const ZH = {
   "phase.online": "已就绪", "phase.booted": "即将就绪", "phase.starting": "正在唤醒",
   "phase.draining": "即将休眠", "phase.stopping": "正在休眠", "phase.off": "休眠中",
   "phase.lost": "连接断开", "phase.no_capacity": "暂时没有", "phase.failed": "启动失败",
-  "phase.unknown": "状态未知",
+  "phase.not_ready": "未就绪", "phase.paused": "已暂停", "phase.unknown": "状态未知",
   "gpu.since": "已持续", "gpu.job": "任务", "gpu.job.more": "{job} 等 {count} 个", "gpu.holder": "占用者", "gpu.free": "无",
   "gpu.price": "价格", "gpu.price.value": "每小时 {price}", "gpu.month": "本月", "gpu.waiting": "{count} 个任务在等待",
   "more.gpus": "另有 {count} 块 GPU", "more.rows": "另有 {count} 项",
