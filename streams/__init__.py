@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from wakestream.streams.jobs.stages import job_pipeline
     from wakestream.streams.monitor.power_machine import PowerPolicy
     from wakestream.streams.recording.recording import (
-        Header, Log, MemoryTap, Row, Tap, UnusableLog, header_line, read_log, redact, row_line, untapped,
+        Header, Log, MemoryTap, Row, Tap, UnusableLog, header_line, read_log, row_line, untapped,
     )
     from wakestream.streams.replay.replay import Replayed
     from wakestream.streams.jobs.stages import Events, Stages, pipeline
     from wakestream.streams.jobs.keyed_subject import KeyedSubject
+    from wakestream.streams.recording.secrets import redact
     from wakestream.streams.recording.timeline import STAGES, stage_times
     from wakestream.streams.protocol.wire import Malformed, decode, encode
 
@@ -50,7 +51,8 @@ _HOMES = {
     "protocol.wire": "Malformed decode encode",
     "recording.config_json": "changed config_from plain_config",
     "recording.event_json": "kind plain_event",
-    "recording.recording": "Header Log MemoryTap Row Tap UnusableLog header_line read_log redact row_line untapped",
+    "recording.recording": "Header Log MemoryTap Row Tap UnusableLog header_line read_log row_line untapped",
+    "recording.secrets": "redact",
     "recording.timeline": "STAGES stage_times",
     "replay.divergence": "Divergence divergences",
     "replay.replay": "Replayed",

@@ -17,6 +17,7 @@ from typing import cast
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError
 
@@ -155,7 +156,7 @@ def _last_word(error: WakestreamError, arguments: Sequence[str]) -> str:
     if not logs_json:
         from wakestream.adapters.cli.render.job_text import reason
 
-        return f"wakestream: {reason(error.code, str(error))}"
+        return redacted_text(f"wakestream: {reason(error.code, str(error))}")
     from wakestream.adapters.telemetry.logs import json_line
 
     line = json_line("ERROR", str(error), program=_command_name(arguments) or "").rstrip()

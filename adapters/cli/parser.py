@@ -13,6 +13,7 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen
 from wakestream.adapters.cli.render.table import wrapped
+from wakestream.adapters.runtime.known_secrets import redacted, redacted_text
 from wakestream.adapters.runtime.printing import json_text, say
 from wakestream.streams.protocol.printable import printable
 
@@ -47,6 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """As argparse has it: the usage and a line on standard error, exit code 2."""
+        message = redacted_text(message)
         if Parser.in_json:
             self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
         self.print_usage(sys.stderr)
@@ -95,14 +97,14 @@ def complaint(why: str, code: str, line: str = "{}") -> str:
     """An error as a JSON object; with `line`, merged into that line of a JSON log."""
     import json
 
-    return json_text(json.loads(line) | {"error": why, "code": code})
+    return json_text(redacted(json.loads(line) | {"error": why, "code": code}))
 
 
 def unusable(why: str, code: str) -> int:
     """Say on standard error why what was given cannot be used; returns the exit code for that."""
     from wakestream.adapters.cli.render.job_text import reason
 
-    said = complaint(why, code) if Parser.in_json else f"wakestream: {reason(code, why)}"
+    said = complaint(why, code) if Parser.in_json else redacted_text(f"wakestream: {reason(code, why)}")
     say(said, error=True)
     return exit_codes.USAGE
 

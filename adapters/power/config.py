@@ -14,7 +14,7 @@ from wakestream.adapters.config import trust
 from wakestream.adapters.config.plugins import Plugins
 from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, read_env, secret
 from wakestream.adapters.config.settings import Settings, user_folder
-from wakestream.adapters.telemetry import logs
+from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import Power, PowerState
 
@@ -114,7 +114,7 @@ def _credential(name: str) -> tuple[Secret, Given]:
     """A credential, hidden in all logs, and where it is."""
     given = _given(name)
     found = secret(given, [])  # without warnings: providers choose the length of their keys
-    logs.hide(found)
+    hide(found)
     return found, given
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.streams.protocol.printable import escaped, printable
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def say(*lines: str, error: bool = False) -> None:
 
 
 def say_json(value: Any, *, error: bool = False, indent: bool = False) -> None:
-    """Print a value as JSON: one line, or several with `indent`."""
-    _put(json_text(value, indent=indent), error=error)
+    """Print a value as JSON, without secrets: one line, or several with `indent`."""
+    _put(json_text(redacted(value), indent=indent), error=error)
 
 
 def answer(value: Any, *lines: str, as_json: bool) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -21,27 +20,15 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from wakestream.adapters.runtime.known_secrets import hide, redacted_text
 from wakestream.adapters.telemetry.log_file import LogFile
 from wakestream.streams.protocol.printable import printable
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-HIDDEN = "***"
 LIBRARIES = ("websockets", "aiohttp", "asyncio", "opentelemetry")
 """Standard library loggers whose warnings and errors are shown like ours."""
-
-SHORTEST = 4
-"""Shorter secrets are not redacted: they would remove parts of many lines."""
-
-_PATTERNS = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",;]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"), HIDDEN),
-    (
-        re.compile(r"""(\\?["'](?:license_key|api_secret|token|key)\\?["']\s*[:=]\s*\\?["'])[^"'\\]+"""),
-        rf"\1{HIDDEN}",
-    ),
-)
 
 _FORMAT = "{time:HH:mm:ss.SSS} {level: <7} {extra[job]} {extra[stage]}  {message}\n"
 _DATED = "{time:YYYY-MM-DD} " + _FORMAT
@@ -51,7 +38,6 @@ class _Lines:
     """The sink: redacts lines, then writes them to the current destination."""
 
     def __init__(self) -> None:
-        self.secrets: set[str] = set()
         self.write: Callable[[str], object] = to_stderr
         self.keep: Callable[[str], object] = to_stderr
         self.json = False
@@ -67,7 +53,7 @@ class _Lines:
     def _line(self, message: Message) -> str:
         record, broke = message.record, message.record["exception"]
         if not self.json:
-            return self.redact(str(message) + ("" if broke is None else printable_trace(*broke)))
+            return redacted_text(str(message) + ("" if broke is None else printable_trace(*broke)))
         told = {name: record["extra"][name] for name in ("job", "stage")}
         if broke is not None and broke.type is not None:
             told["error"] = "".join(traceback.format_exception_only(broke.type, broke.value)).strip()
@@ -77,18 +63,10 @@ class _Lines:
     def line(self, time: datetime, level: str, message: str, **given: object) -> str:
         """One record as JSON. Redacted first: afterwards a pattern could remove a quotation mark."""
         told = {"message": message, "job": None, "stage": None, "program": self.program or None, "error": None, **given}
-        clean = {name: None if text in (None, "-") else self.redact(str(text)) for name, text in told.items()}
+        clean = {name: None if text in (None, "-") else redacted_text(str(text)) for name, text in told.items()}
         stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # ASCII only: json escapes every kind of line separator, and lone surrogates.
         return json.dumps({"time": stamp, "level": level, **clean}) + "\n"
-
-    def redact(self, text: str) -> str:
-        # The longest first, since one secret may begin with another.
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, HIDDEN)
-        for pattern, replacement in _PATTERNS:
-            text = pattern.sub(replacement, text)
-        return text
 
 
 def to_stderr(text: str) -> None:
@@ -163,7 +141,7 @@ def _broke(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def _broke_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    to_stderr(redact(printable_trace(kind, error, trace)))
+    to_stderr(redacted_text(printable_trace(kind, error, trace)))
 
 
 def printable_trace(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> str:
@@ -173,16 +151,6 @@ def printable_trace(kind: type[BaseException] | None, error: BaseException | Non
     return "".join(
         printable(part, layout=True) if part[:1].isspace() else printable(part.strip("\n")) + "\n" for part in parts
     )
-
-
-def hide(*secrets: str) -> None:
-    """Redact these values too, from now on."""
-    _lines.secrets.update(secret for secret in secrets if len(secret) >= SHORTEST)
-
-
-def redact(text: str) -> str:
-    """`text` without the known secrets and without anything that looks like a key."""
-    return _lines.redact(text)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from wakestream.adapters.telemetry.logs import lowest, redact
+from wakestream.adapters.runtime.known_secrets import redacted_text
+from wakestream.adapters.telemetry.logs import lowest
 from wakestream.streams.protocol.printable import printable
 
 if TYPE_CHECKING:
@@ -63,5 +64,5 @@ class RecentLog:
 
 def _clean(text: object) -> str:
     """Redacted first: a cut could leave a part of a secret that no pattern knows."""
-    clean = printable(redact(str(text)))
+    clean = printable(redacted_text(str(text)))
     return clean if len(clean) <= LONGEST else f"{clean[:LONGEST]}…"

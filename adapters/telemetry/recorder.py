@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from wakestream.adapters.disk.atomic import private
-from wakestream.adapters.telemetry import logs
+from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.recording.recording import (
     Direction,
@@ -20,7 +20,6 @@ from wakestream.streams.recording.recording import (
     RowMaker,
     Tap,
     header_line,
-    redact,
     row_line,
     untapped,
 )
@@ -45,7 +44,7 @@ class Recorder(Tap):
         self._folder, self._header = folder, header
         self._max_file, self._max_files = max_file, max_files
         self._loop = asyncio.get_running_loop()
-        self._maker = RowMaker(self._loop.time, lambda data: redact(data, logs.redact), self._loop.time())
+        self._maker = RowMaker(self._loop.time, redacted, self._loop.time())
         self._part = 0
         self._file: BinaryIO | None = self._open()
 

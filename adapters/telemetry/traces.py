@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, StatusCode, set_span_in_context
 
 from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.telemetry import logs
+from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.telemetry.stage_events import FIRST, StageEvents
 from wakestream.streams.jobs.hub_client import trace_of
 
@@ -99,7 +99,7 @@ class Traces(StageEvents):
 
 
 def _short(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float) else logs.redact(str(value))[:LONGEST]
+    return value if isinstance(value, bool | int | float) else redacted_text(str(value))[:LONGEST]
 
 
 class JobIds(RandomIdGenerator):

@@ -12,7 +12,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import Gpu, HubState
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.recording import REDACTED
+from wakestream.streams.recording.secrets import REDACTED
 
 FEATURE = "capability"
 """What clients, workers and the hub announce for this, and the name of the token's first format.

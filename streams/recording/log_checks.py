@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args, get_type_hints
 
 from wakestream.operators.model.backoff import Backoff
-from wakestream.streams.recording.recording import Direction, Log, Row, UnusableLog, redact
+from wakestream.streams.recording.recording import Direction, Log, Row, UnusableLog
+from wakestream.streams.recording.secrets import redact
 
 _HEADER: Final[Mapping[str, tuple[type, ...]]] = {
     "program": (str,), "epoch": (int, float), "seed": (int,), "config": (dict,),

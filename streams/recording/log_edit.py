@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from wakestream.streams.recording.recording import Log, Row, redact
+from wakestream.streams.recording.recording import Log, Row
 
 
 def inputs(log: Log) -> tuple[Row, ...]:
@@ -32,12 +32,6 @@ def with_rows(log: Log, rows: Iterable[Row], notes: Mapping[str, Any] | None = N
     numbered = tuple(dataclasses.replace(row, seq=seq) for seq, row in enumerate(ordered, 1))
     header = dataclasses.replace(log.header, config={**log.header.config, **(notes or {})})
     return Log(header, numbered)
-
-
-def redacted(log: Log) -> Log:
-    """Return a log without secrets, for logs that were not written by this package's recorder."""
-    rows = tuple(dataclasses.replace(row, data=redact(row.data)) for row in log.rows)
-    return dataclasses.replace(log, header=dataclasses.replace(log.header, config=redact(log.header.config)), rows=rows)
 
 
 def log_as_replayed(log: Log, again: Log) -> Log:

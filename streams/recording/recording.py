@@ -14,7 +14,6 @@ the rows is the order of events. `dir` is `in` (a frame, or a request of a user)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -24,6 +23,7 @@ import orjson
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
+from wakestream.streams.recording.secrets import SECRET_FIELDS
 
 VERSION: Final = 1
 Direction = Literal["in", "out", "effect", "conn"]
@@ -33,15 +33,6 @@ TICK: Final = 1e-6
 
 _TICKS: Final = 1e6
 """Ticks in a second."""
-
-REDACTED: Final = "[redacted]"
-SECRET_FIELDS: Final = frozenset({
-    "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
-    "heygem_api_secret", "capability",
-})  # fmt: skip
-"""Fields whose values are never written to a log, at any depth."""
-
-_SECRET_TEXT = re.compile(r"(?i)(bearer\s+)\S+|\bws_[a-z]+_[A-Za-z0-9_-]{16,}|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+")
 
 
 class UnusableLog(ValueError):
@@ -242,32 +233,6 @@ def frame_row(message: m.Message) -> tuple[str, dict[str, Any], str | None]:
     """Return label, data and job of the row of a frame."""
     frame = dict(message.frame) if isinstance(message, m.Unknown) else wire.to_frame(message)
     return str(frame.get("type", "")), frame, getattr(message, "request_id", None)
-
-
-def redact(value: Any, known: Callable[[str], str] = str) -> Any:
-    """Remove secrets: the values of `SECRET_FIELDS`, and parts of any text that look like a key.
-
-    Example:
-        >>> redact({"token": "abc", "gpu": "a"})
-        {'token': '[redacted]', 'gpu': 'a'}
-
-    Args:
-        value: JSON.
-        known: Removes from a text the secrets that the program knows.
-
-    Returns:
-        A copy without secrets.
-    """
-    if isinstance(value, Mapping):
-        return {
-            name: REDACTED if str(name).lower() in SECRET_FIELDS and v else redact(v, known)
-            for name, v in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [redact(each, known) for each in value]
-    if isinstance(value, str):
-        return _SECRET_TEXT.sub(lambda found: (found[1] or "") + REDACTED, known(value))
-    return value
 
 
 def header_line(header: Header) -> bytes:

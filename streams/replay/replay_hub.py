@@ -13,7 +13,8 @@ from wakestream.streams.hub.rows import FACTS, event_row, sent_row
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
-from wakestream.streams.recording.recording import REDACTED, Log, MemoryTap, Row, Tap
+from wakestream.streams.recording.recording import Log, MemoryTap, Row, Tap
+from wakestream.streams.recording.secrets import REDACTED
 from wakestream.streams.replay.input_rows import row_errors
 
 Sent = f.Send | f.Broadcast

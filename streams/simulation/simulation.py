@@ -11,7 +11,8 @@ from typing import Any
 from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.recording import REDACTED, Log, MemoryTap, Row
+from wakestream.streams.recording.recording import Log, MemoryTap, Row
+from wakestream.streams.recording.secrets import REDACTED
 from wakestream.streams.replay.replay_hub import event_from
 from wakestream.streams.simulation.log_alignment import Alignment
 from wakestream.streams.simulation.network import Channel, Network

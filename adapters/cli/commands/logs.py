@@ -17,9 +17,9 @@ from wakestream.adapters.cli.render.log_reader import Line, Tail, followed, line
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.discovery import folder
+from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.runtime.printing import console, say_json
 from wakestream.adapters.telemetry.log_file import pieces
-from wakestream.adapters.telemetry.logs import redact
 from wakestream.streams.protocol.printable import printable
 
 EXAMPLES = (
@@ -95,10 +95,10 @@ def _printer(*, as_json: bool) -> Callable[[Line], None]:
     def show(line: Line) -> None:
         if as_json:
             # Redacted before it is JSON: what is hidden may not take a quotation mark with it.
-            say_json({name: text and redact(text) for name, text in line.plain().items()})
+            say_json({name: text and redacted_text(text) for name, text in line.plain().items()})
             return
         shown = f"{line.time} {line.level:<7} {line.job} {line.stage}  {line.message}" if line.level else line.text
         text = printable(shown) + (f"\n{printable(line.trace, layout=True)}" if line.trace else "")
-        out.print(Text(redact(text), _STYLES.get(line.level, "")))
+        out.print(Text(redacted_text(text), _STYLES.get(line.level, "")))
 
     return show

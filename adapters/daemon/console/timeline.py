@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from wakestream.adapters.telemetry import logs
+from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import (
     Direction,
@@ -21,7 +21,6 @@ from wakestream.streams.recording.recording import (
     RowMaker,
     Tap,
     header_line,
-    redact,
     row_line,
 )
 
@@ -144,7 +143,7 @@ def _together(rows: Iterable[Row]) -> list[list[str | None]]:
 
 
 def _told(row: Row) -> bytes:
-    return row_line(Row(row.seq, row.t, row.dir, row.label, redact(row.data, logs.redact), row.job))
+    return row_line(Row(row.seq, row.t, row.dir, row.label, redacted(row.data), row.job))
 
 
 def _counts_bytes(row: Row) -> bool:
@@ -154,7 +153,7 @@ def _counts_bytes(row: Row) -> bool:
 def _brief(row: Row) -> dict[str, Any]:
     kind = "frame" if "type" in row.data else "event" if "event" in row.data else row.dir
     plain = {"seq": row.seq, "t": row.t, "dir": row.dir, "kind": kind, "label": row.label, "job": row.job}
-    told = orjson.dumps(redact(row.data, logs.redact), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    told = orjson.dumps(redacted(row.data), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     plain["text"] = told if len(told) <= TEXT_MOST else f"{told[: TEXT_MOST - 1]}…"
     inner = row.data.get("data")
     said = {**inner, **row.data} if isinstance(inner, Mapping) else row.data

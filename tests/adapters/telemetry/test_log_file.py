@@ -1,6 +1,7 @@
 """`--log-file` and `wakestream logs`: kept within bounds, clean of secrets, read back in either form."""
 
 import argparse
+import contextlib
 import io
 import json
 import logging
@@ -16,6 +17,8 @@ from wakestream.adapters.cli import main
 from wakestream.adapters.cli import service as program
 from wakestream.adapters.cli.render.log_reader import Tail, followed, line, wanted
 from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.runtime import known_secrets
+from wakestream.adapters.runtime.printing import say_json
 from wakestream.adapters.telemetry import log_file, logs
 from wakestream.adapters.telemetry.log_file import LogFile, pieces
 
@@ -35,7 +38,7 @@ def _quiet_afterwards() -> Iterator[None]:
         yield
     logger.remove()
     sys.excepthook = sys.__excepthook__
-    logs._lines.secrets.clear()
+    known_secrets.forget()
     logs._lines.json, logs._lines.program = False, ""
     kept, logs._lines.keep = getattr(logs._lines.keep, "__self__", None), logs.to_stderr
     if isinstance(kept, LogFile):
@@ -242,3 +245,38 @@ def test_json_stays_json_whatever_is_hidden_in_it(tmp_path: Path, capsys: pytest
 def test_a_line_that_is_nested_too_deeply_is_shown_as_it_is() -> None:
     deep = '{"message": ' + "[" * 100_000
     assert (line(deep).text, line(deep).level) == (deep, "")
+
+
+def test_a_programs_log_is_redacted_as_a_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("HEYGEM_API_SECRET=known-only-here-0123\n")
+    log = tmp_path / "hub.log"
+    log.write_text(
+        "a line\nGET /?token=S3CR3T\nknown-only-here-0123\n"
+        "-----BEGIN PRIVATE KEY-----\nS3CR3T\n-----END PRIVATE KEY-----\n"
+    )
+    assert main.main(["redact", str(log)]) == 0
+    clean = (tmp_path / "hub.redacted.log").read_text()
+    assert clean.splitlines() == ["a line", "GET /?token=***", "***", "***"]
+    assert "secrets taken out of 5 of 6 lines" in capsys.readouterr().out
+    assert main.main(["redact", str(log), "-o", str(log)]) == 2
+    known_secrets.forget()
+
+
+@pytest.mark.parametrize("command", [["status", "--hub", "http://h/?token=S3CR3T"], ["status", "--token=S3CR3T"]])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_that_quotes_a_secret_does_not_show_it(
+    command: list[str], as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        main.main([*command, *(["--json"] if as_json else [])])
+    said = capsys.readouterr()
+    assert said.err
+    assert "S3CR3T" not in said.err + said.out
+
+
+def test_json_for_programs_shows_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"outcome": {"error": "GET https://h/?X-Amz-Signature=S3CR3T"}, "params": {"api_token": "S3CR3T"}})
+    assert "S3CR3T" not in capsys.readouterr().out

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from loguru import logger
 
+from wakestream.adapters.runtime import known_secrets
 from wakestream.adapters.telemetry import logs
 
 KEY = "ws_client_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -20,7 +21,7 @@ def lines() -> Iterator[list[str]]:
         yield written
     logger.remove()
     sys.excepthook = sys.__excepthook__
-    logs._lines.secrets.clear()
+    known_secrets.forget()
     logs._lines.json, logs._lines.program = False, ""
     for name in logs.LIBRARIES:
         library = logging.getLogger(name)
@@ -86,10 +87,10 @@ def test_secrets_are_redacted_in_exceptions_and_no_variables_are_shown(lines: li
 
 def test_a_secret_added_later_is_hidden(lines: list[str]) -> None:
     logs.configure("INFO")
-    logs.hide("swordfish", "ab")
+    known_secrets.hide("swordfish", "ab")
     logger.info("swordfish about")
     assert "*** about" in lines[0]
-    assert logs.redact("swordfish") == "***"
+    assert known_secrets.redacted_text("swordfish") == "***"
 
 
 def test_words_similar_to_keys_stay(lines: list[str]) -> None:

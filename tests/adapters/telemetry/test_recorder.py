@@ -11,7 +11,8 @@ import pytest
 from wakestream.adapters.telemetry.recorder import Recorder, recording
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.recording import REDACTED, Header, UnusableLog, read_log, untapped
+from wakestream.streams.recording.recording import Header, UnusableLog, read_log, untapped
+from wakestream.streams.recording.secrets import REDACTED
 
 HEADER = Header("daemon", 1_790_000_000.0, 7, {"policy": {"online": 1800.0}})
 

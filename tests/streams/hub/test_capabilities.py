@@ -9,7 +9,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.recording.recording import REDACTED
+from wakestream.streams.recording.secrets import REDACTED
 
 HOLD = ("capability", "done")
 

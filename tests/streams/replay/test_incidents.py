@@ -11,7 +11,8 @@ from itertools import groupby
 import pytest
 
 from tests.support.streams.log_library import LOGS, NAMES, ended, events, kinds, log, rows
-from wakestream.streams.recording.recording import REDACTED, SECRET_FIELDS, Log
+from wakestream.streams.recording.recording import Log
+from wakestream.streams.recording.secrets import REDACTED, SECRET_FIELDS
 from wakestream.streams.replay.replay import replay
 
 INCIDENTS = frozenset({

@@ -1,0 +1,47 @@
+"""The secrets that this program knows: no line, error message, recording or JSON shows them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+from urllib.parse import quote
+
+from wakestream.streams.recording.secrets import redact, redact_text
+
+HIDDEN: Final = "***"
+"""What stands in the place of a secret in lines for people."""
+
+SHORTEST: Final = 4
+"""Shorter secrets are not redacted: they would remove parts of many lines."""
+
+_known: list[str] = []
+
+
+def hide(*secrets: str) -> None:
+    """Redact these values from now on, also where they are escaped for a URL or for JSON."""
+    long = {secret for secret in secrets if len(secret) >= SHORTEST}
+    escaped = {form for one in long for form in (one, quote(one), quote(one, safe=""), json.dumps(one)[1:-1])}
+    # The longest first, since one secret may begin with another.
+    _known[:] = sorted(escaped.union(_known), key=len, reverse=True)
+
+
+def forget() -> None:
+    """Forget all of them, for tests."""
+    _known.clear()
+
+
+def without_known(text: str) -> str:
+    """`text` without the secrets that were hidden."""
+    for secret in _known:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def redacted_text(text: str) -> str:
+    """`text` without known secrets and without anything that looks like one."""
+    return redact_text(without_known(text), HIDDEN)
+
+
+def redacted(value: Any) -> Any:
+    """JSON without known secrets and without anything that looks like one."""
+    return redact(value, without_known)

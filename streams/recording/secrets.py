@@ -1,0 +1,191 @@
+"""What is a secret, by its name and by its form: one list for recordings, logs, error messages and JSON.
+
+The forms follow the plugins of detect-secrets, which itself is too heavy here: it needs requests and PyYAML, and it
+searches lines of files, not values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final
+
+REDACTED: Final = "[redacted]"
+
+SECRET_FIELDS: Final = frozenset({
+    "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
+    "heygem_api_secret", "capability",
+})  # fmt: skip
+"""Fields whose values are always removed, whatever they are. `is_secret_name` knows further names of texts."""
+
+_NOUNS: Final = frozenset({
+    "authorization", "bearer", "capability", "cookie", "cookies", "credential", "credentials", "creds", "csrf", "dsn",
+    "jwt", "key", "otp", "pass", "passcode", "passphrase", "passwd", "password", "passwords", "pin", "pwd", "secret",
+    "secrets", "sig", "signature", "token", "xsrf",
+})  # fmt: skip
+_WHOLE: Final = (
+    "password", "passwd", "passphrase", "passcode", "secret", "token", "credential", "credentials", "cookie",
+    "signature", "apikey", "accesskey", "authkey", "clientkey", "licensekey", "privatekey", "secretkey", "servicekey",
+    "sessionkey", "signingkey", "accountkey", "masterkey", "encryptionkey", "webhookurl", "connectionstring",
+    "sessionid",
+)  # fmt: skip
+"""How names end, also without separators."""
+
+_PUBLIC_KEYS: Final = frozenset({
+    "cache", "capability", "foreign", "group", "host", "idempotency", "index", "object", "partition", "path", "primary",
+    "public", "row", "shard", "sort", "unique",
+})  # fmt: skip
+"""What stands before `key` in names of keys that are no secrets. The capability key of the wire is a public key."""
+
+_SUFFIXES: Final = frozenset({"value", "text", "pem", "raw", "string", "base64", "b64", "hex", "plain", "header"})
+_IN_ADDRESSES: Final = frozenset({"auth", "code", "link", "session", "ticket"})
+"""Names that are secrets in the query or the fragment of an address only."""
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+@lru_cache(4096)
+def is_secret_name(name: str) -> bool:
+    """Whether a field, variable, header or parameter of this name holds a secret.
+
+    Example:
+        >>> is_secret_name("X-Amz-Signature"), is_secret_name("token_type")
+        (True, False)
+    """
+    words = [word.lower() for word in _WORDS.findall(name[:200])]
+    if "".join(words).endswith(_WHOLE):
+        return True
+    while len(words) > 1 and (words[-1] in _SUFFIXES or words[-1].isdigit()):
+        words.pop()
+    if not words:
+        return False
+    if words[-1] == "key":
+        return len(words) == 1 or words[-2] not in _PUBLIC_KEYS
+    return words[-1] in _NOUNS or "".join(words).endswith(_WHOLE)
+
+
+_FORMS: Final = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+    r"|\bws_[A-Za-z]+_[A-Za-z0-9_-]{16,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
+    r"|\bwhsec_[A-Za-z0-9+/=_-]{8,}"
+    r"|\b[srp]k_(?:live|test)_[A-Za-z0-9]{8,}|\bsk-[A-Za-z0-9_-]{16,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}|\bya29\.[\w-]{16,}"
+    r"|\bxox[a-z]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{20,}|\br8_[A-Za-z0-9]{20,}|\brpa_[A-Za-z0-9]{20,}"
+    r"|\bnpm_[A-Za-z0-9]{30,}|\bpypi-[\w-]{32,}|\bSG\.[\w-]{16,}\.[\w-]{16,}|\b\d{8,10}:AA[\w-]{32,}"
+)
+_SCHEMES = re.compile(r"(?i:\b(bearer|basic|negotiate)\b)(\s+)(?!\[redacted\]|\*\*\*)([^\s'\",;\\]+)")
+_HEADERS = re.compile(
+    r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:bearer|basic|digest|token)\s+)?)"
+    r"([^\"'\\\r\n]+)"
+)
+_USER = re.compile(
+    r"(//|(?<![\w/@.:+%~-])(?!mailto:|sip:|acct:))"
+    r"([\w.%+~-]{0,64}:[^\s@/?#\"'<>]{1,128}|(?<=//)[\w.%+~-]{12,128})@(?=[\w\[])"
+)
+_NAMES = re.compile(
+    r"(?:(?<![\w.-])-{0,2}|(?<=%3F)|(?<=%26)|(?<=%23))([A-Za-z_][\w.-]*)"
+    r"(\\?[\"']?\s?(?:=|:|%3[Dd])\s?|(?<=\w)[ \t]+(?=[^\s-]))"
+)
+_VALUE = re.compile(r"(\\?[\"'])([^\"'\\\r\n]+)|((?:[^\s\"'\\&;,)}\]>#%]|%(?!26))+)")
+_TRIGGER = re.compile(r"[=@:]|%3[Dd]|--\w|(?i:bearer|basic|negotiate)\s|[_.-]\w{8}|eyJ|AKIA|ASIA|AIza")
+"""What each text with a secret contains."""
+
+_MARKS = ("[redacted", "***")
+
+
+def redact_text(text: str, mark: str = REDACTED) -> str:
+    """Replace everything in a text that looks like a secret.
+
+    Args:
+        text: Any text, such as a log line or an error message.
+        mark: What stands in its place.
+
+    Example:
+        >>> redact_text("GET https://hub/x?token=abc")
+        'GET https://hub/x?token=[redacted]'
+    """
+    return text if _TRIGGER.search(text) is None else _redacted(text, mark)
+
+
+@lru_cache(2048)
+def _redacted(text: str, mark: str) -> str:
+    text = _FORMS.sub(mark, text)
+    text = _HEADERS.sub(partial(_header, mark), text)
+    text = _SCHEMES.sub(partial(_scheme, mark), text)
+    text = _USER.sub(rf"\1{mark}@", text)
+    return "".join(_without_values(text, mark))
+
+
+def _header(mark: str, found: re.Match[str]) -> str:
+    return found[0] if found[3].startswith(_MARKS) else f"{found[1]}{found[2]}{mark}"
+
+
+def _scheme(mark: str, found: re.Match[str]) -> str:
+    # `basic protocol only` is a sentence.
+    credential = found[1].lower() == "bearer" or re.search(r"[=\d]|[a-z][A-Z]|[A-Z][a-z]+[A-Z]", found[3])
+    return f"{found[1]}{found[2]}{mark}" if credential else found[0]
+
+
+def _without_values(text: str, mark: str) -> Iterator[str]:
+    """The parts of a text, with `mark` for each value that has the name of a secret."""
+    done = 0
+    for found in _NAMES.finditer(text):
+        if found.start() < done or not _is_secret(found):
+            continue
+        value = _VALUE.match(text, found.end())
+        if value is None or value[value.lastindex or 0].startswith(_MARKS) or _is_sentence(found, value):
+            continue
+        yield text[done : value.start()] + (value[1] or "") + mark
+        done = value.end()
+    yield text[done:]
+
+
+def _is_secret(found: re.Match[str]) -> bool:
+    if found[2].isspace() and not found[0].startswith("--"):
+        return False
+    in_address = found.start() > 0 and found.string[found.start() - 1] in "?&#"
+    return is_secret_name(found[1]) or (in_address and found[1].lower() in _IN_ADDRESSES)
+
+
+def _is_sentence(found: re.Match[str], value: re.Match[str]) -> bool:
+    """Whether a word after a colon is the next word of a sentence."""
+    word = value[3]
+    if ":" not in found[2] or word is None or "pass" in found[1].lower():
+        return False
+    return len(word) < 6 or (len(word) < 24 and (word.isalpha() or word.isdigit()))
+
+
+def redact(value: Any, known: Callable[[str], str] = str) -> Any:
+    """Remove secrets: the values of `SECRET_FIELDS` and similar names, and parts of any text that look like a secret.
+
+    Example:
+        >>> redact({"token": "abc", "gpu": "a"})
+        {'token': '[redacted]', 'gpu': 'a'}
+
+    Args:
+        value: JSON.
+        known: Removes from a text the secrets that the program knows.
+
+    Returns:
+        A copy without secrets.
+    """
+    if isinstance(value, Mapping):
+        return {name: _field(str(name), each, known) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(each, known) for each in value]
+    if isinstance(value, str):
+        return redact_text(known(value))
+    return value
+
+
+def _field(name: str, value: Any, known: Callable[[str], str]) -> Any:
+    if value and name.lower() in SECRET_FIELDS:
+        return REDACTED
+    if isinstance(value, str) and value and is_secret_name(name):
+        return REDACTED
+    if isinstance(value, list | tuple) and is_secret_name(name):
+        return [REDACTED if isinstance(each, str) else redact(each, known) for each in value]
+    return redact(value, known)
