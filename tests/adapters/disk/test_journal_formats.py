@@ -1,0 +1,147 @@
+"""Formats of journals: an earlier one is migrated after a copy, a later one is refused, changed facts have a number.
+
+tests/data/fact_formats.json has a short hash of each kind of fact, by format and program.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, get_args
+
+import apsw
+import msgspec
+import pytest
+
+import wakestream
+from tests.adapters.disk.test_journal import Paid, Put, journal
+from tests.support.programs.mixed_versions import NOT_HERE, RELEASED
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.disk.journal_bound import bound_path
+from wakestream.adapters.disk.sqlite_file import FORMAT
+from wakestream.streams.hub.events import Fact, JobQueued
+from wakestream.streams.monitor.persistence import MachineKept
+from wakestream.streams.outbox.facts import OutboxFact
+from wakestream.streams.worker.state import Kept
+
+RECORDED = Path(__file__).parents[2] / "data" / "fact_formats.json"
+STORED: dict[str, Any] = {"hub": Fact, "outbox": OutboxFact, "worker": Kept, "monitor": MachineKept}
+"""What each program's journal contains."""
+
+FORMAT_1 = """
+    CREATE TABLE facts (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
+    CREATE TABLE ledger (seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX ledger_at ON ledger (at);
+    PRAGMA user_version = 1;
+"""
+
+
+def older(path: Path) -> list[Any]:
+    """A journal of format 1, after a snapshot and with a commit in its log; returns its facts."""
+    facts = [Put("a", 1), Paid(2.5, 7.0), Put("b", 2)]
+    db = apsw.Connection(str(path))
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(FORMAT_1)
+    for fact in facts:
+        row = (type(fact).__name__, msgspec.json.encode(fact))
+        db.execute("INSERT INTO facts (kind, data) VALUES (?, ?)", row)
+        if isinstance(fact, Paid):
+            db.execute("INSERT INTO ledger (at, kind, data) VALUES (?, ?, ?)", (fact.at, *row))
+    db.close()
+    assert path.with_name(f"{path.name}-wal").stat().st_size
+    return facts
+
+
+async def test_a_journal_of_format_1_is_migrated_and_a_copy_of_it_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    facts = older(path)
+    async with journal(path) as first:
+        assert (first.restore(), list(first.read()), await first.ledger()) == ([], facts, [Paid(2.5, 7.0)])
+        await first.append([Put("c", 3)])
+        assert first._file.end.seq == 4
+    db = apsw.Connection(str(tmp_path / "j.sqlite3.v1-backup"))
+    assert db.execute("PRAGMA user_version").get == 1
+    assert [kind for (kind,) in db.execute("SELECT kind FROM facts ORDER BY seq")] == ["Put", "Paid", "Put"]
+    db.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["j.sqlite3", "j.sqlite3-seq", "j.sqlite3.v1-backup"]
+
+
+async def test_the_copy_is_migrated_again_when_it_took_the_place_of_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite3"
+    facts = older(path)
+    async with journal(path) as first:
+        await first.append([Put("c", 3)])
+    (tmp_path / "j.sqlite3.v1-backup").replace(path)
+    async with journal(path) as again:
+        assert list(again.read()) == facts
+
+
+WRITE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from wakestream.adapters.disk.journal import open_journal
+from wakestream.streams.hub.events import Fact, JobQueued
+async def main():
+    async with open_journal(Path(sys.argv[1]), Fact, program="hub") as journal:
+        print([fact.id for fact in journal.read()])
+        await journal.append([JobQueued(id, "owner", 1, "heygem_submit", {}, 1.0) for id in sys.argv[2:]])
+        if sys.argv[2:]:
+            os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+async def released(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(RELEASED), "-I", "-c", WRITE, *words]  # without the folder that we are in
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50)
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE)
+async def test_the_last_release_refuses_our_journal_untouched_and_goes_on_with_the_copy(tmp_path: Path) -> None:
+    path = tmp_path / "hub.sqlite3"
+    assert (await released(str(path), "a", "b")).returncode == -signal.SIGKILL
+    async with open_journal(path, Fact, program="hub") as ours:
+        assert [fact.id for fact in ours.read() if isinstance(fact, JobQueued)] == ["a", "b"]
+        await ours.append([JobQueued("c", "owner", 1, "heygem_submit", {}, 1.0)])
+    before = path.read_bytes(), bound_path(path).read_bytes()
+    refused = await released(str(path))
+    assert refused.returncode == 1
+    assert f"a later version of wakestream wrote it (format {FORMAT})" in refused.stderr
+    assert (path.read_bytes(), bound_path(path).read_bytes()) == before
+    kept = await released(str(tmp_path / "hub.sqlite3.v1-backup"))
+    assert kept.stdout.strip() == "['a', 'b']", kept.stderr
+
+
+def hashes(facts: Any) -> dict[str, str]:
+    """A short hash of each class that the JSON of these facts has: fields, types, defaults."""
+    kinds = get_args(facts) or (facts,)
+    _, parts = msgspec.json.schema_components(kinds, schema_hook=lambda kind: {"type": kind.__name__})
+    for part in parts.values():
+        part.pop("description", None)
+    texts = {name: json.dumps(part, sort_keys=True, default=str) for name, part in parts.items()}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in sorted(texts.items())}
+
+
+def test_a_changed_fact_has_a_format_of_its_own() -> None:
+    recorded = json.loads(RECORDED.read_text())
+    now = {program: hashes(facts) for program, facts in STORED.items()}
+    here = recorded.get(str(FORMAT), {"version": wakestream.__version__, "facts": None})
+    if "WAKESTREAM_RECORD_FORMAT" in os.environ and here["version"] == wakestream.__version__:
+        recorded[str(FORMAT)] = {"version": wakestream.__version__, "facts": now}
+        RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+        return
+    assert now == here["facts"], (
+        f"the facts differ from those that version {here['version']} wrote in format {FORMAT}. Raise FORMAT in"
+        " adapters/disk/sqlite_file.py if that version is released, then run this test with WAKESTREAM_RECORD_FORMAT=1"
+    )
+
+
+def test_no_kind_of_fact_of_an_earlier_format_is_gone() -> None:
+    for format_, entry in json.loads(RECORDED.read_text()).items():
+        for program, facts in entry["facts"].items():
+            assert facts.keys() <= hashes(STORED[program]).keys(), f"format {format_} of the {program}"
