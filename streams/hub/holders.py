@@ -44,7 +44,7 @@ def refusal(
     if more and _held(state, role, owner) + len(more) > limits.gpus_per_license:
         why = f"this license uses {limits.gpus_per_license} names of GPUs already; use another license for this one"
         return "too_many_gpus", why
-    if new and len(state.gpus) + len(new) - len(_evictable(state, names, now)) > limits.gpus:
+    if new and len(state.gpus) + len(new) - len(_evictable(state, role, owner, names, now)) > limits.gpus:
         return "too_many_gpus", f"this hub keeps account of {limits.gpus} GPUs at most; stop using some of their names"
     return None
 
@@ -77,7 +77,7 @@ def claim(
     """The names, which `refusal` grants, are this license's from now on; a full hub forgets others for them."""
     new = [name for name in names if name not in state.gpus]
     excess = max(0, len(state.gpus) + len(new) - state.limits.gpus)
-    decision.fact(*(f.GpuForgotten(name) for name in _evictable(state, names, now)[:excess]))
+    decision.fact(*(f.GpuForgotten(name) for name in _evictable(state, role, owner, names, now)[:excess]))
     fresh = _fresh(state, role, names) if owner is not None else []
     decision.fact(*(f.GpuNamed(name) for name in new if name not in fresh))
     if owner is not None:
@@ -85,11 +85,11 @@ def claim(
 
 
 def of_monitor(state: HubState, peer: Connection, names: Collection[str], now: float, decision: HubDecision) -> bool:
-    """Whether a monitor may speak of these GPUs; one that it had not named when it registered is its own from now on.
+    """Whether a monitor may speak of these GPUs; one that it had not named, or that was forgotten, is its own from now.
 
     If not, the monitor gets an error.
     """
-    unnamed = [name for name in names if name not in peer.gpus]
+    unnamed = [name for name in names if name not in peer.gpus or name not in state.gpus]
     if unnamed:
         refused = refusal(state, "monitor", peer.owner, unnamed, now)
     else:
@@ -110,22 +110,35 @@ def _used(state: HubState, gpu: Gpu) -> float:
     return max(gpu.since, *(state.holders.get((role, gpu.name), ("", 0.0))[1] for role in ("worker", "monitor")))
 
 
-def _unused(state: HubState) -> Iterator[Gpu]:
-    named = state.named() | {job.last for job in state.jobs.values() if job.last is not None}
-    return (gpu for gpu in state.gpus.values() if not (gpu.leases or gpu.worker or gpu.name in named))
+def _unused(state: HubState, named: Collection[str]) -> Iterator[Gpu]:
+    had = {job.last for job in state.jobs.values() if job.last is not None}
+    idle = (gpu for gpu in state.gpus.values() if not (gpu.leases or gpu.worker))
+    return (gpu for gpu in idle if gpu.name not in named and gpu.name not in had)
 
 
-def _evictable(state: HubState, but_for: Collection[str], now: float) -> list[str]:
-    """The names that a hub may forget if it is full, the one that is unused for longest first."""
+def _evictable(state: HubState, role: str, owner: str | None, but_for: Collection[str], now: float) -> list[str]:
+    """The names that a full hub may forget for those in `but_for`, the one that is unused for longest first.
+
+    For a worker's name, or one that a key was issued for, these are also names of connected monitors, if the hub has
+    them from a monitor only whose key was not issued for a GPU, and no machine ever ran under them.
+    """
     if len(state.gpus) + len(but_for) <= state.limits.gpus:
         return []
-    unused = [gpu for gpu in _unused(state) if now - _used(state, gpu) >= EVICTED_AFTER and gpu.name not in but_for]
-    return [gpu.name for gpu in sorted(unused, key=lambda gpu: _used(state, gpu))]
+    unused = [gpu for gpu in _unused(state, state.named()) if now - _used(state, gpu) >= EVICTED_AFTER]
+    if role == "worker" or owner in state.tied.names:
+        unused += [gpu for gpu in _unused(state, ()) if gpu not in unused and _only_said(state, gpu)]
+    return [gpu.name for gpu in sorted(unused, key=lambda gpu: _used(state, gpu)) if gpu.name not in but_for]
+
+
+def _only_said(state: HubState, gpu: Gpu) -> bool:
+    """Whether nothing is known of the GPU but what a monitor says whose key was not issued for it."""
+    issued = any((role, gpu.name) in state.tied.owners for role in ("worker", "monitor"))
+    return not issued and not gpu.account.has_run and ("worker", gpu.name) not in state.holders
 
 
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Forget what was not used for long, and note once a day what is used."""
-    for gpu in _unused(state):
+    for gpu in _unused(state, state.named()):
         days = KEPT_DAYS if gpu.account.has_run else UNUSED_DAYS
         if now - _used(state, gpu) > days * DAY:
             decision.fact(f.GpuForgotten(gpu.name))

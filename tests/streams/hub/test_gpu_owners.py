@@ -244,11 +244,27 @@ def test_a_full_hub_removes_the_least_recently_used_name() -> None:
     net.leave(monitor(net, "m", "old"))
     net.now += DAY
     in_use = monitor(net, "m2", "used")
+    net.phase(in_use, "starting", "used")
     net.now += DAY
     assert worker(net, "w") not in net.closed
     assert sorted(net.state.gpus) == ["studio", "used"]
     assert codes(net, worker(net, "w2", "third"))[:1] == ["too_many_gpus"]
     assert in_use not in net.closed
+
+
+def test_names_that_only_a_monitor_gave_make_room_at_a_full_hub_for_the_gpu_of_another_license() -> None:
+    net = Net(gpus=3)
+    mine, rogue = monitor(net, "m", "attic"), monitor(net, "rogue", "x1", "x2")
+    net.phase(mine, "starting", "attic")
+    assert codes(net, monitor(net, "rogue2", "x3"))[:1] == ["too_many_gpus"], "a name for another is no gain"
+    assert worker(net, "w") not in net.closed
+    assert sorted(net.state.gpus) == ["attic", "studio", "x2"]
+    issued(net, ("m3", "monitor", ("cellar",)))
+    assert monitor(net, "m3", "cellar") not in net.closed
+    assert sorted(net.state.gpus) == ["attic", "cellar", "studio"], "the machine of attic has run"
+    net.phase(rogue, "off", "x1")
+    assert codes(net, rogue) == ["too_many_gpus"]
+    assert rogue not in net.closed
 
 
 def test_a_gpu_with_a_job_is_never_forgotten() -> None:
