@@ -24,8 +24,8 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Done, Job, JobEvent, Outcome
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Workers
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 
 Show = Callable[[Job, JobEvent], Any]
 N = TypeVar("N", str, int, float)

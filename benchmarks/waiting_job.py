@@ -23,8 +23,8 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import LinkUp
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import World
 
 JOBS = 2000
 

@@ -34,16 +34,15 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Backoff", "Barrier", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events", "Failed",
-    "FakeFiles", "FakeWorker", "FakeWorkers", "Granted", "Health", "HubEvent", "HubNews", "Job", "JobEvent",
-    "LinkDown", "LinkUp", "Log", "LoopScheduler", "Note", "Online", "Outcome", "PipelineHarness", "Policy",
-    "PowerState", "Queued", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout", "Stages",
-    "Submitted", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError", "Waking",
-    "Worker", "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "costs",
+    "Backoff", "Barrier", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events",
+    "Failed", "FakeFiles", "FakeWorker", "FakeWorkers", "Granted", "Health", "HubEvent", "HubNews", "Job",
+    "JobEvent", "LinkDown", "LinkUp", "Log", "LoopScheduler", "Note", "Online", "Outcome", "PipelineHarness",
+    "Policy", "PowerState", "Queued", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout",
+    "Stages", "Submitted", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError",
+    "Waking", "Worker", "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "costs",
     "first_success", "from_async", "guarded", "interval", "is_outcome", "job_pipeline", "merge_errors", "new_job",
     "note", "of", "of_type", "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs",
-    "run_virtual", "sample_job", "setting", "start_with", "stop_others", "then", "timeout",
-    "to_future",
+    "run_virtual", "sample_job", "setting", "start_with", "stop_others", "then", "timeout", "to_future",
 ]
 
 _HOMES = {

@@ -41,8 +41,8 @@ from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import OutboxFact
 from wakestream.streams.outbox.state import OPEN_MOST, OutboxState

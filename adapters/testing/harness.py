@@ -21,9 +21,9 @@ from wakestream.operators.model.ports import Effects, Files, LinkDown, LinkUp, W
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job import Build, Direct, World
 from wakestream.streams.jobs.job_runner import Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build, Direct, World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Header, Log, MemoryTap

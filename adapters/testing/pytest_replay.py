@@ -17,8 +17,8 @@ from wakestream.adapters.testing.virtual_loop import VirtualDeadlock, run_virtua
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.events import JobEvent, Outcome
 from wakestream.streams.jobs.daemon_pipeline import own_effects
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.recording import Log, Row, UnusableLog
 from wakestream.streams.recording.timeline import stage_times
 from wakestream.streams.replay import divergence as streams_divergence

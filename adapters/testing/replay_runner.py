@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 
 from wakestream.adapters.testing.virtual_loop import VirtualDeadlock, run_virtual
 from wakestream.operators.model.faults import describe_error
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.recorded_ports import Watch
 from wakestream.streams.replay.replay import Settings, policy_of, replay

@@ -265,6 +265,11 @@ class Retrying:
     delay: float
     why: str
 
+    @classmethod
+    def of(cls, attempt: int, delay: float, error: Exception) -> Retrying:
+        """For `Backoff.on_retry`."""
+        return cls(attempt, delay, str(error))
+
 
 @dataclass(frozen=True, slots=True)
 class Note:

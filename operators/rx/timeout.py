@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from wakestream.operators.rx.core.observable import (
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 
 T = TypeVar("T")
+
+Error = Callable[[str, float], Exception]
 
 _AGAIN = 0.01
 """The shortest pause, in seconds, until the limit is looked at again while none of the time counts."""
@@ -38,7 +41,7 @@ def timeout(
     stage: str,
     *,
     reset: Callable[[Any], object] | None = None,
-    error: type[StageTimeout] = StageTimeout,
+    error: Error = StageTimeout,
     excused: Callable[[], float] | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Fail when the source takes longer than `seconds`, counted from the subscription or from the last reset.
@@ -51,11 +54,11 @@ def timeout(
         >>> reports.pipe(timeout(3600.0, "execution", reset=lambda report: report.position))
 
     Args:
-        seconds: The limit.
+        seconds: The limit; none if infinite.
         stage: The name of the wait in the error.
         reset: The limit starts again when the value of this function changes. None: it never does. If it raises, the
             result fails with that error.
-        error: The class of the error; its arguments are `stage` and `seconds`.
+        error: Makes the error from `stage` and `seconds`.
         excused: Returns the seconds since the subscription that do not count.
 
     Returns:
@@ -63,6 +66,8 @@ def timeout(
     """
 
     def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+        if seconds == math.inf:
+            return subscribe_through(source, observer, scheduler)
         if reset is None and excused is None:  # most limits: a timer and nothing more
             timer = clock(scheduler).schedule_relative(seconds, _fail, (observer, error, stage, seconds))
             return CompositeDisposable(timer, subscribe_through(source, observer, scheduler))
@@ -73,7 +78,9 @@ def timeout(
     return operator_from(subscribe)
 
 
-def _fail(_: Any = None, state: tuple[ObserverBase[Any], type[StageTimeout], str, float] | None = None) -> None:
+def _fail(
+    _: Any = None, state: tuple[ObserverBase[Any], Callable[[str, float], Exception], str, float] | None = None
+) -> None:
     if state is not None:
         observer, error, stage, seconds = state
         observer.on_error(error(stage, seconds))

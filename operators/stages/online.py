@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from reactivex import Observable
 
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.errors import WorkerUnreachable
 from wakestream.operators.model.events import Granted, JobEvent, Online, Waking
+from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Health, Workers
 from wakestream.operators.rx.each import Effect, Operator
 from wakestream.operators.rx.from_async import from_async
@@ -35,6 +38,14 @@ def online(workers: Workers) -> Effect[JobEvent]:
         return around(from_async(worker.health, "health")).map(to_event).distinct_until_changed()
 
     return stage
+
+
+def until_lost(policy: Policy) -> Backoff:
+    """How a worker that does not answer is asked again, until it counts as lost."""
+    return Backoff(
+        initial=policy.health_every, factor=1.0, max_elapsed=policy.lost,
+        retry_on=lambda error: isinstance(error, WorkerUnreachable),
+    )  # fmt: skip
 
 
 def is_ready(health: Health) -> bool:

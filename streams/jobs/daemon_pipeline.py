@@ -20,9 +20,9 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.stages.follow import FINISHED
 from wakestream.streams.jobs.effects import own
 from wakestream.streams.jobs.gpu_backoff import gpu_backoff
-from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.stages import Compose, Pipeline, Stages, job_pipeline, pipeline
 from wakestream.streams.jobs.turn_stages import LaneLimits, Lanes, in_order, in_turns, lanes, turn
+from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import Log
 

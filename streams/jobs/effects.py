@@ -28,7 +28,7 @@ from wakestream.operators.model.ports import (
 )
 from wakestream.operators.rx.cancel_as_error import cancel_as_error
 from wakestream.operators.rx.from_async import closing
-from wakestream.streams.jobs.job import World
+from wakestream.streams.jobs.world import World
 from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Tap
 

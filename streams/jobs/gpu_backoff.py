@@ -24,8 +24,8 @@ from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.observable import FollowingObserver, ignore, operator_with
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.sources import start_with, throw
-from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.starts import Starts
+from wakestream.streams.jobs.world import World
 
 MAX_NO_PROGRESS: Final = 10
 """How many attempts in a row may have a GPU and make no progress."""

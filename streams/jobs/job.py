@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Callable
 from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.lifecycle.cancellable import cancellable
-from wakestream.operators.lifecycle.outcome import outcome
-from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.events import Cancelled, Job, JobEvent, Retrying, TimedOut
+from wakestream.operators.model.events import Cancelled, Job, JobEvent, TimedOut
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.model.ports import Effects, Files, Hub, Workers
+from wakestream.operators.model.ports import Hub
 from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
-from wakestream.operators.rx.from_async import require_awaitable
-from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never, throw
-from wakestream.operators.rx.timeout import timeout
 from wakestream.operators.stages.fingerprint import Fingerprints
-from wakestream.streams.jobs.job_order import Move, Order
-
-
-class Direct(Effects):
-    """Runs effects without recording them.
-
-    Example:
-        >>> World(hub, workers, files, Random(7), effects=Direct())
-    """
-
-    async def call(self, label: str, args: Mapping[str, Any], effect: Callable[[], Awaitable[Any]]) -> Any:
-        """See `Effects.call`."""
-        return await require_awaitable(effect(), effect, label)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """All that a job needs from outside.
-
-    Attributes:
-        hub: Grants the GPU.
-        workers: Render.
-        files: Reads the user's files.
-        random: The seeded source of jitter.
-        effects: Runs and records the effects of your own stages.
-        retry_now: Ends a pause of the job when it emits.
-        moves: Changes the place of the job among those that wait when it emits.
-    """
-
-    hub: Hub
-    workers: Workers
-    files: Files
-    random: Random
-    effects: Effects = field(default_factory=Direct)
-    retry_now: Observable[Any] = field(default_factory=never)
-    moves: Observable[Move | Order] = field(default_factory=never)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the stages of one job are made of.
-
-    Attributes:
-        job: The job.
-        world: What it needs from outside.
-        policy: Its times and retries.
-        fingerprints: The hashes of its files.
-    """
-
-    job: Job
-    world: World
-    policy: Policy
-    fingerprints: Fingerprints
-
-
-Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]
-"""A pipeline: makes the events of a job. The last argument cancels the job when it emits."""
+from wakestream.streams.jobs.standard import whole
+from wakestream.streams.jobs.world import Parts, World
 
 
 def guarded(
@@ -111,13 +47,8 @@ def guarded(
 
     def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
         fingerprints, lease = Fingerprints(job, world.files), _Lease(job, world.hub)
-        whole = _made(stages, fingerprints).pipe(
-            retry_backoff(_announced(policy.again), world.random),
-            timeout(policy.total, "total"),
-            cancellable(cancel or never(), world.workers, job.id),
-            outcome(lambda event: lease.release(cancelled=isinstance(event, Cancelled | TimedOut))),
-        )
-        running = subscribe_through(whole, observer, scheduler)
+        parts, attempt = Parts(job, world, policy, fingerprints), _made(stages, fingerprints)
+        running = subscribe_through(whole(parts, attempt, cancel or never(), lease.end), observer, scheduler)
         return CompositeDisposable(running, CompositeDisposable(fingerprints, lease))
 
     return LightObservable(subscribe)
@@ -139,6 +70,9 @@ class _Lease(DisposableBase):
     def __init__(self, job: Job, hub: Hub) -> None:
         self.job, self.hub, self.released = job, hub, False
 
+    def end(self, outcome: JobEvent) -> None:
+        self.release(cancelled=isinstance(outcome, Cancelled | TimedOut))
+
     def release(self, *, cancelled: bool) -> None:
         if not self.released:
             self.released = True
@@ -146,7 +80,3 @@ class _Lease(DisposableBase):
 
     def dispose(self) -> None:
         self.release(cancelled=True)
-
-
-def _announced(backoff: Backoff) -> Backoff:
-    return dataclasses.replace(backoff, on_retry=lambda attempt, delay, error: Retrying(attempt, delay, str(error)))

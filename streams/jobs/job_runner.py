@@ -17,10 +17,10 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, subscribe_through
 from wakestream.operators.rx.sources import of
 from wakestream.streams.jobs.effects import recorded
-from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.job_order import Move, Order
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.event_json import plain_event
 from wakestream.streams.recording.job_json import plain_job
 from wakestream.streams.recording.recording import Tap, untapped

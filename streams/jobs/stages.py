@@ -32,13 +32,11 @@ from wakestream.operators.rx.then import then
 from wakestream.operators.stages.effect import effect
 from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.note import note
-from wakestream.operators.stages.submit import submit
-from wakestream.streams.jobs.job import Build, Parts, World, guarded
-from wakestream.streams.jobs.standard import steps
+from wakestream.streams.jobs.job import guarded
+from wakestream.streams.jobs.standard import standard, steps, submit
+from wakestream.streams.jobs.world import Build, Events, Parts, World
 
 T = TypeVar("T")
-Events = Observable[JobEvent]
-"""The type of a pipeline's result, and of each stage's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +92,11 @@ class Stages(Parts):
 
     def standard(self) -> Events:
         """Run all stages in order, from `submit` to `download`; ends with `Done`."""
-        return self.submit().pipe(
-            then(self.online, self.dedupe, self.upload, self.synthesize, self.follow, self.download)
-        )
+        return standard(self)
 
     def submit(self) -> Events:
         """Ask the hub for a GPU and wait for it; ends with `Granted`."""
-        return submit(self.job, self.world.hub, self.fingerprints, self.policy, self.world.workers)
+        return submit(self)
 
     @property
     def online(self) -> JobStage:

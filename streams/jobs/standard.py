@@ -1,56 +1,94 @@
-"""A job on one page: its stages in order, and around each of their calls its timeouts, retries and polling."""
+"""A job on one page: from `gpu.job.submit` to its outcome, with all timeouts, retries and polling."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from wakestream.operators.model.backoff import Backoff
-from wakestream.operators.model.errors import Stalled, WorkerUnreachable
-from wakestream.operators.model.events import JobEvent
-from wakestream.operators.model.policy import Policy
-from wakestream.operators.rx.each import Stage, each
+from reactivex import Observable
+
+from wakestream.operators.lifecycle.cancellable import cancellable
+from wakestream.operators.lifecycle.outcome import outcome
+from wakestream.operators.model.errors import Stalled
+from wakestream.operators.model.events import JobEvent, Retrying
+from wakestream.operators.model.ports import (
+    Accepted,
+    BootFailure,
+    LinkDown,
+    LinkUp,
+    OfflineReply,
+    OnlineNotice,
+    PowerNotice,
+    Refused,
+)  # fmt: skip
+from wakestream.operators.rx.each import each
 from wakestream.operators.rx.poll import poll
-from wakestream.operators.rx.retry_backoff import retry_backoff
+from wakestream.operators.rx.switch_by_type import switch_by_type
+from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout import each_item, timeout
 from wakestream.operators.stages.dedupe import dedupe
+from wakestream.operators.stages.deployed_hubs import with_deployed_hubs
 from wakestream.operators.stages.download import bytes_received, download
 from wakestream.operators.stages.follow import follow, is_finished, place
-from wakestream.operators.stages.online import is_ready, online
+from wakestream.operators.stages.online import is_ready, online, until_lost
+from wakestream.operators.stages.submit import Wait, unreachable, waiting
 from wakestream.operators.stages.synthesize import synthesize
 from wakestream.operators.stages.upload import bytes_sent, upload
-from wakestream.streams.jobs.job import Parts
+from wakestream.streams.jobs.world import Events, Parts, Steps
+
+if TYPE_CHECKING:
+    from wakestream.streams.jobs.stages import Stages
 
 
-class Steps(NamedTuple):
-    """The stages after the grant, in order."""
-
-    online: Stage[JobEvent]
-    dedupe: Stage[JobEvent]
-    upload: Stage[JobEvent]
-    synthesize: Stage[JobEvent]
-    follow: Stage[JobEvent]
-    download: Stage[JobEvent]
+# --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def steps(s: Parts) -> Steps:
-    p, workers, retry = s.policy, s.world.workers, partial(retry_backoff, random=s.world.random)
-    execution = timeout(p.execution, "execution", reset=place)
-    idle = timeout(p.transfer, "transfer", reset=each_item, error=Stalled)
-    return Steps(
-        each(online(workers), retry(until_lost(p)), poll(p.health_every, until=is_ready), timeout(p.ready, "ready")),
-        each(dedupe(workers, s.fingerprints), retry(p.call)),
-        each(upload(workers), idle, retry(p.call, progress=bytes_sent)),
-        each(synthesize(s.job, workers), retry(p.call)),
-        each(follow(workers), retry(p.call), poll(p.poll_every, until=is_finished), execution),
-        each(download(s.job.outputs, workers), idle, retry(p.call, progress=bytes_received)),
+def whole(s: Parts, attempt: Events, cancel: Observable[Any], release: Callable[[JobEvent], None]) -> Events:
+    """A job: attempts until one succeeds, within the limits, and exactly one outcome at the end."""
+    return attempt.pipe(
+        s.retry(replace(s.policy.again, on_retry=Retrying.of)),
+        timeout(s.policy.total, "total"),
+        cancellable(cancel, s.world.workers, s.job.id),
+        outcome(release),
     )
 
 
-def until_lost(p: Policy) -> Backoff:
-    """Ask a worker that does not answer again, until it counts as lost."""
+def standard(s: Stages) -> Events:
+    """An attempt: the last event of each stage starts the next one."""
+    return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.download))
 
-    def unreachable(error: Exception) -> bool:
-        return isinstance(error, WorkerUnreachable)
 
-    return Backoff(initial=p.health_every, factor=1.0, max_elapsed=p.lost, retry_on=unreachable)
+def submit(s: Parts) -> Events:
+    """The wait for a GPU: follow what the hub said last. The branch that completes is the grant."""
+    return waiting(s.job, s.world.hub, s.fingerprints, s.policy, s.world.workers, lambda wait: wait.replies.pipe(
+        switch_by_type(wait.follow(ANSWERS)),
+        timeout(s.policy.online, "online", excused=wait.unpaid),  # 30 minutes, not counting a spent budget
+    ))  # fmt: skip
+
+
+ANSWERS = with_deployed_hubs({  # which are sometimes busy, have this job already, or grant no single job
+    LinkUp: lambda wait, link: wait.ask(link, timeout(wait.policy.reply, "reply")),  # gpu.job.submit, each connection
+    Accepted: Wait.granted,  # ack: the GPU is on
+    OfflineReply: Wait.queued,  # gpu.power.offline: a line every 10 s ...
+    OnlineNotice: Wait.online,  # ... until the first gpu.power.online
+    PowerNotice: Wait.power,
+    LinkDown: lambda wait, link: wait.hub_down(link).pipe(timeout(wait.hub_left, "hub", error=unreachable(link))),
+    Refused: Wait.refused,
+    BootFailure: Wait.boot_failed,
+})  # fmt: skip
+
+
+def steps(s: Parts) -> Steps:
+    """The stages after the grant, with the operators around each of their calls, from the inside outwards."""
+    p, workers = s.policy, s.world.workers
+    idle = timeout(p.transfer, "transfer", reset=each_item, error=Stalled)
+    work = timeout(p.execution, "execution", reset=place)
+    return Steps(
+        each(online(workers), s.retry(until_lost(p)), poll(p.health_every, is_ready), timeout(p.ready, "ready")),
+        each(dedupe(workers, s.fingerprints), s.retry(p.call)),
+        each(upload(workers), idle, s.retry(p.call, progress=bytes_sent)),
+        each(synthesize(s.job, workers), s.retry(p.call)),
+        each(follow(workers), s.retry(p.call), poll(p.poll_every, is_finished), work),
+        each(download(s.job.outputs, workers), idle, s.retry(p.call, progress=bytes_received)),
+    )

@@ -29,8 +29,9 @@ from wakestream.operators.rx.each import Stage
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move, Order
-from wakestream.streams.jobs.stages import Events, Stages
+from wakestream.streams.jobs.stages import Stages
 from wakestream.streams.jobs.starts import Starts
+from wakestream.streams.jobs.world import Events
 
 Hold = Callable[[Observable[JobEvent]], Observable[JobEvent]]
 

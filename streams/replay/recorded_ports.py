@@ -12,7 +12,7 @@ from typing import Any
 from wakestream.operators.model.events import JobEvent
 from wakestream.operators.model.ports import Hub
 from wakestream.streams.jobs.effects import Calls, Form, LoggedEffects, LoggedFiles, LoggedWorkers, Plain, error_from
-from wakestream.streams.jobs.job import World
+from wakestream.streams.jobs.world import World
 from wakestream.streams.recording.recording import Log, Row
 
 Until = Callable[[float], Awaitable[None]]

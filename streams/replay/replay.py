@@ -8,8 +8,8 @@ from typing import Any
 
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.hub import hub
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.config_json import changed, config_from
 from wakestream.streams.recording.log_checks import check_policy
 from wakestream.streams.recording.recording import Log, UnusableLog

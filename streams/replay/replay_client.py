@@ -18,9 +18,9 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.hub_news import HubEvent
-from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from

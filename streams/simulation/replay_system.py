@@ -21,9 +21,9 @@ from wakestream.operators.model.events import Fingerprint, Job
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.effects import FINGERPRINT
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.job_runner import job_random
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import changed
 from wakestream.streams.recording.recording import TICK, Log, Row, UnusableLog
 from wakestream.streams.replay.divergence import Divergence, divergences

@@ -20,8 +20,8 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job import Build, World
 from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon
+from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.monitor.persistence import restore

@@ -22,8 +22,8 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.rx.then import then
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import Events, Stages, pipeline
+from wakestream.streams.jobs.world import Build
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then
 from wakestream.operators.rx.timeout import each_item, timeout
 from wakestream.operators.stages.effect import effect
-from wakestream.streams.jobs.job import Direct
+from wakestream.streams.jobs.world import Direct
 
 Source = Observable[Any]
 ITEM = SUBMITTED

@@ -18,7 +18,7 @@ from wakestream.adapters.cli.replay.report import ReplayOutput
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.telemetry.recordings import LogFile, find, read
 from wakestream.adapters.testing.replay_runner import run_log, run_together
-from wakestream.streams.jobs.job import Build
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.recorded_ports import EffectCall
 from wakestream.streams.replay.replay import PROGRAMS

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from wakestream.adapters.cli import flags
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 
 Make = Callable[[], "Build"]
 """Makes the pipeline: one that keeps state across its jobs must not be shared between replays."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from reactivex import Observable
 from reactivex.subject import Subject
 
-from tests.support.streams.stage_scene import AUDIO, JOB, VIDEO, Stage
+from tests.support.streams.stage_scene import AUDIO, VIDEO, Stage
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.operators.model import errors
 from wakestream.operators.model import events as e
@@ -25,7 +25,6 @@ from wakestream.operators.model.ports import (
     Refused,
     Reply,
 )
-from wakestream.operators.stages.submit import submit
 
 NEW, OLD = LinkUp(frozenset({"late_hashes"})), LinkUp()
 
@@ -52,7 +51,7 @@ class Hub:
 
 async def run(hub: Hub, policy: Policy | None = None) -> Stage:
     stage = Stage()
-    await stage.run(submit(JOB, hub, stage.fingerprints, policy or Policy()))
+    await stage.run(stage.of(policy, hub=hub).submit())
     return stage
 
 
@@ -154,7 +153,8 @@ STRAIGHT = Policy(straight=1.0, hub=30.0)
 
 async def straight(hub: Hub, worker: FakeWorker, policy: Policy = STRAIGHT) -> Stage:
     stage = Stage()
-    await stage.run(submit(JOB, hub, stage.fingerprints, policy, FakeWorkers({"http://x": worker}, "http://x")))
+    stage.workers = FakeWorkers({"http://x": worker}, "http://x")
+    await stage.run(stage.of(policy, hub=hub).submit())
     return stage
 
 

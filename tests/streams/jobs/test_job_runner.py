@@ -9,8 +9,8 @@ from wakestream.adapters.testing.fakes import FakeWorkers
 from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.to_future import to_future
-from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.job_runner import Daemon
+from wakestream.streams.jobs.world import World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import MemoryTap
 

@@ -13,7 +13,7 @@ from wakestream.adapters.testing.harness import PipelineHarness
 from wakestream.adapters.testing.pytest_replay import Replay, Wanted, failure
 from wakestream.operators import Done, Failed, JobEvent, Note, TaskFailed, all_done, then
 from wakestream.streams import Stages, pipeline
-from wakestream.streams.jobs.job import Build
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.replay.divergence import divergences
 from wakestream.streams.replay.replay import replay

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.streams.replay_scene import crowd, deaf_while_hashing, frame, hub_log, recorded, under
 from wakestream.adapters.testing.replay_runner import run_log
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.log_edit import log_as_replayed, with_rows
 from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.triage.reorder import SPREAD, failing, reordered, worse

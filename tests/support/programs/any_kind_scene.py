@@ -16,8 +16,8 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.policy import Policy
-from wakestream.streams.jobs.job import Build
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import Build
 from wakestream.streams.protocol.kinds import output_ext
 
 KINDS = (

@@ -14,9 +14,9 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, durable_pipeline
-from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
+from wakestream.streams.jobs.world import World
 
 
 class Before:

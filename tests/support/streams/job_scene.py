@@ -15,8 +15,8 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.stages import job_pipeline
+from wakestream.streams.jobs.world import World
 from wakestream.streams.protocol import messages as m
 
 URL = "http://gpu:8383"

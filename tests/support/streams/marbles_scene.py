@@ -14,8 +14,8 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.rows import event_row
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job import World
 from wakestream.streams.jobs.job_runner import Daemon, job_random
+from wakestream.streams.jobs.world import World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Header, Log, MemoryTap, header_line, read_log, row_line
 from wakestream.streams.replay.replay_hub import replay_hub

@@ -15,8 +15,8 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Hub
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.stages.fingerprint import Fingerprints
-from wakestream.streams.jobs.job import Direct, World
 from wakestream.streams.jobs.stages import Stages
+from wakestream.streams.jobs.world import Direct, World
 
 URL = "http://gpu:8383"
 JOB = e.Job.lipsync("job-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
@@ -39,10 +39,14 @@ class Stage:
         self.end: str | Exception | None = None
 
     def of(
-        self, policy: Policy | None = None, outputs: Mapping[str, Path] | None = None, effects: Effects | None = None
+        self,
+        policy: Policy | None = None,
+        outputs: Mapping[str, Path] | None = None,
+        effects: Effects | None = None,
+        hub: Hub | None = None,
     ) -> Stages:
         """The stages of the standard pipeline."""
-        world = World(cast("Hub", None), self.workers, self.files, Random(1), effects or Direct())
+        world = World(cast("Hub", hub), self.workers, self.files, Random(1), effects or Direct())
         job = JOB if outputs is None else replace(JOB, outputs=outputs)
         return Stages(job, world, policy or Policy(), self.fingerprints)
 
