@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any, NoReturn
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import SchedulerBase
 
 from wakestream.operators.model import ports
 from wakestream.operators.model.errors import BootFailed, HubRefused, HubUnreachable
 from wakestream.operators.model.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
-from wakestream.operators.rx.core.scheduler import clock, seconds_now
+from wakestream.operators.rx.core.scheduler import seconds_now
 from wakestream.operators.rx.each import Operator
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.sources import merge_errors, never, of, start_with
@@ -187,23 +186,6 @@ class Wait:
 
     def _plan_retry(self, after: float | None) -> None:
         self.retry_at = None if after is None else seconds_now(self.time) + after
-
-
-def waiting(
-    job: Job,
-    hub: ports.Hub,
-    fingerprints: Fingerprints,
-    policy: Policy,
-    workers: ports.Workers | None,
-    make: Callable[[Wait], Observable[JobEvent]],
-) -> Observable[JobEvent]:
-    """Begin a `Wait` at each subscription, and subscribe to what `make` makes of it."""
-
-    def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
-        wait = Wait(job, hub, fingerprints, policy, workers, clock(scheduler))
-        return subscribe_through(make(wait), observer, scheduler)
-
-    return LightObservable(subscribe)
 
 
 def unreachable(link: ports.LinkDown) -> Callable[[str, float], Exception]:

@@ -32,19 +32,18 @@ from wakestream.operators.stages.deployed_hubs import with_deployed_hubs
 from wakestream.operators.stages.download import bytes_received, download
 from wakestream.operators.stages.follow import follow, is_finished, place
 from wakestream.operators.stages.online import is_ready, online, until_lost
-from wakestream.operators.stages.submit import Wait, unreachable, waiting
+from wakestream.operators.stages.submit import Wait, unreachable
 from wakestream.operators.stages.synthesize import synthesize
 from wakestream.operators.stages.upload import bytes_sent, upload
-from wakestream.streams.jobs.world import Events, Parts, Steps
+from wakestream.streams.jobs.world import Events, Parts, Steps, waiting
 
 if TYPE_CHECKING:
     from wakestream.streams.jobs.stages import Stages
 
+Release = Callable[[JobEvent], None]
 
-# --- the page ---------------------------------------------------------------------------------------------------------
 
-
-def whole(s: Parts, attempt: Events, cancel: Observable[Any], release: Callable[[JobEvent], None]) -> Events:
+def whole(s: Parts, attempt: Events, cancel: Observable[Any], release: Release) -> Events:
     """A job: attempts until one succeeds, within the limits, and exactly one outcome at the end."""
     return attempt.pipe(
         s.retry(replace(s.policy.again, on_retry=Retrying.of)),
@@ -61,34 +60,36 @@ def standard(s: Stages) -> Events:
 
 def submit(s: Parts) -> Events:
     """The wait for a GPU: follow what the hub said last. The branch that completes is the grant."""
-    return waiting(s.job, s.world.hub, s.fingerprints, s.policy, s.world.workers, lambda wait: wait.replies.pipe(
+    return waiting(s, lambda wait: wait.replies.pipe(
         switch_by_type(wait.follow(ANSWERS)),
         timeout(s.policy.online, "online", excused=wait.unpaid),  # 30 minutes, not counting a spent budget
     ))  # fmt: skip
 
 
-ANSWERS = with_deployed_hubs({  # which are sometimes busy, have this job already, or grant no single job
-    LinkUp: lambda wait, link: wait.ask(link, timeout(wait.policy.reply, "reply")),  # gpu.job.submit, each connection
+ANSWERS = with_deployed_hubs({  # these may be busy, have this job already, or grant no single job
+    LinkUp: lambda wait, link: wait.ask(link, timeout(wait.policy.reply, "reply")),  # gpu.job.submit
     Accepted: Wait.granted,  # ack: the GPU is on
     OfflineReply: Wait.queued,  # gpu.power.offline: a line every 10 s ...
     OnlineNotice: Wait.online,  # ... until the first gpu.power.online
     PowerNotice: Wait.power,
-    LinkDown: lambda wait, link: wait.hub_down(link).pipe(timeout(wait.hub_left, "hub", error=unreachable(link))),
+    LinkDown: lambda wait, link: wait.hub_down(link).pipe(
+        timeout(wait.hub_left, "hub", error=unreachable(link))
+    ),
     Refused: Wait.refused,
     BootFailure: Wait.boot_failed,
 })  # fmt: skip
 
 
 def steps(s: Parts) -> Steps:
-    """The stages after the grant, with the operators around each of their calls, from the inside outwards."""
-    p, workers = s.policy, s.world.workers
+    """The stages after the grant; `each` has the operators around each call, from the inside outwards."""
+    p, workers, retry = s.policy, s.world.workers, s.retry
     idle = timeout(p.transfer, "transfer", reset=each_item, error=Stalled)
-    work = timeout(p.execution, "execution", reset=place)
+    ready, work = timeout(p.ready, "ready"), timeout(p.execution, "execution", reset=place)
     return Steps(
-        each(online(workers), s.retry(until_lost(p)), poll(p.health_every, is_ready), timeout(p.ready, "ready")),
-        each(dedupe(workers, s.fingerprints), s.retry(p.call)),
-        each(upload(workers), idle, s.retry(p.call, progress=bytes_sent)),
-        each(synthesize(s.job, workers), s.retry(p.call)),
-        each(follow(workers), s.retry(p.call), poll(p.poll_every, is_finished), work),
-        each(download(s.job.outputs, workers), idle, s.retry(p.call, progress=bytes_received)),
+        each(online(workers), retry(until_lost(p)), poll(p.health_every, is_ready), ready),
+        each(dedupe(workers, s.fingerprints), retry(p.call)),
+        each(upload(workers), idle, retry(p.call, progress=bytes_sent)),
+        each(synthesize(s.job, workers), retry(p.call)),
+        each(follow(workers), retry(p.call), poll(p.poll_every, is_finished), work),
+        each(download(s.job.outputs, workers), idle, retry(p.call, progress=bytes_received)),
     )

@@ -8,16 +8,20 @@ from random import Random
 from typing import Any, NamedTuple
 
 from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Files, Hub, Workers
+from wakestream.operators.rx.core.observable import LightObservable, subscribe_through
+from wakestream.operators.rx.core.scheduler import clock
 from wakestream.operators.rx.each import Operator, Stage
 from wakestream.operators.rx.from_async import require_awaitable
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.sources import never
 from wakestream.operators.stages.fingerprint import Fingerprints
+from wakestream.operators.stages.submit import Wait
 from wakestream.streams.jobs.job_order import Move, Order
 
 Events = Observable[JobEvent]
@@ -78,6 +82,16 @@ class Parts:
     def retry(self, backoff: Backoff, progress: Callable[[Any], float] | None = None) -> Operator:
         """Retry with backoff; see `retry_backoff`."""
         return retry_backoff(backoff, self.world.random, progress)
+
+
+def waiting(s: Parts, make: Callable[[Wait], Events]) -> Events:
+    """Begin a `Wait` at each subscription, and subscribe to what `make` makes of it."""
+
+    def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        wait = Wait(s.job, s.world.hub, s.fingerprints, s.policy, s.world.workers, clock(scheduler))
+        return subscribe_through(make(wait), observer, scheduler)
+
+    return LightObservable(subscribe)
 
 
 class Steps(NamedTuple):

@@ -86,7 +86,7 @@ def test_the_index_of_decisions_lists_every_record() -> None:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> dict[str, Any]:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", read("docs/design.md"), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```python\n(# file: .*?)^```$", read("docs/design.md"), re.MULTILINE | re.DOTALL)
     (tmp_path / "power.py").write_text(block, encoding="utf-8")
     return runpy.run_path(str(tmp_path / "power.py"))
 

@@ -21,6 +21,14 @@ ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", ENGLISH, re.MULTILINE | re.DOTALL))
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/design.md"])
+def test_the_page_of_a_job_is_shown_as_it_stands(name: str) -> None:
+    code = (ROOT / "streams/jobs/standard.py").read_text(encoding="utf-8")
+    page = code[code.index("def whole(") :].rstrip()
+    assert page.count("\n") < 60
+    assert f"```python\n{page}\n```" in (ROOT / name).read_text(encoding="utf-8")
+
+
 def commands(page: str) -> list[list[str]]:
     """Every `wakestream …` that stands in an indented block, as its arguments."""
     text = re.sub(r" \\\n +", " ", page)
@@ -130,4 +138,7 @@ def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> 
     assert blocks(CHINESE) == blocks(ENGLISH)
     assert words_of_code(CHINESE) == words_of_code(ENGLISH)
     other = {"README.md": "README.zh-CN.md"}
-    assert sorted(other.get(link, link) for link in links(CHINESE)) == sorted(links(ENGLISH))
+    other |= {"#一页看懂一个任务": "#a-job-on-one-page", "#写一条自己的流水线": "#a-pipeline-of-your-own"}
+    assert sorted(other.get(link, link) for link in links(CHINESE)) == sorted(
+        place.get(link, link) for link in links(ENGLISH)
+    )
