@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from wakestream.adapters.config.numbers import whole_number
@@ -88,7 +89,8 @@ class EventFeed:
         """Publish an event of a job as JSON (`event` is its kind)."""
         self._number += 1
         kind = str(plain["event"])
-        item = Item(self._number, job, kind, orjson.dumps({"job": job, **plain}))
+        # Not by orjson: each of its results keeps 4 KB, as long as it lives, and thousands of jobs wait for days.
+        item = Item(self._number, job, kind, msgspec.json.encode({"job": job, **plain}))
         self._recent.append(item)
         self._remember(item)
         self._note_first(item, plain.get("status"))

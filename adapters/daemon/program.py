@@ -37,6 +37,7 @@ from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
+from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
@@ -156,6 +157,7 @@ async def running_daemon(
             watching = asyncio.create_task(folder.run(), name="folder watch")
             stack.push_async_callback(end, watching)
         stack.enter_context(told(config.state, address))
+        stack.enter_context(few_collections(*MANY_JOBS))
         yield RunningDaemon(address.url, box, console, journal, webhooks)
 
 

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import replace_file
@@ -19,8 +20,8 @@ from wakestream.streams.outbox.state import Content, Entry, OutboxState
 
 _BLOCK = 4 * 1024 * 1024
 
-TWINS = 8
-"""Other jobs that are examined for one job, of each kind."""
+AT_ONCE: Final = 20
+"""Jobs that go on in one turn of the event loop when a job has ended for which they waited."""
 
 
 class ResultReuse:
@@ -28,7 +29,7 @@ class ResultReuse:
 
     def __init__(self, state: OutboxState, files: DiskFiles) -> None:
         self._state, self._files = state, files
-        self._waiting: dict[str, asyncio.Event] = {}
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     async def find(self, job: str) -> Mapping[str, Any] | None:
         """See `Earlier.find`."""
@@ -39,11 +40,11 @@ class ResultReuse:
         if self._state.alone(entry) or not _as_accepted(entry):
             return None
         same = [twin for twin in self._state.of_same_files(entry) if twin.read_as_accepted]
-        return await self._of(same, entry) or await self._of(await self._same_content(entry), entry)
+        return await self._of(same, entry) or await self._of_content(entry)
 
     async def _of(self, twins: Sequence[Entry], entry: Entry) -> Mapping[str, Any] | None:
         """The first of `twins` that has a result or still runs."""
-        for twin in twins[:TWINS]:
+        for twin in twins:
             found = {"job": twin.accepted.job}
             if twin.ended is None:
                 return found
@@ -57,22 +58,32 @@ class ResultReuse:
         """See `Earlier.ended`."""
         entry = self._state.jobs.get(job)
         if entry is not None and entry.ended is None:
-            await self._waiting.setdefault(job, asyncio.Event()).wait()
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(job, []).append(waiting)
+            await waiting
 
     def tell(self, job: str) -> None:
         """That job has ended."""
-        waiting = self._waiting.pop(job, None)
-        if waiting is not None:
-            waiting.set()
+        if waiting := self._waiting.pop(job, None):
+            self._wake(iter(waiting))
 
-    async def _same_content(self, entry: Entry) -> Sequence[Entry]:
-        """Earlier jobs with the same content in other files; reads only files of the same sizes."""
-        unread = self._state.of_same_sizes(entry)[:TWINS]
+    def _wake(self, waiting: Iterator[asyncio.Future[None]]) -> None:
+        """Let jobs go on, some in each turn: thousands of the same work may have waited for one."""
+        some = list(islice(waiting, AT_ONCE))
+        for each in some:
+            if not each.done():
+                each.set_result(None)
+        if some:
+            asyncio.get_running_loop().call_soon(self._wake, waiting)
+
+    async def _of_content(self, entry: Entry) -> Mapping[str, Any] | None:
+        """As `_of`, of earlier jobs with the same content in other files; reads only files of the same sizes."""
         mine = await self._content(entry)
         if mine is None:
-            return ()
-        alike = [twin for twin in unread if await self._content(twin) == mine]
-        return [*self._state.of_content(entry, mine), *alike]
+            return None
+        unread = self._state.of_same_sizes(entry)
+        found = await self._of(self._state.of_content(entry, mine), entry)
+        return found or await self._of([twin for twin in unread if await self._content(twin) == mine], entry)
 
     async def _content(self, entry: Entry) -> Content | None:
         """The BLAKE3 of all files as they were for that job; None if that is no longer known."""

@@ -101,9 +101,8 @@ def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | 
 
 
 def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
-    ended = [entry.ended for entry in state.jobs.values() if entry.ended is not None]
-    spare = len(ended) + 1 - state.ended_most
-    return [f.JobForgotten(one.job, now) for one in sorted(ended, key=lambda one: one.at)[: max(0, spare)]]
+    spare = len(state.ended) + 1 - state.ended_most
+    return [f.JobForgotten(job, now) for _, job in state.ended[: max(0, spare)]]
 
 
 def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f.OutboxDecision) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 from msgspec.structs import replace
 
 from wakestream.operators.model import events as e
@@ -26,8 +27,14 @@ Sizes = tuple[Any, ...]
 Content = tuple[str, ...]
 """The BLAKE3 of all files of a job, by their names."""
 
-Index = dict[Any, dict[str, None]]
-"""Jobs by what they have in common."""
+Order = tuple[float, str]
+"""The key by which jobs are ordered: when one was accepted, and its id."""
+
+Index = dict[Any, list[Order]]
+"""Jobs by what they have in common, each list in their order."""
+
+TWINS = 8
+"""The most jobs of the same work that are looked at for one job, of each kind: there may be thousands."""
 
 
 class Entry(Frozen, frozen=True):
@@ -62,7 +69,8 @@ class Entry(Frozen, frozen=True):
     def work(self) -> tuple[str, bytes, tuple[str, ...]]:
         """What the job does with the files: its kind, its parameters, and the names of its results."""
         a = self.accepted
-        return a.task_type, orjson.dumps(a.params, option=orjson.OPT_SORT_KEYS), tuple(sorted(a.results))
+        # Not by orjson: each of its results takes 4 KB as long as it is kept.
+        return a.task_type, msgspec.json.encode(a.params, order="deterministic"), tuple(sorted(a.results))
 
     @property
     def files(self) -> tuple[Any, ...]:
@@ -85,7 +93,7 @@ class Entry(Frozen, frozen=True):
         return tuple(digests["blake3"] for _, digests in sorted(self.read.digests.items()))
 
     @property
-    def order(self) -> tuple[float, str]:
+    def order(self) -> Order:
         """The key by which jobs are ordered."""
         return self.accepted.at, self.accepted.job
 
@@ -125,10 +133,12 @@ class OutboxState(Durable):
 
     queue: TurnQueue = field(default_factory=TurnQueue)  # type: ignore[assignment] # a list in a snapshot
     outputs: dict[str, str] = field(default_factory=dict)  # of open jobs: who writes where, by `place`
-    by_files: Index = field(default_factory=dict)
+    by_files: Index = field(default_factory=dict)  # as the next three, of jobs that have not ended or are done
     by_sizes: Index = field(default_factory=dict)
     by_content: Index = field(default_factory=dict)
-    after: Index = field(default_factory=dict)  # for a job, those that wait for it
+    unread: Index = field(default_factory=dict)  # by sizes, those whose content is not known
+    ended: list[Order] = field(default_factory=list)  # by the time of their end
+    after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those that wait for it
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
     webhook: bool = False
@@ -144,22 +154,22 @@ class OutboxState(Durable):
 
     def of_content(self, entry: Entry, content: Content) -> list[Entry]:
         """Earlier jobs of that content, whatever their files are called."""
-        same = self._before(entry, self.by_content.get(content, ()))
-        return [twin for twin in same if twin.sizes == entry.sizes]
+        mine = entry.sizes
+        return [twin for twin in self._before(entry, self.by_content.get(content, ())) if twin.sizes == mine]
 
     def of_same_sizes(self, entry: Entry) -> list[Entry]:
         """Earlier jobs under other names that may turn out to be the same work: their files have not been read yet."""
-        same = self._before(entry, self.by_sizes.get(entry.sizes, ()))
-        return [twin for twin in same if twin.content is None and twin.files != entry.files]
+        mine = entry.files
+        return [twin for twin in self._before(entry, self.unread.get(entry.sizes, ())) if twin.files != mine]
 
     def alone(self, entry: Entry) -> bool:
         """Whether no other job can be the same work."""
         return len(self.by_sizes.get(entry.sizes, ())) < 2
 
-    def _before(self, entry: Entry, jobs: Iterable[str]) -> list[Entry]:
+    def _before(self, entry: Entry, found: Sequence[Order]) -> list[Entry]:
         """In the same order for all jobs, so that no two jobs wait for each other."""
-        twins = [twin for job in jobs if (twin := self.jobs[job]).order < entry.order]
-        return sorted((twin for twin in twins if twin.state in ("open", "done")), key=lambda twin: twin.order)
+        earlier = found[: min(bisect_left(found, entry.order), TWINS)]
+        return [twin for _, job in earlier if (twin := self.jobs[job]).cancelling is None or twin.ended is not None]
 
 
 def job_of(entry: Entry) -> e.Job:
@@ -199,16 +209,35 @@ def _index(state: OutboxState, entry: Entry) -> None:
     job = entry.accepted.job
     if entry.ended is None:
         state.outputs |= {state.place(path): job for path in entry.accepted.results.values()}
-    _add(state.by_sizes, entry.sizes, job)
-    _add(state.by_files, entry.files, job)
-    if entry.content is not None:
-        _add(state.by_content, entry.content, job)
+    else:
+        insort(state.ended, (entry.ended.at, job))
     for before in entry.accepted.after:
-        _add(state.after, before, job)
+        state.after.setdefault(before, {})[job] = None
+    _add_twin(state, entry)
 
 
-def _add(index: Index, key: Any, job: str) -> None:
-    index.setdefault(key, {})[job] = None
+def _add_twin(state: OutboxState, entry: Entry) -> None:
+    for index, key in _places(state, entry):
+        insort(index.setdefault(key, []), entry.order)
+
+
+def _drop_twin(state: OutboxState, entry: Entry) -> None:
+    for index, key in _places(state, entry):
+        _remove(index[key], entry.order)
+        if not index[key]:
+            del index[key]
+
+
+def _places(state: OutboxState, entry: Entry) -> list[tuple[Index, Any]]:
+    """Where other jobs find this one, as long as its result may be of use to them."""
+    if entry.ended is not None and entry.ended.outcome != "done":
+        return []
+    read = (state.unread, entry.sizes) if entry.content is None else (state.by_content, entry.content)
+    return [(state.by_sizes, entry.sizes), (state.by_files, entry.files), read]
+
+
+def _remove(orders: list[Order], order: Order) -> None:
+    del orders[bisect_left(orders, order)]
 
 
 _KEPT: Mapping[type, str] = {f.JobStage: "stage", f.JobRead: "read", f.JobCancelling: "cancelling", f.JobEnded: "ended"}
@@ -220,13 +249,15 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
     entry = state.jobs.get(fact.job)
     if entry is None or entry.ended is not None:
         return
-    if isinstance(fact, f.JobRead):
-        _unread(state, entry)
+    found_otherwise = isinstance(fact, f.JobRead | f.JobEnded)
+    if found_otherwise:
+        _drop_twin(state, entry)
     entry = state.jobs[fact.job] = replace(entry, **{_KEPT[type(fact)]: fact})
-    if isinstance(fact, f.JobRead) and entry.content is not None:
-        _add(state.by_content, entry.content, fact.job)
-    elif isinstance(fact, f.JobEnded):
+    if found_otherwise:
+        _add_twin(state, entry)
+    if isinstance(fact, f.JobEnded):
         state.jobs[fact.job] = replace(entry, moved=None)
+        insort(state.ended, (fact.at, fact.job))
         _release_output(state, entry)
 
 
@@ -244,11 +275,13 @@ def _released(state: OutboxState, fact: f.ReleaseConfirmed) -> None:
 def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
     if (entry := state.jobs.pop(fact.job, None)) is not None:
         _release_output(state, entry)
-        _unread(state, entry)
-        _drop(state.by_sizes, entry.sizes, fact.job)
-        _drop(state.by_files, entry.files, fact.job)
+        _drop_twin(state, entry)
+        if entry.ended is not None:
+            _remove(state.ended, (entry.ended.at, fact.job))
         for before in entry.accepted.after:
-            _drop(state.after, before, fact.job)
+            del state.after[before][fact.job]
+            if not state.after[before]:
+                del state.after[before]
 
 
 def _webhook_pending(state: OutboxState, fact: WebhookOwed) -> None:
@@ -270,17 +303,6 @@ CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
     f.WebhookGivenUp: _webhook_settled,
 }
 """For each type of fact, how it changes the state. A fact about an unknown job changes nothing."""
-
-
-def _unread(state: OutboxState, entry: Entry) -> None:
-    if entry.content is not None:
-        _drop(state.by_content, entry.content, entry.accepted.job)
-
-
-def _drop(index: Index, key: Any, job: str) -> None:
-    del index[key][job]
-    if not index[key]:
-        del index[key]
 
 
 def _release_output(state: OutboxState, entry: Entry) -> None:

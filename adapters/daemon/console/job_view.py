@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,15 +29,19 @@ ENDED_MOST: Final = 12
 STEMS: Final = 2
 """Input files after which a result is named."""
 
+SEARCHED: Final = 200
+"""Jobs that a search reads in one turn of the event loop."""
+
 NAMES_KEPT: Final = 20_000
 """Jobs whose names are in memory: more than the outbox has, since a search reads all of them."""
 
 
 class FileNames(NamedTuple):
-    """The names of a job's files for people."""
+    """The names of a job's files for people; `text` is what a search finds, beside the state and the date."""
 
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class JobView:
             name: shown_name(f"{stems[name]}{Path(path).suffix}" if self.is_ours(path) else Path(path).name)
             for name, path in a.results.items()
         }
-        return FileNames(inputs, outputs)
+        return FileNames(inputs, outputs, " ".join([*inputs.values(), *outputs.values(), a.kind]).casefold())
 
     def _name(self, path: str, kept: object) -> str:
         upload = self.uploads.of_path(path)
@@ -171,29 +176,30 @@ class JobView:
         jobs = self.outbox.state.jobs
         return sorted(self.outbox.state.in_turn(), key=lambda job: _state_word(jobs[job]) == "waiting")[:NOW_MOST]
 
-    def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
+    async def history(self, text: str, state: str, limit: int, skip: int) -> tuple[list[dict[str, Any]], int]:
         """Ended jobs, newest first, and their number.
 
         With `text` also the unfinished ones, newest first and before them: those whose names, kind, state and date
         contain all its words. The date is that of the end, or of the start of an unfinished job.
         """
         words = text.casefold().split()
-        open_ = (
-            [one for one in self.outbox.state.jobs.values() if one.ended is None][::-1] if words and not state else []
-        )
-        found = [one for one in (*open_, *self._ended(state)) if all(word in self._text(one) for word in words)]
+        jobs = self.outbox.state.jobs
+        open_ = [one for one in reversed(jobs.values()) if one.ended is None] if words and not state else []
+        asked, found = [*open_, *self._ended(state)], list[Entry]()
+        for at in range(0, len(asked), SEARCHED):
+            found += [one for one in asked[at : at + SEARCHED] if not words or self._has(one, words)]
+            await asyncio.sleep(0)
         return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
 
     def _ended(self, state: str) -> Iterator[Entry]:
-        ended = [entry for entry in self.outbox.state.jobs.values() if entry.ended is not None]
-        ended.sort(key=lambda entry: entry.ended.at if entry.ended else 0.0, reverse=True)
-        return (entry for entry in ended if state in ("", entry.state))
+        """The newest first."""
+        found = (self.outbox.state.jobs[job] for _, job in reversed(self.outbox.state.ended))
+        return (entry for entry in found if state in ("", entry.state))
 
-    def _text(self, entry: Entry) -> str:
-        names = self._file_names(entry)
+    def _has(self, entry: Entry, words: Sequence[str]) -> bool:
         at = entry.ended.at if entry.ended else entry.accepted.at
-        words = (*names.inputs.values(), *names.outputs.values(), entry.accepted.kind, _state_word(entry), _day(at))
-        return " ".join(words).casefold()
+        text = f"{self._file_names(entry).text} {_state_word(entry)} {_day(at)}"
+        return all(word in text for word in words)
 
 
 def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:

@@ -293,7 +293,7 @@ class JobCalls:
         """Ended jobs: `?text=&state=&limit=&skip=`; with `text` also unfinished ones."""
         query = request.query
         limit, skip = _number(query.get("limit", "20"), HISTORY_MOST), _number(query.get("skip", "0"), HISTORY_MOST)
-        found, matching = self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
+        found, matching = await self.cards.history(query.get("text", "")[:200], query.get("state", ""), limit, skip)
         return plain_answer({"jobs": found, "matching": matching})
 
     # Previews

@@ -1,6 +1,7 @@
 """The feed of events: numbered, bounded, and not delayed by a slow reader."""
 
 import asyncio
+import tracemalloc
 
 import orjson
 
@@ -94,3 +95,16 @@ def test_only_ids_of_this_run_are_known() -> None:
     assert feed.after("boot-17") == 17
     for unknown in ("", "other-17", "boot-", "boot-x", "boot", "17", "boot-" + "9" * 40):
         assert feed.after(unknown) is None
+
+
+def test_a_kept_event_takes_little_memory() -> None:
+    feed = EventFeed("boot")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(500):
+            feed.publish(f"job-{number}", {"event": "accepted", "at": float(number)})
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken / 500 < 2000, "the queue of its job takes 760; orjson keeps the whole buffer of a result"

@@ -180,3 +180,24 @@ async def test_an_output_that_cannot_be_written_is_an_error_of_the_job(folder: F
     (folder.path / "gone").rmdir()
     with pytest.raises(FileUnusable, match="cannot be written"):
         await folder.look_back.find("b")
+
+
+async def test_of_thousands_that_waited_for_one_job_some_go_on_in_each_turn(folder: Folder) -> None:
+    folder.accept("a")
+    going: list[int] = []
+
+    async def wait(number: int) -> None:
+        await folder.look_back.ended("a")
+        going.append(number)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(1000)]
+    await asyncio.sleep(0)
+    folder.look_back.tell("a")
+    most = 0
+    while len(going) < 1000:
+        before = len(going)
+        await asyncio.sleep(0)
+        most = max(most, len(going) - before)
+    assert going == [*range(1000)]
+    assert most <= look_back.AT_ONCE
+    await asyncio.gather(*waiting)

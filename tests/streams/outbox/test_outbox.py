@@ -13,7 +13,7 @@ from wakestream.operators.lifecycle.reuse import OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.state import Entry, OutboxState, job_of, outcome_of, plain_outcome
+from wakestream.streams.outbox.state import TWINS, Entry, OutboxState, job_of, outcome_of, plain_outcome
 
 VIDEO, AUDIO = f.FileStat("/in/a.mp4", 10, 1), f.FileStat("/in/a.wav", 20, 2)
 WORKER = e.Online("http://gpu:8383")
@@ -253,6 +253,45 @@ def test_or_of_the_same_content_under_other_names_and_those_that_nobody_has_read
     assert names(desk.state.of_content(jobs["c"], ("11", "22"))) == ["b"]
     desk.says(read_as("33"), "a")
     assert names(desk.state.of_content(jobs["c"], ("11", "00"))) == []
+
+
+class Counted(dict[str, Entry]):
+    """Counts how many jobs are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, job: str) -> Entry:
+        self.looks += 1
+        return super().__getitem__(job)
+
+    def values(self) -> Any:
+        raise AssertionError("all jobs are looked at")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_job_costs_the_same_with_a_hundred_and_with_thousands_of_the_same_size(ended: bool) -> None:
+    looks, decider = {}, outbox.DECIDER
+    for count in (100, 3000):
+        state = OutboxState(ended_most=count)
+        for number in range(count):
+            job = f"{number:04}"
+            decider.evolve(
+                state,
+                f.JobAccepted(job, f"/{job}.mp4", "/a.wav", f"/{job}.out", 10, 1, 20, 2, "heygem_submit", 0, number),
+            )
+            if ended:
+                decider.evolve(state, f.JobEnded(job, "cancelled", number))
+        jobs = state.jobs = Counted(state.jobs)
+        submitted = f.Submitting(1, "last", {"video": VIDEO, "audio": AUDIO}, {"video": "/out/last.mp4"})
+        for fact in decider.decide(state, submitted, 9e9)[0]:
+            decider.evolve(state, fact)
+        assert state.alone(jobs["last"]) is ended
+        assert len(state.of_same_sizes(jobs["last"])) == (0 if ended else TWINS)
+        for event in (f.Happened("last", read_as("00")), f.Cancelling(1, "last"), f.Happened("last", e.Cancelled())):
+            for fact in decider.decide(state, event, 9e9)[0]:
+                decider.evolve(state, fact)
+        looks[count] = jobs.looks
+    assert looks[100] == looks[3000] <= 2 * TWINS + 20
 
 
 def test_files_that_were_written_to_before_they_were_read_are_not_what_was_accepted() -> None:

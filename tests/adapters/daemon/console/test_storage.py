@@ -278,15 +278,23 @@ async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, mo
     assert (refused.value.code, refused.value.numbers) == ("many_files", {"count": 4})
 
 
-def test_a_second_search_in_many_jobs_reads_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_in_many_jobs_stops_no_other_work_and_a_second_one_reads_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house = House(tmp_path)
     for number in range(6000):
         accepted = f.JobAccepted(f"job-{number}", "/a.mp4", "/a.wav", f"/{number}.mp4", 1, 1, 1, 1, "x", 0, 1.0)
         outbox.DECIDER.evolve(house.jobs.state, accepted)
     view = JobView(cast("Outbox", house.jobs), house.holdings.uploads, house.holdings.results)
-    assert view.history("a.mp4", "", 1, 0)[1] == 6000
+    searching = asyncio.create_task(view.history("a.mp4", "", 1, 0))
+    turns = 0
+    while not searching.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await searching)[1] == 6000
+    assert turns >= 6000 / 200, "some jobs in each turn of the event loop"
     monkeypatch.setattr(JobView, "_kept_names", lambda *_: pytest.fail("it reads a file"))
-    assert view.history("a.mp4", "", 1, 0)[1] == 6000
+    assert (await view.history("a.mp4", "", 1, 0))[1] == 6000
 
 
 def test_a_file_of_an_earlier_run_is_kept_until_its_copy_begins(
