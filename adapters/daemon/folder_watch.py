@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.disk.state_file import read_state
 from wakestream.adapters.engines.probe import MediaUnusable, both_probed
 from wakestream.streams.jobs.pairs import pairs_of
 
@@ -83,7 +84,8 @@ class FolderWatch:
 
     async def recall(self) -> None:
         """Read which pairs were started before."""
-        self._started = dict.fromkeys(await asyncio.to_thread(_read, self.state / FILE))
+        names = msgspec.json.Decoder(list[str]).decode
+        self._started = dict.fromkeys(await asyncio.to_thread(read_state, self.state / FILE, names, []))
 
     async def look(self) -> None:
         """Read the folder, and start the pairs whose files have not changed since the look before."""
@@ -186,16 +188,6 @@ def _output(folder: Path, video: Path, audio: Path, taken: Collection[str]) -> P
         if not path.exists() and path_key(str(path)) not in taken:
             return path
     raise OSError(None, f"{folder} has too many results named {stem}")
-
-
-def _read(path: Path) -> list[str]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[str])
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        logger.warning("--watch: {} cannot be read ({}); jobs that the outbox knows do not start again", path, error)
-        return []
 
 
 def _write(path: Path, jobs: list[str]) -> None:

@@ -16,6 +16,7 @@ from loguru import logger
 from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import read_state
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -155,12 +156,12 @@ def _not_told(known: KnownKinds) -> KnownKinds:
 
 
 def _read(path: Path, hub: str | None) -> KnownKinds:
-    try:
-        plain = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    def parsed(content: bytes) -> KnownKinds:
+        plain = msgspec.json.decode(content, type=dict[str, Any])
         return _stale(from_plain(plain)) if plain.get("hub") == hub else UNKNOWN
-    except (OSError, ValueError):
-        return UNKNOWN
+
+    return read_state(path, parsed, UNKNOWN, cache=True)
 
 
 def _write(path: Path, hub: str | None, known: KnownKinds) -> None:
-    write_atomic(path, orjson.dumps({"hub": hub, **known.plain()}), sync=False)
+    write_atomic(path, orjson.dumps({"v": 1, "hub": hub, **known.plain()}), sync=False)

@@ -13,6 +13,7 @@ import orjson
 
 from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.hub.license_entries import check_wanted
 from wakestream.adapters.hub.licenses import LOCK_WITHIN, LicenseBook, LicenseError
 from wakestream.adapters.net.pairing import Code, new_code
@@ -104,6 +105,8 @@ class Invites:
         """The codes that are valid, with those whose last guess is being checked."""
         try:
             text = retry_in_use(self.path.read_bytes)
+            if later := later_format(self.path, text):
+                raise LicenseError(later)
             found = msgspec.convert(orjson.loads(text), list[Invite])
         except FileNotFoundError:
             return []

@@ -14,6 +14,7 @@ import msgspec
 from loguru import logger
 
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import read_state
 
 LEAST_PAUSE = 10.0
 """The least seconds between two writes of the file."""
@@ -57,15 +58,13 @@ class LicenseUses:
 
     @classmethod
     def of_folder(cls, state: Path) -> LicenseUses:
-        """Read the file of this folder; empty if it does not exist or cannot be read."""
+        """Read the file of this folder; empty if it does not exist or cannot be read.
+
+        Raises:
+            SettingsError: A later version wrote it.
+        """
         path = state / "license_uses.json"
-        try:
-            noted = msgspec.json.decode(path.read_bytes(), type=Noted)
-        except FileNotFoundError:
-            noted = Noted()
-        except (OSError, ValueError) as error:
-            logger.warning("{} cannot be read ({}); it will be replaced when licenses are used", path, error)
-            noted = Noted()
+        noted = read_state(path, msgspec.json.Decoder(Noted).decode, Noted())
         return cls(path, dict(noted.uses), noted.held)
 
     def note(self, license_: str, address: str, now: float) -> None:

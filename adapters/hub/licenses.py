@@ -19,6 +19,7 @@ import orjson
 
 from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.hub.license_entries import (
     ID_LENGTH,
     ROLES,
@@ -216,6 +217,8 @@ class LicenseBook:
         except OSError as error:
             raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
         try:
+            if later := later_format(self.path, text, VERSION):
+                raise LicenseError(later)
             return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
         except (ValueError, TypeError, KeyError) as error:
             raise LicenseError(

@@ -14,6 +14,7 @@ import orjson
 
 from wakestream.adapters.config.settings import SettingsError, user_folder
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import later_format
 
 RECORD: Final = "setup.json"
 """The file that lists what set-up has written, in the role's folder."""
@@ -59,10 +60,13 @@ def recorded(folder: Path) -> Setup | None:
     """What set-up has written into this folder, if anything. Raises `SettingsError`: the record is damaged."""
     path = folder / RECORD
     try:
-        return msgspec.convert(orjson.loads(path.read_bytes()), Setup)
+        content = path.read_bytes()
+        if later := later_format(path, content):
+            raise SettingsError(later)
+        return msgspec.convert(orjson.loads(content), Setup)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be used ({error}); move it away, and set up again") from None
 
 

@@ -16,6 +16,7 @@ from loguru import logger
 
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import read_state
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import HubRefused, WakestreamError
 from wakestream.streams.outbox.state import OutboxState
@@ -46,6 +47,8 @@ USUAL_LEAST: Final = 3
 Spent = Mapping[str, Any]
 """What a job used: `used_s`, and with a price `cost` and `currency`."""
 
+_SPENT = msgspec.json.Decoder(dict[str, Spent])
+
 
 class Costs:
     """Asks the hub and keeps what jobs have cost: the hub knows only the last ones.
@@ -65,7 +68,7 @@ class Costs:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask, self._jobs, self._path, self._now = ask, jobs, folder / NAME, now
-        self._spent = _read(self._path)
+        self._spent: dict[str, Spent] = read_state(self._path, _SPENT.decode, {})
         self._told: dict[str, Any] = {"hub": "connecting"}
         self._asked_at = float("-inf")
         self._news, self._seen, self._sent = 0, 0, 0
@@ -184,11 +187,3 @@ def _median(jobs: list[Spent]) -> dict[str, Any]:
     if len(priced) < USUAL_LEAST:
         return found
     return {**found, "cost": round(median(one["cost"] for one in priced), 2), "currency": priced[0]["currency"]}
-
-
-def _read(path: Path) -> dict[str, Spent]:
-    try:
-        found: dict[str, Spent] = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
-    except (OSError, ValueError):
-        return {}
-    return found

@@ -17,6 +17,7 @@ from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import result_name
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.full_disk import is_full
+from wakestream.adapters.disk.state_file import read_state
 
 FILE: Final = "preferences.json"
 AT_ONCE_MOST: Final = 200
@@ -40,12 +41,10 @@ class Preferences:
 
 def load(state: Path) -> Preferences:
     """The settings in the state folder; the defaults in place of those that are missing or invalid."""
+    plain: dict[str, Any] = read_state(state / FILE, msgspec.json.Decoder(dict[str, Any]).decode, {})
     try:
-        plain = msgspec.json.decode((state / FILE).read_bytes(), type=dict[str, Any])
         return Preferences(**{**Preferences().plain(), **_valid(plain)})
-    except FileNotFoundError:
-        return Preferences()
-    except (OSError, ValueError, TypeError, ApiError) as error:
+    except ApiError as error:
         logger.warning("{} cannot be used: {}; the defaults apply", state / FILE, error)
         return Preferences()
 

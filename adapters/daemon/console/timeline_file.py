@@ -17,6 +17,7 @@ from loguru import logger
 
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.state_file import move_aside
 
 EARLIER: Final = 1_500
 """Rows of earlier runs that a page gets when it opens."""
@@ -46,8 +47,8 @@ class TimelineFile:
 
     async def load(self) -> None:
         """Read the file, and remove rows that no page can show."""
-        self._runs = await asyncio.to_thread(_read, self._path)
-        self._lines = await asyncio.to_thread(_cut_down, self._path)
+        self._runs = await asyncio.to_thread(_read, self._path, aside=True)
+        self._lines = await asyncio.to_thread(_rewrite, self._path, self._runs)
 
     async def keep(self) -> None:
         """Write new rows until cancelled."""
@@ -65,11 +66,15 @@ class TimelineFile:
         self._lines += len(begin) + len(rows)
         await asyncio.to_thread(_append, self._path, [*begin, *rows])
         if self._lines > 2 * EARLIER:
-            self._lines = await asyncio.to_thread(_cut_down, self._path)
+            runs = await asyncio.to_thread(_read, self._path)
+            self._lines = await asyncio.to_thread(_rewrite, self._path, runs)
 
 
-def _read(path: Path) -> list[Run]:
-    """The runs in the file, with at most `EARLIER` rows. Invalid lines are left out."""
+def _read(path: Path, *, aside: bool = False) -> list[Run]:
+    """The runs in the file, with at most `EARLIER` rows. Invalid lines are left out.
+
+    With `aside` a file that has such lines before its last one, which a kill may have cut off, is moved aside.
+    """
     runs: list[Run] = []
     try:
         lines = path.read_bytes().splitlines()
@@ -81,6 +86,9 @@ def _read(path: Path) -> list[Run]:
             runs.append({**plain, "rows": []})
         elif runs and isinstance(plain.get("seq"), int) and isinstance(plain.get("t"), int | float):
             runs[-1]["rows"].append(plain)
+        elif aside and line is not lines[-1]:
+            move_aside(path, "a line in it is no event")
+            aside = False
     spare = sum(len(run["rows"]) for run in runs) - EARLIER
     for run in runs:
         gone = max(0, min(spare, len(run["rows"])))
@@ -104,9 +112,9 @@ def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         logger.debug("the timeline cannot be written: {}", error)
 
 
-def _cut_down(path: Path) -> int:
-    """Keep only what `_read` returns; returns the number of lines."""
-    lines = [line for run in _read(path) for line in ({**run, "rows": None}, *run["rows"])]
+def _rewrite(path: Path, runs: Iterable[Run]) -> int:
+    """Replace the file by these runs; returns the number of lines."""
+    lines = [line for run in runs for line in ({**run, "rows": None}, *run["rows"])]
     try:
         write_atomic(path, _lines(lines), sync=False)
     except OSError as error:

@@ -22,6 +22,7 @@ from wakestream.adapters.daemon.api.requests import Wanted
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, of_disk
 from wakestream.adapters.disk.atomic import retry_in_use, sync_folder, write_atomic
+from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import WrongInput
 
@@ -107,7 +108,7 @@ class WaitingJobs:
         found: list[Waiting] = []
         for path in self.folder.glob("*.json"):
             try:
-                record = msgspec.json.decode(path.read_bytes(), type=_Record)
+                record = _recorded(path)
                 if record.id in submitted:
                     self._gone.add(path)
                     continue
@@ -250,6 +251,13 @@ class WaitingJobs:
     def all_plain(self) -> list[dict[str, Any]]:
         """All jobs for the page."""
         return [self.plain(job) for job in self.jobs.values()]
+
+
+def _recorded(path: Path) -> _Record:
+    content = path.read_bytes()
+    if later := later_format(path, content):
+        raise ValueError(later)
+    return msgspec.json.decode(content, type=_Record)
 
 
 def _write(path: Path, data: bytes) -> None:
