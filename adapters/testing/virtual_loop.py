@@ -76,6 +76,11 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._timers: list[tuple[float, int, Any]] = []  # when, age, handle: compared without a call into Python
         self._cancelled = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether no other callback waits for this moment; in `RowOrder`, turns of the loop need not pass then."""
+        return not self._ready  # type: ignore[attr-defined]
+
     def time(self) -> float:
         """Virtual seconds."""
         return self._now

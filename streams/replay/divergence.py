@@ -161,6 +161,8 @@ def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
 def _alike(expected: Row, got: Row, lenient: bool) -> bool:
     if (expected.dir, expected.label) != (got.dir, got.label):
         return False
+    if expected.data == got.data:  # nearly always true, and fast
+        return True
     return _same(_compared(expected), _compared(got), lenient)
 
 

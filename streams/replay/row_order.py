@@ -68,17 +68,19 @@ class RowOrder:
         if when > self._loop.time():
             self._next = self._loop.call_at(when, self._turn, QUIET)
         else:
-            self._turn(QUIET)
+            self._next = self._loop.call_soon(self._turn, QUIET - 1)
 
     def _turn(self, left: int) -> None:
-        if left:
-            self._next = self._loop.call_soon(self._turn, left - 1)
-            return
         self._next = None
-        *_, function, argument = heapq.heappop(self._waiting)
-        function(argument)
-        if self._waiting and self._next is None:
-            self._arm()
+        while self._next is None and self._waiting:
+            if self._waiting[0][0] > self._loop.time():
+                self._arm()
+            elif left and not getattr(self._loop, "idle", False):  # turns in which nothing happens are left out
+                self._next = self._loop.call_soon(self._turn, left - 1)
+            else:
+                *_, function, argument = heapq.heappop(self._waiting)
+                function(argument)
+                left = QUIET
 
 
 def _arrive(due: asyncio.Future[None]) -> None:
