@@ -44,7 +44,9 @@ class Recorder(Tap):
         self._folder, self._header = folder, header
         self._max_file, self._max_files = max_file, max_files
         self._loop = asyncio.get_running_loop()
-        self._maker = RowMaker(self._loop.time, redacted, self._loop.time())
+        self._turns = _Turns(self._loop) if header.program == "daemon" else None
+        fired = self._turns.fired if self._turns is not None else None
+        self._maker = RowMaker(self._loop.time, redacted, self._loop.time(), fired)
         self._part = 0
         self._file: BinaryIO | None = self._open()
 
@@ -64,6 +66,8 @@ class Recorder(Tap):
 
     def close(self) -> None:
         """Close the file; later rows are dropped."""
+        if self._turns is not None:
+            self._turns.close()
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -106,6 +110,33 @@ class Recorder(Tap):
         for path in spare[: max(0, len(ours) - self._max_files)]:
             with suppress(OSError):  # on Windows another program may read it; a later rotation removes it
                 path.unlink(missing_ok=True)
+
+
+class _Turns:
+    """The times at which the last two turns of the event loop began. asyncio has no public way to ask.
+
+    In each turn, the loop looks for I/O first. Then it appends the timers that are due to what runs in this turn.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop: Any = loop
+        self._process: Any = getattr(loop, "_process_events", None) if hasattr(loop, "_selector") else None
+        self._before = self._present = loop.time()
+        if self._process is not None:
+            self._loop._process_events = self._begin
+
+    def fired(self) -> float:
+        """Until when all timers have fired, while an input of the present turn is handled."""
+        return self._before if self._process is not None else self._loop.time()
+
+    def _begin(self, events: Any) -> None:
+        self._before, self._present = self._present, self._loop.time()
+        self._process(events)
+
+    def close(self) -> None:
+        """Leave the loop as it was."""
+        if self._process is not None:
+            self._loop._process_events = self._process
 
 
 @contextmanager

@@ -75,6 +75,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._ages = itertools.count()
         self._timers: list[tuple[float, int, Any]] = []  # when, age, handle: compared without a call into Python
         self._cancelled = 0
+        self.hold = math.inf
+        """Timers that are due later than this do not fire yet."""
 
     @property
     def idle(self) -> bool:
@@ -109,7 +111,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         if not ready and not self._stopping:  # type: ignore[attr-defined]
             self._skip()
         timers = self._timers
-        while timers and timers[0][0] <= self._now:
+        due = min(self._now, self.hold)
+        while timers and timers[0][0] <= due:
             timer = heapq.heappop(timers)[2]
             timer._scheduled = False
             self._cancelled -= timer._cancelled

@@ -5,7 +5,7 @@ adapters/telemetry/recorder.py writes it.
 JSON lines. The first is the header, the others are rows:
 
     {"v":1,"epoch":1790000000.0,"seed":7,"program":"daemon","config":{...},"redactions":["key",...]}
-    {"seq":1,"t":0.0123,"dir":"in","job":"a1","label":"ack","data":{...}}
+    {"seq":1,"t":0.0123,"dir":"in","job":"a1","label":"ack","data":{...},"lag":0.0002}
 
 `epoch` is the wall-clock time of t = 0. `t` is the seconds since then; it grows with every row, so that the order of
 the rows is the order of events. `dir` is `in` (a frame, or a request of a user), `out` (a frame, or a job's event),
@@ -71,6 +71,8 @@ class Row:
         label: What it is: the type of a frame, the kind of an event, the name of an effect.
         data: Its contents as JSON.
         job: The job that it belongs to.
+        lag: Of an input of a client, for how many seconds before `t` no timer had fired: a busy event loop handles
+            what came in before the timers that have become due meanwhile. 0 if it is not known.
     """
 
     seq: int
@@ -79,6 +81,7 @@ class Row:
     label: str
     data: Mapping[str, Any]
     job: str | None = None
+    lag: float = 0.0
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class _Draft:
     label: str
     data: Mapping[str, Any]
     job: str | None
+    lag: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +177,17 @@ class RowMaker:
         now: Returns the program's time.
         clean: Removes secrets.
         start: The program's time of the log's epoch.
+        fired: Returns the program's time up to which all timers have fired, for the `lag` of inputs.
     """
 
-    def __init__(self, now: Callable[[], float], clean: Callable[[Any], Any] | None = None, start: float = 0.0) -> None:
-        self._now, self._clean, self._start = now, clean, start
+    def __init__(
+        self,
+        now: Callable[[], float],
+        clean: Callable[[Any], Any] | None = None,
+        start: float = 0.0,
+        fired: Callable[[], float] | None = None,
+    ) -> None:
+        self._now, self._clean, self._start, self._fired = now, clean, start, fired
         self._seq = 0
         self._last = 0  # in whole ticks: faster than rounding decimals
 
@@ -193,7 +204,10 @@ class RowMaker:
         self._seq += 1
         ticks = round(((self._now() if at is None else at) - self._start) * _TICKS)
         self._last = ticks if ticks > self._last else self._last + 1
-        row: Any = _Draft(self._seq, self._last / _TICKS, direction, label, data, job)
+        lag = 0.0
+        if self._fired is not None and direction != "out":
+            lag = max(0, self._last - round((self._fired() - self._start) * _TICKS)) / _TICKS
+        row: Any = _Draft(self._seq, self._last / _TICKS, direction, label, data, job, lag)
         row.__class__ = Row
         made: Row = row
         return made
@@ -266,6 +280,8 @@ def row_line(row: Row) -> bytes:
         A line of JSON.
     """
     line = {"seq": row.seq, "t": row.t, "dir": row.dir, "job": row.job, "label": row.label, "data": row.data}
+    if row.lag:
+        line["lag"] = row.lag
     return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n"
 
 

@@ -27,7 +27,7 @@ from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, ended_jobs
 from wakestream.streams.replay.input_rows import job_from, link_event, move_of, row_errors
 from wakestream.streams.replay.recorded_ports import Answers, Watch, effects_of, recorded_world
-from wakestream.streams.replay.row_order import RowOrder, moments
+from wakestream.streams.replay.row_order import RowOrder
 
 OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
 """Frames that jobs send. The other frames of a client's log come from the link or from a user."""
@@ -63,7 +63,7 @@ class _Replay:
         self.loop = asyncio.get_running_loop()
         self.start = self.loop.time()
         self.watch.clock = lambda: self.loop.time() - self.start
-        self.row_order = RowOrder(self.loop, moments(log.rows))
+        self.row_order = RowOrder(self.loop, log.rows)
         self.tap = MemoryTap(self.watch.clock)
         self.scheduler = LoopScheduler(self.loop)
         self.hub = HubClient(self._send, self._fault, **client_config(log))
@@ -89,6 +89,7 @@ class _Replay:
                 await self.over
             finally:
                 self.loop.set_exception_handler(before)
+                self.row_order.close()
                 self.closed = True  # the recorded program did not send what disposing sends now
                 for running in self.running:
                     running.dispose()

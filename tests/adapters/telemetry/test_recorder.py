@@ -1,5 +1,6 @@
 """The recorder writes what happened, in order, without secrets, and never more than it may."""
 
+import asyncio
 import errno
 import os
 import stat
@@ -11,7 +12,7 @@ import pytest
 from wakestream.adapters.telemetry.recorder import Recorder, recording
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.recording import Header, UnusableLog, read_log, untapped
+from wakestream.streams.recording.recording import TICK, Header, UnusableLog, read_log, untapped
 from wakestream.streams.recording.secrets import REDACTED
 
 HEADER = Header("daemon", 1_790_000_000.0, 7, {"policy": {"online": 1800.0}})
@@ -155,3 +156,24 @@ async def test_a_log_is_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "logs").stat().st_mode) == 0o700
     assert [stat.S_IMODE(path.stat().st_mode) for path in logs(tmp_path / "logs")] == [0o600]
+
+
+def test_a_client_records_for_how_long_no_timer_has_fired(tmp_path: Path) -> None:
+    async def record() -> None:
+        loop = asyncio.get_running_loop()
+        recorder = Recorder(tmp_path, HEADER)
+
+        def busy() -> None:
+            until = loop.time() + 0.05
+            while loop.time() < until:
+                pass
+
+        for callback in (busy, lambda: recorder.row("in", "ack", {}), busy):
+            loop.call_soon(callback)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        recorder.close()
+
+    asyncio.run(record())
+    [row] = read_log(logs(tmp_path)[0].read_bytes().splitlines(keepends=True)).rows
+    assert 0.05 <= row.lag <= row.t + TICK * 5
