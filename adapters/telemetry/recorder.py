@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from wakestream.adapters.disk.atomic import private
 from wakestream.adapters.runtime.known_secrets import redacted
@@ -119,7 +119,7 @@ class _Turns:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop: Any = loop
+        self._loop = cast("Any", loop)
         self._process: Any = getattr(loop, "_process_events", None) if hasattr(loop, "_selector") else None
         self._before = self._present = loop.time()
         if self._process is not None:
