@@ -6,9 +6,10 @@ Also the JSON form of each result, in both directions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -35,6 +36,9 @@ from wakestream.streams.recording.recording import Tap
 T = TypeVar("T")
 Plain = Mapping[str, Any]
 
+NUMBER: Final = "number"
+"""The field of an effect's row with the number of the call among equal ones that ran at once, if that is not 0."""
+
 
 class Form(NamedTuple):
     """The JSON form of a result: to it, and back."""
@@ -60,6 +64,30 @@ class Calls(Protocol):
     def items(self, label: str, asked: Plain, effect: Callable[[], AsyncIterator[T]], form: Form) -> AsyncIterator[T]:
         """Make a call that has many results."""
         ...
+
+
+class EqualCalls:
+    """Tells equal calls of one job apart that run at once: each gets the least number that no other of them has.
+
+    Equal calls that run one after the other all have number 0.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, bytes], list[int]] = {}
+
+    @contextmanager
+    def number(self, label: str, asked: Plain) -> Iterator[int]:
+        """The number of a call, which it keeps until the end of the block."""
+        key = (label, orjson.dumps(asked, default=str, option=orjson.OPT_NON_STR_KEYS))
+        taken = self._open.setdefault(key, [])
+        number = next(n for n in range(len(taken) + 1) if n not in taken)
+        taken.append(number)
+        try:
+            yield number
+        finally:
+            taken.remove(number)
+            if not taken and self._open.get(key) is taken:
+                del self._open[key]
 
 
 def recorded(world: World, tap: Tap, job: Job) -> World:
@@ -90,9 +118,11 @@ class _Recording(Calls):
 
     def __init__(self, tap: Tap, job: str) -> None:
         self._tap, self._job = tap, job
+        self._equal = EqualCalls()
 
-    def _note(self, label: str, asked: Plain, **outcome: Any) -> None:
-        self._tap.row("effect", label, {**asked, **outcome}, self._job)
+    def _note(self, label: str, asked: Plain, number: int = 0, **outcome: Any) -> None:
+        numbered = {NUMBER: number} if number else {}
+        self._tap.row("effect", label, {**asked, **numbered, **outcome}, self._job)
 
     def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
         try:
@@ -104,28 +134,30 @@ class _Recording(Calls):
         return value
 
     async def call(self, label: str, asked: Plain, effect: Callable[[], Awaitable[T]], form: Form) -> T:
-        try:
-            with cancel_as_error(label):
-                value = await effect()
-        except Exception as error:
-            self._note(label, asked, error=plain_error(error))
-            raise
-        self._note(label, asked, ok=form.plain(value))
-        return value
+        with self._equal.number(label, asked) as number:
+            try:
+                with cancel_as_error(label):
+                    value = await effect()
+            except Exception as error:
+                self._note(label, asked, number, error=plain_error(error))
+                raise
+            self._note(label, asked, number, ok=form.plain(value))
+            return value
 
     async def items(
         self, label: str, asked: Plain, effect: Callable[[], AsyncIterator[T]], form: Form
     ) -> AsyncIterator[T]:
-        try:
-            with cancel_as_error(label):
-                async with closing(effect()) as found:
-                    async for item in found:
-                        self._note(label, asked, item=form.plain(item))
-                        yield item
-        except Exception as error:
-            self._note(label, asked, error=plain_error(error))
-            raise
-        self._note(label, asked, end=True)
+        with self._equal.number(label, asked) as number:
+            try:
+                with cancel_as_error(label):
+                    async with closing(effect()) as found:
+                        async for item in found:
+                            self._note(label, asked, number, item=form.plain(item))
+                            yield item
+            except Exception as error:
+                self._note(label, asked, number, error=plain_error(error))
+                raise
+            self._note(label, asked, number, end=True)
 
 
 class LoggedEffects(Effects):

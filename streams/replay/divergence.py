@@ -31,8 +31,8 @@ _PLACE = re.compile(r" \([^():]+:\d+\)$")
 class Divergence:
     """The first difference in one stream (a job, or a connection of the hub).
 
-    `expected` is the row in the log, `got` the row in the replay; one may be missing. If the
-    log has both rows, at most `LAG` seconds apart, `apart` is that time: the order of such rows is chance.
+    `expected` is the row in the log, `got` the row in the replay; one may be missing. If both logs have both rows, at
+    most `LAG` seconds apart, `apart` is that time in the recorded one: the order of such rows is chance.
     """
 
     stream: Hashable
@@ -119,19 +119,24 @@ def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool, bey
         if expected is None and beyond(got):
             return None
         if expected is None or got is None or not _alike(expected, got, lenient):
-            return Divergence(stream, expected, got, _apart(then, place, got, lenient))
+            return Divergence(stream, expected, got, _apart(then[place:], now[place:], lenient))
     return None
 
 
-def _apart(then: list[Row], place: int, got: Row | None, lenient: bool) -> float | None:
-    """Seconds from the row at `place` to the log's row that equals `got`; None if it is more than `LAG`."""
-    if got is None or place >= len(then):
+def _apart(then: list[Row], now: list[Row], lenient: bool) -> float | None:
+    """Seconds from the first row of `then` to the first one of `now`, if each log has both, at most `LAG` apart."""
+    if not then or not now or _later(now, then[0], lenient) is None:
         return None
-    for later in then[place + 1 :]:
-        apart = later.t - then[place].t
+    return _later(then, now[0], lenient)
+
+
+def _later(rows: list[Row], wanted: Row, lenient: bool) -> float | None:
+    """Seconds from the first of `rows` to the one that equals `wanted`; None if it is more than `LAG`."""
+    for later in rows[1:]:
+        apart = later.t - rows[0].t
         if apart > LAG:
             return None
-        if _alike(later, got, lenient):
+        if _alike(later, wanted, lenient):
             return apart
     return None
 

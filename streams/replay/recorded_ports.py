@@ -11,7 +11,17 @@ from typing import Any
 
 from wakestream.operators.model.events import JobEvent
 from wakestream.operators.model.ports import Hub
-from wakestream.streams.jobs.effects import Calls, Form, LoggedEffects, LoggedFiles, LoggedWorkers, Plain, error_from
+from wakestream.streams.jobs.effects import (
+    NUMBER,
+    Calls,
+    EqualCalls,
+    Form,
+    LoggedEffects,
+    LoggedFiles,
+    LoggedWorkers,
+    Plain,
+    error_from,
+)
 from wakestream.streams.jobs.world import World
 from wakestream.streams.recording.recording import Log, Row
 
@@ -70,8 +80,9 @@ def effects_of(log: Log) -> Known:
 class Answers(Calls):
     """The recorded results of the calls of one job.
 
-    A call gets the next row with its label, worker and arguments, so concurrent calls each get their own results. If no
-    row has its arguments, it gets the next row of its label, and the replay diverges.
+    A call gets the next row with its label, worker and arguments, so concurrent calls each get their own results. Equal
+    calls that run at once are told apart by their numbers, see `EqualCalls`; older logs do not have them. If no row has
+    its arguments, it gets the next row of its label, and the replay diverges.
 
     Args:
         known: The rows of effects, from `effects_of`.
@@ -86,6 +97,7 @@ class Answers(Calls):
         for row in known.get(job, ()):
             self._rows[row.label].append(row)
         self._until = until
+        self._equal = EqualCalls()
 
     def now(self, label: str, asked: Plain, effect: object = None) -> str:
         """The next result of a call that takes no time."""
@@ -93,16 +105,18 @@ class Answers(Calls):
 
     async def call(self, label: str, asked: Plain, effect: object, form: Form) -> Any:
         """The next result of a call, or its error."""
-        return form.back((await self._next(label, asked)).get("ok"))
+        with self._equal.number(label, asked) as number:
+            return form.back((await self._next(label, asked, number)).get("ok"))
 
     async def items(self, label: str, asked: Plain, effect: object, form: Form) -> AsyncIterator[Any]:
         """The items of one streaming call, up to its end or its error."""
-        while not (data := await self._next(label, asked)).get("end"):
-            yield form.back(data["item"])
+        with self._equal.number(label, asked) as number:
+            while not (data := await self._next(label, asked, number)).get("end"):
+                yield form.back(data["item"])
 
-    async def _next(self, label: str, asked: Plain) -> Plain:
+    async def _next(self, label: str, asked: Plain, number: int) -> Plain:
         self._watch.asks(self._job, label)
-        row = self._take(self._rows[label], asked)
+        row = self._take(self._rows[label], asked, number)
         if row is None:
             # The log has no result: the call was cancelled, or the log ends here. Wait until the replay is disposed.
             self._watch.unanswered.add((self._job, label))
@@ -117,16 +131,19 @@ class Answers(Calls):
             raise
         return _result(row)
 
-    def _take(self, rows: list[Row], asked: Plain) -> Row | None:
+    def _take(self, rows: list[Row], asked: Plain, number: int) -> Row | None:
         at, args = asked.get("at"), asked.get("args")
-        turn = None
+        equal = turn = None
         for place, row in enumerate(rows):
             if row.data.get("at", at) != at:
                 continue
             if row.data.get("args") == args:
-                return rows.pop(place)
+                if row.data.get(NUMBER, 0) == number:
+                    return rows.pop(place)
+                equal = place if equal is None else equal
             turn = place if turn is None else turn
-        return None if turn is None else rows.pop(turn)
+        nearest = turn if equal is None else equal
+        return None if nearest is None else rows.pop(nearest)
 
 
 def _result(row: Row) -> Plain:

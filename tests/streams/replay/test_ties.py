@@ -90,6 +90,30 @@ def test_another_event_at_that_moment_is_none() -> None:
     assert found.apart is None
 
 
+def test_a_row_that_the_replay_does_not_have_is_none() -> None:
+    (found,) = divergences(log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b")))
+    assert found.apart is None
+
+
+async def test_equal_calls_that_end_in_another_order_than_they_began_get_their_own_results() -> None:
+    def lane(stages: Stages, number: int) -> Observable[JobEvent]:
+        async def do() -> int:
+            await asyncio.sleep(3 - number)
+            return number
+
+        return stages.effect("render", {}, do).map(lambda result: Note(f"lane {number}: {result}"))
+
+    @pipeline
+    def lanes(stages: Stages) -> Observable[JobEvent]:
+        def fan(done: Done) -> Observable[JobEvent]:
+            return all_done(*(lane(stages, number) for number in range(LANES)), join=lambda *_: done)
+
+        return stages.standard().pipe(then(fan))
+
+    log = await recorded(lanes)
+    assert (await replay(log, build=lanes)).divergences == ()
+
+
 def test_the_failure_of_a_test_says_so() -> None:
     then_, now = log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b"), (1.000001, "a"))
     wanted = Wanted("test_it", __file__, True, False, {}, fan(0), None)  # type: ignore[arg-type]
