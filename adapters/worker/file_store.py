@@ -98,12 +98,14 @@ class FileStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._files, self._partials, self._results = root / "files", root / "partial", root / "results"
-        for folder in (self._files, self._partials, self._results):
+        self._files, self.partials, self._results = root / "files", root / "partial", root / "results"
+        for folder in (self._files, self.partials, self._results):
             folder.mkdir(parents=True, exist_ok=True)
         self._marker = root / "unsynced"
         self._marked = False
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self.in_memory = asyncio.Semaphore(_THREADS)
+        """For those who have a whole request of small files in memory, which only the disk delays."""
         self.make_room: Callable[[int], Awaitable[object]] = _remove_nothing
         """Removes files until this many bytes are free, if possible."""
         self.removable: Callable[[], Awaitable[int]] = _remove_nothing
@@ -114,7 +116,7 @@ class FileStore:
 
         Call it before any other method, and only when no other worker can use the folder.
         """
-        for leftover in (*self._partials.iterdir(), *self._results.glob("*.part.*")):
+        for leftover in (*self.partials.iterdir(), *self._results.glob("*.part.*")):
             remove(leftover)
         if self._marker.exists():
             self._check_unsynced()
@@ -189,7 +191,7 @@ class FileStore:
     async def remove(self, one: Stored) -> bool:
         """Remove a file unless it was used since `one` was read; whether it was removed."""
         # Checked and moved without waiting, so that no caller can find the file in between.
-        aside = self._partials / f"{uuid.uuid4().hex}.part"
+        aside = self.partials / f"{uuid.uuid4().hex}.part"
         try:
             if one.path.stat().st_mtime != one.used:
                 return False
@@ -216,7 +218,7 @@ class FileStore:
     @asynccontextmanager
     async def work_folder(self) -> AsyncIterator[Path]:
         """An empty folder while the block runs."""
-        folder = self._partials / f"{uuid.uuid4().hex}.part"
+        folder = self.partials / f"{uuid.uuid4().hex}.part"
         with disk_errors():
             folder.mkdir()
         try:
@@ -244,7 +246,7 @@ class FileStore:
         if single:
             replace_file(next(iter(files.values())), self.result(task_id))
         else:
-            ready = self._partials / f"{uuid.uuid4().hex}.part"
+            ready = self.partials / f"{uuid.uuid4().hex}.part"
             ready.mkdir()
             for output, path in zip(made, files.values(), strict=True):
                 path.rename(ready / f"{output.name}{output.ext}")
@@ -269,7 +271,7 @@ class FileStore:
     async def receive(self, algorithms: Collection[Algorithm]) -> AsyncIterator[Incoming]:
         """Receive a new file and hash it. At the end of the block it is removed unless it was kept."""
         with disk_errors():
-            incoming = Incoming(self, self._partials / f"{uuid.uuid4().hex}.part", algorithms)
+            incoming = Incoming(self, self.partials / f"{uuid.uuid4().hex}.part", algorithms)
         try:
             yield incoming
         finally:
@@ -307,7 +309,7 @@ class FileStore:
             self._marker.touch()
             sync_folder(self.root)
             self._marked = True
-        part = str(self._partials / f"{uuid.uuid4().hex}.part")
+        part = str(self.partials / f"{uuid.uuid4().hex}.part")
         for ref, content in files.items():
             path = self._place(ref)
             if not os.path.isfile(path):  # noqa: PTH113 - see `_write`

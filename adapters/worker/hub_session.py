@@ -70,7 +70,7 @@ class WorkerHub:
         self._old = False
         self._hub_features: frozenset[str] = frozenset()
         self._told: m.WorkerState | None = None
-        self._watched: Recent[str, m.Submit] = Recent(_MAX_WATCHED)
+        self._watched: Recent[str, tuple[m.Submit, str]] = Recent(_MAX_WATCHED)  # jobs of the hub and their tasks
         self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
         self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
@@ -161,7 +161,7 @@ class WorkerHub:
             self._verifier.revoke(owner)
         self._on_revoked(owner)
         held = {job for task in self._queue.state.tasks.values() if task.unfinished for job in task.jobs_of(owner)}
-        for job in held | {id_ for id_, one in self._watched.items() if one.license == owner}:
+        for job in held | {id_ for id_, (one, _) in self._watched.items() if one.license == owner}:
             self._receive(m.Cancel(request_id=job, license=owner))
 
     def _explain(self) -> None:
@@ -235,7 +235,7 @@ class WorkerHub:
         except WakestreamError:
             logger.bind(job=job.request_id).debug("the hub's job has no file names: its client will submit by HTTP")
             return
-        self._watched[job.request_id] = job
+        self._watched[job.request_id] = job, w.task_id(wish)
         # Files of another license are used too (old clients send them with the secret), but are not kept longer for it.
         owner, files = job.license or w.ANONYMOUS, wish.inputs.values()
         here = self._store.claim if self._queue.state.has(owner, *files) else self._store.has
@@ -256,10 +256,11 @@ class WorkerHub:
             logger.bind(job=request_id).info("cancelled by the hub")
 
     def _unwatch(self, request_id: str, license_: str | None) -> m.Submit | None:
-        job = self._watched.get(request_id)
+        job, _ = self._watched.get(request_id, (None, ""))
         if job is None or license_ not in (None, job.license):
             return None
-        return self._watched.pop(request_id)
+        del self._watched[request_id]
+        return job
 
     def _on_fact(self, fact: w.Fact) -> None:
         self._report_state()
@@ -278,10 +279,9 @@ class WorkerHub:
 
     def _report_end(self, task: w.Task) -> None:
         """Report the end of a task for each job of the hub that waits for this pair."""
-        for request_id, job in list(self._watched.items()):
-            if w.task_id(requests.wish(dict(job.payload))) == task.id:
-                del self._watched[request_id]
-                self._send_result(hub_answers.ended(job, task))
+        for job in [job for job, of in self._watched.values() if of == task.id]:
+            del self._watched[job.request_id]
+            self._send_result(hub_answers.ended(job, task))
 
     def _send_result(self, result: m.Result) -> None:
         if self._unsent or not self._link.send(result):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+import tracemalloc
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 from blake3 import blake3
 
 from tests.support.programs.any_kind_scene import Scene
 from tests.support.programs.our_peers import SECRET, Place
+from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.http import small_files
 from wakestream.adapters.worker.program import RunningWorker
 
 ONE, TWO = b"one", b"two two"
@@ -74,3 +80,38 @@ async def test_what_does_not_fit_is_refused_and_nothing_is_kept(
     answered, message = await post(worker, content)
     assert (answered, words in message) == (status, True), message
     assert list((worker.store.root / "files").iterdir()) == []
+
+
+async def test_calls_that_stall_hold_little_memory(tmp_path: Path) -> None:
+    class Stalled:
+        """A body of which most came."""
+
+        def __init__(self) -> None:
+            self.left, self.stalls = 150, asyncio.Event()
+
+        async def readany(self) -> bytes:
+            if not self.left:
+                self.stalls.set()
+                await asyncio.Event().wait()
+            self.left -= 1
+            return bytes(100_000)
+
+    store, bodies = FileStore(tmp_path), [Stalled() for _ in range(20)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        calls = [
+            asyncio.create_task(small_files.receive(cast("web.Request", SimpleNamespace(content=body)), store))
+            for body in bodies
+        ]
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(body.stalls.wait() for body in bodies))
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    store.close()
+    assert held < 20 * 2 * small_files.HELD, "of 300 MB that came"
+    assert list(store.partials.iterdir()) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
 import msgspec
@@ -19,13 +21,22 @@ from wakestream.operators.model.events import FileRef
 MOST: Final = 16 * 1024 * 1024
 """Bytes of the files of one request."""
 
+HELD: Final = 256 * 1024
+"""Bytes of a request that are in memory while it arrives. The others wait on the disk: a sender may stall."""
+
 _LIST: Final = 64 * 1024
 _SHORT: Final = "send a line of JSON, a list of {hash, ext, size}, and then the bytes of these files in that order"
 
 
 async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
     """Receive the files. Raises `Corrupt` if one has not its BLAKE3; then none is kept."""
-    body = await _body(request)
+    with SpooledTemporaryFile(HELD, dir=str(store.partials)) as spool:
+        await _arrive(request, store, spool)
+        async with store.in_memory:
+            return await _keep(store, await store.on_disk(lambda: _all(spool)))
+
+
+async def _keep(store: FileStore, body: bytes) -> list[FileRef]:
     newline = body.find(b"\n")
     content = memoryview(body)[newline + 1 :]
     try:
@@ -46,8 +57,12 @@ async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
     return list(files)
 
 
-async def _body(request: web.Request) -> bytes:
-    blocks: list[bytes] = []
+def _all(spool: SpooledTemporaryFile[bytes]) -> bytes:
+    spool.seek(0)
+    return spool.read()
+
+
+async def _arrive(request: web.Request, store: FileStore, spool: SpooledTemporaryFile[bytes]) -> None:
     size = 0
     while True:
         try:
@@ -56,11 +71,14 @@ async def _body(request: web.Request) -> bytes:
         except TimeoutError:
             raise requests.silent() from None
         if not block:
-            return b"".join(blocks)
-        blocks.append(block)
+            return
         size += len(block)
         if size > MOST + _LIST:
             raise WorkerRefused(f"one request may have {MOST} bytes of files; send large ones alone", code="too_large")
+        if size > HELD:
+            await store.on_disk(partial(spool.write, block))
+        else:
+            spool.write(block)
 
 
 def _size(one: Mapping[str, Any]) -> int:

@@ -499,3 +499,17 @@ async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_a
     bench.link.events.feed(replace(submit("again"), license="one"))
     await bench.until(lambda: len(bench.link.of(m.Result)) == 2)
     assert all(path.stat().st_mtime > old for path in paths)
+
+
+async def test_the_end_of_a_task_hashes_no_other_job_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.link.connect()
+    others = {**PAYLOAD, "video_hash": "c" * 32}
+    for number in range(50):
+        bench.link.events.feed(m.Submit(request_id=f"j{number}", payload=others))
+    bench.files()
+    bench.link.events.feed(submit("mine"))
+    await bench.until(lambda: bench.statuses() == ["running"])
+    monkeypatch.setattr(w, "task_id", lambda _: pytest.fail("it hashes a job"))
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.link.of(m.Result))
+    assert [each.request_id for each in bench.link.of(m.Result)] == ["mine"]
