@@ -21,8 +21,9 @@ def declared() -> dict[str, str]:
     return {
         alias.name: str(node.module)
         for node in ast.walk(ast.parse(SOURCE.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("wakestream")
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        if alias.asname == alias.name
     }
 
 

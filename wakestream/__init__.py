@@ -8,77 +8,57 @@ lists what else is public.
 # fmt: off
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wakestream.operators.lazy_names import lazy_names
+
 if TYPE_CHECKING:
-    from wakestream.adapters.client.client import Client, open_client
-    from wakestream.adapters.net.webhook_post import post_json
-    from wakestream.adapters.testing.fakes import FakeFiles, FakeWorker, FakeWorkers
-    from wakestream.adapters.testing.pytest_replay import Replay
-    from wakestream.adapters.testing.harness import PipelineHarness, asleep, awake, sample_job
-    from wakestream.adapters.run_jobs import new_job, run_job, run_jobs, setting
-    from wakestream.adapters.config.settings import Settings
-    from wakestream.adapters.testing.virtual_loop import run_virtual
-    from wakestream.operators import (
-        Backoff, Barrier, Cancelled, Checked, Cost, Done, Downloading, Failed, Granted, Health, Job, JobEvent, LinkDown,
-        LinkUp, LoopScheduler, Note, Online, Outcome, Policy, Queued, Rendered, Retrying, Running, StageTimeout,
-        Submitted, TaskReceipt, TaskReport, TimedOut, Uploaded, Uploading, WakestreamError, Waking, Worker, Workers,
-        all_done, before_outcome, costs, first_success, from_async, interval, is_outcome, merge_errors, note, of,
-        of_type, poll, retry_backoff, start_with, stop_others, then, timeout, to_future,
+    from wakestream.adapters.client.client import Client as Client, open_client as open_client
+    from wakestream.adapters.config.settings import Settings as Settings
+    from wakestream.adapters.net.webhook_post import post_json as post_json
+    from wakestream.adapters.run_jobs import (
+        new_job as new_job, run_job as run_job, run_jobs as run_jobs, setting as setting,
     )
-    from wakestream.streams import Build, Events, Log, Stages, World, guarded, job_pipeline, pipeline
-    from wakestream.streams.jobs.hub_news import HubEvent, HubNews
-    from wakestream.streams.protocol.messages import PowerState
+    from wakestream.adapters.testing.fakes import (
+        FakeFiles as FakeFiles, FakeWorker as FakeWorker, FakeWorkers as FakeWorkers,
+    )
+    from wakestream.adapters.testing.harness import (
+        PipelineHarness as PipelineHarness, asleep as asleep, awake as awake, sample_job as sample_job,
+    )
+    from wakestream.adapters.testing.pytest_replay import Replay as Replay
+    from wakestream.adapters.testing.virtual_loop import run_virtual as run_virtual
+    from wakestream.operators import (
+        Backoff as Backoff, Barrier as Barrier, Cancelled as Cancelled, Checked as Checked, Cost as Cost,
+        Done as Done, Downloading as Downloading, Failed as Failed, Granted as Granted, Health as Health,
+        Job as Job, JobEvent as JobEvent, LinkDown as LinkDown, LinkUp as LinkUp, LoopScheduler as LoopScheduler,
+        Note as Note, Online as Online, Outcome as Outcome, Policy as Policy, Queued as Queued,
+        Rendered as Rendered, Retrying as Retrying, Running as Running, StageTimeout as StageTimeout,
+        Submitted as Submitted, TaskReceipt as TaskReceipt, TaskReport as TaskReport, TimedOut as TimedOut,
+        Uploaded as Uploaded, Uploading as Uploading, WakestreamError as WakestreamError, Waking as Waking,
+        Worker as Worker, Workers as Workers, all_done as all_done, before_outcome as before_outcome,
+        costs as costs, first_success as first_success, from_async as from_async, interval as interval,
+        is_outcome as is_outcome, merge_errors as merge_errors, note as note, of as of, of_type as of_type,
+        poll as poll, retry_backoff as retry_backoff, start_with as start_with, stop_others as stop_others,
+        then as then, timeout as timeout, to_future as to_future,
+    )
+    from wakestream.streams import (
+        Build as Build, Events as Events, Log as Log, Stages as Stages, World as World, guarded as guarded,
+        job_pipeline as job_pipeline, pipeline as pipeline,
+    )
+    from wakestream.streams.jobs.hub_news import HubEvent as HubEvent, HubNews as HubNews
+    from wakestream.streams.protocol.messages import PowerState as PowerState
 
     __version__: str
+else:  # type checkers would accept any name
+    _get, _dir, __all__ = lazy_names(__name__, __file__)
+    __all__ += ["__version__"]
 
-__all__ = [
-    "Backoff", "Barrier", "Build", "Cancelled", "Checked", "Client", "Cost", "Done", "Downloading", "Events",
-    "Failed", "FakeFiles", "FakeWorker", "FakeWorkers", "Granted", "Health", "HubEvent", "HubNews", "Job",
-    "JobEvent", "LinkDown", "LinkUp", "Log", "LoopScheduler", "Note", "Online", "Outcome", "PipelineHarness",
-    "Policy", "PowerState", "Queued", "Rendered", "Replay", "Retrying", "Running", "Settings", "StageTimeout",
-    "Stages", "Submitted", "TaskReceipt", "TaskReport", "TimedOut", "Uploaded", "Uploading", "WakestreamError",
-    "Waking", "Worker", "Workers", "World", "__version__", "all_done", "asleep", "awake", "before_outcome", "costs",
-    "first_success", "from_async", "guarded", "interval", "is_outcome", "job_pipeline", "merge_errors", "new_job",
-    "note", "of", "of_type", "open_client", "pipeline", "poll", "post_json", "retry_backoff", "run_job", "run_jobs",
-    "run_virtual", "sample_job", "setting", "start_with", "stop_others", "then", "timeout", "to_future",
-]
-
-_HOMES = {
-    "adapters.client.client": "Client open_client",
-    "adapters.config.settings": "Settings",
-    "adapters.net.webhook_post": "post_json",
-    "adapters.run_jobs": "new_job run_job run_jobs setting",
-    "adapters.testing.fakes": "FakeFiles FakeWorker FakeWorkers",
-    "adapters.testing.harness": "PipelineHarness asleep awake sample_job",
-    "adapters.testing.pytest_replay": "Replay",
-    "adapters.testing.virtual_loop": "run_virtual",
-    "streams": "Build Events Log Stages World guarded job_pipeline pipeline",
-    "streams.jobs.hub_news": "HubEvent HubNews",
-    "streams.protocol.messages": "PowerState",
-}
-_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
-
-
-if not TYPE_CHECKING:  # which would take any name for one that is there
+    def __dir__() -> list[str]:
+        return [*_dir(), "__version__"]
 
     def __getattr__(name: str) -> Any:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = _version() if name == "__version__" else _imported(name)
-        return value
+        if name == "__version__":
+            from importlib.metadata import version
 
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("wakestream")
-
-
-def _imported(name: str) -> Any:
-    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'operators')}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+            return version("wakestream")
+        return _get(name)
