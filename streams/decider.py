@@ -6,6 +6,7 @@ It does no I/O and reads no clock, so that a program can be tested without a net
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from functools import cached_property, partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -15,6 +16,24 @@ S = TypeVar("S")
 E = TypeVar("E")
 F = TypeVar("F")
 C = TypeVar("C")
+
+
+class _Applied(list[Any]):
+    """The facts of a decision. Each one changes the state when it is added: what follows is decided on that state."""
+
+    __slots__ = ("_changes", "_now", "_state", "watch")
+
+    def __init__(self, changes: Mapping[type, Any], state: Any, now: float) -> None:
+        self._changes, self._state, self._now = changes, state, now
+        self.watch: tuple[Mapping[type, Any], Any] | None = None
+
+    def extend(self, facts: Iterable[Any]) -> None:
+        for fact in facts:
+            kind = type(fact)
+            if self.watch is not None and kind in self.watch[0]:
+                self.watch[0][kind](self._state, self.watch[1], self._now, fact)
+            self._changes[kind](self._state, fact)
+            self.append(fact)
 
 
 class Decision(NamedTuple, Generic[F, C]):
@@ -29,7 +48,7 @@ class Decision(NamedTuple, Generic[F, C]):
     commands: list[C]
 
     def fact(self, *facts: F) -> None:
-        """Add facts."""
+        """Add facts. From now on the state is as they say."""
         self.facts.extend(facts)
 
     def command(self, *commands: C) -> None:
@@ -46,13 +65,16 @@ class Decider(Generic[S, E, F, C]):
 
     Args:
         initial: Creates the state of a program that starts for the first time.
-        handlers: For each type of event, `handler(state, event, now, decision)`. It adds to `decision` and must not
-            change `state`.
+        handlers: For each type of event, `handler(state, event, now, decision)`. It adds to `decision`; only facts
+            change `state`, each at once.
         changes: For each type of fact, `change(state, fact)`. It changes `state` in place.
         durable: The dataclass of what outlives the program, which the state's class inherits from; by default the
             state's own class.
         decision: The class of its decisions.
         finish: Called as `finish(state, decision, now)` after each handler.
+        watch: For some types of facts, a function that is called as `watch(state, decision, now, fact)` before such a
+            fact changes the state.
+        copy: Copies a state for `decide`.
         reindex: Called as `reindex(state)` after a snapshot was read, to make what is not in it.
         restart: Called as `restart(state)` when all facts of a journal were applied.
 
@@ -75,16 +97,19 @@ class Decider(Generic[S, E, F, C]):
         *,
         decision: type[Decision[F, C]] = Decision,
         finish: Callable[[S, Any, float], None] = _nothing,
+        watch: Mapping[type, Callable[[S, Any, float, Any], None]] | None = None,
+        copy: Callable[[S], S] = deepcopy,
         reindex: Callable[[S], None] = _nothing,
         restart: Callable[[S], None] = _nothing,
     ) -> None:
         self._initial, self._handlers, self._changes = initial, handlers, changes
         self._finish, self._reindex, self._restart = finish, reindex, restart
+        self._watch, self._copy = watch or {}, copy
         self._durable = durable
         self._empty: Callable[..., Decision[F, C]] = partial(tuple.__new__, decision)  # quicker than its constructor
 
     def decide(self, state: S, event: E, now: float) -> Decision[F, C]:
-        """Decide on one event. Does not change `state`.
+        """Decide on one event as `step` does, on a copy. Does not change `state`.
 
         Args:
             state: What the program knows.
@@ -94,20 +119,36 @@ class Decider(Generic[S, E, F, C]):
         Returns:
             The facts, which the caller passes to `evolve`, and the commands.
         """
-        decision = self._empty(([], []))
-        self._handlers[type(event)](state, event, now, decision)
-        self._finish(state, decision, now)
-        return decision
+        return self.step(self._copy(state), event, now)
 
     def evolve(self, state: S, fact: F) -> None:
         """Apply one fact to `state`, in place."""
         self._changes[type(fact)](state, fact)
 
-    def step(self, state: S, event: E, now: float) -> Decision[F, C]:
-        """Decide on one event and apply its facts to `state`; returns the decision, whose commands are to be done."""
-        decision = self.decide(state, event, now)
-        for fact in decision.facts:
-            self.evolve(state, fact)
+    def begin(self, state: S, now: float) -> Decision[F, C]:
+        """Return an empty decision, whose facts will change `state`."""
+        facts = _Applied(self._changes, state, now)
+        decision = self._empty((facts, []))
+        if self._watch:
+            facts.watch = self._watch, decision
+        return decision
+
+    def step(self, state: S, event: E, now: float, decision: Decision[F, C] | None = None) -> Decision[F, C]:
+        """Decide on one event. Its facts change `state`, each at once, so that what follows is decided on that.
+
+        Args:
+            state: What the program knows.
+            event: What happened.
+            now: When it happened, in seconds on the program's clock.
+            decision: What to add to, from `begin`. If the handler raises, it has the facts that apply already.
+
+        Returns:
+            The facts, which are to be stored, and the commands, which are to be done then.
+        """
+        if decision is None:
+            decision = self.begin(state, now)
+        self._handlers[type(event)](state, event, now, decision)
+        self._finish(state, decision, now)
         return decision
 
     def recover(self, facts: Iterable[F], state: S | None = None, snapshot: Iterable[bytes] = ()) -> S:

@@ -84,7 +84,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         flush: Called when all commands of a commit were executed.
         clock: Returns the time of an event for the decider.
         durable: Returns what to write of the facts of a decision; by default all.
-        on_decision: Called with event, decision and time, before the state changes.
+        on_decision: Called with event, decision and time.
         on_fact: Called with each fact after it changed the state.
         when_full: See above; by default every decision waits.
         journal_first: See above.
@@ -146,10 +146,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         if self._journal_first:
             self._add(_Turn(event, now, [], []))
             return
-        facts, commands = self._decide(event, now)
-        for fact in facts:
-            self._decider.evolve(self.state, fact)
-            self._on_fact(fact)
+        facts, commands = self._step(event, now)
         durable = self._durable(facts)
         if durable or (commands and self._busy):
             self._add(_Turn(event, now, durable, commands))
@@ -249,6 +246,20 @@ class DeciderRunner(Generic[S, E, F, C]):
         await asyncio.gather(*self._background, *writing, return_exceptions=True)
 
     # Commits
+
+    def _step(self, event: E, now: float) -> Decision[F, C]:
+        decision = self._decider.begin(self.state, now)
+        try:
+            self._decider.step(self.state, event, now, decision)
+        except Exception:
+            if durable := self._durable(decision.facts):  # the state has them
+                self._add(_Turn(event, now, durable, []))
+            raise
+        if self._on_decision is not None:
+            self._on_decision(event, decision, now)
+        for fact in decision.facts:
+            self._on_fact(fact)
+        return decision
 
     def _decide(self, event: E, now: float) -> Decision[F, C]:
         decision = self._decider.decide(self.state, event, now)

@@ -7,12 +7,11 @@ that hold it go on. When nothing holds it, its monitor is asked to stop it witho
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs, ledger, placement, power
+from wakestream.streams.hub import jobs, ledger, power
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import ALL, Gpu, HubState
@@ -86,12 +85,11 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
     for purse in found:
         if purse.reached == 100:
             blocked[purse.gpu] = max(purse.until, blocked.get(purse.gpu, 0.0))
-    if blocked != state.blocked:
-        decision.fact(f.GpusBlocked(blocked))
-        _changed(state, blocked, now, decision)
-    else:
+    if blocked == state.blocked:
         _let_go(state, now, decision)
-    return blocked != state.blocked
+        return False
+    _block(state, blocked, now, decision)
+    return True
 
 
 def _let_go(state: HubState, now: float, decision: HubDecision) -> None:
@@ -116,20 +114,18 @@ def _same(before: f.BudgetReached, now: f.BudgetReached) -> bool:
     return (before.begin, before.limit) == (now.begin, now.limit)
 
 
-def _changed(state: HubState, blocked: Mapping[str, float], now: float, decision: HubDecision) -> None:
+def _block(state: HubState, blocked: Mapping[str, float], now: float, decision: HubDecision) -> None:
     """Give work to GPUs that are no longer blocked, or wake them, and tell the jobs that wait."""
-    before, state = state, replace(state, blocked=blocked, wanted=dict(state.wanted))
-    for gpu in state.gpus.values():
-        freed = before.blocks(gpu.name) and not state.blocks(gpu.name)
-        if freed and gpu.online and gpu.ready:
-            fit = [need for need in state.wanted if placement.may(state, gpu, need)]
+    before = state.blocked
+    former = [gpu for gpu in state.gpus.values() if state.blocks(gpu.name)]
+    decision.fact(f.GpusBlocked(blocked))
+    for gpu in former:
+        if gpu.online and gpu.ready and not state.blocks(gpu.name):
             jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
-            for need in fit:  # the next GPU must not be granted the same jobs
-                del state.wanted[need]
     expected = {need: jobs.outlook(state, need, now) for need in state.wanted}
-    for place, job in enumerate([job for job in state.queued() if job.need in state.wanted], 1):
+    for place, job in enumerate(state.queued(), 1):
         if job.fd in state.connections and state.connections[job.fd].features:
             decision.send(job.fd, jobs.offline(job.submit, place, now, expected[job.need]))
-    if before.blocked:
+    if before:
         for fd in state.monitors:
             power.boot_for_the_queue(state, state.connections[fd], decision)

@@ -6,6 +6,8 @@ for the license key and for the worker's secret. It is given only where client a
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
@@ -58,9 +60,8 @@ def _seal(state: HubState, fd: int | None, gpu: Gpu | None) -> f.Seal | None:
 
 def renew(state: HubState, now: float, decision: HubDecision) -> None:
     """Send new capabilities for those jobs that hold their GPU and whose own soon end."""
-    for id_, ends in state.capabilities.items():
-        if ends - now > state.limits.capability_ttl * RENEWED_AT:
-            break  # they stand in the order of their ends
+    left = state.limits.capability_ttl * RENEWED_AT  # they stand in the order of their ends
+    for id_, _ in [*takewhile(lambda given: given[1] - now <= left, state.capabilities.items())]:
         job = state.jobs.get(id_)
         fd, gpu = (job.fd, state.gpus.get(job.gpu or "")) if job is not None else (None, None)
         seal = _seal(state, fd, gpu)

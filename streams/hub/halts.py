@@ -6,8 +6,6 @@ queue, for this GPU or for another one.
 
 from __future__ import annotations
 
-import dataclasses
-
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import jobs, power
 from wakestream.streams.hub.events import HubDecision
@@ -34,7 +32,7 @@ def heard(state: HubState, peer: Connection, message: m.WorkerState, now: float,
         for job in [state.jobs[id_] for id_ in gpu.leases]:
             decision.fact(f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, now))
     elif gpu.online and gpu.ready:
-        jobs.grant(state, dataclasses.replace(gpu, halted=""), state.url_of(gpu), now, decision, again=False)
+        jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
 
 
 def registered(state: HubState, gpu: str | None, features: frozenset[str], now: float, decision: HubDecision) -> None:
@@ -49,6 +47,5 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     for gpu in state.gpus.values():
         if gpu.halted and gpu.worker is None and now - gpu.halted_at >= state.limits.halted:
             decision.fact(f.GpuHalted(gpu.name, "", "", now))
-            tried = dataclasses.replace(state, gpus={**state.gpus, gpu.name: dataclasses.replace(gpu, halted="")})
             for fd in jobs.monitors_of(state, gpu.name):
-                power.boot_for_the_queue(tried, state.connections[fd], decision)
+                power.boot_for_the_queue(state, state.connections[fd], decision)

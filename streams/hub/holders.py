@@ -138,7 +138,7 @@ def _only_said(state: HubState, gpu: Gpu) -> bool:
 
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Forget what was not used for long, and note once a day what is used."""
-    for gpu in _unused(state, state.named()):
+    for gpu in [*_unused(state, state.named())]:
         days = KEPT_DAYS if gpu.account.has_run else UNUSED_DAYS
         if now - _used(state, gpu) > days * DAY:
             decision.fact(f.GpuForgotten(gpu.name))

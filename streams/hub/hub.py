@@ -6,7 +6,6 @@ monitors name a job by nothing else. The hub checks the role of the sender for e
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -97,7 +96,7 @@ def _drop(state: HubState, peer: Connection, code: int, why: str, now: float, de
 def _unreadable(state: HubState, peer: Connection, event: f.Unreadable, now: float, decision: HubDecision) -> None:
     decision.fact(f.FrameRefused(event.fd))
     decision.refuse(event.fd, event.code, event.reason)
-    if peer.refused + 1 >= state.limits.malformed:
+    if peer.refused >= state.limits.malformed:
         _drop(state, peer, 1008, "too many malformed frames", now, decision)
 
 
@@ -185,7 +184,7 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
             decision.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
         _note_machine(state, gpus, message, decision)
-        power.greet_monitor(state, dataclasses.replace(peer, gpus=gpus, features=features), now, decision)
+        power.greet_monitor(state, peer, now, decision)
     elif role == "client":
         _greet_client(state, fd, owner, features, decision)
 
@@ -255,7 +254,7 @@ def _revoked(state: HubState, event: f.Revoked, now: float, decision: HubDecisio
     decision.send(capabilities.told_of(state), m.LicenseRevoked(license=event.license))
     jobs.revoke(state, event.license, now, decision)
     holders.release(state, event.license, now, decision)
-    for fd in state.by_owner.get(event.license, ()):
+    for fd in [*state.by_owner.get(event.license, ())]:
         _kick(state, state.connections[fd], "this license was revoked", now, decision)
 
 
@@ -283,7 +282,7 @@ def _disk_seen(state: HubState, event: f.DiskSeen, now: float, decision: HubDeci
 
 
 def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> None:
-    for fd, since in state.unregistered.items():
+    for fd, since in [*state.unregistered.items()]:
         if now - since > state.limits.register:
             why = f"no register within {state.limits.register:g} s; send register first"
             decision.refuse(fd, "register_timeout", why)
@@ -306,7 +305,6 @@ def _received(state: HubState, peer: Connection, event: f.Received, now: float, 
     message = event.message
     if event.old and not peer.old:
         decision.fact(f.OldNamesSpoken(event.fd))
-        peer = dataclasses.replace(peer, old=True)
     if isinstance(message, m.Ping):
         decision.send(event.fd, m.Pong())
         return
@@ -370,7 +368,6 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
 
 
 def _finish(state: HubState, decision: HubDecision, now: float) -> None:
-    news.tell(state, decision, now)
     capabilities.give(state, decision, now)
 
 
@@ -395,6 +392,7 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     Durable,
     decision=HubDecision,
     finish=_finish,
+    watch=dict.fromkeys(news.TOLD, news.tell),
     reindex=reindex,
 )
 """The hub. Raises nothing for any message of any peer; `now` is UNIX seconds."""

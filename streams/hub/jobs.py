@@ -60,7 +60,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))
     clean = replace(message, key=None, license=None, sender_fd=None)
     if gpu is None:
-        place = state.position(job) if job is not None and held is None else len(state.queue) + 1
+        place = state.position(state.jobs[message.request_id])
         why = placement.no_way(state, need) if KINDS in peer.features else None
         decision.send(peer.fd, replace(offline(clean, place, now, outlook(state, need, now)), why=why), old=peer.old)
         tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
@@ -69,7 +69,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     else:
         decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
         _leave_halted(state, job, gpu, decision)
-        decision.send(peer.fd, ack(clean, gpu, len(gpu.leases) + 1, state.url_of(gpu)))
+        decision.send(peer.fd, ack(clean, gpu, len(gpu.leases), state.url_of(gpu)))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
 
@@ -247,12 +247,12 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     again_held = [job for job in held if placement.can(state, gpu, job.need)] if again else []
     for batch in _batches(state, gpu, [*again_held, *queued], now):
         _to_worker(gpu, batch, decision)
-    refuse_impossible(state, now, decision, gpu)
+    refuse_impossible(state, now, decision)
 
 
-def refuse_impossible(state: HubState, now: float, decision: HubDecision, gpu: Gpu | None = None) -> None:
-    """Refuse the waiting jobs that no GPU can do; `gpu` is one that is coming online."""
-    never = {need: why for need in state.wanted if (why := placement.refusal(state, need, gpu)) is not None}
+def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> None:
+    """Refuse the waiting jobs that no GPU can do."""
+    never = {need: why for need in state.wanted if (why := placement.refusal(state, need)) is not None}
     for job in state.queued() if never else ():
         why, to = never.get(job.need), state.listeners(job)
         if why is not None and to:  # an owner without a connection gets this answer to the next submit
@@ -400,16 +400,15 @@ def deliver(state: HubState, fd: int, owner: str, decision: HubDecision) -> None
 
 def expire(state: HubState, now: float, decision: HubDecision) -> None:
     """Expire abandoned jobs and notify the owner's open connections."""
-    for job in state.jobs.values():
-        if _expired(state, job, now):
-            stop(state, job, "expired", now, decision)
-            for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
-                decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
-    for name, pending in state.pending_cancels.items():
+    for job in [job for job in state.jobs.values() if _expired(state, job, now)]:
+        stop(state, job, "expired", now, decision)
+        for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
+            decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
+    for name, pending in [*state.pending_cancels.items()]:
         late = tuple(id_ for id_, at in pending.items() if now - at > state.limits.granted_ttl)
         if late:
             decision.fact(f.CancelsSettled(name, late))
-    for owner, kept in state.kept.items():
+    for owner, kept in [*state.kept.items()]:
         if now - kept[-1][0] > state.limits.granted_ttl:
             decision.fact(f.ResultsGone(owner))
 
@@ -430,7 +429,7 @@ def _expired(state: HubState, job: HubJob, now: float) -> bool:
 
 def revoke(state: HubState, owner: str, now: float, decision: HubDecision) -> None:
     """Release all jobs of a revoked license."""
-    for id_ in state.jobs_of.get(owner, ()):
+    for id_ in [*state.jobs_of.get(owner, ())]:
         stop(state, state.jobs[id_], "revoked", now, decision)
     if owner in state.kept:
         decision.fact(f.ResultsGone(owner))

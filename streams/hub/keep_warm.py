@@ -47,8 +47,8 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Wake the GPUs whose hours have begun or are about to."""
     if not state.limits.keep_warm:
         return
-    for name in sorted(state.named()):
-        gpu = state.gpus.get(name) or Gpu(name)
+    for name in sorted(state.named() & state.gpus.keys()):
+        gpu = state.gpus[name]
         if gpu.phase in _OFF and now - gpu.warmed >= AGAIN and warm_until(state, name, now) is not None:
             decision.fact(f.GpuWarmed(name, now))
             to = [fd for fd in state.monitors if name in state.connections[fd].gpus]

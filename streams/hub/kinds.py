@@ -7,7 +7,6 @@ known which GPU it has; then they are journaled, so that they are also known whi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -80,11 +79,11 @@ def _complete(state: HubState, peer: Connection, kinds: Kinds | None, now: float
     decision.fact(f.KindsHeard(peer.fd, None))
     if not _differs(gpu, kinds):
         return
-    changed = _describe(state, gpu, kinds, now, decision)
+    _describe(state, gpu, kinds, now, decision)
     if gpu.online:
-        jobs.grant(state, changed, state.url_of(gpu), now, decision, again=False)
+        jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
     else:
-        jobs.refuse_impossible(state, now, decision, changed)
+        jobs.refuse_impossible(state, now, decision)
 
 
 def tick(state: HubState, now: float, decision: HubDecision) -> bool:
@@ -98,8 +97,8 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
     return False
 
 
-def of_worker(state: HubState, gpu: Gpu, worker: Connection, now: float, decision: HubDecision) -> Gpu:
-    """The GPU whose worker is coming online, with what is known of its kinds now."""
+def of_worker(state: HubState, gpu: Gpu, worker: Connection, now: float, decision: HubDecision) -> None:
+    """Note what is known of the kinds of a GPU whose worker is coming online."""
     old = INPUTS not in worker.features
     kinds = tuple(gpu.kinds.values()) if gpu.kinds is not None else None
     if worker.described and not _must_wait(state, gpu, worker.kinds, now):
@@ -107,17 +106,17 @@ def of_worker(state: HubState, gpu: Gpu, worker: Connection, now: float, decisio
         decision.fact(f.KindsHeard(worker.fd, None))
     elif KINDS not in worker.features:
         kinds = None
-    return _describe(state, gpu, kinds, now, decision, pairs_only=old) if _differs(gpu, kinds, old) else gpu
+    if _differs(gpu, kinds, old):
+        _describe(state, gpu, kinds, now, decision, pairs_only=old)
 
 
 def _describe(
     state: HubState, gpu: Gpu, kinds: Kinds | None, now: float, decision: HubDecision, pairs_only: bool = False
-) -> Gpu:
-    """Journal the GPU's kinds and tell clients; returns the GPU with them."""
+) -> None:
+    """Journal the GPU's kinds and tell clients."""
     decision.fact(f.GpuDescribed(gpu.name, now, kinds, pairs_only))
     to = [fd for fd in state.clients if KINDS in state.connections[fd].features]
     decision.send(to, m.KindsChanged(gpu=gpu.name))
-    return replace(gpu, kinds=_by_name(kinds), pairs_only=pairs_only)
 
 
 def _must_wait(state: HubState, gpu: Gpu, kinds: Kinds | None, now: float) -> bool:

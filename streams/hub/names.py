@@ -6,28 +6,22 @@ them apart. So such a worker has a GPU from its first `gpu.power.online` on.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain, count
 
-from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.hub.state import Connection, HubState
 
 
-def gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision) -> Gpu | None:
-    """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
-    if peer.gpu is not None:
-        return state.gpus[peer.gpu]
+def claim_name(state: HubState, peer: Connection, now: float, decision: HubDecision) -> str | None:
+    """Claim a name for the GPU of a worker that has none, or tell it why there is none."""
     name = _free_name(state, peer.owner)
     refused = holders.refusal(state, "worker", peer.owner, (name,), now)
     if refused is not None:
         decision.refuse(peer.fd, *refused)
         return None
     holders.claim(state, "worker", peer.owner, (name,), now, decision)
-    decision.fact(f.GpuTaken(peer.fd, name))
-    known = state.gpus.get(name) or Gpu(name)
-    return replace(known, worker=peer.fd, ready=False)
+    return name
 
 
 def free(state: HubState, name: str) -> bool:

@@ -15,17 +15,16 @@ _UP: Final = ("booted", "online")
 _DOWN: Final = ("off", "starting", "no_capacity", "failed")
 
 
-def tell(state: HubState, decision: HubDecision, now: float) -> None:
-    """Add the webhooks about the facts of a decision, if the hub has one; `state` is from before them."""
+def tell(state: HubState, decision: HubDecision, now: float, fact: f.Fact) -> None:
+    """Add the webhooks about a fact, if the hub has one; `state` is from before it."""
     if not state.limits.webhook:
         return
-    for fact in [fact for fact in decision.facts if isinstance(fact, _TOLD)]:
-        for event, about, more in _of(state, fact, now):
-            id_ = delivery_id(f"{event} {about} {more.get('period', '')}", now)
-            of = {"gpu": about} if about else {}
-            owed = f.PowerNews(about, id_, now, {"id": id_, "event": event, **of, "at": now, **more})
-            decision.fact(owed)
-            decision.command(f.Notify(owed))
+    for event, about, more in _of(state, fact, now):
+        id_ = delivery_id(f"{event} {about} {more.get('period', '')}", now)
+        of = {"gpu": about} if about else {}
+        owed = f.PowerNews(about, id_, now, {"id": id_, "event": event, **of, "at": now, **more})
+        decision.fact(owed)
+        decision.command(f.Notify(owed))
 
 
 def _of(state: HubState, fact: f.Fact, now: float) -> Iterable[tuple[str, str, dict[str, Any]]]:
@@ -73,4 +72,5 @@ def settled(state: HubState, event: f.NewsSettled, now: float, decision: HubDeci
         decision.fact(f.NewsOver(event.delivery))
 
 
-_TOLD = (f.GpuPhase, f.GpuOnline, f.BudgetReached, f.OrphanFound)
+TOLD = (f.GpuPhase, f.GpuOnline, f.BudgetReached, f.OrphanFound)
+"""The facts that have webhooks."""

@@ -102,23 +102,16 @@ def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDe
     decision.send([fd for fd in to if fd not in new], replace(message, payload=plain))
 
 
-def refusal(state: HubState, need: Need, gpu: Gpu | None = None) -> tuple[str, str] | None:
-    """Why no GPU will ever do such a job: a code and a sentence; None if one may.
-
-    Args:
-        state: The hub's state.
-        need: What the job needs.
-        gpu: A GPU that is coming online, as it will be in the state.
-    """
-    gpus = {**state.gpus, gpu.name: gpu} if gpu is not None else state.gpus
+def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
+    """Why no GPU will ever do such a job: a code and a sentence; None if one may."""
     named = state.named()
-    if any(can(state, each, need) and _is_hope(state, each, named) for each in gpus.values()):
+    if any(can(state, gpu, need) and _is_hope(state, gpu, named) for gpu in state.gpus.values()):
         return None
-    unfit = [each for each in gpus.values() if not can(state, each, need)]
+    unfit = [gpu for gpu in state.gpus.values() if not can(state, gpu, need)]
     if not unfit:
         return None  # nothing is known of any GPU yet
-    old = [each.name for each in unfit if pairs_only(state, each)]
-    kinds = {name for each in unfit for name in each.kinds or ()}
+    old = [gpu.name for gpu in unfit if pairs_only(state, gpu)]
+    kinds = {name for gpu in unfit for name in gpu.kinds or ()}
     if old and not kinds:
         return "unsupported", (
             f"the worker of the GPU {_list(old)} knows only jobs of a video and an audio file, not the kind "

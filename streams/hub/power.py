@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace as replace_gpu
 from typing import get_args
 
 from msgspec.structs import replace
@@ -13,7 +12,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, keep_warm, kinds, ledger, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
-from wakestream.streams.hub.names import gpu_of
+from wakestream.streams.hub.names import claim_name
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Limits
@@ -71,20 +70,31 @@ _STATUS = {
 
 def online(state: HubState, peer: Connection, message: m.Online, now: float, decision: HubDecision) -> None:
     """A worker is online: notify all clients and grant the GPU to all waiting jobs."""
-    gpu = gpu_of(state, peer, now, decision)
+    gpu = _gpu_of(state, peer, now, decision)
     if gpu is None:
         return
-    former = state.gpus[gpu.name].worker if peer.gpu is None and gpu.name in state.gpus else None
-    if former is not None:
-        replaced(state, state.connections[former], now, decision)
     if gpu.online and gpu.ready:
         if jobs.had_its_share(state, peer, now):
             return
         decision.fact(f.MonitorsTold(peer.fd, now))
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, decision)
-    gpu = kinds.of_worker(state, gpu, peer, now, decision)
+    kinds.of_worker(state, gpu, peer, now, decision)
     _found(state, gpu, message, now, decision)
+
+
+def _gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision) -> Gpu | None:
+    """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
+    if peer.gpu is None:
+        name = claim_name(state, peer, now, decision)
+        if name is None:
+            return None
+        former = state.gpus[name].worker
+        if former is not None:
+            replaced(state, state.connections[former], now, decision)
+        decision.fact(f.GpuTaken(peer.fd, name))
+        return state.gpus[name]
+    return state.gpus[peer.gpu]
 
 
 def _found(state: HubState, gpu: Gpu, message: m.Online, now: float, decision: HubDecision) -> None:
@@ -101,15 +111,16 @@ def _found(state: HubState, gpu: Gpu, message: m.Online, now: float, decision: H
 def _online(
     state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, said: m.Online = _UNSAID
 ) -> None:
+    cold, again = gpu.phase not in _WARM, not gpu.ready
     kept = state.worker_url(gpu) if gpu.machine_url else url  # the machine's address is another one after each start
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, kept, now))
-    if gpu.phase not in _WARM and state.waking is not None and placement.waiting_for(state, (gpu,)):
+    if cold and state.waking is not None and placement.waiting_for(state, (gpu,)):
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
     note = _announcement(gpu.name, url, now, said)
     decision.send(state.clients, note, old=True)
     decision.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
-    jobs.grant(state, gpu, url, now, decision, again=not gpu.ready)
+    jobs.grant(state, gpu, url, now, decision, again=again)
 
 
 def _announcement(gpu: str, url: str | None, now: float, said: m.Online = _UNSAID) -> m.Online:
@@ -180,12 +191,12 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
         [fd for fd in state.clients if "power_state" in state.connections[fd].features],
         replace(message, url=None, url_follows=None, age=None),
     )
-    gpu = state.gpus.get(message.gpu) or Gpu(message.gpu)
+    gpu = state.gpus[message.gpu]
     url = "" if message.url_follows else message.url
     # A monitor that was restarted does not know yet what its worker, which is online, is reached by.
     keeps = not url and gpu.online and message.state in _SAME_START
     if url != gpu.machine_url and not keeps:
-        gpu = _address_seen(state, gpu, url, now, decision)
+        _address_seen(state, gpu, url, now, decision)
     _phase_seen(state, gpu, message, now, decision)
     if message.state == "off":
         # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
@@ -216,16 +227,14 @@ def _switched(gpu: Gpu, message: m.PowerState, now: float) -> float | None:
     return at if at < (now if running is None else running) - LATE else None
 
 
-def _address_seen(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision) -> Gpu:
+def _address_seen(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision) -> None:
     """Note what a monitor says of its machine's address. A worker that waited for it is online now."""
+    before = state.url_of(gpu)
     decision.fact(f.MachineUrl(gpu.name, url))
-    before, seen = state.url_of(gpu), replace_gpu(gpu, machine_url=url)
-    found = state.url_of(seen)
-    waits = seen.unaddressed is not None and found is not None
-    if waits or (seen.online and seen.ready and found is not None and found != before):
-        _online(state, seen, found, now, decision)
-        return replace_gpu(seen, phase="online", ready=True)
-    return seen
+    found = state.url_of(gpu)
+    waits = gpu.unaddressed is not None and found is not None
+    if waits or (gpu.online and gpu.ready and found is not None and found != before):
+        _online(state, gpu, found, now, decision)
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
@@ -436,13 +445,13 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     # A GPU without a monitor may be this machine under another name: its work must not be stopped.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
-    ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
-    decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
-    active = sum(len(gpu.leases) for gpu in gpus) - len(ended)
-    if not state.blocks(*(gpu.name for gpu in gpus)):
-        active += placement.waiting_for(state, gpus) + relays.active(state)
     recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
     recent = recent or any(keep_warm.keeps(state, gpu, now) for gpu in own)
+    ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
+    decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
+    active = sum(len(gpu.leases) for gpu in gpus)
+    if not state.blocks(*(gpu.name for gpu in gpus)):
+        active += placement.waiting_for(state, gpus) + relays.active(state)
     answer = m.TaskQueryResponse(request_id=message.request_id, active_count=active, has_recent_active=recent)
     decision.send(peer.fd, answer)
     if message.drain and active == 0 and not recent:
@@ -484,7 +493,7 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
 
 def overdue(state: HubState, now: float, decision: HubDecision) -> None:
     """Answer questions that a monitor left open, and cancel a stop that never began."""
-    for (kind, request_id), (since, fds) in state.asked.items():
+    for (kind, request_id), (since, fds) in [*state.asked.items()]:
         here = [fd for fd in fds if fd in state.connections]
         limits = {"status": state.limits.ask, AGAIN: state.limits.look}
         late = now - since > limits.get(kind, state.limits.queued_ttl)

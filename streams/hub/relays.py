@@ -97,7 +97,7 @@ def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, d
         decision.refuse(peer.fd, "no_text_worker", _NO_WORKER, id_)
         return
     decision.fact(f.TextAsked(kind, owner, peer.fd, frame, now))
-    new = Text(kind, owner, peer.fd, frame, now, id=texts.serial + 1)
+    new = texts.open[texts.serial]
     _wake(state, kind, worker is None, new.id, decision)
     if worker is not None:
         _give(state, new, worker, decision)
@@ -156,7 +156,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         return
     worker = _text_worker(state, now)
     in_vain = worker is None and any(gpu.online and now - gpu.since >= _COMES_WITHIN for gpu in state.gpus.values())
-    for text in state.texts.open.values():
+    for text in [*state.texts.open.values()]:
         if now - text.at > state.limits.text_ttl or (text.worker is None and in_vain):
             _give_up(state, text, in_vain, decision)
         elif text.worker is None and worker is not None and state.of_owner(text.owner):

@@ -140,16 +140,12 @@ def _results_of(state: w.State, task: w.Task, licenses: Collection[str]) -> list
 
 def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
     """After each event, start the next task if the engine is free, then forget the oldest results."""
-    after = state.copy()
-    for fact in decision.facts:
-        DECIDER.evolve(after, fact)
-    able = not after.busy and after.ready and after.halted is None
-    if able and (name := next((name for name in shares.turns(after) if name not in after.short), None)):
-        task = replace(after.tasks[name], status="running", started_at=now)
+    able = not state.busy and state.ready and state.halted is None
+    if able and (name := next((name for name in shares.turns(state) if name not in state.short), None)):
+        task = replace(state.tasks[name], status="running", started_at=now)
         decision.fact(w.Changed(task))
         decision.command(w.Run(task))
-        DECIDER.evolve(after, w.Changed(task))
-    gone = shares.surplus(after, now)
+    gone = shares.surplus(state, now)
     decision.fact(*(w.Forgotten(task.id) for task in gone))
     decision.command(*(w.Erase(task.id) for task in gone))
 
@@ -168,6 +164,7 @@ DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
     w.CHANGES,
     w.Durable,
     finish=_follow_up,
+    copy=w.State.copy,
     restart=w.restart,
 )
 """The worker's queue. `now` is UNIX seconds."""

@@ -33,9 +33,7 @@ class Desk:
         self.commands: list[f.Command] = []
 
     def happens(self, event: f.Event) -> None:
-        facts, self.commands = map(list, hub.DECIDER.decide(self.state, event, self.now))
-        for fact in facts:
-            hub.DECIDER.evolve(self.state, fact)
+        facts, self.commands = map(list, hub.DECIDER.step(self.state, event, self.now))
         self.journal += [fact for fact in facts if fact.DURABLE]
 
     def steps(self, by: float) -> None:

@@ -27,9 +27,7 @@ class Box:
         self.jobs: list[tuple[str, str, str]] = []
 
     async def submit(self, job: f.Submitting) -> f.Answer:
-        decision = outbox.DECIDER.decide(self.state, job, 1.0)
-        for fact in decision.facts:
-            outbox.DECIDER.evolve(self.state, fact)
+        decision = outbox.DECIDER.step(self.state, job, 1.0)
         answer = next(each for each in decision.commands if isinstance(each, f.Answer))
         if answer.status == 201:
             inputs = [Path(job.inputs[name].path).name for name in ("video", "audio")]

@@ -246,7 +246,7 @@ async def test_an_internal_error_ends_the_program_and_all_pending_replies(
 
     async with asyncio.timeout(5), desk.serving():
         await desk.submit()
-        monkeypatch.setattr(outbox.DECIDER, "decide", breaks)
+        monkeypatch.setattr(outbox.DECIDER, "step", breaks)
         assert (await desk.submit("b")).status == 503
         with pytest.raises(JournalError, match="ZeroDivisionError"):
             await desk.outbox.runner.failed

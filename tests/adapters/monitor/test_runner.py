@@ -374,13 +374,13 @@ class SlowJournal(FakeJournal[MachineKept]):
 
 async def test_an_event_is_decided_with_its_arrival_time(monkeypatch: pytest.MonkeyPatch) -> None:
     decided: dict[str, float] = {}
-    decide = Monitor.decide
+    step = Monitor.step
 
-    def noted(self: Monitor, machine: Any, event: Any, at: float) -> Any:
+    def noted(self: Monitor, machine: Any, event: Any, at: float, *more: Any) -> Any:
         decided[type(event).__name__] = at
-        return decide(self, machine, event, at)
+        return step(self, machine, event, at, *more)
 
-    monkeypatch.setattr(Monitor, "decide", noted)
+    monkeypatch.setattr(Monitor, "step", noted)
     async with at_work(Room(journal=SlowJournal())) as room:
         await room.becomes("off")
         room.link.receive(m.Boot(request_id="boot-1", gpu="gpu-1"))

@@ -16,6 +16,17 @@ def holding(net: Net, id_: str = "j1") -> bool:
 # Renewal, expiry
 
 
+def test_a_job_that_expires_is_not_granted_in_the_same_tick(net: Net) -> None:
+    worker, monitor, client = net.worker(), net.monitor(), net.join("client", features=OURS)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    assert isinstance(net.submit(client), m.Offline)
+    net.leave(client)
+    net.sent.clear()
+    net.pass_time(net.limits.queued_ttl + 1)  # the stop that never began is called off in this tick, too
+    assert net.state.gpus["studio"].phase == "online"
+    assert (net.state.jobs, net.heard(worker, m.DispatchBatch)) == ({}, [])
+
+
 def test_a_lease_without_a_client_lasts_while_its_gpu_works(net: Net) -> None:
     worker, client = net.worker(), net.join("client", features=OURS)
     net.submit(client)

@@ -41,15 +41,13 @@ def used(state: hub.HubState, now: float) -> dict[str, float]:
 
 def decided(state: hub.HubState, event: f.Event, now: float) -> tuple[list[f.Fact], list[f.Command]]:
     """Decide and apply the facts: no grant, and no wake, beyond a budget."""
-    before, blocked, wakers = repr(state), dict(state.blocked), set(state.may_wake())
-    facts, commands = hub.DECIDER.decide(state, event, now)
-    assert repr(state) == before, "deciding changes nothing"
+    blocked, wakers = dict(state.blocked), set(state.may_wake())
+    facts, commands = hub.DECIDER.step(state, event, now)
     for fact in facts:
         if isinstance(fact, f.GpusBlocked):
             blocked = dict(fact.until)
         if isinstance(fact, f.JobGranted):
             assert not {ALL, fact.gpu} & blocked.keys()
-        hub.DECIDER.evolve(state, fact)
     woken = {command.fd for command in commands if isinstance(command, f.Send) and isinstance(command.message, m.Boot)}
     assert woken <= wakers | set(state.may_wake())
     return facts, commands

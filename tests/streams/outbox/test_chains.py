@@ -26,11 +26,9 @@ class Desk:
 
     def happens(self, event: f.OutboxEvent) -> Desk:
         self.now += 1
-        facts, commands = outbox.DECIDER.decide(self.state, event, self.now)
+        facts, commands = outbox.DECIDER.step(self.state, event, self.now)
         self.commands = list(commands)
         self.journal += facts
-        for fact in facts:
-            outbox.DECIDER.evolve(self.state, fact)
         return self
 
     def submit(self, job: str, *after: str, retry_of: str = "") -> Desk:

@@ -35,10 +35,8 @@ class Desk:
 
     def happens(self, event: f.OutboxEvent) -> Desk:
         self.now += 1
-        facts, commands = outbox.DECIDER.decide(self.state, event, self.now)
+        facts, commands = outbox.DECIDER.step(self.state, event, self.now)
         self.facts, self.commands = list(facts), list(commands)
-        for fact in facts:
-            outbox.DECIDER.evolve(self.state, fact)
         return self
 
     def submit(self, job: str = "a") -> Desk:

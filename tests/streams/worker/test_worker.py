@@ -42,9 +42,7 @@ class Queue:
 
     def tell(self, *events: At) -> Queue:
         for event, now in events:
-            facts, commands = DECIDER.decide(self.state, event, now)
-            for fact in facts:
-                DECIDER.evolve(self.state, fact)
+            facts, commands = DECIDER.step(self.state, event, now)
             self.facts += facts
             self.commands += commands
         return self

@@ -120,12 +120,11 @@ class Daemon(Peer):
 
     def happen(self, event: o.OutboxEvent, *, kept: bool = True) -> list[o.OutboxCommand]:
         """Decide, keep, carry out. With `kept` False the program is killed before the commit."""
-        facts, commands = outbox.DECIDER.decide(self.state, event, self.world.unix)
+        facts, commands = outbox.DECIDER.step(self.state, event, self.world.unix)
         if not kept:
             return []
         for fact in facts:
             self.journal.append(fact)
-            outbox.DECIDER.evolve(self.state, fact)
             self._check(fact)
         for command in commands:
             self._carry_out(command)
@@ -403,9 +402,7 @@ class World:
     # --- the hub's process
 
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.DECIDER.decide(self.hub, event, self.unix)
-        for fact in facts:
-            hub.DECIDER.evolve(self.hub, fact)
+        facts, commands = hub.DECIDER.step(self.hub, event, self.unix)
         durable = [fact for fact in facts if fact.DURABLE]
         self.pending.append((durable, commands))
         if not durable and len(self.pending) == 1:

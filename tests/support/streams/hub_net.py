@@ -35,9 +35,7 @@ class Net:
         self.happen(f.ProcessStarted())
 
     def happen(self, event: f.Event) -> None:
-        facts, commands = hub.DECIDER.decide(self.state, event, self.now)
-        for fact in facts:
-            hub.DECIDER.evolve(self.state, fact)
+        facts, commands = hub.DECIDER.step(self.state, event, self.now)
         self.facts += facts
         self.commands += commands
         self.journal += [fact for fact in facts if fact.DURABLE]
