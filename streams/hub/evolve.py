@@ -280,10 +280,10 @@ def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
 
 def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
     gpu = _gpu(state, fact.gpu)
-    kinds = None if fact.kinds is None else [flat_kind(kind) for kind in fact.kinds]  # 0.1.0 wrote them whole
-    state.kinds_bytes += weight(kinds) - weight((gpu.kinds or {}).values())
-    gpu.pairs_only, gpu.described_at = fact.pairs_only, fact.at
-    gpu.kinds = None if kinds is None else {str(kind["name"]): kind for kind in kinds}
+    flat = map(flat_kind, fact.kinds or ())  # 0.1.0 wrote them whole
+    kinds = None if fact.kinds is None else {str(kind["name"]): kind for kind in flat}
+    state.kinds_bytes += weight((kinds or {}).values()) - weight((gpu.kinds or {}).values())
+    gpu.kinds, gpu.pairs_only, gpu.described_at = kinds, fact.pairs_only, fact.at
 
 
 def _gpu_halted(state: HubState, fact: f.GpuHalted) -> None:
