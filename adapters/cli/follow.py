@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -16,6 +15,7 @@ from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
 from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, DaemonRefused, Lengths
+from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.events import Job, JobEvent, Note
 from wakestream.streams.recording.event_from_json import event_from
@@ -68,10 +68,9 @@ async def hand_over(
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C cancels it; a second one only leaves."""
     await client.submit(job, priority, lengths, chain)
-    following = asyncio.create_task(follow(client, job.id, shown))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    async with tasks_of_block() as start:
+        following = start(follow(client, job.id, shown))
+        await first_of(stop.wait(), following)
         if not following.done():
             if not stop.interrupted:  # the terminal or the session ends
                 logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
@@ -79,10 +78,6 @@ async def hand_over(
             shown.show(Note(t("cancelling")))
             await _cancel(client, job.id)
         return exit_code(await following)
-    finally:
-        following.cancel()
-        stopping.cancel()
-        await asyncio.gather(following, stopping, return_exceptions=True)
 
 
 async def _cancel(client: DaemonClient, job: str) -> None:

@@ -23,6 +23,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.parser import QUIET
 from wakestream.adapters.config import settings
 from wakestream.adapters.net.acceptor import in_one_line
+from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.adapters.runtime.windows_loop import loop_factory
 from wakestream.adapters.telemetry import logs
 
@@ -78,14 +79,10 @@ def run_program(main: Main, *, exit_with_stdin: bool = False) -> int:
 
 async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, int]) -> int:
     """Return the exit code of the work, or 130 if the user asks to stop first, which cancels it."""
-    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    async with tasks_of_block() as start:
+        task = start(work)
+        await first_of(stop.wait(), task)
         return task.result() if task.done() else exit_codes.INTERRUPTED
-    finally:
-        task.cancel()
-        stopping.cancel()
-        await asyncio.gather(task, stopping, return_exceptions=True)
 
 
 class _Stopping:

@@ -22,6 +22,7 @@ from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.tasks import first_of
 from wakestream.operators.model.errors import WakestreamError
 
 
@@ -48,7 +49,7 @@ async def joined_on_page(state: Path, host: str, port: int, stop: asyncio.Event)
         link = address(url, page.token)
         say(t("first.page", url=link), t("first.page.or"))
         in_browser(state, link)
-        await _first(stop, page.done)
+        await first_of(stop.wait(), page.done.wait())
         return page.hub if page.done.is_set() else None
 
 
@@ -92,13 +93,3 @@ async def _served(
         with contextlib.suppress(OSError):
             return await stack.enter_async_context(local_server(page.routes(), host, before, doors))
     return await stack.enter_async_context(local_server(page.routes(), host, port, doors))
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)

@@ -24,6 +24,7 @@ from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient,
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.probe import all_probed, both_probed
 from wakestream.adapters.runtime.printing import answer
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
 from wakestream.operators.model.policy import Policy
@@ -209,12 +210,9 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
     policy = settings.policy(Policy(hub=HUB_PATIENCE))
-    async with open_client(settings, policy) as client:
-        cancelling = asyncio.create_task(_cancel_on(stop, lambda: client.cancel(job.id)))
-        try:
-            return exit_code(await client.run(job, shown.show))
-        finally:
-            cancelling.cancel()
+    async with open_client(settings, policy) as client, tasks_of_block() as start:
+        start(_cancel_on(stop, lambda: client.cancel(job.id)))
+        return exit_code(await client.run(job, shown.show))
 
 
 async def _cancel_on(stop: asyncio.Event, cancel: Callable[[], object]) -> None:

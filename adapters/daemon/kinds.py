@@ -17,7 +17,7 @@ from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.state_file import read_state
-from wakestream.adapters.runtime.tasks import end
+from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
@@ -114,7 +114,7 @@ class DaemonKinds:
 
     def _ask(self) -> asyncio.Task[None]:
         if self._asking is None:
-            self._asking = asyncio.create_task(self._asked(), name="kinds")
+            self._asking = background("the question for kinds", self._asked())
             self._asking.add_done_callback(self._ended)
         return self._asking
 

@@ -18,6 +18,7 @@ from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.disk.part_file import remove_part
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
+from wakestream.adapters.runtime.tasks import background, end, supervised
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError
@@ -88,15 +89,15 @@ class Outbox:
 
         client.hub.on_released = released
         self.runner.report(f.DaemonStarted())
-        self.runner.run(self._start_all())
-        try:
-            yield
-        finally:
-            await self.runner.close()
-            for task in self._cancels:
-                task.cancel()
-            await asyncio.gather(*self._cancels, return_exceptions=True)
-            self._client = None
+        async with supervised("the daemon") as tasks:
+            tasks.needs("the journal", self.runner.ended)
+            tasks.needs("the start of jobs", self._start_all)
+            try:
+                yield
+            finally:
+                await self.runner.close()
+                await end(*self._cancels)
+                self._client = None
 
     async def submit(self, job: f.Submitting) -> f.Answer:
         """Submit a job; its `ticket` is set here. With status 201 it is in the journal."""
@@ -284,7 +285,7 @@ class Outbox:
             self._client.hub.end_job(job, cancelled=cancelled)
 
     def _start_cancel(self, cancel: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(cancel, name="cancel")
+        task = background("a cancel", cancel)
         self._cancels.add(task)
         task.add_done_callback(self._cancels.discard)
 

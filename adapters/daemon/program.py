@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets
@@ -38,7 +37,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
-from wakestream.adapters.runtime.tasks import end
+from wakestream.adapters.runtime.tasks import supervised
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE, LANES, OWN, durable_pipeline, own_pipeline
@@ -151,11 +150,10 @@ async def running_daemon(
             webhooks = await stack.enter_async_context(telling(to, box.settle, config.webhook_again))
             box.on_webhook = webhooks.tell
         await stack.enter_async_context(box.serving(client))
-        stack.push_async_callback(end, asyncio.create_task(console.go_on(), name="waiting jobs"))
+        tasks = await stack.enter_async_context(supervised("the daemon"))
+        tasks.keeps("the console's waiting jobs", console.go_on)
         if config.watch is not None:
-            folder = FolderWatch(config.watch, config.state, box, settings.probe)
-            watching = asyncio.create_task(folder.run(), name="folder watch")
-            stack.push_async_callback(end, watching)
+            tasks.keeps("--watch", FolderWatch(config.watch, config.state, box, settings.probe).run)
         stack.enter_context(told(config.state, address))
         stack.enter_context(few_collections(*MANY_JOBS))
         yield RunningDaemon(address.url, box, console, journal, webhooks)

@@ -15,6 +15,7 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import FileChanged, FileError
 from wakestream.streams.outbox.state import Content, Entry, OutboxState
 
@@ -173,16 +174,11 @@ async def _taken_one(twin: Entry, source: Path, output: Path, job: str) -> bool:
     def wanted() -> bool:
         return _still_there(twin) and not stop.is_set()
 
-    copying = asyncio.create_task(asyncio.to_thread(_copy, source, output, job, wanted))
-    try:
-        await asyncio.shield(copying)  # a thread cannot be cancelled, only asked to stop before its last step
+    copying = asyncio.to_thread(_copy, source, output, job, wanted)
+    try:  # a thread cannot be cancelled, only asked to stop before its last step
+        await finish_despite_cancel(copying, on_cancel=stop.set)
     except FileChanged:
         return False
-    except asyncio.CancelledError:
-        stop.set()
-        with contextlib.suppress(FileError):
-            await copying
-        raise
     return True
 
 

@@ -14,6 +14,7 @@ import orjson
 from wakestream.adapters.engines.comfyui_progress import ENDS, PromptProgress
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
 from wakestream.adapters.engines.http_engine import MAX_JSON, HttpEngine
+from wakestream.adapters.runtime.tasks import background, end, restarted
 from wakestream.operators.model.engine import Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 
@@ -68,16 +69,14 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task = background("ComfyUI's WebSocket", restarted("the reader of ComfyUI's messages", self._run))
         with suppress(TimeoutError):  # the history says everything, too; only the progress would be missing
             async with asyncio.timeout(CONNECT_AGAIN):
                 await self._ready.wait()
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def _run(self) -> None:
         while True:

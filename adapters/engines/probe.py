@@ -16,7 +16,7 @@ from wakestream.adapters.engines.ffmpeg import FORMATS, Progress, seconds_in, so
 from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
-from wakestream.adapters.runtime.tasks import end
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import FileUnusable, TaskFailed, WrongInput
 
 LIMITED: Final = os.name == "posix"
@@ -85,11 +85,9 @@ async def probed(path: Path, which: Which, formats: str = FORMATS) -> float | No
 
 async def both_probed(video: Path, audio: Path) -> tuple[float | None, float | None]:
     """Check both files at once and return their lengths. `MediaUnusable`: one cannot be decoded."""
-    looks = [asyncio.create_task(probed(video, "video")), asyncio.create_task(probed(audio, "audio"))]
-    try:
+    async with tasks_of_block() as start:
+        looks = start(probed(video, "video")), start(probed(audio, "audio"))
         return await looks[0], await looks[1]
-    finally:
-        await end(*looks)
 
 
 async def all_probed(inputs: Mapping[str, tuple[Path, str]]) -> None:
@@ -102,12 +100,8 @@ async def all_probed(inputs: Mapping[str, tuple[Path, str]]) -> None:
         WrongInput: ffmpeg cannot decode one; the message names the input.
     """
     room = asyncio.Semaphore(AT_ONCE)
-    looks = [asyncio.create_task(_input_probed(room, name, *each)) for name, each in inputs.items()]
-    try:
-        for each in looks:
-            await each
-    finally:
-        await end(*looks)
+    async with tasks_of_block() as start:
+        await asyncio.gather(*(start(_input_probed(room, name, *each)) for name, each in inputs.items()))
 
 
 async def _input_probed(room: asyncio.Semaphore, name: str, path: Path, media: str) -> None:

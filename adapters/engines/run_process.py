@@ -17,7 +17,7 @@ from loguru import logger
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.runtime.child_processes import KILL_WITHIN, kill, start
 from wakestream.adapters.runtime.last_words import LastWords
-from wakestream.adapters.runtime.tasks import finish_despite_cancel
+from wakestream.adapters.runtime.tasks import background, finish_despite_cancel, tasks_of_block
 from wakestream.operators.model.errors import TaskFailed
 
 T = TypeVar("T")
@@ -69,10 +69,10 @@ async def run_program(
     """
     deadline = limit if isinstance(limit, Deadline) else Deadline(limit)
     process = await _start(argv, STDOUT if merge else PIPE, box, cwd)
-    killing = asyncio.create_task(_start_killer(process))
+    killing = background("the start of a process that kills the program", _start_killer(process))
     said = LastWords()
-    over = asyncio.create_task(_over(process))
-    complaints = asyncio.create_task(_collect(process.stderr, said))
+    over = background("the wait for the program", _over(process))
+    complaints = background("the program's errors", _collect(process.stderr, said))
     output = _Lines(process.stdout)
     try:
         while (lines := await _before(deadline, _result_before(over, output.more()))) is not None:
@@ -152,12 +152,10 @@ async def _code(process: Process) -> int:
 
 async def _result_before(over: asyncio.Task[None], what: Coroutine[None, None, T]) -> T | None:
     """The result of `what`, or None if `over` ends first."""
-    task = asyncio.ensure_future(what)
-    try:
+    async with tasks_of_block() as start:
+        task = start(what)
         await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
-    finally:
-        task.cancel()
 
 
 async def _start_killer(process: Process) -> Process | None:

@@ -11,6 +11,7 @@ from websockets.protocol import State
 from wakestream.adapters.hub.admission import GuardedConnection, cut_if_slow
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.runtime.tasks import background
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.rows import sent_row
 from wakestream.streams.protocol import messages as m
@@ -98,7 +99,7 @@ class Outbound:
         socket = self._sockets.get(command.fd)
         if socket is not None:
             # A close frame's reason has 123 bytes at most.
-            task = asyncio.create_task(socket.close(command.code, command.reason[:120]))
+            task = background("the end of a connection", socket.close(command.code, command.reason[:120]))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 

@@ -38,6 +38,7 @@ from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.net.webhooks import Receiver, Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
+from wakestream.adapters.runtime.tasks import supervised
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
@@ -101,7 +102,7 @@ class HubServer:
         self._sockets: dict[int, GuardedConnection] = {}
         self._outbound = Outbound(self._sockets, self.refused, tap, signer, clock)
         self._clock = clock
-        self._disk_low = disk_low
+        self._disk_low, self._disk_known = disk_low, True
         self._steady = steady
         self._offset = clock() - steady() if steady is not None else 0.0
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
@@ -268,7 +269,13 @@ class HubServer:
 
     def look_at_disk(self) -> None:
         """Report when the disk becomes nearly full or has room again."""
-        low = self._disk_low()
+        try:
+            low = self._disk_low()
+        except OSError as error:  # what is known of the disk stays; the next second asks again
+            logger.log("ERROR" if self._disk_known else "DEBUG", "the hub's disk cannot be checked: {}", error)
+            self._disk_known = False
+            return
+        self._disk_known = True
         if low != self.state.disk_low:
             logger.log("ERROR" if low else "INFO", "the hub's disk is nearly full" if low else "there is room again")
             self.happen(f.DiskSeen(low))
@@ -290,9 +297,11 @@ class HubServer:
             self.licenses.begin()
             self.pairing = PairingDesk(self._invites, partial(_binding, tls), self._clock, self._gate.address_of)
             stack.push_async_callback(self._end, servers)
-            self.runner.run(self.keep_time())
+            tasks = await stack.enter_async_context(supervised("the hub"))
+            tasks.needs("the journal", self.runner.ended)
+            tasks.needs("the clock", self.keep_time)  # without it, no lease and no GPU would ever end
             if tls is not None:
-                self.runner.run(tls.watch())
+                tasks.keeps("the watch of the certificate", tls.watch)
             yield
 
     async def _end(self, servers: Sequence[Server]) -> None:

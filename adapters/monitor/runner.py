@@ -19,6 +19,7 @@ from msgspec.structs import asdict
 from wakestream.adapters.config.addresses import worker_url
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
+from wakestream.adapters.runtime.tasks import background, end, supervised
 from wakestream.operators.model.errors import (
     Denied,
     Gone,
@@ -118,13 +119,15 @@ class MonitorProgram:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`, then cancel all calls. The machine stays as it is."""
         subscription = self._link.events.subscribe(self._receive)
-        self.runner.run(self._tick_regularly())
         try:
-            await self.runner.until(stop)
+            async with supervised("the monitor") as tasks:
+                tasks.needs("the journal", self.runner.ended)
+                tasks.needs("the clock", self._tick_regularly)  # without it, the GPU would stay on
+                await stop.wait()
         finally:
             subscription.dispose()
             await self.runner.close()
-            await _cancel(*self._calls.values())
+            await end(*self._calls.values())
 
     async def _tick_regularly(self) -> None:
         while True:
@@ -200,7 +203,7 @@ class MonitorProgram:
                 self._begin("provider", partial(self._call_provider, "inspect", number, self._power.inspect))
 
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        self._calls[name] = asyncio.create_task(_after(self._calls.get(name), work), name=f"monitor-{name}")
+        self._calls[name] = background(f"monitor-{name}", _after(self._calls.get(name), work), self.runner.fail)
 
     async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[Reading | None]]) -> None:
         limit = self._monitor.policy.call_timeout
@@ -258,11 +261,5 @@ class MonitorProgram:
 async def _after(before: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:
     # Only an inspection can be running when the next call begins, and its result is out of date then.
     if before is not None:
-        await _cancel(before)
+        await end(before)
     await work()
-
-
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

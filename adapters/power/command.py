@@ -17,6 +17,7 @@ import msgspec
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import CannotList, Machine, PowerConfig
 from wakestream.adapters.runtime.child_processes import kill_and_wait, last_lines, start
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.operators.model.ports import PowerState, Reading
 
@@ -135,9 +136,9 @@ class CommandPower:
 
     async def _code(self, argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> int:
         process = await _begin(argv, output, errors)
-        waiting = asyncio.create_task(process.wait())
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), tasks_of_block() as start_task:
+                waiting = start_task(process.wait())
                 while not waiting.done():
                     await asyncio.wait((waiting,), timeout=_LOOK_EVERY)
                     _check_size(argv, output, errors)
@@ -145,7 +146,6 @@ class CommandPower:
         except TimeoutError:
             raise PowerError(f"{_name(argv)}: did not end within {self._timeout:g} s") from None
         finally:
-            waiting.cancel()
             if process.returncode is None:
                 await kill_and_wait(process)
 

@@ -21,6 +21,7 @@ from wakestream.adapters.runtime.child_processes import (
     terminate,
 )
 from wakestream.adapters.runtime.last_words import LAST_LINES
+from wakestream.adapters.runtime.tasks import background
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import Reading
 
@@ -81,8 +82,8 @@ class ProcessPower:
             self._process = await start(self._argv, stdin=PIPE, stderr=STDOUT, env=env)
         except (OSError, ValueError) as error:
             raise PowerError(f"cannot start {self._argv[0]!r}: {error}; give the full path of the program") from None
-        self._reading = asyncio.create_task(self._read(self._process), name="power-output")
-        self._cleaning = asyncio.create_task(_clean_up(self._process), name="power-clean-up")
+        self._reading = background("the output of the program", self._read(self._process))
+        self._cleaning = background("the clean-up after the program", _clean_up(self._process))
 
     async def stop(self) -> None:
         """Ask the program to end, and make sure in the background that it ends."""
@@ -91,7 +92,7 @@ class ProcessPower:
             await self._forget()
         elif self._ending is None:
             assert self._process is not None  # noqa: S101 - it runs
-            self._ending = asyncio.create_task(self._end(self._process), name="power-off")
+            self._ending = background("the end of the program", self._end(self._process))
 
     async def inspect(self) -> Reading:
         """Return the state; `failed` if the program ended by itself."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from loguru import logger
 
+from wakestream.adapters.runtime.tasks import cannot_continue, end
 from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decider, Decision
@@ -126,11 +127,10 @@ class DeciderRunner(Generic[S, E, F, C]):
         self._when_full, self._journal_first, self._needs_journal = when_full, journal_first, needs_journal
         self._pending: list[_Turn[E, F, C]] = []
         self._held: list[_Turn[E, F, C]] = []  # in the commit that runs, or waiting for space
-        self._busy = False
+        self._busy = self._stopping = False
         self._full: WakestreamError | None = None
         self._warn_at = self._retry_at = -math.inf
         self._task: asyncio.Task[None] | None = None
-        self._background: list[asyncio.Task[None]] = []
         self._came, self._room = asyncio.Event(), asyncio.Event()
         self._snapshot = snapshot or (lambda: decider.snapshot(self.state))
         if journal is not None:
@@ -191,23 +191,17 @@ class DeciderRunner(Generic[S, E, F, C]):
 
     # The end
 
-    async def until(self, stop: asyncio.Event) -> None:
-        """Return when `stop` is set. Raises when the program cannot continue, as when its journal is broken."""
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait((stopped, self.failed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-        if self.failed.done():
+    async def ended(self) -> None:
+        """Return when the program is stopped. Raises the reason when it cannot continue, as a broken journal."""
+        await asyncio.wait((self.failed,))
+        if not self._stopping:
             self.failed.result()
 
     def fail(self, error: Exception) -> None:
         """End the program with this error: no further command is executed."""
         if self.failed.done():
             return
-        if not isinstance(error, WakestreamError):
-            logger.opt(exception=error).error("{} cannot continue", self._program)
-            error = JournalError(f"{self._program} cannot continue ({type(error).__name__}: {error}); see its log")
+        error = cannot_continue(self._program, error)
         self.failed.set_exception(error)
         self.failed.exception()  # retrieved, so that asyncio does not log it once more
         self._room.set()
@@ -215,23 +209,11 @@ class DeciderRunner(Generic[S, E, F, C]):
             if turn.done is not None:
                 turn.end(error)
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` until `close`. Its error ends the program."""
-        task = asyncio.create_task(work)
-        self._background.append(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            self.fail(error)
-
     async def close(self) -> None:
         """Stop. Facts that wait are written, unless the disk is full, but their commands are not executed."""
         working = not self.failed.done() and self._full is None
+        self._stopping = not self.failed.done()
         self.fail(JournalError(f"{self._program} is stopping"))
-        for task in self._background:
-            task.cancel()
         writing = [] if self._task is None else [self._task]
         if working and writing:
             # The commit that runs is not repeated: a fact must not be there twice.
@@ -241,9 +223,7 @@ class DeciderRunner(Generic[S, E, F, C]):
                     if not self._held:
                         self._held, self._pending = self._pending, []
                         await self._write()
-        for task in writing:
-            task.cancel()
-        await asyncio.gather(*self._background, *writing, return_exceptions=True)
+        await end(*writing)
 
     # Commits
 

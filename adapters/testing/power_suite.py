@@ -26,6 +26,7 @@ from loguru import logger
 
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.power.config import CannotList, Provider
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.adapters.testing.fakes import FakeLink
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.backoff import Backoff
@@ -168,16 +169,17 @@ async def watched(
     known = persistence.ages(kept.read(), time.time(), kept.restore())
     program = MonitorProgram(monitor, link, power, _no_health, tick=LOOK, journal=kept, known=known)
     seen = Watched(program, link, power)
-    running = asyncio.create_task(program.run(seen.stop))
-    await asyncio.sleep(0)
-    link.connect("power_state")
-    try:
-        async with asyncio.timeout(WITHIN):
-            yield seen
-    finally:
-        seen.stop.set()
-        await asyncio.gather(running)
-        await power.close()
+    async with tasks_of_block() as start:
+        running = start(program.run(seen.stop))
+        await asyncio.sleep(0)
+        link.connect("power_state")
+        try:
+            async with asyncio.timeout(WITHIN):
+                yield seen
+        finally:
+            seen.stop.set()
+            await running
+            await power.close()
 
 
 async def _no_health(_url: str | None) -> Health:

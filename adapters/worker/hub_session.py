@@ -12,7 +12,7 @@ from reactivex.disposable import CompositeDisposable
 
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.recent import Recent
-from wakestream.adapters.runtime.tasks import end
+from wakestream.adapters.runtime.tasks import background, end
 from wakestream.adapters.worker import hub_answers
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.server import WorkerCalls
@@ -78,7 +78,7 @@ class WorkerHub:
         self._subscriptions = CompositeDisposable(
             link.events.subscribe(self._on_event), self._queue.facts.subscribe(self._on_fact)
         )
-        self._consuming = asyncio.create_task(self._consume())
+        self._consuming = background("the messages of the hub", self._consume())
 
     def described(self) -> None:
         """The kinds of a ready engine have changed: report them to the hub. At each new connection it gets them too."""

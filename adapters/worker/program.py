@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 from loguru import logger
 from reactivex import Observable
 
@@ -21,6 +22,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
+from wakestream.adapters.runtime.tasks import supervised
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.dead_man import watch
@@ -116,8 +118,6 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
             uploads = Uploads(store, queue)
         verifier = Verifier(config.gpu) if config.gpu is not None and open_link is not None else None
         calls = WorkerCalls(store, queue, uploads, config.gpu, verifier)
-        if config.tls is not None:
-            _in_background(stack, config.tls.watch())
         server = await stack.enter_async_context(serving(calls, config))
         if config.secret is None:
             logger.warning(
@@ -126,13 +126,18 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
                 server.address,
             )
         hub = _join(stack, config, server, open_link) if open_link is not None else None
-        _in_background(stack, _warm_up(config, calls, hub))
         store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())
         store.removable = lambda: removable(store, queue, time.time())
-        _in_background(stack, tidy_regularly(store, queue, config.retention))
-        _in_background(stack, expire_regularly(uploads))
+        tasks = await stack.enter_async_context(supervised("the worker"))
+        tasks.needs("the journal", queue.runner.ended)
+        tasks.keeps("the check of the engine", lambda: _warm_up(config, calls, hub))
+        tasks.keeps("the removal of old files", lambda: tidy_regularly(store, queue, config.retention))
+        tasks.keeps("the removal of old uploads", lambda: expire_regularly(uploads))
+        if config.tls is not None:
+            tasks.keeps("the watch of the certificate", config.tls.watch)
         if config.dead_man is not None:
-            _in_background(stack, watch(config.dead_man, lambda: _is_alive(calls, hub)))
+            dead_man = config.dead_man
+            tasks.keeps("the dead man's switch", lambda: watch(dead_man, lambda: _is_alive(calls, hub)))
         yield RunningWorker(server.address, store, queue, server, journal)
 
 
@@ -227,7 +232,9 @@ async def _fault(engine: Engine, readiness: Readiness) -> str | None:
     if not now.ready:
         return now.reason
     try:
-        readiness.kinds = tuple(await engine.describe())
+        readiness.kinds = tuple(msgspec.convert(msgspec.to_builtins(kind), Kind) for kind in await engine.describe())
+    except msgspec.ValidationError as error:
+        fault = f"its description is no list of objects of class Kind ({error}); correct the engine"
     except WakestreamError as error:
         fault = str(error).encode(errors="replace").decode()
     except Exception as error:  # as in `look`
@@ -239,14 +246,3 @@ async def _fault(engine: Engine, readiness: Readiness) -> str | None:
         logger.warning("the engine does not describe its kinds now ({}); those from before stay", fault)
         return None
     return fault
-
-
-def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` until the stack is closed."""
-    stack.push_async_callback(_stop, asyncio.create_task(work))
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

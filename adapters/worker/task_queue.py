@@ -20,6 +20,7 @@ from reactivex import Observable
 from wakestream.adapters.disk.full_disk import is_full, says_full
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
+from wakestream.adapters.runtime.tasks import background
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import (
@@ -158,7 +159,7 @@ class TaskQueue:
             case w.Run(task) if not self._closed:
                 # Created here and not in _work: a kill may come before _work has started.
                 self._rendering = asyncio.create_task(self._render(task))
-                self._working = asyncio.create_task(self._work(task, self._rendering))
+                self._working = background(f"task {task.id}", self._work(task, self._rendering), self.runner.fail)
             case w.Kill() if self._rendering:
                 self._rendering.cancel()
             case w.Erase(task_id):

@@ -132,4 +132,4 @@ async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, 
             await serve_metrics(stack, settings.metrics, DaemonMetrics(daemon, watch, config.state))
         announce("daemon", daemon.url)
         stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=browser))
-        await daemon.outbox.runner.until(stop)
+        await stop.wait()

@@ -23,6 +23,7 @@ from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_clie
 from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
@@ -167,15 +168,12 @@ def _house(args: argparse.Namespace, folder: Path, show: DemoOutput) -> Abstract
 
 async def _unless_broken(broken: asyncio.Future[None], work: Coroutine[Any, Any, int]) -> int:
     """Do the work; `DemoBroken` as soon as a program of the demo has ended."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait((task, broken), return_when=asyncio.FIRST_COMPLETED)
+    async with tasks_of_block() as start:
+        task = start(work)
+        await first_of(task, broken)
         if broken.done():
             broken.result()
         return task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _jobs_and_sleep(client: Client, running: House, jobs: tuple[Job, Job], show: DemoOutput, run: RunJob) -> int:

@@ -240,6 +240,6 @@ def run(args: argparse.Namespace) -> int:
             if settings.metrics is not None:
                 await serve_metrics(stack, settings.metrics, HubMetrics(hub.server, hub.journal, config.state))
             announce("hub", hub.server.url)
-            await hub.server.runner.until(stop)
+            await stop.wait()
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)

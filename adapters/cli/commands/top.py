@@ -22,6 +22,7 @@ from wakestream.adapters.config.addresses import host_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.ports import LinkDown
 from wakestream.streams.protocol import messages as m
 
@@ -67,16 +68,13 @@ async def _drawn(found: Settings, hub: str) -> int:
     # Its own stream for standard output has no encoding, from which the table knows the characters that it can use.
     screen = Live(get_renderable=shown.picture, console=shown.console, screen=True, redirect_stdout=False)
     with pressed_keys() as pressed, screen:
-        following = asyncio.create_task(_follow(found, shown))
-        try:
+        async with tasks_of_block() as start:
+            following = start(_follow(found, shown))
             while not following.done():
                 if "q" in pressed().lower():
                     return exit_codes.DONE
                 await asyncio.sleep(KEYS_EVERY)
             return await following
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
 
 async def _follow(found: Settings, shown: _Screen) -> int:

@@ -7,10 +7,9 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house, own_daemon
@@ -20,6 +19,7 @@ from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
 from wakestream.adapters.config.settings import USER_FOLDER
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.tasks import first_of
 
 EXAMPLES = ("up", "up --gpu studio")
 
@@ -61,7 +61,7 @@ async def _keep_up(running: Callable[[], AbstractAsyncContextManager[asyncio.Fut
         began = now()
         try:
             async with running() as broken:
-                await _first(stop.wait(), broken)
+                await first_of(stop.wait(), broken)
                 if broken.done() and not stop.is_set():
                     broken.result()
         except DemoBroken as error:
@@ -73,15 +73,6 @@ async def _keep_up(running: Callable[[], AbstractAsyncContextManager[asyncio.Fut
                     await stop.wait()
             pause = min(most, 2 * pause)
     return exit_codes.DONE
-
-
-async def _first(waiting: Coroutine[Any, Any, Any], other: asyncio.Future[Any]) -> None:
-    task = asyncio.create_task(waiting)
-    try:
-        await asyncio.wait((task, other), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _show(name: str, line: str) -> None:

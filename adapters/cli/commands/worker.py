@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
             if settings.metrics is not None:
                 await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, watch))
             announce("worker", worker.address)
-            await worker.queue.runner.until(stop)
+            await stop.wait()
         refused.check()
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)

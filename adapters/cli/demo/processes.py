@@ -22,6 +22,7 @@ from wakestream.adapters.config.settings import USER_FOLDER, Secret, Settings, v
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.runtime.child_processes import kill_and_wait, own_group
+from wakestream.adapters.runtime.tasks import background
 from wakestream.operators.model.errors import WakestreamError
 
 GPU = "demo-gpu"
@@ -193,11 +194,11 @@ class Programs:
             stdin=pipe, stdout=pipe, stderr=pipe, env=dict(self._environment), cwd=self._folder, **own_group(),
         )  # fmt: skip
         child = _Child(name, process)
-        child.tasks.append(asyncio.create_task(self._show(child, process.stderr)))
+        child.tasks.append(background(f"the output of the {name}", self._show(child, process.stderr)))
         self._running.append(child)
         address = await self._address(child) if listens else ""
-        child.tasks.append(asyncio.create_task(self._show(child, process.stdout)))
-        child.tasks.append(asyncio.create_task(self._watch(child, child.tasks[:])))
+        child.tasks.append(background(f"the output of the {name}", self._show(child, process.stdout)))
+        child.tasks.append(background(f"the watch of the {name}", self._watch(child, child.tasks[:])))
         return address
 
     async def _address(self, child: _Child) -> str:

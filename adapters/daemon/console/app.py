@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.net.static_files import SAFE
-from wakestream.adapters.runtime.tasks import finish_despite_cancel
+from wakestream.adapters.runtime.tasks import finish_despite_cancel, supervised
 from wakestream.streams.outbox.state import Entry
 
 LOOKS: Final = 2
@@ -187,12 +187,14 @@ class Console:
             stack.push_async_callback(self.costs.close)
             stack.push_async_callback(self._calls.waiting.clear)
             stack.push_async_callback(self._calls.copies.close)
-            _in_background(stack, self.holdings.react())
-            stack.callback(self._stopping.set)
-            _in_background(stack, self.holdings.clean(self._tell_rest))
             stack.push_async_callback(self._kept.write)
-            _in_background(stack, self._kept.keep())
-            await stack.enter_async_context(self._live.serving())
+            tasks = await stack.enter_async_context(supervised("the console"))
+            tasks.keeps("the copy of results", self.holdings.react)
+            tasks.keeps("the removal of unused files", lambda: self.holdings.clean(self._tell_rest))
+            tasks.keeps("the timeline's file", self._kept.keep)
+            tasks.keeps("the timeline", self._live.push)
+            stack.callback(self._stopping.set)
+            stack.callback(self._live.close)
             yield
 
     def _all(self) -> dict[str, Any]:
@@ -205,13 +207,6 @@ class Console:
 
     def _tell_rest(self) -> None:
         self._live.tell("rest", self._rest())
-
-
-def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` until the stack is closed."""
-    task = asyncio.create_task(work)
-    stack.push_async_callback(lambda: asyncio.gather(task, return_exceptions=True))
-    stack.callback(task.cancel)
 
 
 def _look() -> Look:

@@ -15,7 +15,7 @@ from wakestream.adapters.daemon.console.sources import open_source
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.runtime.recent import Recent
-from wakestream.adapters.runtime.tasks import end
+from wakestream.adapters.runtime.tasks import background, end
 
 AT_ONCE: Final = 3
 
@@ -56,7 +56,7 @@ class Copies:
         if upload.id in self._tasks:
             return
         upload.busy = True  # until its turn it must not be removed
-        self._tasks[upload.id] = asyncio.create_task(self._copy(upload), name="copy")
+        self._tasks[upload.id] = background("a copy", self._copy(upload))
         self._tasks[upload.id].add_done_callback(lambda _: self._tasks.pop(upload.id, None))
 
     async def _copy(self, upload: Upload) -> None:
@@ -67,7 +67,7 @@ class Copies:
             await asyncio.shield(self.holdings.uploads.discard(upload))
             why = self._failed[upload.id] = _failure(error)
             await self.lost(upload, None if isinstance(error, asyncio.CancelledError) else why)
-            if not isinstance(error, ApiError):
+            if not isinstance(error, Exception):
                 raise
         else:
             await self.arrived(upload)

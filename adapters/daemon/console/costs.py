@@ -17,7 +17,7 @@ from loguru import logger
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.state_file import read_state
-from wakestream.adapters.runtime.tasks import end
+from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import HubRefused, WakestreamError
 from wakestream.streams.outbox.state import OutboxState
 from wakestream.streams.protocol import messages as m
@@ -113,7 +113,7 @@ class Costs:
         return self._seen == self._news and self._now() - self._asked_at < lasts
 
     def _start(self) -> asyncio.Task[None]:
-        self._asking = self._asking or asyncio.create_task(self._question(), name="costs")
+        self._asking = self._asking or background("the question for costs", self._question())
         return self._asking
 
     async def _question(self) -> None:

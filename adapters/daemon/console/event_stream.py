@@ -8,8 +8,7 @@ poll the state (`?once`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -55,23 +54,13 @@ class Live:
             for page in tuple(self._pages):
                 page.put(item)
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Send rows of the timeline while the block runs; at its end all streams end, and the pages reconnect later."""
-        pushing = asyncio.create_task(self._push(), name="timeline")
-        try:
-            yield
-        finally:
-            pushing.cancel()
-            self.close()
-            await asyncio.gather(pushing, return_exceptions=True)
-
     def close(self) -> None:
         """End all streams; the pages connect again."""
         for page in tuple(self._pages):
             page.end()
 
-    async def _push(self) -> None:
+    async def push(self) -> None:
+        """Send rows of the timeline until cancelled."""
         seen = self._timeline.last
         while True:
             await self._timeline.news.wait()

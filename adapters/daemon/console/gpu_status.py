@@ -17,6 +17,7 @@ from wakestream.adapters.client.hub_query import ask_costs, old_hub
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
+from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.operators.model.errors import HubUnreachable
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.status import FEATURE
@@ -66,7 +67,7 @@ class GpuWatch:
             self._ending.cancel()
             self._ending = None
         if self._asking is None or self._asking.cancelling() or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="gpu-status")
+            self._asking = background("gpu-status", restarted("the question for the GPUs", self._ask))
         try:
             yield
         finally:

@@ -24,6 +24,7 @@ from wakestream.adapters.hub.operator.access import Caller
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.sessions import Session, Sessions
 from wakestream.adapters.hub.operator.view import costs_of, state_of
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.adapters.telemetry.recent_log import RecentLog
 from wakestream.streams.hub.state import HubState
 
@@ -186,8 +187,8 @@ class OperatorDesk:
 
     async def _run(self, page: _Page, token: str) -> None:
         """Send news and answer calls until one of both ends."""
-        hearing = asyncio.create_task(self._hear(page, token))
-        try:
+        async with tasks_of_block() as start:
+            hearing = start(self._hear(page, token))
             while not hearing.done():
                 if self._sessions.find(token) is None:  # another tab has logged out
                     raise _Refused("no_session")
@@ -197,10 +198,6 @@ class OperatorDesk:
                     async with asyncio.timeout(EVERY):
                         await page.soon.wait()
                 page.soon.clear()
-            await hearing
-        finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
 
     async def _hear(self, page: _Page, token: str) -> None:
         try:

@@ -12,7 +12,7 @@ from loguru import logger
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.operators.model.errors import NoSpace, PowerError, WorkerUnreachable
+from wakestream.operators.model.errors import JournalError, NoSpace, PowerError, WorkerUnreachable
 from wakestream.operators.model.ports import Health, Journal, LinkUp, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept
@@ -403,3 +403,19 @@ async def test_a_replay_decides_as_a_monitor_did_that_was_slow() -> None:
             await asyncio.sleep(random.uniform(0.0, 2.0))
     log = Log(Header("monitor", 1.7e9, 1, {"policy": plain_config(room.policy)}), tuple(tap.rows))
     assert divergences(log, replay_monitor(log)) == []
+
+
+class BrokenTap(MemoryTap):
+    """The recording breaks at the first answer of the provider."""
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        if direction == "effect":
+            raise OSError("the recording broke")
+
+
+async def test_an_answer_that_is_lost_ends_the_monitor_instead_of_a_wait_without_end() -> None:
+    monitor = Monitor(PowerPolicy(gpu="gpu-1"), Random(1))
+    program = MonitorProgram(monitor, FakeLink(), FakePower(), None, tap=BrokenTap(lambda: 0.0))
+    with pytest.raises(JournalError, match=r"the monitor cannot continue \(OSError: the recording broke\)"):
+        async with asyncio.timeout(3600.0):
+            await program.run(asyncio.Event())

@@ -295,7 +295,7 @@ async def test_a_broken_journal_ends_the_program_and_no_command_follows(fault: E
         bench.journal.fault = fault
         bench.runner.happen(1)
         with pytest.raises(JournalError, match=expected):
-            await bench.runner.until(asyncio.Event())
+            await bench.runner.ended()
         bench.runner.happen("how many")
         with pytest.raises(JournalError, match=expected):
             await bench.runner.perform(2)
@@ -343,10 +343,8 @@ async def test_facts_that_a_failed_decision_has_applied_are_written_without_its_
     assert (runner.state, journal.read(), said) == ([1], (Added(1),), [])
 
 
-async def test_it_runs_until_it_is_stopped_and_callers_who_wait_then_get_an_error() -> None:
-    bench, stop = Bench(journal_first=True), asyncio.Event()
-    stop.set()
-    await bench.runner.until(stop)
+async def test_callers_who_wait_when_it_is_stopped_get_an_error() -> None:
+    bench = Bench(journal_first=True)
     waiting = asyncio.create_task(bench.runner.perform(1))
     await asyncio.sleep(0.5)
     await bench.runner.close()
@@ -364,28 +362,6 @@ async def test_a_stop_writes_the_facts_that_wait_and_executes_nothing(monkeypatc
     await bench.runner.close()
     assert set(bench.journal.read()) == {Added(1), Added(2)}
     assert bench.said == []
-
-
-async def test_an_error_in_the_background_ends_the_program_and_its_end_ends_the_background() -> None:
-    async def failing() -> None:
-        await asyncio.sleep(1.0)
-        raise OSError("lost")
-
-    bench, ended = Bench(), list[str]()
-
-    async def lasting() -> None:
-        try:
-            await asyncio.sleep(1000.0)
-        finally:
-            ended.append("ended")
-
-    bench.runner.run(failing())
-    bench.runner.run(lasting())
-    with pytest.raises(JournalError, match="OSError: lost"):
-        await bench.runner.until(asyncio.Event())
-    assert ended == []
-    await bench.runner.close()
-    assert ended == ["ended"]
 
 
 async def test_without_a_journal_commands_follow_at_once() -> None:

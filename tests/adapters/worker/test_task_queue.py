@@ -302,13 +302,12 @@ async def test_a_broken_journal_ends_the_program(bench: Bench, monkeypatch: pyte
     async def broken(facts: object) -> None:
         raise JournalError("the journal broke")
 
-    stop = asyncio.Event()
     monkeypatch.setattr(bench.journal, "append", broken)
     with pytest.raises(JournalError):
         await bench.queue.ask(w.pair(*bench.put(1)))
     assert bench.queue.state.tasks == {}
     with pytest.raises(JournalError):
-        await bench.queue.runner.until(stop)
+        await bench.queue.runner.ended()
 
 
 async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,10 +319,4 @@ async def test_an_internal_error_at_an_end_exits_the_program(bench: Bench, monke
     bench.engine.go.set()
     async with asyncio.timeout(10):
         with pytest.raises(JournalError, match="ZeroDivisionError"):
-            await bench.queue.runner.until(asyncio.Event())
-
-
-async def test_without_a_fault_it_runs_until_it_is_told_to_stop(bench: Bench) -> None:
-    stop = asyncio.Event()
-    stop.set()
-    await bench.queue.runner.until(stop)
+            await bench.queue.runner.ended()
