@@ -64,7 +64,7 @@ class MonitorProgram:
         monitor: The decider.
         link: The connection to the hub.
         power: The provider that switches the machine.
-        health: Checks the worker on it; None if there is no health check.
+        health: Checks the worker on it.
         tick: Seconds between two `Tick` events.
         tap: Records the results of calls.
         journal: Stores what must outlast a restart, before the commands that depend on it are carried out.
@@ -77,7 +77,7 @@ class MonitorProgram:
         monitor: Monitor,
         link: HubLink,
         power: Power,
-        health: CheckHealth | None,
+        health: CheckHealth,
         *,
         tick: float = 1.0,
         tap: Tap = untapped,
@@ -233,7 +233,6 @@ class MonitorProgram:
             return None
 
     async def _check_health(self, url: str | None) -> None:
-        assert self._health is not None  # noqa: S101 - the decider asks only where there is one
         try:
             async with asyncio.timeout(HEALTH_WITHIN):
                 with cancel_as_error("health"):

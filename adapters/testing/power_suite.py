@@ -167,7 +167,7 @@ async def watched(
     kept: FakeJournal[persistence.MachineKept] = FakeJournal() if journal is None else journal
     monitor = Monitor(PowerPolicy(gpu="gpu-1", **policy), Random(1))
     known = persistence.ages(kept.read(), time.time(), kept.restore())
-    program = MonitorProgram(monitor, link, power, _no_health, tick=LOOK, journal=kept, known=known)
+    program = MonitorProgram(monitor, link, power, no_health, tick=LOOK, journal=kept, known=known)
     seen = Watched(program, link, power)
     async with tasks_of_block() as start:
         running = start(program.run(seen.stop))
@@ -182,7 +182,8 @@ async def watched(
             await power.close()
 
 
-async def _no_health(_url: str | None) -> Health:
+async def no_health(_url: str | None) -> Health:
+    """A worker that is never ready."""
     return Health(initialized=False)
 
 

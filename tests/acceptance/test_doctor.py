@@ -32,6 +32,7 @@ from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.fakes import FakePower
+from wakestream.adapters.testing.power_suite import no_health
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 from wakestream.streams.monitor.monitor import Monitor
@@ -85,7 +86,7 @@ class Scene:
         key = self.place.keys["monitor"]
         link = open_link(self.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
         self.stack.push_async_callback(link.close)
-        program = MonitorProgram(Monitor(PowerPolicy(gpu="gpu"), Random(1)), link, FakePower(on=on), None)
+        program = MonitorProgram(Monitor(PowerPolicy(gpu="gpu"), Random(1)), link, FakePower(on=on), no_health)
         stop = asyncio.Event()
         task = asyncio.create_task(program.run(stop))
         self.stack.push_async_callback(lambda: task)

@@ -18,6 +18,7 @@ from wakestream.adapters.power import CommandPower, ProcessPower
 from wakestream.adapters.power import command as power_command
 from wakestream.adapters.power import process as power_process
 from wakestream.adapters.testing.fakes import FakeLink
+from wakestream.adapters.testing.power_suite import no_health
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.operators.model.ports import Reading
 from wakestream.streams.monitor.monitor import Monitor
@@ -318,7 +319,9 @@ async def watched(power: Any, **settings: Any) -> AsyncIterator[FakeLink]:
     policy = PowerPolicy(
         gpu="gpu-1", checks_health=False, look_soon=0.02, look_online=0.02, look_rarely=0.02, **settings
     )
-    running = asyncio.create_task(MonitorProgram(Monitor(policy, Random(1)), link, power, None, tick=0.02).run(stop))
+    running = asyncio.create_task(
+        MonitorProgram(Monitor(policy, Random(1)), link, power, no_health, tick=0.02).run(stop)
+    )
     await asyncio.sleep(0)
     async with asyncio.timeout(30):
         off = asyncio.create_task(link.next(m.PowerState, lambda said: said.state == "off"))

@@ -12,6 +12,7 @@ from loguru import logger
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.testing.power_suite import no_health
 from wakestream.operators.model.errors import JournalError, NoSpace, PowerError, WorkerUnreachable
 from wakestream.operators.model.ports import Health, Journal, LinkUp, Reading
 from wakestream.streams.monitor.monitor import Monitor
@@ -415,7 +416,7 @@ class BrokenTap(MemoryTap):
 
 async def test_an_answer_that_is_lost_ends_the_monitor_instead_of_a_wait_without_end() -> None:
     monitor = Monitor(PowerPolicy(gpu="gpu-1"), Random(1))
-    program = MonitorProgram(monitor, FakeLink(), FakePower(), None, tap=BrokenTap(lambda: 0.0))
+    program = MonitorProgram(monitor, FakeLink(), FakePower(), no_health, tap=BrokenTap(lambda: 0.0))
     with pytest.raises(JournalError, match=r"the monitor cannot continue \(OSError: the recording broke\)"):
         async with asyncio.timeout(3600.0):
             await program.run(asyncio.Event())

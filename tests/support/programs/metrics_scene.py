@@ -26,6 +26,7 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 from wakestream.adapters.testing.fakes import FakePower
+from wakestream.adapters.testing.power_suite import no_health
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
 from wakestream.adapters.worker.program import RunningWorker, running_worker
@@ -122,7 +123,7 @@ class House:
         link = open_link(self.hub.url, lambda: register, tap=watch)
         self._stack.push_async_callback(link.close)
         monitor = Monitor(PowerPolicy(gpu="gpu"), Random(1))
-        program = MonitorProgram(monitor, link, FakePower(on=True), None, tap=watch, tick=0.05, journal=journal)
+        program = MonitorProgram(monitor, link, FakePower(on=True), no_health, tap=watch, tick=0.05, journal=journal)
         await self._running(program.run)
         await self._served("monitor", MonitorMetrics(program, watch, (journal, path)))
 
