@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import orjson
+from loguru import logger
 
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.client.upload_body import check_unchanged, read_errors
@@ -28,6 +29,9 @@ from wakestream.operators.model.ports import TaskReport
 
 BLOCK = 4 * 1024 * 1024
 """Bytes that are copied at a time."""
+
+READ_WITHIN = 600.0
+"""Seconds in which ffmpeg must have read a result."""
 
 ALIVE = 10.0
 """Seconds between two signs of life during a sync."""
@@ -136,6 +140,10 @@ def _block(reading: FileIO, writing: FileIO, target: Path) -> int:
 def _has_frames(path: Path) -> bool:
     """Whether ffmpeg reads at least one picture of a video."""
     read = (found_ffmpeg(), "-nostdin", "-i", str(path.absolute()), "-map", "0:v:0", "-c", "copy", "-f", "null", "-")
-    ended = subprocess.run(read, capture_output=True, check=False)
+    try:
+        ended = subprocess.run(read, capture_output=True, check=False, timeout=READ_WITHIN)
+    except subprocess.TimeoutExpired:
+        logger.warning("ffmpeg did not read {} within {:g} s; the result counts as unplayable", path, READ_WITHIN)
+        return False
     frames = re.findall(rb"frame=\s*(\d+)", ended.stderr)
     return ended.returncode == 0 and bool(frames) and int(frames[-1]) > 0

@@ -147,10 +147,10 @@ class DaemonClient:
         found = await self.call("GET", "/api/costs")
         return found["jobs"], found["currency"]
 
-    async def jobs(self, state: str, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """Jobs, newest first, and the number of older ones beyond `limit`."""
-        found = await self.call("GET", f"/api/jobs?state={state}&limit={limit}")
-        return found["jobs"], found["matching"] - len(found["jobs"])
+    async def jobs(self, state: str, limit: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Jobs, newest first, without the `skip` newest, and the number of older ones beyond `limit`."""
+        found = await self.call("GET", f"/api/jobs?state={state}&limit={limit}&skip={skip}")
+        return found["jobs"], found["matching"] - skip - len(found["jobs"])
 
     async def job(self, job: str) -> dict[str, Any]:
         """One job."""
@@ -217,6 +217,7 @@ class DaemonClient:
         path = "/api/events" if job is None else f"{_path_of(job)}/events"
         last_id, lost = "", 0.0
         while True:
+            began = time.monotonic()
             try:
                 async for number, plain in self._events(path, last_id):
                     last_id, lost = number, 0.0
@@ -225,7 +226,11 @@ class DaemonClient:
                         return
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
                 pass  # disconnected; reconnect below
-            lost = lost or time.monotonic()
+            now = time.monotonic()
+            lost = began if not lost or now - began > self.patience else lost
+            if now - lost > self.patience:
+                raise DaemonUnreachable("the daemon answers, but its stream of events ends at once; start it again")
+            await asyncio.sleep(_TRY_EVERY)
             await self._find_again(lost)
 
     async def _find_again(self, lost: float) -> None:

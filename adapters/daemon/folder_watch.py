@@ -6,6 +6,7 @@ The folder is read every few seconds: file systems on other machines do not say 
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import Collection, Mapping
@@ -34,6 +35,9 @@ RESULTS: Final = "results"
 FILE: Final = "watched.json"
 KEPT: Final = 100_000
 """Pairs that are remembered after they were started."""
+
+STEM_MOST: Final = 240
+"""Bytes of a result's name without number and ending: file systems allow 255 for all of it."""
 
 PARTIAL: Final = (".part", ".crdownload", ".download", ".partial", ".tmp", ".aria2")
 """What programs add to the name of a file while they write it."""
@@ -124,9 +128,9 @@ class FolderWatch:
         try:
             if job not in self.outbox.state.jobs:
                 await self._submit(job, self.folder / video, self.folder / audio)
-        except OSError as error:  # of the folder for the results: it hinders all jobs, and may be over soon
+        except OSError as error:  # one of the folder for the results hinders all jobs, and may be over soon
             self._say_delayed(job, video, audio, error)
-            return False
+            return error.errno == errno.ENAMETOOLONG
         except (ApiError, MediaUnusable) as error:
             code = error.code if isinstance(error, ApiError) else ""
             if code in _LATER:
@@ -183,6 +187,7 @@ def _output(folder: Path, video: Path, audio: Path, taken: Collection[str]) -> P
     """A free path for a result, named after the video, and after the audio file if that has another name."""
     folder.mkdir(exist_ok=True)
     stem = video.stem if video.stem.lower() == audio.stem.lower() else f"{video.stem} - {audio.stem}"
+    stem = stem.encode()[:STEM_MOST].decode(errors="ignore")
     for number in range(1, 10_000):
         path = folder / (f"{stem}.mp4" if number == 1 else f"{stem}-{number}.mp4")
         if not path.exists() and path_key(str(path)) not in taken:

@@ -85,16 +85,20 @@ class Invites:
         return left
 
     def redeem(self, invite: Invite, now: float, note: str) -> tuple[str, str]:
-        """Use an invitation up, and issue its license; returns the license's id and its key.
+        """Issue the license of an invitation, and use the invitation up; returns the license's id and its key.
 
-        Raises `LicenseError`: it was used in the meantime.
+        Raises `LicenseError`: it was used in the meantime, or one of both files cannot be written. It stays valid then.
         """
         with self._locked():
             known = self._unended(now)
             if all(one.code != invite.code for one in known):
                 raise LicenseError("this code was used already; ask for a new one")
-            self._write([one for one in known if one.code != invite.code])
-        license_, key = self._book.issue(invite.role, invite.note or note, now, invite.gpus)
+            license_, key = self._book.issue(invite.role, invite.note or note, now, invite.gpus)
+            try:
+                self._write([one for one in known if one.code != invite.code])
+            except LicenseError:
+                self._book.revoke(license_.id, now)
+                raise
         return license_.id, key
 
     def valid(self, now: float) -> list[Invite]:

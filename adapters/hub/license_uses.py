@@ -104,8 +104,9 @@ class LicenseUses:
         return msgspec.json.encode(Noted(self.uses, held))
 
     def write(self, text: bytes) -> None:
-        """Replace the file; only log an error, since the hub works without it."""
+        """Replace the file. An error is only logged, since the hub works without it; the uses are written later."""
         try:
             write_atomic(self.path, text)
         except OSError as error:
+            self._dirty = True
             logger.warning("{} cannot be written ({}); `wakestream audit` shows older uses", self.path, error.strerror)

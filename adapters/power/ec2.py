@@ -155,7 +155,7 @@ class Ec2Power(Provider):
             self._client = asyncio.create_task(self._made(), name="ec2-client")
         try:
             return await asyncio.shield(self._client)
-        except PowerError:
+        except Exception:  # whatever it is: the next call makes another client
             self._client = None
             raise
 

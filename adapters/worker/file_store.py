@@ -59,7 +59,9 @@ class Stored:
 def _stored(folder: Path) -> Iterator[Stored]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _NAME.fullmatch(entry.name) and not entry.is_symlink():
+            if not _NAME.fullmatch(entry.name) or entry.is_symlink():
+                continue
+            with suppress(FileNotFoundError):  # it was removed meanwhile
                 found = [entry] if entry.is_file() else os.scandir(entry)
                 size = sum(_share(one.stat()) for one in found)
                 yield Stored(folder / entry.name, entry.stat().st_mtime, size)

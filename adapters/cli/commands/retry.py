@@ -62,8 +62,9 @@ async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: C
     while left:
         args.jobs, left = left[:1], left[1:]
         status = max(status, await for_each(args, retry))
-        still = set(await _failed(client)) if left else set()
-        left = [job for job in left if job in still]
+        newest, _ = await client.jobs("all", LIST_MOST) if left else ([], 0)
+        tried = {job["retry_of"] for job in newest}
+        left = [job for job in left if job not in tried]
     if not found and not args.json:
         say(t("retry.none_failed"))
     return status
@@ -71,9 +72,13 @@ async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: C
 
 async def _failed(client: DaemonClient) -> list[str]:
     await client.needed()
-    jobs, _ = await client.jobs("all", LIST_MOST)
+    jobs, older = await client.jobs("all", LIST_MOST)
+    while older > 0:
+        more, older = await client.jobs("all", LIST_MOST, len(jobs))
+        jobs += more
     again = {job["retry_of"] for job in jobs}
-    return [job["id"] for job in jobs if job["state"] in FAILED and job["id"] not in again]
+    failed = (job["id"] for job in jobs if job["state"] in FAILED and job["id"] not in again)
+    return [*dict.fromkeys(failed)]  # a job that came between two pages moves one into the next page too
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:

@@ -247,13 +247,16 @@ def _seconds(given: Any, name: str) -> float:
     return float(given)
 
 
-def listed(query: Mapping[str, str]) -> tuple[tuple[str, ...], int]:
-    """The filter for states and the limit of a query."""
+def listed(query: Mapping[str, str]) -> tuple[tuple[str, ...], int, int]:
+    """The filter for states, the limit and the number of skipped jobs of a query."""
     state, limit = query.get("state", "all"), query.get("limit", "100")
     if state not in STATES:
         raise bad_request(f'"state" must be one of {", ".join(STATES)}')
     most = whole_number(limit, 1, LIST_MOST)
     if most is None:
         raise bad_request(f'"limit" must be a whole number from 1 to {LIST_MOST}')
+    skip = whole_number(query.get("skip", "0"))
+    if skip is None:
+        raise bad_request('"skip" must be a whole number from 0')
     groups = {"all": (*UNFINISHED, *OUTCOME_KINDS), "open": UNFINISHED, "ended": tuple(OUTCOME_KINDS)}
-    return groups.get(state, (state,)), most
+    return groups.get(state, (state,)), most, skip

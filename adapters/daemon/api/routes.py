@@ -71,11 +71,11 @@ class Api:
         return json_answer(await self.costs())
 
     async def list_jobs(self, request: web.Request) -> web.Response:
-        """Jobs, newest first; `?state=` and `?limit=` select."""
-        wanted, limit = requests.listed(request.query)
+        """Jobs, newest first; `?state=`, `?limit=` and `?skip=` select."""
+        wanted, limit, skip = requests.listed(request.query)
         found = [entry for entry in self.outbox.state.jobs.values() if entry.state in wanted]
         places = {job: place for place, job in enumerate(self.outbox.state.in_turn(), 1)}
-        jobs = [{**self._plain(one), "place": places.get(one.accepted.job)} for one in found[: -limit - 1 : -1]]
+        jobs = [{**self._plain(one), "place": places.get(one.accepted.job)} for one in found[::-1][skip : skip + limit]]
         return json_answer({"jobs": jobs, "matching": len(found)})
 
     async def submit(self, request: web.Request) -> web.Response:

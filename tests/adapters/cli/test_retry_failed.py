@@ -17,9 +17,10 @@ class Daemon:
     async def needed(self) -> None:
         """It runs."""
 
-    async def jobs(self, *_: object) -> tuple[list[dict[str, Any]], int]:
-        """All."""
-        return self.listed, 0
+    async def jobs(self, _: str, limit: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """One page."""
+        page = self.listed[skip : skip + limit]
+        return page, len(self.listed) - skip - len(page)
 
     async def retry(self, job: str) -> None:
         """A new job that fails."""
@@ -30,5 +31,13 @@ class Daemon:
 
 async def test_each_job_that_failed_before_is_tried_once() -> None:
     daemon = Daemon("job-2", "job-1")
+    code = await _retry_failed(cast("DaemonClient", daemon), argparse.Namespace(json=True), daemon.retry)
+    assert (code, daemon.tried) == (0, ["job-2", "job-1"])
+
+
+async def test_a_failed_job_behind_thousands_of_later_ones_is_found() -> None:
+    daemon = Daemon("job-2", "job-1", "old")
+    daemon.listed[1:1] = [{"id": f"done-{number}", "state": "done", "retry_of": None} for number in range(2500)]
+    daemon.listed[1]["retry_of"] = "old"
     code = await _retry_failed(cast("DaemonClient", daemon), argparse.Namespace(json=True), daemon.retry)
     assert (code, daemon.tried) == (0, ["job-2", "job-1"])

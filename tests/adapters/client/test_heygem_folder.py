@@ -1,7 +1,11 @@
 """The folder that an engine shares with us, without the engine."""
 
+import sys
 from pathlib import Path
 
+import pytest
+
+from wakestream.adapters.client import heygem_folder
 from wakestream.adapters.client.heygem_folder import SharedFolder
 from wakestream.operators.model.events import Done
 
@@ -12,3 +16,17 @@ async def test_a_result_may_have_the_longest_name_that_the_disk_takes(tmp_path: 
     steps = [step async for step in folder.fetch("code", output)]
     assert (steps[-1], output.read_bytes()) == (Done(output, 4), b"film")
     assert set(tmp_path.iterdir()) == {output, folder.result("code")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script takes the place of ffmpeg")
+def test_an_ffmpeg_that_hangs_is_ended_and_the_result_counts_as_unplayable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = tmp_path / "ffmpeg"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(heygem_folder, "found_ffmpeg", lambda: str(hangs))
+    monkeypatch.setattr(heygem_folder, "READ_WITHIN", 0.2)
+    folder = SharedFolder(tmp_path)
+    folder.result("code").write_bytes(b"film")
+    assert not folder.has_result("code")

@@ -41,3 +41,24 @@ async def test_a_daemon_that_started_again_at_the_same_port_is_asked_with_its_ne
             daemon.token = "third"
             with pytest.raises(DaemonUnreachable):
                 await client.jobs("open", 10)
+
+
+async def test_a_stream_that_ends_at_once_is_not_opened_in_a_loop(tmp_path: Path) -> None:
+    opened = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal opened
+        opened += request.path == "/api/events"
+        return web.json_response({"program": "daemon"})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as server, open_daemon_client(tmp_path) as client:
+        client.patience = 0.6
+        address = discovery.Address(str(server.make_url("")).rstrip("/"), "token", os.getpid())
+        with (
+            discovery.told(tmp_path, address),
+            pytest.raises(DaemonUnreachable, match="its stream of events ends at once"),
+        ):
+            assert [event async for event in client.events()] == []
+    assert 2 <= opened <= 4

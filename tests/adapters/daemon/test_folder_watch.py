@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import cast
 import pytest
 from loguru import logger
 
+from wakestream.adapters.daemon import folder_watch
 from wakestream.adapters.daemon.folder_watch import FolderWatch
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox import facts as f
@@ -230,3 +232,27 @@ async def test_a_file_that_cannot_be_decoded_is_named_once_and_tried_again_when_
     scene.watch.probe = False
     scene.put("a.mp4", data=b"another")
     assert len(await scene.looks(2)) == 1
+
+
+async def test_long_names_get_a_result_and_block_no_later_pair(scene: Scene) -> None:
+    video, audio = f"a{'画' * 62}.mp4", f"a{'画' * 62}_audio.wav"
+    scene.put(video, audio, "b.mp4", "b.wav")
+    long, short = sorted(await scene.looks())
+    assert (long[:2], short) == ((video, audio), ("b.mp4", "b.wav", "b.mp4"))
+    assert len(long[2].encode()) <= 255
+    (scene.folder / "results" / long[2]).write_bytes(b"a file can have this name")
+
+
+async def test_a_path_that_is_too_long_is_delayed_alone(
+    scene: Scene, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def output(folder: Path, video: Path, *_: object) -> Path:
+        if video.name == "a.mp4":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        return folder / "b.mp4"
+
+    monkeypatch.setattr(folder_watch, "_output", output)
+    (scene.folder / "results").mkdir()
+    scene.put("a.mp4", "a.wav", "b.mp4", "b.wav")
+    assert await scene.looks() == [("b.mp4", "b.wav", "b.mp4")]
+    assert any("a.mp4 and a.wav do not start yet" in line for line in said)

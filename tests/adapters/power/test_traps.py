@@ -15,7 +15,7 @@ from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld, problem
 from tests.support.power.vast_api import VastWorld
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power import autodl, compshare, runpod, vast
+from wakestream.adapters.power import autodl, compshare, ec2, runpod, vast
 from wakestream.adapters.power.config import PowerConfig, Provider
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 
@@ -262,3 +262,18 @@ def test_a_machine_and_known_options_are_needed(create: Any) -> None:
         create(PowerConfig("", secret=secret))
     with pytest.raises(SettingsError, match="has no such option; it has port"):
         create(PowerConfig("1", {"prot": "1"}, secret))
+
+
+async def test_ec2_makes_another_client_after_an_unexpected_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("botocore")
+    power = ec2.Ec2Power(PowerConfig("i-0123456789abcdef0", {"region": "eu-west-1"}))
+    made: list[Exception] = [ValueError("a broken file of the SDK"), PowerError("ec2: the second attempt")]
+    monkeypatch.setattr(power, "_make", lambda: raising(made.pop(0)))
+    with pytest.raises(ValueError, match="a broken file"):
+        await power.inspect()
+    with pytest.raises(PowerError, match="the second attempt"):
+        await power.inspect()
+
+
+def raising(error: Exception) -> None:
+    raise error

@@ -1,14 +1,16 @@
 """What the worker throws away and what it must not, on a temporary disk; times are file times, nothing waits."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.engines.pair import PairEngine
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.worker import file_store
 from wakestream.adapters.worker.config import Retention
 from wakestream.adapters.worker.file_store import FileStore, Stored
 from wakestream.adapters.worker.retention import PROMISED, tidy
@@ -19,6 +21,7 @@ from wakestream.streams.worker import state as w
 
 NOW = 1_000_000_000.0
 DAY = 24 * 3600.0
+SCANDIR = os.scandir
 
 
 class IdleEngine:
@@ -102,3 +105,22 @@ async def test_a_file_that_went_by_itself_is_no_trouble(shelf: Shelf) -> None:
     assert not await shelf.store.remove(Stored(shelf.store.root / "files" / "gone.mp4", 1.0, 1))
     async with asyncio.timeout(5):
         assert await shelf.tidy(Retention()) == 0
+
+
+def test_a_file_that_is_removed_during_a_scan_is_left_out(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, gone = shelf.put(1, DAY), shelf.put(2, DAY)
+    share = file_store._share
+
+    def removed_meanwhile(status: os.stat_result) -> int:
+        shelf.store.path(gone).unlink(missing_ok=True)
+        return share(status)
+
+    monkeypatch.setattr(file_store, "_share", removed_meanwhile)
+    monkeypatch.setattr(os, "scandir", lambda folder: _in_order(folder, shelf.store.path(kept).name))
+    assert [one.path for one in shelf.store.stored()] == [shelf.store.path(kept)]
+
+
+@contextlib.contextmanager
+def _in_order(folder: Path, first: str) -> Iterator[list[os.DirEntry[str]]]:
+    with SCANDIR(folder) as entries:
+        yield sorted(entries, key=lambda entry: entry.name != first)
