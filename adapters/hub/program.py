@@ -79,7 +79,6 @@ async def running_hub(config: HubConfig) -> AsyncIterator[RunningHub]:
     """
     make_private(config.state)
     book = LicenseBook(config.state)
-    _warn(config, book)
     signer = Signer.of_folder(config.state)
     async with AsyncExitStack() as stack:
         tap = stack.enter_context(recording(config.record, "hub", 0, {"policy": plain_config(config.limits)}))
@@ -105,6 +104,7 @@ async def running_hub(config: HubConfig) -> AsyncIterator[RunningHub]:
                 public=config.public,
             )
         )
+        _warn(config, book)  # now that the port is ours: another hub there would be the greater trouble
         stack.enter_context(few_collections(*SERVER))
         yield RunningHub(server, journal)
 

@@ -267,7 +267,7 @@ async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientCon
     except InvalidStatus as error:
         raise HubUnreachable(_turned_away(error.response)) from error
     except InvalidHandshake as error:
-        raise HubUnreachable(f"it did not answer as a hub ({error}){_hint(url)}") from error
+        raise HubUnreachable(_no_hub(url, error)) from error
     except (OSError, TimeoutError) as error:
         ended = url.startswith("wss:") and isinstance(error, ConnectionResetError)
         raise HubUnreachable(hung_up() if ended else _plain(error)) from error
@@ -275,9 +275,13 @@ async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientCon
         raise HubUnreachable(f"the connection broke ({error})") from error
 
 
-def _hint(url: str) -> str:
-    """A TLS port closes a connection without TLS, and gives no reason."""
-    return "; if it needs TLS, write https:// or wss://" if url.startswith("ws:") else ""
+def _no_hub(url: str, error: InvalidHandshake) -> str:
+    """A TLS port closes a connection without TLS and gives no reason; so does a proxy whose hub is down."""
+    tls = url.startswith("wss:")
+    if isinstance(error.__cause__, EOFError):
+        said = "it closed the connection without an answer; start the hub there"
+        return said if tls else f"{said}, or, if it needs TLS, write https:// or wss://"
+    return f"it did not answer as a hub ({error})" + ("" if tls else "; if it needs TLS, write https:// or wss://")
 
 
 def _turned_away(response: Response) -> str:

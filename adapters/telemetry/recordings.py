@@ -194,7 +194,7 @@ def _joined(file: LogFile, logs: Sequence[Log]) -> Log:
         if rows and log.rows and log.rows[0].seq != rows[-1].seq + 1:
             raise UnusableLog(f"{path}: line 2 has seq {log.rows[0].seq}, but the part before ends with {rows[-1].seq}")
         rows += log.rows
-    return dataclasses.replace(first, rows=tuple(rows), torn=logs[-1].torn)
+    return dataclasses.replace(first, rows=tuple(rows), torn=logs[-1].torn, name=str(file.parts[0]))
 
 
 def write(log: Log, path: Path) -> None:

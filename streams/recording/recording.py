@@ -99,11 +99,12 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A whole log. `torn`: the last line was incomplete and is left out."""
+    """A whole log. `torn`: the last line was incomplete and is left out. `name`: the file that it was read from."""
 
     header: Header
     rows: tuple[Row, ...] = field(repr=False)  # asyncio prints a task's result when it restores signals
     torn: bool = False
+    name: str = field(default="", compare=False)
 
 
 class Tap(Protocol):

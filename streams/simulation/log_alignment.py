@@ -199,8 +199,8 @@ def _sessions(logs: Sequence[Log], hubs: Sequence[int]) -> list[Session]:
     for place in dict.fromkeys(place for place, _, _ in peers):
         if not any(session.log == place for session in found):
             raise UnusableLog(
-                f"the log of {logs[place].header.program!r} (number {place + 1}) shares no connection with the hub's: "
-                "give logs that were recorded in one run"
+                f"{logs[place].name}: this log of {logs[place].header.program!r} shares no connection with the hub's "
+                "log; give logs that were recorded in one run"
             )
     return found
 

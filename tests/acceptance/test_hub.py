@@ -426,7 +426,17 @@ async def test_replies_wait_for_their_facts_on_disk_and_keep_their_order(place: 
     assert max(gate.batches) >= 5
 
 
-async def test_a_hub_whose_journal_fails_sends_no_reply_and_exits(place: Place) -> None:
+async def submit_and_wait_for_the_end(state: Path, journal: FakeJournal[f.Fact]) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(asyncio.timeout(WITHIN))
+        place = Place(state, stack)
+        await place.hub(journal=journal)
+        client = await place.client()
+        await client.send(type="gpu.job.submit", request_id="a")
+        raise AssertionError(await client.get())
+
+
+async def test_a_hub_whose_journal_fails_sends_no_reply_and_exits(tmp_path: Path) -> None:
     class Broken(FakeJournal[f.Fact]):
         """A full disk, from the first job on."""
 
@@ -435,12 +445,8 @@ async def test_a_hub_whose_journal_fails_sends_no_reply_and_exits(place: Place) 
                 raise OSError("no space")
             await super().append(facts)
 
-    running = await place.hub(journal=Broken())
-    client = await place.client()
-    await client.send(type="gpu.job.submit", request_id="a")
-    async with asyncio.timeout(WITHIN):
-        with pytest.raises(JournalError, match="no space"):
-            await running.runner.until(asyncio.Event())
+    with pytest.raises(JournalError, match="no space"):
+        await submit_and_wait_for_the_end(tmp_path / "state", Broken())
 
 
 # The program
@@ -484,11 +490,12 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
 
 async def test_a_taken_port_ends_the_program_with_2_and_a_sentence(place: Place) -> None:
     running = await place.hub()
-    process = await start("--listen", f"127.0.0.1:{running.port}", "--state", str(place.book.path.parent))
-    code, errors = await ended(process)
+    empty = place.book.path.parent.parent / "empty"
+    code, errors = await ended(await start("--listen", f"127.0.0.1:{running.port}", "--state", str(empty)))
     assert code == 2
     assert "is taken" in errors
     assert "Traceback" not in errors
+    assert "there are no licenses yet" not in errors
 
 
 async def test_a_damaged_license_file_ends_the_program_with_2_and_is_left_as_it_is(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import Joining, Place
 from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ONLINE, CommandRun, saved, tampered
-from tests.support.streams.replay_scene import recorded, under
+from tests.support.streams.replay_scene import LOGS, recorded, under
 from wakestream.streams.recording.timeline import STAGES
+
+SYSTEM_HUB, OTHER_RUN = LOGS / "system" / "hub.jsonl", LOGS / "many_jobs" / "daemon.jsonl.gz"
 
 
 def test_recorded_logs_replay_the_same_with_each_jobs_stages_and_outcome() -> None:
@@ -79,6 +81,10 @@ def test_what_if_prints_both_outcomes_and_exits_with_0() -> None:
         (("replay", OFFLINE, "--reorder", "--speed", "1"), "--reorder looks for a failure"),
         (("replay", OFFLINE, ONLINE, "--svg", "x.svg"), "--svg draws one log"),
         (("replay", OFFLINE, "--together"), "--together: "),
+        (
+            ("replay", SYSTEM_HUB, OTHER_RUN, "--together"),
+            f"--together: {OTHER_RUN}: this log of 'daemon' shares no connection",
+        ),
         (("replay", OFFLINE, "--pipeline", "nothing"), "write MODULE:NAME"),
         (("shrink", OFFLINE, "--fails-if", "diverged", "--pipeline", "nowhere:at_all"), "No module named 'nowhere'"),
         (("replay", OFFLINE, "--pipeline", "wakestream.streams.jobs.job:at_all"), "has no attribute 'at_all'"),

@@ -214,6 +214,14 @@ async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authorit
             assert "write https://" in str(await refused_call(url, None, WorkerUnreachable))
 
 
+async def test_a_hub_that_may_be_dead_behind_a_proxy_is_not_taken_for_one_with_tls() -> None:
+    async with asyncio.timeout(40), tls_port(None) as port:
+        said = await complaint(f"ws://127.0.0.1:{port}/dsp", None)
+    assert (
+        "it closed the connection without an answer; start the hub there, or, if it needs TLS, write https://" in said
+    )
+
+
 async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None:
     async with asyncio.timeout(40), hub_with(place, None) as hub:
         assert "does not speak TLS, write http:// or ws://" in await complaint(hub.url.replace("ws:", "wss:"), None)

@@ -175,5 +175,6 @@ def test_without_a_hub_there_is_nothing_to_join_logs_by() -> None:
 
 
 def test_a_log_of_another_run_is_named() -> None:
-    with pytest.raises(UnusableLog, match=r"the log of 'daemon' \(number 2\) shares no connection"):
-        align((HUB, log("many_jobs/daemon.jsonl.gz")))
+    other = replace(log("many_jobs/daemon.jsonl.gz"), name="runs/daemon.jsonl")
+    with pytest.raises(UnusableLog, match=r"runs/daemon.jsonl: this log of 'daemon' shares no connection"):
+        align((HUB, other))
