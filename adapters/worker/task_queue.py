@@ -20,7 +20,7 @@ from reactivex import Observable
 from wakestream.adapters.disk.full_disk import is_full, says_full
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
-from wakestream.adapters.runtime.tasks import background
+from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import (
@@ -165,7 +165,7 @@ class TaskQueue:
             case w.Erase(task_id):
                 self._erase(task_id)
             case w.Watch() if not self._closed and (self._watching is None or self._watching.done()):
-                self._watching = asyncio.create_task(self._watch())
+                self._watching = background("watch", restarted("the watch of engine and disk", self._watch))
 
     async def _watch(self) -> None:
         """Look at engine and disk until all tasks can begin."""
