@@ -6,7 +6,6 @@ One thread owns the connection. Facts that arrive while it syncs are written tog
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -29,10 +28,8 @@ F = TypeVar("F")
 class _Batch(list[tuple[Sequence[JournalRow], "asyncio.Future[None]"]]):
     """The rows of one commit. With a `snapshot`, this first replaces all former rows, and the first `included` here."""
 
-    snapshot: Iterable[Any] | None = None
+    snapshot: Iterable[bytes] | None = None
     included = 0
-    refused = 0
-    """How many commits had found no space when the snapshot was made: it may contain their facts."""
 
 
 class SqliteJournal(Generic[F]):
@@ -44,24 +41,24 @@ class SqliteJournal(Generic[F]):
 
     Attributes:
         snapshot: If set, returns the state as rows of at most 1 MB. It is called in `append`, and must return quickly:
-            a thread iterates over the rows. It contains all facts that were appended before.
-            (Until all deciders have such a snapshot: or a list of the fewest facts that lead to this state.)
+            a thread iterates over the rows. It contains all facts that were appended before. It is not called while
+            another `append` waits, whose facts may find no space.
         snapshot_includes_append: Whether the snapshot also contains the facts of the `append` that calls it.
         commits: The number of commits; each needs one sync.
     """
 
     def __init__(self, file: SqliteFile, json: FactsJson[F], limit: int) -> None:
-        self.snapshot: Callable[[], Any] | None = None
+        self.snapshot: Callable[[], Iterable[bytes]] | None = None
         self.snapshot_includes_append = True
         self.commits = 0
         self._file = file
         self._json = json
         self._limit = limit
         self._next_cut = 2 * file.cut_size
-        self._refused = 0
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._commits = 0  # under way
         self._batch: _Batch | None = None  # what the next commit will write; None once it has begun
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._run, name=f"journal-{file.path.stem}", daemon=True)
@@ -87,9 +84,9 @@ class SqliteJournal(Generic[F]):
         snapshot = self._due()
         kept = self._loop.create_future()
         with self._lock:
-            if self._batch is None or snapshot is not None:  # earlier facts need a commit before the snapshot
-                self._batch = _Batch()
-                self._batch.snapshot, self._batch.refused = snapshot, self._refused
+            if self._batch is None:
+                self._batch, self._commits = _Batch(), self._commits + 1
+                self._batch.snapshot = snapshot
                 self._batch.included = len(rows) if self.snapshot_includes_append else 0
                 self._work.put(partial(self._commit, self._batch))
             self._batch.append((rows, kept))
@@ -118,13 +115,10 @@ class SqliteJournal(Generic[F]):
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _due(self) -> Iterable[Any] | None:
+    def _due(self) -> Iterable[bytes] | None:
         """The snapshot, when the journal is long enough to be replaced by it."""
-        if self.snapshot is None or self._file.rows <= self._limit or self._file.size < self._next_cut:
-            return None
-        self._next_cut = sys.maxsize
-        snapshot: Iterable[Any] = self.snapshot()
-        return snapshot
+        long = self._file.rows > self._limit and self._file.size >= self._next_cut
+        return self.snapshot() if long and self.snapshot is not None and not self._commits else None
 
     # In the thread
 
@@ -139,15 +133,14 @@ class SqliteJournal(Generic[F]):
                 self._batch = None
         rows = [row for rows, _ in batch for row in rows]
         error: Exception | None = self._broken or self._write(rows, batch)
-        self._loop.call_soon_threadsafe(_tell, [kept for _, kept in batch], error)
+        self._loop.call_soon_threadsafe(self._tell, [kept for _, kept in batch], error)
 
     def _write(self, rows: Sequence[JournalRow], batch: _Batch) -> Exception | None:
         try:
-            if batch.snapshot is None or not self._cut(batch.snapshot, rows, batch):
+            if batch.snapshot is None or not self._cut(batch.snapshot, batch.included, rows):
                 self._file.append(rows)
             self.commits += 1
         except NoSpace as error:
-            self._refused += 1
             return error
         except Exception as error:
             # After a failed sync the content of the disk is unknown; only a restart can read it.
@@ -155,36 +148,29 @@ class SqliteJournal(Generic[F]):
             return self._broken
         return None
 
-    def _cut(self, snapshot: Iterable[Any], rows: Sequence[JournalRow], batch: _Batch) -> bool:
+    def _cut(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> bool:
         """Replace all facts by the snapshot and these rows; whether that succeeded."""
-        size = self._file.size
         try:
-            if batch.refused != self._refused:
-                return False  # the facts of a commit that found no space since then may be in it
-            if isinstance(snapshot, Sequence) and not (snapshot and isinstance(snapshot[0], bytes)):
-                facts = [JournalRow(row.kind, row.data) for row in map(self._json.row, snapshot)]
-                self._file.replace((), 0, [*facts, *rows])
-                size = self._file.size
-            else:
-                self._file.replace(snapshot, batch.included, rows)
-                size = self._file.cut_size
+            self._file.replace(snapshot, included, rows)
         except Exception as error:
             logger.warning("the journal {} could not be compacted and keeps growing: {}", self._file.path.name, error)
+            self._next_cut = 2 * self._file.size
             return False
-        finally:
-            self._next_cut = 2 * size
+        self._next_cut = 2 * self._file.cut_size
         return True
 
+    # In the loop
 
-def _tell(waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
-    for kept in waiting:
-        if kept.done():
-            continue
-        if error is None:
-            kept.set_result(None)
-        else:
-            kept.set_exception(error)
-            kept.exception()  # retrieved, in case the caller was cancelled
+    def _tell(self, waiting: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
+        self._commits -= 1
+        for kept in waiting:
+            if kept.done():
+                continue
+            if error is None:
+                kept.set_result(None)
+            else:
+                kept.set_exception(error)
+                kept.exception()  # retrieved, in case the caller was cancelled
 
 
 def _settle(done: Future[Any], call: Callable[[], Any]) -> None:
@@ -200,7 +186,7 @@ async def open_journal(
     facts: type[F] | UnionType,
     *,
     program: str,
-    snapshot: Callable[[], Iterable[Any]] | None = None,
+    snapshot: Callable[[], Iterable[bytes]] | None = None,
     limit: int = 10_000,
     vfs: str | None = None,
 ) -> AsyncIterator[SqliteJournal[F]]:
