@@ -9,8 +9,9 @@ import json
 import os
 import signal
 import subprocess
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import apsw
 import msgspec
@@ -22,14 +23,19 @@ from tests.support.programs.mixed_versions import NOT_HERE, RELEASED
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.adapters.disk.sqlite_file import FORMAT
+from wakestream.streams.hub import state as hub
 from wakestream.streams.hub.events import Fact, JobQueued
 from wakestream.streams.monitor.persistence import MachineKept
+from wakestream.streams.outbox import state as outbox
 from wakestream.streams.outbox.facts import OutboxFact
-from wakestream.streams.worker.state import Kept
+from wakestream.streams.worker import state as worker
 
 RECORDED = Path(__file__).parents[2] / "data" / "fact_formats.json"
-STORED: dict[str, Any] = {"hub": Fact, "outbox": OutboxFact, "worker": Kept, "monitor": MachineKept}
-"""What each program's journal contains."""
+STORED: dict[str, Any] = {"hub": Fact, "outbox": OutboxFact, "worker": worker.Kept, "monitor": MachineKept}
+"""The facts in each program's journal."""
+
+STATES: dict[str, type[Any]] = {"hub": hub.Durable, "outbox": outbox.Durable, "worker": worker.State}
+"""The states that are stored as snapshots. A monitor's is its one fact."""
 
 FORMAT_1 = """
     CREATE TABLE facts (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
@@ -85,6 +91,9 @@ WRITE = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.streams.hub import state as hub
+from wakestream.streams.outbox import state as outbox
+from wakestream.streams.worker import state as worker
 from wakestream.streams.hub.events import Fact, JobQueued
 async def main():
     async with open_journal(Path(sys.argv[1]), Fact, program="hub") as journal:
@@ -127,16 +136,36 @@ def hashes(facts: Any) -> dict[str, str]:
     return {name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in sorted(texts.items())}
 
 
-def test_a_changed_fact_has_a_format_of_its_own() -> None:
+def state_hashes(kind: Any, found: dict[str, str]) -> dict[str, str]:
+    """A short hash of each class in a state, by its fields and their types. Indexes (`compare=False`) are left out."""
+    for part in get_args(kind):
+        state_hashes(part, found)
+    if (
+        isinstance(kind, type)
+        and kind.__name__ not in found
+        and (is_dataclass(kind) or issubclass(kind, msgspec.Struct))
+    ):
+        left_out = {one.name for one in fields(kind) if not one.compare} if is_dataclass(kind) else set()
+        hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in left_out}
+        text = str(sorted((name, str(hint)) for name, hint in hints.items()))
+        found[kind.__name__] = hashlib.sha256(text.encode()).hexdigest()[:8]
+        for hint in hints.values():
+            state_hashes(hint, found)
+    return dict(sorted(found.items()))
+
+
+def test_a_changed_fact_or_state_has_a_format_of_its_own() -> None:
     recorded = json.loads(RECORDED.read_text())
-    now = {program: hashes(facts) for program, facts in STORED.items()}
-    here = recorded.get(str(FORMAT), {"version": wakestream.__version__, "facts": None})
+    facts = {program: hashes(each) for program, each in STORED.items()}
+    states = {program: state_hashes(each, {}) for program, each in STATES.items()}
+    now = {"version": wakestream.__version__, "facts": facts, "states": states}
+    here = recorded.get(str(FORMAT), {"version": wakestream.__version__})
     if "WAKESTREAM_RECORD_FORMAT" in os.environ and here["version"] == wakestream.__version__:
-        recorded[str(FORMAT)] = {"version": wakestream.__version__, "facts": now}
+        recorded[str(FORMAT)] = now
         RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
         return
-    assert now == here["facts"], (
-        f"the facts differ from those that version {here['version']} wrote in format {FORMAT}. Raise FORMAT in"
+    assert (facts, states) == (here.get("facts"), here.get("states")), (
+        f"facts or states differ from those that version {here['version']} wrote in format {FORMAT}. Raise FORMAT in"
         " adapters/disk/sqlite_file.py if that version is released, then run this test with WAKESTREAM_RECORD_FORMAT=1"
     )
 
