@@ -1,0 +1,66 @@
+"""`submit` follows a job of the daemon until it ends, also when one of both waits fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from wakestream.adapters.cli import exit_codes
+from wakestream.adapters.cli.follow import hand_over
+from wakestream.adapters.cli.service import Stop
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
+from wakestream.operators.model.events import Job
+
+
+class Daemon:
+    """Takes a job; its events end with this error, or do not come."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.cancelled = list[str]()
+
+    async def submit(self, *_: object) -> None:
+        """It is taken."""
+
+    async def events(self, job: str) -> AsyncIterator[dict[str, Any]]:
+        if self.error is not None:
+            raise self.error
+        await asyncio.Event().wait()
+        yield {"job": job}
+
+    async def cancel(self, job: str) -> None:
+        self.cancelled.append(job)
+        raise DaemonUnreachable("the daemon has stopped")
+
+
+async def handed_over(daemon: Daemon, stop: Stop) -> int:
+    job = Job.lipsync("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
+
+    class Shown:
+        def show(self, *_: object) -> None:
+            """Nothing is shown."""
+
+    async with asyncio.timeout(10):
+        return await hand_over(cast("DaemonClient", daemon), job, 0, cast("Any", Shown()), stop, lambda _: 0)
+
+
+async def test_an_error_of_the_events_is_the_reason_itself() -> None:
+    with pytest.raises(DaemonUnreachable, match="no daemon"):
+        await handed_over(Daemon(DaemonUnreachable("no daemon")), Stop())
+
+
+async def test_an_error_of_the_cancel_is_the_reason_itself() -> None:
+    stop, daemon = Stop(), Daemon()
+    stop.interrupted = True
+    stop.set()
+    with pytest.raises(DaemonUnreachable, match="has stopped"):
+        await handed_over(daemon, stop)
+    assert daemon.cancelled == ["job-1"]
+
+
+async def test_the_end_of_the_terminal_leaves_the_job_to_the_daemon() -> None:
+    stop = Stop()
+    stop.set()
+    assert await handed_over(Daemon(), stop) == exit_codes.INTERRUPTED
