@@ -109,7 +109,11 @@ async def _with_hub(address: str, code: Code, talk: _Talk[T]) -> T:
 async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
     urls = [address] if "://" in address else [f"wss://{address}", f"ws://{address}"]
     errors: list[str] = []
-    for url in (addresses.hub_url(one) for one in urls):
+    try:
+        urls = [addresses.hub_url(url) for url in urls]
+    except ValueError as error:
+        raise PairingError(f"the address {address[:80]!r} {error}") from None
+    for url in urls:
         at = url.removesuffix(addresses.HUB_PATH) + PATH
         for verified in (True, False) if url.startswith("wss") else (False,):
             try:
@@ -118,7 +122,7 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
                     return await talk(found, url, code, verified)
             except ssl.SSLCertVerificationError:
                 continue  # a certificate of the hub's own: the code proves it
-            except (OSError, InvalidHandshake, InvalidMessage) as error:
+            except (OSError, UnicodeError, InvalidHandshake, InvalidMessage) as error:
                 errors.append(f"{url}: {str(error) or type(error).__name__}")
                 break
             except WebSocketException as error:
@@ -160,6 +164,8 @@ async def _exchange(found: ClientConnection, url: str, code: Code, verified: boo
         gpus = tuple(str(gpu) for gpu in given["gpus"])
         hub = addresses.hub_url(str(given["hub"])) if given["hub"] else url
         return Paired(str(given["role"]), str(given["key"]), str(given["id"]), gpus, hub, certificate)
+    except ValueError as error:
+        raise PairingError(f"the hub's own address in its answer {error}") from None
     except (KeyError, TypeError) as error:
         raise PairingError(f"the hub's answer lacks {error}; use a wakestream of the same version") from None
 

@@ -59,6 +59,10 @@ def listen_address(text: str) -> tuple[str, int]:
     number = whole_number(port, most=65535)
     if not colon or number is None:
         raise ValueError(f"{text!r} is not HOST:PORT; write for example 127.0.0.1:8080")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{text[:60]!r} has no host name; write for example 127.0.0.1:8080") from None
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{text!r}: write the IPv6 address in brackets; write for example [::1]:8080")
     return host.strip("[]") or "0.0.0.0", number  # noqa: S104 - the user left the host out

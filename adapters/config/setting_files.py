@@ -119,6 +119,8 @@ def read_toml(path: Path) -> dict[str, Given]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deeply; write settings as in docs/reference.md") from None
     return {name: Given(value, _toml_place(path, text, key)) for name, key, value in _flat(document)}
 
 

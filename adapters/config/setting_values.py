@@ -24,7 +24,10 @@ def plain_text(value: object) -> str:
 
 def path(value: object) -> Path:
     """A path; `~` is the home folder."""
-    return Path(plain_text(value)).expanduser()
+    text = plain_text(value)
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise ValueError(f"is {text[:40]!r}; write a path without control characters")
+    return Path(text).expanduser()
 
 
 def _choice(known: Mapping[str, object], listed: str) -> Callable[[Any], object]:
@@ -63,7 +66,7 @@ def webhook(value: object) -> Secret:
 
 def hosts(value: object) -> tuple[str, ...]:
     """Hosts, as a list or separated by commas or blanks."""
-    return addresses.hosts(",".join(value) if isinstance(value, list) else plain_text(value))
+    return addresses.hosts(",".join(map(plain_text, value)) if isinstance(value, list) else plain_text(value))
 
 
 def options(value: object) -> Mapping[str, str]:

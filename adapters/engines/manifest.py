@@ -82,6 +82,8 @@ def read_manifest(
         found = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors on Windows begin with a mark
     except OSError as error:
         raise SettingsError(f"the manifest {path} cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise SettingsError(f"the manifest {path} is nested too deeply") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         advice = "; write texts with backslashes in 'single quotes'" if "Unescaped" in str(error) else ""
         raise SettingsError(f"the manifest {path} is not valid TOML: {error}{advice}") from None

@@ -127,6 +127,6 @@ class LicenseWatch:
 
 def bearer(request: Request | None) -> str | None:
     """The key in the header of a handshake."""
-    header = request.headers.get("Authorization", "") if request is not None else ""
-    scheme, _, token = header.partition(" ")
+    headers = request.headers.get_all("Authorization") if request is not None else []
+    scheme, _, token = (headers[0] if len(headers) == 1 else "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

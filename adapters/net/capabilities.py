@@ -42,7 +42,10 @@ def is_well_formed(token: str) -> bool:
 
 def claims_of(payload: bytes) -> Claims:
     """The claims in a token's payload; `ValueError` when they are of another shape."""
-    return msgspec.json.decode(payload, type=Claims)
+    try:
+        return msgspec.json.decode(payload, type=Claims)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def lifetime(token: str) -> tuple[int, int] | None:

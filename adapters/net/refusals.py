@@ -65,14 +65,20 @@ async def no_strangers(request: web.Request, handler: Handler) -> web.StreamResp
     return response
 
 
-def expecting(server: web.Server) -> web.Server:
-    """Make the server refuse an `Expect` header other than `100-continue`; returns the server.
+_HANDSHAKE = ("Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version")
+"""Headers that aiohttp's handshake decodes or quotes, which fails when they are not ASCII."""
 
-    aiohttp refuses it too, but quotes the value, which fails when that is not text.
+
+def expecting(server: web.Server) -> web.Server:
+    """Make the server refuse an `Expect` header other than `100-continue`, and a handshake that is not ASCII.
+
+    aiohttp refuses the former too, but quotes the value, which fails when that is not text. Returns the server.
     """
     handle = server.request_handler
 
     async def look(request: web.BaseRequest) -> web.StreamResponse:
+        if "Upgrade" in request.headers and not all(request.headers.get(name, "").isascii() for name in _HANDSHAKE):
+            return web.Response(status=400, text="the headers of a WebSocket handshake must be ASCII")
         if request.headers.get("Expect", "100-continue").lower() == "100-continue":
             return await handle(request)
         return web.Response(status=417, text="only Expect: 100-continue is supported")

@@ -206,7 +206,7 @@ def _state(text: str) -> PowerState:
 def _from_json(text: str, said: str) -> Reading:
     try:
         printed = msgspec.json.decode(text, type=_Printed)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'this JSON cannot be read: {error}; write for example {{"state": "running"}}') from None
     return Reading(_state(printed.state), printed.address, printed.since, printed.detail or said, printed.gpus)
 

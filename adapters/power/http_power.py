@@ -247,7 +247,7 @@ class HttpPower(Provider):
     def _read(self, what: str, answer: aiohttp.ClientResponse, raw: bytes) -> Any:
         try:
             document = msgspec.json.decode(raw) if raw else None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             document = _NOT_JSON
         if 200 <= answer.status < 300 or answer.status == 304:  # 304: already so (Docker)
             if document is _NOT_JSON:

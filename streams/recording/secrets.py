@@ -13,6 +13,9 @@ from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
 
+DEEPEST: Final = 100
+"""Levels of JSON that are searched. Parsers let more pass than Python functions can call each other."""
+
 SECRET_FIELDS: Final = frozenset({
     "key", "token", "license_key", "authorization", "api_secret", "secret", "password", "access_token", "api_key",
     "heygem_api_secret", "capability",
@@ -158,7 +161,7 @@ def _is_sentence(found: re.Match[str], value: re.Match[str]) -> bool:
     return len(word) < 6 or (len(word) < 24 and (word.isalpha() or word.isdigit()))
 
 
-def redact(value: Any, known: Callable[[str], str] = str) -> Any:
+def redact(value: Any, known: Callable[[str], str] = str, depth: int = DEEPEST) -> Any:
     """Remove secrets: the values of `SECRET_FIELDS` and similar names, and parts of any text that look like a secret.
 
     Example:
@@ -168,24 +171,25 @@ def redact(value: Any, known: Callable[[str], str] = str) -> Any:
     Args:
         value: JSON.
         known: Removes from a text the secrets that the program knows.
+        depth: How many levels are kept; what is nested more deeply is removed.
 
     Returns:
         A copy without secrets.
     """
     if isinstance(value, Mapping):
-        return {name: _field(str(name), each, known) for name, each in value.items()}
+        return {name: _field(str(name), each, known, depth - 1) for name, each in value.items()} if depth else REDACTED
     if isinstance(value, list | tuple):
-        return [redact(each, known) for each in value]
+        return [redact(each, known, depth - 1) for each in value] if depth else REDACTED
     if isinstance(value, str):
         return redact_text(known(value))
     return value
 
 
-def _field(name: str, value: Any, known: Callable[[str], str]) -> Any:
+def _field(name: str, value: Any, known: Callable[[str], str], depth: int) -> Any:
     if value and name.lower() in SECRET_FIELDS:
         return REDACTED
     if isinstance(value, str) and value and is_secret_name(name):
         return REDACTED
     if isinstance(value, list | tuple) and is_secret_name(name):
-        return [REDACTED if isinstance(each, str) else redact(each, known) for each in value]
-    return redact(value, known)
+        return [REDACTED if isinstance(each, str) else redact(each, known, depth) for each in value]
+    return redact(value, known, depth)

@@ -64,6 +64,10 @@ def _check_qr(public: str) -> None:
     if not public:
         raise SettingsError("--qr needs the hub's address for the other machine; give --public URL")
     try:
+        qr_code.lines(public + " " * 64, colour=False)  # the command around the address is shorter
+    except ValueError:
+        raise SettingsError(f"--qr: an address of {len(public)} characters does not fit into a QR code") from None
+    try:
         qr_code.HALVES.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         raise SettingsError("--qr: this output cannot show a QR code; set PYTHONUTF8=1, or leave --qr out") from None

@@ -41,7 +41,7 @@ async def _keep(store: FileStore, body: bytes) -> list[FileRef]:
     content = memoryview(body)[newline + 1 :]
     try:
         listed = msgspec.json.decode(body[: max(0, newline)], type=list[dict[str, Any]])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise bad_request(f"the list of the files does not parse; {_SHORT}") from None
     if not 0 < len(listed) <= MAX_FILES:
         raise bad_request(f"the request has {len(listed)} files; send 1 to {MAX_FILES}")

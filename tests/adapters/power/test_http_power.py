@@ -135,3 +135,15 @@ def test_an_unknown_code_is_reported_once() -> None:
         "acme: the code E9: what is not known to wakestream; please report it",
         "acme: the state 'Dreaming' is not known to wakestream; please report it",
     ]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":"\xff"}'])
+async def test_an_answer_that_no_parser_reads_is_a_passing_fault(body: bytes) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body)
+
+    runner, power = await _served(answer)
+    with pytest.raises(Transient, match="something else than JSON"):
+        await power.call("GET", "/x")
+    await power.close()
+    await runner.cleanup()
