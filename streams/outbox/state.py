@@ -138,6 +138,8 @@ class OutboxState(Durable):
     by_content: Index = field(default_factory=dict)
     unread: Index = field(default_factory=dict)  # by sizes, those whose content is not known
     ended: list[Order] = field(default_factory=list)  # by the time of their end
+    inputs: dict[str, int] = field(default_factory=dict)  # for the path of an input, how many jobs have it
+    needed: dict[str, int] = field(default_factory=dict)  # the same of jobs that have not ended
     after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those that wait for it
     open_most: int = OPEN_MOST
     ended_most: int = ENDED_MOST
@@ -209,11 +211,20 @@ def _index(state: OutboxState, entry: Entry) -> None:
     job = entry.accepted.job
     if entry.ended is None:
         state.outputs |= {state.place(path): job for path in entry.accepted.results.values()}
+        _count(state.needed, entry, 1)
     else:
         insort(state.ended, (entry.ended.at, job))
     for before in entry.accepted.after:
         state.after.setdefault(before, {})[job] = None
+    _count(state.inputs, entry, 1)
     _add_twin(state, entry)
+
+
+def _count(counts: dict[str, int], entry: Entry, by: int) -> None:
+    for file in entry.accepted.files.values():
+        counts[file.path] = counts.get(file.path, 0) + by
+        if not counts[file.path]:
+            del counts[file.path]
 
 
 def _add_twin(state: OutboxState, entry: Entry) -> None:
@@ -258,6 +269,7 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
     if isinstance(fact, f.JobEnded):
         state.jobs[fact.job] = replace(entry, moved=None)
         insort(state.ended, (fact.at, fact.job))
+        _count(state.needed, entry, -1)
         _release_output(state, entry)
 
 
@@ -278,6 +290,9 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
         _drop_twin(state, entry)
         if entry.ended is not None:
             _remove(state.ended, (entry.ended.at, fact.job))
+        else:
+            _count(state.needed, entry, -1)
+        _count(state.inputs, entry, -1)
         for before in entry.accepted.after:
             del state.after[before][fact.job]
             if not state.after[before]:

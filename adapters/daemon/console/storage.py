@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,11 +46,11 @@ class Storage:
 
     def needed(self) -> set[str]:
         """The files that unfinished jobs read."""
-        return self.waiting() | _inputs(entry for entry in self._outbox.state.jobs.values() if entry.ended is None)
+        return self.waiting() | self._outbox.state.needed.keys()
 
     def referred(self) -> set[str]:
         """The files of all jobs."""
-        return self.waiting() | _inputs(self._outbox.state.jobs.values())
+        return self.waiting() | self._outbox.state.inputs.keys()
 
     def plain(self) -> dict[str, Any]:
         """The unused uploads, and the used space and its limit, for the page."""
@@ -106,8 +106,9 @@ class Storage:
 
     async def _after(self, item: Item, changed: Callable[[], None]) -> None:
         entry = self._outbox.state.jobs.get(item.job)
-        if item.kind == "accepted":
-            await self._remove_results()  # the outbox may have forgotten an old job for the new one
+        state = self._outbox.state
+        if item.kind == "accepted" and len(state.ended) + 1 >= state.ended_most:
+            await self._remove_results()  # the outbox has forgotten an old job for the new one
         elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
             self._done.put_nowait(entry)
             await self._remove_old_inputs()
@@ -123,8 +124,8 @@ class Storage:
 
     async def _remove_old_inputs(self) -> None:
         """Remove the inputs of done jobs but the last ones, unless another job still needs them."""
-        done = [entry for entry in self._outbox.state.jobs.values() if entry.ended and entry.state == "done"]
-        done.sort(key=_ended_at, reverse=True)
+        state = self._outbox.state
+        done = [entry for _, job in reversed(state.ended) if (entry := state.jobs[job]).state == "done"]
         kept = self.needed() | _inputs(one for one in done[:COMPARED] if _ended_at(one) > time.time() - UNUSED_FOR)
         for path in _inputs(done) - kept:
             upload = self.uploads.of_path(path)
@@ -136,9 +137,9 @@ class Storage:
         if not found:
             return
         # Computed after the folder was read, so that it contains jobs that started in the meantime.
-        results = (path for job in self._outbox.state.jobs.values() for path in job.accepted.results.values())
-        paths = map(Path, (*results, *self.needed()))
-        wanted = {result_key(path) for path in paths if path.parent == self.results} | self.beginning
+        jobs, wanted, folder = list(self._outbox.state.jobs.values()), set(self.beginning), f"{self.results}{os.sep}"
+        wanted |= await asyncio.to_thread(_keys_in, folder, jobs)
+        wanted |= {result_key(Path(path)) for path in self.needed() if path.startswith(folder)}
         for each in found:
             if result_key(each) not in wanted:
                 await asyncio.to_thread(uploads.remove_file, each)
@@ -162,6 +163,12 @@ def _write_marks(marks: Iterable[Path]) -> None:
             uploads.keep_file(mark, b"{}")
         except ApiError as error:
             logger.warning("the results of a job will not be copied, since {} cannot be written: {}", mark, error)
+
+
+def _keys_in(folder: str, jobs: Sequence[Entry]) -> set[str]:
+    """The keys of the results of jobs that are in the folder."""
+    paths = (path for job in jobs for path in job.accepted.results.values())
+    return {path[len(folder) :].partition(".")[0] for path in paths if path.startswith(folder)}
 
 
 def _results_in(folder: Path) -> list[Path]:

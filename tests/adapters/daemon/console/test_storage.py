@@ -278,6 +278,27 @@ async def test_the_file_limit_removes_the_oldest_unused_files(tmp_path: Path, mo
     assert (refused.value.code, refused.value.numbers) == ("many_files", {"count": 4})
 
 
+class Closed(dict[str, Any]):
+    """Jobs of which none may be looked at without its name."""
+
+    def values(self) -> Any:
+        raise AssertionError("all jobs are looked at")
+
+
+async def test_which_files_jobs_need_is_known_without_a_look_at_all_jobs(tmp_path: Path) -> None:
+    house, folder = House(tmp_path), str(tmp_path)
+    for job in ("a", "b", "c"):
+        accepted = f.JobAccepted(job, f"{folder}/{job}.mp4", f"{folder}/a.wav", f"/{job}.out", 1, 1, 1, 1, "x", 0, 1.0)
+        outbox.DECIDER.evolve(house.jobs.state, accepted)
+    house.jobs.state.jobs = Closed(house.jobs.state.jobs)
+    outbox.DECIDER.evolve(house.jobs.state, f.JobEnded("a", "cancelled", 2.0))
+    outbox.DECIDER.evolve(house.jobs.state, f.JobForgotten("c", 2.0))
+    names = {name: f"{folder}/{name}" for name in ("a.mp4", "b.mp4", "a.wav")}
+    assert house.holdings.needed() == {names["b.mp4"], names["a.wav"]}
+    assert house.holdings.referred() == {*names.values()}
+    assert house.holdings.plain()["uploads"] == []
+
+
 async def test_a_search_in_many_jobs_stops_no_other_work_and_a_second_one_reads_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
