@@ -135,6 +135,12 @@ async def send(url: str, body: bytes) -> tuple[int, dict[str, Any]]:
         return reply.status, await reply.json()
 
 
+async def look(url: str) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/api/heygem/health") as reply:
+        found: dict[str, Any] = await reply.json()
+        return found
+
+
 @bounded
 async def test_a_worker_with_a_full_disk_accepts_the_file_once_there_is_space(disk: SmallDisk, tmp_path: Path) -> None:
     place = Place(tmp_path / "place")
@@ -161,7 +167,7 @@ async def test_a_job_without_space_at_the_worker_waits_and_is_rendered_when_ther
     go_on = tmp_path / "go_on"
     os.mkfifo(go_on)
     engine = lipsync(sys.executable, "-c", JOIN, str(go_on))
-    async with place.hub() as running, place.worker(engine):
+    async with place.hub() as running, place.worker(engine) as worker:
         await gpu_online(running)
         async with user.submits(**place.client_settings()) as submit:
             await submit.event("running")
@@ -170,6 +176,8 @@ async def test_a_job_without_space_at_the_worker_waits_and_is_rendered_when_ther
             waits = await submit.event("queued")
             assert waits["phase"] == "paused"
             assert [(gpu.halted, list(gpu.leases)) for gpu in running.state.gpus.values()] == [("paused", [])]
+            health = await look(worker.address)
+            assert (health["queue"]["queued"], "full" in health["msg"]) == (0, True), "a monitor may stop the machine"
             disk.make_room()
             await asyncio.to_thread(go_on.write_bytes, b".")
             ran = await submit.ended()
