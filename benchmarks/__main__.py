@@ -9,6 +9,7 @@ import console
 import engines
 import hub
 import many_files
+import many_jobs
 import online_to_first_byte
 import receive_path
 import replay
@@ -27,6 +28,7 @@ if __name__ == "__main__":
         asyncio.run(online_to_first_byte.main()),
         transfers.main(),
         asyncio.run(many_files.main()),
+        asyncio.run(many_jobs.main()),
         asyncio.run(engines.main()),
         asyncio.run(console.main()),
         asyncio.run(hub.main()),
