@@ -6,8 +6,9 @@ Also the JSON form of each result, in both directions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -75,19 +76,31 @@ class EqualCalls:
     def __init__(self) -> None:
         self._open: dict[tuple[str, bytes], list[int]] = {}
 
-    @contextmanager
-    def number(self, label: str, asked: Plain) -> Iterator[int]:
+    def number(self, label: str, asked: Plain) -> AbstractContextManager[int]:
         """The number of a call, which it keeps until the end of the block."""
         key = (label, orjson.dumps(asked, default=str, option=orjson.OPT_NON_STR_KEYS))
-        taken = self._open.setdefault(key, [])
-        number = next(n for n in range(len(taken) + 1) if n not in taken)
-        taken.append(number)
-        try:
-            yield number
-        finally:
-            taken.remove(number)
-            if not taken and self._open.get(key) is taken:
-                del self._open[key]
+        return _Numbered(self._open.setdefault(key, []), self._open, key)
+
+
+class _Numbered(AbstractContextManager[int]):
+    """A class instead of a generator, since a job makes a call at each poll."""
+
+    __slots__ = ("key", "number", "open", "taken")
+
+    def __init__(self, taken: list[int], open_: dict[Any, list[int]], key: object) -> None:
+        self.taken, self.open, self.key = taken, open_, key
+
+    def __enter__(self) -> int:
+        self.number = 0
+        while self.number in self.taken:
+            self.number += 1
+        self.taken.append(self.number)
+        return self.number
+
+    def __exit__(self, *_: object) -> None:
+        self.taken.remove(self.number)
+        if not self.taken:
+            del self.open[self.key]
 
 
 def recorded(world: World, tap: Tap, job: Job) -> World:
@@ -261,7 +274,12 @@ def own(label: str) -> str:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: getattr(value, name) for name in _names(type(value))}
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _plain_health(health: Health) -> dict[str, Any]:

@@ -15,13 +15,19 @@ import orjson
 from wakestream.streams.recording.recording import Log, Row, ended_jobs
 from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of
 
-MEASURED = frozenset({"waited", "now", "ts", "eta", "retry_in"})
+MEASURED = frozenset({"waited", "now", "ts", "eta", "retry_in", "capability_expires"})
 """Fields that hold a measured time. They are not compared."""
 
 ROW = ("dir", "label", "data")
 
 LAG = 1e-3
 """Seconds that an event loop may be late: events closer together may come in any order."""
+
+REST = 1.0
+"""Seconds by which the rest of a pause may differ: jobs that pause together count it from different moments."""
+
+_REST = re.compile(r"\bin \d+ s\b")
+"""The rest of a pause in the text of its note."""
 
 _PLACE = re.compile(r" \([^():]+:\d+\)$")
 """The source line in the text of an internal failure. It changes with every edit of that file."""
@@ -172,7 +178,11 @@ def _alike(expected: Row, got: Row, lenient: bool) -> bool:
 
 
 def _compared(row: Row) -> Any:
-    return {**row.data, "why": _PLACE.sub("", str(row.data.get("why")))} if _broke(row) else _decided(row)
+    if _broke(row):
+        return {**row.data, "why": _PLACE.sub("", str(row.data.get("why")))}
+    if row.label == "note" and "rests" in (row.data.get("data") or ()):
+        return {**row.data, "text": _REST.sub("", str(row.data.get("text")))}
+    return _decided(row)
 
 
 def _decided(row: Row) -> Any:
@@ -187,10 +197,16 @@ def _same(expected: Any, got: Any, lenient: bool) -> bool:
         return True
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         names = expected.keys() if lenient else expected.keys() | got.keys()
-        return all(_same(expected.get(name), got.get(name), lenient) for name in names - MEASURED)
+        return all(_alike_in(name, expected.get(name), got.get(name), lenient) for name in names - MEASURED)
     if isinstance(expected, list | tuple) and isinstance(got, list | tuple):  # lists from JSON, tuples from the program
         return len(expected) == len(got) and all(_same(a, b, lenient) for a, b in zip(expected, got, strict=True))
     return False
+
+
+def _alike_in(name: object, expected: Any, got: Any, lenient: bool) -> bool:
+    if name == "rests" and isinstance(expected, float | int) and isinstance(got, float | int):
+        return abs(expected - got) <= REST
+    return _same(expected, got, lenient)
 
 
 def _side(sign: str, row: Row | None, other: Row | None) -> list[str]:

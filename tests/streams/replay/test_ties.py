@@ -90,6 +90,18 @@ def test_another_event_at_that_moment_is_none() -> None:
     assert found.apart is None
 
 
+def resting(seconds: float) -> Log:
+    data = {"rests": round(seconds, 3), "starts": 1}
+    text = f"the GPU did not start (no quota); the next try is in {seconds:.0f} s"
+    row = Row(2, 1.0, "out", "note", {"event": "note", "text": text, "data": data}, "job-1")
+    return Log(Header("daemon", 0.0, 0), (Row(1, 0.1, "in", "job.accept", {}, "job-1"), row))
+
+
+def test_jobs_that_pause_together_may_count_the_rest_of_the_pause_from_different_moments() -> None:
+    assert divergences(resting(59.4999), resting(59.5001)) == []
+    assert len(divergences(resting(60.0), resting(120.0))) == 1
+
+
 def test_a_row_that_the_replay_does_not_have_is_none() -> None:
     (found,) = divergences(log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b")))
     assert found.apart is None
