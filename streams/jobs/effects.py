@@ -6,7 +6,7 @@ Also the JSON form of each result, in both directions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -274,7 +274,7 @@ def own(label: str) -> str:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    kind: Hashable = type(value)
+    kind: Any = type(value)  # mypy does not take a type for hashable
     return {name: getattr(value, name) for name in _names(kind)}
 
 
