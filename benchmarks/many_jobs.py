@@ -55,7 +55,7 @@ async def more(daemon: RunningDaemon, folder: Path, begin: int, end: int) -> Non
     for at in range(begin, end, AT_ONCE):
         jobs = [daemon.outbox.submit(job_of(folder, number)) for number in range(at, min(end, at + AT_ONCE))]
         await asyncio.gather(*jobs)
-    while len(daemon.outbox._running) < end:
+    while len(daemon.outbox._running) < end:  # noqa: ASYNC110 - it does not tell
         await asyncio.sleep(0.01)
 
 
