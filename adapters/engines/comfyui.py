@@ -24,6 +24,7 @@ from wakestream.adapters.engines.comfyui_prompt import Listener, Looks, RunningP
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.waiting import Waiting
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
@@ -285,7 +286,7 @@ class ComfyUi(Engine):
             target = work.folder / f"{name}.txt"
             target.write_text(text, encoding="utf-8")
             return Made(name, target)
-        target = work.folder / f"{name}{Path(str(first['filename'])).suffix.lower()}"
+        target = work.folder / f"{name}{ending(str(first['filename'])) or '.bin'}"
         params = {key: str(first.get(key) or "") for key in ("filename", "subfolder", "type")}
         try:
             await self._http.fetch("/view", target, params=params)

@@ -85,13 +85,15 @@ class PromptProgress:
     def take(self, kind: str, data: Mapping[str, Any]) -> None:
         """Take one message of the WebSocket."""
         if kind == "execution_cached":
-            for node in data.get("nodes") or ():
-                self._part[str(node)] = 1.0
+            nodes = data.get("nodes")
+            self._part |= dict.fromkeys(map(str, nodes if isinstance(nodes, list) else ()), 1.0)
         elif kind == "executing":
             self._enter(data.get("node"))
         elif kind == "progress_state":
-            for node, state in (data.get("nodes") or {}).items():
-                self._set(str(node), state.get("value"), state.get("max"), done=state.get("state") == "finished")
+            nodes = data.get("nodes")
+            for node, state in (nodes if isinstance(nodes, dict) else {}).items():
+                if isinstance(state, dict):
+                    self._set(node, state.get("value"), state.get("max"), done=state.get("state") == "finished")
         elif kind == "progress":
             self._set(str(data.get("node")), data.get("value"), data.get("max"), done=False)
         elif kind in ENDS and self._since is not None:
@@ -108,8 +110,9 @@ class PromptProgress:
         self._steps = (0, 0)
 
     def _set(self, node: str, value: object, most: object, *, done: bool) -> None:
-        if not isinstance(value, int | float) or not isinstance(most, int | float) or most <= 0:
+        if not isinstance(value, int | float) or not isinstance(most, int | float) or not 0 < most < 1e9:
             return
+        value = max(0, min(value, most))
         self._part[node] = 1.0 if done else max(self._part.get(node, 0.0), min(1.0, value / most))
         if most > 1 and not done:
             self._steps = (int(value), int(most))

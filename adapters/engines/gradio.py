@@ -184,7 +184,7 @@ class Gradio(Engine):
             aclosing(_lines(response.content)) as lines,
         ):
             async for line in lines:
-                event = orjson.loads(line[5:]) if line.startswith(b"data:") else None
+                event = _event(line)
                 if not isinstance(event, dict):
                     continue
                 if event.get("msg") == "unexpected_error":
@@ -223,6 +223,14 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
             raise TaskFailed(f"Gradio sent an event of more than {_MAX_EVENT} bytes; let the app return a file")
 
 
+def _event(line: bytes) -> Any:
+    """The event in a line of the stream, or None."""
+    try:
+        return orjson.loads(line[5:]) if line.startswith(b"data:") else None
+    except orjson.JSONDecodeError:
+        raise EngineUnreachable(f"Gradio sent an event that is not JSON: {line[:80]!r}") from None
+
+
 def _file_of(value: Any) -> Mapping[str, Any] | None:
     """The file in a result: itself, the video beside its subtitles, a picture of a gallery or of an editor."""
     for found in (value, *(value.get(key) for key in ("video", "image", "composite") if isinstance(value, dict))):
@@ -245,7 +253,7 @@ def _progress(event: Mapping[str, Any], before: int, waiting: Waiting) -> list[F
     if event.get("msg") == "log" and event.get("log"):
         return [Line(str(event["log"]))]
     found = event.get("progress_data") if event.get("msg") == "progress" else None
-    if not isinstance(found, list) or not found or not isinstance(found[-1], dict):
+    if not isinstance(found, list) or not found or not all(isinstance(bar, dict) for bar in found):
         return []
     # Nested bars come outermost first: each is a part of one step of the bar before it.
     whole, share = 0.0, 1.0
@@ -253,18 +261,21 @@ def _progress(event: Mapping[str, Any], before: int, waiting: Waiting) -> list[F
         part, steps = _part(bar)
         whole += share * part
         share = share / steps if steps else 0.0
-    index, length = (int(found[0].get(key) or 0) for key in ("index", "length"))
+    index, length = (int(_number(found[0].get(key))) for key in ("index", "length"))
     return [Frame(index if length else 0, length, round(min(100.0, 100 * whole), 1))]
+
+
+def _number(value: object, most: float = 1e9) -> float:
+    """A number of an event, from 0 to `most`; 0 for anything else."""
+    return min(most, max(0.0, value)) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def _part(bar: Mapping[str, Any]) -> tuple[float, float]:
     """How much of a bar is done, 0 to 1, and the number of its steps (0 if unknown)."""
     if isinstance(bar.get("progress"), int | float):
-        return float(bar["progress"]), 0.0
-    index, length = bar.get("index"), bar.get("length")
-    if isinstance(index, int | float) and isinstance(length, int | float) and length > 0:
-        return index / length, float(length)
-    return 0.0, 0.0
+        return _number(bar["progress"], 1.0), 0.0
+    index, length = _number(bar.get("index")), _number(bar.get("length"))
+    return (min(1.0, index / length), length) if length else (0.0, 0.0)
 
 
 def _completed(event: Mapping[str, Any]) -> list[Any]:
@@ -276,7 +287,9 @@ def _completed(event: Mapping[str, Any]) -> list[Any]:
         raise TaskFailed(f"the Gradio app failed: {str(why)[:500]}")
     if output.get("data") is None:
         raise TaskFailed("the work was cancelled at the Gradio app")
-    return list(output["data"])
+    if not isinstance(output["data"], list):
+        raise TaskFailed("the Gradio app sent a result that is not a list of outputs")
+    return output["data"]
 
 
 def _detail(said: object) -> str:

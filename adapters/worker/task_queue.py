@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from reactivex import Observable
 
 from wakestream.adapters.disk.full_disk import is_full, says_full
+from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import background, restarted
@@ -280,7 +281,8 @@ def checked_output(name: str, path: Path | None, folder: Path) -> Path:
         )
     if not path.stat().st_size:
         raise TaskFailed(f"the engine succeeded but its output {name!r} is empty")
-    return path
+    # The ending goes into names of files and headers of others: `.png;id` is none.
+    return path if not path.suffix or ending(path.name) else path.rename(path.with_suffix(".bin"))
 
 
 def _when_full(

@@ -19,9 +19,9 @@ import pytest
 
 from tests.support.programs import networks
 from tests.support.programs.client_scene import Running, User
-from wakestream.adapters.cli.setup.files import recorded
+from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.cli.setup.service import service
-from wakestream.adapters.config.settings import load
+from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.daemon.discovery import read
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.net.own_certificate import make_certificate
@@ -330,6 +330,22 @@ def test_variables_in_names_are_only_text_for_systemd(tmp_path: Path) -> None:
     (line,) = [line for line in file.content.splitlines() if line.startswith("ExecStart=")]
     assert line.endswith('daemon --state "' + quoted.replace("$", "$$") + '"')
     assert f'Environment="WAKESTREAM_CONFIG={quoted}"\n' in file.content  # where `$` is a plain letter
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+@pytest.mark.parametrize("word", ["a\nExecStartPre=/bin/x", "a\r\ncalc", "a\x1b[2J", "a\x85b", "a\u2028b"])
+def test_a_word_with_a_control_character_is_no_part_of_a_service(platform: str, word: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot have"):
+        service("hub", tmp_path / word, (), platform, tmp_path)
+    with pytest.raises(SettingsError, match="cannot have"):
+        service("hub", tmp_path, ("--state", word), platform, tmp_path)
+    with pytest.raises(SettingsError, match="cannot have"):
+        folder_of("worker", tmp_path / word)
+
+
+def test_a_quotation_mark_begins_no_command_in_a_script_of_windows(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot have"):
+        service("hub", tmp_path, ("--state", 'a" & calc & "'), "win32", tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")

@@ -23,9 +23,21 @@ ROLES: Final = ("hub", "monitor", "worker", "client")
 
 
 def folder_of(role: str, given: Path | None = None) -> Path:
-    """The folder of a role's settings: below the user's own folder; the client's is that folder itself."""
+    """The folder of a role's settings: below the user's own folder; the client's is that folder itself.
+
+    Raises:
+        SettingsError: Its name has a control character, which would begin a line of its own in the file of a service.
+    """
     base = given.expanduser().absolute() if given is not None else user_folder()
+    check_words(str(base))
     return base if role == "client" else base / role
+
+
+def check_words(*words: str, more: str = "") -> None:
+    """Check words for the file of a service. `SettingsError`: a control character is in one, or one of `more`."""
+    for word in words:
+        if any(ord(letter) < 32 or 127 <= ord(letter) < 160 or letter in f"\u2028\u2029{more}" for letter in word):
+            raise SettingsError(f"{word[:80]!r} has a character that the file of a service cannot have; leave it out")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from wakestream.adapters.cli.setup.files import Wanted
+from wakestream.adapters.cli.setup.files import Wanted, check_words
 from wakestream.adapters.config.settings import USER_FOLDER
 
 NAME: Final = "wakestream-{role}"
@@ -77,10 +77,14 @@ def service(
 
     Returns:
         The file to write, and the command line that a person runs once.
+
+    Raises:
+        SettingsError: A word has a control character, or on Windows a quotation mark.
     """
     program = "daemon" if role == "client" else role
     words = [sys.executable, "-m", "wakestream.adapters.cli", program, *arguments]
     name, home = NAME.format(role=role), home or Path.home()
+    check_words(*words, str(base), str(home), more='"' if platform == "win32" else "")
     if platform == "darwin":
         path = home / "Library" / "LaunchAgents" / f"{name}.plist"
         listed = "\n".join(f"    <string>{escape(word)}</string>" for word in words)

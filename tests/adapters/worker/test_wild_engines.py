@@ -197,6 +197,18 @@ async def test_an_output_that_is_an_input_stays_where_it_is(scene: Scene) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a link needs rights on Windows")
+@pytest.mark.parametrize("ending", [".png;id", ".\x1b[2J", ".x\ny", ".\u202e", ". "])
+async def test_an_ending_that_is_none_is_not_passed_on(scene: Scene, ending: str) -> None:
+    def make(work: Work) -> Path:
+        path = work.folder / f"out{ending}"
+        path.write_bytes(b"result")
+        return path
+
+    scene.engine.make = make
+    task = await scene.status(await scene.queue.ask(scene.wish(1), "job-1"), "done", "failed")
+    assert (task.status, [output.ext for output in task.made]) == ("done", [".bin"])
+
+
 async def test_an_output_that_is_a_link_is_not_served(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
 
