@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -93,7 +93,7 @@ class Answers(Calls):
 
     def __init__(self, known: Known, job: str, until: Until, watch: Watch | None = None) -> None:
         self._job, self._watch = job, watch or Watch()
-        self._rows: dict[str, list[Row]] = defaultdict(list)
+        self._rows: dict[str, deque[Row]] = defaultdict(deque)  # a job may have polled a hundred thousand times
         for row in known.get(job, ()):
             self._rows[row.label].append(row)
         self._until = until
@@ -101,7 +101,7 @@ class Answers(Calls):
 
     def now(self, label: str, asked: Plain, effect: object = None) -> str:
         """The next result of a call that takes no time."""
-        return str(_result(self._rows[label].pop(0))["ok"])
+        return str(_result(self._rows[label].popleft())["ok"])
 
     async def call(self, label: str, asked: Plain, effect: object, form: Form) -> Any:
         """The next result of a call, or its error."""
@@ -126,12 +126,12 @@ class Answers(Calls):
             await self._until(row.t)
         except asyncio.CancelledError:
             # The call was cancelled before its result came: in the recorded run, the next call got this result.
-            self._rows[label].append(row)
-            self._rows[label].sort(key=lambda each: each.seq)
+            rows = self._rows[label]
+            rows.insert(next((place for place, later in enumerate(rows) if later.seq > row.seq), len(rows)), row)
             raise
         return _result(row)
 
-    def _take(self, rows: list[Row], asked: Plain, number: int) -> Row | None:
+    def _take(self, rows: deque[Row], asked: Plain, number: int) -> Row | None:
         at, args = asked.get("at"), asked.get("args")
         equal = turn = None
         for place, row in enumerate(rows):
@@ -139,11 +139,17 @@ class Answers(Calls):
                 continue
             if row.data.get("args") == args:
                 if row.data.get(NUMBER, 0) == number:
-                    return rows.pop(place)
+                    return _removed(rows, place)
                 equal = place if equal is None else equal
             turn = place if turn is None else turn
         nearest = turn if equal is None else equal
-        return None if nearest is None else rows.pop(nearest)
+        return None if nearest is None else _removed(rows, nearest)
+
+
+def _removed(rows: deque[Row], place: int) -> Row:
+    row = rows[place]
+    del rows[place]
+    return row
 
 
 def _result(row: Row) -> Plain:

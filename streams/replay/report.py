@@ -79,8 +79,8 @@ def report(replayed: Replayed) -> Report:
 
 
 def by_weight(found: Iterable[Divergence]) -> list[Divergence]:
-    """Events and frames before effects: the calls that a job no longer makes follow from its different end."""
-    return sorted(found, key=lambda each: str(each.stream).endswith(" effects"))
+    """The earliest first, but last the calls that a job no longer makes: they follow from its different end."""
+    return sorted(found, key=lambda each: str(each.stream).endswith(" effects") and each.got is None)
 
 
 def jobs_in(log: Log) -> dict[str, JobReport]:

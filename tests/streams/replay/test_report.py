@@ -7,8 +7,9 @@ import pytest
 from tests.support.streams.replay_scene import frame, hub_log, recorded
 from wakestream.streams.recording.recording import Header, Log, Row
 from wakestream.streams.recording.timeline import STAGES
+from wakestream.streams.replay.divergence import Divergence
 from wakestream.streams.replay.replay import replay
-from wakestream.streams.replay.report import JobEnd, jobs_in, report
+from wakestream.streams.replay.report import JobEnd, by_weight, jobs_in, report
 
 
 async def test_a_jobs_stages_are_named_in_order_and_sum_up_to_its_time() -> None:
@@ -46,6 +47,15 @@ async def test_the_divergence_of_a_job_is_what_it_said_before_what_it_asked() ->
     found = report(await replay(recorded("offline"), settings={"online_timeout": 0.5}))
     assert {each.stream for each in found.divergences} == {"job-offline", "job-offline effects"}
     assert found.of_job["job-offline"].stream == "job-offline"
+
+
+def test_a_call_with_other_arguments_comes_before_the_event_that_followed_from_it() -> None:
+    called, calls = (Row(35, 1.0, "effect", "own.plan", {"args": {"parts": n}, "ok": n}, "job-1") for n in (2, 3))
+    event = Row(37, 1.1, "out", "note", {"event": "note", "text": "two parts"}, "job-1")
+    gone = Divergence("job-1 effects", called, None)
+    changed, followed = Divergence("job-1 effects", called, calls), Divergence("job-1", event, None)
+    assert by_weight([changed, followed]) == [changed, followed]
+    assert by_weight([gone, followed]) == [followed, gone]
 
 
 async def test_what_a_job_said_of_its_progress_is_compared_in_full() -> None:
