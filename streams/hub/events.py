@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from wakestream.streams.decider import Decision
+from wakestream.streams.hub.moments import Moment
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
 from wakestream.streams.webhooks import WebhookOwed
@@ -577,7 +578,7 @@ class TextAsked(_Transient, frozen=True):
     owner: str
     fd: int
     frame: Mapping[str, Any]
-    at: float
+    at: Moment
 
 
 class TextGiven(_Transient, frozen=True):

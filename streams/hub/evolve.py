@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
 from wakestream.streams.hub.local_time import day_of, first_of_month
+from wakestream.streams.hub.moments import Mover, mover
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.hub.usage import Meter
@@ -315,7 +316,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
         if gpu.account.at > fact.at:
             gpu.account.moved(fact.at, fact.at - gpu.account.at, state.limits.zone)
-    _move_times(state, lambda at: min(at, fact.at))  # the clock may have been ahead before the restart
+    _MOVER(state, lambda at: min(at, fact.at))  # the clock may have been ahead before the restart
 
 
 def _opened(state: HubState, fact: f.ConnectionOpened) -> None:
@@ -447,32 +448,8 @@ def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     for gpu in state.gpus.values():
         gpu.metered(fact.at - fact.by)
         gpu.account.moved(fact.at, fact.by, state.limits.zone)
-    _move_times(state, lambda at: min(at + fact.by, fact.at))
+    _MOVER(state, lambda at: min(at + fact.by, fact.at))  # one in the future would make a duration endless
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
-
-
-def _move_times(state: HubState, moved: Callable[[float], float]) -> None:
-    """Move every time from which a duration is counted. A time in the future would make the duration endless."""
-    for peer in state.connections.values():
-        peer.opened = moved(peer.opened)
-    for job in [*state.jobs.values()]:
-        gone = None if job.gone is None else moved(job.gone)
-        state.jobs[job.id] = replace(job, since=moved(job.since), gone=gone)
-    for gpu in state.gpus.values():
-        gpu.since, gpu.active = moved(gpu.since), moved(gpu.active)
-        gpu.meter.at = moved(gpu.meter.at)
-        gpu.described_at, gpu.halted_at = moved(gpu.described_at), moved(gpu.halted_at)
-        gpu.alone_since = None if gpu.alone_since is None else moved(gpu.alone_since)
-    state.unregistered = {fd: moved(at) for fd, at in state.unregistered.items()}
-    state.kept = {owner: [(moved(at), result) for at, result in kept] for owner, kept in state.kept.items()}
-    state.asked = {key: (moved(at), fds) for key, (at, fds) in state.asked.items()}
-    state.pending_cancels = {
-        gpu: {id_: moved(at) for id_, at in pending.items()} for gpu, pending in state.pending_cancels.items()
-    }
-    state.revoked = {id_: moved(at) for id_, at in state.revoked.items()}
-    state.holders = {key: (owner, moved(at)) for key, (owner, at) in state.holders.items()}
-    state.waking = None if state.waking is None else moved(state.waking)
-    state.texts.move_times(moved)
 
 
 def _budget_reached(state: HubState, fact: f.BudgetReached) -> None:
@@ -508,6 +485,9 @@ def _news_over(state: HubState, fact: f.NewsOver) -> None:
 
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:
     state.disk_low = fact.low
+
+
+_MOVER: Mover = mover(HubState)  # type: ignore[assignment] # it has moments
 
 
 def reindex(state: HubState) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NewType
 from wakestream.streams.hub.events import BudgetReached, PowerNews
 from wakestream.streams.hub.ledger import Account, money
 from wakestream.streams.hub.local_time import UTC
+from wakestream.streams.hub.moments import Moment
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.hub.usage import Meter, Usage
@@ -150,7 +151,7 @@ class Connection:
     """
 
     fd: int
-    opened: float
+    opened: Moment
     role: str | None = None
     owner: str | None = None
     key: str | None = field(default=None, repr=False)
@@ -189,7 +190,7 @@ class GpuRecord:
 
     name: str
     phase: str = "unknown"
-    since: float = 0.0
+    since: Moment = 0.0
     url: str | None = None
     machine_url: str | None = None
     served: dict[str, None] = field(default_factory=dict)
@@ -198,15 +199,15 @@ class GpuRecord:
     account: Account = field(default_factory=Account)
     kinds: Mapping[str, Mapping[str, Any]] | None = None
     pairs_only: bool = False
-    described_at: float = NEVER
+    described_at: Moment = NEVER
     halted: str = ""
     halt_cause: str = ""
-    halted_at: float = NEVER
+    halted_at: Moment = NEVER
     meter: Meter = field(default_factory=Meter)
     machine: str = ""
     price: float | None = None
     currency: str = ""
-    alone_since: float | None = None
+    alone_since: Moment | None = None
 
 
 @dataclass(slots=True)
@@ -218,12 +219,12 @@ class Gpu(GpuRecord):
     """
 
     worker: int | None = None
-    unaddressed: float | None = None
+    unaddressed: Moment | None = None
     ready: bool = False
-    active: float = float("-inf")
+    active: Moment = float("-inf")
     leases: dict[str, None] = field(default_factory=dict)
-    let_go: float = float("-inf")
-    warmed: float = float("-inf")
+    let_go: Moment = float("-inf")
+    warmed: Moment = float("-inf")
 
     def metered(self, at: float) -> float:
         """Count until `at` what its holders use; returns the share of each since some begin."""
@@ -252,9 +253,9 @@ class HubJob(Frozen, frozen=True):
     task_type: str
     payload: Mapping[str, Any]
     seq: int
-    since: float
+    since: Moment
     gpu: str | None = None
-    gone: float | None = None
+    gone: Moment | None = None
     last: str | None = None
     used: Mapping[str, float] = {}
     began: float = 0.0
@@ -290,13 +291,13 @@ class Durable:
 
     gpus: dict[str, GpuRecord] = field(default_factory=dict)
     jobs: dict[str, HubJob] = field(default_factory=dict)
-    kept: dict[str, list[tuple[float, m.Result]]] = field(default_factory=dict)
-    waking: float | None = None
+    kept: dict[str, list[tuple[Moment, m.Result]]] = field(default_factory=dict)
+    waking: Moment | None = None
     boots: list[tuple[float, float]] = field(default_factory=list)
-    pending_cancels: dict[str, dict[str, float]] = field(default_factory=dict)
+    pending_cancels: dict[str, dict[str, Moment]] = field(default_factory=dict)
     recently_released: dict[str, tuple[str, str]] = field(default_factory=dict)
     serial: int = 0
-    holders: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    holders: dict[tuple[str, str], tuple[str, Moment]] = field(default_factory=dict)
     reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
     news: dict[str, PowerNews] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
@@ -323,17 +324,17 @@ class HubState(Durable):
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
     kinds_bytes: int = 0
     connections: dict[int, Connection] = field(default_factory=dict)
-    unregistered: dict[int, float] = field(default_factory=dict)
+    unregistered: dict[int, Moment] = field(default_factory=dict)
     clients: dict[int, None] = field(default_factory=dict)
     monitors: dict[int, None] = field(default_factory=dict)
     by_owner: dict[str, dict[int, None]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     undone: dict[int, None] = field(default_factory=dict)
-    asked: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], tuple[Moment, tuple[int, ...]]] = field(default_factory=dict)
     cancelled: dict[str, tuple[str, int]] = field(default_factory=dict)
     disk_low: bool = False
     capabilities: dict[str, float] = field(default_factory=dict)
-    revoked: dict[str, float] = field(default_factory=dict)
+    revoked: dict[str, Moment] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
     tied: Tied = field(default_factory=Tied)
     blocked: Mapping[str, float] = field(default_factory=dict)

@@ -40,10 +40,6 @@ class Texts:
         """Remove the requests for which `holds` is true."""
         self.open = {id_: text for id_, text in self.open.items() if not holds(text)}
 
-    def move_times(self, moved: Callable[[float], float]) -> None:
-        """Change all times after the clock was set."""
-        self.open = {id_: replace(text, at=moved(text.at)) for id_, text in self.open.items()}
-
     def asked(self, fact: f.TextAsked) -> None:
         """Add a request, which waits."""
         self.serial += 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.moments import Moment
 
 KEPT_JOBS: Final = 500
 """Ended jobs that are remembered, of all licenses."""
@@ -23,7 +24,7 @@ KEPT_MONTHS: Final = 13
 class Meter:
     """Of one GPU: how many seconds each of its holders has got, counted from any begin, as of `at`."""
 
-    at: float = 0.0
+    at: Moment = 0.0
     share: float = 0.0
 
     def advance(self, at: float, holders: int, *, running: bool) -> float:

@@ -16,6 +16,7 @@ from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.rows import event_row
+from wakestream.streams.hub.state import WarmHours
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
 from wakestream.streams.replay.replay_hub import event_from
@@ -96,6 +97,35 @@ def test_a_stop_that_was_announced_is_neither_called_off_at_once_nor_awaited_for
     assert desk.state.gpus["gpu"].phase == "draining"
     desk.passes(61.0)
     assert desk.state.gpus["gpu"].phase == "online"
+
+
+@STEPS
+def test_a_worker_whose_address_does_not_come_is_online_after_the_same_time(desk: Desk, by: float) -> None:
+    desk.happens(f.Received(3, m.PowerState(gpu="gpu", state="off", url_follows=True)))
+    desk.happens(f.Closed(2))
+    desk.joins(4, f.License("w", "worker"), role="worker", gpu="gpu")
+    desk.happens(f.Received(4, m.Online(gpu="gpu")))
+    desk.passes(5.0)
+    desk.steps(by)
+    desk.passes(24.0)
+    assert not desk.state.gpus["gpu"].online
+    desk.passes(2.0)
+    assert desk.state.gpus["gpu"].online
+
+
+@STEPS
+def test_a_gpu_that_is_off_in_its_keep_warm_hours_is_asked_for_after_the_same_time(desk: Desk, by: float) -> None:
+    hours = WarmHours({"gpu": ("daily 00:00-12:00", "daily 12:00-24:00")})
+    desk.state.limits = hub.Limits(keep_warm=hours)
+    desk.happens(f.Closed(2))
+    desk.happens(f.Received(3, m.PowerState(gpu="gpu", state="off")))
+    desk.passes(1.0)
+    assert len(desk.sent(m.Boot)) == 1
+    desk.steps(by)
+    desk.passes(298.0)
+    assert desk.sent(m.Boot) == []
+    desk.passes(3.0)
+    assert len(desk.sent(m.Boot)) == 1
 
 
 @STEPS
