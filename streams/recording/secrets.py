@@ -110,10 +110,20 @@ def redact_text(text: str, mark: str = REDACTED) -> str:
         >>> redact_text("GET https://hub/x?token=abc")
         'GET https://hub/x?token=[redacted]'
     """
-    return text if _TRIGGER.search(text) is None else _redacted(text, mark)
+    if _TRIGGER.search(text) is None:
+        return text
+    return _remembered(text, mark) if len(text) <= _SHORT else _redacted(text, mark)
+
+
+_SHORT: Final = 200
+"""Characters of a text whose result is remembered: names, addresses and words of frames repeat, long texts do not."""
 
 
 @lru_cache(2048)
+def _remembered(text: str, mark: str) -> str:
+    return _redacted(text, mark)
+
+
 def _redacted(text: str, mark: str) -> str:
     text = _FORMS.sub(mark, text)
     text = _HEADERS.sub(partial(_header, mark), text)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.net import capability_keys
-from wakestream.adapters.net.capabilities import Claims
+from wakestream.adapters.net.capabilities import Claims, lifetime, to_base64
 from wakestream.adapters.net.capability_keys import Signer, Verifier
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.streams.hub import events as f
@@ -233,3 +233,8 @@ def test_an_invalid_capability_is_not_put_into_a_header() -> None:
     wallet = Wallet()
     wallet.feed(m.Ack(request_id="j1", capability="x\r\nHost: elsewhere", capability_expires=1900))
     assert not wallet.knows("j1")
+
+
+def test_a_token_that_is_nested_too_deeply_has_no_lifetime() -> None:
+    deep = to_base64(b'{"more":' + b"[" * 3000)
+    assert lifetime(f"eyJ.{deep}.x") is None
