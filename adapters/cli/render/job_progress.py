@@ -50,6 +50,11 @@ class JobProgress:
         return isinstance(self._last, e.Uploading | e.Downloading)
 
     @property
+    def waits(self) -> bool:
+        """Whether the job waits for its turn."""
+        return words.waits_for_turn(self._last)
+
+    @property
     def place(self) -> int | None:
         """The place in the worker's queue; None if the job is not in it, or the place is not known."""
         event = self._last

@@ -155,6 +155,11 @@ def pause_left(happened: e.JobEvent | None, passed: float) -> float | None:
     return max(0.0, rests - passed) if isinstance(rests, int | float) else None
 
 
+def waits_for_turn(happened: e.JobEvent | None) -> bool:
+    """Whether the job waits until fewer jobs of this program do the same."""
+    return isinstance(happened, e.Note) and "waits" in happened.data
+
+
 def waking(happened: e.Waking) -> str:
     """What the job waits for, without the time so far."""
     if happened.phase == "hub_unreachable":

@@ -90,6 +90,8 @@ def _state(job: Mapping[str, Any], progress: JobProgress, now: float) -> str:
         return t("state.reused", state=state) if (job["outcome"] or {}).get("reused") else state
     if progress.pause(now) is not None:
         return t("state.paused")
+    if progress.waits:
+        return t("state.waits")
     place = progress.place
     return words.state(job["stage"]) if place is None else t("state.queued", place=place)
 

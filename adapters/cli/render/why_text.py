@@ -38,7 +38,8 @@ def job(found: Mapping[str, Any], now: float) -> str:
         case e.Retrying():
             return t("why.retrying", job=name, what=words.event(happened))
         case _:
-            return t("why.works", job=name, time=since, what=words.event(happened))
+            how = "why.turn" if words.waits_for_turn(happened) else "why.works"
+            return t(how, job=name, time=since, what=words.event(happened))
 
 
 def _ended(outcome: Mapping[str, Any]) -> str:

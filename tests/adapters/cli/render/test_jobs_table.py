@@ -60,6 +60,9 @@ def test_ended_queued_and_pausing_jobs() -> None:
     pauses = job(3, last={"event": "note", "text": "sold out", "data": {"rests": 40}, "at": NOW - 10}, first=None)
     rows = lines(ended, queued, pauses)
     assert [word in row for word, row in zip(("failed", "queued (3)", "paused"), rows[1:], strict=True)] == [True] * 3
+    turn = {"event": "note", "text": "waiting for a turn for the GPU: ...", "data": {"waits": "for the GPU"}, "at": NOW}
+    (_, waits) = lines(job(4, last=turn, first=None))
+    assert ("waiting" in waits, "render" in waits) == (True, False)
     assert "%" not in rows[1]
     assert "30 s" in rows[3]
 

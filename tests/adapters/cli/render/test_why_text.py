@@ -39,6 +39,12 @@ def test_a_job_at_a_running_machine_is_not_shown_as_waiting_for_it() -> None:
     assert said == "ws-1 is waiting for the GPU: job queued, position 2; the machine is up, its worker is starting"
 
 
+def test_a_job_that_waits_for_its_turn_is_not_said_to_run() -> None:
+    turn = e.Note("waiting for a turn to download: 2 jobs are at it, 5 come before this one", {"waits": "to download"})
+    said = why_words.job(job(turn), 190.0)
+    assert said == f"ws-1 is waiting for its turn, submitted 1 min 30 s ago: {turn.text}"
+
+
 def test_a_job_that_waits_for_money_says_until_when() -> None:
     until = datetime.datetime(2026, 3, 11).timestamp()
     said = why_words.job(job(e.Waking(42.0, "budget", 1, until=until)), 190.0)
