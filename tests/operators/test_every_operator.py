@@ -150,4 +150,5 @@ async def test_an_observer_that_raises_leaves_nothing_behind(make: Callable[[Sou
 
 
 def pending() -> list[asyncio.TimerHandle]:
-    return [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    timers = asyncio.get_running_loop()._timers  # type: ignore[attr-defined]
+    return [timer for _, _, timer in timers if not timer.cancelled()]
