@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from wakestream.streams.hub import costs, jobs, ledger, power
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs, ledger, power
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import ALL, Gpu, HubState
@@ -71,10 +71,43 @@ def spent(state: HubState, gpu: Gpu, begin: float, now: float) -> Decimal:
     return ledger.cost(gpu.account.ran(begin, now, state.limits.zone), price) if price else Decimal()
 
 
+def of_licenses(state: HubState, now: float, only: str | None = None) -> Iterator[tuple[str, Purse]]:
+    """The budget of each license that used a GPU today, or of one. A job counts on the day on which it ends."""
+    limit, zone = state.limits.license_budget, state.limits.zone
+    if limit is None:
+        return
+    today = t.day_of(now, zone)
+    used = {owner: state.usage.on_day(owner, today) for owner in (state.usage.days if only is None else (only,))}
+    for job in (state.jobs[id_] for gpu in state.gpus.values() for id_ in gpu.leases):
+        if only in (None, job.owner):
+            sums = used.setdefault(job.owner, {})
+            for name, seconds in costs.going(state, job, now).items():
+                sums[name] = sums.get(name, 0.0) + seconds
+    until = t.begin_of(today + 1, zone)
+    for owner, sums in used.items():
+        amounts = (ledger.cost(seconds, state.price_of(name) or Decimal()) for name, seconds in sums.items())
+        yield owner, Purse(ALL, "day", ledger.money(limit), sum(amounts, Decimal()), today, until)
+
+
 def tick(state: HubState, now: float, decision: HubDecision) -> bool:
-    """Report budgets that reached 80 % or 100 %, and block or unblock GPUs; returns whether it did the latter."""
-    if not state.limits.budgets:
+    """Report budgets that reached 80 % or 100 %; returns whether it blocked or unblocked GPUs or licenses."""
+    if not state.limits.budgets and state.limits.license_budget is None:
         return False
+    blocked, unpaid = _spent_of_gpus(state, now, decision), _spent_by_licenses(state, now)
+    if blocked == state.blocked and unpaid.licenses == state.unpaid:
+        _let_go(state, now, decision)
+        return False
+    _block(state, blocked, unpaid, now, decision)
+    return True
+
+
+def _spent_by_licenses(state: HubState, now: float) -> f.LicensesUnpaid:
+    spent_by = {owner: purse.until for owner, purse in of_licenses(state, now) if purse.reached == 100}
+    return f.LicensesUnpaid(frozenset(spent_by), max(spent_by.values(), default=0.0))
+
+
+def _spent_of_gpus(state: HubState, now: float, decision: HubDecision) -> dict[str, float]:
+    """Report budgets; returns the GPUs whose budget is spent, and until when."""
     found = list(purses(state, now))
     for purse in found:
         before = state.reached.get((purse.gpu, purse.period))
@@ -85,11 +118,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
     for purse in found:
         if purse.reached == 100:
             blocked[purse.gpu] = max(purse.until, blocked.get(purse.gpu, 0.0))
-    if blocked == state.blocked:
-        _let_go(state, now, decision)
-        return False
-    _block(state, blocked, now, decision)
-    return True
+    return blocked
 
 
 def _let_go(state: HubState, now: float, decision: HubDecision) -> None:
@@ -114,18 +143,22 @@ def _same(before: f.BudgetReached, now: f.BudgetReached) -> bool:
     return (before.begin, before.limit) == (now.begin, now.limit)
 
 
-def _block(state: HubState, blocked: Mapping[str, float], now: float, decision: HubDecision) -> None:
+def _block(
+    state: HubState, blocked: Mapping[str, float], unpaid: f.LicensesUnpaid, now: float, decision: HubDecision
+) -> None:
     """Give work to GPUs that are no longer blocked, or wake them, and tell the jobs that wait."""
-    before = state.blocked
-    former = [gpu for gpu in state.gpus.values() if state.blocks(gpu.name)]
+    before, paid = state.blocked, not state.unpaid <= unpaid.licenses
+    former = [gpu for gpu in state.gpus.values() if paid or state.blocks(gpu.name)]
     decision.fact(f.GpusBlocked(blocked))
+    if unpaid.licenses != state.unpaid:
+        decision.fact(unpaid)
     for gpu in former:
         if gpu.online and gpu.ready and not state.blocks(gpu.name):
             jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
     expected = {need: jobs.outlook(state, need, now) for need in state.wanted}
     for place, job in enumerate(state.queued(), 1):
         if job.fd in state.connections and state.connections[job.fd].features:
-            decision.send(job.fd, jobs.offline(job.submit, place, now, expected[job.need]))
-    if before:
+            decision.send(job.fd, jobs.offline(job.submit, place, now, expected[state.need_of(job)]))
+    if before or paid:
         for fd in state.monitors:
             power.boot_for_the_queue(state, state.connections[fd], decision)

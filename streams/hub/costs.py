@@ -136,7 +136,7 @@ def _days(bill: Bill, first: int, now: float) -> Sequence[dict[str, Any]]:
     ]
 
 
-def _going(state: HubState, job: HubJob, now: float) -> Used:
+def going(state: HubState, job: HubJob, now: float) -> Used:
     """What an open job has used of each GPU so far."""
     if job.gpu is None:
         return job.used
@@ -152,7 +152,7 @@ def _jobs(bill: Bill, peer: Connection, now: float) -> Iterator[dict[str, Any]]:
     for id_ in chain.from_iterable(gpu.leases for gpu in state.gpus.values()):
         job = state.jobs[id_]
         if peer.admin or job.owner == peer.owner:
-            yield _job(bill, job.id, job.kind, job.owner, _going(state, job, now), peer)
+            yield _job(bill, job.id, job.kind, job.owner, going(state, job, now), peer)
     for used in reversed(state.usage.jobs):
         if peer.admin or used.owner == peer.owner:
             row = _job(bill, used.id, used.kind, used.owner, dict(used.gpus), peer)
@@ -179,7 +179,7 @@ def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float
         for id_ in gpu.leases:
             job = state.jobs[id_]
             name = job.owner if peer.admin or job.owner == peer.owner else OTHERS
-            _add(found.setdefault(name, {}), _going(state, job, now))
+            _add(found.setdefault(name, {}), going(state, job, now))
     return found
 
 

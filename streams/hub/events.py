@@ -613,6 +613,13 @@ class GpusBlocked(_Transient, frozen=True):
     until: Mapping[str, float]
 
 
+class LicensesUnpaid(_Transient, frozen=True):
+    """These licenses, and no others, have spent their budget until this time in UNIX seconds."""
+
+    licenses: frozenset[str]
+    until: float
+
+
 class DiskLow(_Transient, frozen=True):
     """While the disk is nearly full, the hub refuses new jobs."""
 
@@ -627,7 +634,8 @@ Fact = (
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | JobUsedKept | UsageKept | MeterKept | JobMetered
     | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
-    | Asked | Answered | ClockSet | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
+    | LicensesUnpaid | Asked | Answered | ClockSet
+    | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def _detach(state: HubState, job: HubJob, at: float) -> HubJob:
 
 def _want(state: HubState, job: HubJob, by: int) -> None:
     """Count a waiting job by what it needs."""
-    need = job.need
+    need = state.need_of(job)
     count = state.wanted.pop(need, 0) + by
     if count:
         state.wanted[need] = count
@@ -134,8 +134,8 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
 def _book(state: HubState, job: HubJob, at: float) -> None:
     used = tuple((gpu, seconds) for gpu, seconds in job.used.items() if seconds > 0)
     if used:
-        month = first_of_month(day_of(at, state.limits.zone))
-        state.usage.book(f.JobUsed(job.id, job.owner, job.kind, used, month, at))
+        day = day_of(at, state.limits.zone)
+        state.usage.book(f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at), day)
 
 
 def _usage_kept(state: HubState, fact: f.UsageKept) -> None:
@@ -460,6 +460,11 @@ def _blocked(state: HubState, fact: f.GpusBlocked) -> None:
     state.blocked = fact.until
 
 
+def _unpaid(state: HubState, fact: f.LicensesUnpaid) -> None:
+    state.unpaid, state.unpaid_until = fact.licenses, fact.until
+    state.wanted = state.count_wanted()
+
+
 def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
     state.gpus[fact.gpu].let_go = fact.at
 
@@ -554,6 +559,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.NewsOver: _news_over,
     f.BudgetReached: _budget_reached,
     f.GpusBlocked: _blocked,
+    f.LicensesUnpaid: _unpaid,
     f.GpuLetGo: _let_go,
     f.DiskLow: _disk_low,
     f.CapabilityGiven: _capability_given,

@@ -48,7 +48,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         return
     owner = _owner(peer)
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
-    payload, need = message.payload, need_of(message.task_type, message.payload)
+    payload, need = message.payload, state.need(need_of(message.task_type, message.payload), owner)
     usable = held is not None and held.online and not held.halted
     gpu = held if usable else placement.best_gpu(state, need)
     if gpu is None and (never := placement.refusal(state, need)) is not None:
@@ -60,9 +60,10 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))
     clean = replace(message, key=None, license=None, sender_fd=None)
     if gpu is None:
-        place = state.position(state.jobs[message.request_id])
-        why = placement.no_way(state, need) if KINDS in peer.features else None
-        decision.send(peer.fd, replace(offline(clean, place, now, outlook(state, need, now)), why=why), old=peer.old)
+        expect, place = outlook(state, need, now), state.position(state.jobs[message.request_id])
+        if KINDS in peer.features and (why := placement.no_way(state, need)) is not None:
+            expect = expect._replace(why=why)
+        decision.send(peer.fd, offline(clean, place, now, expect), old=peer.old)
         tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
     elif gpu is held:
         decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
@@ -161,11 +162,15 @@ def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
     )
 
 
+UNPAID = "this license has spent its budget for the day"
+"""Why a job waits although a GPU may be on."""
+
+
 class Outlook(NamedTuple):
     """What a waiting job can expect.
 
-    `phase`, when it has a budget again, a sentence, the seconds until a GPU, and those until the provider is asked for
-    one again.
+    `phase`, when it has a budget again, a sentence, the seconds until a GPU, those until the provider is asked for
+    one again, and the reason beside the phase.
     """
 
     phase: str
@@ -173,6 +178,7 @@ class Outlook(NamedTuple):
     text: str
     eta: dict[str, float] | None
     retry_in: int | None = None
+    why: str | None = None
 
 
 def outlook(state: HubState, need: Need, now: float) -> Outlook:
@@ -184,7 +190,8 @@ def outlook(state: HubState, need: Need, now: float) -> Outlook:
         text = f"no GPU is online ({why}); the job is queued and starts when one is"
         return Outlook(why, None, text, eta(state, now), retry_in(state, need, now) if why == "no_capacity" else None)
     when = time_text(until, state.limits.zone)
-    return Outlook(why, until, f"the budget is spent; the job is queued and continues at {when}", None)
+    text = f"{UNPAID if need.unpaid else 'the budget is spent'}; the job is queued and continues at {when}"
+    return Outlook(why, until, text, None, None, UNPAID if need.unpaid else None)
 
 
 def offline(message: m.Submit, position: int, now: float, expect: Outlook) -> m.Offline:
@@ -200,6 +207,7 @@ def offline(message: m.Submit, position: int, now: float, expect: Outlook) -> m.
         eta_s=expect.eta,
         until=None if expect.until is None else math.ceil(expect.until),
         retry_in=expect.retry_in,
+        why=expect.why,
     )
 
 
@@ -237,7 +245,7 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     """
     held = [state.jobs[id_] for id_ in gpu.leases]
     fit = {need: placement.may(state, gpu, need) for need in state.wanted}
-    queued = [job for job in state.queued() if fit.get(job.need)]
+    queued = [job for job in state.queued() if fit.get(state.need_of(job))]
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):
         if job.gpu is None:
@@ -254,7 +262,7 @@ def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> Non
     """Refuse the waiting jobs that no GPU can do."""
     never = {need: why for need in state.wanted if (why := placement.refusal(state, need)) is not None}
     for job in state.queued() if never else ():
-        why, to = never.get(job.need), state.listeners(job)
+        why, to = never.get(state.need_of(job)), state.listeners(job)
         if why is not None and to:  # an owner without a connection gets this answer to the next submit
             for fd in to:
                 decision.refuse(fd, *why, job.id)

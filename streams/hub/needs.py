@@ -22,10 +22,12 @@ class Need(NamedTuple):
     Attributes:
         kind: The kind that the GPU must have; None for tasks that are no renders.
         any_kind: Whether the job has the fields of jobs of any kind, which deployed workers do not know.
+        unpaid: Whether the job's license has spent its budget, so that the job waits for another one.
     """
 
     kind: str | None
     any_kind: bool
+    unpaid: bool = False
 
 
 PAIR: Final = Need(LIPSYNC, any_kind=False)

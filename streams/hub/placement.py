@@ -35,11 +35,16 @@ def pairs_only(state: HubState, gpu: Gpu) -> bool:
 
 def may(state: HubState, gpu: Gpu, need: Need) -> bool:
     """Whether this GPU can do such a job now: its worker begins tasks, and it has a budget for it."""
-    return not gpu.halted and not state.blocks(gpu.name) and can(state, gpu, need)
+    return not (need.unpaid or gpu.halted or state.blocks(gpu.name)) and can(state, gpu, need)
 
 
 def free_at(state: HubState, need: Need) -> float | None:
-    """When a GPU for such a job has a budget again; None if one has it now."""
+    """When a GPU for such a job has a budget again, and the job's license too; None if that is so now."""
+    free = _gpu_free_at(state, need)
+    return max(free or 0.0, state.unpaid_until) if need.unpaid else free
+
+
+def _gpu_free_at(state: HubState, need: Need) -> float | None:
     if not state.blocked:
         return None
     names = {name for name in state.named() or {*state.gpus} if _may_have(state, name, need)}
@@ -60,7 +65,7 @@ def best_gpu(state: HubState, need: Need) -> Gpu | None:
 
 def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
     """Whether a monitor of these GPUs may wake one for such a job; without names it may be the monitor of any."""
-    if state.blocks(*monitored):
+    if need.unpaid or state.blocks(*monitored):
         return False
     halted = {gpu.name for gpu in state.gpus.values() if gpu.halted}
     if not monitored:

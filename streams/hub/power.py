@@ -143,7 +143,7 @@ def boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecisi
     """Have this monitor start its GPU if jobs wait that it could do."""
     fit = {need: count for need, count in state.wanted.items() if placement.helps(state, monitor.gpus, need)}
     if fit:
-        first = next(id_ for id_ in state.queue if state.jobs[id_].need in fit)
+        first = next(id_ for id_ in state.queue if state.need_of(state.jobs[id_]) in fit)
         text = f"{sum(fit.values())} jobs wait for a GPU"
         decision.send(monitor.fd, m.Boot(request_id=first, source="hub", msg=text))
 
@@ -284,7 +284,7 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     hopeless = [need for need in state.wanted if _only_these_could_start(state, failed, need)]
     for job in state.queued() if hopeless else ():
-        if job.need in hopeless and not _is_yet_to_answer(state, peer, job, failed):
+        if state.need_of(job) in hopeless and not _is_yet_to_answer(state, peer, job, failed):
             _fail_job(state, job, message, told, now, decision)
 
 
@@ -336,6 +336,10 @@ def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
 def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decision: HubDecision) -> None:
     """A client asks to start the GPU. If it is online, the hub answers by itself."""
     of_budget = (gpu for gpu in state.gpus.values() if gpu.online and not state.blocks(gpu.name))
+    if peer.owner in state.unpaid:
+        when = time_text(state.unpaid_until, state.limits.zone)
+        decision.refuse(peer.fd, jobs.BUDGET, f"{jobs.UNPAID}; it can wake GPUs again at {when}", message.request_id)
+        return
     awake = next((gpu for gpu in of_budget if message.gpu in (None, gpu.name)), None)
     if awake is not None:
         _awake(state, peer, message, awake, now, decision)
@@ -487,7 +491,7 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
     )
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
     for job in state.queued():
-        if job.need in hopeless and now - job.since >= state.limits.unmet:
+        if state.need_of(job) in hopeless and now - job.since >= state.limits.unmet:
             _fail_job(state, job, message, (), now, decision)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -76,6 +77,7 @@ class Limits:
         prices: What an hour of single GPUs costs.
         currency: The money that prices and budgets are in, for people.
         budgets: What a day and a month may cost.
+        license_budget: What a day may cost for each license.
         zone: The time zone of days, months and clock times.
         webhook: Whether there is a webhook for power and money.
         keep_warm: The hours in which GPUs are kept on without work.
@@ -116,6 +118,7 @@ class Limits:
     prices: Prices = field(default_factory=lambda: Prices({}))
     currency: str = ""
     budgets: Budgets = field(default_factory=lambda: Budgets({}))
+    license_budget: float | None = None
     zone: str = UTC
     webhook: bool = False
     keep_warm: WarmHours = field(default_factory=lambda: WarmHours({}))
@@ -313,7 +316,8 @@ class HubState(Durable):
     Of this process: `undone` are the workers whose described kinds are not yet those of their GPU. `capabilities` has
     the expiry of each job's capability, the earliest first; `revoked` when each license was revoked. `cancelled` has
     the owner and the connection of the last cancelled jobs. `blocked` are the GPUs, or `ALL`, whose budget is spent,
-    each with the time at which it can go on.
+    each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
+    `unpaid_until`.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -338,6 +342,20 @@ class HubState(Durable):
     texts: Texts = field(default_factory=Texts)
     tied: Tied = field(default_factory=Tied)
     blocked: Mapping[str, float] = field(default_factory=dict)
+    unpaid: frozenset[str] = frozenset()
+    unpaid_until: float = 0.0
+
+    def need(self, need: Need, owner: str) -> Need:
+        """The need of a job of this license."""
+        return need._replace(unpaid=True) if owner in self.unpaid else need
+
+    def need_of(self, job: HubJob) -> Need:
+        """What a job needs."""
+        return self.need(job.need, job.owner)
+
+    def count_wanted(self) -> dict[Need, int]:
+        """The waiting jobs by what they need."""
+        return dict(Counter(self.need_of(self.jobs[id_]) for id_ in self.queue))
 
     def blocks(self, *gpus: str) -> bool:
         """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""

@@ -67,6 +67,7 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         currency=state.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
         budgets=_budgets(state, now) or None,
+        license_budget=next((_budget(purse) for _, purse in budget.of_licenses(state, now, peer.owner or "")), None),
         connections=_connections(state) if peer.admin else None,
         waiting=_waiting(queue) if peer.admin else None,
     )

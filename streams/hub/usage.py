@@ -40,15 +40,26 @@ class Meter:
 class Usage:
     """What is booked. `months` has seconds by license, first day of the month and GPU; `jobs` the last ended jobs.
 
-    `totals` are the `months` of all licenses together: there may be many.
+    `totals` are the `months` of all licenses together: there may be many. `days` has the last day of each license, and
+    seconds by GPU of the jobs that ended on it.
     """
 
     jobs: list[f.JobUsed] = field(default_factory=list)
     months: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
     totals: dict[int, dict[str, float]] = field(default_factory=dict, compare=False)
+    days: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
 
-    def book(self, used: f.JobUsed) -> None:
-        """Book a job that has ended."""
+    def on_day(self, owner: str, day: int) -> dict[str, float]:
+        """Seconds by GPU of a license's jobs that ended on this day; nothing is known of a day before its last one."""
+        at, used = self.days.get(owner, (day, {}))
+        return dict(used) if at == day else {}
+
+    def book(self, used: f.JobUsed, day: int) -> None:
+        """Book a job that has ended on this day."""
+        of_day = self.on_day(used.owner, day)
+        for gpu, seconds in used.gpus:
+            of_day[gpu] = of_day.get(gpu, 0.0) + seconds
+        self.days[used.owner] = day, of_day
         self.jobs.append(used)
         del self.jobs[:-KEPT_JOBS]
         mine = self.months.setdefault(used.owner, {})

@@ -224,8 +224,8 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     `gpus` are objects as in docs/protocol.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them belong
     to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots; `eta_s` has
     the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`; `budgets`
-    has an object for each budget. Only a license of role `admin` gets `connections`, by role, and `waiting`, the number
-    of waiting jobs by license.
+    has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin` gets
+    `connections`, by role, and `waiting`, the number of waiting jobs by license.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -241,6 +241,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     currency: Data[str | None] = None
     zone: Data[str | None] = None
     budgets: Data[tuple[Mapping[str, Any], ...] | None] = None
+    license_budget: Data[Mapping[str, Any] | None] = None
     costs: Data[Mapping[str, Any] | None] = None
     connections: Data[Mapping[str, int] | None] = None
     waiting: Data[tuple[Mapping[str, Any], ...] | None] = None

@@ -84,6 +84,8 @@ def money(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
     )
+    per_license = "let each license use GPUs for this much a day; its further jobs wait for the next one"
+    flags.add(group, "--budget-per-license-day AMOUNT", per_license, type=_amount)
     flags.add(group, "--currency NAME", "the money of prices and budgets, for people, such as EUR", default="")
     flags.add(
         group,
@@ -196,7 +198,7 @@ def _budgets(args: argparse.Namespace) -> Budgets:
     found = dict(args.gpu_budget)
     if args.budget_per_day is not None or args.budget_per_month is not None:
         found[ALL] = (args.budget_per_day, args.budget_per_month)
-    if found and not args.price_per_hour:
+    if (found or args.budget_per_license_day is not None) and not args.price_per_hour:
         logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
     return Budgets(found)
 
@@ -221,6 +223,7 @@ def run(args: argparse.Namespace) -> int:
         **_prices(args.price_per_hour),
         currency=args.currency,
         budgets=_budgets(args),
+        license_budget=args.budget_per_license_day,
         keep_warm=_keep_warm(args.keep_warm),
         zone=args.time_zone or _system_zone(),
         webhook=settings.power_webhook_url is not None,

@@ -22,14 +22,15 @@ def status(answer: m.HubStatus) -> list[str]:
 
 def budgets(answer: m.HubStatus) -> list[str]:
     """A line for each budget: what is spent, what is left, and when the next period begins."""
-    return [_budget(budget, answer) for budget in answer.budgets or ()]
+    own = () if answer.license_budget is None else (answer.license_budget,)
+    return [_budget(budget, answer, own=budget in own) for budget in (*own, *(answer.budgets or ()))]
 
 
-def _budget(budget: Mapping[str, Any], answer: m.HubStatus) -> str:
-    of = t("gpu", name=budget["gpu"]) if "gpu" in budget else t("budget.all")
+def _budget(budget: Mapping[str, Any], answer: m.HubStatus, *, own: bool) -> str:
+    of = t("gpu", name=budget["gpu"]) if "gpu" in budget else t("budget.own" if own else "budget.all")
     spent, limit, left = (money(budget[name], answer) for name in ("spent", "limit", "left"))
     span = t("span.today" if budget["period"] == "day" else "span.month")
-    text = "budget.left" if budget["left"] > 0 else "budget.spent"
+    text = "budget.left" if budget["left"] > 0 else "budget.own.spent" if own else "budget.spent"
     return t(text, of=of, span=span, spent=spent, limit=limit, left=left, time=clock_time(budget["until"]))
 
 

@@ -84,7 +84,9 @@ def _off(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     if not waiting:
         return t("why.off", gpu=name)
     wait = t("why.wait.one" if waiting == 1 else "why.wait.many", jobs=words.count(waiting))
-    until = max((each["until"] for each in answer.budgets or () if _is_spent(each, gpu["gpu"])), default=None)
+    own = answer.license_budget if waiting <= answer.own_queued else None
+    budgets = [*(answer.budgets or ()), *((own,) if own else ())]
+    until = max((each["until"] for each in budgets if _is_spent(each, gpu["gpu"])), default=None)
     if until is not None:
         return t("why.off.budget", gpu=name, jobs=wait, time=words.clock_time(until))
     asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"

@@ -432,3 +432,44 @@ def test_a_price_that_cannot_be_is_not_believed(price: float) -> None:
     net.join("monitor", gpus=("studio",), features=("power_state",), machine="i-1", price=price)
     assert net.state.gpus["studio"].machine == "i-1"
     assert net.state.price_of("studio") is None
+
+
+def test_a_license_that_has_spent_its_budget_waits_until_the_next_day_and_others_go_on() -> None:
+    net = hub(day=None, license_budget=1.0)
+    monitor, features = monitor_of(net), ("grant", "done", "kinds", "hub_status")
+    big, small = (net.join("client", owner=owner, features=features) for owner in ("big", "small"))
+    net.say(monitor, m.PowerState(gpu="studio", state="booted"))
+    worker = net.worker()
+    assert isinstance(net.submit(big, "b1"), m.Ack)
+    net.pass_time(HOUR - 2)
+    assert isinstance(net.submit(big, "b2"), m.Ack)
+    net.pass_time(10)
+    net.say(big, m.JobDone(request_id="b2"))
+    net.pass_time(10)
+    told = net.submit(big, "b3")
+    assert isinstance(told, m.Offline)
+    assert (told.phase, told.until, told.why) == ("budget", TOMORROW, "this license has spent its budget for the day")
+    assert [job for job, held in net.state.jobs.items() if held.gpu] == ["b1"], "work that has begun goes on"
+    assert isinstance(net.submit(small, "s1"), m.Ack)
+    for asker, left in ((big, 0.0), (small, 1.0)):
+        net.say(asker, m.HubStatusQuery(request_id="how"))
+        shown = net.heard(asker, m.HubStatus)[-1].license_budget or {}
+        assert (shown["period"], shown["limit"], shown["left"], shown["until"]) == ("day", 1.0, left, TOMORROW)
+    net.say(big, m.JobDone(request_id="b1"))
+    net.say(small, m.JobDone(request_id="s1"))
+    assert wakes(net, monitor) == 3, "those of the jobs that were granted"
+    net.leave(worker)
+    net.phase(monitor, "off")
+    net.say(big, m.Boot(request_id="wake"))
+    assert [error.code for error in net.heard(big, m.Error)] == ["budget"]
+    assert wakes(net, monitor) == 0, "nor does the job that waits wake it"
+    net.restart(compacted=True)
+    monitor, big = monitor_of(net), net.join("client", owner="big", features=features)
+    told = net.submit(big, "b3")
+    assert isinstance(told, m.Offline)
+    assert (told.phase, wakes(net, monitor)) == ("budget", 0), "the hub knows it after a restart"
+    net.now = TOMORROW
+    net.pass_time(1)
+    assert wakes(net, monitor) == 1
+    net.worker()
+    assert net.state.jobs["b3"].gpu == "studio"

@@ -197,7 +197,7 @@ def large_hub(**limits: Any) -> tuple[Net, int]:
         net.state.usage.keep(f"license-{number:05}", {("studio", month): 10.0 + number})
     for number in range(100_000):
         name = f"{number:06}{'日' * 190}"
-        net.state.usage.book(f.JobUsed(name, "ann", "口型" * 20, (("studio", 60.0),), month, net.now))
+        net.state.usage.book(f.JobUsed(name, "ann", "口型" * 20, (("studio", 60.0),), month, net.now), TENTH)
     net.pass_time(60)
     return net, month
 
