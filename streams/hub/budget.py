@@ -94,7 +94,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
     if not state.limits.budgets and state.limits.license_budget is None:
         return False
     blocked, unpaid = _spent_of_gpus(state, now, decision), _spent_by_licenses(state, now)
-    if blocked == state.blocked and unpaid.licenses == state.unpaid:
+    if blocked == state.blocked and unpaid == f.LicensesUnpaid(state.unpaid, state.unpaid_until):
         _let_go(state, now, decision)
         return False
     _block(state, blocked, unpaid, now, decision)
@@ -150,7 +150,7 @@ def _block(
     before, paid = state.blocked, not state.unpaid <= unpaid.licenses
     former = [gpu for gpu in state.gpus.values() if paid or state.blocks(gpu.name)]
     decision.fact(f.GpusBlocked(blocked))
-    if unpaid.licenses != state.unpaid:
+    if unpaid != f.LicensesUnpaid(state.unpaid, state.unpaid_until):
         decision.fact(unpaid)
     for gpu in former:
         if gpu.online and gpu.ready and not state.blocks(gpu.name):

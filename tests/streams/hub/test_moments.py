@@ -26,10 +26,12 @@ NO_MOMENTS = {
     "HubJob.used": "seconds",
     "HubState.blocked": "the end of a day or a month",
     "HubState.capabilities": "all capabilities are renewed, since they contain times of the wall clock",
+    "HubState.unpaid_until": "the end of a day",
     "JobUsed.at": "a time for people",
     "JobUsed.gpus": "seconds",
     "Meter.share": "seconds",
     "PowerNews.at": "a time for people",
+    "Usage.days": "seconds",
     "Usage.months": "seconds",
     "Usage.totals": "seconds",
 }
