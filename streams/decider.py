@@ -21,18 +21,21 @@ C = TypeVar("C")
 class _Applied(list[Any]):
     """The facts of a decision. Each one changes the state when it is added: what follows is decided on that state."""
 
-    __slots__ = ("_changes", "_now", "_state", "watch")
-
-    def __init__(self, changes: Mapping[type, Any], state: Any, now: float) -> None:
-        self._changes, self._state, self._now = changes, state, now
-        self.watch: tuple[Mapping[type, Any], Any] | None = None
+    __slots__ = ("commands", "now", "state")
+    changes: Mapping[type, Callable[[Any, Any], None]]
+    watch: Mapping[type, Callable[[Any, Any, float, Any], None]]
+    decision: Callable[..., Any]
+    state: Any
+    now: float
+    commands: list[Any]
 
     def extend(self, facts: Iterable[Any]) -> None:
+        state, changes, watch = self.state, self.changes, self.watch
         for fact in facts:
             kind = type(fact)
-            if self.watch is not None and kind in self.watch[0]:
-                self.watch[0][kind](self._state, self.watch[1], self._now, fact)
-            self._changes[kind](self._state, fact)
+            if kind in watch:
+                watch[kind](state, self.decision((self, self.commands)), self.now, fact)
+            changes[kind](state, fact)
             self.append(fact)
 
 
@@ -104,9 +107,11 @@ class Decider(Generic[S, E, F, C]):
     ) -> None:
         self._initial, self._handlers, self._changes = initial, handlers, changes
         self._finish, self._reindex, self._restart = finish, reindex, restart
-        self._watch, self._copy = watch or {}, copy
+        self._copy = copy
         self._durable = durable
         self._empty: Callable[..., Decision[F, C]] = partial(tuple.__new__, decision)  # quicker than its constructor
+        of_decider = {"__slots__": (), "changes": changes, "watch": watch or {}, "decision": self._empty}
+        self._facts: type[_Applied] = type("_Facts", (_Applied,), of_decider)
 
     def decide(self, state: S, event: E, now: float) -> Decision[F, C]:
         """Decide on one event as `step` does, on a copy. Does not change `state`.
@@ -127,11 +132,9 @@ class Decider(Generic[S, E, F, C]):
 
     def begin(self, state: S, now: float) -> Decision[F, C]:
         """Return an empty decision, whose facts will change `state`."""
-        facts = _Applied(self._changes, state, now)
-        decision = self._empty((facts, []))
-        if self._watch:
-            facts.watch = self._watch, decision
-        return decision
+        facts = self._facts()
+        facts.state, facts.now, facts.commands = state, now, []
+        return self._empty((facts, facts.commands))
 
     def step(self, state: S, event: E, now: float, decision: Decision[F, C] | None = None) -> Decision[F, C]:
         """Decide on one event. Its facts change `state`, each at once, so that what follows is decided on that.
