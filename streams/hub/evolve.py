@@ -448,6 +448,7 @@ def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     for gpu in state.gpus.values():
         gpu.metered(fact.at - fact.by)
         gpu.account.moved(fact.at, fact.by, state.limits.zone)
+        gpu.retry_at = None if gpu.retry_at is None else gpu.retry_at + fact.by
     _MOVER(state, lambda at: min(at + fact.by, fact.at))  # one in the future would make a duration endless
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
 

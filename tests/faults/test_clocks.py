@@ -129,6 +129,15 @@ def test_a_gpu_that_is_off_in_its_keep_warm_hours_is_asked_for_after_the_same_ti
 
 
 @STEPS
+def test_a_job_is_told_the_same_time_to_the_next_try_for_capacity(desk: Desk, by: float) -> None:
+    desk.happens(f.Closed(2))
+    desk.happens(f.Received(3, m.PowerState(gpu="gpu", state="no_capacity", retry_in=60)))
+    desk.steps(by)
+    desk.happens(f.Received(1, m.Submit(request_id="job", payload={})))
+    assert [answer.retry_in for answer in desk.sent(m.Offline)] == [60]
+
+
+@STEPS
 def test_work_of_a_minute_ago_is_recent_and_that_of_an_hour_ago_is_not(desk: Desk, by: float) -> None:
     desk.happens(f.Received(2, m.TaskActive(task_id="t")))
     desk.steps(by)

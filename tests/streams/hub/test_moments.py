@@ -21,7 +21,7 @@ NO_MOMENTS = {
     "BudgetReached.until": "the end of a day or a month",
     "Durable.boots": "times for people, and seconds",
     "GpuRecord.price": "money",
-    "GpuRecord.retry_at": "in the future; the monitor says it again",
+    "GpuRecord.retry_at": "in the future, and moved by itself",
     "HubJob.began": "seconds",
     "HubJob.used": "seconds",
     "HubState.blocked": "the end of a day or a month",
