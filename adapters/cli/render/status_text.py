@@ -22,8 +22,8 @@ def status(answer: m.HubStatus) -> list[str]:
 
 def budgets(answer: m.HubStatus) -> list[str]:
     """A line for each budget: what is spent, what is left, and when the next period begins."""
-    own = () if answer.license_budget is None else (answer.license_budget,)
-    return [_budget(budget, answer, own=budget in own) for budget in (*own, *(answer.budgets or ()))]
+    own = [] if answer.license_budget is None else [_budget(answer.license_budget, answer, own=True)]
+    return [*own, *(_budget(budget, answer, own=False) for budget in answer.budgets or ())]
 
 
 def _budget(budget: Mapping[str, Any], answer: m.HubStatus, *, own: bool) -> str:

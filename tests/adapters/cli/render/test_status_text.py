@@ -23,3 +23,8 @@ def test_budgets_say_what_is_left_and_when_they_begin_again() -> None:
         "budget of all GPUs, today: 2.10 EUR of 2.00 EUR; spent, no GPU is started before 2026-03-11 00:00",
         "budget of GPU studio, this month: 12.50 EUR of 30.00 EUR, 17.50 EUR left",
     ]
+    of_license = m.HubStatus(request_id="q", license_budget=day, budgets=(day,))
+    assert status_text.budgets(of_license)[0] == (
+        "budget of this license, today: 2.10 of 2.00; spent, its jobs wait until 2026-03-11 00:00"
+    )
+    assert status_text.budgets(of_license)[1].startswith("budget of all GPUs, today")
