@@ -95,12 +95,15 @@ class WorkerCalls:
         code = "no_secret"
         if wallet.lacks_format(self._job_id):
             code = "unsupported"
-            why = "the hub's capability for the worker has a format that this version does not know; "
-            why += "update the hub first"
+            why = (
+                "the hub's capability for the worker has a format that this version does not know; update the hub first"
+            )
         elif "cancel" in self.features and "capability" not in self.features:  # a wakestream worker
             code = "unsupported"
-            why = f"the worker {self.url} does not accept capabilities, and no secret is set for it; "
-            why += "update the worker first, or set HEYGEM_API_SECRET to the one that the worker runs with"
+            why = (
+                f"the worker {self.url} does not accept capabilities, and no secret is set for it; update the worker "
+                "first, or set HEYGEM_API_SECRET to the one that the worker runs with"
+            )
         elif self.session.secret:
             why = (
                 f"the hub names the worker {self.url} and gives no capability for it; it is not in your settings, so "
@@ -166,8 +169,11 @@ class WorkerCalls:
                 except WorkerRefused as error:
                     if error.code != "unauthorized" or not self._is_capability(sent):
                         raise
-                    then = "update the worker first, or restart it if it has had another hub"
-                    raise WorkerRefused(f"{self.url} refused the hub's capability; {then}", code=error.code) from error
+                    why = (
+                        f"{self.url} refused the hub's capability; update the worker first, or restart it if it has "
+                        "had another hub"
+                    )
+                    raise WorkerRefused(why, code=error.code) from error
                 finally:
                     if not response.content.at_eof():
                         response.close()

@@ -90,7 +90,8 @@ _USER = re.compile(
 )
 _NAMES = re.compile(
     r"(?:(?<![\w.-])-{0,2}|(?<=%3F)|(?<=%26)|(?<=%23))([A-Za-z_][\w.-]*)"
-    r"(\\?[\"']?\s?(?:=|:|%3[Dd])\s?|(?<=\w)[ \t]+(?=[^\s-]))"
+    # `NAME= word` is a sentence about NAME: only `=` after a space may have one behind it.
+    r"(\\?[\"']?\s?(?:(?<=\s)=\s?|=|:\s?|%3[Dd])|(?<=\w)[ \t]+(?=[^\s-]))"
 )
 _VALUE = re.compile(r"(\\?[\"'])([^\"'\\\r\n]+)|((?:[^\s\"'\\&;,)}\]>#%]|%(?!26))+)")
 _TRIGGER = re.compile(r"[=@:]|%3[Dd]|--\w|(?i:bearer|basic|negotiate)\s|[_.-]\w{8}|eyJ|AKIA|ASIA|AIza")

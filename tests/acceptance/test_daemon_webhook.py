@@ -190,7 +190,7 @@ async def test_a_secret_as_the_standard_has_it_is_verified_by_its_library() -> N
 
 def test_a_secret_of_the_standard_that_is_not_base64_is_refused_at_the_start() -> None:
     with pytest.raises(settings.SettingsError, match="must go on in base64"):
-        receiver("https://shop.example", settings.Settings(webhook_secret="whsec_%"))
+        receiver("webhook_url", settings.Settings(webhook_url="https://shop.example", webhook_secret="whsec_%"))
 
 
 async def test_without_its_secret_the_daemon_names_the_missing_setting(user: User) -> None:

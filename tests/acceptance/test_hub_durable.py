@@ -146,8 +146,9 @@ async def test_the_log_of_a_restarted_hub_replays(tmp_path: Path, stack: context
                 await inner.stack.aclose()
     (path,) = (tmp_path / "second").glob("hub-*.jsonl")
     log = read_log(path.read_bytes().splitlines(keepends=True))
-    kept = [fact["fact"] for fact in log.rows[0].data["kept"]]
-    assert kept[-5:] == ["JobQueued", "JobGranted", "MeterKept", "JobMetered", "BootTimes"]
+    state = {part["field"]: part["items"] for part in log.rows[0].data["state"]}
+    assert [(name, job["gpu"]) for name, job in state["jobs"]] == [("job-first", "gpu")]
+    assert [name for name, _ in state["gpus"]] == ["gpu"]
     again = await replay(log)
     assert not again.divergences
     assert [row.label for row in log.rows if row.dir == "out"].count("gpu.job.dispatch.batch") == 1

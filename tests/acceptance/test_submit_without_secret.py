@@ -17,6 +17,7 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal
+from wakestream.adapters.testing.virtual_loop import run_virtual
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.recording.recording import read_log
@@ -35,7 +36,7 @@ async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: Us
     (log,) = (user.folder / "log").glob("daemon-*.jsonl")
     assert b"eyJ" not in log.read_bytes()
     assert b'"capability":"[redacted]"' in log.read_bytes()
-    again = await replay(read_log(log.read_bytes().splitlines(keepends=True)))
+    again = await asyncio.to_thread(run_virtual, replay(read_log(log.read_bytes().splitlines(keepends=True))))
     assert again.divergences == ()
 
 
@@ -103,7 +104,7 @@ async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> N
         assert held(hub) == []
         assert not [fact for fact in journal.read() if type(fact).__name__.startswith("Job")]
     (log,) = (user.folder / "log").glob("daemon-*.jsonl")
-    again = await replay(read_log(log.read_bytes().splitlines(keepends=True)))
+    again = await asyncio.to_thread(run_virtual, replay(read_log(log.read_bytes().splitlines(keepends=True))))
     assert again.divergences == ()
 
 
@@ -129,5 +130,5 @@ async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, 
     raw = log.read_bytes()
     assert b'"capability":"[redacted]"' in raw
     assert not [mark for mark in (b"eyJ", SECRET.encode(), *map(str.encode, place.keys.values())) if mark in raw]
-    again = await replay(read_log(raw.splitlines(keepends=True)))
+    again = await asyncio.to_thread(run_virtual, replay(read_log(raw.splitlines(keepends=True))))
     assert again.divergences == ()
