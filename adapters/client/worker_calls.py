@@ -101,7 +101,7 @@ class WorkerCalls:
         elif "cancel" in self.features and "capability" not in self.features:  # a wakestream worker
             code = "unsupported"
             why = (
-                f"the worker {self.url} does not accept capabilities, and no secret is set for it; update the worker "
+                f"the worker {self.url} does not accept capabilities, and no secret is set for it; update the worker "  # noqa: S608 - no SQL
                 "first, or set HEYGEM_API_SECRET to the one that the worker runs with"
             )
         elif self.session.secret:
