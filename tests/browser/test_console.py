@@ -199,6 +199,24 @@ async def test_the_page_reconnects_to_a_restarted_daemon(home: House, visitor: V
         await plays(page)
 
 
+async def test_the_page_is_not_live_without_its_hub_and_says_when_the_program_has_ended(
+    home: House, visitor: Visitor
+) -> None:
+    async with visitor.page() as page:
+        link = page.locator("#link-text")
+        await expect(link).to_have_text("Live")
+        await home.hub_off()
+        await expect(page.locator(".gpu")).to_contain_text("Can't reach the hub")
+        await expect(link).to_have_text("Hub not reached")
+        visitor.daemon_away = True
+        await home.stop_daemon()
+        await expect(link).to_have_text("Stopped")
+        await expect(page.locator(".gpu")).to_contain_text("wakestream has ended on this PC")
+        await expect(page.locator(".gpu")).to_contain_text("wakestream up")
+        await home.start_daemon()
+        await expect(link).to_have_text("Locked")
+
+
 async def test_a_link_in_one_tab_unlocks_all_tabs_after_a_restart(home: House, visitor: Visitor) -> None:
     async with visitor.page() as page:
         other = await page.context.new_page()

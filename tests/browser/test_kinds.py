@@ -226,7 +226,12 @@ async def test_a_kind_whose_gpus_sleep_can_be_submitted(home: House, visitor: Vi
     offer(home, PAINT, online=False)
     async with visitor.page() as page:
         await pick(page, "Paint a picture")
-        await expect(page.locator("#kind-note")).to_have_text("The GPUs for this are asleep. A job wakes one.")
+        note = page.locator("#kind-note")
+        await expect(note).to_have_text("The GPUs for this are asleep. A job wakes one.")
+        home.power("no_capacity", retry_in=300)
+        await expect(note).to_have_text("No GPU for this is available now. A job waits until one is.")
+        home.power("off")
+        await expect(note).to_have_text("The GPUs for this are asleep. A job wakes one.")
         await page.get_by_label("Prompt").fill("a cat")
         await page.get_by_role("button", name="Start").click()
         await expect(card(page)).to_contain_text("The GPU is waking up")

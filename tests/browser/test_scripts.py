@@ -223,6 +223,39 @@ async def test_a_lamp_says_that_work_starts_at_once_only_where_no_job_is_before_
         assert await page.evaluate(GPU, [gpu, {"monitors": 1, "open": open_}, None]) == lamp
 
 
+async def test_cards_and_lamp_count_to_one_next_try(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
+        now = await page.evaluate("() => Date.now() / 1000")
+        gpus = [{"gpu": "studio", "phase": "no_capacity", "retry_at": now + 60}]
+        hub = {"hub": "up", "ts": now, "monitors": 1, "gpus": gpus}
+        told = {"event": "waking", "waited": 1.0, "phase": "no_capacity"}
+        first, late = {**told, "at": now, "retry_in": 60.0}, {**told, "at": now, "retry_in": 58.0}
+        said = {text for event in (first, late) for text in await page.evaluate(PAIR, [{}, [event], hub])}
+        assert said == {"No GPU available. Next try in 1 min."}
+
+
+WIDTH = """
+async () => {
+  const [{ makeCard }, { begin }] = [await import("/cards.js"), await import("/store.js")];
+  const acts = { undo: { of: () => null }, order: { grip: () => document.createElement("b"), many: false } };
+  const files = { kind: "lipsync", params: {}, inputs: [], outputs: [], accepted_at: 1 };
+  const at = (bytes) => begin({ id: "a", state: "open", stage: "upload", ...files, events: [{ event: "uploading", at: 5, bytes, of: 100 }] });
+  const card = makeCard(at(0), {}, acts);
+  document.getElementById("cards").append(card.root);
+  const bar = card.root.querySelector("[data-step=now] .step-fill");
+  bar.getBoundingClientRect();
+  card.update(at(100), {});
+  return [card.root.querySelector(".big").textContent, bar.getBoundingClientRect().width / bar.parentElement.getBoundingClientRect().width];
+}
+"""
+
+
+async def test_the_bar_is_as_long_as_its_number_says(visitor: Visitor) -> None:
+    async with visitor.page() as page:
+        assert await page.evaluate(WIDTH) == ["100%", 1]
+
+
 BUSY = r"""
 async ([events, waiting, hub]) => {
   const { begin } = await import("/store.js");

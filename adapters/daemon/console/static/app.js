@@ -113,6 +113,7 @@ const hear = {
     parts.costs.state(plain.gpu.hub);
     hear.rest(plain);
     showJobs();
+    showLink();
     showLamps();
     parts.past.refresh();
   },
@@ -152,6 +153,7 @@ const hear = {
     parts.time.power(plain);
     parts.compose.lamps(plain);
     parts.costs.state(plain.hub);
+    showLink();
     showLamps();
     lists.tick();
   },
@@ -187,7 +189,7 @@ function tell(ended) {
 /** The GPU panel, with the estimates of waiting jobs. */
 function showLamps() {
   const waiting = [...known.jobs.values()].find((job) => !job.outcome && job.stage === 0 && job.eta);
-  showGpus(known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf });
+  showGpus(document.body.dataset.link === "gone" ? { hub: "gone" } : known.gpu, { eta: waiting ? waiting.eta : null, open: known.open, nameOf });
 }
 
 /** The job lists, the page's title and its icon. */
@@ -217,8 +219,16 @@ setInterval(() => { if (parts) showTitle(); }, 1000);
 
 function linked(how) {
   document.body.dataset.link = how;
-  say(by("link-text"), t(`link.${how}`));
   if (how === "locked") lock();
+  showLink();
+  showLamps();
+}
+
+/** The page is live only if the daemon reaches the hub as well. */
+function showLink() {
+  const { dataset } = document.body;
+  dataset.hub = dataset.link === "up" ? known.gpu.hub : "";
+  say(by("link-text"), t(`link.${["down", "refused"].includes(dataset.hub) ? "hub" : dataset.link}`));
 }
 
 function lock() {

@@ -29,6 +29,7 @@ export function composer({ toast, started, reclaim }) {
   let uploads = [];
   let starting = false;
   let lamps = "";
+  let hub = {};
   let listed = "";
   let turn = 0;
 
@@ -90,8 +91,16 @@ export function composer({ toast, started, reclaim }) {
   function note() {
     if (!form) return t("kind.broken");
     if (entry.gone) return t("kind.gone");
-    if (entry.names.length && !entry.awake) return t("kind.asleep");
+    if (entry.names.length && !entry.awake) return t(`kind.${sleeping()}`);
     return !known.known && entry.kind.name !== "lipsync" ? t("kind.unknown") : "";
+  }
+
+  /** What a job for these GPUs, of which none is on, leads to. */
+  function sleeping() {
+    const phases = (hub.gpus ?? []).filter((gpu) => entry.names.includes(gpu.gpu)).map((gpu) => gpu.phase);
+    if (phases.some((phase) => ["starting", "booted"].includes(phase))) return "waking";
+    if (hub.hub === "up" && hub.monitors === 0) return "monitor";
+    return phases.length && phases.every((phase) => ["no_capacity", "not_ready", "paused"].includes(phase)) ? "stuck" : "asleep";
   }
 
   select.addEventListener("change", () => {
@@ -244,8 +253,9 @@ export function composer({ toast, started, reclaim }) {
       changed();
     },
     /** The state of the GPUs: the kinds are asked for again when one comes or goes. */
-    lamps(hub) {
-      const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase])]);
+    lamps(told) {
+      hub = told;
+      const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase]), hub.monitors]);
       if (now !== lamps || !form) ask();
       lamps = now;
     },

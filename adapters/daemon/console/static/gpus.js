@@ -34,7 +34,7 @@ export function showGpus(hub, { eta, open, nameOf }) {
 function placeholder(hub) {
   const key = hub.hub === "up" ? "none" : hub.hub;
   const text = key === "connecting" ? "" : t(`gpu.${key}.text`, { why: brief(hub.why).replace(/[.。]+$/, "") });
-  const phase = key === "down" || key === "refused" ? "failed" : "unknown";
+  const phase = ["down", "refused", "gone"].includes(key) ? "failed" : "unknown";
   return { gpu: "", phase, title: t(`gpu.${key}`), text, why: hub.why };
 }
 

@@ -5,6 +5,7 @@ import { bearer } from "/session.js";
 const SILENCE = 25000;
 const HIDDEN = 5000;
 const SOON = 300;
+const GONE = 5000; // a restart of the program takes less
 
 // Browsers open at most six connections to one server, for all pages together. So two pages have a stream, the others poll.
 const STREAMS = ["wakestream.live.1", "wakestream.live.2"];
@@ -19,7 +20,7 @@ async function inTurn(what, [name, ...others] = STREAMS) {
 }
 
 /**
- * Follows the daemon until the page closes. Calls `hear(kind, plain)` and `linked("up" | "down" | "locked")`; `rows()` is
+ * Follows the daemon until the page closes. Calls `hear(kind, plain)` and `linked("up" | "down" | "gone" | "locked")`, `gone` when the program does not answer; `rows()` is
  * the last known row, `watches()` whether the page must hear of jobs while it is hidden.
  */
 export function follow({ hear, linked, rows, watches }) {
@@ -31,6 +32,7 @@ export function follow({ hear, linked, rows, watches }) {
   async function once(stays) {
     stop = new AbortController();
     let timer = 0;
+    let open = false;
     const alive = () => {
       clearTimeout(timer);
       timer = setTimeout(() => stop.abort(), SILENCE);
@@ -40,6 +42,7 @@ export function follow({ hear, linked, rows, watches }) {
       const response = await fetch(`/console/live?rows=${encodeURIComponent(rows())}${stays ? "" : "&once"}`, {
         headers: bearer(), signal: stop.signal, cache: "no-store", credentials: "omit",
       });
+      open = true;
       if (response.status === 401) return "locked";
       if (!response.ok) return "down";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -54,7 +57,7 @@ export function follow({ hear, linked, rows, watches }) {
         for (const part of parts) take(part);
       }
     } catch {
-      return "down";
+      return open ? "down" : "gone";
     } finally {
       clearTimeout(timer);
     }
@@ -80,18 +83,20 @@ export function follow({ hear, linked, rows, watches }) {
   });
 
   async function forever() {
+    let since = 0;
     for (;;) {
       if (document.hidden && away === -1) {
         await new Promise((go) => { wake = go; });
         continue;
       }
       const how = await inTurn(once);
+      since = how === "gone" ? since || Date.now() : 0;
       if (how === "locked") return linked("locked");
       if (how === "asked") {
         await pause(ASKING);
         continue;
       }
-      if (away !== -1 && wait > SOON) linked("down"); // a reconnect within a moment is not shown
+      if (away !== -1 && wait > SOON) linked(since && Date.now() - since > GONE ? "gone" : "down"); // a reconnect within a moment is not shown
       await pause(wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 1.6, 4000);
     }

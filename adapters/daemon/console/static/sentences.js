@@ -47,7 +47,7 @@ function waking(last, eta, hub) {
   if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
   if (last.phase === "online") return inUse(hub) || t("why.queued");
-  if (last.phase === "no_capacity") return noCapacity(last.retry_in != null ? last.at + last.retry_in : retryAt(hub?.gpus));
+  if (last.phase === "no_capacity") return noCapacity(retryAt(hub?.gpus) ?? (last.retry_in != null ? last.at + last.retry_in : null)); // the hub's time is one for all jobs
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
   if (last.why) return `${sentence(brief(last.why))}.`;
   if (!eta) return t("why.waking.new");
