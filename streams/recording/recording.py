@@ -4,7 +4,7 @@ adapters/telemetry/recorder.py writes it.
 
 JSON lines. The first is the header, the others are rows:
 
-    {"v":1,"epoch":1790000000.0,"seed":7,"program":"daemon","config":{...},"redactions":["key",...]}
+    {"v":2,"epoch":1790000000.0,"seed":7,"program":"daemon","config":{...},"redactions":["key",...]}
     {"seq":1,"t":0.0123,"dir":"in","job":"a1","label":"ack","data":{...},"lag":0.0002}
 
 `epoch` is the wall-clock time of t = 0. `t` is the seconds since then; it grows with every row, so that the order of
@@ -25,7 +25,8 @@ from wakestream.streams.protocol import wire
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.secrets import SECRET_FIELDS
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""The format that is written. 2: inputs may have a `lag`, and a hub's first row has its `state`. 1 is read, too."""
 Direction = Literal["in", "out", "effect", "conn"]
 
 TICK: Final = 1e-6
@@ -321,9 +322,9 @@ def _header(line: bytes) -> Header:
         values = orjson.loads(line)
         version = values.pop("v")
     except (ValueError, AttributeError, KeyError, TypeError):
-        raise UnusableLog('the first line is no header ({"v":1,"program":…})') from None
-    if version != VERSION:
-        raise UnusableLog(f"format version {version!r}; this program reads version {VERSION}")
+        raise UnusableLog('the first line is no header ({"v":2,"program":…})') from None
+    if version not in range(1, VERSION + 1):
+        raise UnusableLog(f"format version {version!r}; this program reads up to version {VERSION}; update it")
     try:
         return Header(**{**values, "redactions": tuple(values.get("redactions", ()))})
     except TypeError as error:

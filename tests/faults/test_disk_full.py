@@ -249,7 +249,7 @@ async def test_a_recording_without_space_ends_and_the_program_continues(disk: Sm
         disk.make_room()
         tap.row("in", "x", {"n": 2})
     (log,) = disk.path.glob("*.jsonl")
-    assert log.read_bytes().startswith(b'{"v":1')
+    assert log.read_bytes().startswith(b'{"v":2')
 
 
 @bounded

@@ -136,7 +136,7 @@ async def test_without_a_folder_nothing_is_recorded(tmp_path: Path) -> None:
         ([], "no header"),
         ([b"nonsense"], "no header"),
         ([b"[1]"], "no header"),
-        ([b'{"v":2,"program":"x"}'], "version 2"),
+        ([b'{"v":3,"program":"x"}'], "version 3"),
         ([b'{"v":1}'], "incomplete"),
         ([orjson.dumps({"v": 1, "program": "x", "epoch": 0, "seed": 0}), b"{}"], "line 2 is no row"),
         ([orjson.dumps({"v": 1, "program": "x", "epoch": 0, "seed": 0}), b"nonsense", b"{}"], "line 2 is not JSON"),

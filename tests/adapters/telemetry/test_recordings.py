@@ -108,7 +108,7 @@ def test_the_last_part_of_a_run_may_be_torn_and_no_other(tmp_path: Path) -> None
         (b"hello\n", "x.jsonl: the first line is no header"),
         (b"[]\n", "x.jsonl: the first line is no header"),
         (row_line(ROWS[0]), "x.jsonl: the first line is no header"),
-        (b'{"v":2,"program":"daemon"}\n', "x.jsonl: format version 2; this program reads version 1"),
+        (b'{"v":3,"program":"daemon"}\n', "x.jsonl: format version 3; this program reads up to version 2"),
         (b'{"v":1,"program":"daemon"}\n', "x.jsonl: the header is incomplete"),
         (b'{"v":1,"program":5,"epoch":1,"seed":2}\n', "x.jsonl: the header (line 1) is wrong: 'program' is 5"),
         (header_line(HEADER) + b"{oops\n" + row_line(ROWS[0]), "x.jsonl: line 2 is not JSON"),

@@ -420,7 +420,7 @@ def test_a_packed_log_is_recorded_packed(project: pytest.Pytester) -> None:
     project.makepyfile(RECORDING.format(**BY_MARK).replace("here.jsonl", "here.jsonl.gz"))
     run(project, "--replay-record=once").assert_outcomes(passed=1)
     (recorded,) = (project.path / "made").iterdir()
-    assert gzip.decompress(recorded.read_bytes()).startswith(b'{"v":1')
+    assert gzip.decompress(recorded.read_bytes()).startswith(b'{"v":2')
     run(project).assert_outcomes(passed=1)
 
 
