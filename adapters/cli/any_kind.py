@@ -39,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params")
     what = "where a result goes; once for each (default: beside the first input)"
     flags.add(group, "--out NAME=FILE", what, action="append", dest="outputs")
+    flags.add(group, "--wake-to-ask", "start a GPU that has not told its kinds, if no GPU is known to have the kind")
     flags.add(group, "--after JOB", "start when this job of the daemon is done; once for each", action="append")
 
 
@@ -54,6 +55,7 @@ class Given:
         outputs: The files of the results by name.
         chain: The jobs that it follows, with the inputs that are their results.
         beside: Results without a name get theirs from this path; by default from that of the first input.
+        wake_to_ask: A GPU may be started to ask whether it has the kind.
     """
 
     job_id: str
@@ -63,6 +65,7 @@ class Given:
     outputs: Mapping[str, Path]
     chain: Chain
     beside: Path | None = None
+    wake_to_ask: bool = False
 
     def job(self, known: KnownKinds, why: str = "") -> Job:
         """Return the job.
@@ -72,11 +75,12 @@ class Given:
             why: The reason if nothing is.
 
         Raises:
+            UnknownKind: No GPU is known to have the kind.
             WrongInput: A value is not allowed or does not fit the kind; the message names the field.
             FileUnusable: A result cannot be written; the message names the output.
             SettingsError: An output is not given, and the kind is not known.
         """
-        fit = known.first_fitting(self.kind, self._fits)
+        fit = known.first_fitting(self.kind, self._fits, wake_to_ask=self.wake_to_ask)
         params = self._values(fit)
         outputs = self.outputs or self._default_outputs(fit, params, why)
         if fit is None:

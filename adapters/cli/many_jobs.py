@@ -28,6 +28,9 @@ MOST = 1000
 _OURS = re.compile(r"\.synced(-\d+)?\.mp4\Z")
 """Results of earlier jobs, which are no input of `--pairs`."""
 
+YES = ("y", "yes", "是", "好", "对")
+"""Answers to a question on a terminal."""
+
 _PATTERN = "*?["
 
 
@@ -224,7 +227,7 @@ def confirmed(args: argparse.Namespace, many: Many) -> bool:
         raise SettingsError(f"{len(many.jobs)} jobs: give --yes to submit them without a question")
     say(t("many.ask", jobs=count(len(many.jobs))))
     said = sys.stdin.readline()  # with a line break, unless the terminal has ended
-    return said.strip().lower() in ("", "y", "yes", "是", "好", "对") if said else False
+    return said.strip().lower() in ("", *YES) if said else False
 
 
 def _list(many: Many) -> Iterable[str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.i18n.reasons import translated
+from wakestream.adapters.cli.many_jobs import YES
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.display import display
@@ -23,9 +27,9 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.probe import all_probed, both_probed
-from wakestream.adapters.runtime.printing import answer
+from wakestream.adapters.runtime.printing import answer, say
 from wakestream.adapters.runtime.tasks import tasks_of_block
-from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.errors import UnknownKind, WakestreamError
 from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
@@ -140,10 +144,25 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
     if isinstance(asked.asked, Job):
         return asked.asked, await both_probed(*asked.asked.inputs.values()) if probe else (None, None)
     known, why = await _known(ask)
-    job = asked.asked.job(known, why)
+    try:
+        job = asked.asked.job(known, why)
+    except UnknownKind as error:
+        can_ask = bool(asked.asked.outputs) and not (known.complete or asked.as_json)
+        if not can_ask or not wakes_to_ask(str(error)):
+            raise
+        job = replace(asked.asked, wake_to_ask=True).job(known, why)
     if probe:
         await all_probed(asked.asked.media(known))
     return job, (None, None)
+
+
+@cache
+def wakes_to_ask(why: str) -> bool:
+    """Ask on a terminal, once, whether a GPU shall be started to ask it for a kind that none is known to have."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    say(translated(why) or why, t("kinds.ask"))
+    return sys.stdin.readline().strip().lower() in YES
 
 
 async def _known(ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[KnownKinds, str]:
@@ -179,7 +198,7 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
         )
         if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
-        return replace(described, beside=getattr(args, "beside", None))
+        return replace(described, beside=getattr(args, "beside", None), wake_to_ask=args.wake_to_ask)
     if args.after:
         raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:

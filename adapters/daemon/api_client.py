@@ -124,9 +124,11 @@ class DaemonClient:
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
         if chain or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
-            any_kind = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
+            any_kind: dict[str, Any] = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
             if chain.after:
                 any_kind["after"] = [*chain.after]
+            if "wake_to_ask" in self._features:
+                any_kind["wake_to_ask"] = True  # a person was asked, where that was needed
             return await self.call("POST", "/api/jobs", {"id": job.id, "priority": priority, **any_kind})
         asked: dict[str, Any] = {"id": job.id, **inputs, "output": _named(job.output), "task_type": job.task_type}
         asked["priority"] = priority

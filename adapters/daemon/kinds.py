@@ -83,16 +83,22 @@ class DaemonKinds:
         return self._known
 
     async def check(
-        self, kind: str, inputs: Mapping[str, Path], params: Mapping[str, Any], outputs: Collection[str]
+        self,
+        kind: str,
+        inputs: Mapping[str, Path],
+        params: Mapping[str, Any],
+        outputs: Collection[str],
+        *,
+        wake_to_ask: bool = False,
     ) -> None:
         """Check a job as far as the kinds are known, before it is in the outbox.
 
         Raises:
-            UnknownKind: There is no such kind.
+            UnknownKind: No GPU is known to have the kind, and without `wake_to_ask` none may be started to ask.
             WrongInput: Something does not fit; it names the field.
         """
         exts = {name: path.suffix.lower() for name, path in inputs.items()}
-        (await self.present()).check(kind, exts, params, outputs)
+        (await self.present()).check(kind, exts, params, outputs, wake_to_ask=wake_to_ask)
 
     async def close(self) -> None:
         """Stop asking."""

@@ -213,7 +213,7 @@ def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:
     def health() -> dict[str, Any]:
         return {
             "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
-            "features": ["lengths", "kinds", "costs"],
+            "features": ["lengths", "kinds", "costs", "wake_to_ask"],
         }  # fmt: skip
 
     return health

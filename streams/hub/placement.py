@@ -145,8 +145,12 @@ def no_way(state: HubState, need: Need) -> str | None:
         return f"the worker of the GPU {gpu.name} begins no jobs at present: {gpu.halt_cause or gpu.halted}"
     if not state.monitors or wakers(state, need) or free_at(state, need) is not None:
         return None
-    fit = [gpu.name for gpu in state.gpus.values() if can(state, gpu, need)]
-    return f"only the GPU {_list(fit)} has the kind {_kind(need)}, and its monitor is not connected"
+    fit = [gpu for gpu in state.gpus.values() if can(state, gpu, need)]
+    have = [gpu.name for gpu in fit if gpu.kinds is not None or gpu.pairs_only]
+    if have:
+        return f"only the GPU {_list(have)} has the kind {_kind(need)}, and its monitor is not connected"
+    may_have = _list(gpu.name for gpu in fit)
+    return f"no GPU is known to have the kind {_kind(need)}; {may_have} may have it, and its monitor is not connected"
 
 
 def _kind(need: Need) -> str:

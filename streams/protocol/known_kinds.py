@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
 import orjson
@@ -69,7 +70,13 @@ class KnownKinds:
         return [each.kind for each in self.kinds if each.kind.name == name]
 
     def check(
-        self, kind: str, inputs: Mapping[str, str], params: Mapping[str, Any], outputs: Collection[str]
+        self,
+        kind: str,
+        inputs: Mapping[str, str],
+        params: Mapping[str, Any],
+        outputs: Collection[str],
+        *,
+        wake_to_ask: bool = False,
     ) -> Kind | None:
         """Check a job as far as the kinds are known.
 
@@ -78,29 +85,29 @@ class KnownKinds:
             inputs: The ending of each input file by name.
             params: The parameters.
             outputs: The names of the outputs.
+            wake_to_ask: A GPU may be started to ask whether it has the kind.
 
         Returns:
             The kind that it fits; None if nothing is known of its kind.
 
         Raises:
-            UnknownKind: There is no such kind.
+            UnknownKind: No GPU is known to have the kind.
             WrongInput: Something does not fit; it names the field.
         """
         check_bounds(inputs, params, outputs)
-        return self.first_fitting(kind, lambda each: fitting(each, inputs, params, outputs))
+        return self.first_fitting(kind, lambda each: fitting(each, inputs, params, outputs), wake_to_ask=wake_to_ask)
 
-    def first_fitting(self, kind: str, check: Callable[[Kind], object]) -> Kind | None:
+    def first_fitting(self, kind: str, check: Callable[[Kind], object], *, wake_to_ask: bool = False) -> Kind | None:
         """Return the first kind of this name that `check` does not refuse; None if nothing is known of this name.
 
         Raises:
-            UnknownKind: There is no such kind.
+            UnknownKind: No GPU is known to have the kind, and none may be started to ask.
             WrongInput: What `check` raised for the first one, if it refused all.
         """
         check_kind_name(kind)
         found, faults = self.named(kind), []
-        if not found and self.known and self.complete and kind != LIPSYNC:
-            have = ", ".join(dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC]))
-            raise UnknownKind("kind", f"there is no kind {kind!r}; there are {have}")
+        if not found and self.known and kind != LIPSYNC and not wake_to_ask:
+            raise UnknownKind("kind", self._unknown(kind))
         for each in found:
             try:
                 check(each)
@@ -111,6 +118,15 @@ class KnownKinds:
         if faults:
             raise faults[0]
         return None
+
+    def _unknown(self, kind: str) -> str:
+        names = [*dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC])]
+        have, near = ", ".join(names), ", ".join(get_close_matches(kind, names))
+        mean = f". Did you mean {near}?" if near else ""
+        if self.complete:
+            return f"there is no kind {kind!r}; there are {have}{mean}"
+        ask = f"{' ' if near else '. '}To start a GPU that has not told its kinds, give --wake-to-ask"
+        return f"no GPU is known to have the kind {kind!r}; known are {have}{mean}{ask}"
 
     def plain(self) -> dict[str, Any]:
         """Return this as JSON, as in the daemon's `GET /api/kinds`."""

@@ -14,11 +14,15 @@ from tests.support.field.hub import field_hub
 from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import Ran, User
 from tests.support.programs.daemon_scene import daemon
-from tests.support.programs.our_peers import Place, gpu_online
+from tests.support.programs.our_peers import Place, gpu_online, held, until
+from tests.support.programs.terminal_scene import terminal
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.i18n.reasons import translated
 from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.net.hub_link import open_link
 from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.ports import LinkUp
+from wakestream.streams.protocol import messages as m
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -122,6 +126,40 @@ async def test_what_does_not_fit_is_refused_on_the_pc_and_named(
         assert "Traceback" not in ran.err
         assert (hub.state.jobs, scene.engine.works) == ({}, [])
         assert "no jobs" in (await scene.run("jobs", "--all")).out
+
+
+@asynccontextmanager
+async def a_silent_gpu(scene: Flipping, hub: HubServer) -> AsyncIterator[None]:
+    """A worker at this hub that never tells its kinds."""
+    register = m.Register(role="worker", token=scene.place.keys["worker"], gpu="attic", features=("inputs",))
+    link = open_link(scene.place.hub_url, lambda: register)
+    link.events.subscribe(lambda event: isinstance(event, LinkUp) and link.send(m.Online(gpu="attic")))
+    try:
+        await until(lambda: "attic" in hub.state.gpus and hub.state.gpus["attic"].online)
+        yield
+    finally:
+        await link.close()
+
+
+@pytest.mark.parametrize("through", ["foreground", "daemon"])
+async def test_a_mistyped_kind_wakes_nothing_unless_that_is_wanted(scene: Flipping, through: str) -> None:
+    mistyped = ("submit", "--kind", "flpi", "--in", "image=a.png", *OUT)
+    async with asyncio.timeout(55), scene.online(through) as hub, a_silent_gpu(scene, hub):
+        ran = await scene.run(*mistyped)
+        assert (ran.code, "Did you mean flip? To start a GPU" in ran.err) == (2, True), ran.err
+        async with terminal(scene.user, *mistyped) as screen:
+            await screen.shows("start such a GPU to ask it? That may cost money. [y/N]")
+            screen.type("n\r")
+            await screen.ended()
+        assert (screen.process.returncode, hub.state.jobs) == (2, {})
+        if through == "foreground":
+            async with terminal(scene.user, *mistyped, "--job-id", "agreed") as screen:
+                await screen.shows("[y/N]")
+                screen.type("y\r")
+                await until(lambda: held(hub) == ["agreed"])
+        else:
+            async with scene.user.runs(*mistyped, "--wake-to-ask", "--job-id", "asked"):
+                await until(lambda: held(hub) == ["asked"])
 
 
 def test_what_is_refused_is_said_in_chinese_too() -> None:

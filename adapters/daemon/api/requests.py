@@ -33,7 +33,7 @@ _BODY_WITHIN = 30.0
 FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
 """The fields of a submitted job of a video and an audio file."""
 
-ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after"})
+ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "wake_to_ask"})
 """The fields of a submitted job of any kind, beside `priority` and `id`."""
 
 FROM_JOB: Final = "@"
@@ -64,7 +64,8 @@ class Wanted:
     """A submitted job, before a look at its files. `seconds` are the lengths of the files that are known.
 
     `any_kind`: it was not submitted as a pair of a video and an audio file. It waits for the jobs `after`. Of
-    `sources`, the inputs that are results of other jobs, `pending` are not there yet.
+    `sources`, the inputs that are results of other jobs, `pending` are not there yet. `wake_to_ask`: a GPU may be
+    started to ask whether it has the kind.
     """
 
     job: str
@@ -79,6 +80,7 @@ class Wanted:
     sources: dict[str, str] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
     any_kind: bool = False
+    wake_to_ask: bool = False
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -121,7 +123,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         inputs, outputs, kind, params, _word(body.get("task_type", "heygem_submit"), "task_type"),
         _priority(body.get("priority", 0)),
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
-        after, sources, pending, bool(body.keys() & ANY_KIND),
+        after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
     )  # fmt: skip
 
 

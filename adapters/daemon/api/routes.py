@@ -129,7 +129,7 @@ class Api:
     async def _fitting(self, asked: requests.Wanted) -> requests.Wanted:
         """The job, which fits its kind as far as that is known. A pair of files may have any formats."""
         if asked.any_kind:
-            await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
+            await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs, wake_to_ask=asked.wake_to_ask)
         return asked
 
     async def retry_all(self, _: web.Request) -> web.Response:

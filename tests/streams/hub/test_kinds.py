@@ -178,6 +178,10 @@ def test_a_job_whose_machine_cannot_be_started_is_told_why(net: Net, client: int
     assert isinstance(offline, m.Offline)
     assert offline.phase == "no_monitor"
     assert offline.why == "only the GPU studio has the kind paint, and its monitor is not connected"
+    net.leave(net.worker("cellar", features=("inputs",)))
+    offline = submit(net, client, "fly", "j3")
+    assert isinstance(offline, m.Offline)
+    assert offline.why == "no GPU is known to have the kind fly; cellar may have it, and its monitor is not connected"
     old = net.join("client", features=("inputs",))
     offline = submit(net, old, "paint", "j2")
     assert isinstance(offline, m.Offline)

@@ -41,11 +41,28 @@ def test_a_job_that_fits_one_of_several_kinds_of_a_name_fits() -> None:
         BOTH.check("flip", {"image": ".png"}, {"z": 1}, ["image"])
 
 
-def test_an_unknown_kind_is_refused_only_if_there_are_no_others() -> None:
-    with pytest.raises(UnknownKind, match="there is no kind 'fly'; there are flip, lipsync") as refused:
-        BOTH.check("fly", {}, {}, ["x"])
+SOME = KnownKinds(BOTH.kinds, known=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "words"),
+    [
+        (BOTH, "flpi", "there is no kind 'flpi'; there are flip, lipsync. Did you mean flip?"),
+        (BOTH, "zoom", "there is no kind 'zoom'; there are flip, lipsync"),
+        (SOME, "flpi", "no GPU is known to have the kind 'flpi'; known are flip, lipsync. Did you mean flip? To start"),
+    ],
+)
+def test_a_kind_that_no_gpu_is_known_to_have_is_refused_with_the_nearest_names(
+    known: KnownKinds, kind: str, words: str
+) -> None:
+    with pytest.raises(UnknownKind, match=re.escape(words)) as refused:
+        known.check(kind, {}, {}, ["x"])
     assert (refused.value.code, refused.value.field) == ("unknown_kind", "kind")
-    for known in (UNKNOWN, KnownKinds(BOTH.kinds, known=True), KnownKinds(BOTH.kinds, known=False, complete=True)):
+
+
+def test_a_kind_may_be_unknown_if_a_gpu_shall_be_asked_or_the_hub_tells_no_kinds() -> None:
+    assert SOME.check("fly", {}, {}, ["x"], wake_to_ask=True) is None
+    for known in (UNKNOWN, KnownKinds(BOTH.kinds, known=False, complete=True)):
         assert known.check("fly", {}, {}, ["x"]) is None
     assert BOTH.check("lipsync", {"video": ".mp4", "audio": ".wav"}, {}, ["video"]) is None
 
