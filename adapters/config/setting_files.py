@@ -23,7 +23,7 @@ SHORT = 16
 """A shorter secret or key causes a warning."""
 
 
-VARIABLES = frozenset({"WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET"})
+VARIABLES = frozenset({"WAKESTREAM_KEY", "HEYGEM_API_SECRET", "WAKESTREAM_WEBHOOK_SECRET", "WAKESTREAM_GRADIO_AUTH"})
 """Environment variables that hold a secret."""
 
 

@@ -1,6 +1,7 @@
 """The engine `gradio`: the named endpoints of a Gradio app, each as a kind.
 
-Options: `url` (default http://127.0.0.1:7860).
+Options: `url` (default http://127.0.0.1:7860), `auth` (a file with the app's `USER:PASSWORD`; without it the
+environment variable WAKESTREAM_GRADIO_AUTH counts).
 
 Gradio gives a result once, to the connection that waits for it, so the connection is held here, on the GPU machine. A
 plain function cannot be stopped: after a cancel it runs on to its end, and the next work waits for it.
@@ -9,6 +10,7 @@ plain function cannot be stopped: after a cancel it runs on to its end, and the 
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -20,6 +22,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
 from wakestream.adapters.engines.http_engine import HttpEngine
@@ -30,6 +33,9 @@ from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, Wak
 from wakestream.streams.protocol.kinds import fitting
 
 DEFAULT_URL: Final = "http://127.0.0.1:7860"
+
+AUTH: Final = "WAKESTREAM_GRADIO_AUTH"
+"""The environment variable with the app's `USER:PASSWORD`."""
 
 AGAIN: Final = 1.0
 """Seconds until a full queue is asked again."""
@@ -42,7 +48,28 @@ _MAX_EVENT: Final = 64 * 1024 * 1024
 
 def create(config: EngineConfig) -> Gradio:
     """The engine for a worker. Raises `SettingsError`."""
-    return Gradio(config.known("gradio", ("url",)).get("url") or DEFAULT_URL)
+    options = config.known("gradio", ("url", "auth"))
+    return Gradio(options.get("url") or DEFAULT_URL, _auth(options.get("auth")))
+
+
+def _auth(file: str | None) -> Secret | None:
+    """The app's `USER:PASSWORD`. No message shows the option: it may be the password itself, in the wrong place."""
+    where, text = AUTH, os.environ.get(AUTH, "")
+    if file is not None:
+        where = "--engine-option auth"
+        try:
+            text = Path(file).expanduser().read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "not text in UTF-8"
+            raise SettingsError(
+                f"{where}: the file cannot be read: {why}; give the path of a file with USER:PASSWORD"
+            ) from None
+    elif not text:
+        return None
+    user, separator, password = text.strip().partition(":")
+    if not (user and separator and password) or "\n" in password:
+        raise SettingsError(f"{where}: the content is not USER:PASSWORD; write both in one line")
+    return Secret(text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +86,11 @@ class Gradio(Engine):
 
     Args:
         url: Its address.
+        auth: Its `USER:PASSWORD`, if it was launched with `auth`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, auth: Secret | None = None) -> None:
+        self._auth = auth
         self._http = HttpEngine(url, "Gradio")
         self._app: object = None
         self._endpoints: dict[str, Endpoint] = {}
@@ -69,6 +98,7 @@ class Gradio(Engine):
 
     async def describe(self) -> Sequence[Kind]:
         """The named endpoints that return something."""
+        await self._login()
         found = {}
         for path in ("/gradio_api/info", "/config"):
             status, found[path] = await self._http.json("GET", path)
@@ -85,10 +115,11 @@ class Gradio(Engine):
     async def ready(self) -> Readiness:
         """Whether the app answers."""
         try:
+            await self._login()
             status, _ = await self._http.json("GET", "/gradio_api/app_id")
         except WakestreamError as error:
             return Readiness(False, str(error))
-        return Readiness(status == 200, "" if status == 200 else f"{self._http.url} is no Gradio app: HTTP {status}")
+        return Readiness(status == 200, "" if status == 200 else f"{self._http.url} is not a Gradio app: HTTP {status}")
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         """Join the app's queue, and follow the stream until the result."""
@@ -137,8 +168,26 @@ class Gradio(Engine):
             await asyncio.wait([event.joining])
         await self._http.close()
 
+    async def _login(self) -> None:
+        """Log in where the app wants a login: at first, and after its restart. Raises `EngineUnreachable`."""
+        status, _ = await self._http.json("GET", "/gradio_api/login_check")
+        if status != 401:  # an app without a login answers 200
+            return
+        if self._auth is None:
+            raise EngineUnreachable(
+                f"the Gradio app at {self._http.url} wants a login; give --engine-option auth=FILE, "
+                f"a file with USER:PASSWORD, or set {AUTH}"
+            )
+        user, _, password = self._auth.partition(":")
+        status, said = await self._http.json("POST", "/login", data={"username": user, "password": password})
+        if status != 200:
+            raise EngineUnreachable(
+                f"the Gradio app at {self._http.url} did not accept the login: HTTP {status} {_detail(said)}"
+            )
+
     async def _endpoint(self, kind: str) -> Endpoint:
         """The endpoint of a kind; all are read again if the app was restarted, as their numbers may be others."""
+        await self._login()
         _, said = await self._http.json("GET", "/gradio_api/app_id")
         if kind not in self._endpoints or not isinstance(said, dict) or said.get("app_id") != self._app:
             await self.describe()

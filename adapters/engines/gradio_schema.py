@@ -173,12 +173,21 @@ def _media(file: Described) -> str:
     return "video" if ending in MEDIA["video"] - {".gif"} else "image"
 
 
-def _schema(parameter: Described, props: Described) -> dict[str, Any]:
-    """A parameter's JSON Schema: the type by the info, limits and choices by the component."""
-    declared = parameter.get("type") or {}
-    schema = {key: declared[key] for key in ("type", "enum", "items") if declared.get(key)}
+def _declared(type_: Described) -> dict[str, Any]:
+    """The type by the info. Gradio calls all choices strings; of numbers, the choices themselves are the type."""
+    schema = {key: type_[key] for key in ("type", "enum", "items") if type_.get(key)}
+    if not all(isinstance(choice, str) for choice in schema.get("enum", ())):
+        schema.pop("type", None)
     if "$ref" in str(schema.get("items")):  # the definitions are elsewhere
         del schema["items"]
+    elif isinstance(schema.get("items"), dict):
+        schema["items"] = _declared(schema["items"])
+    return schema
+
+
+def _schema(parameter: Described, props: Described) -> dict[str, Any]:
+    """A parameter's JSON Schema: the type by the info, limits and choices by the component."""
+    schema = _declared(parameter.get("type") or {})
     if props.get("allow_custom_value"):
         schema.pop("enum", None)
     for key, word in (("minimum", "minimum"), ("maximum", "maximum"), ("step", "x-step")):

@@ -81,6 +81,7 @@ class HttpEngine:
             self._session = aiohttp.ClientSession(
                 timeout=timeout, trust_env=False, connector=connector, auto_decompress=False,
                 headers={hdrs.ACCEPT_ENCODING: "identity"}, middlewares=(_as_it_is,),
+                cookie_jar=aiohttp.CookieJar(unsafe=not self._public),  # a login's cookie, also of a bare address
             )  # fmt: skip
         return self._session
 

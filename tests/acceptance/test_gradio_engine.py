@@ -16,6 +16,7 @@ from aiohttp import web
 from tests.support.engines.real_servers import Server, gradio_server, needs, running, until
 from tests.support.engines.through_worker import worker_of
 from tests.support.programs import plain_server
+from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import gradio
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
@@ -82,7 +83,7 @@ async def test_an_app_is_ready_when_it_answers_and_says_why_not(place: Place) ->
 @real
 async def test_the_kinds_are_the_apps_functions(place: Place) -> None:
     kinds = {kind.name: kind for kind in await place.engine.describe()}
-    assert [*kinds] == ["copy", "many", "count", "talk", "same", "say"]
+    assert [*kinds] == ["copy", "many", "count", "talk", "same", "say", "scale"]
     copy = kinds["copy"]
     assert copy.inputs == (Slot("image", ("image",), title="An image"),)
     assert copy.outputs == (
@@ -145,6 +146,49 @@ async def test_values_are_files_of_their_kind(place: Place) -> None:
     assert files["text"].read_text() == "bb"
     assert orjson.loads(files["value"].read_bytes()) == {"text": "b"}
     assert (files["number"].suffix, files["number"].read_text()) == (".json", "2")
+
+
+@real
+async def test_choices_that_are_numbers_are_given_as_numbers(place: Place) -> None:
+    files = await made(place.engine, place.work("scale", ("chosen",), size=1024, factors=[0.5]))
+    assert orjson.loads(files["chosen"].read_bytes()) == {"size": 1024, "factors": [0.5]}
+    with pytest.raises(WrongInput, match="300 is not a choice; give one of 256, 512, 1024"):
+        await made(place.engine, place.work("scale", ("chosen",), size=300, factors=[]))
+
+
+@real
+async def test_an_app_with_a_login_is_used_also_after_its_restart_and_without_its_password_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = gradio_server(tmp_path / "gradio", PASSWORD="s:ecret")
+    place, login = Place(tmp_path, server.url), tmp_path / "login"
+    login.write_text("ada:s:ecret\n")
+    async with asyncio.timeout(150), running(server):
+        state = await place.engine.ready()
+        assert not state.ready
+        assert "wants a login; give --engine-option auth=FILE" in state.reason
+        monkeypatch.setenv("WAKESTREAM_GRADIO_AUTH", "ada:other")
+        wrong = gradio.create(EngineConfig({"url": server.url}))
+        with pytest.raises(EngineUnreachable, match="did not accept the login: HTTP 400 Incorrect credentials"):
+            await wrong.describe()
+        engine = gradio.create(EngineConfig({"url": server.url, "auth": str(login)}))
+        assert (await engine.ready()).ready
+        assert (await made(engine, place.work()))["bild_gr_e"].read_bytes() == place.image.read_bytes()
+        server.kill()
+        await server.start()
+        assert (await made(engine, place.work()))["bild_gr_e"].read_bytes() == place.image.read_bytes()
+    for each in (place.engine, wrong, engine):
+        await each.close()
+
+
+@pytest.mark.parametrize("text", ["ada", "ada:", ":secret", "ada:secret\nmore", ""])
+def test_a_login_that_is_none_is_refused_without_its_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "login").write_text(text)
+    with pytest.raises(SettingsError, match="the content is not USER:PASSWORD; write both in one line"):
+        gradio.create(EngineConfig({"auth": str(tmp_path / "login")}))
+    with pytest.raises(SettingsError, match="the file cannot be read: No such file") as refused:
+        gradio.create(EngineConfig({"auth": "ada:secret"}))
+    assert "secret" not in str(refused.value)
 
 
 @real
@@ -368,6 +412,7 @@ async def test_an_app_that_says_that_it_stops_is_not_waited_for(tmp_path: Path) 
     app.router.add_get("/gradio_api/info", info)
     app.router.add_get("/config", config)
     app.router.add_get("/gradio_api/app_id", app_id)
+    app.router.add_get("/gradio_api/login_check", app_id)
     app.router.add_post("/gradio_api/queue/join", join)
     app.router.add_get("/gradio_api/queue/data", events)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

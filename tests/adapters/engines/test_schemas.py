@@ -96,6 +96,23 @@ def test_a_gradio_file_accepts_what_files_can_be(types: list[str] | None, accept
     assert [slot.accepts for slot in endpoints_of(info, config)["work"].kind.inputs] == [accepts]
 
 
+@pytest.mark.parametrize(("choices", "declared"), [([1, 2.5], None), (["auto", 512], None), (["a"], "string")])
+def test_gradios_choices_have_a_type_only_where_they_are_texts(choices: list[object], declared: str | None) -> None:
+    own = {"type": "string", "enum": choices}
+    names = ("one", "some")
+    types = (own, {"type": "array", "items": own})
+    parameters = [
+        {"label": "L", "component": "Dropdown", "parameter_name": name, "type": type_}
+        for name, type_ in zip(names, types, strict=True)
+    ]
+    info = {"named_endpoints": {"/work": {"parameters": parameters, "returns": parameters[:1]}}}
+    dependency = {"id": 7, "api_name": "work", "inputs": [1, 1], "outputs": [1]}
+    found = endpoints_of(info, {"components": [{"id": 1}], "dependencies": [dependency]})["work"].kind
+    one, some = (found.params["properties"][name] for name in names)
+    assert one.get("type") == some["items"].get("type") == declared
+    assert one["enum"] == some["items"]["enum"] == choices
+
+
 def test_a_gradio_endpoint_becomes_a_kind_and_the_apps_own_state_is_left_out() -> None:
     endpoints = endpoints_of(INFO, CONFIG)
     assert [*endpoints] == ["work"]

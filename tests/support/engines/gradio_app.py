@@ -61,6 +61,11 @@ def say(text: str, times: int) -> tuple[str, Any, float]:
     return text * int(times), {"text": text}, times
 
 
+def scale(size: int, factors: list[float]) -> dict[str, Any]:
+    """Returns what was chosen."""
+    return {"size": size, "factors": factors}
+
+
 def talk(letters: int) -> str:
     """Says a long text."""
     return "x" * letters
@@ -94,5 +99,11 @@ with gr.Blocks() as app:
         given, returned = gr.File(label="Given"), gr.File(label="File")
         gr.Button().click(same, given, returned, api_name="same")
         gr.Button().click(say, [mode, steps], [text, value, number], api_name="say")
+        size = gr.Dropdown([256, 512, ("large", 1024)], value=512, label="Size")
+        factors = gr.CheckboxGroup([0.5, 2], value=[], label="Factors")
+        gr.Button().click(scale, [size, factors], gr.JSON(label="Chosen"), api_name="scale")
 
-app.queue(max_size=2).launch(server_name="127.0.0.1", quiet=True, max_file_size=os.environ.get("MAX_FILE"))
+app.queue(max_size=2).launch(
+    server_name="127.0.0.1", quiet=True, max_file_size=os.environ.get("MAX_FILE"),
+    auth=("ada", os.environ["PASSWORD"]) if "PASSWORD" in os.environ else None,
+)  # fmt: skip

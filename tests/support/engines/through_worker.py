@@ -16,13 +16,16 @@ from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
 from wakestream.operators import Fingerprints, Hub, LoopScheduler, Policy, then
+from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.engine import Engine
+from wakestream.operators.model.errors import is_retryable
 from wakestream.operators.model.events import Done, Job, JobEvent, Online, Running
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams import Stages, World
 
 SECRET = "swordfish-0123456789"
 POLICY = Policy(poll_every=0.005)
+AGAIN = Backoff(initial=0.1, max_delay=0.1, retry_on=is_retryable)
 
 
 class Desk:
@@ -53,7 +56,8 @@ class Desk:
         online = Online(self.workers.resolve(None), features=self.features)
         world = World(cast("Hub", None), self.workers, files, Random(1))
         s = Stages(job, world, policy, Fingerprints(job, files))
-        events = s.dedupe(online).pipe(then(s.upload, s.synthesize, s.follow, s.download))
+        attempt = s.dedupe(online).pipe(then(s.upload, s.synthesize, s.follow, s.download))
+        events = attempt.pipe(s.retry(AGAIN))  # as a job that waits at the hub while the engine cannot work
         try:
             done = await events.map(self._seen).pipe(to_future(LoopScheduler(asyncio.get_running_loop())))
         finally:
