@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from wakestream.operators.model.engine import Kind, Slot
 
 _THREADS: Final = str(min(4, os.cpu_count() or 1))
 _EVEN: Final = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides
+
+_TEST: Final = "Test engine: only the sound is replaced."
 
 RATES: Final = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
 """Samples a second that all audio formats of `extract_audio` can have."""
@@ -139,7 +141,7 @@ def _params(**properties: Mapping[str, Any]) -> Mapping[str, Any]:
 RECIPES: Final[Mapping[str, Recipe]] = {
     recipe.kind.name: recipe
     for recipe in (
-        Recipe(LIPSYNC_KIND, {"audio": "audio", "video": "video"}, _lipsync),
+        Recipe(replace(LIPSYNC_KIND, help=_TEST), {"audio": "audio", "video": "video"}, _lipsync),
         Recipe(
             Kind(
                 "mux",

@@ -75,14 +75,18 @@ class Invites:
         """The valid invitation whose code has this name."""
         return next((one for one in self.valid(now) if one.code.name == name), None)
 
-    def reserve(self, invite: Invite, now: float) -> bool:
-        """Count a guess before it is checked; returns False if none is left, or if the invitation was used."""
+    def reserve(self, invite: Invite, now: float) -> int | None:
+        """Count a guess before it is checked; returns how many are left after it.
+
+        None: it may not be checked, since none was left or the invitation was used.
+        """
         with self._locked():
-            left = any(one.code == invite.code for one in self.valid(now))
-            if left:
-                known = self._unended(now)
-                self._write(replace(one, tries=one.tries + 1) if one.code == invite.code else one for one in known)
-        return left
+            valid = next((one for one in self.valid(now) if one.code == invite.code), None)
+            if valid is None:
+                return None
+            counted = replace(valid, tries=valid.tries + 1)
+            self._write(counted if one == valid else one for one in self._unended(now))
+        return TRIES - counted.tries
 
     def redeem(self, invite: Invite, now: float, note: str) -> tuple[str, str]:
         """Issue the license of an invitation, and use the invitation up; returns the license's id and its key.

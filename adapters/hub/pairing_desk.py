@@ -18,6 +18,8 @@ from wakestream.adapters.hub.licenses import LicenseError
 from wakestream.adapters.net.pairing import Pairing, PairingError
 from wakestream.adapters.net.rate_limit import Rate
 
+_LEFT: Final = {0: "no tries left; make a new one with wakestream invite", 1: "1 try left"}
+
 WITHIN: Final = 30.0
 """Seconds for the whole exchange."""
 
@@ -76,11 +78,12 @@ class PairingDesk:
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
         await _send(socket, {"type": "pair.share", "role": invite.role, **shown})
         proof = await _receive(socket, "pair.proof")
-        if not await asyncio.to_thread(self._invites.reserve, invite, self._clock()):
+        left = await asyncio.to_thread(self._invites.reserve, invite, self._clock())
+        if left is None:
             raise unknown
         try:
             await asyncio.to_thread(pairing.agree, _bytes(proof, "share"))
-            pairing.check(_bytes(proof, "proof"))
+            pairing.check(_bytes(proof, "proof"), _LEFT.get(left, f"{left} tries left"))
         except PairingError:
             logger.warning("a wrong guess of the code {}-… came from {}", invite.code.name, address)
             raise

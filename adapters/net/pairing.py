@@ -128,10 +128,11 @@ class Pairing:
         """Shows that this side has the key."""
         return self._proof(self._is_hub)
 
-    def check(self, proof: bytes) -> None:
-        """Raise `PairingError` unless the other side has the same key."""
+    def check(self, proof: bytes, tries_left: str = "") -> None:
+        """Raise `PairingError`, with the tries that are left, unless the other side has the same key."""
         if not hmac.compare_digest(proof, self._proof(not self._is_hub)):
-            raise PairingError("the code is wrong, or someone stands between this program and the hub")
+            wrong = f"wrong code ({tries_left})" if tries_left else "wrong code"
+            raise PairingError(f"{wrong}. If it is surely right, someone may be intercepting the connection")
 
     def seal(self, message: dict[str, Any]) -> bytes:
         """Encrypt a message to the other side."""

@@ -55,6 +55,8 @@ _UNSAID = m.Online()
 _STALE = ("unknown", "starting", "booted", "no_capacity", "failed")
 _SAME_START = ("unknown", "booted", "online", "draining")
 """States in which a machine that is online has the address that it had."""
+_STOPS = {("draining", "stopping"), ("draining", "off"), ("stopping", "off"), ("off", "off")}
+"""Ways from one phase to the next in which a machine keeps the reason for which it was switched off."""
 _WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
 _HOPEFUL = ("online", "starting", "booted", "draining", "stopping")
 _STATUS = {
@@ -204,7 +206,7 @@ def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: f
 
 
 def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, decision: HubDecision) -> None:
-    serving, cause = gpu.worker is not None and gpu.ready, (message.msg or "")[:LONGEST_CAUSE]
+    serving, cause = gpu.worker is not None and gpu.ready, _cause(gpu, message)
     retry_at = None if message.retry_in is None else now + min(max(0, message.retry_in), LONGEST_RETRY)
     switched = _switched(gpu, message, now)
     if message.state == "online" and not gpu.online:
@@ -218,6 +220,12 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
         decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched))
+
+
+def _cause(gpu: Gpu, message: m.PowerState) -> str:
+    """Why the GPU is in its new state; while and after it stops, why it drained, not the provider's word for it."""
+    stops = (gpu.phase, message.state) in _STOPS and gpu.cause
+    return gpu.cause if stops else (message.msg or "")[:LONGEST_CAUSE]
 
 
 def _switched(gpu: Gpu, message: m.PowerState, now: float) -> float | None:

@@ -77,7 +77,7 @@ async def test_a_pasted_code_joins_and_the_submit_goes_on(newcomer: User, tmp_pa
         async with terminal(newcomer, "submit", "clip.mp4", "speech.wav", NO_COLOR="1") as screen:
             await screen.shows(OFFER)
             screen.type(f"wakestream join {url} {code[1]}\r")
-            await screen.shows("this machine is a client of")
+            await screen.shows("This PC can now send jobs to")
             await screen.shows("wake")  # the job waits for a GPU
         assert url in (tmp_path / "conf" / "wakestream.toml").read_text(encoding="utf-8")
 

@@ -12,6 +12,7 @@ import pytest
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, offer_plain, png
 from wakestream.adapters.engines.command import LIPSYNC_KIND
+from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.streams.protocol.kinds import MEDIA, plain_kind
 
@@ -76,6 +77,9 @@ async def test_lip_sync_alone_needs_no_choice(home: House, visitor: Visitor) -> 
         await expect(page.get_by_label("Choose a video")).to_be_attached()
         await expect(page.get_by_label("Kind of job")).to_be_hidden()
         await expect(page.locator("#new-hint")).to_have_text("The person in the video will speak this audio.")
+        offer(home, RECIPES["lipsync"].kind)
+        await page.reload()
+        await expect(page.locator("#new-hint")).to_have_text("Test engine: only the sound is replaced.")
 
 
 async def test_a_form_made_from_the_schema_starts_the_job(home: House, visitor: Visitor, files: Media) -> None:

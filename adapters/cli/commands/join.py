@@ -46,7 +46,7 @@ def told(joined: Joined, folder: Path | None) -> int:
         say(t("join.key", role=role, hub=hub), error=True)
         say(joined.paired.key)
         return exit_codes.DONE
-    say(t("join.done", role=role, hub=hub))
+    say(t(f"join.done.{role}", hub=hub))
     if joined.replaced:
         say(t("leave.license", license=joined.replaced))
     say(*present.lines(role, joined.done, folder))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.cli.i18n.reasons import translated
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
 from wakestream.streams.protocol import messages as m
 
@@ -42,12 +44,21 @@ def money(amount: float, answer: m.HubStatus) -> str:
 def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
     lines = [_phase(gpu, now)]
     if gpu.get("why"):
-        lines.append(t("status.why", why=gpu["why"]))
+        lines.append(t("status.why", why=_reason(gpu["why"])))
     lines += [_running(gpu), _holders(gpu)]
     lines += [t("status.span", span=t(f"span.{span}"), how=_span(gpu[span])) for span in SPANS[:2] if span in gpu]
     if "price_per_hour" not in gpu:
         lines.append("  " + t("status.no_price"))
     return lines
+
+
+def _reason(why: str) -> str:
+    """A reason of a monitor or worker, in the language of the user if the catalog has it."""
+    idle = re.fullmatch(r"no work for ([\d.]+) s", why)
+    if idle is None:
+        return translated(why) or why
+    minutes, rest = divmod(float(idle[1]), 60)
+    return t("status.idle", time=f"{minutes:g} {t('unit.minute')}" if minutes and not rest else long(float(idle[1])))
 
 
 def _phase(gpu: Mapping[str, Any], now: int) -> str:
@@ -95,8 +106,11 @@ def _rest(answer: m.HubStatus) -> list[str]:
     waiting = t("status.queue", jobs=count(answer.queue), mine=answer.own_queued)
     lines = [waiting if answer.queue else t("status.no_queue")]
     if answer.boot_s:
-        p50, p90 = (duration(answer.boot_s.get(name, 0.0)) for name in ("p50", "p90"))
-        lines.append(t("status.boot", p50=p50, p90=p90, count=answer.boots))
+        p50, p90 = (answer.boot_s.get(name, 0.0) for name in ("p50", "p90"))
+        if answer.boots == 1:
+            lines.append(t("status.boot.one", p50=duration(p50, tenths=False)))
+        else:
+            lines.append(t("status.boot", p50=duration(p50), p90=duration(p90), count=answer.boots))
     else:
         lines.append(t("status.no_boot"))
     if not answer.monitors:

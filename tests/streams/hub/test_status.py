@@ -153,6 +153,21 @@ def test_a_monitors_warning_is_reported_in_an_unchanged_phase() -> None:
     assert (after["since"], after["all"]) == (before["since"], before["all"])
 
 
+def test_a_gpu_that_is_off_says_why_it_was_switched_off(net: Net) -> None:
+    monitor, client = net.monitor(), net.join("client")
+    net.phase(monitor, "online")
+    net.worker()
+    for phase, said in (
+        ("draining", "no work for 300 s"),
+        ("stopping", "nobody holds it"),
+        ("off", "the program has ended"),
+        ("off", "the provider says stopped"),  # its monitor was restarted
+    ):
+        net.phase(monitor, phase, msg=said)
+    (gpu,) = asked(net, client).gpus
+    assert (gpu["phase"], gpu["why"]) == ("off", "no work for 300 s")
+
+
 def test_a_gpu_with_a_healthy_unregistered_worker_is_reported_with_its_time(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     net.phase(monitor, "booted", msg="the provider says running")

@@ -124,6 +124,7 @@ export function composer({ toast, started, reclaim }) {
     const names = form.needed;
     if (!names.length) return t(form.isSending ? "new.hint.sending" : "new.hint.ready");
     if (!form.simple || form.slots.length !== 2) return t("new.hint.missing", { names: names.join(t("list.comma")) });
+    if (names.length === 2 && entry.kind.help?.startsWith("Test engine")) return t("new.hint.test");
     return t(`new.hint.${names.length === 2 ? "none" : form.slots.find((slot) => slot.upload || slot.sending).name}`);
   }
 

@@ -1,7 +1,8 @@
 // A panel for each GPU: its phase, what that means for jobs, and its costs.
 
 import { by, h, put, say, show } from "/dom.js";
-import { bootOf, brief, budgetsOf, gpuSays } from "/sentences.js";
+import { bootOf, brief, budgetsOf, gpuSays, known } from "/sentences.js";
+import { behind } from "/store.js";
 import { duration, moment, money, number, percent, phase, t } from "/words.js";
 
 const LAMPS = {
@@ -89,10 +90,9 @@ function* figuresOf(gpu, hub) {
   const now = Date.now() / 1000;
   if (gpu.uptime_s && (gpu.phase === "online" || gpu.phase === "draining")) yield ["uptime", duration(gpu.uptime_s + Math.max(0, now - hub.ts))];
   else if (gpu.since) yield ["since", duration(now - gpu.since)];
-  const own = gpu.own || 0;
-  const others = gpu.others || 0;
-  const who = own && others ? "both" : own ? "own" : others ? "others" : "none";
-  yield ["holders", t(`fig.${who}`, { own: number(own), others: number(others) }), (gpu.own_jobs || []).map(hub.nameOf).join(", ") || null];
+  const held = Object.entries(holders(gpu)).filter(([, count]) => count > 0);
+  const said = held.map(([key, count]) => t(`fig.${key}`, { count: number(count) })).join(t("list.clause"));
+  yield ["holders", said || t("fig.none"), (gpu.own_jobs || []).map(hub.nameOf).join(", ") || null];
   if (hub.queue) yield ["queue", number(hub.queue)];
   const month = gpu.month;
   if (month && "cost" in month) {
@@ -104,6 +104,15 @@ function* figuresOf(gpu, hub) {
     yield ["on", duration(month.on_s)];
   }
   yield* budget(gpu, hub);
+}
+
+/** How many jobs of a GPU do what. `own_jobs` has the first of them; those that it does not have wait at the worker. */
+function holders(gpu) {
+  const jobs = (gpu.own_jobs ?? []).map((id) => known.jobOf(id));
+  const busy = jobs.filter((job) => job && job.stage > 0 && !behind(job));
+  const rendering = busy.filter((job) => job.stage === 3).length;
+  const own = jobs.filter((job) => !job).length;
+  return { rendering, transfer: busy.length - rendering, waiting: (gpu.own ?? 0) - own - busy.length, own, others: gpu.others ?? 0 };
 }
 
 const amount = (value, hub) => (hub.currency ? `${money(value)} ${hub.currency}` : money(value));

@@ -165,7 +165,7 @@ export function gpuSays(gpu, hub, told) {
   }
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
-  if (gpu.phase === "off" && p50) return t("say.off.eta", usual);
+  if (gpu.phase === "off" && p50) return t(hub.boots === 1 ? "say.off.eta.one" : "say.off.eta", usual);
   if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);

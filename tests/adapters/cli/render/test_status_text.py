@@ -28,3 +28,13 @@ def test_budgets_say_what_is_left_and_when_they_begin_again() -> None:
         "budget of this license, today: 2.10 of 2.00; spent, its jobs wait until 2026-03-11 00:00"
     )
     assert status_text.budgets(of_license)[1].startswith("budget of all GPUs, today")
+
+
+def test_one_start_is_no_range() -> None:
+    answer = m.HubStatus(request_id="q", boots=1, boot_s={"p50": 1.8, "p90": 1.8})
+    assert "startup takes about 2 s (one start so far)" in status_text.status(answer)
+
+
+def test_an_idle_gpu_says_for_how_long_it_was_idle_before_it_was_switched_off() -> None:
+    gpu = {"gpu": "studio", "phase": "off", "why": "no work for 300 s"}
+    assert "  reason: it was idle for 5 min" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
