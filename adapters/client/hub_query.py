@@ -8,6 +8,8 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
@@ -19,6 +21,9 @@ from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_frames
 
 T = TypeVar("T")
+
+Query = m.HubStatusQuery | m.StatusQuery
+Answer = TypeVar("Answer", m.HubStatus, m.StatusResponse)
 
 ANSWER_WITHIN = 15.0
 """Seconds that the hub has to connect, register us and answer."""
@@ -156,16 +161,11 @@ async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool =
         HubRefused: the hub refuses the connection, or is too old for this question.
     """
     register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE,))
-    query = m.HubStatusQuery(request_id=f"status-{uuid.uuid4().hex}", since=since, costs=costs or None)
     link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
-
     try:
-        found = await first(link, lambda event: _status(event, link, query), ANSWER_WITHIN)
+        return await ask(link, m.HubStatusQuery(request_id="", since=since, costs=costs or None), m.HubStatus)
     finally:
         await link.close()
-    if found is None:
-        raise HubUnreachable(f"hub {link.url}: no answer within {ANSWER_WITHIN:g} s; look at its log")
-    return found
 
 
 def old_hub() -> HubRefused:
@@ -173,25 +173,27 @@ def old_hub() -> HubRefused:
     return HubRefused("this hub does not report its status; it is older than this program", code="old_hub")
 
 
-async def ask_costs(link: Link, within: float) -> m.HubStatus:
-    """Ask the hub of a connection that may still be opening for its status with the costs.
+async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSWER_WITHIN) -> Answer:
+    """Ask the hub over a connection that may still be opening.
 
     Args:
         link: The connection. If it is open, the hub has announced `hub_status`.
+        query: The question; its id is replaced by a new one.
+        kind: The type of its answer.
         within: Seconds to wait.
 
     Raises:
         HubUnreachable: no connection, or no answer in time.
         HubRefused: the hub refuses the connection or the question, or is too old for it.
     """
-    query = m.HubStatusQuery(request_id=f"costs-{uuid.uuid4().hex}", costs=True)
-    found = await first(link, lambda event: _status(event, link, query), within, query if link.up else None)
+    query = replace(query, request_id=f"ask-{uuid.uuid4().hex}")
+    found = await first(link, lambda event: _answer(event, link, query, kind), within, query if link.up else None)
     if found is None:
-        raise HubUnreachable(f"hub {link.url}: no answer within {within:g} s")
+        raise HubUnreachable(f"hub {link.url}: no answer within {within:g} s; look at its log")
     return found
 
 
-def _status(event: Any, link: Link, query: m.HubStatusQuery) -> m.HubStatus | None:
+def _answer(event: Any, link: Link, query: Query, kind: type[Answer]) -> Answer | None:
     """The answer to the query, which is sent when the link is up; None for any other event."""
     match event:
         case LinkUp(features=features) if FEATURE not in features:
@@ -204,7 +206,7 @@ def _status(event: Any, link: Link, query: m.HubStatusQuery) -> m.HubStatus | No
             raise HubUnreachable(reason)
         case m.Error(request_id=query.request_id):
             raise HubRefused(event.text, code=event.code)
-        case m.HubStatus(request_id=query.request_id):
+        case kind(request_id=query.request_id):
             return event
     return None
 

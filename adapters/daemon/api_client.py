@@ -15,10 +15,12 @@ import aiohttp
 import msgspec
 import orjson
 
+from wakestream.adapters.client.hub_query import Answer, Query
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.discovery import Address
 from wakestream.operators.model.errors import FileUnusable, WakestreamError
 from wakestream.operators.model.events import Job
+from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_plain
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
@@ -141,6 +143,23 @@ class DaemonClient:
         if "kinds" not in self._features:
             return UNKNOWN
         return from_plain(await self.call("GET", "/api/kinds"))
+
+    @property
+    def asks_hub(self) -> bool:
+        """Whether the daemon passes questions on to the hub; one of an earlier version does not."""
+        return "hub" in self._features
+
+    async def ask_hub(self, query: Query, kind: type[Answer]) -> Answer:
+        """Ask the hub with the daemon's key; `kind` is the type of the answer.
+
+        Raises:
+            DaemonRefused: The daemon has no answer of the hub; `code` is that of a `HubError`.
+            DaemonUnreachable: The daemon does not answer.
+        """
+        found = wire.from_frame(await self.call("POST", "/api/hub", wire.to_frame(query)), strict=False)
+        if not isinstance(found, kind):
+            raise DaemonRefused(f"the daemon at {self.url} answers with {found.TYPE!r}; update it", code="old_daemon")
+        return found
 
     async def costs(self) -> tuple[dict[str, float], str]:
         """What the last jobs cost by id, and the currency; nothing if the hub or the daemon does not tell it."""

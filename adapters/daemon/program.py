@@ -21,6 +21,7 @@ from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
 from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.app import Console
+from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
@@ -136,10 +137,11 @@ async def running_daemon(
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
         api = Api(
             box,
-            _health(client, settings),
+            _health(client, settings, console.gpu),
             console.cards.names,
             kinds,
             lambda: console.costs.by_job(wait=client.link.up),
+            console.gpu.ask,
         )
         address = await _served(stack, config, console, api)
         await stack.enter_async_context(console.serving())
@@ -209,11 +211,11 @@ async def _served(stack: AsyncExitStack, config: DaemonConfig, console: Console,
     return await served(config.port)
 
 
-def _health(client: Client, settings: Settings) -> Callable[[], dict[str, Any]]:
+def _health(client: Client, settings: Settings, gpu: GpuWatch) -> Callable[[], dict[str, Any]]:
     def health() -> dict[str, Any]:
         return {
             "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
-            "features": ["lengths", "kinds", "costs", "wake_to_ask"],
+            "features": ["lengths", "kinds", "costs", "wake_to_ask", "hub"], "hub_features": sorted(gpu.features),
         }  # fmt: skip
 
     return health

@@ -223,6 +223,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         INPUTS: role == "client",
         KINDS: role in ("client", "worker"),
         power.AGE: role == "monitor",
+        power.OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))

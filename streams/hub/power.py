@@ -36,6 +36,9 @@ WORKER_NOT_REGISTERED = (
 AGAIN = "status-again"
 """The kind of a status query that was answered from memory: the monitor answers it again after a look."""
 
+OF_GPU = "status_of_gpu"
+"""Announced by a client and its hub: `gpu` in `gpu.status.query`."""
+
 AGE = "power_age"
 """Announced by a monitor and its hub: `age` in `gpu.power.state`."""
 
@@ -395,11 +398,13 @@ def _ask(
 
 
 def status_query(state: HubState, peer: Connection, message: m.StatusQuery, now: float, decision: HubDecision) -> None:
-    """Ask one monitor; if none is connected, answer from the hub's state."""
-    if not state.monitors:
+    """Ask one monitor, that of the GPU if one is named; if none is connected, answer from the hub's state."""
+    names = {fd: state.connections[fd].gpus for fd in state.monitors}
+    to = [fd for fd, gpus in names.items() if message.gpu is None or message.gpu in gpus or not gpus]
+    if not to:
         _pass_on(state, [peer.fd], _own_answer(state, message.request_id), decision)
     else:
-        _ask(state, peer, message, [*state.monitors][:1], now, decision)
+        _ask(state, peer, message, to[:1], now, decision)
 
 
 def _pass_on(state: HubState, askers: Iterable[int], message: m.StatusResponse, decision: HubDecision) -> None:

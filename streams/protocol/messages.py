@@ -193,9 +193,10 @@ class Boot(Message, frozen=True, kw_only=True):
 
 
 class StatusQuery(_WithId, frozen=True, kw_only=True):
-    """client -> hub -> monitor."""
+    """client -> hub -> monitor; `gpu`: the monitor of this one, at hubs with the feature `status_of_gpu`."""
 
     TYPE: ClassVar[str] = "gpu.status.query"
+    gpu: str | None = None
 
 
 class StatusResponse(_WithId, frozen=True, kw_only=True):

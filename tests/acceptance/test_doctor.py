@@ -172,6 +172,7 @@ async def test_without_a_hub_the_connection_check_fails_with_advice(scene: Scene
     assert "nothing listens there (connection refused)" in found["hub"].says
     assert "firewall" in found["hub"].todo
     assert found["monitor"].level == found["worker"].level == "skipped"
+    assert found["monitor"].says == found["worker"].says == "not checked: the hub is down"
 
 
 async def test_an_authority_that_cannot_be_read_is_a_finding_like_any_other(scene: Scene) -> None:
@@ -187,6 +188,33 @@ async def test_an_unknown_license_fails_the_license_check_only(scene: Scene) -> 
     assert found["license"].level == "fault"
     assert "does not know the license key" in found["license"].says
     assert found["monitor"].level == "skipped"
+
+
+async def monitor_of(scene: Scene, gpu: str) -> Link:
+    """A monitor that only answers."""
+    key = scene.place.book.issue("monitor", gpu, 0.0)[1]
+    link = open_link(scene.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=(gpu,)))
+    scene.stack.push_async_callback(link.close)
+    link.events.subscribe(lambda event: answer_status(link, event))
+    await until(lambda: link.up)
+    link.send(m.PowerState(gpu=gpu, state="off"))
+    return link
+
+
+async def test_each_monitor_is_asked_and_a_gpu_without_one_is_a_fault(scene: Scene) -> None:
+    await scene.hub()
+    hub = scene.running
+    assert hub is not None
+    await monitor_of(scene, "studio")
+    attic = await monitor_of(scene, "attic")
+    await until(lambda: [gpu.phase for gpu in hub.state.gpus.values()] == ["off", "off"])
+    await attic.close()
+    await until(lambda: len(hub.state.monitors) == 1)
+    found = [finding async for finding in examine(scene.settings, scene.folder) if finding.check == "monitor"]
+    assert [(one.level, one.says) for one in found] == [
+        ("ok", "GPU studio: the monitor responds: the GPU is stopped"),
+        ("fault", "GPU attic: its monitor is not connected, so it cannot be started"),
+    ]
 
 
 async def test_without_a_monitor_the_wake_check_fails(scene: Scene) -> None:
@@ -221,6 +249,15 @@ async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) ->
     assert found["secret"].level == "warning"
     assert "HEYGEM_API_SECRET must be the same" in found["secret"].todo
     assert "upload" not in found
+
+
+async def test_a_secret_that_is_only_not_sent_is_no_warning_where_jobs_need_none(scene: Scene) -> None:
+    await scene.hub()
+    await scene.monitor(on=True)
+    await scene.worker()
+    scene.settings = replace(scene.settings, worker_url=None)  # the hub names the worker: it gets no secret
+    found = await scene.look()
+    assert (found["secret"].level, "WAKESTREAM_SECRET_HOSTS" in found["secret"].todo) == ("ok", True)
 
 
 async def test_a_proxy_that_blocks_large_requests_fails_the_trial_upload(scene: Scene) -> None:

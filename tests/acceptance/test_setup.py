@@ -162,16 +162,18 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
     await make_video(machine.video, 1)
     await make_speech(machine.audio, 1)
     async with asyncio.timeout(120), machine.up("--gpu", "studio", until="is a monitor") as printed:
-        _, command, *more = shlex.split((await printed("power and costs: ")).partition(": ")[2])
+        hub = (await printed("hub: ws://")).split("hub: ")[1].split(";")[0]
         await printed("ready: ")
-        asked = await machine.run(command, *more)
-        assert (asked.code, "studio" in asked.out) == (0, True), asked.err
+        for command in ("status", "doctor", "top --once", "cost", "why gpu"):  # without a hub and a key
+            asked = await machine.run(*command.split())
+            assert (asked.code, "studio" in asked.out) == (0, True), (command, asked)
         ran = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
         assert ran.code == 0, ran.err
         assert {event.get("gpu") for event in ran.events if event["event"] == "granted"} == {"studio"}
         address = read(tmp_path / "one" / "daemon")
         assert address is not None
         os.kill(address.pid, signal.SIGTERM)  # on Windows that kills it
+        assert f"hub: {hub};" in await printed("hub: ws://")  # the same port
         await printed("ready: ")
         again = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "again.mp4", "--json")
         assert again.code == 0, again.err

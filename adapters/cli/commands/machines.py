@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.hub_answers import hub_status
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.power.choice import make_power
 from wakestream.adapters.power.config import Machine, Provider, power_config
@@ -36,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--orphans", "only machines that run and that no monitor of the hub names (key of role admin)")
     flags.provider(parser)
     flags.question(parser)
+    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     name = settings.needs_power()
     found = asyncio.run(_listed(make_power(name, power_config(settings, only_list=True))))
     if args.orphans:
-        found = _orphans(found, asyncio.run(ask_hub(settings)))
+        found = _orphans(found, asyncio.run(hub_status(settings, args.state)))
     if args.json:
         for machine in found:
             say_json(asdict(machine))

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.hub_answers import hub_status
 from wakestream.adapters.cli.render.status_text import status
 from wakestream.adapters.cli.render.table import paragraphs, terminal_columns
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.runtime.printing import answer
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -22,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--json", "the hub's answer as one JSON object")
     flags.question(parser)
+    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def ask_and_print(
 ) -> int:
     """Ask the hub; print its answer in words, or as JSON."""
     found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
-    told = asyncio.run(ask_hub(found, since, costs=costs))
+    told = asyncio.run(hub_status(found, args.state, since, costs=costs))
     plain = {"ts": told.ts, **wire.to_frame(told).get("data", {})}
     answer(plain, *(() if args.json else words(told)), as_json=args.json)
     return exit_codes.DONE

@@ -11,13 +11,13 @@ from rich.live import Live
 from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status, statuses
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.keys import pressed_keys
 from wakestream.adapters.cli.live_jobs import is_terminal
 from wakestream.adapters.cli.render.table import terminal_columns
 from wakestream.adapters.cli.render.top_text import top
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
-from wakestream.adapters.client.hub_query import ask_hub, hub_statuses
 from wakestream.adapters.config.addresses import host_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.runtime import printing
@@ -39,22 +39,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--once", "print it once")
     flags.question(parser)
+    flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show it until `q` or Ctrl-C; in a pipe, print it again and again."""
     found = begin(args, usual_level="CRITICAL")
-    hub = host_of(found.needs_hub())
-    found.needs_key()
+    hub = asyncio.run(_hub(found, args.state))
     if args.once:
-        say(*top(asyncio.run(ask_hub(found)), hub, terminal_columns() or WIDTH_OF_A_PIPE))
+        told = asyncio.run(hub_status(found, args.state))
+        say(*top(told, hub, terminal_columns() or WIDTH_OF_A_PIPE))
         return exit_codes.DONE
     work = _drawn if is_terminal() else _printed
-    return run_program(lambda stop: unless_stopped(stop, work(found, hub)))
+    return run_program(lambda stop: unless_stopped(stop, work(found, args.state, hub)))
 
 
-async def _printed(found: Settings, hub: str) -> int:
-    async for told in hub_statuses(found, EVERY):
+async def _hub(found: Settings, state: State) -> str:
+    async with daemon_or_key(found, state) as (settings, _):
+        return host_of(settings.needs_hub())
+
+
+async def _printed(found: Settings, state: State, hub: str) -> int:
+    async for told in statuses(found, state, EVERY):
         if isinstance(told, LinkDown):
             say(f"wakestream: {t('top.away', why=told.reason)}", error=True)
         else:
@@ -62,14 +68,14 @@ async def _printed(found: Settings, hub: str) -> int:
     return exit_codes.DONE
 
 
-async def _drawn(found: Settings, hub: str) -> int:
+async def _drawn(found: Settings, state: State, hub: str) -> int:
     """The whole screen; `q` leaves."""
     shown = _Screen(hub)
     # Its own stream for standard output has no encoding, from which the table knows the characters that it can use.
     screen = Live(get_renderable=shown.picture, console=shown.console, screen=True, redirect_stdout=False)
     with pressed_keys() as pressed, screen:
         async with tasks_of_block() as start:
-            following = start(_follow(found, shown))
+            following = start(_follow(found, state, shown))
             while not following.done():
                 if "q" in pressed().lower():
                     return exit_codes.DONE
@@ -77,9 +83,9 @@ async def _drawn(found: Settings, hub: str) -> int:
             return await following
 
 
-async def _follow(found: Settings, shown: _Screen) -> int:
-    async with contextlib.aclosing(hub_statuses(found, EVERY)) as statuses:
-        async for told in statuses:
+async def _follow(found: Settings, state: State, shown: _Screen) -> int:
+    async with contextlib.aclosing(statuses(found, state, EVERY)) as answers:
+        async for told in answers:
             shown.take(told)
     return exit_codes.DONE
 

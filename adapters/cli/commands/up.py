@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -101,8 +100,7 @@ async def _everything(gpu: str, idle_after: float) -> AsyncIterator[asyncio.Futu
         house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu) as all_of_it,
         own_daemon(all_of_it, folder, _show) as broken,
     ):
-        hub = ["--hub", all_of_it.settings.hub_url or "", "--key-file", str(folder / "client.key")]
-        say(t("up.hub", command=shlex.join(["wakestream", "status", *hub])))
+        say(t("up.hub", hub=all_of_it.settings.hub_url))
         say(t("up.ready"))
         yield _either(all_of_it.broken, broken)
 

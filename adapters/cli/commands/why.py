@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.hub_answers import hub_status
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import why_text as why_words
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.client.hub_query import ask_hub
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import answer
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask the daemon or the hub, and print the answer."""
     found = begin(args, usual_level="CRITICAL")
     kind, _, name = args.what.partition(":")
-    sentences = asyncio.run(_gpus(found, name or None) if kind == "gpu" else _job(args))
+    sentences = asyncio.run(_gpus(found, args.state, name or None) if kind == "gpu" else _job(args))
     for sentence in sentences:
         answer({"what": args.what, "why": sentence}, sentence, as_json=args.json)
     return exit_codes.DONE
@@ -42,8 +42,8 @@ async def _job(args: argparse.Namespace) -> Sequence[str]:
         return [why_words.job(await client.job(args.what), time.time())]
 
 
-async def _gpus(found: Settings, name: str | None) -> Sequence[str]:
-    told = await ask_hub(found)
+async def _gpus(found: Settings, state: str | None, name: str | None) -> Sequence[str]:
+    told = await hub_status(found, state)
     said = why_words.gpus(told, name)
     if name is not None and not said:
         known = ", ".join(gpu["gpu"] for gpu in told.gpus) or "none at all"

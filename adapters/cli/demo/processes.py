@@ -61,17 +61,18 @@ async def house(
     """Hub and monitor run for as long as the block does; the worker is off until a job wakes it.
 
     They see no settings but these: neither the user's variables nor the files of the current folder. A folder that was
-    used before keeps its keys and jobs.
+    used before keeps its keys, jobs and ports.
     """
     keys = _issue_keys(folder)
     secret = _kept(folder / "worker.secret", lambda: secrets.token_urlsafe(24))
-    worker_url = f"http://127.0.0.1:{_free_port()}"
+    ports = {name: _port(folder / f"{name}.port") for name in ("hub", "worker")}
+    worker_url = f"http://127.0.0.1:{ports['worker']}"
     ours = {"HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
     inherited = {name: value for name, value in os.environ.items() if name not in variables()}
     program = Programs(say, inherited | ours, folder)
     try:
         keep = () if record is None else ("--record", str(record.resolve()))
-        listen = ("--listen", "127.0.0.1:0", "--state", str(folder / "hub"), *keep)
+        listen = ("--listen", f"127.0.0.1:{ports['hub']}", "--state", str(folder / "hub"), *keep)
         hub = await program.start("hub", listen, listens=True)
         worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu)
         monitor = (
@@ -80,6 +81,8 @@ async def house(
             str(folder / "monitor"),
         )
         await program.start("monitor", (*monitor, *keep))
+        for name, port in ports.items():
+            write_atomic(folder / f"{name}.port", str(port).encode("ascii"))
         key = Secret(keys["client"].read_text("ascii").strip())
         settings = Settings(hub_url=hub, worker_url=worker_url, api_secret=Secret(secret), key=key, record=record)
         yield House(settings, idle_after, program.broken)
@@ -155,9 +158,18 @@ def _wakestream(command: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "wakestream.adapters.cli", command)
 
 
-def _free_port() -> int:
+def _port(kept: Path) -> int:
+    """The port of the last run, if it is free, else another one: bookmarks and other terminals know it."""
+    with contextlib.suppress(OSError, ValueError):
+        return _free_port(int(kept.read_text("ascii")))
+    return _free_port(0)
+
+
+def _free_port(port: int) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections linger
+        probe.bind(("127.0.0.1", port))
         return int(probe.getsockname()[1])
 
 

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import aiohttp
 
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
-from wakestream.adapters.client.hub_query import first
+from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, first
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.hub.power import OF_GPU
 from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.protocol import messages as m
 
-R = TypeVar("R", m.StatusResponse, m.HubStatus)
+
+class Ask(Protocol):
+    """Asks the hub over our own connection, or through the daemon."""
+
+    async def __call__(self, query: Query, kind: type[Answer], /) -> Answer | None:
+        """The answer, which is of this type; None without one."""
+
 
 HUB_WITHIN = 15.0
 """Seconds that the hub has to connect and register us."""
-
-ANSWER_WITHIN = 12.0
-"""Seconds that hub and monitor have to answer a question."""
 
 SKEW = 5.0
 """Seconds that two clocks may differ before it is said, a minute before it is a fault."""
@@ -40,10 +45,12 @@ AMISS = ("unknown", "failed", "lost", "no_capacity")
 class Told:
     """What was learned on the way: the hub's version, as it is shown, and features; how the GPU is, and where.
 
+    `refused`: the hub is there and does not let us in.
     `online` has the address of each online GPU's worker; None where the hub names none.
     """
 
     hub_version: str = ""
+    refused: bool = False
     features: frozenset[str] = frozenset()
     running: bool = False
     url: str | None = None
@@ -73,6 +80,7 @@ async def hub_connects(link: Link, told: Told) -> AsyncIterator[CheckResult]:
         says = t("doctor.hub_silent", url=link.url, seconds=f"{HUB_WITHIN:g}")
         yield fault("hub", says, t("doctor.hub_silent.do"))
     elif met.code in ("unauthorized", "forbidden", "kicked"):
+        told.refused = True
         yield fault("license", met.reason, t("doctor.license.do"))
     else:
         yield fault("hub", met.reason, t("doctor.hub_down.do"))
@@ -117,27 +125,16 @@ def clocks_agree(headers: Mapping[str, str]) -> Iterator[CheckResult]:
         yield level("clock", says, t("doctor.clock.do"))
 
 
-async def monitor_answers(link: Link, told: Told) -> AsyncIterator[CheckResult]:
-    """Whether a monitor is connected, and the state of the GPU."""
-    request = _id()
-    answer = await first(link, _reply(m.StatusResponse, request), ANSWER_WITHIN, m.StatusQuery(request_id=request))
-    if answer is None:
-        yield warning("monitor", t("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"), t("doctor.gpu_silent.do"))
-    elif answer.source != "gpu_monitor":
-        todo = t("doctor.no_monitor.do")
-        yield fault("monitor", t("doctor.no_monitor"), todo)
-    else:
-        told.running = answer.status == "running"
-        yield ok("monitor", t("doctor.monitor", status=answer.status))
-
-
-async def gpus_stand(link: Link, told: Told) -> AsyncIterator[CheckResult]:
-    """How the GPUs are, as the hub knows it from their monitors: whether the provider can be reached and has any."""
-    if FEATURE not in told.features:
-        return
-    request = _id()
-    answer = await first(link, _reply(m.HubStatus, request), ANSWER_WITHIN, m.HubStatusQuery(request_id=request))
-    for gpu in answer.gpus if answer is not None else ():
+async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
+    """The monitor of each GPU, and the GPUs as the hub knows them: whether a provider can be reached and has any."""
+    answer = None
+    if FEATURE in told.features:
+        answer = await ask(m.HubStatusQuery(request_id="-"), m.HubStatus)
+    gpus = answer.gpus if answer is not None else ()
+    names: list[str | None] = [str(gpu.get("gpu")) for gpu in gpus if OF_GPU in told.features]
+    for finding in await asyncio.gather(*(_monitor_answers(ask, told, name) for name in names or [None])):
+        yield finding
+    for gpu in gpus:
         phase, why = str(gpu.get("phase", "unknown")), gpu.get("why")
         if phase == "online":
             told.online[str(gpu.get("gpu", "?"))] = gpu.get("url")
@@ -148,6 +145,23 @@ async def gpus_stand(link: Link, told: Told) -> AsyncIterator[CheckResult]:
         else:
             level = fault if phase == "unknown" else warning
             yield level("gpu", says + (t("why.says", why=why) if why else ""), t("doctor.gpu.do"))
+
+
+async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult:
+    """Whether the monitor of a GPU, or any, is connected and answers."""
+    answer = await ask(m.StatusQuery(request_id="-", gpu=gpu), m.StatusResponse)
+
+    def of_it(says: str) -> str:
+        return says if gpu is None else t("doctor.gpu", gpu=gpu, phase=says)
+
+    if answer is None:
+        says = of_it(t("doctor.gpu_silent", seconds=f"{ANSWER_WITHIN:g}"))
+        return warning("monitor", says, t("doctor.gpu_silent.do"))
+    if answer.source != "gpu_monitor":
+        says = t("doctor.no_monitor") if gpu is None else of_it(t("doctor.no_monitor_of"))
+        return fault("monitor", says, t("doctor.no_monitor.do"))
+    told.running = told.running or answer.status == "running"
+    return ok("monitor", of_it(t("doctor.monitor", status=answer.status)))
 
 
 async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResult]:
@@ -176,10 +190,6 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResu
             yield fault("wake", t("doctor.hub_says", why=answer.text), t("doctor.hub_says.do"))
         case None:
             yield fault("wake", t("doctor.not_online", seconds=f"{within:g}"), t("doctor.not_woken.do"))
-
-
-def _reply(kind: type[R], request: str) -> Callable[[Any], R | None]:
-    return lambda event: event if isinstance(event, kind) and event.request_id == request else None
 
 
 def _id() -> str:

@@ -24,14 +24,14 @@ LITTLE_SPACE = 2 * 1000**3
 """Bytes below which a disk is said to be nearly full."""
 
 
-async def seen(found: Settings, folder: Path) -> AsyncIterator[CheckResult]:
-    """All of it."""
-    here = (settings_found(found), folder_usable(folder), recordings(found), engine_there(found))
+async def seen(found: Settings, folder: Path, *, asks: bool = False) -> AsyncIterator[CheckResult]:
+    """All of it; `asks`: the daemon asks the hub with its key."""
+    here = (settings_found(found, asks=asks), folder_usable(folder), recordings(found), engine_there(found))
     async for finding in each(*here, ffmpeg_works(), power_answers(found)):
         yield finding
 
 
-def settings_found(found: Settings) -> Iterator[CheckResult]:
+def settings_found(found: Settings, *, asks: bool) -> Iterator[CheckResult]:
     """What is set, and what a client needs besides."""
     for text in found.warnings:
         yield warning("settings", text)
@@ -39,7 +39,9 @@ def settings_found(found: Settings) -> Iterator[CheckResult]:
         yield fault("settings", t("doctor.no_hub"), t("doctor.no_hub.do"))
     else:
         yield ok("settings", t("doctor.hub_set", url=found.hub_url))
-    if found.key is None:
+    if asks:
+        yield ok("license", t("doctor.key_of_daemon"))
+    elif found.key is None:
         todo = t("doctor.no_key.do")
         yield fault("license", t("doctor.no_key"), todo)
     else:

@@ -60,6 +60,9 @@ async def _worker(workers: HttpWorkers, url: str | None, told: Told, *, secret: 
     if not secret and capable:
         yield skipped("upload", t("doctor.no_secret"))
         return
+    if capable and workers.secret and not workers.by_secret(worker.url):  # the jobs' capabilities open it
+        yield CheckResult("secret", "ok", t("doctor.not_sent", url=worker.url), t("doctor.not_sent.do"))
+        return
     async for finding in _opens(worker, health, refused=warning if capable else fault):
         yield finding
 

@@ -20,6 +20,8 @@ from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
 from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
@@ -57,6 +59,17 @@ async def json_object(request: web.Request) -> dict[str, Any]:
         raise ApiError(408, "timeout", str(error)) from None
     except ValueError as error:
         raise bad_request(str(error)) from None
+
+
+def hub_query(frame: Mapping[str, Any]) -> m.HubStatusQuery | m.StatusQuery:
+    """A question for the hub, from its frame (docs/protocol.md)."""
+    try:
+        query = wire.from_frame({**frame, "request_id": "-"})
+    except wire.Malformed as error:
+        raise bad_request(str(error)) from None
+    if isinstance(query, m.HubStatusQuery | m.StatusQuery):
+        return query
+    raise bad_request(f"{str(frame['type'])[:40]!r} is not passed on; send hub.status.query or gpu.status.query")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,18 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from wakestream.adapters.client.hub_query import Query
 from wakestream.adapters.daemon.api import requests, sse
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.operators.model.errors import HubError
 from wakestream.streams.outbox import chains, outbox
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry, plain_outcome
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 from wakestream.streams.recording.event_json import OUTCOME_KINDS, plain_text
 
 FOLLOWERS: Final = 100
@@ -32,13 +36,14 @@ MISSED: Final = Item(0, "", "missed", b'{"event":"missed"}')
 @dataclass(frozen=True, slots=True)
 class Api:
     """A method for each call. `health` gives more fields for the health call, `names` the names of a job's files,
-    `kinds` knows what the GPUs can do, and `costs` what the jobs cost."""
+    `kinds` knows what the GPUs can do, `costs` what the jobs cost, and `ask` asks the hub."""
 
     outbox: Outbox
     health: Callable[[], Mapping[str, Any]]
     names: Callable[[Entry], Mapping[str, str]]
     kinds: DaemonKinds
     costs: Callable[[], Awaitable[dict[str, Any]]]
+    ask: Callable[[Query, type[Any]], Awaitable[m.HubStatus | m.StatusResponse]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -55,6 +60,7 @@ class Api:
             web.get("/api/events", self.all_events),
             web.get("/api/kinds", self.get_kinds),
             web.get("/api/costs", self.get_costs),
+            web.post("/api/hub", self.ask_hub),
         ]
 
     async def get_health(self, _: web.Request) -> web.Response:
@@ -69,6 +75,15 @@ class Api:
     async def get_costs(self, _: web.Request) -> web.Response:
         """What the last jobs cost, as the hub tells it."""
         return json_answer(await self.costs())
+
+    async def ask_hub(self, request: web.Request) -> web.Response:
+        """Ask the hub with the daemon's key, which commands of this user do not see. The frame of the answer."""
+        query = requests.hub_query(await requests.json_object(request))
+        kind = m.HubStatus if isinstance(query, m.HubStatusQuery) else m.StatusResponse
+        try:
+            return json_answer(wire.to_frame(await self.ask(query, kind)))
+        except HubError as error:
+            raise ApiError(502, error.code, str(error)) from None
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """Jobs, newest first; `?state=`, `?limit=` and `?skip=` select."""

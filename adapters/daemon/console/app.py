@@ -35,6 +35,10 @@ from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.tasks import finish_despite_cancel, supervised
 from wakestream.streams.outbox.state import Entry
+from wakestream.streams.protocol import messages as m
+
+COSTS_WITHIN: Final = 4.0
+"""Seconds that the hub has to connect and tell the costs."""
 
 LOOKS: Final = 2
 """Files that are probed at a time."""
@@ -65,16 +69,16 @@ class Console:
         self.preferences = preferences.load(self._state)
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
-        outbox.on_lease_change = lambda: self._gpu.ask_soon()  # the GPU panel and the job's card show the same
+        outbox.on_lease_change = lambda: self.gpu.ask_soon()  # the GPU panel and the job's card show the same
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
         cards.name_by(self.preferences.name_pattern)
-        self._gpu = GpuWatch(settings, self._gpu_changed)
+        self.gpu = GpuWatch(settings, self._gpu_changed)
         self._hub = ""
-        self._live = Live(cards, timeline, self._kept, self._gpu, self._all)
+        self._live = Live(cards, timeline, self._kept, self.gpu, self._all)
         self.kinds = kinds
         kinds.on_change = lambda: self._live.tell("kinds", {})
-        self.costs = Costs(self._gpu.costs, cards, folder)
+        self.costs = Costs(self._told_costs, cards, folder)
         outbox.on_released = self._released
         outbox.on_moved = self._moved
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
@@ -154,6 +158,9 @@ class Console:
         """What the hub says of costs, and what jobs of this daemon cost and usually take."""
         return plain_answer(await self.costs.present())
 
+    async def _told_costs(self) -> m.HubStatus:
+        return await self.gpu.ask(m.HubStatusQuery(request_id="", costs=True), m.HubStatus, COSTS_WITHIN)
+
     def _released(self) -> None:
         self.costs.outdate()
         self._live.tell("costs", {})
@@ -183,7 +190,7 @@ class Console:
         await self.holdings.catch_up()
         await self._kept.load()
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._gpu.close)
+            stack.push_async_callback(self.gpu.close)
             stack.push_async_callback(self.costs.close)
             stack.push_async_callback(self._calls.waiting.clear)
             stack.push_async_callback(self._calls.copies.close)

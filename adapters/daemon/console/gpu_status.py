@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from wakestream.adapters.client.hub_query import ask_costs, old_hub
+from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, ask, old_hub
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.operators.model.errors import HubUnreachable
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.hub.status import FEATURE
+from wakestream.streams.hub.capabilities import FEATURE as CAPABILITY
+from wakestream.streams.hub.power import OF_GPU
+from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -33,11 +35,11 @@ AT_LEAST: Final = 0.1
 LINGER: Final = 60.0
 """Seconds that the connection stays open after the last page closed: users often return."""
 
-COSTS_WITHIN: Final = 4.0
-"""Seconds that the hub has to connect and tell the costs."""
-
 CLOSE: Final = 3.0
 """Seconds that the hub's clock may differ from ours, including the duration of the query."""
+
+ANNOUNCED: Final = (FEATURE, WHERE, OF_GPU, CAPABILITY, "power_state")
+"""Also for the questions of commands, which have no connection of their own; `doctor` asks for the capabilities."""
 
 _TIMES: Final = ("since", "retry_at")
 
@@ -45,7 +47,10 @@ _NEWS = m.PowerState | m.Online | m.Offline | m.Booted | m.BootResult | m.Ack
 
 
 class GpuWatch:
-    """Queries the hub. `last` is its latest status as an object for the page; `tell` is called at every change."""
+    """Queries the hub. `last` is its latest status as an object for the page; `tell` is called at every change.
+
+    `features` is what the hub announced last.
+    """
 
     def __init__(self, settings: Settings, tell: Callable[[dict[str, Any]], None]) -> None:
         self._url, self._key = settings.needs_hub(), settings.needs_key()
@@ -56,6 +61,7 @@ class GpuWatch:
         self._ending: asyncio.TimerHandle | None = None
         self._ask_now = asyncio.Event()
         self._up = False
+        self.features: frozenset[str] = frozenset()
         self._link: Link | None = None
         self.last: dict[str, Any] = {"hub": "connecting"}
 
@@ -79,8 +85,8 @@ class GpuWatch:
         """A job of this program started or stopped using a GPU: the stored state is out of date."""
         self._ask_now.set()
 
-    async def costs(self) -> m.HubStatus:
-        """Ask for the costs, over the same connection.
+    async def ask(self, query: Query, kind: type[Answer], within: float = ANSWER_WITHIN) -> Answer:
+        """Ask the hub, over the same connection.
 
         Raises:
             HubUnreachable: no connection, or no answer in time.
@@ -92,7 +98,7 @@ class GpuWatch:
                 raise HubUnreachable("the daemon is stopping")
             if self._link.up and not self._up:
                 raise old_hub()
-            return await ask_costs(self._link, COSTS_WITHIN)
+            return await ask(self._link, query, kind, within)
 
     async def close(self) -> None:
         """Stop querying."""
@@ -103,7 +109,7 @@ class GpuWatch:
             await asyncio.gather(self._asking, return_exceptions=True)
 
     async def _ask(self) -> None:
-        register = m.Register(key=self._key, device_type="pc", features=(FEATURE, "power_state"))
+        register = m.Register(key=self._key, device_type="pc", features=ANNOUNCED)
         self._link = link = open_link(self._url, lambda: register, ca=self._ca)
         link.events.subscribe(self._hear)
         try:
@@ -121,7 +127,7 @@ class GpuWatch:
     def _hear(self, event: object) -> None:
         match event:
             case LinkUp(features=features):
-                self._up = FEATURE in features
+                self._up, self.features = FEATURE in features, features
                 if not self._up:
                     self._note({"hub": "old"})
                 self._ask_now.set()
