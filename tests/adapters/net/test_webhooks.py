@@ -115,10 +115,11 @@ async def test_the_limit_on_pending_webhooks_holds(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_webhook_needs_its_secret_and_shows_neither() -> None:
-    assert receiver(None, Settings()) is None
+    to = "https://shop.example/?token=x"
+    assert receiver("webhook_url", Settings()) is None
     with pytest.raises(SettingsError, match="set WAKESTREAM_WEBHOOK_SECRET"):
-        receiver("https://shop.example/?token=x", Settings())
-    made = receiver("https://shop.example/?token=x", Settings(webhook_secret="whsec"))
+        receiver("webhook_url", Settings(webhook_url=to))
+    made = receiver("webhook_url", Settings(webhook_url=to, webhook_secret="whsec"))
     assert isinstance(made, Receiver)
     assert "token" not in repr(made)
     assert "whsec" not in repr(made)
