@@ -20,6 +20,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api_client import Chain
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import free_name, same_path
+from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import FileUnusable, WrongInput
 from wakestream.operators.model.events import Job
@@ -82,6 +83,7 @@ class Given:
         """
         fit = known.first_fitting(self.kind, self._fits, wake_to_ask=self.wake_to_ask)
         params = self._values(fit)
+        hide_params(known.named(self.kind), params)
         outputs = self.outputs or self._default_outputs(fit, params, why)
         if fit is None:
             check_bounds([*self.inputs, *self.chain.sources], params, outputs)

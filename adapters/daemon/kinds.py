@@ -17,6 +17,7 @@ from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -99,6 +100,11 @@ class DaemonKinds:
         """
         exts = {name: path.suffix.lower() for name, path in inputs.items()}
         (await self.present()).check(kind, exts, params, outputs, wake_to_ask=wake_to_ask)
+        self.shown(kind, params)
+
+    def shown(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a job without secrets, which also logs and recordings do not show from now on."""
+        return hide_params(self._known.named(kind), params) if params else {}
 
     async def close(self) -> None:
         """Stop asking."""

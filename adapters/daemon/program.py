@@ -134,6 +134,8 @@ async def running_daemon(
         kinds = DaemonKinds(settings, config.state)
         console = Console(config.state / "console", box, timeline, settings, config.quota, kinds, at_once_most)
         stack.push_async_callback(kinds.close)
+        for entry in state.jobs.values():  # the values of secrets, which the timeline must not show
+            kinds.shown(entry.accepted.kind, entry.accepted.params)
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
         api = Api(
             box,

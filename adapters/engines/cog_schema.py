@@ -11,7 +11,7 @@ from wakestream.operators.model.engine import Kind, Slot
 
 _KEPT: Final = (
     "type", "title", "description", "default", "minimum", "maximum", "enum", "minLength", "maxLength", "pattern",
-    "items", "anyOf",
+    "items", "anyOf", "format", "writeOnly",
 )  # fmt: skip
 
 Shape = Literal["value", "files", "text", "object", "unknown"]

@@ -18,6 +18,7 @@ from loguru import logger
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.net import webhook_post as http
 from wakestream.adapters.net.tls import client_context
+from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -41,7 +42,8 @@ class Receiver:
     async def post(self, owed: f.WebhookOwed) -> None:
         """One attempt."""
         at = int(self.now())
-        await http.post_json(self.url, owed.news, secret=self.secret, message_id=owed.delivery, at=at, ca=self.ca)
+        news = {**owed.news, "params": redacted(owed.news["params"])} if "params" in owed.news else owed.news
+        await http.post_json(self.url, news, secret=self.secret, message_id=owed.delivery, at=at, ca=self.ca)
 
 
 def receiver(setting: Literal["webhook_url", "power_webhook_url"], settings: Settings) -> Receiver | None:

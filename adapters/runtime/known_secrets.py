@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from wakestream.streams.recording.secrets import redact, redact_text
+from wakestream.operators.model.engine import Kind
+from wakestream.streams.protocol.param_schema import is_secret
+from wakestream.streams.recording.secrets import REDACTED, redact, redact_text
 
 HIDDEN: Final = "***"
 """What stands in the place of a secret in lines for people."""
@@ -23,6 +26,23 @@ def hide(*secrets: str) -> None:
     escaped = {form for one in long for form in (one, quote(one), quote(one, safe=""), json.dumps(one)[1:-1])}
     # The longest first, since one secret may begin with another.
     _known[:] = sorted(escaped.union(_known), key=len, reverse=True)
+
+
+def hide_params(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Hide the values that a kind declares as secret, and return the parameters as people may see them.
+
+    Args:
+        kinds: The job's kind, or all kinds of its name.
+        params: The job's parameters.
+
+    Returns:
+        The parameters; each secret is `[redacted]`.
+    """
+    schemas = [found for kind in kinds for found in kind.params.get("properties", {}).items()]
+    names = {name for name, schema in schemas if is_secret(schema) and params.get(name)}
+    hide(*(str(params[name]) for name in names))
+    shown: dict[str, Any] = redacted({**params, **dict.fromkeys(names, REDACTED)})
+    return shown
 
 
 def forget() -> None:

@@ -195,6 +195,16 @@ def without_null_branch(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return whole
 
 
+def is_secret(schema: Mapping[str, Any]) -> bool:
+    """Whether nobody may see the value: `format` is `password`, as Cog's `Secret` has it, or it is `writeOnly`.
+
+    Example:
+        >>> is_secret({"type": "string", "format": "password"})
+        True
+    """
+    return schema.get("format") == "password" or schema.get("writeOnly") is True
+
+
 def check_own(schema: Mapping[str, Any]) -> None:
     """Check the schema of one parameter of a worker's own kind, and its default against it.
 
@@ -223,7 +233,7 @@ def misfits(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...] =
         path: Where the value is, such as `("seed",)`.
     """
     schema = without_null_branch(schema)
-    yield from _broken([*_rules(schema)], value, path)
+    yield from _broken([*_rules(schema)], value, path, hidden=is_secret(schema))
     if isinstance(value, list | tuple) and _is_schema(schema.get("items")):
         rules = [*_rules(without_null_branch(schema["items"]))]
         for at, item in enumerate(value):
@@ -241,13 +251,16 @@ def _rules(schema: Mapping[str, Any]) -> Iterator[_Rule]:
             yield word, value, found.rule(value)
 
 
-def _broken(rules: Iterable[_Rule], value: Any, path: tuple[str | int, ...]) -> Iterator[Misfit]:
-    return (Misfit(path, _sentence(word, limit, value)) for word, limit, keeps in rules if not keeps(value))
+def _broken(
+    rules: Iterable[_Rule], value: Any, path: tuple[str | int, ...], *, hidden: bool = False
+) -> Iterator[Misfit]:
+    shown = "the value" if hidden else repr(value)[:60]
+    return (Misfit(path, _sentence(word, limit, shown)) for word, limit, keeps in rules if not keeps(value))
 
 
-def _sentence(word: str, limit: Any, value: Any) -> str:
+def _sentence(word: str, limit: Any, shown: str) -> str:
     if word == "enum":
         limit = ", ".join(map(str, limit))
     elif word == "type":
         limit = " or ".join(_TYPES[name][0] for name in _names(limit))
-    return f"{repr(value)[:60]} {_WORDS[word].remedy.format(str(limit)[:300])}"
+    return f"{shown} {_WORDS[word].remedy.format(str(limit)[:300])}"

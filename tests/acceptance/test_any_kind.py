@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 
 from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
-from tests.support.programs.any_kind_scene import Scene
+from tests.support.programs.any_kind_scene import KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Place, gpu_online, held
@@ -212,6 +212,33 @@ async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
             assert job["inputs"]["first"] == str(user.video.resolve())
             retried = await api.ask("POST", "/api/jobs/one/retry", {})
             assert retried[0] == 409
+
+
+async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
+    scene: Scene, user: User, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secret, records = "open sesame 1001", user.folder / "records"
+    hidden = {"type": "string", "format": "password", "minLength": 4}
+    scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
+    submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param")
+    said = []
+    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker():
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        short = await user.run(*submit, "hub=abc")
+        assert "parameter hub: the value is too short; give 4 characters or more" in short.err
+        for _ in range(2):  # the second daemon reads the job in its journal
+            async with daemon(user, "--record", str(records)) as api:
+                ran = await user.run(*submit, f"hub={secret}", "--json", "-v")
+                assert ran.code == 0, ran.err
+                status, job = await api.ask("GET", "/api/jobs/one")
+                assert (status, job["params"]) == (200, {"hub": "[redacted]"})
+                said += [ran.out, ran.err, (await user.run("jobs", "--json")).out]
+    assert scene.engine.works[0].params == {"hub": secret}
+    said += [path.read_text() for path in records.rglob("*.jsonl")]
+    assert len(said) >= 8
+    assert not [text for text in said if secret in text]
+    assert secret not in "".join(capfd.readouterr())
 
 
 async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(scene: Scene, user: User) -> None:

@@ -204,7 +204,7 @@ class Api:
         a, ended = entry.accepted, entry.ended
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
-            **_files(a),
+            **_files(a, self.kinds.shown(a.kind, a.params)),
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": entry.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             **({"after": [*a.after]} if a.after else {}),
@@ -237,13 +237,13 @@ def _same(known: Entry, asked: requests.Wanted) -> bool:
     return mine == (*theirs, asked.kind, asked.params, asked.task_type)
 
 
-def _files(a: f.JobAccepted) -> dict[str, Any]:
+def _files(a: f.JobAccepted, params: Mapping[str, Any]) -> dict[str, Any]:
     if a.is_pair:
         return {name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")}
     inputs = {name: plain_text(file.path) for name, file in a.files.items()}
     outputs = {name: plain_text(path) for name, path in a.results.items()}
     return {
-        "kind": a.kind, "inputs": inputs, "params": a.params, "outputs": outputs,
+        "kind": a.kind, "inputs": inputs, "params": params, "outputs": outputs,
         "output": plain_text(a.output),
     }  # fmt: skip
 

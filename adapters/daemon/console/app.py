@@ -71,7 +71,7 @@ class Console:
         self._outbox, self._timeline = outbox, timeline
         outbox.on_lease_change = lambda: self.gpu.ask_soon()  # the GPU panel and the job's card show the same
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
-        cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results)
+        cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results, kinds.shown)
         cards.name_by(self.preferences.name_pattern)
         self.gpu = GpuWatch(settings, self._gpu_changed)
         self._hub = ""

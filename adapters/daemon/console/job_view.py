@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -51,6 +51,7 @@ class JobView:
     outbox: Outbox
     uploads: Uploads
     results: Path
+    shown: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda _, params: params
     _names: dict[str, FileNames] = field(default_factory=dict)
     _pattern: list[str] = field(default_factory=lambda: [result_name.DEFAULT])
 
@@ -65,7 +66,7 @@ class JobView:
         outputs = self.outputs(entry)
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
-            "kind": a.kind, "params": a.params, "inputs": self._inputs(entry), "outputs": outputs,
+            "kind": a.kind, "params": self.shown(a.kind, a.params), "inputs": self._inputs(entry), "outputs": outputs,
             "priority": entry.priority,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
             "outcome": self._outcome(entry), "result": self._result(entry, outputs),

@@ -75,7 +75,7 @@ class JobCalls:
 
     def __post_init__(self) -> None:
         folder = self.holdings.results.with_name("waiting")
-        self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell)
+        self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell, self.kinds.shown)
         self.waiting.load(self._wanted, self.outbox.state.jobs)
         self.holdings.waiting = self.waiting.paths
         self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell)

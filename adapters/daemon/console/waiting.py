@@ -92,12 +92,14 @@ class WaitingJobs:
         uploads: The files.
         begin: Submits a job.
         tell: Sends an event to all pages.
+        shown: The parameters of a job of a kind without its secrets.
     """
 
     folder: Path
     uploads: Uploads
     begin: Callable[[Waiting], Awaitable[object]]
     tell: Callable[[str, object], None]
+    shown: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda _, params: params
     jobs: dict[str, Waiting] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _gone: set[Path] = field(default_factory=set)  # the records of jobs that do not wait any more
@@ -235,7 +237,7 @@ class WaitingJobs:
     def plain(self, job: Waiting) -> dict[str, Any]:
         """A job for the page. A file that has to be chosen again is `lost`."""
         return {
-            "id": job.asked.job, "kind": job.asked.kind, "params": job.asked.params,
+            "id": job.asked.job, "kind": job.asked.kind, "params": self.shown(job.asked.kind, job.asked.params),
             "inputs": [
                 {
                     "name": name, "file": upload.name, "size": upload.size, "content": upload.kind, "upload": upload.id,

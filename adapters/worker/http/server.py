@@ -19,6 +19,7 @@ from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.refusals import no_strangers, noted, plain_bodies
 from wakestream.adapters.net.silent_callers import SilentCallers
+from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests, small_files
@@ -239,6 +240,7 @@ class WorkerCalls:
             raise WrongInput("kind", f"this worker has no kind {wish.kind[:40]!r}; it has {have}")
         if wish.old_shape:
             return wish
+        hide_params([kind], wish.params)
         params = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
         return replace(wish, params=params)
 

@@ -21,6 +21,13 @@ COG: dict[str, Any] = {
                     "image": {"type": "string", "format": "uri", "x-order": 0, "description": "a picture"},
                     "steps": {"type": "integer", "minimum": 1, "maximum": 20, "default": 3, "x-order": 2},
                     "mask": {"type": "string", "format": "uri", "x-order": 3},
+                    "hub": {
+                        "type": "string",
+                        "format": "password",
+                        "writeOnly": True,
+                        "x-cog-secret": True,
+                        "x-order": 4,
+                    },
                 },
             },
             "mode": {"enum": ["fast", "fine"], "type": "string", "title": "mode"},
@@ -38,6 +45,7 @@ def test_a_cog_schema_becomes_a_kind() -> None:
     assert kind.params["properties"] == {
         "mode": {"type": "string", "title": "mode", "description": "how", "enum": ["fast", "fine"]},
         "steps": {"type": "integer", "default": 3, "minimum": 1, "maximum": 20},
+        "hub": {"type": "string", "format": "password", "writeOnly": True},
     }
     assert kind.params["required"] == ["mode"]
     assert [slot.name for slot in kind.outputs][:2] == ["output", "output_2"]
