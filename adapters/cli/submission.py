@@ -55,6 +55,7 @@ class Submission:
         plain: Write plain lines even on a terminal.
         quiet: Write only the outcome.
         notify: Show a notification at the end.
+        again: Make the result for this job, also if it was made before.
     """
 
     asked: Job | any_kind.Given
@@ -68,6 +69,7 @@ class Submission:
     plain: bool
     quiet: bool
     notify: bool = False
+    again: bool = False
 
     @property
     def id(self) -> str:
@@ -99,6 +101,7 @@ def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
         plain=args.plain,
         quiet=flags.is_quiet(args),
         notify=args.notify,
+        again=args.again,
     )
 
 
@@ -142,7 +145,8 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
     """
     probe = asked.settings.probe
     if isinstance(asked.asked, Job):
-        return asked.asked, await both_probed(*asked.asked.inputs.values()) if probe else (None, None)
+        lengths = await both_probed(*asked.asked.inputs.values()) if probe else (None, None)
+        return replace(asked.asked, again=asked.again), lengths
     known, why = await _known(ask)
     try:
         job = asked.asked.job(known, why)
@@ -153,7 +157,7 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
         job = replace(asked.asked, wake_to_ask=True).job(known, why)
     if probe:
         await all_probed(asked.asked.media(known))
-    return job, (None, None)
+    return replace(job, again=asked.again), (None, None)
 
 
 @cache

@@ -98,9 +98,10 @@ class _JobsWorkers:
 def _wish(job: Job, files: Mapping[str, FileRef]) -> dict[str, Any]:
     """What a submit asks for; a job of the old shape in the words of deployed workers."""
     refs = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in files.items()}
+    again = {"again": True} if job.again else {}
     if job.old_shape:
-        return {f"{name}_{field}": value for name, ref in refs.items() for field, value in ref.items()}
-    return {"kind": job.kind, "inputs": refs, "params": dict(job.params), "outputs": [*job.outputs]}
+        return again | {f"{name}_{field}": value for name, ref in refs.items() for field, value in ref.items()}
+    return {"kind": job.kind, "inputs": refs, "params": dict(job.params), "outputs": [*job.outputs], **again}
 
 
 class HttpWorker(WorkerCalls):

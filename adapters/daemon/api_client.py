@@ -123,17 +123,21 @@ class DaemonClient:
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
+        again = {"again": True} if job.again else {}
+        if again and "again" not in self._features:
+            raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
         if chain or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
-            any_kind: dict[str, Any] = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs}
+            any_kind: dict[str, Any] = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), **again}
+            any_kind["outputs"] = outputs
             if chain.after:
                 any_kind["after"] = [*chain.after]
             if "wake_to_ask" in self._features:
                 any_kind["wake_to_ask"] = True  # a person was asked, where that was needed
             return await self.call("POST", "/api/jobs", {"id": job.id, "priority": priority, **any_kind})
         asked: dict[str, Any] = {"id": job.id, **inputs, "output": _named(job.output), "task_type": job.task_type}
-        asked["priority"] = priority
+        asked |= {"priority": priority, **again}
         if "lengths" in self._features:
             asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
         return await self.call("POST", "/api/jobs", asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -82,25 +82,6 @@ class DaemonKinds:
             asking = self._asking or self._ask()
             await asyncio.wait([asking], timeout=WAIT)
         return self._known
-
-    async def check(
-        self,
-        kind: str,
-        inputs: Mapping[str, Path],
-        params: Mapping[str, Any],
-        outputs: Collection[str],
-        *,
-        wake_to_ask: bool = False,
-    ) -> None:
-        """Check a job as far as the kinds are known, before it is in the outbox.
-
-        Raises:
-            UnknownKind: No GPU is known to have the kind, and without `wake_to_ask` none may be started to ask.
-            WrongInput: Something does not fit; it names the field.
-        """
-        exts = {name: path.suffix.lower() for name, path in inputs.items()}
-        (await self.present()).check(kind, exts, params, outputs, wake_to_ask=wake_to_ask)
-        self.shown(kind, params)
 
     def shown(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a job without secrets, which also logs and recordings do not show from now on."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from wakestream.adapters.engines.names import list_slots, param_name, slot_name
+from wakestream.adapters.engines.names import list_slots, param_name, seed_of, slot_name
 from wakestream.operators.model.engine import Kind, Slot
+from wakestream.streams.protocol.kinds import digest_of
 
 _KEPT: Final = (
     "type", "title", "description", "default", "minimum", "maximum", "enum", "minLength", "maxLength", "pattern",
@@ -106,7 +107,10 @@ def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
     whole = {"type": "object", "properties": schema, **({"required": required} if required else {})}
     made, shape, outputs = outputs_of(resolved(schemas.get("Output") or {}, schemas), schemas)
     title = str((openapi.get("info") or {}).get("title", ""))
-    kind = Kind(name, tuple(slots.values()), made, whole if schema else {}, title="" if title == "Cog" else title)
+    kind = Kind(
+        name, tuple(slots.values()), made, whole if schema else {}, title="" if title == "Cog" else title,
+        version=digest_of(openapi), seed=seed_of([param for param, each in schema.items() if "default" not in each]),
+    )  # fmt: skip
     texts = frozenset(slot.name for slot in made if slot.accepts)
     return CogModel(kind, inputs, frozenset(lists), params, outputs, texts, shape)
 

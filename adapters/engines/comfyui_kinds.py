@@ -23,6 +23,7 @@ from wakestream.adapters.engines.comfyui_workflow import (
     place_of,
 )
 from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.names import seed_of
 from wakestream.operators.model.errors import EngineUnreachable
 from wakestream.streams.protocol.kinds import NAME
 
@@ -69,6 +70,8 @@ class Draft:
         if self.title:
             lines.append(f"title = {_text(self.title)}")
         lines.append(f"workflow = {_text(self.file.name)}")
+        if seed := seed_of(self.params):
+            lines.append(f"seed = {_text(seed)}  # a job that leaves it out gets a seed of its own")
         for part, places in (("inputs", self.inputs), ("params", self.params), ("outputs", self.outputs)):
             for name, place in places.items():
                 lines += [

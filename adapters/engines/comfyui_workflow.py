@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import orjson
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.manifest import Entry, read_manifest
 from wakestream.operators.model.engine import Kind
+from wakestream.streams.protocol.kinds import digest_of
 
 Workflow = Mapping[str, Mapping[str, Any]]
 
@@ -67,15 +68,13 @@ class WorkflowKind:
 
     def with_schema(self, info: Mapping[str, Any]) -> WorkflowKind:
         """The same kind, with what `/object_info` says of its parameters; the manifest's own words come first."""
-        properties = {
-            name: {**described(self.workflow, place, info), **self.kind.params["properties"][name]}
-            for name, place in self.params.items()
-        }
+        own = self.kind.params.get("properties", {})
+        properties = {name: described(self.workflow, place, info) for name, place in self.params.items()}
+        if self.kind.seed:  # the workflow's own seed would be that of all jobs
+            properties[self.kind.seed].pop("default", None)
+        properties = {name: {**schema, **own[name]} for name, schema in properties.items()}
         schema = {**self.kind.params, "properties": properties} if properties else {}
-        kind = Kind(
-            self.kind.name, self.kind.inputs, self.kind.outputs, schema, self.kind.title, self.kind.help
-        )  # fmt: skip
-        return WorkflowKind(kind, self.workflow, self.inputs, self.params, self.outputs)
+        return replace(self, kind=replace(self.kind, params=schema))
 
 
 def load_kinds(manifest: Path) -> dict[str, WorkflowKind]:
@@ -93,7 +92,8 @@ def _kind(manifest: Path, entry: Entry) -> WorkflowKind:
     for name, node in entry.of["outputs"].items():
         if node not in workflow:
             raise SettingsError(f"{at}.outputs.{name}: the workflow has no node {node!r}; correct the node's number")
-    return WorkflowKind(entry.kind, workflow, places["inputs"], places["params"], entry.of["outputs"])
+    kind = replace(entry.kind, version=digest_of([entry.kind.version, workflow]))
+    return WorkflowKind(kind, workflow, places["inputs"], places["params"], entry.of["outputs"])
 
 
 def load_workflow(path: Path) -> dict[str, dict[str, Any]]:

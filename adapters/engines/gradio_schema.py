@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from wakestream.adapters.engines.names import list_slots, param_name, slot_name
+from wakestream.adapters.engines.names import list_slots, param_name, seed_of, slot_name
 from wakestream.operators.model.engine import Kind, Slot
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -124,7 +124,11 @@ def _endpoint(name: str, dependency: Described, described: Described, components
         results.append(tuple(slots))
     schema = {"type": "object", "properties": params, **({"required": needed} if needed else {})}
     help_ = str(described.get("description") or dependency.get("api_description") or "")
-    kind = Kind(name, tuple(inputs.values()), tuple(outputs.values()), schema if params else {}, help=help_)
+    random = any("random" in each.lower() and params[each].get("default") is True for each in params)
+    kind = Kind(
+        name, tuple(inputs.values()), tuple(outputs.values()), schema if params else {}, help=help_,
+        deterministic=not random, seed=seed_of([each for each in params if "default" not in params[each]]),
+    )  # fmt: skip
     return Endpoint(kind, int(dependency["id"]), tuple(arguments), tuple(results))
 
 

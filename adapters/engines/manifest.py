@@ -30,8 +30,11 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WrongInput
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.protocol.kinds import fitting, kind_from, output_ext
+from wakestream.streams.protocol.kinds import digest_of, fitting, kind_from, output_ext
 from wakestream.streams.protocol.param_schema import check_own
+
+_IDENTITY = ("version", "deterministic", "seed")
+"""What says whether a job may get the result of another one."""
 
 _SLOT = ("accepts", "title", "help", "required")
 
@@ -94,13 +97,14 @@ def read_manifest(
 
 
 def _entry(at: str, name: str, table: object, keys: _Keys) -> Entry:
-    fields = _table(at, table, ("title", "help", "inputs", "params", "outputs", *keys.own))
+    fields = _table(at, table, ("title", "help", "inputs", "params", "outputs", *_IDENTITY, *keys.own))
     missing = [key for key in keys.needed if key not in fields]
     if missing:
         raise SettingsError(f'{at}: "{missing[0]}" is missing')
     of: dict[str, dict[str, str]] = {"inputs": {}, "params": {}, "outputs": {}}
     slots = {part: _slots(f"{at}.{part}", fields.get(part, {}), keys, of[part]) for part in ("inputs", "outputs")}
-    plain: dict[str, Any] = {key: fields[key] for key in ("title", "help") if key in fields}
+    plain: dict[str, Any] = {key: fields[key] for key in ("title", "help", *_IDENTITY) if key in fields}
+    plain["version"] = digest_of({key: str(value) for key, value in fields.items() if key not in ("title", "help")})
     if params := _params(f"{at}.params", fields.get("params", {}), keys, of["params"]):
         plain["params"] = params
     try:

@@ -38,6 +38,11 @@ def _name(text: str, taken: Collection[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
+def seed_of(params: Collection[str]) -> str:
+    """The parameter that is a seed by its name, if there is one; else an empty text."""
+    return next((name for name in ("seed", "noise_seed", "Seed") if name in params), "")
+
+
 def list_slots(first: Slot, taken: Mapping[str, object]) -> Iterator[Slot]:
     """The slots of a list of files: the first, and more that may be left out."""
     yield first

@@ -50,6 +50,11 @@ class Kind:
             docs/protocol.md lists, and `pattern`. The engine itself must check what other words say.
         title: A few words for people; empty: the name.
         help: A sentence for people.
+        version: What makes the results, in a few letters, such as a hash of the workflow or the version of the model.
+            The result of one version is not used for another. Empty: the rest of the description counts.
+        deterministic: Whether the same inputs and parameters give the same result. If not, no job gets the result of
+            another job.
+        seed: The name of the parameter with the seed. A job that leaves it out gets a seed of its own.
 
     Example:
         >>> Kind("upscale", (Slot("video", ("video",)),), (Slot("video", (".mp4",)),)).name
@@ -62,6 +67,9 @@ class Kind:
     params: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     help: str = ""
+    version: str = ""
+    deterministic: bool = True
+    seed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Job:
         kind: The kind of work, such as `lipsync`.
         params: The parameters, as JSON.
         alias: What the wire calls a lip-sync job, where that is not the usual name.
+        again: The result must be made for this job: that of another job with the same inputs is not used.
 
     Example:
         >>> Job("a1", {"image": Path("a.png")}, {"image": Path("b.png")}, "upscale", {"scale": 2}).output
@@ -45,6 +46,7 @@ class Job:
     kind: str = LIPSYNC
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     alias: str = ""
+    again: bool = False
 
     def __post_init__(self) -> None:
         """Give the files of a lip-sync job the order that deployed systems know, however they were given."""

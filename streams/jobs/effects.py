@@ -252,7 +252,7 @@ class _LoggedWorker(Worker):
         hashes: dict[str, Any] = {name: file.hash for name, file in files.items()}
         if not job.old_shape:
             hashes = {"kind": job.kind, "inputs": hashes, "params": dict(job.params), "outputs": [*job.outputs]}
-        asked = self._asked(**hashes)
+        asked = self._asked(**hashes, **({"again": True} if job.again else {}))
         return await self._calls.call("submit", asked, lambda: self._worker.submit(job, files), _RECEIPT)
 
     async def report(self, task_id: str) -> TaskReport:

@@ -45,6 +45,8 @@ class JobAccepted(_OfJob, frozen=True):
     `inputs`, `params` and `outputs`; its `video` and `audio` are empty, and `output` is its first one.
     It waits for the end of the jobs `after`. `sources` are the inputs that are results of other jobs, as `JOB:NAME`;
     such a file has the size 0 here, since it is not there yet.
+    `version` is the fingerprint of the kind when the job was accepted. `again`: its result must be made for this job,
+    since the user wants that or the results of the kind differ each time.
     """
 
     video: str
@@ -65,6 +67,8 @@ class JobAccepted(_OfJob, frozen=True):
     outputs: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     after: tuple[str, ...] = ()
     sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    version: str = ""
+    again: bool = False
 
     @property
     def files(self) -> dict[str, FileStat]:
@@ -219,6 +223,8 @@ class Submitting(Frozen, frozen=True):
     retry_of: str = ""
     after: tuple[str, ...] = ()
     sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    version: str = ""
+    again: bool = False
 
 
 class Cancelling(Frozen, frozen=True):

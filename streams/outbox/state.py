@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -66,16 +67,16 @@ class Entry(Frozen, frozen=True):
         return self.state == "open" and (self.stage is None or not self.stage.task)
 
     @property
-    def work(self) -> tuple[str, bytes, tuple[str, ...]]:
-        """What the job does with the files: its kind, its parameters, and the names of its results."""
+    def work(self) -> tuple[str, bytes, tuple[str, ...], str]:
+        """What the job does with the files: its kind with its version, its parameters, the names of its results."""
         a = self.accepted
         # Not by orjson: each of its results takes 4 KB as long as it is kept.
-        return a.task_type, msgspec.json.encode(a.params, order="deterministic"), tuple(sorted(a.results))
+        return a.task_type, msgspec.json.encode(a.params, order="deterministic"), tuple(sorted(a.results)), a.version
 
     @property
     def files(self) -> tuple[Any, ...]:
         """What tells that two jobs are the same work, without a look into the files."""
-        if self._pending:
+        if self._alone:
             return (self.accepted.job,)
         return (self.work, *((name, file.path, file.size, file.mtime_ns) for name, file in self._sorted))
 
@@ -100,7 +101,7 @@ class Entry(Frozen, frozen=True):
     @property
     def sizes(self) -> Sizes:
         """What tells that two jobs may be the same work."""
-        if self._pending:
+        if self._alone:
             return (self.accepted.job,)
         return (self.work, *((name, file.size, _ending(file.path)) for name, file in self._sorted))
 
@@ -109,9 +110,9 @@ class Entry(Frozen, frozen=True):
         return sorted(self.accepted.files.items())
 
     @property
-    def _pending(self) -> bool:
-        """Whether it has inputs that other jobs have yet to make."""
-        return any(not file.size for file in self.accepted.files.values())
+    def _alone(self) -> bool:
+        """Whether it has inputs that other jobs have yet to make, or wants a result of its own."""
+        return self.accepted.again or any(not file.size for file in self.accepted.files.values())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,10 +179,11 @@ def job_of(entry: Entry) -> e.Job:
     """The job that the pipeline runs."""
     a = entry.accepted
     if a.is_pair:
-        return e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
+        pair = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
+        return dataclasses.replace(pair, again=a.again)
     inputs = {name: Path(file.path) for name, file in a.files.items()}
     outputs = {name: Path(path) for name, path in a.results.items()}
-    return e.Job(a.job, inputs, outputs, a.kind, a.params)
+    return e.Job(a.job, inputs, outputs, a.kind, a.params, again=a.again)
 
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:

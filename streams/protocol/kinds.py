@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -36,6 +37,12 @@ MAX_KIND_DEPTH: Final = 50
 ENDING: Final = re.compile(r"\.[a-z0-9]{1,10}")
 """The file endings that hub and workers take."""
 
+BLANK: Final = (None, "")
+"""What a seed is that the job leaves to the kind."""
+
+_SEEDS: Final = 2**31
+"""How many seeds are chosen from: every engine takes numbers of this size."""
+
 _PARAM_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 
 MEDIA: Final[Mapping[str, frozenset[str]]] = {
@@ -51,9 +58,43 @@ MEDIA: Final[Mapping[str, frozenset[str]]] = {
 """The file endings of each media type that a slot may accept."""
 
 
+_DEFAULTS: Final[Mapping[str, Any]] = msgspec.to_builtins(Kind(""))
+
+
 def plain_kind(kind: Kind) -> dict[str, Any]:
     """Return a kind as JSON."""
-    return {name: value for name, value in msgspec.to_builtins(kind).items() if value or name == "name"}
+    plain: dict[str, Any] = msgspec.to_builtins(kind)
+    return {name: value for name, value in plain.items() if name == "name" or value != _DEFAULTS[name]}
+
+
+def fingerprint(kind: Kind) -> str:
+    """Return 16 hex digits of what makes the results of a kind; a change of its texts for people does not count."""
+    plain = {"version": kind.version} if kind.version else plain_kind(replace(kind, title="", help=""))
+    return digest_of(plain)
+
+
+def digest_of(plain: object) -> str:
+    """Return 16 hex digits that are the same for the same JSON."""
+    return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def is_repeatable(kind: Kind, params: Mapping[str, Any]) -> bool:
+    """Whether a second job with the same inputs and these parameters has the same result."""
+    return kind.deterministic and (not kind.seed or params.get(kind.seed) not in BLANK)
+
+
+def seeded(kind: Kind, params: Mapping[str, Any], job: str) -> dict[str, Any]:
+    """Return the parameters, with a seed for the job where the kind has one and the job leaves it out.
+
+    The same job has the same seed at each submit. A seed that is no number stays out: the engine chooses.
+    """
+    schema = kind.params.get("properties", {}).get(kind.seed, {})
+    if is_repeatable(kind, params) or not kind.seed or schema.get("type", "integer") not in ("integer", "number"):
+        return {**params}
+    least = int(schema.get("minimum", 0))
+    span = int(schema.get("maximum", least + _SEEDS - 1)) - least + 1
+    number = int.from_bytes(hashlib.sha256(job.encode()).digest()[:8], "big")
+    return {**params, kind.seed: least + number % max(1, min(span, _SEEDS))}
 
 
 def flat_kind(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +126,8 @@ def check_own_kind(kind: Kind) -> None:
             check_own(schema)
         except ValueError as error:
             raise ValueError(f"kind {kind.name}: params.{name}{error}") from None
+    if kind.seed and kind.seed not in kind.params.get("properties", {}):
+        raise ValueError(f"kind {kind.name}: its seed {kind.seed[:40]!r} is none of its parameters")
 
 
 def kind_from(plain: object, *, own: bool = False) -> Kind:
@@ -286,9 +329,11 @@ def with_defaults(kind: Kind, params: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         have = ", ".join(properties) or "none"
         raise WrongInput(f"params.{unknown[0]}", f"kind {kind.name} has no parameter {unknown[0]!r}; it has {have}")
-    filled = {name: schema["default"] for name, schema in properties.items() if "default" in schema}
+    filled = {name: each["default"] for name, each in properties.items() if "default" in each and name != kind.seed}
     filled = {**filled, **params}
-    missing = [name for name in kind.params.get("required", ()) if name not in filled]
+    if filled.get(kind.seed, 0) in BLANK:
+        del filled[kind.seed]
+    missing = [name for name in kind.params.get("required", ()) if name not in filled and name != kind.seed]
     if missing:
         raise WrongInput(f"params.{missing[0]}", f"kind {kind.name} needs the parameter {missing[0]!r}; give a value")
     for name, value in filled.items():

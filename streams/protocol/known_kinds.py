@@ -19,8 +19,10 @@ from wakestream.streams.protocol.kinds import (
     MAX_KINDS_BYTES,
     check_bounds,
     check_kind_name,
+    fingerprint,
     fitting,
     flat_kind,
+    is_repeatable,
     kind_from,
     plain_kind,
 )
@@ -118,6 +120,21 @@ class KnownKinds:
         if faults:
             raise faults[0]
         return None
+
+    def identity(self, kind: str, params: Mapping[str, Any]) -> tuple[str, bool]:
+        """Return what tells the work of this kind from that of an earlier version, and whether it may be repeated.
+
+        Args:
+            kind: The name of the kind.
+            params: The parameters.
+
+        Returns:
+            The fingerprint of all kinds of this name, empty if none is known; False if two jobs with these parameters
+            have results that differ.
+        """
+        found = self.named(kind)
+        versions = sorted({fingerprint(each) for each in found})
+        return "+".join(versions), all(is_repeatable(each, params) for each in found)
 
     def _unknown(self, kind: str) -> str:
         names = [*dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC])]

@@ -34,12 +34,17 @@ CANCELLED = "cancelled: no job holds this task"
 
 
 class Wish(Frozen, frozen=True):
-    """The work that a job wants: the kind, the files by name, the parameters, and the names of the results."""
+    """The work that a job wants: the kind, the files by name, the parameters, and the names of the results.
+
+    `version` is the fingerprint of the kind. `once` is the job whose own work it is: it finds no other job's task.
+    """
 
     inputs: dict[str, FileRef]
     kind: str = LIPSYNC
     params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     outputs: tuple[str, ...] = ("video",)
+    version: str = ""
+    once: str = ""
 
     @property
     def old_shape(self) -> bool:
@@ -49,6 +54,7 @@ class Wish(Frozen, frozen=True):
             and self.inputs.keys() == {"video", "audio"}
             and not self.params
             and len(self.outputs) == 1
+            and not self.once
         )
 
 
@@ -339,6 +345,7 @@ def task_id(wish: Wish) -> str:
     text = f"{files['video']}|{files['audio']}" if wish.old_shape else None
     if text is None:
         whole = {"kind": wish.kind, "inputs": files, "params": wish.params, "outputs": sorted(wish.outputs)}
+        whole |= {name: value for name, value in (("version", wish.version), ("once", wish.once)) if value}
         text = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,64 @@ async def test_a_result_that_the_worker_removed_is_fetched_and_sent_again(scene:
         assert worker.queue.state.tasks
     assert [uploaded.sent for uploaded in scene.of("one", e.Uploaded)] == [8000, 8000]
     assert (scene.folder / "two.bin").read_bytes() == (b"a" * 5000 + b"b" * 3000)[::-1]
+
+
+VARIED = Kind(
+    "draw",
+    (Slot("first"),),
+    (Slot("whole", (".bin",)),),
+    {"properties": {"seed": {"type": "integer", "minimum": 1, "maximum": 2**40, "default": 7}}},
+    version="a",
+    seed="seed",
+)
+
+
+async def test_a_new_version_a_blank_seed_and_again_make_a_new_result_but_not_for_the_same_job(scene: Scene) -> None:
+    scene.engine.kinds = [VARIED, *KINDS]
+    draw = {"kind": "draw", "outputs": ("whole",)}
+
+    async def cached(*jobs: e.Job) -> list[bool]:
+        found = []
+        async with scene.worker(), scene.client() as client:
+            await gpu_online(hub)
+            for job in jobs:
+                done = await scene.run(client, replace(job, inputs={"first": job.inputs["first"]}))
+                assert isinstance(done, e.Done), done
+                found.append(scene.of(job.id, e.Submitted)[-1].cached)
+        return found
+
+    async with asyncio.timeout(40), scene.place.hub() as hub:
+        seeded = [scene.job(name, **draw, seed=5) for name in ("s1", "s2")]
+        blank = [scene.job(name, **draw) for name in ("b1", "b2", "b1")]
+        again = [replace(scene.job(name, **draw, seed=5), again=True) for name in ("n1", "n2")]
+        assert await cached(*seeded, *blank, *again) == [False, True, False, False, True, False, False]
+        seeds = [work.params["seed"] for work in scene.engine.works]
+        assert [seeds[0], *seeds[3:]] == [5, 5, 5]
+        assert len({*seeds[1:3], 7}) == 3
+        scene.engine.kinds = [replace(VARIED, version="b", title="Draws"), *KINDS]
+        assert await cached(scene.job("s3", **draw, seed=5)) == [False]
+        scene.engine.kinds = [replace(VARIED, version="a", deterministic=False), *KINDS]
+        jobs = [scene.job(name, **draw, seed=5) for name in ("d1", "d2")]
+        assert await cached(*jobs) == [False, False]
+
+
+async def test_the_daemon_uses_no_result_for_a_blank_seed_and_none_with_again(scene: Scene, user: User) -> None:
+    scene.engine.kinds = [VARIED]
+    draw = ("--kind", "draw", "--in", "first=clip.mp4", "--plain")
+
+    async def reused(api: Any, job: str, *flags: str) -> str:
+        await user.run("submit", *draw, "--out", f"whole={job}.bin", "--job-id", job, *flags)
+        outcome = await api.outcome(job)
+        assert outcome["event"] == "done", outcome
+        return str(outcome.get("reused", ""))
+
+    async with asyncio.timeout(60), scene.place.hub() as hub, scene.worker():
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        async with daemon(user) as api:
+            fixed = ("--param", "seed=5")
+            assert [await reused(api, job, *fixed) for job in ("s1", "s2")] == ["", "s1"]
+            assert [await reused(api, job) for job in ("b1", "b2")] == ["", ""]
+            assert await reused(api, "n1", *fixed, "--again") == ""
+            assert await reused(api, "s3", *fixed) == "s1"
+        assert len(scene.engine.works) == 4

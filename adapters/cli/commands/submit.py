@@ -43,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--yes", "submit several jobs without a question")
     out = "the result file (default VIDEO's name + .synced.mp4); for several jobs the folder of the results"
     flags.add(parser, "-o --output OUT", out, type=Path)
+    flags.add(parser, "--again", "make the result for this job, also if the same work was done before")
     flags.worker_url(parser)
     flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
     flags.add(parser, "--json", "events as JSON lines on standard output")

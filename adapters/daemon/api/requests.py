@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from aiohttp import web
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.adapters.daemon.api_client import LIST_MOST
+from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import same_path
 from wakestream.adapters.net import json_body
@@ -32,7 +33,7 @@ MAX_PATH: Final = 4096
 MAX_AFTER: Final = 64
 
 _BODY_WITHIN = 30.0
-FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s"})
+FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again"})
 """The fields of a submitted job of a video and an audio file."""
 
 ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "wake_to_ask"})
@@ -78,7 +79,7 @@ class Wanted:
 
     `any_kind`: it was not submitted as a pair of a video and an audio file. It waits for the jobs `after`. Of
     `sources`, the inputs that are results of other jobs, `pending` are not there yet. `wake_to_ask`: a GPU may be
-    started to ask whether it has the kind.
+    started to ask whether it has the kind. `version` and `again` are those of `JobAccepted`.
     """
 
     job: str
@@ -94,6 +95,8 @@ class Wanted:
     pending: tuple[str, ...] = ()
     any_kind: bool = False
     wake_to_ask: bool = False
+    version: str = ""
+    again: bool = False
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -137,19 +140,40 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         _priority(body.get("priority", 0)),
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
         after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
+        again=_switch(body, "again"),
     )  # fmt: skip
+
+
+async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
+    """Check a job as far as the kinds are known, before it is in the outbox. A pair of files may have any formats.
+
+    Returns:
+        The job, with what tells its work from that of an earlier version of its kind.
+
+    Raises:
+        UnknownKind: No GPU is known to have the kind, and without `wake_to_ask` none may be started to ask.
+        WrongInput: Something does not fit; it names the field.
+    """
+    if not asked.any_kind:
+        return asked
+    known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in asked.inputs.items()}
+    known.check(asked.kind, exts, asked.params, asked.outputs, wake_to_ask=asked.wake_to_ask)
+    kinds.shown(asked.kind, asked.params)
+    version, repeatable = known.identity(asked.kind, asked.params)
+    return replace(asked, version=version, again=asked.again or not repeatable)
 
 
 def given_again(a: JobAccepted, jobs: Container[str]) -> dict[str, Any]:
     """The fields with which a job was submitted, but its id. Results of jobs that are not in `jobs` are plain files."""
     if a.is_pair and not a.after:
         return {name: getattr(a, name) for name in FIELDS - {"id"}}
+    again = {"again": True} if a.again else {}
     sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
     inputs = {name: file.path for name, file in a.files.items()}
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
     given = {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
     after = [job for job in a.after if job in jobs]
-    return {**given, "after": after} if after else given
+    return {**given, **again, **({"after": after} if after else {})}
 
 
 def _is_result(given: Any) -> bool:
@@ -168,6 +192,13 @@ def table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
     given = body.get(name, {})
     if not isinstance(given, dict):
         raise WrongInput(name, f'"{name}" must be an object')
+    return given
+
+
+def _switch(body: Mapping[str, Any], name: str) -> bool:
+    given = body.get(name, False)
+    if type(given) is not bool:
+        raise bad_request(f'"{name}" must be true or false')
     return given
 
 
@@ -198,7 +229,7 @@ def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
     outputs = {name: str(path) for name, path in asked.outputs.items()}
     return Submitting(
         0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
-        asked.after, asked.sources,
+        asked.after, asked.sources, asked.version, asked.again,
     )  # fmt: skip
 
 

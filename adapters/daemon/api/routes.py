@@ -99,7 +99,7 @@ class Api:
         known = self.outbox.state.jobs.get(asked.job)
         if known is not None and _same(known, asked):
             return self._job(known.accepted.job)  # its files may be gone by now
-        return self._answer(await submitted(self.outbox, await self._fitting(asked)))
+        return self._answer(await submitted(self.outbox, await requests.fitting(self.kinds, asked)))
 
     async def get_job(self, request: web.Request) -> web.Response:
         """One job."""
@@ -130,22 +130,18 @@ class Api:
         """Submit a job again, and before it the jobs that it follows and that ended without a result."""
         a, jobs = entry.accepted, self.outbox.state.jobs
         given = {**requests.given_again(a, jobs), "id": name}
-        checked = await self._fitting(await self._wanted(given))  # before another job is submitted for it
+        checked = await requests.fitting(
+            self.kinds, await self._wanted(given)
+        )  # before another job is submitted for it
         await asyncio.to_thread(requests.looked_at, checked, a.job)
         for before in a.after:
             last = chains.latest(self.outbox.state, "after", before) if before in jobs else None
             if last and last.ended is not None and last.ended.outcome != "done":
                 await self._again(last)
-        return await submitted(self.outbox, await self._wanted(given), a.job)
+        return await submitted(self.outbox, await requests.fitting(self.kinds, await self._wanted(given)), a.job)
 
     async def _wanted(self, body: Mapping[str, Any]) -> requests.Wanted:
         return await asyncio.to_thread(requests.wanted, body, partial(chains.source, self.outbox.state))
-
-    async def _fitting(self, asked: requests.Wanted) -> requests.Wanted:
-        """The job, which fits its kind as far as that is known. A pair of files may have any formats."""
-        if asked.any_kind:
-            await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs, wake_to_ask=asked.wake_to_ask)
-        return asked
 
     async def retry_all(self, _: web.Request) -> web.Response:
         """End the pause of all jobs: 202 with their ids."""

@@ -191,7 +191,7 @@ class JobCalls:
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
         outputs = requests.table(body, "outputs")
         asked = self._wanted(job, body["kind"], body.get("params", {}), outputs, files)
-        await self.kinds.check(asked.kind, asked.inputs, asked.params, asked.outputs)
+        await requests.fitting(self.kinds, asked)
         waiting = Waiting(asked, outputs, files, time.time())
         if not waiting.is_ready and job not in self.outbox.state.jobs:
             await self.waiting.add(waiting)
@@ -218,8 +218,7 @@ class JobCalls:
         """Submit a job whose files are there. The ending of a file from a URL is known only now."""
         inputs = {name: Path(os.path.realpath(upload.path)) for name, upload in job.files.items()}
         asked = replace(job.asked, inputs=inputs, seconds={name: upload.seconds for name, upload in job.files.items()})
-        if inputs != job.asked.inputs:
-            await self.kinds.check(asked.kind, inputs, asked.params, asked.outputs)
+        asked = await requests.fitting(self.kinds, asked)
         names = orjson.dumps({name: upload.name for name, upload in job.files.items()})
         self.holdings.beginning.add(job.key)
         try:

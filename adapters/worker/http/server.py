@@ -34,7 +34,7 @@ from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import Kind
 from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
-from wakestream.streams.protocol.kinds import fitting, plain_kind
+from wakestream.streams.protocol.kinds import fingerprint, fitting, is_repeatable, plain_kind, seeded
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 
@@ -161,10 +161,13 @@ class WorkerCalls:
     async def submit(self, request: web.Request) -> web.Response:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""
         body = await requests.json_object(request)
-        wish = self._fitting(requests.wish(body))
+        holder = auth.holder_of(request, requests.holder(body))
+        wish = self._fitting(requests.wish(body), holder)
+        if body.get("again") is True:
+            wish = replace(wish, once=holder)
         if not auth.license_of(request):
             self.listeners.add(w.task_id(wish), body)
-        return await self._start(request, wish, auth.holder_of(request, requests.holder(body)))
+        return await self._start(request, wish, holder)
 
     async def upload(self, request: web.Request) -> web.Response:
         """Receive two files and submit them in one call."""
@@ -227,7 +230,7 @@ class WorkerCalls:
         """Whether the caller has this file here; a file of another license needs a proof first."""
         return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
-    def _fitting(self, wish: w.Wish) -> w.Wish:
+    def _fitting(self, wish: w.Wish, job: str = w.ANONYMOUS) -> w.Wish:
         """The wish, with default parameters filled in. Raises `WrongInput`. The old shape needs no known kinds."""
         kinds = {kind.name: kind for kind in self.readiness.kinds}
         if not kinds and wish.old_shape:
@@ -239,10 +242,12 @@ class WorkerCalls:
             have = ", ".join(kinds)
             raise WrongInput("kind", f"this worker has no kind {wish.kind[:40]!r}; it has {have}")
         if wish.old_shape:
-            return wish
+            return wish if kind.deterministic else replace(wish, once=job)
         hide_params([kind], wish.params)
-        params = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
-        return replace(wish, params=params)
+        given = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
+        params = seeded(kind, given, job)
+        once = "" if is_repeatable(kind, params) else job
+        return replace(wish, params=params, version=fingerprint(kind), once=once)
 
     async def _start(self, request: web.Request, wish: w.Wish, holder: str) -> web.Response:
         missing = [

@@ -31,11 +31,13 @@ class Folder:
         (self.path / name).write_bytes(content)
         return self.path / name
 
-    def accept(self, job: str, video: str = "clip.mp4", output: str | None = None) -> None:
+    def accept(self, job: str, video: str = "clip.mp4", output: str | None = None, **more: Any) -> None:
         looks = [(str(self.path / name), (self.path / name).stat()) for name in (video, "speech.wav")]
         (v, vs), (a, as_) = looks
         out = str(self.path / (output or f"{job}.out.mp4"))
-        self.be(f.JobAccepted(job, v, a, out, vs.st_size, vs.st_mtime_ns, as_.st_size, as_.st_mtime_ns, "x", 0, 1.0))
+        self.be(
+            f.JobAccepted(job, v, a, out, vs.st_size, vs.st_mtime_ns, as_.st_size, as_.st_mtime_ns, "x", 0, 1.0, **more)
+        )
 
     def be(self, fact: f.OutboxFact) -> None:
         outbox.DECIDER.evolve(self.state, fact)
@@ -201,3 +203,12 @@ async def test_of_thousands_that_waited_for_one_job_some_go_on_in_each_turn(fold
     assert going == [*range(1000)]
     assert most <= look_back.AT_ONCE
     await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize("earlier", [{"version": "a"}, {"version": "b", "again": True}, {"again": True}])
+async def test_another_version_of_the_kind_and_again_have_results_of_their_own(folder: Folder, earlier: Any) -> None:
+    folder.accept("a", **earlier)
+    folder.done("a")
+    folder.accept("b", version="b", again=not earlier.get("version"))
+    assert await folder.look_back.find("b") is None
+    assert folder.state.alone(folder.state.jobs["b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def written(folder: Path, manifest: str = MANIFEST, workflow: object = WORKFLOW)
 
 def test_a_workflow_becomes_a_kind_with_the_limits_that_comfyui_knows(tmp_path: Path) -> None:
     kind = load_kinds(written(tmp_path))["scale"].with_schema(INFO).kind
-    assert kind == Kind(
+    assert replace(kind, version="") == Kind(
         "scale",
         (Slot("image", ("image",)),),
         (Slot("image", (".png",)),),
@@ -230,3 +231,22 @@ def test_a_text_with_backslashes_in_double_quotes_is_refused_with_the_remedy(tmp
     path.write_text('[kinds.a]\nprogress = "step \\d+"\n')
     with pytest.raises(SettingsError, match=r"line 2, .*; write texts with backslashes in 'single quotes'"):
         read_manifest(path, own=("progress",), needed=())
+
+
+def test_a_changed_workflow_or_manifest_has_another_version_and_a_changed_title_has_not(tmp_path: Path) -> None:
+    def version(change: str = "", workflow: object = WORKFLOW) -> str:
+        manifest = MANIFEST.replace('title = "Scale"', change) if change else MANIFEST
+        return load_kinds(written(tmp_path, manifest, workflow))["scale"].kind.version
+
+    other = {**WORKFLOW, "1": {"class_type": "LoadImage", "inputs": {"image": "other.png"}}}
+    assert version() == version('title = "Another"')
+    assert len({version(), version(workflow=other), version('version = "2"'), version("deterministic = false")}) == 4
+
+
+def test_the_seed_of_a_workflow_is_no_default_where_the_manifest_names_it(tmp_path: Path) -> None:
+    manifest = MANIFEST.replace('title = "Scale"', 'seed = "width"')
+    kind = load_kinds(written(tmp_path, manifest))["scale"].with_schema(INFO).kind
+    assert kind.seed == "width"
+    assert "default" not in kind.params["properties"]["width"]
+    with pytest.raises(SettingsError, match="its seed 'seed' is none of its parameters"):
+        load_kinds(written(tmp_path, MANIFEST.replace('title = "Scale"', 'seed = "seed"')))

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import WrongInput
-from wakestream.streams.protocol.kinds import check_bounds, file_fits, fitting, kind_from, output_ext, plain_kind
+from wakestream.streams.protocol.kinds import (
+    check_bounds,
+    file_fits,
+    fingerprint,
+    fitting,
+    is_repeatable,
+    kind_from,
+    output_ext,
+    plain_kind,
+    seeded,
+    with_defaults,
+)
 
 UPSCALE = Kind(
     "upscale",
@@ -113,3 +125,27 @@ def test_slots_accept_media_types_and_endings() -> None:
     assert not file_fits(Slot("a", ("audio",)), ".png")
     assert output_ext(Slot("o", ("video", ".webm", ".mp4"))) == ".webm"
     assert output_ext(Slot("o", ("video",))) == ""
+
+
+SEEDED = Kind(
+    "draw", (), (Slot("image", (".png",)),), {"properties": {"seed": {"type": "integer", "maximum": 9}}}, seed="seed"
+)
+
+
+@pytest.mark.parametrize("blank", [{}, {"seed": None}, {"seed": ""}])
+def test_a_blank_seed_becomes_one_of_the_job(blank: dict[str, Any]) -> None:
+    params = with_defaults(SEEDED, blank)
+    assert not is_repeatable(SEEDED, params)
+    seeds = [seeded(SEEDED, params, f"job-{number}")["seed"] for number in range(50)]
+    assert {*seeds} == {*range(10)}
+    assert seeds[7] == seeded(SEEDED, params, "job-7")["seed"]
+    assert seeded(SEEDED, {"seed": 0}, "job-1") == {"seed": 0}
+    assert is_repeatable(SEEDED, {"seed": 0})
+
+
+def test_a_fingerprint_changes_with_what_makes_the_result_and_the_old_wire_has_none() -> None:
+    assert fingerprint(SEEDED) == fingerprint(replace(SEEDED, title="Draw", help="Draws."))
+    versions = [SEEDED, replace(SEEDED, deterministic=False), *(replace(SEEDED, version=each) for each in ("1", "2"))]
+    assert len({fingerprint(each) for each in versions}) == 4
+    assert plain_kind(SEEDED).keys() == {"name", "outputs", "params", "seed"}
+    assert kind_from(plain_kind(versions[1])) == versions[1]
