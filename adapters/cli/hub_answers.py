@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from wakestream.adapters.client.hub_query import ask_hub, hub_statuses
+from wakestream.adapters.client.hub_query import ask_hub, hub_statuses, order_gpu
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.operators.model.ports import LinkDown
@@ -62,6 +62,12 @@ async def hub_status(settings: Settings, state: State, since: int | None = None,
         if daemon is None:
             return await ask_hub(found, since, costs=costs)
         return await daemon.ask_hub(m.HubStatusQuery(request_id="-", since=since, costs=costs or None), m.HubStatus)
+
+
+async def order(settings: Settings, state: State, wanted: m.GpuAdmin) -> m.GpuAdminDone:
+    """Give the hub an order for a GPU; the arguments and errors are those of `hub_status`."""
+    async with daemon_or_key(settings, state) as (found, daemon):
+        return await (order_gpu(found, wanted) if daemon is None else daemon.ask_hub(wanted, m.GpuAdminDone))
 
 
 async def statuses(settings: Settings, state: State, every: float) -> AsyncGenerator[m.HubStatus | LinkDown, None]:

@@ -22,8 +22,8 @@ from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_fr
 
 T = TypeVar("T")
 
-Query = m.HubStatusQuery | m.StatusQuery
-Answer = TypeVar("Answer", m.HubStatus, m.StatusResponse)
+Query = m.HubStatusQuery | m.StatusQuery | m.GpuAdmin
+Answer = TypeVar("Answer", m.HubStatus, m.StatusResponse, m.GpuAdminDone)
 
 ANSWER_WITHIN = 15.0
 """Seconds that the hub has to connect, register us and answer."""
@@ -168,9 +168,25 @@ async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool =
         await link.close()
 
 
-def old_hub() -> HubRefused:
+async def order_gpu(settings: Settings, order: m.GpuAdmin) -> m.GpuAdminDone:
+    """Connect to the hub, give an order for a GPU and disconnect. Raises as `ask_hub`."""
+    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE, m.GpuAdmin.FEATURE))
+    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
+    try:
+        return await ask(link, order, m.GpuAdminDone)
+    finally:
+        await link.close()
+
+
+def feature_of(query: Query | None) -> str:
+    """The feature of the hubs that read this question or order."""
+    return m.GpuAdmin.FEATURE if isinstance(query, m.GpuAdmin) else FEATURE
+
+
+def old_hub(query: Query | None = None) -> HubRefused:
     """The error for a hub that cannot answer this question."""
-    return HubRefused("this hub does not report its status; it is older than this program", code="old_hub")
+    what = "takes no orders for a GPU" if isinstance(query, m.GpuAdmin) else "does not report its status"
+    return HubRefused(f"this hub {what}; it is older than this program", code="old_hub")
 
 
 async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSWER_WITHIN) -> Answer:
@@ -196,8 +212,8 @@ async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSW
 def _answer(event: Any, link: Link, query: Query, kind: type[Answer]) -> Answer | None:
     """The answer to the query, which is sent when the link is up; None for any other event."""
     match event:
-        case LinkUp(features=features) if FEATURE not in features:
-            raise old_hub()
+        case LinkUp(features=features) if feature_of(query) not in features:
+            raise old_hub(query)
         case LinkUp():
             link.send(query)
         case LinkDown(reason=reason, code=str(code)):

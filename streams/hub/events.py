@@ -311,6 +311,14 @@ class GpuHalted(_OfGpu, frozen=True):
     at: float
 
 
+class GpuOrdered(_OfGpu, frozen=True):
+    """A person ordered `keep` (do not stop `gpu` before `until`) or `stop` (turn it off; `until` is then `at`)."""
+
+    action: str
+    until: float
+    at: float
+
+
 class BudgetReached(_OfGpu, frozen=True):
     """A budget of `gpu` (empty: of all together) reached `percent` (80 or 100) in its day or month.
 
@@ -628,7 +636,7 @@ class DiskLow(_Transient, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuHalted
+    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuHalted | GpuOrdered
     | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard

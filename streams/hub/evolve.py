@@ -13,7 +13,7 @@ from wakestream.streams.hub.ledger import Account
 from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.moments import Mover, mover
 from wakestream.streams.hub.needs import weight
-from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Tied
+from wakestream.streams.hub.state import NEVER, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.hub.usage import Meter
 from wakestream.streams.protocol.kinds import flat_kind
 
@@ -287,6 +287,12 @@ def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
     gpu.kinds, gpu.pairs_only, gpu.described_at = kinds, fact.pairs_only, fact.at
 
 
+def _gpu_ordered(state: HubState, fact: f.GpuOrdered) -> None:
+    gpu = state.gpus[fact.gpu]
+    gpu.kept_until = fact.until
+    gpu.stopped_at = fact.at if fact.action == "stop" else NEVER
+
+
 def _gpu_halted(state: HubState, fact: f.GpuHalted) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.halted, gpu.halt_cause, gpu.halted_at = fact.state, fact.cause, fact.at
@@ -530,6 +536,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.GpusTied: _gpus_tied,
     f.GpuDescribed: _gpu_described,
     f.GpuHalted: _gpu_halted,
+    f.GpuOrdered: _gpu_ordered,
     f.KindsHeard: _kinds_heard,
     f.CancelOwed: _cancel_owed,
     f.LetGo: _recently_released,

@@ -11,7 +11,19 @@ from typing import Any
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.decider import Decider
-from wakestream.streams.hub import budget, capabilities, halts, holders, jobs, keep_warm, kinds, news, power, relays
+from wakestream.streams.hub import (
+    admin,
+    budget,
+    capabilities,
+    halts,
+    holders,
+    jobs,
+    keep_warm,
+    kinds,
+    news,
+    power,
+    relays,
+)
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
@@ -222,6 +234,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         jobs.RELEASED: role == "client",
         INPUTS: role == "client",
         KINDS: role in ("client", "worker"),
+        m.GpuAdmin.FEATURE: role == "client",
         power.AGE: role == "monitor",
         power.OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
@@ -348,6 +361,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.HubStatusQuery: hub_status.query,
         m.Boot: power.boot,
         m.KindsQuery: kinds.query,
+        m.GpuAdmin: admin.order,
     },
     "worker": {
         m.Online: power.online,

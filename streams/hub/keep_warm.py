@@ -25,12 +25,20 @@ AGAIN = 300.0
 _OFF = ("off", "failed", "unknown")
 
 
-def warm_until(state: HubState, gpu: str, now: float) -> float | None:
-    """When the hours end in which this GPU is kept on; None outside them, and while its budget is spent."""
-    texts = (*state.limits.keep_warm.get(ALL, ()), *state.limits.keep_warm.get(gpu, ()))
-    if not texts or state.blocks(gpu):
+def warm_until(state: HubState, gpu: Gpu, now: float) -> float | None:
+    """Until when this GPU is kept on, by its hours or by a person; None if it is not, or its budget is spent."""
+    ends = [end for end in (hours_end(state, gpu, now), gpu.kept_until) if end is not None and end > now]
+    return None if state.blocks(gpu.name) else max(ends, default=None)
+
+
+def hours_end(state: HubState, gpu: Gpu, now: float) -> float | None:
+    """When the hours end in which this GPU is on; None outside them, and in hours in which a person turned it off."""
+    texts = (*state.limits.keep_warm.get(ALL, ()), *state.limits.keep_warm.get(gpu.name, ()))
+    if not texts or state.blocks(gpu.name):
         return None
-    return covered_until(map(parse, texts), now, state.limits.zone, _lead(state))
+    times = (now, gpu.stopped_at) if gpu.stopped_at > 0 else (now,)
+    end, *stopped = (covered_until(map(parse, texts), at, state.limits.zone, _lead(state)) for at in times)
+    return None if end in stopped else end
 
 
 def _lead(state: HubState) -> float:
@@ -40,7 +48,7 @@ def _lead(state: HubState) -> float:
 
 def keeps(state: HubState, gpu: Gpu, now: float) -> bool:
     """Whether this GPU must not be stopped now although no job needs it. One that does not serve may be."""
-    return gpu.phase in ("online", "draining") and warm_until(state, gpu.name, now) is not None
+    return gpu.phase in ("online", "draining") and warm_until(state, gpu, now) is not None
 
 
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
@@ -49,7 +57,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         return
     for name in sorted(state.named() & state.gpus.keys()):
         gpu = state.gpus[name]
-        if gpu.phase in _OFF and now - gpu.warmed >= AGAIN and warm_until(state, name, now) is not None:
+        if gpu.phase in _OFF and now - gpu.warmed >= AGAIN and hours_end(state, gpu, now) is not None:
             decision.fact(f.GpuWarmed(name, now))
             to = [fd for fd in state.monitors if name in state.connections[fd].gpus]
             decision.send(to, m.Boot(request_id=f"warm-{name}", source="hub", msg="its keep-warm hours", gpu=name))

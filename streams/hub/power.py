@@ -371,10 +371,11 @@ def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: fl
         text = "the GPU is online already"
         decision.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
     else:
-        _too_fast(peer, message.request_id, decision)
+        too_fast(peer, message.request_id, decision)
 
 
-def _too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -> None:
+def too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -> None:
+    """Refuse what a connection sends too often."""
     decision.refuse(peer.fd, "too_fast", "this connection asks the monitors too often; try again in 1 s", request_id)
 
 
@@ -392,7 +393,7 @@ def _ask(
     if id_ is not None and _crowded(state, peer.fd):
         decision.refuse(peer.fd, "queue_full", "too many questions of this connection are open; ask again later", id_)
     elif not jobs.tell_monitors(state, peer, message, now, decision, to):
-        _too_fast(peer, id_, decision)
+        too_fast(peer, id_, decision)
     elif id_ is not None:
         decision.fact(f.Asked("boot" if isinstance(message, m.Boot) else "status", id_, peer.fd, now))
 
@@ -462,7 +463,7 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     # A GPU without a monitor may be this machine under another name: its work must not be stopped.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
-    recent = any(now - gpu.active <= state.limits.recent for gpu in gpus)
+    recent = any(now - gpu.active <= state.limits.recent and gpu.active > gpu.stopped_at for gpu in gpus)
     recent = recent or any(keep_warm.keeps(state, gpu, now) for gpu in own)
     ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))

@@ -189,6 +189,7 @@ class GpuRecord:
     `described_at`; `pairs_only`: only a video and an audio file. `halted` is why its worker begins no tasks
     (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price` and `currency` are as its monitor says,
     `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and monitor.
+    `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
     """
 
     name: str
@@ -211,6 +212,8 @@ class GpuRecord:
     price: float | None = None
     currency: str = ""
     alone_since: Moment | None = None
+    kept_until: Moment = NEVER
+    stopped_at: Moment = NEVER
 
 
 @dataclass(slots=True)

@@ -124,7 +124,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "why": gpu.halt_cause or gpu.cause or None,
         "retry_at": _whole(gpu.retry_at) if gpu.phase == "no_capacity" else None,
-        "warm_until": _whole(keep_warm.warm_until(state, gpu.name, now)),
+        "warm_until": _whole(keep_warm.warm_until(state, gpu, now)),
         "machine": gpu.machine or None if peer.admin else None,
         "price_per_hour": None if price is None else float(price),
         "currency": money or None,

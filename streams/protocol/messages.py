@@ -306,6 +306,29 @@ class WorkerState(Message, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class GpuAdmin(_WithId, frozen=True, kw_only=True):
+    """client -> hub, ours: a person's order for one GPU.
+
+    `action` is `stop` (turn it off now, if no job needs it) or `keep` (keep it on for `seconds`, at most a day; one
+    hour if they are absent).
+    """
+
+    TYPE: ClassVar[str] = "gpu.admin"
+    FEATURE: ClassVar[str] = "gpu_admin"
+    gpu: str
+    action: str
+    seconds: int | None = None
+
+
+class GpuAdminDone(_WithId, frozen=True, kw_only=True):
+    """hub -> client, ours: the order is carried out. A refusal is an `error`. `until`: it is kept on until then."""
+
+    TYPE: ClassVar[str] = "gpu.admin.response"
+    gpu: str
+    action: str
+    until: int | None = None
+
+
 class Release(Message, frozen=True, kw_only=True):
     """hub -> monitor, ours: no more work comes for this GPU, so its idle time is over now."""
 
@@ -473,7 +496,8 @@ class Unknown(Message, frozen=True, kw_only=True):
 
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
-    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, Release, TaskActive,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, GpuAdmin, GpuAdminDone,
+    Release, TaskActive,
     TaskQuery, TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds,
     KindsQuery, KindsResponse, KindsChanged, Error, Kicked, Url,
 )  # fmt: skip

@@ -56,6 +56,9 @@ MAY: dict[type[m.Message], set[str]] = {
     m.HubStatus: set(),
     m.GpuKinds: {"worker"},
     m.KindsQuery: CLIENTS,
+    m.WorkerState: {"worker"},
+    m.GpuAdmin: CLIENTS,
+    m.GpuAdminDone: set(),
     m.KindsResponse: set(),
     m.KindsChanged: set(),
     m.Release: set(),
@@ -65,6 +68,7 @@ MAY: dict[type[m.Message], set[str]] = {
 FIELDS: dict[str, Any] = {
     "fd": 1, "task_id": "t1", "status": "running", "gpu": "gpu", "state": "starting", "url": "http://w:1",
     "active_count": 0, "has_recent_active": False, "capability": "eyJ.a.b", "expires": 1, "license": "lic",
+    "action": "stop",
 }  # fmt: skip
 
 
@@ -135,7 +139,13 @@ def expected_code(kind: type[m.Message], role: str) -> str | None:
     if kind is m.Register:
         return "already_registered" if role != "nobody" else "unauthorized"
     if role in MAY.get(kind, ()):
-        return {m.Cancel: "unknown_job", m.Boot: "no_monitor"}.get(kind)  # allowed, and nothing there to do it to
+        nothing_there = {
+            m.Cancel: "unknown_job",
+            m.Boot: "no_monitor",
+            m.GpuAdmin: "unknown_gpu",
+            m.WorkerState: "bad_request",
+        }
+        return nothing_there.get(kind)  # allowed, and nothing there to do it to
     return "not_registered" if role == "nobody" else "forbidden"
 
 

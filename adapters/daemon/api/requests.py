@@ -62,15 +62,17 @@ async def json_object(request: web.Request) -> dict[str, Any]:
         raise bad_request(str(error)) from None
 
 
-def hub_query(frame: Mapping[str, Any]) -> m.HubStatusQuery | m.StatusQuery:
+def hub_query(frame: Mapping[str, Any]) -> m.HubStatusQuery | m.StatusQuery | m.GpuAdmin:
     """A question for the hub, from its frame (docs/protocol.md)."""
     try:
         query = wire.from_frame({**frame, "request_id": "-"})
     except wire.Malformed as error:
         raise bad_request(str(error)) from None
-    if isinstance(query, m.HubStatusQuery | m.StatusQuery):
+    if isinstance(query, m.HubStatusQuery | m.StatusQuery | m.GpuAdmin):
         return query
-    raise bad_request(f"{str(frame['type'])[:40]!r} is not passed on; send hub.status.query or gpu.status.query")
+    raise bad_request(
+        f"{str(frame['type'])[:40]!r} is not passed on; send hub.status.query, gpu.status.query or gpu.admin"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Api:
     names: Callable[[Entry], Mapping[str, str]]
     kinds: DaemonKinds
     costs: Callable[[], Awaitable[dict[str, Any]]]
-    ask: Callable[[Query, type[Any]], Awaitable[m.HubStatus | m.StatusResponse]]
+    ask: Callable[[Query, type[Any]], Awaitable[m.HubStatus | m.StatusResponse | m.GpuAdminDone]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -79,7 +79,8 @@ class Api:
     async def ask_hub(self, request: web.Request) -> web.Response:
         """Ask the hub with the daemon's key, which commands of this user do not see. The frame of the answer."""
         query = requests.hub_query(await requests.json_object(request))
-        kind = m.HubStatus if isinstance(query, m.HubStatusQuery) else m.StatusResponse
+        kinds = {m.HubStatusQuery: m.HubStatus, m.StatusQuery: m.StatusResponse, m.GpuAdmin: m.GpuAdminDone}
+        kind = kinds[type(query)]
         try:
             return json_answer(wire.to_frame(await self.ask(query, kind)))
         except HubError as error:

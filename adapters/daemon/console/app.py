@@ -34,6 +34,7 @@ from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.tasks import finish_despite_cancel, supervised
+from wakestream.operators.model.errors import HubError
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol import messages as m
 
@@ -103,6 +104,7 @@ class Console:
             web.get("/console/log", self.log),
             web.put("/console/settings", self.set_preferences),
             web.get("/console/costs", self.show_costs),
+            web.post("/console/gpus", self.order_gpu),
             *self._calls.routes(),
         ]
 
@@ -160,6 +162,16 @@ class Console:
 
     async def _told_costs(self) -> m.HubStatus:
         return await self.gpu.ask(m.HubStatusQuery(request_id="", costs=True), m.HubStatus, COSTS_WITHIN)
+
+    async def order_gpu(self, request: web.Request) -> web.Response:
+        """Pass an order for a GPU on to the hub: `gpu`, and `action` (`stop` or `keep`)."""
+        order = requests.hub_query({"type": m.GpuAdmin.TYPE, **await requests.json_object(request)})
+        try:
+            done = await self.gpu.ask(order, m.GpuAdminDone, COSTS_WITHIN)
+        except HubError as error:
+            raise ApiError(409, error.code, str(error)) from None
+        self.gpu.ask_soon()
+        return plain_answer({"until": done.until})
 
     def _released(self) -> None:
         self.costs.outdate()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, ask, old_hub
+from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, ask, feature_of, old_hub
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
@@ -38,7 +38,7 @@ LINGER: Final = 60.0
 CLOSE: Final = 3.0
 """Seconds that the hub's clock may differ from ours, including the duration of the query."""
 
-ANNOUNCED: Final = (FEATURE, WHERE, OF_GPU, CAPABILITY, "power_state")
+ANNOUNCED: Final = (FEATURE, WHERE, OF_GPU, CAPABILITY, "power_state", m.GpuAdmin.FEATURE)
 """Also for the questions of commands, which have no connection of their own; `doctor` asks for the capabilities."""
 
 _TIMES: Final = ("since", "retry_at")
@@ -96,8 +96,8 @@ class GpuWatch:
             await asyncio.sleep(0)  # a new task opens the connection
             if self._link is None:
                 raise HubUnreachable("the daemon is stopping")
-            if self._link.up and not self._up:
-                raise old_hub()
+            if self._link.up and not (self._up and feature_of(query) in self.features):
+                raise old_hub(query)
             return await ask(self._link, query, kind, within)
 
     async def close(self) -> None:
@@ -137,7 +137,13 @@ class GpuWatch:
                 self._note({**self.last, "hub": hub, "why": why})
             case m.HubStatus():
                 told = wire.to_frame(replace(event, costs=None)).get("data", {})
-                self._note({"hub": "up", **by_our_clock({**told, "ts": event.ts}, time.time())})
+                self._note(
+                    {
+                        "hub": "up",
+                        "orders": m.GpuAdmin.FEATURE in self.features,
+                        **by_our_clock({**told, "ts": event.ts}, time.time()),
+                    }
+                )
             case _ if isinstance(event, _NEWS):
                 self._ask_now.set()
 

@@ -32,6 +32,7 @@ from_clients = st.one_of(
     st.builds(m.Boot, request_id=st.none() | ids),
     st.builds(m.StatusQuery, request_id=ids),
     st.builds(m.KindsQuery, request_id=ids),
+    st.builds(m.GpuAdmin, request_id=ids, gpu=gpus, action=st.sampled_from(["stop", "keep"])),
 )
 from_workers = st.one_of(
     st.builds(m.Online, url=st.none() | st.just("http://w:1")),

@@ -234,6 +234,14 @@ FIELD = [
         '{"type":"gpu.kinds.response","request_id":"R","data":{"number":1,"of":1,"kinds":[],"complete":true}}',
         m.KindsResponse(request_id="R", complete=True),
     ),
+    (
+        '{"type":"gpu.admin","request_id":"R","gpu":"g1","action":"keep","seconds":60}',
+        m.GpuAdmin(request_id="R", gpu="g1", action="keep", seconds=60),
+    ),
+    (
+        '{"type":"gpu.admin.response","request_id":"R","gpu":"g1","action":"keep","until":9}',
+        m.GpuAdminDone(request_id="R", gpu="g1", action="keep", until=9),
+    ),
     ('{"type":"gpu.kinds.changed","gpu":"g1"}', m.KindsChanged(gpu="g1")),
     ('{"type":"url","url":"http://w:8383"}', m.Url(url="http://w:8383")),
     ("http://w:8383", m.Url(url="http://w:8383")),

@@ -1,0 +1,40 @@
+"""`wakestream gpu`: a person's orders for one GPU: turn it off now, or keep it on for a while."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import uuid
+
+from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.hub_answers import order
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.render.job_text import clock_time
+from wakestream.adapters.cli.service import begin
+from wakestream.adapters.runtime.printing import say
+from wakestream.streams.protocol import messages as m
+
+EXAMPLES = ("gpu stop studio", "gpu keep studio", "gpu keep studio --for 30min")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The things to do with a GPU."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    stop = actions.add_parser("stop", help="turn a GPU off now, if no job needs it")
+    keep = actions.add_parser("keep", help="keep a GPU on for a while, although no job needs it")
+    flags.add(keep, "--for TIME", "how long (default 1h, at most 24h)", dest="seconds", type=flags.time, default=3600.0)
+    for action in (stop, keep):
+        action.add_argument("name", metavar="NAME", help="the GPU's name, as `wakestream status` shows it")
+        flags.question(action)
+        parsing.part(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Give the order to the hub, and say what it leads to."""
+    settings = begin(args, usual_level="CRITICAL")
+    seconds = round(args.seconds) if args.action == "keep" else None
+    wanted = m.GpuAdmin(request_id=f"gpu-{uuid.uuid4().hex}", gpu=args.name, action=args.action, seconds=seconds)
+    done = asyncio.run(order(settings, args.state, wanted))
+    say(t(f"gpu.{args.action}", gpu=done.gpu, time=clock_time(done.until or 0)))
+    return exit_codes.DONE

@@ -1,0 +1,104 @@
+"""What people order for one GPU: turn it off now, or keep it on for a while. Pure.
+
+A stop goes to the monitor as the end of the idle time, so worker and hub are asked as before each stop, and no job is
+cut. Until the next sign of work, the hub does not count the last one, nor the keep-warm hours that go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import jobs, placement, power, relays
+from wakestream.streams.hub.budget import RELEASE
+from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.local_time import time_text
+from wakestream.streams.hub.needs import ANY_GPU
+from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.protocol import messages as m
+
+LONGEST = 24 * 3600
+"""Seconds for which a GPU may be kept on."""
+
+USUAL = 3600
+"""Seconds for which it is kept on, if the order does not say it."""
+
+_OFF = ("off", "stopping")
+_STARTS = ("starting", "booted", "no_capacity")
+
+Refusal = tuple[str, str]
+
+
+def order(state: HubState, peer: Connection, message: m.GpuAdmin, now: float, decision: HubDecision) -> None:
+    """Carry out an order of a client, or refuse it with the reason."""
+    gpu, act = state.gpus.get(message.gpu), ACTIONS.get(message.action)
+    if jobs.had_its_share(state, peer, now):
+        power.too_fast(peer, message.request_id, decision)
+    elif act is None:
+        why = f'"action" is one of {", ".join(ACTIONS)}, not {message.action[:40]!r}'
+        decision.refuse(peer.fd, "bad_request", why, message.request_id)
+    elif gpu is None:
+        names = ", ".join(sorted(state.gpus)[:10]) or "none"
+        why = f"this hub knows no GPU {message.gpu[:100]!r}; it knows {names}"
+        decision.refuse(peer.fd, "unknown_gpu", why, message.request_id)
+    elif refusal := act(state, peer, gpu, message, now, decision):
+        decision.refuse(peer.fd, *refusal, message.request_id)
+    else:
+        until = round(gpu.kept_until) if message.action == "keep" else None
+        done = m.GpuAdminDone(request_id=message.request_id, gpu=gpu.name, action=message.action, until=until)
+        decision.send(peer.fd, done)
+
+
+def _stop(
+    state: HubState, peer: Connection, gpu: Gpu, _: m.GpuAdmin, now: float, decision: HubDecision
+) -> Refusal | None:
+    """End the idle time of a GPU that no job needs."""
+    if gpu.phase in _OFF:
+        return None
+    if gpu.phase in _STARTS:
+        return "in_use", f"{gpu.name} is starting; it can be turned off when it is ready"
+    if (held := in_use(state, peer, gpu)) is not None:
+        return "in_use", held
+    to = [fd for fd in state.monitors if gpu.name in state.connections[fd].gpus]
+    if not (to := [fd for fd in to if RELEASE in state.connections[fd].features]):
+        return "no_monitor", f"no monitor of {gpu.name} that can turn it off is connected; start or update it"
+    decision.fact(f.MonitorsTold(peer.fd, now), f.GpuOrdered(gpu.name, "stop", now, now))
+    decision.send(to, m.Release(gpu=gpu.name, msg="a person turns it off, and no job holds it"))
+    return None
+
+
+def in_use(state: HubState, peer: Connection, gpu: Gpu) -> str | None:
+    """Which jobs need the GPU, as a reason not to stop it; None if none does."""
+    waiting = [job for job in state.queued() if placement.can(state, gpu, state.need_of(job))]
+    needing = [*(state.jobs[id_] for id_ in gpu.leases), *waiting]
+    if not needing:
+        return f"texts are being made at {gpu.name}; try again when they are done" if relays.active(state) else None
+    others = sum(job.owner != peer.owner for job in needing)
+    count = f"{len(needing)} (of other licenses: {others})"
+    return f"jobs need {gpu.name}: {count}; wait for their end, or cancel them first"
+
+
+def _keep(
+    state: HubState, peer: Connection, gpu: Gpu, message: m.GpuAdmin, now: float, decision: HubDecision
+) -> Refusal | None:
+    """Do not stop a GPU that is on for some time, although no job needs it."""
+    seconds = USUAL if message.seconds is None else message.seconds
+    if not 0 < seconds <= LONGEST:
+        return "bad_request", f'"seconds" is 1 to {LONGEST}, not {seconds}'
+    if state.blocks(gpu.name) or peer.owner in state.unpaid:
+        until = state.unpaid_until if peer.owner in state.unpaid else placement.free_at(state, ANY_GPU) or now
+        return (
+            jobs.BUDGET,
+            f"the budget is spent until {time_text(until, state.limits.zone)}, so {gpu.name} is not kept on",
+        )
+    if gpu.phase != "online":
+        return "gpu_off", f"{gpu.name} is {gpu.phase}; only a GPU that is on can be kept on. Start a job first"
+    decision.fact(f.MonitorsTold(peer.fd, now), f.GpuOrdered(gpu.name, "keep", now + seconds, now))
+    return None
+
+
+ACTIONS: Mapping[str, Callable[[HubState, Connection, Gpu, m.GpuAdmin, float, HubDecision], Refusal | None]] = {
+    "stop": _stop,
+    "keep": _keep,
+}
+"""What each action does; it returns the code and the reason of a refusal."""

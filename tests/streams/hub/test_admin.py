@@ -1,0 +1,113 @@
+"""What people order for one GPU: turn it off now, or keep it on for a while."""
+
+import pytest
+
+from tests.support.streams.days import BERLIN, day_number
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub.local_time import moment
+from wakestream.streams.hub.state import ALL
+from wakestream.streams.protocol import messages as m
+
+NINE = moment(day_number("2026-03-13"), 9 * 60, BERLIN)
+
+
+def asked(net: Net, fd: int, action: str, gpu: str = "studio", seconds: int | None = None) -> m.GpuAdminDone | m.Error:
+    net.sent.pop(fd, None)
+    net.say(fd, m.GpuAdmin(request_id="a", gpu=gpu, action=action, seconds=seconds))
+    [answer] = net.sent[fd]
+    assert isinstance(answer, m.GpuAdminDone | m.Error)
+    return answer
+
+
+def code(answer: m.Message) -> str | None:
+    return answer.code if isinstance(answer, m.Error) else None
+
+
+def in_use(net: Net, monitor: int) -> bool:
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio", drain=True))
+    answer = net.heard(monitor, m.TaskQueryResponse)[-1]
+    return answer.active_count != 0 or answer.has_recent_active
+
+
+def test_a_gpu_that_no_job_needs_is_turned_off_at_once_although_it_worked_just_now() -> None:
+    net = Net()
+    monitor, worker, client = net.monitor("studio", "release"), net.worker(), net.join("client")
+    net.say(worker, m.TaskActive(task_id="t"))
+    assert in_use(net, monitor)
+    assert code(asked(net, client, "stop")) is None
+    [release] = net.heard(monitor, m.Release)
+    assert release.gpu == "studio"
+    assert not in_use(net, monitor)
+    net.phase(monitor, "off")
+    assert code(asked(net, client, "stop")) is None, "it is off already"
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [
+        ("mine", "jobs need studio: 1 (of other licenses: 0); wait for their end, or cancel them first"),
+        ("theirs", "jobs need studio: 1 (of other licenses: 1); wait for their end, or cancel them first"),
+    ],
+)
+def test_no_job_is_cut(owner: str, said: str) -> None:
+    net = Net()
+    monitor, _, mine = net.monitor("studio", "release"), net.worker(), net.join("client", owner="mine")
+    client = net.join("client", owner=owner)
+    net.submit(client)
+    answer = asked(net, mine, "stop")
+    assert isinstance(answer, m.Error)
+    assert (answer.code, answer.text) == ("in_use", said)
+    assert net.heard(monitor, m.Release) == []
+
+
+def test_a_gpu_is_kept_on_for_an_hour_and_is_turned_off_on_demand_within_it() -> None:
+    net = Net(1000.0)
+    monitor, _, client = net.monitor("studio", "release"), net.worker(), net.join("client")
+    net.pass_time(600)
+    assert asked(net, client, "keep") == m.GpuAdminDone(request_id="a", gpu="studio", action="keep", until=5200)
+    net.say(client, m.HubStatusQuery(request_id="s"))
+    assert net.heard(client, m.HubStatus)[-1].gpus[0]["warm_until"] == 5200
+    net.pass_time(3599)
+    assert in_use(net, monitor)
+    asked(net, client, "keep", seconds=1800)
+    net.pass_time(1000)
+    assert in_use(net, monitor)
+    asked(net, client, "stop")
+    assert not in_use(net, monitor)
+
+
+def test_a_gpu_that_was_turned_off_stays_off_for_the_rest_of_its_keep_warm_hours() -> None:
+    net = Net(NINE, zone=BERLIN, keep_warm={ALL: ("Mon-Sun 09:00-18:00",)})
+    monitor, _, client = net.monitor("studio", "release"), net.worker(), net.join("client")
+    assert in_use(net, monitor)
+    asked(net, client, "stop")
+    assert not in_use(net, monitor)
+    net.phase(monitor, "off")
+    net.pass_time(3600)
+    assert net.heard(monitor, m.Boot) == []
+    net.pass_time(24 * 3600)
+    assert [boot.gpu for boot in net.heard(monitor, m.Boot)] == ["studio"]
+
+
+def test_an_order_that_cannot_be_carried_out_is_refused_with_the_reason() -> None:
+    net = Net(price=1.0, budgets={ALL: (2.0, None)})
+    monitor, client = net.monitor("studio"), net.join("client")
+    assert code(asked(net, client, "stop", "nowhere")) == "unknown_gpu"
+    net.phase(monitor, "off")
+    assert code(asked(net, client, "burn")) == "bad_request"
+    assert code(asked(net, client, "keep")) == "gpu_off"
+    net.phase(monitor, "starting")
+    assert code(asked(net, client, "stop")) == "in_use"
+    net.worker()
+    assert code(asked(net, client, "keep", seconds=10**6)) == "bad_request"
+    assert code(asked(net, client, "stop")) == "no_monitor", "this monitor does not know how to end an idle time"
+    net.pass_time(2 * 3600)
+    net.pass_time(1)
+    assert code(asked(net, client, "keep")) == "budget"
+
+
+def test_only_clients_that_announce_it_are_offered_it_and_no_other_role_may_order() -> None:
+    net = Net()
+    client, old, worker = net.join("client", features=(m.GpuAdmin.FEATURE,)), net.join("client"), net.worker()
+    assert [m.GpuAdmin.FEATURE in net.heard(fd, m.Registered)[0].features for fd in (client, old)] == [True, False]
+    assert code(asked(net, worker, "stop")) == "forbidden"
