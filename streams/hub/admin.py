@@ -56,9 +56,9 @@ def _stop(
     if gpu.phase in _OFF:
         return None
     if gpu.phase in _STARTS:
-        return "in_use", f"{gpu.name} is starting; it can be turned off when it is ready"
+        return "gpu_in_use", f"{gpu.name} is starting; it can be turned off when it is ready"
     if (held := in_use(state, peer, gpu)) is not None:
-        return "in_use", held
+        return "gpu_in_use", held
     to = [fd for fd in state.monitors if gpu.name in state.connections[fd].gpus]
     if not (to := [fd for fd in to if RELEASE in state.connections[fd].features]):
         return "no_monitor", f"no monitor of {gpu.name} that can turn it off is connected; start or update it"

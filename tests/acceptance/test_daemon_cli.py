@@ -53,6 +53,28 @@ async def test_submit_to_the_daemon_needs_no_settings_of_its_own(user: User, pla
             assert (ran.code, ran.last["event"]) == (0, "done"), ran
 
 
+async def test_a_gpu_is_kept_on_with_a_key_or_through_the_daemon_and_is_not_stopped_without_its_monitor(
+    user: User, place: Place
+) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+        await until(lambda: any(gpu.online for gpu in hub.state.gpus.values()))
+        [gpu] = hub.state.gpus.values()
+        settings = place.client_settings()
+        user.environment |= settings
+        ran = await user.run("gpu", "keep", gpu.name)
+        assert ran.code == 0, ran
+        assert f"{gpu.name} is kept on until" in ran.out
+        first = gpu.kept_until
+        async with daemon(user):
+            for name in settings:
+                del user.environment[name]
+            ran = await user.run("gpu", "keep", gpu.name, "--for", "5h")
+            assert ran.code == 0, ran
+            assert gpu.kept_until > first + 3 * 3600
+            ran = await user.run("gpu", "stop", gpu.name)
+            assert (ran.code != 0, "no monitor" in ran.err) == (True, True), ran
+
+
 async def test_foreground_and_another_hub_run_the_job_without_the_daemon(user: User, place: Place) -> None:
     async with asyncio.timeout(50), field(user, online=True) as (hub, _), place.hub():
         elsewhere = {"API_SERVER_URL": place.hub_url, "WAKESTREAM_KEY": place.keys["client"]}

@@ -139,13 +139,8 @@ def expected_code(kind: type[m.Message], role: str) -> str | None:
     if kind is m.Register:
         return "already_registered" if role != "nobody" else "unauthorized"
     if role in MAY.get(kind, ()):
-        nothing_there = {
-            m.Cancel: "unknown_job",
-            m.Boot: "no_monitor",
-            m.GpuAdmin: "unknown_gpu",
-            m.WorkerState: "bad_request",
-        }
-        return nothing_there.get(kind)  # allowed, and nothing there to do it to
+        refusals = {m.Cancel: "unknown_job", m.Boot: "no_monitor", m.GpuAdmin: "unknown_gpu"}
+        return {**refusals, m.WorkerState: "bad_request"}.get(kind)  # allowed, and nothing there to do it to
     return "not_registered" if role == "nobody" else "forbidden"
 
 

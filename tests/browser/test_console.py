@@ -217,6 +217,35 @@ async def test_the_page_is_not_live_without_its_hub_and_says_when_the_program_ha
         await expect(link).to_have_text("Locked")
 
 
+async def test_a_gpu_is_kept_on_and_turned_off_after_a_question_about_its_jobs(
+    home: House, visitor: Visitor, files: Media
+) -> None:
+    await home.monitor()
+    await home.gpu_on()
+    async with visitor.page() as page:
+        await page.get_by_role("button", name="Keep on for 1 h").click()
+        await expect(page.locator(".gpu")).to_contain_text("Kept on until")
+        job = await begin(page, files)
+        home.engine.frames.put_nowait(Frame(5, 50, 10.0))
+        await expect(page.locator(".gpu")).to_contain_text("1 rendering")
+        asked: list[str] = []
+
+        async def answer(dialog: Any) -> None:
+            asked.append(dialog.message)
+            await (dialog.dismiss() if len(asked) == 1 else dialog.accept())
+
+        page.on("dialog", answer)
+        await page.get_by_role("button", name="Turn off now").click()
+        await expect(job).to_have_attribute("data-state", "open")
+        assert not home.released.is_set()
+        await page.get_by_role("button", name="Turn off now").click()
+        await expect(job).to_have_attribute("data-state", "cancelled")
+        async with asyncio.timeout(30):
+            await home.released.wait()
+        await expect(page.locator("#toasts")).to_contain_text("gpu is being turned off.")
+        assert asked == 2 * ["One of your jobs needs gpu. Cancel it and turn it off?"]
+
+
 async def test_a_link_in_one_tab_unlocks_all_tabs_after_a_restart(home: House, visitor: Visitor) -> None:
     async with visitor.page() as page:
         other = await page.context.new_page()

@@ -242,13 +242,15 @@ async () => {
   const [{ makeCard }, { begin }] = [await import("/cards.js"), await import("/store.js")];
   const acts = { undo: { of: () => null }, order: { grip: () => document.createElement("b"), many: false } };
   const files = { kind: "lipsync", params: {}, inputs: [], outputs: [], accepted_at: 1 };
-  const at = (bytes) => begin({ id: "a", state: "open", stage: "upload", ...files, events: [{ event: "uploading", at: 5, bytes, of: 100 }] });
+  const told = { event: "uploading", at: 5, of: 100 };
+  const at = (bytes) => begin({ id: "a", state: "open", stage: "upload", ...files, events: [{ ...told, bytes }] });
   const card = makeCard(at(0), {}, acts);
   document.getElementById("cards").append(card.root);
   const bar = card.root.querySelector("[data-step=now] .step-fill");
   bar.getBoundingClientRect();
   card.update(at(100), {});
-  return [card.root.querySelector(".big").textContent, bar.getBoundingClientRect().width / bar.parentElement.getBoundingClientRect().width];
+  const width = (element) => element.getBoundingClientRect().width;
+  return [card.root.querySelector(".big").textContent, width(bar) / width(bar.parentElement)];
 }
 """
 

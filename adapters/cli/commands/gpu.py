@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for action in (stop, keep):
         action.add_argument("name", metavar="NAME", help="the GPU's name, as `wakestream status` shows it")
         flags.question(action)
+        flags.daemon(action)
         parsing.part(action)
 
 

@@ -41,6 +41,10 @@ from wakestream.streams.protocol import messages as m
 COSTS_WITHIN: Final = 4.0
 """Seconds that the hub has to connect and tell the costs."""
 
+ORDER_TRIES: Final = 30
+ORDER_PAUSE: Final = 0.5
+"""How often, and after how many seconds, an order is given again while cancelled jobs still hold the GPU."""
+
 LOOKS: Final = 2
 """Files that are probed at a time."""
 
@@ -164,12 +168,21 @@ class Console:
         return await self.gpu.ask(m.HubStatusQuery(request_id="", costs=True), m.HubStatus, COSTS_WITHIN)
 
     async def order_gpu(self, request: web.Request) -> web.Response:
-        """Pass an order for a GPU on to the hub: `gpu`, and `action` (`stop` or `keep`)."""
-        order = requests.hub_query({"type": m.GpuAdmin.TYPE, **await requests.json_object(request)})
-        try:
-            done = await self.gpu.ask(order, m.GpuAdminDone, COSTS_WITHIN)
-        except HubError as error:
-            raise ApiError(409, error.code, str(error)) from None
+        """Pass an order for a GPU on to the hub: `gpu`, and `action` (`stop` or `keep`).
+
+        `cancelled`: the page has just cancelled the jobs that need it, of which the hub may still have to hear.
+        """
+        said = await requests.json_object(request)
+        order = requests.hub_query({"type": m.GpuAdmin.TYPE, **said})
+        for left in range(ORDER_TRIES if said.get("cancelled") is True else 1, 0, -1):
+            try:
+                done = await self.gpu.ask(order, m.GpuAdminDone, COSTS_WITHIN)
+            except HubError as error:
+                if error.code != "gpu_in_use" or left == 1:
+                    raise ApiError(409, error.code, str(error)) from None
+                await asyncio.sleep(ORDER_PAUSE)
+            else:
+                break
         self.gpu.ask_soon()
         return plain_answer({"until": done.until})
 

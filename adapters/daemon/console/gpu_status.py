@@ -137,13 +137,8 @@ class GpuWatch:
                 self._note({**self.last, "hub": hub, "why": why})
             case m.HubStatus():
                 told = wire.to_frame(replace(event, costs=None)).get("data", {})
-                self._note(
-                    {
-                        "hub": "up",
-                        "orders": m.GpuAdmin.FEATURE in self.features,
-                        **by_our_clock({**told, "ts": event.ts}, time.time()),
-                    }
-                )
+                told["orders"] = m.GpuAdmin.FEATURE in self.features
+                self._note({"hub": "up", **by_our_clock({**told, "ts": event.ts}, time.time())})
             case _ if isinstance(event, _NEWS):
                 self._ask_now.set()
 

@@ -56,7 +56,7 @@ def test_no_job_is_cut(owner: str, said: str) -> None:
     net.submit(client)
     answer = asked(net, mine, "stop")
     assert isinstance(answer, m.Error)
-    assert (answer.code, answer.text) == ("in_use", said)
+    assert (answer.code, answer.text) == ("gpu_in_use", said)
     assert net.heard(monitor, m.Release) == []
 
 
@@ -97,7 +97,7 @@ def test_an_order_that_cannot_be_carried_out_is_refused_with_the_reason() -> Non
     assert code(asked(net, client, "burn")) == "bad_request"
     assert code(asked(net, client, "keep")) == "gpu_off"
     net.phase(monitor, "starting")
-    assert code(asked(net, client, "stop")) == "in_use"
+    assert code(asked(net, client, "stop")) == "gpu_in_use"
     net.worker()
     assert code(asked(net, client, "keep", seconds=10**6)) == "bad_request"
     assert code(asked(net, client, "stop")) == "no_monitor", "this monitor does not know how to end an idle time"

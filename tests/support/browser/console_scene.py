@@ -67,6 +67,7 @@ class House:
         self._running: AsyncExitStack | None = None
         self._worker: AsyncExitStack | None = None
         self.asked_to_boot = asyncio.Event()
+        self.released = asyncio.Event()
         self.quota = 50_000_000
         self.probe = False  # most files of the tests only look like media
         self.port = 0
@@ -130,7 +131,7 @@ class House:
     async def monitor(self, past_boots: int = 0) -> None:
         """A monitor that says `starting` when it is asked for a boot, and leaves the rest to the test."""
         register = m.Register(
-            role="gpu_monitor", token=self.place.keys["monitor"], gpus=("gpu",), features=("power_state",)
+            role="gpu_monitor", token=self.place.keys["monitor"], gpus=("gpu",), features=("power_state", "release")
         )
         link = open_link(self.place.hub_url, lambda: register)
         self._stack.push_async_callback(link.close)
@@ -141,6 +142,8 @@ class House:
             if isinstance(event, m.Submit):
                 self.power("starting")
                 self.asked_to_boot.set()
+            elif isinstance(event, m.Release):
+                self.released.set()
 
         ready = asyncio.Event()
         link.events.subscribe(lambda event: ready.set() if getattr(event, "features", None) is not None else None)

@@ -1,6 +1,6 @@
 // A panel for each GPU: its phase, what that means for jobs, and its costs.
 
-import { by, h, put, say, show } from "/dom.js";
+import { button, by, h, put, say, show } from "/dom.js";
 import { bootOf, brief, budgetsOf, gpuSays, known } from "/sentences.js";
 import { behind } from "/store.js";
 import { duration, moment, money, number, percent, phase, t } from "/words.js";
@@ -13,9 +13,9 @@ const strips = new Map();
 
 /**
  * Shows the hub's status; called every second, since the texts contain times. `eta` is the estimate of a waiting job,
- * `open` the number of unfinished jobs.
+ * `open` the number of unfinished jobs, `order(gpu, action)` what the buttons do.
  */
-export function showGpus(hub, { eta, open, nameOf }) {
+export function showGpus(hub, { eta, open, nameOf, order }) {
   const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [placeholder(hub)];
   const names = new Set(wanted.map((gpu) => gpu.gpu));
   for (const [name, strip] of strips) {
@@ -25,7 +25,7 @@ export function showGpus(hub, { eta, open, nameOf }) {
     }
   }
   wanted.forEach((gpu, at) => {
-    if (!strips.has(gpu.gpu)) strips.set(gpu.gpu, made());
+    if (!strips.has(gpu.gpu)) strips.set(gpu.gpu, made((action) => order(gpu.gpu, action)));
     const strip = strips.get(gpu.gpu);
     if (by("gpus").children[at] !== strip.root) by("gpus").insertBefore(strip.root, by("gpus").children[at] || null);
     update(strip, gpu, { ...hub, eta, open, nameOf });
@@ -39,7 +39,7 @@ function placeholder(hub) {
   return { gpu: "", phase, title: t(`gpu.${key}`), text, why: hub.why };
 }
 
-function made() {
+function made(order) {
   const lamp = h("span", { class: "lamp", "aria-hidden": "true" }, h("span", { class: "lamp-core" }));
   const name = h("bdi", { class: "gpu-name" });
   const phase = h("span", { class: "gpu-phase" });
@@ -47,8 +47,11 @@ function made() {
   const text = h("p", { class: "gpu-text" });
   const figures = h("dl", { class: "figures" });
   const bar = h("div", { class: "gpu-bar", "aria-hidden": "true" }, h("span"));
-  const root = h("article", { class: "panel gpu" }, lamp, h("div", { class: "gpu-words" }, title, text), figures, bar);
-  return { root, lamp, name, phase, text, figures, bar, cells: new Map() };
+  const stop = button(t("gpu.stop"), "close", () => order("stop"));
+  const keep = button(t("gpu.keep"), "play", () => order("keep"));
+  const orders = h("div", { class: "gpu-orders" }, keep, stop);
+  const root = h("article", { class: "panel gpu" }, lamp, h("div", { class: "gpu-words" }, title, text), figures, orders, bar);
+  return { root, orders, stop, keep, lamp, name, phase, text, figures, bar, cells: new Map() };
 }
 
 function update(strip, gpu, hub) {
@@ -71,6 +74,11 @@ function update(strip, gpu, hub) {
     if (strip.figures.children[at] !== root) strip.figures.insertBefore(root, strip.figures.children[at] || null);
   });
   show(strip.figures, figures.length > 0);
+  const on = Boolean(hub.orders) && gpu.phase === "online";
+  show(strip.orders, on || (Boolean(hub.orders) && gpu.phase === "lost"));
+  show(strip.keep, on);
+  put(strip.stop, "aria-label", `${t("gpu.stop")}: ${gpu.gpu}`);
+  put(strip.keep, "aria-label", `${t("gpu.keep")}: ${gpu.gpu}`);
   waking(strip, gpu, hub);
 }
 
