@@ -7,7 +7,9 @@ import socket
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -38,6 +40,7 @@ class Paired:
         gpus: The GPUs that it may serve; empty for any.
         hub_url: The hub's address.
         certificate: The hub's own certificate (PEM), which no authority has signed; empty if an authority has.
+        unreachable: Why the hub could not connect to the port; empty if it could, None if that was not tried.
     """
 
     role: str
@@ -46,6 +49,7 @@ class Paired:
     gpus: tuple[str, ...]
     hub_url: str
     certificate: str
+    unreachable: str | None = None
 
     def __repr__(self) -> str:
         return f"Paired({self.role}, license {self.license})"
@@ -69,8 +73,10 @@ class _Seen:
         raise PairingError("the hub does not see the connection as this program does; someone may stand in between")
 
 
-async def invited_role(address: str, code: Code) -> str:
-    """Return the role that a code is for, without using the code up.
+async def invited_role(address: str, code: Code) -> tuple[str, str]:
+    """Return the role that a code is for, and our address as others see it, without using the code up.
+
+    The address is that which the hub sees; of a hub of an earlier version, that of this end of the connection.
 
     Args:
         address: As for `pair`.
@@ -82,12 +88,15 @@ async def invited_role(address: str, code: Code) -> str:
     return await _with_hub(address, code, _role)
 
 
-async def pair(address: str, code: Code) -> Paired:
+async def pair(
+    address: str, code: Code, opened: Callable[[], AbstractAsyncContextManager[int]] | None = None
+) -> Paired:
     """Get a license from the hub.
 
     Args:
         address: `HOST`, `HOST:PORT` or the hub's URL. Without a scheme, TLS is tried first.
         code: The code that the hub's owner gave.
+        opened: For a worker: opens a port and yields it, to which the hub tries to connect.
 
     Raises:
         PairingError: The code is wrong, used or too old, someone stands in between, or no hub answers.
@@ -95,7 +104,7 @@ async def pair(address: str, code: Code) -> Paired:
     Example:
         >>> paired = await pair("hub.example:8765", code_from("7F3K-92QD"))
     """
-    return await _with_hub(address, code, _exchange)
+    return await _with_hub(address, code, partial(_exchange, opened))
 
 
 async def _with_hub(address: str, code: Code, talk: _Talk[T]) -> T:
@@ -144,11 +153,18 @@ async def _begin(found: ClientConnection, code: Code) -> dict[str, Any]:
     return await _receive(found, "pair.share")
 
 
-async def _role(found: ClientConnection, url: str, code: Code, verified: bool) -> str:
-    return str((await _begin(found, code)).get("role"))
+async def _role(found: ClientConnection, url: str, code: Code, verified: bool) -> tuple[str, str]:
+    answer = await _begin(found, code)
+    return str(answer.get("role")), str(answer.get("seen") or found.local_address[0])
 
 
-async def _exchange(found: ClientConnection, url: str, code: Code, verified: bool) -> Paired:
+async def _exchange(
+    opened: Callable[[], AbstractAsyncContextManager[int]] | None,
+    found: ClientConnection,
+    url: str,
+    code: Code,
+    verified: bool,
+) -> Paired:
     seen = _seen(found, url, verified=verified)
     answer = await _begin(found, code)
     binding = seen.binding(str(answer.get("binding")))
@@ -163,11 +179,22 @@ async def _exchange(found: ClientConnection, url: str, code: Code, verified: boo
     try:
         gpus = tuple(str(gpu) for gpu in given["gpus"])
         hub = addresses.hub_url(str(given["hub"])) if given["hub"] else url
-        return Paired(str(given["role"]), str(given["key"]), str(given["id"]), gpus, hub, certificate)
+        why = await _reached(found, opened) if opened is not None else None
+        return Paired(str(given["role"]), str(given["key"]), str(given["id"]), gpus, hub, certificate, why)
     except ValueError as error:
         raise PairingError(f"the hub's own address in its answer {error}") from None
     except (KeyError, TypeError) as error:
         raise PairingError(f"the hub's answer lacks {error}; use a wakestream of the same version") from None
+
+
+async def _reached(found: ClientConnection, opened: Callable[[], AbstractAsyncContextManager[int]]) -> str | None:
+    """Why the hub cannot connect to the port, or nothing; None: a hub of an earlier version does not try."""
+    try:
+        async with opened() as port:
+            await _send(found, {"type": "pair.reach", "port": port})
+            return str((await _receive(found, "pair.reached")).get("why", ""))
+    except (OSError, PairingError, WebSocketException):
+        return None
 
 
 def _seen(found: ClientConnection, url: str, *, verified: bool) -> _Seen:

@@ -27,6 +27,9 @@ BURST: Final = 10
 EVERY: Final = 6.0
 """An address may try ten codes at once, then one every six seconds."""
 
+REACH_WITHIN: Final = 5.0
+"""Seconds for a connection to a guest's port."""
+
 _LONGEST: Final = 4096
 _NAME: Final = 64
 
@@ -76,7 +79,7 @@ class PairingDesk:
         binding = self._binding(invite.public)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
-        await _send(socket, {"type": "pair.share", "role": invite.role, **shown})
+        await _send(socket, {"type": "pair.share", "role": invite.role, "seen": address, **shown})
         proof = await _receive(socket, "pair.proof")
         left = await asyncio.to_thread(self._invites.reserve, invite, self._clock())
         if left is None:
@@ -96,6 +99,22 @@ class PairingDesk:
         sealed = b64encode(pairing.seal(given)).decode()
         await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
         logger.info("paired: license {} ({}) for {}", license_, invite.role, note)
+        if invite.role == "worker":
+            await self._reach(socket)
+
+    async def _reach(self, socket: ServerConnection) -> None:
+        """Whether other machines can connect to a port of the guest. Only its own address is tried."""
+        port = (await _receive(socket, "pair.reach")).get("port")
+        if not isinstance(port, int) or not 0 < port < 65536:
+            raise PairingError(f"{str(port)[:20]!r} is no port")
+        why = ""
+        try:
+            async with asyncio.timeout(REACH_WITHIN):
+                _, writer = await asyncio.open_connection(self._address_of(socket), port)
+            writer.close()
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+        await _send(socket, {"type": "pair.reached", "why": why})
 
 
 async def _send(socket: ServerConnection, message: dict[str, Any]) -> None:

@@ -267,15 +267,45 @@ async def test_leave_keeps_a_file_of_secrets_that_set_up_did_not_write(
     assert own.read_text() == "HEYGEM_API_SECRET=my-own-secret-0123456789\n"
 
 
-async def test_the_key_of_an_admin_is_printed_alone_and_in_no_message(
+async def test_an_admin_code_sets_a_pc_up_and_its_key_is_in_no_message(
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
 ) -> None:
     server, _, pc = machines
     async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
         ran = await pc.run("join", hub, await invited(server, "admin"))
-    (key,) = ran.out.split()
-    assert (ran.code, key in ran.err) == (0, False)
-    assert pc.files() == set()
+        key = (pc.folder / "config" / "wakestream.key").read_text().strip()
+        assert (ran.code, key in ran.out + ran.err) == (0, False), ran.err
+        asked = await pc.run("top", "--once")
+        assert "connected: clients 1" in asked.out, asked  # only admins are told
+
+
+async def test_flags_of_another_role_are_refused_before_the_code_is_used_up(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+) -> None:
+    server, gpu, pc = machines
+    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+        code = await invited(server, "client")
+        wrong = await gpu.run("join", hub, code, "--gpu", "studio")
+        assert (wrong.code, "a client has no --gpu" in wrong.err) == (2, True), wrong
+        assert gpu.files() == set()
+        assert (await pc.run("join", hub, code)).code == 0
+
+
+@pytest.mark.parametrize("open_", [True, False])
+async def test_a_worker_gets_the_address_that_the_hub_sees_and_the_hub_tries_to_connect(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port_factory: Callable[[], int], open_: bool
+) -> None:
+    server, gpu, _ = machines
+    port = unused_tcp_port_factory()
+    host = "0.0.0.0" if open_ else "127.0.0.2"  # noqa: S104 - the hub sees 127.0.0.1, where the latter is closed
+    async with asyncio.timeout(60), hub_of(server, unused_tcp_port_factory()) as hub:
+        ran = await gpu.run("join", hub, await invited(server, "worker"), "--listen", f"{host}:{port}")
+    assert ran.code == 0, ran.err
+    found = load({}, folder=gpu.folder / "config" / "worker")
+    assert found.gpu == "gpu"  # as a monitor's without --gpu
+    assert found.public_url == (f"http://127.0.0.1:{port}" if open_ else None)
+    assert ("with plain HTTP" in ran.out, "--tls-cert" in ran.out) == (True, open_)
+    assert (f"can connect to port {port}" in ran.out, "cannot connect" in ran.out) == (open_, not open_), ran.out
 
 
 @pytest.mark.parametrize(

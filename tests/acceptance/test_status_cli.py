@@ -33,7 +33,7 @@ async def test_status_prints_the_state_and_cost_of_each_gpu(user: User, keeper: 
     assert "startup time not known yet" in waiting.out
     assert "GPU studio: on and ready, for" in told.out
     assert "used by 2 jobs of yours (job-1, job-2)" in told.out
-    assert "startup usually takes" in told.out
+    assert "startup takes about" in told.out
     assert "today: on for" in told.out
     assert as_json["gpus"][0]["own_jobs"] == ["job-1", "job-2"]
     assert as_json["boots"] == 1

@@ -39,7 +39,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.arguments(parser)
     group = parser.add_argument_group("a hub")
     flags.add(group, "--public URL", "the address under which others reach the hub")
-    flags.tls(parser)
     hub.state(parser)
 
 
@@ -65,8 +64,8 @@ def _hub(args: argparse.Namespace) -> Done:
     make_private(state)
     settings: dict[str, Any] = {
         "listen": listen,
-        "tls_cert": _absolute(args.tls_cert),
-        "tls_key": _absolute(args.tls_key),
+        "tls_cert": options.absolute(args.tls_cert),
+        "tls_key": options.absolute(args.tls_key),
     }
     # A hub with a public https address that listens on loopback only is behind a proxy, which has the certificate.
     behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
@@ -77,11 +76,6 @@ def _hub(args: argparse.Namespace) -> Done:
         "hub", public=public, settings=settings, base=args.folder, as_service=args.service, arguments=arguments
     )
     return configure(answers)
-
-
-def _absolute(path: str | None) -> Path | None:
-    """A path as the settings file needs it: there, a relative one is one beside that file."""
-    return Path(path).expanduser().absolute() if path is not None else None
 
 
 def _own_certificate(state: Path, host: str) -> dict[str, Path]:
@@ -112,7 +106,7 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
             f"no hub was set up here; get a code there with `wakestream invite {args.role}`, then `wakestream join`"
         )
     found = load({}, folder=folder_of("hub", args.folder))
-    settings = options.settings_of(args.role, args)
+    settings = options.settings_of(args.role, args, addresses.host_of(setup.public) if setup.public else "127.0.0.1")
     before = recorded(folder_of(args.role, args.folder))
     port = found.listen[1] if found.listen is not None else addresses.port_of(setup.public)
     url = addresses.hub_url(f"{'https' if found.tls_cert else 'http'}://localhost:{port}")

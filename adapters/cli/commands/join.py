@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
-from wakestream.adapters.cli.setup.joining import Joined, join
+from wakestream.adapters.cli.setup.joining import ADMIN, CLIENT, Joined, join
+from wakestream.adapters.config import addresses
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
@@ -32,22 +33,29 @@ def run(args: argparse.Namespace) -> int:
     address, args.hub = args.hub, None
     begin(args)
 
-    def settings_of(role: str) -> dict[str, Any]:
-        return options.settings_of(role, args)
+    def settings_of(role: str, seen: str) -> dict[str, Any]:
+        return options.settings_of(role, args, seen)
 
     joined = asyncio.run(join(address, args.code, settings_of, args.folder, gpu=args.gpu, as_service=args.service))
-    return told(joined, args.folder)
-
-
-def told(joined: Joined, folder: Path | None) -> int:
-    """Say what was done."""
     role, hub = joined.paired.role, joined.paired.hub_url
-    if joined.done is None:
-        say(t("join.key", role=role, hub=hub), error=True)
-        say(joined.paired.key)
-        return exit_codes.DONE
     say(t(f"join.done.{role}", hub=hub))
     if joined.replaced:
         say(t("leave.license", license=joined.replaced))
-    say(*present.lines(role, joined.done, folder))
+    if role == "worker":
+        say(*_opened(joined))
+    say(*present.lines(CLIENT if role == ADMIN else role, joined.done, args.folder))
     return exit_codes.DONE
+
+
+def _opened(joined: Joined) -> Iterator[str]:
+    """What a worker opens, and whether the hub could connect to it."""
+    listen, tls = joined.settings["listen"], joined.settings["tls_cert"]
+    url, why = joined.settings["public_url"], joined.paired.unreachable
+    host, port = addresses.listen_address(listen)
+    yield t("join.opens.tls" if tls else "join.opens", listen=listen, url=url or listen)
+    if not tls and not addresses.is_loopback(host):
+        yield t("join.tls")
+    if why is None:
+        yield t("join.not_tried")
+    else:
+        yield t("join.unreachable", port=port, why=why) if why else t("join.reached", port=port)

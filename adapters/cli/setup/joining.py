@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
+from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.cli.setup.roles import Answers, Done, check, configure
 from wakestream.adapters.client.pair import Paired, invited_role, pair
+from wakestream.adapters.config.addresses import listen_address
 from wakestream.adapters.net.pairing import PairingError, code_from
+
+ADMIN, CLIENT = "admin", "client"
+"""An admin's machine is a client's whose key can do more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +26,21 @@ class Joined:
 
     Attributes:
         paired: What the hub gave.
-        done: The files that were written; None for a role without settings, whose key is in `paired`.
+        done: The files that were written.
+        settings: The settings of its program.
         replaced: The license that was used here before; empty if it is the same, or there was none.
     """
 
     paired: Paired
-    done: Done | None
+    done: Done
+    settings: Mapping[str, Any]
     replaced: str = ""
 
 
 async def join(
     address: str,
     code: str,
-    settings_of: Callable[[str], Mapping[str, Any]],
+    settings_of: Callable[[str, str], Mapping[str, Any]],
     base: Path | None = None,
     *,
     gpu: str | None = None,
@@ -43,7 +52,8 @@ async def join(
     Args:
         address: The hub: HOST, HOST:PORT or its URL.
         code: The code that `wakestream invite` printed.
-        settings_of: Returns the settings of a role, for example by asking for them.
+        settings_of: Returns the settings of a role, for example by asking for them, from the role and the address of
+            this machine as the hub sees it. It raises `SettingsError` for flags of another role.
         base: The folder of the user's own settings; None for the usual one.
         gpu: The GPU's name, if the user gave one; otherwise that of the hub is used.
         only: The only role that can be used here; a code for another one is not used up.
@@ -54,24 +64,32 @@ async def join(
         SettingsError: A file is there that set-up did not write, or an answer is missing.
     """
     given = code_from(code)
-    role = await invited_role(address, given)
+    role, seen = await invited_role(address, given)
     if only and role != only:
         raise PairingError(f"this code is for a {role}; use it on that machine, with `wakestream join`")
-    settings = dict(settings_of(role))
-    if role in ROLES:
-        check(role, base)  # before the code is used up
-    paired = await pair(address, given)
+    settings = dict(settings_of(role, seen))
+    place = CLIENT if role == ADMIN else role
+    check(place, base)  # before the code is used up
+    listen = listen_address(settings["listen"]) if "listen" in settings else None
+    paired = await pair(address, given, None if listen is None else partial(_opened, *listen))
     if paired.role != role:
         raise PairingError("the hub named another role before; someone may stand in between")
-    if role not in ROLES:
-        return Joined(paired, None)
     if paired.gpus and gpu is None:
         settings["gpu"] = paired.gpus[0]
-    before = recorded(folder_of(role, base))
+    before = recorded(folder_of(place, base))
     answers = Answers(
-        role, paired.hub_url, paired.key, paired.license, paired.certificate,
+        place, paired.hub_url, paired.key, paired.license, paired.certificate,
         settings=settings, base=base, as_service=as_service,
     )  # fmt: skip
     done = configure(answers)
     replaced = before.license if before is not None and before.license != paired.license else ""
-    return Joined(paired, done, replaced)
+    return Joined(paired, done, settings, replaced)
+
+
+@asynccontextmanager
+async def _opened(host: str, port: int) -> AsyncIterator[int]:
+    """A listener as the worker's will be: whether a firewall or a router lets others in."""
+    async with AsyncExitStack() as stack:
+        with suppress(OSError):  # the worker listens there already, or the hub's answer says more
+            await stack.enter_async_context(await asyncio.start_server(lambda _, w: w.close(), host, port))
+        yield port

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import flags
-from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.config import addresses
+from wakestream.adapters.config.settings import SettingsError, flag_of
 from wakestream.adapters.runtime.printing import say
 
 MONITOR = (
     "power", "power_machine", "power_option", "power_program", "power_start", "power_stop", "power_inspect",
     "idle_after",
 )  # fmt: skip
+
+
+OF_ROLE = {
+    "hub": ("listen", "public", "tls_cert", "tls_key"),
+    "worker": ("gpu", "listen", "public_url", "engine", "tls_cert", "tls_key"),
+    "monitor": ("gpu", *MONITOR),
+}
+"""The flags of each role."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,25 +39,64 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(power, "--stop CMD", "stops the machine", dest="power_stop")
     flags.add(power, "--inspect CMD", "prints the machine's state", dest="power_inspect")
     flags.add(power, "--idle-after TIME", "stop the machine after this idle time (default 30min)")
+    flags.tls(parser)
     flags.add(parser, "--service", "write a service of this account that starts the program, too")
     flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
 
 
-def settings_of(role: str, args: argparse.Namespace) -> dict[str, Any]:
+def settings_of(role: str, args: argparse.Namespace, seen: str = "127.0.0.1") -> dict[str, Any]:
     """The settings of a role from the flags; what is missing is asked for on a terminal.
 
+    Args:
+        role: The role.
+        args: The flags.
+        seen: The address of this machine, as others see it.
+
     Raises:
-        SettingsError: An answer is missing, and there is no terminal.
+        SettingsError: An answer is missing, and there is no terminal; or a flag is one of another role.
     """
+    check_flags(role, args)
     if role == "monitor":
         gpu = args.gpu or asked("--gpu", "gpu")
         power = args.power or asked("--power", "")
         return {"gpu": gpu, **{name: getattr(args, name) for name in MONITOR}, "power": power}
     if role == "worker":
-        gpu = args.gpu or asked("--gpu", socket.gethostname().partition(".")[0])
+        gpu = args.gpu or asked("--gpu", flags.GPU)
         listen = args.listen or "0.0.0.0:8383"
-        return {"gpu": gpu, "listen": listen, "public_url": args.public_url, "engine": args.engine}
+        host, port = _listen(listen)
+        tls = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
+        public = args.public_url
+        if public is None and host in ("0.0.0.0", "::"):  # noqa: S104 - compared
+            public = asked("--public-url", f"{'https' if args.tls_cert else 'http'}://{addresses.at_port(seen, port)}")
+        return {"gpu": gpu, "listen": listen, "public_url": _url(public), "engine": args.engine, **tls}
     return {}
+
+
+def check_flags(role: str, args: argparse.Namespace) -> None:
+    """Raise `SettingsError` for a flag that this role does not have."""
+    own = OF_ROLE.get(role, ())
+    for name in dict.fromkeys(name for names in OF_ROLE.values() for name in names):
+        if name not in own and getattr(args, name, None) is not None:
+            raise SettingsError(f"a {role} has no {flag_of(name)}; leave it out, or use a code for another role")
+
+
+def _listen(text: str) -> tuple[str, int]:
+    try:
+        return addresses.listen_address(text)
+    except ValueError as error:
+        raise SettingsError(f"--listen {error}") from None
+
+
+def _url(text: str | None) -> str | None:
+    try:
+        return text and addresses.worker_url(text)
+    except ValueError as error:
+        raise SettingsError(f"--public-url {error}") from None
+
+
+def absolute(path: str | None) -> Path | None:
+    """A path as the settings file needs it: there, a relative one is one beside that file."""
+    return Path(path).expanduser().absolute() if path is not None else None
 
 
 def asked(flag: str, usual: str) -> str:
