@@ -57,6 +57,7 @@ class Given:
         chain: The jobs that it follows, with the inputs that are their results.
         beside: Results without a name get theirs from this path; by default from that of the first input.
         wake_to_ask: A GPU may be started to ask whether it has the kind.
+        gpus: The GPUs that may do it; any, if it is empty.
     """
 
     job_id: str
@@ -67,6 +68,7 @@ class Given:
     chain: Chain
     beside: Path | None = None
     wake_to_ask: bool = False
+    gpus: tuple[str, ...] = ()
 
     def job(self, known: KnownKinds, why: str = "") -> Job:
         """Return the job.
@@ -81,7 +83,7 @@ class Given:
             FileUnusable: A result cannot be written; the message names the output.
             SettingsError: An output is not given, and the kind is not known.
         """
-        fit = known.first_fitting(self.kind, self._fits, wake_to_ask=self.wake_to_ask)
+        fit = known.first_fitting(self.kind, self._fits, gpus=self.gpus, wake_to_ask=self.wake_to_ask)
         params = self._values(fit)
         hide_params(known.named(self.kind), params)
         outputs = self.outputs or self._default_outputs(fit, params, why)
@@ -92,7 +94,8 @@ class Given:
         if (same := same_path(outputs)) is not None:
             why = f"outputs {same[0]} and {same[1]} have the same path {outputs[same[1]]}; give each its own"
             raise WrongInput(f"outputs.{same[1]}", why)
-        return Job(self.job_id, self.inputs, outputs, self.kind, params)
+        gpus = known.gpus_for(self.kind, self._fits, self.gpus)
+        return Job(self.job_id, self.inputs, outputs, self.kind, params, gpus=gpus)
 
     def media(self, known: KnownKinds) -> dict[str, tuple[Path, str]]:
         """Return what each input file must contain (video, audio or image), as far as the kind says it."""

@@ -189,6 +189,7 @@ def show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
 
 def _job(args: argparse.Namespace) -> Job | any_kind.Given:
     files = [name for name in ("video", "audio", "output") if getattr(args, name) is not None]
+    gpus = tuple(args.gpus or ())
     given = [name for name in any_kind.NAMES if getattr(args, name) is not None]
     if given and files:
         raise SettingsError("--kind, --in, --param and --out describe a job without VIDEO, AUDIO and -o; give one form")
@@ -202,12 +203,12 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
         )
         if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
-        return replace(described, beside=getattr(args, "beside", None), wake_to_ask=args.wake_to_ask)
+        return replace(described, beside=getattr(args, "beside", None), wake_to_ask=args.wake_to_ask, gpus=gpus)
     if args.after:
         raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:
         raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
-    return job_of(args.video, args.audio, args.output, args.job_id)
+    return replace(job_of(args.video, args.audio, args.output, args.job_id), gpus=gpus)
 
 
 def id_of(given: str | None) -> str:

@@ -127,12 +127,14 @@ class DaemonClient:
         if again and "again" not in self._features:
             raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
-        if chain or not job.old_shape:
+        if chain or job.gpus or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
             any_kind: dict[str, Any] = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), **again}
             any_kind["outputs"] = outputs
             if chain.after:
                 any_kind["after"] = [*chain.after]
+            if job.gpus and "gpus" in self._features:
+                any_kind["gpus"] = [*job.gpus]
             if "wake_to_ask" in self._features:
                 any_kind["wake_to_ask"] = True  # a person was asked, where that was needed
             return await self.call("POST", "/api/jobs", {"id": job.id, "priority": priority, **any_kind})

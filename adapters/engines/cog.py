@@ -49,6 +49,14 @@ While it runs, that only asks how far it is. After its end it runs again: the se
 MAX_RUNS: Final = 2
 """So often a prediction runs whose webhooks do not arrive."""
 
+_STATES: Final = {
+    "STARTING": "its model is being set up (STARTING)",
+    "SETUP_FAILED": "the set-up of its model failed (SETUP_FAILED)",
+    "UNHEALTHY": "the model's own check fails (UNHEALTHY)",
+}
+_CRASHED: Final = "channel closed"
+"""What the check of a model says whose process has ended."""
+
 _ENDS: Final = ("succeeded", "failed", "canceled")
 _PREFIX: Final = "Prediction failed: "
 _NOT_UPLOADED: Final = "Failed to upload output"
@@ -107,11 +115,13 @@ class Cog(Engine):
 
     async def ready(self) -> Readiness:
         """Whether the model's set-up is complete; the HTTP status is always 200."""
+        health: Mapping[str, Any] = {}
         try:
             await self._files.listen()
-            _check_ready(await self._health())
+            health = await self._health()
+            _check_ready(health)
         except WakestreamError as error:
-            return Readiness(False, str(error))
+            return Readiness(False, str(error), crashed=_has_crashed(health))
         except OSError as error:
             return Readiness(False, f"--engine-option listen: {error.strerror or error}; choose another port")
         return Readiness(True)
@@ -157,14 +167,9 @@ class Cog(Engine):
             await asyncio.gather(prediction.health, return_exceptions=True)
 
     async def _until_its_end(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
-        said = await self._put(model, prediction)
-        waiting = Waiting()
-        while said is None:
-            if (line := waiting.line("all slots of the Cog server are busy")) is not None:
-                yield Line(line)
-            await asyncio.sleep(AGAIN)
-            said = await self._put(model, prediction)
-        prediction.found = said.get("status") == "processing"
+        async with aclosing(self._begun(model, prediction)) as lines:
+            async for line in lines:
+                yield line
         runs, looks = 1, 0
         while prediction.end is None:
             news = await _next(prediction)
@@ -183,6 +188,17 @@ class Cog(Engine):
                     "the Cog server reach this address: --engine-option listen=HOST:PORT, address=URL"
                 )
 
+    async def _begun(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Line, None]:
+        """Start the prediction as soon as a slot is free."""
+        waiting = Waiting()
+        while (said := await self._put(model, prediction)) is None:
+            if (line := waiting.line("all slots of the Cog server are busy")) is not None:
+                yield line
+            await asyncio.sleep(AGAIN)
+        prediction.found = said.get("status") == "processing"
+        if (over := waiting.over()) is not None:
+            yield over
+
     async def _put(self, model: CogModel, prediction: Prediction) -> Mapping[str, Any] | None:
         """Start the prediction, or see how far it is; None if all slots are busy."""
         work = prediction.work
@@ -194,6 +210,9 @@ class Cog(Engine):
         path, headers = f"/predictions/{prediction.id}", {"Prefer": "respond-async"}
         status, said = await self._http.json("PUT", path, json=asked, headers=headers)
         if status == 409:
+            health = await self._health()
+            if health.get("status") != "UNHEALTHY" or _has_crashed(health):
+                _check_ready(health)
             return None
         if status == 503:
             raise EngineUnreachable(f"the Cog model is not ready: {_detail(said)}")
@@ -218,8 +237,8 @@ class Cog(Engine):
     async def _is_busy(self, prediction: Prediction) -> bool:
         """Whether the server has no free slot. Raises `EngineUnreachable` if it was restarted."""
         before, said = await asyncio.gather(prediction.health, self._health())
-        if said.get("status") == "UNHEALTHY":  # the model's own check often waits for the prediction
-            return True
+        if said.get("status") == "UNHEALTHY":  # a crash is told by a webhook, too
+            return not _has_crashed(said)
         if _since(_check_ready(said)) != _since(before):
             raise EngineUnreachable("the Cog server was restarted while the work ran")
         return said.get("status") == "BUSY"
@@ -351,7 +370,15 @@ def _check_ready(health: Mapping[str, Any]) -> Mapping[str, Any]:
         return health
     logs = str((health.get("setup") or {}).get("logs") or "").strip()[-300:]
     why = health.get("user_healthcheck_error") or logs
-    raise EngineUnreachable(f"the Cog model is not ready: {status} {why}".strip())
+    if _has_crashed(health):
+        raise EngineUnreachable("Cog is not ready: its model has crashed (UNHEALTHY); restart the Cog server")
+    raise EngineUnreachable(f"Cog is not ready: {_STATES.get(status, status)}{why and ': '}{why}")
+
+
+def _has_crashed(health: Mapping[str, Any]) -> bool:
+    """Whether the model's process has ended. Otherwise its own check fails, often as it waits for a prediction."""
+    why = str(health.get("user_healthcheck_error") or _CRASHED)
+    return health.get("status") == "UNHEALTHY" and _CRASHED in why
 
 
 def _since(health: Mapping[str, Any]) -> object:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
+from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.comfyui_answers import best_file, failure, refusal, refused_outputs, text_of
@@ -81,35 +82,46 @@ class ComfyUi(Engine):
         self._client = client
         self._times = times
         self._known: set[str] = set()
+        self._lacks: dict[str, str] = {}
         self._sent: dict[str, asyncio.Task[tuple[int, Any]]] = {}
         self._has_jobs = True
 
     async def describe(self) -> Sequence[Kind]:
-        """The workflows, with the limits and choices that ComfyUI knows of their parameters."""
+        """The workflows whose nodes ComfyUI has, with the limits and choices that it knows of their parameters."""
         status, info = await self._http.json("GET", "/object_info")
         if status != 200 or not isinstance(info, dict):
             raise EngineUnreachable(f"{self._http.url} is not a ComfyUI server: HTTP {status} for /object_info")
         self._kinds = {name: kind.with_schema(info) for name, kind in self._declared.items()}
-        return [kind.kind for kind in self._kinds.values()]
+        return [kind.kind for name, kind in self._kinds.items() if name not in self._lacks]
 
     async def ready(self) -> Readiness:
-        """Whether the server answers and has all nodes of the workflows."""
+        """Whether the server answers and has all nodes of a workflow; a workflow that lacks one is not offered."""
+        before = self._lacks
         try:
             await self._place("")
-            for class_type in sorted(self._classes() - self._known):
-                status, info = await self._http.json("GET", f"/object_info/{quote(class_type, safe='')}")
-                if status != 200 or not info:
-                    return Readiness(
-                        False, f"ComfyUI has no node {class_type}: install the custom nodes of the workflow"
-                    )
-                self._known.add(class_type)
+            self._lacks = {name: lacks for name, kind in self._declared.items() if (lacks := await self._lack(kind))}
         except WakestreamError as error:
             self._known.clear()
             return Readiness(False, str(error))
-        return Readiness(True)
+        for name, lacks in self._lacks.items() - before.items():
+            logger.error("kind {} is not offered: node {} is missing in ComfyUI; install its custom nodes", name, lacks)
+        if len(self._lacks) < len(self._declared):
+            return Readiness(True)
+        missing = ", ".join(dict.fromkeys(self._lacks.values()))
+        return Readiness(
+            False, f"ComfyUI is not ready: node {missing} is missing; install the custom nodes of the workflow"
+        )
 
-    def _classes(self) -> set[str]:
-        return {str(node["class_type"]) for kind in self._kinds.values() for node in kind.workflow.values()}
+    async def _lack(self, kind: WorkflowKind) -> str:
+        """A node of the workflow that ComfyUI does not have; empty if it has all."""
+        for class_type in sorted({str(node["class_type"]) for node in kind.workflow.values()} - self._known):
+            status, info = await self._http.json("GET", f"/object_info/{quote(class_type, safe='')}")
+            if status != 200 or not isinstance(info, dict):
+                raise EngineUnreachable(f"{self._http.url} is not a ComfyUI server: HTTP {status} for /object_info")
+            if not info:
+                return class_type
+            self._known.add(class_type)
+        return ""
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         """Run the workflow; a prompt of an earlier run of the worker that is still there is followed."""
@@ -248,8 +260,8 @@ class ComfyUi(Engine):
             if done:
                 return
             looks.found(prompt, place)
-            if place and (text := waiting.line(f"{place} before it")) is not None:
-                yield Line(text)
+            if (line := waiting.line(f"{place} before it") if place else waiting.over()) is not None:
+                yield line
 
     async def _place(self, prompt: str) -> int | None:
         """0 if it runs, its place in the queue from 1, None if it is in neither."""

@@ -132,7 +132,7 @@ class Gradio(Engine):
         waiting = Waiting()
         while not await self._joined(work, session, endpoint.fn_index, data):
             if (line := waiting.line("the queue of the Gradio app is full")) is not None:
-                yield Line(line)
+                yield line
             await asyncio.sleep(AGAIN)
         results, before = None, 0
         async with aclosing(self._events(session)) as events:
@@ -298,7 +298,9 @@ def _before(event: Mapping[str, Any], before: int) -> int:
 
 def _progress(event: Mapping[str, Any], before: int, waiting: Waiting) -> list[Frame | Line]:
     if before and (line := waiting.line(f"{before} before it in the app's queue")) is not None:
-        return [Line(line)]
+        return [line]
+    if event.get("msg") == "process_starts" and (over := waiting.over()) is not None:
+        return [over]
     if event.get("msg") == "log" and event.get("log"):
         return [Line(str(event["log"]))]
     found = event.get("progress_data") if event.get("msg") == "progress" else None

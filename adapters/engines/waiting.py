@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from wakestream.operators.model.engine import Line, Waits
+
 SAY_AGAIN = 60.0
 """Seconds between two lines about the same wait."""
 
@@ -14,7 +16,7 @@ class Waiting:
     Example:
         >>> waiting = Waiting()
         >>> waiting.line("2 works are before it")
-        'the work waits for 0 s: 2 works are before it'
+        Waits(text='the work waits for 0 s: 2 works are before it')
     """
 
     def __init__(self) -> None:
@@ -22,10 +24,15 @@ class Waiting:
         self._began = self._said_at = self._clock()
         self._said = ""
 
-    def line(self, why: str) -> str | None:
+    def line(self, why: str) -> Waits | None:
         """The line to show; None if the same was said lately."""
         now = self._clock()
         if self._said == why and now - self._said_at < SAY_AGAIN:
             return None
         self._said, self._said_at = why, now
-        return f"the work waits for {now - self._began:.0f} s: {why}"
+        return Waits(f"the work waits for {now - self._began:.0f} s: {why}")
+
+    def over(self) -> Line | None:
+        """The line for the end of the wait; None if there was none."""
+        waited, self._said = bool(self._said), ""
+        return Line("the wait is over; the engine works on it") if waited else None

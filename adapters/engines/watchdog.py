@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from wakestream.adapters.engines.run_process import run_program
-from wakestream.operators.model.engine import Engine, Frame, Line, Made, Work
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Waits, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 
 RESTART_WITHIN = 120.0
@@ -53,7 +53,9 @@ class Watchdog:
                     if deadline is None or asyncio.get_running_loop().time() < deadline:
                         raise  # the engine's own
                     break
-                if item != last and self.stall is not None:
+                if isinstance(item, Waits):
+                    deadline = None
+                elif (item != last or isinstance(last, Waits)) and self.stall is not None:
                     deadline = asyncio.get_running_loop().time() + self.stall
                 last = item
                 yield item
@@ -61,11 +63,15 @@ class Watchdog:
         hangs = f"the engine has not reported anything new for {self.stall:g} s"
         if not self.restart:
             raise TaskFailed(f"{hangs}; restart it (a command for that: --engine-restart)")
-        logger.warning("{}; it is restarted: {}", hangs, shlex.join(self.restart))
+        await self.restarted(hangs)
+        raise EngineUnreachable(f"{hangs}; it was restarted")
+
+    async def restarted(self, why: str) -> None:
+        """Run the restart command. Raises `TaskFailed` if it fails."""
+        logger.warning("{}; it is restarted: {}", why, shlex.join(self.restart))
         async with aclosing(run_program(self.restart, limit=RESTART_WITHIN, merge=True)) as lines:
             async for line in lines:
                 logger.info("restart: {}", line)
-        raise EngineUnreachable(f"{hangs}; it was restarted")
 
 
 async def cancel_engine(engine: Engine, work: Work) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -33,12 +34,16 @@ from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regular
 from wakestream.adapters.worker.retention import make_room, removable, tidy_regularly
 from wakestream.adapters.worker.task_queue import TaskQueue, look
 from wakestream.operators.model.engine import Engine, Kind
+from wakestream.operators.model.engine import Readiness as State
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub import capabilities
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS, check_own_kind
 from wakestream.streams.recording.recording import Tap, TapPair
 from wakestream.streams.worker import state as w
+
+RESTART_AGAIN = 300.0
+"""Seconds between two restarts of an engine that crashed while the worker was idle."""
 
 CHECK_AGAIN = 30.0
 """Seconds between two checks of an engine that cannot work."""
@@ -183,16 +188,24 @@ async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | No
     readiness = calls.readiness
     readiness.msg = "warming up"
     await asyncio.sleep(config.warm_up)
+    time, restarted_at = asyncio.get_running_loop().time, -math.inf
     while True:
         if not calls.queue.state.busy:  # an engine at work shows by itself whether it works
-            await _look(config.engine, calls, hub)
+            now = await _look(config.engine, calls, hub)
+            if now.crashed and config.watchdog.restart and time() - restarted_at >= RESTART_AGAIN:
+                restarted_at = time()
+                try:
+                    await config.watchdog.restarted(now.reason)
+                except WakestreamError as error:
+                    logger.error("the engine was not restarted: {}", error)
         await asyncio.sleep(CHECK_AGAIN)
 
 
-async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> None:
+async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> State:
     """Ask the engine whether it can work, and report it."""
     readiness = calls.readiness
-    kinds, fault = readiness.kinds, await _fault(engine, readiness)
+    kinds, now = readiness.kinds, await _state(engine, readiness)
+    fault = None if now.ready else now.reason
     before, readiness.initialized = readiness.initialized, fault is None
     readiness.msg = "ok" if fault is None else f"the engine cannot work: {fault}"
     halt = calls.queue.state.halted
@@ -212,6 +225,7 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> No
         _warn(readiness.kinds)
         if hub is not None:
             hub.described()
+    return now
 
 
 def _warn(kinds: Iterable[Kind]) -> None:
@@ -223,14 +237,14 @@ def _warn(kinds: Iterable[Kind]) -> None:
             logger.error("the engine describes a kind wrongly: {}", error)
 
 
-async def _fault(engine: Engine, readiness: Readiness) -> str | None:
-    """Why the engine cannot work, or None; then it has said what it can do.
+async def _state(engine: Engine, readiness: Readiness) -> State:
+    """Whether the engine can work; then it has said what it can do.
 
     An engine that has described itself before and does not do so now keeps its kinds: `ready` decides whether it works.
     """
     now = await look(engine)
     if not now.ready:
-        return now.reason
+        return now
     try:
         readiness.kinds = tuple(msgspec.convert(msgspec.to_builtins(kind), Kind) for kind in await engine.describe())
     except msgspec.ValidationError as error:
@@ -241,8 +255,8 @@ async def _fault(engine: Engine, readiness: Readiness) -> str | None:
         logger.opt(exception=error).error("the engine's description raised an error")
         fault = f"its description raised {type(error).__name__}; see the worker's log"
     else:
-        return None
+        return now
     if readiness.initialized:
         logger.warning("the engine does not describe its kinds now ({}); those from before stay", fault)
-        return None
-    return fault
+        return now
+    return State(False, fault)

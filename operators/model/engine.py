@@ -112,6 +112,11 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits(Line):
+    """The work waits behind others in the engine's own queue, until the next item; that is no hang."""
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """An output is finished: the complete file `path`, in the work's folder. Its ending is the output's ending."""
 
@@ -121,10 +126,14 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the engine can work now; `reason` is a sentence for people if it cannot."""
+    """Whether the engine can work now; `reason` is a sentence for people if it cannot.
+
+    `crashed`: only a restart of the engine helps. The worker then runs `--engine-restart`.
+    """
 
     ready: bool
     reason: str = ""
+    crashed: bool = False
 
 
 class Engine(Protocol):

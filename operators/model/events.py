@@ -34,6 +34,7 @@ class Job:
         params: The parameters, as JSON.
         alias: What the wire calls a lip-sync job, where that is not the usual name.
         again: The result must be made for this job: that of another job with the same inputs is not used.
+        gpus: The names of the GPUs that may do it; empty if any GPU with this kind may.
 
     Example:
         >>> Job("a1", {"image": Path("a.png")}, {"image": Path("b.png")}, "upscale", {"scale": 2}).output
@@ -47,6 +48,7 @@ class Job:
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     alias: str = ""
     again: bool = False
+    gpus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Give the files of a lip-sync job the order that deployed systems know, however they were given."""
@@ -76,6 +78,9 @@ class Job:
             self.kind == LIPSYNC and [*self.inputs] == ["video", "audio"] and not self.params and len(self.outputs) == 1
         )
 
+
+GPU_CHOICE = "gpu_choice"
+"""The feature of hubs and clients that know jobs for certain GPUs."""
 
 INPUTS = "inputs"
 """The feature of hubs and workers that know jobs of any kind; deployed ones know a video and an audio file only."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wakestream.operators.model.events import INPUTS
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS
 from wakestream.streams.decider import Decider
 from wakestream.streams.hub import (
     admin,
@@ -233,6 +233,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         hub_status.WHERE: may_ask,
         jobs.RELEASED: role == "client",
         INPUTS: role == "client",
+        GPU_CHOICE: role == "client",
         KINDS: role in ("client", "worker"),
         m.GpuAdmin.FEATURE: role == "client",
         power.AGE: role == "monitor",

@@ -12,8 +12,11 @@ from wakestream.operators.model.events import LIPSYNC
 RENDER: Final = "heygem_submit"
 """The task type of a pair of files; deployed clients also send types that are no renders, which any GPU may get."""
 
-FIELDS: Final = frozenset({"kind", "inputs", "params", "outputs"})
-"""The fields of a payload that only jobs of any kind have."""
+FIELDS: Final = frozenset({"kind", "inputs", "params", "outputs", "gpus"})
+"""The fields of a payload that deployed programs do not know."""
+
+MOST_GPUS: Final = 64
+"""The most GPUs that a job may name."""
 
 
 class Need(NamedTuple):
@@ -23,11 +26,13 @@ class Need(NamedTuple):
         kind: The kind that the GPU must have; None for tasks that are no renders.
         any_kind: Whether the job has the fields of jobs of any kind, which deployed workers do not know.
         unpaid: Whether the job's license has spent its budget, so that the job waits for another one.
+        gpus: The names of the GPUs that may do it; empty if any may.
     """
 
     kind: str | None
     any_kind: bool
     unpaid: bool = False
+    gpus: tuple[str, ...] = ()
 
 
 PAIR: Final = Need(LIPSYNC, any_kind=False)
@@ -39,10 +44,12 @@ ANY_GPU: Final = Need(None, any_kind=False)
 
 def need_of(task_type: str, payload: Mapping[str, Any]) -> Need:
     """Return what a job needs."""
-    kind = payload.get("kind")
+    kind, named = payload.get("kind"), payload.get("gpus")
+    gpus = tuple(sorted({*map(str, named[:MOST_GPUS])})) if isinstance(named, list) else ()
     if isinstance(kind, str) or "inputs" in payload:
-        return Need(kind if isinstance(kind, str) else None, any_kind=True)
-    return PAIR if task_type == RENDER else ANY_GPU
+        return Need(kind if isinstance(kind, str) else None, any_kind=True, gpus=gpus)
+    plain = PAIR if task_type == RENDER else ANY_GPU
+    return plain._replace(gpus=gpus) if gpus else plain
 
 
 def weight(kinds: Iterable[Mapping[str, Any]] | None) -> int:

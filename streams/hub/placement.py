@@ -22,6 +22,8 @@ _SHOWN = 20
 
 def can(state: HubState, gpu: Gpu, need: Need) -> bool:
     """Whether this GPU can do such a job, as far as the hub knows."""
+    if need.gpus and gpu.name not in need.gpus:
+        return False
     if pairs_only(state, gpu):
         return not need.any_kind
     return gpu.kinds is None or need.kind is None or need.kind in gpu.kinds
@@ -54,7 +56,9 @@ def _gpu_free_at(state: HubState, need: Need) -> float | None:
 
 
 def _may_have(state: HubState, name: str, need: Need) -> bool:
-    return name not in state.gpus or can(state, state.gpus[name], need)
+    if name not in state.gpus:
+        return not need.gpus or name in need.gpus
+    return can(state, state.gpus[name], need)
 
 
 def best_gpu(state: HubState, need: Need) -> Gpu | None:
@@ -110,9 +114,13 @@ def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDe
 def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
     """Why no GPU will ever do such a job: a code and a sentence; None if one may."""
     named = state.named()
+    if need.gpus and state.gpus and not any(name in state.gpus or name in named for name in need.gpus):
+        return "unknown_kind", f"there is no GPU {_list(need.gpus)}; there are {_list({*state.gpus, *named})}"
     if any(can(state, gpu, need) and _is_hope(state, gpu, named) for gpu in state.gpus.values()):
         return None
     unfit = [gpu for gpu in state.gpus.values() if not can(state, gpu, need)]
+    if need.gpus:
+        unfit = [gpu for gpu in unfit if gpu.name in need.gpus]
     if not unfit:
         return None  # nothing is known of any GPU yet
     old = [gpu.name for gpu in unfit if pairs_only(state, gpu)]
@@ -123,6 +131,8 @@ def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
             f"{_kind(need)}; update that worker first"
         )
     update = f". The worker of the GPU {_list(old)} knows no other kinds than lipsync; update it first" if old else ""
+    if need.gpus:
+        return "unknown_kind", f"the GPU {_list(need.gpus)} does not have the kind {_kind(need)}; it has {_list(kinds)}"
     return "unknown_kind", f"no GPU has the kind {_kind(need)}; there are {_list(kinds)}{update}"
 
 

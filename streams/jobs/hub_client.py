@@ -11,7 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
-from wakestream.operators.model.events import INPUTS, Eta, Fingerprint, Job
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS, Eta, Fingerprint, Job
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.hub_news import HubEvent as Event
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
@@ -25,7 +25,17 @@ _Answer = tuple[ports.Reply, str | None]
 RELEASED = "released"
 """The hub's feature: it confirms that it has written the end of a job to disk."""
 
-FEATURES = ("done", "power_state", "power_now", "capability", RELEASED, INPUTS, KINDS, m.WorkerState.FEATURE)
+FEATURES = (
+    "done",
+    "power_state",
+    "power_now",
+    "capability",
+    RELEASED,
+    INPUTS,
+    KINDS,
+    m.WorkerState.FEATURE,
+    GPU_CHOICE,
+)
 """What a client announces: it reports the end of a job and expects a confirmation, it wants the power state of each
 GPU and each change of it, and it can send a capability to the worker."""
 
@@ -173,6 +183,8 @@ class HubClient:
         self._pending.pop(job.id, None)
         self._unconfirmed.pop(job.id, None)
         trace = trace_of(job.id) if self._traced else None
+        if job.gpus and isinstance(self._link, ports.LinkUp) and GPU_CHOICE not in self.features:
+            job = replace(job, gpus=())  # this hub would hand the field on to a worker that does not know it
         self._submitted[job.id] = m.Submit(
             request_id=job.id, trace_id=trace, task_type=job.task_type, payload=payload(job, files)
         )
@@ -220,9 +232,10 @@ def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     found: dict[str, dict[str, str]] = {name: {"ext": path.suffix.lower()} for name, path in job.inputs.items()}
     for one, file in zip(found.values(), files, strict=False):
         one["hash"] = file.digests["md5"]
+    chosen = {"gpus": [*job.gpus]} if job.gpus else {}
     if job.old_shape:
-        return {f"{name}_{field}": value for name, one in found.items() for field, value in one.items()}
-    return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs]}
+        return {f"{name}_{field}": value for name, one in found.items() for field, value in one.items()} | chosen
+    return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs], **chosen}
 
 
 def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:

@@ -46,7 +46,8 @@ class JobAccepted(_OfJob, frozen=True):
     It waits for the end of the jobs `after`. `sources` are the inputs that are results of other jobs, as `JOB:NAME`;
     such a file has the size 0 here, since it is not there yet.
     `version` is the fingerprint of the kind when the job was accepted. `again`: its result must be made for this job,
-    since the user wants that or the results of the kind differ each time.
+    since the user wants that or the results of the kind differ each time. Only the GPUs `gpus` may do it; any, if that
+    is empty.
     """
 
     video: str
@@ -69,6 +70,7 @@ class JobAccepted(_OfJob, frozen=True):
     sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     version: str = ""
     again: bool = False
+    gpus: tuple[str, ...] = ()
 
     @property
     def files(self) -> dict[str, FileStat]:
@@ -225,6 +227,7 @@ class Submitting(Frozen, frozen=True):
     sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     version: str = ""
     again: bool = False
+    gpus: tuple[str, ...] = ()
 
 
 class Cancelling(Frozen, frozen=True):

@@ -180,10 +180,10 @@ def job_of(entry: Entry) -> e.Job:
     a = entry.accepted
     if a.is_pair:
         pair = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
-        return dataclasses.replace(pair, again=a.again)
+        return dataclasses.replace(pair, again=a.again, gpus=a.gpus)
     inputs = {name: Path(file.path) for name, file in a.files.items()}
     outputs = {name: Path(path) for name, path in a.results.items()}
-    return e.Job(a.job, inputs, outputs, a.kind, a.params, again=a.again)
+    return e.Job(a.job, inputs, outputs, a.kind, a.params, again=a.again, gpus=a.gpus)
 
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:

@@ -67,9 +67,16 @@ class KnownKinds:
     known: bool = False
     complete: bool = False
 
-    def named(self, name: str) -> list[Kind]:
-        """Return the kinds of this name: none, one, or several that differ."""
-        return [each.kind for each in self.kinds if each.kind.name == name]
+    def named(self, name: str, gpus: Collection[str] = ()) -> list[Kind]:
+        """Return the kinds of this name, at these GPUs if some are named: none, one, or several that differ."""
+        return [each.kind for each in self.kinds if each.kind.name == name and _at(each, gpus)]
+
+    def gpus_for(self, name: str, check: Callable[[Kind], object], gpus: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the GPUs whose kind of this name `check` does not refuse; `gpus`, if the kinds do not differ."""
+        if gpus or len(self.named(name)) < 2:
+            return tuple(gpus)
+        fit = [each for each in self.kinds if each.kind.name == name and _fits(each.kind, check)]
+        return tuple(sorted({one.gpu for each in fit for one in each.gpus}))
 
     def check(
         self,
@@ -78,8 +85,9 @@ class KnownKinds:
         params: Mapping[str, Any],
         outputs: Collection[str],
         *,
+        gpus: Collection[str] = (),
         wake_to_ask: bool = False,
-    ) -> Kind | None:
+    ) -> tuple[str, ...]:
         """Check a job as far as the kinds are known.
 
         Args:
@@ -87,19 +95,28 @@ class KnownKinds:
             inputs: The ending of each input file by name.
             params: The parameters.
             outputs: The names of the outputs.
+            gpus: The GPUs that were chosen for it.
             wake_to_ask: A GPU may be started to ask whether it has the kind.
 
         Returns:
-            The kind that it fits; None if nothing is known of its kind.
+            The GPUs that may do it: those that were chosen, or whose kind it fits if they have different kinds of that
+            name; empty if any may.
 
         Raises:
             UnknownKind: No GPU is known to have the kind.
             WrongInput: Something does not fit; it names the field.
         """
         check_bounds(inputs, params, outputs)
-        return self.first_fitting(kind, lambda each: fitting(each, inputs, params, outputs), wake_to_ask=wake_to_ask)
 
-    def first_fitting(self, kind: str, check: Callable[[Kind], object], *, wake_to_ask: bool = False) -> Kind | None:
+        def fits(each: Kind) -> object:
+            return fitting(each, inputs, params, outputs)
+
+        self.first_fitting(kind, fits, gpus=gpus, wake_to_ask=wake_to_ask)
+        return self.gpus_for(kind, fits, gpus)
+
+    def first_fitting(
+        self, kind: str, check: Callable[[Kind], object], *, gpus: Collection[str] = (), wake_to_ask: bool = False
+    ) -> Kind | None:
         """Return the first kind of this name that `check` does not refuse; None if nothing is known of this name.
 
         Raises:
@@ -107,9 +124,9 @@ class KnownKinds:
             WrongInput: What `check` raised for the first one, if it refused all.
         """
         check_kind_name(kind)
-        found, faults = self.named(kind), []
+        found, faults = self.named(kind, gpus), []
         if not found and self.known and kind != LIPSYNC and not wake_to_ask:
-            raise UnknownKind("kind", self._unknown(kind))
+            raise UnknownKind("kind", self._unknown(kind, gpus))
         for each in found:
             try:
                 check(each)
@@ -121,22 +138,28 @@ class KnownKinds:
             raise faults[0]
         return None
 
-    def identity(self, kind: str, params: Mapping[str, Any]) -> tuple[str, bool]:
+    def identity(self, kind: str, params: Mapping[str, Any], gpus: Collection[str] = ()) -> tuple[str, bool]:
         """Return what tells the work of this kind from that of an earlier version, and whether it may be repeated.
 
         Args:
             kind: The name of the kind.
             params: The parameters.
+            gpus: The GPUs that may do the job; any, if it is empty.
 
         Returns:
-            The fingerprint of all kinds of this name, empty if none is known; False if two jobs with these parameters
-            have results that differ.
+            The fingerprint of all kinds of this name there, empty if none is known; False if two jobs with these
+            parameters have results that differ.
         """
-        found = self.named(kind)
+        found = self.named(kind, gpus)
         versions = sorted({fingerprint(each) for each in found})
         return "+".join(versions), all(is_repeatable(each, params) for each in found)
 
-    def _unknown(self, kind: str) -> str:
+    def _unknown(self, kind: str, gpus: Collection[str]) -> str:
+        if self.named(kind):
+            others = {one.gpu for each in self.kinds if each.kind.name == kind for one in each.gpus}
+            return (
+                f"the GPU {', '.join(gpus)} is not known to have the kind {kind!r}; {', '.join(sorted(others))} has it"
+            )
         names = [*dict.fromkeys([*(each.kind.name for each in self.kinds), LIPSYNC])]
         have, near = ", ".join(names), ", ".join(get_close_matches(kind, names))
         mean = f". Did you mean {near}?" if near else ""
@@ -156,6 +179,18 @@ class KnownKinds:
 
 UNKNOWN: Final = KnownKinds()
 """Nothing is known."""
+
+
+def _at(known: KnownKind, gpus: Collection[str]) -> bool:
+    return not gpus or any(one.gpu in gpus for one in known.gpus)
+
+
+def _fits(kind: Kind, check: Callable[[Kind], object]) -> bool:
+    try:
+        check(kind)
+    except WrongInput:
+        return False
+    return True
 
 
 def from_plain(plain: Mapping[str, Any]) -> KnownKinds:

@@ -14,22 +14,23 @@ from wakestream.streams.recording.event_json import plain_text
 def plain_job(job: Job) -> dict[str, Any]:
     """Return a job as JSON, without its id. A job of the old shape has the fields that it always had."""
     inputs = {name: plain_text(path) for name, path in job.inputs.items()}
-    again = {"again": True} if job.again else {}
+    more: dict[str, Any] = {"again": True} if job.again else {}
+    more |= {"gpus": [*job.gpus]} if job.gpus else {}
     if job.old_shape:
-        return {**inputs, "output": plain_text(job.output), "task_type": job.task_type, **again}
+        return {**inputs, "output": plain_text(job.output), "task_type": job.task_type, **more}
     outputs = {name: plain_text(path) for name, path in job.outputs.items()}
-    return {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs, **again}
+    return {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs, **more}
 
 
 def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
     """Return the job that `plain_job` wrote. Raises `KeyError`, `TypeError` for other objects."""
     if "kind" in plain:
         inputs, outputs = (_paths(plain[name]) for name in ("inputs", "outputs"))
-        return Job(job_id, inputs, outputs, plain["kind"], plain.get("params", {}), again=bool(plain.get("again")))
-    video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
-    return replace(
-        Job.lipsync(job_id, video, audio, output, plain["task_type"]), again=bool(plain.get("again"))
-    )  # fmt: skip
+        job = Job(job_id, inputs, outputs, plain["kind"], plain.get("params", {}))
+    else:
+        video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
+        job = Job.lipsync(job_id, video, audio, output, plain["task_type"])
+    return replace(job, again=bool(plain.get("again")), gpus=tuple(plain.get("gpus", ())))
 
 
 def _paths(plain: Mapping[str, str]) -> dict[str, Path]:

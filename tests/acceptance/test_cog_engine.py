@@ -21,7 +21,7 @@ from wakestream.adapters.engines import cog, cog_files
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Work
-from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WrongInput
+from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WakestreamError, WrongInput
 
 TEXT = {"type": "string"}
 COPY = openapi(
@@ -137,7 +137,7 @@ async def test_it_is_ready_when_the_set_up_is_complete_and_says_why_not_before(p
         starting = await engine.ready()
         assert not starting.ready
         assert "STARTING" in starting.reason
-        with pytest.raises(EngineUnreachable, match="not ready: STARTING"):
+        with pytest.raises(EngineUnreachable, match="Cog is not ready: its model is being set up"):
             await done(engine, place.work())
         place.gate.touch()
         await is_ready(engine)
@@ -337,6 +337,18 @@ async def test_a_model_that_hangs_is_noticed_and_its_server_restarted(place: Pla
         assert (await made(engine, place.work("next")))["output"].is_file()
         with pytest.raises(TaskFailed, match="restart it"):
             await done(engine, place.work("again", gate=str(place.folder / "never")), Watchdog(1.0))
+
+
+@real
+async def test_after_a_crash_of_the_model_no_work_waits_for_a_free_slot(place: Place) -> None:
+    async with ready(place, place.server("Copy", COPY)) as engine:
+        async with asyncio.timeout(60):
+            with pytest.raises(WakestreamError):
+                await done(engine, place.work("one", fail="crash"))
+            with pytest.raises(EngineUnreachable, match="Cog is not ready: its model has crashed"):
+                await done(engine, place.work("next"))
+        now = await engine.ready()
+        assert (now.ready, now.crashed) == (False, True)
 
 
 @real

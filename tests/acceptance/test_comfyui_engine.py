@@ -26,7 +26,7 @@ from tests.support.faults.fault_proxy import Fault
 from tests.support.programs import our_peers
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
-from wakestream.adapters.engines import comfyui, comfyui_prompt, waiting
+from wakestream.adapters.engines import comfyui, comfyui_prompt
 from wakestream.adapters.engines.comfyui_prompt import prompt_id
 from wakestream.adapters.engines.samples import make_video
 from wakestream.adapters.engines.watchdog import Watchdog
@@ -176,14 +176,23 @@ async def test_it_is_ready_when_the_server_has_all_nodes(place: Case) -> None:
 
 
 async def test_a_missing_node_and_a_server_that_is_down_are_named(place: Case) -> None:
-    place.workflow("invert.json", {**INVERT, "7": {"class_type": "FancyNode/x", "inputs": {}}})
+    fancy = {"class_type": "FancyNode/x", "inputs": {}}
+    for name, graph in GRAPHS.items():
+        place.workflow(f"{name}.json", {**graph, "7": fancy})
     engine = place.start()
-    assert await engine.ready() == Readiness(
-        False, "ComfyUI has no node FancyNode/x: install the custom nodes of the workflow"
-    )
+    why = "ComfyUI is not ready: node FancyNode/x is missing; install the custom nodes of the workflow"
+    assert await engine.ready() == Readiness(False, why)
     await engine.close()
     engine = place.start(url="http://127.0.0.1:9")
     assert "ComfyUI at http://127.0.0.1:9 does not answer" in (await engine.ready()).reason
+
+
+async def test_a_workflow_with_a_missing_node_is_not_offered_and_the_others_are(place: Case) -> None:
+    place.workflow("invert.json", {**INVERT, "7": {"class_type": "FancyNode/x", "inputs": {}}})
+    engine, others = place.start(), [name for name in GRAPHS if name != "invert"]
+    assert await engine.ready() == Readiness(True)
+    assert [kind.name for kind in await engine.describe()] == others
+    assert isinstance((await done(engine, place.slow(0.1)))[-1], Made)
 
 
 async def test_its_kinds_have_the_limits_and_choices_of_the_server(place: Case) -> None:
@@ -435,10 +444,7 @@ async def test_it_waits_behind_the_prompts_of_others_and_says_so(place: Case) ->
         assert (await place.ended(other))["status"]["status_str"] == "success"
 
 
-async def test_work_that_waits_behind_others_does_not_count_as_hanging(
-    place: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "SAY_AGAIN", 0.2)
+async def test_work_that_waits_behind_others_does_not_count_as_hanging(place: Case) -> None:
     other = await place.others(await place.upload(place.image), 4.0)
     engine = place.start()
     items = await done(engine, place.inverting(), Watchdog(2.5))

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 import pytest
 
 from tests.support.field.hub import field_hub
-from tests.support.programs.any_kind_scene import KINDS, Scene
+from tests.support.programs.any_kind_scene import KINDS, Joining, Scene
 from tests.support.programs.client_scene import Ran, User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import Place, gpu_online, held, until
@@ -126,6 +127,23 @@ async def test_what_does_not_fit_is_refused_on_the_pc_and_named(
         assert "Traceback" not in ran.err
         assert (hub.state.jobs, scene.engine.works) == ({}, [])
         assert "no jobs" in (await scene.run("jobs", "--all")).out
+
+
+@pytest.mark.parametrize("through", ["foreground", "daemon"])
+async def test_of_two_kinds_of_one_name_the_job_goes_to_the_gpu_whose_kind_it_fits(
+    scene: Flipping, through: str
+) -> None:
+    plug = Joining()
+    plug.kinds = [replace(FLIP, params={"properties": {"spin": {"type": "integer"}}})]
+    submit = ("submit", "--kind", "flip", "--in", "image=a.png", "--json")
+    async with asyncio.timeout(55), scene.online(through) as hub, scene.worker("plug", plug):
+        await until(lambda: "plug" in hub.state.gpus and bool(hub.state.gpus["plug"].kinds))
+        for number, chosen in enumerate([(), (), ("--gpu", "plug")]):
+            ran = await scene.run(*submit, "--out", f"image={number}.png", "--param", f"spin={number}", *chosen)
+            assert ran.code == 0, ran
+        assert ([work.params["spin"] for work in plug.works], scene.engine.works) == ([0, 1, 2], [])
+        ran = await scene.run(*submit, "--out", "image=c.png", "--gpu", "plog")
+        assert (ran.code, "the GPU plog is not known to have the kind 'flip'" in ran.err) == (2, True), ran
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable
@@ -22,15 +23,17 @@ import pytest
 from blake3 import blake3
 
 from tests.support.engines.pair import PairRenderer, as_engine
+from tests.support.programs.any_kind_scene import Joining
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
-from wakestream.operators.model.engine import Engine
+from wakestream.operators.model.engine import Engine, Readiness
 from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
 
@@ -530,3 +533,19 @@ async def test_a_failed_engine_check_is_reported_and_repeated(
 
         await until(initialized)
     assert any(told in msg for msg in seen), seen
+
+
+async def test_an_idle_worker_restarts_an_engine_that_has_crashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "restarted"
+
+    class Crashed(Joining):
+        async def ready(self) -> Readiness:
+            return Readiness(mark.exists(), "its model has crashed", crashed=True)
+
+    monkeypatch.setattr(worker_program, "CHECK_AGAIN", 0.01)
+    restart = (sys.executable, "-c", f"open({str(mark)!r}, 'x')")
+    config = WorkerConfig(tmp_path / "worker", Crashed(), SECRET, port=0, watchdog=Watchdog(restart=restart))
+    async with running_worker(config) as worker:
+        await until(lambda: worker.server.calls.readiness.initialized)

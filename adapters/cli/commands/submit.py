@@ -45,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "-o --output OUT", out, type=Path)
     flags.add(parser, "--again", "make the result for this job, also if the same work was done before")
     flags.worker_url(parser)
+    flags.add(parser, "--gpu NAME", "only this GPU may do it; several times for several", action="append", dest="gpus")
     flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
     flags.add(parser, "--json", "events as JSON lines on standard output")
     flags.add(parser, "--plain", "plain lines even on a terminal")

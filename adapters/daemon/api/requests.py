@@ -36,7 +36,7 @@ _BODY_WITHIN = 30.0
 FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again"})
 """The fields of a submitted job of a video and an audio file."""
 
-ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "wake_to_ask"})
+ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "gpus", "wake_to_ask"})
 """The fields of a submitted job of any kind, beside `priority` and `id`."""
 
 FROM_JOB: Final = "@"
@@ -81,7 +81,8 @@ class Wanted:
 
     `any_kind`: it was not submitted as a pair of a video and an audio file. It waits for the jobs `after`. Of
     `sources`, the inputs that are results of other jobs, `pending` are not there yet. `wake_to_ask`: a GPU may be
-    started to ask whether it has the kind. `version` and `again` are those of `JobAccepted`.
+    started to ask whether it has the kind. `version` and `again` are those of `JobAccepted`. `gpus` are the GPUs that
+    may do it; any, if it is empty.
     """
 
     job: str
@@ -99,6 +100,7 @@ class Wanted:
     wake_to_ask: bool = False
     version: str = ""
     again: bool = False
+    gpus: tuple[str, ...] = ()
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -142,7 +144,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         _priority(body.get("priority", 0)),
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
         after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
-        again=_switch(body, "again"),
+        again=_switch(body, "again"), gpus=_names(body, "gpus"),
     )  # fmt: skip
 
 
@@ -159,27 +161,37 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
     if not asked.any_kind:
         return asked
     known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in asked.inputs.items()}
-    known.check(asked.kind, exts, asked.params, asked.outputs, wake_to_ask=asked.wake_to_ask)
+    what = asked.kind, exts, asked.params, asked.outputs
+    gpus = known.check(*what, gpus=asked.gpus, wake_to_ask=asked.wake_to_ask)
     kinds.shown(asked.kind, asked.params)
-    version, repeatable = known.identity(asked.kind, asked.params)
-    return replace(asked, version=version, again=asked.again or not repeatable)
+    version, repeatable = known.identity(asked.kind, asked.params, gpus)
+    return replace(asked, version=version, again=asked.again or not repeatable, gpus=gpus)
 
 
 def given_again(a: JobAccepted, jobs: Container[str]) -> dict[str, Any]:
     """The fields with which a job was submitted, but its id. Results of jobs that are not in `jobs` are plain files."""
-    if a.is_pair and not a.after:
+    if a.is_pair and not (a.after or a.gpus):
         return {name: getattr(a, name) for name in FIELDS - {"id"}}
     again = {"again": True} if a.again else {}
     sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
     inputs = {name: file.path for name, file in a.files.items()}
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
     given = {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
+    given |= {"gpus": [*a.gpus]} if a.gpus else {}
     after = [job for job in a.after if job in jobs]
     return {**given, **again, **({"after": after} if after else {})}
 
 
 def _is_result(given: Any) -> bool:
     return isinstance(given, str) and given.startswith(FROM_JOB)
+
+
+def _names(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    given = body.get(name, [])
+    listed = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
+    if not listed or len(given) > MAX_AFTER:
+        raise WrongInput(name, f'"{name}" must be a list of at most {MAX_AFTER} names')
+    return tuple(given)
 
 
 def _after(body: Mapping[str, Any], find: FindResult) -> list[str]:
@@ -231,7 +243,7 @@ def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
     outputs = {name: str(path) for name, path in asked.outputs.items()}
     return Submitting(
         0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
-        asked.after, asked.sources, asked.version, asked.again,
+        asked.after, asked.sources, asked.version, asked.again, asked.gpus,
     )  # fmt: skip
 
 

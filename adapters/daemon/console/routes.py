@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -190,7 +190,7 @@ class JobCalls:
         inputs = requests.table(body, "inputs").items()
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
         outputs = requests.table(body, "outputs")
-        asked = self._wanted(job, body["kind"], body.get("params", {}), outputs, files)
+        asked = self._wanted(job, body["kind"], body.get("params", {}), outputs, files, body.get("gpus", []))
         await requests.fitting(self.kinds, asked)
         waiting = Waiting(asked, outputs, files, time.time())
         if not waiting.is_ready and job not in self.outbox.state.jobs:
@@ -202,11 +202,17 @@ class JobCalls:
         return plain_answer({"id": answer.job}, status=answer.status)
 
     def _wanted(
-        self, job: str, kind: str, params: dict[str, Any], outputs: Mapping[str, str], files: Mapping[str, Upload]
+        self,
+        job: str,
+        kind: str,
+        params: dict[str, Any],
+        outputs: Mapping[str, str],
+        files: Mapping[str, Upload],
+        gpus: Sequence[str] = (),
     ) -> requests.Wanted:
         key = upload_rules.file_name(job)
         return requests.wanted({
-            "id": job, "kind": kind, "params": params,
+            "id": job, "kind": kind, "params": params, "gpus": gpus,
             "inputs": {name: str(upload.path) for name, upload in files.items()},
             "outputs": {
                 name: str(self.holdings.results / f"{key}.{name}{upload_rules.output_ending(name, ending)}")

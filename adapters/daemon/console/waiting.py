@@ -7,7 +7,7 @@ copies by itself; a file that a page sends has to be sent again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -77,10 +77,11 @@ class _Record(msgspec.Struct):
     at: float
     refused: dict[str, Any] | None = None
     failed: dict[str, dict[str, Any]] = {}
+    gpus: tuple[str, ...] = ()
 
 
-Ask = Callable[[str, str, dict[str, Any], Mapping[str, str], Mapping[str, Upload]], Wanted]
-"""Makes a job of its id, kind, parameters, endings of outputs and files."""
+Ask = Callable[[str, str, dict[str, Any], Mapping[str, str], Mapping[str, Upload], Sequence[str]], Wanted]
+"""Makes a job of its id, kind, parameters, endings of outputs, files and GPUs."""
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ class WaitingJobs:
             name: self.uploads.restored(file, expected=bool(file["source"]) and file["id"] not in record.failed)
             for name, file in record.files.items()
         }
-        asked = ask(record.id, record.kind, record.params, record.outputs, files)
+        asked = ask(record.id, record.kind, record.params, record.outputs, files, record.gpus)
         return Waiting(asked, record.outputs, files, record.at, record.refused, record.failed)
 
     async def go_on(self, copy: Callable[[Upload], None]) -> None:
@@ -160,7 +161,9 @@ class WaitingJobs:
         """Store and show a job. `ApiError` if it cannot be written."""
         asked, files = job.asked, {name: about(upload) for name, upload in job.files.items()}
         outputs = dict(job.outputs)
-        record = _Record(asked.job, asked.kind, asked.params, outputs, files, job.at, job.refused, job.failed)
+        record = _Record(
+            asked.job, asked.kind, asked.params, outputs, files, job.at, job.refused, job.failed, asked.gpus
+        )
         data = msgspec.json.encode(record)
         async with self._writing:
             if self.jobs.get(asked.job) is job:

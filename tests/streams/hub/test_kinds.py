@@ -37,9 +37,9 @@ def client(net: Net) -> int:
     return net.join("client", features=NEW)
 
 
-def submit(net: Net, client: int, kind: str, id_: str = "j1") -> m.Message:
+def submit(net: Net, client: int, kind: str, id_: str = "j1", **more: Any) -> m.Message:
     net.sent.pop(client, None)
-    payload = {"kind": kind, "inputs": {}, "params": {}, "outputs": ["image"]}
+    payload = {"kind": kind, "inputs": {}, "params": {}, "outputs": ["image"], **more}
     net.say(client, m.Submit(request_id=id_, task_type=kind, payload=payload))
     return next(each for each in net.sent[client] if not isinstance(each, m.KindsChanged))
 
@@ -81,6 +81,27 @@ def test_a_job_goes_to_a_gpu_that_has_its_kind(net: Net, client: int) -> None:
     pair = net.submit(client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav"})
     assert isinstance(pair, m.Ack)
     assert pair.gpu == "two", "a pair of files is the kind lipsync"
+
+
+def test_a_job_for_a_gpu_goes_to_this_one_and_waits_for_it(net: Net, client: int) -> None:
+    worker(net, "one", kind("paint"), kind("lipsync"))
+    two = worker(net, "two", kind("paint"), kind("join"), kind("lipsync"))
+    for number in range(4):
+        answer = submit(net, client, "paint", f"j{number}", gpus=["two"])
+        assert isinstance(answer, m.Ack)
+        assert answer.gpu == "two"
+    pair = net.submit(client, "pair", {"video_ext": ".mp4", "audio_ext": ".wav", "gpus": ["two"]})
+    assert isinstance(pair, m.Ack)
+    assert pair.gpu == "two"
+    net.leave(two)
+    assert isinstance(submit(net, client, "paint", "later", gpus=["two"]), m.Offline), "the other one has the kind too"
+    for job, name, gpu, words in (
+        ("w1", "join", "one", "the GPU one does not have the kind join; it has lipsync, paint"),
+        ("w2", "paint", "plog", "there is no GPU plog; there are one, two"),
+    ):
+        refused = submit(net, client, name, job, gpus=[gpu])
+        assert isinstance(refused, m.Error)
+        assert (refused.code, refused.text) == ("unknown_kind", words)
 
 
 def test_a_kind_that_no_gpu_has_is_refused_with_those_there_are(net: Net, client: int) -> None:

@@ -34,9 +34,19 @@ def entry(kind: Kind, *gpus: str) -> dict[str, Any]:
     return {"kind": plain_kind(kind), "gpus": [{"gpu": gpu, "online": True} for gpu in gpus]}
 
 
-def test_a_job_that_fits_one_of_several_kinds_of_a_name_fits() -> None:
-    assert BOTH.check("flip", {"image": ".png"}, {"n": 1}, ["image"]) == FLIP
-    assert BOTH.check("flip", {"image": ".png"}, {"s": "a"}, ["image"]) == OTHER
+TWINS = KnownKinds((KnownKind(FLIP, (GPU,)), KnownKind(OTHER, (GpuOfKind("plug", online=False),))), True, True)
+
+
+def test_a_job_that_fits_one_of_several_kinds_of_a_name_is_for_the_gpus_that_have_this_one() -> None:
+    assert TWINS.check("flip", {"image": ".png"}, {"n": 1}, ["image"]) == ("studio",)
+    assert TWINS.check("flip", {"image": ".png"}, {"s": "a"}, ["image"]) == ("plug",)
+    assert TWINS.check("flip", {"image": ".png"}, {}, ["image"]) == ("plug", "studio")
+    assert TWINS.check("flip", {"image": ".png"}, {}, ["image"], gpus=["plug"]) == ("plug",)
+    assert KnownKinds(TWINS.kinds[:1], True, True).check("flip", {"image": ".png"}, {}, ["image"]) == ()
+    with pytest.raises(WrongInput, match="has no parameter 'n'; it has s"):
+        TWINS.check("flip", {"image": ".png"}, {"n": 1}, ["image"], gpus=["plug"])
+    with pytest.raises(UnknownKind, match="the GPU attic is not known to have the kind 'flip'; plug, studio has it"):
+        TWINS.check("flip", {"image": ".png"}, {}, ["image"], gpus=["attic"])
     with pytest.raises(WrongInput, match="has no parameter 'z'; it has n"):
         BOTH.check("flip", {"image": ".png"}, {"z": 1}, ["image"])
 
@@ -61,10 +71,10 @@ def test_a_kind_that_no_gpu_is_known_to_have_is_refused_with_the_nearest_names(
 
 
 def test_a_kind_may_be_unknown_if_a_gpu_shall_be_asked_or_the_hub_tells_no_kinds() -> None:
-    assert SOME.check("fly", {}, {}, ["x"], wake_to_ask=True) is None
+    assert SOME.check("fly", {}, {}, ["x"], wake_to_ask=True) == ()
     for known in (UNKNOWN, KnownKinds(BOTH.kinds, known=False, complete=True)):
-        assert known.check("fly", {}, {}, ["x"]) is None
-    assert BOTH.check("lipsync", {"video": ".mp4", "audio": ".wav"}, {}, ["video"]) is None
+        assert known.check("fly", {}, {}, ["x"]) == ()
+    assert BOTH.check("lipsync", {"video": ".mp4", "audio": ".wav"}, {}, ["video"]) == ()
 
 
 @pytest.mark.parametrize("name", ["", "Flip", "a b", "x" * 33, "1a", "../a"])

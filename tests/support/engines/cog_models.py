@@ -40,6 +40,8 @@ class Copy(BaseRunner):
             time.sleep(pause)
         while gate and not FilePath(gate).exists():
             time.sleep(0.02)
+        if fail == "crash":
+            os._exit(3)
         if fail:
             raise ValueError(fail)
         made = FilePath("made") / name

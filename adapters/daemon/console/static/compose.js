@@ -142,7 +142,7 @@ export function composer({ toast, started, reclaim }) {
     }
   });
 
-  const jobOf = (mine) => ({ id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted });
+  const jobOf = (mine) => ({ id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted, ...(entry.twins ? { gpus: entry.names } : {}) });
 
   async function startOne(mine) {
     const job = jobOf(mine);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,20 @@ async def unused(_: Waiting) -> None:
     """No job is submitted here."""
 
 
-def ask(job: str, kind: str, params: dict[str, Any], outputs: Mapping[str, str], files: Mapping[str, Upload]) -> Wanted:
+def ask(
+    job: str,
+    kind: str,
+    params: dict[str, Any],
+    outputs: Mapping[str, str],
+    files: Mapping[str, Upload],
+    gpus: Sequence[str] = (),
+) -> Wanted:
     """A job; one with the id `refused` cannot be one."""
     if job == "refused":
         raise bad_request("a rule that is newer than the record")
     inputs = {name: str(upload.path) for name, upload in files.items()}
     made = {name: f"/results/{job}{ending}" for name, ending in outputs.items()}
-    return wanted({"id": job, "kind": kind, "params": params, "inputs": inputs, "outputs": made})
+    return wanted({"id": job, "kind": kind, "params": params, "inputs": inputs, "outputs": made, "gpus": gpus})
 
 
 class Place:
