@@ -66,23 +66,23 @@ class LightObservable(Observable[T]):
             return made
 
     def map(self, mapper: typing.Mapper[T, U]) -> Observable[U]:
-        """Like the library's."""
-        return _without_trampoline(super().map(mapper))
+        """Like the library's, without its trampoline, which costs more than the work of an operator that only waits."""
+        return self._with(partial(_Map, mapper))
 
     def distinct_until_changed(
         self, key_mapper: typing.Mapper[Any, Any] | None = None, comparer: typing.Comparer[Any] | None = None
     ) -> Observable[Any]:
-        """Like the library's."""
-        return _without_trampoline(super().distinct_until_changed(key_mapper, comparer))
+        """Like the library's; see `map`."""
+        if key_mapper is not None or comparer is not None:
+            return super().distinct_until_changed(key_mapper, comparer)
+        return self._with(_Distinct)
 
     def take_while(self, predicate: typing.Predicate[Any], inclusive: bool = False) -> Observable[Any]:
-        """Like the library's."""
-        return _without_trampoline(super().take_while(predicate, inclusive))
+        """Like the library's; see `map`."""
+        return self._with(partial(_TakeWhile, predicate, inclusive))
 
-
-def _without_trampoline(observable: Observable[U]) -> Observable[U]:
-    """The library's trampoline costs more than the work of operators that only wait for their source."""
-    return LightObservable(observable._subscribe_core)
+    def _with(self, observer_for: Callable[[ObserverBase[Any]], ObserverBase[Any]]) -> Observable[Any]:
+        return LightObservable(lambda observer, scheduler: self.subscribe(observer_for(observer), scheduler=scheduler))
 
 
 def operator_from(
@@ -198,6 +198,58 @@ class ForwardingObserver(ObserverBase[T]):
     def on_completed(self) -> None:
         """Pass the end on."""
         self.observer.on_completed()
+
+
+class _Map(ForwardingObserver[Any]):
+    __slots__ = ("mapper",)
+
+    def __init__(self, mapper: typing.Mapper[Any, Any], observer: ObserverBase[Any]) -> None:
+        super().__init__(observer)
+        self.mapper = mapper
+
+    def on_next(self, value: Any) -> None:
+        try:
+            mapped = self.mapper(value)
+        except Exception as error:  # raised by the mapper
+            self.observer.on_error(error)
+        else:
+            self.observer.on_next(mapped)
+
+
+class _Distinct(ForwardingObserver[Any]):
+    __slots__ = ("last",)
+
+    def __init__(self, observer: ObserverBase[Any]) -> None:
+        super().__init__(observer)
+        self.last: Any = _Distinct  # no item
+
+    def on_next(self, value: Any) -> None:
+        before, self.last = self.last, value
+        if before is _Distinct or before != value:
+            self.observer.on_next(value)
+
+
+class _TakeWhile(ForwardingObserver[Any]):
+    __slots__ = ("inclusive", "over", "predicate")
+
+    def __init__(self, predicate: typing.Predicate[Any], inclusive: bool, observer: ObserverBase[Any]) -> None:
+        super().__init__(observer)
+        self.predicate, self.inclusive = predicate, inclusive
+        self.over = False
+
+    def on_next(self, value: Any) -> None:
+        if self.over:
+            return
+        try:
+            self.over = not self.predicate(value)
+        except Exception as error:  # raised by the predicate
+            self.over = True
+            self.observer.on_error(error)
+            return
+        if not self.over or self.inclusive:
+            self.observer.on_next(value)
+        if self.over:
+            self.observer.on_completed()
 
 
 class FollowingObserver(ForwardingObserver[T]):
