@@ -40,10 +40,10 @@ class HubNews(KeyedSubject[HubEvent]):
             self._power.clear()
         super()._deliver(item, key)
 
-    def _subscribe_core(
+    def _listen(
         self, observer: abc.ObserverBase[HubEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        listener = super()._subscribe_core(observer, scheduler)
+        listener = super()._listen(observer, scheduler)
         delivering, self._feeding = self._feeding, True  # what is fed meanwhile comes after these
         link = () if self._link is None else (self._link,)
         try:

@@ -16,7 +16,7 @@ Callback = Callable[[Any], None]
 Fault = Callable[[Exception, Any], None]
 
 
-class KeyedSubject(Observable[T], Generic[T]):
+class KeyedSubject(LightObservable[T], Generic[T]):
     """Delivers items to the listeners of a key, and to its subscribers, who get every item.
 
     Delivery is one dict lookup, however many listeners there are. An item that is fed during a delivery is delivered
@@ -33,7 +33,7 @@ class KeyedSubject(Observable[T], Generic[T]):
     """
 
     def __init__(self, on_fault: Fault) -> None:
-        super().__init__()
+        super().__init__(self._listen)
         self._on_fault = on_fault
         self._by_key: dict[Hashable, list[_Listener]] = {}
         self._all: list[_Listener] = []
@@ -93,9 +93,7 @@ class KeyedSubject(Observable[T], Generic[T]):
         except Exception as raised:
             self._raised.append(raised)
 
-    def _subscribe_core(
-        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def _listen(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         listener = _Listener({None: self._all}, None, observer.on_next)
         self._all.append(listener)
         return listener
