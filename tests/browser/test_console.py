@@ -208,6 +208,7 @@ async def test_the_page_is_not_live_without_its_hub_and_says_when_the_program_ha
         await home.hub_off()
         await expect(page.locator(".gpu")).to_contain_text("Can't reach the hub")
         await expect(link).to_have_text("Hub not reached")
+        await expect(page.locator("#kind-note")).to_be_hidden()
         visitor.daemon_away = True
         await home.stop_daemon()
         await expect(link).to_have_text("Stopped")

@@ -91,7 +91,7 @@ export function composer({ toast, started, reclaim }) {
   function note() {
     if (!form) return t("kind.broken");
     if (entry.gone) return t("kind.gone");
-    if (entry.names.length && !entry.awake) return t(`kind.${sleeping()}`);
+    if (entry.names.length && !entry.awake) return hub.hub === "up" ? t(`kind.${sleeping()}`) : "";
     return !known.known && entry.kind.name !== "lipsync" ? t("kind.unknown") : "";
   }
 
@@ -99,7 +99,7 @@ export function composer({ toast, started, reclaim }) {
   function sleeping() {
     const phases = (hub.gpus ?? []).filter((gpu) => entry.names.includes(gpu.gpu)).map((gpu) => gpu.phase);
     if (phases.some((phase) => ["starting", "booted"].includes(phase))) return "waking";
-    if (hub.hub === "up" && hub.monitors === 0) return "monitor";
+    if (hub.monitors === 0) return "monitor";
     return phases.length && phases.every((phase) => ["no_capacity", "not_ready", "paused"].includes(phase)) ? "stuck" : "asleep";
   }
 
