@@ -227,7 +227,7 @@ async def test_after_some_jobs_the_form_says_what_one_takes(tmp_path: Path, home
             await page.get_by_role("button", name="Start").click()
             await expect(page.locator(".cards > [data-state=done]")).to_have_count(number + 1)
         await expect(page.locator("#new-usual")).to_have_text(
-            re.compile(r"^Usually about \d+.s of GPU time and \d+\.\d\d EUR; start-up and idle time are extra\.$")
+            re.compile(r"^Usually about \d+.s of GPU time and \d+\.\d\d EUR; start-up and idle time are extra\. ")
         )
         await expect(page.locator("#recent .when").first).to_have_text(re.compile(r"\d\.\d\d EUR"))
         await page.locator("#past-search").fill("interview")

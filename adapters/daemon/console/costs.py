@@ -169,21 +169,26 @@ def usual(spent: dict[str, Spent], state: OutboxState) -> dict[str, Any]:
     """What a job of each kind usually takes: the medians of the last ones that were really made.
 
     Returns:
-        By kind: `jobs`, how many they are; `used_s`; and, if the last of them had a price, `cost` and `currency`.
+        By kind: `jobs`, how many they are; `used_s`; `per_s`, the GPU time for each second of the longest input, if
+        lengths are known; and, if the last of them had a price, `cost` and `currency`.
     """
-    made: dict[str, list[Spent]] = {}
+    made: dict[str, list[tuple[Spent, float]]] = {}
     for job, one in reversed(spent.items()):
         entry = state.jobs.get(job)
         if entry is not None and entry.ended is not None and entry.ended.outcome == "done" and not entry.ended.reused:
             of_kind = made.setdefault(entry.accepted.kind, [])
             if len(of_kind) < USUAL_OF:
-                of_kind.append(one)
+                of_kind.append((one, max((file.seconds for file in entry.accepted.files.values()), default=0.0)))
     return {kind: _median(jobs) for kind, jobs in made.items() if len(jobs) >= USUAL_LEAST}
 
 
-def _median(jobs: list[Spent]) -> dict[str, Any]:
-    found = {"jobs": len(jobs), "used_s": round(median(one["used_s"] for one in jobs), 1)}
-    priced = [one for one in jobs if "cost" in one and one["currency"] == jobs[0].get("currency")]
+def _median(jobs: list[tuple[Spent, float]]) -> dict[str, Any]:
+    spent = [one for one, _ in jobs]
+    found = {"jobs": len(jobs), "used_s": round(median(one["used_s"] for one in spent), 1)}
+    paces = [one["used_s"] / length for one, length in jobs if length]
+    if len(paces) >= USUAL_LEAST:
+        found["per_s"] = round(median(paces), 3)
+    priced = [one for one in spent if "cost" in one and one["currency"] == spent[0].get("currency")]
     if len(priced) < USUAL_LEAST:
         return found
     return {**found, "cost": round(median(one["cost"] for one in priced), 2), "currency": priced[0]["currency"]}

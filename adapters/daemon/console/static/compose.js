@@ -1,7 +1,7 @@
 // A new job: the choice of the kind, its form, and the start button.
 
 import { Batch, batchHint, filesOf } from "/batch.js";
-import { usualOf } from "/costs.js";
+import { estimate } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { Form } from "/form.js";
 import { choices, choiceTitle } from "/kinds.js";
@@ -115,7 +115,14 @@ export function composer({ toast, started, reclaim }) {
     start.disabled = starting || !(batch ? count : form?.isFilled);
     say(start, count ? t(count === 1 ? "batch.start.one" : "batch.start", { count: number(count) }) : t("new.start"));
     say(by("new-hint"), form ? hint() : "");
-    say(by("new-usual"), form ? usualOf(entry.kind.name) : "");
+    price();
+  }
+
+  /** Says what the jobs of the form or of the list take. */
+  function price() {
+    const longest = (uploads) => Math.max(0, ...uploads.map((upload) => upload?.seconds || 0)) || null;
+    const lengths = batch ? batch.ready.map((row) => longest(row.picks.map((item) => item?.transfer?.upload))) : [longest(form?.slots.map((slot) => slot.upload) ?? [])];
+    say(by("new-usual"), form ? estimate(entry.kind.name, lengths, hub) : "");
   }
 
   function hint() {
@@ -237,7 +244,7 @@ export function composer({ toast, started, reclaim }) {
   ask();
   return {
     ask,
-    price: changed,
+    price,
     /** Fills the form in as it was for a job. */
     use(job) {
       const next = entries.find((one) => one.kind.name === job.kind && !one.gone);
@@ -259,6 +266,7 @@ export function composer({ toast, started, reclaim }) {
       const now = JSON.stringify([hub.hub, (hub.gpus ?? []).map((gpu) => [gpu.gpu, gpu.phase]), hub.monitors]);
       if (now !== lamps || !form) ask();
       lamps = now;
+      price();
     },
   };
 }

@@ -24,12 +24,29 @@ function cost(row) {
 /** What an ended job cost; empty if it is not known. */
 export const costOf = (id) => cost(told.spent[id]);
 
-/** What a job of a kind usually takes; empty if too little is known. */
-export function usualOf(kind) {
+/**
+ * What jobs of a kind take: GPU time, money, the start of a GPU, and when they are done; empty if too little is known.
+ * `lengths` has the seconds of each job's longest input, null if unknown; `hub` is its status.
+ */
+export function estimate(kind, lengths, hub) {
   const found = told.usual[kind];
-  if (!found) return "";
-  const values = { time: duration(found.used_s), cost: cost(found) };
-  return t(values.cost ? "new.usual.cost" : "new.usual", values);
+  if (!found || !lengths.length) return "";
+  const used = lengths.reduce((sum, length) => sum + (found.per_s && length ? found.per_s * length : found.used_s), 0);
+  const gpus = (hub.hub === "up" && hub.gpus) || [];
+  const on = gpus.filter((gpu) => gpu.phase === "online");
+  const wake = on.length ? 0 : gpus.length && hub.boot_s?.p50;
+  const price = gpus[0]?.price_per_hour;
+  const rate = found.cost === undefined ? undefined : price ? price / 3600 : found.cost / (found.used_s || 1);
+  const valued = (key, seconds) => {
+    const values = { count: number(lengths.length), time: duration(seconds), cost: rate === undefined ? "" : cost({ cost: rate * seconds, used_s: seconds, currency: found.currency }) };
+    return t(values.cost ? `${key}.cost` : key, values);
+  };
+  const isFree = gpus.length && wake !== undefined && !hub.queue && !gpus.some((gpu) => gpu.own || gpu.others);
+  return [
+    valued(lengths.length > 1 ? "new.total" : "new.usual", used),
+    ...(wake ? [valued("new.wake", wake)] : []),
+    ...(isFree ? [t("new.done", { time: moment(Date.now() / 1000 + wake + used / Math.max(1, on.length)) })] : []),
+  ].join(t("list.space"));
 }
 
 /** The panel. `filesOf(id)` names a job's files; `changed()` is called when other parts of the page are out of date. */

@@ -79,6 +79,10 @@ export const EN = {
 
   "new.usual": "Usually about {time} of GPU time; start-up and idle time are extra.",
   "new.usual.cost": "Usually about {time} of GPU time and {cost}; start-up and idle time are extra.",
+  "new.total": "About {time} of GPU time for {count} jobs; start-up and idle time are extra.",
+  "new.total.cost": "About {time} of GPU time and {cost} for {count} jobs; start-up and idle time are extra.",
+  "new.wake": "The start of the GPU takes about {time}.", "new.wake.cost": "The start of the GPU takes about {time} and {cost}.",
+  "new.done": "All done at about {time}.", "list.space": " ",
   "costs.title": "Costs", "costs.today": "Today", "costs.month": "This month", "costs.forecast": "Forecast for the month",
   "costs.forecast.title": "So far, and {mean} for each day left: the mean of the last {days} full days",
   "costs.all": "all GPUs", "costs.left.day": "Budget left today, {of}", "costs.left.month": "Budget left this month, {of}",

@@ -77,6 +77,10 @@ export const ZH = {
 
   "new.usual": "通常占用 GPU 约 {time}，启动和空闲时间另计。",
   "new.usual.cost": "通常占用 GPU 约 {time}，费用 {cost}，启动和空闲时间另计。",
+  "new.total": "{count} 个任务约占用 GPU {time}，启动和空闲时间另计。",
+  "new.total.cost": "{count} 个任务约占用 GPU {time}，费用 {cost}，启动和空闲时间另计。",
+  "new.wake": "启动 GPU 约需 {time}。", "new.wake.cost": "启动 GPU 约需 {time}，费用 {cost}。",
+  "new.done": "约 {time} 全部完成。", "list.space": "",
   "costs.title": "费用", "costs.today": "今天", "costs.month": "本月", "costs.forecast": "本月预计",
   "costs.forecast.title": "已用部分，加上剩余每天 {mean}，即最近 {days} 个整天的平均",
   "costs.all": "全部 GPU", "costs.left.day": "今天剩余预算，{of}", "costs.left.month": "本月剩余预算，{of}",

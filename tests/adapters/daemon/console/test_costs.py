@@ -54,10 +54,13 @@ class Scene:
             raise self.error
         return m.HubStatus(request_id="q", currency=self.currency, costs={"jobs": jobs, "days": []})
 
-    def has(self, id_: str, outcome: str = "done", *, kind: str = "lipsync", reused: str = "") -> None:
+    def has(
+        self, id_: str, outcome: str = "done", *, kind: str = "lipsync", reused: str = "", length: float = 0
+    ) -> None:
         files = ("/video.mp4", "/audio.wav", f"/{id_}.mp4")
         outputs = {} if kind == "lipsync" else {"image": f"/{id_}.png"}
-        outbox.DECIDER.evolve(self.state, f.JobAccepted(id_, *files, 1, 1, 1, 1, kind, 0, 1.0, outputs=outputs))
+        accepted = f.JobAccepted(id_, *files, 1, 1, 1, 1, kind, 0, 1.0, outputs=outputs, video_s=length)
+        outbox.DECIDER.evolve(self.state, accepted)
         outbox.DECIDER.evolve(self.state, f.JobEnded(id_, outcome, 2.0, reused=reused))
 
 
@@ -199,6 +202,14 @@ def test_an_estimate_is_the_median_of_jobs_that_were_really_made(scene: Scene) -
     for name in ("reused", "failed", "paint", "unknown"):
         spent[name] = {"used_s": 1.0, "cost": 0.0, "currency": "EUR"}
     assert usual(spent, scene.state) == {"lipsync": {"jobs": 4, "used_s": 25.0, "cost": 0.25, "currency": "EUR"}}
+
+
+def test_an_estimate_knows_the_pace_of_jobs_whose_lengths_are_known(scene: Scene) -> None:
+    spent = {}
+    for number, (used, length) in enumerate(((10.0, 5.0), (60.0, 20.0), (40.0, 20.0), (99.0, 0.0))):
+        scene.has(f"j{number}", length=length)
+        spent[f"j{number}"] = {"used_s": used}
+    assert usual(spent, scene.state) == {"lipsync": {"jobs": 4, "used_s": 50.0, "per_s": 2.0}}
 
 
 def test_an_estimate_needs_several_jobs_in_the_same_money(scene: Scene) -> None:
