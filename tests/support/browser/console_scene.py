@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.engines.pair import rendered
-from tests.support.programs.our_peers import SECRET, Place
+from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.console.open_browser import address
@@ -114,10 +114,13 @@ class House:
         await self._running.aclose()
 
     async def gpu_on(self, whole: Engine | None = None) -> None:
-        """The GPU's worker comes online; `whole` is an engine of other kinds."""
+        """The GPU's worker comes online, and the daemon knows its kinds; `whole` is an engine of other kinds."""
         self._worker = AsyncExitStack()
         await self._worker.enter_async_context(self.place.worker(whole or self.engine))
         self._stack.push_async_callback(self._worker.aclose)
+        if self.daemon is not None and whole is not None:
+            kinds, wanted = self.daemon.console.kinds, {kind.name for kind in getattr(whole, "kinds", ())}
+            await until(lambda: wanted <= {known.kind.name for known in kinds.known.kinds})
 
     async def gpu_off(self) -> None:
         """The GPU's worker goes."""
