@@ -211,7 +211,7 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> St
     halt = calls.queue.state.halted
     if fault is not None:
         logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
-        await calls.queue.unready(readiness.msg)
+        await calls.queue.unready(fault)
     elif before and halt is not None and halt.word == "not_ready":
         await calls.queue.ready()
     elif not before:

@@ -152,7 +152,7 @@ def all_described(state: HubState) -> bool:
 def no_way(state: HubState, need: Need) -> str | None:
     """Why no GPU that can do such a job can be started, although there are monitors; None if one can, now or later."""
     if (gpu := halted(state, need)) is not None:
-        return f"the worker of the GPU {gpu.name} begins no jobs at present: {gpu.halt_cause or gpu.halted}"
+        return f"the GPU {gpu.name} takes no jobs at present: {gpu.halt_cause or gpu.halted}"
     if not state.monitors or wakers(state, need) or free_at(state, need) is not None:
         return None
     fit = [gpu for gpu in state.gpus.values() if can(state, gpu, need)]

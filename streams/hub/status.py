@@ -113,7 +113,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
-        "phase": (gpu.online and gpu.halted) or gpu.phase,
+        "phase": (gpu.worker is not None and gpu.halted) or gpu.phase,
         "since": int(gpu.since),
         "uptime_s": round(now - book.running_since) if book.running_since is not None else 0,
         "own_jobs": own[:OWN_NAMED],

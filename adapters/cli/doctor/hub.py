@@ -15,6 +15,7 @@ import aiohttp
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.cli.i18n.reasons import translated
 from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, first
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -37,8 +38,10 @@ SKEW = 5.0
 """Seconds that two clocks may differ before it is said, a minute before it is a fault."""
 
 
-AMISS = ("unknown", "failed", "lost", "no_capacity")
+AMISS = ("unknown", "failed", "lost", "no_capacity", "not_ready", "paused")
 """Phases of a GPU that need attention."""
+
+_TODO = dict.fromkeys(("not_ready", "paused"), "doctor.engine_loads.do")
 
 
 @dataclass(slots=True)
@@ -144,7 +147,8 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
             yield ok("gpu", says)
         else:
             level = fault if phase == "unknown" else warning
-            yield level("gpu", says + (t("why.says", why=why) if why else ""), t("doctor.gpu.do"))
+            cause = t("why.says", why=translated(str(why)) or why) if why else ""
+            yield level("gpu", says + cause, t(_TODO.get(phase, "doctor.gpu.do")))
 
 
 async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult:

@@ -13,8 +13,11 @@ def translated(reason: str) -> str | None:
 
 
 def in_chinese(reason: str) -> str | None:
-    """The reason in Chinese, whatever the language is; None if the catalog does not have it."""
+    """The reason in Chinese, whatever the language is; None if the catalog does not have it.
+
+    A reason within the reason is translated too.
+    """
     for english, chinese in catalog("reasons_zh").items():
         if found := re.fullmatch(english, reason, re.DOTALL):
-            return chinese.format(*found.groups())
+            return chinese.format(*(group and (in_chinese(group) or group) for group in found.groups()))
     return None

@@ -166,7 +166,7 @@ def waking(happened: e.Waking) -> str:
         return t("waking.hub", why=happened.why)
     if happened.phase == "busy" and happened.eta:
         return t("waking.busy", time=duration(happened.eta.p50))
-    why = t("waking.why", why=happened.why) if happened.why else ""
+    why = t("waking.why", why=reason("", happened.why)) if happened.why else ""
     return t("waking", phase=_what(happened), place=_place(happened.position), why=why, hope=_hope(happened))
 
 

@@ -58,7 +58,7 @@ def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
 
 def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     phase, name = gpu["phase"], t("gpu", name=gpu["gpu"])
-    cause = t("why.says", why=gpu["why"]) if gpu.get("why") else ""
+    cause = t("why.says", why=words.reason("", gpu["why"])) if gpu.get("why") else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
     if phase in _RUNS and held:
         if held == 1:

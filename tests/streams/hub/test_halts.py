@@ -8,6 +8,7 @@ from wakestream.streams.protocol import messages as m
 
 FEATURE = m.WorkerState.FEATURE
 FULL = "the worker's disk is full"
+MISSING = "ComfyUI is not ready: node X is missing"
 
 
 class Scene(Net):
@@ -106,3 +107,16 @@ def test_the_frame_goes_only_to_clients_that_know_it(net: Scene) -> None:
     net.says(net.gpu, "paused", FULL)
     assert net.heard(old, m.WorkerState) == []
     assert FEATURE not in (net.heard(old, m.Registered)[0].features or ())
+
+
+def test_an_engine_that_was_never_ready_is_the_reason_and_not_a_gpu_that_is_off(net: Scene) -> None:
+    net.leave(net.gpu)
+    net.leave(net.watch)
+    net.says(net.join("worker", gpu="studio", features=("range", FEATURE)), "not_ready", MISSING)
+    waits = net.submit(net.pc, "new")
+    assert isinstance(waits, m.Offline)
+    assert (waits.phase, waits.why) == ("not_ready", f"the GPU studio takes no jobs at present: {MISSING}")
+    asks = net.join("client", features=("hub_status",))
+    net.say(asks, m.HubStatusQuery(request_id="s"))
+    (gpu,) = net.heard(asks, m.HubStatus)[0].gpus
+    assert (gpu["phase"], gpu["why"]) == ("not_ready", MISSING)

@@ -168,7 +168,8 @@ export function gpuSays(gpu, hub, told) {
   if (gpu.phase === "off" && p50) return t(hub.boots === 1 ? "say.off.eta.one" : "say.off.eta", usual);
   if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
-  return knows(`say.${gpu.phase}`) ? t(`say.${gpu.phase}`) : brief(gpu.why);
+  if (!knows(`say.${gpu.phase}`)) return gpu.why ? `${sentence(brief(gpu.why))}.` : "";
+  return t(`say.${gpu.phase}`);
 }
 
 /** The budgets that count for this GPU. */

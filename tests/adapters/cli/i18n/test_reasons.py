@@ -41,6 +41,16 @@ def of_ffmpeg(said: str) -> str:
             "character",
             "参数 word 的值 '-x' 不能以 '-' 开头",
         ),
+        (
+            "the GPU plug takes no jobs at present: ComfyUI is not ready: node X is missing; install the custom nodes "
+            "of the workflow",
+            "GPU plug 目前不接收任务：ComfyUI 未就绪：缺少节点 X；请安装工作流所需的自定义节点",
+        ),
+        (
+            "GPU plug: Cog is not ready: the set-up of its model failed (SETUP_FAILED): no weights here",
+            "GPU plug：Cog 未就绪：模型初始化失败。no weights here",
+        ),
+        ("Gradio at http://127.0.0.1:9 does not answer: refused", "Gradio 没有响应（http://127.0.0.1:9）：refused"),
         ("job job-1 is at the GPU already; only a job that waits can be moved", "任务 job-1 已在 GPU 上，不能移动"),
         ("job job-1 has ended (done); only a job that waits can be moved", "任务 job-1 已结束，不能移动"),
         (

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from wakestream.adapters.cli.i18n import choose
+from wakestream.adapters.cli.render import status_text
 from wakestream.adapters.cli.render import why_text as why_words
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol import messages as m
@@ -51,6 +53,26 @@ def test_a_job_that_waits_for_money_says_until_when() -> None:
     assert said.endswith("the budget is spent, so no GPU is started before 2026-03-11 00:00, position 1")
     said = why_words.job(job(e.Queued(1, "budget", until=until)), 190.0)
     assert said.endswith("job queued, position 1; the budget is spent, so no GPU is started before 2026-03-11 00:00")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"),
+        ("zh", "缺少节点 X"),
+    ],
+)
+def test_an_engine_that_is_not_ready_is_said_with_its_reason(language: str, words: str) -> None:
+    why = "ComfyUI is not ready: node X is missing; install the custom nodes of the workflow"
+    gpu = {"gpu": "studio", "phase": "not_ready", "why": why}
+    choose(language)
+    try:
+        said = [why_words.job(job(e.Waking(42.0, "not_ready", 1, why=why)), 190.0)]
+        said += why_words.gpus(m.HubStatus(request_id="q", gpus=(gpu,), queue=1, monitors=0))
+        said += status_text.status(m.HubStatus(request_id="q", gpus=(gpu,), queue=1, monitors=0))
+    finally:
+        choose("en")
+    assert sum(words in line for line in said) == 3, said
 
 
 def test_a_gpu_that_cannot_do_the_waiting_jobs_is_not_said_to_be_asked_for_them() -> None:
