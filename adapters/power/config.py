@@ -96,7 +96,7 @@ def secret_from_environment(name: str) -> Secret:
     """Read a credential and hide it in all logs.
 
     Its sources are the environment variable `name`, the file that the variable `name`_FILE names, and the `.env` of the
-    current folder and of the user's own.
+    current folder, of the monitor's and of the user's own.
 
     Args:
         name: The name of the environment variable, such as `RUNPOD_API_KEY`.
@@ -124,10 +124,11 @@ def _given(name: str) -> Given:
     if file := os.environ.get(f"{name}_FILE"):
         path = Path(file).expanduser()
         return Given(_from_file(name, path), f"{name}_FILE", trust.ENVIRONMENT)
-    for folder in (Path(), user_folder()):
+    own = (user_folder() / "monitor", user_folder())
+    for folder in (Path(), *own):
         readable = os.access(folder, os.R_OK | os.X_OK)  # a service may have no access to home folders
         if readable and (given := read_env(folder / ".env").get(name)):
-            return replace(given, source=trust.source_of(folder / ".env", Path(), (user_folder(),)))
+            return replace(given, source=trust.source_of(folder / ".env", Path(), own))
     raise SettingsError(
         f"{name} is not set; write {name}=... into .env, or set {name}_FILE to a file that only you can read"
     )

@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.power.api_world import serving
+from tests.support.power.runpod_api import RunpodWorld
 from tests.support.programs import networks
 from tests.support.programs.client_scene import Running, User
+from tests.support.programs.terminal_scene import plain, terminal
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.config.settings import SettingsError, load
@@ -306,6 +309,64 @@ async def test_a_worker_gets_the_address_that_the_hub_sees_and_the_hub_tries_to_
     assert found.public_url == (f"http://127.0.0.1:{port}" if open_ else None)
     assert ("with plain HTTP" in ran.out, "--tls-cert" in ran.out) == (True, open_)
     assert (f"can connect to port {port}" in ran.out, "cannot connect" in ran.out) == (open_, not open_), ran.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
+async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one")
+    async with asyncio.timeout(90), serving(RunpodWorld()) as cloud:
+        key, at = cloud.keys["RUNPOD_API_KEY"], ("--gpu", "studio", "--power-option", f"base_url={cloud.url}")
+        assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
+        before = machine.files()
+        async with terminal(machine, "init", "monitor", *at) as wrong:
+            await wrong.shows("--power:")
+            wrong.type("runpod\n")
+            await wrong.shows("RUNPOD_API_KEY:")
+            wrong.type("rpa_wrong_key_0123456789\n")
+            await wrong.ended()
+            assert (wrong.process.returncode, machine.files()) == (2, before), wrong.text
+        async with terminal(machine, "init", "monitor", *at) as screen:
+            await screen.shows("--power:")
+            number = re.search(r"(\d+)\) *runpod", plain(screen.text))
+            assert number is not None
+            screen.type(f"{number[1]}\n")
+            await screen.shows("RUNPOD_API_KEY:")
+            screen.type(f"{key}\n")
+            await screen.shows("--machine:")
+            row = re.search(r"(\d+)\) *(\S+) +studio gpu +stopped", plain(screen.text))
+            assert row is not None
+            screen.type(f"{row[1]}\n")
+            said = await screen.ended()
+    assert (screen.process.returncode, key in said, "stopped" in said) == (0, False, True), said
+    found = load({}, folder=tmp_path / "one" / "config" / "monitor")
+    assert (found.power, found.power_machine, found.gpu) == ("runpod", row[2], "studio")
+    env = tmp_path / "one" / "config" / "monitor" / ".env"
+    assert (env.read_text(), env.stat().st_mode & 0o77) == (f"RUNPOD_API_KEY={key}\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--power", "?"), "--power is '?'; installed are autodl"),
+        (("--power", "runpod"), "needs --machine ID"),
+        (("--power", "runpod", "--machine", "a"), "RUNPOD_API_KEY is not set"),
+        ((), "--power is missing"),
+        (("--power", "command", "--start", "true", "--stop", "true"), "--inspect is missing"),
+        (("--power", "command", "--start", "true", "--stop", "true", "--inspect", "echo unknown"), "provider says"),
+        (("--power", "process", "--program", "no-such-program"), "is not a program here"),
+    ],
+)
+async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
+    tmp_path: Path, flags: tuple[str, ...], words: str
+) -> None:
+    machine = Machine(tmp_path / "one")
+    async with asyncio.timeout(60):
+        assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
+        before = machine.files()
+        ran = await machine.run("init", "monitor", *flags)
+        assert (ran.code, words in ran.err, machine.files()) == (2, True, before), ran
+        licenses = await machine.run("license", "list", "--json")
+    assert json.loads(licenses.out) == []
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
 from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded
+from wakestream.adapters.cli.setup.machine import asked
 from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _hub(args: argparse.Namespace) -> Done:
     setup = recorded(folder_of("hub", args.folder)) or Setup("hub")
-    given = args.public or setup.public or options.asked("--public", "")
+    given = args.public or setup.public or asked("--public", "")
     public = invite.public_url(given)
     secure = public.startswith("wss:")
     host, port = addresses.host_of(public), addresses.port_of(public) or (443 if secure else 80)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.setup.machine import asked, machine_settings
+from wakestream.adapters.cli.setup.roles import SECRETS
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, flag_of
-from wakestream.adapters.runtime.printing import say
 
 MONITOR = (
     "power", "power_machine", "power_option", "power_program", "power_start", "power_stop", "power_inspect",
@@ -57,9 +57,9 @@ def settings_of(role: str, args: argparse.Namespace, seen: str = "127.0.0.1") ->
     """
     check_flags(role, args)
     if role == "monitor":
-        gpu = args.gpu or asked("--gpu", "gpu")
-        power = args.power or asked("--power", "")
-        return {"gpu": gpu, **{name: getattr(args, name) for name in MONITOR}, "power": power}
+        gpu = args.gpu or asked("--gpu", flags.GPU)
+        machine, typed = machine_settings(args)
+        return {"gpu": gpu, **{name: getattr(args, name) for name in MONITOR}, **machine, SECRETS: typed}
     if role == "worker":
         gpu = args.gpu or asked("--gpu", flags.GPU)
         listen = args.listen or "0.0.0.0:8383"
@@ -97,17 +97,3 @@ def _url(text: str | None) -> str | None:
 def absolute(path: str | None) -> Path | None:
     """A path as the settings file needs it: there, a relative one is one beside that file."""
     return Path(path).expanduser().absolute() if path is not None else None
-
-
-def asked(flag: str, usual: str) -> str:
-    """The answer of a person on the terminal; without one, `usual`. Raises `SettingsError` if that is empty."""
-    if not sys.stdin.isatty():
-        if usual:
-            return usual
-        raise SettingsError(f"{flag} is missing; give it, or run this on a terminal")
-    shown = f" [{usual}]" if usual else ""
-    say(f"{flag}{shown}:")
-    answer = sys.stdin.readline().strip() or usual
-    if not answer:
-        raise SettingsError(f"{flag} is missing")
-    return answer

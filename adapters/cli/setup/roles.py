@@ -14,6 +14,8 @@ from wakestream.adapters.cli.setup.service import service
 KEY = "wakestream.key"
 CERTIFICATE = "hub.pem"
 SETTINGS = "wakestream.toml"
+SECRETS = "secrets"
+"""The entry of a role's settings that has credentials by variable; they come into a private file, `.env`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def configure(answers: Answers) -> Done:
         "ca": CERTIFICATE if answers.certificate else None,
         **answers.settings,
     }
+    typed: Mapping[str, str] = values.pop(SECRETS, {})
     files = []
     if answers.key:
         files.append(Wanted(folder / KEY, answers.key + "\n", private=True))
@@ -85,6 +88,9 @@ def configure(answers: Answers) -> Done:
         files.append(Wanted(folder / CERTIFICATE, answers.certificate))
     if answers.role == "worker" and is_ours(folder / ".env", setup.files):
         files.append(_secret(folder))
+    if typed:
+        content = "".join(f"{name}={value}\n" for name, value in typed.items())
+        files.append(Wanted(folder / ".env", content, private=True))
     heading = f"The settings of this {answers.role}. `wakestream leave {answers.role}` removes this file."
     files.append(Wanted(folder / SETTINGS, toml(heading, values)))
     start = ""
