@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -503,7 +504,11 @@ async def test_the_browser_opens_with_no_secret_on_its_command_line(user: User) 
     browser.write_text('#!/bin/sh\ncat "${1#file://}" > told.new\nprintf "%s\\n" "$1" >> told.new\nmv told.new told\n')
     browser.chmod(0o755)
     async with asyncio.timeout(50), daemon(user, "--open", BROWSER=f"{browser} %s") as api:
-        for command in ((), ("console", "--open")):
+        assert (await user.run("console", "--install", XDG_DATA_HOME=str(user.folder))).code == 0
+        entry = (user.folder / "applications" / "wakestream.desktop").read_text()
+        installed = shlex.split(entry.partition("Exec=")[2].partition("\n")[0])[3:]
+        assert installed[:2] == ["console", "--open"]
+        for command in ((), installed):
             if command:
                 assert (await user.run(*command, BROWSER=f"{browser} %s")).code == 0
             await until(told.exists)

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import sys
+from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.desktop import notify
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
+from wakestream.adapters.cli.setup.start_menu import install
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.runtime.printing import say
+from wakestream.operators.model.errors import WakestreamError
 
-EXAMPLES = ("console --open", "console")
+EXAMPLES = ("console --open", "console", "console --install")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--open", "open it in a browser instead of showing the link")
+    flags.add(parser, "--install", "add an entry to the start menu that opens it")
     flags.daemon(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask for a link; show it, or open it."""
     begin(args)
+    if args.install:
+        of_state = () if args.state is None else ("--state", str(Path(args.state).absolute()))
+        path = install([sys.executable, "-m", "wakestream.adapters.cli", "console", "--open", *of_state])
+        say(t("console.installed", path=path))
+        return exit_codes.DONE
     return run_program(lambda _: _link(args))
 
 
 async def _link(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
-        code = (await client.call("POST", "/console/links"))["code"]
+        try:
+            code = (await client.call("POST", "/console/links"))["code"]
+        except WakestreamError as error:
+            if args.open and not sys.stderr.isatty():  # opened from the start menu, where nobody reads what it prints
+                await asyncio.to_thread(notify, "wakestream", str(error))
+            raise
         link = address(client.url, code)
     if not args.open or not in_browser(client.state, link):
         say(link)

@@ -6,7 +6,8 @@ export const EN = {
   "link.connecting": "Connecting…", "link.up": "Live", "link.down": "Reconnecting…", "link.locked": "Locked",
   "link.hub": "Hub not reached", "link.gone": "Stopped",
   "door.title": "This page is locked",
-  "door.text": "To open it, run this in a terminal on this machine:",
+  "door.text": "Open “wakestream” in the start menu, or run this in a terminal on this machine:",
+  "door.install": "“wakestream console --install” adds the entry to the start menu.",
   "door.label": "Paste the link here", "door.open": "Open",
   "door.wrong": "This link was used before or has expired. Run the command again for a new one.",
 

@@ -6,7 +6,8 @@ export const ZH = {
   "link.connecting": "正在连接…", "link.up": "实时", "link.down": "正在重连…", "link.locked": "已锁定",
   "link.hub": "服务器未连接", "link.gone": "已停止",
   "door.title": "此页面已锁定",
-  "door.text": "要打开它，请在本机终端中运行：",
+  "door.text": "请打开开始菜单中的“wakestream”，或在本机终端中运行：",
+  "door.install": "“wakestream console --install”会把它加入开始菜单。",
   "door.label": "把链接粘贴到这里", "door.open": "打开",
   "door.wrong": "链接已用过或已过期，请重新运行命令。",
 
