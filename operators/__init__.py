@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wakestream.operators.model.backoff import Backoff as Backoff, always as always
     from wakestream.operators.model.engine import (
         Engine as Engine, Frame as Frame, Kind as Kind, Line as Line, Made as Made, Readiness as Readiness,
-        Slot as Slot, Work as Work,
+        Slot as Slot, Waits as Waits, Work as Work,
     )
     from wakestream.operators.model.errors import (
         BootFailed as BootFailed, Corrupt as Corrupt, Denied as Denied, EngineUnreachable as EngineUnreachable,

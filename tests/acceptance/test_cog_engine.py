@@ -20,7 +20,7 @@ from tests.support.programs import plain_server
 from wakestream.adapters.engines import cog, cog_files
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Work
+from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Waits, Work
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WakestreamError, WrongInput
 
 TEXT = {"type": "string"}
@@ -258,7 +258,7 @@ async def test_a_full_server_is_waited_for_and_a_cancel_there_stops_nothing_of_o
         await place.began()
         waiting = place.work("waiting")
         async with aclosing(engine.render(waiting)) as items:
-            assert await anext(items) == Line("the work waits for 0 s: all slots of the Cog server are busy")
+            assert await anext(items) == Waits("the work waits for 0 s: all slots of the Cog server are busy")
         await engine.cancel(waiting)
         mine = asyncio.create_task(made(engine, place.work("mine")))
         async with session.get(f"{server.url}/health-check") as health:

@@ -35,7 +35,7 @@ from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
-from wakestream.operators.model.engine import Frame, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.engine import Frame, Made, Readiness, Slot, Waits, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 from wakestream.operators.model.events import Done, Job
 from wakestream.operators.model.policy import Policy
@@ -436,7 +436,7 @@ async def test_it_waits_behind_the_prompts_of_others_and_says_so(place: Case) ->
     others = [await place.others(image, 0.5) for _ in range(4)]
     engine = place.start()
     items = await done(engine, place.inverting())
-    lines = [item.text for item in items if isinstance(item, Line)]
+    lines = [item.text for item in items if isinstance(item, Waits)]
     assert lines[0].endswith(": 4 before it")
     assert lines[-1].endswith(": 1 before it")
     assert isinstance(items[-1], Made)
