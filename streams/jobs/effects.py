@@ -115,8 +115,10 @@ def recorded(world: World, tap: Tap, job: Job) -> World:
         job: The job.
 
     Returns:
-        The same world with ports that record.
+        The same world with ports that record. In a replay, the ports that answer from the log do that.
     """
+    if isinstance(world.workers, LoggedWorkers):
+        return world
     calls = _Recording(tap, job.id)
     return dataclasses.replace(
         world,
@@ -124,6 +126,11 @@ def recorded(world: World, tap: Tap, job: Job) -> World:
         files=LoggedFiles(calls, world.files),
         effects=LoggedEffects(calls, world.effects),
     )
+
+
+def call_row(asked: Plain, number: int, outcome: Plain) -> Plain:
+    """The contents of a call's row."""
+    return {**asked, NUMBER: number, **outcome} if number else {**asked, **outcome}
 
 
 class _Recording(Calls):
@@ -134,8 +141,7 @@ class _Recording(Calls):
         self._equal = EqualCalls()
 
     def _note(self, label: str, asked: Plain, number: int = 0, **outcome: Any) -> None:
-        numbered = {NUMBER: number} if number else {}
-        self._tap.row("effect", label, {**asked, **numbered, **outcome}, self._job)
+        self._tap.row("effect", label, call_row(asked, number, outcome), self._job)
 
     def now(self, label: str, asked: Plain, effect: Callable[[], str]) -> str:
         try:
@@ -313,7 +319,7 @@ def _received_from(plain: Plain) -> Downloading | Done:
     return Done(Path(plain["path"]), plain["size"]) if "path" in plain else Downloading(**plain)
 
 
-_AS_IT_IS = Form(lambda value: value, lambda value: value)
+_AS_IT_IS = Form(lambda value: value, lambda plain: orjson.loads(orjson.dumps(plain)))  # the log's own stays as it is
 _NOTHING = Form(lambda _: None, lambda _: None)
 _HEALTH = Form(_plain_health, lambda plain: Health(plain["initialized"], frozenset(plain["features"])))
 _CHECK = Form(dict, dict)

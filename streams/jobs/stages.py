@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.note import note
 from wakestream.streams.jobs.job import guarded
 from wakestream.streams.jobs.standard import standard, steps, submit
-from wakestream.streams.jobs.world import Build, Events, Parts, World
+from wakestream.streams.jobs.world import Build, Events, Parts, Steps, World
 
 T = TypeVar("T")
 
@@ -52,7 +52,10 @@ class JobStage:
 
     def __call__(self, before: Any) -> Events:
         """Return the events of the stage, after `before`."""
-        stage: Stage[JobEvent] = getattr(steps(self.stages), self.name)
+        made = self.stages.made
+        if not made:
+            made.append(steps(self.stages))
+        stage: Stage[JobEvent] = getattr(made[0], self.name)
         return self.stages.run(self.name, stage if self.around is None else replace(stage, around=self.around), before)
 
     def each(self, *operators: Operator) -> JobStage:
@@ -78,6 +81,9 @@ class Stages(Parts):
     Example:
         >>> stages.submit().pipe(then(stages.online, stages.dedupe, stages.upload, my_stage))
     """
+
+    made: list[Steps] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The steps, once the first of them has begun."""
 
     def with_policy(self, policy: Policy) -> Stages:
         """Return the same stages with another policy.

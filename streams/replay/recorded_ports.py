@@ -20,10 +20,11 @@ from wakestream.streams.jobs.effects import (
     LoggedFiles,
     LoggedWorkers,
     Plain,
+    call_row,
     error_from,
 )
 from wakestream.streams.jobs.world import World
-from wakestream.streams.recording.recording import Log, Row
+from wakestream.streams.recording.recording import Log, Row, Tap, untapped
 
 Until = Callable[[float], Awaitable[None]]
 """Waits until this many seconds after the log's epoch."""
@@ -89,10 +90,11 @@ class Answers(Calls):
         job: The job.
         until: Waits for a time.
         watch: Collects requests, and calls without a result.
+        tap: Where the answers are recorded, as `recorded` does.
     """
 
-    def __init__(self, known: Known, job: str, until: Until, watch: Watch | None = None) -> None:
-        self._job, self._watch = job, watch or Watch()
+    def __init__(self, known: Known, job: str, until: Until, watch: Watch | None = None, tap: Tap = untapped) -> None:
+        self._job, self._watch, self._tap = job, watch or Watch(), tap
         self._rows: dict[str, deque[Row]] = defaultdict(deque)  # a job may have polled a hundred thousand times
         for row in known.get(job, ()):
             self._rows[row.label].append(row)
@@ -101,7 +103,7 @@ class Answers(Calls):
 
     def now(self, label: str, asked: Plain, effect: object = None) -> str:
         """The next result of a call that takes no time."""
-        return str(_result(self._rows[label].popleft())["ok"])
+        return str(self._result(self._rows[label].popleft(), asked, 0)["ok"])
 
     async def call(self, label: str, asked: Plain, effect: object, form: Form) -> Any:
         """The next result of a call, or its error."""
@@ -129,7 +131,16 @@ class Answers(Calls):
             rows = self._rows[label]
             rows.insert(next((place for place, later in enumerate(rows) if later.seq > row.seq), len(rows)), row)
             raise
-        return _result(row)
+        return self._result(row, asked, number)
+
+    def _result(self, row: Row, asked: Plain, number: int) -> Plain:
+        data = row.data
+        if data.get("args") != asked.get("args") or data.get("at") != asked.get("at") or data.get(NUMBER, 0) != number:
+            data = call_row(asked, number, {name: data[name] for name in _OUTCOME & data.keys()})
+        self._tap.row("effect", row.label, data, self._job)
+        if "error" in data:
+            raise error_from(data["error"])
+        return data
 
     def _take(self, rows: deque[Row], asked: Plain, number: int) -> Row | None:
         at, args = asked.get("at"), asked.get("args")
@@ -152,10 +163,8 @@ def _removed(rows: deque[Row], place: int) -> Row:
     return row
 
 
-def _result(row: Row) -> Plain:
-    if "error" in row.data:
-        raise error_from(row.data["error"])
-    return row.data
+_OUTCOME = frozenset({"ok", "error", "item", "end"})
+"""What a row says beside what was asked."""
 
 
 def recorded_world(hub: Hub, answers: Answers, random: Random) -> World:

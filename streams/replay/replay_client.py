@@ -97,7 +97,7 @@ class _Replay:
         return Log(self.log.header, tuple(self.tap.rows))
 
     def _world(self, job: Job) -> World:
-        answers = Answers(self.known, job.id, self.row_order.until, self.watch)
+        answers = Answers(self.known, job.id, self.row_order.until, self.watch, self.tap)
         return recorded_world(self.hub, answers, job_random(self.log.header.seed, job))
 
     def _send(self, message: m.Message) -> bool:

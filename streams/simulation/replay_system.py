@@ -25,7 +25,7 @@ from wakestream.streams.jobs.job_runner import job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import changed
-from wakestream.streams.recording.recording import TICK, Log, Row, UnusableLog
+from wakestream.streams.recording.recording import TICK, Log, Row, Tap, UnusableLog, untapped
 from wakestream.streams.replay.divergence import Divergence, divergences
 from wakestream.streams.replay.input_rows import frame_of, row_errors
 from wakestream.streams.replay.recorded_ports import Answers, Known, effects_of, recorded_world
@@ -185,8 +185,9 @@ class _System:
         peer.connect(session.first, to_hub, _features(session))
         hub.channels[session.fd] = Channel(self.net, "hub", program, peer.receive, down)
 
-    def _world(self, log: Log, known: Known, offset: float, job: Job, client: HubClient) -> World:
-        answers = Answers(known, job.id, lambda t: self.net.until(offset + t))
+    def _world(self, log: Log, known: Known, offset: float, job: Job, client: HubClient, tap: Tap) -> World:
+        recording = tap if self.net.exact else untapped  # simulated ports are recorded with the others
+        answers = Answers(known, job.id, lambda t: self.net.until(offset + t), tap=recording)
         world = recorded_world(client, answers, job_random(log.header.seed, job))
         if self.net.exact:
             return world

@@ -27,7 +27,7 @@ from wakestream.streams.monitor.monitor import Monitor, to_event
 from wakestream.streams.monitor.persistence import restore
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row
+from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, Tap
 from wakestream.streams.replay.input_rows import job_from, link_event, move_of
 from wakestream.streams.replay.replay_client import OURS, client_config
 from wakestream.streams.replay.replay_hub import ReplayedHub, Sent, event_from
@@ -140,7 +140,7 @@ class PeerProgram(Program):
         return True
 
 
-MakeWorld = Callable[[Job, HubClient], World]
+MakeWorld = Callable[[Job, HubClient, Tap], World]
 
 
 class ClientProgram(PeerProgram):
@@ -149,7 +149,7 @@ class ClientProgram(PeerProgram):
     def __init__(self, net: Network, log: Log, offset: float, policy: Policy, build: Build, world: MakeWorld) -> None:
         super().__init__(net, log, offset)
         self.hub = HubClient(self.send, lambda error, _: net.fail(error), **client_config(log))
-        self.daemon = Daemon(lambda job: world(job, self.hub), policy, tap=self.tap, build=pipeline_of(log, build))
+        self.daemon = Daemon(lambda job: world(job, self.hub, self.tap), policy, tap=self.tap, build=pipeline_of(log, build))
         self.scheduler = LoopScheduler(net.loop)
         self.unfinished: set[str] = set()
         self._accepted = {row.job for row in log.rows if row.label == "job.accept"}
