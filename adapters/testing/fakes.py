@@ -205,7 +205,7 @@ class FakeWorker:
 
     Example:
         >>> worker = FakeWorker(reports=[TaskReport("processing", 50.0), TaskReport("done", 100.0)])
-        >>> worker.failures["upload"] = [Disconnected("the connection was lost")]
+        >>> worker.failures["upload"] = [WorkerUnreachable("the connection was lost")]
     """
 
     def __init__(

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 MODES = ("none", "once", "rewrite")
 
 MARKERS = (
-    "replay(log, *, strict, lenient=False, settings=None, build=None, record=None): replay this recorded log in "
-    "virtual time before the test, and fail where the program now does otherwise (strict, unless there are settings); "
-    "the fixture `replay` has what happened",
+    "replay(log, *, strict, lenient=False, ignore_time=False, settings=None, build=None, record=None): "
+    "replay this recorded log in virtual time before the test, and fail where the program now does otherwise (strict, "
+    "unless there are settings); the fixture `replay` has what happened",
     "virtual_loop: run this async test in virtual time, without sockets, threads and processes (needs pytest-asyncio)",
 )
 

@@ -45,6 +45,7 @@ class Wanted:
     path: Path
     strict: bool
     lenient: bool
+    ignore_time: bool
     settings: Mapping[str, float | None]
     build: Build
     record: Record | None
@@ -108,7 +109,8 @@ def wanted(marker: pytest.Mark, item: pytest.Item) -> Wanted:
     try:
         return _wanted(item, *marker.args, **marker.kwargs)
     except TypeError as error:
-        usage = '@pytest.mark.replay("x.jsonl", strict=True, lenient=False, settings={}, build=..., record=...)'
+        options = "strict=True, lenient=False, ignore_time=False, settings={}, build=..., record=..."
+        usage = f'@pytest.mark.replay("x.jsonl", {options})'
         pytest.fail(f"{usage}: {str(error).replace('_wanted()', 'the mark')}", pytrace=False)
 
 
@@ -118,12 +120,14 @@ def _wanted(
     *,
     strict: bool | None = None,
     lenient: bool = False,
+    ignore_time: bool = False,
     settings: Mapping[str, float | None] | None = None,
     build: Build | None = None,
     record: Record | None = None,
 ) -> Wanted:
     strict = not settings if strict is None else strict
-    return Wanted(item.nodeid, _found(Path(log), item), strict, lenient, settings or {}, build or job_pipeline, record)
+    path, build = _found(Path(log), item), build or job_pipeline
+    return Wanted(item.nodeid, path, strict, lenient, ignore_time, settings or {}, build, record)
 
 
 def _found(log: Path, item: pytest.Item) -> Path:
@@ -135,7 +139,12 @@ def run(wanted: Wanted) -> Replay:
     """Replay the log in virtual time. An unusable log, or real I/O of a pipeline, fails the test."""
     log, watch = _read(wanted), Watch()
     again = streams_replay.replay(
-        log, settings=wanted.settings, lenient=wanted.lenient, build=wanted.build, watch=watch
+        log,
+        settings=wanted.settings,
+        lenient=wanted.lenient,
+        ignore_time=wanted.ignore_time,
+        build=wanted.build,
+        watch=watch,
     )
     try:
         with no_real_io() as attempts:
@@ -217,6 +226,13 @@ def _no_build(wanted: Wanted, log: Log) -> list[str]:
     return [f"The jobs of this log called {', '.join(effects)}: give the mark build=, the pipeline of the recording"]
 
 
+def _late(first: Divergence) -> list[str]:
+    if first.late is None:
+        return []
+    how = "later" if first.late > 0 else "earlier"
+    return [f"  The program acts {abs(first.late):.3f} s {how} than in the log; ignore_time=True compares no times."]
+
+
 def _tie(first: Divergence) -> list[str]:
     if first.apart is None:
         return []
@@ -239,7 +255,7 @@ def failure(replay: Replay) -> str:
             f"{replay.path}: the program now behaves differently than in the log",
             *(f"  the pipeline of {job} raised an error: {why}" for job, why in crashes[:5]),
             f"  first in {first.stream!s}: seq {first.seq}, {first.label}   (- the log, + now)",
-            *shown, *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
+            *shown, *_late(first), *_tie(first), *also, *more, *_no_build(replay.wanted, replay.recorded),
             f"If the new behaviour is correct, record the log again: {_how_to_record(replay.wanted, 'rewrite')}",
             "To examine it within the test: @pytest.mark.replay(..., strict=False), then replay.divergences",
         ]

@@ -22,7 +22,14 @@ OWN_FAULTS = (UnusableLog, MemoryError)
 """Errors that are raised, since they do not come from the replayed program."""
 
 
-def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline) -> Trial:
+def run_log(
+    log: Log,
+    *,
+    settings: Settings | None = None,
+    lenient: bool = False,
+    ignore_time: bool = False,
+    build: Build = job_pipeline,
+) -> Trial:
     """Replay one log on a new virtual loop. A deadlock, or an error of the program, is a result.
 
     Example:
@@ -33,6 +40,7 @@ def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False
         log: The log.
         settings: Settings of the program that are changed.
         lenient: Whether to ignore fields that the log does not have.
+        ignore_time: Whether to compare no times.
         build: The pipeline of the jobs.
 
     Returns:
@@ -44,14 +52,20 @@ def run_log(log: Log, *, settings: Settings | None = None, lenient: bool = False
     """
     policy_of(log, settings)
     watch = Watch()
-    replayed = _run(replay(log, settings=settings, lenient=lenient, build=build, watch=watch), watch)
+    again = replay(log, settings=settings, lenient=lenient, ignore_time=ignore_time, build=build, watch=watch)
+    replayed = _run(again, watch)
     if isinstance(replayed, Trial):
         return replayed
     return Trial(replayed, report(replayed), unanswered=frozenset(watch.unanswered), asked=tuple(watch.asked))
 
 
 def run_together(
-    logs: Sequence[Log], *, settings: Settings | None = None, lenient: bool = False, build: Build = job_pipeline
+    logs: Sequence[Log],
+    *,
+    settings: Settings | None = None,
+    lenient: bool = False,
+    ignore_time: bool = False,
+    build: Build = job_pipeline,
 ) -> list[Trial]:
     """Replay the logs of one run against each other.
 
@@ -59,6 +73,7 @@ def run_together(
         logs: The logs, one of each program.
         settings: Settings of the programs that are changed.
         lenient: Whether to ignore fields that the logs do not have.
+        ignore_time: Whether to compare no times.
         build: The pipeline of the jobs.
 
     Returns:
@@ -67,7 +82,8 @@ def run_together(
     Raises:
         UnusableLog: the logs cannot be replayed together.
     """
-    replayed = _run(replay_system(logs, settings=settings, lenient=lenient, build=build), Watch())
+    again = replay_system(logs, settings=settings, lenient=lenient, ignore_time=ignore_time, build=build)
+    replayed = _run(again, Watch())
     if isinstance(replayed, Trial):
         return [replayed]
     return [Trial(each, report(each)) for each in replayed.programs]

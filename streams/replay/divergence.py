@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -26,6 +28,15 @@ LAG = 1e-3
 REST = 1.0
 """Seconds by which the rest of a pause may differ: jobs that pause together count it from different moments."""
 
+LATE = 0.1
+"""Seconds by which a replay may act later than recorded. A loaded machine is late in the log, and never early."""
+
+EARLY = 1.0
+"""Seconds by which a replay may act earlier than recorded."""
+
+EARLY_SHARE = 0.2
+"""The share of the time since the input before it by which a replay may act earlier, if that is more than `EARLY`."""
+
 _REST = re.compile(r"\bin \d+ s\b")
 """The rest of a pause in the text of its note."""
 
@@ -38,13 +49,15 @@ class Divergence:
     """The first difference in one stream (a job, or a connection of the hub).
 
     `expected` is the row in the log, `got` the row in the replay; one may be missing. If both logs have both rows, at
-    most `LAG` seconds apart, `apart` is that time in the recorded one: the order of such rows is chance.
+    most `LAG` seconds apart, `apart` is that time in the recorded one: the order of such rows is chance. If only their
+    times differ, the replay is `late` by so many seconds (less than 0: early).
     """
 
     stream: Hashable
     expected: Row | None
     got: Row | None
     apart: float | None = None
+    late: float | None = None
 
     @property
     def row(self) -> Row | None:
@@ -63,11 +76,15 @@ class Divergence:
 
     def lines(self) -> list[str]:
         """A short diff of the two rows: `-` is the log, `+` the replay."""
-        return [*_side("-", self.expected, self.got), *_side("+", self.got, self.expected)]
+        sides = ("-", self.expected, self.got), ("+", self.got, self.expected)
+        return [line for side in sides for line in _side(*side, timed=self.late is not None)]
 
 
-def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Divergence]:
+def divergences(recorded: Log, again: Log, *, lenient: bool = False, ignore_time: bool = False) -> list[Divergence]:
     """Compare two logs: the frames sent, the events of jobs, and the arguments of effects, in the order of each stream.
+
+    Of a client, also when its jobs act: at most `LATE` later than recorded, or `EARLY` earlier. (A hub and a monitor
+    act at the moment of their input.)
 
     Rows that the replay has after the point where the log was cut off are not a difference.
 
@@ -79,6 +96,7 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Div
         recorded: The log.
         again: The log of its replay.
         lenient: Whether to ignore fields that only the replay has.
+        ignore_time: Whether to compare no times.
 
     Returns:
         The first difference of each stream, earliest first. Jobs whose pipeline now crashes come before all others,
@@ -87,7 +105,8 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False) -> list[Div
     program = recorded.header.program
     then, now = _streams(program, recorded.rows), _streams(program, again.rows)
     beyond = _beyond(recorded, again)
-    found = [_first(stream, then[stream], now[stream], lenient, beyond) for stream in dict.fromkeys([*then, *now])]
+    late = _on_time if ignore_time or program != "daemon" else partial(_late, recorded.rows)
+    found = [_first(each, then[each], now[each], lenient, beyond, late) for each in dict.fromkeys([*then, *now])]
     broken = crashes(recorded, again)
     return sorted((each for each in found if each is not None), key=lambda each: (each.stream not in broken, each.seq))
 
@@ -120,12 +139,34 @@ def _beyond(recorded: Log, again: Log) -> Beyond:
     return lambda got: got.seq in unknown
 
 
-def _first(stream: Hashable, then: list[Row], now: list[Row], lenient: bool, beyond: Beyond) -> Divergence | None:
+Late = Callable[[Row, Row], float | None]
+
+
+def _on_time(expected: Row, got: Row) -> None:
+    """Compare no times."""
+
+
+def _late(recorded: Sequence[Row], expected: Row, got: Row) -> float | None:
+    """Seconds by which the replay acted later than recorded (less than 0: earlier), if that is not allowed."""
+    late = got.t - expected.t
+    if -EARLY <= late <= LATE:
+        return None
+    before = recorded[: bisect_left(recorded, expected.seq, key=attrgetter("seq"))] if late < 0 else ()
+    inputs = (row.t for row in reversed(before) if row.dir != "out" and row.job in (None, expected.job))
+    since = next(inputs, 0.0)
+    return late if late > 0 or -late > EARLY_SHARE * (expected.t - since) else None
+
+
+def _first(
+    stream: Hashable, then: list[Row], now: list[Row], lenient: bool, beyond: Beyond, late: Late
+) -> Divergence | None:
     for place, (expected, got) in enumerate(zip_longest(then, now)):
         if expected is None and beyond(got):
             return None
         if expected is None or got is None or not _alike(expected, got, lenient):
             return Divergence(stream, expected, got, _apart(then[place:], now[place:], lenient))
+        if (seconds := late(expected, got)) is not None:
+            return Divergence(stream, expected, got, late=seconds)
     return None
 
 
@@ -209,10 +250,12 @@ def _alike_in(name: object, expected: Any, got: Any, lenient: bool) -> bool:
     return _same(expected, got, lenient)
 
 
-def _side(sign: str, row: Row | None, other: Row | None) -> list[str]:
+def _side(sign: str, row: Row | None, other: Row | None, *, timed: bool) -> list[str]:
     if row is None:
         return [f"{sign} (nothing)"]
     head = f"{sign} {row.dir} {row.label}"
+    if timed:
+        return [head, f"{sign}   at {row.t:.3f} s"]
     mine, theirs = _flat(row), _flat(other) if other is not None and other.label == row.label else {}
     return [head, *(f"{sign}   {name} = {value}" for name, value in mine.items() if theirs.get(name) != value)]
 

@@ -42,6 +42,7 @@ async def replay(
     *,
     settings: Settings | None = None,
     lenient: bool = False,
+    ignore_time: bool = False,
     build: Build = job_pipeline,
     watch: Watch | None = None,
 ) -> Replayed:
@@ -51,6 +52,7 @@ async def replay(
         log: The log of a daemon, a hub or a monitor.
         settings: Changes to the program's policy, by name.
         lenient: Whether to ignore fields that only the replay has.
+        ignore_time: Whether to compare no times.
         build: Makes the pipeline of a client's job.
         watch: Collects what happens, for the case that the replay does not end.
 
@@ -66,7 +68,7 @@ async def replay(
         ()
     """
     again = await _run(log, settings or {}, build, watch)
-    return Replayed(log, again, tuple(divergences(log, again, lenient=lenient)))
+    return Replayed(log, again, tuple(divergences(log, again, lenient=lenient, ignore_time=ignore_time)))
 
 
 def policy_of(log: Log, settings: Settings | None = None) -> Any:

@@ -77,6 +77,7 @@ async def replay_system(
     pace: Mapping[str, float] | None = None,
     seed: int = 0,
     lenient: bool = False,
+    ignore_time: bool = False,
     build: Build = job_pipeline,
 ) -> SystemReplayed:
     """Replay the logs of one hub and of its clients and monitors together, in the time of the running loop.
@@ -89,6 +90,7 @@ async def replay_system(
         pace: Changes to the times of the simulated machine (see `Pace`).
         seed: The seed of the random source.
         lenient: Whether to ignore fields that only the replay has.
+        ignore_time: Whether to compare no times.
         build: Makes the pipeline of a client's job.
 
     Returns:
@@ -105,13 +107,16 @@ async def replay_system(
         raise UnusableLog("a run in which the hub was restarted can only be repeated unchanged: give one log of a hub")
     system = _System(logs, alignment, policies, Network(delay), build, _paced(pace_of(logs, alignment), pace or {}))
     again = await system.run()
-    programs = (Replayed(log, now, _differences(log, now, lenient)) for log, now in zip(logs, again, strict=True))
+    found = (
+        (log, now, divergences(log, now, lenient=lenient, ignore_time=ignore_time))
+        for log, now in zip(logs, again, strict=True)
+    )
+    programs = (Replayed(log, now, _of_jobs(log, each)) for log, now, each in found)
     return SystemReplayed(tuple(programs), system.alignment, tuple(system.gpus.rows))
 
 
-def _differences(log: Log, again: Log, lenient: bool) -> tuple[Divergence, ...]:
-    """The differences of a program; without jobs that began before a client's log, as these cannot be replayed."""
-    found = divergences(log, again, lenient=lenient)
+def _of_jobs(log: Log, found: Sequence[Divergence]) -> tuple[Divergence, ...]:
+    """The differences without jobs that began before a client's log, as these cannot be replayed."""
     if log.header.program != "daemon":
         return tuple(found)
     accepted = {row.job for row in log.rows if row.label == "job.accept"}

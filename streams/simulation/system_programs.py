@@ -149,7 +149,9 @@ class ClientProgram(PeerProgram):
     def __init__(self, net: Network, log: Log, offset: float, policy: Policy, build: Build, world: MakeWorld) -> None:
         super().__init__(net, log, offset)
         self.hub = HubClient(self.send, lambda error, _: net.fail(error), **client_config(log))
-        self.daemon = Daemon(lambda job: world(job, self.hub, self.tap), policy, tap=self.tap, build=pipeline_of(log, build))
+        self.daemon = Daemon(
+            lambda job: world(job, self.hub, self.tap), policy, tap=self.tap, build=pipeline_of(log, build)
+        )
         self.scheduler = LoopScheduler(net.loop)
         self.unfinished: set[str] = set()
         self._accepted = {row.job for row in log.rows if row.label == "job.accept"}

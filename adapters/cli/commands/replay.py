@@ -36,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     flags.add(how, "--strict", "every field must be as recorded (default)")
     flags.add(how, "--lenient", "ignore fields that were added after the recording")
+    flags.add(parser, "--ignore-time", "do not compare when the jobs act")
     flags.add(
         parser,
         "--set NAME=VALUE",
@@ -138,7 +139,7 @@ def _one(
 ) -> int:
     asked, otherwise = settings.of(log), None
     try:
-        trial = run_log(log, settings=asked, lenient=args.lenient, build=make())
+        trial = run_log(log, settings=asked, lenient=args.lenient, ignore_time=args.ignore_time, build=make())
         if asked:
             otherwise = asks_otherwise(run_log(log, build=make()), trial)
     except UnusableLog as error:
@@ -188,7 +189,13 @@ def _together(
     args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], settings: WhatIf, build: Build, show: ReplayOutput
 ) -> int:
     try:
-        trials = run_together([log for _, log in logs], settings=settings.all, lenient=args.lenient, build=build)
+        trials = run_together(
+            [log for _, log in logs],
+            settings=settings.all,
+            lenient=args.lenient,
+            ignore_time=args.ignore_time,
+            build=build,
+        )
     except UnusableLog as error:
         return show.unusable(f"--together: {error}")
     if len(trials) != len(logs):

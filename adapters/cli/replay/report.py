@@ -109,6 +109,9 @@ class ReplayOutput:
             for line in divergence.lines():
                 painted = f"\x1b[{31 if line.startswith('-') else 32}m{printable(line)}\x1b[0m"
                 printing.draw(f"    {painted if self._colour else printable(line)}")
+            if divergence.late is not None:
+                key = "replay.late" if divergence.late > 0 else "replay.early"
+                say("    " + t(key, seconds=f"{abs(divergence.late):.3f}"))
             if divergence.apart is not None:
                 say("    " + t("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
         if len(found) > SHOWN:
@@ -187,4 +190,11 @@ def plain_outcome(outcome: JobEnd, seconds: float | None = None) -> dict[str, An
 def _plain_divergence(each: Divergence) -> dict[str, Any]:
     sides = {"expected": each.expected, "got": each.got}
     rows = {name: row and {"dir": row.dir, "label": row.label, "data": row.data} for name, row in sides.items()}
-    return {"stream": str(each.stream), "seq": each.seq, "label": each.label, **rows, "diff": each.lines()}
+    return {
+        "stream": str(each.stream),
+        "seq": each.seq,
+        "label": each.label,
+        **rows,
+        "diff": each.lines(),
+        "late": each.late,
+    }

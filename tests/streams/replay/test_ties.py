@@ -128,7 +128,7 @@ async def test_equal_calls_that_end_in_another_order_than_they_began_get_their_o
 
 def test_the_failure_of_a_test_says_so() -> None:
     then_, now = log_of((1.0, "a"), (1.000001, "b")), log_of((1.0, "b"), (1.000001, "a"))
-    wanted = Wanted("test_it", __file__, True, False, {}, fan(0), None)  # type: ignore[arg-type]
+    wanted = Wanted("test_it", __file__, True, False, False, {}, fan(0), None)  # type: ignore[arg-type]
     said = failure(Replay(wanted, then_, now, tuple(divergences(then_, now)), {}))
     assert "The log has both, 1 microseconds apart. Concurrent steps may end at the same moment" in said
 
