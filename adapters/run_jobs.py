@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -83,9 +83,10 @@ def run_job(
     show: Show = show_line,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """A complete program for one job: `PROGRAM VIDEO AUDIO [RESULT] [--record DIR]`.
+    """A complete program for one job: `PROGRAM VIDEO AUDIO [RESULT] [--hub URL] [--record DIR] …`.
 
-    RESULT is VIDEO's name + .synced.mp4 by default; `--record DIR` records the run.
+    RESULT is VIDEO's name + .synced.mp4 by default; `--record DIR` records the run. `--hub`, `--key-file` and `--ca` are
+    those of `wakestream submit`.
 
     Args:
         build: The pipeline.
@@ -105,13 +106,13 @@ def run_job(
     parser.add_argument("audio", metavar="AUDIO", type=Path, help="the audio file that the video is to speak")
     goes = "the result's path (default VIDEO's name + .synced.mp4)"
     parser.add_argument("output", type=Path, nargs="?", metavar="RESULT", help=goes)
-    flags.record(parser)
+    flags.connection(parser)
     given = parser.parse_args(arguments)
     try:
         job = job_of(given.video, given.audio, given.output)
     except WakestreamError as error:
         return _complain(error)
-    return run_jobs([job], build, workers=workers, show=show, record=given.record)
+    return _run_all([job], build, workers, show, vars(given))
 
 
 def run_jobs(
@@ -135,8 +136,14 @@ def run_jobs(
         The program's exit code: 0, or that of the first job that is not done. Errors before the start are printed on
         standard error.
     """
+    return _run_all(jobs, build, workers, show, {"record": record})
+
+
+def _run_all(
+    jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show, given: Mapping[str, object]
+) -> int:
     try:
-        outcomes = asyncio.run(_run(jobs, build, workers, show, record))
+        outcomes = asyncio.run(_run(jobs, build, workers, show, given))
     except WakestreamError as error:
         return _complain(error)
     except KeyboardInterrupt:
@@ -150,9 +157,9 @@ def _complain(error: WakestreamError) -> int:
 
 
 async def _run(
-    jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show, record: str | None
+    jobs: Sequence[Job], build: Build, workers: Workers | None, show: Show, given: Mapping[str, object]
 ) -> Sequence[Outcome]:
-    found = settings.load({} if record is None else {"record": record})
+    found = settings.load(given)
     logs.configure("ERROR", found.secrets)
     async with open_client(found, found.policy(Policy(hub=HUB_WITHIN)), build, workers) as client:
         return await asyncio.gather(*(client.run(job, partial(show, job)) for job in jobs))

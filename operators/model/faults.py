@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from functools import partial
-from inspect import iscoroutine
+from inspect import iscoroutine, signature
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -43,6 +43,18 @@ def wrong_return(made: Any, function: Callable[..., Any], operator: str, problem
         made.close()  # or Python warns later that it was never awaited
     name, location = _named(function)
     return WrongReturn(f"{operator}: {name} returned {value}, which {problem}", location)
+
+
+def wrong_pipeline(build: Callable[..., Any], error: Exception) -> Exception:
+    """The error for a `build` that does not take what a pipeline takes, instead of Python's `error`; else that one."""
+    try:
+        signature(build).bind(*("job", "world", "policy", "cancel"))
+    except TypeError:
+        name, location = _named(build)
+        return WrongReturn(f"{name} is no pipeline. Write @pipeline above its definition", location)
+    except ValueError:  # it has no signature
+        pass
+    return error
 
 
 def require_observables(operator: str, *given: Any) -> None:

@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.outcome import outcome_of
 from wakestream.operators.model.events import Failed, Job, JobEvent
-from wakestream.operators.model.faults import require_observable
+from wakestream.operators.model.faults import require_observable, wrong_pipeline
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.observable import ForwardingObserver, LightObservable, subscribe_through
 from wakestream.operators.rx.sources import of
@@ -90,7 +90,7 @@ class Daemon:
             made = self._build(job, seen, self._policy, self._cancels.by_key(job.id))
             return require_observable(made, self._build, "pipeline")
         except Exception as error:  # raised by the function that makes the pipeline
-            return of(outcome_of(error))
+            return of(outcome_of(wrong_pipeline(self._build, error)))
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a running job. Returns False if no job with that id runs."""

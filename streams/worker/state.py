@@ -110,9 +110,14 @@ class Task(Frozen, frozen=True):
     @property
     def results(self) -> tuple[FileRef, ...]:
         """The results as files, which other tasks may have as inputs."""
-        if self.made:
-            return tuple(FileRef(output.blake3, output.ext) for output in self.made)
-        return (FileRef(self.digest, ".mp4"),) if self.digest is not None else ()
+        return tuple(FileRef(output.blake3, output.ext) for output in self.outputs)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The finished results by name. `made` does not have the one of the old shape."""
+        if self.made or self.digest is None:
+            return self.made
+        return (Output(self.wish.outputs[0], ".mp4", self.size, self.digest),)
 
     @property
     def unfinished(self) -> bool:

@@ -340,6 +340,27 @@ async def test_three_jobs_in_a_row_send_only_the_first_ones_files_and_fetch_only
     assert replayed.result == "same"
 
 
+async def test_the_result_of_a_lipsync_is_an_input_of_the_next_job_without_a_transfer(scene: Scene) -> None:
+    lipsync = Kind("lipsync", (Slot("video"), Slot("audio")), (Slot("video", (".mp4",)),))
+    scene.engine.kinds = [lipsync, *scene.engine.kinds]
+
+    def reverse(job: e.Job) -> e.Job:
+        return e.Job(job.id, {"first": job.output}, {"whole": scene.folder / "two.bin"}, "reverse")
+
+    @pipeline
+    def two(s: Stages) -> Events:
+        return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.then_job(reverse)))
+
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(build=two) as client:
+        await gpu_online(hub)
+        first, second = scene.file("a.mp4", b"a" * 5000), scene.file("b.wav", b"b" * 3000)
+        job = e.Job.lipsync("one", first, second, scene.folder / "one.mp4")
+        assert isinstance(await scene.run(client, job), e.Done)
+    assert (scene.folder / "two.bin").read_bytes() == (b"a" * 5000 + b"b" * 3000)[::-1]
+    assert [uploaded.sent for uploaded in scene.of("one", e.Uploaded)] == [8000, 0]
+    assert not job.output.exists()
+
+
 async def test_a_third_job_that_fails_does_not_run_the_first_two_again(scene: Scene) -> None:
     three = _three(scene)
     async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(build=three) as client:

@@ -1,11 +1,13 @@
 """What a small program's `main` needs: its own settings, its arguments, and an exit code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wakestream.adapters import run_jobs
+from wakestream.adapters.config.settings import load
 from wakestream.adapters.run_jobs import new_job, run_job, setting, show_line
 from wakestream.operators import Done, Job
 
@@ -62,11 +64,11 @@ def test_a_missing_setting_ends_the_program(folder: Path, env: str, capsys: pyte
 def test_a_program_for_one_job_takes_video_audio_and_result(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Job] = []
 
-    def run(jobs: Sequence[Job], *_: object, **__: object) -> int:
+    async def run(jobs: Sequence[Job], *_: object) -> Sequence[Done]:
         seen.extend(jobs)
-        return 0
+        return [Done(job.output, 1) for job in jobs]
 
-    monkeypatch.setattr(run_jobs, "run_jobs", run)
+    monkeypatch.setattr(run_jobs, "_run", run)
     assert run_job(arguments=["clip.mp4", "speech.wav", "out.mp4"]) == 0
     assert run_job(arguments=["clip.mp4", "speech.wav"]) == 0
     first, second = seen
@@ -89,6 +91,22 @@ def test_a_failed_start_is_on_stderr(arguments: list[str], said: str, capsys: py
     out, err = capsys.readouterr()
     assert (out, err[:12]) == ("", "wakestream: ")
     assert said in err
+
+
+def test_the_hub_that_a_message_asks_for_is_a_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[Mapping[str, object]] = []
+
+    async def run(*arguments: Any) -> Sequence[Done]:
+        given.append(arguments[-1])
+        return []
+
+    assert run_job(arguments=["clip.mp4", "speech.wav"]) == 2
+    assert "give --hub URL" in capsys.readouterr().err
+    monkeypatch.setattr(run_jobs, "_run", run)
+    assert run_job(arguments=["clip.mp4", "speech.wav", "--hub", "https://hub.example.com"]) == 0
+    assert load(given[0]).hub_url == "wss://hub.example.com/dsp"
 
 
 def test_its_help_begins_with_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,7 +127,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
     position = shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
-    more: dict[str, Any] = {"outputs": [asdict(output) for output in task.made]} if task.made else {}
+    more: dict[str, Any] = {"outputs": [asdict(output) for output in task.outputs]} if task.outputs else {}
     if task.status == "cancelled":
         more["cancelled"] = True
     if task.status == "queued" and state.halt is not None:

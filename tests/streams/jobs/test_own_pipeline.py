@@ -9,8 +9,10 @@ from reactivex import Observable
 from tests.support.streams.daemon_scene import House
 from tests.support.streams.job_scene import ack
 from wakestream.adapters.testing.fakes import FakeWorker
+from wakestream.adapters.testing.harness import PipelineHarness
 from wakestream.operators import (
     Done,
+    Failed,
     Job,
     JobEvent,
     Note,
@@ -97,3 +99,12 @@ async def test_a_plain_function_has_the_daemons_retry_rules_and_polls_less_often
     assert isinstance(await house.start(1), Done)
     assert [said.text for said in house.kinds(1, Note)] == ["over"]
     assert 10 < len(house.link.said(m.Submit)) < 40
+
+
+async def test_a_pipeline_without_its_decorator_fails_with_what_to_write() -> None:
+    def mine(stages: Stages) -> Events:
+        return stages.standard()
+
+    outcome = (await PipelineHarness().run(mine))["job-1"]  # type: ignore[arg-type]  # as users write it
+    assert isinstance(outcome, Failed)
+    assert "mine() is no pipeline. Write @pipeline above its definition (test_own_pipeline.py:" in outcome.why
