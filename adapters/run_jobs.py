@@ -85,8 +85,8 @@ def run_job(
 ) -> int:
     """A complete program for one job: `PROGRAM VIDEO AUDIO [RESULT] [--hub URL] [--record DIR] …`.
 
-    RESULT is VIDEO's name + .synced.mp4 by default; `--record DIR` records the run. `--hub`, `--key-file` and `--ca` are
-    those of `wakestream submit`.
+    RESULT is VIDEO's name + .synced.mp4 by default; `--record DIR` records the run. `--hub`, `--key-file` and `--ca`
+    are those of `wakestream submit`.
 
     Args:
         build: The pipeline.
