@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, Protocol
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen
-from wakestream.adapters.cli.render.table import wrapped
+from wakestream.adapters.cli.render.table import hanging, wrapped
 from wakestream.adapters.runtime.known_secrets import redacted, redacted_text
 from wakestream.adapters.runtime.printing import json_text, say
 from wakestream.streams.protocol.printable import printable
@@ -117,8 +118,23 @@ class _Layout(argparse.RawDescriptionHelpFormatter):
     def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
         super().add_usage(usage, actions, groups, t("usage") if prefix is None else prefix)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(part for line in text.splitlines() for part in _fitted(line, self._width))
+
     def _split_lines(self, text: str, width: int) -> list[str]:
         return super()._split_lines(text, width) if text.isascii() else wrapped(text, width)
+
+
+def _fitted(line: str, columns: int) -> Sequence[str]:
+    """A line below the arguments, in lines of so many columns; a command line goes on after a backslash."""
+    if not line.startswith("  wakestream "):
+        head = line[: len(line) - len(re.sub(r"^\s*(?:\S+\s{2,})?", "", line))]
+        return hanging(head, line[len(head) :], columns)
+    lines = [" "]
+    for word in re.findall(r'(?:"[^"]*"|\S)+', line):
+        lines += [] if len(f"{lines[-1]} {word} \\") <= columns else ["     "]
+        lines[-1] += f" {word}"
+    return [f"{each} \\" for each in lines[:-1]] + lines[-1:]
 
 
 def declare(parser: argparse.ArgumentParser, command: Command) -> None:

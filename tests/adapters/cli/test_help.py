@@ -73,6 +73,18 @@ def test_the_examples_are_command_lines_that_are_taken(name: str) -> None:
         assert args.command == name
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", [None, *main.COMMANDS])
+def test_help_fits_80_columns_and_its_examples_can_still_be_pasted(
+    name: str | None, language: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = shown(capsys, *([name] if name else []), "--help", "--lang", language)
+    assert [line for line in text.splitlines() if width(line) > 80] == []
+    lines = re.findall(r"^  wakestream (.*)$", re.sub(r" \\\n\s*", " ", text), re.MULTILINE)
+    assert name is None or lines[-len(main.load(name).EXAMPLES) :] == list(main.load(name).EXAMPLES)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_help_fits_a_narrow_terminal(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -84,7 +96,7 @@ def test_help_fits_a_narrow_terminal(
 
 
 def test_the_help_of_all_names_the_exit_codes_and_where_there_is_more(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(capsys, "--help")
+    text = " ".join(shown(capsys, "--help").split())
     assert text.count("exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 unreachable") == 1
     assert "wakestream help COMMAND" in text
 
