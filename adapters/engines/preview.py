@@ -91,6 +91,10 @@ def _read(jpeg: Path) -> bytes:
     return data if len(data) <= JPEG_MOST else b""
 
 
+_STILL: Final = re.compile(r"Input #0, (?:\w+_pipe|image2|gif|webp)\b")
+"""A picture: ffmpeg reads it as a video of 25 pictures a second."""
+
+
 def _formats(said: str) -> Iterator[str]:
     """The size, codecs, frames a second and sample rate in the output of `ffmpeg -i`."""
     said = said.partition("Output #0")[0]
@@ -98,7 +102,7 @@ def _formats(said: str) -> Iterator[str]:
     if video:
         yield f"{video[2]}x{video[3]}"
         yield video[1]
-    if video and fps:
+    if video and fps and not _STILL.search(said):
         yield f"{fps:g} fps"
     if audio:
         yield audio[1]

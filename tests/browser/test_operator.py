@@ -203,6 +203,7 @@ async def test_the_picture_of_a_code_holds_what_is_to_be_typed_and_a_used_code_v
     async with visit.page() as page, visit.page() as other:
         await page.locator("#invite-role").select_option("worker")
         await page.locator("#invite-form button").click()
+        await expect(page.locator(".qr")).to_be_visible()
         typed = await page.locator(".code code").inner_text()
         (invite,) = Invites(scene.folder).valid(scene.now)
         assert typed == f"wakestream join 127.0.0.1:{scene.port} {invite.code}"
@@ -210,6 +211,7 @@ async def test_the_picture_of_a_code_holds_what_is_to_be_typed_and_a_used_code_v
         assert shown is not None
         assert base64.b64decode(shown.partition(",")[2]).decode() == qr_code.svg(typed)
         await expect(page.locator(".left")).to_contain_text("left")
+        await other.locator("summary", has_text=str(invite.code)).click()
         await other.get_by_role("button", name="Show the QR code").click()
         assert await other.locator(".qr").get_attribute("src") == shown
         Invites(scene.folder).redeem(invite, scene.now, "there")

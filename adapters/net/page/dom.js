@@ -45,6 +45,7 @@ const PATHS = {
   minus: "M3.5 8h9",
   check: "M3.5 8.4l3 3 6-6.6",
   bin: "M3 4.5h10M6.2 4.5v-2h3.6v2M4.4 4.5l.6 9h6l.6-9",
+  dice: "M3 3h10v10H3zM5.8 5.8h.01M10.2 5.8h.01M8 8h.01M5.8 10.2h.01M10.2 10.2h.01",
   grip: "M6 4h.01M10 4h.01M6 8h.01M10 8h.01M6 12h.01M10 12h.01",
   gear: "M2 4.5h6M11 4.5h3M2 11.5h3M8 11.5h6M9.5 3v3M6.5 10v3",
   now: "M3.5 3.5l6 4.5-6 4.5zM12.5 3.5v9",
@@ -73,9 +74,10 @@ export function button(word, drawing, onclick, more = "quiet") {
   return h("button", { class: `button ${more}`, type: "button", title: word || null, onclick }, drawing ? icon(drawing) : null, h("span", { text: word }));
 }
 
-/** A name from outside, isolated so that it cannot change the direction of the text around it. */
+/** A name from outside, isolated so that it cannot change the direction of the text around it. It breaks after `_`, `-` and dots. */
 export function named(text) {
-  return h("bdi", { text, title: text });
+  const parts = String(text).split(/(?<=[_.-])(?=[^_.-])/);
+  return h("bdi", { title: text }, ...parts.flatMap((part, at) => (at ? [h("wbr"), part] : [part])));
 }
 
 /** A job's files in a title: `names`, each with what `after(index)` gives, and how many are left out. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from wakestream.adapters.engines import preview as previews
 from wakestream.adapters.engines.preview import Preview, preview
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed
 
 
@@ -63,3 +65,21 @@ async def test_a_preview_that_takes_too_long_is_given_up(tmp_path: Path, monkeyp
     await make_video(clip, 1.5)
     monkeypatch.setattr(previews, "WITHIN", 0.0)
     assert await preview(clip) is None
+
+
+@pytest.mark.parametrize("name", ["still.png", "still.jpg", "still.webp"])
+async def test_a_picture_has_no_frame_rate(tmp_path: Path, name: str) -> None:
+    still = tmp_path / name
+    await _draw(still)
+    found = await preview(still)
+    assert found is not None
+    assert found.format[0] == "64x48"
+    assert not any("fps" in word for word in found.format)
+
+
+async def _draw(still: Path) -> None:
+    """Make a picture with ffmpeg."""
+    ffmpeg = found_ffmpeg()
+    source = ("-f", "lavfi", "-i", "color=red:s=64x48", "-frames:v", "1", str(still))
+    program = await asyncio.create_subprocess_exec(ffmpeg, "-loglevel", "error", *source)
+    assert await program.wait() == 0

@@ -1,7 +1,7 @@
 // The fields of a job's parameters, made from their JSON Schema.
 
-import { h, put, say, show } from "/dom.js";
-import { controlOf, faultOf, plainSchema, stepOf, textOf, valueOf } from "/schema.js";
+import { h, icon, put, say, show } from "/dom.js";
+import { controlOf, drawnFrom, faultOf, plainSchema, stepOf, textOf, valueOf } from "/schema.js";
 import { t } from "/words.js";
 
 /** The fields of a kind. `remembered` are the texts of the last time by name; `changed()` is called at each input. */
@@ -26,8 +26,20 @@ class Field {
     this.input.addEventListener("input", () => this.edited());
     const optional = required || this.control === "switch" || schema.default !== undefined ? null : h("span", { class: "field-optional", text: t("field.optional") });
     const label = h("label", { for: this.id, class: "field-label" }, h("bdi", { text: this.title }), optional);
-    this.root = h("div", { class: "field", "data-control": this.control, "data-field": name }, label, h("div", { class: "field-control" }, this.input, this.range), this.help, this.wrong);
+    this.root = h("div", { class: "field", "data-control": this.control, "data-field": name }, label, h("div", { class: "field-control" }, this.input, this.range, this.dice()), this.help, this.wrong);
     this.text = this.fits(remembered) ? remembered : this.standard;
+  }
+
+  /** A button that draws a seed. */
+  dice() {
+    const range = drawnFrom(this.name, this.schema);
+    if (!range) return null;
+    const [least, most] = range;
+    const draw = () => {
+      this.text = String(least + Math.floor(Math.random() * (most - least + 1)));
+      this.edited();
+    };
+    return h("button", { class: "button quiet icon", type: "button", title: t("field.dice"), "aria-label": `${this.title}: ${t("field.dice")}`, onclick: draw }, icon("dice"));
   }
 
   /** Takes the value of a job; `undefined` is the default. */

@@ -32,7 +32,8 @@ export function gallery(job, url, download) {
     const caption = h("figcaption", {}, h("span", { class: "made-name" }, named(one.file)), h("span", { class: "made-size", text: bytes(one.size) }), save);
     return h("figure", { class: "made", "data-shown": one.shown || "file" }, found, caption);
   });
-  return h("div", { class: "gallery", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
+  const pictures = all.length > 1 && all.every((one) => one.shown === "image");
+  return h("div", { class: pictures ? "gallery pictures" : "gallery", tabindex: "-1", role: "group", "aria-label": t("card.results") }, ...figures);
 }
 
 /** Input and result side by side; the player of the result moves both, and the input has no sound. */

@@ -5,6 +5,7 @@ import { t } from "/words.js";
 
 const STEPS_MOST = 1000;
 const LINE = 120;
+const SEED_MOST = 2 ** 32 - 1;
 
 /** The schema without "or nothing": `type [X, null]` is X, which may be left out. The daemon has made it flat. */
 export function plainSchema(given) {
@@ -25,7 +26,14 @@ export function controlOf(schema) {
   }
 }
 
-const isLine = (schema) => schema.maxLength <= LINE || Boolean(schema.format);
+const isLine = (schema) => (schema.maxLength <= LINE || Boolean(schema.format)) && !isLong(schema);
+const isLong = ({ title, default: given }) => /prompt|提示词/i.test(title ?? "") || /\n|.{60}/.test(typeof given === "string" ? given : "");
+
+/** The range of a whole number that is drawn at random, as image models need one; null for other parameters. */
+export function drawnFrom(name, schema) {
+  if (schema.type !== "integer" || schema.enum || !/(^|[_\W])seed\b/i.test(`${name} ${schema.title ?? ""}`)) return null;
+  return [Math.max(0, schema.minimum ?? 0), Math.min(schema.maximum ?? SEED_MOST, SEED_MOST)];
+}
 
 /** The step of a number: what the schema says; 1 for whole numbers; otherwise a hundredth of the range. */
 export function stepOf(schema) {

@@ -59,7 +59,7 @@ export const EN = {
   "kind.gone": "No GPU offers this kind of job at present. A job waits for one.",
   "kind.broken": "The description of this kind has faults. This page cannot show a form for it.",
   "kind.unknown": "This hub cannot tell which kinds its GPUs offer. The list may be out of date.",
-  "field.optional": "optional", "field.choose": "Choose…", "field.reset": "Back to the defaults",
+  "field.optional": "optional", "field.choose": "Choose…", "field.dice": "Draw a random number", "field.reset": "Back to the defaults",
   "field.array.help": "A list in JSON, such as [1, 2].", "field.object.help": "An object in JSON, such as {\"a\": 1}.",
   "field.needed": "{name}: a value is needed.", "field.number": "{name}: this is not a number.", "field.json": "{name}: “{value}” is not valid JSON.",
   "field.whole": "{name}: {value} is not a whole number.",

@@ -57,7 +57,7 @@ export const ZH = {
   "kind.gone": "目前没有 GPU 能做此任务，任务会等待。",
   "kind.broken": "此任务类型的描述有误，本页无法显示表单。",
   "kind.unknown": "此服务器不知道各 GPU 能做什么，列表可能已过时。",
-  "field.optional": "可选", "field.choose": "请选择…", "field.reset": "恢复默认值",
+  "field.optional": "可选", "field.choose": "请选择…", "field.dice": "随机取值", "field.reset": "恢复默认值",
   "field.array.help": "JSON 列表，例如 [1, 2]。", "field.object.help": "JSON 对象，例如 {\"a\": 1}。",
   "field.needed": "{name}：请填写。", "field.number": "{name}：不是数字。", "field.json": "{name}：“{value}”不是有效的 JSON。",
   "field.whole": "{name}：{value} 不是整数。",

@@ -29,12 +29,13 @@ export function invites({ asked, toast }) {
     if (pictures.has(one.code)) open(pictures.get(one.code));
     const about = [one.note, one.gpus.join(", ")].filter(Boolean).join(" · ");
     const words = h("div", { class: "code-words" },
-      h("p", { class: "code-head" }, h("strong", { class: "code-text", text: one.code }), h("span", { class: "pill", text: t(`role.${one.role}`) }), left),
       about ? h("p", { class: "soft" }, h("bdi", { text: about })) : null,
       h("p", { class: "soft", text: t("invites.type") }),
       h("pre", { tabindex: "0", "aria-label": t("invites.command") }, h("code", { text: one.command })),
       h("div", { class: "tools" }, copied(() => one.command, toast, t("invites.copy"))));
-    return { one, left, root: h("li", { class: "code", "data-code": one.code }, place, words) };
+    const head = h("summary", { class: "code-head" }, h("strong", { class: "code-text", text: one.code }), h("span", { class: "pill", text: t(`role.${one.role}`) }), left);
+    const box = h("details", {}, head, h("div", { class: "code" }, place, words));
+    return { one, left, root: h("li", { "data-code": one.code }, box), reveal: (svg) => { open(svg); box.open = true; } };
   }
 
   function tick() {
@@ -72,6 +73,7 @@ export function invites({ asked, toast }) {
     pictures.set(made.invite.code, made.svg);
     form.clear();
     show([made.invite, ...[...shown.values()].map(({ one }) => one).filter((one) => one.code !== made.invite.code)]);
+    shown.get(made.invite.code).reveal(made.svg); // the others stay closed
   });
 
   return {
