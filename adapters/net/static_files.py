@@ -24,7 +24,10 @@ SAFE: Final[Mapping[str, str]] = {
 }
 """Headers of every answer to a page: browsers load and run only the page's own files."""
 
-TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+TYPES: Final = {
+    ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
+    ".json": "application/json",
+}  # fmt: skip
 
 
 def files_of(package: str) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,14 @@ async def test_lip_sync_alone_needs_no_choice(home: House, visitor: Visitor) -> 
         offer(home, RECIPES["lipsync"].kind)
         await page.reload()
         await expect(page.locator("#new-hint")).to_have_text("Test engine: only the sound is replaced.")
+
+
+async def test_the_kinds_that_come_with_the_worker_are_shown_in_chinese(home: House, visitor: Visitor) -> None:
+    offer(home, LIPSYNC_KIND, RECIPES["mux"].kind)
+    async with visitor.page(locale="zh-CN") as page:
+        await page.locator("#kind").select_option(label="替换声音")
+        await expect(page.locator("#kind-help")).to_have_text(re.compile("^给视频配上这段音频。"))
+        await expect(page.locator("[data-field=container]")).to_contain_text("封装格式")
 
 
 async def test_a_form_made_from_the_schema_starts_the_job(home: House, visitor: Visitor, files: Media) -> None:

@@ -45,7 +45,8 @@ LINES = """
 
 OVERLAP = """
 () => {
-  const [one, other] = [".card .choose", ".card .thumb"].map((at) => document.querySelector(at).getBoundingClientRect());
+  const place = (at) => document.querySelector(`.card ${at}`).getBoundingClientRect();
+  const [one, other] = [place(".choose"), place(".thumb")];
   return one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
 }
 """

@@ -17,7 +17,7 @@ from wakestream.operators import Done
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")}
 ENGLISH, CHINESE = PAGES.values()
-ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "zh").glob("*.md")]
 FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", ENGLISH, re.MULTILINE | re.DOTALL))
 
 
@@ -131,6 +131,22 @@ def test_a_page_links_only_to_what_is_there(page: Path) -> None:
         target = page.parent / place if place else page
         assert target.exists(), link
         assert not heading or heading in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "zh").glob("*.md")), ids=lambda page: page.name)
+def test_a_chinese_page_has_the_headings_lists_tables_links_and_code_of_the_english_one(page: Path) -> None:
+    english, chinese = ((folder / page.name).read_text(encoding="utf-8") for folder in (ROOT / "docs", page.parent))
+    assert shape(chinese) == shape(english)
+    assert blocks(chinese) == blocks(english)
+    assert words_of_code(chinese) == words_of_code(english)
+    assert places(chinese, page.parent) == places(english, ROOT / "docs")
+
+
+def places(page: str, folder: Path) -> list[str]:
+    """What a page links to, the same for both languages; a place within a page is left out."""
+    paths = [link.partition("#")[0] for link in links(page) if not link.startswith("#")]
+    found = [path if path.startswith("http") else str((folder / path).resolve()) for path in paths]
+    return sorted(path.replace(f"{ROOT}/docs/zh/", f"{ROOT}/docs/") for path in found)
 
 
 def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 from wakestream.streams.protocol.printable import printable
@@ -27,6 +28,18 @@ def catalog(name: str) -> Mapping[str, str]:
     """The texts of `NAME.json`, without its sections: these are there for translators."""
     sections = json.loads(Path(__file__).with_name(f"{name}.json").read_text("utf-8"))
     return {key: text for section in sections.values() for key, text in section.items()}
+
+
+@functools.cache
+def _of_kinds() -> Mapping[str, str]:
+    path = files("wakestream.adapters.net") / "page" / "kinds-zh.json"
+    texts: Mapping[str, str] = json.loads(path.read_text("utf-8"))
+    return texts
+
+
+def given(text: str) -> str:
+    """A text of a kind of jobs in the user's language, where it is one of the engine that comes with the worker."""
+    return _of_kinds().get(text, text) if chosen() == "zh" else text
 
 
 def choose(language: str | None = None, environment: Mapping[str, str] | None = None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.i18n.catalog import given
 from wakestream.adapters.cli.i18n.catalog import known as has_text
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.runtime.printing import json_text
@@ -54,8 +55,8 @@ def _gpus(gpus: Iterable[GpuOfKind]) -> str:
 def lines(each: KnownKind) -> list[str]:
     """What a job of this kind takes and makes."""
     kind = each.kind
-    head = kind.name if not kind.title else f"{kind.name}: {kind.title}"
-    parts = [head, *([f"  {kind.help}"] if kind.help else []), *([t("kinds.at", gpus=_gpus(each.gpus))])]
+    head = kind.name if not kind.title else f"{kind.name}: {given(kind.title)}"
+    parts = [head, *([f"  {given(kind.help)}"] if kind.help else []), *([t("kinds.at", gpus=_gpus(each.gpus))])]
     for heading, cells in (
         ("kinds.inputs_of", [_slot(slot) for slot in kind.inputs]),
         ("kinds.params_of", [*_params(kind)]),
@@ -80,7 +81,7 @@ def _params(kind: Kind) -> Iterator[list[str]]:
 
 
 def _text(title: object, help_: object) -> str:
-    return ": ".join(str(text) for text in (title, help_) if text)
+    return ": ".join(given(str(text)) for text in (title, help_) if text)
 
 
 def _type(schema: Mapping[str, Any]) -> str:

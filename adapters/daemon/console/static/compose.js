@@ -4,7 +4,7 @@ import { Batch, batchHint, filesOf } from "/batch.js";
 import { estimate } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { Form } from "/form.js";
-import { choices, choiceTitle } from "/kinds.js";
+import { choices, choiceTitle, given } from "/kinds.js";
 import { refused } from "/sentences.js";
 import { call } from "/session.js";
 import { rank } from "/slot.js";
@@ -70,7 +70,7 @@ export function composer({ toast, started, reclaim }) {
       if (files && form?.slots.length) openBatch(files, null);
       say(by("veil").firstChild, t(form?.simple ? "new.veil" : "new.veil.any"));
     }
-    const help = form?.simple ? "" : entry.kind.help || "";
+    const help = form?.simple ? "" : given(entry.kind.help) || "";
     say(by("kind-help"), help);
     show(by("kind-help"), help !== "");
     say(by("kind-note"), note());
@@ -131,7 +131,7 @@ export function composer({ toast, started, reclaim }) {
     const names = form.needed;
     if (!names.length) return t(form.isSending ? "new.hint.sending" : "new.hint.ready");
     if (!form.simple || form.slots.length !== 2) return t("new.hint.missing", { names: names.join(t("list.comma")) });
-    if (names.length === 2 && entry.kind.help?.startsWith("Test engine")) return t("new.hint.test");
+    if (names.length === 2 && entry.kind.help?.startsWith("Test engine")) return given(entry.kind.help);
     return t(`new.hint.${names.length === 2 ? "none" : form.slots.find((slot) => slot.upload || slot.sending).name}`);
   }
 

@@ -1,6 +1,7 @@
 // The fields of a job's parameters, made from their JSON Schema.
 
 import { h, icon, put, say, show } from "/dom.js";
+import { given } from "/kinds.js";
 import { controlOf, drawnFrom, faultOf, plainSchema, stepOf, textOf, valueOf } from "/schema.js";
 import { t } from "/words.js";
 
@@ -13,7 +14,7 @@ export function fieldsOf(params, remembered, changed) {
 class Field {
   constructor(name, schema, required, remembered, changed) {
     Object.assign(this, { name, schema, required, changed });
-    this.title = schema.title || name;
+    this.title = given(schema.title) || name;
     this.control = controlOf(schema);
     this.standard = textOf(schema.default, this.control) || (this.control === "switch" ? "false" : "");
     this.id = `param-${name}`;
@@ -102,7 +103,7 @@ class Field {
 }
 
 function helpOf(schema) {
-  const said = schema.description || "";
+  const said = given(schema.description) || "";
   return schema.type === "array" || schema.type === "object" ? [said, t(`field.${schema.type}.help`)].filter(Boolean).join(" ") : said;
 }
 

@@ -3,6 +3,7 @@
 import { h } from "/dom.js";
 import { fieldsOf } from "/fields.js";
 import { Slot } from "/slot.js";
+import { given } from "/kinds.js";
 import { knows, t } from "/words.js";
 
 const KEY = "wakestream.form.";
@@ -124,7 +125,7 @@ class Output {
     if (main || slot.required !== false) return;
     this.input = h("input", { type: "checkbox", onchange: changed });
     this.input.checked = wanted;
-    this.root = h("label", { class: "option", title: slot.help || null }, this.input, h("bdi", { text: slot.title || slot.name }));
+    this.root = h("label", { class: "option", title: given(slot.help) || null }, this.input, h("bdi", { text: given(slot.title) || slot.name }));
   }
 
   get isWanted() {
@@ -134,8 +135,8 @@ class Output {
 
 function wordsOf(kind, slot) {
   const ours = kind.name === "lipsync" && knows(`slot.choose.${slot.name}`);
-  const title = ours ? t(`slot.${slot.name}`) : slot.title || slot.name;
-  return { ours, title, hint: (!ours && slot.help) || t("slot.hint"), choose: ours ? t(`slot.choose.${slot.name}`) : t("slot.choose", { name: title }) };
+  const title = ours ? t(`slot.${slot.name}`) : given(slot.title) || slot.name;
+  return { ours, title, hint: (!ours && given(slot.help)) || t("slot.hint"), choose: ours ? t(`slot.choose.${slot.name}`) : t("slot.choose", { name: title }) };
 }
 
 function remembered(kind) {

@@ -1,11 +1,15 @@
 // The kinds of jobs that the GPUs offer, as the hub tells them.
 
-import { t } from "/words.js";
+import { lang, t } from "/words.js";
 
 const LIPSYNC = { name: "lipsync", inputs: [{ name: "video", accepts: ["video"] }, { name: "audio", accepts: ["audio"] }], outputs: [{ name: "video", accepts: [".mp4"] }] };
 const PARAMS = 8;
 const VALUE = 60;
+const CHINESE = lang === "zh" ? await fetch("/kinds-zh.json").then((answer) => answer.json()).catch(() => ({})) : {};
 const byName = new Map();
+
+/** A text of a kind in the language of the page, where it is one of the engine that comes with the worker. */
+export const given = (text) => (Object.hasOwn(CHINESE, text) ? CHINESE[text] : text);
 
 /** The choices: `id`, `kind`, its GPUs, and whether one of them is on. Lip-sync is always one. */
 export function choices({ kinds }) {
@@ -27,7 +31,7 @@ export function choiceTitle({ kind, names, twins }) {
 
 /** What people call the kind with this name. */
 export function kindTitle(name, kind = byName.get(name)) {
-  return name === "lipsync" ? t("kind.lipsync") : kind?.title || name;
+  return name === "lipsync" ? t("kind.lipsync") : given(kind?.title) || name;
 }
 
 /** The titles of the kinds with their names. */
@@ -38,7 +42,7 @@ export function kindLine(job) {
   const schemas = byName.get(job.kind)?.params?.properties ?? {};
   const params = Object.entries(job.params ?? {});
   if (job.kind === "lipsync" && !params.length) return "";
-  const said = params.slice(0, PARAMS).map(([name, value]) => `${schemas[name]?.title || name}: ${isSecret(schemas[name]) ? "•••" : short(value)}`);
+  const said = params.slice(0, PARAMS).map(([name, value]) => `${given(schemas[name]?.title) || name}: ${isSecret(schemas[name]) ? "•••" : short(value)}`);
   return [...(job.inputs.length ? [kindTitle(job.kind)] : []), ...said, ...(params.length > PARAMS ? ["…"] : [])].join("  ·  ");
 }
 

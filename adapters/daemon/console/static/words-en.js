@@ -73,7 +73,6 @@ export const EN = {
   "slot.again": "Disconnected. The upload restarts when the connection is back.",
   "slot.choose.video": "Choose a video", "slot.choose.audio": "Choose an audio file",
   "new.hint.none": "The person in the video will speak this audio.",
-  "new.hint.test": "Test engine: only the sound is replaced.",
   "new.hint.video": "Now add the audio.", "new.hint.audio": "Now add the video.",
   "new.hint.sending": "You can start now. The job begins when the files are copied; keep this page open until then.", "new.hint.ready": "Ready to start.",
   "new.hint.starting": "Starting…",

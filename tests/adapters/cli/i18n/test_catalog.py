@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,3 +217,21 @@ def test_a_time_is_rounded_before_its_unit_is_chosen(seconds: float, said: str) 
 def test_so_is_a_size(count: int, said: str) -> None:
     assert units.size(count) == said
     assert units.size(count, "bytes") == said.replace(" B", " bytes")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(FOLDER / f"{name}.json" for name in ("zh", "help_zh", "reasons_zh")),
+        *(ROOT / "adapters" / page / "static" / "words-zh.js" for page in ("daemon/console", "hub/operator")),
+        *(ROOT / "docs" / "zh").glob("*.md"),
+    ],
+    ids=lambda path: f"{path.parent.name}-{path.name}",
+)
+def test_chinese_has_one_word_for_each_term(path: Path) -> None:
+    """The words of docs/glossary.md: a worker is 工作程序, a license 许可证, the hub 服务器, the monitor 监控程序."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".md":
+        text = re.sub(r"^```.*?^```$|^    .*?$|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    role = r"(?<=[\u4e00-\u9fff，；] )(?:worker|hub|monitor)(?= [\u4e00-\u9fff])"
+    assert re.findall(rf"合成程序|(?<!或)许可(?!证)|GPU 机器|{role}", text) == []

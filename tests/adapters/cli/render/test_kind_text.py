@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from wakestream.adapters.cli.i18n import choose
+from wakestream.adapters.cli.i18n.catalog import given
 from wakestream.adapters.cli.render import kind_text
+from wakestream.adapters.engines.command import LIPSYNC_KIND
+from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.operators.model.engine import Kind, Slot
 from wakestream.streams.protocol.known_kinds import GpuOfKind, KnownKind, KnownKinds
 
@@ -52,3 +56,25 @@ def test_the_table_shortens_long_lists() -> None:
     heading, row = kind_text.rows(KnownKinds((KnownKind(many, GPUS),), known=True))
     assert heading == ["KIND", "INPUTS", "PARAMETERS", "OUTPUTS", "GPU"]
     assert row == ["many", "f0, f1, f2, f3, f4, f5, and 3 more", "-", "x", "studio (on), attic (asleep)"]
+
+
+def texts_of(kind: Kind) -> set[str]:
+    """All that a kind says to people."""
+    slots = [text for slot in (*kind.inputs, *kind.outputs) for text in (slot.title, slot.help)]
+    params = [
+        schema.get(word, "")
+        for schema in kind.params.get("properties", {}).values()
+        for word in ("title", "description")
+    ]
+    return {kind.title, kind.help, *slots, *params} - {""}
+
+
+def test_the_kinds_that_come_with_the_worker_are_shown_in_chinese() -> None:
+    choose("zh")
+    try:
+        said = set().union(*(texts_of(kind) for kind in (LIPSYNC_KIND, *(recipe.kind for recipe in RECIPES.values()))))
+        assert {text for text in said if given(text) == text} == set()
+        lines = kind_text.lines(KnownKind(RECIPES["mux"].kind, GPUS))
+        assert lines[0] == "mux: 替换声音"
+    finally:
+        choose("en")
