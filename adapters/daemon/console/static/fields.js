@@ -40,7 +40,7 @@ class Field {
       this.text = String(least + Math.floor(Math.random() * (most - least + 1)));
       this.edited();
     };
-    return h("button", { class: "button quiet icon", type: "button", title: t("field.dice"), "aria-label": `${this.title}: ${t("field.dice")}`, onclick: draw }, icon("dice"));
+    return h("button", { class: "button quiet icon", type: "button", title: t("field.dice"), "aria-label": t("field.dice"), onclick: draw }, icon("dice"));
   }
 
   /** Takes the value of a job; `undefined` is the default. */
