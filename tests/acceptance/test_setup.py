@@ -336,10 +336,17 @@ async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tm
             row = re.search(r"(\d+)\) *(\S+) +studio gpu +stopped", plain(screen.text))
             assert row is not None
             screen.type(f"{row[1]}\n")
+            await screen.shows("--price-per-hour")
+            screen.type("1.20\n")
+            await screen.shows("--budget-per-day")
+            screen.type("20\n")
             said = await screen.ended()
     assert (screen.process.returncode, key in said, "stopped" in said) == (0, False, True), said
     found = load({}, folder=tmp_path / "one" / "config" / "monitor")
     assert (found.power, found.power_machine, found.gpu) == ("runpod", row[2], "studio")
+    hub = recorded(folder_of("hub", tmp_path / "one" / "config"))
+    assert hub is not None
+    assert hub.arguments == ["--price-per-hour", "studio=1.20", "--gpu-budget", "studio=20/"]
     env = tmp_path / "one" / "config" / "monitor" / ".env"
     assert (env.read_text(), env.stat().st_mode & 0o77) == (f"RUNPOD_API_KEY={key}\n", 0)
 
@@ -354,6 +361,7 @@ async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tm
         (("--power", "command", "--start", "true", "--stop", "true"), "--inspect is missing"),
         (("--power", "command", "--start", "true", "--stop", "true", "--inspect", "echo unknown"), "provider says"),
         (("--power", "process", "--program", "no-such-program"), "is not a program here"),
+        (("--power", "process", "--program", "true", "--price-per-hour", "x"), "is no price"),
     ],
 )
 async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from wakestream.adapters.cli.commands import hub, invite
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
-from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded
-from wakestream.adapters.cli.setup.machine import asked
+from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded, write
+from wakestream.adapters.cli.setup.machine import asked, optional
 from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure
+from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.disk.state_folder import make_private
@@ -38,6 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The role and its answers."""
     parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES))
     options.arguments(parser)
+    money = parser.add_argument_group("what the GPU of a monitor may cost")
+    flags.add(money, "--price-per-hour PRICE", "what an hour of this GPU costs, where the provider does not say it")
+    flags.add(money, "--budget-per-day AMOUNT", "do not wake this GPU when its day has cost this much")
     group = parser.add_argument_group("a hub")
     flags.add(group, "--public URL", "the address under which others reach the hub")
     hub.state(parser)
@@ -72,7 +78,7 @@ def _hub(args: argparse.Namespace) -> Done:
     behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
     if secure and args.tls_cert is None and not behind_proxy:
         settings |= _own_certificate(state, host)
-    arguments = ["--state", str(state)] if args.state is not None else []
+    arguments = [*(["--state", str(state)] if args.state is not None else []), *_money_of(setup.arguments)]
     answers = Answers(
         "hub", public=public, settings=settings, base=args.folder, as_service=args.service, arguments=arguments
     )
@@ -108,6 +114,7 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         )
     found = load({}, folder=folder_of("hub", args.folder))
     settings = options.settings_of(args.role, args, addresses.host_of(setup.public) if setup.public else "127.0.0.1")
+    money = _money(args, settings["gpu"]) if args.role == "monitor" else []
     before = recorded(folder_of(args.role, args.folder))
     port = found.listen[1] if found.listen is not None else addresses.port_of(setup.public)
     url = addresses.hub_url(f"{'https' if found.tls_cert else 'http'}://localhost:{port}")
@@ -119,8 +126,44 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         gpus = [settings["gpu"]] if "gpu" in settings else []
         license_, key = LicenseBook(state).issue(args.role, "init", time.time(), gpus)
         license_id = license_.id
+    if money:
+        _tell_hub(setup, args.folder, money)
     return configure(
         Answers(
             args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service
         )
     )
+
+
+MONEY = ("--price-per-hour", "--gpu-budget")
+
+
+def _money(args: argparse.Namespace, gpu: str) -> list[str]:
+    """The price and the budget of a GPU as arguments of the hub, which are checked as it would."""
+    price = args.price_per_hour or optional("--price-per-hour")
+    budget = args.budget_per_day or optional("--budget-per-day")
+    given = zip(MONEY, (price and f"{gpu}={price}", budget and f"{gpu}={budget}/"), strict=True)
+    words = [word for flag, value in given if value for word in (flag, value)]
+    parsing = argparse.ArgumentParser(exit_on_error=False)
+    hub.arguments(parsing)
+    try:
+        parsing.parse_args(words)
+    except argparse.ArgumentError as error:
+        raise SettingsError(str(error)) from None
+    return words
+
+
+def _money_of(arguments: Sequence[str], but: str = "") -> list[str]:
+    """The prices and budgets among a hub's arguments, without those of one GPU."""
+    of_gpus = [pair for pair in pairwise(arguments) if pair[0] in MONEY and pair[1].partition("=")[0] != but]
+    return [word for pair in of_gpus for word in pair]
+
+
+def _tell_hub(setup: Setup, base: Path | None, money: list[str]) -> None:
+    """The hub of this machine gets the price and the budget of a GPU at its next start."""
+    others = _money_of(setup.arguments, money[1].partition("=")[0])
+    kept = setup.arguments[: len(setup.arguments) - len(_money_of(setup.arguments))]  # they are always last
+    setup.arguments = [*kept, *others, *money]
+    unit, _ = service("hub", folder_of("client", base), setup.arguments)
+    write(folder_of("hub", base), setup, [unit] if str(unit.path) in setup.files else [])
+    say(t("setup.money", arguments=shlex.join(money)))

@@ -43,6 +43,14 @@ def asked(flag: str, usual: str) -> str:
     return answer
 
 
+def optional(flag: str) -> str:
+    """As `asked`, for an answer that may be empty."""
+    if not sys.stdin.isatty():
+        return ""
+    say(t("setup.optional", flag=flag))
+    return sys.stdin.readline().strip()
+
+
 def chosen(flag: str, rows: Sequence[tuple[str, ...]]) -> str:
     """The first cell of the row that a person chooses by its number; or another answer, as it is."""
     if not sys.stdin.isatty():

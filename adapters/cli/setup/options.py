@@ -18,10 +18,13 @@ MONITOR = (
 )  # fmt: skip
 
 
+MONEY = ("price_per_hour", "budget_per_day")
+"""For `init monitor`: the hub's arguments for its GPU."""
+
 OF_ROLE = {
     "hub": ("listen", "public", "tls_cert", "tls_key"),
     "worker": ("gpu", "listen", "public_url", "engine", "tls_cert", "tls_key"),
-    "monitor": ("gpu", *MONITOR),
+    "monitor": ("gpu", *MONITOR, *MONEY),
 }
 """The flags of each role."""
 
