@@ -241,6 +241,7 @@ async def test_a_job_that_waits_for_money_says_when_it_goes_on(home: House, visi
     async with visitor.page() as page:
         job = await begin(page, files)
         await expect(job).to_contain_text("The budget is spent. The job continues at ")
+        await expect(page.locator("#spent")).to_have_text(re.compile(r"^2\.\d\d of 1\.00 EUR today$"))
         today = t.day_of(time.time(), ZONE)
         midnight = int(t.begin_of(today + 1, ZONE) * 1000)
         clock = await page.evaluate(

@@ -17,6 +17,7 @@ const strips = new Map();
  */
 export function showGpus(hub, { eta, open, nameOf, order }) {
   const wanted = hub.hub === "up" && hub.gpus && hub.gpus.length ? hub.gpus : [placeholder(hub)];
+  showSpent(hub);
   const names = new Set(wanted.map((gpu) => gpu.gpu));
   for (const [name, strip] of strips) {
     if (!names.has(name)) {
@@ -30,6 +31,14 @@ export function showGpus(hub, { eta, open, nameOf, order }) {
     if (by("gpus").children[at] !== strip.root) by("gpus").insertBefore(strip.root, by("gpus").children[at] || null);
     update(strip, gpu, { ...hub, eta, open, nameOf });
   });
+}
+
+/** What is spent of the budget of all GPUs together, in the head of the page. */
+function showSpent(hub) {
+  const shared = (hub.hub === "up" && hub.budgets?.filter((budget) => !budget.gpu)) || [];
+  const text = shared.map((budget) => t(`head.spent.${budget.period}`, { spent: money(budget.spent), limit: amount(budget.limit, hub) }));
+  say(by("spent"), text.join("  ·  "));
+  show(by("spent"), text.length > 0);
 }
 
 function placeholder(hub) {

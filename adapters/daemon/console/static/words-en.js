@@ -21,6 +21,7 @@ export const EN = {
   "gpu.stop": "Turn off now", "gpu.keep": "Keep on for 1 h", "gpu.stopping": "{gpu} is being turned off.", "gpu.kept": "{gpu} is kept on until {time}.",
   "gpu.cut": "{count} of your jobs need {gpu}. Cancel them and turn it off?",
   "gpu.cut.one": "One of your jobs needs {gpu}. Cancel it and turn it off?", "gpu.cut.others": "Jobs of others need {gpu}, so it stays on.",
+  "head.spent.day": "{spent} of {limit} today", "head.spent.month": "{spent} of {limit} this month",
   "phase.online": "ready", "phase.booted": "almost ready", "phase.starting": "waking up",
   "phase.draining": "going to sleep soon", "phase.stopping": "going to sleep", "phase.off": "asleep",
   "phase.lost": "disconnected", "phase.no_capacity": "not available", "phase.failed": "failed to start",

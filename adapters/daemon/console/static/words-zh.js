@@ -21,6 +21,7 @@ export const ZH = {
   "gpu.stop": "立即关机", "gpu.keep": "保持开机 1 小时", "gpu.stopping": "正在关闭 {gpu}。", "gpu.kept": "{gpu} 保持开机到 {time}。",
   "gpu.cut": "你有 {count} 个任务需要 {gpu}。要取消这些任务并关机吗？",
   "gpu.cut.one": "你有一个任务需要 {gpu}。要取消它并关机吗？", "gpu.cut.others": "其他人的任务需要 {gpu}，因此保持开机。",
+  "head.spent.day": "今天已用 {spent}，共 {limit}", "head.spent.month": "本月已用 {spent}，共 {limit}",
   "phase.online": "已就绪", "phase.booted": "即将就绪", "phase.starting": "正在唤醒",
   "phase.draining": "即将休眠", "phase.stopping": "正在休眠", "phase.off": "休眠中",
   "phase.lost": "连接断开", "phase.no_capacity": "暂时没有", "phase.failed": "启动失败", "phase.not_ready": "未就绪", "phase.paused": "已暂停", "phase.unknown": "状态未知",
