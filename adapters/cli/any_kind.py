@@ -58,6 +58,7 @@ class Given:
         beside: Results without a name get theirs from this path; by default from that of the first input.
         wake_to_ask: A GPU may be started to ask whether it has the kind.
         gpus: The GPUs that may do it; any, if it is empty.
+        new: No result may replace a file.
     """
 
     job_id: str
@@ -69,6 +70,7 @@ class Given:
     beside: Path | None = None
     wake_to_ask: bool = False
     gpus: tuple[str, ...] = ()
+    new: bool = True
 
     def job(self, known: KnownKinds, why: str = "") -> Job:
         """Return the job.
@@ -90,7 +92,8 @@ class Given:
         if fit is None:
             check_bounds([*self.inputs, *self.chain.sources], params, outputs)
         for name, path in outputs.items():
-            _of_field(f"output {name}", check_writable, path, keep=tuple(self.inputs.values()), flag=f"--out {name}=")
+            checks = {"keep": tuple(self.inputs.values()), "flag": f"--out {name}=", "new": self.new and self.outputs}
+            _of_field(f"output {name}", check_writable, path, **checks)
         if (same := same_path(outputs)) is not None:
             why = f"outputs {same[0]} and {same[1]} have the same path {outputs[same[1]]}; give each its own"
             raise WrongInput(f"outputs.{same[1]}", why)

@@ -65,9 +65,10 @@ async def hand_over(
     exit_code: Callable[[JobEvent], int],
     lengths: Lengths = (None, None),
     chain: Chain = NO_CHAIN,
+    if_exists: str = "fail",
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C cancels it; a second one only leaves."""
-    await client.submit(job, priority, lengths, chain)
+    await client.submit(job, priority, lengths, chain, if_exists)
     async with tasks_of_block() as start:
         following = start(follow(client, job.id, shown))
         await first_of(stop.wait(), following)

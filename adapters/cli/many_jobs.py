@@ -197,7 +197,7 @@ def _apart(files: Sequence[Path]) -> list[Path]:
 def _one(args: argparse.Namespace, **own: object) -> argparse.Namespace:
     """The arguments of one of the jobs."""
     one = copy(args)
-    one.more, one.pairs = [], None
+    one.more, one.pairs, one.numbered = [], None, True
     for name, value in own.items():
         setattr(one, name, value)
     return one

@@ -26,6 +26,7 @@ from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
+from wakestream.adapters.disk.result_names import next_free
 from wakestream.adapters.engines.probe import all_probed, both_probed
 from wakestream.adapters.runtime.printing import answer, say
 from wakestream.adapters.runtime.tasks import tasks_of_block
@@ -56,6 +57,7 @@ class Submission:
         quiet: Write only the outcome.
         notify: Show a notification at the end.
         again: Make the result for this job, also if it was made before.
+        if_exists: What happens where the file of a result exists: `fail`, `number` or `replace`.
     """
 
     asked: Job | any_kind.Given
@@ -70,6 +72,7 @@ class Submission:
     quiet: bool
     notify: bool = False
     again: bool = False
+    if_exists: str = "fail"
 
     @property
     def id(self) -> str:
@@ -80,6 +83,10 @@ class Submission:
     def chain(self) -> Chain:
         """The jobs of the daemon that it follows."""
         return NO_CHAIN if isinstance(self.asked, Job) else self.asked.chain
+
+    def chosen(self, job: Job) -> Job:
+        """The job with what the flags say of its results."""
+        return replace(job, again=self.again, overwrite=self.if_exists == "replace")
 
     def display(self, job: Job) -> Display:
         """A display of the job."""
@@ -102,7 +109,13 @@ def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
         quiet=flags.is_quiet(args),
         notify=args.notify,
         again=args.again,
+        if_exists="replace" if args.overwrite else "fail" if _is_named(args) else "number",
     )
+
+
+def _is_named(args: argparse.Namespace) -> bool:
+    """Whether the user named the files of the results."""
+    return bool(args.outputs or args.output) and not getattr(args, "numbered", False)
 
 
 async def run_one(asked: Submission, stop: Stop) -> int:
@@ -116,6 +129,8 @@ async def run_one(asked: Submission, stop: Stop) -> int:
     asked.settings.needs_hub()
     asked.settings.needs_key()
     job, lengths = await checked(asked, lambda: hub_kinds(asked.settings))
+    for path in job.outputs.values() if asked.if_exists == "fail" else ():
+        check_writable(path, new=True)
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
         return await _submit(job, asked.settings, shown, stop)
@@ -125,11 +140,14 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
     """The exit code of a job that the daemon takes."""
     job, lengths = await checked(asked, client.kinds)
     if asked.detach:
-        answer(await client.submit(job, asked.priority, lengths, asked.chain), job.id, as_json=asked.as_json)
+        told = await client.submit(job, asked.priority, lengths, asked.chain, asked.if_exists)
+        answer(told, job.id, as_json=asked.as_json)
         return exit_codes.DONE
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
-        return await hand_over(client, job, asked.priority, shown, stop, exit_code, lengths, asked.chain)
+        return await hand_over(
+            client, job, asked.priority, shown, stop, exit_code, lengths, asked.chain, asked.if_exists
+        )
 
 
 async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[Job, Lengths]:
@@ -146,7 +164,7 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
     probe = asked.settings.probe
     if isinstance(asked.asked, Job):
         lengths = await both_probed(*asked.asked.inputs.values()) if probe else (None, None)
-        return replace(asked.asked, again=asked.again), lengths
+        return asked.chosen(asked.asked), lengths
     known, why = await _known(ask)
     try:
         job = asked.asked.job(known, why)
@@ -157,7 +175,7 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
         job = replace(asked.asked, wake_to_ask=True).job(known, why)
     if probe:
         await all_probed(asked.asked.media(known))
-    return replace(job, again=asked.again), (None, None)
+    return asked.chosen(job), (None, None)
 
 
 @cache
@@ -203,12 +221,18 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
         )
         if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
-        return replace(described, beside=getattr(args, "beside", None), wake_to_ask=args.wake_to_ask, gpus=gpus)
+        beside = getattr(args, "beside", None)
+        return replace(described, beside=beside, wake_to_ask=args.wake_to_ask, gpus=gpus, new=_is_new(args))
     if args.after:
         raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:
         raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
-    return replace(job_of(args.video, args.audio, args.output, args.job_id), gpus=gpus)
+    return replace(job_of(args.video, args.audio, args.output, args.job_id, new=_is_new(args)), gpus=gpus)
+
+
+def _is_new(args: argparse.Namespace) -> bool:
+    """Whether no file of a result may exist. An id that the user gave may be that of a job that is done."""
+    return not args.overwrite and bool(getattr(args, "new_id", args.job_id is None))
 
 
 def id_of(given: str | None) -> str:
@@ -218,17 +242,17 @@ def id_of(given: str | None) -> str:
     return given or f"ws-{uuid.uuid4().hex[:16]}"
 
 
-def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = None) -> Job:
-    """A job with these files, which are checked before any GPU is woken.
+def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = None, *, new: bool = False) -> Job:
+    """A job with these files, which are checked before any GPU is woken. With `new` its result must not exist.
 
     `FileUnusable` when the files cannot be used, `SettingsError` for an id that no hub would take.
     """
     name = id_of(job_id)
-    result = output or Path(f"{video.stem}.synced.mp4")
+    result = output or next_free(Path(f"{video.stem}.synced.mp4"))
     for path in (video, audio):
         check_readable(path)
         check_named(path)
-    check_writable(result, keep=(video, audio))
+    check_writable(result, keep=(video, audio), new=new)
     return Job.lipsync(name, video, audio, result)
 
 

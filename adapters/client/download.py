@@ -25,6 +25,7 @@ from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
+from wakestream.adapters.disk.result_names import place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
 
@@ -36,7 +37,8 @@ _BLAKE3 = re.compile(r'(?:W/)?"?([0-9a-f]{64})"?')
 class Partial:
     """A partial download. `etag` is the strong validator with which it can be resumed.
 
-    `unwanted`: it will not be resumed. `before` is the previous attempt, which may still be closing.
+    `unwanted`: it will not be resumed. `overwrite`: it may replace a file; else `output` gets the
+    next free number. `before` is the previous attempt, which may still be closing.
     """
 
     def __init__(self, task_id: str, output: Path, executor: Executor, before: Partial | None = None) -> None:
@@ -46,6 +48,8 @@ class Partial:
         self.etag: str | None = None
         self.expected: str | None = None
         self.unwanted = False
+        self.overwrite = False
+        self.own: Path | None = None
         self._before = before
         self._closed = asyncio.Event()
         self._executor = executor
@@ -157,10 +161,16 @@ class Partial:
         with disk_errors(self.path):
             os.fsync(self._opened().file.fileno())
         with disk_errors(self.output):
-            self._close_after(lambda: replace_file(self.path, self.output))
+            self._close_after(self._place)
         with contextlib.suppress(OSError):
             self._said.unlink(missing_ok=True)
         settle(self.output)
+
+    def _place(self) -> None:
+        if self.overwrite:
+            replace_file(self.path, self.output)
+        else:
+            self.output = place_free(self.path, self.output, self.own)
 
     async def leave(self) -> None:
         """The transfer has ended early: keep the bytes if they can be resumed, else remove them."""

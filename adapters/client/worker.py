@@ -158,6 +158,8 @@ class HttpWorker(WorkerCalls):
         """Remember the job of a task: a cancel names one of the jobs, and leaves the downloads of the others."""
         outputs = self._known.outputs
         outputs[task_id] = {**outputs.get(task_id, {}), job.id: tuple(job.outputs.values())}
+        for output in job.outputs.values():
+            self._known.replaced[output] = job.overwrite
 
     async def report(self, task_id: str) -> TaskReport:
         """See `Worker.report`."""
@@ -214,8 +216,11 @@ class HttpWorker(WorkerCalls):
     async def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
         """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
         partial = self.session.partial(task_id, output)
+        partial.overwrite = self._known.replaced.get(output, False)
+        partial.own = self._known.put.get((task_id, output))
         async with aclosing(fetch(self, task_id, name, partial)) as steps:
             async for step in steps:
                 yield step
         self.session.finished(task_id, output)
-        yield Done(output, partial.size)
+        self._known.put[task_id, output] = partial.output
+        yield Done(partial.output, partial.size)

@@ -22,10 +22,13 @@ from wakestream.streams.hub.capabilities import LEEWAY
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a worker: the outputs of each task by job, and its answers to callers without a job."""
+    """What is known of a worker: the outputs of each task by job, its answers to callers without a job, the
+    outputs that may replace a file, and where the result of a task was put for each output."""
 
     answers: dict[str, frozenset[str]] = field(default_factory=dict)
     outputs: Recent[str, dict[str, tuple[Path, ...]]] = field(default_factory=lambda: Recent(REMEMBERED))
+    put: Recent[tuple[str, Path], Path] = field(default_factory=lambda: Recent(REMEMBERED))
+    replaced: Recent[Path, bool] = field(default_factory=lambda: Recent(REMEMBERED))
 
 
 class WorkerCalls:

@@ -114,17 +114,25 @@ class DaemonClient:
         return found
 
     async def submit(
-        self, job: Job, priority: int, lengths: Lengths = (None, None), chain: Chain = NO_CHAIN
+        self,
+        job: Job,
+        priority: int,
+        lengths: Lengths = (None, None),
+        chain: Chain = NO_CHAIN,
+        if_exists: str = "fail",
     ) -> dict[str, Any]:
         """Submit a job; it is in the daemon's journal when this returns. A repeat with the same id has no effect.
 
         `lengths` are the seconds of the video and the audio; they are not sent to a daemon of an earlier version.
-        `chain` names other jobs of this daemon that it follows.
+        `chain` names other jobs of this daemon that it follows. Where the file of a result exists, the job is refused
+        (`fail`), the result gets the next number (`number`), or it replaces the file (`replace`).
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
-        again = {"again": True} if job.again else {}
-        if again and "again" not in self._features:
+        again: dict[str, Any] = {"again": True} if job.again else {}
+        if "again" in self._features:
+            again["if_exists"] = if_exists
+        elif again:
             raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
         if chain or job.gpus or not job.old_shape:

@@ -155,6 +155,7 @@ class FolderWatch:
         seconds = await both_probed(video, audio) if self.probe else (None, None)
         lengths = {f"{name}_s": length for name, length in zip(("video", "audio"), seconds, strict=True) if length}
         fields: dict[str, Any] = {"id": job, "video": str(video), "audio": str(audio), "output": str(output), **lengths}
+        fields["if_exists"] = "number"
         await submitted(self.outbox, await asyncio.to_thread(requests.wanted, fields))
         logger.info("--watch: {} and {} are job {}", video.name, audio.name, job)
 

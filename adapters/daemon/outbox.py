@@ -218,7 +218,7 @@ class Outbox:
         if job not in self._resumed:
             self.feed.publish(job, {"event": "accepted", "at": entry.accepted.at})
             logger.bind(job=job, stage="outbox").info("accepted, for {}", entry.accepted.output)
-        run = job_of(entry)
+        run = job_of(entry, self.state.jobs)
         if entry.stage is not None and entry.stage.task:
             self._client.resume(run, entry.stage.worker, entry.stage.task)
         running = self._running[job] = self._client.start(run, lambda event: self._on_event(job, event))

@@ -15,8 +15,10 @@ from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.part_file import beside, settle
+from wakestream.adapters.disk.result_names import place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import FileChanged, FileError
+from wakestream.streams.outbox.facts import JobAccepted
 from wakestream.streams.outbox.state import Content, Entry, OutboxState
 
 _BLOCK = 4 * 1024 * 1024
@@ -49,10 +51,11 @@ class ResultReuse:
             found = {"job": twin.accepted.job}
             if twin.ended is None:
                 return found
-            if _still_there(twin) and await _taken(twin, entry):
-                mine = entry.accepted.results
-                files = [{"name": name, "path": mine[name], "size": size} for name, (_, size) in _results(twin).items()]
-                return {**found, "path": mine[_main(twin)], "size": twin.ended.size, **_several(files)}
+            if is_intact(twin) and (mine := await _taken(twin, entry)) is not None:
+                files = [
+                    {"name": name, "path": mine[name], "size": size} for name, (_, size) in results_of(twin).items()
+                ]
+                return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **_several(files)}
         return None
 
     async def ended(self, job: str) -> None:
@@ -127,12 +130,12 @@ def _brought_home(entry: Entry) -> int | None:
     return stage.size
 
 
-def _still_there(twin: Entry) -> bool:
-    """Whether the results of that job are as it made them."""
+def is_intact(twin: Entry) -> bool:
+    """Whether the results of that job are as it made them, and not removed, changed or replaced."""
     ended = twin.ended
     if ended is None or ended.outcome != "done":
         return False
-    (path, _), *others = _results(twin).values()
+    (path, _), *others = results_of(twin).values()
     if _dated(path) != (ended.size, ended.mtime_ns):
         return False
     # The dates of the other results are not known, only that they were written before the job's end.
@@ -140,51 +143,50 @@ def _still_there(twin: Entry) -> bool:
     return all(dated is not None and dated[0] == size and dated[1] <= ended.at * 1e9 for dated, size in dates)
 
 
-def _results(entry: Entry) -> dict[str, tuple[Path, int]]:
-    """The results of a job that is done: path and size by name, the main one first."""
+def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
+    """The path and size of each result of a job that is done, by name; the main one first."""
     ended = entry.ended
     if ended is None:
         return {}
-    if ended.files:
-        return {str(one["name"]): (Path(one["path"]), int(one["size"])) for one in ended.files}
-    return {next(iter(entry.accepted.results)): (Path(ended.path), ended.size)}
-
-
-def _main(entry: Entry) -> str:
-    return next(iter(_results(entry)))
+    sizes = [int(one["size"]) for one in ended.files] or [ended.size]
+    return {name: (Path(path), size) for (name, path), size in zip(entry.made.items(), sizes, strict=False)}
 
 
 def _several(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"files": list(files)} if len(files) > 1 else {}
 
 
-async def _taken(twin: Entry, entry: Entry) -> bool:
-    """Copy the twin's results to this job's outputs, each completely or not at all; False if one has changed."""
-    for name, (source, _) in _results(twin).items():
-        if not await _taken_one(twin, source, Path(entry.accepted.results[name]), entry.accepted.job):
-            return False
-    return True
+async def _taken(twin: Entry, entry: Entry) -> dict[str, str] | None:
+    """Copy the twin's results to this job's outputs, each completely or not at all; None if one has changed."""
+    made: dict[str, str] = {}
+    for name, (source, _) in results_of(twin).items():
+        path = await _taken_one(twin, source, Path(entry.accepted.results[name]), entry.accepted)
+        if path is None:
+            return None
+        made[name] = str(path)
+    return made
 
 
-async def _taken_one(twin: Entry, source: Path, output: Path, job: str) -> bool:
+async def _taken_one(twin: Entry, source: Path, output: Path, accepted: JobAccepted) -> Path | None:
     if source == output or (output.exists() and output.samefile(source)):
-        return True
+        return output
     stop = threading.Event()
 
     def wanted() -> bool:
-        return _still_there(twin) and not stop.is_set()
+        return is_intact(twin) and not stop.is_set()
 
-    copying = asyncio.to_thread(_copy, source, output, job, wanted)
+    made: list[Path] = []
+    copying = asyncio.to_thread(lambda: made.append(_copy(source, output, accepted, wanted)))
     try:  # a thread cannot be cancelled, only asked to stop before its last step
         await finish_despite_cancel(copying, on_cancel=stop.set)
     except FileChanged:
-        return False
-    return True
+        return None
+    return made[0]
 
 
-def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> None:
-    """Copy a file; `FileChanged` when the copy is no longer `wanted` at the end."""
-    partial = beside(output, job)
+def _copy(source: Path, output: Path, accepted: JobAccepted, wanted: Callable[[], bool]) -> Path:
+    """Copy a file, and return its path; `FileChanged` when the copy is no longer `wanted` at the end."""
+    partial = beside(output, accepted.job)
     try:
         with disk_errors(partial):
             partial.unlink(missing_ok=True)
@@ -196,8 +198,12 @@ def _copy(source: Path, output: Path, job: str, wanted: Callable[[], bool]) -> N
         if not wanted():
             raise FileChanged(f"{source} changed during the copy, or the job was cancelled")
         with disk_errors(output):
-            replace_file(partial, output)
+            if accepted.overwrite:
+                replace_file(partial, output)
+            else:
+                output = place_free(partial, output)
         settle(output)
+        return output
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

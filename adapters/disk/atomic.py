@@ -40,6 +40,23 @@ def replace_file(partial: Path, path: Path) -> None:
     retry_in_use(lambda: partial.replace(path))
 
 
+def place_new(partial: Path, path: Path) -> None:
+    """Rename a complete file to `path`. `FileExistsError` leaves both as they are: something is there."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # a file system without hard links: reserve the name first
+        path.touch(exist_ok=False)
+        try:
+            replace_file(partial, path)
+        except OSError:
+            remove(path)
+            raise
+    else:
+        remove(partial)
+
+
 def private(path: str, flags: int) -> int:
     """An opener for `open` that makes files which only this account can read."""
     return os.open(path, flags, 0o600)

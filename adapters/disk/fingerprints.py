@@ -165,8 +165,10 @@ def check_named(path: Path) -> None:
         raise FileUnusable(f"{path} has no file extension; rename it, for example to {path.stem}.mp4")
 
 
-def check_writable(path: Path, *, keep: Collection[Path] = (), flag: str = "-o") -> None:
+def check_writable(path: Path, *, keep: Collection[Path] = (), flag: str = "-o", new: bool = False) -> None:
     """Raise `FileUnusable` when no file can be written to `path`, or when it would replace one of `keep`.
+
+    With `new` it must not replace any file.
 
     `flag` is what names the file on the command line.
     """
@@ -186,6 +188,8 @@ def check_writable(path: Path, *, keep: Collection[Path] = (), flag: str = "-o")
         raise FileUnusable(
             f"the result would replace {path}, which is one of the inputs; choose another name with {flag}"
         )
+    if new and os.path.lexists(path):
+        raise FileUnusable(f"{path} exists; choose another name with {flag}, or give --overwrite to replace it")
 
 
 class _StoppedError(FileUnusable):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from itertools import chain, count
+import os
+import re
+from collections.abc import Collection, Container, Iterator, Mapping
+from contextlib import suppress
+from filecmp import cmp
+from itertools import count
 from pathlib import Path
 
+from wakestream.adapters.disk.atomic import place_new, remove
 from wakestream.adapters.disk.path_key import path_key
 
 
@@ -23,10 +28,38 @@ def free_name(beside: Path | None, name: str, ending: str, taken: Collection[Pat
         `photo.upscale.png` for `photo.jpg`, or `photo.upscale-2.png` if that exists.
     """
     folder, stem = (Path(), name) if beside is None else (beside.parent, f"{beside.stem}.{name}")
-    keys = {path_key(str(path)) for path in taken}
-    numbered = chain([""], (f"-{number}" for number in count(2)))
-    paths = (folder / f"{stem}{number}{ending}" for number in numbered)
-    return next(path for path in paths if not path.exists() and path_key(str(path)) not in keys)
+    return next_free(folder / f"{stem}{ending}", {path_key(str(path)) for path in taken})
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield the path and those with the next numbers: `a.mp4`, `a-2.mp4`, `a-3.mp4`, …"""
+    yield path
+    stem, number = path.stem, 1
+    if (found := re.fullmatch(r"(.+)-([2-9]|[1-9][0-9]{1,3})", stem)) is not None:
+        stem, number = found[1], int(found[2])
+    yield from (path.with_name(f"{stem}-{each}{path.suffix}") for each in count(number + 1))
+
+
+def next_free(path: Path, taken: Container[str] = ()) -> Path:
+    """Return the first of the `numbered` paths where no file is, and whose `path_key` is not in `taken`."""
+    return next(each for each in numbered(path) if not os.path.lexists(each) and path_key(str(each)) not in taken)
+
+
+def place_free(partial: Path, wanted: Path, own: Path | None = None) -> Path:
+    """Rename a complete file to the first of the `numbered` paths where no file is, and return that path.
+
+    `own` is where an earlier attempt of this job put the same file; it is kept if its content is the same. Raises
+    `OSError`.
+    """
+    with suppress(OSError):
+        if own is not None and cmp(partial, own, shallow=False):
+            remove(partial)
+            return own
+    for path in numbered(wanted):
+        with suppress(FileExistsError):
+            place_new(partial, path)
+            return path
+    raise AssertionError("the numbers have no end")
 
 
 def same_path(paths: Mapping[str, Path]) -> tuple[str, str] | None:

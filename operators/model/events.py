@@ -33,6 +33,7 @@ class Job:
         kind: The kind of work, such as `lipsync`.
         params: The parameters, as JSON.
         alias: What the wire calls a lip-sync job, where that is not the usual name.
+        overwrite: The results replace files of their names. Otherwise a result gets the next free number (`b-2.png`).
         again: The result must be made for this job: that of another job with the same inputs is not used.
         gpus: The names of the GPUs that may do it; empty if any GPU with this kind may.
 
@@ -49,6 +50,7 @@ class Job:
     alias: str = ""
     again: bool = False
     gpus: tuple[str, ...] = ()
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         """Give the files of a lip-sync job the order that deployed systems know, however they were given."""

@@ -28,11 +28,11 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
     """
     job, colon, name = text.partition(":")
     entry = latest(state, field, job)
-    results = entry.accepted.results
+    results = {**entry.accepted.results, **entry.made}
     if colon and name not in results:
         have = ", ".join(results)
         raise WrongInput(field, f"{field}: job {job} has no result {name[:40]!r}; it has {have}")
-    path = results[name] if colon else entry.accepted.output
+    path = results[name if colon else next(iter(results))]
     return entry.accepted.job, path, entry.state == "done"
 
 

@@ -87,6 +87,14 @@ class Entry(Frozen, frozen=True):
         return self.read is None or self.read.dates == dates
 
     @property
+    def made(self) -> dict[str, str]:
+        """The paths of the results of a job that is done, by name; the main one first."""
+        if self.ended is None or self.ended.outcome != "done":
+            return {}
+        one = {next(iter(self.accepted.results)): self.ended.path}
+        return {str(file["name"]): str(file["path"]) for file in self.ended.files} or one
+
+    @property
     def content(self) -> Content | None:
         """The BLAKE3 of all files, once they were read."""
         if self.read is None or any("blake3" not in digests for digests in self.read.digests.values()):
@@ -175,15 +183,26 @@ class OutboxState(Durable):
         return [twin for _, job in earlier if (twin := self.jobs[job]).cancelling is None or twin.ended is not None]
 
 
-def job_of(entry: Entry) -> e.Job:
-    """The job that the pipeline runs."""
+def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
+    """The job that the pipeline runs. Results of other `jobs` that are its inputs are where they were put."""
     a = entry.accepted
     if a.is_pair:
         pair = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
-        return dataclasses.replace(pair, again=a.again, gpus=a.gpus)
-    inputs = {name: Path(file.path) for name, file in a.files.items()}
+        inputs = _moved_inputs(a, jobs or {})
+        return dataclasses.replace(pair, again=a.again, gpus=a.gpus, overwrite=a.overwrite, inputs=inputs)
+    inputs = _moved_inputs(a, jobs or {})
     outputs = {name: Path(path) for name, path in a.results.items()}
-    return e.Job(a.job, inputs, outputs, a.kind, a.params, again=a.again, gpus=a.gpus)
+    return e.Job(a.job, inputs, outputs, a.kind, a.params, again=a.again, gpus=a.gpus, overwrite=a.overwrite)
+
+
+def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:
+    """The paths of the inputs: a result that got another name, since a file was there, is used under that name."""
+    inputs = {name: Path(file.path) for name, file in a.files.items()}
+    for name, source in a.sources.items():
+        job, _, result = source.partition(":")
+        if (entry := jobs.get(job)) is not None and (path := entry.made.get(result or next(iter(entry.made), ""))):
+            inputs[name] = Path(path)
+    return inputs
 
 
 def outcome_of(ended: f.JobEnded) -> e.Outcome:

@@ -10,11 +10,14 @@ from typing import Any
 from wakestream.operators.model.events import Job
 from wakestream.streams.recording.event_json import plain_text
 
+_SWITCHES = ("again", "overwrite")
+"""Fields of a job that are written only where they are true."""
+
 
 def plain_job(job: Job) -> dict[str, Any]:
     """Return a job as JSON, without its id. A job of the old shape has the fields that it always had."""
     inputs = {name: plain_text(path) for name, path in job.inputs.items()}
-    more: dict[str, Any] = {"again": True} if job.again else {}
+    more: dict[str, Any] = {name: True for name in _SWITCHES if getattr(job, name)}
     more |= {"gpus": [*job.gpus]} if job.gpus else {}
     if job.old_shape:
         return {**inputs, "output": plain_text(job.output), "task_type": job.task_type, **more}
@@ -30,7 +33,8 @@ def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
     else:
         video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
         job = Job.lipsync(job_id, video, audio, output, plain["task_type"])
-    return replace(job, again=bool(plain.get("again")), gpus=tuple(plain.get("gpus", ())))
+    again, overwrite = (bool(plain.get(name)) for name in _SWITCHES)
+    return replace(job, gpus=tuple(plain.get("gpus", ())), again=again, overwrite=overwrite)
 
 
 def _paths(plain: Mapping[str, str]) -> dict[str, Path]:

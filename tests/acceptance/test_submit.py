@@ -4,11 +4,13 @@ import asyncio
 from pathlib import Path
 
 from tests.support.programs.client_scene import Ran, User
+from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 
+AGAIN = ("--again", "--no-probe")
 BODY = b"rendered:" + b"video" * 1000 + b"audio" * 500
 
 
@@ -73,3 +75,40 @@ async def test_all_our_programs_wake_the_gpu_for_a_job_and_find_it_on_for_the_ne
     assert (second.all("checked")[0]["missing"], second.all("submitted")[0]["cached"]) == ([], True)
     for secret in (found.key, found.api_secret):
         assert all(secret not in text for text in (first.out, first.err, *said))
+
+
+async def test_no_file_is_replaced_unless_that_is_wanted(user: User, place: Place) -> None:
+    take = ("submit", "clip.mp4", "speech.wav", "--json")
+    async with asyncio.timeout(90), place.hub(), place.worker(Joining()):
+        user.environment |= place.client_settings()
+        paths = [(await user.run(*take)).last["path"] for _ in range(2)]
+        assert [Path(path).name for path in paths] == ["clip.synced.mp4", "clip.synced-2.mp4"]
+        user.out.write_bytes(b"a holiday")
+        for how in ("--foreground", "--plain"):
+            refused = await user.run(*take[:-1], "-o", "out.mp4", how)
+            assert refused.code != 0
+            assert "out.mp4 exists; choose another name with -o, or give --overwrite" in refused.err
+        assert user.out.read_bytes() == b"a holiday"
+        assert (await user.run(*take, "-o", "out.mp4", "--overwrite")).code == 0
+        assert user.out.read_bytes() == b"video" * 1000 + b"audio" * 500
+
+
+async def test_open_jobs_of_one_clip_get_names_of_their_own_and_a_file_that_comes_later_stays(
+    user: User, place: Place
+) -> None:
+    async with asyncio.timeout(90), place.hub():
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            for job in ("one", "two"):
+                ran = await user.run("submit", "clip.mp4", "speech.wav", "--detach", "--job-id", job, *AGAIN)
+                assert ran.code == 0, ran.err
+            planned = [Path((await api.job(job))["output"]).name for job in ("one", "two")]
+            assert planned == ["clip.synced.mp4", "clip.synced-2.mp4"]
+            repeated = await user.run("submit", "clip.mp4", "speech.wav", "--detach", "--job-id", "one", *AGAIN)
+            assert repeated.code == 0, repeated.err
+            (user.folder / "clip.synced.mp4").write_bytes(b"the user's")
+            async with place.worker(Joining()):
+                made = {(await api.outcome(job))["path"] for job in ("one", "two")}
+            assert {Path(path).name for path in made} == {"clip.synced-2.mp4", "clip.synced-3.mp4"}
+            assert (user.folder / "clip.synced.mp4").read_bytes() == b"the user's"
+            assert {Path(path).read_bytes() for path in made} == {b"video" * 1000 + b"audio" * 500}

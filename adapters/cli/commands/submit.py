@@ -43,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--yes", "submit several jobs without a question")
     out = "the result file (default VIDEO's name + .synced.mp4); for several jobs the folder of the results"
     flags.add(parser, "-o --output OUT", out, type=Path)
+    flags.add(parser, "--overwrite", "replace the files of the results that exist; by default none is replaced")
     flags.add(parser, "--again", "make the result for this job, also if the same work was done before")
     flags.worker_url(parser)
     flags.add(parser, "--gpu NAME", "only this GPU may do it; several times for several", action="append", dest="gpus")
@@ -117,6 +118,7 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
     stages = [args]
     while rest := stages[-1].then:
         before = stages[-1]
+        before.new_id = before.job_id is None
         before.job_id = id_of(before.job_id)
         end = rest.index("--then") if "--then" in rest else len(rest)
         words = [word.replace("=@:", f"=@{before.job_id}:", 1) for word in rest[:end]]

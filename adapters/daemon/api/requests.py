@@ -16,7 +16,7 @@ from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.adapters.daemon.api_client import LIST_MOST
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
-from wakestream.adapters.disk.result_names import same_path
+from wakestream.adapters.disk.result_names import next_free, same_path
 from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import LIPSYNC
@@ -33,11 +33,16 @@ MAX_PATH: Final = 4096
 MAX_AFTER: Final = 64
 
 _BODY_WITHIN = 30.0
-FIELDS = frozenset({"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again"})
+FIELDS = frozenset(
+    {"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again", "if_exists"}
+)
 """The fields of a submitted job of a video and an audio file."""
 
 ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "gpus", "wake_to_ask"})
 """The fields of a submitted job of any kind, beside `priority` and `id`."""
+
+IF_EXISTS: Final = ("fail", "number", "replace")
+"""Where the file of a result exists, the job is refused, the result gets the next number, or it replaces the file."""
 
 FROM_JOB: Final = "@"
 """The first character of an input that is a result of another job, such as `@ws-1:video`."""
@@ -101,6 +106,7 @@ class Wanted:
     version: str = ""
     again: bool = False
     gpus: tuple[str, ...] = ()
+    if_exists: str = "fail"
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -144,7 +150,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         _priority(body.get("priority", 0)),
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
         after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
-        again=_switch(body, "again"), gpus=_names(body, "gpus"),
+        again=_switch(body, "again"), gpus=_names(body, "gpus"), if_exists=_if_exists(body),
     )  # fmt: skip
 
 
@@ -170,9 +176,9 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
 
 def given_again(a: JobAccepted, jobs: Container[str]) -> dict[str, Any]:
     """The fields with which a job was submitted, but its id. Results of jobs that are not in `jobs` are plain files."""
+    again: dict[str, Any] = {"again": a.again, "if_exists": "replace" if a.overwrite else "number"}
     if a.is_pair and not (a.after or a.gpus):
-        return {name: getattr(a, name) for name in FIELDS - {"id"}}
-    again = {"again": True} if a.again else {}
+        return {name: getattr(a, name) for name in FIELDS - {"id", "if_exists"}} | again
     sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
     inputs = {name: file.path for name, file in a.files.items()}
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
@@ -216,13 +222,25 @@ def _switch(body: Mapping[str, Any], name: str) -> bool:
     return given
 
 
+def _if_exists(body: Mapping[str, Any]) -> str:
+    given = body.get("if_exists", "fail")
+    if given not in IF_EXISTS:
+        raise bad_request(f'"if_exists" must be one of {", ".join(IF_EXISTS)}')
+    return str(given)
+
+
 def _paths(body: Mapping[str, Any], name: str) -> dict[str, Path]:
     given = table(body, name)
     return {each: _path(given, each, f"{name}.") for each in given}
 
 
-def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
-    """The submission of these fields, after a check of its files. It reads the disk, so call it in a thread."""
+def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = ()) -> Submitting:
+    """The submission of these fields, after a check of its files. It reads the disk, so call it in a thread.
+
+    Open jobs write to `taken`, as `path_key` names them. None: the job is known, and its results may be there.
+    """
+    if asked.if_exists == "number" and taken is not None:
+        asked = replace(asked, outputs={name: next_free(path, taken) for name, path in asked.outputs.items()})
     inputs = tuple(asked.inputs.values())
     try:
         for name, path in asked.inputs.items():
@@ -230,7 +248,7 @@ def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
                 check_readable(path)
             check_named(path)
         for path in asked.outputs.values():
-            check_writable(path, keep=inputs)
+            check_writable(path, keep=inputs, new=asked.if_exists == "fail" and taken is not None)
         files = {
             name: FileStat(str(path), 0, 0) if name in asked.pending else _look(path, asked.seconds.get(name, 0.0))
             for name, path in asked.inputs.items()
@@ -243,7 +261,7 @@ def looked_at(asked: Wanted, retry_of: str = "") -> Submitting:
     outputs = {name: str(path) for name, path in asked.outputs.items()}
     return Submitting(
         0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
-        asked.after, asked.sources, asked.version, asked.again, asked.gpus,
+        asked.after, asked.sources, asked.version, asked.again, asked.gpus, asked.if_exists == "replace",
     )  # fmt: skip
 
 

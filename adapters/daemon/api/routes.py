@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from msgspec.structs import replace
 
 from wakestream.adapters.client.hub_query import Query
 from wakestream.adapters.daemon.api import requests, sse
@@ -25,6 +26,9 @@ from wakestream.streams.outbox.state import Entry, plain_outcome
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.event_json import OUTCOME_KINDS, plain_text
+
+NUMBERS: Final = 8
+"""How often another name is chosen for a result whose name was taken in the meantime."""
 
 FOLLOWERS: Final = 100
 """Event streams that may be open at once."""
@@ -215,7 +219,16 @@ class Api:
 
 async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:
     """Submit a job with these fields (see `requests.wanted`). `ApiError` when it is refused."""
-    return accepted(await outbox.submit(await asyncio.to_thread(requests.looked_at, asked, retry_of)))
+    for _ in range(NUMBERS):
+        known = outbox.state.jobs.get(asked.job)
+        taken = outbox.state.outputs if known is None else None
+        submitting = await asyncio.to_thread(requests.looked_at, asked, retry_of, taken)
+        if known is not None and asked.if_exists == "number":
+            submitting = replace(submitting, outputs=known.accepted.results)
+        answer = await outbox.submit(submitting)
+        if asked.if_exists != "number" or answer.code not in ("output_taken", "conflict"):
+            break  # otherwise another job took the name in the meantime
+    return accepted(answer)
 
 
 def accepted(answer: f.Answer) -> f.Answer:
@@ -231,6 +244,8 @@ def _same(known: Entry, asked: requests.Wanted) -> bool:
     inputs = {name: file.path for name, file in a.files.items()}
     mine = inputs, a.results, a.kind, a.params, a.task_type if a.is_pair else asked.task_type
     theirs = [{name: str(path) for name, path in paths.items()} for paths in (asked.inputs, asked.outputs)]
+    if asked.if_exists == "number" and theirs[1].keys() == a.results.keys():
+        theirs[1] = a.results  # numbered when it was accepted
     return mine == (*theirs, asked.kind, asked.params, asked.task_type)
 
 

@@ -20,7 +20,7 @@ from wakestream.adapters.daemon.console.costs import Costs
 from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
-from wakestream.adapters.daemon.console.job_view import JobView, results_of
+from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.routes import JobCalls, plain_answer
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
@@ -31,6 +31,7 @@ from wakestream.adapters.daemon.console.upload_validation import Media
 from wakestream.adapters.daemon.console.uploads import Look, unlooked
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.engines.probe import probed
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.tasks import finish_despite_cancel, supervised

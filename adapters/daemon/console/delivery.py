@@ -17,7 +17,7 @@ import msgspec
 
 from wakestream.adapters.daemon.console.result_name import legal, numbered
 from wakestream.adapters.daemon.console.upload_validation import result_key
-from wakestream.adapters.disk.atomic import remove, replace_file, write_atomic
+from wakestream.adapters.disk.atomic import place_new, remove, write_atomic
 
 ENDING: Final = ".due"
 _BLOCK: Final = 1024 * 1024
@@ -146,20 +146,5 @@ def _name(mark: Path, plan: _Plan, name: str, partial: Path, wanted: str) -> Non
         plan.names[name] = each
         write_atomic(mark, msgspec.json.encode(plan))
         with suppress(FileExistsError):
-            return _take(copy, partial)
+            return place_new(partial, copy)
     raise FileExistsError(f"{wanted} and a thousand names like it are taken")
-
-
-def _take(path: Path, partial: Path) -> None:
-    """Give the complete file its name. `FileExistsError` if that is taken."""
-    try:
-        path.hardlink_to(partial)
-    except FileExistsError:
-        raise
-    except (OSError, NotImplementedError):  # a file system without hard links: reserve the name first
-        path.touch(exist_ok=False)
-        try:
-            replace_file(partial, path)
-        except OSError:
-            remove(path)
-            raise

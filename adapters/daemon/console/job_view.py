@@ -17,6 +17,7 @@ from wakestream.adapters.daemon.console.media_types import TYPES, UNKNOWN, media
 from wakestream.adapters.daemon.console.upload_validation import names_beside, shown_name
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.daemon.result_reuse import is_intact, results_of
 from wakestream.streams.outbox.state import Entry, plain_outcome
 
 NOW_LASTS: Final = 3 * 3600.0
@@ -86,18 +87,18 @@ class JobView:
     def outputs(self, entry: Entry) -> list[dict[str, Any]]:
         """The outputs; those of a job that is done with their size, their type, and whether they are `here`."""
         names = self._file_names(entry).outputs
-        made = results_of(entry)
+        made, intact = results_of(entry), is_intact(entry)
         return [
-            {"name": name, "file": file, **(self._made(file, *made[name]) if name in made else {"here": False})}
+            {"name": name, "file": file, **(self._made(file, *made[name], intact) if name in made else {"here": False})}
             for name, file in names.items()
         ]
 
-    def _made(self, name: str, path: Path, size: int) -> dict[str, Any]:
+    def _made(self, name: str, path: Path, size: int, intact: bool) -> dict[str, Any]:
         """The fields of an output that was made. The page's own have the ending of their content."""
         kind = media_type(path)
         ours = kind.ending and self.is_ours(str(path))
         file = f"{name.removesuffix(path.suffix)}{kind.ending}" if ours else name
-        return {"file": file, "here": path.is_file(), "size": size, "shown": kind.shown}
+        return {"file": file, "here": intact and path.is_file(), "size": size, "shown": kind.shown}
 
     def names(self, entry: Entry) -> dict[str, str]:
         """The names of the files by input; `output` is the main result. Those of the page's own results are made up."""
@@ -201,15 +202,6 @@ class JobView:
         at = entry.ended.at if entry.ended else entry.accepted.at
         text = f"{self._file_names(entry).text} {_state_word(entry)} {_day(at)}"
         return all(word in text for word in words)
-
-
-def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
-    """The path and size of each result of a job that is done, by name."""
-    ended, first = entry.ended, next(iter(entry.accepted.results))
-    if ended is None or ended.outcome != "done":
-        return {}
-    files = ended.files or ({"name": first, "path": ended.path, "size": ended.size},)
-    return {one["name"]: (Path(one["path"]), one["size"]) for one in files}
 
 
 _WAITING = ("", "submit", "wake")

@@ -62,18 +62,18 @@ async def test_leftovers_of_an_earlier_attempt_are_removed_at_once(tmp_path: Pat
 
 async def test_a_reported_result_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    sync, rename = os.fsync, Path.replace
+    sync, name = os.fsync, Path.hardlink_to
 
     def synced(descriptor: int) -> None:
         done.append("folder synced" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "synced")
         sync(descriptor)
 
-    def renamed(self: Path, target: Path) -> Path:
+    def named(self: Path, target: Path) -> None:
         done.append("named")
-        return rename(self, target)
+        name(self, target)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(Path, "hardlink_to", named)
     workers = HttpWorkers("http://gpu:8383")
     partial = workers.partial("task", tmp_path / "out.mp4")
     partial.begin(etag=ETAG, verified=True, resumable=True)

@@ -157,7 +157,7 @@ async def test_a_cancelled_copy_leaves_no_file(folder: Folder, monkeypatch: pyte
     folder.accept("a")
     folder.done("a", b"result" * 100)
     folder.accept("b")
-    began, loop, there = asyncio.Event(), asyncio.get_running_loop(), look_back._still_there
+    began, loop, there = asyncio.Event(), asyncio.get_running_loop(), look_back.is_intact
 
     def slowly(twin: Entry) -> bool:
         loop.call_soon_threadsafe(began.set)
@@ -165,7 +165,7 @@ async def test_a_cancelled_copy_leaves_no_file(folder: Folder, monkeypatch: pyte
 
     monkeypatch.setattr(look_back, "_BLOCK", 1)
     finding = asyncio.create_task(folder.look_back.find("b"))
-    monkeypatch.setattr(look_back, "_still_there", slowly)
+    monkeypatch.setattr(look_back, "is_intact", slowly)
     async with asyncio.timeout(10):
         await began.wait()
         finding.cancel()
@@ -212,3 +212,22 @@ async def test_another_version_of_the_kind_and_again_have_results_of_their_own(f
     folder.accept("b", version="b", again=not earlier.get("version"))
     assert await folder.look_back.find("b") is None
     assert folder.state.alone(folder.state.jobs["b"])
+
+
+async def test_a_copy_replaces_no_file_and_says_its_own_name(folder: Folder) -> None:
+    folder.accept("a")
+    folder.done("a")
+    folder.accept("b")
+    folder.file("b.out.mp4", b"the user's")
+    found = await folder.look_back.find("b")
+    assert found == {"job": "a", "path": str(folder.path / "b.out-2.mp4"), "size": 6}
+    assert (folder.path / "b.out.mp4").read_bytes() == b"the user's"
+    assert (folder.path / "b.out-2.mp4").read_bytes() == b"result"
+
+
+async def test_a_replaced_result_is_not_the_jobs_any_more(folder: Folder) -> None:
+    folder.accept("a")
+    folder.done("a")
+    assert look_back.is_intact(folder.state.jobs["a"])
+    folder.file("a.out.mp4", b"others")
+    assert not look_back.is_intact(folder.state.jobs["a"])

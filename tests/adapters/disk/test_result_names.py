@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.disk.result_names import free_name, same_path
+from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.disk.result_names import free_name, next_free, place_free, same_path
 
 
 def test_a_result_is_named_after_the_input_and_the_kind(tmp_path: Path) -> None:
@@ -36,3 +37,17 @@ def test_two_ways_to_write_a_path_are_one_file(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     paths = {"one": tmp_path / "a.png", "two": tmp_path / "b" / ".." / "a.png", "six": tmp_path / "c.png"}
     assert same_path(paths) == ("one", "two")
+
+
+def test_a_result_takes_the_next_number_and_an_own_one_of_the_same_content_is_kept(tmp_path: Path) -> None:
+    def put(content: bytes, own: str = "") -> str:
+        (tmp_path / "part").write_bytes(content)
+        found = place_free(tmp_path / "part", tmp_path / "clip-2.mp4", tmp_path / own if own else None)
+        assert not (tmp_path / "part").exists()
+        assert found.read_bytes() == content
+        return found.name
+
+    assert [put(b"one"), put(b"two"), put(b"one"), put(b"two", "clip-3.mp4"), put(b"six", "clip-3.mp4")] == [
+        "clip-2.mp4", "clip-3.mp4", "clip-4.mp4", "clip-3.mp4", "clip-5.mp4",
+    ]  # fmt: skip
+    assert next_free(tmp_path / "a.png", {path_key(str(tmp_path / "a.png"))}) == tmp_path / "a-2.png"

@@ -117,7 +117,7 @@ class User:
 
     def command(self, *arguments: str) -> list[str]:
         """Arguments of a submit whose events come as JSON lines."""
-        return ["submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json", *QUICK, *arguments]
+        return ["submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--overwrite", "--json", *QUICK, *arguments]
 
     @asynccontextmanager
     async def runs(self, *command: str, **environment: str) -> AsyncIterator[Running]:
