@@ -120,14 +120,14 @@ def test_killed_at_any_point_it_is_copied_once_by_the_next_run(place: Path, link
 
 
 def test_a_name_that_another_file_took_meanwhile_is_not_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = delivery._take
+    take = delivery.place_new
 
-    def late(path: Path, partial: Path) -> None:
+    def late(partial: Path, path: Path) -> None:
         if path.name == "clip.mp4":
             path.write_bytes(b"other")
-        take(path, partial)
+        take(partial, path)
 
-    monkeypatch.setattr(delivery, "_take", late)
+    monkeypatch.setattr(delivery, "place_new", late)
     copied(place)
     assert (place / "mine" / "clip.mp4").read_bytes() == b"other"
     assert (place / "mine" / "clip (2).mp4").read_bytes() == b"new" * 1000
@@ -145,7 +145,7 @@ def test_a_copy_that_stops_or_fails_leaves_nothing_and_is_made_later(
         def full(*_: object) -> None:
             raise OSError("the disk is full")
 
-        patch.setattr(delivery, "_take", full)
+        patch.setattr(delivery, "place_new", full)
         with pytest.raises(OSError, match="full"):
             copied(place)
     assert list((place / "mine").iterdir()) == []
