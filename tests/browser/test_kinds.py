@@ -276,6 +276,9 @@ async def test_two_gpus_with_other_descriptions_are_two_choices(home: House, vis
         await pick(page, "Paint a picture (small)")
         await expect(page.get_by_label("size")).to_have_value("1")
         await expect(page.locator("#kind-note")).to_contain_text("This hub cannot tell")
+        async with page.expect_request("**/console/jobs") as sent:
+            await page.get_by_role("button", name="Start").click()
+        assert (await sent.value).post_data_json["gpus"] == ["small"]
         await pick(page, "Paint a picture (big)")
         await expect(page.get_by_label("Prompt")).to_be_visible()
 

@@ -149,7 +149,10 @@ export function composer({ toast, started, reclaim }) {
     }
   });
 
-  const jobOf = (mine) => ({ id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted, ...(entry.twins ? { gpus: entry.names } : {}) });
+  const jobOf = (mine) => {
+    const { twins, names } = entries.find((one) => one.kind === mine.kind) ?? {}; // another one may be chosen by now
+    return { id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted, ...(twins ? { gpus: names } : {}) };
+  };
 
   async function startOne(mine) {
     const job = jobOf(mine);
