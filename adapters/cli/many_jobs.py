@@ -123,16 +123,19 @@ def _pairs(args: argparse.Namespace, files: Sequence[Path]) -> Many:
     return _checked(args, Many(jobs, rows, tuple(Path(name).name for name in found.single)))
 
 
-def _folder(args: argparse.Namespace) -> Path:
-    """Where the results go."""
+def _folder(args: argparse.Namespace) -> Path | None:
+    """The folder for the results, which is created; None: each goes beside its video."""
     if args.output is None:
-        return Path()
-    if not args.output.is_dir():
-        raise SettingsError(f"-o {args.output}: several jobs need a folder for their results; give one that exists")
+        return None
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"-o {args.output}: several jobs need a folder for their results, and it cannot be created"
+        raise SettingsError(f"{why} ({error.strerror or error}); give another one") from None
     return Path(args.output)
 
 
-def _results(pairs: Sequence[tuple[Path, Path]], folder: Path) -> list[Path]:
+def _results(pairs: Sequence[tuple[Path, Path]], folder: Path | None) -> list[Path]:
     """A name for each result: that of the video, with that of the audio file if the video is in several jobs.
 
     No file that exists is replaced, and no two results have the same name.
@@ -142,7 +145,7 @@ def _results(pairs: Sequence[tuple[Path, Path]], folder: Path) -> list[Path]:
     results = []
     for video, audio in pairs:
         name = video.stem if videos.count(video) == 1 else f"{video.stem}.{audio.stem}"
-        results.append(_free(folder, name, taken))
+        results.append(_free(folder or video.parent, name, taken))
     return results
 
 

@@ -47,7 +47,7 @@ def test_two_files_are_one_job_whatever_they_are_called() -> None:
 def test_patterns_that_the_shell_did_not_expand_are_expanded() -> None:
     there("a/clip1.mp4", "a/clip2.mp4", "a/clip10.mp4", "b/clip1.wav", "b/clip2.wav", "b/clip10.wav")
     assert [video for video, _, _ in jobs("a/*.mp4", "b/*.wav")] == ["clip1.mp4", "clip2.mp4", "clip10.mp4"]
-    assert jobs("a/clip?.mp4", "b/clip1.wav", "b/clip2.wav")[1] == ("clip2.mp4", "clip2.wav", "clip2.synced.mp4")
+    assert jobs("a/clip?.mp4", "b/clip1.wav", "b/clip2.wav")[1] == ("clip2.mp4", "clip2.wav", "a/clip2.synced.mp4")
 
 
 def test_a_pattern_for_one_file_is_that_file() -> None:
@@ -66,7 +66,7 @@ def test_a_folder_of_pairs_names_what_has_no_partner() -> None:
     there("takes/clip1_video.mp4", "takes/clip1_audio.wav", "takes/more.wav", "takes/notes.txt", "takes/sub/x.mp4")
     found = asked("--pairs", "takes")
     assert found is not None
-    assert found.rows == [("clip1_video.mp4", "clip1_audio.wav", "clip1_video.synced.mp4")]
+    assert found.rows == [("clip1_video.mp4", "clip1_audio.wav", str(Path("takes/clip1_video.synced.mp4")))]
     assert found.single == ("more.wav",)
 
 
@@ -81,10 +81,11 @@ def test_a_video_with_many_audio_files_has_a_result_for_each() -> None:
     assert [result for _, _, result in jobs("--pairs", ".")] == ["talk.talk_de.synced.mp4", "talk.talk_en.synced.mp4"]
 
 
-def test_results_go_into_the_folder_that_is_named() -> None:
-    there("a.mp4", "a.wav", "b.mp4", "b.wav")
-    Path("out").mkdir()
-    assert jobs("--pairs", ".", "-o", "out")[0][2] == "out/a.synced.mp4"
+def test_results_go_beside_their_videos_or_into_the_folder_that_is_named_and_made() -> None:
+    there("takes/a.mp4", "takes/a.wav", "takes/b.mp4", "takes/b.wav")
+    assert jobs("--pairs", "takes")[0][2] == "takes/a.synced.mp4"
+    assert jobs("--pairs", "takes", "-o", "new/out")[0][2] == "new/out/a.synced.mp4"
+    assert Path("new/out").is_dir()
 
 
 def test_results_of_before_are_no_input() -> None:
