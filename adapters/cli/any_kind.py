@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,13 @@ from wakestream.adapters.daemon.api_client import Chain
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import free_name, same_path
 from wakestream.adapters.runtime.known_secrets import hide_params
-from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.engine import Kind, numbered
 from wakestream.operators.model.errors import FileUnusable, WrongInput
 from wakestream.operators.model.events import Job
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, fitting, media_of, typed, usual_ext
 from wakestream.streams.protocol.known_kinds import KnownKinds
+
+_SEPARATORS = tuple({"/", os.sep})
 
 NAMES = ("kind", "inputs", "params", "outputs")
 """The values of these flags in the arguments."""
@@ -35,10 +39,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     group = parser.add_argument_group("another kind of job, instead of VIDEO and AUDIO")
     flags.add(group, "--kind KIND", "the kind of work, of `wakestream kinds`; with --help, what it takes and makes")
-    what = "an input file, or @JOB:RESULT for a result of another job of the daemon; once for each"
+    what = "an input file, or @JOB:RESULT for a result of another job of the daemon; repeat it, also for a list"
     flags.add(group, "--in NAME=FILE", what, action="append", dest="inputs")
     flags.add(group, "--param NAME=VALUE", "a parameter; once for each", action="append", dest="params")
-    what = "where a result goes; once for each (default: beside the first input)"
+    what = "where a result goes, a file or a folder (DIR/); once for each (default: beside the first input)"
     flags.add(group, "--out NAME=FILE", what, action="append", dest="outputs")
     flags.add(group, "--wake-to-ask", "start a GPU that has not told its kinds, if no GPU is known to have the kind")
     flags.add(group, "--after JOB", "start when this job of the daemon is done; once for each", action="append")
@@ -53,7 +57,7 @@ class Given:
         kind: Its kind.
         inputs: The input files by name.
         params: The parameters as they were written.
-        outputs: The files of the results by name.
+        outputs: The files of the results by name; folders end with a separator.
         chain: The jobs that it follows, with the inputs that are their results.
         beside: Results without a name get theirs from this path; by default from that of the first input.
         wake_to_ask: A GPU may be started to ask whether it has the kind.
@@ -65,7 +69,7 @@ class Given:
     kind: str
     inputs: Mapping[str, Path]
     params: Mapping[str, str]
-    outputs: Mapping[str, Path]
+    outputs: Mapping[str, str]
     chain: Chain
     beside: Path | None = None
     wake_to_ask: bool = False
@@ -88,7 +92,7 @@ class Given:
         fit = known.first_fitting(self.kind, self._fits, gpus=self.gpus, wake_to_ask=self.wake_to_ask)
         params = self._values(fit)
         hide_params(known.named(self.kind), params)
-        outputs = self.outputs or self._default_outputs(fit, params, why)
+        outputs = self._chosen_outputs(fit, params) or self._default_outputs(fit, params, why)
         if fit is None:
             check_bounds([*self.inputs, *self.chain.sources], params, outputs)
         for name, path in outputs.items():
@@ -119,6 +123,23 @@ class Given:
             name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()
         }
 
+    def _chosen_outputs(self, kind: Kind | None, params: Mapping[str, Any]) -> dict[str, Path]:
+        """The files of the flags; in a folder, which is made if it is missing, one that is free."""
+        slots = {slot.name: slot for slot in kind.outputs} if kind is not None else {}
+        found: dict[str, Path] = {}
+        for name, text in self.outputs.items():
+            path = Path(text)
+            if text.endswith(_SEPARATORS) or path.is_dir():
+                _made_folder(name, path)
+                ending = (usual_ext(slots[name], params) if name in slots else "") or self._usual_ending()
+                path = free_name(path, name, ending, found.values(), inside=True)
+            found[name] = path
+        return found
+
+    def _usual_ending(self) -> str:
+        first = self.beside or next(iter(self.inputs.values()), None)
+        return first.suffix if first is not None else ".bin"
+
     def _default_outputs(self, kind: Kind | None, params: Mapping[str, Any], why: str) -> dict[str, Path]:
         """A name for each result beside an input; no file is replaced."""
         if kind is None:
@@ -129,7 +150,7 @@ class Given:
         found: dict[str, Path] = {}
         for slot in kind.outputs:
             if slot.required or slot is kind.outputs[0]:
-                ending = usual_ext(slot, params) or (first.suffix if first is not None else ".bin")
+                ending = usual_ext(slot, params) or self._usual_ending()
                 name = f"{kind.name}.{slot.name}" if several else kind.name
                 found[slot.name] = free_name(first, name, ending, found.values())
         return found
@@ -148,10 +169,11 @@ def given(
     Args:
         job_id: The job's id.
         kind: Its kind.
-        inputs: `NAME=FILE` of each input; `NAME=@JOB:RESULT` for a result of another job.
+        inputs: `NAME=FILE` of each input; `NAME=@JOB:RESULT` for a result of another job. A name may be repeated: its
+            files are a list.
         params: `NAME=VALUE` of each parameter. A value that is valid JSON (5, 0.5, true, null, [1]) is that, other
             values are text, and what the kind wants as a text is always text.
-        outputs: `NAME=FILE` of each output.
+        outputs: `NAME=FILE` or `NAME=DIR/` of each output.
         after: The ids of other jobs that it waits for.
 
     Raises:
@@ -160,10 +182,10 @@ def given(
         FileUnusable: A file cannot be used; the message names the input.
     """
     check_kind_name(kind)
-    files, texts = pairs("--in", inputs), pairs("--param", params)
+    files, texts = pairs("--in", inputs, many=True), pairs("--param", params)
     sources = {name: text[1:] for name, text in files.items() if text.startswith("@")}
     paths = {name: Path(text) for name, text in files.items() if name not in sources}
-    wanted = {name: Path(text) for name, text in pairs("--out", outputs).items()}
+    wanted = pairs("--out", outputs)
     check_bounds(files, {}, wanted or ("result",))
     for name, path in paths.items():
         _of_field(f"input {name}", check_readable, path)
@@ -183,13 +205,25 @@ def _ext(path: Path) -> str:
     return path.suffix.lower()
 
 
-def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """The `NAME=VALUE` of a flag that is given once for each name. Raises `SettingsError`."""
+def _made_folder(name: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileUnusable(f"output {name}: the folder {folder} cannot be made: {error.strerror or error}") from None
+
+
+def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, str]:
+    """The `NAME=VALUE` of a flag that is given once for each name. Raises `SettingsError`.
+
+    `many`: a name that is given again is the next file of a list, such as `images_2`.
+    """
     found: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
             raise SettingsError(f"{flag} {text[:60]!r}: write NAME=VALUE, such as {flag} image=a.png")
+        if name in found and many:
+            name = next(each for number in count(2) if (each := numbered(name, number)) not in found)
         if name in found:
             raise SettingsError(f"{flag} {name} is given twice; leave one out")
         found[name] = value

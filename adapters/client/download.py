@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from io import FileIO
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,11 +24,12 @@ from blake3 import blake3
 
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.full_disk import is_full
-from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in
+from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in, hash_of
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
-from wakestream.adapters.disk.result_names import place_free
+from wakestream.adapters.disk.result_names import numbered, place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import DAMAGED, Corrupt, FileUnusable, NoSpace
+from wakestream.operators.model.ports import Output
 
 T = TypeVar("T")
 
@@ -66,6 +68,17 @@ class Partial:
     def size(self) -> int:
         """Bytes that were downloaded."""
         return self._found if self._sink is None else self._sink.size
+
+    async def is_there(self, made: Output) -> bool:
+        """Whether a file of this content is at the output or its next numbers."""
+        return await self._in_thread(lambda: self._find(made))
+
+    def _find(self, made: Output) -> bool:
+        for path in takewhile(Path.exists, numbered(self.output)):
+            if _has(path, made):
+                self.output = path
+                return True
+        return False
 
     async def prepare(self, *, resumable: bool) -> None:
         """Check that the result can be written, and find what an earlier attempt or run has left."""
@@ -223,6 +236,13 @@ class Partial:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _has(path: Path, made: Output) -> bool:
+    try:
+        return path.stat().st_size == made.size and hash_of(path, made.size).hexdigest() == made.blake3
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from wakestream.adapters.client.worker_errors import shortened, worker_errors
 from wakestream.adapters.client.worker_replies import body, parsed
 from wakestream.operators.model.errors import TaskLost, WorkerError, WorkerRefused, WorkerUnreachable
 from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.model.ports import Health, TaskReceipt, TaskReport, Worker, Workers
+from wakestream.operators.model.ports import Health, Output, TaskReceipt, TaskReport, Worker, Workers
 
 OK, BUSY, LOCKED, UNKNOWN = 10000, 10001, 10003, 10004
 """The engine's own codes. All of them come with HTTP 200, and 10001 and 10004 with `success: true` as well."""
@@ -117,7 +117,9 @@ class EasyEngine(Workers, Worker):
             self.folder.keep(code, report)
         return report
 
-    def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncGenerator[Downloading | Done, None]:
+    def download(
+        self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
+    ) -> AsyncGenerator[Downloading | Done, None]:
         """Copy the result from the shared folder; `output` appears when it is complete."""
         return self.folder.fetch(task_id, output)
 

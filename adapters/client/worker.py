@@ -25,7 +25,7 @@ from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
 from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.model.ports import Health, Resumed, TaskReceipt, TaskReport, Workers
+from wakestream.operators.model.ports import Health, Output, Resumed, TaskReceipt, TaskReport, Workers
 from wakestream.operators.stages.follow import FINISHED
 
 
@@ -213,9 +213,15 @@ class HttpWorker(WorkerCalls):
                 replies.uploaded(replies.accepted(response.status, raw), ref)
         return None
 
-    async def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
+    async def download(
+        self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
+    ) -> AsyncIterator[Downloading | Done]:
         """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
         partial = self.session.partial(task_id, output)
+        if made is not None and await partial.is_there(made):
+            self.session.finished(task_id, output)
+            yield Done(partial.output, made.size)
+            return
         partial.overwrite = self._known.replaced.get(output, False)
         partial.own = self._known.put.get((task_id, output))
         async with aclosing(fetch(self, task_id, name, partial)) as steps:

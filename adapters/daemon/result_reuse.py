@@ -51,6 +51,8 @@ class ResultReuse:
             found = {"job": twin.accepted.job}
             if twin.ended is None:
                 return found
+            if results_of(twin).keys() != entry.accepted.results.keys():
+                continue  # the worker still has what a list has more, and knows what was not made
             if is_intact(twin) and (mine := await _taken(twin, entry)) is not None:
                 files = [
                     {"name": name, "path": mine[name], "size": size} for name, (_, size) in results_of(twin).items()

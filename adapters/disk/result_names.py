@@ -14,7 +14,9 @@ from wakestream.adapters.disk.atomic import place_new, remove
 from wakestream.adapters.disk.path_key import path_key
 
 
-def free_name(beside: Path | None, name: str, ending: str, taken: Collection[Path] = ()) -> Path:
+def free_name(
+    beside: Path | None, name: str, ending: str, taken: Collection[Path] = (), *, inside: bool = False
+) -> Path:
     """Return a path where no file is.
 
     Args:
@@ -23,11 +25,14 @@ def free_name(beside: Path | None, name: str, ending: str, taken: Collection[Pat
         name: The second part of the name.
         ending: The ending, such as `.png`.
         taken: Paths that other results have already.
+        inside: Whether `beside` is the folder itself, and the name is only the second part.
 
     Returns:
         `photo.upscale.png` for `photo.jpg`, or `photo.upscale-2.png` if that exists.
     """
     folder, stem = (Path(), name) if beside is None else (beside.parent, f"{beside.stem}.{name}")
+    if inside and beside is not None:
+        folder, stem = beside, name
     return next_free(folder / f"{stem}{ending}", {path_key(str(path)) for path in taken})
 
 

@@ -30,9 +30,10 @@ from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.manifest import read_manifest
 from wakestream.adapters.engines.names import ending
+from wakestream.adapters.engines.outputs import NotMade, outputs_of
 from wakestream.adapters.engines.program_output import percent_in
 from wakestream.adapters.engines.waiting import Waiting
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
 DEFAULT_URL: Final = "http://127.0.0.1:5000"
@@ -141,8 +142,16 @@ class Cog(Engine):
                 output = [*uploads]
                 yield Line("Cog uploads a list of files in any order; number their names, such as out-1.png, out-2.png")
             made = model.made(output)
-            for name in work.outputs:
-                yield Made(name, await self._stored(model, prediction, name, made.get(name)))
+
+            async def stored(slot: Slot) -> AsyncGenerator[Made, None]:
+                if not (values := made.get(slot.name)):
+                    raise _missing(prediction, slot.name)
+                for number, value in enumerate(values, 1):
+                    name = numbered(slot.name, number)
+                    yield Made(slot.name, await self._stored(model, prediction, slot, name, value), number)
+
+            async for each in outputs_of(work, model.kind, stored):
+                yield each
 
     async def cancel(self, work: Work) -> None:
         """Cancel the prediction; one that the server does not know has ended."""
@@ -243,20 +252,17 @@ class Cog(Engine):
             raise EngineUnreachable("the Cog server was restarted while the work ran")
         return said.get("status") == "BUSY"
 
-    async def _stored(self, model: CogModel, prediction: Prediction, name: str, value: Any) -> Path:
+    async def _stored(self, model: CogModel, prediction: Prediction, slot: Slot, name: str, value: Any) -> Path:
         folder, text = prediction.work.folder, isinstance(value, str)
-        if value is None:
-            raise _missing(prediction, name)
         if text and (upload := prediction.uploads.get(value.rpartition("/")[2])) is not None:
-            return _not_empty(upload.path.rename(folder / f"{name}{upload.path.suffix}"), name)
-        accepts = next((slot.accepts[:1] for slot in model.kind.outputs if slot.name == name), ())
-        if text and name not in model.texts and _DATA.match(value):
-            return _not_empty(await asyncio.to_thread(_from_data_url, value, folder, name), name)
-        if text and accepts not in ((".txt",), (".json",)) and value.startswith(("http://", "https://")):
-            return _not_empty(await self._fetched(value, folder, name), name)
+            return upload.path.rename(folder / f"{name}{upload.path.suffix}")
+        if text and slot.name not in model.texts and _DATA.match(value):
+            return await asyncio.to_thread(_from_data_url, value, folder, name)
+        if text and slot.accepts[:1] not in ((".txt",), (".json",)) and value.startswith(("http://", "https://")):
+            return await self._fetched(value, folder, name)
         target = folder / (f"{name}.txt" if text else f"{name}.json")
         target.write_bytes(value.encode() if text else orjson.dumps(value))
-        return _not_empty(target, name)
+        return target
 
     async def _fetched(self, url: str, folder: Path, name: str) -> Path:
         """A file that Cog uploaded to another place than here: to itself, or to a server on the internet."""
@@ -351,7 +357,7 @@ def _missing(prediction: Prediction, name: str) -> WakestreamError:
         return prediction.fault
     if prediction.found:
         return EngineUnreachable(f"the output {name} was lost while no worker was here; the model runs again")
-    return TaskFailed(f"the model made no output {name!r}")
+    return NotMade(f"the model made no output {name!r}")
 
 
 def _wrong(model: CogModel, said: object) -> WakestreamError:
@@ -394,12 +400,6 @@ def _from_data_url(url: str, folder: Path, name: str) -> Path:
     except binascii.Error:
         raise TaskFailed(f"the model's output {name!r} is not a valid data URL") from None
     return target
-
-
-def _not_empty(path: Path, name: str) -> Path:
-    if not path.stat().st_size:
-        raise TaskFailed(f"the model made an empty file for the output {name!r}")
-    return path
 
 
 def _detail(said: object) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from wakestream.adapters.engines.names import list_slots, param_name, seed_of, slot_name
-from wakestream.operators.model.engine import Kind, Slot
-from wakestream.streams.protocol.kinds import digest_of
+from wakestream.adapters.engines.names import param_name, seed_of, slot_name, taken_by
+from wakestream.operators.model.engine import Kind, Slot, files_of
+from wakestream.streams.protocol.kinds import digest_of, lists_of
 
 _KEPT: Final = (
     "type", "title", "description", "default", "minimum", "maximum", "enum", "minLength", "maxLength", "pattern",
@@ -27,7 +27,6 @@ class CogModel:
     Attributes:
         kind: The kind.
         inputs: The model's field of each input file.
-        lists: The fields that take a list of files.
         params: The model's field of each parameter.
         outputs: The model's property of each output, if it returns an object.
         texts: The outputs that are never files, whatever they look like.
@@ -36,7 +35,6 @@ class CogModel:
 
     kind: Kind
     inputs: Mapping[str, str] = field(default_factory=dict)
-    lists: frozenset[str] = frozenset()
     params: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     texts: frozenset[str] = frozenset()
@@ -45,9 +43,9 @@ class CogModel:
     def asked(self, params: Mapping[str, Any], urls: Mapping[str, str]) -> dict[str, Any]:
         """The model's input, from the job's parameters and the addresses of its files."""
         found: dict[str, Any] = {self.params.get(name, name): value for name, value in params.items()}
-        for name in [slot.name for slot in self.kind.inputs if slot.name in urls]:
-            of = self.inputs.get(name, name)
-            found[of] = [*found.get(of, ()), urls[name]] if of in self.lists else urls[name]
+        for slot in self.kind.inputs:
+            if files := [urls[name] for name in files_of(slot.name, urls)]:
+                found[self.inputs.get(slot.name, slot.name)] = files if slot.many else files[0]
         return found
 
     def name_of(self, of: str) -> str:
@@ -58,16 +56,16 @@ class CogModel:
                     return f"{part}.{name}"
         return f"params.{of}"
 
-    def made(self, output: Any) -> dict[str, Any]:
-        """The values of the model's output by the names of the kind's outputs."""
+    def made(self, output: Any) -> dict[str, list[Any]]:
+        """The values of the model's output by the names of the kind's outputs: several for a list, none for None."""
         slots = [slot.name for slot in self.kind.outputs]
         if isinstance(output, dict) and (self.shape == "object" or (self.shape == "unknown" and len(slots) > 1)):
-            return {name: output.get(self.outputs.get(name, name)) for name in slots}
+            return {name: _all(output.get(self.outputs.get(name, name)), name in self.lists) for name in slots}
         if isinstance(output, list):
             output = self._joined(output)
-        if isinstance(output, list) and self.shape != "value":
-            return dict(zip(slots, output, strict=False))
-        return {slots[0]: output}
+        if isinstance(output, list) and slots[0] not in self.lists and self.shape != "value":
+            return {name: [value] for name, value in zip(slots, output, strict=False)}
+        return {slots[0]: _all(output, slots[0] in self.lists)}
 
     def _joined(self, pieces: list[Any]) -> Any:
         """A list that is one output, as this output."""
@@ -76,6 +74,16 @@ class CogModel:
         if self.shape == "text" or (alone and accepts[:1] == (".txt",)):
             return "".join(str(piece) for piece in pieces)
         return [pieces] if alone and accepts[:1] == (".json",) else pieces  # a list of one output, the whole list
+
+    @property
+    def lists(self) -> set[str]:
+        """The outputs that are lists of files."""
+        return lists_of(self.kind.outputs)
+
+
+def _all(value: Any, many: bool) -> list[Any]:
+    values = value if many and isinstance(value, list) else [value]
+    return [each for each in values if each is not None]
 
 
 def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
@@ -88,16 +96,14 @@ def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
     schema: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     params: dict[str, str] = {}
-    lists: set[str] = set()
     needed = asked.get("required") or []
     for of, found in sorted((asked.get("properties") or {}).items(), key=lambda each: each[1].get("x-order", 0)):
         one = resolved(found, schemas)
         listed, help_ = one.get("type") == "array", str(one.get("description", ""))
         if _is_file(resolved(one.get("items") or {}, schemas) if listed else one):
-            first = Slot(slot_name(of, slots), accepted(one), help=help_, required=of in needed)
-            more = {slot.name: slot for slot in (list_slots(first, slots) if listed else (first,))}
-            slots, inputs = slots | more, inputs | dict.fromkeys(more, of)
-            lists |= {of} if listed else set()
+            name_ = slot_name(of, taken_by(slots.values()), many=listed)
+            slots[name_] = Slot(name_, accepted(one), help=help_, required=of in needed, many=listed)
+            inputs[name_] = of
         else:
             param = param_name(of, schema)
             params[param] = of
@@ -112,7 +118,7 @@ def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
         version=digest_of(openapi), seed=seed_of([param for param, each in schema.items() if "default" not in each]),
     )  # fmt: skip
     texts = frozenset(slot.name for slot in made if slot.accepts)
-    return CogModel(kind, inputs, frozenset(lists), params, outputs, texts, shape)
+    return CogModel(kind, inputs, params, outputs, texts, shape)
 
 
 def resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,19 +140,16 @@ def outputs_of(
     if isinstance(properties, dict) and properties:
         slots: dict[str, Slot] = {}
         names = {}
-        found = {of: _made(resolved(each, schemas)) for of, each in properties.items()}
-        for of in sorted(found, key=lambda of: bool(found[of])):  # the server sorts them by name; files come first
-            slot = Slot(slot_name(of, slots), found[of], required=not slots)
+        found = {of: _made(resolved(each, schemas), schemas) for of, each in properties.items()}
+        for of in sorted(found, key=lambda of: bool(found[of][0])):  # the server sorts them by name; files come first
+            accepts, many = found[of]
+            slot = Slot(slot_name(of, taken_by(slots.values()), many=many), accepts, required=not slots, many=many)
             slots[slot.name], names[slot.name] = slot, of
         return tuple(slots.values()), "object", names
-    first = Slot("output", _made(schema))
-    if schema.get("type") != "array":
-        return (first,), "value", {}
-    if schema.get("x-cog-array-display") == "concatenate":
+    if schema.get("type") == "array" and schema.get("x-cog-array-display") == "concatenate":
         return (Slot("output", (".txt",)),), "text", {}
-    if _is_file(resolved(schema.get("items") or {}, schemas)):
-        return tuple(list_slots(Slot("output"), {})), "files", {}
-    return (first,), "value", {}
+    accepts, many = _made(schema, schemas)
+    return (Slot("output", accepts, many=many),), "files" if many else "value", {}
 
 
 def accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
@@ -160,8 +163,9 @@ def _is_file(schema: Mapping[str, Any]) -> bool:
     return schema.get("format") == "uri"
 
 
-def _made(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """What an output accepts: nothing for a file, as its ending is the model's own."""
-    if _is_file(schema):
-        return ()
-    return (".txt",) if schema.get("type") == "string" else (".json",)
+def _made(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
+    """What an output accepts (nothing for files, as their ending is the model's own), and whether it is a list."""
+    many = schema.get("type") == "array" and _is_file(resolved(schema.get("items") or {}, schemas))
+    if many or _is_file(schema):
+        return (), many
+    return (".txt",) if schema.get("type") == "string" else (".json",), False

@@ -19,15 +19,16 @@ import aiohttp
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.comfyui_answers import best_file, failure, refusal, refused_outputs, text_of
+from wakestream.adapters.engines.comfyui_answers import best_files, failure, refusal, refused_outputs, text_of
 from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
 from wakestream.adapters.engines.comfyui_prompt import Listener, Looks, RunningPrompt, prompt_id
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.names import ending
+from wakestream.adapters.engines.outputs import NotMade, outputs_of
 from wakestream.adapters.engines.waiting import Waiting
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
 DEFAULT_URL: Final = "http://127.0.0.1:8188"
@@ -134,8 +135,8 @@ class ComfyUi(Engine):
                 yield item
         outputs = await self._outputs(prompt)
         self._times.learn(prompt.progress)
-        for name in work.outputs:
-            yield await self._fetched(work, prompt, name, outputs)
+        async for each in outputs_of(work, kind.kind, lambda slot: self._fetched(work, prompt, slot, outputs)):
+            yield each
 
     async def cancel(self, work: Work) -> None:
         """Remove the prompt from the queue, or interrupt it if it is the one that runs."""
@@ -289,22 +290,23 @@ class ComfyUi(Engine):
         outputs = entry.get("outputs")
         return outputs if isinstance(outputs, dict) else {}
 
-    async def _fetched(self, work: Work, prompt: RunningPrompt, name: str, outputs: Mapping[str, Any]) -> Made:
-        node = prompt.kind.outputs[name]
-        first = best_file(outputs.get(node), prompt.kind, name)
-        if first is None:
+    async def _fetched(
+        self, work: Work, prompt: RunningPrompt, slot: Slot, outputs: Mapping[str, Any]
+    ) -> AsyncGenerator[Made, None]:
+        node, name = prompt.kind.outputs[slot.name], slot.name
+        files = best_files(outputs.get(node), slot)
+        if not files:
             if (text := text_of(outputs.get(node))) is None:
-                raise TaskFailed(f"ComfyUI made no file for the output {name} (node {node}); check the workflow")
+                raise NotMade(f"ComfyUI made no file for the output {name} (node {node}); check the workflow")
             target = work.folder / f"{name}.txt"
             target.write_text(text, encoding="utf-8")
-            return Made(name, target)
-        target = work.folder / f"{name}{ending(str(first['filename'])) or '.bin'}"
-        params = {key: str(first.get(key) or "") for key in ("filename", "subfolder", "type")}
-        try:
-            await self._http.fetch("/view", target, params=params)
-        except TaskFailed as error:
-            await self._forget(prompt)
-            raise TaskFailed(f"{error} (output {name}, {first['filename']}); submit the job again") from None
-        if not target.stat().st_size:
-            raise TaskFailed(f"ComfyUI made an empty file for the output {name} (node {node})")
-        return Made(name, target)
+            yield Made(name, target)
+        for number, file in enumerate(files, 1):
+            target = work.folder / f"{numbered(name, number)}{ending(str(file['filename'])) or '.bin'}"
+            params = {key: str(file.get(key) or "") for key in ("filename", "subfolder", "type")}
+            try:
+                await self._http.fetch("/view", target, params=params)
+            except TaskFailed as error:
+                await self._forget(prompt)
+                raise TaskFailed(f"{error} (output {name}, {file['filename']}); submit the job again") from None
+            yield Made(name, target, number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind
+from wakestream.operators.model.engine import Slot
 from wakestream.operators.model.errors import TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import file_fits
 
@@ -23,15 +24,19 @@ def text_of(output: object) -> str | None:
     return "\n".join(map(str, shown)) if isinstance(shown, list) and shown else None
 
 
-def best_file(output: object, kind: WorkflowKind, name: str) -> Mapping[str, Any] | None:
-    """The first file that was saved and has an ending of the output; a preview only where nothing was saved."""
-    slot = next(slot for slot in kind.kind.outputs if slot.name == name)
+def best_files(output: object, slot: Slot) -> list[Mapping[str, Any]]:
+    """The files that were saved and have an ending of the output; previews only where nothing was saved.
+
+    Of an output that is no list, it is the first one.
+    """
     files = [one for one in _files_in(output) if one.get("filename")]
 
     def rank(one: Mapping[str, Any]) -> tuple[bool, bool]:
         return one.get("type") != "output", not file_fits(slot, Path(str(one["filename"])).suffix.lower())
 
-    return min(files, key=rank, default=None)
+    best = min(map(rank, files), default=None)
+    found = [one for one in files if rank(one) == best]
+    return found if slot.many else found[:1]
 
 
 def refused_outputs(kind: WorkflowKind, said: Mapping[str, Any], wanted: Sequence[str]) -> WakestreamError | None:

@@ -79,7 +79,7 @@ class WorkflowKind:
 
 def load_kinds(manifest: Path) -> dict[str, WorkflowKind]:
     """Read a manifest and the workflows that it names. Raises `SettingsError`."""
-    entries = read_manifest(manifest, own=("workflow",), needed=("workflow",), node="node")
+    entries = read_manifest(manifest, own=("workflow",), needed=("workflow",), node="node", many=True)
     return {entry.kind.name: _kind(manifest, entry) for entry in entries}
 
 
@@ -89,6 +89,8 @@ def _kind(manifest: Path, entry: Entry) -> WorkflowKind:
     places: dict[str, dict[str, tuple[str, str]]] = {}
     for part in ("inputs", "params"):
         places[part] = {name: place_of(f"{at}.{part}.{name}", text, workflow) for name, text in entry.of[part].items()}
+    if (many := next((slot.name for slot in entry.kind.inputs if slot.many), None)) is not None:
+        raise SettingsError(f"{at}.inputs.{many}: a node of ComfyUI takes one file; leave out many")
     for name, node in entry.of["outputs"].items():
         if node not in workflow:
             raise SettingsError(f"{at}.outputs.{name}: the workflow has no node {node!r}; correct the node's number")

@@ -7,6 +7,7 @@ Options: `manifest` (the kinds, see docs/engines/command.md). Without it, `--com
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -18,6 +19,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.manifest import Entry, read_manifest
+from wakestream.adapters.engines.outputs import NotMade, outputs_of
 from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.engines.template import Template, Values, template_of
@@ -35,6 +37,7 @@ LIPSYNC_KIND: Final = Kind(
 )
 """The kind that deployed systems know."""
 
+_NUMBER: Final = re.compile(r"\d{1,18}")
 _OLD: Final = {"{video}": "{in:video}", "{audio}": "{in:audio}", "{output}": "{out:video}"}
 
 
@@ -68,8 +71,15 @@ class Program:
             async for line in lines:
                 for item in output.take(line):
                     yield item
-        for out in work.outputs:
-            yield Made(out, _searched(out, self.search[out], work.folder) if out in self.search else outputs[out])
+
+        async def written(slot: Slot) -> AsyncGenerator[Made, None]:
+            pattern = self.search.get(slot.name)
+            found = [outputs[slot.name]] if pattern is None else _searched(slot, pattern, work.folder)
+            for number, path in enumerate(found, 1):
+                yield Made(slot.name, path, number)
+
+        async for made in outputs_of(work, self.kind, written):
+            yield made
 
 
 class Command(Engine):
@@ -113,14 +123,20 @@ class Command(Engine):
         """Nothing is open."""
 
 
-def _searched(name: str, pattern: str, folder: Path) -> Path:
-    """The one file in the work's folder that fits a pattern. Raises `TaskFailed`, which names the output."""
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
+def _searched(slot: Slot, pattern: str, folder: Path) -> list[Path]:
+    """The files in the work's folder that fit the pattern of an output, those of a list by the numbers in their names.
+
+    Raises `TaskFailed`, which names the output.
+    """
+    found = sorted(folder.glob(pattern), key=lambda path: ([int(part) for part in _NUMBER.findall(path.name)], path))
+    if not found:
+        raise NotMade(f"the engine succeeded but wrote no file that fits the output {slot.name!r} ({pattern})")
+    if len(found) > 1 and not slot.many:
         names = ", ".join(path.name for path in found[:5])
-        many = f"wrote {len(found)} files that fit" if found else "wrote no file that fits"
-        raise TaskFailed(f"the engine succeeded but {many} the output {name!r} ({pattern}){names and f': {names}'}")
-    return found[0]
+        raise TaskFailed(
+            f"the engine succeeded but wrote {len(found)} files that fit the output {slot.name!r} ({pattern}): {names}"
+        )
+    return found
 
 
 def is_batch_file(program: str) -> bool:
@@ -169,6 +185,8 @@ def _program(manifest: Path, entry: Entry) -> Program:
     for name, pattern in search.items():
         if not pattern or PurePath(pattern).is_absolute() or ".." in PurePath(pattern).parts:
             raise SettingsError(f"{at}.outputs.{name}.search: {pattern!r} must be a pattern such as *.srt")
+    if loose := next((slot.name for slot in entry.kind.outputs if slot.many and slot.name not in search), None):
+        raise SettingsError(f'{at}.outputs.{loose}: a list needs search, such as search = "*.png"')
     with _place(f"{at}.progress"):
         read = reader_of(own.get("progress"))
     with _place(f"{at}.command"):

@@ -27,8 +27,9 @@ from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
 from wakestream.adapters.engines.http_engine import HttpEngine
 from wakestream.adapters.engines.names import ending
+from wakestream.adapters.engines.outputs import NotMade, outputs_of
 from wakestream.adapters.engines.waiting import Waiting
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import fitting
 
@@ -146,8 +147,8 @@ class Gradio(Engine):
         if results is None:
             raise EngineUnreachable("Gradio broke off before the result came; it gives a result only once")
         made = endpoint.made(results)
-        for slot in [slot for slot in endpoint.kind.outputs if slot.name in work.outputs]:
-            yield Made(slot.name, await self._stored(slot, made.get(slot.name), work.folder))
+        async for each in outputs_of(work, endpoint.kind, lambda slot: self._made(slot, made, work.folder)):
+            yield each
 
     async def cancel(self, work: Work) -> None:
         """Cancel the event. A plain function runs on to its end; a generator ends at its next step."""
@@ -240,21 +241,23 @@ class Gradio(Engine):
                     raise EngineUnreachable(f"Gradio broke the work off: {str(event.get('message'))[:300]}")
                 yield event
 
-    async def _stored(self, slot: Slot, value: Any, folder: Path) -> Path:
-        if value is None:
-            raise TaskFailed(f"the Gradio app made no output {slot.name!r}")
+    async def _made(self, slot: Slot, made: Mapping[str, list[Any]], folder: Path) -> AsyncGenerator[Made, None]:
+        if not (values := made.get(slot.name)):
+            raise NotMade(f"the Gradio app made no output {slot.name!r}")
+        for number, value in enumerate(values, 1):
+            yield Made(slot.name, await self._stored(numbered(slot.name, number), slot, value, folder), number)
+
+    async def _stored(self, name: str, slot: Slot, value: Any, folder: Path) -> Path:
         plain = slot.accepts[0] if slot.accepts[:1] in ((".txt",), (".json",)) else None
         found = None if plain else _file_of(value)
         if found is None:
-            target = folder / f"{slot.name}{plain or '.json'}"
+            target = folder / f"{name}{plain or '.json'}"
             text = plain == ".txt" and isinstance(value, str)
             target.write_bytes(value.encode() if text else orjson.dumps(value))
         else:
             path = str(found["path"])
-            target = folder / f"{slot.name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
+            target = folder / f"{name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
             await self._http.fetch(f"/gradio_api/file={quote(path)}", target)
-        if not target.stat().st_size:
-            raise TaskFailed(f"the Gradio app made an empty file for the output {slot.name!r}")
         return target
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from wakestream.adapters.engines.names import list_slots, param_name, seed_of, slot_name
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.adapters.engines.names import param_name, seed_of, slot_name, taken_by
+from wakestream.operators.model.engine import Kind, Slot, files_of
+from wakestream.streams.protocol.kinds import MEDIA, can_be_accepted, lists_of
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "image": ("image",), "video": ("video",), "audio": ("audio",), "file": (), "model3d": (), "imageeditor": ("image",),
@@ -27,19 +28,19 @@ class Argument:
 
     Attributes:
         form: What it is.
-        names: The job's parameter, or its input files; none for what the app keeps itself.
+        name: The job's parameter, or its input; empty for what the app keeps itself.
         default: The value if the job gives none.
     """
 
     form: Form = "value"
-    names: tuple[str, ...] = ()
+    name: str = ""
     default: Any = None
 
     def value(self, params: Mapping[str, Any], uploaded: Mapping[str, Described]) -> Any:
         """The argument, from the job's parameters and its uploaded files."""
         if self.form == "value":
-            return params.get(self.names[0], self.default) if self.names else self.default
-        files = [uploaded[name] for name in self.names if name in uploaded]
+            return params.get(self.name, self.default)
+        files = [uploaded[name] for name in files_of(self.name, uploaded)]
         if not files:
             return self.default
         match self.form:
@@ -61,20 +62,20 @@ class Endpoint:
         kind: Its kind.
         fn_index: Its number in the app.
         arguments: Its arguments.
-        results: The outputs of each result: one, many for a list of files, none for what the app keeps itself.
+        results: The output of each result; empty for what the app keeps itself.
     """
 
     kind: Kind
     fn_index: int
     arguments: tuple[Argument, ...]
-    results: tuple[tuple[str, ...], ...]
+    results: tuple[str, ...]
 
-    def made(self, data: list[Any]) -> dict[str, Any]:
-        """The function's results by the names of the kind's outputs."""
-        found: dict[str, Any] = {}
-        for names, value in zip(self.results, data, strict=False):
-            many = len(names) > 1 and isinstance(value, list)
-            found |= zip(names, value if many else [value], strict=False)
+    def made(self, data: list[Any]) -> dict[str, list[Any]]:
+        """The function's results by the names of the kind's outputs: several for a list, none for None."""
+        found: dict[str, list[Any]] = {}
+        for name, value in zip(self.results, data, strict=False):
+            values = value if name in lists_of(self.kind.outputs) and isinstance(value, list) else [value]
+            found[name] = [each for each in values if each is not None]
         return found
 
 
@@ -107,21 +108,21 @@ def _endpoint(name: str, dependency: Described, described: Described, components
         if not given:
             arguments.append(Argument())
         elif _component(given) in FILES:
-            slots = _slots(slot_name(label, inputs), given, component, inputs)
-            inputs |= slots
-            arguments.append(Argument(_form(given, component), tuple(slots), default))
+            slot = _slot(label, given, component, inputs)
+            inputs[slot.name] = slot
+            arguments.append(Argument(_form(given, component), slot.name, default))
         else:
             param = param_name(label, params)
             params[param] = _schema(given, component.get("props") or {})
             needed += [] if given.get("parameter_has_default") else [param]
-            arguments.append(Argument("value", (param,), default))
+            arguments.append(Argument("value", param, default))
     outputs: dict[str, Slot] = {}
     results = []
     for component, given in _pairs(dependency.get("outputs"), described["returns"], components):
-        label = str(given.get("label") or "output")
-        slots = _slots(slot_name(label, outputs), given, component, outputs, main=not outputs) if given else {}
-        outputs |= slots
-        results.append(tuple(slots))
+        if given:
+            slot = _slot(str(given.get("label") or "output"), given, component, outputs, main=not outputs)
+            outputs[slot.name] = slot
+        results.append(slot.name if given else "")
     schema = {"type": "object", "properties": params, **({"required": needed} if needed else {})}
     help_ = str(described.get("description") or dependency.get("api_description") or "")
     random = any("random" in each.lower() and params[each].get("default") is True for each in params)
@@ -149,30 +150,26 @@ def _form(described: Described, component: Described) -> Form:
     return "files" if (component.get("props") or {}).get("file_count") in ("multiple", "directory") else "file"
 
 
-def _slots(
-    name: str, described: Described, component: Described, taken: Mapping[str, Slot], *, main: bool = True
-) -> dict[str, Slot]:
-    """The slots of an input or a result; one that has a default may be left out."""
+def _slot(
+    label: str, described: Described, component: Described, slots: Mapping[str, Slot], *, main: bool = True
+) -> Slot:
+    """The slot of an input or a result; one that has a default may be left out."""
     is_file = _component(described) in FILES
     plain = (".txt",) if (described.get("type") or {}).get("type") == "string" else (".json",)
     accepts = _accepted(_component(described), component.get("props") or {}) if is_file else plain
     needed = main and described.get("parameter_has_default") is not True
-    first = Slot(name, accepts, title=str(described.get("label", "")), required=needed)
     many = is_file and _form(described, component) in ("files", "gallery")
-    return {slot.name: slot for slot in (list_slots(first, taken) if many else (first,))}
+    name = slot_name(label, taken_by(slots.values()), many=many)
+    return Slot(name, accepts, title=str(described.get("label", "")), required=needed, many=many)
 
 
 def _accepted(component: str, props: Described) -> tuple[str, ...]:
     """What a component accepts; a file's own types are words such as `image`, and endings."""
-    from wakestream.streams.protocol.kinds import can_be_accepted
-
     types = tuple(str(each).lower() for each in props.get("file_types") or ())
     return types if types and all(map(can_be_accepted, types)) else FILES[component]
 
 
 def _media(file: Described) -> str:
-    from wakestream.streams.protocol.kinds import MEDIA
-
     ending = "." + str(file.get("orig_name", "")).rpartition(".")[2].lower()
     return "video" if ending in MEDIA["video"] - {".gif"} else "image"
 

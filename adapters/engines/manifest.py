@@ -36,7 +36,7 @@ from wakestream.streams.protocol.param_schema import check_own
 _IDENTITY = ("version", "deterministic", "seed")
 """What says whether a job may get the result of another one."""
 
-_SLOT = ("accepts", "title", "help", "required")
+_SLOT = ("accepts", "title", "help", "required", "many")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,17 @@ class _Keys:
     needed: Collection[str]
     node: str | None
     output: str | None
+    many: bool
 
 
 def read_manifest(
-    path: Path, own: Collection[str], needed: Collection[str], node: str | None = None, output: str | None = None
+    path: Path,
+    own: Collection[str],
+    needed: Collection[str],
+    node: str | None = None,
+    output: str | None = None,
+    *,
+    many: bool = False,
 ) -> list[Entry]:
     """Read a manifest.
 
@@ -73,6 +80,7 @@ def read_manifest(
         needed: Those that each kind must have.
         node: The engine's own key that each input, parameter and output must have; by default no such key is known.
         output: The engine's own key that an output may have; by default no such key is known.
+        many: Whether an output is a list if the file does not say it.
 
     Returns:
         Its kinds, in the order of the file.
@@ -80,7 +88,7 @@ def read_manifest(
     Raises:
         SettingsError: The file is missing or not valid; the message names the place.
     """
-    keys = _Keys(own, needed, node, output)
+    keys = _Keys(own, needed, node, output, many)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors on Windows begin with a mark
     except OSError as error:
@@ -133,7 +141,8 @@ def _slots(at: str, table: object, keys: _Keys, of: dict[str, str]) -> list[dict
         fields = _without(f"{at}.{name}", value, keys.node, of, name)
         if at.endswith("outputs") and keys.output in fields:
             fields = _without(f"{at}.{name}", fields, keys.output, of, name)
-        slots.append({"name": name, **_table(f"{at}.{name}", fields, _SLOT)})
+        listed = {"many": True} if keys.many and at.endswith("outputs") else {}
+        slots.append({"name": name, **listed, **_table(f"{at}.{name}", fields, _SLOT)})
     return slots
 
 

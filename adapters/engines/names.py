@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from wakestream.operators.model.engine import Slot
-
-MORE_FILES = 8
-"""The slots of a field that takes or makes a list of files; the first has the field's own name."""
+from wakestream.streams.protocol.kinds import with_numbers
 
 _MOST = 32
 _ENDING = re.compile(r"\.[a-z0-9]{1,10}")
@@ -21,31 +19,32 @@ def ending(name: str) -> str:
     return suffix if _ENDING.fullmatch(suffix) else ""
 
 
-def slot_name(text: str, taken: Collection[str] = ()) -> str:
-    """A text as the name of a file, in lower case; one that is in `taken` gets a number."""
-    return _name(text.lower(), taken)
+def slot_name(text: str, taken: Collection[str] = (), *, many: bool = False) -> str:
+    """A text as the name of a file, in lower case; one that is in `taken` gets a number.
+
+    `many`: as the name of a list, so that the names of its further files are free, too.
+    """
+    names = _names(text[: _MOST - 3].lower() if many else text.lower(), taken)
+    return next(name for name in names if not many or taken_by([Slot(name, many=True)]).isdisjoint(taken))
 
 
-def param_name(text: str, taken: Collection[str] = ()) -> str:
+def taken_by(slots: Iterable[Slot]) -> set[str]:
+    """The names of these slots, and of the further files of lists."""
+    return {slot.name for slot in with_numbers(slots)}
+
+
+def param_name(text: str, taken: Collection[str]) -> str:
     """A text as the name of a parameter; one that is in `taken` gets a number."""
-    return _name(text, taken)
+    return next(_names(text, taken))
 
 
-def _name(text: str, taken: Collection[str]) -> str:
+def _names(text: str, taken: Collection[str]) -> Iterator[str]:
     word = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_")
     word = (word if word[:1].isalpha() else f"f_{word}")[:_MOST].rstrip("_")
     names = (word if n == 1 else f"{word[: _MOST - 3]}_{n}" for n in range(1, 99))
-    return next(name for name in names if name not in taken)
+    return (name for name in names if name not in taken)
 
 
 def seed_of(params: Collection[str]) -> str:
     """The parameter that is a seed by its name, if there is one; else an empty text."""
     return next((name for name in ("seed", "noise_seed", "Seed") if name in params), "")
-
-
-def list_slots(first: Slot, taken: Mapping[str, object]) -> Iterator[Slot]:
-    """The slots of a list of files: the first, and more that may be left out."""
-    yield first
-    for n in range(2, MORE_FILES + 1):
-        name = slot_name(f"{first.name[: _MOST - 3]}_{n}", taken)
-        yield Slot(name, first.accepts, first.title and f"{first.title} {n}", required=False)

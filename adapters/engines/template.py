@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.engine import Kind, files_of
 from wakestream.operators.model.errors import WrongInput
 
 _PLACE: Final = re.compile(r"\{(?:(\w+):(\w+)|folder)\}")
@@ -79,7 +79,8 @@ class Template:
         argv = [self.program]
         for word in self.words:
             for one in (word,) if isinstance(word, str) else _active(word, values):
-                argv.append(_filled(one, values, plain="--" in argv, batch=batch))
+                for each in _repeated(one, values):
+                    argv.append(_filled(one, each, plain="--" in argv, batch=batch))
         return argv
 
 
@@ -165,6 +166,15 @@ def _check_present(word: str | Group, kind: Kind) -> None:
 def _may_be_missing(kind: Kind) -> set[str]:
     schemas: Mapping[str, Any] = kind.params.get("properties", {})
     return {name for name, schema in schemas.items() if "default" not in schema} - {*kind.params.get("required", ())}
+
+
+def _repeated(word: str, values: Values) -> Iterator[Values]:
+    """The values for a word; one with a list of files is repeated for each of them."""
+    lists = [name for what, name in _places(word) if what == "in"]
+    for each in files_of(lists[0], values.inputs) if len(lists) == 1 else ():
+        yield replace(values, inputs={**values.inputs, lists[0]: values.inputs[each]})
+    if len(lists) != 1:
+        yield values
 
 
 def _active(group: Group, values: Values) -> list[str]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.worker.task_queue import checked_output
+from wakestream.adapters.worker.task_queue import checked_outputs
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Work
 from wakestream.operators.model.errors import EngineUnreachable, WrongInput
-from wakestream.streams.protocol.kinds import fitting, kind_from, plain_kind
+from wakestream.streams.protocol.kinds import fitting, kind_from, made_for, plain_kind
 
 
 @dataclass(slots=True)
@@ -49,12 +49,12 @@ async def run_engine(
         outputs: The outputs that the job wants; by default all that the kind requires.
 
     Returns:
-        The outputs, the progress and the log lines.
+        The outputs that were made, the progress and the log lines.
 
     Raises:
         EngineUnreachable: The engine is not ready; the message is its reason.
         WrongInput: The job does not fit the kind, or the engine says that a field is to blame.
-        TaskFailed: The engine failed, or an output is missing, empty, or not in the folder.
+        TaskFailed: The engine failed, or all outputs are missing, empty, or not in the folder.
         ValueError: The engine describes a kind that is not valid.
 
     Example:
@@ -65,7 +65,7 @@ async def run_engine(
     wanted = tuple(outputs or (slot.name for slot in known.outputs if slot.required))
     exts = {name: path.suffix.lower() for name, path in inputs.items()}
     filled = fitting(known, exts, params or {}, wanted)
-    run, made = EngineRun(), dict[str, Path]()
+    wanted, run, made = made_for(known, wanted), EngineRun(), dict[tuple[str, int], Path]()
     async with aclosing(engine.render(Work("0" * 32, kind, inputs, filled, wanted, folder))) as items:
         async for item in items:
             match item:
@@ -73,9 +73,9 @@ async def run_engine(
                     run.frames.append(item)
                 case Line(text):
                     run.lines.append(text)
-                case Made(name, path):
-                    made[name] = path
-    run.files = {name: checked_output(name, made.get(name), folder) for name in wanted}
+                case Made(name, path, number):
+                    made[name, number] = path
+    run.files = checked_outputs(wanted, made, folder)
     return run
 
 

@@ -16,7 +16,16 @@ from reactivex.subject import Subject
 from wakestream.adapters.power.config import Machine
 from wakestream.operators.model.errors import FileUnusable, NoCapacity, PowerError, WakestreamError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
-from wakestream.operators.model.ports import Health, LinkDown, LinkUp, PowerState, Reading, TaskReceipt, TaskReport
+from wakestream.operators.model.ports import (
+    Health,
+    LinkDown,
+    LinkUp,
+    Output,
+    PowerState,
+    Reading,
+    TaskReceipt,
+    TaskReport,
+)
 from wakestream.streams.protocol import messages as m
 
 M = TypeVar("M", bound=m.Message)
@@ -264,7 +273,7 @@ class FakeWorker:
         return _next_of(self.reports)
 
     async def download(
-        self, task_id: str, output: Path, name: str | None = None
+        self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
     ) -> AsyncGenerator[Downloading | Done, None]:
         """Report `size` bytes and write nothing; a failure comes after half of them."""
         yield Downloading(self.size // 2, self.size)

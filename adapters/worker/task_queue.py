@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work, numbered
 from wakestream.operators.model.errors import (
     EngineUnreachable,
     JournalError,
@@ -236,7 +236,7 @@ class TaskQueue:
 
     async def _done(self, task: w.Task) -> tuple[Output, ...]:
         """Let the engine do the work once, and store its results."""
-        made: dict[str, Path] = {}
+        made: dict[tuple[str, int], Path] = {}
         async with self._store.work_folder() as folder:
             work = self._work_of(task, folder)
             async with aclosing(self._watchdog.watch(self._engine, work)) as items:
@@ -246,9 +246,9 @@ class TaskQueue:
                             self.runner.apply(w.Advanced(task.id, task.attempt, item))
                         case Line(text):
                             logger.bind(job=task.id, stage="render").info("{}", text)
-                        case Made(name, path):
-                            made[name] = path
-            files = {name: checked_output(name, made.get(name), folder) for name in work.outputs}
+                        case Made(name, path, number):
+                            made[name, number] = path
+            files = checked_outputs(work.outputs, made, folder)
             return await self._store.take(task.id, files, single=task.wish.old_shape)
 
     def _work_of(self, task: w.Task, folder: Path = Path()) -> Work:
@@ -269,6 +269,25 @@ async def look(engine: Engine) -> Readiness:
         now, reason = Readiness(False), f"its check raised {type(error).__name__}; see the worker's log"
     # It is part of health, so it must be valid text.
     return now if now.ready else Readiness(False, reason.encode(errors="replace").decode(), now.crashed)
+
+
+def checked_outputs(wanted: Sequence[str], made: Mapping[tuple[str, int], Path], folder: Path) -> dict[str, Path]:
+    """The files that were made of the wanted outputs, by name. Raises `TaskFailed`: none can be used."""
+    files: dict[str, Path] = {}
+    faults: list[TaskFailed] = []
+    for name in wanted:
+        number, found = 1, [path for (of, _), path in sorted(made.items()) if of == name]
+        for path in found or (None,):
+            try:
+                files[numbered(name, number)] = checked_output(name, path, folder)
+                number += 1
+            except TaskFailed as error:
+                faults.append(error)
+    if not files:
+        raise faults[0]
+    for fault in faults:
+        logger.warning("{}; the job gets the others", fault)
+    return files
 
 
 def checked_output(name: str, path: Path | None, folder: Path) -> Path:

@@ -6,7 +6,7 @@ console and command line check a job against the description before a machine is
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,36 @@ MAX_FILES = 64
 
 MAX_PARAMS = 16 * 1024
 """The most bytes of a job's parameters, as JSON."""
+
+LISTS = "lists"
+"""The feature of workers that make and name all files of an output that is a list."""
+
+
+def numbered(name: str, number: int) -> str:
+    """Return the name of a file of the list `name`: the first is called like the list, the next ones get a number.
+
+    Example:
+        >>> [numbered("images", number) for number in (1, 2, 12)]
+        ['images', 'images_2', 'images_12']
+    """
+    return name if number == 1 else f"{name}_{number}"
+
+
+def list_of(name: str, lists: Container[str]) -> str:
+    """Return which of the `lists` this is a further file of; empty if of none.
+
+    Example:
+        >>> list_of("images_12", {"images"}), list_of("images", {"images"})
+        ('images', '')
+    """
+    of, _, number = name.rpartition("_")
+    return of if of in lists and number.isdecimal() and numbered(of, int(number)) == name and name != of else ""
+
+
+def files_of(name: str, names: Iterable[str]) -> list[str]:
+    """Return those of the names that are files of the list `name`, in order."""
+    own = [each for each in names if each == name or list_of(each, (name,))]
+    return sorted(own, key=lambda each: (len(each), each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +59,7 @@ class Slot:
         title: A few words for people; empty: the name.
         help: A sentence for people.
         required: Whether a job must have it. An output that is not required may be left out of a job.
+        many: Whether it is a list of files. The further files are named `NAME_2`, `NAME_3`, … in jobs.
     """
 
     name: str
@@ -36,6 +67,7 @@ class Slot:
     title: str = ""
     help: str = ""
     required: bool = True
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +126,15 @@ class Work:
     folder: Path
     attempt: int = 1
 
+    def files(self, name: str) -> list[Path]:
+        """Return the files of the input `name` in order: several of a list, none if the job has none.
+
+        Example:
+            >>> Work("t", "join", {"images": Path("a"), "images_2": Path("b")}, {}, (), Path()).files("images")
+            [PosixPath('a'), PosixPath('b')]
+        """
+        return [self.inputs[each] for each in files_of(name, self.inputs)]
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -118,10 +159,14 @@ class Waits(Line):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An output is finished: the complete file `path`, in the work's folder. Its ending is the output's ending."""
+    """An output is finished: the complete file `path`, in the work's folder. Its ending is the output's ending.
+
+    `number` is 1, 2, … for the files of an output that is a list; the order counts, and numbers may be missing.
+    """
 
     name: str
     path: Path
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +207,8 @@ class Engine(Protocol):
                 find it again follows it and does not start it twice.
 
         Yields:
-            Progress, log lines, and one `Made` for each output of `work.outputs`.
+            Progress, log lines, and one `Made` for each output of `work.outputs`; several for a list. What is missing
+            is not there for the job either, which fails only if nothing was made.
 
         Raises:
             TaskFailed: The engine failed; the message has its last output.

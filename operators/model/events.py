@@ -299,11 +299,15 @@ class ResultFile:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The main result is complete at `path`; `size` is its bytes. `files`: all results, if there are several."""
+    """The main result is complete at `path`; `size` is its bytes. `files`: all results, if there are several.
+
+    `absent`: the outputs that the job wants and the engine did not make.
+    """
 
     path: Path
     size: int
     files: tuple[ResultFile, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

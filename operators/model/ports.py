@@ -255,13 +255,17 @@ class Worker(Protocol):
         """Return the progress of the task. Raises `TaskLost` if the worker does not know it."""
         ...
 
-    def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
+    def download(
+        self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
+    ) -> AsyncIterator[Downloading | Done]:
         """Fetch a result to `output`, which appears only when it is complete. The last item is `Done`.
 
         Args:
             task_id: The task.
             output: The file to write.
             name: The name of the result; None for the main one.
+            made: A further file of a list, whose name the user did not choose: it replaces no other file, but gets a
+                free name beside `output`. The same content at `output` is not fetched again.
         """
         ...
 

@@ -265,9 +265,14 @@ class _LoggedWorker(Worker):
         asked = self._asked(task_id=task_id)
         return await self._calls.call("report", asked, lambda: self._worker.report(task_id), _REPORT)
 
-    def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
+    def download(
+        self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
+    ) -> AsyncIterator[Downloading | Done]:
         asked = self._asked(task_id=task_id, **({} if name is None else {"name": name}))
-        return self._calls.items("download", asked, lambda: self._worker.download(task_id, output, name), _RECEIVED)
+        more = () if made is None else (made,)  # a worker of the user's own may know no lists
+        return self._calls.items(
+            "download", asked, lambda: self._worker.download(task_id, output, name, *more), _RECEIVED
+        )
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         asked = self._asked(task_id=task_id)

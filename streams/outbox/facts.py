@@ -160,7 +160,7 @@ class JobEnded(_OfJob, frozen=True):
     """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result.
 
     `reused` is empty for a result that was made for this job: see `operators.job.reuse`. `files` are all results, if
-    there are several: each an object with `name`, `path` and `size`.
+    there are several: each an object with `name`, `path` and `size`. `absent` are outputs that were not made.
     """
 
     outcome: str
@@ -174,6 +174,7 @@ class JobEnded(_OfJob, frozen=True):
     mtime_ns: int = 0
     reused: str = ""
     files: tuple[dict[str, Any], ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 class ReleaseConfirmed(_OfJob, frozen=True):

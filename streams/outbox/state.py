@@ -209,7 +209,7 @@ def outcome_of(ended: f.JobEnded) -> e.Outcome:
     """The job's last event again."""
     if ended.outcome == "done":
         files = tuple(e.ResultFile(one["name"], Path(one["path"]), one["size"]) for one in ended.files)
-        return e.Done(Path(ended.path), ended.size, files)
+        return e.Done(Path(ended.path), ended.size, files, ended.absent)
     kind = {"timed_out": e.TimedOut, "cancelled": e.Cancelled}.get(ended.outcome, e.Failed)
     outcome: e.Outcome = kind(**{field.name: getattr(ended, field.name) for field in fields(kind)})
     return outcome

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot
+from wakestream.operators.model.engine import MAX_FILES, MAX_PARAMS, Kind, Slot, list_of, numbered
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.protocol.param_schema import check_own, flat, misfits
 
@@ -58,11 +58,15 @@ MEDIA: Final[Mapping[str, frozenset[str]]] = {
 """The file endings of each media type that a slot may accept."""
 
 
+LISTED: Final = 8
+"""So many files of a list have a slot of their own in a kind as JSON, for peers that know no lists."""
+
 _DEFAULTS: Final[Mapping[str, Any]] = msgspec.to_builtins(Kind(""))
 
 
 def plain_kind(kind: Kind) -> dict[str, Any]:
-    """Return a kind as JSON."""
+    """Return a kind as JSON. A list is followed by slots for its next files, which `kind_from` leaves out."""
+    kind = replace(kind, inputs=with_numbers(kind.inputs), outputs=with_numbers(kind.outputs))
     plain: dict[str, Any] = msgspec.to_builtins(kind)
     return {name: value for name, value in plain.items() if name == "name" or value != _DEFAULTS[name]}
 
@@ -95,6 +99,26 @@ def seeded(kind: Kind, params: Mapping[str, Any], job: str) -> dict[str, Any]:
     span = int(schema.get("maximum", least + _SEEDS - 1)) - least + 1
     number = int.from_bytes(hashlib.sha256(job.encode()).digest()[:8], "big")
     return {**params, kind.seed: least + number % max(1, min(span, _SEEDS))}
+
+
+def with_numbers(slots: Iterable[Slot]) -> tuple[Slot, ...]:
+    """Return the slots, each list followed by slots for its next files."""
+    found: list[Slot] = []
+    for slot in slots:
+        more = range(2, LISTED + 1) if slot.many else ()
+        found += [slot, *(Slot(numbered(slot.name, number), slot.accepts, required=False) for number in more)]
+    return tuple(found)
+
+
+def lists_of(slots: Iterable[Slot]) -> set[str]:
+    """Return the names of those slots that are lists."""
+    return {slot.name for slot in slots if slot.many}
+
+
+def made_for(kind: Kind, outputs: Iterable[str]) -> tuple[str, ...]:
+    """Return the outputs that make these: all of a list for each of its files."""
+    lists = lists_of(kind.outputs)
+    return tuple(dict.fromkeys(list_of(name, lists) or name for name in outputs))
 
 
 def flat_kind(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,8 +177,10 @@ def kind_from(plain: object, *, own: bool = False) -> Kind:
     return replace(kind, inputs=_with_usable(kind.inputs), outputs=_with_usable(kind.outputs), params=params)
 
 
-def _with_usable(slots: Iterable[Slot]) -> tuple[Slot, ...]:
-    return tuple(replace(slot, accepts=tuple(filter(can_be_accepted, slot.accepts))) for slot in slots)
+def _with_usable(slots: Collection[Slot]) -> tuple[Slot, ...]:
+    """The slots without what they cannot accept, and without those of the further files of a list."""
+    own = [slot for slot in slots if not list_of(slot.name, lists_of(slots))]
+    return tuple(replace(slot, accepts=tuple(filter(can_be_accepted, slot.accepts))) for slot in own)
 
 
 def _check_slot_names(kind: Kind, names: Collection[str]) -> None:
@@ -289,21 +315,24 @@ def fitting(
     check_bounds(inputs, params, outputs)
     _check_names(kind, "inputs", kind.inputs, inputs)
     _check_names(kind, "outputs", kind.outputs, outputs)
-    for slot in kind.inputs:
-        ext = inputs.get(slot.name)
-        if ext is not None and not file_fits(slot, ext):
+    slots = {slot.name: slot for slot in kind.inputs}
+    for name, ext in inputs.items():
+        slot = slots[name if name in slots else list_of(name, slots)]
+        if not file_fits(slot, ext):
             wanted = ", ".join(slot.accepts)
             raise WrongInput(
-                f"inputs.{slot.name}", f"input {slot.name}: a file with the ending {ext!r} does not fit; give {wanted}"
+                f"inputs.{name}", f"input {name}: a file with the ending {ext!r} does not fit; give {wanted}"
             )
     return with_defaults(kind, params)
 
 
-def _check_names(kind: Kind, field: str, slots: Iterable[Slot], given: Collection[str]) -> None:
+def _check_names(kind: Kind, field: str, slots: Collection[Slot], given: Collection[str]) -> None:
     known = {slot.name: slot for slot in slots}
     one = field.removesuffix("s")
     for name in given:
-        if name not in known:
+        if name not in known and not list_of(name, lists_of(slots)):
+            if of := list_of(name, known):
+                raise WrongInput(f"{field}.{name}", f"kind {kind.name}: the {one} {of!r} is one file; give only one")
             have = ", ".join(known) or "none"
             raise WrongInput(f"{field}.{name}", f"kind {kind.name} has no {one} {name!r}; it has {have}")
     missing = [name for name, slot in known.items() if slot.required and name not in given]

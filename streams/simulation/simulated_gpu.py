@@ -18,6 +18,7 @@ from wakestream.operators.model.events import Algorithm, Done, Downloading, File
 from wakestream.operators.model.ports import (
     Files,
     Health,
+    Output,
     PowerState,
     Resumed,
     TaskReceipt,
@@ -247,7 +248,9 @@ class _SimulatedWorker(Worker):
             return TaskReport("queued")
         return TaskReport("processing", round(100.0 * (gpu.net.now - task.begins) / (task.ends - task.begins), 1))
 
-    async def download(self, task_id: str, output: Path, name: str | None = None) -> AsyncIterator[Downloading | Done]:
+    async def download(
+        self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
+    ) -> AsyncIterator[Downloading | Done]:
         await self._call(self._gpu.pace.transfer)
         yield Downloading(SIZE, SIZE)
         yield Done(output, SIZE)

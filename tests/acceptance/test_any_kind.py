@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from tests.support.field.hub import field_hub
 from tests.support.field.worker import field_worker
-from tests.support.programs.any_kind_scene import KINDS, Scene
+from tests.support.programs.any_kind_scene import CUT, KINDS, Scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Place, gpu_online, held
@@ -20,11 +20,12 @@ from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.telemetry.recordings import LogFile, read
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.engine import Kind, Slot, numbered
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.rx.then import then
 from wakestream.streams.jobs.stages import Events, Stages, pipeline
 from wakestream.streams.jobs.world import Build
+from wakestream.streams.protocol.kinds import kind_from
 
 
 @pytest.fixture
@@ -71,6 +72,58 @@ async def test_64_files_go_in(scene: Scene) -> None:
         done = await scene.run(client, e.Job("many", inputs, {"whole": scene.folder / "whole.bin"}, "many"))
         assert done == e.Done(scene.folder / "whole.bin", 6400)
         assert (scene.folder / "whole.bin").read_bytes() == b"".join(bytes([n]) * 100 for n in range(64))
+
+
+def cut(scene: Scene, name: str, *outputs: str, files: int = 9, **params: Any) -> e.Job:
+    folder = scene.folder / "out"
+    folder.mkdir(exist_ok=True)
+    inputs = {numbered("files", n): scene.file(f"{n}.bin", b"%d" % n) for n in range(1, files + 1)}
+    return e.Job(name, inputs, {out: folder / f"{name}.{out}.bin" for out in outputs}, "cut", params)
+
+
+async def test_a_list_of_any_length_goes_in_and_comes_out_and_no_file_is_replaced(scene: Scene) -> None:
+    scene.engine.kinds = [CUT]
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+        await gpu_online(hub)
+        job = cut(scene, "one", "parts")
+        folder = job.output.parent
+        (folder / "one.parts_3.bin").write_bytes(b"a file of the user's")
+        done = await scene.run(client, job)
+        assert isinstance(done, e.Done)
+        assert [file.name for file in done.files] == ["parts", *(f"parts_{n}" for n in range(2, 13))]
+        assert [file.path.read_bytes() for file in done.files] == [b"%d of 9 files" % n for n in range(1, 13)]
+        names = ["one.parts.bin", *(f"one.parts_{n}.bin" for n in range(2, 13)), "one.parts_3-2.bin"]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+        assert (folder / "one.parts_3.bin").read_bytes() == b"a file of the user's"
+        again = await scene.run(client, job)
+        assert (again, len([*folder.iterdir()])) == (done, 13), "what is there is not fetched into another file"
+
+
+async def test_what_was_made_arrives_and_what_was_not_is_named(scene: Scene) -> None:
+    scene.engine.kinds = [CUT]
+    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+        await gpu_online(hub)
+        done = await scene.run(client, cut(scene, "one", "parts", "parts_2", "parts_7", "mask", parts=3))
+        assert isinstance(done, e.Done)
+        assert [file.name for file in done.files] == ["parts", "parts_2", "parts_3"]
+        assert done.absent == ("parts_7", "mask")
+        failed = await scene.run(client, cut(scene, "two", "parts_7", parts=3))
+        assert isinstance(failed, e.Failed)
+        assert "the engine made no output parts_7; it made parts, parts_2, parts_3" in failed.why
+
+
+async def test_peers_that_know_no_lists_see_eight_files(scene: Scene) -> None:
+    scene.engine.kinds = [CUT]
+    async with (
+        asyncio.timeout(30),
+        scene.worker() as worker,
+        ClientSession() as session,
+        session.get(f"{worker.address}/api/heygem/health") as answer,
+    ):
+        plain = {kind["name"]: kind for kind in (await answer.json())["kinds"]}["cut"]
+    assert [slot["name"] for slot in plain["inputs"]] == ["files", *(f"files_{n}" for n in range(2, 9))]
+    assert [slot["required"] for slot in plain["outputs"]] == [True, *[False] * 8]
+    assert kind_from(plain) == CUT
 
 
 @pytest.mark.parametrize(
@@ -283,7 +336,6 @@ async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through:
         ((*JOIN, "--out", "whole=clip.mp4"), "clip.mp4"),
         ((*JOIN, "--out", "whole=w.bin", "--out", "log=w.bin"), "outputs whole and log have the same path w.bin"),
         ((*JOIN, "--out", "whole=nowhere/w.bin"), "nowhere"),
-        ((*JOIN, *OUTS, "--in", "first=clip.mp4"), "--in first is given twice"),
         ((*JOIN, *OUTS, "--param", "speed"), "write NAME=VALUE"),
         ((*JOIN, *OUTS, "--param", "speed=NaN"), "params.speed is not a finite number"),
         ((*JOIN, *OUTS, "--param", f"text={'x' * 17 * 1024}"), "16384 are allowed"),

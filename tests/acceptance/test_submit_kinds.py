@@ -89,6 +89,7 @@ WRONG = [
     (("submit", "--kind", "fly", "--in", "image=a.png", *OUT), "there is no kind 'fly'; there are flip, join, reverse"),
     (("submit", "--kind", "Flip!", "--in", "image=a.png", *OUT), "kind: the name 'Flip!' is not allowed"),
     (("submit", "--kind", "flip", *OUT, "--param", "text=a"), "kind flip needs the input 'image'"),
+    ((*SUBMIT, *OUT, "--in", "image=a.png"), "kind flip: the input 'image' is one file; give only one"),
     ((*SUBMIT, *OUT, "--in", "video=a.png"), "kind flip has no input 'video'; it has image, mask"),
     ((*SUBMIT, "--out", "movie=b.png"), "kind flip has no output 'movie'; it has image, log"),
     (("submit", "--kind", "flip", "--in", "image=a.png", *OUT), "kind flip needs the parameter 'text'"),
@@ -111,7 +112,6 @@ WRONG = [
     ((*SUBMIT, *OUT, "--out", "log=../user/b.png"), "outputs image and log have the same path ../user/b.png"),
     ((*SUBMIT, "--out", "image=nowhere/b.png"), "output image: the folder nowhere for the result does not exist"),
     ((*SUBMIT, "--out", "image=a.png"), "output image: the result would replace a.png"),
-    ((*SUBMIT, "--out", "image=."), "output image: . is a folder"),
     ((*SUBMIT, *OUT, "--param", "scale=2", "--param", "scale=3"), "--param scale is given twice"),
 ]
 

@@ -65,7 +65,12 @@ def outcome(happened: e.JobEvent, reused: str = "") -> str:
     """The last event as a sentence. `reused` is whose result it is, as `operators.job.reuse` tells."""
     match happened:
         case e.Done():
-            done = t("done", path=happened.path, size=size(happened.size))
+            files = [str(file.path) for file in happened.files] or [str(happened.path)]
+            done = t(
+                "done", path=", ".join(files), size=size(sum(file.size for file in happened.files) or happened.size)
+            )
+            if happened.absent:
+                done += t("done.absent", names=", ".join(happened.absent))
             if reused in ("", OWN):
                 return done
             return done + (t("done.at_worker") if reused == AT_WORKER else t("done.of_job", job=reused))

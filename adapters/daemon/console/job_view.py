@@ -18,6 +18,7 @@ from wakestream.adapters.daemon.console.upload_validation import names_beside, s
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import is_intact, results_of
+from wakestream.operators.model.engine import list_of
 from wakestream.streams.outbox.state import Entry, plain_outcome
 
 NOW_LASTS: Final = 3 * 3600.0
@@ -86,8 +87,13 @@ class JobView:
 
     def outputs(self, entry: Entry) -> list[dict[str, Any]]:
         """The outputs; those of a job that is done with their size, their type, and whether they are `here`."""
-        names = self._file_names(entry).outputs
         made, intact = results_of(entry), is_intact(entry)
+        names = {**self._file_names(entry).outputs}
+        for name in made.keys() - names.keys():  # the further files of a list
+            stem, path = Path(names.get(list_of(name, names), name)).stem, made[name][0]
+            ours = self.is_ours(str(path))
+            names[name] = f"{stem}{name.removeprefix(list_of(name, names))}{path.suffix}" if ours else path.name
+        names = {name: names[name] for name in (*made, *(each for each in names if each not in made))}
         return [
             {"name": name, "file": file, **(self._made(file, *made[name], intact) if name in made else {"here": False})}
             for name, file in names.items()

@@ -31,14 +31,14 @@ from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.http.tus import TusCalls, put_version
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.operators.model.engine import Kind
+from wakestream.operators.model.engine import LISTS, Kind
 from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
-from wakestream.streams.protocol.kinds import fingerprint, fitting, is_repeatable, plain_kind, seeded
+from wakestream.streams.protocol.kinds import fingerprint, fitting, is_repeatable, made_for, plain_kind, seeded
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 
-FEATURES = ("blake3", "cancel", "inputs", "range", "small_files", "tus")
+FEATURES = ("blake3", "cancel", "inputs", LISTS, "range", "small_files", "tus")
 """The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
@@ -247,7 +247,8 @@ class WorkerCalls:
         given = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
         params = seeded(kind, given, job)
         once = "" if is_repeatable(kind, params) else job
-        return replace(wish, params=params, version=fingerprint(kind), once=once)
+        outputs = made_for(kind, wish.outputs)
+        return replace(wish, params=params, outputs=outputs, version=fingerprint(kind), once=once)
 
     async def _start(self, request: web.Request, wish: w.Wish, holder: str) -> web.Response:
         missing = [

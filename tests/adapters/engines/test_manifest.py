@@ -60,7 +60,7 @@ def test_a_workflow_becomes_a_kind_with_the_limits_that_comfyui_knows(tmp_path: 
     assert replace(kind, version="") == Kind(
         "scale",
         (Slot("image", ("image",)),),
-        (Slot("image", (".png",)),),
+        (Slot("image", (".png",), many=True),),
         {
             "type": "object",
             "properties": {

@@ -29,6 +29,12 @@ KINDS = (
     ),
     Kind("reverse", (Slot("first"),), (Slot("whole", (".bin",)),)),
 )
+CUT = Kind(
+    "cut",
+    (Slot("files", many=True),),
+    (Slot("parts", (".bin",), many=True), Slot("mask", required=False)),
+    {"properties": {"parts": {"type": "integer", "default": 12}}},
+)
 
 
 class Joining(Engine):
@@ -54,6 +60,12 @@ class Joining(Engine):
         await self.go_on.wait()
         if len(self.works) == self.failing:
             raise TaskFailed("this work fails")
+        if work.kind == "cut":
+            for number in range(1, work.params["parts"] + 1):
+                path = work.folder / f"part{number}.bin"
+                path.write_bytes(b"%d of %d files" % (number, len(work.files("files"))))
+                yield Made("parts", path, number)
+            return
         whole = b"".join(path.read_bytes() for path in work.inputs.values()) * work.params.get("times", 1)
         main = next(kind for kind in self.kinds if kind.name == work.kind).outputs[0]
         path = work.folder / f"{main.name}{output_ext(main)}"

@@ -12,7 +12,8 @@ const byName = new Map();
 export const given = (text) => (Object.hasOwn(CHINESE, text) ? CHINESE[text] : text);
 
 /** The choices: `id`, `kind`, its GPUs, and whether one of them is on. Lip-sync is always one. */
-export function choices({ kinds }) {
+export function choices({ kinds: told }) {
+  const kinds = told.map((one) => ({ ...one, kind: { ...one.kind, outputs: withoutNumbers(one.kind.outputs) } }));
   const all = kinds.some((one) => one.kind.name === "lipsync") ? kinds : [{ kind: LIPSYNC, gpus: [] }, ...kinds];
   const found = all.map(({ kind, gpus }) => {
     const twins = all.filter((one) => one.kind.name === kind.name).length > 1;
@@ -22,6 +23,12 @@ export function choices({ kinds }) {
   byName.clear();
   for (const { kind } of found) byName.set(kind.name, kind);
   return found;
+}
+
+/** The outputs without the slots for the further files of a list, which are for programs that know no lists. */
+function withoutNumbers(outputs) {
+  const lists = outputs.filter((one) => one.many).map((one) => one.name);
+  return outputs.filter(({ name }) => !lists.includes(/^(.+)_[0-9]+$/.exec(name)?.[1]));
 }
 
 /** What people call a kind; of two of the same name, with the GPUs that have it. */

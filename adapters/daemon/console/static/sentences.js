@@ -86,7 +86,7 @@ function checked(last) {
 function ended(job) {
   const end = job.outcome;
   switch (end.event) {
-    case "done": return job.result && !job.result.here ? t("card.gone") : t(`end.done${end.files?.length > 1 ? "s" : ""}${reuse(end)}`, { size: bytes(job.result?.size ?? end.size), count: number(end.files?.length ?? 1) });
+    case "done": return job.result && !job.result.here ? t("card.gone") : t(`end.done${end.files?.length > 1 ? "s" : ""}${reuse(end)}`, { size: bytes(job.result?.size ?? end.size), count: number(end.files?.length ?? 1) }) + (end.absent ? t("end.absent", { names: end.absent.join(", ") }) : "");
     case "timed_out": return t(knows(`end.timed_out.${end.stage}`) ? `end.timed_out.${end.stage}` : "end.timed_out", { seconds: duration(end.seconds), stage: end.stage });
     case "cancelled": return t("end.cancelled");
     default: return failed(job, end);

@@ -198,6 +198,7 @@ export const EN = {
   "end.done": "Result saved: {size}.",
   "end.done.reused": "Result saved: {size}. Reused from an earlier job with the same files.",
   "end.done.at_worker": "Result saved: {size}. The worker already had it.",
+  "end.absent": " Not made: {names}.",
   "end.dones": "{count} results saved: {size}.",
   "end.dones.at_worker": "{count} results saved: {size}. The worker already had them.",
   "end.cancelled": "Cancelled.",

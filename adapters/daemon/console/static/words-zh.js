@@ -196,6 +196,7 @@ export const ZH = {
   "end.done": "结果已保存：{size}。",
   "end.done.reused": "结果已保存：{size}。使用了相同文件的旧结果。",
   "end.done.at_worker": "结果已保存：{size}。GPU 主机已有此结果。",
+  "end.absent": "未生成：{names}。",
   "end.dones": "{count} 个结果已保存：{size}。",
   "end.dones.at_worker": "{count} 个结果已保存：{size}。GPU 主机已有这些结果。",
   "end.cancelled": "已取消。",
