@@ -26,6 +26,9 @@ REMEMBERED = 1024
 CALL = 60.0
 """Seconds that a call without a file transfer may take."""
 
+WAIT = 25.0
+"""Seconds for which a worker with the feature `wait` holds a question for a task's progress, until it has changed."""
+
 
 @dataclass(eq=False)
 class Session:
@@ -58,6 +61,7 @@ class Session:
         self._http: aiohttp.ClientSession | None = None
         self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.connect, sock_read=self.idle)
         self.call_timeout = aiohttp.ClientTimeout(total=CALL, sock_connect=self.connect, sock_read=self.idle)
+        self.wait_timeout = aiohttp.ClientTimeout(CALL + WAIT, sock_connect=self.connect, sock_read=self.idle + WAIT)
         self.executor = ThreadPoolExecutor(THREADS, "wakestream-transfer")
         self.uploads: Recent[tuple[str, FileRef], str] = Recent(REMEMBERED)
         """The addresses of unfinished uploads, by endpoint and file."""

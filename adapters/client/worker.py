@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.fetch import fetch
 from wakestream.adapters.client.possession import proved
 from wakestream.adapters.client.progress import Meter
-from wakestream.adapters.client.session import REMEMBERED, Session
+from wakestream.adapters.client.session import REMEMBERED, WAIT, Session
 from wakestream.adapters.client.tus_upload import tus_upload
 from wakestream.adapters.client.upload_body import FilePart, form, small_files
 from wakestream.adapters.client.wallet import Wallet
@@ -28,6 +29,12 @@ from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef
 from wakestream.operators.model.ports import Health, Output, Resumed, TaskReceipt, TaskReport, Workers
 from wakestream.operators.stages.follow import FINISHED
 
+CUT = 2
+"""Waits in a row that did not end with an answer, after which a job asks without waiting: a proxy may end them."""
+
+MOST_WAITING = 32
+"""Calls that wait at one time; the others leave room for transfers."""
+
 
 class HttpWorkers(Session):
     """Implements the port `Workers` over one HTTP session. Its arguments are those of `Session`.
@@ -39,6 +46,7 @@ class HttpWorkers(Session):
     def __post_init__(self) -> None:
         """Nothing is opened yet."""
         Session.__post_init__(self)
+        self.waiting = 0
         self._known: Recent[str, Known] = Recent(REMEMBERED)
         self._partials: Recent[tuple[str, Path], Partial] = Recent(REMEMBERED)
 
@@ -108,6 +116,12 @@ class HttpWorker(WorkerCalls):
     """Implements the port `Worker`. Its features beyond the common protocol are known after its first `health`."""
 
     session: HttpWorkers
+    _cut = 0  # waits in a row that did not end with an answer
+
+    @cached_property
+    def _seen(self) -> dict[str, str]:
+        """The version of each task's last report, if the next call may wait for another one."""
+        return {}
 
     async def health(self) -> Health:
         """See `Worker.health`. Called without the secret, as old workers expect."""
@@ -164,7 +178,26 @@ class HttpWorker(WorkerCalls):
     async def report(self, task_id: str) -> TaskReport:
         """See `Worker.report`."""
         with replies.task_known():
-            return replies.report(await self.call("GET", "progress", params={"task_id": task_id}))
+            return replies.report(await self._progress(task_id))
+
+    async def _progress(self, task_id: str) -> dict[str, Any]:
+        """The progress: at once for the first time, then once it has changed, if the worker can wait."""
+        asked, seen = {"task_id": task_id}, self._seen.pop(task_id, "")
+        if seen:
+            self._cut += 1
+            self.session.waiting += 1
+            try:
+                asked |= {"wait": f"{WAIT:g}", "seen": seen}
+                found = await self.call("GET", "progress", params=asked, timeout=self.session.wait_timeout)
+            finally:
+                self.session.waiting -= 1
+            self._cut = 0
+        else:
+            found = await self.call("GET", "progress", params=asked)
+        version = str(found.get("version") or "")
+        if version and "wait" in self.features and self._cut < CUT and self.session.waiting < MOST_WAITING:
+            self._seen[task_id] = version
+        return {**found, "live": task_id in self._seen}
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """See `Worker.cancel`. Old workers cannot cancel and are not called."""

@@ -121,7 +121,7 @@ class WorkerCalls:
 
     async def call(self, method: str, name: str, **options: Any) -> dict[str, Any]:
         """The `data` of the reply to a call without a file. Raises `WorkerError` for a refusal."""
-        async with self.exchange(method, name, timeout=self.session.call_timeout, **options) as response:
+        async with self.exchange(method, name, **{"timeout": self.session.call_timeout, **options}) as response:
             reply = replies.accepted(response.status, await replies.body(response))
         data = reply.get("data")
         return data if isinstance(data, dict) else replies.wrong(reply, 'an object in "data"')

@@ -204,6 +204,7 @@ def report(data: Mapping[str, Any]) -> TaskReport:
         error=str(error) if error else None,
         outputs=_outputs(data.get("outputs")),
         waits=shortened(str(data.get("waits") or "")),
+        live=data.get("live") is True,
     )
 
 

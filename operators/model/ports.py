@@ -182,7 +182,8 @@ class Output:
 class TaskReport:
     """The worker's answer about a task. `status` is the word on the wire, `percent` 0-100.
 
-    `waits` is why the worker begins no tasks at present, if it does not.
+    `waits` is why the worker begins no tasks at present, if it does not. `live`: the next call is answered when the
+    task has changed, so it needs no pause before it.
     """
 
     status: str
@@ -194,6 +195,7 @@ class TaskReport:
     error: str | None = None
     outputs: tuple[Output, ...] = ()
     waits: str = ""
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

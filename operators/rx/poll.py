@@ -14,41 +14,42 @@ from wakestream.operators.rx.core.scheduler import clock
 T = TypeVar("T")
 
 
-def poll(every: float, until: Callable[[T], bool]) -> Callable[[Observable[T]], Observable[T]]:
+def poll(every: float | Callable[[T], float], until: Callable[[T], bool]) -> Callable[[Observable[T]], Observable[T]]:
     """Subscribe to the source at once, then again `every` seconds after it completed, until an item satisfies `until`.
 
     Example:
         >>> from_async(worker.health).pipe(poll(1.0, until=lambda health: health.initialized))
 
     Args:
-        every: Seconds between the end of a call and the start of the next one.
+        every: Seconds between the end of a call and the start of the next one, or what gives them for the last item.
         until: The predicate that ends the polling. The item that satisfies it is the last one.
 
     Returns:
         An operator function for an observable that makes one call at each subscription: the result has the items of
         all calls. An error of a call, or one that `until` raises, ends it.
     """
+    between = every if callable(every) else lambda _: every
     return operator_from(
-        lambda source, observer, scheduler: _Poll(source, every, until, observer, clock(scheduler)).start()
+        lambda source, observer, scheduler: _Poll(source, between, until, observer, clock(scheduler)).start()
     )
 
 
 class _Poll(FollowingObserver[Any]):
     """One subscription. It follows a call, or the pause after it."""
 
-    __slots__ = ("done", "every", "source", "time", "until")
+    __slots__ = ("done", "every", "last", "source", "time", "until")
 
     def __init__(
         self,
         source: Observable[Any],
-        every: float,
+        every: Callable[[Any], float],
         until: Callable[[Any], bool],
         observer: ObserverBase[Any],
         time: SchedulerBase,
     ) -> None:
         super().__init__(observer, time)
         self.source, self.every, self.until, self.time = source, every, until, time
-        self.done = False
+        self.done, self.last = False, None
 
     def start(self) -> DisposableBase:
         self._ask()
@@ -61,7 +62,7 @@ class _Poll(FollowingObserver[Any]):
         if self.done:
             return
         try:
-            self.done = self.until(value)
+            self.done, self.last = self.until(value), value
         except Exception as error:  # raised by `until`
             self.done = True
             self.observer.on_error(error)
@@ -72,4 +73,4 @@ class _Poll(FollowingObserver[Any]):
 
     def on_completed(self) -> None:
         if not self.done:
-            self.followed.disposable = self.time.schedule_relative(self.every, self._ask)
+            self.followed.disposable = self.time.schedule_relative(self.every(self.last), self._ask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from reactivex import Observable
 
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, TaskLost
@@ -45,6 +47,26 @@ def follow(workers: Workers) -> Effect[JobEvent]:
 def is_finished(report: TaskReport) -> bool:
     """Whether the task is over."""
     return report.status in FINISHED
+
+
+PROMPT = 0.05
+"""Seconds between two reports of a worker that answers when something has changed."""
+
+
+def pause(every: float) -> Callable[[TaskReport], float]:
+    """The seconds until the next report: `every`, or at most `PROMPT` where the worker answers when it has news.
+
+    Example:
+        >>> pause(2.0)(TaskReport("queued", live=True))
+        0.05
+
+    Args:
+        every: Seconds for a worker that answers at once.
+
+    Returns:
+        A function for `poll`.
+    """
+    return lambda report: min(every, PROMPT) if report.live else every
 
 
 def place(report: TaskReport) -> int:

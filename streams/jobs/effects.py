@@ -299,9 +299,10 @@ def _plain_health(health: Health) -> dict[str, Any]:
 
 
 def _plain_report(report: TaskReport) -> dict[str, Any]:
-    """A report as an object; `outputs` and `waits` only where the worker named them."""
+    """A report as an object; `outputs`, `waits` and `live` only where the worker named them."""
     plain = _fields(report)
-    more = {"outputs": [_fields(each) for each in plain.pop("outputs")], "waits": plain.pop("waits")}
+    more = {"outputs": [_fields(each) for each in plain.pop("outputs")]}
+    more |= {name: plain.pop(name) for name in ("waits", "live")}
     return plain | {name: value for name, value in more.items() if value}
 
 

@@ -30,7 +30,7 @@ from wakestream.operators.rx.timeout import each_item, timeout
 from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.deployed_hubs import with_deployed_hubs
 from wakestream.operators.stages.download import bytes_received, download
-from wakestream.operators.stages.follow import follow, is_finished, place
+from wakestream.operators.stages.follow import follow, is_finished, pause, place
 from wakestream.operators.stages.online import is_ready, online, until_lost
 from wakestream.operators.stages.submit import Wait, unreachable
 from wakestream.operators.stages.synthesize import synthesize
@@ -90,6 +90,6 @@ def steps(s: Parts) -> Steps:
         each(dedupe(workers, s.fingerprints), retry(p.call)),
         each(upload(workers), idle, retry(p.call, progress=bytes_sent)),
         each(synthesize(s.job, workers), retry(p.call)),
-        each(follow(workers), retry(p.call), poll(p.poll_every, is_finished), work),
+        each(follow(workers), retry(p.call), poll(pause(p.poll_every), is_finished), work),
         each(download(s.job.outputs, workers), idle, retry(p.call, progress=bytes_received)),
     )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import hdrs, web
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
 from wakestream.adapters.worker.http.result_file import put_etag, result_response
 from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.http.tus import TusCalls, put_version
+from wakestream.adapters.worker.http.waits import Waits
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import LISTS, Kind
@@ -38,7 +40,7 @@ from wakestream.streams.protocol.kinds import fingerprint, fitting, is_repeatabl
 from wakestream.streams.worker import shares
 from wakestream.streams.worker import state as w
 
-FEATURES = ("blake3", "cancel", "inputs", LISTS, "range", "small_files", "tus")
+FEATURES = ("blake3", "cancel", "inputs", LISTS, "range", "small_files", "tus", "wait")
 """The features beyond those of deployed workers."""
 
 BY_CAPABILITY = ("capability", "proof")
@@ -74,11 +76,13 @@ class WorkerCalls:
     readiness: Readiness = field(default_factory=Readiness)
     transfers: Transfers = field(default_factory=Transfers)
     listeners: ProgressListeners = field(default_factory=ProgressListeners)
+    waits: Waits = field(default_factory=Waits)
     proofs: Proofs = field(init=False)
 
     def __post_init__(self) -> None:
-        """The proofs are about the same files."""
+        """The proofs are about the same files, and the waits about the same tasks."""
         self.proofs = Proofs(self.store, self.queue)
+        self.queue.facts.subscribe(self.waits.told)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all calls."""
@@ -176,8 +180,12 @@ class WorkerCalls:
         return await self._start(request, self._fitting(w.pair(video, audio)), auth.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
-        """The progress of a task."""
-        return replies.ok(replies.progress(self.queue.state, self._task(request, request.query.get("task_id"))))
+        """The progress of a task; with `wait` (an addition), once it has changed."""
+
+        def look() -> dict[str, Any]:
+            return replies.report(self.queue.state, self._task(request, request.query.get("task_id")))
+
+        return replies.ok({**await self.waits.report(request.query, look), "queue": replies.queue(self.queue.state)})
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """The result of a task, or a part of it."""
@@ -287,7 +295,7 @@ async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[Wor
         middlewares=[*before, calls.transfers.middleware, plain_bodies], client_max_size=requests.MAX_BODY
     )
     app.add_routes([*calls.routes(), *sockets.routes()])
-    app.on_shutdown.append(sockets.close)
+    app.on_shutdown.extend((sockets.close, calls.waits.close))
     app.on_response_prepare.extend((put_etag, put_version, put_cors))
     tls = config.tls.context if config.tls is not None else None
     async with listening(

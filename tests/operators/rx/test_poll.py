@@ -2,7 +2,7 @@
 
 import asyncio
 import tracemalloc
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -31,6 +31,17 @@ def test_it_polls_at_once_then_at_its_pace_until_satisfied() -> None:
     assert [message.value.value for message in result.messages[:3]] == [1, 2, 3]
     assert asked[0] == 200
     assert len(asked) == 3
+
+
+def test_the_pause_may_depend_on_the_last_answer() -> None:
+    scheduler, numbers, asked = TestScheduler(), count(1), list[float]()
+
+    def ask() -> Observable[int]:
+        asked.append(scheduler.clock)
+        return rx.of(next(numbers))
+
+    scheduler.start(lambda: rx.defer(lambda _: ask()).pipe(poll(lambda last: 10.0 * last, lambda number: number == 4)))
+    assert [after - before for before, after in pairwise(asked)] == [10, 20, 30]
 
 
 def test_a_slow_poll_never_overlaps_and_the_pause_counts_from_its_answer(scheduler: TestScheduler) -> None:
