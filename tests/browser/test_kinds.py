@@ -33,7 +33,9 @@ async def submit(home: House, job: str, **fields: Any) -> None:
     headers = {"Authorization": f"Bearer {home.token}"}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{home.url}/api/jobs", json={"id": job, "wake_to_ask": True, **fields}, headers=headers) as response,
+        session.post(
+            f"{home.url}/api/jobs", json={"id": job, "wake_to_ask": True, **fields}, headers=headers
+        ) as response,
     ):
         assert response.status == 201, await response.text()
 
