@@ -136,7 +136,7 @@ class Answers(Calls):
     def _result(self, row: Row, asked: Plain, number: int) -> Plain:
         data = row.data
         if data.get("args") != asked.get("args") or data.get("at") != asked.get("at") or data.get(NUMBER, 0) != number:
-            data = call_row(asked, number, {name: data[name] for name in _OUTCOME & data.keys()})
+            data = call_row(asked, number, {name: data[name] for name in data if name in _OUTCOME})
         self._tap.row("effect", row.label, data, self._job)
         if "error" in data:
             raise error_from(data["error"])

@@ -35,7 +35,7 @@ ACTIVE_EVERY = 30.0
 SIZE = 1_000_000
 """Bytes of a file that is not in the logs."""
 
-FEATURES = frozenset({"blake3", "cancel", "inputs", "range", "small_files", "tus"})
+FEATURES = frozenset({"blake3", "cancel", "inputs", "lists", "range", "small_files", "tus", "wait"})
 
 
 @dataclass(frozen=True, slots=True)
