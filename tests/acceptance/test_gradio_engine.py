@@ -20,7 +20,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import gradio
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.operators.model.engine import Frame, Line, Made, Slot, Work, numbered
+from wakestream.operators.model.engine import Frame, Line, Made, Slot, Waits, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 
 real = needs("gradio")
@@ -95,8 +95,10 @@ async def test_the_kinds_are_the_apps_functions(place: Place) -> None:
     }  # fmt: skip
     assert "default" not in copy.params["properties"]["seed"]
     assert "required" not in copy.params
-    assert [slot.name for slot in kinds["many"].inputs] == ["files", *(f"files_{n}" for n in range(2, 9)), "one"]
-    assert [slot.name for slot in kinds["many"].inputs if slot.required] == ["files"]
+    assert [(slot.name, slot.many, slot.required) for slot in kinds["many"].inputs] == [
+        ("files", True, True), ("one", False, False),
+    ]  # fmt: skip
+    assert [(slot.name, slot.many) for slot in kinds["many"].outputs] == [("back", True), ("gallery", True)]
     assert kinds["say"].params["properties"]["text"]["enum"] == ["a", "b"]
     assert [slot.accepts for slot in kinds["say"].outputs] == [(".txt",), (".json",), (".json",)]
 
@@ -259,7 +261,7 @@ async def test_a_full_queue_is_waited_for(place: Place, monkeypatch: pytest.Monk
             except AssertionError:
                 await asyncio.sleep(0.02)
         async with aclosing(place.engine.render(place.work("count", ("numbers",), upto=1))) as items:
-            assert await anext(items) == Line("the work waits for 0 s: the queue of the Gradio app is full")
+            assert await anext(items) == Waits("the work waits for 0 s: the queue of the Gradio app is full")
             place.gate.touch()
             assert isinstance([item async for item in items][-1], Made)
         assert [await each for each in (running_, *waiting)] == [["0 1 "]] * 3

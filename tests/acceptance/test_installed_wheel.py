@@ -25,15 +25,11 @@ from tests.support.programs.wheels import (
 )  # fmt: skip
 
 PIPELINE = """
-from wakestream.operators import submit, then, online, of, Done
-from wakestream.streams import guarded
+from wakestream import Done, Events, Stages, of, pipeline, then
 
-def until_ready(job, world, policy, cancel):
-    def stages(readings):
-        return submit(job, world.hub, readings, policy).pipe(
-            then(online(world.workers, policy, world.random)), then(lambda _: of(Done(job.output, 0)))
-        )
-    return guarded(stages, job, world, policy, cancel)
+@pipeline
+def until_ready(stages: Stages) -> Events:
+    return stages.submit().pipe(then(stages.online, lambda _: of(Done(stages.job.output, 0))))
 """
 
 TESTS = """

@@ -62,7 +62,7 @@ def test_names_are_proposed_and_the_manifest_is_written(folder: Path, capsys: py
         "seed": ("3", "seed"), "steps": ("3", "steps"), "prompt": ("6", "text"), "negative_prompt": ("10", "text"),
     }  # fmt: skip
     assert kind.outputs == {"video": "9"}, "a preview only if nothing is saved"
-    assert kind.kind.outputs == (Slot("video", (".mp4",)),)
+    assert kind.kind.outputs == (Slot("video", (".mp4",), many=True),), "a list, unless the manifest says many = false"
 
 
 def test_what_is_named_replaces_the_proposals_and_other_kinds_stay(folder: Path) -> None:
@@ -197,6 +197,7 @@ async def test_a_comfyui_is_asked_for_limits_and_for_what_it_lacks(
         engine = comfyui.create(EngineConfig({"url": server.url, "manifest": "kinds.toml"}))
         try:
             assert [kind.name for kind in await engine.describe()] == ["a", "b"]
-            assert "Fancy" in (await engine.ready()).reason
+            assert (await engine.ready()).ready
+            assert [kind.name for kind in await engine.describe()] == ["a"], "b lacks its node Fancy"
         finally:
             await engine.close()
