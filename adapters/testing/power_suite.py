@@ -350,7 +350,7 @@ class PowerConformance:
             began = time.monotonic()
             world.fault = None
             await seen.until(lambda: world.starts == 1)
-            assert time.monotonic() - began >= 0.9
+            assert time.monotonic() - began >= 0.5  # of the second that the provider named; it began to count earlier
         assert (world.calls, seen.failures()) == (2, [])
 
     @pytest.mark.parametrize("fault", ["start_broken", "start_unknown"])

@@ -97,7 +97,7 @@ _VALUE = re.compile(r"(\\?[\"'])([^\"'\\\r\n]+)|((?:[^\s\"'\\&;,)}\]>#%]|%(?!26)
 _TRIGGER = re.compile(r"[=@:]|%3[Dd]|--\w|(?i:bearer|basic|negotiate)\s|[_.-]\w{8}|eyJ|AKIA|ASIA|AIza")
 """What each text with a secret contains."""
 
-_MARKS = ("[redacted", "***")
+_MARKS = ("[redacted", "***", "...", "…")
 
 
 def redact_text(text: str, mark: str = REDACTED) -> str:

@@ -41,7 +41,7 @@ def stage(job: str, kind: str, *inputs: str, after: Sequence[str] = ()) -> list[
     named = [flag for text in inputs for flag in ("--in", text)]
     follows = [flag for before in after for flag in ("--after", before)]
     return [
-        "submit", "--job-id", job, "--detach", "--json", "--kind", kind, *named, *follows,
+        "submit", "--job-id", job, "--detach", "--json", "--wake-to-ask", "--kind", kind, *named, *follows,
         "--out", f"whole={job}.bin",
     ]  # fmt: skip
 

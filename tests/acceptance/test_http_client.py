@@ -610,7 +610,6 @@ def result(body: bytes = RESULT, **headers: str) -> web.Response:
 
 async def test_a_result_of_an_old_worker_is_put_into_its_place_whole(tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    output.write_bytes(b"older")
     async with serving(answering(result)) as url, connected(url) as worker:
         *steps, done = await fetched(worker, output)
     assert done == Done(output, len(RESULT))

@@ -91,7 +91,9 @@ async def test_a_worker_that_never_is_initialized_is_named(user: User) -> None:
 
 async def test_a_wrong_secret_is_reported_with_its_setting(user: User) -> None:
     async with field(user):
-        ran = await user.submit(HEYGEM_API_SECRET="not-this-one-0123")
+        settings = user.folder / ".env"
+        settings.write_text(settings.read_text() + "HEYGEM_API_SECRET=not-this-one-0123\n")
+        ran = await user.submit()
     assert (ran.code, ran.last["code"]) == (2, "unauthorized"), ran
     assert "HEYGEM_API_SECRET" in ran.last["why"]
     assert "not-this-one" not in ran.out + ran.err

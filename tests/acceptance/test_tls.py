@@ -79,8 +79,11 @@ async def test_a_job_goes_through_hub_and_worker_over_tls(user: User, place: Pla
             assert (ran.code, ran.last["event"]) == (0, "done"), ran
             assert ran.all("online")[0]["url"] == worker.address
             assert user.out.read_bytes() == user.video.read_bytes() + user.audio.read_bytes()
+            # The files of one folder are one source: what is sent, to whom, and whom to trust.
             (user.folder / "wakestream.toml").write_text(f"ca = {str(authority.path)!r}\n")
             del user.environment["WAKESTREAM_CA"]
+            settings = {name: user.environment.pop(name) for name in place.client_settings()}
+            (user.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
             assert (await user.submit()).code == 0
             flagged = await user.submit("--ca", str(authority.path))
             assert flagged.code == 0
