@@ -512,7 +512,7 @@ async def test_a_phase_of_a_later_hub_is_shown_as_its_word(visitor: Visitor) -> 
     async with visitor.page() as page:
         said = await page.evaluate(show, {"gpu": "studio", "phase": "warming_up", "why": "it is cold"})
         assert "warming up" in said
-        assert "it is cold" in said
+        assert "It is cold." in said
         assert "phase." not in said
         assert "say." not in said
 

@@ -243,14 +243,14 @@ async def test_another_name_for_this_machine_and_another_page_get_nothing(home: 
         assert await foreign.evaluate(ask, f"{home.url}/console/session") == ["refused", "refused"]
 
 
-def of_yesterday(home: House, job: str, ago: float, folder: Path | None = None) -> Path:
+def of_yesterday(home: House, job: str, ago: float, made: bytes = b"x" * 1000) -> Path:
     """A job of the page's that was done so many seconds ago; its result."""
     assert home.daemon is not None
-    result = (folder or home.state / "console" / "results") / f"{job}.mp4"
-    result.write_bytes(b"x" * 1000)
-    at = time.time() - ago
+    result = home.state / "console" / "results" / f"{job}.mp4"
+    result.write_bytes(made)
+    dated, at = result.stat().st_mtime_ns, time.time() - ago
     accepted = f.JobAccepted(job, f"/gone/{job}.mp4", "/gone/voice.wav", str(result), 1, 1, 1, 1, "x", 0, at - 60)
-    for fact in (accepted, f.JobEnded(job, "done", at, path=str(result), size=1000)):
+    for fact in (accepted, f.JobEnded(job, "done", at, path=str(result), size=len(made), mtime_ns=dated)):
         outbox.DECIDER.evolve(home.daemon.outbox.state, fact)
     return result
 
@@ -278,7 +278,7 @@ async def test_a_result_that_plays_goes_on_when_the_page_comes_back(
     home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.daemon is not None
-    of_yesterday(home, "old", 60).write_bytes(files[0].read_bytes())
+    of_yesterday(home, "old", 60, files[0].read_bytes())
     async with visitor.page() as page:
         await plays(page)
         async with page.expect_response("**/console/live?*"):
