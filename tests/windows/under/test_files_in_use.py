@@ -66,6 +66,7 @@ async def _store_result(store: FileStore) -> None:
 async def _download(folder: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         part = Partial("task", folder / "out.mp4", executor)
+        part.overwrite = True
         part.begin(etag=None, verified=False, resumable=False)
         await part.write(b"film")
         await part.finish()
