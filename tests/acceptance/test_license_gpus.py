@@ -131,7 +131,7 @@ async def test_audit_lists_who_used_what_from_where_and_their_rights(user: User)
     table = (await user.run("audit", *STATE)).out
     assert "attic (in use)" in table
     assert "report the state of studio" in table
-    assert "许可的任务" in (await user.run("audit", *STATE, "--lang", "zh", PYTHONIOENCODING="utf-8")).out
+    assert "许可证的任务" in (await user.run("audit", *STATE, "--lang", "zh", PYTHONIOENCODING="utf-8")).out
     kept = b"".join(path.read_bytes() for path in (user.folder / "hub").iterdir() if path.is_file())
     assert not [key for key in (client, worker, tied) if key.encode() in kept]
 
