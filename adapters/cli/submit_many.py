@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.desktop import notify
 from wakestream.adapters.cli.follow import daemon_for
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import Listed, follow_jobs, is_terminal
@@ -17,6 +16,7 @@ from wakestream.adapters.cli.service import Stop, unless_stopped
 from wakestream.adapters.cli.submission import Submission, checked, exit_code, run_one, submission_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
+from wakestream.adapters.runtime.desktop import notify
 from wakestream.adapters.runtime.printing import answer, say, say_json
 from wakestream.operators.model.errors import FileError, WakestreamError, WrongInput
 from wakestream.operators.model.events import Job

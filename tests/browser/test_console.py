@@ -6,14 +6,16 @@ import asyncio
 import re
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.browser.console_scene import House, Media
+from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.console import gpu_status as gpu
-from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console import routes, uploads
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.operators.model.engine import Frame
@@ -28,6 +30,10 @@ from tests.support.browser.actions import begin, card, choose, drop, open_timeli
 
 if TYPE_CHECKING:
     from conftest import Visitor
+
+SAVE_IN = """
+async (output_folder) => (await import("/session.js")).call("PUT", "/console/settings", { output_folder })
+"""
 
 
 async def test_with_the_gpu_on_dropped_files_become_a_video(home: House, visitor: Visitor, files: Media) -> None:
@@ -331,6 +337,39 @@ async def test_undecodable_files_show_the_workers_reason(
         await expect(job.locator(".card-why")).to_contain_text("Rendering failed. Check the files")
         await job.get_by_text("Details").click()
         await expect(job.locator(".card-detail p")).to_contain_text("Invalid data found")
+
+
+async def test_the_details_of_a_job_have_its_id_its_path_and_a_log_and_its_folder_is_shown(
+    home: House, visitor: Visitor, files: Media, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(routes, "show_in_folder", lambda path: not opened.append(path))
+    await home.gpu_on()
+    home.engine.go_on.set()
+    (tmp_path / "mine").mkdir()
+    async with visitor.page() as page:
+        await page.evaluate(SAVE_IN, str(tmp_path / "mine"))
+        job = await begin(page, files)
+        await expect(job).to_contain_text("Result saved")
+        assert home.daemon is not None
+        ((id_, entry),) = home.daemon.outbox.state.jobs.items()
+        await until(lambda: any((tmp_path / "mine").iterdir()))
+        await job.get_by_text("Details").click()
+        detail = job.locator(".card-detail")
+        await expect(detail.locator("dd").first).to_have_text(id_)
+        await expect(detail).to_contain_text(str(next((tmp_path / "mine").glob("*.mp4"))))
+        log = detail.get_by_label("Log").locator("li > span")
+        await expect(log.last).to_contain_text("Result saved")
+        said = await log.all_inner_texts()
+        assert "Rendering." in said
+        assert all(before != after for before, after in pairwise(said))
+        await detail.get_by_role("button", name="Show in folder").click()
+        await until(lambda: opened)
+        assert opened[0].parent == tmp_path / "mine"
+        Path(entry.accepted.output).unlink()
+        await page.locator("#past-search").fill("done")
+        await page.locator("#past").get_by_text("Details").click()
+        await expect(page.locator("#past .card-detail dd").first).to_have_text(id_)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.desktop import notify
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.start_menu import install
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.daemon.console.open_browser import address, in_browser
+from wakestream.adapters.runtime.desktop import notify
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError
 

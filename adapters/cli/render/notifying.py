@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from wakestream.adapters.cli.desktop import notify
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
+from wakestream.adapters.runtime.desktop import notify
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model import events as e
 

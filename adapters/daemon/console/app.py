@@ -78,7 +78,7 @@ class Console:
         outbox.on_lease_change = lambda: self.gpu.ask_soon()  # the GPU panel and the job's card show the same
         self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results, kinds.shown)
-        cards.name_by(self.preferences.name_pattern)
+        cards.name_by(self.preferences.name_pattern, self.preferences.output_folder)
         self.gpu = GpuWatch(settings, self._gpu_changed)
         self._hub = ""
         self._live = Live(cards, timeline, self._kept, self.gpu, self._all)
@@ -138,7 +138,7 @@ class Console:
         """Change the settings that the daemon keeps; all pages show the change."""
         wanted = await requests.json_object(request)
         self.preferences = await asyncio.to_thread(preferences.save, self._state, wanted)
-        self.cards.name_by(self.preferences.name_pattern)
+        self.cards.name_by(self.preferences.name_pattern, self.preferences.output_folder)
         self._tell_rest()
         return plain_answer(self._settings())
 

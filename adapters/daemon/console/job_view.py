@@ -20,6 +20,7 @@ from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import is_intact, results_of
 from wakestream.operators.model.engine import list_of
 from wakestream.streams.outbox.state import Entry, plain_outcome
+from wakestream.streams.recording.event_json import plain_text
 
 NOW_LASTS: Final = 3 * 3600.0
 """Seconds that an ended job is listed with the running ones."""
@@ -55,11 +56,11 @@ class JobView:
     results: Path
     shown: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda _, params: params
     _names: dict[str, FileNames] = field(default_factory=dict)
-    _pattern: list[str] = field(default_factory=lambda: [result_name.DEFAULT])
+    _pattern: list[str] = field(default_factory=lambda: [result_name.DEFAULT, ""])
 
-    def name_by(self, pattern: str) -> None:
-        """Name the results of the page's own jobs by this pattern (see `result_name`)."""
-        self._pattern[:] = [pattern]
+    def name_by(self, pattern: str, folder: str = "") -> None:
+        """Name the results of the page's own jobs by this pattern (see `result_name`); `folder` gets their copies."""
+        self._pattern[:] = [pattern, folder]
         self._names.clear()
 
     def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
@@ -98,6 +99,23 @@ class JobView:
             {"name": name, "file": file, **(self._made(file, *made[name], intact) if name in made else {"here": False})}
             for name, file in names.items()
         ]
+
+    def detailed(self, entry: Entry) -> dict[str, Any]:
+        """One job with all that is known of it: also the `path` of each output."""
+        card, paths = self.card(entry), self.paths(entry)
+        outputs = [{**each, "path": plain_text(str(paths[each["name"]]))} for each in card["outputs"]]
+        return {**card, "outputs": outputs}
+
+    def paths(self, entry: Entry) -> dict[str, Path]:
+        """Where the results are, or will be: for a copied one, that of the copy in the user's folder."""
+        made, folder = results_of(entry), self._pattern[1]
+        paths = {name: Path(path) for name, path in entry.accepted.results.items()}
+        paths |= {name: path for name, (path, _) in made.items()}
+        for each in self.outputs(entry) if folder and self.is_ours(entry.accepted.output) else ():
+            copy = Path(folder, each["file"])
+            if each["name"] in made and copy.is_file() and copy.stat().st_size == made[each["name"]][1]:
+                paths[each["name"]] = copy
+        return paths
 
     def _made(self, name: str, path: Path, size: int, intact: bool) -> dict[str, Any]:
         """The fields of an output that was made. The page's own have the ending of their content."""

@@ -35,6 +35,7 @@ from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.net.static_files import SAFE
+from wakestream.adapters.runtime.desktop import show_in_folder
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry
@@ -97,6 +98,8 @@ class JobCalls:
             web.delete("/console/uploads/{id}", self.drop),
             web.get("/console/form", self.form),
             web.post("/console/jobs", self.start),
+            web.get("/console/jobs/{job}", self.details),
+            web.post("/console/jobs/{job}/folder", self.show_folder),
             web.delete("/console/jobs/{job}", self.stop_waiting),
             web.post("/console/act", self.act),
             web.get("/console/ids", self.ids),
@@ -236,6 +239,21 @@ class JobCalls:
             return await submitted(self.outbox, asked)
         finally:
             self.holdings.beginning.discard(job.key)
+
+    async def details(self, request: web.Request) -> web.Response:
+        """All that is known of a job."""
+        entry = self._known(requests.job_name(request.match_info["job"]))
+        return plain_answer(await asyncio.to_thread(self.cards.detailed, entry))
+
+    async def show_folder(self, request: web.Request) -> web.Response:
+        """Show the result `name` in the file manager of this machine."""
+        entry = self._known(requests.job_name(request.match_info["job"]))
+        path = self.cards.paths(entry).get(str((await requests.json_object(request)).get("name")))
+        if path is None or not path.is_file():
+            raise _gone()
+        if not await asyncio.to_thread(show_in_folder, path):
+            raise ApiError(409, "no_desktop", "no file manager was found here; open the folder by its path")
+        return plain_answer({})
 
     async def stop_waiting(self, request: web.Request) -> web.Response:
         """Drop a job that waits for its files, with the files that no other job needs."""

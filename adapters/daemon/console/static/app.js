@@ -49,6 +49,7 @@ const undo = new Undo({
 // Actions on a job
 
 const acts = {
+  asked,
   again: (job, files) => asked(() => again(job, files)),
   undo,
   order: new Order({ known, lists: () => lists, asked, toast }),

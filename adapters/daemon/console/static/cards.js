@@ -2,12 +2,13 @@
 
 import { canRepeat, copyingText, isStuck, missing } from "/copying.js";
 import { costOf } from "/costs.js";
+import { Details } from "/details.js";
 import { button, h, icon, put, say, show, titled } from "/dom.js";
 import { kindLine } from "/kinds.js";
 import { picture, thumb } from "/previews.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { chooser } from "/select.js";
-import { report, todo, why } from "/sentences.js";
+import { todo, why } from "/sentences.js";
 import { movable, pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
@@ -32,8 +33,7 @@ class Card {
     this.when = h("span", { class: "when" });
     this.why = h("span");
     this.todo = h("span", { class: "todo" });
-    this.said = h("p");
-    this.detail = h("details", { class: "card-detail", hidden: true }, h("summary", { text: t("card.details") }), this.said);
+    this.detail = new Details(acts.asked);
     this.steps = STAGES.map((stage) => h("li", { class: "step" },
       h("span", { class: "step-bar" }, h("span", { class: "step-fill" })), h("span", { class: "step-name", text: t(`stage.${stage}`) })));
     this.track = h("ol", { class: "track", "aria-label": t("card.stages") }, ...this.steps);
@@ -55,7 +55,7 @@ class Card {
     this.tools = h("div", { class: "card-tools" }, this.choose, this.play, this.down, this.cancel, this.retry, this.bin);
     this.stage = h("div", { class: "stage" });
     this.root = h("li", { class: "panel card", "data-job": job.id, "aria-labelledby": `job-${job.id}` }, this.picture,
-      h("div", { class: "card-head" }, chooser(job.id, titleText(job)), this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail, this.track,
+      h("div", { class: "card-head" }, chooser(job.id, titleText(job)), this.title, this.pill), this.kindLine, h("p", { class: "card-why" }, this.why, " ", this.todo), this.detail.root, this.track,
       h("div", { class: "card-foot" }, this.numbers, this.when, this.tools), this.stage, this.grip);
   }
 
@@ -83,9 +83,8 @@ class Card {
     say(this.why, soon ? t(`undo.soon.${soon.act}`, { time: duration(soon.left) }) : job.copying ? copyingText(job) : why(job, hub));
     show(this.choose, Boolean(job.copying) && missing(job).length > 0);
     say(this.todo, soon ? "" : todo(job));
-    const said = report(job);
-    say(this.said, said);
-    show(this.detail, said !== "");
+    this.detail.update(job);
+    show(this.detail.root, !job.copying);
     const part = ended ? null : progress(job, undefined, hub);
     show(this.track, !ended && !job.copying);
     this.showSteps(job, ended, part);

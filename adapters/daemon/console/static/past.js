@@ -1,12 +1,13 @@
 // The history: ended jobs, newest first. A search finds all jobs by file, kind, state and date.
 
 import { costOf } from "/costs.js";
+import { Details } from "/details.js";
 import { button, by, h, put, say, show, titled } from "/dom.js";
 import { kindLine, kindNames } from "/kinds.js";
 import { picture, thumb } from "/previews.js";
 import { made as results, showWord } from "/results.js";
 import { chooser } from "/select.js";
-import { report, todo, why } from "/sentences.js";
+import { todo, why } from "/sentences.js";
 import { call } from "/session.js";
 import { begin, stateOf, STATES, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, t } from "/words.js";
@@ -107,8 +108,9 @@ function made(job, acts) {
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
   const said = soon ? t(`undo.soon.${soon.act}`, { time: duration(soon.left) }) : state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const note = [said, costOf(job.id)].filter(Boolean).join("  ·  ");
-  const more = todo(job) ? h("details", { class: "card-detail" }, h("summary", { text: t("card.details") }), h("p", { text: report(job) })) : null;
-  const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), " ", h("span", { class: "todo", text: todo(job) })), more);
+  const more = new Details(acts.asked);
+  more.update(job);
+  const text = h("div", { class: "past-text" }, name, h("span", { class: "past-note", title: note }, h("span", { text: note }), " ", h("span", { class: "todo", text: todo(job) })), more.root);
   const place = thumb();
   show(place, picture(place, job));
   const row = h("li", { class: "past-row", "data-state": state, "data-job": job.id }, chooser(job.id, titleText(job)), h("span", { class: "pill small", text: t(`state.${state}`) }), place, text, h("time", { class: "when", text: moment(job.ended_at ?? job.accepted_at) }), tools);

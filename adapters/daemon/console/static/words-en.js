@@ -245,7 +245,8 @@ export const EN = {
   "todo.timed_out": "Retry, or allow more time.", "todo.timed_out.reply": "Check that the hub runs, then retry.",
   "todo.timed_out.online": "Check the GPU’s provider, then retry.", "todo.timed_out.ready": "Check the engine on the GPU, then retry.",
   "todo.timed_out.transfer": "Check the network, then retry.",
-  "detail.job": "Job {id} ({code})",
+  "detail.job": "Job {id} ({code})", "detail.id": "Job", "detail.kind": "Kind", "detail.cost": "Cost", "detail.path": "Result", "detail.log": "Log",
+  "detail.folder": "Show in folder", "bad.no_desktop": "No file manager was found here. Open the folder by its path.",
   "card.details": "Details",
 
   "time.title": "Timeline", "time.filter": "Filter by job", "time.tools": "Timeline tools", "time.pause": "Pause", "time.go": "Follow", "time.in": "Zoom in", "time.out": "Zoom out",

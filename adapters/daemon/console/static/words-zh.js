@@ -244,6 +244,8 @@ export const ZH = {
   "todo.timed_out.online": "请检查 GPU 服务商，然后重试。", "todo.timed_out.ready": "请检查 GPU 主机上的工作程序，然后重试。",
   "todo.timed_out.transfer": "请检查网络，然后重试。",
   "detail.job": "任务 {id}（{code}）",
+  "detail.id": "任务", "detail.kind": "类型", "detail.cost": "费用", "detail.path": "结果", "detail.log": "日志",
+  "detail.folder": "在文件夹中显示", "bad.no_desktop": "本机没有文件管理器，请按路径打开文件夹。",
   "card.details": "详情",
 
   "time.title": "时间线", "time.filter": "按任务筛选", "time.tools": "时间线工具", "time.pause": "暂停", "time.go": "跟随", "time.in": "放大", "time.out": "缩小",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli import desktop
+from wakestream.adapters.runtime import desktop
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs of other systems are others")
 

@@ -1,4 +1,4 @@
-"""What the user's desktop does for the command line: it opens a file, and shows a notification."""
+"""What the user's desktop does for us: it opens a file, shows it in its folder, and shows a notification."""
 
 from __future__ import annotations
 
@@ -47,6 +47,27 @@ def open_file(path: Path) -> bool:
     if sys.platform == "darwin":
         return _start(["open", str(where)])
     return has_desktop(os.environ) and _start(["xdg-open", str(where)])
+
+
+def show_in_folder(path: Path) -> bool:
+    """Open the folder of a file in the system's file manager, with the file selected where that is possible.
+
+    Args:
+        path: The file.
+
+    Returns:
+        False if there is no file manager here.
+
+    Example:
+        >>> show_in_folder(Path("/home/ana/Videos/talking.mp4"))
+        True
+    """
+    where = path.absolute()
+    if sys.platform == "win32":
+        return _start(["explorer", "/select,", str(where)])
+    if sys.platform == "darwin":
+        return _start(["open", "-R", str(where)])
+    return open_file(where.parent)
 
 
 def has_desktop(environment: Mapping[str, str]) -> bool:
