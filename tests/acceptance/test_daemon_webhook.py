@@ -33,11 +33,11 @@ from wakestream.streams.webhooks import WebhookOwed
 
 SECRET = "marked-whsec-4711"
 SOON = Backoff(initial=0.02, max_delay=0.1)
-PAGE = Path(__file__).parents[2] / "docs" / "running.md"
+PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
 
 def genuine() -> Callable[[Mapping[str, str], bytes, bytes, float], bool]:
-    """The function that docs/running.md prints."""
+    """The function that docs/webhooks.md prints."""
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if "def genuine" in block]
     assert len(ast.parse(block).body[0].body) <= 5  # type: ignore[attr-defined]

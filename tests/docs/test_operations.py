@@ -20,7 +20,10 @@ from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("setup.md", "running.md", "connect.md", "reference.md")
+PAGES = (
+    "setup.md", "keys.md", "security.md", "tls.md", "services.md", "power/command.md", "running.md", "console.md",
+    "money.md", "logs.md", "webhooks.md", "upkeep.md", "connect.md", "reference.md", "messages.md",
+)  # fmt: skip
 DOC = "\n".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
 FLAGS = re.compile(r"--[a-z][a-z-]+")
 OF_THE_DEMO = ("--audio", "--boot-seconds", "--video")
@@ -49,7 +52,7 @@ def _piece(value: ast.expr) -> str:
 
 def quoted() -> list[str]:
     """The first column of the last table."""
-    table = DOC[DOC.index("## Messages") :]
+    table = DOC[DOC.index("# What a message means") :]
     return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
 
 
