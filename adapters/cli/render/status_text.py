@@ -75,7 +75,8 @@ def _running(gpu: Mapping[str, Any]) -> str:
     uptime = gpu.get("uptime_s", 0)
     unknown = gpu["phase"] == "unknown"
     if not uptime:
-        return t("status.counted_off" if unknown else "status.not_running")
+        at_zero = {"unknown": "status.counted_off", "not_ready": "status.on_uncounted", "paused": "status.on_uncounted"}
+        return t(at_zero.get(gpu["phase"], "status.not_running"))
     return t("status.counted_on" if unknown else "status.on_for", time=long(uptime))
 
 

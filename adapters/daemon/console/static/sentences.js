@@ -49,6 +49,7 @@ function waking(last, eta, hub) {
   if (last.phase === "online") return inUse(hub) || t("why.queued");
   if (last.phase === "no_capacity") return noCapacity(retryAt(hub?.gpus) ?? (last.retry_in != null ? last.at + last.retry_in : null)); // the hub's time is one for all jobs
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);
+  if (last.phase === "not_ready" || last.phase === "paused") return `${sentence(String(last.why || "").replace(/^.+?(: |：)/, ""))}.`; // the hub begins with the GPU
   if (last.why) return `${sentence(brief(last.why))}.`;
   if (!eta) return t("why.waking.new");
   return left(eta) < 1 ? t("why.waking.late") : t("why.waking", times(eta));

@@ -38,3 +38,10 @@ def test_one_start_is_no_range() -> None:
 def test_an_idle_gpu_says_for_how_long_it_was_idle_before_it_was_switched_off() -> None:
     gpu = {"gpu": "studio", "phase": "off", "why": "no work for 300 s"}
     assert "  reason: it was idle for 5 min" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
+
+
+def test_a_gpu_whose_engine_was_never_ready_runs_although_no_time_is_counted_yet() -> None:
+    gpu = {"gpu": "studio", "phase": "not_ready", "uptime_s": 0, "why": "node X is missing"}
+    lines = status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
+    assert "  running; its time counts from when its engine is ready first" in lines
+    assert "  not running" not in lines
