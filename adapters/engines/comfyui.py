@@ -261,7 +261,7 @@ class ComfyUi(Engine):
             if done:
                 return
             looks.found(prompt, place)
-            if (line := waiting.line(f"{place} before it") if place else waiting.over()) is not None:
+            if (line := waiting.line(f"{place} before it", place) if place else waiting.over()) is not None:
                 yield line
 
     async def _place(self, prompt: str) -> int | None:

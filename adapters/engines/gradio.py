@@ -300,7 +300,7 @@ def _before(event: Mapping[str, Any], before: int) -> int:
 
 
 def _progress(event: Mapping[str, Any], before: int, waiting: Waiting) -> list[Frame | Line]:
-    if before and (line := waiting.line(f"{before} before it in the app's queue")) is not None:
+    if before and (line := waiting.line(f"{before} before it in the app's queue", before)) is not None:
         return [line]
     if event.get("msg") == "process_starts" and (over := waiting.over()) is not None:
         return [over]

@@ -24,13 +24,13 @@ class Waiting:
         self._began = self._said_at = self._clock()
         self._said = ""
 
-    def line(self, why: str) -> Waits | None:
-        """The line to show; None if the same was said lately."""
+    def line(self, why: str, before: int = 0) -> Waits | None:
+        """The line to show, with the number of works before this one; None if the same was said lately."""
         now = self._clock()
         if self._said == why and now - self._said_at < SAY_AGAIN:
             return None
         self._said, self._said_at = why, now
-        return Waits(f"the work waits for {now - self._began:.0f} s: {why}")
+        return Waits(f"the work waits for {now - self._began:.0f} s: {why}", before)
 
     def over(self) -> Line | None:
         """The line for the end of the wait; None if there was none."""

@@ -23,7 +23,7 @@ from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work, numbered
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Waits, Work, numbered
 from wakestream.operators.model.errors import (
     EngineUnreachable,
     JournalError,
@@ -241,11 +241,13 @@ class TaskQueue:
             work = self._work_of(task, folder)
             async with aclosing(self._watchdog.watch(self._engine, work)) as items:
                 async for item in items:
+                    if isinstance(item, Line):
+                        logger.bind(job=task.id, stage="render").info("{}", item.text)
                     match item:
-                        case Frame():
+                        case Frame() | Waits():
                             self.runner.apply(w.Advanced(task.id, task.attempt, item))
-                        case Line(text):
-                            logger.bind(job=task.id, stage="render").info("{}", text)
+                        case Line() if self.state.waits:
+                            self.runner.apply(w.Advanced(task.id, task.attempt, w.NO_PROGRESS))
                         case Made(name, path, number):
                             made[name, number] = path
             files = checked_outputs(work.outputs, made, folder)

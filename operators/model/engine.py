@@ -154,7 +154,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Waits(Line):
-    """The work waits behind others in the engine's own queue, until the next item; that is no hang."""
+    """The work waits in the engine's own queue, until the next item; that is no hang. `before`: works before it."""
+
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

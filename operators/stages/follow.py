@@ -69,9 +69,12 @@ def pause(every: float) -> Callable[[TaskReport], float]:
     return lambda report: min(every, PROMPT) if report.live else every
 
 
-def place(report: TaskReport) -> int:
-    """The task's place in the worker's queue: 0 while it runs, -1 if unknown."""
-    return (report.position or -1) if report.status == "queued" else 0
+def place(report: TaskReport) -> object:
+    """0 while the task runs, and always another object while it waits: at the worker, or in its engine's own queue.
+
+    As the `reset` of a limit, so that no wait counts: it ends when the tasks in front do.
+    """
+    return object() if report.status == "queued" or report.position else 0
 
 
 def _running(report: TaskReport) -> JobEvent:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import orjson
 from msgspec.structs import replace
 
-from wakestream.operators.model.engine import Frame
+from wakestream.operators.model.engine import Frame, Waits
 from wakestream.operators.model.events import LIPSYNC, FileRef
 from wakestream.operators.model.ports import Output
 from wakestream.streams.protocol.structs import Frozen
@@ -164,12 +164,14 @@ class State(Durable):
     it has ended.
 
     `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
-    its end. `turns` caches `shares.turns`. `halted` is why no task begins at present. `short` has the bytes of room
-    that single tasks need: those filled the disk themselves. Only the functions in `CHANGES` write here.
+    its end. `waits`: the running task waits in the engine's own queue. `turns` caches `shares.turns`. `halted` is why
+    no task begins at present. `short` has the bytes of room that single tasks need: those filled the disk themselves.
+    Only the functions in `CHANGES` write here.
     """
 
     line: dict[str, None] = field(default_factory=dict)
     busy: tuple[str, int] | None = None
+    waits: Waits | None = None
     ready: bool = False
     halted: Halt | None = None
     short: dict[str, int] = field(default_factory=dict)
@@ -274,10 +276,10 @@ class Changed(Frozen, frozen=True):
 
 
 class Advanced(_OfTask, frozen=True):
-    """The running engine's progress; not journaled."""
+    """The running engine's progress, or that the work waits in the engine's own queue; not journaled."""
 
     attempt: int
-    progress: Frame
+    progress: Frame | Waits
 
 
 class Used(_OfTask, frozen=True):
@@ -403,7 +405,9 @@ def _changed(state: State, fact: Changed) -> None:
 def _advanced(state: State, fact: Advanced) -> None:
     task = state.tasks.get(fact.task_id)
     if task is not None and task.status == "running" and task.attempt == fact.attempt:
-        state.tasks[task.id] = replace(task, progress=fact.progress)
+        state.waits = fact.progress if isinstance(fact.progress, Waits) else None
+        if isinstance(fact.progress, Frame):
+            state.tasks[task.id] = replace(task, progress=fact.progress)
 
 
 def _used(state: State, fact: Used) -> None:
@@ -423,7 +427,7 @@ def _forgotten(state: State, fact: Forgotten) -> None:
 
 
 def _engine_free(state: State, _: EngineFree) -> None:
-    state.busy = None
+    state.busy = state.waits = None
 
 
 def _engine_ready(state: State, _: EngineReady) -> None:

@@ -20,6 +20,7 @@ from tests.support.programs import plain_server
 from wakestream.adapters.engines import cog, cog_files
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
+from wakestream.adapters.worker import program as worker_program
 from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Waits, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WakestreamError, WrongInput
 
@@ -659,6 +660,24 @@ async def test_a_job_whose_model_hangs_is_done_after_the_restart_command(place: 
             await server.start()
             assert (await job)["output"].read_bytes() == place.image.read_bytes()
     assert place.runs() == 2
+
+
+@real
+async def test_a_job_after_a_crash_of_the_model_is_done_after_the_restart_command(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_program, "CHECK_AGAIN", 0.2)
+    server = place.server("Copy", COPY)
+    async with ready(place, server) as engine:
+        assert server.process is not None
+        restart = ("kill", "-9", "--", f"-{server.process.pid}")
+        async with worker_of(engine, place.folder / "desk", Watchdog(None, restart)) as desk:
+            with pytest.raises(TaskFailed, match="Worker crashed"):
+                await desk.run("predict", {"image": place.image}, {"output": "a.png"}, fail="crash")
+            job = asyncio.create_task(desk.run("predict", {"image": place.image}, {"output": "b.png"}))
+            await asyncio.to_thread(server.process.wait)
+            await server.start()
+            assert (await job)["output"].read_bytes() == place.image.read_bytes()
 
 
 def test_a_kind_of_the_models_own_names_is_valid_for_all_peers() -> None:

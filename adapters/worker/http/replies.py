@@ -122,9 +122,11 @@ def report(state: State, task: Task) -> dict[str, Any]:
     """A task as deployed clients expect it: whole numbers, and 0 or the empty string for unknown values.
 
     Times are Unix seconds; `queue_position` is 1 for the next task. Additions: `percent` has the engine's decimals,
-    `cancelled` tells a task that no job wanted any more from one that failed, `waits` says why no task begins.
+    `cancelled` tells a task that no job wanted any more from one that failed, `waits` says why no task begins. A task
+    that waits in its engine's own queue is `queued` there.
     """
-    position = shares.position(state, task.id)
+    there = state.waits if task.status == "running" and task.id in (state.busy or ()) else None
+    position = there.before if there else shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)
     more: dict[str, Any] = {"outputs": [asdict(output) for output in task.outputs]} if task.outputs else {}
@@ -134,10 +136,10 @@ def report(state: State, task: Task) -> dict[str, Any]:
         more["waits"] = state.halt.reason
     return {
         "task_id": task.id,
-        "status": status_word(task),
+        "status": "queued" if there else status_word(task),
         "progress": int(percent),
         "percent": round(percent, 1),
-        "message": more.get("waits") or _message(task, position),
+        "message": more.get("waits") or (there.text if there else _message(task, position)),
         "total_frames": frames,
         "current_frame": frames if task.status == "done" else task.progress.frame,
         "queue_position": position,

@@ -11,8 +11,9 @@ from tests.support.engines.pair import PairEngine
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.http import replies
 from wakestream.adapters.worker.task_queue import TaskQueue
-from wakestream.operators.model.engine import Frame
+from wakestream.operators.model.engine import Frame, Line, Waits
 from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import shares
@@ -21,23 +22,31 @@ from wakestream.streams.worker.worker import DECIDER
 
 
 class HandEngine:
-    """Renders when the test lets it: `go` opens the gate, `fail` is what it dies of, `alive` counts its programs."""
+    """Renders when the test lets it: `go` opens the gate, `fail` is what it dies of, `alive` counts its programs.
+
+    It says what is in `says`, the first at once.
+    """
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.fail: Exception | None = None
         self.alive = 0
         self.runs = 0
+        self.says: list[Frame | Line] = [Frame(1, 2, 50.0)]
 
     async def check(self) -> None:
         """Always able."""
 
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
+    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame | Line, None]:
         self.alive += 1
         self.runs += 1
         try:
-            yield Frame(1, 2, 50.0)
+            yield self.says.pop(0) if self.says else Frame(1, 2, 50.0)
             await self.go.wait()
+            while self.says:
+                self.go.clear()
+                yield self.says.pop(0)
+                await self.go.wait()
             if self.fail:
                 raise self.fail
             output.write_bytes(video.read_bytes() + audio.read_bytes())
@@ -94,6 +103,23 @@ async def test_a_task_runs_to_a_result_with_its_size_and_digest(bench: Bench) ->
     assert (done.status, done.size) == ("done", len(b"video 1audio"))
     assert len(done.digest or "") == 64
     assert bench.store.result(task.id).read_bytes() == b"video 1audio"
+
+
+async def test_a_wait_in_the_engines_own_queue_is_reported_with_its_place(bench: Bench) -> None:
+    def seen() -> tuple[object, ...]:
+        told = replies.report(bench.queue.state, bench.queue.state.tasks[task.id])
+        return told["status"], told["queue_position"], told["message"]
+
+    bench.engine.says = [Waits("the work waits for 0 s: 2 before it", 2), Line("the wait is over"), Frame(1, 4, 25.0)]
+    task = await bench.queue.ask(w.pair(*bench.put(1)))
+    await bench.until(lambda: seen() == ("queued", 2, "the work waits for 0 s: 2 before it"))
+    bench.engine.go.set()
+    await bench.until(lambda: seen() == ("processing", 0, "the engine is at work"))
+    bench.engine.go.set()
+    await bench.until(lambda: seen()[0] == "synthesizing")
+    bench.engine.go.set()
+    await bench.status(task, "done")
+    assert bench.queue.state.waits is None
 
 
 async def test_a_failure_says_why_and_the_next_task_runs(bench: Bench) -> None:
