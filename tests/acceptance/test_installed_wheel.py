@@ -162,7 +162,7 @@ def test_every_link_of_the_index_page_is_an_absolute_one_to_a_file_of_the_reposi
     assert home.startswith("https://")
     assert told["Description-Content-Type"] == "text/markdown"
     links = re.findall(r"\]\(([^)\s]+)\)", str(told.get_payload()))
-    assert len(links) == len(re.findall(r"\]\([^)\s]+\)", (ROOT / "README.md").read_text("utf-8"))) > 20
+    assert len(links) == len(re.findall(r"\]\([^)\s]+\)", (ROOT / "README.md").read_text("utf-8"))) >= 9
     ours = [link for link in links if link.startswith(f"{home}/")]
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
     assert len(ours) > 20

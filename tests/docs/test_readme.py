@@ -1,24 +1,18 @@
 """README.md is true where a machine can tell, README.zh-CN.md is the same page, and no page links to nothing."""
 
-import importlib.util
 import re
 import shlex
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from wakestream.adapters.cli import main
-from wakestream.adapters.testing.harness import PipelineHarness, sample_job
-from wakestream.adapters.testing.virtual_loop import run_virtual
-from wakestream.operators import Done
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")}
 ENGLISH, CHINESE = PAGES.values()
 ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "zh").glob("*.md")]
-FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", ENGLISH, re.MULTILINE | re.DOTALL))
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/design.md"])
@@ -67,54 +61,31 @@ def words_of_code(page: str) -> Counter[str]:
     return Counter(re.findall(r"`([^`\n]+)`", text))
 
 
-def loaded(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_pipeline_of_the_page_announces_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "announced.py").write_text(FILES["announced.py"], encoding="utf-8")
-    module = loaded(tmp_path / "announced.py")
-    told: list[tuple[str, object]] = []
-
-    async def post(url: str, body: object) -> None:
-        told.append((url, body))
-
-    monkeypatch.setattr(module, "post_json", post)
-    monkeypatch.setenv("CHAT", "https://chat.example/hook")
-
-    async def rehearse() -> object:
-        return (await PipelineHarness().run(module.announced, sample_job("film")))["film"]
-
-    done = run_virtual(rehearse())
-    assert isinstance(done, Done)
-    assert told == [("https://chat.example/hook", {"video": "film.mp4", "bytes": done.size})]
-
-
 @pytest.mark.parametrize("arguments", commands(ENGLISH), ids=" ".join)
 def test_a_command_of_the_page_is_one_that_the_program_understands(arguments: list[str]) -> None:
     assert main.parser_of((arguments[0],)).parse_args(arguments).command == arguments[0]
 
 
-def test_the_picture_of_the_page_is_what_the_command_below_it_draws(tmp_path: Path) -> None:
-    log, picture = re.findall(r"`wakestream replay (\S+) --svg (\S+)`", ENGLISH)[0]
+def test_the_picture_of_a_log_is_what_the_command_below_it_draws(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "logs.md").read_text(encoding="utf-8")
+    log, picture = re.findall(r"`wakestream replay (\S+) --svg (\S+)`", page)[0]
     assert main.main(["replay", str(ROOT / log), "--svg", str(tmp_path / "now.svg")]) == 0
     drawn = (tmp_path / "now.svg").read_text(encoding="utf-8")
     assert drawn == (ROOT / picture).read_text(encoding="utf-8"), f"draw it again: replay {log} --svg {picture}"
     assert "prefers-color-scheme:dark" in drawn
 
 
-def test_the_page_names_every_command() -> None:
-    assert {name.split()[0] for name in words_of_code(ENGLISH)} >= set(main.COMMANDS) - {
-        "daemon",
-        "hub",
-        "monitor",
-        "worker",
-    }
+def test_the_reference_names_every_command_and_the_start_page_begins_with_up_and_submit() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    own = {"daemon", "hub", "monitor", "worker"}
+    assert {name.split()[0] for name in words_of_code(reference)} >= set(main.COMMANDS) - own
+    assert [words[0] for words in commands(ENGLISH)] == ["up", "submit", "demo"]
+
+
+def test_the_start_page_has_at_most_1300_words_without_code_and_four_links_at_its_end() -> None:
+    text = re.sub(r"^```.*?^```$|^    .*?$", "", ENGLISH, flags=re.MULTILINE | re.DOTALL)
+    assert len(text.split()) <= 1300
+    assert len(links(ENGLISH.partition("## Next")[2])) == 4
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
@@ -153,6 +124,6 @@ def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> 
     assert shape(CHINESE) == shape(ENGLISH)
     assert blocks(CHINESE) == blocks(ENGLISH)
     assert words_of_code(CHINESE) == words_of_code(ENGLISH)
-    other = {"README.md": "README.zh-CN.md", "docs/zh/tutorial.md": "docs/tutorial.md"}
-    other |= {"#一页看懂一个任务": "#a-job-on-one-page", "#写一条自己的流水线": "#a-pipeline-of-your-own"}
+    other = {"README.md": "README.zh-CN.md"}
+    other |= {f"docs/zh/{page}.md": f"docs/{page}.md" for page in ("tutorial", "setup")}
     assert sorted(other.get(link, link) for link in links(CHINESE)) == sorted(links(ENGLISH))
