@@ -58,11 +58,11 @@ class MonitorMetrics:
         calls = {(call, result): watch.calls[call, result] for call in CALLS for result in RESULTS}
         text = "The provider's answers to what it was asked for."
         yield ff.counters("wakestream_monitor_provider_calls_total", text, ("call", "result"), calls)
-        since = machine.up_since
+        since = machine.use.up_since
         up = asyncio.get_running_loop().time() - since if since is not None else 0.0
         yield ff.gauge("wakestream_monitor_uptime_seconds", "Since the machine was first seen running; 0 if off.", up)
         text = "Looks at the machine in a row that failed."
-        yield ff.gauge("wakestream_monitor_looks_failed", text, machine.unread)
+        yield ff.gauge("wakestream_monitor_looks_failed", text, machine.looks.failed)
         yield from watch.families("monitor")
         if self._journal is not None:
             journal, path = self._journal

@@ -88,7 +88,7 @@ class MonitorProgram:
         now = asyncio.get_running_loop().time()
         machine = persistence.restore(known, now)
         self.remembered = persistence.snapshot(machine, now, clock())
-        self.runner: DeciderRunner[p.Machine, p.PowerEvent, p.MachineChanged, p.PowerCommand] = DeciderRunner(
+        self.runner: DeciderRunner[p.Machine, p.PowerEvent, p.Machine, p.PowerCommand] = DeciderRunner(
             "the monitor",
             monitor,
             machine,
@@ -107,7 +107,7 @@ class MonitorProgram:
         self._tick, self._tap = tick, tap
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._came: deque[tuple[p.PowerEvent, float]] = deque()
-        self._refused = False
+        self._refused, self._state = False, machine.state
         self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
 
@@ -168,11 +168,12 @@ class MonitorProgram:
         if (decision.commands or decision.facts) and isinstance(event, p.Tick):
             self._tap.row_at(now, "conn", "tick", {})
 
-    def _count(self, fact: p.MachineChanged) -> None:
-        if "state" in fact.changes:
-            self.entered[self.machine.state] += 1
+    def _count(self, machine: p.Machine) -> None:
+        if machine.state != self._state:
+            self._state = machine.state
+            self.entered[machine.state] += 1
 
-    def _to_keep(self, _: Sequence[p.MachineChanged]) -> list[persistence.MachineKept]:
+    def _to_keep(self, _: Sequence[p.Machine]) -> list[persistence.MachineKept]:
         """The machine's state, if it changed in a way that must outlast a restart."""
         kept = persistence.snapshot(self.machine, asyncio.get_running_loop().time(), self._clock())
         if not (self._unsaved or persistence.worth_keeping(self.remembered, kept)):

@@ -281,7 +281,7 @@ class PowerConformance:
         await power.close()
         async with watched(world, misses=2, call_timeout=0.5) as seen:
             seen.wake()
-            await seen.until(lambda: seen.program.machine.unread >= 2)
+            await seen.until(lambda: seen.program.machine.looks.failed >= 2)
             assert world.calls == 0
             world.fault = None
             await seen.until(lambda: world.starts == 1)
@@ -298,7 +298,7 @@ class PowerConformance:
         assert (caught.value.retry_after is not None) == (fault == "busy")
         async with watched(world, misses=2) as seen:
             seen.wake()
-            await seen.until(lambda: seen.program.machine.unread >= 2)
+            await seen.until(lambda: seen.program.machine.looks.failed >= 2)
             assert (seen.state, world.calls) == ("unknown", 0)
             world.fault = None
             await seen.until(lambda: world.starts == 1)
@@ -312,9 +312,9 @@ class PowerConformance:
         async with watched(world, misses=2) as seen:
             await seen.comes("booted")
             world.fault = "down"
-            await seen.until(lambda: seen.program.machine.unread >= 3)
+            await seen.until(lambda: seen.program.machine.looks.failed >= 3)
             world.fault = None
-            await seen.until(lambda: seen.program.machine.reading == "running")
+            await seen.until(lambda: seen.program.machine.looks.reading == "running")
         assert (world.calls, world.stops) == (0, 0)
 
     async def test_refused_credentials_are_told_to_the_job_and_never_shown(self, world: PowerWorld) -> None:
@@ -464,14 +464,14 @@ class PowerConformance:
             seen.wake()
             await seen.until(lambda: world.starts == 1)
             await world.finish()
-            await seen.until(lambda: seen.program.machine.address is not None)
-            first = seen.program.machine.address
+            await seen.until(lambda: seen.program.machine.looks.address is not None)
+            first = seen.program.machine.looks.address
             await world.become("stopped")
-            await seen.until(lambda: seen.program.machine.address is None)
+            await seen.until(lambda: seen.program.machine.looks.address is None)
             await world.move()
             await world.become("running")
-            await seen.until(lambda: seen.program.machine.address not in (None, first))
-            await seen.until(lambda: seen.link.said(m.PowerState)[-1].url == seen.program.machine.address)
+            await seen.until(lambda: seen.program.machine.looks.address not in (None, first))
+            await seen.until(lambda: seen.link.said(m.PowerState)[-1].url == seen.program.machine.looks.address)
 
     async def test_a_start_and_a_stop_by_another_person_are_noticed(self, world: PowerWorld) -> None:
         async with watched(world) as seen:
@@ -514,7 +514,7 @@ class PowerConformance:
         await world.unknown_word()
         async with watched(world, misses=2) as seen:
             seen.wake()
-            await seen.until(lambda: seen.program.machine.unread >= 3)
+            await seen.until(lambda: seen.program.machine.looks.failed >= 3)
             assert (seen.state, world.calls) == ("unknown", 0)
             await world.become("stopped")
             await seen.until(lambda: world.starts == 1)

@@ -1,30 +1,30 @@
 """The monitor's decider: messages and the provider's answers in, commands to the provider and messages out.
 
-At most one provider call runs at a time, and never two starts. The moves are those of
-`streams/monitor/power_table.py`.
+At most one provider call runs at a time, and never two starts. The states and the ways between them are those of
+`power_table.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from random import Random
 from typing import Any
 
-from wakestream.operators.model.ports import LinkDown, LinkUp, PowerWord
+from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.decider import Decider
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import BOOTING, Signal
-from wakestream.streams.monitor.readings import Readings
+from wakestream.streams.monitor.power_table import Signal
+from wakestream.streams.monitor.readings import on_call_ended, say_status
+from wakestream.streams.monitor.time_limits import watch
+from wakestream.streams.monitor.transitions import Step, issue_calls
 from wakestream.streams.protocol import messages as m
 
+# Seconds that an age may be above its limit. Clocks of 16 ms often reach a limit exactly; a log's times are then
+# microseconds above it, and its replay would decide differently.
 INEXACT = 0.005
-"""Seconds that an age may be above its limit. Clocks of 16 ms often reach a limit exactly; a log's times are then
-microseconds above it, and its replay would decide differently."""
 
-MAX_ASKED = 100
-"""Status queries that may wait for the next look at the machine; one more is answered from memory only."""
+MAX_ASKED = 100  # status queries that wait for the next look; one more is answered from memory only
 
 
 def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
@@ -33,273 +33,174 @@ def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent |
         return message
     if (getattr(message, "gpu", None) or gpu) != gpu:
         return None
-    if isinstance(message, m.Unknown) and message.type in _COPIES:
-        return p.Wake()
-    meaning = _MEANINGS.get(type(message))
-    return meaning(message) if meaning is not None else None
+    match message:
+        case m.Unknown(type="gpu.job.submit" | "gpu_task" | "url" | "chatglm_video"):
+            return p.Wake()  # a copy of work that a deployed hub sends its monitors, without some fields
+        case m.Boot():
+            return p.Wake(message.request_id, boot=True, answer=message.source != "hub")
+        case m.Submit():
+            return p.Wake(message.request_id)
+        case m.PowerState():
+            return message if message.state == "lost" else None
+    return message if isinstance(message, p.HubMessage) else None
 
 
-_COPIES = frozenset({"gpu.job.submit", "gpu_task", "url", "chatglm_video"})
-"""Copies of work that a deployed hub sends its monitors, without some fields."""
+def _on_wake(step: Step, event: p.Wake) -> None:
+    machine, boot, use = step.machine, step.boot, step.use
+    first = machine.state == "off" and not boot.wanted
+    boot.request_id = event.request_id or (None if first else boot.request_id)
+    use.last_at, use.remembered = step.now, False
+    if math.isinf(boot.retry_at):  # it was released
+        boot.retry_at = step.now + step.policy.capacity.max_delay
+        step.announce()
+    # Our hub answers a boot request for a GPU that is online by itself.
+    said = machine.state == "online" and step.hub_counts()
+    if event.answer and event.request_id and not said and event.request_id not in boot.requests:
+        boot.requests = (*boot.requests, event.request_id)[-MAX_ASKED:]
+    step.used()
+    if step.worker.gone:
+        step.looks.next_at = step.now
+    why = "woken by a boot request" if event.boot else "woken by a job"
+    match machine.state:
+        case "off":
+            step.move(Signal.GO, why)
+        case "draining" if not step.overdue():
+            step.move(Signal.KEPT, f"{why}; the stop is called off")
+        case "unknown" | "stopping" | "failed" | "draining":
+            step.want()
+            step.move(Signal.WAKE, f"{why}; looking before starting")
+        case _ if event.boot:
+            boot.owes_answer = True
+    boot.seen_from = machine.calls
+    if step.serves() and not step.hub_counts():
+        step.want()  # if the machine is gone already, such a hub does not ask again
+        step.looks.next_at = step.now
 
-_MEANINGS: Mapping[type, Callable[[Any], p.PowerEvent | None]] = {
-    m.Boot: lambda boot: p.Wake(boot.request_id, boot=True, answer=boot.source != "hub"),
-    m.Submit: lambda submit: p.Wake(submit.request_id),
-    m.Online: lambda _: p.HubOnline(),
-    m.PowerState: lambda said: p.WorkerGone() if said.state == "lost" else None,
-    m.StatusQuery: lambda query: p.StatusAsked(query.request_id),
-    m.TaskActive: lambda _: p.Active(),
-    m.Release: lambda _: p.Released(),
-    m.TaskQueryResponse: lambda answer: p.InUseAnswer(answer.request_id, answer.active_count, answer.has_recent_active),
+
+def _on_health(step: Step, event: p.HealthAnswer) -> None:
+    machine, worker = step.machine, step.worker
+    worker.checking = False
+    if event.url is not None and event.url != step.looks.address:
+        return  # the machine has another address by now
+    settled = machine.state == "online" and not worker.gone
+    worker.next_health = step.now + (step.policy.look_online if settled else step.policy.look_soon)
+    worker.health_at = step.now
+    if event.initialized:
+        worker.misses, worker.gone, worker.answered = 0, False, event.url is not None
+        step.lives()
+        step.move(Signal.READY, "its worker is initialized")
+        if event.busy:
+            step.at_work()
+    elif machine.state == "online" and step.checks_health():
+        worker.misses += 1
+        if worker.misses >= step.policy.misses:
+            worker.ready = False
+            step.move(Signal.UNREADY, f"its worker no longer answers as initialized: {event.why}")
+
+
+def _on_online(step: Step, _message: m.Online) -> None:
+    step.worker.ready, step.worker.gone, step.worker.misses, step.looks.next_at = True, False, 0, step.now
+    step.lives()
+    step.move(Signal.READY, "the hub saw its worker come online")
+
+
+def _on_lost(step: Step, _message: m.PowerState) -> None:
+    # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
+    if step.machine.state in ("online", "draining"):
+        step.worker.gone, step.looks.next_at, step.worker.next_health = True, step.now, step.now
+
+
+def _on_release(step: Step, _message: m.Release) -> None:
+    """As if the idle time were over; worker and hub are asked as before each stop. A start waits for a wake."""
+    step.use.last_at = min(step.use.last_at, step.now - step.policy.idle_after)
+    step.boot.wanted = False
+    if step.machine.state == "no_capacity":
+        step.boot.retry_at = math.inf
+        step.announce()
+
+
+def _on_active(step: Step, _message: m.TaskActive) -> None:
+    if step.decides_alone() and step.machine.state in ("off", "stopping"):
+        return _on_wake(step, p.Wake())
+    step.worker.misses = 0
+    step.lives()
+    if not step.checks_health():  # the frame does not say which worker: with a health to ask, that counts
+        step.move(Signal.READY, "its worker is at work")
+    return step.at_work()
+
+
+def _on_query(step: Step, query: m.StatusQuery) -> None:
+    link, read_at = step.link, step.looks.read_at
+    fresh = read_at is not None and step.now - read_at <= step.policy.fresh_for + INEXACT
+    say_status(step, query.request_id, fresh=fresh)
+    if not fresh and len(link.asked) < MAX_ASKED:  # a look may take longer than deployed clients wait
+        link.asked, step.looks.next_at = (*link.asked, query.request_id), step.now
+
+
+def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
+    """The hub says whether jobs hold the machine."""
+    machine, use = step.machine, step.use
+    if use.query is None or use.query.id != answer.request_id or not step.awaits_the_hub():
+        return  # the hub may have granted the GPU since
+    held = answer.active_count != 0 or answer.has_recent_active
+    use.active, machine.orphan = answer.active_count, machine.orphan and not held
+    if machine.state != "draining":
+        use.query = None
+    match machine.state:
+        case "draining" if not held:
+            step.move(Signal.FREE, "nobody holds it")
+        case "draining" if not step.overdue():
+            step.move(Signal.KEPT, f"still in use ({answer.active_count} jobs)")
+        case "online" if held:
+            use.last_at = step.now
+        case "online" if machine.orphan:
+            step.move(Signal.IDLE, "it runs without a request")
+        case "online" if step.idle():
+            step.move(Signal.IDLE, step.no_work())
+        case "failed" if held:
+            step.looks.next_at = step.now
+        case _ if not held:
+            why = "runs without a request" if machine.orphan else "did not come online"
+            step.move(Signal.UNUSABLE, f"switching off the machine that {why}; no job holds it")
+
+
+def _on_link_up(step: Step, event: LinkUp) -> None:
+    step.link.features = event.features
+    step.announce()
+    if step.machine.state == "booted":
+        step.say_booted()
+    if step.boot.unsaid is not None:
+        step.say_failure(step.boot.unsaid)
+
+
+def _on_link_down(step: Step, _event: LinkDown) -> None:
+    step.link.features, step.link.asked = None, ()
+    if step.machine.state == "online":
+        step.use.query = None
+    if step.machine.state == "draining" and not step.overdue():
+        step.move(Signal.KEPT, "the hub is gone and cannot say who holds it")
+
+
+_HANDLERS: Mapping[type, Callable[[Step, Any], None]] = {
+    p.Tick: lambda step, tick: None,
+    p.Wake: _on_wake,
+    **dict.fromkeys((p.Taken, p.Reading, p.CallFailed), on_call_ended),
+    p.HealthAnswer: _on_health,
+    m.Online: _on_online,
+    m.PowerState: _on_lost,
+    m.TaskActive: _on_active,
+    m.TaskQueryResponse: _on_answer,
+    m.Release: _on_release,
+    m.StatusQuery: _on_query,
+    LinkUp: _on_link_up,
+    LinkDown: _on_link_down,
 }
 
 
-class _Turn(Readings):
-    """One decision while it is made: a method for each event."""
-
-    def on_wake(self, event: p.Wake) -> None:
-        first = self.m.state == "off" and not self.m.wanted
-        request_id = event.request_id or (None if first else self.m.request_id)
-        self.set(last_use=self.now, request_id=request_id, remembered=False)
-        if math.isinf(self.m.retry_at):  # it was released
-            self.set(retry_at=self.now + self.policy.capacity.max_delay)
-            self.announce()
-        self.owe_answer(event)
-        self.used()
-        if self.m.gone:
-            self.set(next_look=self.now)
-        why = "woken by a boot request" if event.boot else "woken by a job"
-        state = self.m.state
-        if state == "off":
-            self.move(Signal.GO, why)
-        elif state in ("unknown", "stopping", "failed") or (state == "draining" and self.overdue()):
-            self.want()
-            self.move(Signal.WAKE, f"{why}; looking before starting")
-        elif state == "draining":
-            self.move(Signal.KEPT, f"{why}; the stop is called off")
-        elif event.boot:
-            self.set(owes_answer=True)
-        self.set(seen_from=self.m.calls)
-        if self.serves() and not self.hub_is_ours():
-            self.want()  # if the machine is gone already, such a hub does not ask again
-            self.set(next_look=self.now)
-
-    def owe_answer(self, event: p.Wake) -> None:
-        """Remember a boot request's id. Our hub answers for a GPU that is online by itself."""
-        said = self.m.state == "online" and self.hub_is_ours()
-        if event.answer and event.request_id and not said and event.request_id not in self.m.boots:
-            self.set(boots=(*self.m.boots, event.request_id)[-MAX_ASKED:])
-
-    def on_health(self, event: p.HealthAnswer) -> None:
-        if event.url is not None and event.url != self.m.address:
-            self.set(checking=False)
-            return  # the machine has another address by now
-        settled = self.m.state == "online" and not self.m.gone
-        pause = self.policy.look_online if settled else self.policy.look_soon
-        self.set(checking=False, next_health=self.now + pause, health_at=self.now)
-        if event.initialized:
-            self.set(misses=0, gone=False, answered=event.url is not None)
-            self.lives()
-            self.move(Signal.READY, "its worker is initialized")
-            if event.busy:
-                self.at_work()
-        elif self.m.state == "online" and self.checks_health():
-            self.missed(event.why)
-
-    def missed(self, why: str) -> None:
-        self.set(misses=self.m.misses + 1)
-        if self.m.misses >= self.policy.misses:
-            self.set(ready=False)
-            self.move(Signal.UNREADY, f"its worker no longer answers as initialized: {why}")
-
-    def on_hub_online(self, _event: p.HubOnline) -> None:
-        self.set(ready=True, gone=False, misses=0, next_look=self.now)
-        self.lives()
-        self.move(Signal.READY, "the hub saw its worker come online")
-
-    def on_worker_gone(self, _event: p.WorkerGone) -> None:
-        # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
-        if self.m.state in ("online", "draining"):
-            self.set(gone=True, next_look=self.now, next_health=self.now)
-
-    def on_released(self, _event: p.Released) -> None:
-        """As if the idle time were over; worker and hub are asked as before each stop. A start waits for a wake."""
-        self.set(last_use=min(self.m.last_use, self.now - self.policy.idle_after), wanted=False)
-        if self.m.state == "no_capacity":
-            self.set(retry_at=math.inf)
-            self.announce()
-
-    def on_active(self, _event: p.Active) -> None:
-        if self.decides_alone() and self.m.state in ("off", "stopping"):
-            self.on_wake(p.Wake())
-            return
-        self.set(misses=0)
-        self.lives()
-        if not self.checks_health():  # the frame does not say which worker: with a health to ask, that counts
-            self.move(Signal.READY, "its worker is at work")
-        self.at_work()
-
-    def at_work(self) -> None:
-        self.set(last_use=self.now, remembered=False)
-        self.used()
-        if self.m.state == "draining" and not self.overdue():
-            self.move(Signal.KEPT, "its worker is at work")
-
-    def on_asked(self, event: p.StatusAsked) -> None:
-        known = self.m.read_at is not None and self.now - self.m.read_at <= self.policy.fresh_for + INEXACT
-        self.say_status(event.request_id, fresh=True if known else None)
-        if not known and len(self.m.asked) < MAX_ASKED:  # a look may take longer than deployed clients wait
-            self.set(asked=(*self.m.asked, event.request_id), next_look=self.now)
-
-    def on_link_up(self, event: LinkUp) -> None:
-        self.set(features=event.features)
-        self.announce()
-        if self.m.state == "booted":
-            self.say_booted()
-        if self.m.unsaid is not None:
-            self.say_failure(self.m.unsaid)
-            self.set(unsaid=None)
-
-    def on_link_down(self, _event: LinkDown) -> None:
-        self.set(features=None, asked=(), query=None if self.m.state == "online" else self.m.query)
-        if self.m.state == "draining" and not self.overdue():
-            self.move(Signal.KEPT, "the hub is gone and cannot say who holds it")
-
-    # --- time
-
-    def watch_the_clock(self) -> None:
-        self.believe_it_ready()
-        if self.m.orphan:
-            self.watch_orphan()
-        elif self.m.state in BOOTING and self.now - self.m.boot_since >= self.policy.boot_timeout:
-            self.move(Signal.TIMEOUT, self.late())
-            return self.watch_always()
-        watch = _WATCH.get(self.m.state)
-        if watch is not None:
-            watch(self)
-        return self.watch_always()
-
-    def watch_starting(self) -> None:
-        """Repeat a start that did not reach the provider, if the machine is off; one that takes too long is late."""
-        again, limit = self.m.again_at, self.policy.start_within
-        if again is not None and self.now >= again and self.is_off_since(again):
-            self.set(due="start", again_at=None, tried_at=self.now)
-            self.do(p.LogNote("asking for the start again: the provider did not take it, and the machine is off"))
-        elif limit is not None and self.now - self.m.tried_at >= limit and self.m.call is None:
-            what = f"it is {self.m.reading or 'not seen'} {limit:g} s after the start"
-            self.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
-            self.set(late=True)
-
-    def is_off_since(self, moment: float) -> bool:
-        """Whether a look that began then or later found the machine off."""
-        return self.m.reading == "stopped" and self.m.read_from >= moment
-
-    def watch_capacity(self) -> None:
-        # A late start may still be carried out: it is repeated only if the machine is known to be off.
-        shown = self.m.tried_at + self.policy.shows_within
-        may = self.is_off_since(shown) if self.m.late else self.m.reading != "stopping"
-        if self.now >= self.m.retry_at and may:
-            self.move(Signal.RETRY, "asking for capacity again")
-
-    def believe_it_ready(self) -> None:
-        """A running machine counts as online if neither the worker nor the hub can report that."""
-        if self.m.state == "booted" and self.decides_alone() and not self.checks_health():
-            wanted = self.m.wanted  # by a wake that is newer than the look which found it running
-            self.move(Signal.READY, "it runs; this hub does not say when its worker is ready")
-            self.set(wanted=wanted)
-
-    def watch_always(self) -> None:
-        self.watch_wanted()
-        self.warn()
-        self.answer_boots()
-
-    def late(self) -> str:
-        accepted = "the provider accepted the start, but the machine does not run"
-        what = {
-            "starting": accepted if self.m.again_at is None else f"the start failed: {self.m.reason}",
-            "no_capacity": f"no capacity ({self.m.reason})",
-        }.get(self.m.state, "the machine runs, but its worker is not initialized")
-        return f"not online within {self.policy.boot_timeout:g} s: {what}"
-
-    def watch_stopping(self) -> None:
-        runs_on = self.m.stop_ours and self.m.reading == "running" and self.m.call is None
-        if not runs_on or self.now < self.m.stop_at:
-            return
-        if self.m.wanted:
-            self.move(Signal.RUNS_ON, "it did not stop, and is wanted again")
-        else:
-            self.set(due="stop")
-
-    def watch_wanted(self) -> None:
-        # Waiting jobs must also get an answer if the machine cannot be inspected or does not finish stopping.
-        serving = self.serves() or self.m.state == "draining"
-        if self.m.wanted and not serving and self.now - self.m.wanted_at >= self.policy.boot_timeout:
-            self.tell_failure(
-                f"not started within {self.policy.boot_timeout:g} s, it is {self.m.state}: {self.m.reason}"
-            )
-
-    def answer_boots(self) -> None:
-        # All clients hear the answer, so however many ask, it is not repeated faster than this.
-        boots = bool(self.m.boots) and self.m.linked and self.m.state in ("booted", "online")
-        if (self.m.owes_answer or boots) and self.now - self.m.answered_at >= self.policy.answer_every:
-            if self.m.owes_answer:
-                self.announce()
-            if boots:
-                self.say_booted()
-            self.set(owes_answer=False, answered_at=self.now)
-
-    def warn(self) -> None:
-        if self.m.state == "online" and not self.m.warned and self.over(-self.policy.warning):
-            self.set(warned=True)
-            text = f"will be stopped in {self.policy.warning:g} s: the longest allowed uptime is nearly over"
-            self.do(p.LogNote(text, warning=True))
-            self.announce(text, stops_in=round(self.policy.warning))
-
-
-_WATCH: Mapping[PowerWord, Callable[[_Turn], None]] = {
-    "starting": _Turn.watch_starting,
-    "no_capacity": _Turn.watch_capacity,
-    "online": _Turn.watch_use,
-    "draining": _Turn.watch_draining,
-    "stopping": _Turn.watch_stopping,
-    "failed": _Turn.watch_failed,
-}
-"""What is checked in each state as time passes."""
-
-_HANDLERS: Mapping[type, Callable[[_Turn, Any], None]] = {
-    p.Tick: lambda turn, tick: None,
-    p.Wake: _Turn.on_wake,
-    p.Taken: _Turn.on_taken,
-    p.Reading: _Turn.on_reading,
-    p.CallFailed: _Turn.on_call_failed,
-    p.HealthAnswer: _Turn.on_health,
-    p.HubOnline: _Turn.on_hub_online,
-    p.WorkerGone: _Turn.on_worker_gone,
-    p.Active: _Turn.on_active,
-    p.InUseAnswer: _Turn.on_answer,
-    p.Released: _Turn.on_released,
-    p.StatusAsked: _Turn.on_asked,
-    LinkUp: _Turn.on_link_up,
-    LinkDown: _Turn.on_link_down,
-}
-
-
-def _changes(machine: p.Machine, to: p.Machine) -> list[p.MachineChanged]:
-    values = ((name, getattr(to, name)) for name in _FIELDS)
-    changes = {name: value for name, value in values if value != getattr(machine, name)}
-    return [p.MachineChanged(changes)] if changes else []
-
-
-_FIELDS = tuple(field.name for field in fields(p.Machine))
-
-
-def _change(machine: p.Machine, fact: p.MachineChanged) -> None:
-    for name, value in fact.changes.items():
-        setattr(machine, name, value)
-
-
-class Monitor(Decider[p.Machine, p.PowerEvent, p.MachineChanged, p.PowerCommand]):
+class Monitor(Decider[p.Machine, p.PowerEvent, p.Machine, p.PowerCommand]):
     """The decider for one machine. `now` is seconds on a clock that only goes forward.
+
+    Its only fact is the machine as it is from now on; a decision that changes nothing has none.
 
     Args:
         policy: The settings.
@@ -309,11 +210,12 @@ class Monitor(Decider[p.Machine, p.PowerEvent, p.MachineChanged, p.PowerCommand]
     def __init__(self, policy: p.PowerPolicy, random: Random) -> None:
         self.policy, self._random = policy, random
         handlers = dict.fromkeys(_HANDLERS, self._handle)
-        super().__init__(p.Machine, handlers, {p.MachineChanged: _change})
+        super().__init__(p.Machine, handlers, {p.Machine: p.Machine.become}, copy=p.Machine.copy)
 
     def _handle(self, machine: p.Machine, event: p.PowerEvent, now: float, decision: p.PowerDecision) -> None:
-        turn = _Turn(self.policy, self._random, machine, now, decision)
-        _HANDLERS[type(event)](turn, event)
-        turn.watch_the_clock()
-        turn.issue_calls()
-        decision.fact(*_changes(machine, turn.m))
+        step = Step(self.policy, self._random, machine, now, decision)
+        _HANDLERS[type(event)](step, event)
+        watch(step)
+        issue_calls(step)
+        if step.machine != machine:
+            decision.fact(step.machine)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
-from wakestream.streams.monitor.power_machine import Machine
+from wakestream.streams.monitor.power_machine import Boot, Machine, Use
 from wakestream.streams.protocol.structs import Frozen
 
 USE_EVERY = 30.0
@@ -36,13 +36,14 @@ class MachineKept(Frozen, frozen=True):
 
 def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
     """What to journal of `machine`; `now` is the monitor's clock, `unix` the same moment in UNIX seconds."""
-    used = machine.served or machine.start_at is not None or machine.remembered
+    boot, use, served = machine.boot, machine.use, machine.worker.served
+    used = served or boot.start_at is not None or use.remembered
     return MachineKept(
-        ours=machine.ours or machine.served,
-        start_at=_moved(machine.start_at, unix - now),
-        start_taken=machine.start_at is not None and machine.start_taken,
-        up_since=_moved(machine.up_since, unix - now),
-        last_use=_moved(machine.last_use, unix - now) if used else None,
+        ours=machine.ours or served,
+        start_at=_moved(boot.start_at, unix - now),
+        start_taken=boot.start_at is not None and boot.start_taken,
+        up_since=_moved(use.up_since, unix - now),
+        last_use=_moved(use.last_at, unix - now) if used else None,
     )
 
 
@@ -54,13 +55,11 @@ def worth_keeping(before: MachineKept, now: MachineKept) -> bool:
     """Whether `now` says more than `before`, beyond what two clocks differ by."""
     if (before.ours, before.start_taken) != (now.ours, now.start_taken):
         return True
-    return any(_differ(getattr(before, name), getattr(now, name), by) for name, by in _WORTH.items())
-
-
-def _differ(one: float | None, other: float | None, by: float) -> bool:
-    if one is None or other is None:
-        return one is not other
-    return abs(one - other) >= by
+    for name, by in _WORTH.items():
+        old, new = getattr(before, name), getattr(now, name)
+        if old is not new and (old is None or new is None or abs(old - new) >= by):
+            return True
+    return False
 
 
 def ages(facts: Iterable[MachineKept], unix: float, snapshot: Iterable[bytes] = ()) -> dict[str, Any] | None:
@@ -94,14 +93,9 @@ def restore(known: Mapping[str, Any] | None, now: float) -> Machine:
     if known is None:
         return Machine()
     at = {name: None if known[name] is None else now - known[name] for name in _WORTH}
-    starting = at["start_at"] is not None
+    start_at, last_use = at["start_at"], at["last_use"]
     return Machine(
         ours=known["ours"],
-        start_at=at["start_at"],
-        start_taken=known["start_taken"],
-        up_since=at["up_since"],
-        last_use=at["last_use"] if at["last_use"] is not None else 0.0,
-        remembered=at["last_use"] is not None,
-        wanted=starting,
-        wanted_at=now,
+        boot=Boot(wanted=start_at is not None, wanted_at=now, start_at=start_at, start_taken=known["start_taken"]),
+        use=Use(up_since=at["up_since"], last_at=last_use or 0.0, remembered=last_use is not None),
     )

@@ -5,9 +5,12 @@ Times are seconds on whatever clock `now` is read from; it only has to go forwar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.ports import LinkDown, LinkUp, PowerState, PowerWord
@@ -15,7 +18,6 @@ from wakestream.streams.decider import Decision
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
 
-CallKind = Literal["start", "stop", "inspect"]
 Orphans = Literal["adopt", "stop", "report"]
 
 
@@ -87,11 +89,22 @@ class PowerPolicy:
         return self.look_online if state in ("online", "draining") else self.look_soon
 
 
-class Call(Frozen, frozen=True):
-    """A provider call that has not ended; `number` distinguishes a late answer from the expected one."""
+class _OfCall(Frozen, frozen=True):
+    """A call to the provider, or what comes of it: `number` distinguishes a late answer from the expected one."""
 
-    kind: CallKind
     number: int
+
+
+class Start(_OfCall, frozen=True):
+    """Ask the provider to power on."""
+
+
+class Stop(_OfCall, frozen=True):
+    """Ask the provider to power off."""
+
+
+class Inspect(_OfCall, frozen=True):
+    """Ask the provider what it sees."""
 
 
 class Query(Frozen, frozen=True):
@@ -101,99 +114,108 @@ class Query(Frozen, frozen=True):
     asked_at: float
 
 
-@dataclass(slots=True)
-class Machine:
-    """All that is known. `reason` explains `state`; `wanted` is a wake that is still to be carried out.
+class Looks(msgspec.Struct):
+    """What the provider says of the machine."""
 
-    `start_at` is when a start was asked for that does not show yet, `start_taken` that the provider took it. `ours` is
-    a machine that this monitor started, `orphan` one that runs without a request, of which the hub does
-    not know while it is `orphan_unsaid`, `gone` one whose worker the hub lost.
-    Looks after the call `seen_from` show how the machine was at the last wake. `boots` are the ids of boot requests
-    that are still to be answered, `health_at` is when the worker last answered for its health, or failed to.
+    reading: PowerState | None = None
+    read_at: float | None = None
+    began_at: float = -math.inf  # when the last look began
+    read_from: float = -math.inf  # when the look began that brought `reading`
+    failed: int = 0  # looks in a row without a reading
+    failed_since: float = 0.0
+    next_at: float = 0.0
+    address: str | None = None  # the worker's URL
 
-    `look_from` is when the last look began, `read_from` when the one began that brought `reading`.
 
-    `on` is whether the machine is paid for, None before the first look, and `on_or_off_since` since when.
+class Boot(msgspec.Struct):
+    """The wake that is carried out or still to be carried out, and the answers to those who asked."""
 
-    `tried_at` is when the present start began, `again_at` when a start that may not have reached the provider is
-    repeated, `late` a start that counts as no capacity while the provider may still carry it out. `address` is the
-    worker's URL as the provider reports it, `told_address` the one that the hub knows, and `answered` that a worker has
-    answered there.
+    wanted: bool = False  # the wake is still to be carried out
+    wanted_at: float = 0.0
+    request_id: str | None = None  # of the last wake
+    seen_from: int = 0  # looks after this call show how the machine was at the last wake
+    since: float = 0.0
+    retries: int = 0  # starts for which the provider had no capacity
+    retry_at: float = 0.0
+    start_at: float | None = None  # when a start was asked for that does not show yet
+    start_taken: bool = False  # whether the provider took that start
+    tried_at: float = 0.0  # when the present start began
+    again_at: float | None = None  # when a start that may not have reached the provider is repeated
+    late: bool = False  # the start counts as no capacity, and the provider may still carry it out
+    requests: tuple[str, ...] = ()  # ids of boot requests that are still to be answered
+    owes_answer: bool = False  # a boot request without an id is
+    answered_at: float = -math.inf
+    unsaid: m.BootResult | None = None  # the failure that the hub does not know yet
+
+
+class Worker(msgspec.Struct):
+    """The worker on the machine."""
+
+    ready: bool = False
+    served: bool = False  # since the machine is on
+    answered: bool = False  # at the address that the provider reports
+    gone: bool = False  # the hub lost it
+    misses: int = 0  # failed health checks in a row
+    checking: bool = False
+    next_health: float = 0.0
+    health_at: float = -math.inf  # when it last answered for its health, or failed to
+
+
+class Use(msgspec.Struct):
+    """The use of the machine, and its stop when it has none."""
+
+    up_since: float | None = None
+    last_at: float = 0.0
+    remembered: bool = False  # `last_at` is from before the monitor was last started
+    query: Query | None = None
+    queries: int = 0
+    active: int | None = None  # jobs that hold the GPU, as the hub said
+    stop_ours: bool = False  # the monitor asked for the stop
+    stop_tries: int = 0
+    stop_again_at: float = 0.0
+    warned: bool = False
+
+
+class Link(msgspec.Struct):
+    """The hub, and what it does not know yet."""
+
+    features: frozenset[str] | None = None
+    asked: tuple[str, ...] = ()  # ids of status queries that wait for the next look
+    address: str | None = None  # the worker's URL that the hub knows
+    orphan_unsaid: bool = False
+
+
+class Machine(msgspec.Struct):
+    """All that is known. It is also the fact of a decision: the machine as it is from now on.
+
+    The journal has only the part that must outlast a restart: see `persistence`.
     """
 
     state: PowerWord = "unknown"
     reason: str = "not looked at yet"
-    on: bool | None = None
+    on: bool | None = None  # whether it is paid for; None before the first look
     on_or_off_since: float | None = None
-    # what the provider says
-    reading: PowerState | None = None
-    read_at: float | None = None
-    look_from: float = float("-inf")
-    read_from: float = float("-inf")
-    unread: int = 0
-    unread_since: float = 0.0
-    alarms: int = 0
-    alarm_at: float = float("-inf")
-    next_look: float = 0.0
-    call: Call | None = None
+    ours: bool = False  # this monitor started it
+    orphan: bool = False  # it runs without a request
+    call: Start | Stop | Inspect | None = None  # the call to the provider that has not ended
     calls: int = 0
     due: Literal["start", "stop"] | None = None
-    # the boot
-    wanted: bool = False
-    wanted_at: float = 0.0
-    seen_from: int = 0
-    request_id: str | None = None
-    boot_since: float = 0.0
-    retries: int = 0
-    retry_at: float = 0.0
-    start_at: float | None = None
-    start_taken: bool = False
-    tried_at: float = 0.0
-    again_at: float | None = None
-    late: bool = False
-    ours: bool = False
-    orphan: bool = False
-    orphan_unsaid: bool = False
-    # the worker on it
-    address: str | None = None
-    told_address: str | None = None
-    answered: bool = False
-    ready: bool = False
-    gone: bool = False
-    misses: int = 0
-    checking: bool = False
-    next_health: float = 0.0
-    health_at: float = float("-inf")
-    # work, and the stop without work
-    served: bool = False
-    up_since: float | None = None
-    last_use: float = 0.0
-    remembered: bool = False
-    query: Query | None = None
-    queries: int = 0
-    active: int | None = None
-    stop_ours: bool = False
-    stop_tries: int = 0
-    stop_at: float = 0.0
-    warned: bool = False
-    # the hub
-    features: frozenset[str] | None = None
-    asked: tuple[str, ...] = ()
-    unsaid: m.BootResult | None = None
-    owes_answer: bool = False
-    boots: tuple[str, ...] = ()
-    answered_at: float = float("-inf")
+    alarms: int = 0
+    alarm_at: float = -math.inf
+    looks: Looks = msgspec.field(default_factory=Looks)
+    boot: Boot = msgspec.field(default_factory=Boot)
+    worker: Worker = msgspec.field(default_factory=Worker)
+    use: Use = msgspec.field(default_factory=Use)
+    link: Link = msgspec.field(default_factory=Link)
 
-    @property
-    def linked(self) -> bool:
-        """Whether there is a connection to the hub."""
-        return self.features is not None
+    def copy(self) -> Machine:
+        """An independent copy."""
+        return Machine(*(copy(getattr(self, name)) for name in self.__struct_fields__))
 
-
-class MachineChanged(Frozen, frozen=True):
-    """These fields of the machine have new values. Not journaled: see `persistence`."""
-
-    changes: Mapping[str, Any]
+    def become(self, other: Machine) -> None:
+        """Take over all values of `other`."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(other, name))
 
 
 class Tick(Frozen, frozen=True):
@@ -206,12 +228,6 @@ class Wake(Frozen, frozen=True):
     request_id: str | None = None
     boot: bool = False
     answer: bool = False
-
-
-class _OfCall(Frozen, frozen=True):
-    """An event or command about the provider call `number`."""
-
-    number: int
 
 
 class Taken(_OfCall, frozen=True):
@@ -260,55 +276,13 @@ class HealthAnswer(Frozen, frozen=True):
     url: str | None = None
 
 
-class HubOnline(Frozen, frozen=True):
-    """The hub passed on that this GPU's worker came online."""
-
-
-class WorkerGone(Frozen, frozen=True):
-    """The hub lost the connection to this GPU's worker."""
-
-
-class Active(Frozen, frozen=True):
-    """The worker is at work."""
-
-
-class Released(Frozen, frozen=True):
-    """The hub gives this GPU no more work: the idle time is over now."""
-
-
-class InUseAnswer(Frozen, frozen=True):
-    """The hub's answer whether jobs hold the GPU."""
-
-    request_id: str
-    active_count: int
-    has_recent_active: bool
-
-
-class StatusAsked(Frozen, frozen=True):
-    """A status query."""
-
-    request_id: str
-
-
 CallAnswer = Taken | Reading | CallFailed | HealthAnswer
 """What comes of a call to the provider, or to the worker."""
 
-PowerEvent = (
-    Tick | Wake | CallAnswer | HubOnline | WorkerGone | Active | InUseAnswer | Released
-    | StatusAsked | LinkUp | LinkDown
-)  # fmt: skip
+HubMessage = m.Online | m.PowerState | m.TaskActive | m.TaskQueryResponse | m.Release | m.StatusQuery
+"""What the hub says, beside a wake. Its `gpu.power.state` is always `lost`."""
 
-
-class Start(_OfCall, frozen=True):
-    """Ask the provider to power on."""
-
-
-class Stop(_OfCall, frozen=True):
-    """Ask the provider to power off."""
-
-
-class Inspect(_OfCall, frozen=True):
-    """Ask the provider what it sees."""
+PowerEvent = Tick | Wake | CallAnswer | HubMessage | LinkUp | LinkDown
 
 
 class CheckHealth(Frozen, frozen=True):
@@ -331,4 +305,4 @@ class LogNote(Frozen, frozen=True):
 
 
 PowerCommand = Start | Stop | Inspect | CheckHealth | Say | LogNote
-PowerDecision = Decision[MachineChanged, PowerCommand]
+PowerDecision = Decision[Machine, PowerCommand]

@@ -44,102 +44,49 @@ class Signal(Enum):
 
 S = Signal
 
+# fmt: off
+# A machine that no job had asked for. Started by another program or person, it is adopted like one that ran when the
+# monitor started.
+_LOOKED_AT: Mapping[Signal, PowerWord] = {
+    S.GO: "starting", S.STARTING: "starting", S.RUNNING: "booted", S.STOPPING: "stopping", S.TERMINATED: "failed",
+}
+_BOOT_ENDS: Mapping[Signal, PowerWord] = {S.FAILED: "failed", S.TERMINATED: "failed", S.TIMEOUT: "failed"}
+# One that served and goes away (a spot machine taken back, a crash) is merely off, and may be woken again.
+_GOES_AWAY: Mapping[Signal, PowerWord] = {
+    S.STOPPING: "stopping", S.STOPPED: "off", S.FAILED: "off", S.TERMINATED: "failed", S.LOST: "unknown",
+}
+
 TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
     # Before the first inspect, and while no inspect succeeds. A wake is kept until one does.
-    "unknown": {
-        S.GO: "starting",
-        S.STARTING: "starting",
-        S.RUNNING: "booted",
-        S.STOPPING: "stopping",
-        S.STOPPED: "off",
-        S.FAILED: "failed",
-        S.TERMINATED: "failed",
-    },
-    # Started by another program or person, it is adopted like one that ran when the monitor started.
-    "off": {
-        S.GO: "starting",
-        S.STARTING: "starting",
-        S.RUNNING: "booted",
-        S.STOPPING: "stopping",
-        S.TERMINATED: "failed",
-        S.LOST: "unknown",
-    },
+    "unknown": {**_LOOKED_AT, S.STOPPED: "off", S.FAILED: "failed"},
+    "off": {**_LOOKED_AT, S.LOST: "unknown"},
     # `stopped` is no news here: a start that was accepted may take a while to show, or never happen (TIMEOUT).
-    "starting": {
-        S.RUNNING: "booted",
-        S.NO_CAPACITY: "no_capacity",
-        S.FAILED: "failed",
-        S.TERMINATED: "failed",
-        S.TIMEOUT: "failed",
-    },
-    "no_capacity": {
-        S.RETRY: "starting",
-        S.STARTING: "starting",
-        S.RUNNING: "booted",
-        S.FAILED: "failed",
-        S.TERMINATED: "failed",
-        S.TIMEOUT: "failed",
-    },
+    "starting": {**_BOOT_ENDS, S.RUNNING: "booted", S.NO_CAPACITY: "no_capacity"},
+    "no_capacity": {**_BOOT_ENDS, S.RETRY: "starting", S.STARTING: "starting", S.RUNNING: "booted"},
     # A machine that goes away before it came online has failed to boot: waiting jobs get an answer. One that had
-    # served, and whose worker was no longer to be reached, is merely off, or on its way there.
+    # served, and whose worker was no longer to be reached, is merely off (GONE), or on its way there (GOING).
     "booted": {
-        S.READY: "online",
-        S.STOPPING: "failed",
-        S.STOPPED: "failed",
-        S.FAILED: "failed",
-        S.TERMINATED: "failed",
-        S.TIMEOUT: "failed",
-        S.GONE: "off",
-        S.GOING: "stopping",
-        S.UNUSABLE: "stopping",
+        **_BOOT_ENDS, S.STOPPING: "failed", S.STOPPED: "failed",
+        S.READY: "online", S.GONE: "off", S.GOING: "stopping", S.UNUSABLE: "stopping",
     },
-    # One that goes away later (a spot machine taken back, a crash) is merely off, and may be woken again.
-    "online": {
-        S.UNREADY: "booted",
-        S.IDLE: "draining",
-        S.OVERDUE: "draining",
-        S.STOPPING: "stopping",
-        S.STOPPED: "off",
-        S.FAILED: "off",
-        S.TERMINATED: "failed",
-        S.LOST: "unknown",
-    },
-    "draining": {
-        S.FREE: "stopping",
-        S.KEPT: "online",
-        S.STOPPING: "stopping",
-        S.STOPPED: "off",
-        S.FAILED: "off",
-        S.TERMINATED: "failed",
-        S.LOST: "unknown",
-    },
+    "online": {**_GOES_AWAY, S.UNREADY: "booted", S.IDLE: "draining", S.OVERDUE: "draining"},
+    "draining": {**_GOES_AWAY, S.FREE: "stopping", S.KEPT: "online"},
     "stopping": {
-        S.STOPPED: "off",
-        S.FAILED: "failed",
-        S.TERMINATED: "failed",
-        S.RUNS_ON: "booted",
-        S.LOST: "unknown",
+        S.STOPPED: "off", S.FAILED: "failed", S.TERMINATED: "failed", S.RUNS_ON: "booted", S.LOST: "unknown",
     },
     # A terminated machine is `failed` too, and no wake starts it: it is looked at, and found terminated again.
     # A wake looks first: the start that failed may have happened after all. So may one that no job waits for any more.
     "failed": {S.WAKE: "unknown", S.RUNNING: "booted", S.UNUSABLE: "stopping"},
 }
 
-PAID: frozenset[PowerWord] = frozenset({"starting", "booted", "online", "draining", "stopping"})
-"""The states in which the machine is on, as far as one can know, and costs money."""
+STATUS: Mapping[PowerWord, str] = {  # what the field's `gpu.status.response` calls each state
+    "unknown": "unknown", "starting": "starting", "no_capacity": "starting", "booted": "running", "online": "running",
+    "draining": "running", "stopping": "stopping", "off": "stopped", "failed": "stopped",
+}
+# fmt: on
 
 BOOTING: frozenset[PowerWord] = frozenset({"starting", "no_capacity", "booted"})
 """The states whose time is limited by the boot timeout."""
 
-STATUS: Mapping[PowerWord, str] = {
-    "unknown": "unknown",
-    "off": "stopped",
-    "starting": "starting",
-    "no_capacity": "starting",
-    "booted": "running",
-    "online": "running",
-    "draining": "running",
-    "stopping": "stopping",
-    "failed": "stopped",
-}
-"""What the field's `gpu.status.response` calls each state."""
+PAID: frozenset[PowerWord] = frozenset({"starting", "booted", "online", "draining", "stopping"})
+"""The states in which the machine is on, as far as one can know, and costs money."""

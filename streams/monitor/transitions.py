@@ -1,11 +1,9 @@
-"""What follows when a machine enters a state, and which calls are made: the lower half of `monitor.py`."""
+"""What every decision of the monitor is made of: to change the state, to say so, and to call provider and worker."""
 
 from __future__ import annotations
 
 import math
-from copy import copy
 from random import Random
-from typing import Any
 
 from msgspec import structs
 
@@ -14,245 +12,275 @@ from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.power_table import BOOTING, PAID, TABLE, Signal
 from wakestream.streams.protocol import messages as m
 
-FEATURE = "power_state"
-"""What a hub announces that reads `gpu.power.state` and understands `drain` in `gpu.task.query`."""
+FEATURE = "power_state"  # of a hub that reads `gpu.power.state` and understands `drain` in `gpu.task.query`
+AGE = "power_age"  # of hub and monitor: `age` in `gpu.power.state`
+RELEASE = "release"  # of this monitor: it reads `gpu.power.release`
 
-AGE = "power_age"
-"""What hub and monitor announce: `age` in `gpu.power.state`."""
-
-RELEASE = "release"
-"""What this monitor announces: it reads `gpu.power.release`."""
-
-LONGEST_GAP = 86_400.0
-"""Seconds between two alarms about one thing, at most."""
-
-LONGEST_WHY = 1000
-"""Characters of a reason; it may quote a program's output, and has to fit into a frame."""
+LONGEST_GAP = 86_400.0  # seconds between two alarms about one thing, at most
+LONGEST_WHY = 1000  # characters of a reason; it may quote a program's output, and has to fit into a frame
 
 
-class Moves:
-    """One decision while it is made: `m` is a copy of the machine with all changes so far."""
+class Step:
+    """One event while it is handled: `machine` is a copy, which changes, and commands go to `do`."""
 
     def __init__(
         self, policy: p.PowerPolicy, random: Random, machine: p.Machine, now: float, decision: p.PowerDecision
     ) -> None:
-        self.policy, self.random, self.m, self.now = policy, random, copy(machine), now
-        self.do = decision.command
+        self.policy, self.random, self.now, self.do = policy, random, now, decision.command
+        self.machine = machine = machine.copy()
+        self.looks, self.boot, self.worker = machine.looks, machine.boot, machine.worker
+        self.use, self.link = machine.use, machine.link
 
-    def set(self, **changes: Any) -> None:
-        for name, value in changes.items():
-            setattr(self.m, name, value)
+    # --- what follows from the values
 
-    def say(self, message: m.Message) -> None:
-        self.do(p.Say(message))
+    def linked(self) -> bool:
+        """Whether there is a connection to the hub."""
+        return self.link.features is not None
 
-    def note_power(self) -> None:
-        """Note when the machine was switched on or off. A machine that was found running may have run before."""
-        on = self.m.on if self.m.state == "unknown" else self.m.state in PAID
-        if on is not self.m.on:
-            since = self.m.up_since if on else None
-            self.set(on=on, on_or_off_since=self.now if since is None else since)
-
-    def power_age(self) -> int | None:
-        """For how many seconds the machine has been on or off; None for a hub that does not read it."""
-        if self.m.on_or_off_since is None or self.m.state == "unknown" or AGE not in (self.m.features or ()):
-            return None
-        return round(self.now - self.m.on_or_off_since)
-
-    # --- moves
-
-    def move(self, signal: Signal, why: str) -> bool:
-        target = TABLE[self.m.state].get(signal)
-        if target is None:
-            return False
-        origin, why = self.m.state, why[:LONGEST_WHY]
-        self.set(state=target, reason=why, query=None, again_at=None, late=False)
-        self.note_power()
-        if target == "no_capacity":
-            self.plan_retry()
-        self.do(p.LogNote(f"{origin} -> {target}: {why}", warning=target in ("failed", "no_capacity", "unknown")))
-        self.announce()
-        getattr(self, f"enter_{target}")(origin, signal)
-        return True
-
-    def hub_is_ours(self) -> bool:
+    def hub_counts(self) -> bool:
         """Whether there is a hub that keeps account of the power, and asks again for those who wait."""
-        return FEATURE in (self.m.features or ())
+        return FEATURE in (self.link.features or ())
 
     def decides_alone(self) -> bool:
         """Whether the hub may never say who holds the machine."""
-        return self.m.linked and not self.hub_is_ours()
-
-    def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
-        if self.hub_is_ours():
-            told, url = msg or self.m.reason, self.m.address
-            follows = url is None and self.policy.expects_address and self.m.state in (*BOOTING, "online", "unknown")
-            self.say(
-                m.PowerState(
-                    gpu=self.policy.gpu,
-                    state=self.m.state,
-                    msg=told,
-                    stops_in=stops_in,
-                    orphan=self.m.orphan_unsaid or None,
-                    url=url,
-                    url_follows=follows or None,
-                    retry_in=self.retry_in(),
-                    age=self.power_age(),
-                )
-            )
-            self.set(told_address=self.m.address, orphan_unsaid=False)
-
-    def retry_in(self) -> int | None:
-        """Whole seconds until the provider is asked for capacity again."""
-        if self.m.state != "no_capacity" or math.isinf(self.m.retry_at):
-            return None
-        return max(0, math.ceil(round(self.m.retry_at - self.now, 3)))
+        return self.linked() and not self.hub_counts()
 
     def checks_health(self) -> bool:
         """Whether the worker can be asked for its health; at a reported address only once it has answered there."""
-        return self.policy.checks_health or self.m.answered
+        return self.policy.checks_health or self.worker.answered
 
-    def enter_unknown(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.set(ready=False, next_look=self.now if self.m.wanted else self.m.next_look)
+    def serves(self) -> bool:
+        """Whether the machine serves jobs, as far as is known."""
+        return self.machine.state == "online" or (self.machine.state == "booted" and self.worker.served)
 
-    def enter_off(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None)
-        self.set(ours=False, orphan=False, orphan_unsaid=False, gone=False, start_at=None)
-        if self.m.wanted:
-            self.move(Signal.GO, "a wake came meanwhile")
+    def idle(self) -> bool:
+        """Whether the idle time is over."""
+        return self.now - self.use.last_at >= self.policy.idle_after
 
-    def enter_starting(self, origin: PowerWord, signal: Signal) -> None:
-        if origin != "no_capacity":
-            self.set(boot_since=self.now, retries=0)
-        if signal in (Signal.GO, Signal.RETRY):
-            self.set(due="start", reading=None, ours=True, orphan=False)
-        self.set(wanted=False, ready=False, gone=False, up_since=None, active=None, served=False, warned=False)
-        self.set(tried_at=self.now)
+    def overdue(self, by: float = 0.0) -> bool:
+        """Whether the longest allowed uptime, and `by` seconds more, have passed."""
+        limit, since = self.policy.max_uptime, self.use.up_since
+        return limit is not None and since is not None and self.now - since >= limit + by
 
-    def plan_retry(self) -> None:
-        retries = self.m.retries + 1
-        self.set(retries=retries, retry_at=self.now + self.policy.capacity.delay(retries, self.random))
+    def awaits_the_hub(self) -> bool:
+        """Whether the monitor waits for the hub's answer: later, an answer could be out of date."""
+        query = self.use.query
+        return query is not None and self.now - query.asked_at < self.policy.query_timeout
 
-    def enter_no_capacity(self, _origin: PowerWord, _signal: Signal) -> None:
-        self.set(due=None, start_at=None)
+    def no_work(self) -> str:
+        """The reason of an idle stop."""
+        return f"no work for {self.policy.idle_after:g} s"
 
-    def enter_booted(self, origin: PowerWord, _signal: Signal) -> None:
-        if origin not in BOOTING:  # it ran before, and jobs may hold it already
-            self.set(boot_since=self.now, served=True)
-        up_since = self.now if self.m.up_since is None else self.m.up_since
-        self.set(up_since=up_since, wanted=False, due=None, misses=0, next_health=self.now, gone=False, start_at=None)
-        if origin != "online":
-            self.say_booted()
-        if self.m.ready:
-            self.move(Signal.READY, "the hub saw its worker come online")
+    # --- what is said
+
+    def say(self, message: m.Message) -> None:
+        """Send a message to the hub."""
+        self.do(p.Say(message))
+
+    def note(self, text: str, *, warning: bool = True) -> None:
+        """Write a line to the log."""
+        self.do(p.LogNote(text, warning))
+
+    def alarm(self, text: str) -> None:
+        """Warn now and then, less and less often: it must not be missed, nor fill the log."""
+        machine = self.machine
+        if self.now >= machine.alarm_at:
+            machine.alarm_at = self.now + min(LONGEST_GAP, self.policy.first_alarm * 2.0**machine.alarms)
+            machine.alarms += 1
+            self.note(text)
+
+    def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
+        """Report the state to a hub that keeps account of it."""
+        if not self.hub_counts():
+            return
+        state, url, since = self.machine.state, self.looks.address, self.machine.on_or_off_since
+        follows = url is None and self.policy.expects_address and state in (*BOOTING, "online", "unknown")
+        aged = state != "unknown" and AGE in (self.link.features or ())
+        retries = state == "no_capacity" and not math.isinf(self.boot.retry_at)
+        self.say(
+            m.PowerState(
+                gpu=self.policy.gpu,
+                state=state,
+                msg=msg or self.machine.reason,
+                stops_in=stops_in,
+                orphan=self.link.orphan_unsaid or None,
+                url=url,
+                url_follows=follows or None,
+                retry_in=max(0, math.ceil(round(self.boot.retry_at - self.now, 3))) if retries else None,
+                age=round(self.now - since) if aged and since is not None else None,
+            )
+        )
+        self.link.address, self.link.orphan_unsaid = url, False
 
     def say_booted(self) -> None:
-        """To each boot request by its id, as their senders compare ids."""
-        text = "the GPU is online" if self.m.state == "online" else "the machine is up, its worker is not ready yet"
-        for request_id in self.m.boots or (self.m.request_id,):
+        """Answer each boot request by its id, as their senders compare ids."""
+        online = self.machine.state == "online"
+        text = "the GPU is online" if online else "the machine is up, its worker is not ready yet"
+        for request_id in self.boot.requests or (self.boot.request_id,):
             self.say(m.Booted(msg=text, request_id=request_id, gpu=self.policy.gpu))
-        self.settle_boots()
+        if self.linked():
+            self.boot.requests = ()
 
-    def settle_boots(self) -> None:
-        if self.m.linked:
-            self.set(boots=())
-
-    def enter_online(self, _origin: PowerWord, _signal: Signal) -> None:
-        last_use = self.m.last_use if self.m.remembered else self.now
-        self.set(ready=True, served=True, misses=0, last_use=last_use, wanted=False, unsaid=None, remembered=False)
-
-    def enter_draining(self, _origin: PowerWord, signal: Signal) -> None:
-        if signal is Signal.IDLE and self.policy.asks_first and self.decides_alone():
-            self.move(Signal.FREE, self.m.reason)  # such a hub was asked already, and cannot stop giving it work
-        else:
-            self.ask_the_hub(drain=True)
-
-    def enter_stopping(self, _origin: PowerWord, signal: Signal) -> None:
-        ours = signal in (Signal.FREE, Signal.UNUSABLE)
-        self.set(ready=False, stop_ours=ours, stop_tries=0, due="stop" if ours else None)
-
-    def enter_failed(self, origin: PowerWord, signal: Signal) -> None:
-        self.set(due=None, ready=False, start_at=None)
-        if origin in BOOTING or self.m.wanted:
-            self.tell_failure(self.m.reason)
-        if origin == "booted" and signal is Signal.TIMEOUT:
-            self.give_up_on_machine()
-        elif origin == "no_capacity" and signal is Signal.TIMEOUT and self.m.reading == "starting":
-            self.move(Signal.UNUSABLE, "calling off the start that the provider has not carried out")
-
-    def tell_failure(self, why: str) -> None:
-        result = m.BootResult(request_id=self.m.request_id, status="failed", msg=why, gpu=self.policy.gpu)
-        if self.m.linked:
+    def fail_boot(self, why: str) -> None:
+        """Answer all who wait for the machine; without a hub later."""
+        self.boot.wanted = False
+        result = m.BootResult(request_id=self.boot.request_id, status="failed", msg=why, gpu=self.policy.gpu)
+        if self.linked():
             self.say_failure(result)
-        self.set(wanted=False, unsaid=None if self.m.linked else result)
+        else:
+            self.boot.unsaid = result
 
     def say_failure(self, result: m.BootResult) -> None:
-        ids = dict.fromkeys((*self.m.boots, result.request_id))
+        """Send the failure to each boot request by its id."""
+        ids = dict.fromkeys((*self.boot.requests, result.request_id))
         for request_id in ids:
             if request_id is not None or len(ids) == 1:
                 self.say(structs.replace(result, request_id=request_id))
-        self.settle_boots()
+        self.boot.requests, self.boot.unsaid = (), None
 
-    def give_up_on_machine(self) -> None:
+    def ask_the_hub(self, *, drain: bool) -> None:
+        """Ask whether jobs hold the machine; with `drain`, the hub also gives it no more work."""
+        use = self.use
+        use.queries += 1
+        use.query = p.Query(f"query-{self.policy.gpu}-{use.queries}", self.now)
+        query = m.TaskQuery(request_id=use.query.id)
+        if self.hub_counts():
+            # Whether the worker itself has answered that it has no task, since the idle time was over.
+            answers = self.policy.asks_first and self.checks_health() and not self.worker.misses
+            idle = answers and self.idle() and self.worker.health_at >= use.last_at + self.policy.idle_after
+            query = structs.replace(query, gpu=self.policy.gpu, drain=drain or None, idle=idle or None)
+        self.say(query)
+
+    # --- the state
+
+    def want(self) -> None:
+        """Keep the wake until the machine is looked at."""
+        if not self.boot.wanted:
+            self.boot.wanted, self.boot.wanted_at = True, self.now
+
+    def lives(self) -> None:
+        """The machine runs, so that the last wake needs no start."""
+        self.boot.wanted = self.boot.wanted and not self.serves()
+
+    def used(self) -> None:
+        """A job uses the machine: from now on it is treated like one that was started for a job."""
+        if self.machine.orphan:
+            self.machine.orphan, self.machine.ours, self.boot.since = False, True, self.now
+
+    def at_work(self) -> None:
+        """Its worker has a task, so the idle time starts again."""
+        self.use.last_at, self.use.remembered = self.now, False
+        self.used()
+        if self.machine.state == "draining" and not self.overdue():
+            self.move(Signal.KEPT, "its worker is at work")
+
+    def move(self, signal: Signal, why: str) -> bool:
+        """Change the state as the table says, and do what follows; False if the signal is no news in this state."""
+        machine, boot, worker, use = self.machine, self.boot, self.worker, self.use
+        origin, target = machine.state, TABLE[machine.state].get(signal)
+        if target is None:
+            return False
+        machine.state, machine.reason = target, why[:LONGEST_WHY]
+        use.query, boot.again_at, boot.late = None, None, False
+        on = machine.on if target == "unknown" else target in PAID
+        if on is not machine.on:  # a machine that was found running may have run before
+            machine.on, machine.on_or_off_since = on, use.up_since if on and use.up_since is not None else self.now
+        if target in ("unknown", "off", "starting", "stopping", "failed"):
+            worker.ready = False
+        if target == "off":
+            machine.ours = machine.orphan = self.link.orphan_unsaid = False
+        if target in ("off", "starting"):
+            use.up_since, use.active, use.warned, worker.served = None, None, False, False
+        if target in ("off", "starting", "booted"):
+            worker.gone = False
+        if target in ("off", "no_capacity", "booted", "failed"):
+            machine.due, boot.start_at = None, None
+        if target == "no_capacity":
+            boot.retries += 1
+            boot.retry_at = self.now + self.policy.capacity.delay(boot.retries, self.random)
+        self.note(f"{origin} -> {target}: {machine.reason}", warning=target in ("failed", "no_capacity", "unknown"))
+        self.announce()
+        _enter(self, origin, signal)
+        return True
+
+
+def _enter(step: Step, origin: PowerWord, signal: Signal) -> None:
+    """What follows when the machine enters its state."""
+    machine, boot, worker, use = step.machine, step.boot, step.worker, step.use
+    match machine.state:
+        case "unknown" if boot.wanted:
+            step.looks.next_at = step.now
+        case "off" if boot.wanted:
+            step.move(Signal.GO, "a wake came meanwhile")
+        case "starting":
+            boot.wanted, boot.tried_at = False, step.now
+            if origin != "no_capacity":
+                boot.since, boot.retries = step.now, 0
+            if signal is not Signal.STARTING:
+                machine.due, machine.ours, machine.orphan, step.looks.reading = "start", True, False, None
+        case "booted":
+            _enter_booted(step, origin)
+        case "online":
+            worker.ready, worker.served, worker.misses, boot.wanted, boot.unsaid = True, True, 0, False, None
+            use.last_at, use.remembered = use.last_at if use.remembered else step.now, False
+        case "draining" if signal is Signal.IDLE and step.policy.asks_first and step.decides_alone():
+            step.move(Signal.FREE, machine.reason)  # such a hub was asked already, and cannot stop giving it work
+        case "draining":
+            step.ask_the_hub(drain=True)
+        case "stopping":
+            use.stop_ours, use.stop_tries = signal in (Signal.FREE, Signal.UNUSABLE), 0
+            machine.due = "stop" if use.stop_ours else None
+        case "failed":
+            _enter_failed(step, origin, signal)
+
+
+def _enter_booted(step: Step, origin: PowerWord) -> None:
+    boot, worker, use = step.boot, step.worker, step.use
+    if origin not in BOOTING:  # it ran before, and jobs may hold it already
+        boot.since, worker.served = step.now, True
+    use.up_since = step.now if use.up_since is None else use.up_since
+    boot.wanted, worker.misses, worker.next_health = False, 0, step.now
+    if origin != "online":
+        step.say_booted()
+    if worker.ready:
+        step.move(Signal.READY, "the hub saw its worker come online")
+
+
+def _enter_failed(step: Step, origin: PowerWord, signal: Signal) -> None:
+    if origin in BOOTING or step.boot.wanted:
+        step.fail_boot(step.machine.reason)
+    if signal is Signal.TIMEOUT and origin == "no_capacity" and step.looks.reading == "starting":
+        step.move(Signal.UNUSABLE, "calling off the start that the provider has not carried out")
+    elif signal is Signal.TIMEOUT and origin == "booted":
         # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
         # first, however long that takes: perhaps it is only from here that its worker cannot be reached, and an old hub
         # does not say when one comes online.
-        if self.m.served or self.m.active or not self.hub_is_ours():
-            self.ask_the_hub(drain=False)
+        if step.worker.served or step.use.active or not step.hub_counts():
+            step.ask_the_hub(drain=False)
         else:
-            self.move(Signal.UNUSABLE, "switching off the machine that did not come online")
+            step.move(Signal.UNUSABLE, "switching off the machine that did not come online")
 
-    def ask_the_hub(self, *, drain: bool) -> None:
-        number = self.m.queries + 1
-        query = f"query-{self.policy.gpu}-{number}"
-        self.set(queries=number, query=p.Query(query, self.now))
-        if self.hub_is_ours():
-            idle = self.worker_idle() or None
-            self.say(m.TaskQuery(request_id=query, gpu=self.policy.gpu, drain=drain or None, idle=idle))
+
+# --- calls
+
+
+def issue_calls(step: Step) -> None:
+    """Begin the call to the provider that is due, or a look, and the check of the worker's health."""
+    machine, looks, boot, worker = step.machine, step.looks, step.boot, step.worker
+    call: p.Start | p.Stop | p.Inspect | None = None
+    if machine.due is not None and (machine.call is None or isinstance(machine.call, p.Inspect)):
+        if machine.due == "start":
+            call, boot.start_at, boot.start_taken = p.Start(machine.calls + 1), step.now, False
         else:
-            self.say(m.TaskQuery(request_id=query))
-
-    def idle(self) -> bool:
-        return self.now - self.m.last_use >= self.policy.idle_after
-
-    def worker_idle(self) -> bool:
-        """Whether the worker itself has answered that it has no task, since the idle time was over."""
-        answers = self.policy.asks_first and self.checks_health() and not self.m.misses
-        return answers and self.idle() and self.m.health_at >= self.m.last_use + self.policy.idle_after
-
-    def alarm(self, text: str) -> None:
-        """Say it now and then, less and less often: it must not be missed, nor fill the log."""
-        if self.now >= self.m.alarm_at:
-            gap = min(LONGEST_GAP, self.policy.first_alarm * 2.0**self.m.alarms)
-            self.set(alarms=self.m.alarms + 1, alarm_at=self.now + gap)
-            self.do(p.LogNote(text, warning=True))
-
-    # --- calls
-
-    def issue_calls(self) -> None:
-        call = self.m.call
-        free = call is None or call.kind == "inspect"
-        if self.m.due is not None and free:
-            self.issue_due()
-        elif call is None and self.m.due is None and self.now >= self.m.next_look:
-            self.do(p.Inspect(self.begin("inspect")))
-        can = self.policy.checks_health or self.m.address is not None
-        up = self.m.state in ("booted", "online") and can
-        if up and not self.m.checking and self.now >= self.m.next_health:
-            self.set(checking=True)
-            self.do(p.CheckHealth(self.m.address))
-
-    def issue_due(self) -> None:
-        if self.m.due == "start":
-            self.do(p.Start(self.begin("start")))
-            self.set(start_at=self.now, start_taken=False)
-        else:
-            self.set(stop_tries=self.m.stop_tries + 1)
-            self.do(p.Stop(self.begin("stop")))
+            call, step.use.stop_tries = p.Stop(machine.calls + 1), step.use.stop_tries + 1
         # What was read before is no longer true of the machine that now starts or stops.
-        self.set(due=None, reading=None)
-
-    def begin(self, kind: p.CallKind) -> int:
-        number = self.m.calls + 1
-        self.set(calls=number, call=p.Call(kind, number), look_from=self.now if kind == "inspect" else self.m.look_from)
-        return number
+        machine.due, looks.reading = None, None
+    elif machine.call is None and machine.due is None and step.now >= looks.next_at:
+        call, looks.began_at = p.Inspect(machine.calls + 1), step.now
+    if call is not None:
+        machine.call, machine.calls = call, call.number
+        step.do(call)
+    can = machine.state in ("booted", "online") and (step.policy.checks_health or looks.address is not None)
+    if can and not worker.checking and step.now >= worker.next_health:
+        worker.checking = True
+        step.do(p.CheckHealth(looks.address))

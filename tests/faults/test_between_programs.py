@@ -190,7 +190,7 @@ async def test_a_leased_gpu_is_not_stopped_while_the_monitor_is_disconnected(tmp
         await way.until(lambda proxy: proxy.accepted > made + 2)
         assert scene.machine.stops == 0
         way.heal()
-        await until(lambda: scene.monitor.machine.linked)
+        await until(lambda: scene.monitor.machine.link.features is not None)
         assert scene.machine.stops == 0
         scene.engine.go_on.set()
         outcome = await running
@@ -212,7 +212,9 @@ async def test_a_leased_gpu_with_an_unreachable_worker_is_not_stopped(tmp_path: 
         way.refuse() if fault == "refuse" else way.set(up=HARD[fault])
         way.break_all()
         await until(lambda: scene.monitor.entered["failed"] > 0)
-        await until(lambda: scene.monitor.machine.active == 1)  # it would stop it, and the hub has said who holds it
+        await until(
+            lambda: scene.monitor.machine.use.active == 1
+        )  # it would stop it, and the hub has said who holds it
         assert scene.machine.stops == 0
         way.heal()
         await until(lambda: scene.monitor.machine.state == "online")

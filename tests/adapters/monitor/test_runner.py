@@ -390,7 +390,7 @@ async def test_an_event_is_decided_with_its_arrival_time(monkeypatch: pytest.Mon
         room.link.receive(m.StatusQuery(request_id="q-1"))
         await room.link.next(m.StatusResponse)
         assert now() > came
-        assert decided["StatusAsked"] == came
+        assert decided["StatusQuery"] == came
 
 
 async def test_a_replay_decides_as_a_monitor_did_that_was_slow() -> None:

@@ -77,18 +77,18 @@ class Witness:
         return self.provider(kind, str(value))
 
     def answer(self, count: int) -> p.PowerEvent:
-        awaited = self.machine.query is not None and self.machine.query.id == self.query
+        awaited = self.machine.use.query is not None and self.machine.use.query.id == self.query
         self.held = count if awaited else self.held
-        return p.InUseAnswer(self.query, count, False)
+        return m.TaskQueryResponse(request_id=self.query, active_count=count, has_recent_active=False)
 
     def hub(self, word: str) -> p.PowerEvent:
         return {
             "up": LinkUp(frozenset({"power_state"})),
             "old": LinkUp(),
             "down": LinkDown("cut"),
-            "online": p.HubOnline(),
-            "active": p.Active(),
-        }.get(word, p.StatusAsked("who"))
+            "online": m.Online(),
+            "active": m.TaskActive(task_id="task-1"),
+        }.get(word, m.StatusQuery(request_id="who"))
 
     def provider(self, kind: str, value: str) -> p.PowerEvent | None:
         call = self.under_way

@@ -15,7 +15,7 @@ def renders(desk: Desk, seconds: float, step: float = 5.0) -> None:
     """The worker answers that it has a task, as often as it is asked."""
     for _ in range(int(seconds / step)):
         desk.passes(step)
-        if desk.machine.checking:
+        if desk.machine.worker.checking:
             desk.happens(p.HealthAnswer(True, busy=1))
 
 
@@ -81,7 +81,7 @@ def test_the_hub_gets_no_task_only_if_the_worker_reported_it() -> None:
     assert [query.idle for query in desk.said(m.TaskQuery)] == [True, True]
     blind = Desk(checks_health=False).starting()
     blind.reads("running")
-    blind.happens(p.HubOnline())
+    blind.happens(m.Online())
     blind.is_idle()
     assert [query.idle for query in blind.said(m.TaskQuery)] == [None]
     ill = Desk(idle_after=60.0).online()
@@ -110,7 +110,7 @@ def test_the_bare_copies_of_a_deployed_hub_wake_the_machine() -> None:
 def test_activity_starts_a_stopped_machine_at_a_deployed_hub_only() -> None:
     for ours, state in ((False, "starting"), (True, "off")):
         desk = Desk(ours=ours).off()
-        desk.happens(p.Active())
+        desk.happens(m.TaskActive(task_id="task-1"))
         assert desk.state == state
 
 
@@ -156,9 +156,9 @@ def test_there_a_machine_that_never_came_online_is_stopped_in_the_end() -> None:
     desk = Desk(ours=False, idle_after=900.0, boot_timeout=100.0).booted()
     for _ in range(1200):
         desk.passes(1.0)
-        if desk.machine.checking:
+        if desk.machine.worker.checking:
             desk.happens(p.HealthAnswer(False, "refused"))
-        if desk.machine.call is not None and desk.machine.call.kind == "inspect":
+        if isinstance(desk.machine.call, p.Inspect):
             desk.reads("running")
         if desk.did(p.Stop):
             break

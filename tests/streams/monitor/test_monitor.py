@@ -56,7 +56,7 @@ def test_booted_is_sent_when_the_machine_runs_and_is_not_online() -> None:
 
 def test_the_hubs_copy_of_online_counts_only_once_the_machine_runs() -> None:
     desk = Desk(checks_health=False).starting()
-    desk.happens(p.HubOnline())
+    desk.happens(m.Online())
     assert desk.state == "starting"
     desk.reads("running")
     assert desk.state == "online"
@@ -64,7 +64,7 @@ def test_the_hubs_copy_of_online_counts_only_once_the_machine_runs() -> None:
 
 def test_a_worker_at_work_is_online_where_its_health_cannot_be_asked() -> None:
     desk = Desk(checks_health=False).booted()
-    desk.happens(p.Active())
+    desk.happens(m.TaskActive(task_id="task-1"))
     assert desk.state == "online"
 
 
@@ -172,9 +172,9 @@ def test_an_inspect_before_the_hubs_answer_does_not_lose_a_failed_machine(active
     desk = failed_and_asking()
     desk.reads("running")
     desk.answers(active)
-    assert desk.machine.active == active
+    assert desk.machine.use.active == active
     if active:
-        assert desk.call().kind == "inspect"  # at once
+        assert isinstance(desk.call(), p.Inspect)  # at once
         desk.reads("running")
     assert desk.state == then
 
@@ -217,9 +217,9 @@ def test_a_reason_that_quotes_a_program_fits_into_a_frame() -> None:
 def test_no_capacity_is_reported_and_retried_until_the_boot_timeout() -> None:
     desk = Desk(boot_timeout=300.0).no_capacity()
     assert desk.states()[-1] == "no_capacity"
-    begun, delays = desk.machine.boot_since, []
-    while desk.machine.retry_at - begun < 300.0:
-        delays.append(desk.machine.retry_at - desk.now)
+    begun, delays = desk.machine.boot.since, []
+    while desk.machine.boot.retry_at - begun < 300.0:
+        delays.append(desk.machine.boot.retry_at - desk.now)
         desk.passes(delays[-1])
         desk.fails("no stock", no_capacity=True)
     assert len(desk.did(p.Start)) == len(delays) + 1
@@ -233,7 +233,7 @@ def test_no_capacity_is_reported_and_retried_until_the_boot_timeout() -> None:
 def test_the_next_try_for_capacity_is_told() -> None:
     desk = Desk(boot_timeout=3000.0).no_capacity()
     for _ in range(6):
-        said, left = desk.said(m.PowerState)[-1], desk.machine.retry_at - desk.now
+        said, left = desk.said(m.PowerState)[-1], desk.machine.boot.retry_at - desk.now
         assert said.state == "no_capacity"
         assert said.retry_in == math.ceil(round(left, 3)) > 0
         desk.passes(left)
@@ -267,7 +267,7 @@ def test_a_wake_while_draining_calls_the_stop_off() -> None:
 
 def test_a_worker_at_work_calls_the_stop_off() -> None:
     desk = Desk().draining()
-    desk.happens(p.Active())
+    desk.happens(m.TaskActive(task_id="task-1"))
     assert desk.state == "online"
 
 
@@ -308,7 +308,7 @@ def test_work_puts_the_idle_time_back() -> None:
     desk = Desk(idle_after=60.0).online()
     for _ in range(5):
         desk.passes(50.0)
-        desk.happens(p.Active())
+        desk.happens(m.TaskActive(task_id="task-1"))
     assert desk.state == "online"
 
 
@@ -324,7 +324,7 @@ def test_a_late_answer_to_an_old_question_stops_nothing() -> None:
     old = desk.said(m.TaskQuery)[-1].request_id
     desk.passes(30.0)
     desk.drains()
-    desk.happens(p.InUseAnswer(old, 0, False))
+    desk.happens(m.TaskQueryResponse(request_id=old, active_count=0, has_recent_active=False))
     assert desk.state == "draining"
 
 
@@ -368,7 +368,7 @@ def test_a_machine_that_cannot_be_inspected_is_unknown_and_retried() -> None:
     pauses = []
     for _ in range(6):
         desk.fails("no answer")
-        pauses.append(desk.machine.next_look - desk.now)
+        pauses.append(desk.machine.looks.next_at - desk.now)
     assert desk.state == "unknown"
     assert pauses[-1] > pauses[0]
     desk.happens(p.Wake("job-2"))
@@ -406,7 +406,7 @@ def test_the_longest_uptime_is_warned_of_then_drained_and_then_stopped() -> None
     desk.passes(50.0)
     assert desk.state == "draining"
     desk.answers(1)
-    desk.happens(p.Active())
+    desk.happens(m.TaskActive(task_id="task-1"))
     desk.happens(p.Wake("job-2"))
     assert desk.state == "draining"
     desk.passes(30.0)
@@ -430,7 +430,7 @@ def test_jobs_that_never_end_are_cut_off_some_time_after_the_longest_uptime() ->
 def test_a_status_query_is_answered_from_memory_and_after_an_inspect() -> None:
     desk = Desk().off()
     desk.passes(10.0)
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     first = m.StatusResponse(request_id="q-1", status="stopped")
     assert desk.said(m.StatusResponse) == [first]
     desk.reads("running")
@@ -441,7 +441,7 @@ def test_a_status_query_is_answered_from_memory_and_after_an_inspect() -> None:
 
 def test_before_its_first_inspect_a_monitor_answers_unknown() -> None:
     desk = Desk()
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     desk.reads("stopped")
     answers = [(said.status, said.fresh) for said in desk.said(m.StatusResponse)]
     assert answers == [("unknown", None), ("stopped", True)]
@@ -449,14 +449,14 @@ def test_before_its_first_inspect_a_monitor_answers_unknown() -> None:
 
 def test_a_status_query_right_after_an_inspect_is_answered_once() -> None:
     desk = Desk().off()
-    desk.happens(p.StatusAsked("q-2"))
+    desk.happens(m.StatusQuery(request_id="q-2"))
     assert desk.said(m.StatusResponse)[-1] == m.StatusResponse(request_id="q-2", status="stopped", fresh=True)
 
 
 def test_a_status_query_without_a_provider_is_answered_from_memory() -> None:
     desk = Desk().off()
     desk.passes(10.0)
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     desk.fails("no answer")
     assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="stopped")]
 
@@ -472,7 +472,7 @@ def test_a_status_query_without_a_provider_is_answered_from_memory() -> None:
 def test_each_state_has_the_fields_word(state: str, status: str) -> None:
     desk = Desk()
     getattr(desk, state)()
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     if not desk.said(m.StatusResponse):
         desk.fails("no answer")
     assert desk.said(m.StatusResponse)[-1].status == status
@@ -508,16 +508,25 @@ def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
         (m.Unknown(type="mobile_task"), None),
         (m.Boot(gpu="gpu-2"), None),
         (m.Submit(request_id="r"), p.Wake("r")),
-        (m.StatusQuery(request_id="r"), p.StatusAsked("r")),
-        (m.TaskActive(task_id="t"), p.Active()),
-        (m.TaskQueryResponse(request_id="r", active_count=1, has_recent_active=True), p.InUseAnswer("r", 1, True)),
-        (m.Online(), p.HubOnline()),
         (m.Online(gpu="gpu-2"), None),
+        (m.PowerState(gpu="gpu-1", state="online"), None),
         (m.Ping(), None),
     ],
 )
-def test_the_hubs_messages_become_events(message: m.Message, event: p.PowerEvent | None) -> None:
+def test_the_hubs_requests_wake_the_gpu_that_they_name(message: m.Message, event: p.PowerEvent | None) -> None:
     assert to_event(message, "gpu-1") == event
+
+
+def test_what_else_the_hub_says_is_an_event_itself() -> None:
+    for message in (
+        m.StatusQuery(request_id="r"),
+        m.TaskActive(task_id="t"),
+        m.TaskQueryResponse(request_id="r", active_count=1, has_recent_active=True),
+        m.Online(),
+        m.PowerState(gpu="gpu-1", state="lost"),
+        m.Release(gpu="gpu-1"),
+    ):
+        assert to_event(message, "gpu-1") is message
 
 
 def test_a_flood_of_boot_requests_is_answered_at_once_and_then_once_a_second() -> None:
@@ -540,7 +549,9 @@ def overdue_and_draining() -> Desk:
 
 
 @pytest.mark.parametrize(
-    "event", [p.Active(), LinkDown("cut"), p.Wake("job-2")], ids=["at work", "the hub is gone", "woken"]
+    "event",
+    [m.TaskActive(task_id="task-1"), LinkDown("cut"), p.Wake("job-2")],
+    ids=["at work", "the hub is gone", "woken"],
 )
 def test_the_maximum_uptime_cannot_be_called_off(event: p.PowerEvent) -> None:
     desk = overdue_and_draining()
@@ -572,7 +583,7 @@ def test_health_is_checked_rarely_and_often_when_the_worker_may_be_lost() -> Non
     desk = Desk(look_soon=2.0, look_online=10.0).online()
     assert asks(desk, 2) == [2]  # once more soon after it came
     assert asks(desk, 30) == [10, 20, 30]
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     assert desk.did(p.CheckHealth)
     desk.happens(p.HealthAnswer(False, "refused"))
     assert [any(isinstance(c, p.CheckHealth) for c in desk.passes(1.0)) for _ in range(2)] == [False, True]
@@ -591,7 +602,7 @@ def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() ->
     desk = Desk().off()
     desk.passes(desk.policy.fresh_for + 0.1)
     desk.happens(p.Wake("job-1"))
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="starting")]
     desk.taken()
     desk.reads("starting")
@@ -601,23 +612,23 @@ def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() ->
 def test_whether_a_reading_is_fresh_does_not_depend_on_microseconds_in_which_a_log_is_not_exact() -> None:
     desk = Desk(fresh_for=5.0).off()
     desk.now += 5.000003
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
 
 
 def test_a_reading_counts_as_fresh_for_a_while_and_no_longer() -> None:
     desk = Desk(fresh_for=5.0).off()
     desk.now += 5.0
-    desk.happens(p.StatusAsked("q-1"))
+    desk.happens(m.StatusQuery(request_id="q-1"))
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True]
     desk.now += 0.1
-    desk.happens(p.StatusAsked("q-2"))
+    desk.happens(m.StatusQuery(request_id="q-2"))
     assert [said.fresh for said in desk.said(m.StatusResponse)] == [True, None]
 
 
 def test_a_worker_seen_by_the_hub_first_is_online_with_the_first_inspect() -> None:
     desk = Desk().starting()
-    desk.happens(p.HubOnline())
+    desk.happens(m.Online())
     desk.reads("stopped")
     assert desk.state == "starting"
     desk.reads("running")

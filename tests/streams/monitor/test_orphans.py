@@ -56,7 +56,7 @@ def test_a_machine_that_a_job_waits_for_is_used() -> None:
 
 def test_a_machine_that_this_monitor_started_is_no_orphan() -> None:
     desk = Desk(checks_health=False).booted()
-    desk.happens(p.HubOnline())
+    desk.happens(m.Online())
     for _ in range(desk.policy.misses):
         desk.fails()
     assert desk.state == "unknown"
@@ -154,7 +154,7 @@ def test_the_longest_uptime_holds_for_every_machine() -> None:
 
 def test_a_machine_of_unknown_state_is_never_assumed_off_or_dropped() -> None:
     desk = Desk(checks_health=False).booted()
-    desk.happens(p.HubOnline())
+    desk.happens(m.Online())
     for _ in range(2000):
         desk.fails("no route to the provider")
     assert desk.state == "unknown"
@@ -225,7 +225,7 @@ def lost(**settings: Any) -> Desk:
 def test_a_worker_lost_by_the_hub_causes_an_inspect() -> None:
     desk = lost()
     looks = len(desk.did(p.Inspect))
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     assert len(desk.did(p.Inspect)) == looks + 1
     desk.reads("failed")
     assert desk.state == "off"
@@ -233,7 +233,7 @@ def test_a_worker_lost_by_the_hub_causes_an_inspect() -> None:
 
 def test_a_wake_after_a_loss_inspects_again_and_starts_the_machine() -> None:
     desk = lost()
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     desk.reads("running")  # it is just going down
     began = desk.now
     desk.happens(p.Wake("job-1"))
@@ -245,25 +245,25 @@ def test_a_wake_after_a_loss_inspects_again_and_starts_the_machine() -> None:
 
 def test_after_a_loss_it_inspects_often_until_the_worker_returns() -> None:
     desk = lost()
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     desk.reads("running")
-    assert desk.machine.next_look - desk.now == desk.policy.look_soon
-    desk.happens(p.HubOnline())
+    assert desk.machine.looks.next_at - desk.now == desk.policy.look_soon
+    desk.happens(m.Online())
     desk.reads("running")
-    assert desk.machine.next_look - desk.now == desk.policy.look_online
+    assert desk.machine.looks.next_at - desk.now == desk.policy.look_online
 
 
 def test_a_worker_that_is_merely_cut_off_from_the_hub_stays_online() -> None:
     desk = lost()
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     desk.happens(p.HealthAnswer(True))
     assert desk.state == "online"
-    assert not desk.machine.gone
+    assert not desk.machine.worker.gone
 
 
 def test_a_machine_that_stops_after_serving_is_off_and_not_a_failed_boot() -> None:
     desk = lost()
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     for _ in range(desk.policy.misses):
         desk.happens(p.HealthAnswer(False, "refused"))
     assert desk.state == "booted"
@@ -274,7 +274,7 @@ def test_a_machine_that_stops_after_serving_is_off_and_not_a_failed_boot() -> No
 
 def test_a_machine_seen_while_stopping_is_no_failed_boot() -> None:
     desk = lost()
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     for _ in range(desk.policy.misses):
         desk.happens(p.HealthAnswer(False, "refused"))
     desk.happens(p.Wake("job-1"))
@@ -300,7 +300,7 @@ def test_a_wake_for_a_stopped_machine_is_not_lost_at_an_old_hub(*, checks_health
 def test_an_inspect_from_before_the_wake_does_not_satisfy_it() -> None:
     desk = lost(ours=False, checks_health=False)
     desk.passes(desk.policy.look_online)
-    assert desk.call().kind == "inspect"
+    assert isinstance(desk.call(), p.Inspect)
     desk.happens(p.Wake("job-1"))
     desk.reads("running")
     desk.reads("stopped")
@@ -309,7 +309,7 @@ def test_an_inspect_from_before_the_wake_does_not_satisfy_it() -> None:
 
 def test_an_inspect_from_before_the_wake_does_not_count_after_a_monitor_start() -> None:
     desk = Desk(ours=False, checks_health=False)
-    assert desk.call().kind == "inspect"
+    assert isinstance(desk.call(), p.Inspect)
     desk.happens(p.Wake("job-1"))
     desk.reads("running")
     desk.reads("stopped")
@@ -355,7 +355,7 @@ def test_a_late_health_answer_does_not_drop_a_wake_during_a_stop() -> None:
 
 def test_jobs_get_no_failed_boot_while_the_machine_of_an_unreachable_worker_runs() -> None:
     desk = lost(ours=False, checks_health=False, idle_after=24 * HOUR)
-    desk.happens(p.WorkerGone())
+    desk.happens(m.PowerState(gpu="gpu-1", state="lost"))
     desk.happens(p.Wake("job-2"))
     for _ in range(10):
         desk.passes(desk.policy.boot_timeout)

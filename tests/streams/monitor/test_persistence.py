@@ -144,10 +144,10 @@ def test_only_news_is_written() -> None:
     before = kept(desk)
     desk.now += 3.0
     assert not persistence.worth_keeping(before, persistence.snapshot(desk.machine, desk.now, UNIX + desk.now + 0.5))
-    desk.happens(p.Active())
+    desk.happens(m.TaskActive(task_id="task-1"))
     assert not persistence.worth_keeping(before, kept(desk))
     desk.now += persistence.USE_EVERY
-    desk.happens(p.Active())
+    desk.happens(m.TaskActive(task_id="task-1"))
     assert persistence.worth_keeping(before, kept(desk))
 
 

@@ -74,7 +74,7 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("starting", S.NO_CAPACITY): reads("no_capacity"),
     ("starting", S.FAILED): reads("failed"),
     ("starting", S.TIMEOUT): boot_time_passes,
-    ("no_capacity", S.RETRY): lambda desk: desk.passes(desk.machine.retry_at - desk.now),
+    ("no_capacity", S.RETRY): lambda desk: desk.passes(desk.machine.boot.retry_at - desk.now),
     ("no_capacity", S.STARTING): reads("starting"),
     ("no_capacity", S.RUNNING): reads("running"),
     ("no_capacity", S.FAILED): reads("failed"),

@@ -140,7 +140,7 @@ def test_a_start_waits_as_long_as_the_provider_asks_for() -> None:
 def test_a_look_waits_as_long_as_the_provider_asks_for() -> None:
     desk = Desk().off()
     desk.fails("too many requests", fault="transient", retry_after=120.0)
-    assert desk.machine.next_look == desk.now + 120.0
+    assert desk.machine.looks.next_at == desk.now + 120.0
 
 
 def test_the_reason_of_a_start_that_is_repeated_is_told_at_the_boot_timeout() -> None:
@@ -239,7 +239,7 @@ def test_the_worker_is_asked_for_its_health_at_the_address() -> None:
 def test_a_worker_that_cannot_be_reached_from_here_is_not_given_up() -> None:
     desk = Desk(checks_health=False, follows_address=True).starting()
     desk.reads("running", address=URL)
-    desk.happens(p.HubOnline())
+    desk.happens(m.Online())
     for _ in range(10):
         desk.happens(p.HealthAnswer(False, "refused", url=URL))
     assert desk.state == "online"
@@ -255,10 +255,10 @@ def test_an_answer_from_a_former_address_does_not_count() -> None:
 def test_a_machine_that_was_found_running_is_as_old_as_the_provider_says() -> None:
     desk = Desk(max_uptime=3600.0).unknown()
     desk.reads("running", age=3000.0)
-    assert desk.machine.up_since == desk.now - 3000.0
+    assert desk.machine.use.up_since == desk.now - 3000.0
     started = Desk(max_uptime=3600.0).starting()
     started.reads("running", age=86_400.0)  # a wrong clock
-    assert started.machine.up_since == started.now
+    assert started.machine.use.up_since == started.now
 
 
 def test_a_hub_waits_for_an_address_that_the_provider_will_report() -> None:

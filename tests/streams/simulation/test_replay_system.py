@@ -16,10 +16,12 @@ from reactivex import Observable
 from tests.support.streams.log_library import LOGS, NAMES, log
 from tests.support.streams.system_scene import SECOND, SYSTEM, as_recorded, ended, rows_of, second_job_at, stop_window
 from wakestream.operators.model.events import Job, JobEvent
+from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import hub
 from wakestream.streams.hub import power as hub_power
 from wakestream.streams.jobs.stages import job_pipeline
-from wakestream.streams.monitor.transitions import Moves
+from wakestream.streams.monitor import transitions
+from wakestream.streams.monitor.power_table import Signal
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Log, UnusableLog, row_line
 from wakestream.streams.simulation.network import Hop
@@ -262,10 +264,13 @@ async def test_a_worker_connection_that_outlives_its_machine_has_no_effect(leave
 
 
 async def test_a_monitor_that_forgot_a_wake_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forget(turn: Moves, *_: Any) -> None:
-        turn.set(ready=False, up_since=None, active=None, served=False, warned=False, due=None, wanted=False)
+    enter = transitions._enter
 
-    monkeypatch.setattr(Moves, "enter_off", forget)
+    def forget(step: transitions.Step, origin: PowerWord, signal: Signal) -> None:
+        step.boot.wanted = step.boot.wanted and step.machine.state != "off"
+        enter(step, origin, signal)
+
+    monkeypatch.setattr(transitions, "_enter", forget)
     monkeypatch.setattr(hub_power, "boot_for_the_queue", lambda *_: None)
     _, stops, off = await stop_window(slow)
     replayed = await second_job_at((stops + off) / 2, slow)

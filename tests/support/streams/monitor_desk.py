@@ -46,29 +46,29 @@ class Desk:
     def states(self) -> list[str]:
         return [message.state for message in self.said(m.PowerState)]
 
-    def call(self) -> p.Call:
+    def call(self) -> p.Start | p.Stop | p.Inspect:
         assert self.machine.call is not None
         return self.machine.call
 
     def reads(self, reading: PowerState, detail: str = "", **more: Any) -> None:
         """The provider's answer to the next look."""
         if self.machine.call is None:
-            self.passes(max(0.0, self.machine.next_look - self.now))
-        assert self.call().kind == "inspect"
+            self.passes(max(0.0, self.machine.looks.next_at - self.now))
+        assert isinstance(self.call(), p.Inspect)
         self.happens(p.Reading(self.call().number, reading, detail, **more))
 
     def taken(self) -> None:
-        assert self.call().kind in ("start", "stop")
+        assert isinstance(self.call(), p.Start | p.Stop)
         self.happens(p.Taken(self.call().number))
 
     def fails(self, why: str = "it broke", *, no_capacity: bool = False, **more: Any) -> None:
         if self.machine.call is None:
-            self.passes(max(0.0, self.machine.next_look - self.now))
+            self.passes(max(0.0, self.machine.looks.next_at - self.now))
         self.happens(p.CallFailed(self.call().number, why, no_capacity, **more))
 
     def answers(self, active: int = 0, *, recent: bool = False) -> None:
         query = self.said(m.TaskQuery)[-1]
-        self.happens(p.InUseAnswer(query.request_id, active, recent))
+        self.happens(m.TaskQueryResponse(request_id=query.request_id, active_count=active, has_recent_active=recent))
 
     # --- how a machine gets into each state
 
