@@ -7,7 +7,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import chain
@@ -216,8 +216,13 @@ def _checked(args: argparse.Namespace, many: Many) -> Many:
     return many
 
 
-def confirmed(args: argparse.Namespace, many: Many) -> bool:
+def confirmed(args: argparse.Namespace, many: Many, estimate: Callable[[], Iterable[str]] = tuple) -> bool:
     """Show the jobs, and ask on a terminal whether to submit them; `--yes` answers.
+
+    Args:
+        args: The arguments of the command.
+        many: The jobs.
+        estimate: Returns what is said before the question of the time and the money that they take.
 
     Raises:
         SettingsError: There is no terminal and no `--yes`.
@@ -228,6 +233,7 @@ def confirmed(args: argparse.Namespace, many: Many) -> bool:
         return True
     if args.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SettingsError(f"{len(many.jobs)} jobs: give --yes to submit them without a question")
+    say(*paragraphs([*estimate()], terminal_columns()))
     say(t("many.ask", jobs=count(len(many.jobs))))
     said = sys.stdin.readline()  # with a line break, unless the terminal has ended
     return said.strip().lower() in ("", *YES) if said else False

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.follow import daemon_for
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.live_jobs import Listed, follow_jobs, is_terminal
+from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.jobs_table import files
 from wakestream.adapters.cli.service import Stop, unless_stopped
 from wakestream.adapters.cli.submission import Submission, checked, exit_code, run_one, submission_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
+from wakestream.adapters.engines.probe import AT_ONCE, MediaUnusable, both_probed
 from wakestream.adapters.runtime.desktop import notify
 from wakestream.adapters.runtime.printing import answer, say, say_json
+from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import FileError, WakestreamError, WrongInput
-from wakestream.operators.model.events import Job
+from wakestream.operators.model.events import LIPSYNC, Job
 from wakestream.streams.recording.event_from_json import event_from
+
+LENGTHS_WITHIN = 5.0
+"""Seconds for the lengths of the files, before the question whether to submit the jobs."""
 
 OF_ONE_JOB = (DaemonRefused, FileError, WrongInput)
 """Why a job may be refused while the others go on."""
@@ -47,6 +57,39 @@ async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, st
             if await daemon_for(client, one.settings.hub_url, needed=one.detach, ignored=one.ignored):
                 return max(code, await unless_stopped(stop, _to_daemon(client, several, wait=wait)))
     return max(code, await _here(several, stop))
+
+
+async def estimated(jobs: Sequence[argparse.Namespace], *, probe: bool) -> list[str]:
+    """What the jobs take, as lines for people; none without a daemon, or if too little is known.
+
+    Args:
+        jobs: The arguments of each.
+        probe: Whether the lengths of the files may be looked up.
+    """
+    found: dict[str, Any] = {}
+    with suppress(WakestreamError):
+        async with open_daemon_client(jobs[0].state) as client:
+            if await client.look() is not None:
+                lengths = await _lengths(jobs) if probe else [None] * len(jobs)
+                found = await client.estimate(jobs[0].kind or LIPSYNC, lengths)
+    return cost_text.estimate(found)
+
+
+async def _lengths(jobs: Sequence[argparse.Namespace]) -> list[float | None]:
+    """The seconds of the longest file of each pair, as far as they are known within `LENGTHS_WITHIN`."""
+    found: list[float | None] = [None] * len(jobs)
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def look(at: int, video: Path, audio: Path) -> None:
+        async with room:
+            with suppress(MediaUnusable):  # it is refused when it is submitted
+                found[at] = max(await both_probed(video, audio), key=lambda seconds: seconds or 0.0)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LENGTHS_WITHIN), tasks_of_block() as start:
+            pairs = ((at, job) for at, job in enumerate(jobs) if job.video and job.audio)
+            await asyncio.gather(*(start(look(at, job.video, job.audio)) for at, job in pairs))
+    return found
 
 
 def _usable(jobs: Sequence[argparse.Namespace], settings: Settings) -> tuple[list[Submission], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +181,12 @@ class DaemonClient:
             return {}, ""
         found = await self.call("GET", "/api/costs")
         return found["jobs"], found["currency"]
+
+    async def estimate(self, kind: str, lengths: Sequence[float | None]) -> dict[str, Any]:
+        """What jobs of a kind take (docs/protocol.md); empty if it is not known."""
+        if "estimate" not in self._features:
+            return {}
+        return await self.call("POST", "/api/estimate", {"kind": kind, "lengths": [*lengths]})
 
     async def jobs(self, state: str, limit: int, skip: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Jobs, newest first, without the `skip` newest, and the number of older ones beyond `limit`."""

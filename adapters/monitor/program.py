@@ -126,6 +126,7 @@ async def running_monitor(
             machine=found.id if found else settings.power_machine,
             price=found.price if found else None,
             currency=(found.currency or None) if found else None,
+            idle_after=policy.idle_after,
         )
         link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)

@@ -335,11 +335,15 @@ class BudgetReached(_OfGpu, frozen=True):
 
 
 class MachineKnown(_OfGpu, frozen=True):
-    """The monitor of `gpu` named its machine at the provider, and what an hour costs there, if the provider says so."""
+    """The monitor of `gpu` named its machine at the provider, and what an hour costs there, if the provider says so.
+
+    `idle_after`: the seconds without work after which it stops the machine, if it says them.
+    """
 
     machine: str
     price: float | None
     currency: str
+    idle_after: float | None = None
 
 
 class OrphanFound(_OfGpu, frozen=True):

@@ -479,6 +479,7 @@ def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
 def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.machine, gpu.price, gpu.currency = fact.machine, fact.price, fact.currency
+    gpu.idle_after = fact.idle_after
 
 
 def _warmed(state: HubState, fact: f.GpuWarmed) -> None:

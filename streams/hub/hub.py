@@ -51,6 +51,9 @@ TOO_MANY = 4429
 LARGEST_PRICE = 1e6
 """A price per hour from which on it is not believed."""
 
+LONGEST_IDLE = 1e6
+"""Seconds of idle time from which on they are not believed."""
+
 LONGEST_MACHINE = 200
 """Characters of a machine's name that are kept."""
 
@@ -204,15 +207,16 @@ def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, 
 def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, decision: HubDecision) -> None:
     """Remember what a monitor says of its machine, if that has changed."""
     price = message.price if message.price is not None and 0 < message.price < LARGEST_PRICE else None
-    said = (message.machine or "")[:LONGEST_MACHINE], price, (message.currency or "")[:LONGEST_MACHINE]
-    if not (said[0] or price is not None):
+    idle = message.idle_after if message.idle_after is not None and 0 <= message.idle_after < LONGEST_IDLE else None
+    said = (message.machine or "")[:LONGEST_MACHINE], price, (message.currency or "")[:LONGEST_MACHINE], idle
+    if not (said[0] or price is not None or idle is not None):
         return
     for name in gpus:
         known = state.gpus.get(name)
         new = said
         if known is not None and price is None:  # the provider did not answer in time: the last price stays
-            new = said[0] or known.machine, known.price, known.currency
-        if known is None or (known.machine, known.price, known.currency) != new:
+            new = said[0] or known.machine, known.price, known.currency, idle
+        if known is None or (known.machine, known.price, known.currency, known.idle_after) != new:
             decision.fact(f.MachineKnown(name, *new))
 
 

@@ -187,9 +187,9 @@ class GpuRecord:
     address is not known yet, None if the monitor does not tell it. `served` are the licenses whose jobs it was given,
     the last ones. `kinds` are the descriptions of what it can do by the kind's name, None if they are not known, since
     `described_at`; `pairs_only`: only a video and an audio file. `halted` is why its worker begins no tasks
-    (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price` and `currency` are as its monitor says,
-    `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and monitor.
-    `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
+    (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price`, `currency` and `idle_after` are as its
+    monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
+    monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
     """
 
     name: str
@@ -211,6 +211,7 @@ class GpuRecord:
     machine: str = ""
     price: float | None = None
     currency: str = ""
+    idle_after: float | None = None
     alone_since: Moment | None = None
     kept_until: Moment = NEVER
     stopped_at: Moment = NEVER

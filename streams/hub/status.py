@@ -128,6 +128,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "machine": gpu.machine or None if peer.admin else None,
         "price_per_hour": None if price is None else float(price),
         "currency": money or None,
+        "idle_after_s": gpu.idle_after,
         "known_since": None if book.since is None else int(book.since),
     }
     entry = {name: value for name, value in entry.items() if value is not None}

@@ -58,7 +58,8 @@ class Connected(Message, frozen=True, kw_only=True):
 class Register(Message, frozen=True, kw_only=True):
     """any -> hub. A client sends `key`; workers and monitors send `role`, ours also `token` and what they serve.
 
-    A monitor may name its machine as the provider does, and say what an hour of it costs.
+    A monitor may name its machine as the provider does, and say what an hour of it costs; `idle_after`: the seconds
+    without work after which it stops the machine.
     """
 
     TYPE: ClassVar[str] = "register"
@@ -73,6 +74,7 @@ class Register(Message, frozen=True, kw_only=True):
     machine: str | None = None
     price: float | None = None
     currency: str | None = None
+    idle_after: float | None = None
 
 
 class Registered(Message, frozen=True, kw_only=True):

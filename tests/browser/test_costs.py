@@ -227,9 +227,19 @@ async def test_after_some_jobs_the_form_says_what_one_takes(tmp_path: Path, home
             await page.get_by_role("button", name="Start").click()
             await expect(page.locator(".cards > [data-state=done]")).to_have_count(number + 1)
         await expect(page.locator("#new-usual")).to_have_text(
-            re.compile(r"^Usually about \d+.s of GPU time and \d+\.\d\d EUR; start-up and idle time are extra\. ")
+            re.compile(
+                r"^Usually about \d+.s of GPU time and \d+\.\d\d EUR\. Start-up and idle time are extra\. All done at"
+            )
         )
         await expect(page.locator("#recent .when").first).to_have_text(re.compile(r"\d\.\d\d EUR"))
+        home.engine.go_on.clear()
+        for number in range(2):
+            (tmp_path / f"open{number}").mkdir()
+            await choose(page, await samples(tmp_path / f"open{number}", 3 + number))
+            await page.get_by_role("button", name="Start").click()
+            await expect(page.locator("#cards > [data-job]")).to_have_count(number + 1)
+        await expect(page.locator("#now-done")).to_have_text(re.compile(r"^all done in about \d+.s$"))
+        home.engine.go_on.set()
         await page.locator("#past-search").fill("interview")
         await expect(page.locator("#past .past-note").first).to_have_text(re.compile(r"\d\.\d\d EUR\s*$"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import confirmed, many_jobs
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.submission import Submission, id_of, run_one, submission_of
-from wakestream.adapters.cli.submit_many import submit_many
+from wakestream.adapters.cli.submit_many import estimated, submit_many
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import say
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     if many is None:
         asked = [submission_of(each, settings) for each in stages]
         return run_program(lambda stop: _run_all(asked, stop))
-    if not confirmed(args, many):
+    if not confirmed(args, many, lambda: asyncio.run(estimated(many.jobs, probe=settings.probe))):
         say(t("many.none"))
         return exit_codes.DONE
     wait = args.wait or args.notify

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.render.job_text import clock_time
+from wakestream.adapters.cli.render.job_text import clock_time, count
 from wakestream.adapters.cli.render.status_text import SPANS, budgets, long, money, more
 from wakestream.adapters.cli.render.table import table
 from wakestream.streams.protocol import messages as m
@@ -117,6 +117,25 @@ def jobs(answer: m.HubStatus) -> list[str]:
         ended = clock_time(job["ended"]) if "ended" in job else t("cost.open")
         rows.append((job["id"], job["kind"], job["gpu"], long(job["used_s"]), _amount(job, answer), ended))
     return [*table(rows, right=(3, 4)), t("cost.shares")]
+
+
+def estimate(found: Mapping[str, Any]) -> list[str]:
+    """What jobs take, as the daemon estimates it (docs/protocol.md); no line if it is not known."""
+    if not found:
+        return []
+    jobs, currency = count(found["jobs"]), found.get("currency") or ""
+
+    def valued(text: str, seconds: float, cost: float | None, **values: str) -> str:
+        amount = "" if cost is None else f"{cost:.2f} {currency}".rstrip()
+        return t(text if cost is None else f"{text}.cost", jobs=jobs, time=long(seconds), cost=amount, **values)
+
+    lines = [valued("many.takes", found["used_s"], found.get("cost"))]
+    parts = [t(f"many.{part}", time=long(found[f"{part}_s"])) for part in ("wake", "idle") if found.get(f"{part}_s")]
+    if parts:
+        lines.append(valued("many.all", found["all_s"], found.get("all_cost"), parts=t("list.and").join(parts)))
+    if "done_at" in found:
+        lines.append(t("many.when", time=clock_time(found["done_at"])))
+    return lines
 
 
 def licenses(answer: m.HubStatus) -> list[str]:

@@ -109,6 +109,7 @@ class Console:
             web.get("/console/log", self.log),
             web.put("/console/settings", self.set_preferences),
             web.get("/console/costs", self.show_costs),
+            *(web.post(f"/{at}/estimate", self.costs.estimate) for at in ("api", "console")),
             web.post("/console/gpus", self.order_gpu),
             *self._calls.routes(),
         ]

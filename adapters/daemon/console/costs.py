@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -12,13 +13,18 @@ from typing import Any, Final
 
 import msgspec
 import orjson
+from aiohttp import web
 from loguru import logger
 
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.auth import bad_request, json_answer
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import HubRefused, WakestreamError
+from wakestream.streams.outbox.facts import JobAccepted
 from wakestream.streams.outbox.state import OutboxState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -46,6 +52,11 @@ USUAL_LEAST: Final = 3
 
 Spent = Mapping[str, Any]
 """What a job used: `used_s`, and with a price `cost` and `currency`."""
+
+LENGTHS_MOST: Final = 1000
+
+Work = tuple[str, float]
+"""The kind of a job, and the seconds of its longest input; 0 if they are not known."""
 
 _SPENT = msgspec.json.Decoder(dict[str, Spent])
 
@@ -85,7 +96,27 @@ class Costs:
         sent = self._sent
         while self._sent == sent and not self._is_good():  # one under way may be from before the end of a job
             await asyncio.shield(self._start())
-        return {**self._told, "spent": self._spent, "usual": usual(self._spent, self._jobs.outbox.state)}
+        return {**self._told, "spent": self._spent, "open": self._estimate(self._open(), ahead=())}
+
+    async def estimate(self, request: web.Request) -> web.Response:
+        """What jobs of the kind `kind` take; `lengths` has the seconds of each job's longest input, or null."""
+        body = await requests.json_object(request)
+        kind, lengths = body.get("kind"), body.get("lengths")
+        if not isinstance(lengths, list) or len(lengths) > LENGTHS_MOST or not all(map(_is_length, lengths)):
+            raise bad_request(f'send "kind" and "lengths", a list of at most {LENGTHS_MOST} seconds or nulls')
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN):
+                await self.present()
+        jobs = [(str(kind), float(length or 0)) for length in lengths]
+        return json_answer(self._estimate(jobs, ahead=self._open()), headers=SAFE)
+
+    def _estimate(self, jobs: Sequence[Work], ahead: Sequence[Work]) -> dict[str, Any]:
+        return estimate(usual(self._spent, self._jobs.outbox.state), jobs, ahead, self._told, time.time())
+
+    def _open(self) -> list[Work]:
+        """The unfinished jobs."""
+        state = self._jobs.outbox.state
+        return [_work(state.jobs[job].accepted) for job in state.queue]
 
     async def by_job(self, *, wait: bool) -> dict[str, Any]:
         """What jobs cost so far: `jobs`, an amount for each id, and the `currency`; no job if their money differs.
@@ -178,7 +209,7 @@ def usual(spent: dict[str, Spent], state: OutboxState) -> dict[str, Any]:
         if entry is not None and entry.ended is not None and entry.ended.outcome == "done" and not entry.ended.reused:
             of_kind = made.setdefault(entry.accepted.kind, [])
             if len(of_kind) < USUAL_OF:
-                of_kind.append((one, max((file.seconds for file in entry.accepted.files.values()), default=0.0)))
+                of_kind.append((one, _work(entry.accepted)[1]))
     return {kind: _median(jobs) for kind, jobs in made.items() if len(jobs) >= USUAL_LEAST}
 
 
@@ -192,3 +223,59 @@ def _median(jobs: list[tuple[Spent, float]]) -> dict[str, Any]:
     if len(priced) < USUAL_LEAST:
         return found
     return {**found, "cost": round(median(one["cost"] for one in priced), 2), "currency": priced[0]["currency"]}
+
+
+def estimate(
+    usually: Mapping[str, Mapping[str, Any]],
+    jobs: Sequence[Work],
+    ahead: Sequence[Work],
+    told: Mapping[str, Any],
+    now: float,
+) -> dict[str, Any]:
+    """What jobs take, with the start of a GPU and the idle time after them.
+
+    Args:
+        usually: What jobs of each kind take (see `usual`).
+        jobs: The jobs.
+        ahead: The jobs that are done before.
+        told: What the hub says.
+        now: UNIX seconds.
+
+    Returns:
+        `jobs`, `used_s`, `wake_s`, `idle_s`, `all_s`, `cost`, `all_cost`, `currency` and `done_at`, as far as they are
+        known; an empty object without the usual time of a kind.
+    """
+    used, before = _used(usually, jobs), _used(usually, ahead)
+    if not used:
+        return {}
+    gpus = told.get("gpus", ()) if told["hub"] == "up" else ()
+    on = [gpu for gpu in gpus if gpu["phase"] == "online"]
+    first: Mapping[str, Any] = next(iter(on or gpus), {})
+    wake = 0.0 if on else (told.get("boot_s") or {}).get("p50") if gpus else None
+    whole = used + (wake or 0.0) + first.get("idle_after_s", 0.0)
+    found = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
+    kind = usually[jobs[0][0]]
+    rate = first["price_per_hour"] / 3600 if "price_per_hour" in first else kind.get("cost", 0) / (kind["used_s"] or 1)
+    if rate:
+        currency = first.get("currency") or told.get("currency") or kind.get("currency")
+        found |= {"cost": rate * used, "all_cost": rate * whole, "currency": currency}
+    others = told.get("queue", 0) > told.get("own_queued", 0) or any(gpu.get("others") for gpu in gpus)
+    if wake is not None and before is not None and not others:
+        found["done_at"] = now + wake + (before + used) / max(1, len(on))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _used(usually: Mapping[str, Mapping[str, Any]], jobs: Sequence[Work]) -> float | None:
+    """The GPU time of the jobs; None if a kind is not known."""
+    if any(kind not in usually for kind, _ in jobs):
+        return None
+    found = ((usually[kind], length) for kind, length in jobs)
+    return math.fsum(one["per_s"] * length if length and "per_s" in one else one["used_s"] for one, length in found)
+
+
+def _work(accepted: JobAccepted) -> Work:
+    return accepted.kind, max((file.seconds for file in accepted.files.values()), default=0.0)
+
+
+def _is_length(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value < 1e9)

@@ -9,6 +9,7 @@ import pytest
 from wakestream.adapters.cli import many_jobs
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import Many, expanded
+from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.submission import submission_of
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.operators.model.engine import Kind, Slot
@@ -154,11 +155,15 @@ def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypa
 
     there("a.mp4", "a.wav")
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
     args = parser_of(("submit",)).parse_args(["submit", "--pairs", "."])
     many = many_jobs.many_jobs(args)
     assert many is not None
-    assert many_jobs.confirmed(args, many) is agreed
+    told = {"jobs": 1, "used_s": 60.0, "cost": 0.1, "idle_s": 300.0, "all_s": 360.0, "all_cost": 0.6, "done_at": 0}
+    assert many_jobs.confirmed(args, many, lambda: cost_text.estimate(told)) is agreed
+    said = screen.getvalue()
+    assert said.index("1 job: about 1 min 00 s of GPU time and 0.10.\nWith the idle time") < said.index("submit 1 job?")
 
 
 def test_the_two_files_of_one_pattern_are_a_video_and_its_audio() -> None:

@@ -123,6 +123,7 @@ const hear = {
     const before = known.jobs.get(card.id);
     const removed = card.result && !card.result.here; // the result may be one in the history
     if (card.outcome && !before?.outcome && !removed) tell([card]);
+    if (known.open !== card.open) parts.costs.ask();
     known.open = card.open;
     if (before || !removed) known.jobs.set(card.id, begin(card));
     if (card.outcome) lists.letGo();

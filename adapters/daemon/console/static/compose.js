@@ -1,7 +1,7 @@
 // A new job: the choice of the kind, its form, and the start button.
 
 import { Batch, batchHint, filesOf } from "/batch.js";
-import { estimate } from "/costs.js";
+import { estimateText } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
 import { Form } from "/form.js";
 import { choices, choiceTitle, given } from "/kinds.js";
@@ -32,6 +32,7 @@ export function composer({ toast, started, reclaim }) {
   let hub = {};
   let listed = "";
   let turn = 0;
+  let pricing = 0;
 
   // The kind
 
@@ -122,7 +123,11 @@ export function composer({ toast, started, reclaim }) {
   function price() {
     const longest = (uploads) => Math.max(0, ...uploads.map((upload) => upload?.seconds || 0)) || null;
     const lengths = batch ? batch.ready.map((row) => longest(row.picks.map((item) => item?.transfer?.upload))) : [longest(form?.slots.map((slot) => slot.upload) ?? [])];
-    say(by("new-usual"), form ? estimate(entry.kind.name, lengths, hub) : "");
+    clearTimeout(pricing);
+    pricing = setTimeout(async () => {
+      const found = form && lengths.length ? await call("POST", "/console/estimate", { kind: entry.kind.name, lengths: lengths.slice(0, 1000) }).catch(() => null) : {};
+      if (found) say(by("new-usual"), estimateText(found));
+    }, 100);
   }
 
   function hint() {

@@ -10,7 +10,7 @@ const OPEN = "wakestream.costs";
 const DAYS = 30;
 const FRESH = 15000;
 const EVERY = 20000;
-let told = { hub: "connecting", spent: {}, usual: {} };
+let told = { hub: "connecting", spent: {} };
 
 const amount = (value, currency) => (currency ? `${money(value)} ${currency}` : money(value));
 
@@ -24,30 +24,23 @@ function cost(row) {
 /** What an ended job cost; empty if it is not known. */
 export const costOf = (id) => cost(told.spent[id]);
 
-/**
- * What jobs of a kind take: GPU time, money, the start of a GPU, and when they are done; empty if too little is known.
- * `lengths` has the seconds of each job's longest input, null if unknown; `hub` is its status.
- */
-export function estimate(kind, lengths, hub) {
-  const found = told.usual[kind];
-  if (!found || !lengths.length) return "";
-  const used = lengths.reduce((sum, length) => sum + (found.per_s && length ? found.per_s * length : found.used_s), 0);
-  const gpus = (hub.hub === "up" && hub.gpus) || [];
-  const on = gpus.filter((gpu) => gpu.phase === "online");
-  const wake = on.length ? 0 : gpus.length && hub.boot_s?.p50;
-  const price = gpus[0]?.price_per_hour;
-  const rate = found.cost === undefined ? undefined : price ? price / 3600 : found.cost / (found.used_s || 1);
-  const valued = (key, seconds) => {
-    const values = { count: number(lengths.length), time: duration(seconds), cost: rate === undefined ? "" : cost({ cost: rate * seconds, used_s: seconds, currency: found.currency }) };
-    return t(values.cost ? `${key}.cost` : key, values);
+/** What jobs take, in words; `found` is the daemon's estimate. */
+export function estimateText(found) {
+  if (!found.jobs) return "";
+  const valued = (key, seconds, amount) => {
+    const values = { count: number(found.jobs), time: duration(seconds), cost: cost({ cost: amount, used_s: seconds, currency: found.currency }) };
+    return t(amount === undefined ? key : `${key}.cost`, values);
   };
-  const isFree = gpus.length && wake !== undefined && !hub.queue && !gpus.some((gpu) => gpu.own || gpu.others);
+  const more = ["wake", "idle"].filter((part) => found[`${part}_s`]).map((part) => t(`new.${part}`, { time: duration(found[`${part}_s`]) }));
   return [
-    valued(lengths.length > 1 ? "new.total" : "new.usual", used),
-    ...(wake ? [valued("new.wake", wake)] : []),
-    ...(isFree ? [t("new.done", { time: moment(Date.now() / 1000 + wake + used / Math.max(1, on.length)) })] : []),
-  ].join(t("list.space"));
+    valued(found.jobs > 1 ? "new.total" : "new.usual", found.used_s, found.cost),
+    more.length ? valued("new.all", found.all_s, found.all_cost).replace("{parts}", more.join(t("list.and"))) : t("new.extra"),
+    found.done_at ? t("new.done", { time: moment(found.done_at) }) : "",
+  ].filter(Boolean).join(t("list.space"));
 }
+
+/** When all unfinished jobs are done, in words; empty if it is not known. */
+export const doneIn = () => (told.open?.done_at ? t("now.done", { time: duration(Math.max(1, told.open.done_at - Date.now() / 1000)) }) : "");
 
 /** The panel. `filesOf(id)` names a job's files; `changed()` is called when other parts of the page are out of date. */
 export function costs({ filesOf, changed }) {

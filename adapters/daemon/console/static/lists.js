@@ -1,6 +1,7 @@
 // The lists Active and Recent: a card for each job, and one line for many jobs that wait for the same thing.
 
 import { makeCard } from "/cards.js";
+import { doneIn } from "/costs.js";
 import { by, h, icon, put, say, show } from "/dom.js";
 import { movable, waitOf, waits } from "/store.js";
 import { number, t } from "/words.js";
@@ -129,6 +130,7 @@ export function jobLists(known, acts) {
     const isFolded = rows.some((each) => each.line && !opened.has(each.line));
     say(by("now-more"), unseen && !isFolded ? t(unseen === 1 ? "now.more.one" : "now.more", { shown: number(open.length), count: number(unseen) }) : "");
     say(by("now-count"), open.length ? number(open.length + unseen) : "");
+    say(by("now-done"), open.length > 1 ? doneIn() : "");
     show(by("now-empty"), !open.length);
   }
 

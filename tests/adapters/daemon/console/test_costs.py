@@ -10,7 +10,7 @@ import pytest
 from tests.support.programs.our_peers import until
 from wakestream.adapters.client.hub_query import old_hub
 from wakestream.adapters.daemon.console import costs as of_costs
-from wakestream.adapters.daemon.console.costs import Costs, usual
+from wakestream.adapters.daemon.console.costs import Costs, estimate, usual
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.event_feed import EventFeed
@@ -165,7 +165,7 @@ async def test_a_hub_that_does_not_tell_costs_is_old(scene: Scene) -> None:
         return m.HubStatus(request_id="q", currency="EUR")
 
     scene.ask = ask  # type: ignore[method-assign]
-    assert await scene.costs().present() == {"hub": "old", "spent": {}, "usual": {}}
+    assert await scene.costs().present() == {"hub": "old", "spent": {}, "open": {}}
 
 
 async def test_what_own_jobs_cost_is_kept_after_the_hub_has_forgotten_them(scene: Scene) -> None:
@@ -220,6 +220,35 @@ def test_an_estimate_needs_several_jobs_in_the_same_money(scene: Scene) -> None:
     assert usual(euros, scene.state) == {}
     dollars = {name: {"used_s": 60.0, "cost": 2.0, "currency": "USD"} for name in names[2:]}
     assert usual(euros | dollars, scene.state) == {"lipsync": {"jobs": 4, "used_s": 60.0}}
+
+
+USUAL: dict[str, dict[str, Any]] = {
+    "lipsync": {"jobs": 9, "used_s": 60.0, "per_s": 2.0},
+    "paint": {"jobs": 3, "used_s": 10.0},
+}
+ASLEEP = {"gpu": "one", "phase": "off", "others": 0, "price_per_hour": 3.6, "idle_after_s": 300.0}
+HUB = {"hub": "up", "gpus": [ASLEEP], "boot_s": {"p50": 90.0}, "queue": 0, "own_queued": 0, "currency": "EUR"}
+
+
+def test_an_estimate_counts_lengths_number_start_and_idle_time_in_time_and_money() -> None:
+    jobs = [("lipsync", 20.0), ("lipsync", 0.0)]
+    assert estimate(USUAL, jobs, [], HUB, 1000.0) == {
+        "jobs": 2, "used_s": 100.0, "wake_s": 90.0, "idle_s": 300.0, "all_s": 490.0,
+        "cost": pytest.approx(0.1), "all_cost": pytest.approx(0.49), "currency": "EUR", "done_at": 1190.0,
+    }  # fmt: skip
+
+
+def test_an_estimate_says_when_all_is_done_after_the_jobs_before_on_all_gpus_that_are_on() -> None:
+    two = HUB | {"gpus": [ASLEEP | {"phase": "online"}] * 2, "queue": 3, "own_queued": 3}
+    assert estimate(USUAL, [("paint", 0.0)], [("lipsync", 5.0)] * 3, two, 1000.0)["done_at"] == 1020.0
+
+
+@pytest.mark.parametrize("told", [{"queue": 1}, {"gpus": [ASLEEP | {"others": 1}]}, {"boot_s": None}, {"hub": "down"}])
+def test_an_estimate_does_not_guess_when_jobs_of_others_end_or_how_long_a_start_takes(told: dict[str, Any]) -> None:
+    found = estimate(USUAL, [("paint", 0.0)], [], HUB | told, 1000.0)
+    assert found["used_s"] == 10.0
+    assert "done_at" not in found
+    assert estimate(USUAL, [("unknown", 0.0)], [], HUB, 1000.0) == {}
 
 
 async def test_the_command_line_gets_an_amount_for_each_job_in_one_money(
