@@ -95,11 +95,14 @@ class ConnectionLimits:
         return place
 
     def _room_within(self, own: dict[Place, None]) -> bool:
-        """Of one address the one that is longest there goes, if it had its time."""
+        """Whether the address may have one more stranger. Its oldest one is evicted for it after `fresh` seconds."""
         return len(own) < max(LEAST, self.per_address // 4) or self._evict_stale(next(iter(own)), "crowded_address")
 
     def _room_beside(self, own: dict[Place, None]) -> bool:
-        """The address with most strangers gives one up; among equals the longest there goes, if it had its time."""
+        """Whether all addresses together may have one more stranger: the address with most of them loses its oldest.
+
+        Among addresses with equally many, the oldest of all is evicted after `fresh` seconds.
+        """
         most = max(self._strangers.values(), key=len)
         if len(most) > len(own) + 1:
             self._evict(next(iter(most)))
@@ -123,7 +126,7 @@ class ConnectionLimits:
         place.end()
 
     def make_room(self) -> None:
-        """The system has no more: the stranger that is longest there goes."""
+        """Evict the oldest stranger, because the system has no more file descriptors."""
         if self._strangers:
             self._evict(self._longest())
 

@@ -140,7 +140,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Waking:
-    """The job waits for the GPU since `waited` seconds. Emitted every 10 s.
+    """The job has waited for a GPU for `waited` seconds. Emitted every `line_every` seconds (10) of the policy.
 
     `why` has details; `until` and `retry_in` are as in `Queued`.
     """

@@ -28,8 +28,8 @@ class KeyedSubject(LightObservable[T], Generic[T]):
         >>> replies.feed(reply, "job-1")
 
     Args:
-        on_fault: Is called with the error and the item when an observer raises. The others still get the item. What
-            `on_fault` raises, `feed` raises in the end, when all items are delivered.
+        on_fault: Called with the error and the item when an observer raises. All other observers still get the item.
+            An error that `on_fault` raises is raised by `feed`, after all items were delivered.
     """
 
     def __init__(self, on_fault: Fault) -> None:

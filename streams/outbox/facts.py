@@ -100,9 +100,14 @@ class JobAccepted(_OfJob, frozen=True):
 
 
 class JobStage(_OfJob, frozen=True):
-    """The job's progress. `worker` and `task` once the worker has the job, `size` once the size of the result is known.
+    """The job began a stage, or learned more in it.
 
-    `sent` are the bytes that went to workers so far, `reused` whose result it gets (`operators.job.reuse`).
+    Attributes:
+        worker: The worker's address, and
+        task: the id of the task there; both empty until the worker has the job.
+        size: The bytes of the result, once they are known.
+        sent: The bytes that were sent to workers so far.
+        reused: Where the result comes from, as far as it is known (`operators.lifecycle.reuse`).
     """
 
     stage: str
@@ -159,7 +164,7 @@ class JobMoved(_OfJob, frozen=True):
 class JobEnded(_OfJob, frozen=True):
     """`outcome` is the kind of its last event, the other fields that event's own; `mtime_ns` dates the result.
 
-    `reused` is empty for a result that was made for this job: see `operators.job.reuse`. `files` are all results, if
+    `reused` is empty for a result that was made for this job: see `JobStage`. `files` are all results, if
     there are several: each an object with `name`, `path` and `size`. `absent` are outputs that were not made.
     """
 

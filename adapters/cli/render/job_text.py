@@ -62,7 +62,7 @@ def event(happened: e.JobEvent, reused: str = "") -> str:
 
 
 def outcome(happened: e.JobEvent, reused: str = "") -> str:
-    """The last event as a sentence. `reused` is whose result it is, as `operators.job.reuse` tells."""
+    """The last event as a sentence. `reused` is whose result it is (`operators.lifecycle.reuse`)."""
     match happened:
         case e.Done():
             files = [str(file.path) for file in happened.files] or [str(happened.path)]

@@ -1,9 +1,9 @@
-"""Observables and disposables without locks: a waiting job holds some fifteen of each, and there are many jobs.
+"""Observables and disposables without locks: a waiting job holds some fifteen of each.
 
-The library's classes take a lock each and guard against other threads. Here everything happens on one event loop, so
-locks are not needed, and a subscription takes a fifth of the memory. The contract is the same: nothing is emitted after
-the end, the end disposes the subscription to the source, and a source that ends while it is being subscribed is
-disposed at once.
+Each object of the library has a lock, because several threads may use it. Here one event loop does everything, so
+no lock is needed: a waiting job takes less than a quarter of the memory (docs/decisions/07-light-observables.md).
+The contract is the same: nothing is emitted after the end, and the end disposes the subscription to the source, also
+if the source ends while it is being subscribed.
 """
 
 from __future__ import annotations
