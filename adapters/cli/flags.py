@@ -28,6 +28,10 @@ WAITS_HELP = {
 }
 
 
+JOB = "a job's id, its beginning, or `last`"
+"""The help of an argument that is a job of the daemon."""
+
+
 def whole(least: int = 0, most: int = 999_999_999) -> Callable[[str], int]:
     """The `type` of a flag that takes a whole number from `least` to `most`."""
 

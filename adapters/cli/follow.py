@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -19,6 +20,9 @@ from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.events import Job, JobEvent, Note
 from wakestream.streams.recording.event_from_json import event_from
+
+AGAIN_WITHIN = 3
+"""Seconds within which a second Ctrl-C cancels the job."""
 
 THE_DAEMONS = ("worker", "record", "trace", *WAITS.values())
 """Settings of a submit that are the daemon's own to have."""
@@ -67,17 +71,21 @@ async def hand_over(
     chain: Chain = NO_CHAIN,
     if_exists: str = "fail",
 ) -> int:
-    """Submit to the daemon and follow the job to its end. Ctrl-C cancels it; a second one only leaves."""
+    """Submit to the daemon and follow the job to its end. Ctrl-C leaves it to the daemon; a second one cancels it."""
     await client.submit(job, priority, lengths, chain, if_exists)
     async with tasks_of_block() as start:
         following = start(follow(client, job.id, shown))
         await first_of(stop.wait(), following)
-        if not following.done():
-            if not stop.interrupted:  # the terminal or the session ends
-                logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
-                return exit_codes.INTERRUPTED
+        if stop.interrupted and not following.done():
+            stop.again = asyncio.Event()
+            shown.show(Note(t("leaving", seconds=AGAIN_WITHIN)))
+            await first_of(stop.again.wait(), asyncio.sleep(AGAIN_WITHIN), following)
+        if stop.cancels and not following.done():
             shown.show(Note(t("cancelling")))
             await _cancel(client, job.id)
+        elif not following.done():
+            logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
+            return exit_codes.INTERRUPTED
         return exit_code(await following)
 
 

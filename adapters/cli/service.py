@@ -1,7 +1,7 @@
 """Running a long-lived program: settings and logs at its start, and the three ways to ask it to stop.
 
 Ctrl-C, a termination signal, or (when asked for) the end of standard input set an event; a second Ctrl-C cancels the
-program, a third ends the process where it stands.
+program (or does what `Stop.again` is for), a third ends the process where it stands.
 """
 
 from __future__ import annotations
@@ -32,9 +32,20 @@ OF_A_MACHINE = ("hub", "monitor", "worker")
 
 
 class Stop(asyncio.Event):
-    """Set when the user asked to stop; `interrupted` when it was by Ctrl-C."""
+    """Set when the user asked to stop.
+
+    Attributes:
+        interrupted: Whether it was by Ctrl-C.
+        again: Set by a second Ctrl-C, if there is something that it does; otherwise that cancels the program.
+    """
 
     interrupted = False
+    again: asyncio.Event | None = None
+
+    @property
+    def cancels(self) -> bool:
+        """Whether Ctrl-C cancels the work, and does not only leave it to the daemon."""
+        return self.interrupted and (self.again is None or self.again.is_set())
 
 
 Main = Callable[[Stop], Coroutine[Any, Any, int | None]]
@@ -98,7 +109,9 @@ class _Stopping:
         self.asked += 1
         self.stop.interrupted = self.stop.interrupted or interrupted
         self.stop.set()
-        if self.asked == 2 and self.task is not None:
+        if self.asked == 2 and self.stop.again is not None:
+            self.stop.again.set()
+        elif self.asked == 2 and self.task is not None:
             self.task.cancel()
 
 

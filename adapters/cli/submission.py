@@ -259,12 +259,13 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
     policy = settings.policy(Policy(hub=HUB_PATIENCE))
     async with open_client(settings, policy) as client, tasks_of_block() as start:
-        start(_cancel_on(stop, lambda: client.cancel(job.id)))
+        start(_cancel_on(stop, shown, lambda: client.cancel(job.id)))
         return exit_code(await client.run(job, shown.show))
 
 
-async def _cancel_on(stop: asyncio.Event, cancel: Callable[[], object]) -> None:
+async def _cancel_on(stop: asyncio.Event, shown: Display, cancel: Callable[[], object]) -> None:
     await stop.wait()
+    shown.show(Note(t("cancelling")))
     cancel()
 
 

@@ -167,7 +167,12 @@ def _line(job: Job) -> str:
 
 async def _followed(client: DaemonClient, jobs: Sequence[str], how: Submission) -> int:
     lines = how.as_json or how.plain or how.quiet or not is_terminal()
-    ended = await follow_jobs(client, jobs, (lambda job: _tell(job, as_json=how.as_json)) if lines else None)
+    try:
+        ended = await follow_jobs(client, jobs, (lambda job: _tell(job, as_json=how.as_json)) if lines else None)
+    except asyncio.CancelledError:
+        if lines and not how.as_json:  # otherwise the foot of the table says it
+            say(t("many.go_on"))
+        raise
     codes = [exit_code(outcome) for job in ended if (outcome := event_from(job["outcome"])) is not None]
     if how.notify:
         notify("wakestream", t("many.ended", done=codes.count(exit_codes.DONE), jobs=words.count(len(jobs))))

@@ -21,9 +21,9 @@ def say(*lines: str, error: bool = False) -> None:
         _put("\n".join(map(printable, lines)), error=error)
 
 
-def say_json(value: Any, *, error: bool = False, indent: bool = False) -> None:
-    """Print a value as JSON, without secrets: one line, or several with `indent`."""
-    _put(json_text(redacted(value), indent=indent), error=error)
+def say_json(value: Any, *, error: bool = False) -> None:
+    """Print a value as one line of JSON, without secrets."""
+    _put(json_text(redacted(value)), error=error)
 
 
 def answer(value: Any, *lines: str, as_json: bool) -> None:
@@ -47,16 +47,16 @@ def draw(text: str) -> None:
     _put("".join(part if at % 2 else printable(part, layout=True) for at, part in enumerate(parts)))
 
 
-def json_text(value: Any, *, indent: bool = False) -> str:
+def json_text(value: Any) -> str:
     """`value` as JSON; invisible characters are escaped."""
     import json
 
     import orjson
 
     try:
-        text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
+        text = orjson.dumps(value).decode()
     except TypeError:  # a lone surrogate is not UTF-8
-        text = json.dumps(value, ensure_ascii=False, indent=2 if indent else None).encode(errors="replace").decode()
+        text = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
     return escaped(text)
 
 

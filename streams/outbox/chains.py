@@ -8,6 +8,9 @@ from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry, OutboxState
 
+SHOWN = 5
+"""Ids that an error text lists."""
+
 FAILED = "after_failed"
 """The code of a job that ended because a job before it has no result."""
 
@@ -37,14 +40,22 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
 
 
 def latest(state: OutboxState, field: str, job: str) -> Entry:
-    """The job of this id, or the latest job that retries it. Raises `WrongInput` if there is no such job."""
-    entry = state.jobs.get(job)
-    if entry is None:
-        raise WrongInput(field, f"{field}: there is no job {job[:80]!r} here; `wakestream jobs --all` lists all")
+    """The job of this name, or the latest job that retries it. Raises `WrongInput` unless the name means one job."""
+    found = state.named(job)
+    if len(found) != 1:
+        unknown = f"there is no job {job[:80]!r} here; `wakestream jobs --all` lists all"
+        raise WrongInput(field, f"{field}: {ambiguous(job, found) if found else unknown}")
+    entry = state.jobs[found[0]]
     for other in list(state.jobs.values()):  # in the order of their acceptance: a retry comes after its job
         if other.accepted.retry_of == entry.accepted.job:
             entry = other
     return entry
+
+
+def ambiguous(job: str, found: Sequence[str]) -> str:
+    """The error text for the beginning of several ids."""
+    named = ", ".join(found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
+    return f"{job[:80]!r} is the beginning of {len(found)} ids: {named}; give more characters"
 
 
 def missing(state: OutboxState, after: Sequence[str]) -> Entry | None:

@@ -136,6 +136,10 @@ class Durable:
     pending: dict[str, WebhookOwed] = field(default_factory=dict)
 
 
+LAST = "last"
+"""Means the job that was submitted last, where the id of a job is asked for."""
+
+
 @dataclass(slots=True, kw_only=True)
 class OutboxState(Durable):
     """The whole state: also indexes and settings. Only the functions in `CHANGES` write here."""
@@ -158,6 +162,12 @@ class OutboxState(Durable):
     def in_turn(self) -> list[str]:
         """The unfinished jobs in the order of their turns."""
         return sorted(self.queue, key=lambda job: -self.jobs[job].priority)
+
+    def named(self, text: str) -> list[str]:
+        """The ids of the jobs that a text may mean: that of this id, the last job, or those that begin with it."""
+        if text in self.jobs:
+            return [text]
+        return [*self.jobs][-1:] if text == LAST else [job for job in self.jobs if text and job.startswith(text)]
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same files that may have, or get, a result for this one."""

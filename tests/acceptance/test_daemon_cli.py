@@ -285,16 +285,56 @@ async def test_a_file_name_that_is_not_unicode_is_refused_with_a_message(user: U
                 assert (ran.code, "there is no job 'clip-?.mp4' here" in ran.err) == (1, True), ran
 
 
-async def test_ctrl_c_while_following_cancels_the_job(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
+async def test_a_job_is_named_by_the_beginning_of_its_id_or_as_the_last_one(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub():
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            for job in ("job-1", "job-20", "job-21"):
+                await api.submit(user, job, output=str(user.folder / f"{job}.mp4"))
+            status, refused = await api.ask("GET", "/api/jobs/job-2")
+            assert (status, refused["code"]) == (409, "ambiguous_job")
+            assert "job-20, job-21; give more characters" in refused["error"]
+            _, moved = await api.ask("POST", "/api/jobs/last/move", {"before": "job-20"})
+            assert moved["id"] == "job-21"
+            inputs = {"video": "@last:video", "audio": str(user.audio)}
+            chained = {"id": "other", "kind": "lipsync", "inputs": inputs, "after": ["job-1"]}
+            outputs = {"video": str(user.folder / "four.mp4")}
+            await api.ask("POST", "/api/jobs", {**chained, "outputs": outputs, "wake_to_ask": True})
+            assert sorted((await api.job("other"))["after"]) == ["job-1", "job-21"]
+            cancelled = await user.run("cancel", "oth", "--json")
+            assert cancelled.last["job"] == "other", cancelled
+            again = await user.run("retry", "o", "--json")
+            assert again.last["retry_of"] == "other", again
+            everyone = await user.run("cancel", "--all", "--json")
+            assert {each["job"] for each in everyone.events} == {"job-1", "job-20", "job-21", again.last["job"]}
+
+
+async def test_ctrl_c_leaves_the_job_to_the_daemon_and_says_so(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             async with user.submits("--job-id", "job-1") as job:
                 await job.event("running", status="synthesizing")
                 job.interrupt()
                 ran = await job.ended()
+            assert ran.code == 130, ran
+            assert "the job goes on; press Ctrl-C again within" in ran.last["text"]
+            engine.go_on.set()
+            assert (await api.outcome())["event"] == "done"
+
+
+async def test_a_second_ctrl_c_while_following_cancels_the_job(user: User, place: Place) -> None:
+    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
+        user.environment |= place.client_settings()
+        async with daemon(user) as api:
+            async with user.submits("--job-id", "job-1") as job:
+                await job.event("running", status="synthesizing")
+                job.interrupt()
+                await job.event("note")
+                job.interrupt()
+                ran = await job.ended()
             assert (ran.code, ran.last["event"]) == (130, "cancelled"), ran
-            assert "cancelling the job" in ran.all("note")[0]["text"]
+            assert "cancelling the job" in ran.all("note")[1]["text"]
             await engine.stopped.wait()
             await until(lambda: held(hub) == [])
             assert (await api.job())["state"] == "cancelled"

@@ -25,7 +25,7 @@ async def test_a_running_hub_accepts_new_licenses_and_drops_revoked_ones(user: U
         key = issued.out.strip()
         assert key.startswith("ws_client_")
         assert len(key.removeprefix("ws_client_")) * 5 >= 256
-        listed = json.loads((await user.run("license", "list", "--json", *state)).out)
+        listed = (await user.run("license", "list", "--json", *state)).events
         assert [(one["role"], one["note"], one["revoked"]) for one in listed] == [("client", "editing PC", None)]
         files = [path for path in (user.folder / "hub").iterdir() if path.is_file()]
         assert {"licenses.json", "capability.key"} <= {path.name for path in files}

@@ -219,7 +219,7 @@ async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path:
         for _ in range(2):
             assert (await machine.run("init", "client")).code == 0
         licenses = await machine.run("license", "list", "--json")
-        assert [one["role"] for one in json.loads(licenses.out)] == ["client"]
+        assert [one["role"] for one in map(json.loads, licenses.out.splitlines())] == ["client"]
         (tmp_path / "one" / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
         refused = await machine.run("init", "client")
         assert refused.code != 0
@@ -374,7 +374,7 @@ async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
         ran = await machine.run("init", "monitor", *flags)
         assert (ran.code, words in ran.err, machine.files()) == (2, True, before), ran
         licenses = await machine.run("license", "list", "--json")
-    assert json.loads(licenses.out) == []
+    assert licenses.out == ""
 
 
 @pytest.mark.parametrize(

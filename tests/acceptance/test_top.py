@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 
+import orjson
 import pytest
 
 from tests.support.programs.client_scene import User
@@ -20,6 +21,9 @@ async def test_once_with_a_key_of_role_admin(user: User, place: Place) -> None:
         assert ran.code == 0, ran
         assert "connected: clients 1, workers 1, monitors 0" in ran.out
         assert max(map(len, ran.out.splitlines())) <= 80
+        plain = await user.run("top", "--once", "--json", API_SERVER_URL=place.hub_url, WAKESTREAM_KEY=admin)
+        [told] = map(orjson.loads, plain.out.splitlines())
+        assert (told["connections"]["clients"], told["gpus"][0]["gpu"]) == (1, "gpu")
 
 
 async def test_in_a_pipe_it_goes_on_and_on_a_terminal_q_leaves(user: User, place: Place) -> None:

@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         flags.add(action, "--gpu NAME", tied, action="append", default=[])
     flags.add(taken, "--key-file FILE", "a .license file, or one key a line (default: standard input)")
     listed = actions.add_parser("list", help="show all licenses, without their keys")
-    flags.add(listed, "--json", "as a JSON array")
+    flags.add(listed, "--json", "one JSON object for each license")
     revoke = actions.add_parser("revoke", help="revoke a license; open connections are closed at once")
     rotate = actions.add_parser("rotate", help="give a license a new key and print it (only once)")
     flags.add(
@@ -103,7 +103,8 @@ def _release(args: argparse.Namespace, book: LicenseBook) -> None:
 def _list(args: argparse.Namespace, book: LicenseBook) -> None:
     if args.json:
         names = ("id", "role", "note", "issued", "revoked", "gpus")
-        say_json([{name: getattr(one, name) for name in names} for one in book.all()], indent=True)
+        for each in book.all():
+            say_json({name: getattr(each, name) for name in names})
         return
 
     if not book.all():

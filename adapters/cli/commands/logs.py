@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", nargs="?", type=Path,
         help=f"a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or {DAEMONS} in the daemon's folder)",
     )  # fmt: skip
-    flags.add(parser, "--job ID", "only lines of this job")
+    flags.add(parser, "--job ID", "only lines of this job; the beginning of its id is enough")
     parser.add_argument(
         "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
     )

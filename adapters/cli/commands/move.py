@@ -15,7 +15,7 @@ EXAMPLES = ("move ws-0123456789abcdef --first", "move ws-0123456789abcdef --befo
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("job", metavar="JOB", help="the id of a job that waits, as `wakestream jobs` lists it")
+    parser.add_argument("job", metavar="JOB", help=flags.JOB)
     where = parser.add_mutually_exclusive_group(required=True)
     flags.add(where, "--before OTHER", "before this job; if it no longer waits, to the top")
     flags.add(where, "--after OTHER", "behind this job; if it no longer waits, to the top")
@@ -35,6 +35,6 @@ async def _move(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
         moved = await client.move(args.job, args.before, after=args.after, first=args.first)
     where = next((name for name in ("before", "after", "first") if getattr(args, name)), "last")
-    said = t(f"move.{where}", job=args.job, other=args.before or args.after or "")
-    answer({"job": args.job, "priority": moved["priority"]}, said, as_json=args.json)
+    said = t(f"move.{where}", job=moved["id"], other=args.before or args.after or "")
+    answer({"job": moved["id"], "priority": moved["priority"]}, said, as_json=args.json)
     return exit_codes.DONE

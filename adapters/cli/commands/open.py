@@ -27,8 +27,7 @@ class NoResult(WakestreamError):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    what = "a job's id, as `wakestream jobs --all` lists it (default: the last one that is done)"
-    parser.add_argument("job", metavar="JOB", nargs="?", help=what)
+    parser.add_argument("job", metavar="JOB", nargs="?", help=f"{flags.JOB} (default: the last one that is done)")
     flags.add(parser, "--result NAME", "which one, if the job has several results (default: the main one)")
     flags.add(parser, "--print", "print the path instead")
     flags.daemon(parser)

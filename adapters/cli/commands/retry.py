@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.commands.cancel import for_each
+from wakestream.adapters.cli.commands.cancel import for_each, listed
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import LIST_MOST, DaemonClient, open_daemon_client
@@ -22,7 +22,7 @@ FAILED = ("failed", "timed_out")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("jobs", metavar="JOB", nargs="*", default=[], help="a job's id, as `wakestream jobs` lists it")
+    which.add_argument("jobs", metavar="JOB", nargs="*", default=[], help=flags.JOB)
     flags.add(which, "--all", "all paused jobs")
     flags.add(which, "--failed", "all jobs that failed or timed out, and were not tried again since")
     flags.add(parser, "--json", "one JSON object for each job")
@@ -39,6 +39,7 @@ async def _retry(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
 
         async def retry(job: str) -> None:
+            job = (await client.job(job))["id"]
             _say(args.json, job, (await client.retry(job))["id"])
 
         if args.all:
@@ -71,14 +72,9 @@ async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: C
 
 
 async def _failed(client: DaemonClient) -> list[str]:
-    await client.needed()
-    jobs, older = await client.jobs("all", LIST_MOST)
-    while older > 0:
-        more, older = await client.jobs("all", LIST_MOST, len(jobs))
-        jobs += more
-    again = {job["retry_of"] for job in jobs}
-    failed = (job["id"] for job in jobs if job["state"] in FAILED and job["id"] not in again)
-    return [*dict.fromkeys(failed)]  # a job that came between two pages moves one into the next page too
+    jobs = await listed(client, "all")
+    again = {job["retry_of"] for job in jobs.values()}
+    return [id_ for id_, job in jobs.items() if job["state"] in FAILED and id_ not in again]
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.hub_answers import hub_status
@@ -40,6 +41,10 @@ def ask_and_print(
     """Ask the hub; print its answer in words, or as JSON."""
     found = begin(args, usual_level="CRITICAL")  # what is wrong is said once, as this command's own answer
     told = asyncio.run(hub_status(found, args.state, since, costs=costs))
-    plain = {"ts": told.ts, **wire.to_frame(told).get("data", {})}
-    answer(plain, *(() if args.json else words(told)), as_json=args.json)
+    answer(as_plain(told), *(() if args.json else words(told)), as_json=args.json)
     return exit_codes.DONE
+
+
+def as_plain(told: m.HubStatus) -> dict[str, Any]:
+    """The hub's answer as an object for JSON."""
+    return {"ts": told.ts, **wire.to_frame(told).get("data", {})}

@@ -135,7 +135,7 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
 
 
 async def _run_all(asked: Sequence[Submission], stop: Stop) -> int:
-    """Submit all jobs, and follow the last one. If one is refused, or on Ctrl-C, those before it are cancelled."""
+    """Submit all jobs, and follow the last one. If one is refused or cancelled, those before it are cancelled."""
     *before, last = asked
     submitted: list[str] = []
     try:
@@ -147,7 +147,7 @@ async def _run_all(asked: Sequence[Submission], stop: Stop) -> int:
         if not await _is_accepted(last):  # otherwise only the following of it failed
             await _cancel(last.state, submitted)
         raise
-    if stop.interrupted:
+    if stop.cancels:
         await _cancel(last.state, submitted)
     return code
 

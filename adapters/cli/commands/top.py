@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands.status import as_plain
 from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status, statuses
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.keys import pressed_keys
@@ -21,12 +22,12 @@ from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.config.addresses import host_of
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.runtime import printing
-from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.printing import answer, say
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.ports import LinkDown
 from wakestream.streams.protocol import messages as m
 
-EXAMPLES = ("top --hub https://hub.example:8765 --key-file admin.key", "top --once")
+EXAMPLES = ("top --hub https://hub.example:8765 --key-file admin.key", "top --once --json")
 
 EVERY = 2.0
 """Seconds between two questions to the hub."""
@@ -38,6 +39,7 @@ WIDTH_OF_A_PIPE = 80
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--once", "print it once")
+    flags.add(parser, "--json", "the hub's answer as one JSON object, each time as one line")
     flags.question(parser)
     flags.daemon(parser)
 
@@ -48,10 +50,15 @@ def run(args: argparse.Namespace) -> int:
     hub = asyncio.run(_hub(found, args.state))
     if args.once:
         told = asyncio.run(hub_status(found, args.state))
-        say(*top(told, hub, terminal_columns() or WIDTH_OF_A_PIPE))
+        _print(args, told, hub, terminal_columns() or WIDTH_OF_A_PIPE)
         return exit_codes.DONE
-    work = _drawn if is_terminal() else _printed
-    return run_program(lambda stop: unless_stopped(stop, work(found, args.state, hub)))
+    if args.json or not is_terminal():
+        return run_program(lambda stop: unless_stopped(stop, _printed(found, args, hub)))
+    return run_program(lambda stop: unless_stopped(stop, _drawn(found, args.state, hub)))
+
+
+def _print(args: argparse.Namespace, told: m.HubStatus, hub: str, columns: int) -> None:
+    answer(as_plain(told), *(() if args.json else top(told, hub, columns)), as_json=args.json)
 
 
 async def _hub(found: Settings, state: State) -> str:
@@ -59,12 +66,14 @@ async def _hub(found: Settings, state: State) -> str:
         return host_of(settings.needs_hub())
 
 
-async def _printed(found: Settings, state: State, hub: str) -> int:
-    async for told in statuses(found, state, EVERY):
+async def _printed(found: Settings, args: argparse.Namespace, hub: str) -> int:
+    async for told in statuses(found, args.state, EVERY):
         if isinstance(told, LinkDown):
             say(f"wakestream: {t('top.away', why=told.reason)}", error=True)
         else:
-            say(*top(told, hub, WIDTH_OF_A_PIPE), "")
+            _print(args, told, hub, WIDTH_OF_A_PIPE)
+            if not args.json:
+                say("")
     return exit_codes.DONE
 
 

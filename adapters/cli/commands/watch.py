@@ -28,7 +28,7 @@ _ENDS = (*OUTCOME_KINDS, "missed")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("job", metavar="JOB", nargs="?", help="a job's id (default: all jobs, from now on)")
+    parser.add_argument("job", metavar="JOB", nargs="?", help=f"{flags.JOB} (default: all jobs, from now on)")
     flags.add(parser, "--json", "events as JSON lines on standard output")
     flags.add(parser, "--plain", "plain lines even on a terminal")
     flags.daemon(parser)
@@ -48,9 +48,9 @@ def _all(args: argparse.Namespace) -> Coroutine[Any, Any, int]:
 async def _one(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
         found = await client.job(args.job)
-        job = job_from(args.job, found)
+        job = job_from(found["id"], found)
         with display(job, as_json=args.json, plain=args.plain, quiet=flags.is_quiet(args)) as shown:
-            return exit_code(await follow(client, args.job, shown))
+            return exit_code(await follow(client, job.id, shown))
 
 
 async def _lines(args: argparse.Namespace) -> int:

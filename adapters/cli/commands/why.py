@@ -21,7 +21,7 @@ EXAMPLES = ("why ws-0123456789abcdef", "why gpu", "why gpu:studio --json")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("what", metavar="JOB|gpu", help="a job of the daemon, gpu for all GPUs, gpu:NAME for one")
+    parser.add_argument("what", metavar="JOB|gpu", help=f"{flags.JOB}; gpu for all GPUs, gpu:NAME for one")
     flags.add(parser, "--json", "one JSON object for each sentence")
     flags.question(parser)
     flags.daemon(parser)

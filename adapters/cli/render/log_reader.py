@@ -61,12 +61,12 @@ def _from_json(text: str, plain: dict[str, Any]) -> Line:
 
 
 def wanted(lines: Iterable[Line], *, job: str | None = None, level: str = "DEBUG") -> Iterator[Line]:
-    """Those of that job (or that name it) and of that level or above; what goes on with one goes with it."""
+    """Those of that job, or that name it, and of that level or above; what goes on with one goes with it."""
     least, shows = _ORDER.index(level), job is None and level == "DEBUG"
     for each in lines:
         if each.level:
             weight = _ORDER.index(each.level) if each.level in _ORDER else len(_ORDER)
-            shows = weight >= least and (job is None or job == each.job or job in each.message)
+            shows = weight >= least and (job is None or each.job.startswith(job) or job in each.message)
         if shows:
             yield each
 

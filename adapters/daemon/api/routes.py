@@ -112,12 +112,13 @@ class Api:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a job: 202, its end follows."""
-        return self._answer(accepted(await self.outbox.cancel(requests.job_name(request.match_info["job"]))))
+        return self._answer(accepted(await self.outbox.cancel(self._named(request.match_info["job"]))))
 
     async def move(self, request: web.Request) -> web.Response:
         """Move a job that waits before the job `before` or behind `after`; null is the end, `first` the top."""
-        job, body = requests.job_name(request.match_info["job"]), await requests.json_object(request)
-        return self._answer(accepted(await self.outbox.move(job, **requests.moved(body))))
+        job, where = self._named(request.match_info["job"]), requests.moved(await requests.json_object(request))
+        where |= {name: self._named(where[name]) for name in ("before", "after") if name in where}
+        return self._answer(accepted(await self.outbox.move(job, **where)))
 
     async def retry(self, request: web.Request) -> web.Response:
         """End the pause of a job, or submit one that ended without a result again, with a new id."""
@@ -188,8 +189,15 @@ class Api:
 
     # Answers
 
+    def _named(self, given: Any) -> str:
+        """The id of the job that a request names; the name itself if there is no such job."""
+        found = self.outbox.state.named(job := requests.job_name(given))
+        if len(found) > 1:
+            raise ApiError(409, "ambiguous_job", chains.ambiguous(job, found))
+        return found[0] if found else job
+
     def _known(self, request: web.Request) -> Entry:
-        job = requests.job_name(request.match_info["job"])
+        job = self._named(request.match_info["job"])
         entry = self.outbox.state.jobs.get(job)
         if entry is None:
             raise ApiError(404, "unknown_job", outbox.unknown(job))

@@ -182,7 +182,7 @@ def test_issue_prints_the_key_list_the_rest_and_revoke_ends_it(
     found = book.find(key)
     assert found is not None
     assert main(["license", "list", "--json", *state]) == 0
-    (listed,) = json.loads(capsys.readouterr().out)
+    listed = json.loads(capsys.readouterr().out)
     assert (listed["id"], listed["role"], listed["note"], listed["revoked"]) == (found.id, "client", "for Ada", None)
     assert "hash" not in listed
     assert main(["license", "revoke", found.id[:8], *state]) == 0
@@ -196,7 +196,7 @@ def test_list_without_licenses_prints_how_to_create_one(tmp_path: Path, capsys: 
     assert main(["license", "list", "--state", str(tmp_path)]) == 0
     assert "license issue" in capsys.readouterr().out
     assert main(["license", "list", "--json", "--state", str(tmp_path)]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
