@@ -73,11 +73,13 @@ class Lanes:
     starts: Starts = field(default_factory=Starts)
     asking: set[str] = field(default_factory=set)
     order: JobOrder = field(init=False)
-    arrivals: Arrivals = field(init=False)
+    arrivals: Arrivals = field(init=False)  # at their first turn
+    at_gpu: Arrivals = field(init=False)  # uploads side by side end in any order
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", JobOrder(self.priority))
         object.__setattr__(self, "arrivals", Arrivals(self.order))
+        object.__setattr__(self, "at_gpu", Arrivals(self.order))
 
     def move(self, job: str, move: Move | Order) -> None:
         """Change the place of a job among those that wait, or the order of all."""
@@ -88,6 +90,7 @@ class Lanes:
         for lane in (self.running, self.uploads, self.gpu, self.downloads):
             lane.reorder()
         self.arrivals.reorder()
+        self.at_gpu.reorder()
 
 
 def lanes(limits: LaneLimits, priority: Callable[[str], int] = _same_priority) -> Lanes:
@@ -126,12 +129,14 @@ class TurnStages(Stages):
         match name:
             case "online":  # from here on, jobs that come after this one wait for it for a moment: see `Arrivals`
                 self.shared.arrivals.come(self.job.id)
+                self.shared.at_gpu.come(self.job.id)
                 return stage(before)
             case "upload" if before.missing:
                 return self._upload(stage, before)
             case "synthesize":  # it keeps its turn at the GPU
                 hold = turn(self.job, self.shared, self.shared.gpu, "for the GPU")
-                return self.shared.arrivals.in_order(self.job.id, self.slot.take(hold, stage(before)))
+                self.shared.arrivals.gone(self.job.id)
+                return self.shared.at_gpu.in_order(self.job.id, self.slot.take(hold, stage(before)))
             case "follow":  # the end of this stage is the end of that turn
                 return stage(before).do_action(on_completed=self.slot.free)
             case "download":
@@ -157,6 +162,7 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
     def end() -> None:
         slot.free()
         shared.arrivals.gone(s.job.id)
+        shared.at_gpu.gone(s.job.id)
 
     # Free it before what follows the attempt, such as a pause; and when the job is disposed.
     return whole.do_action(on_error=lambda _: end(), on_completed=end).finally_action(end)

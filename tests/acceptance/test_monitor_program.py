@@ -41,7 +41,7 @@ async def test_the_monitor_registers_boots_and_stops_with_its_parent(hub: TinyHu
         process.stdin.close()
         _, rest = await process.communicate()
     assert process.returncode == 0
-    assert b"starting -> booted" in b"".join(lines)
+    assert b"starting -> booted" in b"".join(lines) + rest
     assert b"ws_monitor_" not in b"".join(lines) + rest
     if os.name == "posix":
         with pytest.raises(ProcessLookupError):

@@ -43,10 +43,7 @@ async def turns(api: RunningDaemon) -> list[str]:
     return [job["id"] for job in sorted(found["jobs"], key=lambda job: job["place"])]
 
 
-@pytest.mark.parametrize(
-    "limit",
-    ["1", pytest.param("200", marks=pytest.mark.xfail(strict=False, reason="neighbors may swap when many wake"))],
-)
+@pytest.mark.parametrize("limit", ["1", "200"])
 async def test_the_gpu_does_the_jobs_in_the_order_of_the_user_also_after_a_kill(
     user: User, place: Place, limit: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from random import Random
 
 import pytest
@@ -173,6 +174,28 @@ async def test_many_jobs_go_on_in_order_when_their_gpu_wakes(sent: bool) -> None
     line.wake()
     assert {type(end) for end in await line.all()} == {e.Done}
     assert line.order == [190, *many[:-1]]
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0.2, [1, 2, 3, 4]), (LATE + 1, [4, 3, 2, 1])])
+async def test_uploads_that_end_in_another_order_change_the_order_only_when_a_job_is_late(
+    step: float, expected: list[int]
+) -> None:
+    class Uneven(FakeWorker):
+        async def _called(self, name: str, what: object) -> None:
+            if name == "upload":  # the first of them ends last
+                self.delays[name] = 10 * step - step * len(self.said(name))
+            await super()._called(name, what)
+
+    line = Line(
+        LaneLimits(uploads=4), worker=Uneven(known=[hashlib.md5(b"a" * 500, usedforsecurity=False).hexdigest()])
+    )
+    line.start(2, 3, 4, 1)
+    await line.passes(10)
+    line.move(1, before=2)
+    line._answer = awake
+    line.wake()
+    assert {type(end) for end in await line.all()} == {e.Done}
+    assert line.order == expected
 
 
 async def test_one_late_job_does_not_change_the_order_of_the_others() -> None:
