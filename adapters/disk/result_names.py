@@ -36,13 +36,24 @@ def free_name(
     return next_free(folder / f"{stem}{ending}", {path_key(str(path)) for path in taken})
 
 
+def _split(path: Path) -> tuple[str, int]:
+    """The stem without its number, and the number; 1 if it has none."""
+    found = re.fullmatch(r"(.+)-([2-9]|[1-9][0-9]{1,3})", path.stem)
+    return (path.stem, 1) if found is None else (found[1], int(found[2]))
+
+
 def numbered(path: Path) -> Iterator[Path]:
     """Yield the path and those with the next numbers: `a.mp4`, `a-2.mp4`, `a-3.mp4`, …"""
     yield path
-    stem, number = path.stem, 1
-    if (found := re.fullmatch(r"(.+)-([2-9]|[1-9][0-9]{1,3})", stem)) is not None:
-        stem, number = found[1], int(found[2])
+    stem, number = _split(path)
     yield from (path.with_name(f"{stem}-{each}{path.suffix}") for each in count(number + 1))
+
+
+def is_numbered(path: Path, wanted: Path) -> bool:
+    """Whether `path` is one of the `numbered` paths of `wanted`."""
+    stem, number = _split(wanted)
+    later = path.with_name(wanted.name) == wanted and path.suffix == wanted.suffix and _split(path)[0] == stem
+    return path == wanted or (later and _split(path)[1] > number)
 
 
 def next_free(path: Path, taken: Container[str] = ()) -> Path:

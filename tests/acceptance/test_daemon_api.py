@@ -106,12 +106,13 @@ async def test_the_same_id_gets_the_same_answer_and_other_fields_conflict(alone:
         assert first[1]["accepted_at"] == again[1]["accepted_at"]
         status, plain = await api.submit(alone, output=str(alone.folder / "other.mp4"))
         assert (status, plain["code"]) == (409, "conflict")
-        status, plain = await api.submit(alone, "job-2")
+        status, plain = await api.submit(alone, "job-2", if_exists="fail")
         assert (status, plain["code"]) == (409, "output_taken")
         assert "job-1" in plain["error"]
         if sys.platform != "win32":
             (alone.folder / "link").symlink_to(alone.folder)
-            status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "link" / "out.mp4"))
+            linked = str(alone.folder / "link" / "out.mp4")
+            status, plain = await api.submit(alone, "job-2", output=linked, if_exists="fail")
             assert (status, plain["code"]) == (409, "output_taken")
         status, plain = await api.ask("POST", "/api/jobs/job-1/retry")
         assert (status, plain["code"]) == (409, "not_failed")
@@ -120,6 +121,18 @@ async def test_the_same_id_gets_the_same_answer_and_other_fields_conflict(alone:
         assert [job["id"] for job in (await api.ask("GET", "/api/jobs?state=open&limit=1"))[1]["jobs"]] == [
             named[1]["id"]
         ]
+
+
+async def test_a_client_that_does_not_say_what_to_do_about_a_file_that_exists_gets_the_next_number(alone: User) -> None:
+    wanted = alone.folder / "out.mp4"
+    wanted.write_bytes(b"of an earlier job")
+    async with asyncio.timeout(30), daemon(alone) as api:
+        status, plain = await api.submit(alone)
+        assert (status, plain["output"]) == (201, str(alone.folder / "out-2.mp4"))
+        assert (await api.submit(alone))[0] == 200
+        status, plain = await api.submit(alone, "job-2", if_exists="fail")
+        assert (status, plain["code"], "out.mp4 exists" in plain["error"]) == (400, "file_unusable", True)
+    assert wanted.read_bytes() == b"of an earlier job"
 
 
 async def test_events_are_numbered_and_resume_after_the_last_read_event(alone: User) -> None:

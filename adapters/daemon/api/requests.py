@@ -106,7 +106,7 @@ class Wanted:
     version: str = ""
     again: bool = False
     gpus: tuple[str, ...] = ()
-    if_exists: str = "fail"
+    if_exists: str = "number"
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -223,7 +223,7 @@ def _switch(body: Mapping[str, Any], name: str) -> bool:
 
 
 def _if_exists(body: Mapping[str, Any]) -> str:
-    given = body.get("if_exists", "fail")
+    given = body.get("if_exists", "number")
     if given not in IF_EXISTS:
         raise bad_request(f'"if_exists" must be one of {", ".join(IF_EXISTS)}')
     return str(given)
@@ -239,8 +239,6 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
 
     Open jobs write to `taken`, as `path_key` names them. None: the job is known, and its results may be there.
     """
-    if asked.if_exists == "number" and taken is not None:
-        asked = replace(asked, outputs={name: next_free(path, taken) for name, path in asked.outputs.items()})
     inputs = tuple(asked.inputs.values())
     try:
         for name, path in asked.inputs.items():
@@ -249,6 +247,8 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
             check_named(path)
         for path in asked.outputs.values():
             check_writable(path, keep=inputs, new=asked.if_exists == "fail" and taken is not None)
+        if asked.if_exists == "number" and taken is not None:
+            asked = replace(asked, outputs={name: next_free(path, taken) for name, path in asked.outputs.items()})
         files = {
             name: FileStat(str(path), 0, 0) if name in asked.pending else _look(path, asked.seconds.get(name, 0.0))
             for name, path in asked.inputs.items()

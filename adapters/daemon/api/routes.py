@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,7 @@ from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
+from wakestream.adapters.disk.result_names import is_numbered
 from wakestream.operators.model.errors import HubError
 from wakestream.streams.outbox import chains, outbox
 from wakestream.streams.outbox import facts as f
@@ -232,7 +234,7 @@ async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") 
         taken = outbox.state.outputs if known is None else None
         submitting = await asyncio.to_thread(requests.looked_at, asked, retry_of, taken)
         if known is not None and asked.if_exists == "number":
-            submitting = replace(submitting, outputs=known.accepted.results)
+            submitting = replace(submitting, outputs=_numbered_before(known, submitting.outputs))
         answer = await outbox.submit(submitting)
         if asked.if_exists != "number" or answer.code not in ("output_taken", "conflict"):
             break  # otherwise another job took the name in the meantime
@@ -252,9 +254,18 @@ def _same(known: Entry, asked: requests.Wanted) -> bool:
     inputs = {name: file.path for name, file in a.files.items()}
     mine = inputs, a.results, a.kind, a.params, a.task_type if a.is_pair else asked.task_type
     theirs = [{name: str(path) for name, path in paths.items()} for paths in (asked.inputs, asked.outputs)]
-    if asked.if_exists == "number" and theirs[1].keys() == a.results.keys():
-        theirs[1] = a.results  # numbered when it was accepted
+    if asked.if_exists == "number":
+        theirs[1] = _numbered_before(known, theirs[1])
     return mine == (*theirs, asked.kind, asked.params, asked.task_type)
+
+
+def _numbered_before(known: Entry, outputs: Mapping[str, str]) -> dict[str, str]:
+    """These paths of results, with the numbers that they got when the job was accepted."""
+    made = known.accepted.results
+    return {
+        name: made[name] if name in made and is_numbered(Path(made[name]), Path(path)) else path
+        for name, path in outputs.items()
+    }
 
 
 def _files(a: f.JobAccepted, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.disk.path_key import path_key
-from wakestream.adapters.disk.result_names import free_name, next_free, place_free, same_path
+from wakestream.adapters.disk.result_names import free_name, is_numbered, next_free, place_free, same_path
 
 
 def test_a_result_is_named_after_the_input_and_the_kind(tmp_path: Path) -> None:
@@ -51,3 +51,11 @@ def test_a_result_takes_the_next_number_and_an_own_one_of_the_same_content_is_ke
         "clip-2.mp4", "clip-3.mp4", "clip-4.mp4", "clip-3.mp4", "clip-5.mp4",
     ]  # fmt: skip
     assert next_free(tmp_path / "a.png", {path_key(str(tmp_path / "a.png"))}) == tmp_path / "a-2.png"
+
+
+def test_a_numbered_name_is_known_as_that_of_the_name_that_was_asked_for() -> None:
+    assert is_numbered(Path("/a/out.mp4"), Path("/a/out.mp4"))
+    assert is_numbered(Path("/a/out-3.mp4"), Path("/a/out.mp4"))
+    assert is_numbered(Path("/a/out-3.mp4"), Path("/a/out-2.mp4"))
+    for other in ("/a/other.mp4", "/a/out-2.mov", "/b/out-2.mp4", "/a/out.mp4"):
+        assert not is_numbered(Path(other), Path("/a/out-2.mp4" if other == "/a/out.mp4" else "/a/out.mp4"))
