@@ -118,10 +118,7 @@ class Given:
         fitting(kind, exts, self._values(kind), self.outputs or [slot.name for slot in kind.outputs])
 
     def _values(self, kind: Kind | None) -> dict[str, Any]:
-        values = {name: (text, _value(text)) for name, text in self.params.items()}
-        return {
-            name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()
-        }
+        return values_of(self.params, kind)
 
     def _chosen_outputs(self, kind: Kind | None, params: Mapping[str, Any]) -> dict[str, Path]:
         """The files of the flags; in a folder, which is made if it is missing, one that is free."""
@@ -228,6 +225,12 @@ def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, s
             raise SettingsError(f"{flag} {name} is given twice; leave one out")
         found[name] = value
     return found
+
+
+def values_of(params: Mapping[str, str], kind: Kind | None) -> dict[str, Any]:
+    """Return the values of parameters as they were written, with the types that the kind wants if it is known."""
+    values = {name: (text, _value(text)) for name, text in params.items()}
+    return {name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()}
 
 
 def _value(text: str) -> Any:

@@ -73,8 +73,15 @@ async def hand_over(
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C leaves it to the daemon; a second one cancels it."""
     await client.submit(job, priority, lengths, chain, if_exists)
+    return await follow_or_cancel(client, job.id, shown, stop, exit_code)
+
+
+async def follow_or_cancel(
+    client: DaemonClient, job: str, shown: Display, stop: Stop, exit_code: Callable[[JobEvent], int]
+) -> int:
+    """Follow a job of the daemon to its end, as `hand_over` does."""
     async with tasks_of_block() as start:
-        following = start(follow(client, job.id, shown))
+        following = start(follow(client, job, shown))
         await first_of(stop.wait(), following)
         if stop.interrupted and not following.done():
             stop.again = asyncio.Event()
@@ -82,9 +89,9 @@ async def hand_over(
             await first_of(stop.again.wait(), asyncio.sleep(AGAIN_WITHIN), following)
         if stop.cancels and not following.done():
             shown.show(Note(t("cancelling")))
-            await _cancel(client, job.id)
+            await _cancel(client, job)
         elif not following.done():
-            logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job.id, job.id)
+            logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job, job)
             return exit_codes.INTERRUPTED
         return exit_code(await following)
 

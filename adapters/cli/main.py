@@ -36,6 +36,7 @@ COMMANDS = {
     "cancel": "cancel jobs",
     "move": "change the order of jobs that wait",
     "retry": "retry jobs that are paused or have failed",
+    "rerun": "do the work of a job again, as a new job",
     "hub": "run the hub: the always-on server that queues jobs and wakes the GPU",
     "monitor": "run the monitor: starts a GPU when a job needs it and stops it when idle",
     "machines": "list the machines of your account at a power provider",

@@ -212,6 +212,16 @@ class DaemonClient:
         """End the pause of a job, or submit one that ended without a result again; returns the job, or the new one."""
         return await self.call("POST", f"{_path_of(job)}/retry", {})
 
+    async def rerun(
+        self, job: str, params: Mapping[str, Any], outputs: Mapping[str, Path], if_exists: str
+    ) -> dict[str, Any]:
+        """Submit the work of a job as a new job, with these parameters and paths of results in place of its own."""
+        if "rerun" not in self._features:
+            raise DaemonRefused("the daemon has an earlier version without rerun; restart it", code="unsupported")
+        named = {name: _named(path) for name, path in outputs.items()}
+        body = {"params": params, "outputs": named, "if_exists": if_exists}
+        return await self.call("POST", f"{_path_of(job)}/rerun", body)
+
     async def retry_all(self) -> list[str]:
         """End the pause of all jobs; returns their ids."""
         found: list[str] = (await self.call("POST", "/api/retry"))["jobs"]

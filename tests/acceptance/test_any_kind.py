@@ -506,3 +506,32 @@ async def test_the_daemon_uses_no_result_for_a_blank_seed_and_none_with_again(sc
             assert await reused(api, "n1", *fixed, "--again") == ""
             assert await reused(api, "s3", *fixed) == "s1"
         assert len(scene.engine.works) == 4
+
+
+async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters_that_changed(
+    scene: Scene, user: User
+) -> None:
+    scene.engine.kinds = [VARIED, *KINDS]
+    async with asyncio.timeout(60), scene.place.hub() as hub, scene.worker():
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        async with daemon(user) as api:
+            draw = ("--kind", "draw", "--in", "first=clip.mp4", "--param", "seed=5", "--out", "whole=one.bin")
+            assert (await user.run("submit", *draw, "--job-id", "one")).code == 0
+            same = await user.run("rerun", "one", "--json")
+            assert (same.code, Path(same.last["path"]).name, same.last.get("reused")) == (0, "one-2.bin", None)
+            other = await user.run("rerun", "one", "--param", "seed=6", "-o", "six.bin", "--json")
+            assert (other.code, Path(other.last["path"]).name) == (0, "six.bin")
+            assert [work.params["seed"] for work in scene.engine.works] == [5, 5, 6]
+            taken = await user.run("rerun", "one", "-o", "six.bin")
+            assert (taken.code, "six.bin exists" in taken.err) == (2, True)
+            wrong = await user.run("rerun", "one", "--param", "sed=6")
+            assert (wrong.code != 0, "'sed'" in wrong.err) == (True, True), wrong
+            detached = await user.run("rerun", "one", "--detach")
+            assert (await api.outcome(detached.out.strip()))["event"] == "done"
+            assert (await api.job(detached.out.strip()))["retry_of"] is None
+            pair = await user.run("submit", "clip.mp4", "speech.wav", "--detach", "-o", "talk.mp4", "--job-id", "pair")
+            assert pair.code == 0
+            assert (await user.run("rerun", "pair", "--detach")).code == 0
+            first, again = (await api.ask("GET", "/api/jobs?limit=2"))[1]["jobs"]
+            assert [first[name] for name in ("video", "audio")] == [again[name] for name in ("video", "audio")]

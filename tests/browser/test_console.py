@@ -135,6 +135,20 @@ async def test_a_reused_result_is_marked_on_card_and_history(home: House, visito
         await expect(page.locator("#past li").last).not_to_contain_text("reused")
 
 
+async def test_a_finished_job_is_made_once_more_with_a_new_result(home: House, visitor: Visitor, files: Media) -> None:
+    await home.gpu_on()
+    home.engine.go_on.set()
+    async with visitor.page() as page:
+        job = await begin(page, files)
+        await expect(job).to_contain_text("Result saved")
+        await job.get_by_role("button", name="Make another").click()
+        await expect(page.locator("#recent > li")).to_have_count(2)
+        for one in await page.locator("#recent > li").all():
+            await expect(one).to_contain_text("interview.mp4")
+            await expect(one).not_to_contain_text("Reused")
+            await expect(one.get_by_role("button", name="Play")).to_be_visible()
+
+
 async def test_a_cancelled_job_can_be_tried_again(home: House, visitor: Visitor, files: Media) -> None:
     await home.monitor()
     async with visitor.page() as page:

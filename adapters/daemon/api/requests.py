@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
+from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
@@ -174,18 +176,36 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
     return replace(asked, version=version, again=asked.again or not repeatable, gpus=gpus)
 
 
-def given_again(a: JobAccepted, jobs: Container[str]) -> dict[str, Any]:
-    """The fields with which a job was submitted, but its id. Results of jobs that are not in `jobs` are plain files."""
+def given_again(
+    a: JobAccepted,
+    jobs: Container[str],
+    params: Mapping[str, Any] = MappingProxyType({}),
+    outputs: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The fields with which a job was submitted, but its id. Results of jobs that are not in `jobs` are plain files.
+
+    These `params` and `outputs` replace those of the job.
+    """
     again: dict[str, Any] = {"again": a.again, "if_exists": "replace" if a.overwrite else "number"}
-    if a.is_pair and not (a.after or a.gpus):
-        return {name: getattr(a, name) for name in FIELDS - {"id", "if_exists"}} | again
+    results = {**a.results, **outputs}
+    if a.is_pair and not (a.after or a.gpus or params) and len(results) == 1:
+        pair = {name: getattr(a, name) for name in FIELDS - {"id", "if_exists"}}
+        return {**pair, "output": results["video"], **again}
     sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
     inputs = {name: file.path for name, file in a.files.items()}
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
-    given = {"kind": a.kind, "inputs": inputs, "params": a.params, "outputs": a.results, "priority": a.priority}
-    given |= {"gpus": [*a.gpus]} if a.gpus else {}
+    given = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
+    given |= {"priority": a.priority, **({"gpus": [*a.gpus]} if a.gpus else {})}
     after = [job for job in a.after if job in jobs]
     return {**given, **again, **({"after": after} if after else {})}
+
+
+def another(entry: Entry, body: Mapping[str, Any], jobs: Container[str]) -> dict[str, Any]:
+    """The fields of a new job that does the work of a known one again, changed by those of `body`."""
+    given = given_again(entry.accepted, jobs, table(body, "params"), table(body, "outputs"))
+    if entry.state == "done" and "kind" in given:
+        given["wake_to_ask"] = True  # some GPU had the kind
+    return {**given, "id": body.get("id"), "again": True, "if_exists": _if_exists(body)}
 
 
 def _is_result(given: Any) -> bool:

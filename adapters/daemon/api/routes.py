@@ -61,6 +61,7 @@ class Api:
             *(web.post(f"/{at}/jobs/{{job}}/cancel", self.cancel) for at in ("api", "console")),
             *(web.post(f"/{at}/jobs/{{job}}/retry", self.retry) for at in ("api", "console")),
             *(web.post(f"/{at}/jobs/{{job}}/move", self.move) for at in ("api", "console")),
+            web.post("/api/jobs/{job}/rerun", self.rerun),
             web.post("/api/retry", self.retry_all),
             web.get("/api/jobs/{job}/events", self.job_events),
             web.get("/api/events", self.all_events),
@@ -102,7 +103,7 @@ class Api:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
-        asked = await self._wanted(await requests.json_object(request))
+        asked = await _wanted(self.outbox, await requests.json_object(request))
         known = self.outbox.state.jobs.get(asked.job)
         if known is not None and _same(known, asked):
             return self._job(known.accepted.job)  # its files may be gone by now
@@ -134,22 +135,25 @@ class Api:
             raise ApiError(409, "not_failed", why)
         return self._answer(await self._again(entry, body.get("id")))
 
+    async def rerun(self, request: web.Request) -> web.Response:
+        """Submit the work of a job as a new job, with other `params` and `outputs` where they are given."""
+        body = await requests.json_object(request)
+        return self._answer(await another(self.outbox, self.kinds, self._known(request), body))
+
     async def _again(self, entry: Entry, name: Any = None) -> f.Answer:
         """Submit a job again, and before it the jobs that it follows and that ended without a result."""
         a, jobs = entry.accepted, self.outbox.state.jobs
         given = {**requests.given_again(a, jobs), "id": name}
-        checked = await requests.fitting(
-            self.kinds, await self._wanted(given)
-        )  # before another job is submitted for it
+        checked = await self._fitting(given)  # before another job is submitted for it
         await asyncio.to_thread(requests.looked_at, checked, a.job)
         for before in a.after:
             last = chains.latest(self.outbox.state, "after", before) if before in jobs else None
             if last and last.ended is not None and last.ended.outcome != "done":
                 await self._again(last)
-        return await submitted(self.outbox, await requests.fitting(self.kinds, await self._wanted(given)), a.job)
+        return await submitted(self.outbox, await self._fitting(given), a.job)
 
-    async def _wanted(self, body: Mapping[str, Any]) -> requests.Wanted:
-        return await asyncio.to_thread(requests.wanted, body, partial(chains.source, self.outbox.state))
+    async def _fitting(self, given: Mapping[str, Any]) -> requests.Wanted:
+        return await requests.fitting(self.kinds, await _wanted(self.outbox, given))
 
     async def retry_all(self, _: web.Request) -> web.Response:
         """End the pause of all jobs: 202 with their ids."""
@@ -225,6 +229,19 @@ class Api:
             "last": self.outbox.feed.last(a.job),
             **({"first": first} if (first := self.outbox.feed.first(a.job)) else {}),
         }  # fmt: skip
+
+
+async def _wanted(outbox: Outbox, body: Mapping[str, Any]) -> requests.Wanted:
+    return await asyncio.to_thread(requests.wanted, body, partial(chains.source, outbox.state))
+
+
+async def another(outbox: Outbox, kinds: DaemonKinds, entry: Entry, body: Mapping[str, Any]) -> f.Answer:
+    """Submit the work of a job as a new job, whose result is made for it. `ApiError` when it is refused.
+
+    The `params` and `outputs` of `body` replace those of the job; `id` and `if_exists` are those of a submission.
+    """
+    given = await _wanted(outbox, requests.another(entry, body, outbox.state.jobs))
+    return await submitted(outbox, await requests.fitting(kinds, given))
 
 
 async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:

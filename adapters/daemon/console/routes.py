@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer, plain_error
-from wakestream.adapters.daemon.api.routes import accepted, submitted
+from wakestream.adapters.daemon.api.routes import accepted, another, submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.copies import Copies
@@ -100,6 +100,7 @@ class JobCalls:
             web.post("/console/jobs", self.start),
             web.get("/console/jobs/{job}", self.details),
             web.post("/console/jobs/{job}/folder", self.show_folder),
+            web.post("/console/jobs/{job}/another", self.another),
             web.delete("/console/jobs/{job}", self.stop_waiting),
             web.post("/console/act", self.act),
             web.get("/console/ids", self.ids),
@@ -218,27 +219,50 @@ class JobCalls:
         return requests.wanted({
             "id": job, "kind": kind, "params": params, "gpus": gpus,
             "inputs": {name: str(upload.path) for name, upload in files.items()},
-            "outputs": {
-                name: str(self.holdings.results / f"{key}.{name}{upload_rules.output_ending(name, ending)}")
-                for name, ending in outputs.items()
-            },
+            "outputs": self._results(key, outputs),
         })  # fmt: skip
+
+    def _results(self, key: str, endings: Mapping[str, str]) -> dict[str, str]:
+        """The paths of a job's results by output."""
+        return {
+            name: str(self.holdings.results / f"{key}.{name}{upload_rules.output_ending(name, ending)}")
+            for name, ending in endings.items()
+        }
 
     async def _begin(self, job: Waiting) -> f.Answer:
         """Submit a job whose files are there. The ending of a file from a URL is known only now."""
         inputs = {name: Path(os.path.realpath(upload.path)) for name, upload in job.files.items()}
         asked = replace(job.asked, inputs=inputs, seconds={name: upload.seconds for name, upload in job.files.items()})
         asked = await requests.fitting(self.kinds, asked)
-        names = orjson.dumps({name: upload.name for name, upload in job.files.items()})
-        self.holdings.beginning.add(job.key)
+        names = {name: upload.name for name, upload in job.files.items()}
+        return await self._kept(job.key, asked.job, names, partial(submitted, self.outbox, asked))
+
+    async def _kept(
+        self, key: str, job: str, names: Mapping[str, str], submit: Callable[[], Awaitable[f.Answer]]
+    ) -> f.Answer:
+        """Submit a job of the page, whose results have this key, with the names of its inputs."""
+        self.holdings.beginning.add(key)
         try:
-            if asked.job not in self.outbox.state.jobs:  # a refused job must not change the names of one with its id
-                beside = self.holdings.results / f"{job.key}.json"
-                await asyncio.to_thread(uploads.keep_file, beside, names)
+            if job not in self.outbox.state.jobs:  # a refused job must not change the names of one with its id
+                beside = self.holdings.results / f"{key}.json"
+                await asyncio.to_thread(uploads.keep_file, beside, orjson.dumps(names))
                 await asyncio.to_thread(uploads.keep_file, mark_of(beside), b"{}")
-            return await submitted(self.outbox, asked)
+            return await submit()
         finally:
-            self.holdings.beginning.discard(job.key)
+            self.holdings.beginning.discard(key)
+
+    async def another(self, request: web.Request) -> web.Response:
+        """Do the work of a job again as the job `id`. Those of the page have their results where its others have."""
+        entry, body = self._known(request.match_info["job"]), await requests.json_object(request)
+        job = requests.job_name(body.get("id") or "")
+        key, a = upload_rules.file_name(job), entry.accepted
+        asked: dict[str, Any] = {"id": job}
+        if self.cards.is_ours(a.output):
+            asked["outputs"] = self._results(key, {name: Path(path).suffix for name, path in a.results.items()})
+        names = {name: file for name, file in self.cards.names(entry).items() if name in a.files}
+        answer = await self._kept(key, job, names, lambda: another(self.outbox, self.kinds, entry, asked))
+        self.changed()
+        return plain_answer({"id": answer.job}, status=answer.status)
 
     async def details(self, request: web.Request) -> web.Response:
         """All that is known of a job."""

@@ -17,6 +17,7 @@ import { settings } from "/settings.js";
 import { askOnce, notifies, notify, showProgress } from "/signals.js";
 import { begin, names, take, titleText, waitOf } from "/store.js";
 import { timeline } from "/timeline.js";
+import { newId } from "/transfer.js";
 import { DELAY, Undo } from "/undo.js";
 import { bytes, duration, moment, number, t, translate } from "/words.js";
 
@@ -55,6 +56,11 @@ const acts = {
   order: new Order({ known, lists: () => lists, asked, toast }),
   cancel: (job) => undo.later("cancel", [job.id], t("undo.cancelled", { name: titleText(job), time: duration(DELAY) }), cancelled),
   retry: (job) => asked(() => call("POST", `/console/jobs/${encodeURIComponent(job.id)}/retry`, {})),
+  another: (job) => asked(async () => {
+    const id = newId();
+    await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/another`, { id });
+    setTimeout(() => goTo(id), 300);
+  }),
   remove: (job) => undo.later("remove", [job.id], t("undo.removed", { name: made(job).map((one) => one.file).join(t("list.comma")), time: duration(DELAY) })),
   use: (job) => parts.compose.use(job),
   address: (job) => asked(async () => (await call("POST", `/console/jobs/${encodeURIComponent(job.id)}/ticket`)).url),

@@ -9,7 +9,7 @@ import { picture, thumb } from "/previews.js";
 import { gallery, hush, made, showWord } from "/results.js";
 import { chooser } from "/select.js";
 import { todo, why } from "/sentences.js";
-import { movable, pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
+import { canRemake, movable, pauses, progress, STAGES, stateOf, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, percent, t } from "/words.js";
 
 /** A card; `acts` are the actions of its buttons. `update(job, hub)` shows the new state. */
@@ -42,7 +42,7 @@ class Card {
     this.facts = h("p", { class: "facts" });
     this.numbers = h("div", { class: "numbers" }, this.meter, this.facts);
     this.cancel = button(t("card.cancel"), "close", () => (acts.undo.of(this.job.id) ? acts.undo.undo(this.job.id) : acts.cancel(this.job)));
-    this.retry = button(t("card.retry"), "again", () => (this.job.copying ? acts.again(this.job, []) : acts.retry(this.job)));
+    this.retry = button(t("card.retry"), "again", () => (this.job.copying ? acts.again(this.job, []) : canRemake(this.job) ? acts.another(this.job) : acts.retry(this.job)));
     this.play = button(t("card.play"), "play", () => this.toggle(), "main small");
     this.down = button(t("card.download"), "down", () => acts.download(this.job));
     this.bin = button(t("card.remove"), "bin", () => (acts.undo.of(this.job.id) ? acts.undo.undo(this.job.id) : acts.remove(this.job)));
@@ -93,8 +93,8 @@ class Card {
     const here = Boolean(job.result && job.result.here);
     show(this.cancel, !ended && job.state !== "cancelling");
     show(this.grip, this.acts.order.many && movable(job));
-    show(this.retry, ended ? state !== "done" : pauses(job) || canRepeat(job));
-    say(this.retry.lastChild, t(ended ? "card.retry" : "card.now"));
+    show(this.retry, ended ? state !== "done" || canRemake(job) : pauses(job) || canRepeat(job));
+    say(this.retry.lastChild, t(canRemake(job) ? "card.another" : ended ? "card.retry" : "card.now"));
     show(this.play, here && showWord(job) !== "");
     if (here && !this.player) this.word(t(showWord(job)));
     show(this.down, here && made(job).length === 1);

@@ -9,7 +9,7 @@ import { made as results, showWord } from "/results.js";
 import { chooser } from "/select.js";
 import { todo, why } from "/sentences.js";
 import { call } from "/session.js";
-import { begin, stateOf, STATES, title, titleText } from "/store.js";
+import { begin, canRemake, stateOf, STATES, title, titleText } from "/store.js";
 import { bytes, duration, moment, number, t } from "/words.js";
 
 const PAGE = 12;
@@ -105,6 +105,7 @@ function made(job, acts) {
   else if (here && job.result.ours) tools.append(labelled(button("", "bin", () => acts.remove(job), "quiet icon"), "card.remove", job));
   if (!job.outcome && !soon) tools.append(labelled(button("", "close", () => acts.cancel(job), "quiet icon"), "card.cancel", job));
   else if (job.outcome && state !== "done") tools.append(labelled(button("", "again", () => acts.retry(job), "quiet icon"), "card.retry", job));
+  else if (canRemake(job) && !soon) tools.append(labelled(button("", "again", () => acts.another(job), "quiet icon"), "card.another", job));
   const name = h("span", { class: "past-title" }, ...titled(...title(job)));
   const said = soon ? t(`undo.soon.${soon.act}`, { time: duration(soon.left) }) : state === "done" ? (here ? [...(kindLine(job) ? [kindLine(job)] : []), bytes(job.result.size), ...(job.outcome.reused ? [t("past.reused")] : [])].join("  ·  ") : t("card.gone")) : job.outcome || job.last ? why(job) : kindLine(job);
   const note = [said, costOf(job.id)].filter(Boolean).join("  ·  ");

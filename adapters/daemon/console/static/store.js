@@ -116,6 +116,11 @@ export function pauses(job) {
   return Boolean(job.note?.data?.rests) && job.state === "open";
 }
 
+/** Whether its work can be done once more: it is done, and its files are still there. */
+export function canRemake(job) {
+  return job.outcome?.event === "done" && job.inputs.every((file) => file.here);
+}
+
 /** What the job waits for; empty if it does not wait. */
 export function waitOf(job) {
   if (!waits(job)) return "";

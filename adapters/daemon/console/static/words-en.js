@@ -150,7 +150,7 @@ export const EN = {
   "stage.wake": "Wake", "stage.check": "Check", "stage.upload": "Upload", "stage.render": "Render", "stage.download": "Download",
   "state.open": "Running", "state.waiting": "Waiting", "state.cancelling": "Stopping", "state.done": "Done", "state.failed": "Failed",
   "state.timed_out": "Timed out", "state.cancelled": "Cancelled",
-  "card.stages": "Stages", "card.cancel": "Cancel", "card.retry": "Retry", "card.now": "Retry now", "card.play": "Play", "card.show": "Show", "card.hide": "Hide",
+  "card.stages": "Stages", "card.cancel": "Cancel", "card.retry": "Retry", "card.now": "Retry now", "card.another": "Make another", "card.play": "Play", "card.show": "Show", "card.hide": "Hide",
   "card.download": "Download", "card.remove": "Remove result",
   "card.gone": "The result file is gone.",
   "card.eta": "{left} left", "card.rate": "{rate}/s", "card.of": "{part} of {all}", "card.took": "took {time}",

@@ -148,7 +148,7 @@ export const ZH = {
   "stage.wake": "唤醒", "stage.check": "检查", "stage.upload": "上传", "stage.render": "合成", "stage.download": "下载",
   "state.open": "运行中", "state.waiting": "等待中", "state.cancelling": "正在停止", "state.done": "完成", "state.failed": "失败",
   "state.timed_out": "超时", "state.cancelled": "已取消",
-  "card.stages": "阶段", "card.cancel": "取消", "card.retry": "重试", "card.now": "立即重试", "card.play": "播放", "card.show": "查看", "card.hide": "收起",
+  "card.stages": "阶段", "card.cancel": "取消", "card.retry": "重试", "card.now": "立即重试", "card.another": "再做一个", "card.play": "播放", "card.show": "查看", "card.hide": "收起",
   "card.download": "下载", "card.remove": "删除结果",
   "card.gone": "结果文件已不在。",
   "card.eta": "还需 {left}", "card.rate": "{rate}/秒", "card.of": "{part} / {all}", "card.took": "用时 {time}",
