@@ -194,7 +194,7 @@ def given_again(
     sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
     inputs = {name: file.path for name, file in a.files.items()}
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
-    given = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
+    given: dict[str, Any] = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
     given |= {"priority": a.priority, **({"gpus": [*a.gpus]} if a.gpus else {})}
     after = [job for job in a.after if job in jobs]
     return {**given, **again, **({"after": after} if after else {})}
