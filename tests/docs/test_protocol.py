@@ -1,4 +1,4 @@
-"""What docs/protocol.md shows is what the code reads and writes: its frames, and its lists of words and numbers."""
+"""What the pages of the wire show is what the code reads and writes: its frames, and its lists of words and numbers."""
 
 import json
 import re
@@ -18,7 +18,8 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.worker import state as w
 
-DOC = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+DOC = "\n".join((DOCS / f"{page}.md").read_text(encoding="utf-8") for page in ("protocol", "protocol-worker"))
 LOGS = Path(__file__).parents[1] / "logs"
 
 
