@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,7 @@ from wakestream.adapters.disk.result_names import next_free
 from wakestream.adapters.engines.probe import all_probed, both_probed
 from wakestream.adapters.runtime.printing import answer, say
 from wakestream.adapters.runtime.tasks import tasks_of_block
-from wakestream.operators.model.errors import UnknownKind, WakestreamError
+from wakestream.operators.model.errors import UnknownKind, WakestreamError, WrongInput
 from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
@@ -176,6 +176,20 @@ async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -
     if probe:
         await all_probed(asked.asked.media(known))
     return asked.chosen(job), (None, None)
+
+
+async def check_chain(client: DaemonClient, jobs: Sequence[Submission]) -> None:
+    """Check each of several jobs that follow each other, before the first is submitted. Raises as `checked` does."""
+    made: dict[str, Job] = {}
+    for one in jobs:
+        for name, source in one.chain.sources.items():
+            job, _, result = source.partition(":")
+            outputs = made[job].outputs if job in made else {}
+            if result and outputs and result not in outputs:
+                have = ", ".join(outputs)
+                why = f"inputs.{name}: job {job} has no result {result[:40]!r}; it has {have}"
+                raise WrongInput(f"inputs.{name}", why)
+        made[one.id], _ = await checked(one, client.kinds)
 
 
 @cache

@@ -131,18 +131,22 @@ async def test_one_submit_of_three_jobs_follows_the_last(scene: Scene, user: Use
     assert (user.folder / "three.bin").read_bytes() == result(user)
 
 
-async def test_if_one_of_the_jobs_is_refused_none_runs(scene: Scene, user: User) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--in", "second=@one:nothing"], "job one has no result 'nothing'; it has whole"),
+        (["--param", "times=99", "--in", "second=@one"], "times"),
+        (["--in", "third=@one"], "no input 'third'"),
+    ],
+)
+async def test_all_jobs_of_a_chain_are_checked_before_the_first_is_submitted(
+    scene: Scene, user: User, wrong: list[str], words: str
+) -> None:
     async with running(scene, user), daemon(user) as api:
-        scene.engine.go_on.clear()
-        ran = await user.run(*THEN[:-1], "second=@one:nothing", "--out", "whole=three.bin")
-        assert ran.code != 0
-        assert "job one has no result 'nothing'; it has whole" in ran.err
-        one, two = await api.outcome("one"), await api.outcome("two")
-        scene.engine.go_on.set()
-    assert one["event"] == "cancelled"
-    assert (two["event"], two.get("code")) in {("cancelled", None), ("failed", "after_failed")}  # which came first
-    assert [work.kind for work in scene.engine.works] in ([], ["join"])  # the first one may have begun
-    assert not (user.folder / "three.bin").exists()
+        ran = await user.run(*THEN[:-2], *wrong, "--out", "whole=three.bin")
+        assert (ran.code != 0, words in ran.err) == (True, True), ran
+        assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
+    assert not scene.engine.works
 
 
 @pytest.mark.parametrize(

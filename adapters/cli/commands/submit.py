@@ -17,7 +17,7 @@ from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.main import parser_of
 from wakestream.adapters.cli.many_jobs import confirmed, many_jobs
 from wakestream.adapters.cli.service import Stop, begin, run_program
-from wakestream.adapters.cli.submission import Submission, id_of, run_one, submission_of
+from wakestream.adapters.cli.submission import Submission, check_chain, id_of, run_one, submission_of
 from wakestream.adapters.cli.submit_many import estimated, submit_many
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
@@ -137,6 +137,11 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
 async def _run_all(asked: Sequence[Submission], stop: Stop) -> int:
     """Submit all jobs, and follow the last one. If one is refused or cancelled, those before it are cancelled."""
     *before, last = asked
+    if before:
+        async with open_daemon_client(last.state) as client:
+            await client.needed()
+            await check_chain(client, asked)
+        *before, last = (replace(one, settings=replace(one.settings, probe=False)) for one in asked)
     submitted: list[str] = []
     try:
         for one in before:

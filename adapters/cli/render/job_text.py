@@ -115,12 +115,21 @@ def _uploading(sent: e.Uploading) -> str:
 
 
 def _checked(checked: e.Checked) -> str:
+    if not checked.inputs:
+        return t("uploaded.none")
     if not checked.missing:
         return t("checked.all", size=size(checked.saved))
     names = t("list.and").join(file.path.name for file in checked.missing)
     if not checked.saved:
         return t("checked.lacks", names=names)
     return t("checked.lacks.saved", names=names, size=size(checked.saved))
+
+
+def _uploaded(uploaded: e.Uploaded) -> str:
+    sent, saved = uploaded.sent, uploaded.saved
+    if not saved:
+        return t("uploaded.sent", sent=size(sent)) if sent else t("uploaded.none")
+    return t("uploaded", sent=size(sent), saved=size(saved))
 
 
 def _running(running: e.Running) -> str:
@@ -205,7 +214,7 @@ _PROGRESS: Mapping[type, Callable[[Any], str]] = {
     e.Fingerprinted: _fingerprinted,
     e.Checked: _checked,
     e.Uploading: _uploading,
-    e.Uploaded: lambda files: t("uploaded", sent=size(files.sent), saved=size(files.saved)),
+    e.Uploaded: lambda files: _uploaded(files),
     e.Submitted: lambda task: t("submitted.cached") if task.cached else t("submitted", task=task.task_id),
     e.Running: _running,
     e.Rendered: lambda _: t("rendered"),

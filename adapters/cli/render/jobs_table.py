@@ -10,6 +10,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.cli.render.table import bar, cut, table, width
+from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.protocol.printable import printable
 
 BAR = 10
@@ -17,7 +18,7 @@ BAR = 10
 
 _GAP = 2
 _RIGHT = ("percent", "eta", "cost", "priority")
-_SPARE = (("output", 40), ("since", 30), ("bar", 24), ("priority", 20), ("cost", 12), ("eta", 12), ("percent", 12))
+_SPARE = (("output", 40), ("since", 30), ("bar", 24), ("kind", 20), ("priority", 20), ("cost", 12), ("eta", 12), ("percent", 12))
 """The columns that are left out where there is no room, in this order, while the file names have fewer columns."""
 
 
@@ -55,8 +56,8 @@ def jobs_table(
 
 
 def _names(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The columns: bar, cost and priority are shown if a job has them."""
-    idle = {"bar": "", "cost": "", "priority": "0"}
+    """The columns: bar, cost and priority are shown if a job has them, and the kind if one is not the usual one."""
+    idle = {"bar": "", "cost": "", "priority": "0", "kind": LIPSYNC}
     return [name for name in rows[0] if any(row[name] != idle.get(name) for row in rows)]
 
 
@@ -66,6 +67,7 @@ def _row(job: Mapping[str, Any], progress: JobProgress, costs: Costs, now: float
     return {
         "job": job["id"],
         "files": files(job),
+        "kind": printable(str(job.get("kind", LIPSYNC))),
         "state": _state(job, progress, now),
         "bar": "" if percent is None else bar(percent / 100, BAR),
         "percent": "" if percent is None else f"{percent:.0f} %",

@@ -54,6 +54,12 @@ def test_cost_and_priority_are_columns_if_a_job_has_one() -> None:
     assert "EUR" not in second
 
 
+def test_the_kind_is_a_column_if_a_job_is_of_another_one() -> None:
+    head, first, second = lines(job(1), job(2, kind="upscale"))
+    assert head.split()[2] == "KIND"
+    assert ["lipsync" in first, "upscale" in second] == [True, True]
+
+
 def test_ended_queued_and_pausing_jobs() -> None:
     ended = job(1, state="failed", outcome={"event": "failed"}, ended_at=NOW - 5)
     queued = job(2, last={"event": "running", "percent": 0.0, "status": "queued", "position": 3, "at": NOW}, first=None)
