@@ -216,6 +216,14 @@ def _checked(args: argparse.Namespace, many: Many) -> Many:
     return many
 
 
+def agrees(*question: str) -> bool:
+    """Ask on a terminal; without one, or without an answer, it is no."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    say(*question)
+    return sys.stdin.readline().strip().lower() in YES
+
+
 def confirmed(args: argparse.Namespace, many: Many, estimate: Callable[[], Iterable[str]] = tuple) -> bool:
     """Show the jobs, and ask on a terminal whether to submit them; `--yes` answers.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.reasons import translated
-from wakestream.adapters.cli.many_jobs import YES
+from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.display import display
@@ -28,7 +27,7 @@ from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient,
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import next_free
 from wakestream.adapters.engines.probe import all_probed, both_probed
-from wakestream.adapters.runtime.printing import answer, say
+from wakestream.adapters.runtime.printing import answer
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import UnknownKind, WakestreamError, WrongInput
 from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
@@ -195,10 +194,7 @@ async def check_chain(client: DaemonClient, jobs: Sequence[Submission]) -> None:
 @cache
 def wakes_to_ask(why: str) -> bool:
     """Ask on a terminal, once, whether a GPU shall be started to ask it for a kind that none is known to have."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return False
-    say(translated(why) or why, t("kinds.ask"))
-    return sys.stdin.readline().strip().lower() in YES
+    return agrees(translated(why) or why, t("kinds.ask"))
 
 
 async def _known(ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[KnownKinds, str]:

@@ -1,4 +1,4 @@
-"""What people order for one GPU: turn it off now, or keep it on for a while. Pure.
+"""What people order for one GPU: turn it off now, keep it on for a while, or forget it. Pure.
 
 A stop goes to the monitor as the end of the idle time, so worker and hub are asked as before each stop, and no job is
 cut. Until the next sign of work, the hub does not count the last one, nor the keep-warm hours that go on.
@@ -97,8 +97,38 @@ def _keep(
     return None
 
 
+def _remove(
+    state: HubState, peer: Connection, gpu: Gpu, message: m.GpuAdmin, _: float, decision: HubDecision
+) -> Refusal | None:
+    """Forget a GPU that is gone, with its costs, which would count for ever."""
+    if not peer.admin:
+        return "forbidden", "only a license with the role admin can remove a GPU; use its key with --key-file"
+    if gpu.worker is not None or gpu.name in state.named():
+        program = "worker" if gpu.worker is not None else "monitor"
+        return "gpu_in_use", f"the {program} of {gpu.name} is connected; stop it first, and revoke its license"
+    if gpu.leases:
+        return "gpu_in_use", f"jobs have {gpu.name}: {len(gpu.leases)}; wait for their end, or cancel them first"
+    others = [other for other in state.gpus.values() if other is not gpu]
+    waiting = sum(
+        count
+        for need, count in state.wanted.items()
+        if placement.can(state, gpu, need) and not any(placement.can(state, other, need) for other in others)
+    )
+    if waiting and not message.force:
+        return (
+            WANTED,
+            f"jobs wait for {gpu.name}, and no other GPU can do them: {waiting}; cancel them first, or give --yes",
+        )
+    decision.fact(f.GpuForgotten(gpu.name))
+    return None
+
+
+WANTED = "gpu_wanted"
+"""The code of a refusal that `force` overcomes."""
+
 ACTIONS: Mapping[str, Callable[[HubState, Connection, Gpu, m.GpuAdmin, float, HubDecision], Refusal | None]] = {
     "stop": _stop,
     "keep": _keep,
+    "remove": _remove,
 }
 """What each action does; it returns the code and the reason of a refusal."""

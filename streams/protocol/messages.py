@@ -311,8 +311,8 @@ class WorkerState(Message, frozen=True, kw_only=True):
 class GpuAdmin(_WithId, frozen=True, kw_only=True):
     """client -> hub, ours: a person's order for one GPU.
 
-    `action` is `stop` (turn it off now, if no job needs it) or `keep` (keep it on for `seconds`, at most a day; one
-    hour if they are absent).
+    `action` is `stop` (turn it off now, if no job needs it), `keep` (keep it on for `seconds`, at most a day; one hour
+    if they are absent) or `remove` (for admins: forget a GPU that is gone; with `force` also if jobs wait for it).
     """
 
     TYPE: ClassVar[str] = "gpu.admin"
@@ -320,6 +320,7 @@ class GpuAdmin(_WithId, frozen=True, kw_only=True):
     gpu: str
     action: str
     seconds: int | None = None
+    force: bool | None = None
 
 
 class GpuAdminDone(_WithId, frozen=True, kw_only=True):

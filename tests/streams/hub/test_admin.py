@@ -1,5 +1,7 @@
 """What people order for one GPU: turn it off now, or keep it on for a while."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.streams.days import BERLIN, day_number
@@ -11,9 +13,9 @@ from wakestream.streams.protocol import messages as m
 NINE = moment(day_number("2026-03-13"), 9 * 60, BERLIN)
 
 
-def asked(net: Net, fd: int, action: str, gpu: str = "studio", seconds: int | None = None) -> m.GpuAdminDone | m.Error:
+def asked(net: Net, fd: int, action: str, gpu: str = "studio", **more: Any) -> m.GpuAdminDone | m.Error:
     net.sent.pop(fd, None)
-    net.say(fd, m.GpuAdmin(request_id="a", gpu=gpu, action=action, seconds=seconds))
+    net.say(fd, m.GpuAdmin(request_id="a", gpu=gpu, action=action, **more))
     [answer] = net.sent[fd]
     assert isinstance(answer, m.GpuAdminDone | m.Error)
     return answer
@@ -87,6 +89,43 @@ def test_a_gpu_that_was_turned_off_stays_off_for_the_rest_of_its_keep_warm_hours
     assert net.heard(monitor, m.Boot) == []
     net.pass_time(24 * 3600)
     assert [boot.gpu for boot in net.heard(monitor, m.Boot)] == ["studio"]
+
+
+def test_an_admin_removes_a_gpu_that_is_gone_with_its_costs() -> None:
+    net = Net(1000.0, price=1.0)
+    monitor, worker = net.monitor("studio", "release"), net.worker()
+    client, admin = net.join("client"), net.join("admin")
+    assert code(asked(net, client, "remove")) == "forbidden"
+    assert "worker of studio is connected" in str(asked(net, admin, "remove"))
+    net.leave(worker)
+    assert "monitor of studio is connected" in str(asked(net, admin, "remove"))
+    net.leave(monitor)
+    net.pass_time(3600)
+    net.say(client, m.HubStatusQuery(request_id="s"))
+    assert net.heard(client, m.HubStatus)[-1].gpus[0]["uptime_s"] >= 3600, "it counts on"
+    assert code(asked(net, admin, "remove")) is None
+    net.say(client, m.HubStatusQuery(request_id="s"))
+    assert net.heard(client, m.HubStatus)[-1].gpus == ()
+    assert code(asked(net, admin, "remove")) == "unknown_gpu"
+
+
+def test_a_gpu_is_not_removed_while_a_job_has_it_and_only_by_force_while_jobs_wait_for_it() -> None:
+    net = Net()
+    worker, client, admin = net.worker(), net.join("client"), net.join("admin")
+    net.submit(client)
+    net.leave(worker)
+    assert code(asked(net, admin, "remove")) == "gpu_in_use"
+    net.say(client, m.Cancel(request_id="j1"))
+    net.submit(client, "j2")
+    refused = asked(net, admin, "remove")
+    assert isinstance(refused, m.Error)
+    assert (refused.code, refused.text) == (
+        "gpu_wanted",
+        "jobs wait for studio, and no other GPU can do them: 1; cancel them first, or give --yes",
+    )
+    assert code(asked(net, admin, "remove", force=True)) is None
+    net.worker("other")
+    assert net.state.jobs["j2"].gpu == "other", "it waited on"
 
 
 def test_an_order_that_cannot_be_carried_out_is_refused_with_the_reason() -> None:

@@ -7,7 +7,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 
-ROLES = {"client": None, "worker": "worker", "monitor": "gpu_monitor"}
+ROLES = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_monitor"}
 M = TypeVar("M", bound=m.Message)
 
 
@@ -53,7 +53,7 @@ class Net:
         self.happen(f.Opened(self.fd))
         known = f.License(owner or f"id-{role}", role)
         key = f"key-{known.id}"
-        message = m.Register(key=key if role == "client" else None, role=ROLES[role], **more)
+        message = m.Register(key=key if role in ("client", "admin") else None, role=ROLES[role], **more)
         self.happen(f.Registering(self.fd, message, key, known))
         return self.fd
 
