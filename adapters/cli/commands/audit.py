@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read what the hub of this folder knows, running or not, and print it."""
-    folder = hub.folder(args.state)
+    folder = hub.folder_here(args.state)
     licenses, uses = LicenseBook(folder).all(), LicenseUses.of_folder(folder)
     if args.json:
         for one in licenses:

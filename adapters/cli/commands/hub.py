@@ -18,6 +18,7 @@ from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import data_folder
+from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import HubConfig, running_hub
 from wakestream.adapters.net.tls import server_tls
@@ -120,6 +121,16 @@ def folder(given: Path | None) -> Path:
     if given is not None:
         return given.expanduser()
     return data_folder("hub")
+
+
+def folder_here(given: Path | None, base: Path | None = None) -> Path:
+    """The folder of this machine's hub, for commands beside it: the given one, that of `init hub`, or that of `up`."""
+    setup = recorded(folder_of("hub", base))
+    if given is None and setup is not None and "--state" in setup.arguments:
+        return Path(setup.arguments[setup.arguments.index("--state") + 1])
+    usual, of_up = folder(given), data_folder("up") / "hub"
+    found = given is None and setup is None and not LicenseBook(usual).path.exists() and LicenseBook(of_up).path.exists()
+    return of_up if found else usual
 
 
 def _roles(text: str) -> frozenset[str]:

@@ -107,7 +107,7 @@ def _codes(args: argparse.Namespace) -> Iterator[str]:
 
 def _beside_the_hub(args: argparse.Namespace) -> Done:
     """Set up another role on the hub's machine, which needs no code."""
-    state, setup = hub.folder(args.state), recorded(folder_of("hub", args.folder))
+    state, setup = hub.folder_here(args.state, args.folder), recorded(folder_of("hub", args.folder))
     if setup is None:
         raise SettingsError(
             f"no hub was set up here; get a code there with `wakestream invite {args.role}`, then `wakestream join`"

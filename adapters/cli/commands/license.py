@@ -59,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it at once; a running hub notices within about a second."""
-    book = LicenseBook(hub.folder(args.state))
+    book = LicenseBook(hub.folder_here(args.state))
     actions = {
         "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
     }  # fmt: skip
