@@ -12,8 +12,8 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.hub_answers import order
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.render.job_text import clock_time
 from wakestream.adapters.cli.many_jobs import agrees
+from wakestream.adapters.cli.render.job_text import clock_time
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError
