@@ -11,6 +11,7 @@ import hub
 import many_files
 import many_jobs
 import online_to_first_byte
+import own_operators
 import receive_path
 import replay
 import startup
@@ -23,6 +24,7 @@ if __name__ == "__main__":
         startup.main(),
         switchboard.main(),
         asyncio.run(waiting_job.main()),
+        asyncio.run(own_operators.main()),
         asyncio.run(receive_path.main()),
         replay.main(),
         asyncio.run(online_to_first_byte.main()),
