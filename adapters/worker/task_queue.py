@@ -6,9 +6,9 @@ import asyncio
 import dataclasses
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from wakestream.adapters.disk.full_disk import is_full, says_full
 from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
+from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Waits, Work, numbered
@@ -50,6 +51,12 @@ LOOK_EVERY = 1.0
 
 FULL = 64 * 1024
 """With less room, in bytes, a render that failed has met a full disk, whatever its engine says."""
+
+LAST_LINES = 5
+"""Lines of an engine's log that are told with its failure."""
+
+LINES_MOST = 400
+"""Characters of these lines."""
 
 SHARE = 0.9
 """The share of the room at its begin from which on a task that met a full disk is tried again."""
@@ -237,12 +244,14 @@ class TaskQueue:
     async def _done(self, task: w.Task) -> tuple[Output, ...]:
         """Let the engine do the work once, and store its results."""
         made: dict[tuple[str, int], Path] = {}
+        said: deque[str] = deque(maxlen=LAST_LINES)
         async with self._store.work_folder() as folder:
             work = self._work_of(task, folder)
-            async with aclosing(self._watchdog.watch(self._engine, work)) as items:
+            async with _with_log(said), aclosing(self._watchdog.watch(self._engine, work)) as items:
                 async for item in items:
                     if isinstance(item, Line):
                         logger.bind(job=task.id, stage="render").info("{}", item.text)
+                        said.append(item.text)
                     match item:
                         case Frame() | Waits():
                             self.runner.apply(w.Advanced(task.id, task.attempt, item))
@@ -257,6 +266,19 @@ class TaskQueue:
         wish = task.wish
         inputs = {name: self._store.path(ref) for name, ref in wish.inputs.items()}
         return Work(task.id, wish.kind, inputs, wish.params, wish.outputs, folder, task.attempt)
+
+
+@asynccontextmanager
+async def _with_log(said: Collection[str]) -> AsyncIterator[None]:
+    """A failure of the engine also tells the last lines of its log, if it does not quote them itself."""
+    try:
+        yield
+    except TaskFailed as error:
+        lines = [line for text in said if (line := redacted_text(text).strip()) and line not in str(error)]
+        if not lines:
+            raise
+        log = " | ".join(lines)
+        raise TaskFailed(f"{error}; its log: {log if len(log) <= LINES_MOST else f'… {log[-LINES_MOST:]}'}") from error
 
 
 async def look(engine: Engine) -> Readiness:

@@ -18,7 +18,10 @@ BAR = 10
 
 _GAP = 2
 _RIGHT = ("percent", "eta", "cost", "priority")
-_SPARE = (("output", 40), ("since", 30), ("bar", 24), ("kind", 20), ("priority", 20), ("cost", 12), ("eta", 12), ("percent", 12))
+_SPARE = (
+    *(("output", 40), ("since", 30), ("bar", 24), ("kind", 20), ("priority", 20)),
+    *((name, 12) for name in ("cost", "eta", "percent")),
+)
 """The columns that are left out where there is no room, in this order, while the file names have fewer columns."""
 
 

@@ -131,6 +131,17 @@ async def test_a_failure_says_why_and_the_next_task_runs(bench: Bench) -> None:
     assert (await bench.status(second, "failed")).error == "the audio file holds no sound"
 
 
+async def test_a_failure_tells_the_last_lines_of_the_engines_log(bench: Bench) -> None:
+    bench.engine.says = [*(Line(f"line {number}") for number in range(7)), Line("no CUDA device")]
+    bench.engine.fail = TaskFailed("the model failed: no CUDA device")
+    task = await bench.queue.ask(w.pair(*bench.put(1)))
+    async with asyncio.timeout(10):
+        while (now := bench.queue.state.tasks[task.id]).status != "failed":
+            bench.engine.go.set()
+            await asyncio.sleep(0)
+    assert now.error == "the model failed: no CUDA device; its log: line 3 | line 4 | line 5 | line 6"
+
+
 async def test_an_engine_with_a_bug_fails_its_task_and_not_the_worker(bench: Bench) -> None:
     bench.engine.fail = ZeroDivisionError("secret details")
     task = await bench.queue.ask(w.pair(*bench.put(1)))

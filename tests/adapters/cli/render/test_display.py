@@ -15,7 +15,7 @@ from wakestream.adapters.cli import main
 from wakestream.adapters.cli.commands import watch
 from wakestream.adapters.cli.demo.output import DemoOutput, spoken
 from wakestream.adapters.cli.i18n import choose
-from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render import job_text
 from wakestream.adapters.cli.render.display import JsonLines, Outcomes, PlainLines, display
 from wakestream.adapters.cli.render.live import LiveDisplay
 from wakestream.adapters.daemon import api_client as daemon_client
@@ -255,8 +255,8 @@ def test_quiet_following_of_all_jobs_shows_only_ends(
 def test_no_line_speaks_of_zero_bytes() -> None:
     worker = e.Online("http://worker", "gpu")
     said = [
-        words.event(e.Checked(worker, {}, "md5", ())),
-        words.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 0, 0)),
-        words.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 5, 0)),
+        job_text.event(e.Checked(worker, {}, "md5", ())),
+        job_text.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 0, 0)),
+        job_text.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 5, 0)),
     ]
     assert said == ["no files to upload", "no files to upload", "uploaded 5 B"]
