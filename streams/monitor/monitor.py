@@ -140,12 +140,12 @@ def _on_query(step: Step, query: m.StatusQuery) -> None:
 def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
     """The hub says whether jobs hold the machine."""
     machine, use = step.machine, step.use
-    if use.query is None or use.query.id != answer.request_id or not step.awaits_the_hub():
+    if answer.request_id != step.query_id() or not step.awaits_the_hub():
         return  # the hub may have granted the GPU since
     held = answer.active_count != 0 or answer.has_recent_active
     use.active, machine.orphan = answer.active_count, machine.orphan and not held
     if machine.state != "draining":
-        use.query = None
+        use.asked_at = None
     match machine.state:
         case "draining" if not held:
             step.move(Signal.FREE, "nobody holds it")
@@ -156,7 +156,7 @@ def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
         case "online" if machine.orphan:
             step.move(Signal.IDLE, "it runs without a request")
         case "online" if step.idle():
-            step.move(Signal.IDLE, step.no_work())
+            step.move(Signal.IDLE, f"no work for {step.policy.idle_after:g} s")
         case "failed" if held:
             step.looks.next_at = step.now
         case _ if not held:
@@ -176,7 +176,7 @@ def _on_link_up(step: Step, event: LinkUp) -> None:
 def _on_link_down(step: Step, _event: LinkDown) -> None:
     step.link.features, step.link.asked = None, ()
     if step.machine.state == "online":
-        step.use.query = None
+        step.use.asked_at = None
     if step.machine.state == "draining" and not step.overdue():
         step.move(Signal.KEPT, "the hub is gone and cannot say who holds it")
 

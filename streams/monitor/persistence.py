@@ -17,11 +17,10 @@ from msgspec.structs import asdict
 from wakestream.streams.monitor.power_machine import Boot, Machine, Use
 from wakestream.streams.protocol.structs import Frozen
 
-USE_EVERY = 30.0
-"""Seconds by which the last use may be older than it was, before that is worth a write."""
+USE_EVERY = 30.0  # seconds by which the last use may be older than it was, before that is worth a write
 
+# The times of a `MachineKept`, each with the seconds by which it must differ; two clocks always differ a little.
 _WORTH = {"start_at": 2.0, "up_since": 2.0, "last_use": USE_EVERY}
-"""The times of a `MachineKept`, each with the seconds by which it must differ; two clocks always differ a little."""
 
 
 class MachineKept(Frozen, frozen=True):

@@ -107,13 +107,6 @@ class Inspect(_OfCall, frozen=True):
     """Ask the provider what it sees."""
 
 
-class Query(Frozen, frozen=True):
-    """A question to the hub whether any job holds the GPU."""
-
-    id: str
-    asked_at: float
-
-
 class Looks(msgspec.Struct):
     """What the provider says of the machine."""
 
@@ -167,7 +160,7 @@ class Use(msgspec.Struct):
     up_since: float | None = None
     last_at: float = 0.0
     remembered: bool = False  # `last_at` is from before the monitor was last started
-    query: Query | None = None
+    asked_at: float | None = None  # when the hub was asked whether jobs hold it, and that still counts
     queries: int = 0
     active: int | None = None  # jobs that hold the GPU, as the hub said
     stop_ours: bool = False  # the monitor asked for the stop
@@ -248,8 +241,8 @@ class Reading(_OfCall, frozen=True):
     gpus: int | None = None
 
 
+# Why a provider call failed, where the provider says so: see `QuotaExceeded`, `Denied`, `Gone`, `Transient`.
 Fault = Literal["quota", "denied", "gone", "transient", ""]
-"""Why a provider call failed, where the provider says so: see `QuotaExceeded`, `Denied`, `Gone`, `Transient`."""
 
 
 class CallFailed(_OfCall, frozen=True):
@@ -276,11 +269,11 @@ class HealthAnswer(Frozen, frozen=True):
     url: str | None = None
 
 
+# What comes of a call to the provider, or to the worker.
 CallAnswer = Taken | Reading | CallFailed | HealthAnswer
-"""What comes of a call to the provider, or to the worker."""
 
+# What the hub says, beside a wake. Its `gpu.power.state` is always `lost`.
 HubMessage = m.Online | m.PowerState | m.TaskActive | m.TaskQueryResponse | m.Release | m.StatusQuery
-"""What the hub says, beside a wake. Its `gpu.power.state` is always `lost`."""
 
 PowerEvent = Tick | Wake | CallAnswer | HubMessage | LinkUp | LinkDown
 

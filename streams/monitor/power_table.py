@@ -85,8 +85,8 @@ STATUS: Mapping[PowerWord, str] = {  # what the field's `gpu.status.response` ca
 }
 # fmt: on
 
+# The states whose time is limited by the boot timeout.
 BOOTING: frozenset[PowerWord] = frozenset({"starting", "no_capacity", "booted"})
-"""The states whose time is limited by the boot timeout."""
 
+# The states in which the machine is on, as far as one can know, and costs money.
 PAID: frozenset[PowerWord] = frozenset({"starting", "booted", "online", "draining", "stopping"})
-"""The states in which the machine is on, as far as one can know, and costs money."""

@@ -56,7 +56,7 @@ def _watch_state(step: Step) -> None:
     machine, boot, use, policy, now = step.machine, step.boot, step.use, step.policy, step.now
     reading = step.looks.reading
     off_from = step.looks.read_from if reading == "stopped" else -math.inf  # when that look began
-    silent = use.query is not None and not step.awaits_the_hub()
+    silent = use.asked_at is not None and not step.awaits_the_hub()
     runs_on = use.stop_ours and reading == "running" and machine.call is None and now >= use.stop_again_at
     match machine.state:
         case "starting" if boot.again_at is not None and now >= boot.again_at and off_from >= boot.again_at:
@@ -74,7 +74,7 @@ def _watch_state(step: Step) -> None:
         case "online" if step.overdue():
             step.move(Signal.OVERDUE, f"on for the longest allowed time of {policy.max_uptime:g} s")
         case "online" if step.linked() and not machine.orphan and step.idle():
-            _may_drain(step, step.no_work(), since=use.last_at + policy.idle_after)
+            _may_drain(step, f"no work for {policy.idle_after:g} s", since=use.last_at + policy.idle_after)
         case "draining":
             _watch_draining(step, silent=silent)
         case "stopping" if runs_on and boot.wanted:
@@ -107,9 +107,8 @@ def _watch_orphan(step: Step) -> None:
     elif state == "online" and step.linked():
         step.move(Signal.IDLE, why)
     elif state == "booted" and step.linked() and not step.awaits_the_hub():
-        if step.decides_alone() and step.use.query is not None:
-            unanswered = "switching off the machine that runs without a request; the hub does not answer"
-            step.move(Signal.UNUSABLE, unanswered)
+        if step.decides_alone() and step.use.asked_at is not None:
+            step.move(Signal.UNUSABLE, f"switching off the machine that {why[3:]}; the hub does not answer")
         else:
             step.ask_the_hub(drain=True)
     if state in BOOTING and step.overdue():
@@ -118,12 +117,12 @@ def _watch_orphan(step: Step) -> None:
 
 def _may_drain(step: Step, why: str, since: float) -> None:
     """Drain if, after `since`, the worker had no task and the hub says that no job holds the machine."""
-    query, worker, checks = step.use.query, step.worker, step.checks_health()
+    asked_at, worker, checks = step.use.asked_at, step.worker, step.checks_health()
     if not step.policy.asks_first:
         step.move(Signal.IDLE, why)
     elif checks and worker.health_at < since:
         worker.next_health = min(worker.next_health, step.now)
-    elif query is None or query.asked_at < since or not (step.awaits_the_hub() or step.decides_alone()):
+    elif asked_at is None or asked_at < since or not (step.awaits_the_hub() or step.decides_alone()):
         step.ask_the_hub(drain=False)
     elif not step.awaits_the_hub() and not worker.misses:
         knows = "its worker has no task; " if checks else ""

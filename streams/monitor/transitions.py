@@ -64,12 +64,12 @@ class Step:
 
     def awaits_the_hub(self) -> bool:
         """Whether the monitor waits for the hub's answer: later, an answer could be out of date."""
-        query = self.use.query
-        return query is not None and self.now - query.asked_at < self.policy.query_timeout
+        asked_at = self.use.asked_at
+        return asked_at is not None and self.now - asked_at < self.policy.query_timeout
 
-    def no_work(self) -> str:
-        """The reason of an idle stop."""
-        return f"no work for {self.policy.idle_after:g} s"
+    def query_id(self) -> str:
+        """The id of the last question to the hub."""
+        return f"query-{self.policy.gpu}-{self.use.queries}"
 
     # --- what is said
 
@@ -141,9 +141,8 @@ class Step:
     def ask_the_hub(self, *, drain: bool) -> None:
         """Ask whether jobs hold the machine; with `drain`, the hub also gives it no more work."""
         use = self.use
-        use.queries += 1
-        use.query = p.Query(f"query-{self.policy.gpu}-{use.queries}", self.now)
-        query = m.TaskQuery(request_id=use.query.id)
+        use.queries, use.asked_at = use.queries + 1, self.now
+        query = m.TaskQuery(request_id=self.query_id())
         if self.hub_counts():
             # Whether the worker itself has answered that it has no task, since the idle time was over.
             answers = self.policy.asks_first and self.checks_health() and not self.worker.misses
@@ -181,7 +180,7 @@ class Step:
         if target is None:
             return False
         machine.state, machine.reason = target, why[:LONGEST_WHY]
-        use.query, boot.again_at, boot.late = None, None, False
+        use.asked_at, boot.again_at, boot.late = None, None, False
         on = machine.on if target == "unknown" else target in PAID
         if on is not machine.on:  # a machine that was found running may have run before
             machine.on, machine.on_or_off_since = on, use.up_since if on and use.up_since is not None else self.now

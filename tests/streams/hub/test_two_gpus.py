@@ -65,7 +65,7 @@ def test_with_two_machines_an_unneeded_one_stays_off_and_an_idle_one_stops(net: 
                 desk.happens(event)
             desk.passes(60.0)
         idle.happens(p.HealthAnswer(True))
-        while idle.machine.use.query is not None:
+        while idle.machine.use.asked_at is not None:
             idle.answers(0)
     assert not off.did(p.Start)
     assert idle.did(p.Stop)

@@ -1,14 +1,11 @@
 """When a machine is in use and when it is not: what its worker says, what the hub says, and hubs that say nothing."""
 
-import orjson
 import pytest
 
 from tests.support.streams.monitor_desk import Desk
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.monitor import to_event
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol import wire
 
 
 def renders(desk: Desk, seconds: float, step: float = 5.0) -> None:
@@ -70,12 +67,6 @@ def test_the_worker_is_asked_once_more_when_the_idle_time_is_over() -> None:
     assert not desk.said(m.TaskQuery)
 
 
-def test_a_task_that_comes_while_it_drains_calls_the_stop_off() -> None:
-    desk = Desk().draining()
-    desk.happens(p.HealthAnswer(True, busy=1))
-    assert desk.state == "online"
-
-
 def test_the_hub_gets_no_task_only_if_the_worker_reported_it() -> None:
     desk = Desk().draining()
     assert [query.idle for query in desk.said(m.TaskQuery)] == [True, True]
@@ -91,20 +82,6 @@ def test_the_hub_gets_no_task_only_if_the_worker_reported_it() -> None:
 
 
 # A deployed hub: it announces nothing and never answers `gpu.task.query`
-
-
-def test_the_bare_copies_of_a_deployed_hub_wake_the_machine() -> None:
-    for frame in (
-        {"type": "gpu.job.submit", "task_type": "heygem_submit", "key": "k"},
-        {"type": "gpu_task", "task_type": "", "key": "k"},
-        {"type": "url", "key": "k"},
-        {"type": "chatglm_video", "key": "k"},
-    ):
-        desk = Desk(ours=False).off()
-        event = to_event(wire.decode(orjson.dumps(frame), strict=False), "gpu-1")
-        assert event is not None
-        desk.happens(event)
-        assert desk.state == "starting"
 
 
 def test_activity_starts_a_stopped_machine_at_a_deployed_hub_only() -> None:
