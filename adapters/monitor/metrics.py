@@ -39,12 +39,10 @@ class PowerWatch(LinkWatch):
 
 
 class MonitorMetrics:
-    """A callable that returns the families. `journal` and its file, or None without one."""
+    """A callable that returns the families. `folder` has the program's journal, if there is one."""
 
-    def __init__(
-        self, program: MonitorProgram, watch: PowerWatch, journal: tuple[SqliteJournal[Any], Path] | None = None
-    ) -> None:
-        self._program, self._watch, self._journal = program, watch, journal
+    def __init__(self, program: MonitorProgram, watch: PowerWatch, folder: Path | None = None) -> None:
+        self._program, self._watch, self._folder = program, watch, folder
 
     def __call__(self) -> Iterator[Metric]:
         """All families of a monitor."""
@@ -64,7 +62,6 @@ class MonitorMetrics:
         text = "Looks at the machine in a row that failed."
         yield ff.gauge("wakestream_monitor_looks_failed", text, machine.looks.failed)
         yield from watch.families("monitor")
-        if self._journal is not None:
-            journal, path = self._journal
-            yield from ff.journal("monitor", journal)
-            yield from ff.disk("monitor", path.parent)
+        if isinstance(self._program.journal, SqliteJournal) and self._folder is not None:
+            yield from ff.journal("monitor", self._program.journal)
+            yield from ff.disk("monitor", self._folder)

@@ -30,7 +30,7 @@ from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.monitor.transitions import AGE, FEATURE, RELEASE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
-from wakestream.streams.recording.recording import Tap, TapPair
+from wakestream.streams.recording.recording import Tap, TapPair, untapped
 
 LISTS_WITHIN = 10.0
 """Seconds that the provider has to list its machines before the monitor connects."""
@@ -44,24 +44,20 @@ class MonitorConfig:
     """The settings of a monitor.
 
     Attributes:
+        settings: The general settings: hub, key, worker and recording.
         policy: The GPU's name and the times after which it is stopped.
         power: How the machine is started, stopped and inspected; closed when the monitor ends.
-        memory: The journal's file; None for a machine that ends with the monitor.
+        journal: The journal's file; None for a machine that ends with the monitor.
+        watch: Also receives every row of the recording.
         on_link: Called with the events of the hub link before it connects.
     """
 
+    settings: Settings
     policy: PowerPolicy
     power: Provider
-    memory: Path | None = None
+    journal: Path | None = None
+    watch: Tap = untapped
     on_link: Callable[[Observable[Any]], None] = lambda _events: None
-
-
-@dataclass(frozen=True, slots=True)
-class RunningMonitor:
-    """A monitor that is connected, and its journal."""
-
-    program: MonitorProgram
-    journal: SqliteJournal[MachineKept] | None
 
 
 async def described(power: Provider, machine: str | None) -> Machine | None:
@@ -70,74 +66,65 @@ async def described(power: Provider, machine: str | None) -> Machine | None:
         return None
     try:
         async with asyncio.timeout(LISTS_WITHIN):
-            found = await power.machines()
-            id_ = id_of(machine, found)
+            machines = await power.machines()
+            id_ = id_of(machine, machines)
     except (WakestreamError, TimeoutError) as error:
         logger.debug("the provider does not say what the machine costs: {!r}", error)
         return None
     except Exception as error:  # a provider may be the user's code, and the monitor must go on
         logger.opt(exception=error).error("the provider's list of machines raised an error")
         return None
-    return next(each for each in found if each.id == id_)
+    return next(listed for listed in machines if listed.id == id_)
 
 
 @asynccontextmanager
-async def running_monitor(
-    config: MonitorConfig, settings: Settings, watch: Tap | None = None
-) -> AsyncIterator[RunningMonitor]:
-    """Connect to the hub; `program.run` then manages the GPU. The block's end leaves the machine as it is.
+async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
+    """Connect to the hub; `run` of the program then manages the GPU. The block's end leaves the machine as it is.
 
     Args:
         config: The settings of this monitor.
-        settings: The general settings: hub, key, worker and recording.
-        watch: Also receives every row of the recording.
 
     Raises:
         SettingsError: No hub is set.
         JournalError: The journal cannot be opened.
     """
-    policy, memory = config.policy, config.memory
-    url = settings.needs_hub()
-    ca = client_context(settings.ca)
+    settings, policy, power = config.settings, config.policy, config.power
+    url, ca = settings.needs_hub(), client_context(settings.ca)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(config.power.close)
+        stack.push_async_callback(power.close)
         workers = HttpWorkers(settings.worker_url, ca=ca)
         stack.push_async_callback(workers.close)
-        seed = Random().getrandbits(32)
         journal: SqliteJournal[MachineKept] | None = None
         known = None
-        if memory is not None:
-            make_private(memory.parent)
-            journal = await stack.enter_async_context(
-                open_journal(memory, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
-            )
+        if config.journal is not None:
+            make_private(config.journal.parent)
+            opening = open_journal(config.journal, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
+            journal = await stack.enter_async_context(opening)
             known = ages(journal.read(), time.time(), journal.restore())
+        seed = Random().getrandbits(32)
         header = {"policy": plain_config(policy), "recalled": known}
-        tap = stack.enter_context(recording(settings.record, "monitor", seed, header))
-        if watch is not None:
-            tap = TapPair(tap, watch)
+        tap = TapPair(stack.enter_context(recording(settings.record, "monitor", seed, header)), config.watch)
         random = Random(seed)
-        found = await described(config.power, settings.power_machine)
+        machine = await described(power, settings.power_machine)
         register = m.Register(
             role="gpu_monitor",
             token=settings.key,
             gpus=(policy.gpu,),
             features=(FEATURE, RELEASE, AGE),
-            machine=found.id if found else settings.power_machine,
-            price=found.price if found else None,
-            currency=(found.currency or None) if found else None,
+            machine=machine.id if machine else settings.power_machine,
+            price=machine.price if machine else None,
+            currency=(machine.currency or None) if machine else None,
             idle_after=policy.idle_after,
         )
         link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
         config.on_link(link.events)
-        program = MonitorProgram(
+        yield MonitorProgram(
             Monitor(policy, random),
             link,
-            config.power,
+            power,
             lambda url: workers.at(url).health(),
             tap=tap,
             journal=journal,
             known=known,
         )
-        yield RunningMonitor(program, journal)

@@ -58,7 +58,7 @@ CheckHealth = Callable[[str | None], Awaitable[Health]]
 
 
 class MonitorProgram:
-    """Runs the decider for one machine. `entered` counts how often the machine came into each state.
+    """Runs the decider for one machine.
 
     Args:
         monitor: The decider.
@@ -70,6 +70,10 @@ class MonitorProgram:
         journal: Stores what must outlast a restart, before the commands that depend on it are carried out.
         known: What the journal had at the start, as `persistence.ages` returns it.
         clock: Returns UNIX seconds.
+
+    Attributes:
+        entered: How often the machine came into each state.
+        journal: As given.
     """
 
     def __init__(
@@ -95,18 +99,19 @@ class MonitorProgram:
             journal,
             self._execute,
             clock=asyncio.get_running_loop().time,
-            durable=self._to_keep if journal is not None else lambda _: [],
+            durable=self._kept if journal is not None else lambda _: [],
             on_decision=self._record,
             on_fact=self._count,
-            when_full=self._continue,
+            when_full=self._start_unsaved,
             needs_journal=False,
             snapshot=lambda: persistence.rows(self.remembered),
         )
         self._clock, self._unsaved = clock, False
+        self.journal = journal
         self._monitor, self._link, self._power, self._health = monitor, link, power, health
         self._tick, self._tap = tick, tap
         self._calls: dict[str, asyncio.Task[None]] = {}
-        self._came: deque[tuple[p.PowerEvent, float]] = deque()
+        self._events: deque[tuple[p.PowerEvent, float]] = deque()
         self._refused, self._state = False, machine.state
         self.entered: Counter[str] = Counter()
         self._log = logger.bind(stage="power", gpu=monitor.policy.gpu)
@@ -137,12 +142,12 @@ class MonitorProgram:
 
     def _receive(self, message: m.Message | LinkUp | LinkDown) -> None:
         if isinstance(message, LinkUp | LinkDown):
-            self._explain(message)
+            self._log_refusal(message)
         event = to_event(message, self._monitor.policy.gpu)
         if event is not None:
-            self._put(event)
+            self._queue(event)
 
-    def _explain(self, link: LinkUp | LinkDown) -> None:
+    def _log_refusal(self, link: LinkUp | LinkDown) -> None:
         refused = isinstance(link, LinkDown) and link.code is not None
         if refused and not self._refused:  # the link logs the reason at each attempt; log what to do only once
             self._log.error(
@@ -152,17 +157,17 @@ class MonitorProgram:
             )
         self._refused = refused or (self._refused and isinstance(link, LinkDown))
 
-    def _put(self, event: p.PowerEvent) -> None:
+    def _queue(self, event: p.PowerEvent) -> None:
         if self.runner.crowded:
             self._log.error("too many events are waiting: {} was dropped", type(event).__name__)
         else:  # in a turn of its own: the link and a call have to end theirs first
             loop, recorded = asyncio.get_running_loop(), self._tap.newest()
-            self._came.append((event, loop.time() if recorded is None else recorded))
+            self._events.append((event, loop.time() if recorded is None else recorded))
             loop.call_soon(self._decide)
 
     def _decide(self) -> None:
-        while self._came:
-            self.runner.report(*self._came.popleft())
+        while self._events:
+            self.runner.report(*self._events.popleft())
 
     def _record(self, event: p.PowerEvent, decision: p.PowerDecision, now: float) -> None:
         if (decision.commands or decision.facts) and isinstance(event, p.Tick):
@@ -173,7 +178,7 @@ class MonitorProgram:
             self._state = machine.state
             self.entered[machine.state] += 1
 
-    def _to_keep(self, _: Sequence[p.Machine]) -> list[persistence.MachineKept]:
+    def _kept(self, _: Sequence[p.Machine]) -> list[persistence.MachineKept]:
         """The machine's state, if it changed in a way that must outlast a restart."""
         kept = persistence.snapshot(self.machine, asyncio.get_running_loop().time(), self._clock())
         if not (self._unsaved or persistence.worth_keeping(self.remembered, kept)):
@@ -181,7 +186,7 @@ class MonitorProgram:
         self.remembered, self._unsaved = kept, False
         return [kept]
 
-    def _continue(
+    def _start_unsaved(
         self, _event: p.PowerEvent, rest: Decision[persistence.MachineKept, p.PowerCommand], _error: WakestreamError
     ) -> Decision[persistence.MachineKept, p.PowerCommand]:
         """A machine that is needed is started nevertheless. The next event writes the newest state."""
@@ -255,7 +260,7 @@ class MonitorProgram:
 
     def _report(self, label: str, event: p.CallAnswer) -> None:
         self._tap.row("effect", f"power.{label}", asdict(event))
-        self._put(event)
+        self._queue(event)
 
 
 async def _after(before: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:

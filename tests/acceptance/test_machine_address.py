@@ -12,7 +12,7 @@ from tests.support.faults.programs_in_one_loop import POLICY, Machine, bounded, 
 from tests.support.programs.our_peers import SECRET, Joining, Place
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Secret, Settings
-from wakestream.adapters.monitor.program import MonitorConfig, running_monitor
+from wakestream.adapters.monitor.program import MonitorConfig, open_monitor
 from wakestream.adapters.power.config import Provider
 from wakestream.adapters.worker import program as worker_program
 from wakestream.adapters.worker.config import WorkerConfig
@@ -56,11 +56,10 @@ async def test_jobs_find_the_worker_after_each_start(tmp_path: Path, monkeypatch
             gpu="gpu", look_soon=0.1, look_rarely=0.2, look_online=0.2, idle_after=0.5, checks_health=False,
             follows_address=True, expects_address=True,
         )  # fmt: skip
-        monitor = await stack.enter_async_context(
-            running_monitor(MonitorConfig(policy, machine), Settings(hub_url=url, key=Secret(place.keys["monitor"])))
-        )
+        settings = Settings(hub_url=url, key=Secret(place.keys["monitor"]))
+        program = await stack.enter_async_context(open_monitor(MonitorConfig(settings, policy, machine)))
         stop = asyncio.Event()
-        running = asyncio.create_task(monitor.program.run(stop))
+        running = asyncio.create_task(program.run(stop))
         client = await stack.enter_async_context(
             open_client(
                 Settings(

@@ -19,7 +19,7 @@ from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
-from wakestream.adapters.monitor.program import MonitorConfig, running_monitor
+from wakestream.adapters.monitor.program import MonitorConfig, open_monitor
 from wakestream.adapters.power.choice import make_power
 from wakestream.adapters.power.config import Provider, commands, power_config
 from wakestream.streams.monitor.power_machine import PowerPolicy
@@ -80,14 +80,14 @@ def run(args: argparse.Namespace) -> int:
 
     async def serve(stop: asyncio.Event) -> None:
         refused = Refusal(stop, args)
-        config = MonitorConfig(policy, power, _memory(args, settings), refused.listen)
-        watch = PowerWatch() if settings.metrics is not None else None
+        journal, watch = _journal(args, settings), PowerWatch()
+        config = MonitorConfig(settings, policy, power, journal, watch, refused.listen)
         async with AsyncExitStack() as stack:
-            monitor = await stack.enter_async_context(running_monitor(config, settings, watch))
-            if settings.metrics is not None and watch is not None:
-                journal = (monitor.journal, config.memory) if monitor.journal and config.memory else None
-                await serve_metrics(stack, settings.metrics, MonitorMetrics(monitor.program, watch, journal))
-            await monitor.program.run(stop)
+            program = await stack.enter_async_context(open_monitor(config))
+            if settings.metrics is not None:
+                metrics = MonitorMetrics(program, watch, journal.parent if journal is not None else None)
+                await serve_metrics(stack, settings.metrics, metrics)
+            await program.run(stop)
         refused.check()
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
@@ -105,7 +105,7 @@ def _warn_of_missing(settings: Settings) -> None:
             )
 
 
-def _memory(args: argparse.Namespace, settings: Settings) -> Path | None:
+def _journal(args: argparse.Namespace, settings: Settings) -> Path | None:
     """The journal's file of this GPU; None for --power process, whose program ends with the monitor."""
     if settings.power == "process":
         return None

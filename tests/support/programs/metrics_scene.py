@@ -125,7 +125,7 @@ class House:
         monitor = Monitor(PowerPolicy(gpu="gpu"), Random(1))
         program = MonitorProgram(monitor, link, FakePower(on=True), no_health, tap=watch, tick=0.05, journal=journal)
         await self._running(program.run)
-        await self._served("monitor", MonitorMetrics(program, watch, (journal, path)))
+        await self._served("monitor", MonitorMetrics(program, watch, path.parent))
 
     async def _running(self, run: Callable[[asyncio.Event], Any]) -> None:
         stop = asyncio.Event()
