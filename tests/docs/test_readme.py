@@ -127,3 +127,11 @@ def test_both_languages_have_the_same_headings_lists_tables_links_and_code() -> 
     other = {"README.md": "README.zh-CN.md"}
     other |= {f"docs/zh/{page}.md": f"docs/{page}.md" for page in ("tutorial", "setup")}
     assert sorted(other.get(link, link) for link in links(CHINESE)) == sorted(links(ENGLISH))
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_one_command_runs_the_demo_and_one_the_tests_and_ci_runs_both(page: str) -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    for command in ("make demo", "make test"):
+        assert f"    {command}\n" in page
+        assert f"\n{command}\n" in ci
