@@ -96,13 +96,13 @@ class AutodlPower(HttpPower):
 
     async def machines(self) -> Sequence[Machine]:
         """The instances Pro of the account."""
-        found: list[Machine] = []
+        machines: list[Machine] = []
         for page in range(1, MOST_PAGES + 1):
             data = await self._data("POST", "list", body={"page_index": page, "page_size": 100}) or {}
-            found += [self._listed(row) for row in data.get("list") or ()]
+            machines += [self._listed(row) for row in data.get("list") or ()]
             if page >= int(data.get("max_page") or 1):
                 break
-        return found
+        return machines
 
     async def _data(self, method: str, name: str, **more: Any) -> Any:
         answer = await self.call(method, f"{_BASE}/{name}", **more)

@@ -83,13 +83,13 @@ class CompsharePower(HttpPower):
 
     async def machines(self) -> Sequence[Machine]:
         """The instances of the account."""
-        found: list[Machine] = []
+        machines: list[Machine] = []
         for page in range(MOST_PAGES):
             answer = await self._signed("DescribeCompShareInstance", Limit=str(_PAGE), Offset=str(page * _PAGE))
-            found += [self._listed(row) for row in answer.get("UHostSet") or ()]
-            if len(found) >= int(answer.get("TotalCount") or 0):
+            machines += [self._listed(row) for row in answer.get("UHostSet") or ()]
+            if len(machines) >= int(answer.get("TotalCount") or 0):
                 break
-        return found
+        return machines
 
     async def _row(self) -> Mapping[str, Any]:
         id_ = await self.machine()
@@ -153,8 +153,8 @@ class CompsharePower(HttpPower):
 
     def _address(self, row: Mapping[str, Any]) -> str | None:
         """The public address of most weight."""
-        public = [each for each in row.get("IPSet") or () if each.get("IP") and each.get("Type") != "Private"]
-        best = max(public, key=lambda each: each.get("Weight") or 0, default=None)
+        public = [ip for ip in row.get("IPSet") or () if ip.get("IP") and ip.get("Type") != "Private"]
+        best = max(public, key=lambda ip: ip.get("Weight") or 0, default=None)
         return f"{best['IP']}:{self._port}" if best is not None else None
 
 

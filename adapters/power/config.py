@@ -17,6 +17,7 @@ from wakestream.adapters.config.settings import Settings, user_folder
 from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import Power, PowerState
+from wakestream.streams.protocol.printable import printable
 
 PROVIDERS = Plugins("wakestream.power", "--power", "power provider")
 
@@ -52,6 +53,21 @@ class Machine:
     address: str | None = None
 
 
+def plain_text(text: str, secrets: Sequence[str]) -> str:
+    """A provider's message on one line, without credentials, and not too long.
+
+    Args:
+        text: What the provider says.
+        secrets: The credentials that it may repeat.
+
+    Returns:
+        What may be logged and shown.
+    """
+    for credential in secrets:
+        text = text.replace(credential, "***")
+    return printable(" ".join(text.split()))[:400]
+
+
 def id_of(machine: str, machines: Sequence[Machine]) -> str:
     """The id of the machine with this id or name.
 
@@ -62,14 +78,14 @@ def id_of(machine: str, machines: Sequence[Machine]) -> str:
     Raises:
         PowerError: There is no such machine, or several have this name.
     """
-    if any(each.id == machine for each in machines):
+    if any(listed.id == machine for listed in machines):
         return machine
-    ids = [each.id for each in machines if each.name == machine and each.state != "terminated"]
+    ids = [listed.id for listed in machines if listed.name == machine and listed.state != "terminated"]
     if len(ids) == 1:
         return ids[0]
     if ids:
         raise PowerError(f"{len(ids)} machines are named {machine!r}: give --machine one of {', '.join(ids[:5])}")
-    have = ", ".join(f"{each.id} ({each.name})" if each.name else each.id for each in machines[:5]) or "none"
+    have = ", ".join(f"{listed.id} ({listed.name})" if listed.name else listed.id for listed in machines[:5]) or "none"
     raise PowerError(f"no machine is named {machine!r}; the account has {have}")
 
 
@@ -113,9 +129,9 @@ def secret_from_environment(name: str) -> Secret:
 def _credential(name: str) -> tuple[Secret, Given]:
     """A credential, hidden in all logs, and where it is."""
     given = _given(name)
-    found = secret(given, [])  # without warnings: providers choose the length of their keys
-    hide(found)
-    return found, given
+    credential = secret(given, [])  # without warnings: providers choose the length of their keys
+    hide(credential)
+    return credential, given
 
 
 def _given(name: str) -> Given:
@@ -135,12 +151,12 @@ def _given(name: str) -> Given:
 
 
 def _from_file(name: str, path: Path) -> Secret:
-    found = key_in(path, f"{name}_FILE", [])
+    key = key_in(path, f"{name}_FILE", [])
     if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
         raise SettingsError(
             f"{path} holds a credential and every account on this machine can read it; run: chmod 600 {path}"
         )
-    return found
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +203,13 @@ class PowerConfig:
 
 def commands(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The command lines that are set, by the names of their flags."""
-    found = {
+    command_lines = {
         "program": settings.power_program,
         "start": settings.power_start,
         "stop": settings.power_stop,
         "inspect": settings.power_inspect,
     }
-    return {name: command for name, command in found.items() if command is not None}
+    return {name: command for name, command in command_lines.items() if command is not None}
 
 
 def power_config(settings: Settings, *, only_list: bool = False) -> PowerConfig:
@@ -206,11 +222,11 @@ def power_config(settings: Settings, *, only_list: bool = False) -> PowerConfig:
     options = dict(settings.power_option)
 
     def read(name: str) -> Secret:
-        found, given = _credential(name)
+        credential, given = _credential(name)
         if any(map(_RECEIVES.search, settings.power_option)):
             # All of the user's own sources are alike here; only a folder with files of others is not.
             settings.check_sent(replace(given, source=max(given.source, trust.OWN)), "power_option")
-        return found
+        return credential
 
     return PowerConfig(
         None if only_list else settings.power_machine or "",

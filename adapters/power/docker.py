@@ -114,37 +114,37 @@ class DockerPower(HttpPower):
 
     async def inspect(self) -> Reading:
         """See `Power.inspect`."""
-        found = await self.call("GET", await self._path("json"))
-        said = found.get("State") or {}
-        state, detail = self.state(str(said.get("Status") or "")), str(said.get("Status") or "no state")
-        code, reason = said.get("ExitCode", 0), self.plain(str(said.get("Error") or ""))
+        container = await self.call("GET", await self._path("json"))
+        status = container.get("State") or {}
+        state, detail = self.state(str(status.get("Status") or "")), str(status.get("Status") or "no state")
+        code, reason = status.get("ExitCode", 0), self.plain(str(status.get("Error") or ""))
         if state == "stopped" and code not in _ENDED_WELL:
             state, detail = "failed", f"the container ended with code {code}; see `docker logs {self._machine}`"
         if reason:
             detail = f"{detail}: {reason}"
-        when = said.get("StartedAt" if state == "running" else "FinishedAt")
-        address = self._address(found) if state == "running" else None
+        when = status.get("StartedAt" if state == "running" else "FinishedAt")
+        address = self._address(container) if state == "running" else None
         return Reading(state, address, unix_seconds(when), detail)
 
     async def machines(self) -> Sequence[Machine]:
         """See `Provider.machines`: all containers of the engine."""
-        listed = await self.call("GET", "/containers/json", params={"all": "true"})
+        containers = await self.call("GET", "/containers/json", params={"all": "true"})
         return [
-            Machine(each["Id"][:12], (each.get("Names") or [""])[0].lstrip("/"), self.state(str(each.get("State"))))
-            for each in listed
+            Machine(row["Id"][:12], (row.get("Names") or [""])[0].lstrip("/"), self.state(str(row.get("State"))))
+            for row in containers
         ]
 
     async def _path(self, what: str) -> str:
         return f"/containers/{quote(await self.machine(), safe='')}/{what}"
 
-    def _address(self, found: Mapping[str, Any]) -> str | None:
+    def _address(self, container: Mapping[str, Any]) -> str | None:
         """The published port, which can be another one after each start, or else the container's own address."""
-        network = found.get("NetworkSettings") or {}
+        network = container.get("NetworkSettings") or {}
         for published in (network.get("Ports") or {}).get(f"{self._port}/tcp") or ():
             host = "127.0.0.1" if self._socket else urlsplit(self._base).hostname or ""
             return at_port(host, int(published["HostPort"]))
-        every = [network, *(network.get("Networks") or {}).values()]
-        own = next((each["IPAddress"] for each in every if each.get("IPAddress")), None)
+        networks = [network, *(network.get("Networks") or {}).values()]
+        own = next((settings["IPAddress"] for settings in networks if settings.get("IPAddress")), None)
         return at_port(own, self._port) if own and self._socket else None
 
 

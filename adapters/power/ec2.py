@@ -13,11 +13,10 @@ from typing import Any
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of
+from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, plain_text
 from wakestream.adapters.power.extras import needs
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState, Reading
-from wakestream.streams.protocol.printable import printable
 
 OPTIONS = ("region", "profile", "address")
 
@@ -107,20 +106,20 @@ class Ec2Power(Provider):
         """See `Power.inspect`."""
         machine = await self._machine_id()
         page = await self._call("describe_instances", InstanceIds=[machine])
-        found = next((each for each in _instances(page) if each["InstanceId"] == machine), None)
-        if found is None:  # EC2 answers an unknown id with an error, so that this is no answer of EC2
+        instance = next((described for described in _instances(page) if described["InstanceId"] == machine), None)
+        if instance is None:  # EC2 answers an unknown id with an error, so that this is no answer of EC2
             raise Transient(f"ec2: the answer does not describe {self._machine}")
-        return _reading(found, self._which)
+        return _reading(instance, self._which)
 
     async def machines(self) -> Sequence[Machine]:
         """See `Provider.machines`: the instances of the region. `gpu` is the instance type."""
-        found: list[Machine] = []
+        machines: list[Machine] = []
         more: dict[str, str] = {}
         while True:
             page = await self._call("describe_instances", MaxResults=1000, **more)
-            found += [_machine(each, self._which) for each in _instances(page)]
+            machines += [_machine(instance, self._which) for instance in _instances(page)]
             if not page.get("NextToken"):
-                return found
+                return machines
             more = {"NextToken": page["NextToken"]}
 
     async def close(self) -> None:
@@ -189,8 +188,8 @@ def _client(config: PowerConfig, options: Mapping[str, str]) -> Callable[[], tup
     def make() -> tuple[Any, list[str]]:
         session = boto3.session.Session(profile_name=options.get("profile"), region_name=options.get("region"))
         client = session.client("ec2", endpoint_url=config.base_url, config=limits)
-        found = session.get_credentials()
-        return client, [each for each in found.get_frozen_credentials()[:3] if each] if found else []
+        credentials = session.get_credentials()
+        return client, [text for text in credentials.get_frozen_credentials()[:3] if text] if credentials else []
 
     return make
 
@@ -200,46 +199,43 @@ def _instances(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from reservation.get("Instances", ())
 
 
-def _reading(found: Mapping[str, Any], which: str) -> Reading:
-    word = found["State"]["Name"]
+def _reading(instance: Mapping[str, Any], which: str) -> Reading:
+    word = instance["State"]["Name"]
     state = _STATES.get(word, "unknown")
-    reason, transition = found.get("StateReason", {}), found.get("StateTransitionReason", "")
+    reason, transition = instance.get("StateReason", {}), instance.get("StateTransitionReason", "")
     detail = f"{word}: {reason.get('Message') or transition}" if reason or transition else word
     if state == "stopped" and reason.get("Code") == "Server.InsufficientInstanceCapacity":
         state = "no_capacity"
-    since = _since(found, transition) if state in ("running", "starting", "stopped") else None
-    return Reading(state, _address(found, which) if state == "running" else None, since, detail)
+    since = _since(instance, transition) if state in ("running", "starting", "stopped") else None
+    return Reading(state, _address(instance, which) if state == "running" else None, since, detail)
 
 
-def _since(found: Mapping[str, Any], transition: str) -> float | None:
+def _since(instance: Mapping[str, Any], transition: str) -> float | None:
     """When it was started, or stopped: EC2 tells the first as a field, the second in a text."""
     from datetime import UTC, datetime
 
-    if found["State"]["Name"] != "stopped":
-        launched = found.get("LaunchTime")
+    if instance["State"]["Name"] != "stopped":
+        launched = instance.get("LaunchTime")
         return launched.timestamp() if launched is not None else None
     when = _REASON.search(transition)
     return datetime.fromisoformat(when[1]).replace(tzinfo=UTC).timestamp() if when else None
 
 
-def _address(found: Mapping[str, Any], which: str) -> str | None:
-    address = next((str(found[name]) for name in _ADDRESSES[which] if found.get(name)), None)
+def _address(instance: Mapping[str, Any], which: str) -> str | None:
+    address = next((str(instance[name]) for name in _ADDRESSES[which] if instance.get(name)), None)
     return f"[{address}]" if address and ":" in address else address
 
 
-def _machine(found: Mapping[str, Any], which: str) -> Machine:
-    name = next((tag["Value"] for tag in found.get("Tags", ()) if tag["Key"] == "Name"), "")
-    reading = _reading(found, which)
-    return Machine(found["InstanceId"], name, reading.state, found.get("InstanceType", ""), address=reading.address)
+def _machine(instance: Mapping[str, Any], which: str) -> Machine:
+    name = next((tag["Value"] for tag in instance.get("Tags", ()) if tag["Key"] == "Name"), "")
+    reading, gpu = _reading(instance, which), instance.get("InstanceType", "")
+    return Machine(instance["InstanceId"], name, reading.state, gpu, address=reading.address)
 
 
-def _error(said: Mapping[str, str], secrets: Sequence[str]) -> PowerError:
-    code, message = said.get("Code", ""), said.get("Message", "")
+def _error(answer: Mapping[str, str], secrets: Sequence[str]) -> PowerError:
+    code, message = answer.get("Code", ""), answer.get("Message", "")
     # The message of UnauthorizedOperation ends in a long encoded text that only an administrator can decode.
-    text = f"ec2: {code}: {message.partition(' Encoded authorization failure message')[0]}"
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    text = printable(text)[:400]
+    text = plain_text(f"ec2: {code}: {message.partition(' Encoded authorization failure message')[0]}", secrets)
     kind = _ERRORS.get(code)
     if kind is Gone:
         return Gone(f"{text}; if it exists, check the region")

@@ -21,16 +21,12 @@ from loguru import logger
 
 from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import PowerConfig, Provider, id_of
+from wakestream.adapters.power.config import PowerConfig, Provider, id_of, plain_text
 from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState
-from wakestream.streams.protocol.printable import printable
 
 LONGEST_ANSWER = 4 * 1024**2
 """The longest answer in bytes."""
-
-LONGEST_TEXT = 300
-"""Characters of a provider's message that are repeated."""
 
 LONGEST_WAIT = 3600.0
 """Seconds of a `Retry-After` that are obeyed."""
@@ -105,9 +101,9 @@ class HttpPower(Provider):
             raise SettingsError(
                 f"--power-option base_url={self._base[:80]}: write https, as credentials are sent to it"
             )
-        found = self._read_secret(name)
-        self._secrets.append(found)
-        return found
+        credential = self._read_secret(name)
+        self._secrets.append(credential)
+        return credential
 
     def headers(self) -> Mapping[str, str]:
         """The headers of each request, such as the authorization."""
@@ -181,11 +177,11 @@ class HttpPower(Provider):
 
     def state(self, word: str) -> PowerState:
         """What a provider's word for a state means. An unknown word is logged once."""
-        found = self.states.get(word.lower())
-        if found is None:
+        state = self.states.get(word.lower())
+        if state is None:
             self.note_unknown(f"the state {self.plain(word)!r}")
             return "unknown"
-        return found
+        return state
 
     def error(self, code: object, message: str) -> PowerError:
         """The error that a provider's code and message mean, by the table `errors`.
@@ -212,9 +208,7 @@ class HttpPower(Provider):
 
     def plain(self, text: str) -> str:
         """A provider's message without the credentials, on one line, and not too long."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return printable(" ".join(text.split()))[:LONGEST_TEXT]
+        return plain_text(text, self._secrets)
 
     async def close(self) -> None:
         """Close the connections."""

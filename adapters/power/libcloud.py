@@ -12,11 +12,10 @@ from loguru import logger
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of
+from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, plain_text
 from wakestream.adapters.power.extras import needs
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState, Reading
-from wakestream.streams.protocol.printable import printable
 
 OWN = ("driver", "credentials", "address")
 
@@ -101,7 +100,7 @@ class LibcloudPower(Provider):
             )
         names = _names(wanted) if wanted else _CREDENTIALS.get(self._driver_name, ("key", "secret"))
         secrets = {name: config.secret(f"LIBCLOUD_{name.upper()}") for name in names if name not in arguments}
-        self._secrets = [each for each in secrets.values() if len(each) > 3]
+        self._secrets = [secret for secret in secrets.values() if len(secret) > 3]
         self._make: Callable[[], Any] = lambda: factory(**secrets, **arguments)
         self._types, self._http = (
             needs("libcloud.common.types", "libcloud"),
@@ -128,7 +127,7 @@ class LibcloudPower(Provider):
 
     async def machines(self) -> Sequence[Machine]:
         """See `Provider.machines`. `gpu` is the machine's type, if the driver says it."""
-        return [self._listed(each) for each in await self._nodes()]
+        return [self._listed(node) for node in await self._nodes()]
 
     async def close(self) -> None:
         """Leave the calls out that have not begun; drivers have nothing to close."""
@@ -168,17 +167,14 @@ class LibcloudPower(Provider):
         """Drivers take no time limit; the connection has one for operations, and its session one for requests."""
         connection = getattr(driver, "connection", None)
         session = getattr(getattr(connection, "connection", None), "session", None)
-        for each in (connection, session):
-            if each is not None:
-                each.timeout = 0.9 * self._limit
+        for limited in (connection, session):
+            if limited is not None:
+                limited.timeout = 0.9 * self._limit
 
     def _error(self, error: Exception) -> PowerError:
         code = getattr(error, "code", None) or getattr(error, "http_code", None) or ""
-        said = f"{code} {error}"
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
-        said = printable(" ".join(said.split()))[:400]
-        text = f"libcloud: {self._driver_name}: {type(error).__name__} {said}"
+        message = plain_text(f"{code} {error}", self._secrets)
+        text = f"libcloud: {self._driver_name}: {type(error).__name__} {message}"
         if isinstance(error, self._http.RateLimitReachedError):
             return Transient(text, error.retry_after or TOO_FAST)
         if isinstance(error, self._types.InvalidCredsError):
@@ -187,24 +183,24 @@ class LibcloudPower(Provider):
             return Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s")
         if re.search(_TOO_FAST, text, re.IGNORECASE):
             return Transient(text, TOO_FAST)
-        kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, said, re.IGNORECASE)), None)
+        kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, message, re.IGNORECASE)), None)
         return kind(text) if kind is not None else _unknown(error, text)
 
     # --- nodes
 
     async def _nodes(self) -> Sequence[Any]:
-        found: Sequence[Any] = await self._call(lambda driver: driver.list_nodes())
-        return found
+        nodes: Sequence[Any] = await self._call(lambda driver: driver.list_nodes())
+        return nodes
 
     async def _node(self) -> Any:
         nodes = await self._nodes()
         if not nodes:  # drivers read a page of a proxy as an empty list, and then nothing may count as deleted
             raise Transient(f"libcloud: {self._driver_name} lists no machine at all")
         if self._id is None:
-            self._id = id_of(self._machine, [self._listed(each) for each in nodes])
-        for each in nodes:
-            if str(each.id) == self._id:
-                return each
+            self._id = id_of(self._machine, [self._listed(node) for node in nodes])
+        for node in nodes:
+            if str(node.id) == self._id:
+                return node
         raise Gone(f"libcloud: {self._driver_name} does not list the machine {self._machine} any more")
 
     async def _switch(self, call: str) -> None:
@@ -227,9 +223,9 @@ class LibcloudPower(Provider):
         return Machine(str(node.id), node.name or "", self._state(node)[0], str(size), address=self._address(node))
 
     def _address(self, node: Any) -> str | None:
-        found = [*(node.private_ips or ())] if self._which == "private" else [*(node.public_ips or ())]
-        found = [each for each in [*found, *(node.private_ips or ())] if each]
-        return f"[{found[0]}]" if found and ":" in found[0] else found[0] if found else None
+        addresses = [*(node.private_ips or ())] if self._which == "private" else [*(node.public_ips or ())]
+        addresses = [address for address in [*addresses, *(node.private_ips or ())] if address]
+        return f"[{addresses[0]}]" if addresses and ":" in addresses[0] else addresses[0] if addresses else None
 
 
 def _unknown(error: Exception, text: str) -> PowerError:

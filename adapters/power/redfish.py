@@ -87,12 +87,12 @@ class RedfishPower(HttpPower):
 
     def message(self, document: Any) -> tuple[object, str]:
         """See `HttpPower.message`: the DMTF's form of errors."""
-        said = document.get("error") if isinstance(document, Mapping) else None
-        if not isinstance(said, Mapping):
+        error = document.get("error") if isinstance(document, Mapping) else None
+        if not isinstance(error, Mapping):
             return super().message(document)
-        infos = [each for each in said.get("@Message.ExtendedInfo") or () if isinstance(each, Mapping)]
-        more = "; ".join(f"{each.get('MessageId', '')} {each.get('Message', '')}".strip() for each in infos)
-        return said.get("code", ""), more or str(said.get("message", ""))
+        infos = [info for info in error.get("@Message.ExtendedInfo") or () if isinstance(info, Mapping)]
+        more = "; ".join(f"{info.get('MessageId', '')} {info.get('Message', '')}".strip() for info in infos)
+        return error.get("code", ""), more or str(error.get("message", ""))
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         """See `HttpPower.call`."""
@@ -146,26 +146,26 @@ class RedfishPower(HttpPower):
     async def machines(self) -> Sequence[Machine]:
         """See `Provider.machines`: the systems of this controller. `gpu` is the model."""
         members = (await self.call("GET", SYSTEMS)).get("Members", ())
-        found = [await self.call("GET", _path(each["@odata.id"])) for each in members]
+        systems = [await self.call("GET", _path(member["@odata.id"])) for member in members]
         return [
             Machine(
-                str(each["Id"]), str(each.get("Name") or ""), self.state(str(each.get("PowerState"))),
-                " ".join(str(each[key]) for key in ("Manufacturer", "Model") if each.get(key)), address=self._address,
+                str(row["Id"]), str(row.get("Name") or ""), self.state(str(row.get("PowerState"))),
+                " ".join(str(row[key]) for key in ("Manufacturer", "Model") if row.get(key)), address=self._address,
             )
-            for each in found
+            for row in systems
         ]  # fmt: skip
 
     async def _system(self) -> Mapping[str, Any]:
-        found = await self.call("GET", f"{SYSTEMS}/{await self.machine()}")
-        if not isinstance(found, Mapping):
+        system = await self.call("GET", f"{SYSTEMS}/{await self.machine()}")
+        if not isinstance(system, Mapping):
             raise Transient("redfish: the controller answered without a system")
-        return found
+        return system
 
     async def _reset(self, system: Mapping[str, Any], *kinds: str) -> None:
         """Ask for the first of these kinds of reset that the system knows."""
         action = (system.get("Actions") or {}).get("#ComputerSystem.Reset") or {}
         allowed = action.get("ResetType@Redfish.AllowableValues") or kinds
-        kind = next((each for each in kinds if each in allowed), None)
+        kind = next((wanted for wanted in kinds if wanted in allowed), None)
         if kind is None:
             raise PowerError(f"redfish: {self._machine} knows none of {', '.join(kinds)}; it has {', '.join(allowed)}")
         target = action.get("target") or f"{SYSTEMS}/{await self.machine()}/Actions/ComputerSystem.Reset"
@@ -176,8 +176,8 @@ def _untrusted(error: Transient) -> PowerError | None:
     """The error of a controller whose certificate is not accepted; None for other errors."""
     cause = error.__context__
     if isinstance(cause, aiohttp.ServerFingerprintMismatch):
-        found = cause.got.hex(":")
-        return PowerError(f"redfish: {cause.host} has another certificate than the pinned one; its SHA-256 is {found}")
+        pin = cause.got.hex(":")
+        return PowerError(f"redfish: {cause.host} has another certificate than the pinned one; its SHA-256 is {pin}")
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return PowerError(
             f"redfish: the certificate of {cause.host} is not trusted ({cause.certificate_error}); if it is "

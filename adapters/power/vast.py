@@ -85,17 +85,15 @@ class VastPower(HttpPower):
 
     async def machines(self) -> Sequence[Machine]:
         """The instances of the account."""
-        params, found = (
-            {"limit": "25", "select_filters": "{}", "order_by": json.dumps([{"col": "id", "dir": "asc"}])},
-            [],
-        )
+        machines: list[Machine] = []
+        params = {"limit": "25", "select_filters": "{}", "order_by": json.dumps([{"col": "id", "dir": "asc"}])}
         for _ in range(MOST_PAGES):
             page = await self.call("GET", "/api/v1/instances/", params=params)
-            found += [self._listed(row) for row in page.get("instances") or ()]
+            machines += [self._listed(row) for row in page.get("instances") or ()]
             if not page.get("next_token"):
                 break
             params["after_token"] = str(page["next_token"])
-        return found
+        return machines
 
     async def _set(self, state: str) -> None:
         path = f"/api/v0/instances/{await self.machine()}/"

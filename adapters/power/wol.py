@@ -192,19 +192,19 @@ def _checked(name: str, read: Any, text: str) -> Any:
 
 
 def _account(text: str) -> tuple[str, str, int]:
-    found = re.fullmatch(r"([^@\s]+)@(\[[0-9a-fA-F:]+\]|[^@:\s\[\]]+)(?::(\d{1,5}))?", text)
-    if found is None:
+    match = re.fullmatch(r"([^@\s]+)@(\[[0-9a-fA-F:]+\]|[^@:\s\[\]]+)(?::(\d{1,5}))?", text)
+    if match is None:
         raise SettingsError(f"--power-option ssh={text[:80]}: write USER@HOST or USER@HOST:PORT")
-    return found[1], found[2].strip("[]"), int(found[3] or 22)
+    return match[1], match[2].strip("[]"), int(match[3] or 22)
 
 
 def _target(text: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?", text)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?", text)
+    if match is None:
         raise SettingsError(
             f"--power-option broadcast={text[:40]}: write the broadcast address of its network, such as 10.0.0.255:9"
         )
-    return found[1], int(found[2] or 9)
+    return match[1], int(match[2] or 9)
 
 
 def _words(ended: Any) -> str:
