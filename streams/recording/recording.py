@@ -87,15 +87,21 @@ class Row:
 
 @dataclass(slots=True)
 class _Draft:
-    """A mutable row, which becomes a frozen one: this is three times faster."""
+    """A mutable row, which `row` turns into a frozen one: this is three times faster."""
 
     seq: int
     t: float
     dir: Direction
     label: str
     data: Mapping[str, Any]
-    job: str | None
-    lag: float
+    job: str | None = None
+    lag: float = 0.0
+
+    def row(self) -> Row:
+        row: Any = self
+        row.__class__ = Row
+        made: Row = row
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +215,7 @@ class RowMaker:
         lag = 0.0
         if self._fired is not None and direction != "out":
             lag = max(0, self._last - round((self._fired() - self._start) * _TICKS)) / _TICKS
-        row: Any = _Draft(self._seq, self._last / _TICKS, direction, label, data, job, lag)
-        row.__class__ = Row
-        made: Row = row
-        return made
+        return _Draft(self._seq, self._last / _TICKS, direction, label, data, job, lag).row()
 
 
 class MemoryTap(Tap):
@@ -337,7 +340,7 @@ def _row(line: bytes, number: int) -> Row | None:
     except ValueError:
         return None
     try:
-        return Row(**values)
+        return _Draft(**values).row()
     except TypeError as error:
         raise UnusableLog(f"line {number} is no row: {error}") from None
 

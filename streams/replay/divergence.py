@@ -106,9 +106,10 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False, ignore_time
     then, now = _streams(program, recorded.rows), _streams(program, again.rows)
     beyond = _beyond(recorded, again)
     late = _on_time if ignore_time or program != "daemon" else partial(_late, recorded.rows)
-    found = [_first(each, then[each], now[each], lenient, beyond, late) for each in dict.fromkeys([*then, *now])]
-    broken = crashes(recorded, again)
-    return sorted((each for each in found if each is not None), key=lambda each: (each.stream not in broken, each.seq))
+    first = (_first(each, then[each], now[each], lenient, beyond, late) for each in dict.fromkeys([*then, *now]))
+    found = [each for each in first if each is not None]
+    broken = crashes(recorded, again) if found else {}
+    return sorted(found, key=lambda each: (each.stream not in broken, each.seq))
 
 
 def crashes(recorded: Log, again: Log) -> dict[str, str]:
