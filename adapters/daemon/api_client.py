@@ -183,7 +183,7 @@ class DaemonClient:
         return found["jobs"], found["currency"]
 
     async def estimate(self, kind: str, lengths: Sequence[float | None]) -> dict[str, Any]:
-        """What jobs of a kind take (docs/protocol.md); empty if it is not known."""
+        """What jobs of a kind take (docs/protocol-api.md); empty if it is not known."""
         if "estimate" not in self._features:
             return {}
         return await self.call("POST", "/api/estimate", {"kind": kind, "lengths": [*lengths]})

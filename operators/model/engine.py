@@ -79,7 +79,7 @@ class Kind:
         inputs: The input files.
         outputs: The output files; the first is the main one.
         params: The JSON Schema of the parameters: an object with `properties`, and in each the words that
-            docs/protocol.md lists, and `pattern`. The engine itself must check what other words say.
+            docs/protocol-jobs.md lists, and `pattern`. The engine itself must check what other words say.
         title: A few words for people; empty: the name.
         help: A sentence for people.
         version: What makes the results, in a few letters, such as a hash of the workflow or the version of the model.

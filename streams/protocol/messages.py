@@ -224,8 +224,8 @@ class HubStatusQuery(_WithId, frozen=True, kw_only=True):
 class HubStatus(_WithId, frozen=True, kw_only=True):
     """hub -> client or monitor, ours: the answer to `HubStatusQuery`.
 
-    `gpus` are objects as in docs/protocol.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them belong
-    to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots; `eta_s` has
+    `gpus` are objects as in docs/protocol-power.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them
+    belong to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots; `eta_s` has
     the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`; `budgets`
     has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin` gets
     `connections`, by role, and `waiting`, the number of waiting jobs by license.
@@ -273,7 +273,7 @@ class BootResult(Message, frozen=True, kw_only=True):
 
 
 class PowerState(Message, frozen=True, kw_only=True):
-    """monitor -> hub, ours: each change of the power state (docs/protocol.md lists the states).
+    """monitor -> hub, ours: each change of the power state (docs/protocol-power.md lists the states).
 
     `stops_in`: seconds until the GPU is stopped even if it is in use, when that is near. `present`: not a change, but
     the state when a client registers. `url`: where the provider says that the worker can be reached;

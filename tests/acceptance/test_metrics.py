@@ -26,11 +26,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def told() -> dict[str, set[str]]:
-    """The names in the table of docs/reference.md, with their labels."""
-    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    section = page[page.index("\n## Metrics") :]
-    section = section[: section.index("\n## ", 5)]
-    rows = re.findall(r"^\| `(wakestream_[a-z_]+)(?:\{([a-z,]+)\})?`", section, re.MULTILINE)
+    """The names in the table of docs/metrics.md, with their labels."""
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(wakestream_[a-z_]+)(?:\{([a-z,]+)\})?`", page, re.MULTILINE)
     return {name: set(labels.split(",")) - {""} for name, labels in rows}
 
 

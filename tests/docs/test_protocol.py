@@ -18,8 +18,9 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.worker import state as w
 
+PAGES = ("protocol", "protocol-jobs", "protocol-power", "protocol-worker")
 DOCS = Path(__file__).parents[2] / "docs"
-DOC = "\n".join((DOCS / f"{page}.md").read_text(encoding="utf-8") for page in ("protocol", "protocol-worker"))
+DOC = "\n".join((DOCS / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 LOGS = Path(__file__).parents[1] / "logs"
 
 

@@ -120,7 +120,7 @@ def jobs(answer: m.HubStatus) -> list[str]:
 
 
 def estimate(found: Mapping[str, Any]) -> list[str]:
-    """What jobs take, as the daemon estimates it (docs/protocol.md); no line if it is not known."""
+    """What jobs take, as the daemon estimates it (docs/protocol-api.md); no line if it is not known."""
     if not found:
         return []
     jobs, currency = count(found["jobs"]), found.get("currency") or ""

@@ -70,7 +70,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 
 def hub_query(frame: Mapping[str, Any]) -> m.HubStatusQuery | m.StatusQuery | m.GpuAdmin:
-    """A question for the hub, from its frame (docs/protocol.md)."""
+    """A question for the hub, from its frame (docs/protocol-api.md)."""
     try:
         query = wire.from_frame({**frame, "request_id": "-"})
     except wire.Malformed as error:

@@ -1,4 +1,4 @@
-"""The worker's HTTP server, with the calls of deployed workers (docs/protocol.md): files, tasks, results."""
+"""The worker's HTTP server, with the calls of deployed workers (docs/protocol-worker.md): files, tasks, results."""
 
 from __future__ import annotations
 
