@@ -85,7 +85,8 @@ class Submission:
 
     def chosen(self, job: Job) -> Job:
         """The job with what the flags say of its results."""
-        return replace(job, again=self.again, overwrite=self.if_exists == "replace")
+        unnamed = self.if_exists == "number"
+        return replace(job, again=self.again, overwrite=self.if_exists == "replace", unnamed=unnamed)
 
     def display(self, job: Job) -> Display:
         """A display of the job."""

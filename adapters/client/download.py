@@ -25,6 +25,7 @@ from blake3 import blake3
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in, hash_of
+from wakestream.adapters.disk.media_types import content_ending, same_type
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
 from wakestream.adapters.disk.result_names import numbered, place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
@@ -40,7 +41,8 @@ class Partial:
     """A partial download. `etag` is the strong validator with which it can be resumed.
 
     `unwanted`: it will not be resumed. `overwrite`: it may replace a file; else `output` gets the
-    next free number. `before` is the previous attempt, which may still be closing.
+    next free number. `unnamed`: its ending follows its content. `contradiction` says that the two differ.
+    `before` is the previous attempt, which may still be closing.
     """
 
     def __init__(self, task_id: str, output: Path, executor: Executor, before: Partial | None = None) -> None:
@@ -50,7 +52,8 @@ class Partial:
         self.etag: str | None = None
         self.expected: str | None = None
         self.unwanted = False
-        self.overwrite = False
+        self.overwrite = self.unnamed = False
+        self.contradiction = ""
         self.own: Path | None = None
         self._before = before
         self._closed = asyncio.Event()
@@ -180,6 +183,14 @@ class Partial:
         settle(self.output)
 
     def _place(self) -> None:
+        content = content_ending(self.path)
+        if content and not same_type(self.output, content):
+            named, told = self.output, f"{self.output.name} would hold {content[1:].upper()} data"
+            if self.unnamed and not self.overwrite:
+                self.output = named.with_suffix(content)
+                self.contradiction = f"{told}, so the result is {self.output.name}"
+            else:
+                self.contradiction = f"{told.replace('would hold', 'holds')}: rename it, or name a {content} file"
         if self.overwrite:
             replace_file(self.path, self.output)
         else:

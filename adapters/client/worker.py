@@ -25,7 +25,7 @@ from wakestream.adapters.disk.hashing_writer import algorithm_of
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
-from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.ports import Health, Output, Resumed, TaskReceipt, TaskReport, Workers
 from wakestream.operators.stages.follow import FINISHED
 
@@ -173,7 +173,7 @@ class HttpWorker(WorkerCalls):
         outputs = self._known.outputs
         outputs[task_id] = {**outputs.get(task_id, {}), job.id: tuple(job.outputs.values())}
         for output in job.outputs.values():
-            self._known.replaced[output] = job.overwrite
+            self._known.jobs[output] = job
 
     async def report(self, task_id: str) -> TaskReport:
         """See `Worker.report`."""
@@ -248,18 +248,21 @@ class HttpWorker(WorkerCalls):
 
     async def download(
         self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
-    ) -> AsyncIterator[Downloading | Done]:
+    ) -> AsyncIterator[Downloading | Note | Done]:
         """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
         partial = self.session.partial(task_id, output)
         if made is not None and await partial.is_there(made):
             self.session.finished(task_id, output)
             yield Done(partial.output, made.size)
             return
-        partial.overwrite = self._known.replaced.get(output, False)
+        job = self._known.jobs.get(output)
+        partial.overwrite, partial.unnamed = job is not None and job.overwrite, job is not None and job.unnamed
         partial.own = self._known.put.get((task_id, output))
         async with aclosing(fetch(self, task_id, name, partial)) as steps:
             async for step in steps:
                 yield step
         self.session.finished(task_id, output)
         self._known.put[task_id, output] = partial.output
+        if partial.contradiction:
+            yield Note(partial.contradiction)
         yield Done(partial.output, partial.size)

@@ -17,6 +17,7 @@ from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker_errors import worker_errors
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WorkerRefused, WorkerUnreachable
+from wakestream.operators.model.events import Job
 from wakestream.streams.hub.capabilities import LEEWAY
 
 
@@ -28,7 +29,7 @@ class Known:
     answers: dict[str, frozenset[str]] = field(default_factory=dict)
     outputs: Recent[str, dict[str, tuple[Path, ...]]] = field(default_factory=lambda: Recent(REMEMBERED))
     put: Recent[tuple[str, Path], Path] = field(default_factory=lambda: Recent(REMEMBERED))
-    replaced: Recent[Path, bool] = field(default_factory=lambda: Recent(REMEMBERED))
+    jobs: Recent[Path, Job] = field(default_factory=lambda: Recent(REMEMBERED))
 
 
 class WorkerCalls:

@@ -132,6 +132,7 @@ class DaemonClient:
         again: dict[str, Any] = {"again": True} if job.again else {}
         if "again" in self._features:
             again["if_exists"] = if_exists
+            again |= {"unnamed": True} if job.unnamed else {}
         elif again:
             raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wakestream.adapters.disk.media_types import media_type
 from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.ffmpeg_errors import Which, wrong_input
@@ -33,8 +34,13 @@ MAX_PIXELS = 8192 * 4320
 BYTES_PER_PIXEL = 100
 """Measured memory of the encoder for each pixel of a picture, with its frames ahead."""
 
-_PICTURES = {".jpg": "jpeg_pipe", ".jpeg": "jpeg_pipe", ".webp": "webp_pipe"}
-"""Formats by file ending, for files that ffmpeg would otherwise open as `image2`."""
+ANY_PIXELS = 2**31 - 1
+
+ANY_MEMORY = 2**40
+"""Bytes of memory, without a real limit: only the worker knows which pictures are too large for it."""
+
+_PICTURES = {".png": "png_pipe", ".jpg": "jpeg_pipe", ".jpeg": "jpeg_pipe", ".webp": "webp_pipe"}
+"""Formats by the ending that fits the content, for files that ffmpeg would otherwise open by the ending they have."""
 
 _NO_CONTAINER = re.compile(r"Input #0, (h264|hevc|m4v|mjpeg), from")
 """Video without a container has no timestamps, so it cannot be looped."""
@@ -89,8 +95,10 @@ def seconds_in(text: str) -> float | None:
 def source(path: Path, memory: int | None = None, formats: str = FORMATS) -> list[str]:
     """Arguments to open an untrusted file: only these `formats`, and only pictures that fit into `memory`."""
     # An absolute path, so that a name such as `http:clip.mp4` is not an address, and `-y.mp4` is not a flag.
-    pixels = min(MAX_PIXELS, (memory or machine_memory()) // 2 // BYTES_PER_PIXEL)
-    kind = _PICTURES.get(path.suffix.lower())
+    pixels = (
+        ANY_PIXELS if memory == ANY_MEMORY else min(MAX_PIXELS, (memory or machine_memory()) // 2 // BYTES_PER_PIXEL)
+    )
+    kind = _PICTURES.get(media_type(path).ending)
     return [
         *("-max_pixels", str(pixels), "-protocol_whitelist", "file", "-format_whitelist", formats),
         *(("-f", kind) if kind else ()),

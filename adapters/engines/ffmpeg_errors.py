@@ -22,7 +22,7 @@ _MEANS = (
     ("kind", r"not (?:on|in) (?:the )?(?:format )?whitelist", "has a format that is not supported"),
     (
         "codec",
-        r"(?:Decoder|Unknown decoder|no decoder|Could not find codec|Unsupported codec).*",
+        r"Decoder (?:\(|\S+ not found)|Unknown decoder|no decoder|Could not find codec|Unsupported codec",
         "has its {has} in a format that this ffmpeg cannot decode",
     ),
     ("too_large", r"Picture size .* is invalid|exceeds specified max pixel", "has a picture that is too large"),

@@ -14,8 +14,8 @@ from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import FORMATS, fps_in, seconds_in, source
-from wakestream.adapters.engines.probe import ANY_MEMORY, limited
+from wakestream.adapters.engines.ffmpeg import ANY_MEMORY, FORMATS, fps_in, seconds_in, source
+from wakestream.adapters.engines.probe import limited
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed

@@ -12,7 +12,7 @@ from typing import Final
 
 from loguru import logger
 
-from wakestream.adapters.engines.ffmpeg import FORMATS, Progress, seconds_in, source
+from wakestream.adapters.engines.ffmpeg import ANY_MEMORY, FORMATS, Progress, seconds_in, source
 from wakestream.adapters.engines.ffmpeg_errors import Which, meaning
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
@@ -24,9 +24,6 @@ LIMITED: Final = os.name == "posix"
 
 MEMORY: Final = 2 * 1024 * 1024
 """KiB of address space that a probe may take."""
-
-ANY_MEMORY: Final = 2**40
-"""Bytes of memory, without a real limit: only the worker knows which pictures are too large for it."""
 
 LARGE: Final = 64 * 1000**2
 """Bytes from which a file is large."""

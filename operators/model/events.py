@@ -36,6 +36,7 @@ class Job:
         overwrite: The results replace files of their names. Otherwise a result gets the next free number (`b-2.png`).
         again: The result must be made for this job: that of another job with the same inputs is not used.
         gpus: The names of the GPUs that may do it; empty if any GPU with this kind may.
+        unnamed: The user did not name the results, so that the ending of each follows its content.
 
     Example:
         >>> Job("a1", {"image": Path("a.png")}, {"image": Path("b.png")}, "upscale", {"scale": 2}).output
@@ -51,6 +52,7 @@ class Job:
     again: bool = False
     gpus: tuple[str, ...] = ()
     overwrite: bool = False
+    unnamed: bool = False
 
     def __post_init__(self) -> None:
         """Give the files of a lip-sync job the order that deployed systems know, however they were given."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from reactivex import Observable
 
-from wakestream.operators.model.events import Algorithm, Done, Downloading, Eta, FileRef, Fingerprint, Job
+from wakestream.operators.model.events import Algorithm, Done, Downloading, Eta, FileRef, Fingerprint, Job, Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ class Worker(Protocol):
 
     def download(
         self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
-    ) -> AsyncIterator[Downloading | Done]:
+    ) -> AsyncIterator[Downloading | Note | Done]:
         """Fetch a result to `output`, which appears only when it is complete. The last item is `Done`.
 
         Args:

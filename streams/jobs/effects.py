@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import orjson
 
 from wakestream.operators.model import errors
-from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
+from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import (
     Effects,
@@ -267,7 +267,7 @@ class _LoggedWorker(Worker):
 
     def download(
         self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
-    ) -> AsyncIterator[Downloading | Done]:
+    ) -> AsyncIterator[Downloading | Note | Done]:
         asked = self._asked(task_id=task_id, **({} if name is None else {"name": name}))
         more = () if made is None else (made,)  # a worker of the user's own may know no lists
         return self._calls.items(
@@ -314,14 +314,16 @@ def _plain_fingerprint(file: Fingerprint) -> dict[str, Any]:
     return {**_fields(file), "path": plain_text(file.path), "digests": dict(file.digests)}
 
 
-def _plain_received(item: Downloading | Done) -> dict[str, Any]:
+def _plain_received(item: Downloading | Note | Done) -> dict[str, Any]:
     """A step of a download as an object; only the last has a path."""
     if isinstance(item, Done):
         return {"path": plain_text(item.path), "size": item.size}
-    return {"bytes": item.bytes, "of": item.of}
+    return {"note": item.text} if isinstance(item, Note) else {"bytes": item.bytes, "of": item.of}
 
 
-def _received_from(plain: Plain) -> Downloading | Done:
+def _received_from(plain: Plain) -> Downloading | Note | Done:
+    if "note" in plain:
+        return Note(plain["note"])
     return Done(Path(plain["path"]), plain["size"]) if "path" in plain else Downloading(**plain)
 
 

@@ -47,7 +47,7 @@ class JobAccepted(_OfJob, frozen=True):
     such a file has the size 0 here, since it is not there yet.
     `version` is the fingerprint of the kind when the job was accepted. `again`: its result must be made for this job,
     since the user wants that or the results of the kind differ each time. Only the GPUs `gpus` may do it; any, if that
-    is empty. `overwrite`: its results may replace files.
+    is empty. `overwrite`: its results may replace files. `unnamed`: their endings follow their content.
     """
 
     video: str
@@ -72,6 +72,7 @@ class JobAccepted(_OfJob, frozen=True):
     again: bool = False
     gpus: tuple[str, ...] = ()
     overwrite: bool = False
+    unnamed: bool = False
 
     @property
     def files(self) -> dict[str, FileStat]:
@@ -236,6 +237,7 @@ class Submitting(Frozen, frozen=True):
     again: bool = False
     gpus: tuple[str, ...] = ()
     overwrite: bool = False
+    unnamed: bool = False
 
 
 class Cancelling(Frozen, frozen=True):

@@ -199,10 +199,14 @@ def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
     if a.is_pair:
         pair = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
         inputs = _moved_inputs(a, jobs or {})
-        return dataclasses.replace(pair, again=a.again, gpus=a.gpus, overwrite=a.overwrite, inputs=inputs)
+        return dataclasses.replace(
+            pair, again=a.again, gpus=a.gpus, overwrite=a.overwrite, inputs=inputs, unnamed=a.unnamed
+        )
     inputs = _moved_inputs(a, jobs or {})
     outputs = {name: Path(path) for name, path in a.results.items()}
-    return e.Job(a.job, inputs, outputs, a.kind, a.params, again=a.again, gpus=a.gpus, overwrite=a.overwrite)
+    return e.Job(
+        a.job, inputs, outputs, a.kind, a.params, again=a.again, gpus=a.gpus, overwrite=a.overwrite, unnamed=a.unnamed
+    )
 
 
 def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:

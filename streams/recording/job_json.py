@@ -10,7 +10,7 @@ from typing import Any
 from wakestream.operators.model.events import Job
 from wakestream.streams.recording.event_json import plain_text
 
-_SWITCHES = ("again", "overwrite")
+_SWITCHES = ("again", "overwrite", "unnamed")
 """Fields of a job that are written only where they are true."""
 
 
@@ -33,8 +33,8 @@ def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
     else:
         video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
         job = Job.lipsync(job_id, video, audio, output, plain["task_type"])
-    again, overwrite = (bool(plain.get(name)) for name in _SWITCHES)
-    return replace(job, gpus=tuple(plain.get("gpus", ())), again=again, overwrite=overwrite)
+    again, overwrite, unnamed = (bool(plain.get(name)) for name in _SWITCHES)
+    return replace(job, gpus=tuple(plain.get("gpus", ())), again=again, overwrite=overwrite, unnamed=unnamed)
 
 
 def _paths(plain: Mapping[str, str]) -> dict[str, Path]:

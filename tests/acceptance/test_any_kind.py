@@ -535,3 +535,20 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
             assert (await user.run("rerun", "pair", "--detach")).code == 0
             first, again = (await api.ask("GET", "/api/jobs?limit=2"))[1]["jobs"]
             assert [first[name] for name in ("video", "audio")] == [again[name] for name in ("video", "audio")]
+
+
+async def test_a_result_that_the_user_did_not_name_has_the_ending_of_its_content(scene: Scene, user: User) -> None:
+    scene.engine.kinds = [Kind("copy", (Slot("first"),), (Slot("whole", (".png",)),))]
+    (user.folder / "photo.png").write_bytes(b"RIFF\0\0\0\0WEBPVP8 " + bytes(5000))
+    copy = ("submit", "--kind", "copy", "--in", "first=photo.png", "--no-probe", "--again", "--json")
+    async with asyncio.timeout(60), scene.place.hub() as hub, scene.worker():
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        async with daemon(user):
+            derived = await user.run(*copy)
+            named = await user.run(*copy, "--out", "whole=x.jpg")
+        alone = await user.run(*copy)
+    paths = [Path(ran.last["path"]).name for ran in (derived, named, alone)]
+    assert paths == ["photo.copy.webp", "x.jpg", "photo.copy-2.webp"], (derived, named, alone)
+    said = [event["text"] for ran in (derived, named) for event in ran.all("note")]
+    assert [text.partition(" data")[0] for text in said] == ["photo.copy.png would hold WEBP", "x.jpg holds WEBP"]

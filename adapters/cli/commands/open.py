@@ -11,7 +11,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
-from wakestream.adapters.daemon.console.media_types import TYPES, media_type
+from wakestream.adapters.disk.media_types import TYPES, media_type
 from wakestream.adapters.runtime.desktop import open_file
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError

@@ -36,7 +36,7 @@ MAX_AFTER: Final = 64
 
 _BODY_WITHIN = 30.0
 FIELDS = frozenset(
-    {"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again", "if_exists"}
+    {"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again", "if_exists", "unnamed"}
 )
 """The fields of a submitted job of a video and an audio file."""
 
@@ -109,6 +109,7 @@ class Wanted:
     again: bool = False
     gpus: tuple[str, ...] = ()
     if_exists: str = "number"
+    unnamed: bool = False
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -153,6 +154,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
         after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
         again=_switch(body, "again"), gpus=_names(body, "gpus"), if_exists=_if_exists(body),
+        unnamed=_switch(body, "unnamed"),
     )  # fmt: skip
 
 
@@ -186,7 +188,11 @@ def given_again(
 
     These `params` and `outputs` replace those of the job.
     """
-    again: dict[str, Any] = {"again": a.again, "if_exists": "replace" if a.overwrite else "number"}
+    again: dict[str, Any] = {
+        "again": a.again,
+        "unnamed": a.unnamed and not outputs,
+        "if_exists": "replace" if a.overwrite else "number",
+    }
     results = {**a.results, **outputs}
     if a.is_pair and not (a.after or a.gpus or params) and len(results) == 1:
         pair = {name: getattr(a, name) for name in FIELDS - {"id", "if_exists"}}
@@ -282,6 +288,7 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
     return Submitting(
         0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
         asked.after, asked.sources, asked.version, asked.again, asked.gpus, asked.if_exists == "replace",
+        asked.unnamed,
     )  # fmt: skip
 
 

@@ -13,11 +13,11 @@ import msgspec
 import orjson
 
 from wakestream.adapters.daemon.console import result_name
-from wakestream.adapters.daemon.console.media_types import TYPES, UNKNOWN, media_type
 from wakestream.adapters.daemon.console.upload_validation import names_beside, shown_name
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import is_intact, results_of
+from wakestream.adapters.disk.media_types import TYPES, UNKNOWN, media_type
 from wakestream.operators.model.engine import list_of
 from wakestream.streams.outbox.state import Entry, plain_outcome
 from wakestream.streams.recording.event_json import plain_text

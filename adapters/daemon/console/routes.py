@@ -24,7 +24,6 @@ from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.copies import Copies
 from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import JobView
-from wakestream.adapters.daemon.console.media_types import media_type
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.sources import find_source
 from wakestream.adapters.daemon.console.storage import Storage
@@ -33,6 +32,7 @@ from wakestream.adapters.daemon.console.waiting import Waiting, WaitingJobs
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.disk.media_types import media_type
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.desktop import show_in_folder

@@ -24,8 +24,8 @@ import aiohttp
 from aiohttp import hdrs
 
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.media_types import is_media
 from wakestream.adapters.daemon.console.upload_validation import ending_of, shown_name
+from wakestream.adapters.disk.media_types import is_media
 from wakestream.adapters.disk.state_folder import holds_state
 from wakestream.adapters.net.public_addresses import NotPublic, check_public, public_connector
 from wakestream.streams.protocol.kinds import MEDIA

@@ -83,6 +83,27 @@ async def test_a_reported_result_survives_a_power_cut(tmp_path: Path, monkeypatc
     assert done == ["synced", "named", "folder synced"]
 
 
+@pytest.mark.parametrize(
+    ("unnamed", "name", "told"),
+    [
+        (True, "photo.edit.webp", "photo.edit.png would hold WEBP data, so the result is photo.edit.webp"),
+        (False, "photo.edit.png", "photo.edit.png holds WEBP data: rename it, or name a .webp file"),
+    ],
+)
+async def test_the_ending_follows_the_content_of_a_result_that_the_user_did_not_name_and_another_is_said(
+    tmp_path: Path, unnamed: bool, name: str, told: str
+) -> None:
+    workers = HttpWorkers("http://gpu:8383")
+    partial = workers.partial("task", tmp_path / "photo.edit.png")
+    partial.unnamed = unnamed
+    partial.begin(etag=ETAG, verified=True, resumable=True)
+    await partial.write(b"RIFF\0\0\0\0WEBPVP8 " + bytes(BATCH))
+    await partial.finish()
+    await workers.close()
+    assert (partial.output.name, partial.contradiction) == (name, told)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 async def test_a_new_attempt_waits_for_the_lock_and_resumes(tmp_path: Path) -> None:
     workers, output = HttpWorkers("http://gpu:8383"), tmp_path / "out.mp4"
     first = workers.partial("task", output)

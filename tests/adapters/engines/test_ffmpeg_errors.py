@@ -13,6 +13,10 @@ from wakestream.adapters.engines.ffmpeg_errors import wrong_input
         ("Stream map '0:v:0' matches no streams.", "the video file has no picture in it"),
         ("Format not on whitelist 'mov,wav'", "the video file has a format that is not supported"),
         ("Decoder (codec av2) not found for input stream #0:0", "in a format that this ffmpeg cannot decode"),
+        (
+            "Picture size 6300x6300 exceeds specified max pixel | Error submitting packet to decoder: 22",
+            "the video file has a picture that is too large",
+        ),
         ("Picture size 99999x99999 is invalid", "the video file has a picture that is too large"),
     ],
 )

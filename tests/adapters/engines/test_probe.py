@@ -7,8 +7,9 @@ import imageio_ffmpeg  # type: ignore[import-untyped]
 import pytest
 from loguru import logger
 
+from tests.support.browser.studio import png
 from wakestream.adapters.engines import probe
-from wakestream.adapters.engines.probe import MediaUnusable, Which, probed
+from wakestream.adapters.engines.probe import MediaUnusable, Which, all_probed, probed
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:{}\n#EXT-X-ENDLIST\n"
@@ -50,6 +51,13 @@ async def test_files_that_are_not_media_or_truncated_are_refused(media: tuple[Pa
     assert (await refusal(rubbish, "video")).fault == "damaged"
     assert (await refusal(cut, "video")).fault == "incomplete"
     assert (await refusal(silent, "audio")).fault == "damaged"
+
+
+@pytest.mark.parametrize(("name", "side"), [("large.png", 6300), ("other.jpg", 64)])
+async def test_a_large_picture_and_one_of_another_ending_are_usable(tmp_path: Path, name: str, side: int) -> None:
+    picture = tmp_path / name
+    picture.write_bytes(png(side, side))
+    await all_probed({"image": (picture, "image")})
 
 
 async def test_a_sound_without_a_single_sample_is_refused(tmp_path: Path, media: tuple[Path, Path]) -> None:

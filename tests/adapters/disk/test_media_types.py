@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser.studio import png
-from wakestream.adapters.daemon.console.media_types import TYPES, UNKNOWN, media_type
+from wakestream.adapters.disk.media_types import TYPES, UNKNOWN, media_type
 
 
 @pytest.mark.parametrize(

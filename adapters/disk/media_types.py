@@ -91,14 +91,22 @@ def media_type(path: Path) -> MediaType:
         >>> media_type(Path("page.html")).content
         'application/octet-stream'
     """
-    named = TYPES.get(path.suffix.lower(), UNKNOWN)
+    content = content_ending(path)
+    return TYPES[content] if content and not same_type(path, content) else TYPES.get(path.suffix.lower(), UNKNOWN)
+
+
+def content_ending(path: Path) -> str:
+    """Return the usual ending of a file with this content; empty if its first bytes do not tell, or cannot be read."""
     head = b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         head = file.read(_HEAD)
-    found = next((TYPES[ending] for at, magic, ending in _MAGIC if head.startswith(magic, at)), named)
-    if found.ending == ".mkv" and b"webm" in head:
-        found = TYPES[".webm"]
-    return named if named.content == found.content else found
+    found = next((ending for at, magic, ending in _MAGIC if head.startswith(magic, at)), "")
+    return ".webm" if found == ".mkv" and b"webm" in head else found
+
+
+def same_type(path: Path, ending: str) -> bool:
+    """Return whether the ending of a path stands for the same type of files as another one."""
+    return TYPES.get(path.suffix.lower(), UNKNOWN).content == TYPES[ending].content
 
 
 def is_media(head: bytes) -> bool:
