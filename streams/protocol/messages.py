@@ -225,10 +225,10 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     """hub -> client or monitor, ours: the answer to `HubStatusQuery`.
 
     `gpus` are objects as in docs/protocol-power.md; `more` GPUs did not fit. `queue` jobs wait, `own_queued` of them
-    belong to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots; `eta_s`
-    has the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`; `budgets`
-    has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin` gets
-    `connections`, by role, and `waiting`, the number of waiting jobs by license.
+    belong to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots;
+    `eta_s` has the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`;
+    `budgets` has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin`
+    gets `connections`, by role, and `waiting`, the number of waiting jobs by license.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
