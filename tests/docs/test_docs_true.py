@@ -103,3 +103,12 @@ def test_the_decider_of_the_guide_switches_on_with_the_first_job_and_off_with_th
 def test_the_decider_of_the_guide_has_its_state_again_from_its_snapshot(sample: dict[str, Any]) -> None:
     power, state = sample["POWER"], sample["State"]({"a", "b"})
     assert power.restore(power.snapshot(state)) == state
+
+
+def test_each_word_of_the_glossary_has_one_meaning_and_its_chinese_word_is_chinese() -> None:
+    english, chinese = read("docs/glossary.md").split("In Chinese texts")
+    words = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", english, re.MULTILINE)
+    assert len(words) == len(set(words)) > 30
+    pairs = re.findall(r"^\| ([a-zA-Z ]+) \| ([^|]+) \|$", chinese, re.MULTILINE)[1:]
+    assert [word for word, said in pairs if not re.search("[\u4e00-\u9fff]", said)] == []
+    assert {"worker", "license", "hub", "GPU machine"} <= {word for word, _ in pairs}
