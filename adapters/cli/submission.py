@@ -26,7 +26,9 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient, Lengths, open_daemon_client
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import next_free
+from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.engines.probe import all_probed, both_probed
+from wakestream.adapters.runtime.known_secrets import known_params
 from wakestream.adapters.runtime.printing import answer
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import UnknownKind, WakestreamError, WrongInput
@@ -268,8 +270,9 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
 
 
 async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
-    policy = settings.policy(Policy(hub=HUB_PATIENCE))
-    async with open_client(settings, policy) as client, tasks_of_block() as start:
+    policy, secrets = settings.policy(Policy(hub=HUB_PATIENCE)), SecretValues()
+    job = replace(job, params=secrets.hide(job.params, known_params(job.params)))
+    async with open_client(settings, policy, secrets=secrets) as client, tasks_of_block() as start:
         start(_cancel_on(stop, shown, lambda: client.cancel(job.id)))
         return exit_code(await client.run(job, shown.show))
 

@@ -17,6 +17,7 @@ from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings, SettingsError, load
 from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
@@ -109,6 +110,7 @@ async def open_client(
     about: Mapping[str, Any] | None = None,
     lasting: bool = False,
     watch: Callable[[Header], Tap] | None = None,
+    secrets: SecretValues | None = None,
 ) -> AsyncIterator[Client]:
     """Open a client until the block ends, which closes everything that it opened.
 
@@ -122,6 +124,7 @@ async def open_client(
         lasting: The end of the block leaves running jobs at the hub, and the next run of the program continues them.
             Otherwise it cancels them.
         watch: Makes another tap for the messages, from the header of the recording.
+        secrets: The values of secret parameters, for whose marks in jobs only the worker gets them.
 
     Yields:
         The client.
@@ -146,7 +149,7 @@ async def open_client(
     async with AsyncExitStack() as stack:
         tap = await _recording(settings, header, watch, stack)
         read = files or _closed_with(stack, DiskFiles())
-        found = workers or _closed_with(stack, _http_workers(settings, policy, ca))
+        found = workers or _closed_with(stack, _http_workers(settings, policy, ca, secrets))
         link = _closed_with(stack, open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca))
         scheduler = _closed_with(stack, LoopScheduler())
         wallet = Wallet()
@@ -186,7 +189,9 @@ def _config(
     return {"policy": plain_config(policy), **about} | {name: value for name, value in options.items() if value}
 
 
-def _http_workers(settings: Settings, policy: Policy, ca: SSLContext | None) -> HttpWorkers:
+def _http_workers(
+    settings: Settings, policy: Policy, ca: SSLContext | None, secrets: SecretValues | None
+) -> HttpWorkers:
     settings.check_sent("api_secret", "worker", "secret_hosts")
     return HttpWorkers(
         settings.worker_url,
@@ -195,6 +200,7 @@ def _http_workers(settings: Settings, policy: Policy, ca: SSLContext | None) -> 
         secret_hosts=settings.secret_hosts,
         idle=0.9 * policy.transfer,  # less than the pipeline's limit, so that a partial transfer can be kept
         ca=ca,
+        secrets=secrets or SecretValues(),
     )
 
 

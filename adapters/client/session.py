@@ -10,6 +10,7 @@ from ssl import SSLContext
 import aiohttp
 
 from wakestream.adapters.config import addresses
+from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
@@ -42,6 +43,7 @@ class Session:
         idle: Seconds without a byte after which a transfer fails.
         connect: Seconds to connect.
         ca: Verifies workers whose certificate the system does not trust.
+        secrets: The values of secret parameters.
     """
 
     url: str | None = None
@@ -52,6 +54,7 @@ class Session:
     idle: float = 60.0
     connect: float = 10.0
     ca: SSLContext | None = None
+    secrets: SecretValues = field(default_factory=SecretValues)
 
     def __post_init__(self) -> None:
         """Nothing is opened yet: this may run outside of the event loop."""

@@ -22,6 +22,7 @@ from wakestream.adapters.client.upload_body import FilePart, form, small_files
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker_calls import Known, WorkerCalls
 from wakestream.adapters.disk.hashing_writer import algorithm_of
+from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
@@ -103,13 +104,14 @@ class _JobsWorkers:
         return self.workers.resolve(url)
 
 
-def _wish(job: Job, files: Mapping[str, FileRef]) -> dict[str, Any]:
+def _wish(job: Job, files: Mapping[str, FileRef], secrets: SecretValues) -> dict[str, Any]:
     """What a submit asks for; a job of the old shape in the words of deployed workers."""
     refs = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in files.items()}
     again = {"again": True} if job.again else {}
     if job.old_shape:
         return again | {f"{name}_{field}": value for name, ref in refs.items() for field, value in ref.items()}
-    return {"kind": job.kind, "inputs": refs, "params": dict(job.params), "outputs": [*job.outputs], **again}
+    params = secrets.shown(job.params)
+    return {"kind": job.kind, "inputs": refs, "params": params, "outputs": [*job.outputs], **again}
 
 
 class HttpWorker(WorkerCalls):
@@ -147,7 +149,7 @@ class HttpWorker(WorkerCalls):
         if not job.old_shape and INPUTS not in self.features:
             why = f"the worker at {self.url} knows only jobs of a video and an audio file, not the kind {job.kind}"
             raise WorkerRefused(f"{why}; update the worker first", code="unsupported")
-        asked = _wish(job, files)
+        asked = _wish(job, files, self.session.secrets)
         if "cancel" in self.features:
             asked["job_id"] = job.id
         with replies.task_known():  # a worker without the files has lost the task too

@@ -16,8 +16,10 @@ from loguru import logger
 from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.secret_values import FILE as SECRET_VALUES
+from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.disk.state_file import read_state
-from wakestream.adapters.runtime.known_secrets import hide_params
+from wakestream.adapters.runtime.known_secrets import hide_params, secret_names
 from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -54,6 +56,7 @@ class DaemonKinds:
         self._again = False
         self._online: dict[str, bool] = {}
         self._phases: dict[str, str] = {}
+        self.secrets = SecretValues(folder / SECRET_VALUES)
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -86,6 +89,14 @@ class DaemonKinds:
     def shown(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of a job without secrets, which also logs and recordings do not show from now on."""
         return hide_params(self._known.named(kind), params) if params else {}
+
+    def marked(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a job, to compare with those of a stored job."""
+        return self.secrets.marked(params, secret_names(self._known.named(kind), params))
+
+    def hidden(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a job as they may be stored and sent to the hub."""
+        return self.secrets.hide(params, secret_names(self._known.named(kind), params))
 
     async def close(self) -> None:
         """Stop asking."""

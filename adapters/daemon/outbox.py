@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -40,7 +40,11 @@ CANCEL_WITHIN: Final = 5.0
 
 class Outbox:
     """It calls `on_ended(job)` after each end that was journaled, `on_released()` when the hub confirmed an end, and
-    `on_lease_change()` also when it queued a job or granted it a GPU. Use it in one event loop."""
+    `on_lease_change()` also when it queued a job or granted it a GPU. Use it in one event loop.
+
+    `hidden` returns the parameters of a job without their secret values; `on_settled()` says that values of jobs that
+    are not in `params()` are not needed any more.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,9 @@ class Outbox:
         self._unplaced = set(state.queue) if self._by_hand else set[str]()  # jobs that get their place when they start
         self._unsorted: list[str] = []  # those of them that have started
         self._client: Client | None = None
+        self._submitting: list[f.Submitting] = []
+        self.hidden: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda _, params: dict(params)
+        self.on_settled: Callable[[], object] = lambda: None
         self.on_webhook: Callable[[WebhookOwed], object] = lambda _: None
         self.on_lease_change: Callable[[], object] = lambda: None
         self.on_released: Callable[[], object] = lambda: None
@@ -101,7 +108,18 @@ class Outbox:
 
     async def submit(self, job: f.Submitting) -> f.Answer:
         """Submit a job; its `ticket` is set here. With status 201 it is in the journal."""
-        return await self._ask(lambda ticket: replace(job, ticket=ticket))
+        job = replace(job, params=self.hidden(job.kind, job.params))
+        self._submitting.append(job)
+        try:
+            return await self._ask(lambda ticket: replace(job, ticket=ticket))
+        finally:
+            self._submitting.remove(job)
+            self.on_settled()
+
+    def params(self) -> Iterator[Mapping[str, Any]]:
+        """The parameters of all jobs that have not ended."""
+        yield from (job.params for job in self._submitting)
+        yield from (self.state.jobs[job].accepted.params for job in self.state.queue)
 
     async def cancel(self, job: str) -> f.Answer:
         """Request that a job stops."""
@@ -188,6 +206,7 @@ class Outbox:
         _log(command.job, command.outcome)
         self.feed.publish(command.job, {"at": self._now(), **self._plain_end(command.job, command.outcome)})
         self._on_ended(command.job)
+        self.on_settled()
 
     def _plain_end(self, job: str, outcome: e.JobEvent) -> dict[str, Any]:
         entry = self.state.jobs.get(job)  # None when the disk had no room for it

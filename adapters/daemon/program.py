@@ -120,6 +120,8 @@ async def running_daemon(
         timeline = Timeline()
         reuse, feed = ResultReuse(state, files), EventFeed(secrets.token_hex(4))
         box = Outbox(journal, state, feed, reuse.tell)
+        kinds = DaemonKinds(settings, config.state)
+        box.hidden = kinds.hidden
         client = await stack.enter_async_context(
             open_client(
                 settings,
@@ -128,15 +130,15 @@ async def running_daemon(
                 files=files,
                 about=_about(config),
                 lasting=True,
+                secrets=kinds.secrets,
                 watch=timeline.begin if watch is untapped else lambda header: TapPair(timeline.begin(header), watch),
             )
         )
-        kinds = DaemonKinds(settings, config.state)
         console = Console(config.state / "console", box, timeline, settings, config.quota, kinds, at_once_most)
         stack.push_async_callback(kinds.close)
-        for entry in state.jobs.values():  # the values of secrets, which the timeline must not show
-            kinds.shown(entry.accepted.kind, entry.accepted.params)
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
+        box.on_settled = lambda: kinds.secrets.keep((*box.params(), *console.waiting_params))
+        box.on_settled()
         api = Api(
             box,
             _health(client, settings, console.gpu),

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from wakestream.operators.model.engine import Kind
 from wakestream.streams.protocol.param_schema import is_secret
-from wakestream.streams.recording.secrets import REDACTED, redact, redact_text
+from wakestream.streams.recording.secrets import REDACTED, is_secret_name, redact, redact_text
 
 HIDDEN: Final = "***"
 """What stands in the place of a secret in lines for people."""
@@ -22,7 +22,7 @@ _known: list[str] = []
 
 def hide(*secrets: str) -> None:
     """Redact these values from now on, also where they are escaped for a URL or for JSON."""
-    long = {secret for secret in secrets if len(secret) >= SHORTEST}
+    long = {secret for secret in secrets if len(secret) >= SHORTEST and not secret.startswith(REDACTED)}
     escaped = {form for one in long for form in (one, quote(one), quote(one, safe=""), json.dumps(one)[1:-1])}
     # The longest first, since one secret may begin with another.
     _known[:] = sorted(escaped.union(_known), key=len, reverse=True)
@@ -38,11 +38,23 @@ def hide_params(kinds: Iterable[Kind], params: Mapping[str, Any]) -> dict[str, A
     Returns:
         The parameters; each secret is `[redacted]`.
     """
-    schemas = [found for kind in kinds for found in kind.params.get("properties", {}).items()]
-    names = {name for name, schema in schemas if is_secret(schema) and params.get(name)}
+    names = secret_names(kinds, params)
     hide(*(str(params[name]) for name in names))
     shown: dict[str, Any] = redacted({**params, **dict.fromkeys(names, REDACTED)})
     return shown
+
+
+def secret_names(kinds: Iterable[Kind], params: Mapping[str, Any]) -> set[str]:
+    """The parameters with a value that a kind declares as secret; those with such a name if no kind is known."""
+    known = [*kinds]
+    schemas = [found for kind in known for found in kind.params.get("properties", {}).items()]
+    declared = {name for name, schema in schemas if is_secret(schema)}
+    return {name for name, value in params.items() if value and (name in declared if known else is_secret_name(name))}
+
+
+def known_params(params: Mapping[str, Any]) -> set[str]:
+    """The parameters whose value was hidden."""
+    return {name for name, value in params.items() if str(value) in _known}
 
 
 def forget() -> None:

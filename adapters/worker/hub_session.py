@@ -278,8 +278,13 @@ class WorkerHub:
             self._report_end(fact.task)
 
     def _report_end(self, task: w.Task) -> None:
-        """Report the end of a task for each job of the hub that waits for this pair."""
-        for job in [job for job, of in self._watched.values() if of == task.id]:
+        """Report the end of a task for each job of the hub that waits for it. The hub gets no secret parameters."""
+        held = task.owners | {(job, w.ANONYMOUS) for job in task.holders}
+        for job in [
+            job
+            for job, of in self._watched.values()
+            if of == task.id or (job.request_id, job.license or w.ANONYMOUS) in held
+        ]:
             del self._watched[job.request_id]
             self._send_result(hub_answers.ended(job, task))
 

@@ -19,6 +19,7 @@ from reactivex import Observable
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.secret_values import FILE, SecretValues
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import Link, open_link
@@ -117,7 +118,9 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
             open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
         )
         with _usable(config.state):
-            queue = TaskQueue(store, journal, config.engine, watchdog=config.watchdog)
+            queue = TaskQueue(
+                store, journal, config.engine, watchdog=config.watchdog, secrets=SecretValues(config.state / FILE)
+            )
             stack.push_async_callback(config.engine.close)
             stack.push_async_callback(queue.close)
             uploads = Uploads(store, queue)

@@ -7,8 +7,8 @@ import dataclasses
 import os
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from reactivex import Observable
 
 from wakestream.adapters.disk.full_disk import is_full, says_full
+from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
@@ -75,11 +76,14 @@ class TaskQueue:
         engine: Engine,
         *,
         watchdog: Watchdog = Watchdog(),  # noqa: B008 - it is frozen
+        secrets: SecretValues | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._engine = engine
         self._watchdog = watchdog
+        self.secrets = secrets or SecretValues()
+        self._asking: list[w.Wish] = []
         self._clock = clock
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: asyncio.Task[None] | None = None
@@ -95,10 +99,11 @@ class TaskQueue:
             self._execute,
             clock=clock,
             durable=lambda facts: [fact for fact in facts if isinstance(fact, w.Kept)],
-            on_fact=self._facts.feed,
+            on_fact=self._on_fact,
             when_full=_when_full,
             journal_first=True,
         )
+        self._keep_secrets()
 
     @property
     def state(self) -> w.State:
@@ -117,6 +122,16 @@ class TaskQueue:
         kept = self._store.kept(name) if mine else self._store.has_result(name)  # asking is a use, by who may have it
         await self.runner.perform(w.Ask(wish, holder, kept, license_))
         return self.state.tasks[name]
+
+    @contextmanager
+    def needing(self, wish: w.Wish) -> Iterator[None]:
+        """Keep the secret values of this wish while the block runs; after it, if a task needs them."""
+        self._asking.append(wish)
+        try:
+            yield
+        finally:
+            self._asking.remove(wish)
+            self._keep_secrets()
 
     async def drop(self, task_id: str, holder: str = w.ANONYMOUS, license_: str = w.ANONYMOUS) -> w.Task:
         """Remove a holder; without holders the task stops. Raises `WorkerRefused` (`not_found`)."""
@@ -154,6 +169,16 @@ class TaskQueue:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _on_fact(self, fact: w.Fact) -> None:
+        self._facts.feed(fact)
+        if isinstance(fact, w.Changed) and not fact.task.unfinished:
+            self._keep_secrets()
+
+    def _keep_secrets(self) -> None:
+        """Remove the secret values that no task needs any more."""
+        unfinished = [task.wish for task in self.state.tasks.values() if task.unfinished]
+        self.secrets.keep(wish.params for wish in (*unfinished, *self._asking))
 
     def _as_on_disk(self, state: w.State) -> w.State:
         """Remove finished tasks whose result file is gone; read the last use of the others from the disk."""
@@ -246,7 +271,7 @@ class TaskQueue:
         made: dict[tuple[str, int], Path] = {}
         said: deque[str] = deque(maxlen=LAST_LINES)
         async with self._store.work_folder() as folder:
-            work = self._work_of(task, folder)
+            work = dataclasses.replace(self._work_of(task, folder), params=self.secrets.shown(task.wish.params))
             async with _with_log(said), aclosing(self._watchdog.watch(self._engine, work)) as items:
                 async for item in items:
                     if isinstance(item, Line):

@@ -268,6 +268,47 @@ async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
             assert retried[0] == 409
 
 
+def files_with(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longer(scene: Scene, user: User) -> None:
+    secret = "open sesame 1002"
+    hidden = {"type": "string", "format": "password"}
+    scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
+    scene.engine.failing = 1
+    submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param", f"hub={secret}")
+    async with asyncio.timeout(50), scene.place.hub() as hub:
+        user.environment |= scene.place.client_settings()
+        async with scene.worker():
+            await gpu_online(hub)
+        async with daemon(user) as api:
+            for _ in range(2):  # the second one is the same job
+                ran = await user.run(*submit, "--detach")
+                assert ran.code == 0, ran.err
+            await api.until("waking", "one")
+            assert secret not in str(hub.state.jobs)
+        assert [path.name for path in files_with(secret, scene.folder)] == ["secret-values.json"]
+        async with scene.worker(), daemon(user) as api:
+            await api.until("failed", "one")
+            assert scene.engine.works[0].params == {"hub": secret}
+            assert files_with(secret, scene.folder) == []
+            assert "a secret value is not kept after the end of its job" in (await user.run("retry", "one")).err
+
+
+async def test_a_job_without_the_daemon_leaves_no_secret_on_any_disk(scene: Scene, user: User) -> None:
+    secret, hidden = "open sesame 1003", {"type": "string", "format": "password"}
+    scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
+    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker():
+        user.environment |= scene.place.client_settings()
+        await gpu_online(hub)
+        outputs = ("--out", "whole=whole.bin", "--foreground", "--record", "records", "-v")
+        ran = await user.run("submit", *JOIN[:-2], *outputs, "--param", f"hub={secret}")
+        assert (ran.code, secret in ran.out + ran.err) == (0, False), ran.err
+        assert scene.engine.works[0].params == {"hub": secret}
+        assert files_with(secret, scene.folder) == []
+
+
 async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
     scene: Scene, user: User, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +329,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
                 status, job = await api.ask("GET", "/api/jobs/one")
                 assert (status, job["params"]) == (200, {"hub": "[redacted]"})
                 said += [ran.out, ran.err, (await user.run("jobs", "--json")).out]
+                assert files_with(secret, scene.folder) == [], "with all journals open"
     assert scene.engine.works[0].params == {"hub": secret}
     said += [path.read_text() for path in records.rglob("*.jsonl")]
     assert len(said) >= 8

@@ -170,6 +170,7 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
     """
     if not asked.any_kind:
         return asked
+    asked = replace(asked, params=kinds.secrets.shown(asked.params))
     known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in asked.inputs.items()}
     what = asked.kind, exts, asked.params, asked.outputs
     gpus = known.check(*what, gpus=asked.gpus, wake_to_ask=asked.wake_to_ask)

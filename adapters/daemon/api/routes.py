@@ -105,7 +105,7 @@ class Api:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
         asked = await _wanted(self.outbox, await requests.json_object(request))
         known = self.outbox.state.jobs.get(asked.job)
-        if known is not None and _same(known, asked):
+        if known is not None and _same(known, asked, self.kinds):
             return self._job(known.accepted.job)  # its files may be gone by now
         return self._answer(await submitted(self.outbox, await requests.fitting(self.kinds, asked)))
 
@@ -265,7 +265,7 @@ def accepted(answer: f.Answer) -> f.Answer:
     return answer
 
 
-def _same(known: Entry, asked: requests.Wanted) -> bool:
+def _same(known: Entry, asked: requests.Wanted, kinds: DaemonKinds) -> bool:
     """Whether a job with this id was submitted with the same files."""
     a = known.accepted
     inputs = {name: file.path for name, file in a.files.items()}
@@ -273,7 +273,7 @@ def _same(known: Entry, asked: requests.Wanted) -> bool:
     theirs = [{name: str(path) for name, path in paths.items()} for paths in (asked.inputs, asked.outputs)]
     if asked.if_exists == "number":
         theirs[1] = _numbered_before(known, theirs[1])
-    return mine == (*theirs, asked.kind, asked.params, asked.task_type)
+    return mine == (*theirs, asked.kind, kinds.marked(asked.kind, asked.params), asked.task_type)
 
 
 def _numbered_before(known: Entry, outputs: Mapping[str, str]) -> dict[str, str]:

@@ -89,6 +89,11 @@ class Console:
         outbox.on_moved = self._moved
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
 
+    @property
+    def waiting_params(self) -> list[dict[str, Any]]:
+        """The parameters of the jobs that wait for their files."""
+        return [job.asked.params for job in self._calls.waiting.jobs.values()]
+
     def is_open(self, request: web.Request) -> bool:
         """Whether a call needs no session: the page has no secrets, and other calls check links and tickets."""
         if request.path in self._page or request.path == "/console/session":

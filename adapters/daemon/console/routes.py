@@ -196,7 +196,8 @@ class JobCalls:
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
         outputs = requests.table(body, "outputs")
         asked = self._wanted(job, body["kind"], body.get("params", {}), outputs, files, body.get("gpus", []))
-        await requests.fitting(self.kinds, asked)
+        asked = replace(asked, params=(await requests.fitting(self.kinds, asked)).params)
+        asked = replace(asked, params=self.kinds.hidden(asked.kind, asked.params))
         waiting = Waiting(asked, outputs, files, time.time())
         if not waiting.is_ready and job not in self.outbox.state.jobs:
             await self.waiting.add(waiting)

@@ -20,7 +20,7 @@ from wakestream.adapters.net.http_server import listening
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.refusals import no_strangers, noted, plain_bodies
 from wakestream.adapters.net.silent_callers import SilentCallers
-from wakestream.adapters.runtime.known_secrets import hide_params
+from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests, small_files
@@ -171,7 +171,8 @@ class WorkerCalls:
             wish = replace(wish, once=holder)
         if not auth.license_of(request):
             self.listeners.add(w.task_id(wish), body)
-        return await self._start(request, wish, holder)
+        with self.queue.needing(wish):
+            return await self._start(request, wish, holder)
 
     async def upload(self, request: web.Request) -> web.Response:
         """Receive two files and submit them in one call."""
@@ -251,10 +252,10 @@ class WorkerCalls:
             raise WrongInput("kind", f"this worker has no kind {wish.kind[:40]!r}; it has {have}")
         if wish.old_shape:
             return wish if kind.deterministic else replace(wish, once=job)
-        hide_params([kind], wish.params)
         given = fitting(kind, {name: ref.ext for name, ref in wish.inputs.items()}, wish.params, wish.outputs)
         params = seeded(kind, given, job)
         once = "" if is_repeatable(kind, params) else job
+        params = self.queue.secrets.hide(params, secret_names([kind], params))
         outputs = made_for(kind, wish.outputs)
         return replace(wish, params=params, outputs=outputs, version=fingerprint(kind), once=once)
 

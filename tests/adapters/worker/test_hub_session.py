@@ -222,6 +222,18 @@ async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(benc
     assert [result.request_id for result in bench.link.of(m.Result)] == ["early"]
 
 
+async def test_the_end_of_a_job_is_sent_whose_secret_the_hub_does_not_have(bench: Bench) -> None:
+    bench.link.connect()
+    files = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in (("video", VIDEO), ("audio", AUDIO))}
+    payload = {"kind": w.LIPSYNC, "inputs": files, "params": {"token": "[redacted] 1"}, "outputs": ["video"]}
+    bench.link.events.feed(replace(submit(), payload=payload))
+    bench.files()
+    bench.engine.gate.set()
+    await bench.queue.ask(replace(w.pair(VIDEO, AUDIO), params={"token": "[redacted] 2"}), "r1")
+    await bench.until(lambda: bench.link.of(m.Result))
+    assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
+
+
 async def test_a_failed_task_is_told_with_its_reason(bench: Bench) -> None:
     bench.files()
     bench.engine.fail = True
