@@ -22,7 +22,7 @@ from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
-from wakestream.adapters.runtime.known_secrets import redacted_text
+from wakestream.adapters.runtime.known_secrets import redacted_text, without_known
 from wakestream.adapters.runtime.tasks import background, restarted
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Waits, Work, numbered
@@ -376,7 +376,7 @@ def _ended(task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> w.Ended
         first, *_ = made = rendering.result()
         size = sum(output.size for output in made)
         return ended(size, first.blake3, made=() if task.wish.old_shape else made)
-    why = str(error).encode(errors="replace").decode()  # it may quote a name that is not valid text
+    why = without_known(str(error)).encode(errors="replace").decode()  # it may quote a name that is not valid text
     if isinstance(error, NoSpace) or (isinstance(error, OSError) and is_full(error)):
         return ended(again=w.Halt("paused", why))
     if isinstance(error, EngineUnreachable):
