@@ -70,8 +70,12 @@ class House:
             try:
                 yield await running.address() if name != "monitor" else ""
             finally:
-                running.process.terminate()
-                self.keep(name, await running.ended())
+                early = running.process.returncode
+                if early is None:
+                    running.process.terminate()
+                ran = await running.ended()
+                self.keep(name, ran)
+                assert early is None, (name, ran)  # else the signal finds no process, which hides what it said
 
     async def does(self, *command: str, code: int | None = 0, **environment: str) -> Ran:
         ran = await self.user.run(*command, **environment)

@@ -136,7 +136,8 @@ class User:
 
     def surroundings(self) -> dict[str, str]:
         """The environment of the user's commands."""
-        return {**clean_environment(), **self._no_daemon(), **self._secret(), **self.environment}
+        data = {"XDG_DATA_HOME": str(self.folder.parent / "data")}  # the one of the user is that of all tests
+        return {**clean_environment(), **data, **self._no_daemon(), **self._secret(), **self.environment}
 
     def _no_daemon(self) -> dict[str, str]:
         """A folder without a daemon, so that the daemon of the user who runs the tests is not used."""
