@@ -13,7 +13,7 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.testing.power_suite import no_health
-from wakestream.operators.model.errors import JournalError, NoSpace, PowerError, WorkerUnreachable
+from wakestream.operators.model.errors import JournalError, NoSpace, WorkerUnreachable
 from wakestream.operators.model.ports import Health, Journal, LinkUp, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept
@@ -169,29 +169,6 @@ async def test_an_idle_machine_is_stopped_and_started_again_by_a_job() -> None:
     assert room.states()[-6:] == ["draining", "stopping", "off", "starting", "booted", "online"]
 
 
-async def test_a_start_without_effect_is_reported_after_the_boot_timeout() -> None:
-    power = FakePower()
-    power.deaf = True
-    async with at_work(Room(power, boot_timeout=600.0)) as room:
-        await room.becomes("off")
-        room.link.receive(m.Boot(request_id="boot-1"))
-        result = await room.link.next(m.BootResult)
-        assert 600.0 <= now() < 603.0
-        assert (result.success, result.request_id) == (False, "boot-1")
-    assert power.starts == 1
-
-
-async def test_no_capacity_is_tried_again_until_there_is_some() -> None:
-    power = FakePower(boot=10.0)
-    power.lacks = 3
-    async with at_work(Room(power)) as room:
-        await room.becomes("off")
-        room.link.receive(m.Boot(request_id="boot-1"))
-        await room.becomes("online")
-    assert power.starts == 4
-    assert room.states().count("no_capacity") == 3
-
-
 class Silent(FakePower):
     """A provider that never answers."""
 
@@ -284,35 +261,6 @@ async def test_an_error_in_a_health_check_is_retried(
         await room.becomes("online")
 
 
-async def test_a_machine_that_cannot_be_looked_at_is_found_again() -> None:
-    async with at_work(Room()) as room:
-        await room.becomes("off")
-        room.power.broken = PowerError("the cloud is down")
-        await room.becomes("unknown")
-        room.link.receive(m.Submit(request_id="job-1"))
-        room.power.broken = None
-        await room.becomes("online")
-    assert room.power.starts == 1
-
-
-async def test_a_reclaimed_machine_is_reported_as_off() -> None:
-    async with at_work(Room(FakePower(on=True))) as room:
-        await room.becomes("online")
-        room.power.settle("stopped")
-        lost = await room.becomes("off")
-    assert lost.msg == "the provider says stopped"
-
-
-async def test_a_reconnected_hub_gets_the_state() -> None:
-    async with at_work(Room(FakePower(on=True))) as room:
-        await room.becomes("online")
-        room.link.disconnect()
-        before = len(room.states())
-        room.link.connect("power_state")
-        await room.becomes("online")
-        assert room.states()[before:] == ["online"]
-
-
 async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -> None:
     power = FakePower(boot=40.0, halt=5.0)
     journal = Memory(power)
@@ -324,14 +272,6 @@ async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -
     assert power.starts == 1
     assert journal.read()[-1].start_at is None
     assert journal.read()[-1].ours
-
-
-async def test_a_monitor_without_a_writable_journal_works() -> None:
-    power = FakePower(boot=40.0, halt=5.0)
-    async with at_work(Room(power, Memory(power, full=True))) as room:
-        room.link.receive(m.Boot(request_id="boot-1"))
-        await room.becomes("online")
-    assert power.starts == 1
 
 
 async def test_it_complains_of_that_now_and_then_and_keeps_all_when_there_is_room_again() -> None:

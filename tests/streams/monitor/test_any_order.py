@@ -169,7 +169,7 @@ class World(RuleBasedStateMachine):
         for _ in range(90):
             if self.machine.state == "online":
                 return
-            if self.machine.state in ("off", "failed", "stopping", "unknown"):
+            if self.machine.state in ("off", "failed", "stopping", "unknown", "no_capacity"):
                 self.a_job_needs_it(boot=True, answer=False)
             if isinstance(self.call, p.Inspect):
                 self.a_look_ends()

@@ -45,14 +45,6 @@ def test_booted_is_sent_when_the_machine_runs_and_is_not_online() -> None:
     assert desk.states()[-1] == "online"
 
 
-def test_the_hubs_copy_of_online_counts_only_once_the_machine_runs() -> None:
-    desk = Desk(checks_health=False).starting()
-    desk.happens(m.Online())
-    assert desk.state == "starting"
-    desk.reads("running")
-    assert desk.state == "online"
-
-
 def test_a_worker_at_work_is_online_where_its_health_cannot_be_asked() -> None:
     desk = Desk(checks_health=False).booted()
     desk.happens(m.TaskActive(task_id="task-1"))
@@ -264,14 +256,6 @@ def test_a_machine_in_use_stays_on_and_its_idle_time_starts_again(active: int, r
     assert desk.did(p.Stop) == []
 
 
-def test_work_puts_the_idle_time_back() -> None:
-    desk = Desk(idle_after=60.0).online()
-    for _ in range(5):
-        desk.passes(50.0)
-        desk.happens(m.TaskActive(task_id="task-1"))
-    assert desk.state == "online"
-
-
 def test_a_missing_hub_reply_stops_nothing() -> None:
     desk = Desk(idle_after=600.0).draining()
     desk.passes(30.0)
@@ -398,12 +382,6 @@ def test_before_its_first_inspect_a_monitor_answers_unknown() -> None:
     assert answers == [("unknown", None), ("stopped", True)]
 
 
-def test_a_status_query_right_after_an_inspect_is_answered_once() -> None:
-    desk = Desk().off()
-    desk.happens(m.StatusQuery(request_id="q-2"))
-    assert desk.said(m.StatusResponse)[-1] == m.StatusResponse(request_id="q-2", status="stopped", fresh=True)
-
-
 def test_a_status_query_without_a_provider_is_answered_from_memory() -> None:
     desk = Desk().off()
     desk.passes(10.0)
@@ -437,13 +415,6 @@ def test_a_hub_that_came_back_learns_the_present_state() -> None:
     assert len(desk.states()) == before
     desk.happens(LinkUp(frozenset({"power_state"})))
     assert desk.states()[-1] == "online"
-
-
-def test_a_boot_request_while_online_is_answered_with_the_state() -> None:
-    desk = Desk().online()
-    before = len(desk.states())
-    desk.happens(p.Wake("boot-1", boot=True))
-    assert desk.states()[before:] == ["online"]
 
 
 @pytest.mark.parametrize(
@@ -538,17 +509,6 @@ def test_health_is_checked_rarely_and_often_when_the_worker_may_be_lost() -> Non
     assert desk.did(p.CheckHealth)
     desk.happens(p.HealthAnswer(False, "refused"))
     assert [any(isinstance(c, p.CheckHealth) for c in desk.passes(1.0)) for _ in range(2)] == [False, True]
-
-
-def test_a_status_query_during_a_start_is_answered_at_once_and_not_as_fresh() -> None:
-    desk = Desk().off()
-    desk.passes(desk.policy.fresh_for + 0.1)
-    desk.happens(p.Wake("job-1"))
-    desk.happens(m.StatusQuery(request_id="q-1"))
-    assert desk.said(m.StatusResponse) == [m.StatusResponse(request_id="q-1", status="starting")]
-    desk.taken()
-    desk.reads("starting")
-    assert [said.fresh for said in desk.said(m.StatusResponse)] == [None, True]
 
 
 @pytest.mark.parametrize(("age", "fresh"), [(5.0, [True]), (5.000003, [True]), (5.1, [None])])

@@ -64,14 +64,6 @@ def test_a_machine_that_this_monitor_started_is_no_orphan() -> None:
     assert not warnings(desk, "without a request")
 
 
-def test_an_adopted_one_is_stopped_when_it_has_been_idle() -> None:
-    desk = found()
-    desk.happens(p.HealthAnswer(True))
-    desk.drains()
-    desk.answers(0)
-    assert desk.did(p.Stop)
-
-
 def test_under_stop_an_orphan_without_leases_is_stopped_at_once() -> None:
     desk = found(orphans="stop")
     assert not desk.did(p.Stop)
@@ -121,13 +113,6 @@ def test_under_report_an_orphan_is_reported_less_and_less_often() -> None:
     assert not desk.did(p.Stop)
     assert not desk.said(m.TaskQuery)
     assert 8 <= len(warnings(desk, "without a request")) <= 14
-
-
-def test_under_report_one_without_a_worker_is_no_failed_boot() -> None:
-    desk = found(orphans="report")
-    desk.passes(2 * desk.policy.boot_timeout)
-    assert desk.state == "booted"
-    assert not desk.said(m.BootResult)
 
 
 def test_under_report_a_used_orphan_is_treated_as_any_other() -> None:

@@ -37,22 +37,6 @@ def test_a_monitor_without_a_journal_starts_normally() -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_monitor_killed_during_a_start_inspects_first(*, taken: bool) -> None:
-    first = Desk().off()
-    first.happens(p.Wake("job-1"))
-    if taken:
-        first.taken()
-    second = reborn(first)
-    assert second.did(p.Inspect)
-    assert not second.did(p.Start)
-    second.reads("starting")
-    second.reads("running")
-    assert second.state == "booted"
-    assert not second.did(p.Start)
-    assert not warned(second)
-
-
-@pytest.mark.parametrize("taken", [False, True])
 def test_a_start_without_visible_effect_is_not_repeated(*, taken: bool) -> None:
     first = Desk().off()
     first.happens(p.Wake("job-1"))
