@@ -225,9 +225,9 @@ class MonitorProgram:
             event = p.CallFailed(number, why, isinstance(error, NoCapacity), _fault(error), wait)
         self._report(kind, event)
 
-    def _reading(self, number: int, said: Reading) -> p.Reading:
-        age = None if said.since is None else max(0.0, self._clock() - said.since)
-        return p.Reading(number, said.state, said.detail, self._worker_url(said.address), age, said.gpus)
+    def _reading(self, number: int, reading: Reading) -> p.Reading:
+        age = None if reading.since is None else max(0.0, self._clock() - reading.since)
+        return p.Reading(number, reading.state, reading.detail, self._worker_url(reading.address), age, reading.gpus)
 
     def _worker_url(self, address: str | None) -> str | None:
         if not address or not self._monitor.policy.follows_address:

@@ -54,8 +54,8 @@ def _on_wake(step: Step, event: p.Wake) -> None:
         boot.retry_at = step.now + step.policy.capacity.max_delay
         step.announce()
     # Our hub answers a boot request for a GPU that is online by itself.
-    said = machine.state == "online" and step.hub_counts()
-    if event.answer and event.request_id and not said and event.request_id not in boot.requests:
+    hub_answers = machine.state == "online" and step.hub_counts()
+    if event.answer and event.request_id and not hub_answers and event.request_id not in boot.requests:
         boot.requests = (*boot.requests, event.request_id)[-MAX_ASKED:]
     step.used()
     if step.worker.gone:

@@ -183,7 +183,7 @@ def test_every_boot_request_gets_the_failure() -> None:
     desk.taken()
     desk.happens(boot("b2"))
     desk.reads("failed", "disk is full")
-    assert [told.request_id for told in desk.said(m.BootResult)] == ["b1", "b2"]
+    assert [result.request_id for result in desk.said(m.BootResult)] == ["b1", "b2"]
     desk.happens(LinkUp(frozenset({"power_state"})))
     assert len(desk.said(m.BootResult)) == 2
 

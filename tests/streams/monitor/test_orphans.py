@@ -34,9 +34,9 @@ def test_an_orphan_is_reported_to_log_hub_and_clients(before: str, policy: str) 
     getattr(desk, before)()
     desk.reads("running", "instance i-7 is Running")
     assert len(warnings(desk, "it runs without a request")) == 1
-    said = [one for one in desk.said(m.PowerState) if one.state == "booted"]
-    assert "runs without a request" in (said[0].msg or "")
-    assert "instance i-7 is Running" in (said[0].msg or "")
+    booted = [message for message in desk.said(m.PowerState) if message.state == "booted"]
+    assert "runs without a request" in (booted[0].msg or "")
+    assert "instance i-7 is Running" in (booted[0].msg or "")
 
 
 def test_a_machine_that_another_program_starts_is_reported_too() -> None:
@@ -156,21 +156,21 @@ def test_a_machine_that_could_never_be_inspected_is_explained_once() -> None:
     for _ in range(20):
         desk.fails("no route to the provider")
     assert (desk.state, desk.machine.reason) == ("unknown", "cannot look at the machine: no route to the provider")
-    told = [message.msg for message in desk.said(m.PowerState)]
-    assert told == ["not looked at yet", "cannot look at the machine: no route to the provider"]
+    reasons = [message.msg for message in desk.said(m.PowerState)]
+    assert reasons == ["not looked at yet", "cannot look at the machine: no route to the provider"]
 
 
 def test_the_alarm_about_it_comes_at_growing_intervals() -> None:
     desk = Desk()
-    began, told = desk.now, {}
+    began, alarms = desk.now, {}
     while desk.now - began < 48 * HOUR:
         desk.fails("no route to the provider")
-        told.update(dict.fromkeys(warnings(desk, "cannot look at the machine"), desk.now))
+        alarms.update(dict.fromkeys(warnings(desk, "cannot look at the machine"), desk.now))
         desk.commands.clear()
-    gaps = [later - earlier for earlier, later in itertools.pairwise(list(told.values())[3:])]
-    assert 8 <= len(told) <= 16
+    gaps = [later - earlier for earlier, later in itertools.pairwise(list(alarms.values())[3:])]
+    assert 8 <= len(alarms) <= 16
     assert gaps == sorted(gaps)
-    assert "may cost money" in list(told)[-1]
+    assert "may cost money" in list(alarms)[-1]
 
 
 def test_after_a_successful_inspect_the_next_error_is_reported_at_once() -> None:
