@@ -57,7 +57,7 @@ def offer(args: argparse.Namespace) -> int | Settings:
 
 def _joined(args: argparse.Namespace, line: str) -> int | Settings:
     address, code = hub_and_code(line)
-    joined = asyncio.run(join(address, code, lambda *_: {}, only=CLIENT))
+    joined = asyncio.run(join(address, code, lambda _: {}, only=CLIENT))
     say(t(f"join.done.{CLIENT}", hub=joined.paired.hub_url))
     say(*(t(f"setup.{what}", path=path) for path, what in joined.done.files))
     return begin(args)

@@ -79,7 +79,7 @@ class _SetUp:
 
 async def _joined(body: dict[str, Any]) -> Joined:
     try:
-        return await join(*hub_and_code(str(body.get("line", ""))[:500]), lambda *_: {}, only=CLIENT)
+        return await join(*hub_and_code(str(body.get("line", ""))[:500]), lambda _: {}, only=CLIENT)
     except WakestreamError as error:
         why = in_chinese(str(error)) if body.get("lang") == "zh" else None
         raise ApiError(400, error.code, why or str(error)) from None

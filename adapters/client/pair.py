@@ -40,6 +40,7 @@ class Paired:
         gpus: The GPUs that it may serve; empty for any.
         hub_url: The hub's address.
         certificate: The hub's own certificate (PEM), which no authority has signed; empty if an authority has.
+        signed: The certificate (PEM) of a worker, which the hub signed; empty if none was asked for.
         unreachable: Why the hub could not connect to the port; empty if it could, None if that was not tried.
     """
 
@@ -50,6 +51,7 @@ class Paired:
     hub_url: str
     certificate: str
     unreachable: str | None = None
+    signed: str = ""
 
     def __repr__(self) -> str:
         return f"Paired({self.role}, license {self.license})"
@@ -73,10 +75,27 @@ class _Seen:
         raise PairingError("the hub does not see the connection as this program does; someone may stand in between")
 
 
-async def invited_role(address: str, code: Code) -> tuple[str, str]:
-    """Return the role that a code is for, and our address as others see it, without using the code up.
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """What a code is for.
 
-    The address is that which the hub sees; of a hub of an earlier version, that of this end of the connection.
+    Attributes:
+        role: Its role.
+        seen: Our address as the hub sees it; of a hub of an earlier version, that of this end of the connection.
+        gpus: The GPUs that it is for; empty for any.
+        watched: The GPUs that the hub's monitors switch on.
+        signs: Whether the hub signs the certificate of a worker.
+    """
+
+    role: str
+    seen: str = "127.0.0.1"
+    gpus: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    signs: bool = False
+
+
+async def invited(address: str, code: Code) -> Invited:
+    """Return what a code is for, without using it up.
 
     Args:
         address: As for `pair`.
@@ -85,11 +104,11 @@ async def invited_role(address: str, code: Code) -> tuple[str, str]:
     Raises:
         PairingError: As for `pair`.
     """
-    return await _with_hub(address, code, _role)
+    return await _with_hub(address, code, _invited)
 
 
 async def pair(
-    address: str, code: Code, opened: Callable[[], AbstractAsyncContextManager[int]] | None = None
+    address: str, code: Code, opened: Callable[[], AbstractAsyncContextManager[int]] | None = None, request: str = ""
 ) -> Paired:
     """Get a license from the hub.
 
@@ -97,6 +116,7 @@ async def pair(
         address: `HOST`, `HOST:PORT` or the hub's URL. Without a scheme, TLS is tried first.
         code: The code that the hub's owner gave.
         opened: For a worker: opens a port and yields it, to which the hub tries to connect.
+        request: For a worker: the request for a certificate, which the hub signs.
 
     Raises:
         PairingError: The code is wrong, used or too old, someone stands in between, or no hub answers.
@@ -104,7 +124,7 @@ async def pair(
     Example:
         >>> paired = await pair("hub.example:8765", code_from("7F3K-92QD"))
     """
-    return await _with_hub(address, code, partial(_exchange, opened))
+    return await _with_hub(address, code, partial(_exchange, opened, request))
 
 
 async def _with_hub(address: str, code: Code, talk: _Talk[T]) -> T:
@@ -153,13 +173,16 @@ async def _begin(found: ClientConnection, code: Code) -> dict[str, Any]:
     return await _receive(found, "pair.share")
 
 
-async def _role(found: ClientConnection, url: str, code: Code, verified: bool) -> tuple[str, str]:
+async def _invited(found: ClientConnection, url: str, code: Code, verified: bool) -> Invited:
     answer = await _begin(found, code)
-    return str(answer.get("role")), str(answer.get("seen") or found.local_address[0])
+    gpus, watched = (tuple(map(str, answer.get(name) or ())) for name in ("gpus", "watched"))
+    seen = str(answer.get("seen") or found.local_address[0])
+    return Invited(str(answer.get("role")), seen, gpus, watched, answer.get("signs") is True)
 
 
 async def _exchange(
     opened: Callable[[], AbstractAsyncContextManager[int]] | None,
+    request: str,
     found: ClientConnection,
     url: str,
     code: Code,
@@ -171,6 +194,7 @@ async def _exchange(
     pairing = await asyncio.to_thread(Pairing, code, binding, is_hub=False)
     await asyncio.to_thread(pairing.agree, _bytes(answer, "share"))
     mine = {"share": b64encode(pairing.share).decode(), "proof": b64encode(pairing.proof).decode()}
+    mine |= {"request": request} if request else {}
     await _send(found, {"type": "pair.proof", **mine, "host": socket.gethostname()})
     granted = await _receive(found, "pair.grant")
     pairing.check(_bytes(granted, "proof"))
@@ -180,7 +204,8 @@ async def _exchange(
         gpus = tuple(str(gpu) for gpu in given["gpus"])
         hub = addresses.hub_url(str(given["hub"])) if given["hub"] else url
         why = await _reached(found, opened) if opened is not None else None
-        return Paired(str(given["role"]), str(given["key"]), str(given["id"]), gpus, hub, certificate, why)
+        role, key, id_ = (str(given[name]) for name in ("role", "key", "id"))
+        return Paired(role, key, id_, gpus, hub, certificate, why, str(given.get("certificate", "")))
     except ValueError as error:
         raise PairingError(f"the hub's own address in its answer {error}") from None
     except (KeyError, TypeError) as error:

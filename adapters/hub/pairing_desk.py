@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import orjson
@@ -17,6 +17,7 @@ from wakestream.adapters.hub.invites import Invite, Invites
 from wakestream.adapters.hub.licenses import LicenseError
 from wakestream.adapters.net.pairing import Pairing, PairingError
 from wakestream.adapters.net.rate_limit import Rate
+from wakestream.adapters.net.tls import ServerTls
 
 _LEFT: Final = {0: "no tries left; make a new one with wakestream invite", 1: "1 try left"}
 
@@ -30,6 +31,9 @@ EVERY: Final = 6.0
 REACH_WITHIN: Final = 5.0
 """Seconds for a connection to a guest's port."""
 
+GPUS: Final = 20
+"""Names of GPUs that a guest can choose from."""
+
 _LONGEST: Final = 4096
 _NAME: Final = 64
 
@@ -42,6 +46,8 @@ class PairingDesk:
         binding: What the hub's connections are bound to, for a public address; see `net.pairing`.
         clock: Returns UNIX seconds.
         address_of: The address of a peer, for the limit.
+        gpus: Returns the GPUs that monitors watch.
+        tls: The hub's certificate; one of its own signs those of workers.
     """
 
     def __init__(
@@ -50,7 +56,10 @@ class PairingDesk:
         binding: Callable[[str], str],
         clock: Callable[[], float],
         address_of: Callable[[ServerConnection], str],
+        gpus: Callable[[], Collection[str]] = tuple,
+        tls: ServerTls | None = None,
     ) -> None:
+        self._gpus, self._tls = gpus, tls if tls is not None and tls.can_sign else None
         self._invites, self._binding, self._clock, self._address_of = invites, binding, clock, address_of
         self._tries = Rate(BURST, EVERY)
 
@@ -79,7 +88,8 @@ class PairingDesk:
         binding = self._binding(invite.public)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
-        await _send(socket, {"type": "pair.share", "role": invite.role, "seen": address, **shown})
+        of_gpus = {"gpus": [*invite.gpus], "watched": sorted(self._gpus())[:GPUS], "signs": self._tls is not None}
+        await _send(socket, {"type": "pair.share", "role": invite.role, "seen": address, **of_gpus, **shown})
         proof = await _receive(socket, "pair.proof")
         left = await asyncio.to_thread(self._invites.reserve, invite, self._clock())
         if left is None:
@@ -90,12 +100,27 @@ class PairingDesk:
         except PairingError:
             logger.warning("a wrong guess of the code {}-… came from {}", invite.code.name, address)
             raise
-        await self._grant(socket, pairing, invite, str(proof.get("host", ""))[:_NAME])
+        signed = await self._signed(proof.get("request"), address)
+        await self._grant(socket, pairing, invite, str(proof.get("host", ""))[:_NAME], signed)
 
-    async def _grant(self, socket: ServerConnection, pairing: Pairing, invite: Invite, host: str) -> None:
+    async def _signed(self, request: Any, address: str) -> str:
+        """The certificate that a guest asks for; empty if it asks for none."""
+        if request is None:
+            return ""
+        if self._tls is None:
+            raise PairingError("this hub signs no certificates; give --tls-cert and --tls-key")
+        try:
+            return await asyncio.to_thread(self._tls.sign, str(request), address)
+        except ValueError as error:
+            raise PairingError(str(error)) from None
+
+    async def _grant(
+        self, socket: ServerConnection, pairing: Pairing, invite: Invite, host: str, signed: str = ""
+    ) -> None:
         note = "".join(letter for letter in host if letter.isprintable()) or "paired"
         license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._clock(), note)
         given = {"role": invite.role, "key": key, "id": license_, "gpus": list(invite.gpus), "hub": invite.public}
+        given |= {"certificate": signed} if signed else {}
         sealed = b64encode(pairing.seal(given)).decode()
         await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
         logger.info("paired: license {} ({}) for {}", license_, invite.role, note)

@@ -1,14 +1,19 @@
-"""A certificate of our own, for a hub that has none of an authority. Guests trust it because they pair with a code."""
+"""A certificate of our own, for a hub that has none of an authority, and those that it signs for its workers.
+
+Guests trust the hub's because they pair with a code, and so each that it signs.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -35,36 +40,136 @@ def make_certificate(cert: Path, key: Path, hosts: Iterable[str]) -> None:
     """
     names = list(dict.fromkeys(hosts))
     private = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    now = datetime.now(UTC)
+    until = datetime.now(UTC) + LASTS
     made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks differ
-        .not_valid_after(now + LASTS)
-        .add_extension(x509.SubjectAlternativeName([_name(host) for host in names]), critical=False)
+        _begun(_subject(names[0]), private.public_key(), names, until)
+        .issuer_name(_subject(names[0]))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_usage(signs=True), critical=True)
         .sign(private, hashes.SHA256())
     )
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    write_atomic(key, pem)
+    write_atomic(key, _pem(private).encode())
     write_atomic(cert, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
+
+
+def make_request(host: str) -> tuple[str, str]:
+    """A new key and the request for its certificate, for `sign`, both in PEM.
+
+    Example:
+        >>> key, request = make_request("192.0.2.7")
+    """
+    private = ec.generate_private_key(ec.SECP256R1())
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(_subject(host))
+        .add_extension(x509.SubjectAlternativeName([_name(host)]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    return _pem(private), request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def can_sign(cert: Path) -> bool:
+    """Whether it can sign others: one of our own, but of version 0.1.0."""
+    try:
+        extensions = x509.load_pem_x509_certificate(cert.read_bytes()).extensions
+        return extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return False
+
+
+def sign(request: str, cert: Path, key: Path, address: str) -> str:
+    """Sign the request of a worker. It is trusted less than the hub, so its certificate is for its own address only.
+
+    Args:
+        request: The request (PEM).
+        cert: A certificate of our own.
+        key: Its key.
+        address: The IP address of the worker, as it is seen here.
+
+    Returns:
+        The certificate (PEM), valid as long as `cert`.
+
+    Raises:
+        ValueError: It is no request, or the request is for another machine.
+        OSError: A file cannot be read.
+
+    Example:
+        >>> sign(request, Path("hub.pem"), Path("hub.key"), "192.0.2.7")
+        '-----BEGIN CERTIFICATE-----...'
+    """
+    asked, name = _read(request)
+    issuer = x509.load_pem_x509_certificate(cert.read_bytes())
+    private: Any = serialization.load_pem_private_key(key.read_bytes(), None)
+    local = ipaddress.ip_address(address).is_loopback
+    if not _is_at(name, address) or (not local and name in _names(issuer.extensions)):
+        raise ValueError(f"{name} is not the address {address} of this machine; give --public-url with that address")
+    subject = _subject(f"worker {name}")  # another name than the issuer's, also at the same address
+    made = _begun(subject, asked.public_key(), [name], issuer.not_valid_after_utc).issuer_name(issuer.subject)
+    made = made.add_extension(_usage(signs=False), critical=True).add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(private.public_key()), critical=False
+    )
+    return made.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _read(request: str) -> tuple[x509.CertificateSigningRequest, str]:
+    """A request and the one name that it is for."""
+    try:
+        asked = x509.load_pem_x509_csr(request.encode())
+        [name] = _names(asked.extensions)
+        if asked.is_signature_valid:
+            return asked, name
+    except (ValueError, x509.ExtensionNotFound, UnsupportedAlgorithm):
+        pass
+    raise ValueError("the request for a certificate is not valid")
+
+
+def _is_at(name: str, address: str) -> bool:
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(name, None)}
+    except OSError:
+        return False
+    return address in found
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
+    others += ("encipher_only", "decipher_only")
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=signs, **dict.fromkeys(others, False))
+
+
+def _subject(host: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+
+
+def _begun(subject: x509.Name, public: Any, names: Iterable[str], until: datetime) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))  # clocks differ
+        .not_valid_after(until)
+        .add_extension(x509.SubjectAlternativeName([_name(host) for host in names]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    )
+
+
+def _pem(private: ec.EllipticCurvePrivateKey) -> str:
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return private.private_bytes(*form).decode()
 
 
 def names_of(cert: Path) -> list[str]:
     """The names and IP addresses that a certificate is for; none if the file is no certificate."""
     try:
-        found = x509.load_pem_x509_certificate(cert.read_bytes())
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return _names(x509.load_pem_x509_certificate(cert.read_bytes()).extensions)
     except (ValueError, x509.ExtensionNotFound):
         return []
-    return [str(one.value) for one in names]
+
+
+def _names(extensions: x509.Extensions) -> list[str]:
+    return [str(one.value) for one in extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
 
 
 def _name(host: str) -> x509.GeneralName:

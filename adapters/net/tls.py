@@ -11,7 +11,7 @@ from loguru import logger
 
 from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.net.own_certificate import names_of
+from wakestream.adapters.net.own_certificate import can_sign, names_of, sign
 
 LOOK_EVERY = 60.0
 """Seconds between two checks for a renewed certificate."""
@@ -42,6 +42,18 @@ class ServerTls:
     def certificate(self) -> bytes:
         """The certificate in DER, as new connections get it; a file that was replaced counts from `refresh` on."""
         return self._der
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether it is a certificate of our own, which can sign those of workers."""
+        return can_sign(self._cert)
+
+    def sign(self, request: str, address: str) -> str:
+        """Sign the request of a worker at this address; raises `ValueError` if that is not possible."""
+        try:
+            return sign(request, self._cert, self._key, address)
+        except OSError as error:
+            raise ValueError(f"the hub cannot sign certificates: {error.strerror or error}") from None
 
     @property
     def names(self) -> list[str]:

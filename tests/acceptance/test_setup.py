@@ -113,7 +113,8 @@ async def test_three_machines_from_nothing_to_a_video_in_six_commands(
         commands += 1
         async with server.up(until="connected to wss://"):
             listen = ("--listen", f"127.0.0.1:{worker_port}", "--gpu", "studio")
-            await run(gpu, "join", f"127.0.0.1:{hub_port}", code_for("worker", said), *listen)
+            joined = await run(gpu, "join", f"127.0.0.1:{hub_port}", code_for("worker", said), *listen, "--tls")
+            assert f"with TLS; jobs are sent to 127.0.0.1:{worker_port}" in joined
             await run(pc, "join", f"127.0.0.1:{hub_port}", code_for("client", said))
             await run(pc, "submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--plain")
         assert (pc.folder / "out.mp4").stat().st_size > 0
@@ -292,6 +293,24 @@ async def test_flags_of_another_role_are_refused_before_the_code_is_used_up(
         assert (wrong.code, "a client has no --gpu" in wrong.err) == (2, True), wrong
         assert gpu.files() == set()
         assert (await pc.run("join", hub, code)).code == 0
+
+
+async def test_a_code_for_another_gpu_is_refused_before_it_is_used_up_and_afterwards_it_says_so(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
+) -> None:
+    server, gpu, _ = machines
+    async with asyncio.timeout(90), hub_of(server, unused_tcp_port) as hub:
+        code = str(json.loads((await server.run("invite", "worker", "--gpu", "studio", "--json")).out)["code"])
+        wrong = await gpu.run("join", hub, code, "--gpu", "attic")
+        assert (wrong.code, "this code is for the GPU studio, not attic" in wrong.err) == (2, True), wrong
+        assert gpu.files() == set()
+        assert (await gpu.run("join", hub, code)).code == 0
+        assert load({}, folder=gpu.folder / "config" / "worker").gpu == "studio"
+        again = await gpu.run("join", hub, code)
+        assert (again.code != 0, "has used this code before, as a worker; nothing was changed" in again.err) == (
+            True,
+            True,
+        )
 
 
 @pytest.mark.parametrize("open_", [True, False])

@@ -128,11 +128,9 @@ def folder_here(given: Path | None, base: Path | None = None) -> Path:
     setup = recorded(folder_of("hub", base))
     if given is None and setup is not None and "--state" in setup.arguments:
         return Path(setup.arguments[setup.arguments.index("--state") + 1])
-    usual, of_up = folder(given), data_folder("up") / "hub"
-    found = (
-        given is None and setup is None and not LicenseBook(usual).path.exists() and LicenseBook(of_up).path.exists()
-    )
-    return of_up if found else usual
+    usual, of_up = (LicenseBook(path).path for path in (folder(given), data_folder("up") / "hub"))
+    found = given is None and setup is None and of_up.exists() and not usual.exists()
+    return (of_up if found else usual).parent
 
 
 def _roles(text: str) -> frozenset[str]:

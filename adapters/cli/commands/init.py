@@ -19,6 +19,7 @@ from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorde
 from wakestream.adapters.cli.setup.machine import asked, optional
 from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure
 from wakestream.adapters.cli.setup.service import service
+from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.disk.state_folder import make_private
@@ -113,7 +114,7 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
             f"no hub was set up here; get a code there with `wakestream invite {args.role}`, then `wakestream join`"
         )
     found = load({}, folder=folder_of("hub", args.folder))
-    settings = options.settings_of(args.role, args, addresses.host_of(setup.public) if setup.public else "127.0.0.1")
+    settings = options.settings_of(Invited(args.role, addresses.host_of(setup.public) or "127.0.0.1"), args)
     money = _money(args, settings["gpu"]) if args.role == "monitor" else []
     before = recorded(folder_of(args.role, args.folder))
     port = found.listen[1] if found.listen is not None else addresses.port_of(setup.public)

@@ -12,12 +12,13 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
 from wakestream.adapters.cli.setup.joining import ADMIN, CLIENT, Joined, join
+from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
     "join hub.example:8765 7F3K-92QD",
-    "join hub.example:8765 4MXD-81WA --gpu studio --service",
+    "join hub.example:8765 4MXD-81WA --gpu studio --tls --service",
 )
 
 
@@ -33,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     address, args.hub = args.hub, None
     begin(args)
 
-    def settings_of(role: str, seen: str) -> dict[str, Any]:
-        return options.settings_of(role, args, seen)
+    def settings_of(is_for: Invited) -> dict[str, Any]:
+        return options.settings_of(is_for, args)
 
-    joined = asyncio.run(join(address, args.code, settings_of, args.folder, gpu=args.gpu, as_service=args.service))
+    joined = asyncio.run(join(address, args.code, settings_of, args.folder, as_service=args.service))
     role, hub = joined.paired.role, joined.paired.hub_url
     say(t(f"join.done.{role}", hub=hub))
     if joined.replaced:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _opened(joined: Joined) -> Iterator[str]:
     """What a worker opens, and whether the hub could connect to it."""
-    listen, tls = joined.settings["listen"], joined.settings["tls_cert"]
+    listen, tls = joined.settings["listen"], joined.settings["tls_cert"] or joined.paired.signed
     url, why = joined.settings["public_url"], joined.paired.unreachable
     host, port = addresses.listen_address(listen)
     yield t("join.opens.tls" if tls else "join.opens", listen=listen, url=url or listen)

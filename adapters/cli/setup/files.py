@@ -50,6 +50,7 @@ class Setup:
         public: The hub's address for others.
         license: The id of the license at the hub, for `license revoke`.
         arguments: The arguments that the program needs beside its settings.
+        code: The public half of the code that was used.
     """
 
     role: str
@@ -57,6 +58,7 @@ class Setup:
     public: str = ""
     license: str = ""
     arguments: list[str] = field(default_factory=list)
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

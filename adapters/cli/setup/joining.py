@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wakestream.adapters.cli.setup.files import folder_of, recorded
-from wakestream.adapters.cli.setup.roles import Answers, Done, check, configure
-from wakestream.adapters.client.pair import Paired, invited_role, pair
-from wakestream.adapters.config.addresses import listen_address
+from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
+from wakestream.adapters.cli.setup.roles import TLS, Answers, Done, check, configure
+from wakestream.adapters.client.pair import Invited, Paired, invited, pair
+from wakestream.adapters.config.addresses import host_of, listen_address
+from wakestream.adapters.net.own_certificate import make_request
 from wakestream.adapters.net.pairing import PairingError, code_from
 
 ADMIN, CLIENT = "admin", "client"
@@ -40,10 +41,9 @@ class Joined:
 async def join(
     address: str,
     code: str,
-    settings_of: Callable[[str, str], Mapping[str, Any]],
+    settings_of: Callable[[Invited], Mapping[str, Any]],
     base: Path | None = None,
     *,
-    gpu: str | None = None,
     only: str = "",
     as_service: bool = False,
 ) -> Joined:
@@ -52,10 +52,9 @@ async def join(
     Args:
         address: The hub: HOST, HOST:PORT or its URL.
         code: The code that `wakestream invite` printed.
-        settings_of: Returns the settings of a role, for example by asking for them, from the role and the address of
-            this machine as the hub sees it. It raises `SettingsError` for flags of another role.
+        settings_of: Returns the settings for what the code is for, for example by asking for them. It raises
+            `SettingsError` for flags of another role.
         base: The folder of the user's own settings; None for the usual one.
-        gpu: The GPU's name, if the user gave one; otherwise that of the hub is used.
         only: The only role that can be used here; a code for another one is not used up.
         as_service: Whether the program is to be a service.
 
@@ -64,22 +63,30 @@ async def join(
         SettingsError: A file is there that set-up did not write, or an answer is missing.
     """
     given = code_from(code)
-    role, seen = await invited_role(address, given)
+    for place in ROLES:
+        if (setup := recorded(folder_of(place, base))) is not None and setup.code == given.name:
+            new = f"for other settings make a new one at the hub, with `wakestream invite {place}`"
+            raise PairingError(f"this machine has used this code before, as a {place}; nothing was changed; {new}")
+    is_for = await invited(address, given)
+    role = is_for.role
     if only and role != only:
         raise PairingError(f"this code is for a {role}; use it on that machine, with `wakestream join`")
-    settings = dict(settings_of(role, seen))
+    settings = dict(settings_of(is_for))
     place = CLIENT if role == ADMIN else role
     check(place, base)  # before the code is used up
     listen = listen_address(settings["listen"]) if "listen" in settings else None
-    paired = await pair(address, given, None if listen is None else partial(_opened, *listen))
+    key = request = ""
+    if settings.pop(TLS, False) and listen is not None:
+        key, request = make_request(host_of(settings["public_url"]) if settings["public_url"] else listen[0])
+    paired = await pair(address, given, None if listen is None else partial(_opened, *listen), request)
     if paired.role != role:
         raise PairingError("the hub named another role before; someone may stand in between")
-    if paired.gpus and gpu is None:
+    if paired.gpus and settings.get("gpu") not in paired.gpus:  # a hub of an earlier version did not say it before
         settings["gpu"] = paired.gpus[0]
     before = recorded(folder_of(place, base))
     answers = Answers(
         place, paired.hub_url, paired.key, paired.license, paired.certificate,
-        settings=settings, base=base, as_service=as_service,
+        settings=settings, base=base, as_service=as_service, own=(paired.signed, key) if key else (), code=given.name,
     )  # fmt: skip
     done = configure(answers)
     replaced = before.license if before is not None and before.license != paired.license else ""

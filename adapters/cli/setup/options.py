@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import flags
-from wakestream.adapters.cli.setup.machine import asked, machine_settings
-from wakestream.adapters.cli.setup.roles import SECRETS
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.many_jobs import agrees
+from wakestream.adapters.cli.setup.machine import asked, chosen, machine_settings
+from wakestream.adapters.cli.setup.roles import SECRETS, TLS
+from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, flag_of
 
@@ -23,7 +27,7 @@ MONEY = ("price_per_hour", "budget_per_day")
 
 OF_ROLE = {
     "hub": ("listen", "public", "tls_cert", "tls_key"),
-    "worker": ("gpu", "listen", "public_url", "engine", "tls_cert", "tls_key"),
+    "worker": ("gpu", "listen", "public_url", "engine", "tls", "tls_cert", "tls_key"),
     "monitor": ("gpu", *MONITOR, *MONEY),
 }
 """The flags of each role."""
@@ -43,36 +47,63 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(power, "--inspect CMD", "prints the machine's state", dest="power_inspect")
     flags.add(power, "--idle-after TIME", "stop the machine after this idle time (default 30min)")
     flags.tls(parser)
+    flags.add(parser, "--tls", "for a worker: serve TLS with a certificate that the hub signs", default=None)
     flags.add(parser, "--service", "write a service of this account that starts the program, too")
     flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
 
 
-def settings_of(role: str, args: argparse.Namespace, seen: str = "127.0.0.1") -> dict[str, Any]:
+def settings_of(is_for: Invited, args: argparse.Namespace) -> dict[str, Any]:
     """The settings of a role from the flags; what is missing is asked for on a terminal.
 
     Args:
-        role: The role.
+        is_for: The role, and what the hub says about it.
         args: The flags.
-        seen: The address of this machine, as others see it.
 
     Raises:
-        SettingsError: An answer is missing, and there is no terminal; or a flag is one of another role.
+        SettingsError: An answer is missing, and there is no terminal; or a flag is one of another role or GPU.
     """
+    role = is_for.role
     check_flags(role, args)
+    if args.gpu and is_for.gpus and args.gpu not in is_for.gpus:
+        names = ", ".join(is_for.gpus)
+        other = f"make another one at the hub, with `wakestream invite {role} --gpu {args.gpu}`"
+        raise SettingsError(f"this code is for the GPU {names}, not {args.gpu}; leave --gpu out, or {other}")
     if role == "monitor":
-        gpu = args.gpu or asked("--gpu", flags.GPU)
+        gpu = args.gpu or next(iter(is_for.gpus), "") or asked("--gpu", flags.GPU)
         machine, typed = machine_settings(args)
         return {"gpu": gpu, **{name: getattr(args, name) for name in MONITOR}, **machine, SECRETS: typed}
     if role == "worker":
-        gpu = args.gpu or asked("--gpu", flags.GPU)
+        gpu = args.gpu or next(iter(is_for.gpus), "") or _gpu(is_for.watched)
         listen = args.listen or "0.0.0.0:8383"
         host, port = _listen(listen)
-        tls = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
+        tls: dict[str, Any] = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
+        if _signed(is_for, args, host):
+            tls[TLS] = True
         public = args.public_url
         if public is None and host in ("0.0.0.0", "::"):  # noqa: S104 - compared
-            public = asked("--public-url", f"{'https' if args.tls_cert else 'http'}://{addresses.at_port(seen, port)}")
+            public = asked(
+                "--public-url", f"{'https' if any(tls.values()) else 'http'}://{addresses.at_port(is_for.seen, port)}"
+            )
         return {"gpu": gpu, "listen": listen, "public_url": _url(public), "engine": args.engine, **tls}
     return {}
+
+
+def _gpu(watched: Sequence[str]) -> str:
+    """The name of a GPU that a monitor switches on, if there is one."""
+    return (
+        chosen("--gpu", [(name,) for name in watched]) if len(watched) > 1 else asked("--gpu", *watched or (flags.GPU,))
+    )
+
+
+def _signed(is_for: Invited, args: argparse.Namespace, host: str) -> bool:
+    """Whether the hub is to sign a certificate for a worker: by a flag, or as the answer to a question."""
+    if args.tls and (args.tls_cert or args.tls_key):
+        raise SettingsError("--tls has the hub sign a certificate; leave --tls-cert and --tls-key out, or --tls")
+    if args.tls and not is_for.signs:
+        raise SettingsError("--tls: this hub has no certificate of its own to sign with; give --tls-cert and --tls-key")
+    if args.tls is not None or args.tls_cert or not is_for.signs or addresses.is_loopback(host):
+        return bool(args.tls)
+    return agrees(t("join.tls.ask"))
 
 
 def check_flags(role: str, args: argparse.Namespace) -> None:

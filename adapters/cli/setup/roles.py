@@ -14,6 +14,12 @@ from wakestream.adapters.cli.setup.service import service
 KEY = "wakestream.key"
 CERTIFICATE = "hub.pem"
 SETTINGS = "wakestream.toml"
+TLS = "tls"
+"""The entry of a worker's settings for a certificate that the hub signs."""
+
+OWN = ("worker.pem", "worker.key")
+"""The files of such a certificate and its key."""
+
 SECRETS = "secrets"
 """The entry of a role's settings that has credentials by variable; they come into a private file, `.env`."""
 
@@ -33,6 +39,8 @@ class Answers:
         base: The folder of the user's own settings; None for the usual one.
         as_service: Whether the program is to be a service.
         arguments: The arguments that the program needs beside its settings.
+        code: The public half of the code that was used; empty for none.
+        own: A worker's certificate that the hub signed, and its key (PEM); empty for none.
     """
 
     role: str
@@ -45,6 +53,8 @@ class Answers:
     base: Path | None = None
     as_service: bool = False
     arguments: Sequence[str] = ()
+    own: Sequence[str] = ()
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ def check(role: str, base: Path | None) -> None:
     """Raise `SettingsError` if a file of the user's is where set-up of this role would write."""
     folder = folder_of(role, base)
     setup = recorded(folder) or Setup(role)
-    for name in (KEY, CERTIFICATE, SETTINGS):
+    for name in (KEY, CERTIFICATE, SETTINGS, *OWN):
         check_ours(folder / name, setup.files)
 
 
@@ -74,11 +84,13 @@ def configure(answers: Answers) -> Done:
     setup = recorded(folder) or Setup(answers.role)
     setup.arguments = [*answers.arguments]
     setup.public, setup.license = answers.public or setup.public, answers.license or setup.license
+    setup.code = answers.code or setup.code
     values = {
         "hub": answers.hub or None,
         "key_file": KEY if answers.key else None,
         "ca": CERTIFICATE if answers.certificate else None,
         **answers.settings,
+        **(dict(zip(("tls_cert", "tls_key"), OWN, strict=True)) if answers.own else {}),
     }
     typed: Mapping[str, str] = values.pop(SECRETS, {})
     files = []
@@ -86,6 +98,8 @@ def configure(answers: Answers) -> Done:
         files.append(Wanted(folder / KEY, answers.key + "\n", private=True))
     if answers.certificate:
         files.append(Wanted(folder / CERTIFICATE, answers.certificate))
+    for name, content in zip(OWN, answers.own, strict=False):
+        files.append(Wanted(folder / name, content, private=name.endswith(".key")))
     if answers.role == "worker" and is_ours(folder / ".env", setup.files):
         files.append(_secret(folder))
     if typed:
