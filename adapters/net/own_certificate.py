@@ -132,9 +132,8 @@ def _is_at(name: str, address: str) -> bool:
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
-    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
-    others += ("encipher_only", "decipher_only")
-    return x509.KeyUsage(digital_signature=True, key_cert_sign=signs, **dict.fromkeys(others, False))
+    others = "content_commitment key_encipherment data_encipherment key_agreement crl_sign encipher_only decipher_only"
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=signs, **dict.fromkeys(others.split(), False))
 
 
 def _subject(host: str) -> x509.Name:
