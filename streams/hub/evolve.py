@@ -243,6 +243,8 @@ def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
 
 
 def _boot_took(state: HubState, fact: f.BootTook) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.boots = [*gpu.boots, fact.seconds][-_BOOTS:]
     state.boots = [*state.boots, (fact.at, fact.seconds)][-_BOOTS:]
     state.waking = None
 

@@ -188,7 +188,7 @@ def outlook(state: HubState, need: Need, now: float) -> Outlook:
         return Outlook(why, None, f"{placement.no_way(state, need)}; the job is queued and starts when it can", None)
     if until is None:
         text = f"no GPU is online ({why}); the job is queued and starts when one is"
-        return Outlook(why, None, text, eta(state, now), retry_in(state, need, now) if why == "no_capacity" else None)
+        return Outlook(why, None, text, eta(state, now, need), retry_in(state, need, now) if why == "no_capacity" else None)
     when = time_text(until, state.limits.zone)
     text = f"{UNPAID if need.unpaid else 'the budget is spent'}; the job is queued and continues at {when}"
     return Outlook(why, until, text, None, None, UNPAID if need.unpaid else None)
@@ -231,9 +231,11 @@ def retry_in(state: HubState, need: Need, now: float) -> int | None:
     return max(0, math.ceil(round(min(times) - now, 3))) if times else None
 
 
-def eta(state: HubState, now: float) -> dict[str, float] | None:
-    """Seconds until a GPU is expected, from earlier boots minus the time that jobs have waited already."""
-    boots = boot_times(seconds for _, seconds in state.boots)
+def eta(state: HubState, now: float, need: Need = ANY_GPU) -> dict[str, float] | None:
+    """Seconds until a GPU for such a job is expected: its earlier boots minus the time that jobs have waited already."""
+    fit = [gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)]
+    own = [seconds for gpu in fit for seconds in gpu.boots]
+    boots = boot_times(own or (seconds for _, seconds in state.boots))
     waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
     return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
 

@@ -37,12 +37,12 @@ def hours_end(state: HubState, gpu: Gpu, now: float) -> float | None:
     if not texts or state.blocks(gpu.name):
         return None
     times = (now, gpu.stopped_at) if gpu.stopped_at > 0 else (now,)
-    end, *stopped = (covered_until(map(parse, texts), at, state.limits.zone, _lead(state)) for at in times)
+    end, *stopped = (covered_until(map(parse, texts), at, state.limits.zone, _lead(state, gpu)) for at in times)
     return None if end in stopped else end
 
 
-def _lead(state: HubState) -> float:
-    boots = boot_times(seconds for _, seconds in state.boots)
+def _lead(state: HubState, gpu: Gpu) -> float:
+    boots = boot_times(gpu.boots or (seconds for _, seconds in state.boots))
     return LEAD if boots is None else min(LONGEST_LEAD, boots["p90"])
 
 

@@ -190,6 +190,7 @@ class GpuRecord:
     (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price`, `currency` and `idle_after` are as its
     monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
     monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
+    `boots` are the seconds of its last boots.
     """
 
     name: str
@@ -215,6 +216,7 @@ class GpuRecord:
     alone_since: Moment | None = None
     kept_until: Moment = NEVER
     stopped_at: Moment = NEVER
+    boots: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)

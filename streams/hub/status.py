@@ -130,6 +130,8 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "currency": money or None,
         "idle_after_s": gpu.idle_after,
         "known_since": None if book.since is None else int(book.since),
+        "boots": len(gpu.boots) or None,
+        "boot_s": ledger.boot_times(gpu.boots),
     }
     entry = {name: value for name, value in entry.items() if value is not None}
     zone = state.limits.zone

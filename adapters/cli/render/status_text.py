@@ -47,6 +47,8 @@ def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
         lines.append(t("status.why", why=_reason(gpu["why"])))
     lines += [_running(gpu), _holders(gpu)]
     lines += [t("status.span", span=t(f"span.{span}"), how=_span(gpu[span])) for span in SPANS[:2] if span in gpu]
+    if gpu.get("boot_s"):
+        lines.append("  " + _boot(gpu["boot_s"], gpu["boots"]))
     if "price_per_hour" not in gpu:
         lines.append("  " + t("status.no_price"))
     return lines
@@ -106,17 +108,19 @@ def more(answer: m.HubStatus) -> list[str]:
 def _rest(answer: m.HubStatus) -> list[str]:
     waiting = t("status.queue", jobs=count(answer.queue), mine=answer.own_queued)
     lines = [waiting if answer.queue else t("status.no_queue")]
-    if answer.boot_s:
-        p50, p90 = (answer.boot_s.get(name, 0.0) for name in ("p50", "p90"))
-        if answer.boots == 1:
-            lines.append(t("status.boot.one", p50=duration(p50, tenths=False)))
-        else:
-            lines.append(t("status.boot", p50=duration(p50), p90=duration(p90), count=answer.boots))
-    else:
+    if not answer.boot_s:
         lines.append(t("status.no_boot"))
+    elif not any(gpu.get("boot_s") for gpu in answer.gpus):  # a hub of an earlier version
+        lines.append(_boot(answer.boot_s, answer.boots))
     if not answer.monitors:
         lines.append(t("status.no_monitor"))
     return lines
+
+
+def _boot(boot: Mapping[str, float], count: int) -> str:
+    if count == 1:
+        return t("status.boot.one", p50=duration(boot["p50"], tenths=False))
+    return t("status.boot", p50=duration(boot["p50"]), p90=duration(boot["p90"]), count=count)
 
 
 def long(seconds: float) -> str:

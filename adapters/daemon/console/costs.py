@@ -251,7 +251,7 @@ def estimate(
     gpus = told.get("gpus", ()) if told["hub"] == "up" else ()
     on = [gpu for gpu in gpus if gpu["phase"] == "online"]
     first: Mapping[str, Any] = next(iter(on or gpus), {})
-    wake = 0.0 if on else (told.get("boot_s") or {}).get("p50") if gpus else None
+    wake = 0.0 if on else (first.get("boot_s") or told.get("boot_s") or {}).get("p50") if gpus else None
     whole = used + (wake or 0.0) + first.get("idle_after_s", 0.0)
     found = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
     kind = usually[jobs[0][0]]

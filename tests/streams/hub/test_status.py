@@ -316,6 +316,23 @@ def test_queued_jobs_get_the_usual_boot_time_after_a_restart(*, compacted: bool)
     assert again.eta_s == {"p50": 40.0, "p90": 100.0}
 
 
+def test_the_time_of_a_boot_is_that_of_each_gpu(net: Net) -> None:
+    client, quick, slow = net.join("client"), net.monitor("quick"), net.monitor("slow")
+    for number, (monitor, gpu, seconds) in enumerate(((quick, "quick", 20.0), (slow, "slow", 300.0))):
+        net.submit(client, f"j{number}", {"gpus": [gpu]})
+        worker = boots(net, monitor, seconds, gpu)
+        net.say(client, m.JobDone(request_id=f"j{number}"))
+        net.leave(worker)
+        net.phase(monitor, "off", gpu)
+    net.restart(compacted=True)
+    client = net.join("client")
+    told = {gpu["gpu"]: (gpu["boots"], gpu["boot_s"]["p50"]) for gpu in asked(net, client).gpus}
+    assert told == {"quick": (1, 20.0), "slow": (1, 300.0)}
+    answer = net.submit(client, "j3", {"gpus": ["quick"]})
+    assert isinstance(answer, m.Offline)
+    assert (answer.eta_s or {})["p50"] == 20.0
+
+
 def test_the_last_hundred_boots_count(net: Net) -> None:
     monitor, client = net.monitor(), net.join("client")
     for number in range(150):

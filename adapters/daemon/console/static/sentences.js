@@ -154,7 +154,7 @@ function sentence(text, job = null) {
 /** What a GPU does, and what that means for jobs; `told` is the estimate that a waiting job received. */
 export function gpuSays(gpu, hub, told) {
   const eta = bootOf(gpu, hub, told);
-  const { p50, p90 } = hub.boot_s || {};
+  const { p50, p90 } = gpu.boot_s || hub.boot_s || {};
   const usual = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
   if (gpu.phase === "booted" && left(eta) >= 1) return t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
   const spent = budgetsOf(gpu, hub).filter((budget) => budget.left <= 0);
@@ -166,7 +166,7 @@ export function gpuSays(gpu, hub, told) {
   }
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
-  if (gpu.phase === "off" && p50) return t(hub.boots === 1 ? "say.off.eta.one" : "say.off.eta", usual);
+  if (gpu.phase === "off" && p50) return t((gpu.boots || hub.boots) === 1 ? "say.off.eta.one" : "say.off.eta", usual);
   if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;
   if (!knows(`say.${gpu.phase}`)) return gpu.why ? `${sentence(brief(gpu.why))}.` : "";
@@ -179,8 +179,8 @@ export const budgetsOf = (gpu, hub) => (hub.budgets || []).filter((budget) => !b
 /** When a starting GPU is expected: the same for the GPU panel and the cards of waiting jobs. */
 export function bootOf(gpu, hub, told) {
   const eta = etaOf(hub, told);
-  if (eta || gpu.phase !== "starting" || !hub.boot_s) return eta;
-  return { ...hub.boot_s, at: gpu.since };
+  const boot = gpu.boot_s || hub.boot_s;
+  return eta || gpu.phase !== "starting" || !boot ? eta : { ...boot, at: gpu.since };
 }
 
 /** What a GPU works on, how many jobs wait for it, and when it is expected to be free; empty if it has no job. */

@@ -35,6 +35,17 @@ def test_one_start_is_no_range() -> None:
     assert "startup takes about 2 s (one start so far)" in status_text.status(answer)
 
 
+def test_the_time_of_a_startup_stands_with_its_gpu() -> None:
+    quick = {"gpu": "quick", "phase": "off", "boots": 1, "boot_s": {"p50": 20.0, "p90": 20.0}}
+    slow = {"gpu": "slow", "phase": "off", "boots": 3, "boot_s": {"p50": 300.0, "p90": 400.0}}
+    answer = m.HubStatus(request_id="q", gpus=(quick, slow), boots=4, boot_s={"p50": 20.0, "p90": 400.0})
+    lines = status_text.status(answer)
+    assert [line for line in lines if "startup" in line] == [
+        "  startup takes about 20 s (one start so far)",
+        "  startup usually takes 5 min 00 s, rarely over 6 min 40 s (last 3)",
+    ]
+
+
 def test_an_idle_gpu_says_for_how_long_it_was_idle_before_it_was_switched_off() -> None:
     gpu = {"gpu": "studio", "phase": "off", "why": "no work for 300 s"}
     assert "  reason: it was idle for 5 min" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
