@@ -188,7 +188,8 @@ def outlook(state: HubState, need: Need, now: float) -> Outlook:
         return Outlook(why, None, f"{placement.no_way(state, need)}; the job is queued and starts when it can", None)
     if until is None:
         text = f"no GPU is online ({why}); the job is queued and starts when one is"
-        return Outlook(why, None, text, eta(state, now, need), retry_in(state, need, now) if why == "no_capacity" else None)
+        again = retry_in(state, need, now) if why == "no_capacity" else None
+        return Outlook(why, None, text, eta(state, now, need), again)
     when = time_text(until, state.limits.zone)
     text = f"{UNPAID if need.unpaid else 'the budget is spent'}; the job is queued and continues at {when}"
     return Outlook(why, until, text, None, None, UNPAID if need.unpaid else None)
@@ -232,7 +233,7 @@ def retry_in(state: HubState, need: Need, now: float) -> int | None:
 
 
 def eta(state: HubState, now: float, need: Need = ANY_GPU) -> dict[str, float] | None:
-    """Seconds until a GPU for such a job is expected: its earlier boots minus the time that jobs have waited already."""
+    """Seconds until a GPU for such a job is expected: from earlier boots, minus the time that jobs have waited."""
     fit = [gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)]
     own = [seconds for gpu in fit for seconds in gpu.boots]
     boots = boot_times(own or (seconds for _, seconds in state.boots))
