@@ -47,7 +47,8 @@ class JobAccepted(_OfJob, frozen=True):
     such a file has the size 0 here, since it is not there yet.
     `version` is the fingerprint of the kind when the job was accepted. `again`: its result must be made for this job,
     since the user wants that or the results of the kind differ each time. Only the GPUs `gpus` may do it; any, if that
-    is empty. `overwrite`: its results may replace files. `unnamed`: their endings follow their content.
+    is empty. `overwrite`: its results may replace files. `unnamed`: their endings follow their content. `batch`:
+    a name that it has in common with the jobs started together with it.
     """
 
     video: str
@@ -73,6 +74,7 @@ class JobAccepted(_OfJob, frozen=True):
     gpus: tuple[str, ...] = ()
     overwrite: bool = False
     unnamed: bool = False
+    batch: str = ""
 
     @property
     def files(self) -> dict[str, FileStat]:
@@ -238,6 +240,7 @@ class Submitting(Frozen, frozen=True):
     gpus: tuple[str, ...] = ()
     overwrite: bool = False
     unnamed: bool = False
+    batch: str = ""
 
 
 class Cancelling(Frozen, frozen=True):

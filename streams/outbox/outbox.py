@@ -65,14 +65,14 @@ def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
             event.job, "", "", output, 0, 0, 0, 0, event.kind, event.priority, now, event.retry_of,
             inputs=event.inputs, params=event.params, outputs=event.outputs, after=event.after, sources=event.sources,
             version=event.version, again=event.again, gpus=event.gpus, overwrite=event.overwrite,
-            unnamed=event.unnamed,
+        unnamed=event.unnamed, batch=event.batch,
         )  # fmt: skip
     video, audio = event.inputs["video"], event.inputs["audio"]
     return f.JobAccepted(
         event.job, video.path, audio.path, output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
         event.task_type, event.priority, now, event.retry_of, video.seconds, audio.seconds,
         after=event.after, sources=event.sources, again=event.again, gpus=event.gpus, overwrite=event.overwrite,
-            unnamed=event.unnamed,
+        unnamed=event.unnamed, batch=event.batch,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -231,3 +232,40 @@ async def test_a_path_is_pasted_and_the_daemon_copies_the_file(home: House, visi
         await page.get_by_role("button", name="Start", exact=True).click()
         await expect(page.locator(".card[data-state=done]")).to_have_count(1)
         visitor.complaints[:] = [said for said in visitor.complaints if "status of 400" not in said]
+
+
+async def test_a_batch_has_a_name_and_is_saved_retried_and_cancelled_as_a_whole(
+    home: House, visitor: Visitor, tmp_path: Path
+) -> None:
+    await home.gpu_on(Studio())
+    async with visitor.page() as page:
+        await page.get_by_label("Choose a video").wait_for()
+        await drop(page, *files("a.mp4", "a.wav", "b.mp4", "b.wav", "c.mp4", "c.wav"))
+        assert (await page.get_by_label("Name", exact=True).input_value()).startswith("Batch ")
+        await page.get_by_label("Name", exact=True).fill("Harbor scenes")
+        await page.get_by_role("button", name="Start 3 jobs").click()
+        line = page.locator("#batches > li")
+        await expect(line).to_contain_text("Harbor scenes3 of 3 done")
+        async with page.expect_download() as waiting:
+            await line.get_by_role("button", name="Save all: Harbor scenes").click()
+        saved = await waiting.value
+        assert saved.suggested_filename == "Harbor scenes.zip"
+        await saved.save_as(tmp_path / "all.zip")
+        with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+            assert archive.testzip() is None
+            assert sorted(archive.namelist()) == ["a - a.mp4", "b - b.mp4", "c - c.mp4"]
+        await home.gpu_off()
+        await drop(page, *files("d.mp4", "d.wav", "e.mp4", "e.wav"))
+        await page.get_by_label("Name", exact=True).fill("Second")
+        await page.get_by_role("button", name="Start 2 jobs").click()
+        await expect(line).to_have_count(2)
+        await page.reload()
+        second = line.filter(has_text="Second")
+        await expect(second).to_contain_text("0 of 2 done")
+        await second.get_by_role("button", name="Cancel").click()
+        await expect(page.locator(".toast", has_text="cancelled in")).to_be_visible()
+        await page.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide'))")  # do not wait for the undo
+        await expect(second).to_contain_text("0 of 2 done, 2 without a result")
+        await home.gpu_on(Studio())
+        await second.get_by_role("button", name="Retry").click()
+        await expect(second).to_contain_text("2 of 2 done")

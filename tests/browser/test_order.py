@@ -159,6 +159,7 @@ async def test_jobs_are_dragged_with_a_finger_on_a_small_screen(home: House, vis
         async def touch(kind: str, *points: dict[str, float]) -> None:
             await finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
 
+        assert await grip(page, 2).evaluate("(it) => getComputedStyle(it).opacity") == "1"  # a finger does not hover
         await touch("touchStart", {"x": x, "y": y})
         await touch("touchMove", {"x": x, "y": y - 20})
         await expect(page.locator("[data-drag]")).to_have_count(1)
@@ -261,6 +262,19 @@ async def test_of_many_jobs_that_wait_one_is_moved_far(home: House, visitor: Vis
         await shows(page, 8, 1, 0)  # it stays below the line while it has the focus
         await expect(grip(page, 0)).to_be_focused()
         await until(lambda: turns(home) == [8, 1, 2, 3, 4, 5, 6, 7, 0])
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+async def test_beyond_twenty_jobs_each_takes_one_line(home: House, visitor: Visitor, width: int) -> None:
+    await home.monitor()
+    async with visitor.page(viewport={"width": width, "height": 900}) as page:
+        await waiting(page, 22)
+        heights = "(all) => [...new Set(all.map((one) => Math.round(one.getBoundingClientRect().height)))]"
+        assert max(await page.locator("#cards > .card").evaluate_all(heights)) < 50
+        row = page.locator("#cards > .card").nth(1)
+        await row.get_by_text("Details").click()
+        await expect(row.locator(".card-detail .log")).to_be_visible()
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == width
 
 
 async def test_a_job_that_the_page_does_not_show_comes_when_it_is_moved_to_the_top(

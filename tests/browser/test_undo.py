@@ -69,7 +69,7 @@ async def test_several_jobs_are_chosen_with_shift_and_cancelled_and_tried_again(
         await expect(page.get_by_text("3 selected")).to_be_visible()
         await box(page, 1).click()
         await expect(page.get_by_text("2 selected")).to_be_visible()
-        await page.get_by_role("button", name="Cancel jobs").click()
+        await page.get_by_role("button", name="Cancel jobs", exact=True).click()
         await expect(page.get_by_text("2 jobs are cancelled in 10 s.")).to_be_visible()
         await expect(page.locator(".card[data-soon]")).to_have_count(2)
         await page.evaluate(AT_ONCE)
@@ -91,7 +91,7 @@ async def test_a_retry_that_is_refused_does_not_stop_the_others(home: House, vis
         await start(page, 3)
         await page.get_by_role("button", name="Select", exact=True).click()
         await page.get_by_role("button", name="Select all").click()
-        await page.get_by_role("button", name="Cancel jobs").click()
+        await page.get_by_role("button", name="Cancel jobs", exact=True).click()
         await page.evaluate(AT_ONCE)
         await expect(page.locator(".card[data-state=cancelled]")).to_have_count(3)
 

@@ -33,10 +33,24 @@ MAX_BODY: Final = 64 * 1024
 MAX_PRIORITY: Final = 100
 MAX_PATH: Final = 4096
 MAX_AFTER: Final = 64
+MAX_BATCH: Final = 80
 
 _BODY_WITHIN = 30.0
 FIELDS = frozenset(
-    {"video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again", "if_exists", "unnamed"}
+    {
+        "video",
+        "audio",
+        "output",
+        "task_type",
+        "priority",
+        "id",
+        "video_s",
+        "audio_s",
+        "again",
+        "if_exists",
+        "unnamed",
+        "batch",
+    }  # fmt: skip
 )
 """The fields of a submitted job of a video and an audio file."""
 
@@ -89,7 +103,7 @@ class Wanted:
     `any_kind`: it was not submitted as a pair of a video and an audio file. It waits for the jobs `after`. Of
     `sources`, the inputs that are results of other jobs, `pending` are not there yet. `wake_to_ask`: a GPU may be
     started to ask whether it has the kind. `version` and `again` are those of `JobAccepted`. `gpus` are the GPUs that
-    may do it; any, if it is empty.
+    may do it; any, if it is empty. `batch`: a name that it has in common with the jobs started together with it.
     """
 
     job: str
@@ -110,6 +124,7 @@ class Wanted:
     gpus: tuple[str, ...] = ()
     if_exists: str = "number"
     unnamed: bool = False
+    batch: str = ""
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -154,7 +169,7 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
         {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
         after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
         again=_switch(body, "again"), gpus=_names(body, "gpus"), if_exists=_if_exists(body),
-        unnamed=_switch(body, "unnamed"),
+        unnamed=_switch(body, "unnamed"), batch=_batch(body),
     )  # fmt: skip
 
 
@@ -203,6 +218,7 @@ def given_again(
     inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
     given: dict[str, Any] = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
     given |= {"priority": a.priority, **({"gpus": [*a.gpus]} if a.gpus else {})}
+    given |= {"batch": a.batch} if a.batch else {}
     after = [job for job in a.after if job in jobs]
     return {**given, **again, **({"after": after} if after else {})}
 
@@ -256,6 +272,13 @@ def _if_exists(body: Mapping[str, Any]) -> str:
     return str(given)
 
 
+def _batch(body: Mapping[str, Any]) -> str:
+    given = body.get("batch", "")
+    if not isinstance(given, str) or len(given) > MAX_BATCH or not given.isprintable():
+        raise bad_request(f'"batch" must be a name of at most {MAX_BATCH} characters')
+    return given.strip()
+
+
 def _paths(body: Mapping[str, Any], name: str) -> dict[str, Path]:
     given = table(body, name)
     return {each: _path(given, each, f"{name}.") for each in given}
@@ -289,7 +312,7 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
     return Submitting(
         0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
         asked.after, asked.sources, asked.version, asked.again, asked.gpus, asked.if_exists == "replace",
-        asked.unnamed,
+        asked.unnamed, asked.batch,
     )  # fmt: skip
 
 

@@ -16,12 +16,13 @@ from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences, timeline_file
+from wakestream.adapters.daemon.console.archive import plain_answer
 from wakestream.adapters.daemon.console.costs import Costs
 from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
-from wakestream.adapters.daemon.console.routes import JobCalls, plain_answer
+from wakestream.adapters.daemon.console.routes import JobCalls
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.storage import Storage

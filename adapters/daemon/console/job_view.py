@@ -70,7 +70,7 @@ class JobView:
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             "kind": a.kind, "params": self.shown(a.kind, a.params), "inputs": self._inputs(entry), "outputs": outputs,
-            "priority": entry.priority,
+            "priority": entry.priority, "batch": a.batch,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
             "outcome": self._outcome(entry), "result": self._result(entry, outputs),
             "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],

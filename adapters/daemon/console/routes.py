@@ -17,13 +17,14 @@ from aiohttp import hdrs, web
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api import requests
-from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer, plain_error
+from wakestream.adapters.daemon.api.auth import ApiError, bad_request, plain_error
 from wakestream.adapters.daemon.api.routes import accepted, another, submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
+from wakestream.adapters.daemon.console.archive import Archives, disposition, plain_answer
 from wakestream.adapters.daemon.console.copies import Copies
 from wakestream.adapters.daemon.console.delivery import mark_of
-from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.daemon.console.job_view import NOW_LASTS, JobView
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.sources import find_source
 from wakestream.adapters.daemon.console.storage import Storage
@@ -51,11 +52,9 @@ RESULT: Final = {
 }
 """The headers of a result: opened on its own it has no rights, whatever is in it."""
 
+BATCHES_MOST: Final = 20
 HISTORY_MOST: Final = 1000
 ACT_MOST: Final = 1000
-
-plain_answer = partial(json_answer, headers=SAFE)
-"""An answer in JSON, with the page's headers."""
 
 
 @dataclass(slots=True)
@@ -74,12 +73,14 @@ class JobCalls:
     kinds: DaemonKinds
     waiting: WaitingJobs = field(init=False)
     copies: Copies = field(init=False)
+    archives: Archives = field(init=False)
 
     def __post_init__(self) -> None:
         folder = self.holdings.results.with_name("waiting")
         self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell, self.kinds.shown)
         self.waiting.load(self._wanted, self.outbox.state.jobs)
         self.holdings.waiting = self.waiting.paths
+        self.archives = Archives(self.cards)
         self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell)
 
     async def go_on(self) -> None:
@@ -104,6 +105,8 @@ class JobCalls:
             web.delete("/console/jobs/{job}", self.stop_waiting),
             web.post("/console/act", self.act),
             web.get("/console/ids", self.ids),
+            web.get("/console/batches", self.batches),
+            *self.archives.routes(),
             web.get("/console/history", self.history),
             web.post("/console/jobs/{job}/ticket", self.ticket),
             web.get("/console/results/{job}", self.result),
@@ -195,7 +198,9 @@ class JobCalls:
         inputs = requests.table(body, "inputs").items()
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
         outputs = requests.table(body, "outputs")
-        asked = self._wanted(job, body["kind"], body.get("params", {}), outputs, files, body.get("gpus", []))
+        asked = self._wanted(
+            job, body["kind"], body.get("params", {}), outputs, files, body.get("gpus", []), body.get("batch", "")
+        )
         asked = replace(asked, params=(await requests.fitting(self.kinds, asked)).params)
         asked = replace(asked, params=self.kinds.hidden(asked.kind, asked.params))
         waiting = Waiting(asked, outputs, files, time.time())
@@ -215,10 +220,11 @@ class JobCalls:
         outputs: Mapping[str, str],
         files: Mapping[str, Upload],
         gpus: Sequence[str] = (),
+        batch: str = "",
     ) -> requests.Wanted:
         key = upload_rules.file_name(job)
         return requests.wanted({
-            "id": job, "kind": kind, "params": params, "gpus": gpus,
+            "id": job, "kind": kind, "params": params, "gpus": gpus, "batch": batch,
             "inputs": {name: str(upload.path) for name, upload in files.items()},
             "outputs": self._results(key, outputs),
         })  # fmt: skip
@@ -319,12 +325,19 @@ class JobCalls:
         if not await self._stop_waiting(job):
             accepted(await self.outbox.cancel(job))
 
-    async def ids(self, _: web.Request) -> web.Response:
-        """The ids of all jobs by what can be done: cancel the `open`, retry the `failed`, remove the `results`."""
-        jobs = self.outbox.state.jobs
+    async def ids(self, request: web.Request) -> web.Response:
+        """The ids of all jobs by what can be done: cancel the `open`, retry the `failed`, remove the `results`.
+
+        With `?batch=` those of one batch, without the failed ones that were tried again.
+        """
+        batch, jobs, waiting = request.query.get("batch", ""), dict(self.outbox.state.jobs), list(self.waiting.jobs)
+        if batch:
+            again = {entry.accepted.retry_of for entry in jobs.values()}
+            jobs = {id_: one for id_, one in jobs.items() if one.accepted.batch == batch and id_ not in again}
+            waiting = [job for job in waiting if self.waiting.jobs[job].asked.batch == batch]
         done = [entry for entry in jobs.values() if entry.state == "done"]
         return plain_answer({
-            "open": [*self.waiting.jobs, *(job for job, entry in jobs.items() if entry.state == "open")],
+            "open": [*waiting, *(job for job, entry in jobs.items() if entry.state == "open")],
             "failed": [job for job, entry in jobs.items() if entry.state in ("failed", "timed_out", "cancelled")],
             "results": await asyncio.to_thread(self._with_results, done),
         })  # fmt: skip
@@ -337,6 +350,22 @@ class JobCalls:
             for job, paths in found
             if all(self.cards.is_ours(str(path)) for path in paths) and any(path.is_file() for path in paths)
         ]
+
+    async def batches(self, _: web.Request) -> web.Response:
+        """The batches that are unfinished or ended recently, the newest first: `name`, and how many jobs are how."""
+        found: dict[str, dict[str, Any]] = {}
+        since, jobs = time.time() - NOW_LASTS, self.outbox.state.jobs.values()
+        again = {entry.accepted.retry_of for entry in jobs}
+        states = [(one.accepted.batch, one.state, one.ended) for one in jobs if one.accepted.job not in again]
+        for name, state, ended in (*states, *((one.asked.batch, "open", None) for one in self.waiting.jobs.values())):
+            if name:
+                batch = found.setdefault(name, {"name": name, "jobs": 0, "open": 0, "done": 0, "recent": False})
+                batch["jobs"] += 1
+                batch["open"] += ended is None
+                batch["done"] += state == "done"
+                batch["recent"] |= ended is None or ended.at >= since
+        recent = [batch for batch in found.values() if batch.pop("recent")]
+        return plain_answer({"batches": recent[: -BATCHES_MOST - 1 : -1]})
 
     async def history(self, request: web.Request) -> web.Response:
         """Ended jobs: `?text=&state=&limit=&skip=`; with `text` also unfinished ones."""
@@ -457,12 +486,6 @@ def _of_kind(body: dict[str, Any]) -> dict[str, Any]:
         return {"id": body.get("id"), "kind": LIPSYNC, "inputs": inputs, "outputs": {"video": ".mp4"}}
     inputs = requests.table(body, "inputs")
     return {**body, "inputs": dict(sorted(inputs.items(), key=lambda each: each[0] != "video"))}
-
-
-def disposition(name: str) -> str:
-    """`Content-Disposition` for a download with this name: RFC 6266, and RFC 5987 for characters outside ASCII."""
-    plain = "".join(char if char.isascii() and char not in '"\\%' else "_" for char in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _number(text: str, most: int) -> int:

@@ -78,10 +78,11 @@ class _Record(msgspec.Struct):
     refused: dict[str, Any] | None = None
     failed: dict[str, dict[str, Any]] = {}
     gpus: tuple[str, ...] = ()
+    batch: str = ""
 
 
-Ask = Callable[[str, str, dict[str, Any], Mapping[str, str], Mapping[str, Upload], Sequence[str]], Wanted]
-"""Makes a job of its id, kind, parameters, endings of outputs, files and GPUs."""
+Ask = Callable[[str, str, dict[str, Any], Mapping[str, str], Mapping[str, Upload], Sequence[str], str], Wanted]
+"""Makes a job of its id, kind, parameters, endings of outputs, files, GPUs and batch."""
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ class WaitingJobs:
             name: self.uploads.restored(file, expected=bool(file["source"]) and file["id"] not in record.failed)
             for name, file in record.files.items()
         }
-        asked = ask(record.id, record.kind, record.params, record.outputs, files, record.gpus)
+        asked = ask(record.id, record.kind, record.params, record.outputs, files, record.gpus, record.batch)
         return Waiting(asked, record.outputs, files, record.at, record.refused, record.failed)
 
     async def go_on(self, copy: Callable[[Upload], None]) -> None:
@@ -162,7 +163,16 @@ class WaitingJobs:
         asked, files = job.asked, {name: about(upload) for name, upload in job.files.items()}
         outputs = dict(job.outputs)
         record = _Record(
-            asked.job, asked.kind, asked.params, outputs, files, job.at, job.refused, job.failed, asked.gpus
+            asked.job,
+            asked.kind,
+            asked.params,
+            outputs,
+            files,
+            job.at,
+            job.refused,
+            job.failed,
+            asked.gpus,
+            asked.batch,
         )
         data = msgspec.json.encode(record)
         async with self._writing:
@@ -250,7 +260,7 @@ class WaitingJobs:
                 }
                 for name, upload in job.files.items()
             ],
-            "outputs": job.outputs, "at": job.at, "refused": job.refused,
+            "outputs": job.outputs, "at": job.at, "refused": job.refused, "batch": job.asked.batch,
         }  # fmt: skip
 
     def all_plain(self) -> list[dict[str, Any]]:

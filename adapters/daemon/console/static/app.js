@@ -123,9 +123,11 @@ const hear = {
     showLink();
     showLamps();
     parts.past.refresh();
+    parts.batchesSoon();
   },
   card(card) {
     remember(card);
+    if (card.batch) parts.batchesSoon();
     const before = known.jobs.get(card.id);
     const removed = card.result && !card.result.here; // the result may be one in the history
     if (card.outcome && !before?.outcome && !removed) tell([card]);
@@ -150,6 +152,7 @@ const hear = {
     lists.soon();
   },
   wait(plain) {
+    parts.batchesSoon();
     if (!plain.gone) known.jobs.set(plain.id, copyingJob(plain));
     else if (known.jobs.get(plain.id)?.copying) known.jobs.delete(plain.id);
     if (!plain.gone) known.names.set(plain.id, names(known.jobs.get(plain.id)));
@@ -264,8 +267,8 @@ function lock() {
 function open() {
   show(by("door"), false);
   show(by("house"), true);
-  if (!parts) selection({ undo, toast, cancelled });
   parts ??= {
+    ...selection({ undo, toast, cancelled }),
     time: timeline({ namesOf, nameOf, toast }),
     settings: settings(toast),
     past: past(acts, known),

@@ -3,10 +3,17 @@
 import { button, h, put, say, show } from "/dom.js";
 import { pairsOf } from "/pairs.js";
 import { rank } from "/slot.js";
-import { bytes, lang, number, t } from "/words.js";
+import { bytes, clock, date, lang, number, t } from "/words.js";
 
 const NAMED = 3;
 const inOrder = new Intl.Collator(lang, { numeric: true }).compare;
+
+/** The day and the time, which tell this batch from others. */
+function today() {
+  const now = new Date();
+  const day = new Date(now - 60000 * now.getTimezoneOffset()).toISOString().slice(0, 10);
+  return `${date(day)} ${clock(now / 1000, true)}`;
+}
 
 /** `count` with the words of `key`, which has a form for one. */
 const counted = (key, count) => t(count === 1 ? `${key}.one` : key, { count: number(count) });
@@ -20,6 +27,7 @@ export class Batch {
     this.others = [];
     this.touched = false;
     this.said = h("p", { class: "batch-said", role: "status" });
+    this.name = h("input", { value: t("batch.name.new", { time: today() }), maxlength: "80", autocomplete: "off", "aria-label": t("batch.name") });
     this.other = h("p", { class: "hint", hidden: true });
     this.list = h("ol", { class: "batch-rows", tabindex: "0", "aria-label": t("batch.label") });
     this.more = h("input", { type: "file", multiple: true, class: "hide", "aria-label": t("batch.add"), onchange: () => {
@@ -27,7 +35,7 @@ export class Batch {
       this.more.value = "";
     } });
     this.root = h("section", { class: "batch", "aria-label": t("batch.label") },
-      h("div", { class: "bar" }, this.said, h("div", { class: "tools" },
+      h("div", { class: "bar" }, this.said, h("label", { class: "batch-name" }, h("span", { text: t("batch.name") }), this.name), h("div", { class: "tools" },
         h("label", { class: "button quiet pick" }, this.more, h("span", { text: t("batch.add") })), button(t("batch.close"), "close", closed))),
       this.list, this.other);
   }

@@ -154,9 +154,9 @@ export function composer({ toast, started, reclaim }) {
     }
   });
 
-  const jobOf = (mine) => {
+  const jobOf = (mine, name) => {
     const { twins, names } = entries.find((one) => one.kind === mine.kind) ?? {}; // another one may be chosen by now
-    return { id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted, ...(twins ? { gpus: names } : {}) };
+    return { id: newId(), kind: mine.kind.name, params: mine.params, outputs: mine.wanted, ...(twins ? { gpus: names } : {}), ...(name ? { batch: name } : {}) };
   };
 
   async function startOne(mine) {
@@ -174,11 +174,12 @@ export function composer({ toast, started, reclaim }) {
   /** Starts the jobs of the list one after the other; at a refusal the rest stays in the list. */
   async function startMany(mine, list) {
     const count = list.ready.length;
+    const name = count > 1 ? list.name.value.trim() : "";
     for (const [at, row] of list.ready.entries()) {
       say(by("new-hint"), t("batch.starting", { part: number(at + 1), count: number(count) }));
       const given = row.picks.map((item, slot) => [mine.slots[slot].name, item && list.transferOf(item, slot)]).filter(([, transfer]) => transfer);
       try {
-        await startJob(jobOf(mine), Object.fromEntries(given));
+        await startJob(jobOf(mine, name), Object.fromEntries(given));
       } catch (error) {
         list.show();
         row.complain(refused(error));

@@ -7,6 +7,7 @@ import { movable, waitOf, waits } from "/store.js";
 import { number, t } from "/words.js";
 
 const MANY = 6; // from here on waiting jobs are shown as rows
+const LINES = 20; // from here on each takes one line
 const ENDED = 12;
 const SHOWN = 200;
 const FIRST = 2; // jobs of a group that are always shown
@@ -117,6 +118,7 @@ export function jobLists(known, acts) {
     const rows = folded(open, unseen);
     const shown = new Set([...rows, ...ended].map((job) => job.id));
     put(by("cards"), "data-many", rows.length > MANY || rows.some((each) => each.line));
+    put(by("cards"), "data-lines", rows.length > LINES);
     for (const [id, card] of cards) {
       if (shown.has(id)) continue;
       watch.unobserve(card.root);

@@ -20,7 +20,7 @@ export function selection({ undo, toast, cancelled }) {
   const said = h("p", { class: "choose-said", role: "status" });
   const all = button(t("choose.all"), "check", selectAll);
   const tools = [all, button(t("choose.cancel"), "close", () => act("open")), button(t("choose.retry"), "again", () => act("failed")),
-    button(t("choose.remove"), "bin", () => act("results")), button(t("choose.none"), "", clear)];
+    button(t("choose.save"), "down", () => act("save")), button(t("choose.remove"), "bin", () => act("results")), button(t("choose.none"), "", clear)];
   const bar = by("choose-bar");
   bar.append(said, h("div", { class: "tools" }, ...tools));
   const mode = by("choose-mode");
@@ -75,13 +75,15 @@ export function selection({ undo, toast, cancelled }) {
     }
   }
 
-  /** Does something with the chosen jobs that it fits. */
-  async function act(which) {
-    const found = await asked(() => call("GET", "/console/ids"));
-    const ids = (found?.[which] ?? []).filter((id) => chosen.has(id));
+  /** Does something with those jobs that it fits: the chosen ones, or those of a batch. */
+  async function act(which, batch = "") {
+    const found = await asked(() => call("GET", `/console/ids?batch=${encodeURIComponent(batch)}`));
+    const fits = which === "save" ? "results" : which;
+    const ids = (found?.[fits] ?? []).filter((id) => batch || chosen.has(id));
     if (!found) return;
-    if (!ids.length) return void toast(t(`choose.nothing.${which}`));
-    clear();
+    if (!ids.length) return void toast(t(`choose.nothing.${fits}`));
+    if (!batch) clear();
+    if (which === "save") return save(ids, batch);
     const count = number(ids.length);
     const one = ids.length === 1 ? ".one" : "";
     if (which === "open") return undo.later("cancel", ids, t(`undo.cancels${one}`, { count }), cancelled);
@@ -106,5 +108,47 @@ export function selection({ undo, toast, cancelled }) {
     if (why) toast(refused(why), true);
   }
 
+  /** Saves all results as one file. */
+  async function save(jobs, name) {
+    const found = await asked(() => call("POST", "/console/archives", { jobs, name }));
+    if (found) h("a", { href: found.url, download: "" }).click();
+  }
+
+  const rows = new Map();
+  let asking = 0;
+
+  /** Shows a line for each batch that is unfinished or ended recently. */
+  async function showBatches() {
+    asking = 0;
+    const { batches } = await call("GET", "/console/batches").catch(() => ({}));
+    if (!batches) return;
+    for (const name of rows.keys()) if (!batches.some((one) => one.name === name)) rows.delete(name);
+    for (const { name } of batches) if (!rows.has(name)) rows.set(name, batchRow(name));
+    const list = by("batches");
+    const wanted = batches.map(({ name }) => rows.get(name).root);
+    if (wanted.some((row, at) => list.children[at] !== row) || list.children.length !== wanted.length) list.replaceChildren(...wanted);
+    show(list, batches.length > 0);
+    for (const one of batches) rows.get(one.name).update(one);
+  }
+
+  function batchRow(name) {
+    const tool = (key, icon, which) => {
+      const made = button(t(key), icon, () => act(which, name), "quiet small");
+      put(made, "aria-label", `${t(key)}: ${name}`);
+      return made;
+    };
+    const said = h("span", { class: "hint" });
+    const [cancel, retry, save_] = [tool("choose.cancel", "close", "open"), tool("choose.retry", "again", "failed"), tool("batch.save", "down", "save")];
+    const root = h("li", { class: "batch-line" }, h("bdi", { text: name }), said, h("div", { class: "tools" }, cancel, retry, save_));
+    return { root, update({ jobs, open, done }) {
+      const failed = jobs - open - done;
+      say(said, t(failed ? "batch.state.failed" : "batch.state", { count: number(jobs), done: number(done), failed: number(failed) }));
+      show(cancel, open > 0);
+      show(retry, failed > 0);
+      show(save_, done > 0);
+    } };
+  }
+
   put(mode, "aria-pressed", "false");
+  return { batchesSoon: () => { asking ||= setTimeout(showBatches, 200); } };
 }

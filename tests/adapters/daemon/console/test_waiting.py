@@ -28,6 +28,7 @@ def ask(
     outputs: Mapping[str, str],
     files: Mapping[str, Upload],
     gpus: Sequence[str] = (),
+    batch: str = "",
 ) -> Wanted:
     """A job; one with the id `refused` cannot be one."""
     if job == "refused":

@@ -1,0 +1,121 @@
+"""The results of many jobs as one download: a ZIP file that is made while it is sent, without compression."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from aiohttp import hdrs, web
+
+from wakestream.adapters.daemon.api import requests
+from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer
+from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.daemon.console.result_name import legal, numbered
+from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.net.silent_callers import let_in
+from wakestream.adapters.net.static_files import SAFE
+
+KEPT: Final = 20
+"""Archives whose addresses are valid; a further one replaces the oldest."""
+
+_BLOCK: Final = 1024 * 1024
+
+plain_answer = partial(json_answer, headers=SAFE)
+"""An answer in JSON, with the page's headers."""
+
+
+class Archives:
+    """The calls for archives. The address of one is its key, since a download sends no session."""
+
+    def __init__(self, jobs: JobView) -> None:
+        self._jobs = jobs
+        self._asked: dict[str, tuple[str, list[str]]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes."""
+        return [web.post("/console/archives", self.ask), web.get("/console/results/archive/{key}", self.send)]
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """An address for the results of the jobs `jobs`; `name` is that of the file."""
+        body = await requests.json_object(request)
+        jobs, name = body.get("jobs"), legal(str(body.get("name", ""))[:80]) or "results"
+        if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
+            raise bad_request('send "jobs", a list of ids')
+        key = secrets.token_urlsafe(24)
+        self._asked = dict([*self._asked.items(), (key, (name, jobs))][-KEPT:])
+        return plain_answer({"url": f"/console/results/archive/{key}"})
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """The archive."""
+        if request.match_info["key"] not in self._asked:
+            raise ApiError(401, "no_ticket", "this address has expired; save the results from the page again")
+        let_in(request)
+        name, jobs = self._asked[request.match_info["key"]]
+        headers = {**SAFE, hdrs.CONTENT_TYPE: "application/zip", hdrs.CONTENT_DISPOSITION: disposition(f"{name}.zip")}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        blocks = zipped(self._files(jobs))
+        while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+            await response.write(block)
+        await response.write_eof()
+        return response
+
+    def _files(self, jobs: list[str]) -> list[tuple[str, Path]]:
+        """The results that are here, each with a name of its own."""
+        found: dict[str, Path] = {}
+        entries = (self._jobs.outbox.state.jobs.get(job) for job in jobs)
+        for entry in (entry for entry in entries if entry is not None):
+            made = results_of(entry)
+            for each in self._jobs.outputs(entry):
+                if each["here"]:
+                    ending = Path(each["file"]).suffix
+                    names = numbered(each["file"].removesuffix(ending), ending)
+                    found[next(name for name in names if name not in found)] = made[each["name"]][0]
+        return [*found.items()]
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what the archive wrote until it is sent."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def take(self) -> bytes:
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        return taken
+
+
+def zipped(files: list[tuple[str, Path]]) -> Iterator[bytes]:
+    """The parts of a ZIP file with these files. One that cannot be read is left out, or cut where it ended."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in files:
+            try:
+                with path.open("rb") as source, archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as target:
+                    while block := source.read(_BLOCK):
+                        target.write(block)
+                        yield sink.take()
+            except OSError:
+                continue
+    yield sink.take()
+
+
+def disposition(name: str) -> str:
+    """`Content-Disposition` for a download with this name: RFC 6266, and RFC 5987 for characters outside ASCII."""
+    plain = "".join(char if char.isascii() and char not in '"\\%' else "_" for char in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
