@@ -219,7 +219,9 @@ def _health(client: Client, settings: Settings, gpu: GpuWatch) -> Callable[[], d
     def health() -> dict[str, Any]:
         return {
             "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
-            "features": ["lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch"],
+            "features": [
+                "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch",
+            ],
             "hub_features": sorted(gpu.features),
         }  # fmt: skip
 
