@@ -39,6 +39,7 @@ from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.net.webhooks import Receiver, Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import supervised
+from wakestream.adapters.runtime.wall_clock import WallClock
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
@@ -50,8 +51,6 @@ from wakestream.streams.recording.recording import Tap, untapped
 from wakestream.streams.webhooks import WebhookSettled
 
 MAX_CONNECTIONS = 20_000
-CLOCK_STEP = 5.0
-"""Seconds by which the wall clock may drift from the monotonic clock between two events."""
 
 # The library closes a connection without an answer when a message exceeds its limit. Its limit is above the
 # protocol's, so that the hub can answer most frames that are too large with an error.
@@ -102,9 +101,9 @@ class HubServer:
         self._sockets: dict[int, GuardedConnection] = {}
         self._outbound = Outbound(self._sockets, self.refused, tap, signer, clock)
         self._clock = clock
+        now = WallClock("leases and time limits keep their lengths", clock, steady)
+        now.on_step = lambda step: self.runner.happen(f.ClockMoved(round(step.by, 3)), step.now)
         self._disk_low, self._disk_known = disk_low, True
-        self._steady = steady
-        self._offset = clock() - steady() if steady is not None else 0.0
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
             "the hub",
             hub.DECIDER,
@@ -112,7 +111,7 @@ class HubServer:
             journal,
             self._execute,
             flush=self._outbound.flush,
-            clock=clock,
+            clock=now,
             durable=lambda facts: [fact for fact in facts if fact.DURABLE],
             on_decision=None if tap is untapped else self._record,
             on_fact=self._note,
@@ -146,14 +145,7 @@ class HubServer:
 
     def happen(self, event: f.Event) -> None:
         """Decide on an event; its commands follow when its facts are journaled."""
-        now = self._clock()
-        if self._steady is not None:
-            # Small differences come from clock adjustment and are accepted; they do not change how long leases last.
-            self._offset, by = now - self._steady(), now - self._steady() - self._offset
-            if abs(by) > CLOCK_STEP:
-                logger.warning("the clock moved by {:.0f} s; leases and time limits keep their lengths", by)
-                self.runner.happen(f.ClockMoved(round(by, 3)), now)
-        self.runner.happen(event, now)
+        self.runner.happen(event)
 
     def settle(self, settled: WebhookSettled) -> None:
         """Report the outcome of a webhook that was passed to `on_news`."""

@@ -190,6 +190,17 @@ class FileStore:
         """All complete files and results. It blocks: call it in a thread."""
         return [*_stored(self._files), *_stored(self._results)]
 
+    def move_times(self, moved: Callable[[float], float]) -> None:
+        """Move the last use of all files when the clock was set. It blocks, so that no file is judged meanwhile."""
+        seen = set[tuple[int, int]]()  # a result and the file of the same content are one
+        for folder in (self._files, self.partials, self._results, self.root / "uploads"):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                with suppress(OSError):  # removed meanwhile
+                    status = path.stat()
+                    if (key := (status.st_dev, status.st_ino)) not in seen:
+                        seen.add(key)
+                        os.utime(path, (at := moved(status.st_mtime), at))
+
     async def remove(self, one: Stored) -> bool:
         """Remove a file unless it was used since `one` was read; whether it was removed."""
         # Checked and moved without waiting, so that no caller can find the file in between.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.runtime.tasks import supervised
+from wakestream.adapters.runtime.wall_clock import ClockStep, WallClock
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.dead_man import watch
@@ -93,12 +93,15 @@ class RunningWorker:
 
 
 @asynccontextmanager
-async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None) -> AsyncIterator[RunningWorker]:
+async def running_worker(
+    config: WorkerConfig, open_link: OpenLink | None = None, clock: WallClock | None = None
+) -> AsyncIterator[RunningWorker]:
     """Run a worker while the block runs; at its end, kill the engine and close everything within a few seconds.
 
     Args:
         config: The configuration.
         open_link: Opens the link to the hub; None for no hub.
+        clock: The wall clock; by default that of the system.
 
     Yields:
         The running worker.
@@ -118,12 +121,19 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
             open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
         )
         with _usable(config.state):
-            queue = TaskQueue(
-                store, journal, config.engine, watchdog=config.watchdog, secrets=SecretValues(config.state / FILE)
-            )
+            clock = clock or WallClock("files and results are kept as long as before")
+            secrets = SecretValues(config.state / FILE)
+            queue = TaskQueue(store, journal, config.engine, watchdog=config.watchdog, clock=clock, secrets=secrets)
             stack.push_async_callback(config.engine.close)
             stack.push_async_callback(queue.close)
-            uploads = Uploads(store, queue)
+            uploads = Uploads(store, queue, clock=clock)
+
+        def move_times(step: ClockStep) -> None:
+            queue.runner.report(w.ClockMoved(step.by), step.now)
+            store.move_times(step.moved)
+            uploads.move_times(step.moved)
+
+        clock.on_step = move_times
         verifier = Verifier(config.gpu) if config.gpu is not None and open_link is not None else None
         calls = WorkerCalls(store, queue, uploads, config.gpu, verifier)
         server = await stack.enter_async_context(serving(calls, config))
@@ -134,12 +144,12 @@ async def running_worker(config: WorkerConfig, open_link: OpenLink | None = None
                 server.address,
             )
         hub = _join(stack, config, server, open_link) if open_link is not None else None
-        store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, time.time())
-        store.removable = lambda: removable(store, queue, time.time())
+        store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, clock())
+        store.removable = lambda: removable(store, queue, clock())
         tasks = await stack.enter_async_context(supervised("the worker"))
         tasks.needs("the journal", queue.runner.ended)
         tasks.keeps("the check of the engine", lambda: _warm_up(config, calls, hub))
-        tasks.keeps("the removal of old files", lambda: tidy_regularly(store, queue, config.retention))
+        tasks.keeps("the removal of old files", lambda: tidy_regularly(store, queue, config.retention, clock))
         tasks.keeps("the removal of old uploads", lambda: expire_regularly(uploads))
         if config.tls is not None:
             tasks.keeps("the watch of the certificate", config.tls.watch)

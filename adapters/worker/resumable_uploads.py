@@ -170,6 +170,11 @@ class Uploads:
             await self.remove(one)
         return len(gone)
 
+    def move_times(self, moved: Callable[[float], float]) -> None:
+        """Move the last use of all uploads when the clock was set."""
+        for upload in self._uploads.values():
+            upload.used = moved(upload.used)
+
     async def _exists(self, upload: Upload) -> bool:
         """Whether the upload still exists; a finished one exists as long as its file."""
         if upload.finished:

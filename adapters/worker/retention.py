@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from wakestream.streams.worker.shares import PROMISED
 LOOK_EVERY = 60.0
 
 
-async def tidy_regularly(store: FileStore, queue: TaskQueue, retention: Retention) -> None:
+async def tidy_regularly(store: FileStore, queue: TaskQueue, retention: Retention, clock: Callable[[], float]) -> None:
     """Remove files once a minute."""
     while True:
         try:
-            await tidy(store, queue, retention, time.time())
+            await tidy(store, queue, retention, clock())
         except OSError as error:
             logger.warning("old files in the state folder could not be removed: {}", error)
         await asyncio.sleep(LOOK_EVERY)

@@ -357,7 +357,7 @@ def _when_full(
     event: w.Event, rest: Decision[w.Kept, w.Command], error: WakestreamError
 ) -> Decision[w.Kept, w.Command]:
     """Refuse requests. The engine's next task does not wait for the disk: a restart checks all tasks again."""
-    if isinstance(event, w.Ready | w.Unready | w.Room | w.Ended):
+    if isinstance(event, w.Ready | w.Unready | w.Room | w.Ended | w.ClockMoved):
         return rest
     raise error
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from wakestream.streams.decider import Decision
-from wakestream.streams.hub.moments import Moment
+from wakestream.streams.moments import Moment
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
 from wakestream.streams.webhooks import WebhookOwed

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import Account
 from wakestream.streams.hub.local_time import day_of, first_of_month
-from wakestream.streams.hub.moments import Mover, mover
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import NEVER, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.hub.usage import Meter
+from wakestream.streams.moments import Mover, mover
 from wakestream.streams.protocol.kinds import flat_kind
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job

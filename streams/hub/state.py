@@ -12,10 +12,10 @@ from typing import Any, NewType
 from wakestream.streams.hub.events import BudgetReached, PowerNews
 from wakestream.streams.hub.ledger import Account, money
 from wakestream.streams.hub.local_time import UTC
-from wakestream.streams.hub.moments import Moment
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.hub.usage import Meter, Usage
+from wakestream.streams.moments import Moment
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS
 from wakestream.streams.protocol.structs import Frozen

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.moments import Moment
+from wakestream.streams.moments import Moment
 
 KEPT_JOBS: Final = 500
 """Ended jobs that are remembered, of all licenses."""

@@ -6,6 +6,7 @@ A job begins with `JobAccepted` and ends with `JobEnded`; only `ReleaseConfirmed
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -105,7 +106,7 @@ def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | 
 
 def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
     spare = len(state.ended) + 1 - state.ended_most
-    return [f.JobForgotten(job, now) for _, job in state.ended[: max(0, spare)]]
+    return [f.JobForgotten(job, now) for job in islice(state.ended, max(0, spare))]
 
 
 def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f.OutboxDecision) -> None:

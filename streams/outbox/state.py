@@ -28,11 +28,8 @@ Sizes = tuple[Any, ...]
 Content = tuple[str, ...]
 """The BLAKE3 of all files of a job, by their names."""
 
-Order = tuple[float, str]
-"""The key by which jobs are ordered: when one was accepted, and its id."""
-
-Index = dict[Any, list[Order]]
-"""Jobs by what they have in common, each list in their order."""
+Index = dict[Any, list[str]]
+"""Jobs by what they have in common, each list in the order of their acceptance."""
 
 TWINS = 8
 """The most jobs of the same work that are looked at for one job, of each kind: there may be thousands."""
@@ -102,11 +99,6 @@ class Entry(Frozen, frozen=True):
         return tuple(digests["blake3"] for _, digests in sorted(self.read.digests.items()))
 
     @property
-    def order(self) -> Order:
-        """The key by which jobs are ordered."""
-        return self.accepted.at, self.accepted.job
-
-    @property
     def sizes(self) -> Sizes:
         """What tells that two jobs may be the same work."""
         if self._alone:
@@ -128,11 +120,13 @@ class Durable:
     """What outlives the program.
 
     `jobs` are all known jobs, in the order of their acceptance, `queue` those that have not ended, in the order of
-    their turns within a priority. `pending` are the webhooks by delivery, the oldest first.
+    their turns within a priority, `ended` those that have ended, the earliest first. `pending` are the webhooks by
+    delivery, the oldest first. No order depends on the times in the facts: the clock may be set.
     """
 
     jobs: dict[str, Entry] = field(default_factory=dict)
     queue: list[str] = field(default_factory=list)
+    ended: dict[str, None] = field(default_factory=dict)
     pending: dict[str, WebhookOwed] = field(default_factory=dict)
 
 
@@ -150,7 +144,7 @@ class OutboxState(Durable):
     by_sizes: Index = field(default_factory=dict)
     by_content: Index = field(default_factory=dict)
     unread: Index = field(default_factory=dict)  # by sizes, those whose content is not known
-    ended: list[Order] = field(default_factory=list)  # by the time of their end
+    numbers: dict[str, int] = field(default_factory=dict, compare=False)  # grow with each job that is accepted
     inputs: dict[str, int] = field(default_factory=dict)  # for the path of an input, how many jobs have it
     needed: dict[str, int] = field(default_factory=dict)  # the same of jobs that have not ended
     after: dict[str, dict[str, None]] = field(default_factory=dict)  # for a job, those that wait for it
@@ -187,10 +181,11 @@ class OutboxState(Durable):
         """Whether no other job can be the same work."""
         return len(self.by_sizes.get(entry.sizes, ())) < 2
 
-    def _before(self, entry: Entry, found: Sequence[Order]) -> list[Entry]:
+    def _before(self, entry: Entry, found: Sequence[str]) -> list[Entry]:
         """In the same order for all jobs, so that no two jobs wait for each other."""
-        earlier = found[: min(bisect_left(found, entry.order), TWINS)]
-        return [twin for _, job in earlier if (twin := self.jobs[job]).cancelling is None or twin.ended is not None]
+        mine = self.numbers[entry.accepted.job]
+        earlier = found[: min(bisect_left(found, mine, key=self.numbers.__getitem__), TWINS)]
+        return [twin for job in earlier if (twin := self.jobs[job]).cancelling is None or twin.ended is not None]
 
 
 def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
@@ -244,11 +239,10 @@ def _accepted(state: OutboxState, fact: f.JobAccepted) -> None:
 
 def _index(state: OutboxState, entry: Entry) -> None:
     job = entry.accepted.job
+    state.numbers[job] = next(reversed(state.numbers.values()), 0) + 1
     if entry.ended is None:
         state.outputs |= {state.place(path): job for path in entry.accepted.results.values()}
         _count(state.needed, entry, 1)
-    else:
-        insort(state.ended, (entry.ended.at, job))
     for before in entry.accepted.after:
         state.after.setdefault(before, {})[job] = None
     _count(state.inputs, entry, 1)
@@ -264,13 +258,14 @@ def _count(counts: dict[str, int], entry: Entry, by: int) -> None:
 
 def _add_twin(state: OutboxState, entry: Entry) -> None:
     for index, key in _places(state, entry):
-        insort(index.setdefault(key, []), entry.order)
+        insort(index.setdefault(key, []), entry.accepted.job, key=state.numbers.__getitem__)
 
 
 def _drop_twin(state: OutboxState, entry: Entry) -> None:
     for index, key in _places(state, entry):
-        _remove(index[key], entry.order)
-        if not index[key]:
+        jobs, number = index[key], state.numbers[entry.accepted.job]
+        del jobs[bisect_left(jobs, number, key=state.numbers.__getitem__)]
+        if not jobs:
             del index[key]
 
 
@@ -280,10 +275,6 @@ def _places(state: OutboxState, entry: Entry) -> list[tuple[Index, Any]]:
         return []
     read = (state.unread, entry.sizes) if entry.content is None else (state.by_content, entry.content)
     return [(state.by_sizes, entry.sizes), (state.by_files, entry.files), read]
-
-
-def _remove(orders: list[Order], order: Order) -> None:
-    del orders[bisect_left(orders, order)]
 
 
 _KEPT: Mapping[type, str] = {f.JobStage: "stage", f.JobRead: "read", f.JobCancelling: "cancelling", f.JobEnded: "ended"}
@@ -303,7 +294,7 @@ def _of_open_job(state: OutboxState, fact: Any) -> None:
         _add_twin(state, entry)
     if isinstance(fact, f.JobEnded):
         state.jobs[fact.job] = replace(entry, moved=None)
-        insort(state.ended, (fact.at, fact.job))
+        state.ended[fact.job] = None
         _count(state.needed, entry, -1)
         _release_output(state, entry)
 
@@ -323,10 +314,10 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
     if (entry := state.jobs.pop(fact.job, None)) is not None:
         _release_output(state, entry)
         _drop_twin(state, entry)
-        if entry.ended is not None:
-            _remove(state.ended, (entry.ended.at, fact.job))
-        else:
+        if entry.ended is None:
             _count(state.needed, entry, -1)
+        state.ended.pop(fact.job, None)
+        del state.numbers[fact.job]
         _count(state.inputs, entry, -1)
         for before in entry.accepted.after:
             del state.after[before][fact.job]
@@ -370,6 +361,9 @@ def reindex(state: OutboxState) -> None:
         state.queue.put(job)
     for entry in state.jobs.values():
         _index(state, entry)
+    if not state.ended:  # a snapshot of 0.1.0
+        ended = sorted((entry.ended.at, job) for job, entry in state.jobs.items() if entry.ended is not None)
+        state.ended = {job: None for _, job in ended}
 
 
 def _ending(path: str) -> str:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from wakestream.operators.model.engine import Frame, Waits
 from wakestream.operators.model.events import LIPSYNC, FileRef
 from wakestream.operators.model.ports import Output
+from wakestream.streams.moments import Moment, Mover, mover
 from wakestream.streams.protocol.structs import Frozen
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -77,11 +78,11 @@ class Task(Frozen, frozen=True):
     video: FileRef | None
     audio: FileRef | None
     status: Status
-    created_at: float
+    created_at: Moment
     attempt: int = 1
     holders: frozenset[str] = frozenset()
-    started_at: float | None = None
-    finished_at: float | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     progress: Frame = NO_PROGRESS
     size: int = 0
     digest: str | None = None
@@ -175,8 +176,8 @@ class State(Durable):
     ready: bool = False
     halted: Halt | None = None
     short: dict[str, int] = field(default_factory=dict)
-    served: dict[str, float] = field(default_factory=dict)
-    used: dict[str, float] = field(default_factory=dict)
+    served: dict[str, Moment] = field(default_factory=dict)
+    used: dict[str, Moment] = field(default_factory=dict)
     turns: dict[str, int] | None = field(default=None, init=False, compare=False)
 
     @property
@@ -266,7 +267,13 @@ class Ended(_OfTask, frozen=True):
     lost: bool = False
 
 
-Event = Ask | Drop | Show | Ready | Unready | Room | Ended
+class ClockMoved(Frozen, frozen=True):
+    """The clock was set by `by` seconds."""
+
+    by: float
+
+
+Event = Ask | Drop | Show | Ready | Unready | Room | Ended | ClockMoved
 
 
 class Changed(Frozen, frozen=True):
@@ -319,9 +326,16 @@ class Short(_OfTask, frozen=True):
     room: int
 
 
-Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady | Halted | Short
+class ClockSet(Frozen, frozen=True):
+    """The clock was set by `by` seconds: that much is added to all earlier times. `at` is a time of the new clock."""
 
-Kept = Changed | Forgotten | Shown
+    by: float
+    at: float
+
+
+Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady | Halted | Short | ClockSet
+
+Kept = Changed | Forgotten | Shown | ClockSet
 """The facts to journal; the others are about an engine, which does not survive a restart."""
 
 
@@ -444,6 +458,17 @@ def _short(state: State, fact: Short) -> None:
         state.short[fact.task_id] = fact.room
 
 
+_MOVER: Mover = mover(State)  # type: ignore[assignment] # it has moments
+
+
+def _clock_set(state: State, fact: ClockSet) -> None:
+    """Keep all durations; a time in the future would make one endless.
+
+    A second is allowed, since tasks of one moment are microseconds apart and keep their order.
+    """
+    _MOVER(state, lambda at: min(at + fact.by, fact.at + 1.0))
+
+
 CHANGES: Mapping[type, Callable[[State, Any], None]] = {
     Changed: _changed,
     Advanced: _advanced,
@@ -454,5 +479,6 @@ CHANGES: Mapping[type, Callable[[State, Any], None]] = {
     EngineReady: _engine_ready,
     Halted: _halted,
     Short: _short,
+    ClockSet: _clock_set,
 }
 """For each type of fact, how it changes the state."""

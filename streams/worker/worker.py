@@ -46,7 +46,7 @@ def _finished(state: w.State, now: float) -> float:
 
 
 def _later(now: float, before: Iterable[float]) -> float:
-    # Later than all before, also if the clock was set back: the order after a restart and of forgetting depends on it.
+    # Later than all before, also after a small correction of the clock: the order after a restart depends on it.
     return max(now, *(time + 1e-6 for time in before), 0.0)
 
 
@@ -107,6 +107,10 @@ def _room(state: w.State, room: w.Room, now: float, decision: WorkerDecision) ->
     decision.fact(*(w.Short(name, 0) for name, need in state.short.items() if need <= room.free))
 
 
+def _clock_moved(state: w.State, moved: w.ClockMoved, now: float, decision: WorkerDecision) -> None:
+    decision.fact(w.ClockSet(moved.by, now))
+
+
 def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
     if state.busy != (ended.task_id, ended.attempt):
         return
@@ -160,6 +164,7 @@ DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
         w.Unready: _unready,
         w.Room: _room,
         w.Ended: _ended,
+        w.ClockMoved: _clock_moved,
     },
     w.CHANGES,
     w.Durable,

@@ -17,7 +17,7 @@ from wakestream.streams.decider import Decider
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.outbox import outbox
-from wakestream.streams.outbox.facts import OutboxFact
+from wakestream.streams.outbox.facts import JobAccepted, OutboxFact
 from wakestream.streams.snapshot import LONGEST
 from wakestream.streams.worker import state as w
 from wakestream.streams.worker import worker
@@ -61,6 +61,8 @@ def applied(decider: Decider[Any, Any, Any, Any], facts: Iterable[Any]) -> list[
     """Those of the facts that may follow each other."""
     state, fit = decider.recover(()), list[Any]()
     for fact in facts:
+        if isinstance(fact, JobAccepted) and not state.outputs.keys().isdisjoint(fact.results.values()):
+            continue  # the outbox refuses such a job
         try:
             decider.evolve(state, fact)
         except (KeyError, AttributeError):

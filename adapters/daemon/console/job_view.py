@@ -219,7 +219,7 @@ class JobView:
 
     def _ended(self, state: str) -> Iterator[Entry]:
         """The newest first."""
-        found = (self.outbox.state.jobs[job] for _, job in reversed(self.outbox.state.ended))
+        found = (self.outbox.state.jobs[job] for job in reversed(self.outbox.state.ended))
         return (entry for entry in found if state in ("", entry.state))
 
     def _has(self, entry: Entry, words: Sequence[str]) -> bool:

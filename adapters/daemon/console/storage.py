@@ -125,7 +125,7 @@ class Storage:
     async def _remove_old_inputs(self) -> None:
         """Remove the inputs of done jobs but the last ones, unless another job still needs them."""
         state = self._outbox.state
-        done = [entry for _, job in reversed(state.ended) if (entry := state.jobs[job]).state == "done"]
+        done = [entry for job in reversed(state.ended) if (entry := state.jobs[job]).state == "done"]
         kept = self.needed() | _inputs(one for one in done[:COMPARED] if _ended_at(one) > time.time() - UNUSED_FOR)
         for path in _inputs(done) - kept:
             upload = self.uploads.of_path(path)

@@ -241,32 +241,6 @@ def test_every_submit_is_answered_at_once(sequence: list[tuple[f.Event, float]])
             assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.Error.TYPE)
 
 
-def said(commands: list[f.Command]) -> list[tuple[object, str, object]]:
-    """What is sent to whom, without the times in it. New capabilities follow a change of the clock."""
-    sent = [command for command in commands if isinstance(command, f.Send | f.Broadcast)]
-    to = [(command.fd if isinstance(command, f.Send) else command.to, command.message) for command in sent]
-    return [
-        (fd, message.TYPE, getattr(message, "request_id", None))
-        for fd, message in to
-        if not isinstance(message, m.Capability)
-    ]
-
-
-@settings(max_examples=100, deadline=None)
-@given(steps, st.integers(0, 40), st.sampled_from([3600.0, -3600.0, 1e6, -1e6]))
-def test_no_duration_changes_when_the_clock_is_set(sequence: list[tuple[f.Event, float]], at: int, by: float) -> None:
-    state, shifted, now, offset = hub.HubState(), hub.HubState(), 1e9, 0.0
-    for number, (event, seconds) in enumerate(sequence):
-        now += seconds
-        if number == at:
-            offset = by
-            hub.DECIDER.step(shifted, f.ClockMoved(by), now + offset)
-        if isinstance(event, f.Opened) and event.fd in state.connections:
-            continue
-        expected = said(hub.DECIDER.step(state, event, now).commands)
-        assert said(hub.DECIDER.step(shifted, event, now + offset).commands) == expected
-
-
 @settings(max_examples=200, deadline=None)
 @given(steps)
 def test_keys_and_capabilities_go_only_where_they_may(sequence: list[tuple[f.Event, float]]) -> None:

@@ -382,6 +382,23 @@ def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(event
         assert list(again.queue) == list(desk.state.queue)
 
 
+def test_jobs_that_ended_first_are_forgotten_first_also_when_the_clock_was_set_back() -> None:
+    desk = Desk(ended_most=2)
+    for job in "ab":
+        desk.submit(job).says(e.Failed("no"), job)
+    desk.now -= 3600.0
+    desk.submit("c").says(e.Failed("no"), "c").submit("d")
+    assert list(desk.state.jobs) == ["c", "d"]
+
+
+def test_a_job_waits_for_the_earlier_one_of_the_same_files_also_when_the_clock_was_set_back() -> None:
+    desk = Desk().submit("a")
+    desk.now -= 3600.0
+    desk.submit("b")
+    jobs = desk.state.jobs
+    assert [desk.state.of_same_files(jobs[job]) for job in "ab"] == [[], [jobs["a"]]]
+
+
 def test_a_job_without_files_was_read_with_none() -> None:
     read = f.JobRead("a", {}, {}, 0, 0)
     assert (read.digests, read.dates) == ({}, {})

@@ -1,0 +1,182 @@
+"""The clock is set: which numbers of a state are moved, and that no decision changes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass
+from functools import partial
+from inspect import get_annotations
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from tests.streams.hub.test_event_sequences import steps
+from tests.streams.outbox.test_outbox import HAPPENS, INPUTS
+from wakestream.operators.model import events as e
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.events import FileRef
+from wakestream.streams.decider import Decider, Decision
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.hub.state import HubState, Limits
+from wakestream.streams.moments import Moment, mover
+from wakestream.streams.outbox import outbox
+from wakestream.streams.outbox.state import OutboxState
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.worker import shares, worker
+from wakestream.streams.worker import state as w
+
+History = list[tuple[Any, float]]
+
+NO_MOMENTS = {
+    "Account.since": "the ledger has times of the wall clock, and is told of a change",
+    "Account.at": "the same",
+    "Account.running_since": "the same",
+    "Account.days": "seconds",
+    "Account.before": "seconds",
+    "Account.off_since": "as `since`",
+    "BudgetReached.at": "a time for people",
+    "BudgetReached.until": "the end of a day or a month",
+    "Durable.boots": "times for people, and seconds",
+    "GpuRecord.price": "money",
+    "GpuRecord.retry_at": "in the future, and moved by itself",
+    "HubJob.began": "seconds",
+    "HubJob.used": "seconds",
+    "HubState.blocked": "the end of a day or a month",
+    "HubState.capabilities": "all capabilities are renewed, since they contain times of the wall clock",
+    "HubState.unpaid_until": "the end of a day",
+    "JobUsed.at": "a time for people",
+    "JobUsed.gpus": "seconds",
+    "Meter.share": "seconds",
+    "PowerNews.at": "a time for people",
+    "Usage.days": "seconds",
+    "Usage.months": "seconds",
+    "Usage.totals": "seconds",
+}
+
+
+def floats(kind: Any, place: str, seen: set[Any]) -> Iterator[str]:
+    """Where numbers are in this type that are no moments."""
+    if kind is float:
+        yield place
+    for part in () if kind == Moment else get_args(kind):
+        yield from floats(part, place, seen)
+    if isinstance(kind, type) and (is_dataclass(kind) or issubclass(kind, Struct)) and kind not in (*seen, Limits):
+        seen.add(kind)
+        for name, hint in get_type_hints(kind, include_extras=True).items():
+            owner = next(base for base in reversed(kind.__mro__) if name in get_annotations(base))
+            of = kind if issubclass(kind, Struct) else owner
+            yield from floats(hint, f"{of.__name__}.{name}", seen)
+
+
+def test_each_number_of_the_state_is_a_moment_or_is_known_to_be_none() -> None:
+    found = {place for place in floats(HubState, "", set()) if not place.startswith(("Result.", "WorkerState."))}
+    assert found == NO_MOMENTS.keys()
+    assert {*floats(w.State, "", set())} == {"Frame.percent"}
+
+
+def test_moments_are_moved_wherever_they_are() -> None:
+    move = mover(dict[str, list[tuple[str, Moment | None]]])
+    assert move is not None
+    assert move({"a": [("b", 1.0), ("c", None)]}, lambda at: at + 1) == {"a": [("b", 2.0), ("c", None)]}
+    assert mover(dict[str, float]) is None
+
+
+PAIRS = st.integers(1, 3).map(lambda number: w.pair(FileRef(f"{number:032x}", ".mp4"), FileRef("0" * 32, ".wav")))
+ASKS = st.builds(w.Ask, PAIRS, st.sampled_from("ab"), st.just(True), st.sampled_from(["", "x", "y"]))
+AT_WORKER = st.one_of(
+    ASKS,
+    ASKS,
+    st.builds(w.Ended, PAIRS.map(w.task_id), st.integers(1, 2), st.just(1), st.just("d" * 64)),
+    st.just(w.Ready()),
+)
+
+
+def said(commands: list[f.Command]) -> list[tuple[object, str, object]]:
+    """What is sent to whom, without the times in it. New capabilities follow a change of the clock."""
+    sent = [command for command in commands if isinstance(command, f.Send | f.Broadcast)]
+    to = [(command.fd if isinstance(command, f.Send) else command.to, command.message) for command in sent]
+    return [
+        (fd, message.TYPE, getattr(message, "request_id", None))
+        for fd, message in to
+        if not isinstance(message, m.Capability)
+    ]
+
+
+def opened_once(history: History) -> Iterator[tuple[f.Event, float]]:
+    """Without what opens a connection that is open."""
+    opened = set[int]()
+    for event, seconds in history:
+        if isinstance(event, f.Opened) and event.fd in opened:
+            continue
+        if isinstance(event, f.Opened | f.Closed):
+            opened ^= {event.fd} & (opened if isinstance(event, f.Closed) else {event.fd})
+        yield event, seconds
+
+
+def history(events: st.SearchStrategy[Any]) -> st.SearchStrategy[History]:
+    return st.lists(st.tuples(events, st.sampled_from([0.0, 1.0, 700.0, 3500.0])), min_size=20, max_size=40)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A decider, its first state, what happens to it, the event that the clock was set, and how to compare commands."""
+
+    decider: Decider[Any, Any, Any, Any]
+    initial: Callable[[], Any]
+    histories: st.SearchStrategy[History]
+    moved: Callable[[float], Any] | None
+    said: Callable[[Any], Any]
+
+
+JOBS = st.sampled_from("abcdefgh")
+AT_OUTBOX = st.one_of(
+    JOBS.flatmap(lambda job: st.builds(outbox.f.Submitting, st.just(1), st.just(job), INPUTS, st.just({"out": job}))),
+    st.builds(outbox.f.Happened, JOBS, st.sampled_from([e.Failed("no"), e.Done(Path("x"), 1)])),
+    HAPPENS,
+)
+
+
+def names(decision: Decision[Any, Any]) -> list[Any]:
+    """What is decided about what, without times."""
+    about = ("task_id", "job", "status")
+    return [(type(each), *(getattr(each, name, None) for name in about)) for each in (*decision[0], *decision[1])]
+
+
+CASES = [
+    Case(hub.DECIDER, HubState, steps.map(opened_once).map(list), f.ClockMoved, lambda decision: said(decision[1])),
+    Case(worker.DECIDER, w.State, history(AT_WORKER), w.ClockMoved, names),
+    # It compares no times, so it needs no event. The monitor's clock cannot be set.
+    Case(outbox.DECIDER, partial(OutboxState, open_most=3, ended_most=2), history(AT_OUTBOX), None, names),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=["hub", "worker", "outbox"])
+@patch.object(shares, "MAX_FINISHED", 1)
+@patch.object(shares, "MAX_FRESH", 2)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), by=st.sampled_from([3600.0, -3600.0, 1e6, -1e6]))
+def test_no_decision_changes_when_the_clock_is_set_and_set_right_again(
+    case: Case, data: st.DataObject, by: float
+) -> None:
+    state, shifted, now, offset = case.initial(), case.initial(), 1e9, 0.0
+    jumps = {data.draw(st.integers(5, 15)): by, data.draw(st.integers(16, 40)): -by}
+    for number, (event, seconds) in enumerate(data.draw(case.histories)):
+        now += seconds
+        if jump := jumps.get(number):
+            offset += jump
+            if case.moved is not None:
+                case.decider.step(shifted, case.moved(jump), now + offset)
+        expected, found = (decided(case, *at) for at in ((state, event, now), (shifted, event, now + offset)))
+        assert found == expected
+
+
+def decided(case: Case, state: Any, event: Any, now: float) -> Any:
+    try:
+        decision = case.decider.step(state, event, now)
+    except WorkerRefused as error:
+        return error.code
+    return case.said(decision)
