@@ -171,6 +171,7 @@ def test_no_decision_changes_when_the_clock_is_set_and_set_right_again(
             offset += jump
             if case.moved is not None:
                 case.decider.step(shifted, case.moved(jump), now + offset)
+                case.decider.step(state, case.moved(0.0), now)  # an event is a time to look at all
         expected, found = (decided(case, *at) for at in ((state, event, now), (shifted, event, now + offset)))
         assert found == expected
 
