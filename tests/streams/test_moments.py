@@ -41,6 +41,7 @@ NO_MOMENTS = {
     "BudgetReached.at": "a time for people",
     "BudgetReached.until": "the end of a day or a month",
     "Durable.boots": "times for people, and seconds",
+    "GpuRecord.boots": "seconds",
     "GpuRecord.idle_after": "seconds",
     "GpuRecord.price": "money",
     "GpuRecord.retry_at": "in the future, and moved by itself",
