@@ -283,6 +283,26 @@ async def test_an_admin_code_sets_a_pc_up_and_its_key_is_in_no_message(
         assert "connected: clients 1" in asked.out, asked  # only admins are told
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
+@pytest.mark.parametrize(("typed", "wanted"), [("y\n", True), ("\n", False)])
+async def test_join_offers_the_daemon_as_a_service_and_an_entry_of_the_start_menu(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port: int, typed: str, wanted: bool
+) -> None:
+    server, _, pc = machines
+    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+        async with terminal(pc, "join", hub, await invited(server, "client")) as screen:
+            await screen.shows("start wakestream with this computer")
+            screen.type(typed)
+            said = await screen.ended()
+        assert screen.process.returncode == 0, said
+    unit = pc.folder / "home" / ".config" / "systemd" / "user" / "wakestream-client.service"
+    entry = pc.folder / "data" / "applications" / "wakestream.desktop"
+    assert (unit.exists(), entry.exists()) == (wanted, wanted), said
+    if wanted:
+        assert "systemctl --user enable --now wakestream-client" in plain(said)
+        assert '"console" "--open"' in entry.read_text()
+
+
 async def test_flags_of_another_role_are_refused_before_the_code_is_used_up(
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
 ) -> None:

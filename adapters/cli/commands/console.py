@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.cli.setup.start_menu import install
+from wakestream.adapters.cli.setup.start_menu import opens_console
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.runtime.desktop import notify
@@ -31,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask for a link; show it, or open it."""
     begin(args)
     if args.install:
-        of_state = () if args.state is None else ("--state", str(Path(args.state).absolute()))
-        path = install([sys.executable, "-m", "wakestream.adapters.cli", "console", "--open", *of_state])
-        say(t("console.installed", path=path))
+        say(t("console.installed", path=opens_console(args.state)))
         return exit_codes.DONE
     return run_program(lambda _: _link(args))
 

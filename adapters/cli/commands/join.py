@@ -9,9 +9,11 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options, present
 from wakestream.adapters.cli.setup.joining import ADMIN, CLIENT, Joined, join
+from wakestream.adapters.cli.setup.start_menu import opens_console
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.runtime.printing import say
@@ -37,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
     def settings_of(is_for: Invited) -> dict[str, Any]:
         return options.settings_of(is_for, args)
 
-    joined = asyncio.run(join(address, args.code, settings_of, args.folder, as_service=args.service))
+    def as_service(role: str) -> bool:
+        offered = not args.service and role == CLIENT and agrees(t("join.service"))
+        return bool(args.service or offered)
+
+    joined = asyncio.run(join(address, args.code, settings_of, args.folder, as_service=as_service))
     role, hub = joined.paired.role, joined.paired.hub_url
     say(t(f"join.done.{role}", hub=hub))
     if joined.replaced:
@@ -45,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if role == "worker":
         say(*_opened(joined))
     say(*present.lines(CLIENT if role == ADMIN else role, joined.done, args.folder))
+    if role in (CLIENT, ADMIN) and joined.done.start:
+        say(t("console.installed", path=opens_console()))
     return exit_codes.DONE
 
 

@@ -45,7 +45,7 @@ async def join(
     base: Path | None = None,
     *,
     only: str = "",
-    as_service: bool = False,
+    as_service: Callable[[str], bool] = lambda _: False,
 ) -> Joined:
     """Join the hub at an address.
 
@@ -56,7 +56,7 @@ async def join(
             `SettingsError` for flags of another role.
         base: The folder of the user's own settings; None for the usual one.
         only: The only role that can be used here; a code for another one is not used up.
-        as_service: Whether the program is to be a service.
+        as_service: Returns whether the program of a role is to be a service.
 
     Raises:
         PairingError: The code is wrong, used, too old or for another role, or no hub answers.
@@ -86,7 +86,8 @@ async def join(
     before = recorded(folder_of(place, base))
     answers = Answers(
         place, paired.hub_url, paired.key, paired.license, paired.certificate,
-        settings=settings, base=base, as_service=as_service, own=(paired.signed, key) if key else (), code=given.name,
+        settings=settings, base=base, as_service=as_service(place), own=(paired.signed, key) if key else (),
+        code=given.name,
     )  # fmt: skip
     done = configure(answers)
     replaced = before.license if before is not None and before.license != paired.license else ""

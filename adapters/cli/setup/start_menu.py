@@ -31,6 +31,12 @@ $link.Save()
 """The texts are variables of the environment: quoted in the script they could be read as commands."""
 
 
+def opens_console(state: str | None = None) -> Path:
+    """Write the entry that opens the console of the daemon with this folder, and return its path (see `install`)."""
+    of_state = () if state is None else ("--state", str(Path(state).absolute()))
+    return install([sys.executable, "-m", "wakestream.adapters.cli", "console", "--open", *of_state])
+
+
 def install(command: Sequence[str], platform: str = sys.platform, home: Path | None = None) -> Path:
     """Write the entry, or write it again.
 
