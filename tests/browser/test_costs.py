@@ -252,6 +252,14 @@ async def test_a_job_that_waits_for_money_says_when_it_goes_on(home: House, visi
         job = await begin(page, files)
         await expect(job).to_contain_text("The budget is spent. The job continues at ")
         await expect(page.locator("#spent")).to_have_text(re.compile(r"^2\.\d\d of 1\.00 EUR today$"))
+        await page.locator("#settings-open").click()
+        await expect(page.locator("#set-money > li")).to_have_text(
+            [
+                re.compile(r"^gpu: 1\.20 EUR per hour$"),
+                re.compile(r"^Budget of all GPUs: 1\.00 EUR per day, 2\.\d\d EUR spent"),
+            ]
+        )
+        await page.locator("#settings-close").click()
         today = t.day_of(time.time(), ZONE)
         midnight = int(t.begin_of(today + 1, ZONE) * 1000)
         clock = await page.evaluate(

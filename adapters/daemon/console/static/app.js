@@ -4,7 +4,7 @@ import { composer } from "/compose.js";
 import { again, copied, copyingJob, reclaim, stopCopying } from "/copying.js";
 import { costs } from "/costs.js";
 import { by, h, say, show } from "/dom.js";
-import { showGpus } from "/gpus.js";
+import { moneyOf, showGpus } from "/gpus.js";
 import { jobLists } from "/lists.js";
 import { follow } from "/live.js";
 import { past } from "/past.js";
@@ -270,7 +270,7 @@ function open() {
   parts ??= {
     ...selection({ undo, toast, cancelled }),
     time: timeline({ namesOf, nameOf, toast }),
-    settings: settings(toast),
+    settings: settings(toast, () => moneyOf(known.gpu)),
     past: past(acts, known),
     costs: costs({ filesOf: namesOf, changed: showCosts }),
     compose: composer({

@@ -41,6 +41,14 @@ function showSpent(hub) {
   show(by("spent"), text.length > 0);
 }
 
+/** What an hour of each GPU costs, and the budgets, in sentences. */
+export function moneyOf(hub) {
+  if (hub.hub !== "up") return [t(`gpu.${hub.hub}`)];
+  const priced = (hub.gpus ?? []).map((gpu) => (gpu.price_per_hour === undefined ? t("set.no_price", gpu) : t("set.price", { gpu: gpu.gpu, price: amount(gpu.price_per_hour, { currency: gpu.currency ?? hub.currency }) })));
+  const budgets = (hub.budgets ?? []).map((one) => t(`set.budget.${one.period}`, { of: one.gpu ?? t("costs.all"), limit: amount(one.limit, hub), spent: amount(one.spent, hub) }));
+  return [...priced, ...(budgets.length ? budgets : [t("set.no_budget")])];
+}
+
 function placeholder(hub) {
   const key = hub.hub === "up" ? "none" : hub.hub;
   const text = key === "connecting" ? "" : t(`gpu.${key}.text`, { why: brief(hub.why).replace(/[.。]+$/, "") });

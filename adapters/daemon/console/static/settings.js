@@ -1,6 +1,6 @@
 // The settings: those of this browser apply at once, those of the daemon when they are saved.
 
-import { by, icon, put, say, show } from "/dom.js";
+import { by, h, icon, put, say, show } from "/dom.js";
 import { refused } from "/sentences.js";
 import { call } from "/session.js";
 import { notifies, switchNotifications } from "/signals.js";
@@ -12,8 +12,8 @@ const FIELDS = ["output_folder", "name_pattern", "at_once"];
 const MOST = 200; // jobs at a time, without a limit in the daemon's flags
 const FIELD_OF = { folder: "output_folder", pattern: "name_pattern", at: "at_once" };
 
-/** Connects the dialog; `toast(text)` shows a message. Returns `told(settings)` for those of the daemon. */
-export function settings(toast) {
+/** Connects the dialog; `toast(text)` shows a message, `money()` says what GPUs cost and may cost. Returns `told(settings)` for those of the daemon. */
+export function settings(toast, money) {
   const dialog = by("settings");
   let known = {};
 
@@ -24,6 +24,7 @@ export function settings(toast) {
     for (const field of FIELDS) by(`set-${field}`).value = known[field] || "";
     put(by("set-at_once"), "max", Math.min(MOST, known.at_once_most));
     say(by("set-once-help"), known.at_once_most < MOST ? t("set.once.most", { count: known.at_once_most }) : t("set.once.help"));
+    by("set-money").replaceChildren(...money().map((text) => h("li", { text })));
     complain("", "");
     say(by("set-notify-wrong"), "");
   }
