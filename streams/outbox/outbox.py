@@ -66,7 +66,7 @@ def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
             event.job, "", "", output, 0, 0, 0, 0, event.kind, event.priority, now, event.retry_of,
             inputs=event.inputs, params=event.params, outputs=event.outputs, after=event.after, sources=event.sources,
             version=event.version, again=event.again, gpus=event.gpus, overwrite=event.overwrite,
-        unnamed=event.unnamed, batch=event.batch,
+            unnamed=event.unnamed, batch=event.batch,
         )  # fmt: skip
     video, audio = event.inputs["video"], event.inputs["audio"]
     return f.JobAccepted(

@@ -36,22 +36,10 @@ MAX_AFTER: Final = 64
 MAX_BATCH: Final = 80
 
 _BODY_WITHIN = 30.0
-FIELDS = frozenset(
-    {
-        "video",
-        "audio",
-        "output",
-        "task_type",
-        "priority",
-        "id",
-        "video_s",
-        "audio_s",
-        "again",
-        "if_exists",
-        "unnamed",
-        "batch",
-    }  # fmt: skip
-)
+FIELDS = frozenset({
+    "video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again", "if_exists", "unnamed",
+    "batch",
+})  # fmt: skip
 """The fields of a submitted job of a video and an audio file."""
 
 ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "gpus", "wake_to_ask"})
