@@ -23,6 +23,7 @@ from wakestream.adapters.engines.comfyui_workflow import (
     place_of,
 )
 from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.manifest import content_of
 from wakestream.adapters.engines.names import seed_of
 from wakestream.operators.model.errors import EngineUnreachable
 from wakestream.streams.protocol.kinds import NAME
@@ -216,7 +217,7 @@ def write(made: Draft, *, replace: bool = False) -> None:
     """
     manifest = made.manifest
     try:
-        text = manifest.read_text(encoding="utf-8-sig") if manifest.exists() else ""
+        text = content_of(manifest, "manifest").decode("utf-8-sig") if manifest.exists() else ""
         if made.name in tomllib.loads(text).get("kinds", {}):
             if not replace:
                 raise SettingsError(
@@ -241,7 +242,8 @@ def write(made: Draft, *, replace: bool = False) -> None:
 @contextmanager
 def _copied(source: Path, target: Path, *, replace: bool) -> Iterator[None]:
     """The workflow is beside its manifest in this block; an error in the block puts back what was there."""
-    data, before = source.read_bytes(), target.read_bytes() if target.exists() else None
+    data = content_of(source, "workflow")
+    before = content_of(target, "workflow") if target.exists() else None
     if before not in (None, data) and not replace:
         raise SettingsError(f"{target} is another workflow; give --replace, or another name by --name")
     if before != data:

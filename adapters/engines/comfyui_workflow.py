@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.manifest import Entry, read_manifest
+from wakestream.adapters.engines.manifest import Entry, content_of, read_manifest
 from wakestream.operators.model.engine import Kind
 from wakestream.streams.protocol.kinds import digest_of
 
@@ -101,9 +101,7 @@ def _kind(manifest: Path, entry: Entry) -> WorkflowKind:
 def load_workflow(path: Path) -> dict[str, dict[str, Any]]:
     """Read a workflow in API format. Raises `SettingsError` with what to do for any other file."""
     try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"the workflow {path} cannot be read: {error.strerror or error}") from None
+        found = orjson.loads(content_of(path, "workflow"))
     except orjson.JSONDecodeError as error:
         raise SettingsError(f"the workflow {path} is not JSON: {error}") from None
     if isinstance(found, dict) and isinstance(found.get("nodes"), list):

@@ -36,6 +36,9 @@ from wakestream.streams.protocol.param_schema import check_own
 _IDENTITY = ("version", "deterministic", "seed")
 """What says whether a job may get the result of another one."""
 
+MAX_FILE = 16 * 1024 * 1024
+"""The most bytes of a manifest, and of a workflow."""
+
 _SLOT = ("accepts", "title", "help", "required", "many")
 
 
@@ -52,6 +55,18 @@ class Entry:
     kind: Kind
     own: Mapping[str, Any]
     of: Mapping[str, Mapping[str, str]]
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """The content of a manifest or workflow. Raises `SettingsError`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise SettingsError(f"the {what} {path} cannot be read: {error.strerror or error}") from None
+    if len(content) > MAX_FILE:
+        raise SettingsError(f"{path} has more than {MAX_FILE} bytes, so it is not a {what}; give another file")
+    return content
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +105,7 @@ def read_manifest(
     """
     keys = _Keys(own, needed, node, output, many)
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors on Windows begin with a mark
-    except OSError as error:
-        raise SettingsError(f"the manifest {path} cannot be read: {error.strerror or error}") from None
+        found = tomllib.loads(content_of(path, "manifest").decode("utf-8-sig"))  # some editors begin with a mark
     except RecursionError:
         raise SettingsError(f"the manifest {path} is nested too deeply") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

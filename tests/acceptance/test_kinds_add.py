@@ -139,6 +139,8 @@ def test_nothing_is_written_in_a_dry_run_and_json_is_for_programs(
     [
         (["ui.json"], "is in the editor's format; in ComfyUI use Workflow > Export (API)"),
         (["lost.json"], "the workflow lost.json cannot be read: No such file"),
+        (["endless"], "endless has more than 16777216 bytes, so it is not a workflow; give another file"),
+        (["a.json", "--manifest", "endless"], "endless has more than 16777216 bytes, so it is not a manifest"),
         (["none.json"], "saves a file; name one by --out NAME=NODE, of 1 (LoadImage)"),
         (["a.json", "--name", "Big"], "the name 'Big' is not allowed"),
         (["a.json", "--param", "seed"], "--param 'seed': write NAME=VALUE"),
@@ -155,6 +157,8 @@ def test_what_cannot_be_used_is_refused_with_the_remedy(
     folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
     put("a.json", SIMPLE)
+    with Path("endless").open("wb") as endless:  # like /dev/zero, but no test fills the memory with it
+        endless.truncate(16 * 1024 * 1024 + 1)
     put("ui.json", {"nodes": [], "links": []})
     put("none.json", {"1": SIMPLE["1"]})
     Path("broken.toml").write_text("[kinds")
