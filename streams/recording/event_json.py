@@ -35,6 +35,15 @@ def kind_of(event: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
 
 
+EVENT_KINDS: Final = tuple(kind_of(each) for each in get_args(JobEvent))
+"""All kinds of events, as the header of a log names them."""
+
+UNNAMED_KINDS: Final = (
+    "queued", "waking", "granted", "online", "fingerprinted", "checked", "uploading", "uploaded", "submitted",
+    "running", "rendered", "downloading", "retrying", "note", "done", "failed", "timed_out", "cancelled",
+)  # fmt: skip
+"""The kinds of events of logs whose header does not name them. This list never changes."""
+
 OUTCOME_KINDS: Final = tuple(kind_of(each) for each in get_args(Outcome))
 """Kinds of the events that end a job: `done`, `failed`, `timed_out`, `cancelled`."""
 

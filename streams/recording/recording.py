@@ -22,7 +22,7 @@ import orjson
 
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.recording.event_json import OUTCOME_KINDS
+from wakestream.streams.recording.event_json import EVENT_KINDS, OUTCOME_KINDS, UNNAMED_KINDS
 from wakestream.streams.recording.secrets import SECRET_FIELDS
 
 VERSION: Final = 2
@@ -51,6 +51,8 @@ class Header:
         config: The program's settings.
         redactions: The fields whose values are removed.
         v: The version of the format.
+        events: The kinds of events that the program knew. A replay does not compare events of other kinds, so a program
+            with a new one still replays this log.
     """
 
     program: str
@@ -59,6 +61,7 @@ class Header:
     config: Mapping[str, Any] = field(default_factory=dict)
     redactions: tuple[str, ...] = tuple(sorted(SECRET_FIELDS))
     v: int = VERSION
+    events: tuple[str, ...] = EVENT_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +332,8 @@ def _header(line: bytes) -> Header:
     if version not in range(1, VERSION + 1):
         raise UnusableLog(f"format version {version!r}; this program reads up to version {VERSION}; update it")
     try:
-        return Header(**{**values, "redactions": tuple(values.get("redactions", ()))})
+        redactions, events = (tuple(values.get(name, ())) for name in ("redactions", "events"))
+        return Header(**{**values, "redactions": redactions, "events": events or UNNAMED_KINDS})
     except TypeError as error:
         raise UnusableLog(f"the header is incomplete: {error}") from None
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from wakestream.streams.recording.recording import Log, Row, ended_jobs
+from wakestream.streams.recording.event_json import EVENT_KINDS
+from wakestream.streams.recording.recording import Header, Log, Row, ended_jobs
 from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of
 
 MEASURED = frozenset({"waited", "now", "ts", "eta", "retry_in", "capability_expires"})
@@ -86,7 +87,8 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False, ignore_time
     Of a client, also when its jobs act: at most `LATE` later than recorded, or `EARLY` earlier. (A hub and a monitor
     act at the moment of their input.)
 
-    Rows that the replay has after the point where the log was cut off are not a difference.
+    Rows that the replay has after the point where the log was cut off are not a difference, nor are events of a kind
+    that the recorded program did not know.
 
     Example:
         >>> divergences(log, replay_hub(log))
@@ -103,7 +105,7 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False, ignore_time
         since their other differences follow from the crash.
     """
     program = recorded.header.program
-    then, now = _streams(program, recorded.rows), _streams(program, again.rows)
+    then, now = _streams(recorded.header, recorded.rows), _streams(recorded.header, again.rows)
     beyond = _beyond(recorded, again)
     late = _on_time if ignore_time or program != "daemon" else partial(_late, recorded.rows)
     first = (_first(each, then[each], now[each], lenient, beyond, late) for each in dict.fromkeys([*then, *now]))
@@ -131,11 +133,10 @@ def _beyond(recorded: Log, again: Log) -> Beyond:
     For a client, that is every row of a job without an outcome. A killed hub or monitor may have decided to send more
     than its log has, so nothing is known about rows after the last one.
     """
-    program = recorded.header.program
-    if program == "daemon":
+    if recorded.header.program == "daemon":
         ended = ended_jobs(recorded)
         return lambda got: got.job not in ended
-    then, now = (list(filter(partial(_streams_of, program), log.rows)) for log in (recorded, again))
+    then, now = (list(filter(partial(_streams_of, recorded.header), log.rows)) for log in (recorded, again))
     unknown = {row.seq for row in now[len(then) :]}
     return lambda got: got.seq in unknown
 
@@ -189,20 +190,21 @@ def _later(rows: list[Row], wanted: Row, lenient: bool) -> float | None:
     return None
 
 
-def _streams(program: str, rows: Iterable[Row]) -> defaultdict[Hashable, list[Row]]:
+def _streams(header: Header, rows: Iterable[Row]) -> defaultdict[Hashable, list[Row]]:
     streams: defaultdict[Hashable, list[Row]] = defaultdict(list)
     for row in rows:
-        for stream in _streams_of(program, row):
+        for stream in _streams_of(header, row):
             streams[stream].append(row)
     return streams
 
 
-def _streams_of(program: str, row: Row) -> Iterable[Hashable]:
+def _streams_of(header: Header, row: Row) -> Iterable[Hashable]:
+    program = header.program
     if program == "hub":
         # In a replay, journaling takes no time, so no receiver disconnects before the frame is sent.
         return (*row.data["to"], *row.data.get("gone", ())) if row.dir == "out" else ()
     if row.dir == "out" and "event" in row.data:  # nearly all, where many jobs wait
-        return (row.job,)
+        return (row.job,) if row.label in header.events or row.label not in EVENT_KINDS else ()
     if row.dir == "effect":
         # A separate stream, since the order of a call and an event at the same moment is chance.
         return (f"{row.job} effects",) if program == "daemon" else ()

@@ -42,6 +42,16 @@ def outcome(log: Log) -> tuple[str, object]:
     return [(row.label, row.data) for row in log.rows if "event" in row.data][-1]
 
 
+async def test_events_of_a_kind_that_the_recorded_program_did_not_know_are_no_difference() -> None:
+    recorded = log("online")
+    older = replace(recorded, rows=tuple(row for row in recorded.rows if row.label != "rendered"))
+    assert [each.got and each.got.label for each in (await replay(older)).divergences] == ["rendered"]
+    header = replace(older.header, events=tuple(kind for kind in older.header.events if kind != "rendered"))
+    replayed = await replay(replace(older, header=header))
+    assert replayed.divergences == ()
+    assert (await replay(replayed.again)).divergences == ()
+
+
 @pytest.mark.parametrize("branch", BRANCHES)
 async def test_a_recorded_branch_replays_to_the_very_events_and_frames_that_were_recorded(branch: str) -> None:
     recorded = log(branch)
