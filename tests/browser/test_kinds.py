@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.browser.console_scene import House, Media
-from tests.support.browser.studio import EVIL, PAINT, REMIX, Studio, offer, offer_plain, png
+from tests.support.browser.studio import EVIL, FRAMES, PAINT, REMIX, Studio, offer, offer_plain, png
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.operators.model.engine import Kind, Slot
@@ -91,6 +91,37 @@ async def test_the_kinds_that_come_with_the_worker_are_shown_in_chinese(home: Ho
         await page.locator("#kind").select_option(label="替换声音")
         await expect(page.locator("#kind-help")).to_have_text(re.compile("^给视频配上这段音频。"))
         await expect(page.locator("[data-field=container]")).to_contain_text("封装格式")
+
+
+async def test_a_list_is_one_slot_for_several_files_and_its_results_are_a_gallery(
+    home: House, visitor: Visitor, tmp_path: Path
+) -> None:
+    studio = Studio(kinds=(LIPSYNC_KIND, FRAMES))
+    await home.gpu_on(studio)
+    offer(home, LIPSYNC_KIND, FRAMES)
+    pictures = [tmp_path / f"{name}.png" for name in "abcde"]
+    for number, picture in enumerate(pictures):
+        picture.write_bytes(png(8 + number))
+    async with visitor.page() as page:
+        await pick(page, "Frames")
+        slots = page.get_by_role("group", name="Images").locator(".slot")
+        await expect(slots).to_have_count(1)
+        await slots.last.locator("input[type=file]").set_input_files(pictures[:3])
+        await expect(slots.locator(".slot-name")).to_have_text(["a.png", "b.png", "c.png", "Add more"])
+        await drop(page, *((path.name, path.read_bytes()) for path in pictures[3:]))
+        await expect(slots.locator(".slot-name")).to_have_text([*(path.name for path in pictures), "Add more"])
+        await expect(page.get_by_text("Ready to start.", exact=True)).to_be_visible()
+        await slots.nth(1).get_by_role("button", name="Remove b.png").click()
+        await expect(slots.locator(".slot-name")).to_have_text(["a.png", "c.png", "d.png", "e.png", "Add more"])
+        await page.reload()
+        await expect(slots.locator(".slot-name")).to_have_text(["a.png", "c.png", "d.png", "e.png", "Add more"])
+        await expect(slots.locator(".slot-text").nth(2)).to_contain_text("Images")
+        await page.get_by_role("button", name="Start").click()
+        await expect(card(page)).to_contain_text("4 results saved")
+        assert [*studio.works[0].inputs] == ["images", "images_2", "images_3", "images_4"]
+        await expect(slots.locator(".slot-name")).to_have_text(["Images"])
+        await card(page).get_by_role("button", name="Show").click()
+        await expect(page.locator(".gallery.pictures img.made-image")).to_have_count(4)
 
 
 async def test_a_form_made_from_the_schema_starts_the_job(home: House, visitor: Visitor, files: Media) -> None:

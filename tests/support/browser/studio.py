@@ -52,6 +52,13 @@ REMIX = Kind(
     title="Remix",
 )
 
+FRAMES = Kind(
+    "frames",
+    (Slot("images", ("image",), "Images", many=True),),
+    (Slot("pictures", (".png",), "Pictures", many=True),),
+    title="Frames",
+)
+
 EVIL = '<script>document.title = "taken"</script><img src=x onerror="document.title=1">'
 """A result that would take the page over if the page ran it."""
 
@@ -89,10 +96,11 @@ class Studio(Engine):
         await self.go_on.wait()
         kind = next(kind for kind in self.kinds if kind.name == work.kind)
         for slot in kind.outputs:
-            if slot.name in work.outputs:
-                path = work.folder / f"{slot.name}{slot.accepts[0] if slot.accepts else '.png'}"
+            count = len(work.inputs) if slot.many else 1
+            for number in range(1, count + 1) if slot.name in work.outputs else ():
+                path = work.folder / f"{slot.name}{number}{slot.accepts[0] if slot.accepts else '.png'}"
                 path.write_bytes(self._content(path, work.params))
-                yield Made(slot.name, path)
+                yield Made(slot.name, path, number)
 
     def _content(self, path: Path, params: Any) -> bytes:
         if self.media is not None and path.suffix in (".mp4", ".wav"):

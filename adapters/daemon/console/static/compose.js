@@ -161,13 +161,17 @@ export function composer({ toast, started, reclaim }) {
 
   async function startOne(mine) {
     const job = jobOf(mine);
-    const given = mine.slots.filter((slot) => slot.upload || slot.sending).map((slot) => [slot, slot.give()]);
+    mine.given = true;
+    const given = mine.slots.filter((slot) => slot.full).map((slot) => [slot, slot.give()]);
     try {
       await startJob(job, Object.fromEntries(given.map(([slot, transfer]) => [slot.name, transfer])));
       started(job.id);
     } catch (error) {
       for (const [slot, transfer] of given) slot.takeBack(transfer);
       complain(mine, error);
+    } finally {
+      mine.given = false;
+      for (const list of mine.lists) list.fit();
     }
   }
 
@@ -223,12 +227,18 @@ export function composer({ toast, started, reclaim }) {
     if (!form || !files.length) return;
     if (batch) return void batch.add(files, [], slot);
     if (!form.slots.length) return void toast(t("bad.noinput"), true);
+    if (over?.list) return void over.list.take(files);
     if (files.length === 1 && over) return void over.take(files[0]);
     const fits = files.filter((file) => form.slots.some((one) => rank(file, one.accepts, known.media) >= 0));
     const taken = assigned(fits, form.slots, known.media);
-    if (fits.length > taken.size) return void openBatch(files, slot);
-    for (const file of files.filter((one) => !fits.includes(one)).slice(0, 3)) toast(t(form.simple ? "bad.kind" : "bad.fits", { name: file.name }), true);
-    for (const [one, file] of taken) one.take(file);
+    const rest = fits.filter((file) => ![...taken.values()].includes(file));
+    if (rest.length && !form.lists.length) return void openBatch(files, slot);
+    const [list] = form.lists;
+    const listed = list ? rest.filter((file) => rank(file, list.slots[0].accepts, known.media) >= 0) : [];
+    for (const file of files.filter((one) => ![...taken.values(), ...listed].includes(one)).slice(0, 3)) toast(t(form.simple ? "bad.kind" : "bad.fits", { name: file.name }), true);
+    const chosen = [...taken];
+    for (const [one, file] of chosen.filter(([one]) => !one.list)) one.take(file);
+    for (const each of form.lists) each.take([...chosen.filter(([one]) => one.list === each).map(([, file]) => file), ...(each === list ? listed : [])].sort((one, other) => files.indexOf(one) - files.indexOf(other)));
   }
 
   function openBatch(files, slot) {

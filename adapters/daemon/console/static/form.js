@@ -14,20 +14,37 @@ export class Form {
     this.kind = kind;
     this.simple = kind.name === "lipsync" && !Object.keys(kind.params?.properties ?? {}).length;
     const before = remembered(kind.name);
-    this.slots = (kind.inputs ?? []).map((slot) => new Slot(kind.name, slot, media, wordsOf(kind, slot), changed, many));
+    this.lists = [];
+    this.given = false; // whether its files are on their way to a job
+    const edited = () => {
+      for (const list of this.lists) if (!this.given) list.fit();
+      changed();
+    };
+    const made = (kind.inputs ?? []).map((slot) => {
+      const make = (list) => new Slot(kind.name, slot, media, wordsOf(kind, slot), edited, many, list);
+      if (!slot.many) return make();
+      this.lists.push(new List(slot, make));
+      return this.lists.at(-1);
+    });
+    this.parts = made;
     this.fields = fieldsOf(kind.params, before.params ?? {}, () => {
       this.remember();
       changed();
     });
     this.outputs = kind.outputs.map((slot, at) => new Output(slot, at === 0, (before.outputs ?? []).includes(slot.name), () => this.remember()));
     this.reset = h("button", { class: "link-button", type: "button", text: t("field.reset"), onclick: () => this.use({}) });
-    this.box = h("div", { class: "slots", hidden: !this.slots.length }, ...this.slots.map((slot) => slot.root));
+    this.box = h("div", { class: "slots", hidden: !made.length }, ...made.map((part) => part.root));
     const options = this.outputs.filter((one) => one.input);
     this.root = h("div", { class: "form" }, this.box,
       this.fields.length ? h("div", { class: "fields", role: "group", "aria-label": t("new.params") }, ...this.fields.map((field) => field.root)) : null,
       options.length ? h("fieldset", { class: "outputs" }, h("legend", { text: t("new.outputs") }), ...options.map((one) => one.root)) : null,
       this.fields.length ? this.reset : null);
     this.showReset();
+  }
+
+  /** The places for files; a list has one for each of its files, and an empty one. */
+  get slots() {
+    return this.parts.flatMap((part) => part.slots ?? [part]);
   }
 
   /** Whether all files that it needs are there or on their way. */
@@ -41,7 +58,7 @@ export class Form {
 
   /** The slots that need a file. */
   get missing() {
-    return this.slots.filter((slot) => slot.required && !slot.upload && !slot.sending);
+    return this.slots.filter((slot) => slot.required && !slot.full && !slot.list?.slots.some((one) => one.full));
   }
 
   /** What people call the files and values that are still needed. */
@@ -107,13 +124,49 @@ export class Form {
   }
 
   settle(uploads) {
-    for (const slot of this.slots) slot.settle(uploads);
+    for (const part of this.parts) part.settle(uploads);
   }
 
   /** Stops the uploads; complete files stay at the daemon, for the next time. */
   close() {
     for (const slot of this.slots) slot.stop();
     this.root.remove();
+  }
+}
+
+/** An input that is a list: a slot for each file, and an empty one for the next. */
+class List {
+  constructor(slot, make) {
+    Object.assign(this, { slot, make, gone: new Set(), slots: [] });
+    this.title = given(slot.title) || slot.name;
+    this.root = h("div", { class: "slot-list", role: "group", "aria-label": this.title });
+    this.fit();
+  }
+
+  /** Removes the empty slots but the last one; the names of the others are in their order. */
+  fit() {
+    for (const slot of this.slots.filter((one) => !one.full && one !== this.slots.at(-1))) {
+      this.slots.splice(this.slots.indexOf(slot), 1);
+      slot.root.remove();
+    }
+    if (!this.slots.length || this.slots.at(-1).full) {
+      this.slots.push(this.make(this));
+      this.root.append(this.slots.at(-1).root);
+    }
+    this.slots.forEach((slot, at) => slot.call(at ? `${this.slot.name}_${at + 1}` : this.slot.name, at && !slot.full ? t("slot.more") : this.title));
+  }
+
+  take(files) {
+    for (const file of files) this.slots.at(-1).take(file);
+  }
+
+  /** Each file of the daemon's list is in one slot. */
+  settle(uploads) {
+    for (let count = 0; count !== this.slots.length;) {
+      count = this.slots.length;
+      for (const slot of [...this.slots]) slot.settle(uploads.filter((one) => !this.slots.some((other) => other !== slot && [other.upload?.id, other.transfer?.id].includes(one.id))));
+      this.fit();
+    }
   }
 }
 

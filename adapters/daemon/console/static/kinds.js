@@ -13,7 +13,7 @@ export const given = (text) => (Object.hasOwn(CHINESE, text) ? CHINESE[text] : t
 
 /** The choices: `id`, `kind`, its GPUs, and whether one of them is on. Lip-sync is always one. */
 export function choices({ kinds: told }) {
-  const kinds = told.map((one) => ({ ...one, kind: { ...one.kind, outputs: withoutNumbers(one.kind.outputs) } }));
+  const kinds = told.map((one) => ({ ...one, kind: { ...one.kind, inputs: withoutNumbers(one.kind.inputs ?? []), outputs: withoutNumbers(one.kind.outputs) } }));
   const all = kinds.some((one) => one.kind.name === "lipsync") ? kinds : [{ kind: LIPSYNC, gpus: [] }, ...kinds];
   const found = all.map(({ kind, gpus }) => {
     const twins = all.filter((one) => one.kind.name === kind.name).length > 1;

@@ -28,14 +28,16 @@ export function rank(file, accepts, media) {
   return at < 0 ? -1 : 10 * at + kinds.indexOf(accepts[at]);
 }
 
+let made = 0;
+
 /**
  * A slot of a kind's input: `kind` is the kind's name, `slot` the input, `media` the endings of each media type, `words`
  * the texts `title`, `hint` and `choose`. `changed()` is called when it has or loses its file, `many(files)` when several
  * files were chosen.
  */
 export class Slot {
-  constructor(kind, slot, media, words, changed, many) {
-    Object.assign(this, { slot, media, words, changed, many });
+  constructor(kind, slot, media, words, changed, many, list = null) {
+    Object.assign(this, { slot, media, words, changed, many, list });
     this.key = `${kind}.${slot.name}`;
     this.name = slot.name;
     this.accepts = slot.accepts ?? [];
@@ -44,18 +46,19 @@ export class Slot {
     this.file = null; // the upload's file, if it was chosen on this page
     this.before = null;
     this.listed = ""; // the last upload in the daemon's list of unused files
-    this.gone = new Set(); // uploads that were used or removed on this page
+    this.gone = list?.gone ?? new Set(); // uploads that were used or removed on this page
     this.transfer = null;
-    const id = `slot-${slot.name}`;
+    const own = list ? `${slot.name}-${(made += 1)}` : slot.name;
+    const id = `slot-${own}`;
     this.root = h("div", { class: "slot", id });
     const accept = this.accepts.flatMap((each) => (each in media ? [...media[each], ...(["video", "audio", "image"].includes(each) ? [`${each}/*`] : [])] : [each]));
-    this.input = h("input", { type: "file", multiple: true, class: "hide", id: `pick-${slot.name}`, accept: accept.join(",") || null,
+    this.input = h("input", { type: "file", multiple: true, class: "hide", id: `pick-${own}`, accept: accept.join(",") || null,
       "aria-label": words.choose, "aria-describedby": `${id}-text ${id}-wrong`, onchange: () => this.picked() });
     this.shown = h("span", { class: "slot-name" });
     this.text = h("span", { class: "slot-text", id: `${id}-text` });
     this.drawing = ["video", "audio", "image", "text"].find((each) => each === this.accepts[0]) ?? "file";
     this.icon = h("span", { class: "slot-icon" });
-    this.label = h("label", { class: "slot-label", for: `pick-${slot.name}` }, this.icon, h("span", { class: "slot-words" }, this.shown, this.text));
+    this.label = h("label", { class: "slot-label", for: `pick-${own}` }, this.icon, h("span", { class: "slot-words" }, this.shown, this.text));
     this.fill = h("span");
     this.bar = h("div", { class: "slot-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": words.title, hidden: true }, this.fill);
     this.away = button("", "close", () => this.drop(), "quiet icon");
@@ -66,13 +69,28 @@ export class Slot {
     this.showEmpty();
   }
 
+  /** Gives a slot of a list the name and the title of its place. */
+  call(name, title) {
+    this.name = name;
+    if (this.words.title === title) return;
+    this.words = { ...this.words, title };
+    if (!this.full) this.showEmpty();
+    else if (this.upload) this.showUpload();
+  }
+
+  /** Whether it has a file, or one is on its way. */
+  get full() {
+    return this.upload !== null || this.sending;
+  }
+
   get sending() {
     return this.transfer !== null;
   }
 
   picked() {
     const files = [...this.input.files];
-    if (files.length > 1) this.many(files, this);
+    if (this.list && !this.full) this.list.take(files);
+    else if (files.length > 1) this.many(files, this);
     else if (files.length) this.take(files[0]);
     this.input.value = "";
   }
@@ -162,7 +180,7 @@ export class Slot {
     if (this.upload && uploads.some((one) => one.id === this.upload.id)) this.listed = this.upload.id;
     else if (this.upload && this.listed === this.upload.id) this.clear();
     else if (!this.upload && others.length && this.root.dataset.slot === "empty") {
-      [this.upload, this.file] = [others.at(-1), null];
+      [this.upload, this.file] = [others.at(this.list ? 0 : -1), null];
       this.listed = this.upload.id;
       this.showUpload();
     }
@@ -174,7 +192,7 @@ export class Slot {
     this.clear();
     this.forget(upload);
     this.replaced();
-    this.input.focus();
+    (this.list?.slots.at(-1) ?? this).input.focus();
   }
 
   /** Removes the previous file. */

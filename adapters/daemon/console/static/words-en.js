@@ -128,7 +128,7 @@ export const EN = {
   "choose.nothing.open": "All selected jobs have ended.", "choose.nothing.failed": "No selected job has failed or was cancelled.",
   "choose.nothing.results": "No selected job has a result of this page.",
 
-  "slot.source": "or paste a path or URL", "slot.looking": "Looking for the file…", "slot.source.one": "Paste paths and URLs one at a time, into the form of one job.",
+  "slot.source": "or paste a path or URL", "slot.more": "Add more", "slot.looking": "Looking for the file…", "slot.source.one": "Paste paths and URLs one at a time, into the form of one job.",
   "bad.source_source": "This is neither a path nor a URL.", "bad.source_relative": "{text} is not a whole path. Copy the path with all its folders.",
   "bad.source_not_media": "{name} is not a video, audio or image file. By its path only such a file can be used; choose others with the file dialog.",
   "bad.source_unreadable": "The file cannot be read. Check the path or the address.",

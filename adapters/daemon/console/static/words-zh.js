@@ -126,7 +126,7 @@ export const ZH = {
   "choose.nothing.open": "所选任务都已结束。", "choose.nothing.failed": "所选任务中没有失败或已取消的。",
   "choose.nothing.results": "所选任务中没有本页的结果。",
 
-  "slot.source": "或粘贴路径、网址", "slot.looking": "正在查找文件…", "slot.source.one": "路径和网址请逐个粘贴到单个任务中。",
+  "slot.source": "或粘贴路径、网址", "slot.more": "继续添加", "slot.looking": "正在查找文件…", "slot.source.one": "路径和网址请逐个粘贴到单个任务中。",
   "bad.source_source": "这既不是路径也不是网址。", "bad.source_relative": "{text} 不是完整路径，请复制包含所有文件夹的路径。",
   "bad.source_not_media": "{name} 不是视频、音频或图片。路径只能用于这类文件，其他文件请用文件对话框选择。",
   "bad.source_unreadable": "无法读取此文件，请检查路径或网址。",
