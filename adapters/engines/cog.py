@@ -58,9 +58,7 @@ _STATES: Final = {
 _CRASHED: Final = "channel closed"
 """What the check of a model says whose process has ended."""
 
-_ENDS: Final = ("succeeded", "failed", "canceled")
-_PREFIX: Final = "Prediction failed: "
-_NOT_UPLOADED: Final = "Failed to upload output"
+_PREFIXES: Final = re.compile("^(Prediction failed: )*")
 _DATA: Final = re.compile(r"data:[^,]{0,200};base64,")
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -168,34 +166,30 @@ class Cog(Engine):
     async def _followed(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
         """Start the prediction and follow it to its end."""
         prediction.health = asyncio.create_task(self._health())
+        runs, looks = 1, 0
         try:
-            async for item in self._until_its_end(model, prediction):
-                yield item
+            async with aclosing(self._begun(model, prediction)) as lines:
+                async for line in lines:
+                    yield line
+            while prediction.end is None:
+                news = await _next(prediction)
+                if prediction.fault is not None:
+                    await self.cancel(prediction.work)
+                    raise prediction.fault
+                for item in _progress(prediction, news or {}):
+                    yield item
+                looks = 0 if news or await self._is_busy(prediction) else looks + 1
+                if looks >= LOST_AFTER:
+                    looks, runs = 0, runs + await self._again(model, prediction)
+                if runs > MAX_RUNS:
+                    await self.cancel(prediction.work)
+                    raise TaskFailed(
+                        f"Cog ran the model {MAX_RUNS} times and its webhook did not arrive at {self._files.address}; "
+                        "let the Cog server reach this address: --engine-option listen=HOST:PORT, address=URL"
+                    )
         finally:
             prediction.health.cancel()
             await asyncio.gather(prediction.health, return_exceptions=True)
-
-    async def _until_its_end(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Frame | Line, None]:
-        async with aclosing(self._begun(model, prediction)) as lines:
-            async for line in lines:
-                yield line
-        runs, looks = 1, 0
-        while prediction.end is None:
-            news = await _next(prediction)
-            if prediction.fault is not None:
-                await self.cancel(prediction.work)
-                raise prediction.fault
-            for item in _progress(prediction, news or {}):
-                yield item
-            looks = 0 if news or await self._is_busy(prediction) else looks + 1
-            if looks >= LOST_AFTER:
-                looks, runs = 0, runs + await self._again(model, prediction)
-            if runs > MAX_RUNS:
-                await self.cancel(prediction.work)
-                raise TaskFailed(
-                    f"Cog ran the model {MAX_RUNS} times and its webhook did not arrive at {self._files.address}; let "
-                    "the Cog server reach this address: --engine-option listen=HOST:PORT, address=URL"
-                )
 
     async def _begun(self, model: CogModel, prediction: Prediction) -> AsyncGenerator[Line, None]:
         """Start the prediction as soon as a slot is free."""
@@ -300,7 +294,7 @@ async def _next(prediction: Prediction) -> Mapping[str, Any] | None:
             news = await prediction.news.get()
     except TimeoutError:
         return None
-    if news.get("status") in _ENDS:
+    if news.get("status") in ("succeeded", "failed", "canceled"):
         prediction.end = news
     return news
 
@@ -324,10 +318,8 @@ def _output(prediction: Prediction, upload_url: str) -> Any:
     if end.get("status") == "canceled":
         raise TaskFailed("the prediction was cancelled at the Cog server")
     if end.get("status") == "failed":
-        said = str(end.get("error") or "without a reason")
-        while said.startswith(_PREFIX):
-            said = said.removeprefix(_PREFIX)
-        if said.startswith(_NOT_UPLOADED):
+        said = _PREFIXES.sub("", str(end.get("error") or "without a reason"))
+        if said.startswith("Failed to upload output"):
             said += f"; Cog's --upload-url must be {upload_url}"
             if prediction.found:
                 raise EngineUnreachable(f"an output came while no worker was here; the model runs again ({said})")

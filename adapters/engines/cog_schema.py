@@ -89,26 +89,26 @@ def _all(value: Any, many: bool) -> list[Any]:
 def model_of_schema(name: str, openapi: Mapping[str, Any]) -> CogModel | None:
     """Return the model that a schema describes, as a kind of this name; None if it is no schema of a Cog model."""
     schemas = (openapi.get("components") or {}).get("schemas") or {}
-    asked = schemas.get("Input")
-    if not isinstance(asked, dict):
+    if not isinstance(asked := schemas.get("Input"), dict):
         return None
     slots: dict[str, Slot] = {}
     schema: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     params: dict[str, str] = {}
     needed = asked.get("required") or []
-    for of, found in sorted((asked.get("properties") or {}).items(), key=lambda each: each[1].get("x-order", 0)):
-        one = resolved(found, schemas)
-        listed, help_ = one.get("type") == "array", str(one.get("description", ""))
-        if _is_file(resolved(one.get("items") or {}, schemas) if listed else one):
-            name_ = slot_name(of, taken_by(slots.values()), many=listed)
-            slots[name_] = Slot(name_, accepted(one), help=help_, required=of in needed, many=listed)
-            inputs[name_] = of
+    for of, given in sorted((asked.get("properties") or {}).items(), key=lambda each: each[1].get("x-order", 0)):
+        found = resolved(given, schemas)
+        is_file, many = _files(found, schemas)
+        if is_file:
+            slot = Slot(
+                slot_name(of, taken_by(slots.values()), many=many), accepted(found),
+                help=str(found.get("description", "")), required=of in needed, many=many,
+            )  # fmt: skip
+            slots[slot.name], inputs[slot.name] = slot, of
         else:
             param = param_name(of, schema)
             params[param] = of
-            kept = {key: one[key] for key in _KEPT if key in one}
-            schema[param] = {key: value for key, value in kept.items() if (key, value) != ("default", None)}
+            schema[param] = {key: found[key] for key in _KEPT if found.get(key) is not None}
     required = [param for param, of in params.items() if of in needed]
     whole = {"type": "object", "properties": schema, **({"required": required} if required else {})}
     made, shape, outputs = outputs_of(resolved(schemas.get("Output") or {}, schemas), schemas)
@@ -159,13 +159,17 @@ def accepted(schema: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known)) if len(known) == len(types) else ()
 
 
-def _is_file(schema: Mapping[str, Any]) -> bool:
-    return schema.get("format") == "uri"
+def _files(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether a schema is that of files, and whether it is that of a list."""
+    many = schema.get("type") == "array"
+    one = resolved(schema.get("items") or {}, schemas) if many else schema
+    return one.get("format") == "uri", many
 
 
 def _made(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
     """What an output accepts (nothing for files, as their ending is the model's own), and whether it is a list."""
-    many = schema.get("type") == "array" and _is_file(resolved(schema.get("items") or {}, schemas))
-    if many or _is_file(schema):
-        return (), many
-    return (".txt",) if schema.get("type") == "string" else (".json",), False
+    match _files(schema, schemas):
+        case True, many:
+            return (), many
+        case _:
+            return (".txt",) if schema.get("type") == "string" else (".json",), False

@@ -35,7 +35,7 @@ class Policy:
     poll_every: float = 2.0
     """The interval at which the worker is asked about the task."""
     execution: float = 4 * 3600.0
-    """How long the task may run, and how long it may stay at each place of the worker's queue (`execution`)."""
+    """How long the task may run (`execution`); its wait in the queue of the worker or of the engine does not count."""
     total: float = 12 * 3600.0
     """How long the whole job may take (`total`)."""
     straight: float | None = None
