@@ -32,7 +32,7 @@ class ResultReuse:
 
     def __init__(self, state: OutboxState, files: DiskFiles) -> None:
         self._state, self._files = state, files
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, dict[str, asyncio.Future[None]]] = {}  # for a job, those that wait for its end
 
     async def find(self, job: str) -> Mapping[str, Any] | None:
         """See `Earlier.find`."""
@@ -60,18 +60,24 @@ class ResultReuse:
                 return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **_several(files)}
         return None
 
-    async def ended(self, job: str) -> None:
+    async def ended(self, job: str, by: str) -> None:
         """See `Earlier.ended`."""
         entry = self._state.jobs.get(job)
         if entry is not None and entry.ended is None:
             waiting = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(job, []).append(waiting)
+            self._waiting.setdefault(job, {})[by] = waiting
             await waiting
 
     def tell(self, job: str) -> None:
-        """That job has ended."""
-        if waiting := self._waiting.pop(job, None):
-            self._wake(iter(waiting))
+        """That job has ended. Without its result, the first that waited makes it, and the others wait for that one."""
+        jobs, waiting = self._state.jobs, self._waiting.pop(job, {})
+        left = {by: each for by, each in waiting.items() if not each.done() and by in jobs and jobs[by].ended is None}
+        if not left or job not in jobs or jobs[job].state == "done":
+            self._wake(iter(waiting.values()))
+            return
+        first = min(left, key=self._state.numbers.__getitem__)  # an earlier job never waits for a later one
+        left.pop(first).set_result(None)
+        self._waiting[first] = self._waiting.get(first, {}) | left
 
     def _wake(self, waiting: Iterator[asyncio.Future[None]]) -> None:
         """Let jobs go on, some in each turn: thousands of the same work may have waited for one."""

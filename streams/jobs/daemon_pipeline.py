@@ -84,8 +84,8 @@ class Earlier(Protocol):
         """
         ...
 
-    async def ended(self, job: str) -> None:
-        """Return when that job has ended."""
+    async def ended(self, job: str, by: str) -> None:
+        """Return when that job has ended and the job `by`, which waits for it, has to look again."""
         ...
 
 
@@ -166,7 +166,7 @@ class _Nothing(Earlier):
     async def find(self, job: str) -> Mapping[str, Any] | None:
         return None
 
-    async def ended(self, job: str) -> None:
+    async def ended(self, job: str, by: str) -> None:
         """At once."""
 
 
@@ -183,7 +183,7 @@ async def _before(job: Job, effects: Effects, earlier: Earlier, args: Mapping[st
             yield Done(Path(found["path"]), int(found["size"]), files)
             return
         yield Note(f"the same work is running as job {same}: its result will be used", {"same_as": same})
-        await effects.call(EARLIER_ENDED, {"job": same}, lambda: earlier.ended(same))  # noqa: B023 - awaited here
+        await effects.call(EARLIER_ENDED, {"job": same}, lambda: earlier.ended(same, job.id))  # noqa: B023 - awaited here
 
 
 def _is_done(event: JobEvent) -> bool:

@@ -129,14 +129,14 @@ async def test_a_running_job_with_the_same_work_is_named_and_followed(folder: Fo
     folder.accept("b")
     assert await folder.look_back.find("b") == {"job": "a"}
     assert await folder.look_back.find("a") is None
-    waiting = asyncio.create_task(folder.look_back.ended("a"))
+    waiting = asyncio.create_task(folder.look_back.ended("a", "b"))
     await asyncio.sleep(0)
     folder.be(f.JobEnded("a", "failed", 2.0))
     folder.look_back.tell("a")
     async with asyncio.timeout(5):
         await waiting
-        await folder.look_back.ended("a")
-        await folder.look_back.ended("unknown")
+        await folder.look_back.ended("a", "b")
+        await folder.look_back.ended("unknown", "b")
     assert await folder.look_back.find("b") is None
 
 
@@ -189,11 +189,12 @@ async def test_of_thousands_that_waited_for_one_job_some_go_on_in_each_turn(fold
     going: list[int] = []
 
     async def wait(number: int) -> None:
-        await folder.look_back.ended("a")
+        await folder.look_back.ended("a", str(number))
         going.append(number)
 
     waiting = [asyncio.create_task(wait(number)) for number in range(1000)]
     await asyncio.sleep(0)
+    folder.done("a")
     folder.look_back.tell("a")
     most = 0
     while len(going) < 1000:
@@ -203,6 +204,30 @@ async def test_of_thousands_that_waited_for_one_job_some_go_on_in_each_turn(fold
     assert going == [*range(1000)]
     assert most <= look_back.AT_ONCE
     await asyncio.gather(*waiting)
+
+
+async def test_of_thousands_that_waited_for_a_job_without_a_result_only_the_earliest_goes_on(folder: Folder) -> None:
+    jobs = [f"job-{number:04}" for number in range(1000)]
+    for job in jobs:
+        folder.accept(job)
+    going: list[str] = []
+
+    async def wait(job: str) -> None:
+        await folder.look_back.ended(jobs[0], job)
+        going.append(job)
+
+    waiting = {job: asyncio.create_task(wait(job)) for job in reversed(jobs[1:])}
+    await asyncio.sleep(0)
+    waiting[jobs[2]].cancel()
+    for job, outcome in ((jobs[0], "cancelled"), (jobs[1], "failed")):
+        folder.be(f.JobEnded(job, outcome, 2.0))
+        folder.look_back.tell(job)
+        await asyncio.sleep(0)
+    assert going == [jobs[1], jobs[3]]
+    folder.done(jobs[3])
+    folder.look_back.tell(jobs[3])
+    await asyncio.gather(*waiting.values(), return_exceptions=True)
+    assert sorted(going) == [jobs[1], *jobs[3:]]
 
 
 @pytest.mark.parametrize("earlier", [{"version": "a"}, {"version": "b", "again": True}, {"again": True}])

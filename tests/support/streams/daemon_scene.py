@@ -30,7 +30,7 @@ class Before:
         told = self.found.get(job.replace("-", "_"), [])
         return told.pop(0) if told else None
 
-    async def ended(self, job: str) -> None:
+    async def ended(self, job: str, by: str) -> None:
         await self.over.setdefault(job, asyncio.Event()).wait()
 
 
