@@ -29,8 +29,6 @@ MAX_ASKED = 100  # status queries that wait for the next look; one more is answe
 
 def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
     """The event of a message of the hub for the monitor of `gpu`, or None. A message that names no GPU is for all."""
-    if isinstance(message, LinkUp | LinkDown):
-        return message
     if (getattr(message, "gpu", None) or gpu) != gpu:
         return None
     match message:
@@ -42,7 +40,7 @@ def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent |
             return p.Wake(message.request_id)
         case m.PowerState():
             return message if message.state == "lost" else None
-    return message if isinstance(message, p.HubMessage) else None
+    return message if isinstance(message, p.HubMessage | LinkUp | LinkDown) else None
 
 
 def _on_wake(step: Step, event: p.Wake) -> None:
@@ -209,8 +207,7 @@ class Monitor(Decider[p.Machine, p.PowerEvent, p.Machine, p.PowerCommand]):
 
     def __init__(self, policy: p.PowerPolicy, random: Random) -> None:
         self.policy, self._random = policy, random
-        handlers = dict.fromkeys(_HANDLERS, self._handle)
-        super().__init__(p.Machine, handlers, {p.Machine: p.Machine.become}, copy=p.Machine.copy)
+        super().__init__(p.Machine, dict.fromkeys(_HANDLERS, self._handle), {p.Machine: p.Machine.become})
 
     def _handle(self, machine: p.Machine, event: p.PowerEvent, now: float, decision: p.PowerDecision) -> None:
         step = Step(self.policy, self._random, machine, now, decision)

@@ -6,9 +6,7 @@ A `MachineKept` is the only fact of a monitor's journal; the newest one counts. 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -52,13 +50,9 @@ def _moved(at: float | None, by: float) -> float | None:
 
 def worth_keeping(before: MachineKept, now: MachineKept) -> bool:
     """Whether `now` says more than `before`, beyond what two clocks differ by."""
-    if (before.ours, before.start_taken) != (now.ours, now.start_taken):
-        return True
-    for name, by in _WORTH.items():
-        old, new = getattr(before, name), getattr(now, name)
-        if old is not new and (old is None or new is None or abs(old - new) >= by):
-            return True
-    return False
+    times = ((getattr(before, name), getattr(now, name), by) for name, by in _WORTH.items())
+    moved = any(old is not new and (old is None or new is None or abs(old - new) >= by) for old, new, by in times)
+    return moved or (before.ours, before.start_taken) != (now.ours, now.start_taken)
 
 
 def ages(facts: Iterable[MachineKept], unix: float, snapshot: Iterable[bytes] = ()) -> dict[str, Any] | None:
@@ -69,14 +63,11 @@ def ages(facts: Iterable[MachineKept], unix: float, snapshot: Iterable[bytes] = 
         unix: The time, in UNIX seconds.
         snapshot: The rows of its snapshot, which come before the facts: see `rows`.
     """
-    before = (msgspec.json.decode(row, type=MachineKept) for row in snapshot)
-    newest = next(iter(deque(chain(before, facts), maxlen=1)), None)
-    if newest is None:
+    kept = [*(msgspec.json.decode(row, type=MachineKept) for row in snapshot), *facts]
+    if not kept:
         return None
-    return {
-        name: value if isinstance(value, bool) or value is None else max(0.0, unix - value)
-        for name, value in asdict(newest).items()
-    }
+    known = asdict(kept[-1])
+    return known | {name: max(0.0, unix - known[name]) for name in _WORTH if known[name] is not None}
 
 
 def rows(kept: MachineKept) -> list[bytes]:

@@ -6,15 +6,13 @@ monitor and does not show yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from wakestream.operators.model.ports import PowerState
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
 from wakestream.streams.monitor.transitions import LONGEST_WHY, Step
 from wakestream.streams.protocol import messages as m
 
-_ORPHAN: Mapping[p.Orphans, str] = {
+_ORPHAN: dict[p.Orphans, str] = {
     "adopt": "it is taken over, and stopped when it has been idle for long enough",
     "stop": "it is stopped unless a job holds it",
     "report": "it is left alone until it is used",
@@ -26,27 +24,23 @@ def on_call_ended(step: Step, event: p.Taken | p.Reading | p.CallFailed) -> None
     call, machine, looks = step.machine.call, step.machine, step.looks
     if call is None or call.number != event.number:
         return
-    machine.call = None
-    if isinstance(event, p.Reading):
-        if event.reading == "unknown":
-            _fail_look(step, event.detail or "the provider does not know")
-        else:
-            _on_reading(step, event, event.reading)
-        return
-    if isinstance(event, p.CallFailed) and event.fault != "gone" and isinstance(call, p.Inspect):
-        _fail_look(step, event.why, event.retry_after or 0.0, denied=event.fault == "denied")
-        return
-    looks.next_at = step.now
+    machine.call, looks.next_at = None, step.now
     match event:
         case p.Taken():
             step.boot.start_taken = step.boot.start_taken or isinstance(call, p.Start)
             step.use.stop_again_at = step.now + step.policy.stop_again
+        case p.Reading(reading="unknown"):
+            _fail_look(step, event.detail or "the provider does not know")
+        case p.Reading():
+            _on_reading(step, event, event.reading)
         case p.CallFailed(fault="gone"):
             looks.reading, looks.read_at, looks.failed = "terminated", step.now, 0
             looks.address, step.worker.answered = None, False
             looks.next_at = step.now + step.policy.look_rarely
             step.move(Signal.TERMINATED, event.why)
             _answer_asked(step)
+        case p.CallFailed() if isinstance(call, p.Inspect):
+            _fail_look(step, event.why, event.retry_after or 0.0, denied=event.fault == "denied")
         case p.CallFailed() if isinstance(call, p.Stop):
             delay = step.policy.trouble.delay(step.use.stop_tries, step.random)
             step.use.stop_again_at = step.now + max(delay, event.retry_after or 0.0)
@@ -68,8 +62,7 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
         looks.failed, machine.alarms, machine.alarm_at = 0, 0, step.now
     looks.reading, looks.read_at, looks.read_from = reading, step.now, looks.began_at
     on = reading in ("starting", "running", "stopping")
-    if on:
-        boot.again_at = None
+    boot.again_at = None if on else boot.again_at
     address = (event.address or looks.address) if on and step.policy.follows_address else None
     if address != looks.address:
         looks.address, worker.answered, worker.misses, worker.next_health = address, False, 0, step.now
@@ -113,9 +106,9 @@ def _believe(step: Step, reading: PowerState, before: PowerState | None, why: st
         if step.now - boot.start_at < limit:
             return
         boot.start_at = None
-    if machine.state == "failed" and signal is Signal.RUNNING and step.awaits_the_hub():
-        return  # it stays failed until the hub has said who holds it
-    if boot.late and signal is Signal.STARTING:
+    # It stays failed until the hub has said who holds it.
+    stays = machine.state == "failed" and signal is Signal.RUNNING and step.awaits_the_hub()
+    if stays or (boot.late and signal is Signal.STARTING):
         return
     if signal in (Signal.RUNNING, Signal.STARTING):
         boot.start_at = None

@@ -54,47 +54,39 @@ _NOT_READY = "the machine runs, but its worker is not initialized"
 
 def _watch_state(step: Step) -> None:
     machine, boot, use, policy, now = step.machine, step.boot, step.use, step.policy, step.now
-    reading = step.looks.reading
+    reading, limit = step.looks.reading, policy.start_within
     off_from = step.looks.read_from if reading == "stopped" else -math.inf  # when that look began
     silent = use.asked_at is not None and not step.awaits_the_hub()
     runs_on = use.stop_ours and reading == "running" and machine.call is None and now >= use.stop_again_at
+    # A late start may still be carried out: it is repeated only if the machine is known to be off.
+    may_retry = off_from >= boot.tried_at + policy.shows_within if boot.late else reading != "stopping"
     match machine.state:
         case "starting" if boot.again_at is not None and now >= boot.again_at and off_from >= boot.again_at:
             machine.due, boot.again_at, boot.tried_at = "start", None, now
             step.note("asking for the start again: the provider did not take it, and the machine is off", warning=False)
-        case "starting" if policy.start_within is not None and now - boot.tried_at >= policy.start_within:
-            if machine.call is None:
-                what = f"it is {reading or 'not seen'} {policy.start_within:g} s after the start"
-                step.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
-                boot.late = True
-        case "no_capacity" if now >= boot.retry_at:
-            # A late start may still be carried out: it is repeated only if the machine is known to be off.
-            if off_from >= boot.tried_at + policy.shows_within if boot.late else reading != "stopping":
-                step.move(Signal.RETRY, "asking for capacity again")
+        case "starting" if limit is not None and now - boot.tried_at >= limit and machine.call is None:
+            what = f"it is {reading or 'not seen'} {limit:g} s after the start"
+            step.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
+            boot.late = True
+        case "no_capacity" if may_retry and now >= boot.retry_at:
+            step.move(Signal.RETRY, "asking for capacity again")
         case "online" if step.overdue():
             step.move(Signal.OVERDUE, f"on for the longest allowed time of {policy.max_uptime:g} s")
         case "online" if step.linked() and not machine.orphan and step.idle():
             _may_drain(step, f"no work for {policy.idle_after:g} s", since=use.last_at + policy.idle_after)
-        case "draining":
-            _watch_draining(step, silent=silent)
+        case "draining" if step.overdue(policy.warning):
+            step.note("stopping although jobs may hold it: the longest allowed uptime is long over")
+            step.move(Signal.FREE, "the longest allowed uptime is long over")
+        case "draining" if silent and step.overdue():
+            step.ask_the_hub(drain=True)
+        case "draining" if silent:
+            step.move(Signal.KEPT, "the hub does not say who holds it")
         case "stopping" if runs_on and boot.wanted:
             step.move(Signal.RUNS_ON, "it did not stop, and is wanted again")
         case "stopping" if runs_on:
             machine.due = "stop"
         case "failed" if reading == "running" and silent and step.decides_alone() and step.idle():
-            why = "switching off the machine that did not come online; the hub does not answer"
-            step.move(Signal.UNUSABLE, why)
-
-
-def _watch_draining(step: Step, *, silent: bool) -> None:
-    if step.overdue(step.policy.warning):
-        why = "the longest allowed uptime is long over"
-        step.note(f"stopping although jobs may hold it: {why}")
-        step.move(Signal.FREE, why)
-    elif silent and step.overdue():
-        step.ask_the_hub(drain=True)
-    elif silent:
-        step.move(Signal.KEPT, "the hub does not say who holds it")
+            step.move(Signal.UNUSABLE, "switching off the machine that did not come online; the hub does not answer")
 
 
 def _watch_orphan(step: Step) -> None:
@@ -106,11 +98,10 @@ def _watch_orphan(step: Step) -> None:
         _may_drain(step, why, since=step.use.up_since or 0.0)
     elif state == "online" and step.linked():
         step.move(Signal.IDLE, why)
+    elif state == "booted" and step.decides_alone() and step.use.asked_at is not None and not step.awaits_the_hub():
+        step.move(Signal.UNUSABLE, "switching off the machine that runs without a request; the hub does not answer")
     elif state == "booted" and step.linked() and not step.awaits_the_hub():
-        if step.decides_alone() and step.use.asked_at is not None:
-            step.move(Signal.UNUSABLE, f"switching off the machine that {why[3:]}; the hub does not answer")
-        else:
-            step.ask_the_hub(drain=True)
+        step.ask_the_hub(drain=True)
     if state in BOOTING and step.overdue():
         step.move(Signal.TIMEOUT, f"{why}, and is on for the longest allowed time")
 

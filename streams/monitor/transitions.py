@@ -83,10 +83,9 @@ class Step:
 
     def alarm(self, text: str) -> None:
         """Warn now and then, less and less often: it must not be missed, nor fill the log."""
-        machine = self.machine
+        machine, gap = self.machine, min(LONGEST_GAP, self.policy.first_alarm * 2.0**self.machine.alarms)
         if self.now >= machine.alarm_at:
-            machine.alarm_at = self.now + min(LONGEST_GAP, self.policy.first_alarm * 2.0**machine.alarms)
-            machine.alarms += 1
+            machine.alarm_at, machine.alarms = self.now + gap, machine.alarms + 1
             self.note(text)
 
     def announce(self, msg: str | None = None, stops_in: int | None = None) -> None:
@@ -114,8 +113,8 @@ class Step:
 
     def say_booted(self) -> None:
         """Answer each boot request by its id, as their senders compare ids."""
-        online = self.machine.state == "online"
-        text = "the GPU is online" if online else "the machine is up, its worker is not ready yet"
+        booting = "the machine is up, its worker is not ready yet"
+        text = "the GPU is online" if self.machine.state == "online" else booting
         for request_id in self.boot.requests or (self.boot.request_id,):
             self.say(m.Booted(msg=text, request_id=request_id, gpu=self.policy.gpu))
         if self.linked():
@@ -123,12 +122,11 @@ class Step:
 
     def fail_boot(self, why: str) -> None:
         """Answer all who wait for the machine; without a hub later."""
-        self.boot.wanted = False
-        result = m.BootResult(request_id=self.boot.request_id, status="failed", msg=why, gpu=self.policy.gpu)
+        boot = self.boot
+        boot.unsaid = m.BootResult(request_id=boot.request_id, status="failed", msg=why, gpu=self.policy.gpu)
+        boot.wanted = False
         if self.linked():
-            self.say_failure(result)
-        else:
-            self.boot.unsaid = result
+            self.say_failure(boot.unsaid)
 
     def say_failure(self, result: m.BootResult) -> None:
         """Send the failure to each boot request by its id."""
@@ -234,14 +232,13 @@ def _enter(step: Step, origin: PowerWord, signal: Signal) -> None:
 
 
 def _enter_booted(step: Step, origin: PowerWord) -> None:
-    boot, worker, use = step.boot, step.worker, step.use
     if origin not in BOOTING:  # it ran before, and jobs may hold it already
-        boot.since, worker.served = step.now, True
-    use.up_since = step.now if use.up_since is None else use.up_since
-    boot.wanted, worker.misses, worker.next_health = False, 0, step.now
+        step.boot.since, step.worker.served = step.now, True
+    step.use.up_since = step.now if step.use.up_since is None else step.use.up_since
+    step.boot.wanted, step.worker.misses, step.worker.next_health = False, 0, step.now
     if origin != "online":
         step.say_booted()
-    if worker.ready:
+    if step.worker.ready:
         step.move(Signal.READY, "the hub saw its worker come online")
 
 

@@ -45,7 +45,7 @@ class World(RuleBasedStateMachine):
         self.monitor, self.machine = Monitor(self.policy, Random(3)), p.Machine()
         self.journal: list[persistence.MachineKept] = [persistence.snapshot(self.machine, self.now, self.now)]
         self.call: p.Start | p.Stop | p.Inspect | None = None
-        self.query, self.held = "", 0
+        self.query, self.held, self.checking = "", 0, False
         self.started_at: float | None = None  # also of a start whose answer was lost
         self.runs_for_sure = self.gone = False
         self.happens(OURS)
@@ -69,6 +69,9 @@ class World(RuleBasedStateMachine):
                 self.query, self.held = request_id, 0
             case p.Say(m.PowerState()):
                 assert self.machine.link.features, "a deployed hub does not read power states"
+            case p.CheckHealth():
+                assert not self.checking, "two health checks at once"
+                self.checking = True
             case p.Inspect():
                 assert self.call is None, "two calls at once"
                 self.call = command
@@ -105,6 +108,7 @@ class World(RuleBasedStateMachine):
 
     @rule(initialized=st.booleans(), busy=st.integers(0, 1))
     def the_worker_answers(self, *, initialized: bool, busy: int) -> None:
+        self.checking = False
         self.happens(p.HealthAnswer(initialized, "refused", busy))
 
     def true_reading(self) -> PowerState:
@@ -156,7 +160,7 @@ class World(RuleBasedStateMachine):
 
     @rule(down=st.sampled_from([0.5, 5.0, 40.0]))
     def the_monitor_is_killed(self, down: float) -> None:
-        self.call, self.now = None, self.now + down
+        self.call, self.checking, self.now = None, False, self.now + down
         self.machine = persistence.restore(persistence.ages(self.journal, self.now), self.now)
         self.happens(OURS)
 

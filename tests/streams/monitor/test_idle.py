@@ -24,6 +24,9 @@ def test_no_drain_is_sent_while_a_lease_is_held() -> None:
     for _ in range(10):
         desk.is_idle()
         desk.answers(1)
+        asked = len(desk.said(m.TaskQuery))
+        desk.passes(4.0)
+        assert len(desk.said(m.TaskQuery)) == asked, "its idle time starts again"
     assert "draining" not in desk.states()
     assert not any("draining" in note.text for note in desk.did(p.LogNote))
     desk.is_idle()
@@ -195,6 +198,7 @@ def test_at_a_deployed_hub_a_boot_request_for_a_machine_that_is_on_is_answered_a
     desk.happens(boot("b2"))
     desk.passes(desk.policy.answer_every)
     assert booted_for(desk)[before:] == ["b1", "b2"]
+    assert {said.msg for said in desk.said(m.Booted)[before:]} == {"the GPU is online"}
 
 
 def test_a_boot_request_that_comes_while_it_stops_is_answered_after_the_next_start() -> None:

@@ -335,6 +335,7 @@ def test_the_longest_uptime_is_warned_of_then_drained_and_then_stopped() -> None
     desk.passes(900.0)
     assert "will be stopped in 100 s" in (desk.said(m.PowerState)[-1].msg or "")
     assert [said.stops_in for said in desk.said(m.PowerState) if said.stops_in is not None] == [100]
+    assert any("will be stopped in 100 s" in note.text for note in desk.did(p.LogNote))
     warnings = len(desk.said(m.PowerState))
     desk.passes(50.0)
     assert len(desk.said(m.PowerState)) == warnings
