@@ -15,6 +15,7 @@ from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
 from wakestream.operators.stages.submit import BUDGET
 from wakestream.streams.protocol.printable import printable
+from wakestream.streams.recording.event_json import kind
 
 Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
 
@@ -82,7 +83,8 @@ def outcome(happened: e.JobEvent, reused: str = "") -> str:
         case e.Cancelled():
             return t("cancelled", why=happened.why)
         case _:
-            return type(happened).__name__
+            name = kind(happened)
+            return t(name) if known(name) else name
 
 
 def _timed_out(happened: e.TimedOut) -> str:
@@ -217,9 +219,8 @@ _PROGRESS: Mapping[type, Callable[[Any], str]] = {
     e.Uploaded: lambda files: _uploaded(files),
     e.Submitted: lambda task: t("submitted.cached") if task.cached else t("submitted", task=task.task_id),
     e.Running: _running,
-    e.Rendered: lambda _: t("rendered"),
     e.Downloading: _downloading,
     e.Retrying: lambda again: t("retrying", why=again.why, time=duration(again.delay), attempt=again.attempt),
     e.Note: lambda note: printable(note.text),
 }
-"""The line of each event but the last."""
+"""The line of each event but the last. An event that is not here has the text of its kind."""

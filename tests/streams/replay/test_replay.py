@@ -32,8 +32,9 @@ def moved(recorded: Log, seconds: float, later: Callable[[Row], bool]) -> Log:
 
 
 def decided(log: Log) -> list[tuple[str, object]]:
-    """What a client's jobs said and sent, without measured times."""
+    """What a client's jobs said and sent, without measured times and without events that the log's program lacked."""
     rows = [row for row in log.rows if row.dir == "out" and row.label not in ("register", "gpu.status.query")]
+    rows = [row for row in rows if "event" not in row.data or row.label in log.header.events]
     return [(row.label, {name: value for name, value in row.data.items() if name != "waited"}) for row in rows]
 
 
