@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -18,6 +17,7 @@ from typing import Any
 import orjson
 
 from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.many_jobs import SEPARATORS
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.daemon.api_client import Chain
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
@@ -28,8 +28,6 @@ from wakestream.operators.model.errors import FileUnusable, WrongInput
 from wakestream.operators.model.events import Job
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, fitting, media_of, typed, usual_ext
 from wakestream.streams.protocol.known_kinds import KnownKinds
-
-_SEPARATORS = tuple({"/", os.sep})
 
 NAMES = ("kind", "inputs", "params", "outputs")
 """The values of these flags in the arguments."""
@@ -126,7 +124,7 @@ class Given:
         found: dict[str, Path] = {}
         for name, text in self.outputs.items():
             path = Path(text)
-            if text.endswith(_SEPARATORS) or path.is_dir():
+            if text.endswith(SEPARATORS) or path.is_dir():
                 _made_folder(name, path)
                 ending = (usual_ext(slots[name], params) if name in slots else "") or self._usual_ending()
                 path = free_name(path, name, ending, found.values(), inside=True)

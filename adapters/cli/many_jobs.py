@@ -28,6 +28,9 @@ MOST = 1000
 _OURS = re.compile(r"\.synced(-\d+)?\.mp4\Z")
 """Results of earlier jobs, which are no input of `--pairs`."""
 
+SEPARATORS = tuple({"/", os.sep})
+"""The last character of a path that names a folder."""
+
 YES = ("y", "yes", "是", "好", "对")
 """Answers to a question on a terminal."""
 
@@ -127,12 +130,28 @@ def _folder(args: argparse.Namespace) -> Path | None:
     """The folder for the results, which is created; None: each goes beside its video."""
     if args.output is None:
         return None
+    folder = Path(args.output)
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = f"-o {args.output}: several jobs need a folder for their results, and it cannot be created"
+        why = f"-o {folder}: the results need a folder, and it cannot be created"
         raise SettingsError(f"{why} ({error.strerror or error}); give another one") from None
-    return Path(args.output)
+    return folder
+
+
+def folder_of_one(args: argparse.Namespace) -> Path | None:
+    """The folder of -o for one job, which is created; None if -o is not given or names a file.
+
+    Raises:
+        SettingsError: A job of a kind has no -o FILE, or the folder cannot be created.
+    """
+    if args.output is None:
+        return None
+    text = os.fspath(args.output)
+    is_folder = text.endswith(SEPARATORS) or Path(text).is_dir()
+    if args.kind is not None and Path(text).suffix and not is_folder:
+        raise SettingsError(f"-o {text}: with --kind, -o is a folder; for a file give --out NAME={text}")
+    return _folder(args) if is_folder or args.kind is not None else None
 
 
 def _results(pairs: Sequence[tuple[Path, Path]], folder: Path | None) -> list[Path]:
@@ -178,9 +197,11 @@ def _of_kind(args: argparse.Namespace) -> Many | None:
         raise SettingsError("leave --out out: with a pattern each result is put beside its input, under a free name")
     ((at, name, files),) = patterns
     jobs = []
-    for file, beside in zip(files, _apart(files), strict=True):
+    folder = _folder(args)
+    named = [file if folder is None else folder / file.name for file in files]
+    for file, beside in zip(files, _apart(named), strict=True):
         inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
-        jobs.append(_one(args, inputs=inputs, beside=beside))
+        jobs.append(_one(args, inputs=inputs, beside=beside, output=None))
     return _checked(args, Many(jobs, [(file.name,) for file in files]))
 
 

@@ -14,7 +14,7 @@ from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.i18n.reasons import translated
-from wakestream.adapters.cli.many_jobs import agrees
+from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
 from wakestream.adapters.cli.render.display import display
@@ -117,7 +117,8 @@ def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
 
 def _is_named(args: argparse.Namespace) -> bool:
     """Whether the user named the files of the results."""
-    return bool(args.outputs or args.output) and not getattr(args, "numbered", False)
+    is_file = args.output is not None and folder_of_one(args) is None
+    return bool(args.outputs or is_file) and not getattr(args, "numbered", False)
 
 
 async def run_one(asked: Submission, stop: Stop) -> int:
@@ -219,11 +220,14 @@ def show_lengths(job: Job, lengths: Lengths, shown: Display) -> None:
 
 
 def _job(args: argparse.Namespace) -> Job | any_kind.Given:
-    files = [name for name in ("video", "audio", "output") if getattr(args, name) is not None]
+    files = [name for name in ("video", "audio") if getattr(args, name) is not None]
+    folder = folder_of_one(args)
     gpus = tuple(args.gpus or ())
     given = [name for name in any_kind.NAMES if getattr(args, name) is not None]
     if given and files:
-        raise SettingsError("--kind, --in, --param and --out describe a job without VIDEO, AUDIO and -o; give one form")
+        raise SettingsError("--kind, --in, --param and --out describe a job without VIDEO and AUDIO; give one form")
+    if args.outputs and args.output is not None:
+        raise SettingsError("--out names each result, and -o the folder of all; give one of them")
     if given:
         if args.kind is None:
             raise SettingsError("give --kind, such as --kind upscale --in image=a.png; `wakestream kinds` lists them")
@@ -235,12 +239,17 @@ def _job(args: argparse.Namespace) -> Job | any_kind.Given:
         if described.chain and args.foreground:
             raise SettingsError("a job that follows another one needs `wakestream daemon`; leave --foreground out")
         beside = getattr(args, "beside", None)
+        if folder is not None:
+            beside = folder / next(iter(described.inputs.values()), Path(args.kind)).name
         return replace(described, beside=beside, wake_to_ask=args.wake_to_ask, gpus=gpus, new=_is_new(args))
     if args.after:
         raise SettingsError("--after and --then need --kind, --in and --out; `wakestream help submit` has an example")
     if args.video is None or args.audio is None:
         raise SettingsError("give VIDEO and AUDIO, or --kind, --in and --out; `wakestream help submit` has examples")
-    return replace(job_of(args.video, args.audio, args.output, args.job_id, new=_is_new(args)), gpus=gpus)
+    output = args.output and Path(args.output)
+    if folder is not None:
+        output = next_free(folder / f"{args.video.stem}.synced.mp4")
+    return replace(job_of(args.video, args.audio, output, args.job_id, new=_is_new(args)), gpus=gpus)
 
 
 def _is_new(args: argparse.Namespace) -> bool:

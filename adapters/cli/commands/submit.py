@@ -36,14 +36,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("video", metavar="VIDEO", type=Path, nargs="?", help="the video file")
     parser.add_argument("audio", metavar="AUDIO", type=Path, nargs="?", help="the audio file to speak")
-    more = "further files, or patterns such as '*.mp4': each video is a job with the audio file of its name"
+    more = (
+        "more files, or patterns such as '*.mp4': each video is a job with the audio file of its name or the only one"
+    )
     parser.add_argument("more", metavar="FILE", type=Path, nargs="*", help=more)
     any_kind.arguments(parser)
     _help_of_kind(parser)
     flags.add(parser, "--pairs DIR", "the videos and audio files of a folder, paired by their names", type=Path)
     flags.add(parser, "--yes", "submit several jobs without a question")
-    out = "the result file (default VIDEO's name + .synced.mp4); for several jobs the folder of the results"
-    flags.add(parser, "-o --output OUT", out, type=Path)
+    out = "the result file (default VIDEO's name + .synced.mp4); DIR/, and for --kind and several jobs, its folder"
+    flags.add(parser, "-o --output OUT", out)
     flags.add(parser, "--overwrite", "replace the files of the results that exist; by default none is replaced")
     flags.add(parser, "--again", "make the result for this job, also if the same work was done before")
     flags.worker_url(parser)

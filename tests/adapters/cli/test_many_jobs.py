@@ -116,6 +116,33 @@ def test_the_results_of_a_pattern_have_names_of_their_own() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("pattern", ["image=a.png", "image=*.png"])
+def test_the_results_of_a_kind_go_into_the_folder_of_o_which_is_created(pattern: str) -> None:
+    there("a.png", "out/b.upscale.png")
+    if "*" in pattern:
+        there("b.png")
+    command = ["submit", "--kind", "upscale", "--in", pattern, "-o", "out"]
+    args = parser_of(("submit",)).parse_args(command)
+    found = many_jobs.many_jobs(args)
+    kind = Kind("upscale", (Slot("image", ()),), (Slot("image", (".png",)),), {})
+    known = from_plain({"kinds": [{"kind": plain_kind(kind), "gpus": []}], "known": True})
+    each = [submission_of(one, Settings()) for one in (found.jobs if found is not None else [args])]
+    made = [one.asked.job(known).outputs["image"].as_posix() for one in each]
+    assert made == ["out/a.upscale.png", "out/b.upscale-2.png"][: len(made)]
+    assert {one.if_exists for one in each} == {"number"}
+    with pytest.raises(SettingsError, match=r"-o is a folder; for a file give --out NAME=large\.png"):
+        submission_of(parser_of(("submit",)).parse_args([*command[:-1], "large.png"]), Settings())
+
+
+def test_the_result_of_one_pair_goes_into_a_folder_that_is_created_under_a_free_name() -> None:
+    there("clip.mp4", "speech.wav")
+    for name in ("clip.synced.mp4", "clip.synced-2.mp4"):
+        args = parser_of(("submit",)).parse_args(["submit", "clip.mp4", "speech.wav", "-o", "new/results/"])
+        found = submission_of(args, Settings())
+        assert (found.asked.output.as_posix(), found.if_exists) == (f"new/results/{name}", "number")
+        there(f"new/results/{name}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -123,7 +150,7 @@ def test_the_results_of_a_pattern_have_names_of_their_own() -> None:
         (["--pairs", "none"], "--pairs none: "),
         (["--pairs", "empty"], "empty: no video and audio file belong together"),
         (["--pairs", ".", "a.mp4", "a.wav"], "leave the other files out"),
-        (["--pairs", ".", "-o", "a.mp4"], "several jobs need a folder"),
+        (["--pairs", ".", "-o", "a.mp4"], "the results need a folder"),
         (["--pairs", ".", "--job-id", "x"], "--job-id names one job"),
         (["--pairs", ".", "--then", "--kind", "k"], "--then needs one job before it"),
         (["--kind", "k", "--in", "a=*.mp4", "--in", "b=*.wav"], "only one --in may be a pattern"),
