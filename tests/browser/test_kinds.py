@@ -111,7 +111,8 @@ async def test_a_list_is_one_slot_for_several_files_and_its_results_are_a_galler
         await drop(page, *((path.name, path.read_bytes()) for path in pictures[3:]))
         await expect(slots.locator(".slot-name")).to_have_text([*(path.name for path in pictures), "Add more"])
         await expect(page.get_by_text("Ready to start.", exact=True)).to_be_visible()
-        await slots.nth(1).get_by_role("button", name="Remove b.png").click()
+        async with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            await slots.nth(1).get_by_role("button", name="Remove b.png").click()
         await expect(slots.locator(".slot-name")).to_have_text(["a.png", "c.png", "d.png", "e.png", "Add more"])
         await page.reload()
         await expect(slots.locator(".slot-name")).to_have_text(["a.png", "c.png", "d.png", "e.png", "Add more"])
