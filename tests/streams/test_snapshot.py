@@ -57,6 +57,13 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("decider", "kinds"), [(hub.DECIDER, f.Fact), (outbox.DECIDER, OutboxFact), (worker.DECIDER, w.Kept)]
+)
+def test_every_kind_of_fact_changes_the_state(decider: Decider[Any, Any, Any, Any], kinds: Any) -> None:
+    assert [kind for kind in get_args(kinds) if kind not in decider._changes] == []
+
+
 def applied(decider: Decider[Any, Any, Any, Any], facts: Iterable[Any]) -> list[Any]:
     """Those of the facts that may follow each other."""
     state, fit = decider.recover(()), list[Any]()
