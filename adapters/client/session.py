@@ -27,7 +27,7 @@ REMEMBERED = 1024
 CALL = 60.0
 """Seconds that a call without a file transfer may take."""
 
-WAIT = 25.0
+WAIT = 10.0
 """Seconds for which a worker with the feature `wait` holds a question for a task's progress, until it has changed."""
 
 

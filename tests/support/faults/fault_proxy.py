@@ -103,6 +103,7 @@ class FaultProxy:
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
+        self.healed = False
         self._waiting: list[tuple[Callable[[], bool], asyncio.Event]] = []
 
     def url(self, scheme: str = "http", path: str = "") -> str:
@@ -121,7 +122,7 @@ class FaultProxy:
 
     def heal(self) -> None:
         """Everything passes, and new connections are taken."""
-        self._refusing = False
+        self._refusing, self.healed = False, True
         self.set(CLEAR, CLEAR)
 
     def refuse(self) -> None:

@@ -30,7 +30,8 @@ async def slow_after(scene: Scene, way: Direction, count: int) -> AsyncIterator[
 
         async def slow() -> None:
             await proxy.until(lambda proxy: proxy.passed[way] >= count)
-            proxy.set(**{way: Fault(rate=SLOW)})
+            if not proxy.healed:
+                proxy.set(**{way: Fault(rate=SLOW)})
 
         slowing = tasks.create_task(slow())
         yield proxy
