@@ -349,4 +349,4 @@ async def test_a_disk_that_takes_no_timeline_is_no_obstacle(tmp_path: Path) -> N
 
 def test_the_page_stays_light() -> None:
     assert Page().weight <= 117_000  # as a browser fetches it
-    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 335_000
+    assert sum(map(len, files_of("wakestream.adapters.daemon.console").values())) <= 345_000
