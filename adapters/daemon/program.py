@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ async def running_daemon(
         console = Console(config.state / "console", box, timeline, settings, config.quota, kinds, at_once_most)
         stack.push_async_callback(kinds.close)
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
-        box.on_settled = lambda: kinds.secrets.keep((*box.params(), *console.waiting_params))
+        box.on_settled = lambda: kinds.secrets.keep(chain(box.params(), console.waiting_params))
         box.on_settled()
         api = Api(
             box,

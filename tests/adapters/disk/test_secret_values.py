@@ -1,6 +1,8 @@
 """Secret values beside a journal: marks stand in their place, and they go when no work needs them."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,3 +34,9 @@ def test_a_value_is_on_the_disk_while_it_is_in_use_and_no_longer(tmp_path: Path)
     assert b'secret"' not in path.read_bytes()
     with pytest.raises(WrongInput, match=r"params\.token: a secret value is not kept after the end of its job"):
         values.shown(other)
+
+
+def test_jobs_are_not_looked_through_while_there_is_no_secret() -> None:
+    jobs: Iterator[dict[str, Any]] = iter([{"steps": 5}])
+    SecretValues().keep(jobs)
+    assert next(jobs) == {"steps": 5}
