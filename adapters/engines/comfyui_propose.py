@@ -33,7 +33,8 @@ PREVIEWS: Final = ("PreviewImage", "PreviewAny", "ShowText|pysssss")
 
 PARAMS: Final = {
     "seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "cfg", "denoise": "denoise", "width": "width",
-    "height": "height", "length": "length", "fps": "fps", "prompt": "prompt", "scale_by": "scale",
+    "height": "height", "batch_size": "batch_size", "length": "length", "fps": "fps", "prompt": "prompt",
+    "scale_by": "scale",
 }  # fmt: skip
 """Names of node inputs that people change from job to job, and the names that are proposed."""
 

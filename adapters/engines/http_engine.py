@@ -17,6 +17,7 @@ from aiohttp import hdrs
 
 from wakestream.adapters.client.upload_body import FilePart
 from wakestream.adapters.disk.hashing_writer import HashingWriter
+from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.adapters.net.direct_body import body_blocks
 from wakestream.adapters.net.public_addresses import NotPublic, public_connector
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WorkerUnreachable
@@ -108,8 +109,9 @@ class HttpEngine:
         except (_NotTaken, NotPublic) as error:
             raise TaskFailed(f"{self.name} at {self.url} {error}") from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            said = str(error) or type(error).__name__
-            raise EngineUnreachable(f"{self.name} at {self.url} does not answer: {said}") from None
+            cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+            why = no_connection(cause) if cause is not None else str(error) or type(error).__name__
+            raise EngineUnreachable(f"{self.name} at {self.url} does not answer: {why}") from None
 
     @asynccontextmanager
     async def exchange(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:

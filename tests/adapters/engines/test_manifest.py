@@ -123,10 +123,14 @@ def test_what_is_not_a_workflow_is_refused_with_the_remedy(tmp_path: Path, workf
 
 
 def test_names_are_proposed_by_the_types_of_the_nodes() -> None:
-    two = {**WORKFLOW, "10": {"class_type": "LoadImage", "inputs": {"image": "b.png"}}}
+    two = {
+        **WORKFLOW,
+        "10": {"class_type": "LoadImage", "inputs": {"image": "b.png"}},
+        "11": {"class_type": "EmptyLatentImage", "inputs": {"batch_size": 1}},
+    }
     proposal = propose(two)
     assert proposal.inputs == {"image": Place("1.inputs.image", "image"), "image_2": Place("10.inputs.image", "image")}
-    assert proposal.params == {"width": Place("2.inputs.width")}
+    assert proposal.params == {"width": Place("2.inputs.width"), "batch_size": Place("11.inputs.batch_size")}
     assert proposal.outputs == {"image": Place("3", ".png")}
 
 

@@ -51,6 +51,10 @@ def of_ffmpeg(said: str) -> str:
             "GPU plug：Cog 未就绪：模型初始化失败。no weights here",
         ),
         ("Gradio at http://127.0.0.1:9 does not answer: refused", "Gradio 没有响应（http://127.0.0.1:9）：refused"),
+        (
+            "ComfyUI at http://127.0.0.1:9 does not answer: nothing listens there (connection refused)",
+            "ComfyUI 没有响应（http://127.0.0.1:9）：该地址上没有程序在监听（连接被拒绝）",
+        ),
         ("job job-1 is at the GPU already; only a job that waits can be moved", "任务 job-1 已在 GPU 上，不能移动"),
         ("job job-1 has ended (done); only a job that waits can be moved", "任务 job-1 已结束，不能移动"),
         (
