@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,14 @@ async def _here(several: Sequence[Submission], stop: Stop) -> int:
 
 async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wait: bool) -> int:
     codes, submitted, left = [exit_codes.DONE], list[str](), list(several)
+    batch = t("many.batch", time=f"{datetime.now():%Y-%m-%d %H:%M:%S}") if len(several) > 1 else ""
     held: list[Callable[[], None]] = []  # what is printed only if the jobs cannot be followed
     try:
         while left:
             one = left[0]
             try:
                 job, lengths = await checked(one, client.kinds)
-                told = await client.submit(job, one.priority, lengths, one.chain, one.if_exists)
+                told = await client.submit(job, one.priority, lengths, one.chain, one.if_exists, batch)
             except OF_ONE_JOB as error:
                 codes.append(_refused(one.id, error, as_json=one.as_json))
             else:

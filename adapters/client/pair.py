@@ -119,7 +119,7 @@ async def pair(
         request: For a worker: the request for a certificate, which the hub signs.
 
     Raises:
-        PairingError: The code is wrong, used or too old, someone stands in between, or no hub answers.
+        PairingError: The code is wrong, used or too old, or no hub answers.
 
     Example:
         >>> paired = await pair("hub.example:8765", code_from("7F3K-92QD"))

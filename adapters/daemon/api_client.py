@@ -120,12 +120,14 @@ class DaemonClient:
         lengths: Lengths = (None, None),
         chain: Chain = NO_CHAIN,
         if_exists: str = "fail",
+        batch: str = "",
     ) -> dict[str, Any]:
         """Submit a job; it is in the daemon's journal when this returns. A repeat with the same id has no effect.
 
         `lengths` are the seconds of the video and the audio; they are not sent to a daemon of an earlier version.
         `chain` names other jobs of this daemon that it follows. Where the file of a result exists, the job is refused
-        (`fail`), the result gets the next number (`number`), or it replaces the file (`replace`).
+        (`fail`), the result gets the next number (`number`), or it replaces the file (`replace`). `batch` is the
+        name that the page shows for jobs that are submitted together.
 
         Raises `FileUnusable` for a path that is not UTF-8.
         """
@@ -135,6 +137,8 @@ class DaemonClient:
             again |= {"unnamed": True} if job.unnamed else {}
         elif again:
             raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
+        if batch and "batch" in self._features:
+            again["batch"] = batch
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
         if chain or job.gpus or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}

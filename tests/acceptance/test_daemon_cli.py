@@ -171,6 +171,9 @@ async def test_a_folder_of_pairs_is_submitted_followed_and_opened(user: User, pl
                     plain(await screen.ended()).split("\r\n")
                 )
                 assert screen.process.returncode == 0
+            jobs = (await api.ask("GET", "/api/jobs"))[1]["jobs"]
+            assert [job["batch"][:6] for job in jobs] == ["Batch "] * 2
+            assert jobs[0]["batch"] == jobs[1]["batch"]
             results = [takes / f"clip{number}_video.synced.mp4" for number in (1, 2)]
             assert [path.read_bytes()[:10] for path in results] == [b"clip1_vide", b"clip2_vide"]
             again = await user.run("submit", "--pairs", "takes", "--yes", "--wait", "--json")

@@ -106,6 +106,7 @@ async def test_a_list_is_one_slot_for_several_files_and_its_results_are_a_galler
         await pick(page, "Frames")
         slots = page.get_by_role("group", name="Images").locator(".slot")
         await expect(slots).to_have_count(1)
+        await expect(slots.locator(".slot-text")).to_have_text("Drop files here, or choose some")
         await slots.last.locator("input[type=file]").set_input_files(pictures[:3])
         await expect(slots.locator(".slot-name")).to_have_text(["a.png", "b.png", "c.png", "Add more"])
         await drop(page, *((path.name, path.read_bytes()) for path in pictures[3:]))

@@ -193,6 +193,11 @@ async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor)
         assert await page.evaluate(GPU, [{"phase": "booted", "since": now}, hub, eta]) == starting
         late = await page.evaluate(GPU, [{"phase": "starting", "since": now - 80}, hub, None])
         assert late.startswith("Slower than usual; rarely over")
+        one = {"monitors": 1, "boot_s": {"p50": 60, "p90": 60}, "boots": 1}
+        starting = await page.evaluate(GPU, [{"phase": "starting", "since": now - 20}, one, None])
+        assert starting == "Ready in about 40 s."
+        late = await page.evaluate(GPU, [{"phase": "starting", "since": now - 80}, one, None])
+        assert late == "Slower than the one start so far (1 min)."
 
 
 @pytest.mark.parametrize(

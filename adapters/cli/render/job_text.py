@@ -205,7 +205,11 @@ def _place(position: int | None) -> str:
 
 def _hope(happened: e.Queued | e.Waking) -> str:
     eta = None if happened.phase in NO_HOPE else happened.eta
-    return t("eta", p50=duration(eta.p50), p90=duration(eta.p90)) if eta and eta.p90 > 0 else ""
+    if not eta or eta.p90 <= 0:
+        return ""
+    if eta.p50 == eta.p90:  # one start so far
+        return t("eta.one", p50=duration(eta.p50))
+    return t("eta", p50=duration(eta.p50), p90=duration(eta.p90))
 
 
 _PROGRESS: Mapping[type, Callable[[Any], str]] = {

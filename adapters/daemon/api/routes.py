@@ -222,7 +222,7 @@ class Api:
             **_files(a, self.kinds.shown(a.kind, a.params)),
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": entry.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
-            **({"after": [*a.after]} if a.after else {}),
+            **({"after": [*a.after]} if a.after else {}), **({"batch": a.batch} if a.batch else {}),
             "video_s": a.video_s or None, "audio_s": a.audio_s or None,
             "ended_at": ended.at if ended else None,
             "outcome": plain_outcome(ended) if ended else None,

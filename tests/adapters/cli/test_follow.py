@@ -40,7 +40,9 @@ async def handed_over(daemon: Daemon, stop: Stop) -> int:
 
     class Shown:
         def show(self, *_: object) -> None:
-            """Nothing is shown."""
+            """The user presses Ctrl-C again when the first one was answered."""
+            if stop.again is not None:
+                stop.again.set()
 
     async with asyncio.timeout(10):
         return await hand_over(cast("DaemonClient", daemon), job, 0, cast("Any", Shown()), stop, lambda _: 0)

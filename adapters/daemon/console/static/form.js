@@ -189,7 +189,7 @@ class Output {
 function wordsOf(kind, slot) {
   const ours = kind.name === "lipsync" && knows(`slot.choose.${slot.name}`);
   const title = ours ? t(`slot.${slot.name}`) : given(slot.title) || slot.name;
-  return { ours, title, hint: (!ours && given(slot.help)) || t("slot.hint"), choose: ours ? t(`slot.choose.${slot.name}`) : t("slot.choose", { name: title }) };
+  return { ours, title, hint: (!ours && given(slot.help)) || t(slot.many ? "slot.hint.list" : "slot.hint"), choose: ours ? t(`slot.choose.${slot.name}`) : t("slot.choose", { name: title }) };
 }
 
 function remembered(kind) {

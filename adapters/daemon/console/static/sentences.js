@@ -44,7 +44,7 @@ function waking(last, eta, hub) {
   if (last.phase === "connecting") return t("why.connecting");
   if (isHubDown(last)) return t("why.down");
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
-  if (last.phase === "booted" && left(eta) >= 1) return t("why.booted.left", times(eta));
+  if (last.phase === "booted" && left(eta) >= 1) return t(once("why.booted.left", eta), times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
   if (last.phase === "online") return inUse(hub) || t("why.queued");
   if (last.phase === "no_capacity") return noCapacity(retryAt(hub?.gpus) ?? (last.retry_in != null ? last.at + last.retry_in : null)); // the hub's time is one for all jobs
@@ -52,7 +52,7 @@ function waking(last, eta, hub) {
   if (last.phase === "not_ready" || last.phase === "paused") return `${sentence(String(last.why || "").replace(/^.+?(: |：)/, ""))}.`; // the hub begins with the GPU
   if (last.why) return `${sentence(brief(last.why))}.`;
   if (!eta) return t("why.waking.new");
-  return left(eta) < 1 ? t("why.waking.late") : t("why.waking", times(eta));
+  return left(eta) < 1 ? t("why.waking.late") : t(once("why.waking", eta), times(eta));
 }
 
 /** When a provider is asked for a machine again, the first of these GPUs. */
@@ -72,6 +72,9 @@ const isHubDown = (event) => event.event === "waking" && event.phase.startsWith(
 /** Seconds since an event. */
 const passed = (told) => Date.now() / 1000 - told.at;
 const times = (eta) => ({ p50: duration(eta.p50 - passed(eta)), p90: duration(eta.p90 - passed(eta)) });
+
+/** The words of `key` for an estimate that has one start behind it: its quantiles are the same. */
+const once = (key, eta) => (eta.p50 === eta.p90 ? `${key}.one` : key);
 
 /** Seconds until a GPU is usually ready; 0 if unknown. */
 const left = (eta) => (eta ? eta.p50 - passed(eta) : 0);
@@ -156,13 +159,13 @@ export function gpuSays(gpu, hub, told) {
   const eta = bootOf(gpu, hub, told);
   const { p50, p90 } = gpu.boot_s || hub.boot_s || {};
   const usual = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
-  if (gpu.phase === "booted" && left(eta) >= 1) return t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
+  if (gpu.phase === "booted" && left(eta) >= 1) return t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   const spent = budgetsOf(gpu, hub).filter((budget) => budget.left <= 0);
   if (gpu.phase === "off" && spent.length) return t("say.budget", { time: moment(Math.max(...spent.map((budget) => budget.until))) });
   if ((gpu.phase === "off" || gpu.phase === "failed") && hub.monitors === 0) return t("say.monitor");
   if (gpu.phase === "starting") {
     if (!p50) return t("say.starting.new");
-    return left(eta) < 1 ? t("say.starting.late", usual) : t("say.starting.left", { left: times(eta).p50, p90: times(eta).p90 });
+    return left(eta) < 1 ? t(p50 === p90 ? "say.starting.late.one" : "say.starting.late", usual) : t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   }
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");

@@ -31,6 +31,10 @@ def test_a_wait_grows_and_its_estimate_shrinks_with_time() -> None:
     said = why_words.job(waiting | {"last": {**waiting["last"], "at": 182.0}}, 190.0)
     assert "has waited for the GPU for 18 s: " in said
     assert "(usually 37 s more, rarely over 52 s)" in said
+    once = why_words.job(job(e.Waking(42.0, "booting", 1, e.Eta(45, 45))), 190.0)
+    assert "more)" in once
+    assert "rarely" not in once
+    assert "usually" not in once
     queued = job(e.Queued(1, "booting", e.Eta(45, 60)))
     said = why_words.job(queued | {"last": {**queued["last"], "at": 182.0}}, 190.0)
     assert "(usually 37 s more, rarely over 52 s)" in said
