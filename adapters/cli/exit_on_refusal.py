@@ -15,11 +15,8 @@ from wakestream.operators.model.ports import LinkDown
 
 def flag(parser: argparse.ArgumentParser) -> None:
     """Declare it."""
-    flags.add(
-        parser,
-        "--exit-on-refusal",
-        "exit with code 2 when the hub rejects this program's key (default: retry with backoff)",
-    )
+    text = "exit with code 2 when the hub rejects this program's key (default: retry with backoff)"
+    flags.add(parser, "--exit-on-refusal", text)
 
 
 class Refusal:

@@ -116,12 +116,8 @@ def provider(parser: Group) -> None:
         "process: a program here; command: three commands; or a provider, tested with stand-ins only (see docs/power)",
     )
     add(parser, "--machine ID", "the machine's id or name at its provider", dest="power_machine")
-    parser.add_argument(
-        "--power-option",
-        metavar="KEY=VALUE",
-        action="append",
-        help="an option of the power provider, such as region=cn-wlcb; may be given several times",
-    )
+    text = "an option of the power provider, such as region=cn-wlcb; may be given several times"
+    parser.add_argument("--power-option", metavar="KEY=VALUE", action="append", help=text)
 
 
 def record(parser: Group) -> None:
@@ -138,23 +134,14 @@ def waits(parser: argparse.ArgumentParser) -> None:
 
 def trace(parser: argparse.ArgumentParser) -> None:
     """`--trace`, for programs that run jobs."""
-    parser.add_argument(
-        "--trace",
-        action="store_const",
-        const="true",
-        help="send OpenTelemetry traces; set the OTEL_* variables (WAKESTREAM_TRACE; needs wakestream[otel])",
-    )
+    text = "send OpenTelemetry traces; set the OTEL_* variables (WAKESTREAM_TRACE; needs wakestream[otel])"
+    parser.add_argument("--trace", action="store_const", const="true", help=text)
 
 
 def probe(parser: argparse.ArgumentParser) -> None:
     """`--no-probe`, for programs that accept files."""
-    parser.add_argument(
-        "--no-probe",
-        dest="probe",
-        action="store_const",
-        const="false",
-        help="do not check that video and audio can be decoded (WAKESTREAM_PROBE=false)",
-    )
+    text = "do not check that video and audio can be decoded (WAKESTREAM_PROBE=false)"
+    parser.add_argument("--no-probe", dest="probe", action="store_const", const="false", help=text)
 
 
 def program(parser: argparse.ArgumentParser) -> None:
@@ -193,15 +180,11 @@ def tls(parser: argparse.ArgumentParser) -> None:
 
 def behind_proxy(parser: argparse.ArgumentParser) -> None:
     """`--behind-proxy ADDRESS`, parsed into networks in `args.behind_proxy`, for servers that count clients."""
-    add(
-        parser,
-        "--behind-proxy ADDRESS",
+    text = (
         "trust X-Forwarded-For from this proxy, such as 10.0.0.2 or 172.18.0.0/16; may be repeated. No "
-        "other address is trusted, not even this machine",
-        type=_network,
-        action="append",
-        default=[],
+        "other address is trusted, not even this machine"
     )
+    add(parser, "--behind-proxy ADDRESS", text, type=_network, action="append", default=[])
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
@@ -218,9 +201,5 @@ def is_quiet(args: argparse.Namespace) -> bool:
 
 def daemon(parser: argparse.ArgumentParser) -> None:
     """`--state DIR`, the daemon's folder, where the other commands find it."""
-    add(
-        parser.add_argument_group("the daemon"),
-        "--state DIR",
-        "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)",
-        default=None,
-    )
+    text = "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)"
+    add(parser.add_argument_group("the daemon"), "--state DIR", text, default=None)

@@ -89,19 +89,15 @@ async def follow_or_cancel(
             await first_of(stop.again.wait(), asyncio.sleep(AGAIN_WITHIN), following)
         if stop.cancels and not following.done():
             shown.show(Note(t("cancelling")))
-            await _cancel(client, job)
+            try:
+                await client.cancel(job)
+            except DaemonRefused as error:
+                if error.code != "ended":  # it was faster
+                    raise
         elif not following.done():
             logger.info("job {} goes on in the daemon; `wakestream watch {}` follows it", job, job)
             return exit_codes.INTERRUPTED
         return exit_code(await following)
-
-
-async def _cancel(client: DaemonClient, job: str) -> None:
-    try:
-        await client.cancel(job)
-    except DaemonRefused as error:
-        if error.code != "ended":  # it was faster
-            raise
 
 
 async def follow(client: DaemonClient, job: str, shown: Display) -> JobEvent:

@@ -79,8 +79,17 @@ _WITHOUT_VALUE = ("-q", "--quiet", "-v", "--verbose", "--log-json")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (`SystemExit` for --help, --version and wrong usage, as argparse does)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _open_streams()
-    _speak_utf8(as_json="--json" in arguments)
+    # Replace closed streams by /dev/null: a socket must not get their file descriptor.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the program
+    as_json = "--json" in arguments
+    # A Windows console with a legacy code page would end the program at the first character it lacks. And JSON is
+    # UTF-8 wherever it is read.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace", **({"encoding": "utf-8"} if as_json or os.name == "nt" else {}))
     parsing.Parser.in_json = "--json" in arguments
     parsing.speak(arguments)
     try:
@@ -95,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return exit_codes.FAILED
     except OSError as error:
-        if _whole(error, arguments):
+        # Whether to show the traceback: on request, and for long-running programs.
+        asked = "-v" in arguments or "--verbose" in arguments
+        if asked or (_command_name(arguments) in LASTING and error.errno != errno.ENOSPC):
             raise
         _forget_stdout()
         say(_last_word(_refused_by_system(error), arguments), error=True)
@@ -106,7 +117,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     name = _command_name(arguments)
     if name is not None and name not in COMMANDS:
-        _unknown(name, arguments)
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COMMANDS)}"
+        before = arguments[max(0, arguments.index(name) - 1)]
+        if before.startswith("-") and before not in _WITHOUT_VALUE and not close:
+            hint = f"if it belongs to {before}: a command's flags stand behind it, as in `wakestream status --hub URL`"
+        raise SystemExit(parsing.unusable(f"there is no command {name!r}; {hint}", "usage"))
     parser = parser_of((name,)) if name else parser_of(COMMANDS, whole=False)
     args, left = parser.parse_known_args(arguments)
     if left:
@@ -176,30 +194,6 @@ def _command_name(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _unknown(name: str, arguments: Sequence[str]) -> None:
-    import difflib
-
-    close = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COMMANDS)}"
-    before = arguments[max(0, arguments.index(name) - 1)]
-    if before.startswith("-") and before not in _WITHOUT_VALUE and not close:
-        hint = f"if it belongs to {before}: a command's flags stand behind it, as in `wakestream status --hub URL`"
-    raise SystemExit(parsing.unusable(f"there is no command {name!r}; {hint}", "usage"))
-
-
-def _open_streams() -> None:
-    """Replace closed streams by /dev/null: a socket must not get their file descriptor."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the program
-
-
-def _whole(error: OSError, arguments: Sequence[str]) -> bool:
-    """Whether to show the traceback: on request, and for long-running programs."""
-    asked = "-v" in arguments or "--verbose" in arguments
-    return asked or (_command_name(arguments) in LASTING and error.errno != errno.ENOSPC)
-
-
 def _refused_by_system(error: OSError) -> WakestreamError:
     """An unexpected error of the system, such as a full disk or too many open files."""
     why = error.strerror or str(error) or type(error).__name__
@@ -207,15 +201,6 @@ def _refused_by_system(error: OSError) -> WakestreamError:
     if error.errno == errno.ENOSPC:
         return WakestreamError(f"{what}; make room where the output or the files go", code="no_space")
     return WakestreamError(f"the system refused something: {what}; with -v there is more of it", code="system")
-
-
-def _speak_utf8(*, as_json: bool) -> None:
-    # A Windows console with a legacy code page would end the program at the first character it lacks. And JSON is
-    # UTF-8 wherever it is read.
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace", **({"encoding": "utf-8"} if as_json or os.name == "nt" else {}))
 
 
 def _forget_stdout() -> None:

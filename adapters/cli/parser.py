@@ -148,12 +148,7 @@ def declare(parser: argparse.ArgumentParser, command: Command) -> None:
 
 def part(parser: argparse.ArgumentParser) -> None:
     """The end of what declares one of several actions of a command."""
-    parser.usage = _usage(parser)
-    everywhere(parser)
-
-
-def _usage(parser: argparse.ArgumentParser) -> str:
-    """What must be given, in one line: a command has two dozen flags that need not."""
+    # What must be given, in one line: a command has two dozen flags that need not.
     words = ["%(prog)s", "[options]"]
     for action in parser._actions:  # argparse has no other way to look at a parser
         name = action.metavar or f"{{{','.join(map(str, action.choices or ()))}}}"
@@ -161,7 +156,8 @@ def _usage(parser: argparse.ArgumentParser) -> str:
             words.append(f"{action.option_strings[0]} {name}")
         elif not action.option_strings:
             words.append({"?": f"[{name}]", "+": f"{name}...", "*": f"[{name}...]"}.get(str(action.nargs), str(name)))
-    return " ".join(words)
+    parser.usage = " ".join(words)
+    everywhere(parser)
 
 
 def examples(command: Command) -> str:
@@ -180,17 +176,10 @@ def everywhere(parser: argparse.ArgumentParser) -> None:
     flag("-q", "--quiet", action="store_true", help="show only results and errors")
     flag("-v", "--verbose", action="store_true", help="log everything (--log-level DEBUG)")
     flag("--lang", choices=("en", "zh"), help="the language (WAKESTREAM_LANG; default: the system's)")
-    flag(
-        "--log-level",
-        metavar="LEVEL",
-        type=str.upper,
-        choices=LEVELS,
-        help="DEBUG, INFO (default), WARNING or ERROR (WAKESTREAM_LOG_LEVEL)",
-    )
-    flag(
-        "--log-json", dest="log_format", action="store_const", const="json",
-        help="log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)",
-    )  # fmt: skip
+    text = "DEBUG, INFO (default), WARNING or ERROR (WAKESTREAM_LOG_LEVEL)"
+    flag("--log-level", metavar="LEVEL", type=str.upper, choices=LEVELS, help=text)
+    text = "log one JSON object per line (WAKESTREAM_LOG_FORMAT=json)"
+    flag("--log-json", dest="log_format", action="store_const", const="json", help=text)
 
 
 def settle(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

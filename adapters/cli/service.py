@@ -122,7 +122,17 @@ async def _supervise(main: Main, stopping: _Stopping, exit_with_stdin: bool) -> 
     stopping.task = asyncio.current_task()
     with _signals(loop, stopping):
         if exit_with_stdin:
-            _watch_stdin(loop, stopping.stop)
+
+            def watch() -> None:
+                # The descriptor, not sys.stdin: a daemon thread that holds its lock breaks the interpreter's shutdown.
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    descriptor = sys.stdin.fileno()
+                    while os.read(descriptor, 4096):
+                        pass
+                with contextlib.suppress(RuntimeError):  # the loop is closed already: the program has stopped anyhow
+                    loop.call_soon_threadsafe(stopping.stop.set)
+
+            threading.Thread(target=watch, name="stdin", daemon=True).start()
         status = await main(stopping.stop)
     if status is not None:
         return status
@@ -155,20 +165,3 @@ def _signals(loop: asyncio.AbstractEventLoop, stopping: _Stopping) -> Iterator[N
 def _stop_signals() -> list[signal.Signals]:
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
-def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    def watch() -> None:
-        _read_to_end()
-        with contextlib.suppress(RuntimeError):  # the loop is closed already: the program has stopped anyhow
-            loop.call_soon_threadsafe(stop.set)
-
-    threading.Thread(target=watch, name="stdin", daemon=True).start()
-
-
-def _read_to_end() -> None:
-    # The descriptor, not sys.stdin: a daemon thread that holds its lock breaks the interpreter's shutdown.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        descriptor = sys.stdin.fileno()
-        while os.read(descriptor, 4096):
-            pass

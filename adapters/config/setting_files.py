@@ -96,16 +96,12 @@ def _bindings(path: Path, text: str) -> Iterator[tuple[str, Given]]:
 
     for binding in parse_stream(io.StringIO(text)):
         # The parser counts blank lines and comments before a binding as part of it.
-        line = binding.original.line + _blank_lines(binding.original.string)
+        blank = re.match(r"(?:[^\S\n]*\n)*", binding.original.string)
+        line = binding.original.line + (blank.group().count("\n") if blank else 0)
         if binding.error or (binding.key is not None and binding.value is None):
             raise SettingsError(f"{path} line {line}: not of the form NAME=value; correct the line or put # before it")
         if binding.key is not None:
             yield binding.key, Given(binding.value, f"{path} line {line} ({binding.key})")
-
-
-def _blank_lines(text: str) -> int:
-    blank = re.match(r"(?:[^\S\n]*\n)*", text)
-    return blank.group().count("\n") if blank else 0
 
 
 def read_toml(path: Path) -> dict[str, Given]:

@@ -115,7 +115,10 @@ def configure(
         _lines.keep = LogFile(file).write
         add(_lines.show_in_file, level=file_level or level, format=lambda _: _DATED)
     for name in LIBRARIES:
-        _intercept(logging.getLogger(name))
+        library = logging.getLogger(name)
+        library.handlers = [_Forward()]
+        library.setLevel(logging.WARNING)
+        library.propagate = False
 
 
 def lowest() -> str:
@@ -179,9 +182,3 @@ class _Forward(logging.Handler):
         level = record.levelname if record.levelname in ("WARNING", "ERROR", "CRITICAL") else "WARNING"
         bound = logger.bind(stage=record.name.partition(".")[0])
         bound.opt(exception=record.exc_info).log(level, "{}", record.getMessage())
-
-
-def _intercept(library: logging.Logger) -> None:
-    library.handlers = [_Forward()]
-    library.setLevel(logging.WARNING)
-    library.propagate = False

@@ -132,7 +132,18 @@ async def tracing() -> AsyncIterator[Traces]:
         yield traces
     finally:
         traces.let_go()
-        await _closed(provider)
+        # Send the last spans within `GOODBYE` seconds, in a daemon thread: it may hang with the collector.
+        loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            provider.shutdown()
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(sent.set)
+
+        threading.Thread(target=close, name="traces", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE):
+                await sent.wait()
 
 
 def _exporter() -> SpanExporter | None:
@@ -144,18 +155,3 @@ def _exporter() -> SpanExporter | None:
     if wanted != "otlp":
         raise SettingsError(f"OTEL_TRACES_EXPORTER is {wanted[:40]!r}; write otlp, console or none")
     return OTLPSpanExporter()
-
-
-async def _closed(provider: TracerProvider) -> None:
-    """Send the last spans within `GOODBYE` seconds, in a daemon thread: it may hang with the collector."""
-    loop, sent = asyncio.get_running_loop(), asyncio.Event()
-
-    def close() -> None:
-        provider.shutdown()
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
-            loop.call_soon_threadsafe(sent.set)
-
-    threading.Thread(target=close, name="traces", daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(GOODBYE):
-            await sent.wait()

@@ -32,18 +32,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the script."""
     parser = parser_of()
-    _name_commands(parser)
-    _name_files(parser, shtab.FILE, shtab.DIRECTORY)
-    say(*shtab.complete(parser, shell=args.shell).split("\n"))
-    return exit_codes.DONE
-
-
-def _name_commands(parser: argparse.ArgumentParser) -> None:
-    """Tell the library which values are commands."""
+    # Tell the library which values are commands.
     (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
     for action in commands.choices["help"]._actions:
         if action.metavar == "COMMAND":
             action.choices = tuple(commands.choices)
+    _name_files(parser, shtab.FILE, shtab.DIRECTORY)
+    say(*shtab.complete(parser, shell=args.shell).split("\n"))
+    return exit_codes.DONE
 
 
 def _name_files(parser: argparse.ArgumentParser, file: Any, folder: Any) -> None:

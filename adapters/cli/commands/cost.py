@@ -17,12 +17,8 @@ EXAMPLES = ("cost", "cost --since 30d", "cost --jobs", "cost --since 2026-01-01 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    flags.add(
-        parser,
-        "--since DAY",
-        "from this day on: 2026-01-31, or 30d for thirty days ago (default: today, this month and total)",
-        type=_day,
-    )
+    text = "from this day on: 2026-01-31, or 30d for thirty days ago (default: today, this month and total)"
+    flags.add(parser, "--since DAY", text, type=_day)
     flags.add(parser, "--jobs", "what each of your last jobs cost")
     flags.add(parser, "--licenses", "what your license used this month, and the others together (admin: each)")
     flags.add(parser, "--json", "the hub's answer as one JSON object")

@@ -49,24 +49,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.worker_url(parser)
     flags.add(parser, "--open", "open the web console in a browser")
     flags.add(parser, "--console-quota SIZE", "disk limit for files of the web console (default 10GB)", type=_size)
-    flags.add(
-        parser,
-        "--watch DIR",
-        "start a job for each pair of a video and an audio file in this folder; the results go to DIR/results",
-        type=Path,
-    )
+    text = "start a job for each pair of a video and an audio file in this folder; the results go to DIR/results"
+    flags.add(parser, "--watch DIR", text, type=Path)
     pipelines.flag(
         parser,
         "your own pipeline instead of the standard one, or a call that makes it; this folder is searched too",
     )
     for name, help_text in _LANES.items():
         parser.add_argument(f"--max-{name}", metavar="N", type=flags.whole(1, 10_000), help=help_text)
-    flags.add(
-        parser,
-        "--webhook URL",
-        "notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)",
-        dest="webhook_url",
-    )
+    text = "notify this address when a job is done or failed (WAKESTREAM_WEBHOOK_URL, WAKESTREAM_WEBHOOK_SECRET)"
+    flags.add(parser, "--webhook URL", text, dest="webhook_url")
     flags.connection(parser)
     flags.probe(parser)
     flags.trace(parser)

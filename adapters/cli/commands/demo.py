@@ -19,7 +19,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import Stop, run_program, unless_stopped
 from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.client.client import Client, open_client
-from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
+from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.daemon.console.open_browser import address, in_browser
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -56,28 +56,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     flags.add(parser, "--video FILE", "a video file (default: one is made)", type=Path)
     flags.add(parser, "--audio FILE", "an audio file (default: one is made)", type=Path)
+    text = "the first result (default %(default)s)"
+    flags.add(parser, "-o --output OUT", text, type=Path, default=Path("wakestream-demo.mp4"))
+    text = "warm-up time of the GPU (default 6)"
     flags.add(
-        parser,
-        "-o --output OUT",
-        "the first result (default %(default)s)",
-        type=Path,
-        default=Path("wakestream-demo.mp4"),
-    )
-    flags.add(
-        parser,
-        "--boot-seconds S",
-        "warm-up time of the GPU (default 6)",
-        type=flags.number(600, "is no number of seconds from 0 to 600"),
-        default=6.0,
+        parser, "--boot-seconds S", text, type=flags.number(600, "is no number of seconds from 0 to 600"), default=6.0
     )
     flags.add(parser, "--open", "show it in the web console, in a browser, until Ctrl-C")
-    flags.add(
-        parser,
-        "--speed N",
-        "divide warm-up and idle time by this (default 1)",
-        type=_speed,
-        default=1.0,
-    )
+    text = "divide warm-up and idle time by this (default 1)"
+    flags.add(parser, "--speed N", text, type=_speed, default=1.0)
     flags.add(parser, "--record DIR", "record every program's messages into this folder", type=Path)
 
 
@@ -130,7 +117,10 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
         open_client(running.settings, POLICY) as client,
         open_daemon_client(state) as daemon,
     ):
-        await _open_page(daemon, show)
+        await daemon.needed()
+        link = address(daemon.url, (await daemon.call("POST", "/console/links"))["code"])
+        opened = await asyncio.to_thread(in_browser, daemon.state, link)
+        show.say("demo", t("demo.page") if opened else t("demo.page_here", url=link))
 
         async def run_there(job: Job, event: Callable[[JobEvent], None]) -> JobEvent:
             await daemon.submit(job, 0)
@@ -151,13 +141,6 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
 async def _stopped(stop: Stop) -> int:
     await stop.wait()
     return exit_codes.DONE
-
-
-async def _open_page(daemon: DaemonClient, show: DemoOutput) -> None:
-    await daemon.needed()
-    link = address(daemon.url, (await daemon.call("POST", "/console/links"))["code"])
-    opened = await asyncio.to_thread(in_browser, daemon.state, link)
-    show.say("demo", t("demo.page") if opened else t("demo.page_here", url=link))
 
 
 def _house(args: argparse.Namespace, folder: Path, show: DemoOutput) -> AbstractAsyncContextManager[House]:
@@ -184,7 +167,9 @@ async def _jobs_and_sleep(client: Client, running: House, jobs: tuple[Job, Job],
         status = exit_code(await run(job, show.event))
         if status != exit_codes.DONE:
             return status
-    await _asleep(client, running, show)
+    show.say("demo", t("demo.idle", time=f"{running.idle_after:g}"))
+    await _gpu_is(client, "stopped")
+    show.asleep()
     return exit_codes.DONE
 
 
@@ -207,12 +192,6 @@ def _outputs(args: argparse.Namespace) -> tuple[Path, Path]:
     """Where the two results go."""
     output: Path = args.output
     return output, output.parent / f"{output.stem}-2{output.suffix}"
-
-
-async def _asleep(client: Client, running: House, show: DemoOutput) -> None:
-    show.say("demo", t("demo.idle", time=f"{running.idle_after:g}"))
-    await _gpu_is(client, "stopped")
-    show.asleep()
 
 
 async def _gpu_is(client: Client, wanted: str) -> None:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tzlocal
@@ -26,7 +25,7 @@ from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.schedule import parse
-from wakestream.streams.hub.state import ALL, Budgets, WarmHours
+from wakestream.streams.hub.state import ALL, Budgets, Prices, WarmHours
 
 EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
@@ -44,29 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.tls(parser)
     flags.behind_proxy(parser)
     state(parser)
-    flags.add(
-        parser,
-        "--open-roles ROLES",
-        "worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)",
-        type=_roles,
-        default=frozenset(),
-    )
+    text = "worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)"
+    flags.add(parser, "--open-roles ROLES", text, type=_roles, default=frozenset())
     flags.add(parser, "--per-license N", "connections of one license (default 200)", type=flags.whole(1), default=200)
-    flags.add(
-        parser,
-        "--per-address N",
-        "connections from one address (default 500); behind a proxy see --behind-proxy",
-        type=flags.whole(1),
-        default=500,
-    )
-    flags.add(
-        parser,
-        "--price-per-hour [GPU=]PRICE",
-        "price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated",
-        type=_price,
-        action="append",
-        default=[],
-    )
+    text = "connections from one address (default 500); behind a proxy see --behind-proxy"
+    flags.add(parser, "--per-address N", text, type=flags.whole(1), default=500)
+    text = "price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated"
+    flags.add(parser, "--price-per-hour [GPU=]PRICE", text, type=_price, action="append", default=[])
     money(parser)
     flags.record(parser)
     flags.program(parser)
@@ -77,38 +60,17 @@ def money(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("money")
     flags.add(group, "--budget-per-day AMOUNT", "do not wake GPUs when a day has cost this much in all", type=_amount)
     flags.add(group, "--budget-per-month AMOUNT", "do not wake GPUs when a month has cost this much", type=_amount)
-    flags.add(
-        group,
-        "--gpu-budget GPU=DAY/MONTH",
-        "the same for one GPU: studio=20/300, studio=20/ or studio=/300; may be repeated",
-        type=_gpu_budget,
-        action="append",
-        default=[],
-    )
+    text = "the same for one GPU: studio=20/300, studio=20/ or studio=/300; may be repeated"
+    flags.add(group, "--gpu-budget GPU=DAY/MONTH", text, type=_gpu_budget, action="append", default=[])
     per_license = "let each license use GPUs for this much a day; its further jobs wait for the next one"
     flags.add(group, "--budget-per-license-day AMOUNT", per_license, type=_amount)
     flags.add(group, "--currency NAME", "the money of prices and budgets, for people, such as EUR", default="")
-    flags.add(
-        group,
-        "--keep-warm [GPU=]HOURS",
-        'keep GPUs on in these hours: "Mon-Fri 09:00-18:00", "studio=daily 08:00-12:00"; may be repeated',
-        type=_hours,
-        action="append",
-        default=[],
-    )
-    flags.add(
-        group,
-        "--power-webhook URL",
-        "notify this address when a GPU starts, stops or fails, and of budgets (WAKESTREAM_POWER_WEBHOOK_URL)",
-        dest="power_webhook_url",
-    )
-    flags.add(
-        group,
-        "--time-zone ZONE",
-        "the zone of days, months and hours, such as Europe/Berlin (default: the system's)",
-        type=_zone,
-        default=None,
-    )
+    text = 'keep GPUs on in these hours: "Mon-Fri 09:00-18:00", "studio=daily 08:00-12:00"; may be repeated'
+    flags.add(group, "--keep-warm [GPU=]HOURS", text, type=_hours, action="append", default=[])
+    text = "notify this address when a GPU starts, stops or fails, and of budgets (WAKESTREAM_POWER_WEBHOOK_URL)"
+    flags.add(group, "--power-webhook URL", text, dest="power_webhook_url")
+    text = "the zone of days, months and hours, such as Europe/Berlin (default: the system's)"
+    flags.add(group, "--time-zone ZONE", text, type=_zone, default=None)
 
 
 def state(parser: argparse.ArgumentParser) -> None:
@@ -149,11 +111,6 @@ def _price(text: str) -> tuple[str | None, float]:
     if not 0.001 <= price < 1e6 or (named and not name):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no price; write 1.20, or studio=2.50 for one GPU")
     return name or None, price
-
-
-def _prices(given: list[tuple[str | None, float]]) -> dict[str, Any]:
-    of_one = {name: price for name, price in given if name is not None}
-    return {"price": next((price for name, price in reversed(given) if name is None), None), "prices": of_one}
 
 
 def _amount(text: str) -> float:
@@ -205,15 +162,6 @@ def _system_zone() -> str:
     return UTC if known.removeprefix("Etc/") in ("UTC", "UCT", "GMT", "Zulu", "Universal") else known
 
 
-def _budgets(args: argparse.Namespace) -> Budgets:
-    found = dict(args.gpu_budget)
-    if args.budget_per_day is not None or args.budget_per_month is not None:
-        found[ALL] = (args.budget_per_day, args.budget_per_month)
-    if (found or args.budget_per_license_day is not None) and not args.price_per_hour:
-        logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
-    return Budgets(found)
-
-
 def _public() -> str:
     """The hub's address for other machines as `init hub` recorded it; empty if it is unknown."""
     try:
@@ -227,13 +175,20 @@ def _public() -> str:
 def run(args: argparse.Namespace) -> int:
     """Serve until the user stops it."""
     settings = begin(args)
+    prices = Prices({name: price for name, price in args.price_per_hour if name is not None})
+    found = dict(args.gpu_budget)
+    if args.budget_per_day is not None or args.budget_per_month is not None:
+        found[ALL] = (args.budget_per_day, args.budget_per_month)
+    if (found or args.budget_per_license_day is not None) and not args.price_per_hour:
+        logger.warning("a budget needs a price: until a monitor reports its provider's, GPUs count as free")
     limits = Limits(
         open_roles=args.open_roles,
         per_license=args.per_license,
         per_address=args.per_address,
-        **_prices(args.price_per_hour),
+        price=next((price for name, price in reversed(args.price_per_hour) if name is None), None),
+        prices=prices,
         currency=args.currency,
-        budgets=_budgets(args),
+        budgets=Budgets(found),
         license_budget=args.budget_per_license_day,
         keep_warm=_keep_warm(args.keep_warm),
         zone=args.time_zone or _system_zone(),

@@ -7,7 +7,6 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
@@ -78,26 +77,22 @@ def _hub(args: argparse.Namespace) -> Done:
     # A hub with a public https address that listens on loopback only is behind a proxy, which has the certificate.
     behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
     if secure and args.tls_cert is None and not behind_proxy:
-        settings |= _own_certificate(state, host)
+        cert, key = state / "hub.pem", state / "hub.key"
+        if cert.exists() and key.exists():
+            if host not in (names := names_of(cert)):
+                raise SettingsError(
+                    f"{cert} is for {', '.join(names) or 'no name'} and not for {host}; remove it and {key}, "
+                    "run this again, and let the other machines join again, because they trust the old one"
+                )
+        else:
+            make_certificate(cert, key, [host, "localhost", "127.0.0.1"])
+            say(t("setup.written", path=cert), t("setup.written", path=key))
+        settings |= {"tls_cert": cert, "tls_key": key}
     arguments = [*(["--state", str(state)] if args.state is not None else []), *_money_of(setup.arguments)]
     answers = Answers(
         "hub", public=public, settings=settings, base=args.folder, as_service=args.service, arguments=arguments
     )
     return configure(answers)
-
-
-def _own_certificate(state: Path, host: str) -> dict[str, Path]:
-    cert, key = state / "hub.pem", state / "hub.key"
-    if cert.exists() and key.exists():
-        if host not in (names := names_of(cert)):
-            raise SettingsError(
-                f"{cert} is for {', '.join(names) or 'no name'} and not for {host}; remove it and {key}, "
-                "run this again, and let the other machines join again, because they trust the old one"
-            )
-    else:
-        make_certificate(cert, key, [host, "localhost", "127.0.0.1"])
-        say(t("setup.written", path=cert), t("setup.written", path=key))
-    return {"tls_cert": cert, "tls_key": key}
 
 
 def _codes(args: argparse.Namespace) -> Iterator[str]:
@@ -128,7 +123,13 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         license_, key = LicenseBook(state).issue(args.role, "init", time.time(), gpus)
         license_id = license_.id
     if money:
-        _tell_hub(setup, args.folder, money)
+        # The hub of this machine gets the price and the budget of a GPU at its next start.
+        others = _money_of(setup.arguments, money[1].partition("=")[0])
+        kept = setup.arguments[: len(setup.arguments) - len(_money_of(setup.arguments))]  # they are always last
+        setup.arguments = [*kept, *others, *money]
+        unit, _ = service("hub", folder_of("client", args.folder), setup.arguments)
+        write(folder_of("hub", args.folder), setup, [unit] if str(unit.path) in setup.files else [])
+        say(t("setup.money", arguments=shlex.join(money)))
     return configure(
         Answers(
             args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service
@@ -158,13 +159,3 @@ def _money_of(arguments: Sequence[str], but: str = "") -> list[str]:
     """The prices and budgets among a hub's arguments, without those of one GPU."""
     of_gpus = [pair for pair in pairwise(arguments) if pair[0] in MONEY and pair[1].partition("=")[0] != but]
     return [word for pair in of_gpus for word in pair]
-
-
-def _tell_hub(setup: Setup, base: Path | None, money: list[str]) -> None:
-    """The hub of this machine gets the price and the budget of a GPU at its next start."""
-    others = _money_of(setup.arguments, money[1].partition("=")[0])
-    kept = setup.arguments[: len(setup.arguments) - len(_money_of(setup.arguments))]  # they are always last
-    setup.arguments = [*kept, *others, *money]
-    unit, _ = service("hub", folder_of("client", base), setup.arguments)
-    write(folder_of("hub", base), setup, [unit] if str(unit.path) in setup.files else [])
-    say(t("setup.money", arguments=shlex.join(money)))

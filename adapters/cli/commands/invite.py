@@ -31,13 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The role, and what the license is for."""
     parser.add_argument("role", metavar="ROLE", choices=ROLES, help="client, worker, monitor or admin")
     flags.add(parser, "--note TEXT", "a note, such as a person's name", default="")
-    flags.add(
-        parser,
-        "--gpu NAME",
-        "reserve this GPU for the key of a worker or monitor; may be repeated",
-        action="append",
-        default=[],
-    )
+    text = "reserve this GPU for the key of a worker or monitor; may be repeated"
+    flags.add(parser, "--gpu NAME", text, action="append", default=[])
     flags.add(parser, "--public URL", "the hub's address for that machine (default: the one of `init hub`)")
     flags.add(parser, "--qr", "also as a QR code with the command that joins")
     flags.add(parser, "--json", "as a JSON object")

@@ -42,13 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(listed, "--json", "one JSON object for each license")
     revoke = actions.add_parser("revoke", help="revoke a license; open connections are closed at once")
     rotate = actions.add_parser("rotate", help="give a license a new key and print it (only once)")
-    flags.add(
-        rotate,
-        "--old-key-for TIME",
-        "how long the old key stays valid (default 24h); 0: not at all",
-        type=flags.time_or_zero,
-        default=24 * 3600.0,
-    )
+    text = "how long the old key stays valid (default 24h); 0: not at all"
+    flags.add(rotate, "--old-key-for TIME", text, type=flags.time_or_zero, default=24 * 3600.0)
     release = actions.add_parser("release", help="release the GPU names that a license reserved by using them")
     for action in (revoke, rotate, release):
         action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")

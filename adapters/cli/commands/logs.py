@@ -35,10 +35,8 @@ LOOK_EVERY = 0.25
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", type=Path,
-        help=f"a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or {DAEMONS} in the daemon's folder)",
-    )  # fmt: skip
+    text = f"a log file, or - for standard input (default: WAKESTREAM_LOG_FILE, or {DAEMONS} in the daemon's folder)"
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help=text)
     flags.add(parser, "--job ID", "only lines of this job; the beginning of its id is enough")
     parser.add_argument(
         "--level", type=str.upper, choices=parsing.LEVELS, default="DEBUG", help="only lines of this level and above"
@@ -51,7 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show them."""
-    path = _path(args, begin(args).log_file)
+    set_ = begin(args).log_file
+    path: Path = args.file or (set_ if args.state is None else None) or folder(args.state) / DAEMONS
+    if path != Path("-") and not path.is_file():
+        raise SettingsError(
+            f"there is no log file {path}; name the one that the program was started with (--log-file FILE)"
+        )
     tail = Tail(path)
     show = _printer(as_json=args.json)
     found = wanted(map(line, _written(path, tail, whole=not args.follow)), job=args.job, level=args.level)
@@ -62,15 +65,6 @@ def run(args: argparse.Namespace) -> int:
         for each in wanted(map(line, new), job=args.job, level=args.level):
             show(each)
     return exit_codes.DONE
-
-
-def _path(args: argparse.Namespace, set_: Path | None) -> Path:
-    path: Path = args.file or (set_ if args.state is None else None) or folder(args.state) / DAEMONS
-    if path != Path("-") and not path.is_file():
-        raise SettingsError(
-            f"there is no log file {path}; name the one that the program was started with (--log-file FILE)"
-        )
-    return path
 
 
 def _written(path: Path, tail: Tail, *, whole: bool) -> Iterator[str]:

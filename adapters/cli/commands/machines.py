@@ -16,7 +16,6 @@ from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.power.choice import make_power
 from wakestream.adapters.power.config import Machine, Provider, power_config
 from wakestream.adapters.runtime.printing import say, say_json
-from wakestream.streams.protocol import messages as m
 
 EXAMPLES = (
     "machines --power runpod",
@@ -45,7 +44,12 @@ def run(args: argparse.Namespace) -> int:
     name = settings.needs_power()
     found = asyncio.run(_listed(make_power(name, power_config(settings, only_list=True))))
     if args.orphans:
-        found = _orphans(found, asyncio.run(hub_status(settings, args.state)))
+        # The machines that run, or may, and that no monitor of this hub names.
+        answer = asyncio.run(hub_status(settings, args.state))
+        named = {gpu["machine"] for gpu in answer.gpus if "machine" in gpu}
+        if not named:
+            raise SettingsError(t("names_no_machines"))
+        found = [each for each in found if each.state not in _CHEAP and not {each.id, each.name} & named]
     if args.json:
         for machine in found:
             say_json(asdict(machine))
@@ -61,14 +65,6 @@ async def _listed(power: Provider) -> Sequence[Machine]:
         return await power.machines()
     finally:
         await power.close()
-
-
-def _orphans(machines: Sequence[Machine], answer: m.HubStatus) -> list[Machine]:
-    """The machines that run, or may, and that no monitor of this hub names."""
-    named = {gpu["machine"] for gpu in answer.gpus if "machine" in gpu}
-    if not named:
-        raise SettingsError(t("names_no_machines"))
-    return [each for each in machines if each.state not in _CHEAP and not {each.id, each.name} & named]
 
 
 def _row(machine: Machine) -> tuple[str, ...]:

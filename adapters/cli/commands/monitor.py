@@ -21,7 +21,7 @@ from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.program import MonitorConfig, open_monitor
 from wakestream.adapters.power.choice import make_power
-from wakestream.adapters.power.config import Provider, commands, power_config
+from wakestream.adapters.power.config import commands, power_config
 from wakestream.streams.monitor.power_machine import PowerPolicy
 
 EXAMPLES = (
@@ -41,30 +41,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
     flags.add(power, "--start CMD", "starts the machine; exit code 75: no capacity", dest="power_start")
     flags.add(power, "--stop CMD", "stops the machine", dest="power_stop")
-    flags.add(
-        power,
-        "--inspect CMD",
-        "prints running, stopped, starting, stopping, terminated, no_capacity or failed",
-        dest="power_inspect",
-    )
+    text = "prints running, stopped, starting, stopping, terminated, no_capacity or failed"
+    flags.add(power, "--inspect CMD", text, dest="power_inspect")
     flags.add(power, "--call-timeout TIME", "time limit of each command (default 60)", dest="power_timeout")
     flags.add(parser, "--worker-url URL", "the worker's address (HEYGEM_SERVER_URL)", dest="worker")
     flags.add(parser, "--idle-after TIME", "stop after this idle time (WAKESTREAM_IDLE_AFTER; default 30min)")
     flags.add(parser, "--boot-timeout TIME", "longest boot (default 10min)", type=flags.time, default=600.0)
-    flags.add(
-        parser,
-        "--start-within TIME",
-        "a start that takes longer than this until the machine runs counts as no capacity (default 5min)",
-        type=flags.time,
-        default=300.0,
-    )
+    text = "a start that takes longer than this until the machine runs counts as no capacity (default 5min)"
+    flags.add(parser, "--start-within TIME", text, type=flags.time, default=300.0)
     flags.add(parser, "--max-uptime TIME", "always stop after this time (default: never)", type=flags.time)
-    parser.add_argument(
-        "--orphans",
-        choices=("adopt", "stop", "report"),
-        default="adopt",
-        help="a machine that runs without a request: adopt it (default), stop it, or only report it",
-    )
+    text = "a machine that runs without a request: adopt it (default), stop it, or only report it"
+    parser.add_argument("--orphans", choices=("adopt", "stop", "report"), default="adopt", help=text)
     flags.add(parser, "--state DIR", "folder of the journal (default: the user's data folder)", type=Path)
     exit_on_refusal.flag(parser)
     flags.program(parser)
@@ -75,8 +62,27 @@ def run(args: argparse.Namespace) -> int:
     settings = begin(args)
     settings.needs_hub()
     power = make_power(settings.needs_power(), power_config(settings))
-    policy = _policy(args, settings, power)
-    _warn_of_missing(settings)
+    policy = PowerPolicy(
+        gpu=settings.gpu or flags.GPU,
+        idle_after=settings.idle_after or 1800.0,
+        boot_timeout=args.boot_timeout,
+        max_uptime=args.max_uptime,
+        call_timeout=settings.power_timeout or 60.0,
+        checks_health=settings.worker_url is not None,
+        follows_address=settings.worker_url is None,
+        expects_address=settings.worker_url is None and bool(getattr(power, "reports_address", False)),
+        start_within=args.start_within,
+        orphans=args.orphans,
+    )
+    # Report a mistyped path at the start, not when the first job waits for the GPU.
+    used = {"process": ("program",), "command": ("start", "stop", "inspect")}.get(settings.power or "", ())
+    for name, command in commands(settings).items():
+        if name in used and shutil.which(command[0]) is None:
+            logger.warning(
+                "--{}: {!r} is not a program that can be started here; give the full path of the program",
+                name,
+                command[0],
+            )
 
     async def serve(stop: asyncio.Event) -> None:
         refused = Refusal(stop, args)
@@ -93,18 +99,6 @@ def run(args: argparse.Namespace) -> int:
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _warn_of_missing(settings: Settings) -> None:
-    """Report a mistyped path at the start, not when the first job waits for the GPU."""
-    used = {"process": ("program",), "command": ("start", "stop", "inspect")}.get(settings.power or "", ())
-    for name, command in commands(settings).items():
-        if name in used and shutil.which(command[0]) is None:
-            logger.warning(
-                "--{}: {!r} is not a program that can be started here; give the full path of the program",
-                name,
-                command[0],
-            )
-
-
 def _journal(args: argparse.Namespace, settings: Settings) -> Path | None:
     """The journal's file of this GPU; None for --power process, whose program ends with the monitor."""
     if settings.power == "process":
@@ -113,18 +107,3 @@ def _journal(args: argparse.Namespace, settings: Settings) -> Path | None:
     folder = args.state.expanduser() if args.state is not None else data_folder("monitor")
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", gpu)[:40]
     return Path(folder) / f"{plain}-{hashlib.sha256(gpu.encode()).hexdigest()[:8]}.sqlite3"
-
-
-def _policy(args: argparse.Namespace, settings: Settings, power: Provider) -> PowerPolicy:
-    return PowerPolicy(
-        gpu=settings.gpu or flags.GPU,
-        idle_after=settings.idle_after or 1800.0,
-        boot_timeout=args.boot_timeout,
-        max_uptime=args.max_uptime,
-        call_timeout=settings.power_timeout or 60.0,
-        checks_health=settings.worker_url is not None,
-        follows_address=settings.worker_url is None,
-        expects_address=settings.worker_url is None and bool(getattr(power, "reports_address", False)),
-        start_within=args.start_within,
-        orphans=args.orphans,
-    )

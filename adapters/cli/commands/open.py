@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,19 @@ def run(args: argparse.Namespace) -> int:
 
 async def _open(args: argparse.Namespace) -> int:
     async with open_daemon_client(args.state) as client:
-        path = _result(await client.job(args.job) if args.job else await _last(client), args.result)
+        # The path of a result that is there. Raises `NoResult`.
+        job = await client.job(args.job) if args.job else await _last(client)
+        if job["state"] != "done":
+            how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
+            raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
+        outcome = job["outcome"]
+        named = {each["name"]: each["path"] for each in outcome.get("files") or ()}
+        if args.result is not None and args.result not in (named or job.get("outputs") or {"video": ""}):
+            known = ", ".join(named or job.get("outputs") or ("video",))
+            raise NoResult(f"job {job['id']} has no result {args.result!r}; it has {known}")
+        path = Path(named.get(args.result or "", outcome["path"]))
+        if not path.is_file():
+            raise NoResult(f"{path}: the result was removed or moved")
     if args.print:
         say(str(path))
         return exit_codes.DONE
@@ -60,19 +71,3 @@ async def _last(client: DaemonClient) -> dict[str, Any]:
     if not jobs:
         raise NoResult("no job is done yet; `wakestream jobs` shows how far they are")
     return max(jobs, key=lambda job: job["ended_at"])
-
-
-def _result(job: Mapping[str, Any], name: str | None) -> Path:
-    """The path of a result that is there. Raises `NoResult`."""
-    if job["state"] != "done":
-        how = f"; `wakestream why {job['id']}` says why" if job["outcome"] is None else ""
-        raise NoResult(f"job {job['id']} has no result: it is {job['state']}{how}")
-    outcome = job["outcome"]
-    named = {each["name"]: each["path"] for each in outcome.get("files") or ()}
-    if name is not None and name not in (named or job.get("outputs") or {"video": ""}):
-        known = ", ".join(named or job.get("outputs") or ("video",))
-        raise NoResult(f"job {job['id']} has no result {name!r}; it has {known}")
-    path = Path(named.get(name or "", outcome["path"]))
-    if not path.is_file():
-        raise NoResult(f"{path}: the result was removed or moved")
-    return path

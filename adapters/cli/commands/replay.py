@@ -37,30 +37,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(how, "--strict", "every field must be as recorded (default)")
     flags.add(how, "--lenient", "ignore fields that were added after the recording")
     flags.add(parser, "--ignore-time", "do not compare when the jobs act")
-    flags.add(
-        parser,
-        "--set NAME=VALUE",
-        "what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2",
-        dest="changes",
-        action="append",
-        default=[],
-    )
-    flags.add(
-        parser,
-        "--speed N",
-        "show events at the recorded speed (1), ten times as fast (10), or at once (0, default)",
-        type=_NUMBER,
-        default=0.0,
-    )
+    text = "what if: replay under another setting, such as online_timeout=60, poll_every=5s or again.max_retries=2"
+    flags.add(parser, "--set NAME=VALUE", text, dest="changes", action="append", default=[])
+    text = "show events at the recorded speed (1), ten times as fast (10), or at once (0, default)"
+    flags.add(parser, "--speed N", text, type=_NUMBER, default=0.0)
     flags.add(parser, "--json", "the results as JSON lines")
     flags.add(parser, "--together", "replay the logs of one run against each other")
     flags.add(parser, "--marbles", "draw each log as a marble diagram")
     flags.add(parser, "--svg FILE", "draw one log as a marble diagram into an SVG file", type=Path)
     pipelines.flag(parser)
-    _chaos(parser)
-
-
-def _chaos(parser: argparse.ArgumentParser) -> None:
     chaos = parser.add_argument_group("chaos")
     flags.add(chaos, "--reorder", "replay in other valid orders and look for a worse outcome")
     flags.add(chaos, "--seed N", "the first order to try (default 0)", type=flags.whole(), default=0)

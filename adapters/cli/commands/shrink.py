@@ -88,7 +88,16 @@ def _shrink(args: argparse.Namespace, show: ReplayOutput) -> int:
     if again is not None and "diverged" not in condition.of_log:
         small = log_as_replayed(small, again.again)
     write(with_note(small, file, log, args.fails_if), output)
-    _told(log, small, search, output, show)
+    jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
+    of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
+    was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}
+    left = t(
+        "shrink.left", tries=search.tries, stopped=t("shrink.stopped") if search.used_up else "",
+        jobs=jobs, all_jobs=all_jobs, inputs=of["inputs"], all_inputs=was["inputs"],
+        rows=of["rows"], all_rows=was["rows"],
+    )  # fmt: skip
+    plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
+    show.result(plain, left, t("shrink.written", path=output))
     return exit_codes.DONE
 
 
@@ -104,16 +113,3 @@ def _why_not(args: argparse.Namespace, file: LogFile, first: Trial) -> str:
     ends = ", ".join(sorted({str(job.outcome) for job in first.report.now.values()})) or t("shrink.no_jobs")
     how = "shrink.same" if first.result == "same" else "shrink.other"
     return t(how, name=file.name, condition=args.fails_if, ends=ends)
-
-
-def _told(log: Log, small: Log, search: Search, output: Path, show: ReplayOutput) -> None:
-    jobs, all_jobs = (len(jobs_in(each)) for each in (small, log))
-    of = {"rows": len(small.rows), "inputs": len(inputs(small)), "jobs": jobs}
-    was = {"rows": len(log.rows), "inputs": len(inputs(log)), "jobs": all_jobs}
-    left = t(
-        "shrink.left", tries=search.tries, stopped=t("shrink.stopped") if search.used_up else "",
-        jobs=jobs, all_jobs=all_jobs, inputs=of["inputs"], all_inputs=was["inputs"],
-        rows=of["rows"], all_rows=was["rows"],
-    )  # fmt: skip
-    plain = {"result": "shrunk", "written": plain_text(output), "left": of, "was": was, "tries": search.tries}
-    show.result(plain, left, t("shrink.written", path=output))

@@ -41,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("more", metavar="FILE", type=Path, nargs="*", help=more)
     any_kind.arguments(parser)
-    _help_of_kind(parser)
+    usual = next(action for action in parser._actions if isinstance(action, argparse._HelpAction))
+    usual.__class__ = _Help  # a second --help would be a conflict
+    parser.set_defaults(help_of_kind=False)
     flags.add(parser, "--pairs DIR", "the videos and audio files of a folder, paired by their names", type=Path)
     flags.add(parser, "--yes", "submit several jobs without a question")
     out = "the result file (default VIDEO's name + .synced.mp4); DIR/, and for --kind and several jobs, its folder"
@@ -58,13 +60,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(where, "--detach", "submit to the daemon, print the job's id and return (needs `wakestream daemon`)")
     flags.add(where, "--wait", "follow several jobs to their end, too; one job is followed without this flag")
     flags.add(parser, "--notify", "show a notification on the desktop at the end (implies --wait)")
-    flags.add(
-        parser,
-        "--priority N",
-        "priority in the daemon, -100 to 100; higher runs first (default 0)",
-        type=flags.whole(-100, 100),
-        default=0,
-    )
+    text = "priority in the daemon, -100 to 100; higher runs first (default 0)"
+    flags.add(parser, "--priority N", text, type=flags.whole(-100, 100), default=0)
     flags.daemon(parser)
     flags.connection(parser)
     flags.probe(parser)
@@ -83,12 +80,6 @@ class _Help(argparse._HelpAction):
         if namespace.kind is None:
             super().__call__(parser, namespace, values, option)
         namespace.help_of_kind = True
-
-
-def _help_of_kind(parser: argparse.ArgumentParser) -> None:
-    usual = next(action for action in parser._actions if isinstance(action, argparse._HelpAction))
-    usual.__class__ = _Help  # a second --help would be a conflict
-    parser.set_defaults(help_of_kind=False)
 
 
 def run(args: argparse.Namespace) -> int:

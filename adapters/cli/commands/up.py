@@ -30,13 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The GPU's name, where everything runs on this machine."""
     flags.add(parser, "--gpu NAME", "the GPU of this machine, where nothing was set up (default gpu)", default="gpu")
     flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
-    flags.add(
-        parser,
-        "--idle-after TIME",
-        "stop the worker after this idle time, where nothing was set up (default 5min)",
-        type=flags.time,
-        default=300.0,
-    )
+    text = "stop the worker after this idle time, where nothing was set up (default 5min)"
+    flags.add(parser, "--idle-after TIME", text, type=flags.time, default=300.0)
     flags.add(parser, "--exit-with-stdin", "end when standard input closes")
 
 

@@ -20,7 +20,7 @@ from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.choice import DEFAULT, make_engine
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.adapters.net.tls import ServerTls, server_tls, warn_unless_private
+from wakestream.adapters.net.tls import server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.config import Retention, WorkerConfig
 from wakestream.adapters.worker.dead_man import DeadMan
@@ -44,67 +44,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.tls(parser)
     flags.behind_proxy(parser)
     flags.add(parser, "--state DIR", "folder for files, tasks and results (default: the user's data folder)", type=Path)
-    flags.add(
-        parser,
-        "--no-secret",
-        "accept requests without a secret, from anyone who can reach the port; only in a closed network",
-    )
+    text = "accept requests without a secret, from anyone who can reach the port; only in a closed network"
+    flags.add(parser, "--no-secret", text)
     flags.connection(parser)
     engine = parser.add_argument_group("the engine")
     flags.add(engine, "--engine NAME", "WAKESTREAM_ENGINE; default ffmpeg")
-    flags.add(
-        engine,
-        "--command TEMPLATE",
-        'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"',
-        dest="engine_command",
-    )
-    engine.add_argument(
-        "--engine-option",
-        metavar="KEY=VALUE",
-        action="append",
-        help="an option of the engine, such as manifest=kinds.toml; may be given several times",
-    )
+    text = 'the engine\'s command line, e.g. "python run.py {video} {audio} {output}"'
+    flags.add(engine, "--command TEMPLATE", text, dest="engine_command")
+    text = "an option of the engine, such as manifest=kinds.toml; may be given several times"
+    engine.add_argument("--engine-option", metavar="KEY=VALUE", action="append", help=text)
     flags.add(
         engine, "--engine-stall TIME", "stop the work if the engine reports nothing new for this long", type=flags.time
     )
     flags.add(engine, "--engine-restart COMMAND", "restart the engine with this command when it is stopped")
     flags.add(engine, "--engine-timeout TIME", "time limit of the engine (default 4h)")
     flags.add(engine, "--engine-network", "let the engine use the network (default: no)")
-    flags.add(
-        engine,
-        "--engine-memory GIB",
-        "memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)",
-        type=_GIB,
-    )
+    text = "memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)"
+    flags.add(engine, "--engine-memory GIB", text, type=_GIB)
     flags.gpu(parser)
     flags.add(parser, "--public-url URL", "the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)")
-    flags.add(
-        engine,
-        "--warm-up TIME",
-        "report 'not initialized' for this long after the start, for tests",
-        type=flags.time_or_zero,
-        default=0.0,
-    )
-    flags.add(
-        parser,
-        "--keep TIME",
-        "remove files and results that were not used for this long (default 168h)",
-        type=flags.time,
-        default="168h",
-    )
-    flags.add(
-        parser,
-        "--spare-disk GIB",
-        "remove files unused for over an hour, oldest first, while less than this is free (default 2)",
-        type=_GIB,
-        default=2.0,
-    )
-    flags.add(
-        parser,
-        "--poweroff-after TIME",
-        "switch this machine off when it had no hub, task and transfer for this long; needs --poweroff",
-        type=flags.time,
-    )
+    text = "report 'not initialized' for this long after the start, for tests"
+    flags.add(engine, "--warm-up TIME", text, type=flags.time_or_zero, default=0.0)
+    text = "remove files and results that were not used for this long (default 168h)"
+    flags.add(parser, "--keep TIME", text, type=flags.time, default="168h")
+    text = "remove files unused for over an hour, oldest first, while less than this is free (default 2)"
+    flags.add(parser, "--spare-disk GIB", text, type=_GIB, default=2.0)
+    text = "switch this machine off when it had no hub, task and transfer for this long; needs --poweroff"
+    flags.add(parser, "--poweroff-after TIME", text, type=flags.time)
     flags.add(parser, "--poweroff COMMAND", 'the command for that, such as "systemctl poweroff"')
     refusal.flag(parser)
     flags.program(parser)
@@ -114,7 +80,32 @@ def run(args: argparse.Namespace) -> int:
     """Serve until the user stops it."""
     settings = begin(args)
     tls = server_tls(settings.tls_cert, settings.tls_key)
-    config = _config(args, settings, tls)
+    if settings.api_secret is None and not args.no_secret:
+        raise SettingsError(
+            "no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do "
+            "(where they have none: --no-secret)"
+        )
+    if settings.api_secret is not None and args.no_secret:
+        raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
+    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
+    stall: float | None = args.engine_stall
+    config = WorkerConfig(
+        state=(args.state or data_folder("worker")).expanduser().absolute(),  # an engine is given paths in it
+        engine=_engine(args, settings),
+        secret=settings.api_secret,
+        host=host,
+        port=port,
+        gpu=settings.gpu or flags.GPU,
+        public_url=settings.public_url,
+        key=settings.key,
+        warm_up=args.warm_up,
+        retention=Retention(args.keep, int(args.spare_disk * 1024**3)),
+        tls=tls,
+        proxies=tuple(args.behind_proxy),
+        room=caller_room(),
+        watchdog=Watchdog(stall, tuple(shlex.split(args.engine_restart or ""))),
+        dead_man=_dead_man(args),
+    )
     warn_unless_private(config.host, tls)
 
     async def serve(stop: asyncio.Event) -> None:
@@ -133,38 +124,16 @@ def run(args: argparse.Namespace) -> int:
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)
 
 
-def _config(args: argparse.Namespace, settings: Settings, tls: ServerTls | None) -> WorkerConfig:
-    if settings.api_secret is None and not args.no_secret:
-        raise SettingsError(
-            "no secret is set; set HEYGEM_API_SECRET in the environment or in .env, as the clients do "
-            "(where they have none: --no-secret)"
-        )
-    if settings.api_secret is not None and args.no_secret:
-        raise SettingsError("--no-secret contradicts HEYGEM_API_SECRET; remove one of the two")
-    host, port = flags.listen_on(settings, DEFAULT_LISTEN)
-    return WorkerConfig(
-        state=(args.state or data_folder("worker")).expanduser().absolute(),  # an engine is given paths in it
-        engine=_engine(args, settings),
-        secret=settings.api_secret,
-        host=host,
-        port=port,
-        gpu=settings.gpu or flags.GPU,
-        public_url=settings.public_url,
-        key=settings.key,
-        warm_up=args.warm_up,
-        retention=Retention(args.keep, int(args.spare_disk * 1024**3)),
-        tls=tls,
-        proxies=tuple(args.behind_proxy),
-        room=caller_room(),
-        watchdog=_watchdog(args),
-        dead_man=_dead_man(args),
-    )
-
-
 def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     limit, name = settings.engine_timeout or 4 * 3600.0, settings.engine or DEFAULT
     options = dict(_option(text) for text in args.engine_option or ())
-    box = _box(args, limit, measured=name == DEFAULT)
+    # What the engine may use; `measured` limits its memory by the machine's where the flag does not.
+    measured = name == DEFAULT
+    given: float | None = args.engine_memory
+    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if measured else None
+    box = Box(network=args.engine_network, memory=memory, seconds=limit)
+    if (missing := box.missing()) is not None:
+        logger.warning("{}", missing)
     folder = (args.state or data_folder("worker")).expanduser().absolute() / "engine"
     return make_engine(name, EngineConfig(options, tuple(settings.engine_command or ()), limit, box, folder))
 
@@ -183,18 +152,3 @@ def _dead_man(args: argparse.Namespace) -> DeadMan | None:
     if args.poweroff_after is None or not command:
         raise SettingsError("--poweroff-after TIME and --poweroff COMMAND belong together; give both")
     return DeadMan(args.poweroff_after, command)
-
-
-def _watchdog(args: argparse.Namespace) -> Watchdog:
-    stall: float | None = args.engine_stall
-    return Watchdog(stall, tuple(shlex.split(args.engine_restart or "")))
-
-
-def _box(args: argparse.Namespace, limit: float, *, measured: bool) -> Box:
-    """What the engine may use; `measured` limits its memory by the machine's where the flag does not."""
-    given: float | None = args.engine_memory
-    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if measured else None
-    box = Box(network=args.engine_network, memory=memory, seconds=limit)
-    if (missing := box.missing()) is not None:
-        logger.warning("{}", missing)
-    return box

@@ -63,7 +63,10 @@ async def house(
     They see no settings but these: neither the user's variables nor the files of the current folder. A folder that was
     used before keeps its keys, jobs and ports.
     """
-    keys = _issue_keys(folder)
+    book = LicenseBook(folder / "hub")
+    keys = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor")}
+    for role, path in keys.items():
+        _kept(path, partial(_issued, book, role))
     secret = _kept(folder / "worker.secret", lambda: secrets.token_urlsafe(24))
     ports = {name: _port(folder / f"{name}.port") for name in ("hub", "worker")}
     worker_url = f"http://127.0.0.1:{ports['worker']}"
@@ -112,14 +115,6 @@ async def own_daemon(
         yield daemon.broken
     finally:
         await daemon.stop()
-
-
-def _issue_keys(folder: Path) -> Mapping[str, Path]:
-    book = LicenseBook(folder / "hub")
-    files = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor")}
-    for role, path in files.items():
-        _kept(path, partial(_issued, book, role))
-    return files
 
 
 def _issued(book: LicenseBook, role: str) -> str:

@@ -170,7 +170,7 @@ async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult
 
 async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResult]:
     """A real wake, without a job: the GPU goes to sleep again by itself when it is idle."""
-    request, began = _id(), time.monotonic()
+    request, began = f"doctor-{uuid.uuid4().hex[:12]}", time.monotonic()
 
     def ended(event: Any) -> m.Online | m.Booted | m.BootResult | m.Error | None:
         if isinstance(event, m.Online) or (isinstance(event, m.Booted) and event.source == "hub"):
@@ -194,7 +194,3 @@ async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResu
             yield fault("wake", t("doctor.hub_says", why=answer.text), t("doctor.hub_says.do"))
         case None:
             yield fault("wake", t("doctor.not_online", seconds=f"{within:g}"), t("doctor.not_woken.do"))
-
-
-def _id() -> str:
-    return f"doctor-{uuid.uuid4().hex[:12]}"

@@ -18,7 +18,6 @@ from wakestream.adapters.power.choice import make_power
 from wakestream.adapters.power.config import Provider, power_config
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import Denied, TaskFailed, WakestreamError
-from wakestream.operators.model.ports import Reading
 
 LITTLE_SPACE = 2 * 1000**3
 """Bytes below which a disk is said to be nearly full."""
@@ -75,25 +74,21 @@ async def ffmpeg_works() -> AsyncIterator[CheckResult]:
     """The engine `ffmpeg` and the demo need it; a client does not."""
     try:
         program = await asyncio.to_thread(found_ffmpeg)
-        first = await _first_line(program, "-version")
+        process = await asyncio.create_subprocess_exec(
+            program, "-version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            async with asyncio.timeout(20):
+                said, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        first = said.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0].strip()
     except (TaskFailed, OSError, TimeoutError) as error:
         yield warning("ffmpeg", t("doctor.ffmpeg", why=error), t("doctor.ffmpeg.do"))
         return
     yield ok("ffmpeg", first or program)
-
-
-async def _first_line(program: str, argument: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        program, argument, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(20):
-            said, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return said.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0].strip()
 
 
 def engine_there(found: Settings) -> Iterator[CheckResult]:
@@ -118,7 +113,10 @@ async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
         yield fault("power", str(error), t("doctor.power_settings.do"))
         return
     try:
-        yield _read(await power.inspect())
+        reading = await power.inspect()
+        says = t("doctor.power_says", reading=f"{reading.state} {reading.detail[:80]}".rstrip())
+        amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
+        yield (warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says))
     except WakestreamError as error:
         todo = t("doctor.power_denied.do") if isinstance(error, Denied) else t("doctor.power.do")
         yield fault("power", t("doctor.power", why=error), todo)
@@ -136,12 +134,6 @@ def _provider(name: str, found: Settings) -> Provider:
     nothing = ("",)  # a command that is not set is a finding of its own
     start, stop, inspect = found.power_start or nothing, found.power_stop or nothing, found.power_inspect or nothing
     return CommandPower(start, stop, inspect, timeout=found.power_timeout or 60.0)
-
-
-def _read(reading: Reading) -> CheckResult:
-    says = t("doctor.power_says", reading=f"{reading.state} {reading.detail[:80]}".rstrip())
-    amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
-    return warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says)
 
 
 def _commands(found: Settings) -> Iterator[CheckResult]:

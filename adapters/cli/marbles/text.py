@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rich.cells import cell_len, set_cell_size
 
@@ -89,18 +89,6 @@ def _axis(page: _Page) -> Iterator[Canvas]:
 
 def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
     bunches = bunched(lane.marks, lambda t: float(page.x(t)), 0.5 if not lane.members else 3.0)
-    yield from _flags(lane, bunches, page)
-    canvas = Canvas(page.width)
-    canvas.put(0, page.cut(lane.title, page.left - 2), "title")
-    _line(lane, page, canvas)
-    _marbles(lane, bunches, page, canvas)
-    _note(lane, page, canvas)
-    yield canvas
-    if lane.kind == "jobs":
-        yield from _flow(lane, page)
-
-
-def _flags(lane: Lane, bunches: Sequence[Bunch], page: _Page) -> list[Canvas]:
     crowded = lane.kind in ("job", "connection") and page.crowds[lane.kind] > 2
     found = labelled(
         lane, chained(bunches, 3.0), (1, 3) if crowded else ROWS.get(lane.kind, (2, 1)), page.width,
@@ -109,17 +97,22 @@ def _flags(lane: Lane, bunches: Sequence[Bunch], page: _Page) -> list[Canvas]:
     )  # fmt: skip
     canvases = [Canvas(page.width) for _ in range(max((row + 1 for *_, row in found), default=0))]
     for bunch, label, row in found:
-        _flag(canvases, round(bunch.x), row, label, bunch, page)
-    return canvases[::-1]
-
-
-def _flag(canvases: list[Canvas], x: int, row: int, label: str, bunch: Bunch, page: _Page) -> None:
-    glyphs = page.glyphs
-    for at in range(row + 1):
-        taken = canvases[at].cells[x][0] in (glyphs["pole"], glyphs["flag"], glyphs["branch"])
-        canvases[at].put(x, glyphs["branch" if taken else "flag" if at == row else "pole"], "soft")
-    tone = bunch.first.kind if bunch.weight > 2 else "" if bunch.weight > 1 else "soft"
-    canvases[row].put(x + 1, label, tone if tone not in ("in", "out") else "")
+        x = round(bunch.x)
+        glyphs = page.glyphs
+        for at in range(row + 1):
+            taken = canvases[at].cells[x][0] in (glyphs["pole"], glyphs["flag"], glyphs["branch"])
+            canvases[at].put(x, glyphs["branch" if taken else "flag" if at == row else "pole"], "soft")
+        tone = bunch.first.kind if bunch.weight > 2 else "" if bunch.weight > 1 else "soft"
+        canvases[row].put(x + 1, label, tone if tone not in ("in", "out") else "")
+    yield from canvases[::-1]
+    canvas = Canvas(page.width)
+    canvas.put(0, page.cut(lane.title, page.left - 2), "title")
+    _line(lane, page, canvas)
+    _marbles(lane, bunches, page, canvas)
+    _note(lane, page, canvas)
+    yield canvas
+    if lane.kind == "jobs":
+        yield from _flow(lane, page)
 
 
 def _fits(span: Span, page: _Page) -> bool:

@@ -97,7 +97,15 @@ def _under(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
         return
     yield f'<path class="wire" d="M{LEFT:.0f} {line:.1f}H{RIGHT:.0f}"/>'
     if lane.kind == "jobs":
-        yield from _flow(lane, scale, line + 10)
+        # How many jobs are in each stage over time, those that are over at the bottom.
+        top = line + 10
+        places = _places(scale)
+        floor = [0] * len(places)
+        for word, counts in flow(lane, [scale.time(x) for x in places]):
+            ceiling = [low + count for low, count in zip(floor, counts, strict=True)]
+            yield _layer(word, places, floor, ceiling, len(lane.members), top)
+            floor = ceiling
+        yield f'<path class="axis" d="M{LEFT:.0f} {top + FLOW:.1f}H{RIGHT:.0f}"/>'
     for span in lane.spans:
         css = span.word if span.word in ("up", "down") else "wire"
         left, right = LEFT + scale.at(span.start), LEFT + scale.at(span.end)
@@ -131,17 +139,6 @@ def _breaks(lane: Lane, scale: Scale, top: float, height: float) -> Iterator[str
             x = LEFT + (fold.left + fold.right) / 2
             tall = f"{height + 2:.0f}"
             yield f'<path class="cut" d="M{x - 6:.1f} {top + height + 1:.1f}l5-{tall}m2 {tall}l5-{tall}"/>'
-
-
-def _flow(lane: Lane, scale: Scale, top: float) -> Iterator[str]:
-    """How many jobs are in each stage over time, those that are over at the bottom."""
-    places = _places(scale)
-    floor = [0] * len(places)
-    for word, counts in flow(lane, [scale.time(x) for x in places]):
-        ceiling = [low + count for low, count in zip(floor, counts, strict=True)]
-        yield _layer(word, places, floor, ceiling, len(lane.members), top)
-        floor = ceiling
-    yield f'<path class="axis" d="M{LEFT:.0f} {top + FLOW:.1f}H{RIGHT:.0f}"/>'
 
 
 def _places(scale: Scale) -> list[float]:

@@ -25,22 +25,18 @@ FEWEST_OF_JOBS = 20
 
 def top(answer: m.HubStatus, hub: str, columns: int) -> list[str]:
     """All of it, as lines of at most so many columns; the first is a heading, and so is the first of each table."""
-    return [
-        *_heading(answer, hub, columns),
-        "",
-        *_gpus(answer, columns),
-        "",
-        *paragraphs([*_queue(answer), *_connections(answer), *_costs(answer), *budgets(answer)], columns),
-    ]
-
-
-def _heading(answer: m.HubStatus, hub: str, columns: int) -> list[str]:
     at = datetime.datetime.fromtimestamp(answer.ts or 0).astimezone()
     on = sum(gpu.get("uptime_s", 0) > 0 for gpu in answer.gpus)
     gpus = t("top.gpus", count=len(answer.gpus) + (answer.more or 0), on=on)
     left, right = printable(f"wakestream top  {hub}"), f"{gpus}  {at:%H:%M:%S}"
     left = cut(left, columns - width(right) - _GAP)
-    return [left + " " * (columns - width(left) - width(right)) + right]
+    return [
+        left + " " * (columns - width(left) - width(right)) + right,
+        "",
+        *_gpus(answer, columns),
+        "",
+        *paragraphs([*_queue(answer), *_connections(answer), *_costs(answer), *budgets(answer)], columns),
+    ]
 
 
 def _gpus(answer: m.HubStatus, columns: int) -> list[str]:

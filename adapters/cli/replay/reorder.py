@@ -44,23 +44,19 @@ def _search(args: argparse.Namespace, file: LogFile, log: Log, run: Run, show: R
         if after.trouble is not None or worse(before, after):
             path = output_beside(file, args.output, f"seed-{seed}")
             write(failing(perturbed, before, after), path)
-            _say_found(file, seed, before, after, path, show)
+            plain = _plain(file, f"seed {seed} fails", seed=seed, trial=after, path=path)
+            show.result(plain, t("replay.seed", name=file.name, seed=seed))
+            if after.trouble is not None:
+                show.note(f"  {trouble(after)}")
+            for each in worse(before, after):
+                show.note("  " + t("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why))
+            show.note("  " + t("replay.written", path=path))
             return exit_codes.FAILED
     one = first == last
     said = t("replay.no_order", name=file.name, seeds=first if one else f"{first}-{last}")
     seeds = f"seed {first}" if one else f"seeds {first} to {last}"
     show.result(_plain(file, f"no order makes anything worse ({seeds})"), said)
     return exit_codes.DONE
-
-
-def _say_found(file: LogFile, seed: int, before: Trial, after: Trial, path: Path, show: ReplayOutput) -> None:
-    plain = _plain(file, f"seed {seed} fails", seed=seed, trial=after, path=path)
-    show.result(plain, t("replay.seed", name=file.name, seed=seed))
-    if after.trouble is not None:
-        show.note(f"  {trouble(after)}")
-    for each in worse(before, after):
-        show.note("  " + t("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why))
-    show.note("  " + t("replay.written", path=path))
 
 
 def _plain(

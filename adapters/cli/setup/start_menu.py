@@ -60,9 +60,24 @@ def install(command: Sequence[str], platform: str = sys.platform, home: Path | N
     path = _path(platform, home or Path.home(), os.environ)
     try:
         if platform == "win32":
-            _shortcut(path, command)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            texts = {"LINK": str(path), "TARGET": command[0], "ARGUMENTS": subprocess.list2cmdline(command[1:])}
+            subprocess.run(
+                [shutil.which("powershell") or "powershell", "-NoProfile", "-NonInteractive", "-Command", _SHORTCUT],
+                env={**os.environ, **{f"WAKESTREAM_{name}": text for name, text in texts.items()}},
+                check=True, capture_output=True, timeout=WITHIN,
+            )  # fmt: skip
         elif platform == "darwin":
-            _app(path, command)
+            about = {
+                "CFBundleName": NAME,
+                "CFBundleExecutable": NAME,
+                "CFBundleIdentifier": NAME,
+                "CFBundlePackageType": "APPL",
+            }
+            program = path / "Contents/MacOS" / NAME
+            _write(path / "Contents/Info.plist", plistlib.dumps(about).decode())
+            _write(program, f"#!/bin/sh\nexec {shlex.join(command)}\n")
+            program.chmod(0o755)
         else:
             _write(path, _desktop(command))
     except (OSError, subprocess.SubprocessError) as error:
@@ -96,26 +111,3 @@ def _quoted(word: str) -> str:
     for sign in ("\\", '"', "`", "$"):
         word = word.replace(sign, f"\\{sign}")
     return f'"{word}"'.replace("\\", "\\\\").replace("%", "%%")
-
-
-def _app(path: Path, command: Sequence[str]) -> None:
-    about = {
-        "CFBundleName": NAME,
-        "CFBundleExecutable": NAME,
-        "CFBundleIdentifier": NAME,
-        "CFBundlePackageType": "APPL",
-    }
-    program = path / "Contents/MacOS" / NAME
-    _write(path / "Contents/Info.plist", plistlib.dumps(about).decode())
-    _write(program, f"#!/bin/sh\nexec {shlex.join(command)}\n")
-    program.chmod(0o755)
-
-
-def _shortcut(path: Path, command: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    texts = {"LINK": str(path), "TARGET": command[0], "ARGUMENTS": subprocess.list2cmdline(command[1:])}
-    subprocess.run(
-        [shutil.which("powershell") or "powershell", "-NoProfile", "-NonInteractive", "-Command", _SHORTCUT],
-        env={**os.environ, **{f"WAKESTREAM_{name}": text for name, text in texts.items()}},
-        check=True, capture_output=True, timeout=WITHIN,
-    )  # fmt: skip
