@@ -95,7 +95,7 @@ class Decider(Generic[S, E, F, C]):
         self,
         initial: Callable[[], S],
         handlers: Mapping[type, Callable[[S, Any, float, Any], None]],
-        changes: Mapping[type, Callable[[S, Any], None]],
+        changes: Mapping[type, Callable[[S, Any], object]],
         durable: type[Any] | None = None,
         *,
         decision: type[Decision[F, C]] = Decision,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         Build as Build, Events as Events, Log as Log, Stages as Stages, World as World, guarded as guarded,
         job_pipeline as job_pipeline, pipeline as pipeline,
     )
-    from wakestream.streams.jobs.hub_news import HubEvent as HubEvent, HubNews as HubNews
+    from wakestream.streams.jobs.hub_client import HubEvent as HubEvent, HubNews as HubNews
     from wakestream.streams.protocol.messages import PowerState as PowerState
 
     __version__: str

@@ -19,7 +19,7 @@ from wakestream.adapters.daemon.api_client import NO_CHAIN, Chain, DaemonClient,
 from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.events import Job, JobEvent, Note
-from wakestream.streams.recording.event_from_json import event_from
+from wakestream.streams.recording.event_json import event_from
 
 AGAIN_WITHIN = 3
 """Seconds within which a second Ctrl-C cancels the job."""

@@ -27,7 +27,7 @@ from wakestream.adapters.daemon.api_client import (
     open_daemon_client,
 )
 from wakestream.adapters.runtime import printing
-from wakestream.streams.recording.event_from_json import event_from
+from wakestream.streams.recording.event_json import event_from
 
 ASK_EVERY = 1.0
 """Seconds between two looks at the jobs."""

@@ -28,7 +28,7 @@ from wakestream.adapters.runtime.printing import answer, say, say_json
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import FileError, WakestreamError, WrongInput
 from wakestream.operators.model.events import LIPSYNC, Job
-from wakestream.streams.recording.event_from_json import event_from
+from wakestream.streams.recording.event_json import event_from
 
 LENGTHS_WITHIN = 5.0
 """Seconds for the lengths of the files, before the question whether to submit the jobs."""

@@ -31,8 +31,8 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.retry_backoff import retry_backoff
 from wakestream.operators.rx.timeout import each_item, timeout
-from wakestream.streams.jobs.hub_news import HubEvent as Event
-from wakestream.streams.jobs.hub_news import HubNews
+from wakestream.streams.jobs.hub_client import HubEvent as Event
+from wakestream.streams.jobs.hub_client import HubNews
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Tap, untapped

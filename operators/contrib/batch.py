@@ -8,12 +8,7 @@ from typing import Literal
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.rx.core.observable import (
-    CompositeDisposable,
-    Disposable,
-    LightObservable,
-    SerialDisposable,
-)
+from wakestream.operators.rx.core.observable import CompositeDisposable, Disposable, LightObservable, SerialDisposable
 from wakestream.operators.rx.core.scheduler import clock
 from wakestream.operators.rx.sources import of
 

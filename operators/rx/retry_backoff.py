@@ -89,7 +89,9 @@ class _Attempts(FollowingObserver[Any]):
         self.since = seconds_now(self.time) if self.since is None else self.since
         delay = self.backoff.delay(self.failures, self.random)
         try:
-            again = self._is_retryable(error) and not self._used_up(delay)
+            allowed, limit = self.backoff.max_retries, self.backoff.max_elapsed
+            late = limit is not None and seconds_now(self.time) + delay - (self.since or 0.0) > limit
+            again = self._is_retryable(error) and not (late or (allowed is not None and self.failures > allowed))
             item = again and self.backoff.on_retry and self.backoff.on_retry(self.failures, delay, error)
         except Exception as fault:  # raised by a function of `backoff`
             self.observer.on_error(fault)
@@ -103,11 +105,6 @@ class _Attempts(FollowingObserver[Any]):
 
     def _is_retryable(self, error: Exception) -> bool:
         return not isinstance(error, asyncio.CancelledError) and self.backoff.retry_on(error)
-
-    def _used_up(self, delay: float) -> bool:
-        allowed, limit = self.backoff.max_retries, self.backoff.max_elapsed
-        late = limit is not None and seconds_now(self.time) + delay - (self.since or 0.0) > limit
-        return late or (allowed is not None and self.failures > allowed)
 
     def _again(self, *_: Any) -> None:
         # Returns nothing: the timer would own what it started, and the next timer would dispose it.

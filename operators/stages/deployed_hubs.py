@@ -59,7 +59,12 @@ def with_deployed_hubs(answers: Answers) -> Answers:
         else:
             wait.refusals += 1
             pause, ask = PAUSES[min(wait.refusals, len(PAUSES)) - 1], wait.refusals > 1
-            lines = _busy_lines(wait, pause)
+
+            def line(passed: float) -> JobEvent:
+                left = max(0.0, pause - passed)
+                return Waking(wait.waited, "busy", eta=Eta(left, left))
+
+            lines = interval(wait.policy.line_every, line).pipe(start_with(line(0.0)))
         again = rx.timer(pause).flat_map(lambda _: free(wait) or never())
         waiting = first_success(lines, again, dropped=_raised)
         return _or_worker_ready(wait, waiting, line=not reply.own) if ask else waiting
@@ -91,14 +96,6 @@ def _grace(wait: Wait, link: ports.LinkDown) -> float:
         return max(0.0, wait.down + GRACE - seconds_now(wait.time))
     slow = min(GRACE, math.inf if wait.policy.hub is None else wait.policy.hub) / 2
     return max(0.0, slow - wait.waited) if link.connecting else 0.0
-
-
-def _busy_lines(wait: Wait, pause: float) -> Observable[JobEvent]:
-    def line(passed: float) -> JobEvent:
-        left = max(0.0, pause - passed)
-        return Waking(wait.waited, "busy", eta=Eta(left, left))
-
-    return interval(wait.policy.line_every, line).pipe(start_with(line(0.0)))
 
 
 def _may_ask(wait: Wait) -> bool:

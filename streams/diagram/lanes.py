@@ -91,13 +91,9 @@ def mark_of(row: Row) -> Mark:
         kind, weight = _TURNS[row.label], 3
     elif "event" in row.data:
         kind = "event"
-    return Mark(row.t, label, kind, weight, row.seq, _text(row))
-
-
-def _text(row: Row) -> str:
     text = orjson.dumps(row.data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     shown = text if len(text) <= 240 else text[:239] + "…"
-    return f"{row.dir} {row.label}, row {row.seq}, {row.t:.6f} s\n{shown}"
+    return Mark(row.t, label, kind, weight, row.seq, f"{row.dir} {row.label}, row {row.seq}, {row.t:.6f} s\n{shown}")
 
 
 def _of_program(log: Log) -> Iterator[Lane]:
@@ -106,19 +102,15 @@ def _of_program(log: Log) -> Iterator[Lane]:
     wire = [row for row in rows if "type" in row.data]
     reported = "out" if log.header.program == "monitor" else "in"
     yield from _power((row for row in wire if row.dir == reported), log)
-    yield _link(rows)
+    found = [row for row in rows if row.dir == "conn" and row.label in ("up", "down")]
+    changes = [(row.t, row.label) for row in found]
+    yield Lane("link", "hub link", tuple(map(mark_of, found)), _spans(changes, _last(rows)))
     yield Lane("frames", "messages in", tuple(mark_of(row) for row in wire if row.dir == "in"))
     yield Lane("frames", "messages out", tuple(mark_of(row) for row in wire if row.dir == "out"))
     effects = (row for row in rows if row.dir == "effect" and row.job not in jobs)
     yield Lane("effects", "provider", tuple(map(mark_of, effects)))
     for job, own in jobs.items():
         yield _job(job, own)
-
-
-def _link(rows: Iterable[Row]) -> Lane:
-    found = [row for row in rows if row.dir == "conn" and row.label in ("up", "down")]
-    changes = [(row.t, row.label) for row in found]
-    return Lane("link", "hub link", tuple(map(mark_of, found)), _spans(changes, _last(rows)))
 
 
 def _power(rows: Iterable[Row], log: Log) -> Iterator[Lane]:
@@ -169,11 +161,7 @@ def _job(job: str, rows: Sequence[Row]) -> Lane:
     outcome = next((row for row in rows if row.label in OUTCOME_KINDS), None)
     end = outcome.t if outcome is not None else rows[-1].t
     word = outcome.label if outcome is not None else ""
-    return Lane("job", job, _phases(rows), _spans(changes, end), (job,), word)
-
-
-def _phases(rows: Sequence[Row]) -> tuple[Mark, ...]:
-    """The marks of a job. Of the progress rows while it waits, those with a new phase have a label."""
+    # The marks of a job. Of the progress rows while it waits, those with a new phase have a label.
     marks: list[Mark] = []
     phase = None
     for row in rows:
@@ -182,7 +170,7 @@ def _phases(rows: Sequence[Row]) -> tuple[Mark, ...]:
             phase = row.data.get("phase")
             mark = replace(mark, weight=_SHOWN, label=f"{row.label}: {phase}")
         marks.append(mark)
-    return tuple(marks)
+    return Lane("job", job, tuple(marks), _spans(changes, end), (job,), word)
 
 
 def _of_hub(log: Log) -> Iterator[Lane]:
@@ -195,7 +183,11 @@ def _of_hub(log: Log) -> Iterator[Lane]:
         if row.job and (row.job in jobs or (row.dir, row.label) == ("in", "gpu.job.submit")):
             jobs[row.job].append(row)
     for job, own in jobs.items():
-        yield _held(job, own)
+        # A job as the hub sees it: it waits, has a GPU, waits again if that GPU was lost, and ends.
+        changes = [(own[0].t, "wait"), *((row.t, _HELD[row.label]) for row in own if row.label in _HELD)]
+        over = next(((row.t, _OVER[row.label]) for row in own if row.label in _OVER and row.dir == "in"), None)
+        end, outcome = over or (own[-1].t, "")
+        yield Lane("job", job, tuple(map(mark_of, own)), _spans(changes, end), (job,), outcome)
 
 
 def _connections(rows: Sequence[Row]) -> Iterator[Lane]:
@@ -218,14 +210,6 @@ def _role(row: Row) -> str:
     if isinstance(held, Mapping):
         return str(held.get("role"))
     return str(frame_of(row).get("role") or "client").removeprefix("gpu_")
-
-
-def _held(job: str, rows: Sequence[Row]) -> Lane:
-    """A job as the hub sees it: it waits, has a GPU, waits again if that GPU was lost, and ends."""
-    changes = [(rows[0].t, "wait"), *((row.t, _HELD[row.label]) for row in rows if row.label in _HELD)]
-    over = next(((row.t, _OVER[row.label]) for row in rows if row.label in _OVER and row.dir == "in"), None)
-    end, outcome = over or (rows[-1].t, "")
-    return Lane("job", job, tuple(map(mark_of, rows)), _spans(changes, end), (job,), outcome)
 
 
 _HELD = {"gpu.power.offline": "wait", "ack": "hold"}

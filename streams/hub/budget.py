@@ -95,7 +95,15 @@ def tick(state: HubState, now: float, decision: HubDecision) -> bool:
         return False
     blocked, unpaid = _spent_of_gpus(state, now, decision), _spent_by_licenses(state, now)
     if blocked == state.blocked and unpaid == f.LicensesUnpaid(state.unpaid, state.unpaid_until):
-        _let_go(state, now, decision)
+        # Tell the monitors of blocked GPUs that they need not wait for the idle time, nor for capacity.
+        for gpu in state.gpus.values():
+            unused = gpu.phase == "no_capacity" or (gpu.online and not gpu.leases)
+            if not (unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN):
+                continue
+            of_it = (peer for fd in state.monitors if gpu.name in (peer := state.connections[fd]).gpus)
+            if to := [peer.fd for peer in of_it if RELEASE in peer.features]:
+                decision.fact(f.GpuLetGo(gpu.name, now))
+                decision.send(to, m.Release(gpu=gpu.name, msg="the budget is spent, and no job holds the GPU"))
         return False
     _block(state, blocked, unpaid, now, decision)
     return True
@@ -111,7 +119,8 @@ def _spent_of_gpus(state: HubState, now: float, decision: HubDecision) -> dict[s
     found = list(purses(state, now))
     for purse in found:
         before = state.reached.get((purse.gpu, purse.period))
-        fact = _fact(purse, now)
+        limit, cost = str(purse.limit), str(round(purse.spent, 2))
+        fact = f.BudgetReached(purse.gpu, purse.period, purse.reached, limit, cost, purse.begin, purse.until, now)
         if purse.reached > (before.percent if before is not None and _same(before, fact) else 0):
             decision.fact(fact)
     blocked: dict[str, float] = {}
@@ -119,23 +128,6 @@ def _spent_of_gpus(state: HubState, now: float, decision: HubDecision) -> dict[s
         if purse.reached == 100:
             blocked[purse.gpu] = max(purse.until, blocked.get(purse.gpu, 0.0))
     return blocked
-
-
-def _let_go(state: HubState, now: float, decision: HubDecision) -> None:
-    """Tell the monitors of blocked GPUs that they need not wait for the idle time, nor for capacity."""
-    for gpu in state.gpus.values():
-        unused = gpu.phase == "no_capacity" or (gpu.online and not gpu.leases)
-        if not (unused and state.blocks(gpu.name) and now - gpu.let_go >= AGAIN):
-            continue
-        of_it = (peer for fd in state.monitors if gpu.name in (peer := state.connections[fd]).gpus)
-        if to := [peer.fd for peer in of_it if RELEASE in peer.features]:
-            decision.fact(f.GpuLetGo(gpu.name, now))
-            decision.send(to, m.Release(gpu=gpu.name, msg="the budget is spent, and no job holds the GPU"))
-
-
-def _fact(purse: Purse, now: float) -> f.BudgetReached:
-    limit, cost = str(purse.limit), str(round(purse.spent, 2))
-    return f.BudgetReached(purse.gpu, purse.period, purse.reached, limit, cost, purse.begin, purse.until, now)
 
 
 def _same(before: f.BudgetReached, now: f.BudgetReached) -> bool:

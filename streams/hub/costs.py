@@ -59,7 +59,18 @@ def of(state: HubState, peer: Connection, now: float, since: int | None, room: i
     days = list(_fitting(reversed(_days(bill, first, now)), room))
     room -= _size(days)
     used = _used(bill, peer, now)
-    licenses, unused = _licenses(bill, used, room), _row(bill, _unused(bill, used, now))
+    # A row for each license, the most first; those that are too many are added to the others.
+    ranked = sorted(((sum(gpus.values()), name) for name, gpus in used.items() if name != OTHERS), reverse=True)
+    rows = [
+        {"license": name, **_row(bill, used[name])} for seconds, name in islice(ranked, MOST_LICENSES) if seconds > 0
+    ]
+    shown = list(_fitting(rows, room))
+    others = dict(used.get(OTHERS, {}))
+    for _, name in ranked[len(shown) :]:
+        _add(others, used[name])
+    if any(others.values()):
+        shown.append({"license": OTHERS, **_row(bill, others)})
+    licenses, unused = sorted(shown, key=lambda row: -row["used_s"]), _row(bill, _unused(bill, used, now))
     jobs = _fitting(islice(_jobs(bill, peer, now), MOST_JOBS), room - _size(licenses))
     return {**found, "days": days[::-1], "jobs": list(jobs), "licenses": licenses, "unused": unused}
 
@@ -190,21 +201,6 @@ LEAST: Final = 0.001
 def _add(sums: dict[str, float], used: Used) -> None:
     for name, seconds in used.items():
         sums[name] = sums.get(name, 0.0) + seconds
-
-
-def _licenses(bill: Bill, used: Mapping[str, Used], room: int) -> list[dict[str, Any]]:
-    """A row for each license, the most first; those that are too many are added to the others."""
-    ranked = sorted(((sum(gpus.values()), name) for name, gpus in used.items() if name != OTHERS), reverse=True)
-    rows = [
-        {"license": name, **_row(bill, used[name])} for seconds, name in islice(ranked, MOST_LICENSES) if seconds > 0
-    ]
-    shown = list(_fitting(rows, room))
-    others = dict(used.get(OTHERS, {}))
-    for _, name in ranked[len(shown) :]:
-        _add(others, used[name])
-    if any(others.values()):
-        shown.append({"license": OTHERS, **_row(bill, others)})
-    return sorted(shown, key=lambda row: -row["used_s"])
 
 
 def _unused(bill: Bill, used: Mapping[str, Used], now: float) -> dict[str, float]:

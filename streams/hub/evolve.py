@@ -9,11 +9,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.ledger import Account
+from wakestream.streams.hub.ledger import Account, Meter
 from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import NEVER, Connection, Gpu, HubJob, HubState, Tied
-from wakestream.streams.hub.usage import Meter
 from wakestream.streams.moments import Mover, mover
 from wakestream.streams.protocol.kinds import flat_kind
 
@@ -163,10 +162,6 @@ def _result_kept(state: HubState, fact: f.ResultKept) -> None:
     del results[: -state.limits.kept_results]
 
 
-def _results_gone(state: HubState, fact: f.ResultsGone) -> None:
-    state.kept.pop(fact.owner, None)
-
-
 def _add_pending_cancel(state: HubState, gpu: str, id_: str, at: float) -> None:
     _remember(state.pending_cancels.setdefault(gpu, {}), id_, at)
 
@@ -227,19 +222,10 @@ def _enter(state: HubState, gpu: Gpu, phase: str, at: float, switched: float | N
     gpu.metered(at)
 
 
-def _alone(state: HubState, fact: f.GpuAlone) -> None:
-    _gpu(state, fact.gpu).alone_since = fact.at
-
-
 def _abandoned(state: HubState, fact: f.GpuAbandoned) -> None:
     gpu = _gpu(state, fact.gpu)
     gpu.phase, gpu.since, gpu.cause = "unknown", fact.at, "nothing was heard of its monitor and its worker"
     _enter(state, gpu, "off", fact.at, fact.last)
-
-
-def _gpu_note(state: HubState, fact: f.GpuNote) -> None:
-    gpu = _gpu(state, fact.gpu)
-    gpu.cause, gpu.retry_at = fact.cause, fact.retry_at
 
 
 def _boot_took(state: HubState, fact: f.BootTook) -> None:
@@ -258,17 +244,9 @@ def _account_kept(state: HubState, fact: f.AccountKept) -> None:
     _gpu(state, fact.gpu).account = Account(fact.since, fact.at, fact.running_since, days, fact.before)
 
 
-def _gpu_named(state: HubState, fact: f.GpuNamed) -> None:
-    _gpu(state, fact.gpu)
-
-
 def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:
     _gpu(state, fact.gpu)
     state.holders[fact.role, fact.gpu] = fact.license, fact.at
-
-
-def _gpu_released(state: HubState, fact: f.GpuReleased) -> None:
-    state.holders.pop((fact.role, fact.gpu), None)
 
 
 def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
@@ -293,11 +271,6 @@ def _gpu_ordered(state: HubState, fact: f.GpuOrdered) -> None:
     gpu = state.gpus[fact.gpu]
     gpu.kept_until = fact.until
     gpu.stopped_at = fact.at if fact.action == "stop" else NEVER
-
-
-def _gpu_halted(state: HubState, fact: f.GpuHalted) -> None:
-    gpu = _gpu(state, fact.gpu)
-    gpu.halted, gpu.halt_cause, gpu.halted_at = fact.state, fact.cause, fact.at
 
 
 def _kinds_heard(state: HubState, fact: f.KindsHeard) -> None:
@@ -372,22 +345,18 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
     state.monitors.pop(fact.fd, None)
     state.texts.end(lambda text: text.worker == fact.fd)
     if peer.owner is not None:
-        _leave(state, peer, peer.owner, fact.at)
+        fds = state.by_owner[peer.owner]
+        fds.pop(peer.fd, None)
+        if not fds:
+            del state.by_owner[peer.owner]
+        for id_ in state.jobs_of.get(peer.owner, ()):
+            job = state.jobs[id_]
+            if job.fd == peer.fd:
+                state.jobs[id_] = replace(job, fd=None, gone=fact.at)
+        _forget_key(state, peer.owner)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
     if gpu is not None and gpu.worker == fact.fd:
         gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
-
-
-def _leave(state: HubState, peer: Connection, owner: str, at: float) -> None:
-    fds = state.by_owner[owner]
-    fds.pop(peer.fd, None)
-    if not fds:
-        del state.by_owner[owner]
-    for id_ in state.jobs_of.get(owner, ()):
-        job = state.jobs[id_]
-        if job.fd == peer.fd:
-            state.jobs[id_] = replace(job, fd=None, gone=at)
-    _forget_key(state, owner)
 
 
 def _forget_key(state: HubState, owner: str) -> None:
@@ -409,22 +378,10 @@ def _monitors_told(state: HubState, fact: f.MonitorsTold) -> None:
     peer.told = int(fact.at), peer.told_in(fact.at) + 1
 
 
-def _active(state: HubState, fact: f.GpuActive) -> None:
-    state.gpus[fact.gpu].active = fact.at
-
-
 def _worker_url(state: HubState, fact: f.WorkerUrl) -> None:
     worker = state.gpus[fact.gpu].worker
     if worker is not None and worker in state.connections:
         state.connections[worker].url = fact.url
-
-
-def _machine_url(state: HubState, fact: f.MachineUrl) -> None:
-    _gpu(state, fact.gpu).machine_url = fact.url
-
-
-def _gpu_unaddressed(state: HubState, fact: f.GpuUnaddressed) -> None:
-    state.gpus[fact.gpu].unaddressed = fact.at
 
 
 def _asked(state: HubState, fact: f.Asked) -> None:
@@ -432,10 +389,6 @@ def _asked(state: HubState, fact: f.Asked) -> None:
     if fact.fd not in fds:
         fds = (*fds, fact.fd)
     state.asked[(fact.kind, fact.request_id)] = (since, fds)
-
-
-def _answered(state: HubState, fact: f.Answered) -> None:
-    state.asked.pop((fact.kind, fact.request_id), None)
 
 
 def _capability_given(state: HubState, fact: f.CapabilityGiven) -> None:
@@ -461,10 +414,6 @@ def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
 
 
-def _budget_reached(state: HubState, fact: f.BudgetReached) -> None:
-    state.reached[fact.gpu, fact.period] = fact
-
-
 def _blocked(state: HubState, fact: f.GpusBlocked) -> None:
     state.blocked = fact.until
 
@@ -474,32 +423,19 @@ def _unpaid(state: HubState, fact: f.LicensesUnpaid) -> None:
     state.wanted = state.count_wanted()
 
 
-def _let_go(state: HubState, fact: f.GpuLetGo) -> None:
-    state.gpus[fact.gpu].let_go = fact.at
-
-
-def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
-    gpu = _gpu(state, fact.gpu)
-    gpu.machine, gpu.price, gpu.currency = fact.machine, fact.price, fact.currency
-    gpu.idle_after = fact.idle_after
-
-
-def _warmed(state: HubState, fact: f.GpuWarmed) -> None:
-    state.gpus[fact.gpu].warmed = fact.at
-
-
-def _news(state: HubState, fact: f.PowerNews) -> None:
-    state.news[fact.delivery] = fact
-    while len(state.news) > _REMEMBERED:
-        del state.news[next(iter(state.news))]
-
-
-def _news_over(state: HubState, fact: f.NewsOver) -> None:
-    state.news.pop(fact.delivery, None)
-
-
 def _disk_low(state: HubState, fact: f.DiskLow) -> None:
     state.disk_low = fact.low
+
+
+def _set_gpu(**fields: str) -> Callable[[HubState, Any], None]:
+    """A change that copies fields of a fact to its GPU; `fields` has the fact's field for each of the GPU's."""
+
+    def change(state: HubState, fact: Any) -> None:
+        gpu = _gpu(state, fact.gpu)
+        for name, field in fields.items():
+            setattr(gpu, name, getattr(fact, field))
+
+    return change
 
 
 _MOVER: Mover = mover(HubState)  # type: ignore[assignment] # it has moments
@@ -517,28 +453,28 @@ def reindex(state: HubState) -> None:
     state.usage.add_up()
 
 
-CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
+CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.JobQueued: _job_queued,
     f.JobClaimed: _job_claimed,
     f.JobGranted: _job_granted,
     f.JobRemoved: _job_released,
     f.ResultKept: _result_kept,
-    f.ResultsGone: _results_gone,
+    f.ResultsGone: lambda state, fact: state.kept.pop(fact.owner, None),
     f.GpuOnline: _gpu_online,
     f.GpuPhase: _gpu_phase,
-    f.GpuAlone: _alone,
+    f.GpuAlone: _set_gpu(alone_since="at"),
     f.GpuAbandoned: _abandoned,
-    f.GpuNote: _gpu_note,
+    f.GpuNote: _set_gpu(cause="cause", retry_at="retry_at"),
     f.BootTook: _boot_took,
     f.BootTimes: _boot_times,
     f.AccountKept: _account_kept,
-    f.GpuNamed: _gpu_named,
+    f.GpuNamed: lambda state, fact: _gpu(state, fact.gpu),
     f.GpuHeld: _gpu_held,
-    f.GpuReleased: _gpu_released,
+    f.GpuReleased: lambda state, fact: state.holders.pop((fact.role, fact.gpu), None),
     f.GpuForgotten: _gpu_forgotten,
     f.GpusTied: _gpus_tied,
     f.GpuDescribed: _gpu_described,
-    f.GpuHalted: _gpu_halted,
+    f.GpuHalted: _set_gpu(halted="state", halt_cause="cause", halted_at="at"),
     f.GpuOrdered: _gpu_ordered,
     f.KindsHeard: _kinds_heard,
     f.CancelOwed: _cancel_owed,
@@ -552,26 +488,26 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], None]] = {
     f.FrameRefused: _refused,
     f.OldNamesSpoken: _old,
     f.MonitorsTold: _monitors_told,
-    f.GpuActive: _active,
+    f.GpuActive: _set_gpu(active="at"),
     f.WorkerUrl: _worker_url,
-    f.MachineUrl: _machine_url,
-    f.GpuUnaddressed: _gpu_unaddressed,
+    f.MachineUrl: _set_gpu(machine_url="url"),
+    f.GpuUnaddressed: _set_gpu(unaddressed="at"),
     f.Asked: _asked,
-    f.Answered: _answered,
+    f.Answered: lambda state, fact: state.asked.pop((fact.kind, fact.request_id), None),
     f.ClockSet: _clock_set,
     f.UsageKept: _usage_kept,
     f.JobUsedKept: _job_used_kept,
     f.MeterKept: _meter_kept,
     f.JobMetered: _job_metered,
-    f.MachineKnown: _machine_known,
-    f.GpuWarmed: _warmed,
+    f.MachineKnown: _set_gpu(machine="machine", price="price", currency="currency", idle_after="idle_after"),
+    f.GpuWarmed: _set_gpu(warmed="at"),
     f.OrphanFound: lambda state, fact: None,
-    f.PowerNews: _news,
-    f.NewsOver: _news_over,
-    f.BudgetReached: _budget_reached,
+    f.PowerNews: lambda state, fact: _remember(state.news, fact.delivery, fact),
+    f.NewsOver: lambda state, fact: state.news.pop(fact.delivery, None),
+    f.BudgetReached: lambda state, fact: state.reached.update({(fact.gpu, fact.period): fact}),
     f.GpusBlocked: _blocked,
     f.LicensesUnpaid: _unpaid,
-    f.GpuLetGo: _let_go,
+    f.GpuLetGo: _set_gpu(let_go="at"),
     f.DiskLow: _disk_low,
     f.CapabilityGiven: _capability_given,
     f.LicenseGone: _license_gone,

@@ -29,7 +29,6 @@ from wakestream.streams.hub import status as hub_status
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.evolve import CHANGES, reindex
 from wakestream.streams.hub.jobs import FEATURES
-from wakestream.streams.hub.names import free
 from wakestream.streams.hub.power import REPLACED
 from wakestream.streams.hub.state import Connection, Durable, HubState, Limits
 from wakestream.streams.protocol import messages as m
@@ -92,10 +91,6 @@ def _of_peer(handle: Handler) -> Callable[[HubState, Any, float, HubDecision], N
     return apply
 
 
-def _closed(state: HubState, peer: Connection, _: f.Closed, now: float, decision: HubDecision) -> None:
-    _gone(state, peer, now, decision)
-
-
 def _gone(state: HubState, peer: Connection, now: float, decision: HubDecision) -> None:
     if peer.role == "worker":
         power.worker_gone(state, peer, now, decision)
@@ -126,7 +121,32 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
         decision.refuse(event.fd, code, why)
         _drop(state, peer, _CLOSES.get(code, FORBIDDEN), why, now, decision)
         return
-    _admit(state, peer, event, now, decision)
+    message, fd = event.message, event.fd
+    role, owner, names = _claimed(event)
+    gpu = message.gpu if role == "worker" else None
+    if gpu is not None and not _take(state, peer, gpu, owner, now, decision):
+        return
+    holders.claim(state, role, owner, names, now, decision)
+    gpus = _served(message)
+    features = frozenset(message.features or ())
+    device = message.device_type or "pc"
+    admin = event.license is not None and event.license.role == "admin"
+    decision.fact(
+        f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin)
+    )
+    _welcome(state, message, role, fd, decision)
+    halts.registered(state, gpu, features, now, decision)
+    if role == "worker" and _capable(state, message, role):
+        for id_ in capabilities.recently_revoked(state, now):
+            decision.send(fd, m.LicenseRevoked(license=id_))
+    if role == "monitor":
+        _note_machine(state, gpus, message, decision)
+        power.greet_monitor(state, peer, now, decision)
+    elif role == "client":
+        if jobs.POWER_NOW in features:
+            power.present(state, fd, decision)
+        if owner is not None and jobs.hears_results(features):
+            jobs.deliver(state, fd, owner, decision)
 
 
 def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
@@ -178,32 +198,6 @@ def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | N
     return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
 
 
-def _admit(state: HubState, peer: Connection, event: f.Registering, now: float, decision: HubDecision) -> None:
-    message, fd = event.message, event.fd
-    role, owner, names = _claimed(event)
-    gpu = message.gpu if role == "worker" else None
-    if gpu is not None and not _take(state, peer, gpu, owner, now, decision):
-        return
-    holders.claim(state, role, owner, names, now, decision)
-    gpus = _served(message)
-    features = frozenset(message.features or ())
-    device = message.device_type or "pc"
-    admin = event.license is not None and event.license.role == "admin"
-    decision.fact(
-        f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin)
-    )
-    _welcome(state, message, role, fd, decision)
-    halts.registered(state, gpu, features, now, decision)
-    if role == "worker" and _capable(state, message, role):
-        for id_ in capabilities.recently_revoked(state, now):
-            decision.send(fd, m.LicenseRevoked(license=id_))
-    if role == "monitor":
-        _note_machine(state, gpus, message, decision)
-        power.greet_monitor(state, peer, now, decision)
-    elif role == "client":
-        _greet_client(state, fd, owner, features, decision)
-
-
 def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, decision: HubDecision) -> None:
     """Remember what a monitor says of its machine, if that has changed."""
     price = message.price if message.price is not None and 0 < message.price < LARGEST_PRICE else None
@@ -218,13 +212,6 @@ def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, d
             new = said[0] or known.machine, known.price, known.currency, idle
         if known is None or (known.machine, known.price, known.currency, known.idle_after) != new:
             decision.fact(f.MachineKnown(name, *new))
-
-
-def _greet_client(state: HubState, fd: int, owner: str | None, features: frozenset[str], decision: HubDecision) -> None:
-    if jobs.POWER_NOW in features:
-        power.present(state, fd, decision)
-    if owner is not None and jobs.hears_results(features):
-        jobs.deliver(state, fd, owner, decision)
 
 
 def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision) -> None:
@@ -256,7 +243,7 @@ def _capable(state: HubState, message: m.Register, role: str) -> bool:
 
 def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, decision: HubDecision) -> bool:
     """Free the GPU for a worker: close a former connection of the same license, but not of another one."""
-    before = None if free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
+    before = None if holders.free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
         return True
     if before.owner != owner:
@@ -277,10 +264,6 @@ def _revoked(state: HubState, event: f.Revoked, now: float, decision: HubDecisio
         _kick(state, state.connections[fd], "this license was revoked", now, decision)
 
 
-def _key_ended(state: HubState, peer: Connection, _: f.KeyEnded, now: float, decision: HubDecision) -> None:
-    _kick(state, peer, _REPLACED_KEY, now, decision)
-
-
 def _kick(state: HubState, peer: Connection, why: str, now: float, decision: HubDecision) -> None:
     decision.send(peer.fd, m.Kicked(msg=why))
     _drop(state, peer, FORBIDDEN, why, now, decision)
@@ -290,14 +273,6 @@ def _book_seen(state: HubState, event: f.BookSeen, now: float, decision: HubDeci
     why = "this GPU's name was issued to another key, or this key for another GPU"
     for fd in holders.book_seen(state, event, decision):
         _drop(state, state.connections[fd], FORBIDDEN, why, now, decision)
-
-
-def _clock_moved(state: HubState, event: f.ClockMoved, now: float, decision: HubDecision) -> None:
-    decision.fact(f.ClockSet(event.by, now))
-
-
-def _disk_seen(state: HubState, event: f.DiskSeen, now: float, decision: HubDecision) -> None:
-    decision.fact(f.DiskLow(event.low))
 
 
 def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> None:
@@ -331,21 +306,17 @@ def _received(state: HubState, peer: Connection, event: f.Received, now: float, 
     if handler is not None:
         handler(state, peer, message, now, decision)
     elif not isinstance(message, _IGNORED if peer.role is not None else m.Pong):
-        _unexpected(peer, message, decision)
-
-
-def _unexpected(peer: Connection, message: m.Message, decision: HubDecision) -> None:
-    request_id = getattr(message, "request_id", None)
-    if isinstance(message, m.Unknown):
-        request_id = message.frame.get("request_id")
-        request_id = request_id if isinstance(request_id, str) and len(request_id) <= wire.MAX_ID else None
-    if peer.role is None:
-        decision.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
-    elif isinstance(message, m.Unknown):
-        decision.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
-    else:
-        why = f'a {peer.role} may not send "{message.TYPE}"'
-        decision.refuse(peer.fd, "forbidden", why, request_id)
+        request_id = getattr(message, "request_id", None)
+        if isinstance(message, m.Unknown):
+            request_id = message.frame.get("request_id")
+            request_id = request_id if isinstance(request_id, str) and len(request_id) <= wire.MAX_ID else None
+        if peer.role is None:
+            decision.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
+        elif isinstance(message, m.Unknown):
+            decision.refuse(peer.fd, "unknown_type", f'this hub knows no message of type "{message.type}"', request_id)
+        else:
+            why = f'a {peer.role} may not send "{message.TYPE}"'
+            decision.refuse(peer.fd, "forbidden", why, request_id)
 
 
 def _worker_url(state: HubState, peer: Connection, message: m.Url, now: float, decision: HubDecision) -> None:
@@ -387,31 +358,27 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
 }
 
 
-def _finish(state: HubState, decision: HubDecision, now: float) -> None:
-    capabilities.give(state, decision, now)
-
-
 DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     HubState,
     {
         f.ProcessStarted: _started,
         f.Opened: _opened,
-        f.Closed: _of_peer(_closed),
+        f.Closed: _of_peer(lambda state, peer, _, now, decision: _gone(state, peer, now, decision)),
         f.Received: _of_peer(_received),
         f.Registering: _of_peer(_registering),
         f.Unreadable: _of_peer(_unreadable),
         f.Revoked: _revoked,
-        f.KeyEnded: _of_peer(_key_ended),
+        f.KeyEnded: _of_peer(lambda state, peer, _, now, decision: _kick(state, peer, _REPLACED_KEY, now, decision)),
         f.BookSeen: _book_seen,
-        f.ClockMoved: _clock_moved,
-        f.DiskSeen: _disk_seen,
+        f.ClockMoved: lambda state, event, now, decision: decision.fact(f.ClockSet(event.by, now)),
+        f.DiskSeen: lambda state, event, now, decision: decision.fact(f.DiskLow(event.low)),
         f.NewsSettled: news.settled,
         f.Tick: _tick,
     },
     CHANGES,
     Durable,
     decision=HubDecision,
-    finish=_finish,
+    finish=capabilities.give,
     watch=dict.fromkeys(news.TOLD, news.tell),
     reindex=reindex,
 )

@@ -52,7 +52,9 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     usable = held is not None and held.online and not held.halted
     gpu = held if usable else placement.best_gpu(state, need)
     if gpu is None and (never := placement.refusal(state, need)) is not None:
-        _refuse_for_good(state, peer, message.request_id, never, now, decision)
+        decision.refuse(peer.fd, *never, message.request_id)
+        if message.request_id in state.jobs:
+            decision.fact(f.JobRemoved(message.request_id, never[0], now))
         return
     if job is None or (gpu is None and held is not None):
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
@@ -73,14 +75,6 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
         decision.send(peer.fd, ack(clean, gpu, len(gpu.leases), state.url_of(gpu)))
         _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
-
-
-def _refuse_for_good(
-    state: HubState, peer: Connection, id_: str, never: tuple[str, str], now: float, decision: HubDecision
-) -> None:
-    decision.refuse(peer.fd, *never, id_)
-    if id_ in state.jobs:
-        decision.fact(f.JobRemoved(id_, never[0], now))
 
 
 def tell_monitors(
@@ -116,7 +110,9 @@ def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.S
     if job is not None and job.owner != _owner(peer):
         return "conflict", "another license has a job with this request_id; submit with a fresh one"
     limit = state.limits
-    if job is None and _late(state, peer, message):
+    # Whether the submit comes late over an older connection than the one that cancelled the job.
+    owner, fd = state.cancelled.get(message.request_id, ("", 0))
+    if job is None and (owner == _owner(peer) and peer.fd < fd):
         return "cancelled", "this job was cancelled over a newer connection; submit it there to run it after all"
     if job is None and state.disk_low:
         return "no_space", "the hub's disk is nearly full, so it takes no new jobs; its operator has to make room"
@@ -126,12 +122,6 @@ def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.S
     if wire.weight(message) > limit.batch:
         return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
     return None
-
-
-def _late(state: HubState, peer: Connection, message: m.Submit) -> bool:
-    """Whether the submit comes late over an older connection than the one that cancelled the job."""
-    owner, fd = state.cancelled.get(message.request_id, ("", 0))
-    return owner == _owner(peer) and peer.fd < fd
 
 
 def _owner(peer: Connection) -> str:

@@ -12,7 +12,6 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import holders, jobs, keep_warm, kinds, ledger, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
-from wakestream.streams.hub.names import claim_name
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Limits
@@ -85,13 +84,20 @@ def online(state: HubState, peer: Connection, message: m.Online, now: float, dec
     if not gpu.ready:
         jobs.settle_cancels(state, gpu, peer.fd, decision)
     kinds.of_worker(state, gpu, peer, now, decision)
-    _found(state, gpu, message, now, decision)
+    # Bring a GPU online when clients can find its worker.
+    if message.url and message.url != state.worker_url(gpu):
+        decision.fact(f.WorkerUrl(gpu.name, message.url))
+    url = message.url or state.url_of(gpu)
+    if url is not None or gpu.machine_url != "":
+        _online(state, gpu, url, now, decision, message)
+    elif gpu.unaddressed is None:
+        decision.fact(f.GpuUnaddressed(gpu.name, now))
 
 
 def _gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision) -> Gpu | None:
     """The GPU of a worker that says that it is online; it is given a free one if it has none, or told why not."""
     if peer.gpu is None:
-        name = claim_name(state, peer, now, decision)
+        name = holders.claim_name(state, peer, now, decision)
         if name is None:
             return None
         former = state.gpus[name].worker
@@ -100,17 +106,6 @@ def _gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision
         decision.fact(f.GpuTaken(peer.fd, name))
         return state.gpus[name]
     return state.gpus[peer.gpu]
-
-
-def _found(state: HubState, gpu: Gpu, message: m.Online, now: float, decision: HubDecision) -> None:
-    """Bring a GPU online when clients can find its worker."""
-    if message.url and message.url != state.worker_url(gpu):
-        decision.fact(f.WorkerUrl(gpu.name, message.url))
-    url = message.url or state.url_of(gpu)
-    if url is not None or gpu.machine_url != "":
-        _online(state, gpu, url, now, decision, message)
-    elif gpu.unaddressed is None:
-        decision.fact(f.GpuUnaddressed(gpu.name, now))
 
 
 def _online(
@@ -188,30 +183,37 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
     elif holders.of_monitor(state, peer, (message.gpu,), now, decision):
         if message.orphan:
             decision.fact(f.OrphanFound(message.gpu, (message.msg or "")[:LONGEST_CAUSE], now))
-        _power_seen(state, peer, message, now, decision)
-
-
-def _power_seen(state: HubState, peer: Connection, message: m.PowerState, now: float, decision: HubDecision) -> None:
-    decision.send(
-        [fd for fd in state.clients if "power_state" in state.connections[fd].features],
-        replace(message, url=None, url_follows=None, age=None),
-    )
-    gpu = state.gpus[message.gpu]
-    url = "" if message.url_follows else message.url
-    # A monitor that was restarted does not know yet what its worker, which is online, is reached by.
-    keeps = not url and gpu.online and message.state in _SAME_START
-    if url != gpu.machine_url and not keeps:
-        _address_seen(state, gpu, url, now, decision)
-    _phase_seen(state, gpu, message, now, decision)
-    if message.state == "off":
-        # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
-        boot_for_the_queue(state, peer, decision)
+        decision.send(
+            [fd for fd in state.clients if "power_state" in state.connections[fd].features],
+            replace(message, url=None, url_follows=None, age=None),
+        )
+        gpu = state.gpus[message.gpu]
+        url = "" if message.url_follows else message.url
+        # A monitor that was restarted does not know yet what its worker, which is online, is reached by.
+        keeps = not url and gpu.online and message.state in _SAME_START
+        if url != gpu.machine_url and not keeps:
+            # Note what a monitor says of its machine's address. A worker that waited for it is online now.
+            before = state.url_of(gpu)
+            decision.fact(f.MachineUrl(gpu.name, url))
+            found = state.url_of(gpu)
+            waits = gpu.unaddressed is not None and found is not None
+            if waits or (gpu.online and gpu.ready and found is not None and found != before):
+                _online(state, gpu, found, now, decision)
+        _phase_seen(state, gpu, message, now, decision)
+        if message.state == "off":
+            # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
+            boot_for_the_queue(state, peer, decision)
 
 
 def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, decision: HubDecision) -> None:
-    serving, cause = gpu.worker is not None and gpu.ready, _cause(gpu, message)
+    # Why the GPU is in its new state; while and after it stops, why it drained, not the provider's word for it.
+    stops = (gpu.phase, message.state) in _STOPS and gpu.cause
+    serving, cause = gpu.worker is not None and gpu.ready, (gpu.cause if stops else (message.msg or "")[:LONGEST_CAUSE])
     retry_at = None if message.retry_in is None else now + min(max(0, message.retry_in), LONGEST_RETRY)
-    switched = _switched(gpu, message, now)
+    # When the machine was switched on or off; None if the ledger has it, or the monitor does not say it.
+    running = gpu.account.running_since if message.state in ledger.RUNNING else None
+    at = now - max(0, message.age or 0)
+    switched = at if at < (now if running is None else running) - LATE else None
     if message.state == "online" and not gpu.online:
         if serving:
             _online(state, gpu, state.url_of(gpu), now, decision)
@@ -223,29 +225,6 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
         decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched))
-
-
-def _cause(gpu: Gpu, message: m.PowerState) -> str:
-    """Why the GPU is in its new state; while and after it stops, why it drained, not the provider's word for it."""
-    stops = (gpu.phase, message.state) in _STOPS and gpu.cause
-    return gpu.cause if stops else (message.msg or "")[:LONGEST_CAUSE]
-
-
-def _switched(gpu: Gpu, message: m.PowerState, now: float) -> float | None:
-    """When the machine was switched on or off; None if the ledger has it, or the monitor does not say it."""
-    running = gpu.account.running_since if message.state in ledger.RUNNING else None
-    at = now - max(0, message.age or 0)
-    return at if at < (now if running is None else running) - LATE else None
-
-
-def _address_seen(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision) -> None:
-    """Note what a monitor says of its machine's address. A worker that waited for it is online now."""
-    before = state.url_of(gpu)
-    decision.fact(f.MachineUrl(gpu.name, url))
-    found = state.url_of(gpu)
-    waits = gpu.unaddressed is not None and found is not None
-    if waits or (gpu.online and gpu.ready and found is not None and found != before):
-        _online(state, gpu, found, now, decision)
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:
@@ -319,7 +298,8 @@ def _fail_job(
     state: HubState, job: HubJob, message: m.BootResult, told: Collection[_Told], now: float, decision: HubDecision
 ) -> None:
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
-    decision.send(to, _with_id(message, job.id))
+    text = message.msg or "the monitor could not start the GPU"
+    decision.send(to, replace(message, request_id=job.id, success=False, status=message.status or "failed", msg=text))
     if to or (job.id == message.request_id and told):
         decision.fact(f.JobRemoved(job.id, "boot_failed", now))
 
@@ -339,11 +319,6 @@ def _tell_asker(state: HubState, message: m.BootResult, decision: HubDecision) -
     return {(message.request_id, fd) for fd in to}
 
 
-def _with_id(message: m.BootResult, request_id: str) -> m.BootResult:
-    text = message.msg or "the monitor could not start the GPU"
-    return replace(message, request_id=request_id, success=False, status=message.status or "failed", msg=text)
-
-
 def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decision: HubDecision) -> None:
     """A client asks to start the GPU. If it is online, the hub answers by itself."""
     of_budget = (gpu for gpu in state.gpus.values() if gpu.online and not state.blocks(gpu.name))
@@ -353,7 +328,12 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
         return
     awake = next((gpu for gpu in of_budget if message.gpu in (None, gpu.name)), None)
     if awake is not None:
-        _awake(state, peer, message, awake, now, decision)
+        # Notify its monitor too, since the GPU will be used.
+        if jobs.tell_monitors(state, peer, message, now, decision, jobs.monitors_of(state, awake.name)):
+            text = "the GPU is online already"
+            decision.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=awake.name))
+        else:
+            too_fast(peer, message.request_id, decision)
     elif not state.monitors:
         why = "no monitor is connected, so the GPU cannot be started; start `wakestream monitor`"
         decision.refuse(peer.fd, "no_monitor", why, message.request_id)
@@ -363,15 +343,6 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
         decision.refuse(peer.fd, jobs.BUDGET, why, message.request_id)
     else:
         _ask(state, peer, message, to, now, decision)
-
-
-def _awake(state: HubState, peer: Connection, message: m.Boot, gpu: Gpu, now: float, decision: HubDecision) -> None:
-    """Notify its monitor too, since the GPU will be used."""
-    if jobs.tell_monitors(state, peer, message, now, decision, jobs.monitors_of(state, gpu.name)):
-        text = "the GPU is online already"
-        decision.send(peer.fd, m.Booted(msg=text, source="hub", request_id=message.request_id, gpu=gpu.name))
-    else:
-        too_fast(peer, message.request_id, decision)
 
 
 def too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -> None:

@@ -158,15 +158,11 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     in_vain = worker is None and any(gpu.online and now - gpu.since >= _COMES_WITHIN for gpu in state.gpus.values())
     for text in [*state.texts.open.values()]:
         if now - text.at > state.limits.text_ttl or (text.worker is None and in_vain):
-            _give_up(state, text, in_vain, decision)
+            decision.fact(f.TextEnded(text.id, in_vain))
+            if text.worker is None and text.fd in state.of_owner(text.owner):
+                decision.refuse(text.fd, "no_text_worker", _NO_WORKER if in_vain else _TOO_LONG, _id(text.frame))
         elif text.worker is None and worker is not None and state.of_owner(text.owner):
             _give(state, text, worker, decision)
-
-
-def _give_up(state: HubState, text: Text, in_vain: bool, decision: HubDecision) -> None:
-    decision.fact(f.TextEnded(text.id, in_vain))
-    if text.worker is None and text.fd in state.of_owner(text.owner):
-        decision.refuse(text.fd, "no_text_worker", _NO_WORKER if in_vain else _TOO_LONG, _id(text.frame))
 
 
 _ANSWERS = {"result": "url", "chatglm_video_result": "chatglm_video"}

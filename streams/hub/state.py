@@ -10,11 +10,10 @@ from decimal import Decimal
 from typing import Any, NewType
 
 from wakestream.streams.hub.events import BudgetReached, PowerNews
-from wakestream.streams.hub.ledger import Account, money
+from wakestream.streams.hub.ledger import Account, Meter, Usage, money
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
-from wakestream.streams.hub.usage import Meter, Usage
 from wakestream.streams.moments import Moment
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS

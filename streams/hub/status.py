@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS, eta
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import ANY_GPU
-from wakestream.streams.hub.state import ALL, Connection, Gpu, HubJob, HubState
+from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -55,6 +55,9 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
     """What `peer` may know of the hub's state."""
     entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
     queue = [state.jobs[id_] for id_ in state.queue]
+    # The budgets; if there are many, those of which the least is left. That of all GPUs together comes first.
+    order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
+    counts = Counter(job.owner for job in queue).most_common(LICENSES_NAMED) if peer.admin else ()
     told = m.HubStatus(
         request_id=message.request_id,
         ts=int(now),
@@ -66,10 +69,10 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         eta_s=eta(state, now) if queue and placement.free_at(state, ANY_GPU) is None else None,
         currency=state.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
-        budgets=_budgets(state, now) or None,
+        budgets=tuple(map(_budget, order[:MOST_BUDGETS])) or None,
         license_budget=next((_budget(purse) for _, purse in budget.of_licenses(state, now, peer.owner or "")), None),
         connections=_connections(state) if peer.admin else None,
-        waiting=_waiting(queue) if peer.admin else None,
+        waiting=tuple({"license": owner, "jobs": count} for owner, count in counts) if peer.admin else None,
     )
     if message.costs:
         room = int(SHARE * (state.limits.batch - len(wire.octets(told))))
@@ -77,21 +80,9 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
     return _fitting(state, told, entries)
 
 
-def _budgets(state: HubState, now: float) -> tuple[dict[str, Any], ...]:
-    """The budgets; if there are many, those of which the least is left. That of all GPUs together comes first."""
-    order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
-    return tuple(map(_budget, order[:MOST_BUDGETS]))
-
-
 def _connections(state: HubState) -> dict[str, int]:
     workers = {gpu.worker for gpu in state.gpus.values()} - {None}
     return {"clients": len(state.clients), "workers": len(workers), "monitors": len(state.monitors)}
-
-
-def _waiting(queue: Sequence[HubJob]) -> tuple[dict[str, Any], ...]:
-    """The licenses with the most waiting jobs."""
-    counts = Counter(job.owner for job in queue).most_common(LICENSES_NAMED)
-    return tuple({"license": owner, "jobs": count} for owner, count in counts)
 
 
 def _fitting(state: HubState, told: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Any, Final
 
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import ObserverBase, SchedulerBase
+from reactivex.subject import Subject
 
 from wakestream.operators.model import events as e
 from wakestream.operators.model.backoff import Backoff
@@ -24,8 +26,37 @@ from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.observable import FollowingObserver, ignore, operator_with
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.sources import start_with, throw
-from wakestream.streams.jobs.starts import Starts
 from wakestream.streams.jobs.world import World
+
+PAUSES: Final = Backoff(initial=60.0, max_delay=1800.0)
+"""The pause after a failed start, and after each further one: 1 min, 2 min … 30 min, less jitter."""
+
+
+class Starts:
+    """How many starts in a row have failed, and until when the jobs pause."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.until = 0.0
+        self._granted: Subject[Any] = Subject()
+
+    @property
+    def granted(self) -> Observable[Any]:
+        """Emits when a job was granted a GPU, which ends all pauses."""
+        return self._granted
+
+    def failed(self, now: float, random: Random) -> float:
+        """Count a failed start, once for all jobs that report it during a pause; returns the seconds to pause."""
+        if now >= self.until:
+            self.count += 1
+            self.until = now + PAUSES.delay(self.count, random)
+        return self.until - now
+
+    def succeeded(self) -> None:
+        """A job was granted a GPU: end the pause."""
+        self.count, self.until = 0, 0.0
+        self._granted.on_next(None)
+
 
 MAX_NO_PROGRESS: Final = 10
 """How many attempts in a row may have a GPU and make no progress."""
@@ -84,15 +115,12 @@ class _Pauses:
     def after(self, error: Exception, *, granted: bool, now: float) -> Observable[JobEvent] | None:
         """The pause after a failed attempt, which was `granted` a GPU or not; None if there is no pause."""
         if isinstance(error, BootFailed):
-            return self._after_start(error, now)
+            seconds = self.starts.failed(now, self.world.random)
+            booted = self._replies(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
+            why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
+            data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
+            return self._pause(seconds, all_done(self.starts.granted, booted, join=ignore), Note(why, data), error)
         return self._without_progress(error) if granted and self._too_many(error) else None
-
-    def _after_start(self, error: Exception, now: float) -> Observable[JobEvent]:
-        seconds = self.starts.failed(now, self.world.random)
-        booted = self._replies(lambda reply: isinstance(reply, PowerNotice) and reply.phase == "booted")
-        why = f"the GPU did not start ({error}); the next try is in {seconds:.0f} s"
-        data = {"rests": round(seconds, 3), "starts": self.starts.count, "why": str(error)}
-        return self._pause(seconds, all_done(self.starts.granted, booted, join=ignore), Note(why, data), error)
 
     def _without_progress(self, error: Exception) -> Observable[JobEvent]:
         seconds = RESTS.delay(self.count - MAX_NO_PROGRESS + 1, self.world.random)

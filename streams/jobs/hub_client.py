@@ -7,16 +7,65 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from reactivex import Observable
+from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
 from wakestream.operators.model.events import GPU_CHOICE, INPUTS, Eta, Fingerprint, Job
+from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.operators.rx.core.observable import LightObservable
-from wakestream.streams.jobs.hub_news import HubEvent as Event
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS
+
+HubEvent = m.Message | LinkUp | LinkDown
+"""`LinkUp`, every message in between, and `LinkDown` at each loss and each attempt that failed."""
+
+
+class HubNews(KeyedSubject[HubEvent]):
+    """Emits first the present `LinkUp` or `LinkDown` and the last `PowerState` of each GPU, then every event.
+
+    `stops_in` of such an earlier `PowerState` counts from the time when it came.
+
+    Example:
+        >>> news = HubNews(on_fault=lambda error, item: logger.error(error))
+        >>> news.subscribe(print)
+
+    Args:
+        on_fault: Is called with the error and the item when an observer raises.
+    """
+
+    def __init__(self, on_fault: Fault) -> None:
+        super().__init__(on_fault)
+        self._link: LinkUp | LinkDown | None = None
+        self._power: dict[str, m.PowerState] = {}
+
+    def _deliver(self, item: HubEvent, key: Hashable | None) -> None:
+        if isinstance(item, m.PowerState):
+            self._power[item.gpu] = item
+        elif isinstance(item, LinkUp) or isinstance(item, LinkDown):  # noqa: SIM101 - called for each message: a union is slow
+            self._link = item
+            self._power.clear()
+        super()._deliver(item, key)
+
+    def _listen(
+        self, observer: abc.ObserverBase[HubEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        listener = super()._listen(observer, scheduler)
+        delivering, self._feeding = self._feeding, True  # what is fed meanwhile comes after these
+        link = () if self._link is None else (self._link,)
+        try:
+            for item in (*link, *self._power.values()):
+                observer.on_next(item)
+        except Exception:
+            listener.dispose()
+            raise
+        finally:
+            self._feeding = delivering
+            if not delivering:
+                self._deliver_queued()
+        return listener
+
 
 Send = Callable[[m.Message], bool]
 _Answer = tuple[ports.Reply, str | None]
@@ -101,7 +150,7 @@ class HubClient:
         self._stopped = False
         self.on_released: Callable[[str], object] = lambda _: None
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: HubEvent) -> None:
         """Handle one event of the connection."""
         if isinstance(event, ports.LinkUp) or isinstance(event, ports.LinkDown):  # noqa: SIM101 - called for each message: a union is slow
             self._on_link(event)

@@ -122,17 +122,14 @@ class Arrivals:
         try:
             while self._again:
                 self._again = False
-                self._let_go()
+                for job in sorted(self._coming, key=self._order.key) if self._waiting else ():
+                    go_on = self._waiting.pop(job, None)
+                    if go_on is None:
+                        break
+                    self._coming.discard(job)
+                    go_on()
         finally:
             self._at_work = False
-
-    def _let_go(self) -> None:
-        for job in sorted(self._coming, key=self._order.key) if self._waiting else ():
-            go_on = self._waiting.pop(job, None)
-            if go_on is None:
-                break
-            self._coming.discard(job)
-            go_on()
 
     def _late(self, job: str) -> None:
         """The job has waited for long: those before it that are still on their way come after it."""

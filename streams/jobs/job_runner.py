@@ -21,8 +21,7 @@ from wakestream.streams.jobs.job_order import Move, Order
 from wakestream.streams.jobs.keyed_subject import KeyedSubject
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World
-from wakestream.streams.recording.event_json import plain_event
-from wakestream.streams.recording.job_json import plain_job
+from wakestream.streams.recording.event_json import plain_event, plain_job
 from wakestream.streams.recording.recording import Tap, untapped
 
 T = TypeVar("T")
@@ -74,7 +73,8 @@ class Daemon:
 
         def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
             if self._cancels.reaches(job.id):  # they would share a lease and the rows of the log
-                return subscribe_through(of(_already_running(job)), observer, scheduler)
+                why = f"job {job.id} is already running; wait for its end, or use another id"
+                return subscribe_through(of(Failed(why, "already_running")), observer, scheduler)
             self._tap.row("in", "job.accept", plain_job(job), job.id)
             world = dataclasses.replace(
                 self._world(job), retry_now=self._retries.by_key(job.id), moves=self._moves.by_key(job.id)
@@ -120,11 +120,6 @@ class Daemon:
             self._tap.row("in", label, row or {}, job_id)
             jobs.feed(item, job_id)
         return reached
-
-
-def _already_running(job: Job) -> JobEvent:
-    why = f"job {job.id} is already running; wait for its end, or use another id"
-    return Failed(why, "already_running")
 
 
 class _Noted(ForwardingObserver[JobEvent]):

@@ -85,13 +85,10 @@ class KeyedSubject(LightObservable[T], Generic[T]):
             try:
                 listener.on_next(item)
             except Exception as error:  # the next observer still gets the item
-                self._report(error, item)
-
-    def _report(self, error: Exception, item: T) -> None:
-        try:
-            self._on_fault(error, item)
-        except Exception as raised:
-            self._raised.append(raised)
+                try:
+                    self._on_fault(error, item)
+                except Exception as raised:
+                    self._raised.append(raised)
 
     def _listen(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         listener = _Listener({None: self._all}, None, observer.on_next)

@@ -89,7 +89,8 @@ def _jobs(videos: dict[int, str], audios: dict[int, str], strict: bool) -> list[
         return jobs
     use(_longer(videos, audios))
     use([(video, audio) for audio, video in _longer(audios, videos)])
-    use(_same_rest(videos, audios))
+    groups = _by_key(_rests(videos), _rests(audios))
+    use([pair for some, others in groups for pair in _matched(some, others)])
     if not jobs and 1 in (len(videos), len(audios)):
         use([(video, audio) for video in videos for audio in audios])
     return jobs
@@ -171,11 +172,6 @@ def _longer(shorter: Mapping[int, str], longer: Mapping[int, str]) -> list[tuple
         if partner is not None:
             found.append((partner, at))
     return found
-
-
-def _same_rest(videos: Mapping[int, str], audios: Mapping[int, str]) -> list[tuple[int, int]]:
-    groups = _by_key(_rests(videos), _rests(audios))
-    return [pair for some, others in groups for pair in _matched(some, others)]
 
 
 def _rests(files: Mapping[int, str]) -> dict[int, Words]:

@@ -12,15 +12,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 
-from wakestream.operators.model.events import (
-    Algorithm,
-    Checked,
-    Done,
-    Fingerprint,
-    Job,
-    JobEvent,
-    Rendered,
-)
+from wakestream.operators.model.events import Algorithm, Checked, Done, Fingerprint, Job, JobEvent, Rendered
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Files, Output, TaskReport

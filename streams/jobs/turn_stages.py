@@ -10,13 +10,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.events import (
-    Checked,
-    Job,
-    JobEvent,
-    Note,
-    Queued,
-)
+from wakestream.operators.model.events import Checked, Job, JobEvent, Note, Queued
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     Disposable,
@@ -28,9 +22,9 @@ from wakestream.operators.rx.core.observable import (
 from wakestream.operators.rx.each import Stage
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
+from wakestream.streams.jobs.gpu_backoff import Starts
 from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move, Order
 from wakestream.streams.jobs.stages import Stages
-from wakestream.streams.jobs.starts import Starts
 from wakestream.streams.jobs.world import Events
 
 Hold = Callable[[Observable[JobEvent]], Observable[JobEvent]]

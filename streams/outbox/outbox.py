@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -15,12 +15,12 @@ from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.lifecycle.reuse import OWN, reused
 from wakestream.operators.model import events as e
 from wakestream.streams.decider import Decider
-from wakestream.streams.outbox import chains, webhooks
+from wakestream.streams.outbox import chains
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import CHANGES, Durable, Entry, OutboxState, reindex
 from wakestream.streams.recording.event_json import kind
 from wakestream.streams.recording.timeline import STAGE_AFTER
-from wakestream.streams.webhooks import MAX_PENDING, WebhookSettled
+from wakestream.streams.webhooks import MAX_PENDING, WebhookOwed, WebhookSettled, delivery_id
 
 
 def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.OutboxDecision) -> None:
@@ -49,7 +49,8 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
     elif known is not None:
         decision.command(f.Answer(event.ticket, 200, event.job))
     else:
-        decision.fact(*_forgotten(state, now), accepted)
+        spare = len(state.ended) + 1 - state.ended_most
+        decision.fact(*(f.JobForgotten(job, now) for job in islice(state.ended, max(0, spare))), accepted)
         decision.command(f.Answer(event.ticket, 201, event.job))
         _start_or_hold(state, accepted, decision)
 
@@ -102,11 +103,6 @@ def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | 
         why = f"the outbox is full: {state.open_most} jobs wait or run; submit it again when some have ended"
         return 429, "queue_full", why
     return None
-
-
-def _forgotten(state: OutboxState, now: float) -> list[f.OutboxFact]:
-    spare = len(state.ended) + 1 - state.ended_most
-    return [f.JobForgotten(job, now) for job in islice(state.ended, max(0, spare))]
 
 
 def _cancelling(state: OutboxState, event: f.Cancelling, now: float, decision: f.OutboxDecision) -> None:
@@ -180,7 +176,21 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
     elif isinstance(event.event, e.Fingerprinted):
         decision.fact(_read(entry, event.event))
     else:
-        decision.fact(*_moved(entry, event, now))
+        # A new stage, or new details of it; most events have neither.
+        before = entry.stage or f.JobStage(event.job, "", now)
+        stage = STAGE_AFTER.get(type(event.event), before.stage)
+        moved = replace(before, stage=stage, reused=reused(before.reused, event.event))
+        match event.event:
+            case e.Uploaded(_, more):
+                moved = replace(moved, sent=before.sent + more)
+            case e.Submitted(online, task_id):
+                moved = replace(moved, worker=online.url, task=task_id)
+            case e.Downloading(_, of):
+                moved = replace(moved, size=of)
+            case e.Queued() | e.Granted():
+                moved = replace(moved, worker="", task="", size=None)
+        if moved != before:
+            decision.fact(replace(moved, at=now))
 
 
 def _read(entry: Entry, read: e.Fingerprinted) -> f.JobRead:
@@ -218,7 +228,7 @@ def _released(state: OutboxState, event: f.Released, now: float, decision: f.Out
 
 def _notify_later(state: OutboxState, entry: Entry, ended: f.JobEnded, decision: f.OutboxDecision) -> None:
     """Add the webhook in the same commit as the end, so that a kill cannot lose it."""
-    pending = webhooks.pending(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
+    pending = webhook_of(entry.accepted, ended, entry.stage.sent if entry.stage is not None else 0)
     if pending is None:
         return
     if len(state.pending) >= MAX_PENDING:
@@ -226,6 +236,35 @@ def _notify_later(state: OutboxState, entry: Entry, ended: f.JobEnded, decision:
         decision.fact(f.WebhookGivenUp(first.job, first.delivery, ended.at, "too many wait"))
     decision.fact(pending)
     decision.command(f.Notify(pending.job, pending))
+
+
+EVENTS: Final = {"done": "job.done", "failed": "job.failed", "timed_out": "job.failed"}
+"""The webhook event of each outcome; a cancelled job has none."""
+
+
+def webhook_of(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> WebhookOwed | None:
+    """The webhook that this end makes due, if any. `sent` is how many bytes went to workers."""
+    event = EVENTS.get(ended.outcome)
+    if event is None:
+        return None
+    files = accepted.files
+    news: dict[str, Any] = {
+        "id": accepted.job,
+        "event": event,
+        "outcome": ended.outcome,
+        "files": {"output": accepted.output},
+        "times": {"accepted": accepted.at, "ended": ended.at},
+        "bytes": {"sent": sent, "result": ended.size},
+    }
+    if accepted.is_pair:
+        news["files"] = {**{name: file.path for name, file in files.items()}, **news["files"]}
+        news["bytes"] = {**{name: file.size for name, file in files.items()}, **news["bytes"]}
+    else:  # an input may have any name, also "output" or "sent"
+        inputs = {name: {"path": file.path, "bytes": file.size} for name, file in files.items()}
+        news |= {"kind": accepted.task_type, "inputs": inputs, "params": accepted.params, "outputs": accepted.outputs}
+    if ended.outcome != "done":
+        news |= {"why": ended.why or f"{ended.stage}: nothing within {ended.seconds:g} s", "code": ended.code}
+    return WebhookOwed(accepted.job, delivery_id(accepted.job, ended.at), ended.at, news)
 
 
 def _webhook_settled(state: OutboxState, event: WebhookSettled, now: float, decision: f.OutboxDecision) -> None:
@@ -236,23 +275,6 @@ def _webhook_settled(state: OutboxState, event: WebhookSettled, now: float, deci
         decision.fact(f.WebhookGivenUp(pending.job, pending.delivery, now, event.reason))
     else:
         decision.fact(f.WebhookDelivered(pending.job, pending.delivery, now))
-
-
-def _moved(entry: Entry, event: f.Happened, now: float) -> list[f.OutboxFact]:
-    """A new stage, or new details of it; most events have neither."""
-    before = entry.stage or f.JobStage(event.job, "", now)
-    stage = STAGE_AFTER.get(type(event.event), before.stage)
-    moved = replace(before, stage=stage, reused=reused(before.reused, event.event))
-    match event.event:
-        case e.Uploaded(_, more):
-            moved = replace(moved, sent=before.sent + more)
-        case e.Submitted(online, task_id):
-            moved = replace(moved, worker=online.url, task=task_id)
-        case e.Downloading(_, of):
-            moved = replace(moved, size=of)
-        case e.Queued() | e.Granted():
-            moved = replace(moved, worker="", task="", size=None)
-    return [] if moved == before else [replace(moved, at=now)]
 
 
 def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:

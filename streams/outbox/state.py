@@ -103,7 +103,7 @@ class Entry(Frozen, frozen=True):
         """What tells that two jobs may be the same work."""
         if self._alone:
             return (self.accepted.job,)
-        return (self.work, *((name, file.size, _ending(file.path)) for name, file in self._sorted))
+        return (self.work, *((name, file.size, Path(file.path).suffix.lower()) for name, file in self._sorted))
 
     @property
     def _sorted(self) -> list[tuple[str, f.FileStat]]:
@@ -325,23 +325,15 @@ def _forgotten(state: OutboxState, fact: f.JobForgotten) -> None:
                 del state.after[before]
 
 
-def _webhook_pending(state: OutboxState, fact: WebhookOwed) -> None:
-    state.pending[fact.delivery] = fact
-
-
-def _webhook_settled(state: OutboxState, fact: f.WebhookDelivered | f.WebhookGivenUp) -> None:
-    state.pending.pop(fact.delivery, None)
-
-
-CHANGES: Mapping[type, Callable[[OutboxState, Any], None]] = {
+CHANGES: Mapping[type, Callable[[OutboxState, Any], object]] = {
     f.JobAccepted: _accepted,
     **dict.fromkeys(_KEPT, _of_open_job),
     f.JobMoved: _moved,
     f.ReleaseConfirmed: _released,
     f.JobForgotten: _forgotten,
-    WebhookOwed: _webhook_pending,
-    f.WebhookDelivered: _webhook_settled,
-    f.WebhookGivenUp: _webhook_settled,
+    WebhookOwed: lambda state, fact: state.pending.update({fact.delivery: fact}),
+    f.WebhookDelivered: lambda state, fact: state.pending.pop(fact.delivery, None),
+    f.WebhookGivenUp: lambda state, fact: state.pending.pop(fact.delivery, None),
 }
 """For each type of fact, how it changes the state. A fact about an unknown job changes nothing."""
 
@@ -364,7 +356,3 @@ def reindex(state: OutboxState) -> None:
     if not state.ended:  # a snapshot of 0.1.0
         ended = sorted((entry.ended.at, job) for job, entry in state.jobs.items() if entry.ended is not None)
         state.ended = {job: None for _, job in ended}
-
-
-def _ending(path: str) -> str:
-    return Path(path).suffix.lower()

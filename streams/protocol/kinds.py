@@ -168,7 +168,15 @@ def kind_from(plain: object, *, own: bool = False) -> Kind:
     kind = msgspec.convert(plain, Kind)
     for slots in ((kind,), kind.inputs, kind.outputs):
         _check_slot_names(kind, [each.name for each in slots])
-    _check_properties(kind)
+    properties = kind.params.get("properties", {})
+    if not isinstance(properties, Mapping) or not all(isinstance(each, Mapping) for each in properties.values()):
+        raise ValueError(f"kind {kind.name}: the properties of its parameters must be an object of objects")
+    required = kind.params.get("required", ())
+    if not isinstance(required, list | tuple) or not all(isinstance(each, str) for each in required):
+        raise ValueError(f"kind {kind.name}: the required parameters must be a list of names")
+    for param in properties:
+        if _PARAM_NAME.fullmatch(param) is None:
+            raise ValueError(f"the parameter {param[:40]!r} must have 1 to 32 letters, digits or underscores")
     if max(len(kind.inputs), len(kind.outputs)) > MAX_FILES or not kind.outputs:
         raise ValueError(f"kind {kind.name}: it needs 1 to {MAX_FILES} outputs, and {MAX_FILES} inputs at most")
     if own:
@@ -189,18 +197,6 @@ def _check_slot_names(kind: Kind, names: Collection[str]) -> None:
             raise ValueError(f"the name {name[:40]!r} must have 1 to 32 lower-case letters, digits or underscores")
     if len(set(names)) < len(names):
         raise ValueError(f"kind {kind.name}: two inputs or two outputs have the same name")
-
-
-def _check_properties(kind: Kind) -> None:
-    properties = kind.params.get("properties", {})
-    if not isinstance(properties, Mapping) or not all(isinstance(each, Mapping) for each in properties.values()):
-        raise ValueError(f"kind {kind.name}: the properties of its parameters must be an object of objects")
-    required = kind.params.get("required", ())
-    if not isinstance(required, list | tuple) or not all(isinstance(each, str) for each in required):
-        raise ValueError(f"kind {kind.name}: the required parameters must be a list of names")
-    for param in properties:
-        if _PARAM_NAME.fullmatch(param) is None:
-            raise ValueError(f"the parameter {param[:40]!r} must have 1 to 32 letters, digits or underscores")
 
 
 def media_of(slot: Slot, ext: str) -> str:
@@ -269,10 +265,6 @@ def check_bounds(inputs: Collection[str], params: Mapping[str, Any], outputs: Co
                 )
     if not outputs:
         raise WrongInput("outputs", "the job has no output; name at least one file for the result")
-    _check_params(params)
-
-
-def _check_params(params: Mapping[str, Any]) -> None:
     for path in _not_finite(params, "params"):
         raise WrongInput(path, f"{path} is not a finite number; give a number other than NaN and infinity")
     try:

@@ -1,15 +1,27 @@
-"""A job's events as JSON objects: what `--json` prints and what the log keeps."""
+"""A job and its events as JSON objects: what `--json` prints, what logs and the API of the daemon have; and back."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from wakestream.operators.model.events import Checked, Done, Downloading, JobEvent, Outcome, Queued, Waking
+import msgspec
+
+from wakestream.operators.model.events import (
+    Checked,
+    Done,
+    Downloading,
+    Job,
+    JobEvent,
+    Outcome,
+    Queued,
+    Uploaded,
+    Waking,
+)
 
 
 def kind(event: JobEvent) -> str:
@@ -123,3 +135,75 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return {name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+
+
+_KINDS: dict[str, type] = {kind_of(event): event for event in get_args(JobEvent)}
+
+
+def event_from(plain: Mapping[str, Any]) -> JobEvent | None:
+    """Return the event that `plain_event` wrote.
+
+    Args:
+        plain: The object.
+
+    Returns:
+        The event; None for a kind that this version does not know.
+
+    Raises:
+        ValueError: A field is missing or has a wrong type.
+    """
+    known = _KINDS.get(str(plain.get("event")))
+    if known is None:
+        return None
+    if known is Uploaded and isinstance(plain.get("checked"), Mapping):
+        plain = {**plain, "checked": _with_inputs(plain["checked"])}
+    if known is Checked:
+        plain = _with_inputs(plain)
+    try:
+        event: JobEvent = msgspec.convert(plain, known, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"no event of a job: {error}") from None
+    return event
+
+
+def _with_inputs(checked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The files of `Checked` by name; a job of the old shape has them beside the other fields."""
+    found = {name: checked[name] for name in ("video", "audio") if name in checked}
+    return {"inputs": found, **checked}
+
+
+def _path(wanted: type, value: Any) -> Any:
+    if wanted is Path:
+        return Path(value)
+    raise NotImplementedError(f"{wanted} in an event")
+
+
+_SWITCHES = ("again", "overwrite", "unnamed")
+"""Fields of a job that are written only where they are true."""
+
+
+def plain_job(job: Job) -> dict[str, Any]:
+    """Return a job as JSON, without its id. A job of the old shape has the fields that it always had."""
+    inputs = {name: plain_text(path) for name, path in job.inputs.items()}
+    more: dict[str, Any] = {name: True for name in _SWITCHES if getattr(job, name)}
+    more |= {"gpus": [*job.gpus]} if job.gpus else {}
+    if job.old_shape:
+        return {**inputs, "output": plain_text(job.output), "task_type": job.task_type, **more}
+    outputs = {name: plain_text(path) for name, path in job.outputs.items()}
+    return {"kind": job.kind, "inputs": inputs, "params": dict(job.params), "outputs": outputs, **more}
+
+
+def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
+    """Return the job that `plain_job` wrote. Raises `KeyError`, `TypeError` for other objects."""
+    if "kind" in plain:
+        inputs, outputs = (_paths(plain[name]) for name in ("inputs", "outputs"))
+        job = Job(job_id, inputs, outputs, plain["kind"], plain.get("params", {}))
+    else:
+        video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
+        job = Job.lipsync(job_id, video, audio, output, plain["task_type"])
+    again, overwrite, unnamed = (bool(plain.get(name)) for name in _SWITCHES)
+    return replace(job, gpus=tuple(plain.get("gpus", ())), again=again, overwrite=overwrite, unnamed=unnamed)
+
+
+def _paths(plain: Mapping[str, str]) -> dict[str, Path]:
+    return {name: Path(path) for name, path in plain.items()}

@@ -12,7 +12,7 @@ from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.jobs.job_runner import MOVE, Daemon
-from wakestream.streams.recording import job_json
+from wakestream.streams.recording import event_json
 from wakestream.streams.recording.recording import Row, UnusableLog
 
 KEEPALIVE: Final = frozenset({"ping", "pong"})
@@ -47,7 +47,7 @@ def link_event(row: Row) -> LinkUp | LinkDown:
 
 def job_from(row: Row) -> Job:
     """The job of a `job.accept` row."""
-    return job_json.job_from(str(row.job), row.data)
+    return event_json.job_from(str(row.job), row.data)
 
 
 def move_of(daemon: Daemon, row: Row) -> Callable[[], object]:

@@ -16,8 +16,7 @@ from wakestream.operators.model.events import Job
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
-from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.hub_news import HubEvent
+from wakestream.streams.jobs.hub_client import HubClient, HubEvent
 from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World

@@ -62,17 +62,13 @@ def shrink(log: Log, fails: Fails, may_go: MayGo = lambda row: row.dir != "out")
         fails: Whether a part still fails.
         may_go: Whether a row may be removed by itself; by default all inputs, since outputs cause nothing.
     """
-    return _by_row(_by_job(log, fails), fails, may_go)
-
-
-def _by_job(log: Log, fails: Fails) -> Log:
     jobs = list(jobs_of(log))
 
     def of(some: Sequence[str]) -> Log:
         gone = set(jobs) - set(some)
         return with_rows(log, [row for row in log.rows if row.job not in gone])
 
-    return of(ddmin(jobs, lambda some: fails(of(some))))
+    return _by_row(of(ddmin(jobs, lambda some: fails(of(some)))), fails, may_go)
 
 
 def _by_row(log: Log, fails: Fails, may_go: MayGo) -> Log:
@@ -111,11 +107,8 @@ class Search:
             trial = self._run(log)
         except UnusableLog:
             return False
-        return self._meets(trial) and self._same_divergence(trial)
-
-    def _meets(self, trial: Trial) -> bool:
         excused = {job for job, _ in trial.unanswered - self._first.unanswered} if self._condition.of_end else set()
-        return trial.without(excused).meets(self._condition)
+        return trial.without(excused).meets(self._condition) and self._same_divergence(trial)
 
     def _same_divergence(self, trial: Trial) -> bool:
         if "diverged" not in self._condition.of_log:

@@ -424,10 +424,6 @@ def _advanced(state: State, fact: Advanced) -> None:
             state.tasks[task.id] = replace(task, progress=fact.progress)
 
 
-def _used(state: State, fact: Used) -> None:
-    state.used[fact.task_id] = fact.at
-
-
 def _shown(state: State, fact: Shown) -> None:
     files = state.files[fact.license] = {**state.files.get(fact.license, {}), fact.file: None}
     while len(files) > MAX_FILES:
@@ -472,7 +468,7 @@ def _clock_set(state: State, fact: ClockSet) -> None:
 CHANGES: Mapping[type, Callable[[State, Any], None]] = {
     Changed: _changed,
     Advanced: _advanced,
-    Used: _used,
+    Used: lambda state, fact: state.used.update({fact.task_id: fact.at}),
     Shown: _shown,
     Forgotten: _forgotten,
     EngineFree: _engine_free,

@@ -107,10 +107,6 @@ def _room(state: w.State, room: w.Room, now: float, decision: WorkerDecision) ->
     decision.fact(*(w.Short(name, 0) for name, need in state.short.items() if need <= room.free))
 
 
-def _clock_moved(state: w.State, moved: w.ClockMoved, now: float, decision: WorkerDecision) -> None:
-    decision.fact(w.ClockSet(moved.by, now))
-
-
 def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
     if state.busy != (ended.task_id, ended.attempt):
         return
@@ -164,7 +160,7 @@ DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
         w.Unready: _unready,
         w.Room: _room,
         w.Ended: _ended,
-        w.ClockMoved: _clock_moved,
+        w.ClockMoved: lambda state, moved, now, decision: decision.fact(w.ClockSet(moved.by, now)),
     },
     w.CHANGES,
     w.Durable,

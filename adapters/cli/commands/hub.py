@@ -23,8 +23,8 @@ from wakestream.adapters.hub.program import HubConfig, running_hub
 from wakestream.adapters.net.tls import server_tls
 from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits
+from wakestream.streams.hub.keep_warm import parse
 from wakestream.streams.hub.local_time import UTC
-from wakestream.streams.hub.schedule import parse
 from wakestream.streams.hub.state import ALL, Budgets, Prices, WarmHours
 
 EXAMPLES = (

@@ -15,7 +15,7 @@ from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_clie
 from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.adapters.runtime.printing import answer
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.recording.job_json import job_from
+from wakestream.streams.recording.event_json import job_from
 
 EXAMPLES = ("rerun ws-0123456789abcdef", "rerun ws-0123456789abcdef --param seed=7 -o other.png")
 

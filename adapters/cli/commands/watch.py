@@ -16,9 +16,7 @@ from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.runtime.printing import say, say_json
-from wakestream.streams.recording.event_from_json import event_from
-from wakestream.streams.recording.event_json import OUTCOME_KINDS
-from wakestream.streams.recording.job_json import job_from
+from wakestream.streams.recording.event_json import OUTCOME_KINDS, event_from, job_from
 
 EXAMPLES = ("watch", "watch ws-0123456789abcdef", "watch --json")
 

@@ -8,7 +8,7 @@ from typing import Any
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.smooth import Smooth
 from wakestream.operators.model import events as e
-from wakestream.streams.recording.event_from_json import event_from
+from wakestream.streams.recording.event_json import event_from
 
 Amount = tuple[float, float]
 """What is done, of how much."""

@@ -10,7 +10,7 @@ from wakestream.adapters.cli.i18n.catalog import known
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.event_from_json import event_from
+from wakestream.streams.recording.event_json import event_from
 
 _RUNS = ("online", "booted")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.streams.days import BERLIN
-from wakestream.streams.hub.schedule import Hours, covered_until, parse
+from wakestream.streams.hub.keep_warm import Hours, covered_until, parse
 
 HOUR = 3600.0
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.jobs.hub_news import HubNews
+from wakestream.streams.jobs.hub_client import HubNews
 from wakestream.streams.protocol import messages as m
 
 STARTING, ONLINE = (m.PowerState(gpu="studio", state=state) for state in ("starting", "online"))
