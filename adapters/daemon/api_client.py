@@ -283,7 +283,7 @@ class DaemonClient:
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
                 pass  # disconnected; reconnect below
             now = time.monotonic()
-            lost = began if not lost or now - began > self.patience else lost
+            lost = now if not lost or now - began > self.patience else lost
             if now - lost > self.patience:
                 raise DaemonUnreachable("the daemon answers, but its stream of events ends at once; start it again")
             await asyncio.sleep(_TRY_EVERY)

@@ -62,3 +62,26 @@ async def test_a_stream_that_ends_at_once_is_not_opened_in_a_loop(tmp_path: Path
         ):
             assert [event async for event in client.events()] == []
     assert 2 <= opened <= 4
+
+
+async def test_a_stream_older_than_the_patience_is_opened_again_when_it_breaks(tmp_path: Path) -> None:
+    opened = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal opened
+        if request.path != "/api/jobs/job-1/events":
+            return web.json_response({"program": "daemon"})
+        opened += 1
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        event = "submitted" if opened == 1 else "done"
+        await stream.write(f'id: {opened}\ndata: {{"event": "{event}"}}\n\n'.encode())
+        return stream
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as server, open_daemon_client(tmp_path) as client:
+        client.patience = 0.0  # each stream is older than this
+        address = discovery.Address(str(server.make_url("")).rstrip("/"), "token", os.getpid())
+        with discovery.told(tmp_path, address):
+            assert [event["event"] async for event in client.events("job-1")] == ["submitted", "done"]
