@@ -108,9 +108,10 @@ def _on_lost(step: Step, _message: m.PowerState) -> None:
         step.worker.gone, step.looks.next_at, step.worker.next_health = True, step.now, step.now
 
 
-def _on_release(step: Step, _message: m.Release) -> None:
+def _on_release(step: Step, message: m.Release) -> None:
     """As if the idle time were over; worker and hub are asked as before each stop. A start waits for a wake."""
     step.use.last_at = min(step.use.last_at, step.now - step.policy.idle_after)
+    step.use.released = (step.use.last_at, message.msg) if message.msg else None
     step.boot.wanted = False
     if step.machine.state == "no_capacity":
         step.boot.retry_at = math.inf
@@ -154,7 +155,7 @@ def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
         case "online" if machine.orphan:
             step.move(Signal.IDLE, "it runs without a request")
         case "online" if step.idle():
-            step.move(Signal.IDLE, f"no work for {step.policy.idle_after:g} s")
+            step.move(Signal.IDLE, step.why_idle())
         case "failed" if held:
             step.looks.next_at = step.now
         case _ if not held:

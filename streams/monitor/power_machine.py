@@ -160,6 +160,7 @@ class Use(msgspec.Struct):
     up_since: float | None = None
     last_at: float = 0.0
     remembered: bool = False  # `last_at` is from before the monitor was last started
+    released: tuple[float, str] | None = None  # the hub ended the idle time: `last_at` since then, and its reason
     asked_at: float | None = None  # when the hub was asked whether jobs hold it, and that still counts
     queries: int = 0
     active: int | None = None  # jobs that hold the GPU, as the hub said

@@ -73,7 +73,7 @@ def _watch_state(step: Step) -> None:
         case "online" if step.overdue():
             step.move(Signal.OVERDUE, f"on for the longest allowed time of {policy.max_uptime:g} s")
         case "online" if step.linked() and not machine.orphan and step.idle():
-            _may_drain(step, f"no work for {policy.idle_after:g} s", since=use.last_at + policy.idle_after)
+            _may_drain(step, step.why_idle(), since=use.last_at + policy.idle_after)
         case "draining" if step.overdue(policy.warning):
             step.note("stopping although jobs may hold it: the longest allowed uptime is long over")
             step.move(Signal.FREE, "the longest allowed uptime is long over")

@@ -57,6 +57,11 @@ class Step:
         """Whether the idle time is over."""
         return self.now - self.use.last_at >= self.policy.idle_after
 
+    def why_idle(self) -> str:
+        """Why the idle time is over: the hub's reason if it ended it, and no work came since."""
+        at, why = self.use.released or (None, "")
+        return why if at == self.use.last_at else f"no work for {self.policy.idle_after:g} s"
+
     def overdue(self, by: float = 0.0) -> bool:
         """Whether the longest allowed uptime, and `by` seconds more, have passed."""
         limit, since = self.policy.max_uptime, self.use.up_since

@@ -71,7 +71,7 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     if phase in _RUNS and gpu.get("warm_until"):
         return t("why.warm", gpu=name, time=words.clock_time(gpu["warm_until"]))
     if phase in _RUNS:
-        return t("why.idle", gpu=name, cause=cause)
+        return t("why.idle", gpu=name)
     if phase == "off":
         return _off(gpu, answer)
     is_ = t(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")

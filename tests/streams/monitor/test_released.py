@@ -12,10 +12,11 @@ def test_an_idle_machine_is_stopped_at_once_after_worker_and_hub_were_asked() ->
     desk = Desk(idle_after=1800.0).online()
     desk.passes(60)
     desk.happens(p.HealthAnswer(True))
-    desk.happens(m.Release(gpu="gpu-1"))
+    desk.happens(m.Release(gpu="gpu-1", msg="a person turns it off"))
     desk.happens(p.HealthAnswer(True))
     desk.answers(0)
     assert desk.state == "draining"
+    assert desk.said(m.PowerState)[-1].msg == "a person turns it off"
     desk.answers(0)
     assert desk.state == "stopping"
 
@@ -28,6 +29,17 @@ def test_a_machine_whose_worker_has_a_task_stays_on() -> None:
     desk.passes(60)
     assert desk.state == "online"
     assert not desk.said(m.TaskQuery)
+
+
+def test_the_idle_time_after_a_release_that_found_work_is_named_as_such() -> None:
+    desk = Desk(idle_after=60.0).online()
+    desk.happens(m.Release(gpu="gpu-1", msg="a person turns it off"))
+    desk.happens(p.HealthAnswer(True, busy=1))
+    desk.passes(70)
+    desk.happens(p.HealthAnswer(True))
+    desk.answers(0)
+    assert desk.state == "draining"
+    assert desk.said(m.PowerState)[-1].msg == "no work for 60 s"
 
 
 def test_a_machine_without_capacity_is_started_again_only_after_the_next_wake() -> None:

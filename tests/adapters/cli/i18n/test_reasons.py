@@ -26,6 +26,9 @@ def of_ffmpeg(said: str) -> str:
     ("why", "sentence"),
     [
         ("the engine succeeded but wrote no output 'image'", "引擎正常结束，但没有写出结果 image"),
+        ("the hub saw its worker come online", "工作程序已连接服务器"),
+        ("still in use (2 jobs)", "还有 2 个任务在使用"),
+        ("a person turns it off, and no job holds it", "已手动关闭，没有任务在使用"),
         ("the engine succeeded but its output 'image' is empty", "引擎正常结束，但结果 image 是空文件"),
         ("run.py ended with code 3: CUDA | out of memory", "程序 run.py 以代码 3 结束：CUDA | out of memory"),
         (
