@@ -556,5 +556,5 @@ async def test_a_hub_without_this_question_is_old(tmp_path: Path, monkeypatch: p
     async with calling(tmp_path) as caller:
         assert await caller.ask("GET", "/console/costs") == (200, {
             "hub": "old", "why": "this hub does not report its status; it is older than this program", "spent": {},
-            "usual": {},
+            "open": {},
         })  # fmt: skip

@@ -274,42 +274,21 @@ async def test_the_bar_is_as_long_as_its_number_says(visitor: Visitor) -> None:
 
 
 ESTIMATE = r"""
-async ([usual, lengths, hub]) => {
-  const { costs, estimate } = await import("/costs.js");
-  const before = window.fetch;
-  window.fetch = async () => new Response(JSON.stringify({ hub: "up", spent: {}, usual }), { status: 200 });
-  await costs({ filesOf: () => [], changed: () => {} }).ask();
-  window.fetch = before;
-  return estimate("lipsync", lengths, hub).replace(/[\u00a0\u202f]/g, " ");
-}
+async ([found]) => (await import("/costs.js")).estimateText(found).replace(/[\u00a0\u202f]/g, " ")
 """
 
 
-@pytest.mark.parametrize(
-    ("lengths", "phase", "said"),
-    [
-        ([None], "online", "Usually about 1 min 40 s of GPU time and 0.10 EUR; start-up and idle time are extra. "),
-        ([30], "online", "Usually about 1 min of GPU time and 0.06 EUR; start-up and idle time are extra. "),
-        ([30, 90], "online", "About 4 min of GPU time and 0.24 EUR for 2 jobs; start-up and idle time are extra. "),
-        (
-            [30],
-            "off",
-            "Usually about 1 min of GPU time and 0.06 EUR; start-up and idle time are extra. "
-            "The start of the GPU takes about 2 min and 0.12 EUR. ",
-        ),
-    ],
-)
-async def test_the_estimate_counts_the_jobs_their_lengths_and_the_start_of_a_gpu(
-    visitor: Visitor, lengths: list[float | None], phase: str, said: str
-) -> None:
+async def test_the_estimate_names_the_start_of_the_gpu_and_the_idle_time_where_they_are_known(visitor: Visitor) -> None:
     async with visitor.page() as page:
-        usual = {"lipsync": {"jobs": 3, "used_s": 100, "per_s": 2, "cost": 0.1, "currency": "EUR"}}
-        gpus = [{"gpu": "studio", "phase": phase, "price_per_hour": 3.6}]
-        hub = {"hub": "up", "gpus": gpus, "queue": 0, "boot_s": {"p50": 120, "p90": 150}}
-        text = await page.evaluate(ESTIMATE, [usual, lengths, hub])
-        assert text.startswith(f"{said}All done at about ")
-        busy = {**hub, "gpus": [{**gpus[0], "others": 1}]}
-        assert await page.evaluate(ESTIMATE, [usual, lengths, busy]) == said.strip(), "others are before them"
+        found = {"jobs": 1, "used_s": 60, "all_s": 60, "cost": 0.06, "all_cost": 0.06, "currency": "EUR"}
+        said = await page.evaluate(ESTIMATE, [found])
+        assert said == "Usually about 1 min of GPU time and 0.06 EUR. Start-up and idle time are extra."
+        found |= {"jobs": 2, "wake_s": 120, "all_s": 180, "all_cost": 0.18}
+        said = await page.evaluate(ESTIMATE, [found])
+        assert (
+            said
+            == "About 1 min of GPU time and 0.06 EUR for 2 jobs. With the start of the GPU (2 min): 3 min and 0.18 EUR."
+        )
 
 
 BUSY = r"""

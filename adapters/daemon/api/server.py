@@ -30,11 +30,7 @@ def check_loopback(host: str) -> None:
 
 @asynccontextmanager
 async def local_server(
-    routes: Sequence[web.RouteDef],
-    host: str,
-    port: int,
-    doors: auth.Doors,
-    room: Room | None = None,
+    routes: Sequence[web.RouteDef], host: str, port: int, doors: auth.Doors, room: Room | None = None
 ) -> AsyncIterator[str]:
     """Serve `routes` until the block ends; yields the URL. `doors` authorizes. `OSError` if the address is taken."""
     host = "127.0.0.1" if host == "localhost" else host  # localhost may be two addresses with different free ports

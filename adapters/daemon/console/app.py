@@ -16,12 +16,12 @@ from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences, timeline_file
-from wakestream.adapters.daemon.console.archive import plain_answer
 from wakestream.adapters.daemon.console.costs import Costs
 from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
+from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.console.routes import JobCalls
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
@@ -85,7 +85,8 @@ class Console:
         self._live = Live(cards, timeline, self._kept, self.gpu, self._all)
         self.kinds = kinds
         kinds.on_change = lambda: self._live.tell("kinds", {})
-        self.costs = Costs(self._told_costs, cards, folder)
+        query = m.HubStatusQuery(request_id="", costs=True)
+        self.costs = Costs(lambda: self.gpu.ask(query, m.HubStatus, COSTS_WITHIN), cards, folder)
         outbox.on_released = self._released
         outbox.on_moved = self._moved
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
@@ -171,9 +172,6 @@ class Console:
     async def show_costs(self, _: web.Request) -> web.Response:
         """What the hub says of costs, and what jobs of this daemon cost and usually take."""
         return plain_answer(await self.costs.present())
-
-    async def _told_costs(self) -> m.HubStatus:
-        return await self.gpu.ask(m.HubStatusQuery(request_id="", costs=True), m.HubStatus, COSTS_WITHIN)
 
     async def order_gpu(self, request: web.Request) -> web.Response:
         """Pass an order for a GPU on to the hub: `gpu`, and `action` (`stop` or `keep`).

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from aiohttp import web
 from loguru import logger
 
+from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, plain_error
-from wakestream.adapters.daemon.console.sources import open_source
+from wakestream.adapters.daemon.console.results import plain_answer
+from wakestream.adapters.daemon.console.sources import find_source, open_source
 from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.console.upload_validation import checked
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import background, end
@@ -35,15 +39,58 @@ class Copies:
         arrived: Called when a file is there.
         lost: Called when a copy failed, with the reason; None if it was stopped.
         tell: Sends an event to all pages.
+        changed: Reports a change of files.
     """
 
     holdings: Storage
     arrived: Callable[[Upload], Awaitable[object]]
     lost: Callable[[Upload, dict[str, Any] | None], Awaitable[object]]
     tell: Callable[[str, object], None]
+    changed: Callable[[], None]
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _failed: Recent[str, dict[str, Any]] = field(default_factory=lambda: Recent(MOST))
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes."""
+        return [
+            web.post("/console/copies", self.ask),
+            web.get("/console/copies/{id}", self.progress),
+            web.delete("/console/copies/{id}", self.cancel),
+        ]
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """Copy the file at `source`, a path or a URL: 201 with its upload; the other fields are as in `announce`."""
+        body = await requests.json_object(request)
+        asked = checked({**body, "name": "file", "size": 1})
+        source = str(body.get("source", "")).strip()
+        self.check_room()
+        name, size = await find_source(source)
+        self.check_room()  # others may have come meanwhile
+        asked = replace(asked, name=name, size=size)
+        upload = self.holdings.uploads.announce(asked, self.holdings.referred(), source)
+        self.start(upload)
+        return plain_answer(upload.plain(), status=201)
+
+    async def progress(self, request: web.Request) -> web.Response:
+        """The upload that the daemon copies, with the bytes `sent` so far; the refusal if the copy failed."""
+        id_ = request.match_info["id"]
+        if (failed := self._failed.get(id_)) is not None:
+            return plain_answer({"failed": failed})
+        try:
+            upload = self.holdings.uploads.get(id_, complete=False)
+        except ApiError:
+            if id_ not in self._tasks:
+                raise
+            return plain_answer({"id": id_, "sent": 0, "complete": False})  # it has failed, and says why in a moment
+        return plain_answer({**upload.plain(), "sent": upload.sent})
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """End a copy that the daemon makes."""
+        if not await self.stop(request.match_info["id"]):
+            raise ApiError(404, "unknown_upload", "this copy has ended")
+        self.changed()
+        return plain_answer({})
 
     def check_room(self) -> None:
         """`ApiError` if too many copies wait already."""
@@ -65,7 +112,13 @@ class Copies:
                 await self._receive(upload)
         except BaseException as error:
             await asyncio.shield(self.holdings.uploads.discard(upload))
-            why = self._failed[upload.id] = _failure(error)
+            if isinstance(error, ApiError):
+                why = plain_error(error)
+            else:
+                why = {"code": "broken", "error": "the copy was interrupted; try again"}
+                if not isinstance(error, asyncio.CancelledError):
+                    logger.opt(exception=error).error("a copy is broken")
+            self._failed[upload.id] = why
             await self.lost(upload, None if isinstance(error, asyncio.CancelledError) else why)
             if not isinstance(error, Exception):
                 raise
@@ -94,14 +147,6 @@ class Copies:
     def _show(self, upload: Upload) -> None:
         self.tell("copy", {"id": upload.id, "name": upload.name, "size": upload.size, "sent": upload.sent})
 
-    def failure(self, id_: str) -> dict[str, Any] | None:
-        """Why a copy failed, with `code` and `error`; None if it did not."""
-        return self._failed.get(id_)
-
-    def is_running(self, id_: str) -> bool:
-        """Whether a copy has not ended."""
-        return id_ in self._tasks
-
     async def stop(self, id_: str) -> bool:
         """End a copy, whose file is removed; False if there is none."""
         task = self._tasks.get(id_)
@@ -112,11 +157,3 @@ class Copies:
     async def close(self) -> None:
         """End all copies."""
         await end(*self._tasks.values())
-
-
-def _failure(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, ApiError):
-        return plain_error(error)
-    if not isinstance(error, asyncio.CancelledError):
-        logger.opt(exception=error).error("a copy is broken")
-    return {"code": "broken", "error": "the copy was interrupted; try again"}

@@ -102,7 +102,11 @@ class Costs:
         """What jobs of the kind `kind` take; `lengths` has the seconds of each job's longest input, or null."""
         body = await requests.json_object(request)
         kind, lengths = body.get("kind"), body.get("lengths")
-        if not isinstance(lengths, list) or len(lengths) > LENGTHS_MOST or not all(map(_is_length, lengths)):
+        if (
+            not isinstance(lengths, list)
+            or len(lengths) > LENGTHS_MOST
+            or not all(length is None or (type(length) in (int, float) and 0 <= length < 1e9) for length in lengths)
+        ):
             raise bad_request(f'send "kind" and "lengths", a list of at most {LENGTHS_MOST} seconds or nulls')
         with suppress(TimeoutError):
             async with asyncio.timeout(WITHIN):
@@ -275,7 +279,3 @@ def _used(usually: Mapping[str, Mapping[str, Any]], jobs: Sequence[Work]) -> flo
 
 def _work(accepted: JobAccepted) -> Work:
     return accepted.kind, max((file.seconds for file in accepted.files.values()), default=0.0)
-
-
-def _is_length(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and 0 <= value < 1e9)

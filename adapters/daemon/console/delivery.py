@@ -67,10 +67,17 @@ def deliver(mark: Path, results: Results, folder: str, stops: Callable[[], bool]
         plan.folder = folder
         write_atomic(mark, msgspec.json.encode(plan))
     due = _without(results, plan.made) if plan.folder else {}
-    if (error := _copy_all(mark, plan, due, stops)) is not None:
+    errors = []
+    for name, (result, wanted) in due.items():
+        try:
+            _copy(mark, plan, name, result, wanted, stops)
+            plan.made.append(name)
+        except OSError as error:
+            errors.append(error)
+    if errors:
         with suppress(OSError):  # then the names of the copies are in the mark already
             write_atomic(mark, msgspec.json.encode(_Plan(made=plan.made)))
-        raise error
+        raise errors[0]
     mark.unlink(missing_ok=True)
 
 
@@ -83,18 +90,6 @@ def _without(results: Results, made: Collection[str]) -> Results:
     return {name: each for name, each in results.items() if name not in made}
 
 
-def _copy_all(mark: Path, plan: _Plan, results: Results, stops: Callable[[], bool]) -> OSError | None:
-    """Copy each of the results that can be copied; returns the first error."""
-    first = None
-    for name, (result, wanted) in results.items():
-        try:
-            _copy(mark, plan, name, result, wanted, stops)
-            plan.made.append(name)
-        except OSError as error:
-            first = first or error
-    return first
-
-
 def _read(mark: Path) -> _Plan:
     try:
         return msgspec.json.decode(mark.read_bytes(), type=_Plan)
@@ -103,14 +98,29 @@ def _read(mark: Path) -> _Plan:
 
 
 def _copy(mark: Path, plan: _Plan, name: str, result: Path, wanted: str, stops: Callable[[], bool]) -> None:
-    """Copy one result, unless an earlier run did. The name of the unfinished file is the same in each run."""
+    """Copy one result under the first free name, unless an earlier run did. The part has the same name in each run."""
     partial = Path(plan.folder) / f".wakestream-{hashlib.sha256(os.fsencode(f'{mark}/{name}')).hexdigest()[:24]}.part"
     try:
         if name in plan.names and _is_made(partial, Path(plan.folder) / plan.names[name], result):
-            return
+            return None
         remove(partial)
-        _write(result, partial, stops)
-        _name(mark, plan, name, partial, wanted)
+        with result.open("rb") as source, partial.open("xb") as file:
+            while block := source.read(_BLOCK):
+                if stops():
+                    raise Interrupted
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        ending = Path(wanted).suffix
+        for free in numbered(legal(wanted.removesuffix(ending)), legal(ending[1:]) and ending):
+            copy = Path(plan.folder) / free
+            if copy.exists():
+                continue
+            plan.names[name] = free
+            write_atomic(mark, msgspec.json.encode(plan))
+            with suppress(FileExistsError):
+                return place_new(partial, copy)
+        raise FileExistsError(f"{wanted} and a thousand names like it are taken")
     finally:
         remove(partial)
 
@@ -124,27 +134,3 @@ def _is_made(partial: Path, copy: Path, result: Path) -> bool:
             copy.unlink()
         return False
     return copy.stat().st_size == result.stat().st_size
-
-
-def _write(result: Path, partial: Path, stops: Callable[[], bool]) -> None:
-    with result.open("rb") as source, partial.open("xb") as file:
-        while block := source.read(_BLOCK):
-            if stops():
-                raise Interrupted
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _name(mark: Path, plan: _Plan, name: str, partial: Path, wanted: str) -> None:
-    """Give the complete file the first name that is free."""
-    ending = Path(wanted).suffix
-    for each in numbered(legal(wanted.removesuffix(ending)), legal(ending[1:]) and ending):
-        copy = Path(plan.folder) / each
-        if copy.exists():
-            continue
-        plan.names[name] = each
-        write_atomic(mark, msgspec.json.encode(plan))
-        with suppress(FileExistsError):
-            return place_new(partial, copy)
-    raise FileExistsError(f"{wanted} and a thousand names like it are taken")

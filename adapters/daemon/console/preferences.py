@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +70,10 @@ def _valid(plain: Mapping[str, Any]) -> dict[str, Any]:
     if folder is not None and (not isinstance(folder, str) or "\0" in folder):
         raise ApiError(400, "folder_missing", "the folder for results must be a text")
     if folder:
-        known["output_folder"] = str(_at_home(Path(folder.strip())))
+        path = Path(folder.strip())
+        with suppress(RuntimeError):  # `~name` of an unknown user
+            path = path.expanduser()
+        known["output_folder"] = str(path)
     if pattern is not None:
         fault = result_name.fault_of(pattern) if isinstance(pattern, str) else "pattern_field"
         if fault:
@@ -79,26 +83,15 @@ def _valid(plain: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _at_home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # `~name` of an unknown user
-        return path
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # its name is too long, or a folder above it is closed
-        return False
-
-
 def check_folder(folder: Path, state: Path) -> None:
     """`ApiError` if results cannot or must not be saved in the folder.
 
     A result has its name and content from other machines, so it must not get where programs look for theirs.
     """
-    if not folder.is_absolute() or not _is_folder(folder):
+    is_folder = False
+    with suppress(OSError):  # its name is too long, or a folder above it is closed
+        is_folder = folder.is_dir()
+    if not folder.is_absolute() or not is_folder:
         raise ApiError(400, "folder_missing", f"{folder} is no folder; give the full path of one that exists")
     real = folder.resolve()
     hidden = any(part.startswith(".") or part.lower() in _PROGRAMS for part in real.parts)

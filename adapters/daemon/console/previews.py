@@ -70,7 +70,8 @@ class Previews:
                 self._failed[key] = self._now()
                 return UNSEEN
             if beside is not None:
-                await asyncio.to_thread(_keep, beside, found)
+                with contextlib.suppress(OSError):  # the folder is gone with its file
+                    await asyncio.to_thread((beside / NAME).write_bytes, orjson.dumps(found))
         self._known[key] = found
         return found
 
@@ -95,8 +96,3 @@ def _kept(folder: Path) -> Plain | None:
         found = msgspec.json.decode((folder / NAME).read_bytes(), type=dict[str, Any])
         return found if found.keys() == NONE.keys() and found != NONE else None
     return None
-
-
-def _keep(folder: Path, found: Plain) -> None:
-    with contextlib.suppress(OSError):  # the folder is gone with its file
-        (folder / NAME).write_bytes(orjson.dumps(found))

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api import requests
@@ -21,36 +20,22 @@ from wakestream.adapters.daemon.api.auth import ApiError, bad_request, plain_err
 from wakestream.adapters.daemon.api.routes import accepted, another, submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
-from wakestream.adapters.daemon.console.archive import Archives, disposition, plain_answer
 from wakestream.adapters.daemon.console.copies import Copies
 from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import NOW_LASTS, JobView
+from wakestream.adapters.daemon.console.results import Results, gone, plain_answer
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.sources import find_source
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Waiting, WaitingJobs
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
-from wakestream.adapters.disk.media_types import media_type
-from wakestream.adapters.net.silent_callers import let_in
-from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.desktop import show_in_folder
 from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol.kinds import MEDIA
-
-RESULT: Final = {
-    **SAFE,
-    hdrs.CONTENT_SECURITY_POLICY: (
-        "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'; sandbox"
-    ),
-    hdrs.CACHE_CONTROL: "private, no-store",
-}
-"""The headers of a result: opened on its own it has no rights, whatever is in it."""
 
 BATCHES_MOST: Final = 20
 HISTORY_MOST: Final = 1000
@@ -73,15 +58,15 @@ class JobCalls:
     kinds: DaemonKinds
     waiting: WaitingJobs = field(init=False)
     copies: Copies = field(init=False)
-    archives: Archives = field(init=False)
+    results: Results = field(init=False)
 
     def __post_init__(self) -> None:
         folder = self.holdings.results.with_name("waiting")
         self.waiting = WaitingJobs(folder, self.holdings.uploads, self._begin, self.tell, self.kinds.shown)
         self.waiting.load(self._wanted, self.outbox.state.jobs)
         self.holdings.waiting = self.waiting.paths
-        self.archives = Archives(self.cards)
-        self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell)
+        self.results = Results(self.cards, self.sessions)
+        self.copies = Copies(self.holdings, self._arrived, self.waiting.lost, self.tell, self.changed)
 
     async def go_on(self) -> None:
         """Go on with the jobs that waited for their files when an earlier run ended."""
@@ -92,9 +77,6 @@ class JobCalls:
         """The routes."""
         return [
             web.post("/console/uploads", self.announce),
-            web.post("/console/copies", self.copy),
-            web.get("/console/copies/{id}", self.copy_progress),
-            web.delete("/console/copies/{id}", self.stop_copy),
             web.put("/console/uploads/{id}", self.receive),
             web.delete("/console/uploads/{id}", self.drop),
             web.get("/console/form", self.form),
@@ -106,10 +88,9 @@ class JobCalls:
             web.post("/console/act", self.act),
             web.get("/console/ids", self.ids),
             web.get("/console/batches", self.batches),
-            *self.archives.routes(),
+            *self.results.routes(),
+            *self.copies.routes(),
             web.get("/console/history", self.history),
-            web.post("/console/jobs/{job}/ticket", self.ticket),
-            web.get("/console/results/{job}", self.result),
             web.delete("/console/results/{job}", self.remove),
             web.get("/console/previews/uploads/{id}", self.preview_of_upload),
             web.get("/console/previews/jobs/{job}", self.preview_of_job),
@@ -137,39 +118,6 @@ class JobCalls:
     async def _arrived(self, upload: Upload) -> None:
         await self.waiting.arrived(upload)
         self.changed()
-
-    async def copy(self, request: web.Request) -> web.Response:
-        """Copy the file at `source`, a path or a URL: 201 with its upload; the other fields are as in `announce`."""
-        body = await requests.json_object(request)
-        asked = upload_rules.checked({**body, "name": "file", "size": 1})
-        source = str(body.get("source", "")).strip()
-        self.copies.check_room()
-        name, size = await find_source(source)
-        self.copies.check_room()  # others may have come meanwhile
-        asked = replace(asked, name=name, size=size)
-        upload = self.holdings.uploads.announce(asked, self.holdings.referred(), source)
-        self.copies.start(upload)
-        return plain_answer(upload.plain(), status=201)
-
-    async def copy_progress(self, request: web.Request) -> web.Response:
-        """The upload that the daemon copies, with the bytes `sent` so far; the refusal if the copy failed."""
-        id_ = request.match_info["id"]
-        if (failed := self.copies.failure(id_)) is not None:
-            return plain_answer({"failed": failed})
-        try:
-            upload = self.holdings.uploads.get(id_, complete=False)
-        except ApiError:
-            if not self.copies.is_running(id_):
-                raise
-            return plain_answer({"id": id_, "sent": 0, "complete": False})  # it has failed, and says why in a moment
-        return plain_answer({**upload.plain(), "sent": upload.sent})
-
-    async def stop_copy(self, request: web.Request) -> web.Response:
-        """End a copy that the daemon makes."""
-        if not await self.copies.stop(request.match_info["id"]):
-            raise ApiError(404, "unknown_upload", "this copy has ended")
-        self.changed()
-        return plain_answer({})
 
     async def drop(self, request: web.Request) -> web.Response:
         """Remove an upload that no job uses."""
@@ -260,7 +208,7 @@ class JobCalls:
 
     async def another(self, request: web.Request) -> web.Response:
         """Do the work of a job again as the job `id`. Those of the page have their results where its others have."""
-        entry, body = self._known(request.match_info["job"]), await requests.json_object(request)
+        entry, body = self.results.known(request.match_info["job"]), await requests.json_object(request)
         job = requests.job_name(body.get("id") or "")
         key, a = upload_rules.file_name(job), entry.accepted
         asked: dict[str, Any] = {"id": job}
@@ -273,15 +221,15 @@ class JobCalls:
 
     async def details(self, request: web.Request) -> web.Response:
         """All that is known of a job."""
-        entry = self._known(requests.job_name(request.match_info["job"]))
+        entry = self.results.known(requests.job_name(request.match_info["job"]))
         return plain_answer(await asyncio.to_thread(self.cards.detailed, entry))
 
     async def show_folder(self, request: web.Request) -> web.Response:
         """Show the result `name` in the file manager of this machine."""
-        entry = self._known(requests.job_name(request.match_info["job"]))
+        entry = self.results.known(requests.job_name(request.match_info["job"]))
         path = self.cards.paths(entry).get(str((await requests.json_object(request)).get("name")))
         if path is None or not path.is_file():
-            raise _gone()
+            raise gone()
         if not await asyncio.to_thread(show_in_folder, path):
             raise ApiError(409, "no_desktop", "no file manager was found here; open the folder by its path")
         return plain_answer({})
@@ -383,64 +331,18 @@ class JobCalls:
 
     async def preview_of_job(self, request: web.Request) -> web.Response:
         """The same of the input `?input=` or the result `?output=` of a job."""
-        entry = self._known(requests.job_name(request.match_info["job"]))
+        entry = self.results.known(requests.job_name(request.match_info["job"]))
         name = request.query.get("input", "")
         if name:
-            path = self._input(entry, name)
+            path = self.results.input(entry, name)
         else:
             path = results_of(entry).get(request.query.get("output", ""), (None, 0))[0]
         if path is None:
-            raise _gone()
+            raise gone()
         beside = path.parent if self.holdings.uploads.of_path(str(path)) else None
         return plain_answer(await self.holdings.previews.of(path, beside))
 
-    def _input(self, entry: Entry, name: str) -> Path | None:
-        file = entry.accepted.files.get(name)
-        return None if file is None else Path(file.path)
-
     # Results
-
-    async def ticket(self, request: web.Request) -> web.Response:
-        """An address of a job's results for a player or a download; add `&name=` for one of several."""
-        entry = self._done(requests.job_name(request.match_info["job"]))
-        if not any(path.is_file() for path, _ in results_of(entry).values()):
-            raise _gone()
-        job = entry.accepted.job
-        return plain_answer({"url": f"/console/results/{quote(job, safe='')}?ticket={self.sessions.ticket(job)}"})
-
-    async def result(self, request: web.Request) -> web.StreamResponse:
-        """The result `&name=`, or the main one, with support for ranges; with `&download` as a download.
-
-        With `&input=` the input of that name, to be shown beside the result.
-        """
-        if not self.sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
-            raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
-        let_in(request)
-        entry = self._done(requests.job_name(request.match_info["job"]))
-        if "input" in request.query:
-            return self._given(entry, request.query["input"])
-        name = request.query.get("name") or next(iter(entry.accepted.results))
-        found = next((each for each in self.cards.outputs(entry) if each["name"] == name), None)
-        path = results_of(entry).get(name, (None, 0))[0]
-        if found is None or path is None:
-            raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result {name[:40]!r}")
-        if not found["here"]:
-            raise _gone()
-        kind = media_type(path)
-        headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
-        if "download" in request.query or not kind.shown:
-            headers[hdrs.CONTENT_DISPOSITION] = disposition(found["file"])
-        return web.FileResponse(path, headers=headers)
-
-    def _given(self, entry: Entry, name: str) -> web.StreamResponse:
-        """An input for a player; other types of files are not given away."""
-        path = self._input(entry, name)
-        if path is None or not path.is_file():
-            raise _gone()
-        kind = media_type(path)
-        if kind.shown not in ("video", "audio", "image"):
-            raise ApiError(404, "no_result", f"the input {name[:40]!r} is no media file")
-        return web.FileResponse(path, headers={**RESULT, hdrs.CONTENT_TYPE: kind.content})
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove the results of a job of this page."""
@@ -449,34 +351,17 @@ class JobCalls:
         return plain_answer({})
 
     async def _remove(self, job: str) -> None:
-        entry = self._done(job)
+        entry = self.results.done(job)
         paths = [path for path, _ in results_of(entry).values()]
         if not all(self.cards.is_ours(str(path)) for path in paths):
             raise ApiError(409, "not_ours", "this job was not started on this page; remove the files in their folder")
         if not any(path.is_file() for path in paths):
-            raise _gone()
+            raise gone()
         if self.holdings.needed() & {str(path) for path in paths}:
             raise ApiError(409, "in_use", "a later job reads this result; wait for its end")
         for path in paths:
             await asyncio.to_thread(uploads.remove_result, path)
         self.tell("card", self.cards.told(entry))
-
-    def _done(self, job: str) -> Entry:
-        """A job, which must be done."""
-        entry = self._known(job)
-        if entry.state != "done":
-            raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result")
-        return entry
-
-    def _known(self, job: str) -> Entry:
-        entry = self.outbox.state.jobs.get(job)
-        if entry is None:
-            raise ApiError(404, "no_result", f"job {job} has no result")
-        return entry
-
-
-def _gone() -> ApiError:
-    return ApiError(410, "result_gone", "the result was removed or moved")
 
 
 def _of_kind(body: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Storage:
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._outbox = outbox
         self.previews = Previews()
-        self.on_done: Callable[[Entry], Awaitable[None]] = _nothing
+        self.on_done: Callable[[Entry], Awaitable[None]] = lambda _: asyncio.sleep(0)
         self._done: asyncio.Queue[Entry] = asyncio.Queue()
         self.beginning: set[str] = set()  # the keys of results of jobs that are being submitted
         self.waiting: Callable[[], set[str]] = set  # the files of jobs that wait for them
@@ -58,10 +58,9 @@ class Storage:
         return {"uploads": idle, "used": self.uploads.used, "quota": self.uploads.quota}
 
     def _results_size(self) -> int:
-        size = 0
-        with contextlib.suppress(OSError), os.scandir(self.results) as found:
-            size = sum(each.stat().st_size for each in found)
-        return size
+        with contextlib.suppress(OSError), os.scandir(self.results) as files:
+            return sum(file.stat().st_size for file in files)
+        return 0
 
     async def react(self) -> None:
         """Call `on_done` for each job that is done, for some twice. It may take long, and `clean` would lose events."""
@@ -126,7 +125,8 @@ class Storage:
         """Remove the inputs of done jobs but the last ones, unless another job still needs them."""
         state = self._outbox.state
         done = [entry for job in reversed(state.ended) if (entry := state.jobs[job]).state == "done"]
-        kept = self.needed() | _inputs(one for one in done[:COMPARED] if _ended_at(one) > time.time() - UNUSED_FOR)
+        since = time.time() - UNUSED_FOR
+        kept = self.needed() | _inputs(entry for entry in done[:COMPARED] if entry.ended and entry.ended.at > since)
         for path in _inputs(done) - kept:
             upload = self.uploads.of_path(path)
             if upload is not None:
@@ -143,14 +143,6 @@ class Storage:
         for each in found:
             if result_key(each) not in wanted:
                 await asyncio.to_thread(uploads.remove_file, each)
-
-
-async def _nothing(_: Entry) -> None:
-    """In place of a reaction."""
-
-
-def _ended_at(entry: Entry) -> float:
-    return entry.ended.at if entry.ended else 0.0
 
 
 def _inputs(entries: Iterable[Entry]) -> set[str]:
@@ -172,7 +164,6 @@ def _keys_in(folder: str, jobs: Sequence[Entry]) -> set[str]:
 
 
 def _results_in(folder: Path) -> list[Path]:
-    found: list[Path] = []
     with contextlib.suppress(OSError):
-        found += folder.iterdir()
-    return found
+        return [*folder.iterdir()]
+    return []

@@ -14,15 +14,7 @@ import orjson
 
 from wakestream.adapters.runtime.known_secrets import redacted
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
-from wakestream.streams.recording.recording import (
-    Direction,
-    Header,
-    Row,
-    RowMaker,
-    Tap,
-    header_line,
-    row_line,
-)
+from wakestream.streams.recording.recording import Direction, Header, Row, RowMaker, Tap, header_line, row_line
 
 KEPT: Final = 20_000
 """Rows that are kept; beyond that, rows of the jobs that ended first are removed."""

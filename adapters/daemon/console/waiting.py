@@ -112,7 +112,11 @@ class WaitingJobs:
         found: list[Waiting] = []
         for path in self.folder.glob("*.json"):
             try:
-                record = _recorded(path)
+                content = path.read_bytes()
+                if later := later_format(path, content):
+                    logger.warning("{} is no job that waits for its files: {}", path, later)
+                    continue
+                record = msgspec.json.decode(content, type=_Record)
                 if record.id in submitted:
                     self._gone.add(path)
                     continue
@@ -161,23 +165,16 @@ class WaitingJobs:
     async def _store(self, job: Waiting) -> None:
         """Store and show a job. `ApiError` if it cannot be written."""
         asked, files = job.asked, {name: about(upload) for name, upload in job.files.items()}
-        outputs = dict(job.outputs)
         record = _Record(
-            asked.job,
-            asked.kind,
-            asked.params,
-            outputs,
-            files,
-            job.at,
-            job.refused,
-            job.failed,
-            asked.gpus,
-            asked.batch,
-        )
-        data = msgspec.json.encode(record)
+            asked.job, asked.kind, asked.params, dict(job.outputs), files, job.at, job.refused, job.failed,
+            asked.gpus, asked.batch,
+        )  # fmt: skip
         async with self._writing:
             if self.jobs.get(asked.job) is job:
-                await asyncio.to_thread(_write, self._path(job), data)
+                try:
+                    await asyncio.to_thread(write_atomic, self._path(job), msgspec.json.encode(record))
+                except OSError as error:
+                    raise of_disk(error) from None
         await self.clear()
         if self.jobs.get(asked.job) is job:
             self.tell("wait", self.plain(job))
@@ -266,20 +263,6 @@ class WaitingJobs:
     def all_plain(self) -> list[dict[str, Any]]:
         """All jobs for the page."""
         return [self.plain(job) for job in self.jobs.values()]
-
-
-def _recorded(path: Path) -> _Record:
-    content = path.read_bytes()
-    if later := later_format(path, content):
-        raise ValueError(later)
-    return msgspec.json.decode(content, type=_Record)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise of_disk(error) from None
 
 
 def _remove(paths: Collection[Path]) -> set[Path]:

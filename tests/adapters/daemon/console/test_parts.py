@@ -24,7 +24,7 @@ from wakestream.adapters.daemon.console import timeline as timelines
 from wakestream.adapters.daemon.console import (
     timeline_file,
 )
-from wakestream.adapters.daemon.console.archive import disposition
+from wakestream.adapters.daemon.console.results import disposition
 from wakestream.adapters.daemon.console.sessions import Sessions, keep_port, last_port
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.timeline import Timeline

@@ -1,4 +1,4 @@
-"""The results of many jobs as one download: a ZIP file that is made while it is sent, without compression."""
+"""Results for players and downloads: each alone, or many as a ZIP file that is made while it is sent."""
 
 from __future__ import annotations
 
@@ -18,9 +18,22 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer
 from wakestream.adapters.daemon.console.job_view import JobView
 from wakestream.adapters.daemon.console.result_name import legal, numbered
+from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.result_reuse import results_of
+from wakestream.adapters.disk.media_types import media_type
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.net.static_files import SAFE
+from wakestream.streams.outbox.state import Entry
+
+RESULT: Final = {
+    **SAFE,
+    hdrs.CONTENT_SECURITY_POLICY: (
+        "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; sandbox"
+    ),
+    hdrs.CACHE_CONTROL: "private, no-store",
+}
+"""The headers of a result: opened on its own it has no rights, whatever is in it."""
 
 KEPT: Final = 20
 """Archives whose addresses are valid; a further one replaces the oldest."""
@@ -31,16 +44,21 @@ plain_answer = partial(json_answer, headers=SAFE)
 """An answer in JSON, with the page's headers."""
 
 
-class Archives:
-    """The calls for archives. The address of one is its key, since a download sends no session."""
+class Results:
+    """The calls for results. A player or a download sends no session: its address has a ticket, or an archive's key."""
 
-    def __init__(self, jobs: JobView) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: JobView, sessions: Sessions) -> None:
+        self._jobs, self._sessions = jobs, sessions
         self._asked: dict[str, tuple[str, list[str]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
-        return [web.post("/console/archives", self.ask), web.get("/console/results/archive/{key}", self.send)]
+        return [
+            web.post("/console/archives", self.ask),
+            web.get("/console/results/archive/{key}", self.send),
+            web.post("/console/jobs/{job}/ticket", self.ticket),
+            web.get("/console/results/{job}", self.result),
+        ]
 
     async def ask(self, request: web.Request) -> web.Response:
         """An address for the results of the jobs `jobs`; `name` is that of the file."""
@@ -79,6 +97,72 @@ class Archives:
                     names = numbered(each["file"].removesuffix(ending), ending)
                     found[next(name for name in names if name not in found)] = made[each["name"]][0]
         return [*found.items()]
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """An address of a job's results for a player or a download; add `&name=` for one of several."""
+        entry = self.done(requests.job_name(request.match_info["job"]))
+        if not any(path.is_file() for path, _ in results_of(entry).values()):
+            raise gone()
+        job = entry.accepted.job
+        return plain_answer({"url": f"/console/results/{quote(job, safe='')}?ticket={self._sessions.ticket(job)}"})
+
+    async def result(self, request: web.Request) -> web.StreamResponse:
+        """The result `&name=`, or the main one, with support for ranges; with `&download` as a download.
+
+        With `&input=` the input of that name, to be shown beside the result.
+        """
+        if not self._sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
+            raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
+        let_in(request)
+        entry = self.done(requests.job_name(request.match_info["job"]))
+        if "input" in request.query:
+            return self._given(entry, request.query["input"])
+        name = request.query.get("name") or next(iter(entry.accepted.results))
+        found = next((each for each in self._jobs.outputs(entry) if each["name"] == name), None)
+        path = results_of(entry).get(name, (None, 0))[0]
+        if found is None or path is None:
+            raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result {name[:40]!r}")
+        if not found["here"]:
+            raise gone()
+        kind = media_type(path)
+        headers = {**RESULT, hdrs.CONTENT_TYPE: kind.content}
+        if "download" in request.query or not kind.shown:
+            headers[hdrs.CONTENT_DISPOSITION] = disposition(found["file"])
+        return web.FileResponse(path, headers=headers)
+
+    def _given(self, entry: Entry, name: str) -> web.StreamResponse:
+        """An input for a player; other types of files are not given away."""
+        path = self.input(entry, name)
+        if path is None or not path.is_file():
+            raise gone()
+        kind = media_type(path)
+        if kind.shown not in ("video", "audio", "image"):
+            raise ApiError(404, "no_result", f"the input {name[:40]!r} is no media file")
+        return web.FileResponse(path, headers={**RESULT, hdrs.CONTENT_TYPE: kind.content})
+
+    def input(self, entry: Entry, name: str) -> Path | None:
+        """The path of an input of a job; None if it has none of that name."""
+        file = entry.accepted.files.get(name)
+        return None if file is None else Path(file.path)
+
+    def done(self, job: str) -> Entry:
+        """A job, which must be done."""
+        entry = self.known(job)
+        if entry.state != "done":
+            raise ApiError(404, "no_result", f"job {entry.accepted.job} has no result")
+        return entry
+
+    def known(self, job: str) -> Entry:
+        """A job that the outbox has."""
+        entry = self._jobs.outbox.state.jobs.get(job)
+        if entry is None:
+            raise ApiError(404, "no_result", f"job {job} has no result")
+        return entry
+
+
+def gone() -> ApiError:
+    """The refusal of a result that is not there any more."""
+    return ApiError(410, "result_gone", "the result was removed or moved")
 
 
 class _Sink(io.RawIOBase):
