@@ -191,16 +191,13 @@ class OutboxState(Durable):
 def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
     """The job that the pipeline runs. Results of other `jobs` that are its inputs are where they were put."""
     a = entry.accepted
-    if a.is_pair:
-        pair = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
-        inputs = _moved_inputs(a, jobs or {})
-        return dataclasses.replace(
-            pair, again=a.again, gpus=a.gpus, overwrite=a.overwrite, inputs=inputs, unnamed=a.unnamed
-        )
     inputs = _moved_inputs(a, jobs or {})
-    outputs = {name: Path(path) for name, path in a.results.items()}
-    return e.Job(
-        a.job, inputs, outputs, a.kind, a.params, again=a.again, gpus=a.gpus, overwrite=a.overwrite, unnamed=a.unnamed
+    if a.is_pair:
+        job = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
+    else:
+        job = e.Job(a.job, inputs, {name: Path(path) for name, path in a.results.items()}, a.kind, a.params)
+    return dataclasses.replace(
+        job, inputs=inputs, again=a.again, gpus=a.gpus, overwrite=a.overwrite, unnamed=a.unnamed
     )
 
 

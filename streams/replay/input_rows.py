@@ -11,7 +11,7 @@ from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.jobs.job_order import Order
-from wakestream.streams.jobs.job_runner import MOVE, Daemon
+from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon
 from wakestream.streams.recording import event_json
 from wakestream.streams.recording.recording import Row, UnusableLog
 
@@ -50,9 +50,15 @@ def job_from(row: Row) -> Job:
     return event_json.job_from(str(row.job), row.data)
 
 
-def move_of(daemon: Daemon, row: Row) -> Callable[[], object]:
-    """The call of a `job.move` or `job.order` row."""
+def command_of(daemon: Daemon, row: Row) -> Callable[[], object] | None:
+    """The call of a row in which a user cancelled, retried or moved a job; None for other rows."""
+    if row.label == "job.cancel":
+        return partial(daemon.cancel, str(row.job))
+    if row.label == RETRY_NOW:
+        return partial(daemon.retry_now, str(row.job))
     if row.label == MOVE:
         return partial(daemon.move, str(row.job), str(row.data["before"]), int(row.data["priority"]))
+    if row.label != ORDER:
+        return None
     jobs, priorities = (str(row.data[name]).split() for name in ("jobs", "priorities"))
     return partial(daemon.arrange, Order(tuple(jobs), tuple(map(int, priorities))))

@@ -17,14 +17,14 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient, HubEvent
-from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon, job_random
+from wakestream.streams.jobs.job_runner import Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.config_json import config_from
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, ended_jobs
-from wakestream.streams.replay.input_rows import job_from, link_event, move_of, row_errors
+from wakestream.streams.replay.input_rows import command_of, job_from, link_event, row_errors
 from wakestream.streams.replay.recorded_ports import Answers, Watch, effects_of, recorded_world
 from wakestream.streams.replay.row_order import RowOrder
 
@@ -130,12 +130,8 @@ class _Replay:
         """The call that a row stands for."""
         if row.label == "job.accept":
             return partial(self._accept, job_from(row))
-        if row.label == "job.cancel":
-            return partial(self.daemon.cancel, str(row.job))
-        if row.label == RETRY_NOW:
-            return partial(self.daemon.retry_now, str(row.job))
-        if row.label in (MOVE, ORDER):
-            return move_of(self.daemon, row)
+        if (command := command_of(self.daemon, row)) is not None:
+            return command
         if row.dir == "conn":
             return partial(self._feed, row, link_event(row))
         message = wire.from_frame(row.data, strict=False)

@@ -56,13 +56,10 @@ class ReplayedHub:
             self._tap.row(*event_row(event, now))
         for command in commands:
             if isinstance(command, f.Send | f.Broadcast):
-                self._send(command)
-
-    def _send(self, command: Sent) -> None:
-        receivers = (command.fd,) if isinstance(command, f.Send) else command.to
-        connected = [fd for fd in receivers if fd in self.open]
-        self._tap.row(*sent_row(connected, command.message, command.old))
-        self._deliver(command, connected)
+                receivers = (command.fd,) if isinstance(command, f.Send) else command.to
+                connected = [fd for fd in receivers if fd in self.open]
+                self._tap.row(*sent_row(connected, command.message, command.old))
+                self._deliver(command, connected)
 
 
 def replay_hub(log: Log, limits: hub.Limits | None = None) -> Log:

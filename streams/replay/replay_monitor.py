@@ -30,46 +30,34 @@ def replay_monitor(log: Log, policy: p.PowerPolicy | None = None) -> Log:
     Raises:
         UnusableLog: A row cannot be read as an event.
     """
-    recorded = config_from(RECORDED, log.header.config.get("policy", {}))
-    return _Replay(log, policy or recorded, ticking=policy is not None).run()
+    monitor = Monitor(policy or config_from(RECORDED, log.header.config.get("policy", {})), Random(log.header.seed))
+    machine = restore(log.header.config.get("recalled"), 0.0)
+    now, up = 0.0, False
+    tap = MemoryTap(lambda: now)
 
+    def handle(event: p.PowerEvent, t: float) -> None:
+        nonlocal now
+        now = t
+        for command in monitor.step(machine, event, t).commands:
+            if isinstance(command, p.Say) and up:
+                tap.frame("out", command.message)
 
-class _Replay:
-    def __init__(self, log: Log, policy: p.PowerPolicy, *, ticking: bool) -> None:
-        self.log = log
-        self.monitor = Monitor(policy, Random(log.header.seed))
-        self.machine = restore(log.header.config.get("recalled"), 0.0)
-        self.ticking = ticking
-        self.t = 0.0
-        self.tap = MemoryTap(lambda: self.t)
-        self.up = False
-
-    def run(self) -> Log:
-        for row in self.log.rows:
-            while self.ticking and row.t - self.t > 1.0:
-                self._handle(p.Tick(), self.t + 1.0)
-            with row_errors(row):
-                event = self._event(row)
-            if event is not None:
-                self._handle(event, row.t)
-        return Log(self.log.header, tuple(self.tap.rows))
-
-    def _event(self, row: Row) -> p.PowerEvent | None:
-        if row.dir == "out" or (self.ticking and row.label == "tick"):
-            return None
-        self.tap.row(row.dir, row.label, row.data, row.job)
-        if row.dir == "in":
-            return to_event(wire.from_frame(row.data, strict=False), self.monitor.policy.gpu)
-        event = monitor_event(row)
+    for row in log.rows:
+        while policy is not None and row.t - now > 1.0:
+            handle(p.Tick(), now + 1.0)
+        if row.dir == "out" or (policy is not None and row.label == "tick"):
+            continue
+        with row_errors(row):
+            tap.row(row.dir, row.label, row.data, row.job)
+            if row.dir == "in":
+                event = to_event(wire.from_frame(row.data, strict=False), monitor.policy.gpu)
+            else:
+                event = monitor_event(row)
         if row.dir == "conn" and row.label != "tick":
-            self.up = row.label == "up"
-        return event
-
-    def _handle(self, event: p.PowerEvent, t: float) -> None:
-        self.t = t
-        for command in self.monitor.step(self.machine, event, t).commands:
-            if isinstance(command, p.Say) and self.up:
-                self.tap.frame("out", command.message)
+            up = row.label == "up"
+        if event is not None:
+            handle(event, row.t)
+    return Log(log.header, tuple(tap.rows))
 
 
 def monitor_event(row: Row) -> p.PowerEvent:

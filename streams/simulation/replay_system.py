@@ -10,7 +10,7 @@ the replay continues until every job has ended. To see the effect of a race, del
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,11 @@ from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import changed
 from wakestream.streams.recording.recording import TICK, Log, Row, Tap, UnusableLog, untapped
 from wakestream.streams.replay.divergence import Divergence, divergences
-from wakestream.streams.replay.input_rows import frame_of, row_errors
+from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of, row_errors
 from wakestream.streams.replay.recorded_ports import Answers, Known, effects_of, recorded_world
 from wakestream.streams.replay.replay import Replayed, Settings, policy_of
-from wakestream.streams.simulation.log_alignment import Alignment, Pair, Session, align
+from wakestream.streams.simulation.log_alignment import Alignment, Pair, Session, align, links
 from wakestream.streams.simulation.network import Channel, Hop, Network, Past
-from wakestream.streams.simulation.replay_inputs import changed_rows, recorded_rows
 from wakestream.streams.simulation.simulated_gpu import Pace, SimulatedFiles
 from wakestream.streams.simulation.simulation import Gpus, pace_of
 from wakestream.streams.simulation.system_programs import ClientProgram, HubProgram, MonitorProgram
@@ -196,7 +195,14 @@ class _System:
         world = recorded_world(client, answers, job_random(log.header.seed, job))
         if self.net.exact:
             return world
-        files = SimulatedFiles(_read(known, job), self.gpus.pace.call)
+        # The fingerprints of a job's files in its log, with all digests of each file.
+        found: dict[Path, Fingerprint] = {}
+        for row in known.get(job.id, ()):
+            if row.label == "fingerprint" and "ok" in row.data:
+                file = FINGERPRINT.back(row.data["ok"])
+                before = found[file.path].digests if file.path in found else {}
+                found[file.path] = Fingerprint(file.path, file.size, file.mtime_ns, {**before, **file.digests})
+        files = SimulatedFiles(found, self.gpus.pace.call)
         return replace(world, workers=self.gpus.workers(), files=files)
 
     async def run(self) -> list[Log]:
@@ -253,12 +259,56 @@ def _kind(row: Row) -> tuple[str, str | None]:
     return row.label, frame_of(row).get("request_id")
 
 
-def _read(known: Known, job: Job) -> dict[Path, Fingerprint]:
-    """The fingerprints of a job's files in its log, with all digests of each file."""
-    found: dict[Path, Fingerprint] = {}
-    for row in known.get(job.id, ()):
-        if row.label == "fingerprint" and "ok" in row.data:
-            file = FINGERPRINT.back(row.data["ok"])
-            before = found[file.path].digests if file.path in found else {}
-            found[file.path] = Fingerprint(file.path, file.size, file.mtime_ns, {**before, **file.digests})
-    return found
+Place = tuple[int, int]
+"""A log's place among the logs, and a row's seq in it."""
+
+
+def recorded_rows(logs: Sequence[Log], alignment: Alignment) -> Iterator[tuple[int, Row]]:
+    """The input rows of an exact replay, each with its log's place."""
+    received = _received(alignment)
+    return ((place, row) for place, row in _all(logs) if (place, row.seq) not in received)
+
+
+def changed_rows(logs: Sequence[Log], alignment: Alignment, simulated: Collection[int]) -> Iterator[tuple[int, Row]]:
+    """The input rows of a changed run: commands of users, link events, and frames of programs that are not replayed.
+
+    Left out are frames between two replayed programs, rows of simulated workers (`simulated` has their connections),
+    the last disconnect of each peer, which now stays until its jobs are done, and the ticks of the hub's log.
+    """
+    received = _received(alignment) | set(_between_replayed(logs, alignment))
+    last = _last(logs, alignment)
+    for place, row in _all(logs):
+        of_hub = logs[place].header.program == "hub"
+        fd = row.data.get("fd") if of_hub else None
+        left = row.label == "tick" or fd in simulated or (row.label == "closed" and fd in last)
+        if (place, row.seq) not in received and not (of_hub and left):
+            yield place, row
+
+
+def _all(logs: Sequence[Log]) -> Iterator[tuple[int, Row]]:
+    return ((place, row) for place, log in enumerate(logs) for row in log.rows)
+
+
+def _received(alignment: Alignment) -> set[Place]:
+    """The received frames whose sending is in another log."""
+    up = ((session.hub, pair.received) for session in alignment.sessions for pair in session.up)
+    down = ((session.log, pair.received) for session in alignment.sessions for pair in session.down)
+    return {(log, row.seq) for log, row in (*up, *down) if row.label not in LINK_FRAMES}
+
+
+def _between_replayed(logs: Sequence[Log], alignment: Alignment) -> Iterator[Place]:
+    """The received frames on connections whose two ends are both replayed."""
+    fds = {(session.hub, session.fd) for session in alignment.sessions}
+    firsts = {(session.log, session.first) for session in alignment.sessions}
+    for place, log in enumerate(logs):
+        if log.header.program == "hub":
+            of_peers = (row for row in log.rows if (place, row.data.get("fd")) in fds)
+        else:
+            of_peers = (row for link in links(log) if (place, link[0].seq) in firsts for row in link)
+        yield from ((place, row.seq) for row in of_peers if row.dir == "in" and row.label not in LINK_FRAMES)
+
+
+def _last(logs: Sequence[Log], alignment: Alignment) -> set[int]:
+    """The last connection of each peer, by the hub's number."""
+    last = {place: links(log)[-1][0].seq for place, log in enumerate(logs) if log.rows and links(log)}
+    return {session.fd for session in alignment.sessions if last[session.log] == session.first}

@@ -127,7 +127,10 @@ class SimulatedGpu:
         self.timers.clear()
         self.on_event("stop", {"reading": self.reading}, None)
         self.reading, self.initialized = "stopping", False
-        self._kill()
+        for task_id, task in list(self.tasks.items()):
+            if not task.done:
+                self.on_event("task.killed", {"task_id": task_id}, task.job)
+                del self.tasks[task_id]
         # A machine that loses power does not close its connection, which may last until after its next start.
         self.link.part(self.pace.leave)
         self._later(min(self.pace.leave, self.pace.halt), self._leave)
@@ -148,12 +151,6 @@ class SimulatedGpu:
     def _off(self) -> None:
         self.reading = "stopped"
         self.on_event("off", {}, None)
-
-    def _kill(self) -> None:
-        for task_id, task in list(self.tasks.items()):
-            if not task.done:
-                self.on_event("task.killed", {"task_id": task_id}, task.job)
-                del self.tasks[task_id]
 
     def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         self.timers.append(self.net.after(seconds, call, *args))

@@ -35,7 +35,9 @@ class Gpus:
         self.replaced = frozenset(each.fd for gpu in self._gpus for each in self._registers.get(gpu, ()))
         if not net.exact:
             for name, gpu in self._gpus.items():
-                if _was_on(names[name]):
+                # Whether the machine was running when the monitor first inspected it.
+                looks = (row.data.get("reading") for row in names[name].rows if row.label == "power.inspect")
+                if next(looks, None) == "running":
                     gpu.run(0.0, 0.0)
 
     @property
@@ -97,12 +99,6 @@ class _HubLink(WorkerLink):
     def _arrive(self, fd: int, message: m.Message, row: Row | None) -> None:
         if self._hub.is_open(fd):
             self._hub.receive(fd, message, row)
-
-
-def _was_on(monitor: Log) -> bool:
-    """Whether the machine was running when the monitor first inspected it."""
-    looks = (row.data.get("reading") for row in monitor.rows if row.label == "power.inspect")
-    return next(looks, None) == "running"
 
 
 def _registers(hub: Log) -> dict[str, list[f.Registering]]:

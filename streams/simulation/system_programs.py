@@ -20,7 +20,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.daemon_pipeline import pipeline_of
 from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon
+from wakestream.streams.jobs.job_runner import Daemon
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.monitor import Monitor, to_event
@@ -28,7 +28,7 @@ from wakestream.streams.monitor.persistence import restore
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import TICK, Log, MemoryTap, Row, Tap
-from wakestream.streams.replay.input_rows import job_from, link_event, move_of
+from wakestream.streams.replay.input_rows import command_of, job_from, link_event
 from wakestream.streams.replay.replay_client import OURS, client_config
 from wakestream.streams.replay.replay_hub import ReplayedHub, Sent, event_from
 from wakestream.streams.replay.replay_monitor import monitor_event
@@ -169,12 +169,8 @@ class ClientProgram(PeerProgram):
             self.hub.feed(link_event(row))
         elif row.label == "job.accept":
             self._accept(job_from(row))
-        elif row.label == "job.cancel":
-            self.daemon.cancel(str(row.job))
-        elif row.label == RETRY_NOW:
-            self.daemon.retry_now(str(row.job))
-        elif row.label in (MOVE, ORDER):
-            move_of(self.daemon, row)()
+        elif (command := command_of(self.daemon, row)) is not None:
+            command()
         elif row.dir == "in":
             self.receive(wire.from_frame(row.data, strict=False), row)
         elif row.dir == "out" and is_frame(row) and self._by_hand(row):
