@@ -59,7 +59,7 @@ class Snapshot(Generic[S]):
 
     def __init__(self, durable: type[Any], state: type[S] | None = None) -> None:
         self._fields = dict(_fields_of(durable, state or durable, ""))
-        self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
+        self._encode = msgspec.json.Encoder(enc_hook=plain_path).encode
         self._row = msgspec.json.Decoder(_Row)
 
     def rows(self, state: S) -> Iterator[bytes]:
@@ -131,7 +131,7 @@ def _field(hint: Any, read_as: Any) -> _Field:
 
 
 def _decoder(kind: Any) -> Callable[[msgspec.Raw], list[Any]]:
-    decode: Callable[[msgspec.Raw], list[Any]] = msgspec.json.Decoder(kind, dec_hook=_own).decode
+    decode: Callable[[msgspec.Raw], list[Any]] = msgspec.json.Decoder(kind, dec_hook=path_from).decode
     return decode
 
 
@@ -155,13 +155,15 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain_path(value: Any) -> Any:
+    """A path as text, for msgspec. Raises `NotImplementedError` for other types that JSON does not know."""
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError(f"a state cannot hold a {type(value).__name__}")
+    raise NotImplementedError(f"facts and states cannot hold a {type(value).__name__}")
 
 
-def _own(kind: type, value: Any) -> Any:
+def path_from(kind: type, value: Any) -> Any:
+    """The reverse of `plain_path`."""
     if issubclass(kind, Path) and isinstance(value, str):
         return kind(value)
-    raise NotImplementedError(f"a state cannot hold a {kind.__name__}")
+    raise NotImplementedError(f"facts and states cannot hold a {kind.__name__}")

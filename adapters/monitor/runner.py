@@ -29,7 +29,7 @@ from wakestream.operators.model.errors import (
     WakestreamError,
 )
 from wakestream.operators.model.ports import Health, Journal, LinkDown, LinkUp, Power, Reading
-from wakestream.operators.rx.cancel_as_error import cancel_as_error
+from wakestream.operators.rx.from_async import cancel_as_error
 from wakestream.streams.decider import Decision
 from wakestream.streams.monitor import persistence
 from wakestream.streams.monitor import power_machine as p

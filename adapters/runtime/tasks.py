@@ -16,7 +16,7 @@ from loguru import logger
 
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.errors import JournalError, WakestreamError
-from wakestream.operators.rx.cancel_as_error import cancel_as_error
+from wakestream.operators.rx.from_async import cancel_as_error
 
 T = TypeVar("T")
 Work = Callable[[], Awaitable[object]]

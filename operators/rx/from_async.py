@@ -10,10 +10,40 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.faults import wrong_return
-from wakestream.operators.rx.cancel_as_error import cancel_as_error
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.faults import location_of, wrong_return
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
+
+
+class cancel_as_error:  # noqa: N801 - used as a function; a class, since each call of a job makes two
+    """Turn a `CancelledError` into a `WakestreamError` (code `internal`) unless the running task was cancelled.
+
+    An effect raises such an error by itself when something that it awaits was cancelled.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        """Nothing has to be done before."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Raise the error in place of a cancellation."""
+        if error is None or not isinstance(error, asyncio.CancelledError):
+            return
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            return
+        location = location_of(error)
+        reason = (
+            f"{self.name or 'an effect'} cancelled itself (CancelledError): something that it waited for was "
+            "cancelled, not the job"
+        ) + (f" ({location})" if location else "")
+        raise WakestreamError(reason, code="internal") from error
+
 
 T = TypeVar("T")
 

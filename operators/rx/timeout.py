@@ -14,6 +14,7 @@ from wakestream.operators.model.errors import StageTimeout
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     FollowingObserver,
+    ignore,
     operator_from,
     subscribe_through,
 )
@@ -72,7 +73,7 @@ def timeout(
             timer = clock(scheduler).schedule_relative(seconds, _fail, (observer, error, stage, seconds))
             return CompositeDisposable(timer, subscribe_through(source, observer, scheduler))
         late = partial(_fail, state=(observer, error, stage, seconds))
-        watchdog = _Watchdog(late, seconds, reset or _never, excused or _nothing, observer, scheduler)
+        watchdog = _Watchdog(late, seconds, reset or ignore, excused or float, observer, scheduler)
         return CompositeDisposable(source.subscribe(watchdog, scheduler=scheduler), watchdog.followed)
 
     return operator_from(subscribe)
@@ -84,16 +85,6 @@ def _fail(
     if state is not None:
         observer, error, stage, seconds = state
         observer.on_error(error(stage, seconds))
-
-
-def _never(_: Any) -> object:
-    """The `reset` of a limit on the whole."""
-    return None
-
-
-def _nothing() -> float:
-    """All of the time counts."""
-    return 0.0
 
 
 class _Watchdog(FollowingObserver[Any]):

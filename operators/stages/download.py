@@ -70,10 +70,6 @@ def bytes_received(event: JobEvent) -> int:
     return event.bytes if isinstance(event, Downloading) else 0
 
 
-def _is_incomplete(event: JobEvent) -> bool:
-    return not isinstance(event, Done)
-
-
 @dataclass(frozen=True, slots=True)
 class _Results:
     """The results of one task on their way to `outputs`."""
@@ -123,4 +119,6 @@ class _Results:
     def _one(self, path: Path, name: str | None, made: Output | None = None) -> Observable[JobEvent]:
         more = () if made is None else (made,)  # a worker of the user's own may know no lists
         attempt = partial(self.worker.download, self.task_id, path, name, *more)
-        return self.around(from_async(attempt, "download")).take_while(_is_incomplete, inclusive=True)
+        return self.around(from_async(attempt, "download")).take_while(
+            lambda event: not isinstance(event, Done), inclusive=True
+        )

@@ -105,7 +105,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
         pauses = gpu_backoff(s.job, s.world, _is_no_progress, shared.starts)
         whole = in_turns(s, shared, compose)
         begins = turn(s.job, shared, shared.running, "to begin", gives_way=partial(_gives_way, s, shared))
-        return before.pipe(concat_unless(_is_done, whole.pipe(begins, pauses)))
+        return before.pipe(concat_unless(lambda event: isinstance(event, Done), whole.pipe(begins, pauses)))
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         events = stages(job, world, dataclasses.replace(policy, again=_durable(policy.again)), cancel)
@@ -184,10 +184,6 @@ async def _before(job: Job, effects: Effects, earlier: Earlier, args: Mapping[st
             return
         yield Note(f"the same work is running as job {same}: its result will be used", {"same_as": same})
         await effects.call(EARLIER_ENDED, {"job": same}, lambda: earlier.ended(same, job.id))  # noqa: B023 - awaited here
-
-
-def _is_done(event: JobEvent) -> bool:
-    return isinstance(event, Done)
 
 
 def _is_no_progress(error: Exception) -> bool:

@@ -28,8 +28,7 @@ from wakestream.operators.model.ports import (
     Worker,
     Workers,
 )
-from wakestream.operators.rx.cancel_as_error import cancel_as_error
-from wakestream.operators.rx.from_async import closing
+from wakestream.operators.rx.from_async import cancel_as_error, closing
 from wakestream.streams.jobs.world import World
 from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Tap

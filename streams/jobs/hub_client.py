@@ -156,9 +156,13 @@ class HubClient:
             self._on_link(event)
             return
         if self._unconfirmed and isinstance(event, m.JobReleased | m.Error):
-            self._on_confirmed(event.request_id or "")
-        if isinstance(event, m.Result) and self._refused:
-            self._on_free(event.request_id)
+            ended = event.request_id or ""
+            if self._unconfirmed.pop(ended, None) is not None:
+                self.on_released(ended)
+        # After any result, an old hub accepts the key's next job. The result comes under two names and counts once.
+        if self._refused and isinstance(event, m.Result) and event.request_id != self._ended:
+            self._ended = event.request_id
+            self._replies.feed(ports.Free(), next(iter(self._refused)))
         answer = reply_to(event, grants=self._grants)
         if answer is not None:
             reply, request_id = answer
@@ -167,16 +171,6 @@ class HubClient:
             if request_id is not None and isinstance(reply, ports.Busy) and not reply.own:
                 self._refused[request_id] = None
             self._replies.feed(reply, request_id)
-
-    def _on_free(self, request_id: str) -> None:
-        """After any result, an old hub accepts the key's next job. It comes under two names and counts once."""
-        if request_id != self._ended:
-            self._ended = request_id
-            self._replies.feed(ports.Free(), next(iter(self._refused)))
-
-    def _on_confirmed(self, request_id: str) -> None:
-        if self._unconfirmed.pop(request_id, None) is not None:
-            self.on_released(request_id)
 
     @property
     def features(self) -> frozenset[str]:

@@ -42,7 +42,7 @@ def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f
     accepted = _accepted(event, now)
     known = state.jobs.get(event.job)
     refusal = None if known is not None else _refusal(state, event)
-    if known is not None and not _same(known.accepted, accepted):
+    if known is not None and _work(known.accepted) != _work(accepted):
         refusal = (409, "conflict", f"there is another job with the id {event.job}; leave the id out for a new one")
     if refusal is not None:
         decision.command(f.Answer(event.ticket, refusal[0], event.job, *refusal[1:]))
@@ -78,12 +78,8 @@ def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
     )  # fmt: skip
 
 
-def _same(one: f.JobAccepted, other: f.JobAccepted) -> bool:
-    """Whether both are the same job; the files may have changed since."""
-    return _work(one) == _work(other)
-
-
 def _work(accepted: f.JobAccepted) -> tuple[Any, ...]:
+    """What tells one job from another; the files may have changed since."""
     paths = {name: file.path for name, file in accepted.files.items()}
     return paths, accepted.results, accepted.task_type, accepted.params
 

@@ -196,9 +196,7 @@ def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
         job = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
     else:
         job = e.Job(a.job, inputs, {name: Path(path) for name, path in a.results.items()}, a.kind, a.params)
-    return dataclasses.replace(
-        job, inputs=inputs, again=a.again, gpus=a.gpus, overwrite=a.overwrite, unnamed=a.unnamed
-    )
+    return dataclasses.replace(job, inputs=inputs, again=a.again, gpus=a.gpus, overwrite=a.overwrite, unnamed=a.unnamed)
 
 
 def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:

@@ -40,11 +40,7 @@ def printable(text: str, *, layout: bool = False) -> str:
     if text.isprintable():
         return text
     plain = _COLOURS.sub("", text).encode(errors="backslashreplace").decode()
-    return (_IN_LAYOUT if layout else _IN_LINE).sub(_replaced, plain)
-
-
-def _replaced(found: re.Match[str]) -> str:
-    return found[1] or "\N{REPLACEMENT CHARACTER}"
+    return (_IN_LAYOUT if layout else _IN_LINE).sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", plain)
 
 
 def is_name(text: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, get_args
 import msgspec
 
 from wakestream.operators.model.errors import JournalError
+from wakestream.streams.snapshot import path_from, plain_path
 
 F = TypeVar("F")
 
@@ -34,9 +35,9 @@ class FactsJson(Generic[F]):
 
     def __init__(self, facts: type[F], path: Path) -> None:
         kinds = get_args(facts) or (facts,)
-        self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
+        self._encode = msgspec.json.Encoder(enc_hook=plain_path).encode
         self._decoders: Mapping[str, Any] = {
-            _name(kind): msgspec.json.Decoder(kind, dec_hook=_own, strict=True) for kind in kinds
+            _name(kind): msgspec.json.Decoder(kind, dec_hook=path_from, strict=True) for kind in kinds
         }
         self._dated = {kind: getattr(kind, "LEDGER", False) for kind in kinds}
         self._path = path
@@ -59,7 +60,7 @@ class FactsJson(Generic[F]):
 
     def plain(self, fact: F) -> dict[str, Any]:
         """Return a fact as a JSON object: its fields, and its class as `fact`."""
-        return {"fact": _name(type(fact)), **msgspec.to_builtins(fact, enc_hook=_plain)}
+        return {"fact": _name(type(fact)), **msgspec.to_builtins(fact, enc_hook=plain_path)}
 
     def from_plain(self, plain: Mapping[str, Any]) -> F:
         """The reverse of `plain`."""
@@ -73,15 +74,3 @@ class FactsJson(Generic[F]):
 
 def _name(kind: type) -> str:
     return str(getattr(kind, "STORED_AS", kind.__name__))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(f"a fact cannot hold a {type(value).__name__}")
-
-
-def _own(kind: type, value: Any) -> Any:
-    if issubclass(kind, Path) and isinstance(value, str):
-        return kind(value)
-    raise NotImplementedError(f"a fact cannot hold a {kind.__name__}")
