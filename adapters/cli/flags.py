@@ -203,3 +203,9 @@ def daemon(parser: argparse.ArgumentParser) -> None:
     """`--state DIR`, the daemon's folder, where the other commands find it."""
     text = "the daemon's folder (WAKESTREAM_DAEMON; default: the user's data folder)"
     add(parser.add_argument_group("the daemon"), "--state DIR", text, default=None)
+
+
+def exit_on_refusal(parser: argparse.ArgumentParser) -> None:
+    """`--exit-on-refusal`: a program that the hub does not take ends, instead of coming again and again."""
+    text = "exit with code 2 when the hub rejects this program's key (default: retry with backoff)"
+    add(parser, "--exit-on-refusal", text)

@@ -2,16 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.render import kind_text
+from wakestream.adapters.cli.i18n.catalog import given
+from wakestream.adapters.cli.i18n.catalog import known as has_text
 from wakestream.adapters.cli.render.table import paragraphs, table, terminal_columns
 from wakestream.adapters.client.hub_query import hub_kinds
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import open_daemon_client
-from wakestream.adapters.runtime.printing import answer, say
+from wakestream.adapters.runtime.printing import answer, json_text, say
+from wakestream.operators.model.engine import Kind, Slot
 from wakestream.operators.model.errors import UnknownKind
-from wakestream.streams.protocol.known_kinds import KnownKinds
+from wakestream.streams.protocol.known_kinds import GpuOfKind, KnownKind, KnownKinds
+
+_LISTED = 6
+"""Names in a cell of the table."""
+
+_LONGEST = 60
+"""Characters of a value that are shown."""
+
+_CHOICES = 12
+"""Choices of a parameter that are shown."""
+
+
+def kind_rows(known: KnownKinds) -> list[list[str]]:
+    """The rows of the table, with a heading."""
+    heading = [t(f"kinds.{name}") for name in ("kind", "inputs", "params", "outputs")]
+    return [[*heading, t("cost.gpu")], *(_row(each) for each in known.kinds)]
+
+
+def _row(each: KnownKind) -> list[str]:
+    kind = each.kind
+    params = kind.params.get("properties", {})
+    return [
+        kind.name, _names(map(_slot_name, kind.inputs)), _names(params), _names(map(_slot_name, kind.outputs)),
+        _gpus(each.gpus),
+    ]  # fmt: skip
+
+
+def _slot_name(slot: Slot) -> str:
+    return slot.name if slot.required else f"[{slot.name}]"
+
+
+def _names(names: Iterable[str]) -> str:
+    found = list(names)
+    more = [t("kinds.more", count=len(found) - _LISTED)] if len(found) > _LISTED else []
+    return t("list.comma").join([*found[:_LISTED], *more]) or "-"
+
+
+def _gpus(gpus: Iterable[GpuOfKind]) -> str:
+    return _names(t("kinds.on" if one.online else "kinds.asleep", gpu=one.gpu) for one in gpus)
+
+
+def kind_lines(each: KnownKind) -> list[str]:
+    """What a job of this kind takes and makes."""
+    kind = each.kind
+    head = kind.name if not kind.title else f"{kind.name}: {given(kind.title)}"
+    parts = [head, *([f"  {given(kind.help)}"] if kind.help else []), *([t("kinds.at", gpus=_gpus(each.gpus))])]
+    for heading, cells in (
+        ("kinds.inputs_of", [_slot(slot) for slot in kind.inputs]),
+        ("kinds.params_of", [*_params(kind)]),
+        ("kinds.outputs_of", [_slot(slot) for slot in kind.outputs]),
+    ):
+        parts += ["", t(heading), *(f"  {line}" for line in table(cells))] if cells else []
+    return [*parts, "", t("kinds.example"), f"  {_example(kind)}"]
+
+
+def _slot(slot: Slot) -> list[str]:
+    accepts = ", ".join(slot.accepts) or t("kinds.any_file")
+    need = "" if slot.required else t("kinds.optional")
+    return [slot.name, accepts, need, _text(slot.title, slot.help)]
+
+
+def _params(kind: Kind) -> Iterator[list[str]]:
+    required = kind.params.get("required", ())
+    for name, schema in kind.params.get("properties", {}).items():
+        default = t("kinds.default", value=_json(schema["default"])) if "default" in schema else ""
+        need = t("kinds.required") if name in required and not default else default
+        yield [name, _type(schema), need, _text(schema.get("title"), schema.get("description"))]
+
+
+def _text(title: object, help_: object) -> str:
+    return ": ".join(given(str(text)) for text in (title, help_) if text)
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """The type of a parameter and its range, or its choices."""
+    if isinstance(choices := schema.get("enum"), list):
+        more = [t("kinds.more", count=len(choices) - _CHOICES)] if len(choices) > _CHOICES else []
+        return " | ".join([*map(_json, choices[:_CHOICES]), *more])
+    given = schema.get("type", "")
+    types = given if isinstance(given, list) else [given]
+    said = "/".join(t(f"kinds.type.{each}") if has_text(f"kinds.type.{each}") else str(each) for each in types)
+    least = _limit(schema, "minimum", "exclusiveMinimum")
+    most = _limit(schema, "maximum", "exclusiveMaximum")
+    return f"{said} {least}..{most}" if least or most else said
+
+
+def _limit(schema: Mapping[str, Any], inclusive: str, exclusive: str) -> str:
+    return _json(schema[inclusive]) if inclusive in schema else _json(schema[exclusive]) if exclusive in schema else ""
+
+
+def _json(value: Any) -> str:
+    text = value if isinstance(value, str) and value else json_text(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _example(kind: Kind) -> str:
+    inputs = [f"--in {slot.name}=FILE" for slot in kind.inputs if slot.required]
+    schemas = kind.params.get("properties", {})
+    needed = [name for name in kind.params.get("required", ()) if "default" not in schemas.get(name, {})]
+    params = [f"--param {name}=VALUE" for name in needed]
+    return " ".join(["wakestream submit --kind", kind.name, *inputs, *params])
 
 
 async def known_kinds(settings: Settings, state: str | None) -> KnownKinds:
@@ -35,7 +140,7 @@ async def known_kinds(settings: Settings, state: str | None) -> KnownKinds:
 async def show_kinds(settings: Settings, state: str | None, *, as_json: bool) -> int:
     """Print the kinds as a table, or as JSON."""
     known = await known_kinds(settings, state)
-    rows = table(kind_text.rows(known)) if known.kinds else []
+    rows = table(kind_rows(known)) if known.kinds else []
     answer(known.plain(), *rows, as_json=as_json)
     if not as_json:
         said = [t("kinds.unknown")] if not known.known else [] if known.complete else [t("kinds.incomplete")]
@@ -58,5 +163,5 @@ async def show_kind(kind: str, settings: Settings, state: str | None) -> int:
         why = f"; known are {have}" if have else "" if known.known else "; the hub does not tell its kinds"
         raise UnknownKind("kind", f"nothing is known of the kind {kind!r}{why}")
     for number, each in enumerate(found):
-        say(*([""] if number else []), *paragraphs(kind_text.lines(each), terminal_columns()))
+        say(*([""] if number else []), *paragraphs(kind_lines(each), terminal_columns()))
     return exit_codes.DONE

@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
 
     def _translate(self) -> None:
         if chosen() == "zh":
-            from wakestream.adapters.cli.i18n.help_text import translate
+            from wakestream.adapters.cli.i18n.catalog import translate
 
             translate(self)
 

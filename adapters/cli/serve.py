@@ -1,11 +1,16 @@
-"""What the programs with a listening socket share: their address, their metrics, and why they cannot listen."""
+"""What the lasting programs share: address, metrics, why they cannot listen, and the end when the hub refuses them."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import contextlib
 import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
+
+from reactivex import Observable
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
@@ -14,6 +19,8 @@ from wakestream.adapters.net.silent_callers import MOST
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
+from wakestream.operators.model.errors import HubRefused
+from wakestream.operators.model.ports import LinkDown
 
 
 def announce(program: str, url: str) -> None:
@@ -54,3 +61,26 @@ def _cannot_listen(error: OSError, address: str, flag: str) -> Exception:
     if numbers & {errno.EACCES, 10013} or "ermission" in str(error):
         return SettingsError(f"{flag}: {address} is not allowed to this account; use a port above 1023")
     return error
+
+
+class Refusal:
+    """Watches a link where the user asked for it; sets `stop` at the first refusal."""
+
+    def __init__(self, stop: asyncio.Event, args: argparse.Namespace) -> None:
+        self._stop, self._asked = stop, getattr(args, "exit_on_refusal", False)
+        self._refused: LinkDown | None = None
+
+    def listen(self, events: Observable[Any]) -> None:
+        """Hear what becomes of a link: its `events`."""
+
+        def hear(event: object) -> None:
+            if self._asked and isinstance(event, LinkDown) and event.code:
+                self._refused = event
+                self._stop.set()
+
+        events.subscribe(hear)
+
+    def check(self) -> None:
+        """Raise `HubRefused` if that was why the program stopped."""
+        if self._refused is not None and self._refused.code is not None:
+            raise HubRefused(self._refused.reason, code=self._refused.code)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from wakestream.adapters.cli.first_start import CLIENT, hub_and_code
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.reasons import in_chinese
+from wakestream.adapters.cli.i18n.catalog import in_chinese
 from wakestream.adapters.cli.setup.joining import Joined, join
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, Doors

@@ -13,12 +13,11 @@ from pathlib import Path
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.reasons import translated
+from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display
-from wakestream.adapters.cli.render.display import display
-from wakestream.adapters.cli.render.notifying import Notifying
+from wakestream.adapters.cli.render.display import Notifying, display
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import hub_kinds

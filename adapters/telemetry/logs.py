@@ -1,4 +1,4 @@
-"""Log lines with time, level, job and stage, on stderr, without secrets and control characters.
+"""Log lines with time, level, job and stage, on stderr and in files, without secrets and control characters.
 
 All modules log with `from loguru import logger` and `logger.bind(job=..., stage=...)`. This module decides where the
 lines go, and whether they are text or JSON.
@@ -6,23 +6,83 @@ lines go, and whether they are text or JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.disk.atomic import private
 from wakestream.adapters.runtime.known_secrets import hide, redacted_text
-from wakestream.adapters.telemetry.log_file import LogFile
+from wakestream.adapters.runtime.printing import say
 from wakestream.streams.protocol.printable import printable
+
+PIECE = 10_000_000
+"""Bytes after which a new file is begun."""
+
+PIECES = 5
+"""Files that are kept: FILE, FILE.1 to FILE.4; the last is the oldest."""
+
+
+class LogFile(RotatingFileHandler):
+    """Writes lines with `write`. A full disk does not end the program; it is reported once, on stderr."""
+
+    def __init__(self, path: Path) -> None:
+        self._complained = False
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)  # one level only, in case of a typing error
+            super().__init__(path, maxBytes=PIECE, backupCount=PIECES - 1, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise SettingsError(f"--log-file {path}: cannot be written ({error.strerror or error})") from None
+
+    def write(self, text: str) -> None:
+        """Add complete lines without secrets."""
+        self.handle(logging.makeLogRecord({"msg": text.rstrip("\n")}))
+
+    def doRollover(self) -> None:  # noqa: N802 - the base class's word
+        """Begin a new file. When that fails (on Windows, while another program reads it), continue with the old one."""
+        path = Path(self.baseFilename)
+        aside = path.with_name(f"{path.name}.next")
+        try:
+            self.close()
+            path.replace(aside)  # first, since each failure after this step would lose the oldest file
+            super().doRollover()
+            aside.replace(path.with_name(f"{path.name}.1"))
+        except OSError:
+            if aside.exists() and not path.exists():
+                aside.replace(path)
+        if self.stream is None:
+            self.stream = self._open()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's word
+        """Report the first error, instead of a traceback for each line."""
+        if not self._complained and sys.stderr is not None:
+            self._complained = True
+            say(f"wakestream: cannot write log lines to {self.baseFilename}: {sys.exc_info()[1]}", error=True)
+
+    def _open(self) -> TextIOWrapper:
+        file = open(self.baseFilename, "ab", opener=private)  # noqa: SIM115 - the base class closes it
+        return TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
+
+
+def pieces(path: Path) -> list[Path]:
+    """The files of a log, the oldest first."""
+    older = [path.with_name(f"{path.name}.{number}") for number in range(PIECES - 1, 0, -1)]
+    return [each for each in (*older, path) if each.is_file()]
+
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -182,3 +242,58 @@ class _Forward(logging.Handler):
         level = record.levelname if record.levelname in ("WARNING", "ERROR", "CRITICAL") else "WARNING"
         bound = logger.bind(stage=record.name.partition(".")[0])
         bound.opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+
+
+if TYPE_CHECKING:
+    from loguru import Message
+
+MOST: Final = 500
+"""Lines that are kept."""
+
+LONGEST: Final = 2000
+"""Characters of a line that are kept."""
+
+_USUAL = "INFO"
+
+
+class RecentLog:
+    """Keeps the lines of level INFO and above; those below too if the program writes them."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._lines: deque[dict[str, Any]] = deque(maxlen=most)
+        self._last = 0
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep lines while the block runs."""
+        level = min(lowest(), _USUAL, key=lambda name: logger.level(name).no)
+        sink = logger.add(self._take, level=level, format="{message}", backtrace=False, diagnose=False, catch=False)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):  # the log was configured again, which removes all sinks
+                logger.remove(sink)
+
+    def since(self, number: int) -> list[dict[str, Any]]:
+        """The lines after the one of this `number`, the oldest first; 0 for all that are kept.
+
+        Each has `n` (its number), `at` (UNIX seconds), `level` and `text`, and `job` and `stage` if it has them.
+        """
+        return [line for line in tuple(self._lines) if line["n"] > number]
+
+    def _take(self, message: Message) -> None:
+        record, broke = message.record, message.record["exception"]
+        text = record["message"]
+        if broke is not None and broke.type is not None:
+            text += f" ({broke.type.__name__}: {broke.value})"
+        self._last += 1
+        line = {"n": self._last, "at": round(record["time"].timestamp(), 3), "level": record["level"].name}
+        line["text"] = _clean(text)
+        line |= {name: _clean(told) for name in ("job", "stage") if (told := record["extra"].get(name, "-")) != "-"}
+        self._lines.append(line)
+
+
+def _clean(text: object) -> str:
+    """Redacted first: a cut could leave a part of a secret that no pattern knows."""
+    clean = printable(redacted_text(str(text)))
+    return clean if len(clean) <= LONGEST else f"{clean[:LONGEST]}…"

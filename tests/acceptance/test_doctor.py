@@ -22,10 +22,11 @@ from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.cli.demo.processes import house
-from wakestream.adapters.cli.doctor import CheckResult, examine
 from wakestream.adapters.cli.doctor import hub as there_room
 from wakestream.adapters.cli.doctor import local as here
-from wakestream.adapters.cli.doctor.daemon import daemon_stands
+from wakestream.adapters.cli.doctor.local import daemon_stands
+from wakestream.adapters.cli.doctor.result import CheckResult
+from wakestream.adapters.cli.doctor.run import examine
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
 from wakestream.adapters.hub.server import HubServer
@@ -419,8 +420,7 @@ async def test_a_daemon_is_looked_at_and_so_is_its_folder(scene: Scene, monkeypa
         def refuse(_: Path, number: int = number) -> None:
             raise OSError(number, os.strerror(number))
 
-        for room in ("daemon", "local"):
-            monkeypatch.setattr(f"wakestream.adapters.cli.doctor.{room}.written_to", refuse)
+        monkeypatch.setattr("wakestream.adapters.cli.doctor.local.written_to", refuse)
         broken = await daemons(scene.settings)
         assert (broken.level, os.strerror(number) in broken.says, todo in broken.todo) == ("fault", True, True)
         results = (await scene.look())["disk"]

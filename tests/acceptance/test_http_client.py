@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import eventually
-from wakestream.adapters.cli.i18n.reasons import in_chinese
+from wakestream.adapters.cli.i18n.catalog import in_chinese
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.session import THREADS
 from wakestream.adapters.client.wallet import Wallet

@@ -18,7 +18,7 @@ from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import Place, gpu_online, held, until
 from tests.support.programs.terminal_scene import terminal
 from wakestream.adapters.cli.i18n import choose
-from wakestream.adapters.cli.i18n.reasons import translated
+from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.operators.model.engine import Kind, Slot

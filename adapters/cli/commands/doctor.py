@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.text import Text
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.doctor import CheckResult, examine
+from wakestream.adapters.cli.doctor.result import CheckResult
+from wakestream.adapters.cli.doctor.run import examine
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import hanging, terminal_columns, width
 from wakestream.adapters.cli.service import begin

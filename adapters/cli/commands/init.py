@@ -13,10 +13,10 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands import hub, invite
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.cli.setup import options, present
+from wakestream.adapters.cli.setup import options
 from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded, write
 from wakestream.adapters.cli.setup.machine import asked, optional
-from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure
+from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure, lines_of
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     begin(args)
     if args.role == "hub":
         done = _hub(args)
-        say(*present.lines("hub", done, args.folder), "", *_codes(args))
+        say(*lines_of("hub", done, args.folder), "", *_codes(args))
     else:
-        say(*present.lines(args.role, _beside_the_hub(args), args.folder))
+        say(*lines_of(args.role, _beside_the_hub(args), args.folder))
     return exit_codes.DONE
 
 

@@ -11,8 +11,9 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.cli.setup import options, present
+from wakestream.adapters.cli.setup import options
 from wakestream.adapters.cli.setup.joining import ADMIN, CLIENT, Joined, join
+from wakestream.adapters.cli.setup.roles import lines_of
 from wakestream.adapters.cli.setup.start_menu import opens_console
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         say(t("leave.license", license=joined.replaced))
     if role == "worker":
         say(*_opened(joined))
-    say(*present.lines(CLIENT if role == ADMIN else role, joined.done, args.folder))
+    say(*lines_of(CLIENT if role == ADMIN else role, joined.done, args.folder))
     if role in (CLIENT, ADMIN) and joined.done.start:
         say(t("console.installed", path=opens_console()))
     return exit_codes.DONE

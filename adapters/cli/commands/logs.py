@@ -19,7 +19,7 @@ from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.runtime.printing import console, say_json
-from wakestream.adapters.telemetry.log_file import pieces
+from wakestream.adapters.telemetry.logs import pieces
 from wakestream.streams.protocol.printable import printable
 
 EXAMPLES = (

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from loguru import logger
 
-from wakestream.adapters.cli import exit_on_refusal, flags
-from wakestream.adapters.cli.exit_on_refusal import Refusal
-from wakestream.adapters.cli.serve import serve_metrics
+from wakestream.adapters.cli import flags
+from wakestream.adapters.cli.serve import Refusal, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
@@ -53,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "a machine that runs without a request: adopt it (default), stop it, or only report it"
     parser.add_argument("--orphans", choices=("adopt", "stop", "report"), default="adopt", help=text)
     flags.add(parser, "--state DIR", "folder of the journal (default: the user's data folder)", type=Path)
-    exit_on_refusal.flag(parser)
+    flags.exit_on_refusal(parser)
     flags.program(parser)
 
 

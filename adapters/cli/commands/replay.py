@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.marbles import marbles
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.replay.overrides import BadSetting, WhatIf, what_if
-from wakestream.adapters.cli.replay.remarks import remarks
-from wakestream.adapters.cli.replay.reorder import chaos
-from wakestream.adapters.cli.replay.report import ReplayOutput
+from wakestream.adapters.cli.replay.report import ReplayOutput, plain_outcome, remarks, trouble
 from wakestream.adapters.runtime.printing import say
-from wakestream.adapters.telemetry.recordings import LogFile, find, read
+from wakestream.adapters.telemetry.recordings import LogFile, find, output_beside, read, write
 from wakestream.adapters.testing.replay_runner import run_log, run_together
 from wakestream.streams.jobs.world import Build
+from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.recorded_ports import EffectCall
 from wakestream.streams.replay.replay import PROGRAMS
+from wakestream.streams.triage.reorder import SPREAD, failing, reordered, worse
 from wakestream.streams.triage.replay_attempt import Trial, asks_otherwise
 
 EXAMPLES = ("replay night", "replay night/daemon-*.jsonl --marbles", "replay night --set online_timeout=60")
@@ -187,3 +188,56 @@ def _together(
         show.trial(*logs[0], trials[0], {})
         return exit_codes.FAILED
     return max(_shown(args, file, log, trial, settings, show) for (file, log), trial in zip(logs, trials, strict=True))
+
+
+Run = Callable[[Log], Trial]
+
+
+def chaos(args: argparse.Namespace, file: LogFile, log: Log, run: Run, show: ReplayOutput) -> int:
+    """Try the orders asked for; the first that fails is printed and written. The exit code is 1 if there is one.
+
+    `run` replays a log.
+    """
+    try:
+        return _search(args, file, log, run, show)
+    except UnusableLog as error:
+        return show.unusable(f"{file.name}: {error}")
+
+
+def _search(args: argparse.Namespace, file: LogFile, log: Log, run: Run, show: ReplayOutput) -> int:
+    before = run(log)
+    if before.trouble is not None:
+        why = trouble(before)
+        said = t("replay.as_it_is", name=file.name, why=why)
+        show.result(_plain(file, f"fails as it is: {why}", trial=before), said)
+        return exit_codes.FAILED
+    first, last = args.seed, args.seed + args.runs - 1
+    for seed in range(first, last + 1):
+        perturbed = reordered(log, seed, SPREAD if args.spread is None else args.spread)
+        after = run(perturbed)
+        if after.trouble is not None or worse(before, after):
+            path = output_beside(file, args.output, f"seed-{seed}")
+            write(failing(perturbed, before, after), path)
+            plain = _plain(file, f"seed {seed} fails", seed=seed, trial=after, path=path)
+            show.result(plain, t("replay.seed", name=file.name, seed=seed))
+            if after.trouble is not None:
+                show.note(f"  {trouble(after)}")
+            for each in worse(before, after):
+                show.note("  " + t("replay.worse", job=each.job, then=each.then, now=each.now, why=each.now.why))
+            show.note("  " + t("replay.written", path=path))
+            return exit_codes.FAILED
+    one = first == last
+    said = t("replay.no_order", name=file.name, seeds=first if one else f"{first}-{last}")
+    seeds = f"seed {first}" if one else f"seeds {first} to {last}"
+    show.result(_plain(file, f"no order makes anything worse ({seeds})"), said)
+    return exit_codes.DONE
+
+
+def _plain(
+    file: LogFile, why: str, *, seed: int | None = None, trial: Trial | None = None, path: Path | None = None
+) -> dict[str, Any]:
+    result: dict[str, Any] = {"log": [plain_text(part) for part in file.parts], "reorder": True, "why": why}
+    result |= {"seed": seed, "written": path and plain_text(path)}
+    if trial is not None and trial.report is not None:
+        result["jobs"] = {job: plain_outcome(each.outcome) for job, each in trial.report.now.items()}
+    return result

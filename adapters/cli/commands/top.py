@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Group
 from rich.live import Live
@@ -14,7 +18,6 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands.status import as_plain
 from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status, statuses
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.keys import pressed_keys
 from wakestream.adapters.cli.live_jobs import is_terminal
 from wakestream.adapters.cli.render.table import terminal_columns
 from wakestream.adapters.cli.render.top_text import top
@@ -126,3 +129,36 @@ class _Screen:
 
 def _line(text: str, style: str) -> Text:
     return Text(text, style, no_wrap=True, overflow="crop")
+
+
+@contextmanager
+def pressed_keys() -> Iterator[Callable[[], str]]:
+    """Yields a function that returns the keys that were pressed since the last call; empty without a terminal.
+
+    Ctrl-C stays a signal.
+    """
+    if not sys.stdin.isatty():
+        yield str
+        return
+    if sys.platform == "win32":
+        import msvcrt
+
+        yield lambda: msvcrt.getwch() if msvcrt.kbhit() else ""
+        return
+    import select
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)
+
+    def pressed() -> str:
+        if not select.select([terminal], [], [], 0)[0]:
+            return ""
+        return os.read(terminal, 64).decode(errors="replace")
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from loguru import logger
 
-from wakestream.adapters.cli import exit_on_refusal as refusal
 from wakestream.adapters.cli import flags
-from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
+from wakestream.adapters.cli.serve import Refusal, announce, caller_room, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.path_key import data_folder
@@ -72,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "switch this machine off when it had no hub, task and transfer for this long; needs --poweroff"
     flags.add(parser, "--poweroff-after TIME", text, type=flags.time)
     flags.add(parser, "--poweroff COMMAND", 'the command for that, such as "systemctl poweroff"')
-    refusal.flag(parser)
+    flags.exit_on_refusal(parser)
     flags.program(parser)
 
 
@@ -109,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     warn_unless_private(config.host, tls)
 
     async def serve(stop: asyncio.Event) -> None:
-        refused = refusal.Refusal(stop, args)
+        refused = Refusal(stop, args)
         async with contextlib.AsyncExitStack() as stack:
             watch = LinkWatch() if settings.metrics is not None and settings.hub_url is not None else None
             open_link = stack.enter_context(hub_link(settings, watch, refused.listen))

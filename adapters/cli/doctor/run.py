@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from wakestream.adapters.cli.doctor import hub as there
 from wakestream.adapters.cli.doctor import local as here
-from wakestream.adapters.cli.doctor.daemon import daemon_stands
+from wakestream.adapters.cli.doctor.local import daemon_stands
 from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped
 from wakestream.adapters.cli.doctor.worker import workers_answer
 from wakestream.adapters.cli.i18n import t

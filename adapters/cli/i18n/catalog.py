@@ -6,9 +6,11 @@ English always.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib.resources import files
@@ -99,3 +101,48 @@ def _clean(value: object) -> object:
 def known(name: str) -> bool:
     """Whether there is a text of that name: codes from other programs may be of a later version."""
     return name in catalog(chosen())
+
+
+def translated(reason: str) -> str | None:
+    """The reason in Chinese; None if the language is another, or the catalog does not have it."""
+    return in_chinese(reason) if chosen() == "zh" else None
+
+
+def in_chinese(reason: str) -> str | None:
+    """The reason in Chinese, whatever the language is; None if the catalog does not have it.
+
+    A reason within the reason is translated too.
+    """
+    for english, chinese in catalog("reasons_zh").items():
+        if found := re.fullmatch(english, reason, re.DOTALL):
+            return chinese.format(*(group and (in_chinese(group) or group) for group in found.groups()))
+    return None
+
+
+_OPTIONS = ("[options]", "[选项]")
+
+
+def translate(parser: argparse.ArgumentParser) -> None:
+    """Replace all texts of the parser's help with Chinese ones."""
+    if parser.usage:
+        parser.usage = parser.usage.replace(*_OPTIONS)
+    parser.description = _chinese(parser.description)
+    parser.epilog = "\n".join(map(_line, (parser.epilog or "").split("\n")))
+    for group in parser._action_groups:  # argparse has no other way to look at a parser
+        group.title, group.description = _chinese(group.title), _chinese(group.description)
+    for action in parser._actions:
+        action.help = _chinese(action.help)
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                choice.help = _chinese(choice.help)
+
+
+def _chinese(text: str | None) -> str | None:
+    return None if text is None else catalog("help_zh").get(text, text)
+
+
+def _line(text: str) -> str:
+    """A line below the arguments; in tables the second column is a sentence."""
+    found = re.fullmatch(r"(\s*(?:\S+\s{2,})?)(.*)", text)
+    assert found is not None  # noqa: S101 - it matches any line
+    return found[1] + catalog("help_zh").get(found[2], found[2])

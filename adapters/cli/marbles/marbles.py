@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from wakestream.adapters.cli.marbles import svg as marbles_svg
 from wakestream.adapters.cli.marbles import text as marbles_text
-from wakestream.adapters.cli.marbles.canvas import BOXES
+from wakestream.adapters.cli.marbles.text import BOXES
 from wakestream.streams.diagram.groups import gathered
 from wakestream.streams.diagram.lanes import diagram
 from wakestream.streams.recording.recording import Log

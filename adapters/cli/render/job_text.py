@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from wakestream.adapters.cli.i18n import reasons, t
-from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.i18n.catalog import known, translated
 from wakestream.adapters.config import units
 from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
@@ -51,7 +51,7 @@ def state(word: str) -> str:
 
 def reason(code: str, why: str) -> str:
     """Why something failed, as a sentence. `why` is in English; frequent reasons are translated."""
-    if (chinese := reasons.translated(why)) is not None:
+    if (chinese := translated(why)) is not None:
         return printable(chinese)
     return t(f"reason.{code}", why=why) if known(f"reason.{code}") else printable(why)
 

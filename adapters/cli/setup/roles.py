@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.setup.files import Setup, Wanted, check_ours, folder_of, is_ours, recorded, toml, write
 from wakestream.adapters.cli.setup.service import service
 
@@ -120,3 +122,16 @@ def _secret(folder: Path) -> Wanted:
     if path.exists():
         return Wanted(path, path.read_text(encoding="utf-8"), private=True)
     return Wanted(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)
+
+
+def lines_of(role: str, done: Done, folder: Path | None = None) -> Iterator[str]:
+    """Lines for people. `folder` is the one that the user gave for the settings."""
+    for path, what in done.files:
+        yield t(f"setup.{what}", path=path)
+    if done.start:
+        yield t("setup.service", command=done.start)
+    elif role == "client":
+        yield t("setup.client")
+    else:
+        own = [role, *done.arguments] if folder is None else ["up", "--folder", str(folder)]
+        yield t("setup.start", command=shlex.join(["wakestream", *own]))

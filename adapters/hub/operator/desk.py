@@ -25,7 +25,7 @@ from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.sessions import Session, Sessions
 from wakestream.adapters.hub.operator.view import costs_of, state_of
 from wakestream.adapters.runtime.tasks import tasks_of_block
-from wakestream.adapters.telemetry.recent_log import RecentLog
+from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub.state import HubState
 
 WITHIN: Final = 30.0

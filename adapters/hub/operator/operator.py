@@ -17,7 +17,7 @@ from wakestream.adapters.hub.operator.page import LIVE, OperatorPage, plain
 from wakestream.adapters.hub.operator.sessions import Sessions
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.tls import ServerTls
-from wakestream.adapters.telemetry.recent_log import RecentLog
+from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub.state import HubState
 
 _FOREIGN_HOST = (

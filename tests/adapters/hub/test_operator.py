@@ -20,7 +20,7 @@ from wakestream.adapters.hub.operator.page import FOLDER, OperatorPage
 from wakestream.adapters.hub.operator.sessions import Sessions
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.static_files import SAFE, files_of
-from wakestream.adapters.telemetry.recent_log import LONGEST, RecentLog
+from wakestream.adapters.telemetry.logs import LONGEST, RecentLog
 from wakestream.streams.hub.state import HubState
 
 PACKAGE = "wakestream.adapters.hub.operator"

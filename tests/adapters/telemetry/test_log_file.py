@@ -19,8 +19,8 @@ from wakestream.adapters.cli.render.log_reader import Tail, followed, line, want
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.runtime import known_secrets
 from wakestream.adapters.runtime.printing import say_json
-from wakestream.adapters.telemetry import log_file, logs
-from wakestream.adapters.telemetry.log_file import LogFile, pieces
+from wakestream.adapters.telemetry import logs
+from wakestream.adapters.telemetry.logs import LogFile, pieces
 
 PLAIN = """\
 2026-01-01 10:00:00.123 INFO    ws-1 upload  half way
@@ -70,7 +70,7 @@ def test_a_program_keeps_its_log_with_the_date_and_without_secrets(tmp_path: Pat
 
 
 def test_a_log_file_is_cut_into_pieces_of_which_a_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_file, "PIECE", 1000)
+    monkeypatch.setattr(logs, "PIECE", 1000)
     path = tmp_path / "hub.log"
     file = LogFile(path)
     for number in range(500):

@@ -23,8 +23,8 @@ from wakestream.adapters.daemon.console import uploads as console_uploads
 from wakestream.adapters.daemon.console.sessions import keep_port
 from wakestream.adapters.disk import atomic
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.telemetry import log_file, recorder
-from wakestream.adapters.telemetry.log_file import LogFile
+from wakestream.adapters.telemetry import logs, recorder
+from wakestream.adapters.telemetry.logs import LogFile
 from wakestream.adapters.telemetry.recorder import Recorder
 from wakestream.adapters.telemetry.recordings import write
 from wakestream.adapters.testing.memory_journal import FakeJournal
@@ -196,22 +196,22 @@ async def test_an_open_old_recording_does_not_end_a_new_one(tmp_path: Path, monk
 
 
 def test_a_log_that_is_read_keeps_its_older_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_file, "PIECE", 200)
+    monkeypatch.setattr(logs, "PIECE", 200)
     path = tmp_path / "daemon.log"
     log = LogFile(path)
     for number in range(20):
         log.write(f"line {number:02} {'x' * 40}\n")
-    before = [piece.read_bytes() for piece in log_file.pieces(path)[:-1]]
+    before = [piece.read_bytes() for piece in logs.pieces(path)[:-1]]
     assert len(before) == 4
     with path.open("rb"):
         for number in range(20, 60):
             log.write(f"line {number} {'x' * 40}\n")
-    assert [piece.read_bytes() for piece in log_file.pieces(path)[:-1]] == before
+    assert [piece.read_bytes() for piece in logs.pieces(path)[:-1]] == before
     log.write("the end\n")
     log.write("more\n")
     log.close()
-    assert [piece.read_bytes() for piece in log_file.pieces(path)][:3] == before[1:]
-    assert b"line 59" in log_file.pieces(path)[-2].read_bytes()
+    assert [piece.read_bytes() for piece in logs.pieces(path)][:3] == before[1:]
+    assert b"line 59" in logs.pieces(path)[-2].read_bytes()
     logging.shutdown([])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from wakestream.adapters.cli.i18n import choose
-from wakestream.adapters.cli.i18n.reasons import translated
+from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.engines.ffmpeg_errors import wrong_input
 
 

@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from wakestream.adapters.cli.render.job_progress import JobProgress
-from wakestream.adapters.cli.render.smooth import LONGEST_STEP, Smooth
+from wakestream.adapters.cli.render.job_progress import LONGEST_STEP, JobProgress, Smooth
 from wakestream.operators.model import events as e
 
 

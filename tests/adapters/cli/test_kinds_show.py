@@ -6,7 +6,7 @@ import pytest
 
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.i18n.catalog import given
-from wakestream.adapters.cli.render import kind_text
+from wakestream.adapters.cli.kinds_show import kind_lines, kind_rows
 from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.adapters.engines.ffmpeg_kinds import RECIPES
 from wakestream.operators.model.engine import Kind, Slot
@@ -18,7 +18,7 @@ GPUS = (GpuOfKind("studio", online=True), GpuOfKind("attic", online=False))
 def of_param(schema: dict[str, Any], **more: Any) -> str:
     """The line of a parameter `a`."""
     kind = Kind("k", (), (Slot("x"),), {"properties": {"a": schema}, **more})
-    lines = kind_text.lines(KnownKind(kind, GPUS))
+    lines = kind_lines(KnownKind(kind, GPUS))
     return lines[lines.index("parameters (--param NAME=VALUE):") + 1]
 
 
@@ -47,13 +47,13 @@ def test_a_parameter_is_shown_with_its_type_range_and_default(schema: dict[str, 
 def test_a_parameter_that_must_be_given_is_in_the_example() -> None:
     assert of_param({"type": "integer"}, required=["a", "gone"]) == "  a  whole number  required"
     kind = Kind("k", (Slot("i"), Slot("j", required=False)), (Slot("x"),), {"required": ["gone"]})
-    last = kind_text.lines(KnownKind(kind, ()))[-1]
+    last = kind_lines(KnownKind(kind, ()))[-1]
     assert last == "  wakestream submit --kind k --in i=FILE --param gone=VALUE"
 
 
 def test_the_table_shortens_long_lists() -> None:
     many = Kind("many", tuple(Slot(f"f{n}") for n in range(9)), (Slot("x"),))
-    heading, row = kind_text.rows(KnownKinds((KnownKind(many, GPUS),), known=True))
+    heading, row = kind_rows(KnownKinds((KnownKind(many, GPUS),), known=True))
     assert heading == ["KIND", "INPUTS", "PARAMETERS", "OUTPUTS", "GPU"]
     assert row == ["many", "f0, f1, f2, f3, f4, f5, and 3 more", "-", "x", "studio (on), attic (asleep)"]
 
@@ -74,7 +74,7 @@ def test_the_kinds_that_come_with_the_worker_are_shown_in_chinese() -> None:
     try:
         said = set().union(*(texts_of(kind) for kind in (LIPSYNC_KIND, *(recipe.kind for recipe in RECIPES.values()))))
         assert {text for text in said if given(text) == text} == set()
-        lines = kind_text.lines(KnownKind(RECIPES["mux"].kind, GPUS))
+        lines = kind_lines(KnownKind(RECIPES["mux"].kind, GPUS))
         assert lines[0] == "mux: 替换声音"
     finally:
         choose("en")
