@@ -216,7 +216,10 @@ def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, s
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
-            raise SettingsError(f"{flag} {text[:60]!r}: write NAME=VALUE, such as {flag} image=a.png")
+            form = "NAME=VALUE, such as --param width=320"
+            if flag != "--param":
+                form = f"NAME=FILE, such as {flag} image=a.png"
+            raise SettingsError(f"{flag} {text[:60]!r}: write {form}")
         if name in found and many:
             name = next(each for number in count(2) if (each := numbered(name, number)) not in found)
         if name in found:

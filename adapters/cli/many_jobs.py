@@ -150,7 +150,8 @@ def folder_of_one(args: argparse.Namespace) -> Path | None:
     text = os.fspath(args.output)
     is_folder = text.endswith(SEPARATORS) or Path(text).is_dir()
     if args.kind is not None and Path(text).suffix and not is_folder:
-        raise SettingsError(f"-o {text}: with --kind, -o is a folder; for a file give --out NAME={text}")
+        names = f"`wakestream submit --kind {args.kind} --help` shows the names"
+        raise SettingsError(f"-o {text}: with --kind, -o is a folder; for a file give --out NAME={text} ({names})")
     return _folder(args) if is_folder or args.kind is not None else None
 
 

@@ -113,10 +113,12 @@ class ProcessPower:
             return ""
         if process is None or self._stopped:
             return "the program has ended"
-        if process.returncode == 0:
+        code = process.returncode or 0
+        if code == 0:
             return "the program ended by itself"
         words = " | ".join(self._said) or "no output"
-        return f"the program ended by itself with code {process.returncode}: {words}"
+        how = f"was ended by signal {-code}" if code < 0 else f"ended by itself with code {code}"
+        return f"the program {how}: {words}"
 
     async def ended(self) -> None:
         """Wait until the program does not run."""

@@ -338,6 +338,10 @@ class Reading:
     detail: str = ""
     gpus: int | None = None
 
+    def __str__(self) -> str:
+        """The state with the provider's own words."""
+        return f"{self.state} ({self.detail[:80]})" if self.detail else self.state
+
 
 class Power(Protocol):
     """One machine that can be switched on and off. `start` and `stop` only begin; `inspect` shows the result.

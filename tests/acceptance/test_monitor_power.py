@@ -115,6 +115,16 @@ async def test_a_program_that_ignores_terminate_is_killed_after_the_grace(proces
     assert (await power.inspect()).state == "stopped"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+async def test_a_program_that_was_killed_is_reported_with_the_signal(process: Start) -> None:
+    power = process("import os; os.kill(os.getpid(), 9)")
+    await power.start()
+    await power.ended()
+    reading = await power.inspect()
+    assert reading == Reading("failed", detail="the program was ended by signal 9: no output")
+    assert str(reading) == f"failed ({reading.detail})"
+
+
 async def test_a_program_that_exits_at_once_fails_with_a_reason(process: Start, log: Log) -> None:
     power = process("raise SystemExit('no CUDA device')")
     await power.start()

@@ -398,9 +398,9 @@ async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tm
         (("--power", "runpod", "--machine", "a"), "RUNPOD_API_KEY is not set"),
         ((), "--power is missing"),
         (("--power", "command", "--start", "true", "--stop", "true"), "--inspect is missing"),
-        (("--power", "command", "--start", "true", "--stop", "true", "--inspect", "echo unknown"), "provider says"),
+        (("--power", "command", "--start", "true", "--stop", "true", "--inspect", "echo unknown"), "unknown ("),
         (("--power", "process", "--program", "no-such-program"), "is not a program here"),
-        (("--power", "process", "--program", "true", "--price-per-hour", "x"), "is no price"),
+        (("--power", "process", "--program", "true", "--gpu", "a", "--price-per-hour", "x"), ": 'x' is no price"),
     ],
 )
 async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(

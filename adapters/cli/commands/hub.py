@@ -109,7 +109,7 @@ def _price(text: str) -> tuple[str | None, float]:
     except ValueError:
         price = -1.0
     if not 0.001 <= price < 1e6 or (named and not name):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no price; write 1.20, or studio=2.50 for one GPU")
+        raise argparse.ArgumentTypeError(f"{number[:40]!r} is no price; write 1.20, or studio=2.50 for one GPU")
     return name or None, price
 
 

@@ -15,7 +15,8 @@ from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house, 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.setup.files import ROLES, folder_of, recorded
-from wakestream.adapters.config.settings import USER_FOLDER
+from wakestream.adapters.config.settings import USER_FOLDER, SettingsError
+from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.tasks import first_of
@@ -45,7 +46,12 @@ def run(args: argparse.Namespace) -> int:
     def running() -> AbstractAsyncContextManager[asyncio.Future[None]]:
         return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after)
 
-    return run_program(lambda stop: _keep_up(running, stop), exit_with_stdin=args.exit_with_stdin)
+    lock = data_folder("up") / "up.lock" if args.folder is None else args.folder.expanduser() / "up.lock"
+    try:
+        with file_lock(lock, within=1.0):
+            return run_program(lambda stop: _keep_up(running, stop), exit_with_stdin=args.exit_with_stdin)
+    except HeldElsewhereError:
+        raise SettingsError(t("up.twice")) from None
 
 
 async def _keep_up(running: Callable[[], AbstractAsyncContextManager[asyncio.Future[None]]], stop: Stop) -> int:

@@ -115,7 +115,7 @@ async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
         return
     try:
         reading = await power.inspect()
-        says = t("doctor.power_says", reading=f"{reading.state} {reading.detail[:80]}".rstrip())
+        says = t("doctor.power_says", reading=reading)
         amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
         yield (warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says))
     except WakestreamError as error:

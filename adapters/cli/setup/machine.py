@@ -86,10 +86,9 @@ def machine_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
         config = _with_machine(args, config)
     if args.power != "process":
         reading = asyncio.run(_of(make_power(args.power, config), lambda power: power.inspect()))
-        said = f"{reading.state} {reading.detail[:80]}".rstrip()
         if reading.state in AMISS:
-            raise SettingsError(f"the provider says {said!r} of the machine; correct that, then run this again")
-        say(t("doctor.power_says", reading=said))
+            raise SettingsError(f"the provider reports the machine as {reading}; correct that, then run this again")
+        say(t("doctor.power_says", reading=reading))
     return {"power": args.power, "power_machine": args.power_machine}, typed
 
 

@@ -130,7 +130,7 @@ def test_the_results_of_a_kind_go_into_the_folder_of_o_which_is_created(pattern:
     made = [one.asked.job(known).outputs["image"].as_posix() for one in each]
     assert made == ["out/a.upscale.png", "out/b.upscale-2.png"][: len(made)]
     assert {one.if_exists for one in each} == {"number"}
-    with pytest.raises(SettingsError, match=r"-o is a folder; for a file give --out NAME=large\.png"):
+    with pytest.raises(SettingsError, match=r"-o is a folder; for a file give --out NAME=large\.png \(.* --help`"):
         submission_of(parser_of(("submit",)).parse_args([*command[:-1], "large.png"]), Settings())
 
 
