@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.lifecycle.outcome import is_outcome
 from wakestream.operators.model.errors import WakestreamError
@@ -33,23 +32,15 @@ def before_outcome(
         An operator function for a pipeline that ends with an outcome.
     """
 
-    return operator_with(partial(_Job, last))
+    return operator_with(lambda observer, scheduler: _Job(observer, scheduler, last))
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Job(FollowingObserver[JobEvent]):
     """Passes everything on until the outcome, which it holds back."""
 
-    __slots__ = ("last", "outcome")
-
-    def __init__(
-        self,
-        last: Callable[[Outcome], Observable[JobEvent]],
-        observer: ObserverBase[JobEvent],
-        scheduler: SchedulerBase | None,
-    ) -> None:
-        super().__init__(observer, scheduler)
-        self.last = last
-        self.outcome: Outcome | None = None
+    last: Callable[[Outcome], Observable[JobEvent]]
+    outcome: Outcome | None = None
 
     def on_next(self, value: JobEvent) -> None:
         if is_outcome(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from reactivex import Observable
@@ -39,7 +40,7 @@ def cancellable(
     def subscribe(
         source: Observable[JobEvent], observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None
     ) -> DisposableBase:
-        running = _Running(observer, workers, job_id, scheduler)
+        running = _Running(observer, scheduler, workers, job_id)
         signalled = signal.subscribe(running.cancel, scheduler=scheduler)
         if not running.cancelled:
             running.follow(source, running)
@@ -48,22 +49,14 @@ def cancellable(
     return operator_from(subscribe)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Running(FollowingObserver[JobEvent]):
     """Remembers the tasks of the present grant, one for each worker."""
 
-    __slots__ = ("cancelled", "job_id", "tasks", "workers")
-
-    def __init__(
-        self,
-        observer: ObserverBase[JobEvent],
-        workers: Workers,
-        job_id: str | None,
-        scheduler: SchedulerBase | None,
-    ) -> None:
-        super().__init__(observer, scheduler)
-        self.workers, self.job_id = workers, job_id
-        self.tasks: tuple[Submitted, ...] = ()
-        self.cancelled = False
+    workers: Workers
+    job_id: str | None
+    tasks: tuple[Submitted, ...] = ()
+    cancelled: bool = False
 
     def on_next(self, value: JobEvent) -> None:
         if isinstance(value, Submitted):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase
 
 from wakestream.operators.model.errors import StageTimeout, WakestreamError
 from wakestream.operators.model.events import Failed, JobEvent, Outcome, TimedOut
@@ -52,15 +52,12 @@ def outcome(on_end: Callable[[JobEvent], None] = ignore) -> Callable[[Observable
     )
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Ending(ForwardingObserver[JobEvent]):
     """Holds the last outcome back until the end."""
 
-    __slots__ = ("last", "on_end")
-
-    def __init__(self, observer: ObserverBase[JobEvent], on_end: Callable[[JobEvent], None]) -> None:
-        super().__init__(observer)
-        self.on_end = on_end
-        self.last: JobEvent = _NO_OUTCOME
+    on_end: Callable[[JobEvent], None]
+    last: JobEvent = _NO_OUTCOME
 
     def on_next(self, value: JobEvent) -> None:
         if is_outcome(value):

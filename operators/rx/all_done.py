@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -44,7 +45,7 @@ def all_done(*sources: Observable[T], join: Callable[..., T | None] = _first) ->
         state = _State(observer, len(sources), join)
         for index, source in enumerate(sources):
             if not state.failed:  # a source may fail within its own subscription
-                state.running.add(source.subscribe(_Inner(state, index), scheduler=scheduler))
+                state.running.add(source.subscribe(_Inner(observer, state, index), scheduler=scheduler))
         return state.running
 
     return LightObservable(subscribe)
@@ -77,14 +78,12 @@ class _State:
         self.observer.on_completed()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Inner(ForwardingObserver[Any]):
     """The observer of one source."""
 
-    __slots__ = ("index", "state")
-
-    def __init__(self, state: _State, index: int) -> None:
-        super().__init__(state.observer)
-        self.state, self.index = state, index
+    state: _State
+    index: int
 
     def on_next(self, value: Any) -> None:
         self.state.last = self.state.results[self.index] = value

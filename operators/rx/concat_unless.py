@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observables
 from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
@@ -33,24 +32,16 @@ def concat_unless(answer: Callable[[T], bool], rest: Observable[T]) -> Callable[
     """
     require_observables("concat_unless", rest)
 
-    return operator_with(partial(_First, answer, rest))
+    return operator_with(lambda observer, scheduler: _First(observer, scheduler, answer, rest))
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _First(FollowingObserver[Any]):
     """The source's observer: remembers whether the answer came."""
 
-    __slots__ = ("answer", "answered", "rest")
-
-    def __init__(
-        self,
-        answer: Callable[[Any], bool],
-        rest: Observable[Any],
-        observer: ObserverBase[Any],
-        scheduler: SchedulerBase | None,
-    ) -> None:
-        super().__init__(observer, scheduler)
-        self.answer, self.rest = answer, rest
-        self.answered = False
+    answer: Callable[[Any], bool]
+    rest: Observable[Any]
+    answered: bool = False
 
     def on_next(self, value: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -39,36 +40,33 @@ def first_success(*sources: Observable[T], dropped: Callable[[int, Exception], T
     require_observables("first_success", *sources)
 
     def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
-        race = _Race(observer, len(sources), dropped)
+        race = _Race(len(sources), dropped)
         for index, source in enumerate(sources):
             if not race.over:  # a source may end within its own subscription
-                race.running.add(source.subscribe(_Racer(race, index), scheduler=scheduler))
+                race.running.add(source.subscribe(_Racer(observer, race, index), scheduler=scheduler))
         return race.running
 
     return LightObservable(subscribe)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Race:
     """What the sources of one subscription share."""
 
-    __slots__ = ("dropped", "latest", "left", "observer", "over", "running")
-
-    def __init__(self, observer: ObserverBase[Any], left: int, dropped: Callable[[int, Exception], Any]) -> None:
-        self.observer, self.left, self.dropped = observer, left, dropped
-        self.running = CompositeDisposable()
-        self.latest: _Racer | None = None  # the source of the last item
-        self.over = False
+    left: int
+    dropped: Callable[[int, Exception], Any]
+    running: CompositeDisposable = field(default_factory=CompositeDisposable)
+    latest: _Racer | None = None  # the source of the last item
+    over: bool = False
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Racer(ForwardingObserver[Any]):
     """The observer of one source."""
 
-    __slots__ = ("index", "last", "race")
-
-    def __init__(self, race: _Race, index: int) -> None:
-        super().__init__(race.observer)
-        self.race, self.index = race, index
-        self.last: tuple[Any, ...] = ()
+    race: _Race
+    index: int
+    last: tuple[Any, ...] = ()
 
     def on_next(self, value: Any) -> None:
         self.last, self.race.latest = (value,), self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
@@ -75,9 +76,8 @@ class Limiter:
         def subscribe(
             source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None
         ) -> DisposableBase:
-            limited = _Limited(observer, source, self, clock(scheduler))
-            limited.key, limited.on_wait = key or (lambda: -priority), on_wait
-            limited.gives_way = gives_way
+            by = key or (lambda: -priority)
+            limited = _Limited(observer, scheduler, clock(scheduler), source, self, by, on_wait, gives_way)
             if self.running < self.max_concurrent:
                 self.running += 1
                 limited.start()
@@ -115,22 +115,18 @@ class Limiter:
             self.running -= 1
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Limited(FollowingObserver[Any], DisposableBase):
     """One subscription: waits, runs, is over."""
 
-    __slots__ = ("gives_way", "key", "limiter", "on_wait", "place", "source", "state", "time")
-
+    time: SchedulerBase
+    source: Observable[Any]
+    limiter: Limiter
     key: Callable[[], Any]
     on_wait: Callable[[int], Any]
     gives_way: Callable[[], bool] | None
-
-    def __init__(
-        self, observer: ObserverBase[Any], source: Observable[Any], limiter: Limiter, time: SchedulerBase
-    ) -> None:
-        super().__init__(observer, time)
-        self.source, self.limiter, self.time = source, limiter, time
-        self.place: tuple[Any, int] = (0, 0)
-        self.state = "new"
+    place: tuple[Any, int] = (0, 0)
+    state: str = "new"
 
     def wait(self) -> None:
         self.state = "waiting"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.abc import DisposableBase, SchedulerBase
 
 from wakestream.operators.rx.core.observable import FollowingObserver, operator_from
 from wakestream.operators.rx.core.scheduler import clock
@@ -30,26 +31,20 @@ def poll(every: float | Callable[[T], float], until: Callable[[T], bool]) -> Cal
     """
     between = every if callable(every) else lambda _: every
     return operator_from(
-        lambda source, observer, scheduler: _Poll(source, between, until, observer, clock(scheduler)).start()
+        lambda source, observer, scheduler: _Poll(observer, scheduler, clock(scheduler), source, between, until).start()
     )
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Poll(FollowingObserver[Any]):
     """One subscription. It follows a call, or the pause after it."""
 
-    __slots__ = ("done", "every", "last", "source", "time", "until")
-
-    def __init__(
-        self,
-        source: Observable[Any],
-        every: Callable[[Any], float],
-        until: Callable[[Any], bool],
-        observer: ObserverBase[Any],
-        time: SchedulerBase,
-    ) -> None:
-        super().__init__(observer, time)
-        self.source, self.every, self.until, self.time = source, every, until, time
-        self.done, self.last = False, None
+    time: SchedulerBase
+    source: Observable[Any]
+    every: Callable[[Any], float]
+    until: Callable[[Any], bool]
+    done: bool = False
+    last: Any = None
 
     def start(self) -> DisposableBase:
         self._ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
@@ -39,30 +40,23 @@ def retry_backoff(
     """
 
     def subscribe(source: Observable[T], observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
-        return _Attempts(source, observer, clock(scheduler), backoff, random, progress).start()
+        return _Attempts(observer, scheduler, clock(scheduler), source, backoff, random, progress).start()
 
     return operator_from(subscribe)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Attempts(FollowingObserver[Any]):
     """The state of one subscription: how many failures in a row, and since when. It follows an attempt or a delay."""
 
-    __slots__ = ("backoff", "failures", "most", "progress", "random", "since", "source", "time")
-
-    def __init__(
-        self,
-        source: Observable[T],
-        observer: ObserverBase[T],
-        time: SchedulerBase,
-        backoff: Backoff,
-        random: Random,
-        progress: Callable[[Any], float] | None,
-    ) -> None:
-        super().__init__(observer, time)
-        self.source, self.time, self.backoff, self.random = source, time, backoff, random
-        self.progress, self.most = progress, 0.0
-        self.failures = 0
-        self.since: float | None = None
+    time: SchedulerBase
+    source: Observable[Any]
+    backoff: Backoff
+    random: Random
+    progress: Callable[[Any], float] | None
+    most: float = 0.0
+    failures: int = 0
+    since: float | None = None
 
     def start(self) -> DisposableBase:
         self.follow(self.source, self)

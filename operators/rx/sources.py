@@ -6,7 +6,8 @@ of what jobs do depends on what else happens in these turns, and a replay does n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -79,19 +80,14 @@ def concat(*sources: Observable[T]) -> Observable[T]:
     Returns:
         An observable with the items of all sources.
     """
-    return LightObservable(lambda observer, scheduler: _Concat(sources, observer, scheduler).start())
+    return LightObservable(lambda observer, scheduler: _Concat(observer, scheduler, iter(sources)).start())
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Concat(FollowingObserver[Any]):
     """One subscription: follows one source at a time."""
 
-    __slots__ = ("left",)
-
-    def __init__(
-        self, sources: tuple[Observable[Any], ...], observer: ObserverBase[Any], scheduler: SchedulerBase | None
-    ) -> None:
-        super().__init__(observer, scheduler)
-        self.left = iter(sources)
+    left: Iterator[Observable[Any]]
 
     def start(self) -> DisposableBase:
         self.on_completed()

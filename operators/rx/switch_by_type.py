@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.rx.core.observable import FollowingObserver, ForwardingObserver, operator_with
@@ -42,18 +41,15 @@ def switch_by_type(cases: Cases[U]) -> Callable[[Observable[Any]], Observable[U]
         An operator function: the result has the items of the branches.
     """
 
-    return operator_with(partial(_Switch, cases))
+    return operator_with(lambda observer, scheduler: _Switch(observer, scheduler, cases))
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Switch(FollowingObserver[Any]):
     """The source's observer: knows which branch is followed in one subscription."""
 
-    __slots__ = ("cases", "count")
-
-    def __init__(self, cases: Cases[Any], observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
-        super().__init__(observer, scheduler)
-        self.cases = cases
-        self.count = 0
+    cases: Cases[Any]
+    count: int = 0
 
     def on_next(self, value: Any) -> None:
         case = self.cases.get(type(value))
@@ -68,7 +64,7 @@ class _Switch(FollowingObserver[Any]):
         else:
             if branch is not None:
                 self.count += 1
-                self.follow(branch, _Branch(self))
+                self.follow(branch, _Branch(self.observer, self, self.count))
 
     def end(self) -> None:
         """Start no more branches: a source that emits while it is being subscribed cannot be disposed yet."""
@@ -79,14 +75,12 @@ class _Switch(FollowingObserver[Any]):
             self.observer.on_completed()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Branch(ForwardingObserver[Any]):
     """The observer of one branch; passes items on while it is the newest."""
 
-    __slots__ = ("number", "switch")
-
-    def __init__(self, switch: _Switch) -> None:
-        super().__init__(switch.observer)
-        self.switch, self.number = switch, switch.count
+    switch: _Switch
+    number: int
 
     def on_next(self, value: Any) -> None:
         if self.number == self.switch.count:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reactivex import Observable
-from reactivex.abc import ObserverBase, SchedulerBase
 
 from wakestream.operators.model.faults import require_observable, short_repr
 from wakestream.operators.rx.core.observable import FollowingObserver, operator_with
@@ -41,20 +40,15 @@ def then(*stages: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
         if not callable(stage):
             raise TypeError(f"then: stage {number} is {short_repr(stage)}, which is no function")
 
-    return operator_with(partial(_Chain, stages))
+    return operator_with(lambda observer, scheduler: _Chain(observer, scheduler, stages))
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Chain(FollowingObserver[Any]):
     """The state of one subscription: the stages that are left, and the last item of the present one."""
 
-    __slots__ = ("last", "left")
-
-    def __init__(
-        self, stages: tuple[Stage[Any], ...], observer: ObserverBase[Any], scheduler: SchedulerBase | None
-    ) -> None:
-        super().__init__(observer, scheduler)
-        self.left = stages
-        self.last: Any = _NOTHING
+    left: tuple[Stage[Any], ...]
+    last: Any = _NOTHING
 
     def on_next(self, value: Any) -> None:
         self.last = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -73,7 +74,7 @@ def timeout(
             timer = clock(scheduler).schedule_relative(seconds, _fail, (observer, error, stage, seconds))
             return CompositeDisposable(timer, subscribe_through(source, observer, scheduler))
         late = partial(_fail, state=(observer, error, stage, seconds))
-        watchdog = _Watchdog(late, seconds, reset or ignore, excused or float, observer, scheduler)
+        watchdog = _Watchdog(observer, scheduler, late, seconds, reset or ignore, excused or float, clock(scheduler))
         return CompositeDisposable(source.subscribe(watchdog, scheduler=scheduler), watchdog.followed)
 
     return operator_from(subscribe)
@@ -87,26 +88,21 @@ def _fail(
         observer.on_error(error(stage, seconds))
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Watchdog(FollowingObserver[Any]):
     """Fails when `since` is longer ago than the limit; an item with another `reset` than before sets `since` to now."""
 
-    __slots__ = ("before", "excused", "late", "reset", "seconds", "since", "time")
+    late: Callable[[], None]
+    seconds: float
+    reset: Callable[[Any], object]
+    excused: Callable[[], float]
+    time: SchedulerBase
+    since: float = field(init=False)
+    before: object = None
 
-    def __init__(
-        self,
-        late: Callable[[], None],
-        seconds: float,
-        reset: Callable[[Any], object],
-        excused: Callable[[], float],
-        observer: ObserverBase[Any],
-        scheduler: SchedulerBase | None,
-    ) -> None:
-        super().__init__(observer, scheduler)
-        self.late, self.seconds, self.reset, self.excused = late, seconds, reset, excused
-        self.time = clock(scheduler)
+    def __post_init__(self) -> None:
         self.since = seconds_now(self.time)
-        self.before: object = None
-        self.followed.disposable = self.time.schedule_relative(seconds, self.look)
+        self.followed.disposable = self.time.schedule_relative(self.seconds, self.look)
 
     def on_next(self, value: Any) -> None:
         try:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 from typing import Any, Final
 
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
-from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.subject import Subject
 
 from wakestream.operators.model import events as e
@@ -93,7 +91,8 @@ def gpu_backoff(
     Returns:
         An operator function for the stages of one attempt; a retry subscribes it again.
     """
-    return operator_with(partial(_Attempt, _Pauses(job, world, no_progress, starts)))
+    pauses = _Pauses(job, world, no_progress, starts)
+    return operator_with(lambda observer, scheduler: _Attempt(observer, scheduler, pauses))
 
 
 @dataclass(slots=True)
@@ -166,15 +165,12 @@ def _amount(event: JobEvent) -> float:
     return 0.0
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Attempt(FollowingObserver[Any]):
     """One attempt."""
 
-    __slots__ = ("granted", "pauses")
-
-    def __init__(self, pauses: _Pauses, observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
-        super().__init__(observer, scheduler)
-        self.pauses = pauses
-        self.granted = False
+    pauses: _Pauses
+    granted: bool = False
 
     def on_next(self, value: JobEvent) -> None:
         if isinstance(value, e.Granted):

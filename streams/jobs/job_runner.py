@@ -122,14 +122,12 @@ class Daemon:
         return reached
 
 
+@dataclasses.dataclass(slots=True, eq=False, repr=False)
 class _Noted(ForwardingObserver[JobEvent]):
     """Records a job's events."""
 
-    __slots__ = ("job", "tap")
-
-    def __init__(self, observer: ObserverBase[JobEvent], tap: Tap, job: str) -> None:
-        super().__init__(observer)
-        self.tap, self.job = tap, job
+    tap: Tap
+    job: str
 
     def on_next(self, value: JobEvent) -> None:
         if self.tap is not untapped:

@@ -9,6 +9,7 @@ if the source ends while it is being subscribed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,7 +68,7 @@ class LightObservable(Observable[T]):
 
     def map(self, mapper: typing.Mapper[T, U]) -> Observable[U]:
         """Like the library's, without its trampoline, which costs more than the work of an operator that only waits."""
-        return self._with(partial(_Map, mapper))
+        return self._with(lambda observer: _Map(observer, mapper))
 
     def distinct_until_changed(
         self, key_mapper: typing.Mapper[Any, Any] | None = None, comparer: typing.Comparer[Any] | None = None
@@ -79,7 +80,7 @@ class LightObservable(Observable[T]):
 
     def take_while(self, predicate: typing.Predicate[Any], inclusive: bool = False) -> Observable[Any]:
         """Like the library's; see `map`."""
-        return self._with(partial(_TakeWhile, predicate, inclusive))
+        return self._with(lambda observer: _TakeWhile(observer, predicate, inclusive))
 
     def _with(self, observer_for: Callable[[ObserverBase[Any]], ObserverBase[Any]]) -> Observable[Any]:
         return LightObservable(lambda observer, scheduler: self.subscribe(observer_for(observer), scheduler=scheduler))
@@ -179,13 +180,11 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ForwardingObserver(ObserverBase[T]):
     """An observer that passes everything on to `observer`; operators override what they do differently."""
 
-    __slots__ = ("observer",)
-
-    def __init__(self, observer: ObserverBase[T]) -> None:
-        self.observer = observer
+    observer: ObserverBase[Any]
 
     def on_next(self, value: T) -> None:
         """Pass the item on."""
@@ -200,12 +199,9 @@ class ForwardingObserver(ObserverBase[T]):
         self.observer.on_completed()
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _Map(ForwardingObserver[Any]):
-    __slots__ = ("mapper",)
-
-    def __init__(self, mapper: typing.Mapper[Any, Any], observer: ObserverBase[Any]) -> None:
-        super().__init__(observer)
-        self.mapper = mapper
+    mapper: typing.Mapper[Any, Any]
 
     def on_next(self, value: Any) -> None:
         try:
@@ -216,26 +212,24 @@ class _Map(ForwardingObserver[Any]):
             self.observer.on_next(mapped)
 
 
-class _Distinct(ForwardingObserver[Any]):
-    __slots__ = ("last",)
+_NO_ITEM = object()
 
-    def __init__(self, observer: ObserverBase[Any]) -> None:
-        super().__init__(observer)
-        self.last: Any = _Distinct  # no item
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Distinct(ForwardingObserver[Any]):
+    last: Any = _NO_ITEM
 
     def on_next(self, value: Any) -> None:
         before, self.last = self.last, value
-        if before is _Distinct or before != value:
+        if before is _NO_ITEM or before != value:
             self.observer.on_next(value)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class _TakeWhile(ForwardingObserver[Any]):
-    __slots__ = ("inclusive", "over", "predicate")
-
-    def __init__(self, predicate: typing.Predicate[Any], inclusive: bool, observer: ObserverBase[Any]) -> None:
-        super().__init__(observer)
-        self.predicate, self.inclusive = predicate, inclusive
-        self.over = False
+    predicate: typing.Predicate[Any]
+    inclusive: bool
+    over: bool = False
 
     def on_next(self, value: Any) -> None:
         if self.over:
@@ -250,32 +244,6 @@ class _TakeWhile(ForwardingObserver[Any]):
             self.observer.on_next(value)
         if self.over:
             self.observer.on_completed()
-
-
-class FollowingObserver(ForwardingObserver[T]):
-    """A forwarding observer that also has one other subscription at a time, such as the next stage: see `follow`."""
-
-    __slots__ = ("followed", "scheduler")
-
-    def __init__(self, observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> None:
-        self.observer, self.scheduler = observer, scheduler
-        self.followed = SerialDisposable()
-
-    def follow(self, source: Observable[Any], observer: ObserverBase[Any]) -> None:
-        """Subscribe `observer` to `source`, in place of the subscription before, see `subscribe_into`."""
-        subscribe_into(self.followed, source, observer, self.scheduler)
-
-
-def operator_with(
-    make: Callable[[ObserverBase[U], SchedulerBase | None], FollowingObserver[T]],
-) -> Callable[[Observable[T]], Observable[U]]:
-    """An operator, made of a function that makes the source's observer for each subscription."""
-
-    def subscribe(source: Observable[T], observer: ObserverBase[U], scheduler: SchedulerBase | None) -> DisposableBase:
-        made = make(observer, scheduler)
-        return CompositeDisposable(source.subscribe(made, scheduler=scheduler), made.followed)
-
-    return operator_from(subscribe)
 
 
 class SerialDisposable(DisposableBase):
@@ -306,6 +274,30 @@ class SerialDisposable(DisposableBase):
         before, self._held = self._held, None
         if before is not None:
             before.dispose()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class FollowingObserver(ForwardingObserver[T]):
+    """A forwarding observer that also has one other subscription at a time, such as the next stage: see `follow`."""
+
+    scheduler: SchedulerBase | None
+    followed: SerialDisposable = field(default_factory=SerialDisposable, init=False)
+
+    def follow(self, source: Observable[Any], observer: ObserverBase[Any]) -> None:
+        """Subscribe `observer` to `source`, in place of the subscription before, see `subscribe_into`."""
+        subscribe_into(self.followed, source, observer, self.scheduler)
+
+
+def operator_with(
+    make: Callable[[ObserverBase[U], SchedulerBase | None], FollowingObserver[T]],
+) -> Callable[[Observable[T]], Observable[U]]:
+    """An operator, made of a function that makes the source's observer for each subscription."""
+
+    def subscribe(source: Observable[T], observer: ObserverBase[U], scheduler: SchedulerBase | None) -> DisposableBase:
+        made = make(observer, scheduler)
+        return CompositeDisposable(source.subscribe(made, scheduler=scheduler), made.followed)
+
+    return operator_from(subscribe)
 
 
 class Disposable(DisposableBase):
