@@ -200,7 +200,7 @@ def _refused_by_system(error: OSError) -> WakestreamError:
     what = f"{error.filename}: {why}" if error.filename else why
     if error.errno == errno.ENOSPC:
         return WakestreamError(f"{what}; make room where the output or the files go", code="no_space")
-    return WakestreamError(f"the system refused something: {what}; with -v there is more of it", code="system")
+    return WakestreamError(f"operating system error: {what}; -v shows where it came from", code="system")
 
 
 def _forget_stdout() -> None:

@@ -164,7 +164,7 @@ async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult
         says = t("doctor.no_monitor") if gpu is None else of_it(t("doctor.no_monitor_of"))
         return fault("monitor", says, t("doctor.no_monitor.do"))
     told.running = told.running or answer.status == "running"
-    return ok("monitor", of_it(t("doctor.monitor", status=answer.status)))
+    return ok("monitor", of_it(t("doctor.monitor", status=translated(answer.status) or answer.status)))
 
 
 async def wake(link: Link, within: float, told: Told) -> AsyncIterator[CheckResult]:

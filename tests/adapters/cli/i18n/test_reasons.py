@@ -27,6 +27,11 @@ def of_ffmpeg(said: str) -> str:
     [
         ("the engine succeeded but wrote no output 'image'", "引擎正常结束，但没有写出结果 image"),
         ("the hub saw its worker come online", "工作程序已连接服务器"),
+        ("the provider says stopped", "供应商报告：已关机"),
+        (
+            "operating system error: /x: Permission denied; -v shows where it came from",
+            "操作系统报错：/x: Permission denied；-v 显示出处",
+        ),
         ("still in use (2 jobs)", "还有 2 个任务在使用"),
         ("a person turns it off, and no job holds it", "已手动关闭，没有任务在使用"),
         ("the engine succeeded but its output 'image' is empty", "引擎正常结束，但结果 image 是空文件"),
