@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
 from typing import Any, Protocol, TypeVar, cast
 
@@ -145,7 +145,10 @@ async def open_client(
     seed = random.SystemRandom().getrandbits(32)
     without_secret = workers is None and settings.api_secret is None and not settings.no_secret
     needs = frozenset({"capability"} if without_secret else ())
-    header = Header("daemon", time.time(), seed, _config(settings, policy, about or {}, needs, lasting=lasting))
+    # What a replay must know; an option that is not used is not recorded.
+    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting}
+    config = {"policy": plain_config(policy), **(about or {})}
+    header = Header("daemon", time.time(), seed, config | {name: value for name, value in options.items() if value})
     async with AsyncExitStack() as stack:
         tap = await _recording(settings, header, watch, stack)
         read = files or _closed_with(stack, DiskFiles())
@@ -181,14 +184,6 @@ def _closed_with(stack: AsyncExitStack, opened: C) -> C:
     return opened
 
 
-def _config(
-    settings: Settings, policy: Policy, about: Mapping[str, Any], needs: Collection[str], *, lasting: bool
-) -> dict[str, Any]:
-    """What a replay must know; an option that is not used is not recorded."""
-    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting}
-    return {"policy": plain_config(policy), **about} | {name: value for name, value in options.items() if value}
-
-
 def _http_workers(
     settings: Settings, policy: Policy, ca: SSLContext | None, secrets: SecretValues | None
 ) -> HttpWorkers:
@@ -210,18 +205,14 @@ async def _recording(
     """The recording, with traces and the tap of `watch` if wanted."""
     tap = stack.enter_context(recording(settings.record, header.program, header.seed, header.config))
     if settings.trace:
-        tap = TapPair(tap, await stack.enter_async_context(_tracing()))
+        try:
+            from wakestream.adapters.telemetry.traces import tracing
+        except ModuleNotFoundError:
+            raise SettingsError(
+                '--trace needs OpenTelemetry, which is not installed; run: pip install "wakestream[otel]"'
+            ) from None
+        tap = TapPair(tap, await stack.enter_async_context(tracing()))
     return TapPair(tap, watch(header)) if watch is not None else tap
-
-
-def _tracing() -> AbstractAsyncContextManager[Tap]:
-    try:
-        from wakestream.adapters.telemetry.traces import tracing
-    except ModuleNotFoundError:
-        raise SettingsError(
-            '--trace needs OpenTelemetry, which is not installed; run: pip install "wakestream[otel]"'
-        ) from None
-    return tracing()
 
 
 def _complaint(event: object) -> None:

@@ -74,14 +74,16 @@ class Partial:
 
     async def is_there(self, made: Output) -> bool:
         """Whether a file of this content is at the output or its next numbers."""
-        return await self._in_thread(lambda: self._find(made))
 
-    def _find(self, made: Output) -> bool:
-        for path in takewhile(Path.exists, numbered(self.output)):
-            if _has(path, made):
-                self.output = path
-                return True
-        return False
+        def find() -> bool:
+            for path in takewhile(Path.exists, numbered(self.output)):
+                with contextlib.suppress(OSError):
+                    if path.stat().st_size == made.size and hash_of(path, made.size).hexdigest() == made.blake3:
+                        self.output = path
+                        return True
+            return False
+
+        return await self._in_thread(find)
 
     async def prepare(self, *, resumable: bool) -> None:
         """Check that the result can be written, and find what an earlier attempt or run has left."""
@@ -97,7 +99,10 @@ class Partial:
             file = self._file = self._taken()
         if resumable:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                await self._look(file)
+                etag, size = orjson.loads(self._said.read_bytes())["etag"], os.fstat(file.fileno()).st_size
+                if isinstance(etag, str) and size:
+                    self._hash = await self._in_thread(lambda: hash_in(file, size))
+                    self._found, self.etag = size, etag
 
     def _taken(self) -> FileIO:
         file = taken(self.path)
@@ -106,13 +111,6 @@ class Partial:
             self.unwanted = True  # its name is random, so it cannot be resumed
             file = FileIO(self.path, "x+")
         return file
-
-    async def _look(self, file: FileIO) -> None:
-        etag = orjson.loads(self._said.read_bytes())["etag"]
-        size = os.fstat(file.fileno()).st_size
-        if isinstance(etag, str) and size:
-            self._hash = await self._in_thread(lambda: hash_in(file, size))
-            self._found, self.etag = size, etag
 
     def begin(self, *, etag: str | None, verified: bool, resumable: bool) -> None:
         """Start from the first byte."""
@@ -247,13 +245,6 @@ class Partial:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-def _has(path: Path, made: Output) -> bool:
-    try:
-        return path.stat().st_size == made.size and hash_of(path, made.size).hexdigest() == made.blake3
-    except OSError:
-        return False
 
 
 @contextmanager

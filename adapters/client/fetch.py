@@ -74,7 +74,9 @@ async def _receive(calls: WorkerCalls, params: dict[str, str], partial: Partial)
             cut = False
             try:
                 if response.status != 416:  # the body of which is an error message
-                    async with aclosing(_blocks(response, calls.session.idle)) as blocks:
+                    transport = response.connection.transport if response.connection is not None else None
+                    size = 0 if "Content-Encoding" in response.headers else response.content_length or 0
+                    async with aclosing(body_blocks(response.content, transport, size, calls.session.idle)) as blocks:
                         async for block in blocks:
                             await partial.write(block)
                             if meter.add(len(block)):
@@ -103,9 +105,3 @@ async def _begin(response: aiohttp.ClientResponse, partial: Partial, features: C
     if length is not None:
         partial.make_room(length - partial.size)
     return length
-
-
-def _blocks(response: aiohttp.ClientResponse, idle: float) -> AsyncGenerator[bytes | memoryview, None]:
-    transport = response.connection.transport if response.connection is not None else None
-    encoded = "Content-Encoding" in response.headers
-    return body_blocks(response.content, transport, 0 if encoded else response.content_length or 0, idle)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -31,6 +32,17 @@ ANSWER_WITHIN = 15.0
 
 MAX_PARTS = 1000
 """The most messages of one answer; a hub keeps 16 MiB of kinds at most."""
+
+
+@asynccontextmanager
+async def _linked(settings: Settings, *features: str) -> AsyncIterator[Link]:
+    """A connection to the hub that announces these features, while the block runs."""
+    register = m.Register(key=settings.needs_key(), device_type="pc", features=features)
+    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
+    try:
+        yield link
+    finally:
+        await link.close()
 
 
 async def first(
@@ -122,15 +134,11 @@ async def hub_kinds(settings: Settings) -> KnownKinds:
         >>> [each.kind.name for each in kinds.kinds]
         ['lipsync', 'upscale']
     """
-    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE, KINDS))
-    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
-    try:
+    async with _linked(settings, FEATURE, KINDS) as link:
         up = await first(link, _up, ANSWER_WITHIN)
         if up is not None and KINDS not in up.features:
             return UNKNOWN
         found = await ask_kinds(link) if up is not None else None
-    finally:
-        await link.close()
     if found is None:
         raise HubUnreachable(f"hub {link.url}: no answer within {ANSWER_WITHIN:g} s; look at its log")
     return found
@@ -160,22 +168,14 @@ async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool =
         HubUnreachable: no connection, or no answer in time.
         HubRefused: the hub refuses the connection, or is too old for this question.
     """
-    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE,))
-    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
-    try:
+    async with _linked(settings, FEATURE) as link:
         return await ask(link, m.HubStatusQuery(request_id="", since=since, costs=costs or None), m.HubStatus)
-    finally:
-        await link.close()
 
 
 async def order_gpu(settings: Settings, order: m.GpuAdmin) -> m.GpuAdminDone:
     """Connect to the hub, give an order for a GPU and disconnect. Raises as `ask_hub`."""
-    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE, m.GpuAdmin.FEATURE))
-    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
-    try:
+    async with _linked(settings, FEATURE, m.GpuAdmin.FEATURE) as link:
         return await ask(link, order, m.GpuAdminDone)
-    finally:
-        await link.close()
 
 
 def feature_of(query: Query | None) -> str:
@@ -240,13 +240,10 @@ async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.Hub
     Raises:
         HubRefused: The hub refuses the connection, or is too old for this question.
     """
-    register = m.Register(key=settings.needs_key(), device_type="pc", features=(FEATURE,))
     events: asyncio.Queue[Any] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    link = open_link(settings.needs_hub(), lambda: register, ca=client_context(settings.ca))
-    link.events.subscribe(events.put_nowait)
-    due = math.inf
-    try:
+    loop, due = asyncio.get_running_loop(), math.inf
+    async with _linked(settings, FEATURE) as link:
+        link.events.subscribe(events.put_nowait)
         while True:
             try:
                 async with asyncio.timeout_at(due if due < math.inf else None):
@@ -266,5 +263,3 @@ async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.Hub
                     yield event
                 case m.HubStatus():
                     yield event
-    finally:
-        await link.close()

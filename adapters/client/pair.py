@@ -7,7 +7,7 @@ import socket
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -146,7 +146,9 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
         at = url.removesuffix(addresses.HUB_PATH) + PATH
         for verified in (True, False) if url.startswith("wss") else (False,):
             try:
-                context = _context(at, verified=verified)
+                context = ssl.create_default_context() if url.startswith("wss") else None
+                if context is not None and not verified:
+                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 async with connect(at, ssl=context, open_timeout=10, max_size=_LONGEST) as found:
                     return await talk(found, url, code, verified)
             except ssl.SSLCertVerificationError:
@@ -157,15 +159,6 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
             except WebSocketException as error:
                 raise PairingError(f"the hub at {url} ended the pairing: {error}") from None
     raise PairingError(f"no hub answers ({'; '.join(errors)}); check the address, and that the hub runs")
-
-
-def _context(url: str, *, verified: bool) -> ssl.SSLContext | None:
-    if not url.startswith("wss"):
-        return None
-    context = ssl.create_default_context()
-    if not verified:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 async def _begin(found: ClientConnection, code: Code) -> dict[str, Any]:
@@ -188,7 +181,10 @@ async def _exchange(
     code: Code,
     verified: bool,
 ) -> Paired:
-    seen = _seen(found, url, verified=verified)
+    tls, seen = found.transport.get_extra_info("ssl_object"), _Seen()
+    if tls is not None:
+        authority = by_authority(addresses.host_of(url)) if verified else ""
+        seen = _Seen(authority, tls.getpeercert(binary_form=True) or b"")
     answer = await _begin(found, code)
     binding = seen.binding(str(answer.get("binding")))
     pairing = await asyncio.to_thread(Pairing, code, binding, is_hub=False)
@@ -203,31 +199,18 @@ async def _exchange(
     try:
         gpus = tuple(str(gpu) for gpu in given["gpus"])
         hub = addresses.hub_url(str(given["hub"])) if given["hub"] else url
-        why = await _reached(found, opened) if opened is not None else None
+        why = None  # a hub of an earlier version does not try to connect
+        if opened is not None:
+            with suppress(OSError, PairingError, WebSocketException):
+                async with opened() as port:
+                    await _send(found, {"type": "pair.reach", "port": port})
+                    why = str((await _receive(found, "pair.reached")).get("why", ""))
         role, key, id_ = (str(given[name]) for name in ("role", "key", "id"))
         return Paired(role, key, id_, gpus, hub, certificate, why, str(given.get("certificate", "")))
     except ValueError as error:
         raise PairingError(f"the hub's own address in its answer {error}") from None
     except (KeyError, TypeError) as error:
         raise PairingError(f"the hub's answer lacks {error}; use a wakestream of the same version") from None
-
-
-async def _reached(found: ClientConnection, opened: Callable[[], AbstractAsyncContextManager[int]]) -> str | None:
-    """Why the hub cannot connect to the port, or nothing; None: a hub of an earlier version does not try."""
-    try:
-        async with opened() as port:
-            await _send(found, {"type": "pair.reach", "port": port})
-            return str((await _receive(found, "pair.reached")).get("why", ""))
-    except (OSError, PairingError, WebSocketException):
-        return None
-
-
-def _seen(found: ClientConnection, url: str, *, verified: bool) -> _Seen:
-    tls = found.transport.get_extra_info("ssl_object")
-    if tls is None:
-        return _Seen()
-    authority = by_authority(addresses.host_of(url)) if verified else ""
-    return _Seen(authority, tls.getpeercert(binary_form=True) or b"")
 
 
 async def _send(found: ClientConnection, message: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import suppress
 
 from aiohttp import ClientResponse
 from yarl import URL
@@ -51,17 +52,13 @@ async def tus_upload(calls: WorkerCalls, endpoint: str, ref: FileRef, file: Fing
         await _TusUpload(calls, endpoint, ref, file, meter).run()
     except Corrupt:
         # The file may have changed since it was hashed; then every new upload would fail too.
-        await asyncio.get_running_loop().run_in_executor(calls.session.executor, _check, file, ref)
+        same, loop = False, asyncio.get_running_loop()
+        with suppress(OSError):
+            found = await loop.run_in_executor(calls.session.executor, hash_of, file.path, file.size)
+            same = found.hexdigest() == ref.hash
+        if not same:
+            raise changed(file.path) from None
         raise
-
-
-def _check(file: Fingerprint, ref: FileRef) -> None:
-    try:
-        same = hash_of(file.path, file.size).hexdigest() == ref.hash
-    except OSError:
-        same = False
-    if not same:
-        raise changed(file.path)
 
 
 class _TusUpload:
@@ -88,11 +85,12 @@ class _TusUpload:
 
     async def _begin(self) -> int:
         """The offset to continue at."""
-        if self._url and (offset := await self._look()) is not None:
-            return offset
-        return await self._create()
-
-    async def _create(self) -> int:
+        if self._url:
+            async with self._calls.exchange("HEAD", at=self._url, headers=VERSION) as response:
+                if response.status in (200, 204):
+                    return _offset(response)
+                if response.status not in _GONE:
+                    raise await _refused(response)
         # Named by its hash; the user's file name is private.
         said = {"filename": f"{self._ref.hash}{self._ref.ext}", "blake3": self._ref.hash}
         metadata = ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in said.items())
@@ -100,27 +98,14 @@ class _TusUpload:
         async with self._calls.exchange("POST", at=self._endpoint, headers=headers) as response:
             if response.status != 201:
                 raise await _refused(response)
-            self._remember(response.headers.get("Location", ""))
+            location, url = response.headers.get("Location", ""), None
+            with suppress(ValueError):
+                url = URL(self._endpoint).join(URL(location)) if location else None
+            if url is None or url.origin() != URL(self._endpoint).origin():  # another host must not get our secret
+                why = f"{self._endpoint} redirects the upload to {shortened(location)!r}"
+                raise WorkerRefused(why, code="bad_reply")
+            self._url = self._known[self._endpoint, self._ref] = str(url)
             return _offset(response, default=0)
-
-    def _remember(self, location: str) -> None:
-        try:
-            url = URL(self._endpoint).join(URL(location)) if location else None
-        except ValueError:
-            url = None
-        if url is None or url.origin() != URL(self._endpoint).origin():
-            # Another host must not get our secret.
-            raise WorkerRefused(f"{self._endpoint} redirects the upload to {shortened(location)!r}", code="bad_reply")
-        self._url = self._known[self._endpoint, self._ref] = str(url)
-
-    async def _look(self) -> int | None:
-        """The server's offset; None when it does not know the upload any more."""
-        async with self._calls.exchange("HEAD", at=self._url, headers=VERSION) as response:
-            if response.status in _GONE:
-                return None
-            if response.status not in (200, 204):
-                raise await _refused(response)
-            return _offset(response)
 
     async def _send(self, offset: int) -> int:
         """Send from `offset` on; returns the server's offset."""

@@ -61,25 +61,22 @@ class FilePart(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the file; it is checked for changes before its last block is sent."""
         try:
-            await self._write(writer)
+            opened = _open(self._file, self._start)
+            left = self._file.size - self._start
+            ahead = self._executor.submit(_read, opened, self._file, left, self._block)
+            try:
+                while left:
+                    block = await asyncio.shield(asyncio.wrap_future(ahead))
+                    left -= len(block)
+                    if left:
+                        ahead = self._executor.submit(_read, opened, self._file, left, self._block)
+                    await self._send(writer, block)
+            finally:
+                # A read may still run in its thread: close the file after it.
+                ahead.add_done_callback(lambda _: opened.close())
         except WakestreamError as fault:
             self._fault = fault  # aiohttp wraps it in an error of the connection
             raise
-
-    async def _write(self, writer: AbstractStreamWriter) -> None:
-        opened = _open(self._file, self._start)
-        left = self._file.size - self._start
-        ahead = self._executor.submit(_read, opened, self._file, left, self._block)
-        try:
-            while left:
-                block = await asyncio.shield(asyncio.wrap_future(ahead))
-                left -= len(block)
-                if left:
-                    ahead = self._executor.submit(_read, opened, self._file, left, self._block)
-                await self._send(writer, block)
-        finally:
-            # A read may still run in its thread: close the file after it.
-            ahead.add_done_callback(lambda _: opened.close())
 
     async def _send(self, writer: AbstractStreamWriter, block: bytes) -> None:
         began = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -14,15 +15,15 @@ from typing import Any
 from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.fetch import fetch
-from wakestream.adapters.client.possession import proved
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.session import REMEMBERED, WAIT, Session
 from wakestream.adapters.client.tus_upload import tus_upload
 from wakestream.adapters.client.upload_body import FilePart, form, small_files
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker_calls import Known, WorkerCalls
-from wakestream.adapters.disk.hashing_writer import algorithm_of
+from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
 from wakestream.adapters.disk.secret_values import SecretValues
+from wakestream.adapters.net.capabilities import is_token
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
@@ -35,6 +36,13 @@ CUT = 2
 
 MOST_WAITING = 32
 """Calls that wait at one time; the others leave room for transfers."""
+
+
+PROOF = "proof"
+"""Workers that accept proofs announce this feature."""
+
+LEAST_PROVED = 1024 * 1024
+"""Smaller files are uploaded, which is faster."""
 
 
 class HttpWorkers(Session):
@@ -102,6 +110,29 @@ class _JobsWorkers:
     def resolve(self, url: str | None) -> str:
         """See `Workers.resolve`."""
         return self.workers.resolve(url)
+
+
+async def proved(calls: WorkerCalls, file: Fingerprint, ref: FileRef) -> bool:
+    """Whether the worker has the file, of another license, and accepts our proof that we have it too.
+
+    False also when it lacks the file, or when the proof takes longer than half the idle timeout. Then the file is
+    uploaded.
+    """
+    token = calls.authorization.get("Authorization", "").removeprefix("Bearer ")
+    if PROOF not in calls.features or file.size < LEAST_PROVED or not is_token(token):
+        return False
+    named = {"hash": ref.hash, "ext": ref.ext}
+    try:
+        async with asyncio.timeout(calls.session.idle / 2):
+            answer = await calls.call("POST", "prove", json=named)
+            challenge = answer.get("challenge")
+            if isinstance(challenge, str) and re.fullmatch(r"[0-9a-f]{64}", challenge):
+                key, loop = bytes.fromhex(challenge), asyncio.get_running_loop()
+                proof = await loop.run_in_executor(calls.session.executor, hash_of, file.path, file.size, key)
+                answer = await calls.call("POST", "prove", json={**named, "proof": proof.hexdigest()})
+            return answer.get("here") is True
+    except (WorkerRefused, TimeoutError, OSError):
+        return False
 
 
 def _wish(job: Job, files: Mapping[str, FileRef], secrets: SecretValues) -> dict[str, Any]:
@@ -178,28 +209,24 @@ class HttpWorker(WorkerCalls):
             self._known.jobs[output] = job
 
     async def report(self, task_id: str) -> TaskReport:
-        """See `Worker.report`."""
-        with replies.task_known():
-            return replies.report(await self._progress(task_id))
-
-    async def _progress(self, task_id: str) -> dict[str, Any]:
-        """The progress: at once for the first time, then once it has changed, if the worker can wait."""
+        """See `Worker.report`. At once for the first time, then once it has changed, if the worker can wait."""
         asked, seen = {"task_id": task_id}, self._seen.pop(task_id, "")
-        if seen:
-            self._cut += 1
-            self.session.waiting += 1
-            try:
-                asked |= {"wait": f"{WAIT:g}", "seen": seen}
-                found = await self.call("GET", "progress", params=asked, timeout=self.session.wait_timeout)
-            finally:
-                self.session.waiting -= 1
-            self._cut = 0
-        else:
-            found = await self.call("GET", "progress", params=asked)
-        version = str(found.get("version") or "")
-        if version and "wait" in self.features and self._cut < CUT and self.session.waiting < MOST_WAITING:
-            self._seen[task_id] = version
-        return {**found, "live": task_id in self._seen}
+        with replies.task_known():
+            if seen:
+                self._cut += 1
+                self.session.waiting += 1
+                try:
+                    asked |= {"wait": f"{WAIT:g}", "seen": seen}
+                    found = await self.call("GET", "progress", params=asked, timeout=self.session.wait_timeout)
+                finally:
+                    self.session.waiting -= 1
+                self._cut = 0
+            else:
+                found = await self.call("GET", "progress", params=asked)
+            version = str(found.get("version") or "")
+            if version and "wait" in self.features and self._cut < CUT and self.session.waiting < MOST_WAITING:
+                self._seen[task_id] = version
+            return replies.report({**found, "live": task_id in self._seen})
 
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         """See `Worker.cancel`. Old workers cannot cancel and are not called."""

@@ -21,24 +21,22 @@ def worker_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise _ours(url, error) from error
-
-
-def _ours(url: str, error: Exception) -> WakestreamError:
-    match error:
-        case aiohttp.InvalidURL():
-            return WorkerRefused(f"{url} is not an HTTP address; correct HEYGEM_SERVER_URL", code="bad_url")
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return WorkerRefused(f"no secure connection to {url}: {explained(error) or error}", code="tls")
-        case aiohttp.ClientConnectorError():
-            return WorkerUnreachable(f"no connection to {url}: {no_connection(error.os_error)}")
-        case aiohttp.ClientResponseError():
-            return WorkerRefused(f"{url} is not an HTTP server: {shortened(error.message)}", code="bad_reply")
-        case TimeoutError():
-            return WorkerUnreachable(f"the worker at {url} stopped answering during a call")
-    return WorkerUnreachable(
-        f"the connection to the worker at {url} broke: {shortened(str(error)) or type(error).__name__}{hint(url)}"
-    )
+        said = (
+            f"the connection to the worker at {url} broke: {shortened(str(error)) or type(error).__name__}{hint(url)}"
+        )
+        fault: WakestreamError = WorkerUnreachable(said)
+        match error:
+            case aiohttp.InvalidURL():
+                fault = WorkerRefused(f"{url} is not an HTTP address; correct HEYGEM_SERVER_URL", code="bad_url")
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                fault = WorkerRefused(f"no secure connection to {url}: {explained(error) or error}", code="tls")
+            case aiohttp.ClientConnectorError():
+                fault = WorkerUnreachable(f"no connection to {url}: {no_connection(error.os_error)}")
+            case aiohttp.ClientResponseError():
+                fault = WorkerRefused(f"{url} is not an HTTP server: {shortened(error.message)}", code="bad_reply")
+            case TimeoutError():
+                fault = WorkerUnreachable(f"the worker at {url} stopped answering during a call")
+        raise fault from error
 
 
 def hint(url: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.programs.capability_scene import Scene, scene
 from tests.support.programs.our_peers import SECRET, Place, until
-from wakestream.adapters.client import possession as client_proof
+from wakestream.adapters.client import worker as client_proof
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
@@ -74,7 +74,7 @@ async def test_small_files_and_workers_without_proofs_get_an_upload(
     file, ref = film
     async with scene(place) as here, client(here, "one") as one, client(here, "two") as two:
         await sent(one, file, ref)
-        monkeypatch.setattr(client_proof, "LEAST", file.size + 1)
+        monkeypatch.setattr(client_proof, "LEAST_PROVED", file.size + 1)
         assert Resumed(file.size) not in await sent(two, file, ref)
         monkeypatch.undo()
         async with client(here, "three") as three:
