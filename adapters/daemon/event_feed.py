@@ -92,26 +92,20 @@ class EventFeed:
         # Not by orjson: each of its results keeps 4 KB, as long as it lives, and thousands of jobs wait for days.
         item = Item(self._number, job, kind, msgspec.json.encode({"job": job, **plain}))
         self._recent.append(item)
-        self._remember(item)
-        self._note_first(item, plain.get("status"))
-        for listener in [*self._listeners.get(None, ()), *self._listeners.get(job, ())]:
-            listener.put(item)
-
-    def _remember(self, item: Item) -> None:
-        kept = self._open.setdefault(item.job, deque(maxlen=KEPT_OF_JOB))
-        if kept and item.kind in STEADY and kept[-1].kind == item.kind:
+        kept = self._open.setdefault(job, deque(maxlen=KEPT_OF_JOB))
+        if kept and kind in STEADY and kept[-1].kind == kind:
             kept.pop()
         kept.append(item)
-        if item.kind in OUTCOME_KINDS:
-            self._ended[item.job] = self._open.pop(item.job)
-
-    def _note_first(self, item: Item, status: object) -> None:
-        """Keep the first event of a row: with the newest one it tells the rate."""
-        known, first = self._first.get(item.job, (None, item))
-        if item.kind not in STEADY:
-            self._first.pop(item.job, None)
-        elif first is item or first.kind != item.kind or known != status:
-            self._first[item.job] = status, item
+        if kind in OUTCOME_KINDS:
+            self._ended[job] = self._open.pop(job)
+        # The first event of a row is kept: with the newest one it tells the rate.
+        status, (known, first) = plain.get("status"), self._first.get(job, (None, item))
+        if kind not in STEADY:
+            self._first.pop(job, None)
+        elif first is item or first.kind != kind or known != status:
+            self._first[job] = status, item
+        for listener in [*self._listeners.get(None, ()), *self._listeners.get(job, ())]:
+            listener.put(item)
 
     def first(self, job: str) -> dict[str, Any] | None:
         """The first event of the row of equal ones that the job's newest event ends; None if it is the only one."""

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -104,24 +104,17 @@ class FolderWatch:
         if self._away:
             logger.info("--watch: {} is back", self.folder)
         before, self._before, self._away = self._before, found, False
-        for video, audio in pairs_of(self._named(found), strict=True).jobs:
-            if all(found[name] == before.get(name) and found[name].size for name in (video, audio)):
-                job = self._id(video, audio, found)
-                if job not in self._started and job not in self._refused and not await self._start(job, video, audio):
-                    return
-
-    def _named(self, found: Mapping[str, Look]) -> list[str]:
-        """The names that a job can have. Linux also allows names that are no text in UTF-8."""
-        unnamed = {name for name in found if not _is_text(name)}
+        # Linux also allows names that are no text in UTF-8, which a job cannot have.
+        unnamed = {name for name in found if name.encode(errors="ignore").decode() != name}
         for name in sorted(unnamed - self._unnamed):
             logger.warning("--watch: {!a} has a name that is no UTF-8; rename it", name)
         self._unnamed = unnamed
-        return sorted(found.keys() - unnamed)
-
-    def _id(self, video: str, audio: str, found: Mapping[str, Look]) -> str:
-        """The job's id, which is the same for the same files after a restart."""
-        files = [(path_key(str(self.folder / name)), *found[name]) for name in (video, audio)]
-        return f"watch-{hashlib.sha256(orjson.dumps(files)).hexdigest()[:24]}"
+        for video, audio in pairs_of(sorted(found.keys() - unnamed), strict=True).jobs:
+            if all(found[name] == before.get(name) and found[name].size for name in (video, audio)):
+                files = [(path_key(str(self.folder / name)), *found[name]) for name in (video, audio)]
+                job = f"watch-{hashlib.sha256(orjson.dumps(files)).hexdigest()[:24]}"  # the same after a restart
+                if job not in self._started and job not in self._refused and not await self._start(job, video, audio):
+                    return
 
     async def _start(self, job: str, video: str, audio: str) -> bool:
         """Start a job; False if no other can be started at present."""
@@ -141,7 +134,11 @@ class FolderWatch:
             self._refused.add(job)
             return True
         self._started[job] = None
-        await asyncio.to_thread(_write, self.state / FILE, [*self._started][-KEPT:])
+        try:
+            started = orjson.dumps([*self._started][-KEPT:])
+            await asyncio.to_thread(write_atomic, self.state / FILE, started, sync=False)
+        except OSError as error:
+            logger.warning("--watch: {} cannot be written: {}", self.state / FILE, error.strerror or error)
         return True
 
     def _say_delayed(self, job: str, video: str, audio: str, error: Exception) -> None:
@@ -158,14 +155,6 @@ class FolderWatch:
         fields["if_exists"] = "number"
         await submitted(self.outbox, await asyncio.to_thread(requests.wanted, fields))
         logger.info("--watch: {} and {} are job {}", video.name, audio.name, job)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _files_in(folder: Path) -> dict[str, Look]:
@@ -194,10 +183,3 @@ def _output(folder: Path, video: Path, audio: Path, taken: Collection[str]) -> P
         if not path.exists() and path_key(str(path)) not in taken:
             return path
     raise OSError(None, f"{folder} has too many results named {stem}")
-
-
-def _write(path: Path, jobs: list[str]) -> None:
-    try:
-        write_atomic(path, orjson.dumps(jobs), sync=False)
-    except OSError as error:
-        logger.warning("--watch: {} cannot be written: {}", path, error.strerror or error)

@@ -141,7 +141,8 @@ class DaemonKinds:
             self.on_change()
         if found.known and found.kinds != before.kinds:
             try:
-                await asyncio.to_thread(_write, self._path, self._settings.hub_url, found)
+                plain = {"v": 1, "hub": self._settings.hub_url, **found.plain()}
+                await asyncio.to_thread(write_atomic, self._path, orjson.dumps(plain), sync=False)
             except OSError as error:
                 logger.warning("{} cannot be written: {}", self._path, error.strerror or error)
 
@@ -165,7 +166,3 @@ def _read(path: Path, hub: str | None) -> KnownKinds:
         return _stale(from_plain(plain)) if plain.get("hub") == hub else UNKNOWN
 
     return read_state(path, parsed, UNKNOWN, cache=True)
-
-
-def _write(path: Path, hub: str | None, known: KnownKinds) -> None:
-    write_atomic(path, orjson.dumps({"v": 1, "hub": hub, **known.plain()}), sync=False)

@@ -179,7 +179,8 @@ class Outbox:
             case f.Stop(job):
                 self._stop(job)
             case f.Release(job, cancelled):
-                self._release(job, cancelled)
+                if self._client is not None:
+                    self._client.hub.end_job(job, cancelled=cancelled)
             case f.CancelNotice():
                 self._start_cancel(self._repeat_cancel(command))
             case f.Notify(_, webhook):
@@ -204,13 +205,11 @@ class Outbox:
             self.feed.publish(command.job, {"at": self._now(), **plain_event(note)})
             return
         _log(command.job, command.outcome)
-        self.feed.publish(command.job, {"at": self._now(), **self._plain_end(command.job, command.outcome)})
+        entry = self.state.jobs.get(command.job)  # None when the disk had no room for it
+        ended = plain_outcome(entry.ended) if entry is not None and entry.ended else plain_event(command.outcome)
+        self.feed.publish(command.job, {"at": self._now(), **ended})
         self._on_ended(command.job)
         self.on_settled()
-
-    def _plain_end(self, job: str, outcome: e.JobEvent) -> dict[str, Any]:
-        entry = self.state.jobs.get(job)  # None when the disk had no room for it
-        return plain_outcome(entry.ended) if entry is not None and entry.ended else plain_event(outcome)
 
     def _answer(self, answer: f.Answer) -> None:
         asked = self._requests.get(answer.ticket)
@@ -247,20 +246,14 @@ class Outbox:
             self._unsorted.append(job)
 
     def _sort(self) -> None:
-        """Tell the pipelines the place of a job. After the start of many, tell the order of all at once: it is slow."""
+        """Tell the pipelines before which job one runs; after the start of many, the whole order, which is slow."""
         if self._client is not None and len(self._unsorted) > 1:
             jobs = tuple(job for job in self.state.queue if job in self._running)
             self._client.arrange(Order(jobs, tuple(self.state.jobs[job].priority for job in jobs)))
-        elif self._unsorted:
-            self._place(self._unsorted[0])
+        elif self._client is not None and self._unsorted and (job := self._unsorted[0]) in self.state.queue:
+            before = next((behind for behind in self.state.queue.behind(job) if behind in self._running), "")
+            self._client.move(job, before, self.state.jobs[job].priority)
         self._unsorted.clear()
-
-    def _place(self, job: str) -> None:
-        """Tell the pipelines the place of a job: before the next one that was started."""
-        if self._client is None or job not in self.state.queue:
-            return
-        before = next((each for each in self.state.queue.behind(job) if each in self._running), "")
-        self._client.move(job, before, self.state.jobs[job].priority)
 
     def _pipeline_ended(self, job: str) -> None:
         running = self._running.pop(job)
@@ -282,7 +275,9 @@ class Outbox:
     def _on_event(self, job: str, event: e.JobEvent) -> None:
         """Handle an event of a job's pipeline. Its end is published after it was journaled, the rest at once."""
         if is_outcome(event):
-            mtime_ns = _mtime_ns(event.path) if isinstance(event, e.Done) else 0
+            mtime_ns = 0
+            with contextlib.suppress(OSError):
+                mtime_ns = event.path.stat().st_mtime_ns if isinstance(event, e.Done) else 0
             self.runner.report(f.Happened(job, event, mtime_ns))
             self._cancel_at_worker(job, event)
             return
@@ -298,10 +293,6 @@ class Outbox:
         stage = self.state.jobs[job].stage
         if isinstance(event, e.Cancelled) and stage is not None and stage.task:
             self._start_cancel(self._cancel_task(stage.worker, stage.task, job))
-
-    def _release(self, job: str, cancelled: bool) -> None:
-        if self._client is not None:
-            self._client.hub.end_job(job, cancelled=cancelled)
 
     def _start_cancel(self, cancel: Coroutine[Any, Any, None]) -> None:
         task = background("a cancel", cancel)
@@ -343,10 +334,3 @@ def _log(job: str, outcome: e.JobEvent) -> None:
             log.warning("timed out in {}: {}", outcome.stage, outcome.why or f"nothing within {outcome.seconds:g} s")
         case e.Cancelled():
             log.info("cancelled: {}", outcome.why)
-
-
-def _mtime_ns(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

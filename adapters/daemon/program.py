@@ -123,13 +123,14 @@ async def running_daemon(
         box = Outbox(journal, state, feed, reuse.tell)
         kinds = DaemonKinds(settings, config.state)
         box.hidden = kinds.hidden
+        shared, own = lanes(config.limits, lambda job: state.jobs[job].accepted.priority), config.own
         client = await stack.enter_async_context(
             open_client(
                 settings,
                 policy or settings.policy(DURABLE),
-                _pipeline(config, state, reuse),
+                durable_pipeline(shared, reuse) if own is None else own_pipeline(shared, own.build),
                 files=files,
-                about=_about(config),
+                about={LANES: plain_config(config.limits)} | ({} if own is None else {OWN: own.named}),
                 lasting=True,
                 secrets=kinds.secrets,
                 watch=timeline.begin if watch is untapped else lambda header: TapPair(timeline.begin(header), watch),
@@ -185,17 +186,6 @@ def _preferred(config: DaemonConfig) -> DaemonConfig:
     at_once = min(wanted, most)
     logger.info("the settings of the web console say {} jobs at a time, --max-running says {}", wanted, most)
     return replace(config, limits=replace(config.limits, running=at_once))
-
-
-def _pipeline(config: DaemonConfig, state: OutboxState, reuse: ResultReuse) -> Build:
-    shared = lanes(config.limits, lambda job: state.jobs[job].accepted.priority)
-    return durable_pipeline(shared, reuse) if config.own is None else own_pipeline(shared, config.own.build)
-
-
-def _about(config: DaemonConfig) -> dict[str, Any]:
-    """The fields of the pipeline in the header of a recording."""
-    own = {} if config.own is None else {OWN: config.own.named}
-    return {LANES: plain_config(config.limits), **own}
 
 
 async def _served(stack: AsyncExitStack, config: DaemonConfig, console: Console, api: Api) -> Address:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import replace_file
@@ -54,10 +54,10 @@ class ResultReuse:
             if results_of(twin).keys() != entry.accepted.results.keys():
                 continue  # the worker still has what a list has more, and knows what was not made
             if is_intact(twin) and (mine := await _taken(twin, entry)) is not None:
-                files = [
-                    {"name": name, "path": mine[name], "size": size} for name, (_, size) in results_of(twin).items()
-                ]
-                return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **_several(files)}
+                sizes = {name: size for name, (_, size) in results_of(twin).items()}
+                files = [{"name": name, "path": mine[name], "size": size} for name, size in sizes.items()]
+                several = {"files": files} if len(files) > 1 else {}
+                return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **several}
         return None
 
     async def ended(self, job: str, by: str) -> None:
@@ -102,12 +102,10 @@ class ResultReuse:
         if entry.content is not None or not _as_accepted(entry):
             return entry.content
         try:
-            return tuple([await self._blake3(file.path) for _, file in sorted(entry.accepted.files.items())])
+            paths = [Path(file.path) for _, file in sorted(entry.accepted.files.items())]
+            return tuple([(await self._files.fingerprint(path, {"blake3"})).digests["blake3"] for path in paths])
         except FileError:
             return None
-
-    async def _blake3(self, path: str) -> str:
-        return (await self._files.fingerprint(Path(path), {"blake3"})).digests["blake3"]
 
 
 def _as_accepted(entry: Entry) -> bool:
@@ -160,10 +158,6 @@ def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
     return {name: (Path(path), size) for (name, path), size in zip(entry.made.items(), sizes, strict=False)}
 
 
-def _several(files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"files": list(files)} if len(files) > 1 else {}
-
-
 async def _taken(twin: Entry, entry: Entry) -> dict[str, str] | None:
     """Copy the twin's results to this job's outputs, each completely or not at all; None if one has changed."""
     made: dict[str, str] = {}
@@ -198,7 +192,11 @@ def _copy(source: Path, output: Path, accepted: JobAccepted, wanted: Callable[[]
     try:
         with disk_errors(partial):
             partial.unlink(missing_ok=True)
-        with disk_errors(partial), _opened(source) as whole, partial.open("xb") as file:
+        try:
+            opened = source.open("rb")
+        except OSError:
+            raise FileChanged(f"{source} no longer exists") from None
+        with disk_errors(partial), opened as whole, partial.open("xb") as file:
             while wanted() and (block := whole.read(_BLOCK)):
                 file.write(block)
             file.flush()
@@ -215,10 +213,3 @@ def _copy(source: Path, output: Path, accepted: JobAccepted, wanted: Callable[[]
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def _opened(source: Path) -> BinaryIO:
-    try:
-        return source.open("rb")
-    except OSError:
-        raise FileChanged(f"{source} no longer exists") from None

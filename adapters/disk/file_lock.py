@@ -27,18 +27,15 @@ def file_lock(path: Path, within: float) -> Iterator[None]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _wait(handle, within)
+        for _ in range(max(1, int(within / _TRY_EVERY))):
+            if locked(handle):
+                break
+            time.sleep(_TRY_EVERY)
+        else:
+            raise HeldElsewhereError
         yield
     finally:
         os.close(handle)  # which also unlocks
-
-
-def _wait(handle: int, within: float) -> None:
-    for _ in range(max(1, int(within / _TRY_EVERY))):
-        if locked(handle):
-            return
-        time.sleep(_TRY_EVERY)
-    raise HeldElsewhereError
 
 
 if sys.platform == "win32":

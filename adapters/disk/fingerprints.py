@@ -91,7 +91,10 @@ class DiskFiles:
         """Wait for the reading in progress, or begin one. The last task that stops waiting cancels it."""
         reading = self._readings.get(key)
         if reading is None:
-            reading = self._begin(key, missing)
+            stop = threading.Event()
+            work = asyncio.wrap_future(self._executor.submit(_hashed, key, missing, stop))
+            reading = begun = self._readings[key] = _Reading(missing, stop, work)
+            work.add_done_callback(lambda _: self._ended(key, begun))
         reading.waiting += 1
         try:
             await asyncio.shield(reading.result)
@@ -102,13 +105,6 @@ class DiskFiles:
             if not reading.waiting and not reading.result.done():
                 reading.stop.set()
                 self._readings.pop(key, None)
-
-    def _begin(self, key: _Key, algorithms: frozenset[Algorithm]) -> _Reading:
-        stop = threading.Event()
-        work = asyncio.wrap_future(self._executor.submit(_hashed, key, algorithms, stop))
-        reading = self._readings[key] = _Reading(algorithms, stop, work)
-        work.add_done_callback(lambda _: self._ended(key, reading))
-        return reading
 
     def _ended(self, key: _Key, reading: _Reading) -> None:
         if self._readings.get(key) is reading:
@@ -137,10 +133,6 @@ def _look(path: Path) -> _Key:
         raise FileUnusable(f"{path} is not a regular file; copy its content into one first")
     if status.st_size == 0:
         raise FileUnusable(f"{path} is empty; wait until it has been written, or choose another")
-    return _key(path, status)
-
-
-def _key(path: Path, status: os.stat_result) -> _Key:
     return _Key(path.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
@@ -216,7 +208,11 @@ def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
     """Hash block after block while another thread reads the next: both free the interpreter lock."""
     size = os.fstat(file.fileno()).st_size
     if size < BLOCK:
-        return _feed_alone(file, hashes, bytearray(size + 1))
+        buffer = bytearray(size + 1)  # a small file is read faster without another thread
+        while count := file.readinto(buffer):
+            for one in hashes:
+                one.update(memoryview(buffer)[:count])
+        return
     here, ahead = bytearray(BLOCK), bytearray(BLOCK)
     with ThreadPoolExecutor(1, "wakestream-reader") as reader:
         count = file.readinto(here)
@@ -228,14 +224,6 @@ def _feed(file: FileIO, hashes: list[Hasher], stop: threading.Event) -> None:
                 one.update(memoryview(here)[:count])
             count = reading.result()
             here, ahead = ahead, here
-    return None
-
-
-def _feed_alone(file: FileIO, hashes: list[Hasher], buffer: bytearray) -> None:
-    """For a small file, which is read faster without another thread."""
-    while count := file.readinto(buffer):
-        for one in hashes:
-            one.update(memoryview(buffer)[:count])
 
 
 def _unchanged(key: _Key, file: FileIO | None) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import UnionType
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from loguru import logger
 
@@ -81,7 +81,9 @@ class SqliteJournal(Generic[F]):
         if not facts:
             return
         rows = [self._json.row(fact) for fact in facts]
-        snapshot = self._due()
+        # The snapshot, when the journal is long enough to be replaced by it.
+        long = self._file.rows > self._limit and self._file.size >= self._next_cut
+        snapshot = self.snapshot() if long and self.snapshot is not None and not self._commits else None
         kept = self._loop.create_future()
         with self._lock:
             if self._batch is None:
@@ -107,18 +109,20 @@ class SqliteJournal(Generic[F]):
     async def ledger(self, since: float = 0.0) -> list[F]:
         """The permanent facts from `since` (UNIX seconds) on, oldest first."""
         found: Future[list[JournalRow]] = Future()
-        self._work.put(lambda: _settle(found, lambda: list(self._file.ledger(since))))
+
+        def read() -> None:
+            try:
+                found.set_result(list(self._file.ledger(since)))
+            except Exception as error:
+                found.set_exception(error)
+
+        self._work.put(read)
         return [self._json.fact(row) for row in await asyncio.wrap_future(found)]
 
     async def close(self) -> None:
         """Write the pending facts and close the file."""
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
-
-    def _due(self) -> Iterable[bytes] | None:
-        """The snapshot, when the journal is long enough to be replaced by it."""
-        long = self._file.rows > self._limit and self._file.size >= self._next_cut
-        return self.snapshot() if long and self.snapshot is not None and not self._commits else None
 
     # In the thread
 
@@ -171,13 +175,6 @@ class SqliteJournal(Generic[F]):
             else:
                 kept.set_exception(error)
                 kept.exception()  # retrieved, in case the caller was cancelled
-
-
-def _settle(done: Future[Any], call: Callable[[], Any]) -> None:
-    try:
-        done.set_result(call())
-    except Exception as error:
-        done.set_exception(error)
 
 
 @asynccontextmanager

@@ -43,10 +43,10 @@ def read_bound(journal: Path) -> Bound | None:
         content = bound_path(journal).read_bytes()
     except FileNotFoundError:
         return None
-    lines = (content[:_LINE], content[_LINE:])
-    return (
-        max((found for line in lines if (found := _parse(line))), key=lambda bound: bound.seq, default=None) or _bad()
-    )
+    bounds = [bound for line in (content[:_LINE], content[_LINE:]) if (bound := _parse(line))]
+    if not bounds:
+        raise ValueError("damaged")
+    return max(bounds, key=lambda bound: bound.seq)
 
 
 class BoundFile:
@@ -83,7 +83,3 @@ def _parse(line: bytes) -> Bound | None:
         found = Bound(words[1].decode(), int(words[2]))
         return found if line == _line(found) else None
     return None
-
-
-def _bad() -> Bound:
-    raise ValueError("damaged")

@@ -195,7 +195,11 @@ class SqliteFile:
                 raise self._unusable("it is read-only; allow this account to write to it, or restore a backup")
             bound = self._known(purpose)
             if purpose != "check":
-                self._make_durable()
+                mode = self._one("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
+                self._db.wal_autocheckpoint(_CHECKPOINT_PAGES)
+                if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
+                    raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
             with self._db:  # takes the lock and keeps it
                 self._look(bound, purpose)
             if purpose == "check":
@@ -219,13 +223,6 @@ class SqliteFile:
                 f"it is missing or empty{written}; restore a backup, or move {beside} away to start without them"
             )
         return bound if self.format == FORMAT and purpose != "accept" else None
-
-    def _make_durable(self) -> None:
-        mode = self._one("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
-        self._db.wal_autocheckpoint(_CHECKPOINT_PAGES)
-        if (mode, self._one("PRAGMA synchronous")) != ("wal", _FULL_SYNC):
-            raise self._unusable(f"the disk does not let SQLite write durably (journal mode {mode})")
 
     def _migrate(self) -> None:
         version = self.format
@@ -285,18 +282,14 @@ class SqliteFile:
         self.end = _End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
         self.size = self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
         self.rows = self.end.seq - self._base.seq
-        self._compare(bound)
+        if bound is not None and (bound.id != self.id or bound.seq > self.end.seq):
+            what = "it is not the journal that was here before"
+            if bound.id == self.id:
+                what = f"it ends with fact {self.end.seq}, but {bound.seq} facts were written"
+            raise self._unusable(f"{what}; restore a later backup, or run {self._accept} to continue with this one")
         if purpose != "run":
             self.restore()
             deque(chain(self.read(), self.ledger(-math.inf)), 0)
-
-    def _compare(self, bound: Bound | None) -> None:
-        if bound is None or (bound.id == self.id and bound.seq <= self.end.seq):
-            return
-        what = "it is not the journal that was here before"
-        if bound.id == self.id:
-            what = f"it ends with fact {self.end.seq}, but {bound.seq} facts were written"
-        raise self._unusable(f"{what}; restore a later backup, or run {self._accept} to continue with this one")
 
     @property
     def _accept(self) -> str:

@@ -26,23 +26,17 @@ def make_private(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _close_to_others(folder)
+        found = folder.stat()
+        if os.name != "posix" or not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return
+        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+            folder.chmod(0o700)
+            logger.warning("other accounts could read {}; its permissions are now 0700", folder)
+        else:
+            logger.warning("other accounts can read {}; choose a private folder with --state", folder)
     except OSError as error:
         reason = f"--state: {folder} cannot be used ({error.strerror or error}); choose another folder"
         raise SettingsError(reason) from error
-
-
-def _close_to_others(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    found = folder.stat()
-    if not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return
-    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
-        folder.chmod(0o700)
-        logger.warning("other accounts could read {}; its permissions are now 0700", folder)
-    else:
-        logger.warning("other accounts can read {}; choose a private folder with --state", folder)
 
 
 def holds_state(folder: Path) -> bool:
