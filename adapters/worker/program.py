@@ -47,7 +47,10 @@ RESTART_AGAIN = 300.0
 """Seconds between two restarts of an engine that crashed while the worker was idle."""
 
 CHECK_AGAIN = 30.0
-"""Seconds between two checks of an engine that cannot work."""
+"""Seconds between two checks of an engine that works."""
+
+CHECK_UNREADY = 1.0
+"""Seconds between two checks of one that cannot work: it may still start, and the machine costs meanwhile."""
 
 _LOCK_WITHIN = 5.0
 """Seconds to wait for an ending worker that has locked the folder."""
@@ -201,6 +204,7 @@ async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | No
     readiness = calls.readiness
     readiness.msg = "warming up"
     await asyncio.sleep(config.warm_up)
+    calls.queue.check = lambda: _look(config.engine, calls, hub)
     time, restarted_at = asyncio.get_running_loop().time, -math.inf
     while True:
         if not calls.queue.state.busy:  # an engine at work shows by itself whether it works
@@ -211,7 +215,7 @@ async def _warm_up(config: WorkerConfig, calls: WorkerCalls, hub: WorkerHub | No
                     await config.watchdog.restarted(now.reason)
                 except WakestreamError as error:
                     logger.error("the engine was not restarted: {}", error)
-        await asyncio.sleep(CHECK_AGAIN)
+        await asyncio.sleep(CHECK_AGAIN if readiness.initialized else CHECK_UNREADY)
 
 
 async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> State:
@@ -220,10 +224,11 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> St
     kinds, now = readiness.kinds, await _state(engine, readiness)
     fault = None if now.ready else now.reason
     before, readiness.initialized = readiness.initialized, fault is None
-    readiness.msg = "ok" if fault is None else f"the engine cannot work: {fault}"
+    told, readiness.msg = readiness.msg, "ok" if fault is None else f"the engine cannot work: {fault}"
     halt = calls.queue.state.halted
     if fault is not None:
-        logger.error("the engine cannot work: {}. The next check is in {:g} s", fault, CHECK_AGAIN)
+        if readiness.msg != told:
+            logger.error("{}. It is checked every {:g} s", readiness.msg, CHECK_UNREADY)
         await calls.queue.unready(fault)
     elif before and halt is not None and halt.word == "not_ready":
         await calls.queue.ready()

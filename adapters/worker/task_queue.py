@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,8 @@ SHARE = 0.9
 class TaskQueue:
     """All tasks of one worker. It continues the tasks that it finds in the journal.
 
-    `facts` is hot and emits each fact after it was journaled; `clock` returns UNIX seconds.
+    `facts` is hot and emits each fact after it was journaled; `clock` returns UNIX seconds. `check` is called every
+    second after an engine was lost: it looks at it, and calls `ready` when it works again.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class TaskQueue:
         self._store = store
         self._engine = engine
         self._watchdog = watchdog
+        self.check: Callable[[], Awaitable[object]] = self._check
         self.secrets = secrets or SecretValues()
         self._asking: list[w.Wish] = []
         self._clock = clock
@@ -208,13 +210,16 @@ class TaskQueue:
             if halt is not None and halt.word == "not_ready":
                 with suppress(TimeoutError):
                     async with asyncio.timeout(READY_WITHIN):
-                        if (await look(self._engine)).ready:
-                            await self.ready()
+                        await self.check()
                 continue
             wanted = halt.room if halt is not None else min(self.state.short.values(), default=0)
             with suppress(OSError, JournalError):
                 await self._store.make_room(wanted)
                 await self.runner.perform(w.Room(await self._store.in_thread(self._store.free)))
+
+    async def _check(self) -> None:
+        if (await look(self._engine)).ready:
+            await self.ready()
 
     def _erase(self, task_id: str) -> None:
         try:

@@ -13,7 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net import silent_callers
 from wakestream.adapters.worker import program as worker_program
+from wakestream.adapters.worker import task_queue
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
-from wakestream.operators.model.engine import Engine, Readiness
-from wakestream.operators.model.errors import TaskFailed, WorkerUnreachable
+from wakestream.operators.model.engine import Engine, Frame, Line, Made, Readiness, Work
+from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
+from wakestream.streams.worker.state import Wish
 
 SECRET = "open-sesame-0123456789"
 AUTHORIZATION = {"Authorization": f"Bearer {SECRET}"}
@@ -523,7 +525,7 @@ async def test_a_failed_engine_check_is_reported_and_repeated(
             if Slow.checks == 1:
                 raise fault
 
-    monkeypatch.setattr(worker_program, "CHECK_AGAIN", 0.01)
+    monkeypatch.setattr(worker_program, "CHECK_UNREADY", 0.01)
     async with at_work(tmp_path, Slow()) as caller:
         seen: set[str] = set()
 
@@ -535,6 +537,39 @@ async def test_a_failed_engine_check_is_reported_and_repeated(
     assert any(told in msg for msg in seen), seen
 
 
+async def test_a_worker_whose_engine_comes_back_is_initialized_before_the_task_that_waited_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    class Restarted(Joining):
+        down = False
+
+        async def ready(self) -> Readiness:
+            return Readiness(not self.down, "it starts")
+
+        async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
+            seen.append(readiness.initialized)
+            if len(seen) == 1:
+                self.down = True
+                raise EngineUnreachable("it was restarted")
+            async with aclosing(super().render(work)) as items:
+                async for item in items:
+                    yield item
+
+    monkeypatch.setattr(worker_program, "CHECK_AGAIN", 0.01)
+    monkeypatch.setattr(worker_program, "CHECK_UNREADY", 3600.0)  # only the queue looks
+    monkeypatch.setattr(task_queue, "LOOK_EVERY", 0.01)
+    async with at_work(tmp_path, engine := Restarted()) as caller:
+        queue, readiness = caller.worker.queue, caller.worker.server.calls.readiness
+        await until(lambda: readiness.initialized)
+        await queue.ask(Wish({}, "join", {}, ("whole",)))
+        await until(lambda: not readiness.initialized)
+        engine.down = False
+        await until(lambda: len(seen) == 2)
+    assert seen == [True, True]
+
+
 async def test_an_idle_worker_restarts_an_engine_that_has_crashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -544,7 +579,7 @@ async def test_an_idle_worker_restarts_an_engine_that_has_crashed(
         async def ready(self) -> Readiness:
             return Readiness(mark.exists(), "its model has crashed", crashed=True)
 
-    monkeypatch.setattr(worker_program, "CHECK_AGAIN", 0.01)
+    monkeypatch.setattr(worker_program, "CHECK_UNREADY", 0.01)
     restart = (sys.executable, "-c", f"open({str(mark)!r}, 'x')")
     config = WorkerConfig(tmp_path / "worker", Crashed(), SECRET, port=0, watchdog=Watchdog(restart=restart))
     async with running_worker(config) as worker:
