@@ -20,7 +20,7 @@ from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.engines import Command, lipsync_program
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.telemetry import logs
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
@@ -79,7 +79,7 @@ async def main() -> bool:
         engine = Command([lipsync_program(("true", "{video}", "{audio}", "{output}"))])
         config = WorkerConfig(folder / "worker", engine, "secret", port=0)
         async with (
-            open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact]()) as hub,
+            open_hub(HubConfig(book), FakeJournal[Fact]()) as hub,
             running_worker(config) as worker,
             open_client(
                 Settings(hub_url=hub.url, worker_url=worker.address, api_secret=Secret("secret"), key=Secret(key))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
 from wakestream.adapters.telemetry import logs
 from wakestream.streams.hub import hub
@@ -25,7 +25,7 @@ async def main(state: Path) -> None:
     opened: AbstractAsyncContextManager[SqliteJournal[Fact]] = open_journal(state / "hub.sqlite", Fact, program="hub")
     async with (
         opened as journal,
-        open_hub("127.0.0.1", 0, book=book, journal=journal, limits=LIMITS) as running,
+        open_hub(HubConfig(book, limits=LIMITS), journal) as running,
     ):
         with few_collections(*SERVER):
             print(running.port, flush=True)

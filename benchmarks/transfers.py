@@ -80,7 +80,7 @@ async def serve_download(folder: Path) -> None:
     """Our worker's way of sending a result."""
     from aiohttp import web
 
-    from wakestream.adapters.worker.http.result_file import put_etag, result_response
+    from wakestream.adapters.worker.http.transfers import put_etag, result_response
 
     digest = blake3()
     digest.update_mmap(folder / "source")

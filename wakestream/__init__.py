@@ -15,7 +15,7 @@ from wakestream.operators.lazy_names import lazy_names
 if TYPE_CHECKING:
     from wakestream.adapters.client.client import Client as Client, open_client as open_client
     from wakestream.adapters.config.settings import Settings as Settings
-    from wakestream.adapters.net.webhook_post import post_json as post_json
+    from wakestream.adapters.net.webhooks import post_json as post_json
     from wakestream.adapters.run_jobs import (
         new_job as new_job, run_job as run_job, run_jobs as run_jobs, setting as setting,
     )

@@ -27,12 +27,11 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.cog_files import CogFiles, Prediction, ending_of
 from wakestream.adapters.engines.cog_schema import CogModel, model_of_schema
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.http_engine import HttpEngine, Waiting
 from wakestream.adapters.engines.manifest import read_manifest
 from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.outputs import NotMade, outputs_of
 from wakestream.adapters.engines.program_output import percent_in
-from wakestream.adapters.engines.waiting import Waiting
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 
@@ -220,7 +219,12 @@ class Cog(Engine):
         if status == 503:
             raise EngineUnreachable(f"the Cog model is not ready: {_detail(said)}")
         if status == 422:
-            raise _wrong(model, said)
+            # The error for an input that Cog refuses, as `{"detail": [{"loc": ["body", "input", FIELD], "msg"}]}`.
+            details = said.get("detail") if isinstance(said, dict) else None
+            first = details[0] if isinstance(details, list) and details and isinstance(details[0], dict) else {}
+            location = first.get("loc") or ("",)
+            field = model.name_of(str(location[-1]))
+            raise WrongInput(field, f"{field}: Cog refuses it: {str(first.get('msg') or said)[:300]}")
         if status not in (200, 201, 202) or not isinstance(said, dict):
             raise TaskFailed(f"Cog refused the prediction: HTTP {status} {_detail(said)}")
         return said
@@ -253,23 +257,20 @@ class Cog(Engine):
         if text and slot.name not in model.texts and _DATA.match(value):
             return await asyncio.to_thread(_from_data_url, value, folder, name)
         if text and slot.accepts[:1] not in ((".txt",), (".json",)) and value.startswith(("http://", "https://")):
-            return await self._fetched(value, folder, name)
+            # A file that Cog uploaded to another place than here: to itself, or to a server on the internet.
+            origin = _origin(value)
+            if origin is None:
+                raise TaskFailed(f"the model's output {name!r} has an unusable address: {value[:200]!r}")
+            target = folder / f"{name}{ending(urlsplit(value).path)}"
+            public = origin not in (_origin(self._http.url), _origin(self._files.address))
+            store = HttpEngine(value, "the model's file store", public=public)
+            try:
+                await store.fetch("", target)
+            finally:
+                await store.close()
+            return target
         target = folder / (f"{name}.txt" if text else f"{name}.json")
         target.write_bytes(value.encode() if text else orjson.dumps(value))
-        return target
-
-    async def _fetched(self, url: str, folder: Path, name: str) -> Path:
-        """A file that Cog uploaded to another place than here: to itself, or to a server on the internet."""
-        origin = _origin(url)
-        if origin is None:
-            raise TaskFailed(f"the model's output {name!r} has an unusable address: {url[:200]!r}")
-        target = folder / f"{name}{ending(urlsplit(url).path)}"
-        public = origin not in (_origin(self._http.url), _origin(self._files.address))
-        store = HttpEngine(url, "the model's file store", public=public)
-        try:
-            await store.fetch("", target)
-        finally:
-            await store.close()
         return target
 
 
@@ -350,15 +351,6 @@ def _missing(prediction: Prediction, name: str) -> WakestreamError:
     if prediction.found:
         return EngineUnreachable(f"the output {name} was lost while no worker was here; the model runs again")
     return NotMade(f"the model made no output {name!r}")
-
-
-def _wrong(model: CogModel, said: object) -> WakestreamError:
-    """The error for an input that Cog refuses, as `{"detail": [{"loc": ["body", "input", FIELD], "msg"}]}`."""
-    details = said.get("detail") if isinstance(said, dict) else None
-    first = details[0] if isinstance(details, list) and details and isinstance(details[0], dict) else {}
-    location = first.get("loc") or ("",)
-    field = model.name_of(str(location[-1]))
-    return WrongInput(field, f"{field}: Cog refuses it: {str(first.get('msg') or said)[:300]}")
 
 
 def _check_ready(health: Mapping[str, Any]) -> Mapping[str, Any]:

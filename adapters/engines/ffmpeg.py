@@ -202,7 +202,11 @@ class Task:
         with _reading(name, which):
             said = await self.output(*look, merge=True)
             if which == "video" and _NO_CONTAINER.search(said):
-                return await self.media(name, await self._contained(path, folder / f"{name}.copy.mkv"), which, folder)
+                # Write the pictures of `video` to `copy`, with a container and timestamps.
+                copy = folder / f"{name}.copy.mkv"
+                lossless = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-f", "matroska", str(copy)]
+                await self.output(*_QUIET, "-y", *self._source(path), "-map", "0:v:0", *lossless)
+                return await self.media(name, copy, which, folder)
         return Media(self._source(path), seconds_in(said) or 0.0, fps_in(said) or 0.0)
 
     async def length(self, audio: Path) -> float:
@@ -215,12 +219,6 @@ class Task:
         if progress.seconds <= 0:
             raise WrongInput("inputs.audio", "the audio file holds no sound; give another file")
         return progress.seconds
-
-    async def _contained(self, video: Path, copy: Path) -> Path:
-        """Write the pictures of `video` to `copy`, with a container and timestamps."""
-        lossless = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-f", "matroska", str(copy)]
-        await self.output(*_QUIET, "-y", *self._source(video), "-map", "0:v:0", *lossless)
-        return copy
 
     def _source(self, path: Path) -> list[str]:
         return source(path, self.box.memory if self.box else None)

@@ -25,10 +25,9 @@ import orjson
 from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
-from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.http_engine import HttpEngine, Waiting
 from wakestream.adapters.engines.names import ending
 from wakestream.adapters.engines.outputs import NotMade, outputs_of
-from wakestream.adapters.engines.waiting import Waiting
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import fitting
@@ -124,7 +123,16 @@ class Gradio(Engine):
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         """Join the app's queue, and follow the stream until the result."""
-        endpoint, session = await self._endpoint(work.kind), uuid.uuid4().hex
+        # The endpoint of a kind; all are read again if the app was restarted, as their numbers may be others.
+        kind = work.kind
+        await self._login()
+        _, said = await self._http.json("GET", "/gradio_api/app_id")
+        if kind not in self._endpoints or not isinstance(said, dict) or said.get("app_id") != self._app:
+            await self.describe()
+        if kind not in self._endpoints:
+            have = ", ".join(self._endpoints)
+            raise WrongInput("kind", f"the Gradio app has no kind {kind!r} any more; it has {have}")
+        endpoint, session = self._endpoints[kind], uuid.uuid4().hex
         fitting(
             endpoint.kind, {name: path.suffix.lower() for name, path in work.inputs.items()}, work.params, work.outputs
         )
@@ -186,17 +194,6 @@ class Gradio(Engine):
                 f"the Gradio app at {self._http.url} did not accept the login: HTTP {status} {_detail(said)}"
             )
 
-    async def _endpoint(self, kind: str) -> Endpoint:
-        """The endpoint of a kind; all are read again if the app was restarted, as their numbers may be others."""
-        await self._login()
-        _, said = await self._http.json("GET", "/gradio_api/app_id")
-        if kind not in self._endpoints or not isinstance(said, dict) or said.get("app_id") != self._app:
-            await self.describe()
-        if kind not in self._endpoints:
-            have = ", ".join(self._endpoints)
-            raise WrongInput("kind", f"the Gradio app has no kind {kind!r} any more; it has {have}")
-        return self._endpoints[kind]
-
     async def _uploaded(self, name: str, path: Path) -> dict[str, Any]:
         with self._http.sending(path) as part, aiohttp.MultipartWriter("form-data") as form:
             part.set_content_disposition("form-data", name="files", filename=f"{name}{ending(path.name)}")
@@ -245,20 +242,18 @@ class Gradio(Engine):
         if not (values := made.get(slot.name)):
             raise NotMade(f"the Gradio app made no output {slot.name!r}")
         for number, value in enumerate(values, 1):
-            yield Made(slot.name, await self._stored(numbered(slot.name, number), slot, value, folder), number)
-
-    async def _stored(self, name: str, slot: Slot, value: Any, folder: Path) -> Path:
-        plain = slot.accepts[0] if slot.accepts[:1] in ((".txt",), (".json",)) else None
-        found = None if plain else _file_of(value)
-        if found is None:
-            target = folder / f"{name}{plain or '.json'}"
-            text = plain == ".txt" and isinstance(value, str)
-            target.write_bytes(value.encode() if text else orjson.dumps(value))
-        else:
-            path = str(found["path"])
-            target = folder / f"{name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
-            await self._http.fetch(f"/gradio_api/file={quote(path)}", target)
-        return target
+            name = numbered(slot.name, number)
+            plain = slot.accepts[0] if slot.accepts[:1] in ((".txt",), (".json",)) else None
+            found = None if plain else _file_of(value)
+            if found is None:
+                target = folder / f"{name}{plain or '.json'}"
+                text = plain == ".txt" and isinstance(value, str)
+                target.write_bytes(value.encode() if text else orjson.dumps(value))
+            else:
+                path = str(found["path"])
+                target = folder / f"{name}{ending(str(found.get('orig_name') or path)) or ending(path) or '.bin'}"
+                await self._http.fetch(f"/gradio_api/file={quote(path)}", target)
+            yield Made(slot.name, target, number)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:

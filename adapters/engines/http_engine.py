@@ -20,6 +20,7 @@ from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.adapters.net.direct_body import body_blocks
 from wakestream.adapters.net.public_addresses import NotPublic, public_connector
+from wakestream.operators.model.engine import Line, Waits
 from wakestream.operators.model.errors import EngineUnreachable, NoSpace, TaskFailed, WorkerUnreachable
 from wakestream.operators.model.events import Fingerprint
 
@@ -195,3 +196,37 @@ def _check_room(size: int, room: int) -> None:
     if size > room:
         why = f"it has {size} bytes or more, and the worker's disk has room for {room}; free some space there"
         raise OSError(errno.ENOSPC, why)
+
+
+# Says at times that a work waits at an engine, so that neither people nor the watchdog take the wait for a hang.
+
+SAY_AGAIN = 60.0
+"""Seconds between two lines about the same wait."""
+
+
+class Waiting:
+    """The wait of one work.
+
+    Example:
+        >>> waiting = Waiting()
+        >>> waiting.line("2 works are before it")
+        Waits(text='the work waits for 0 s: 2 works are before it')
+    """
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._said_at = self._clock()
+        self._said = ""
+
+    def line(self, why: str, before: int = 0) -> Waits | None:
+        """The line to show, with the number of works before this one; None if the same was said lately."""
+        now = self._clock()
+        if self._said == why and now - self._said_at < SAY_AGAIN:
+            return None
+        self._said, self._said_at = why, now
+        return Waits(f"the work waits for {now - self._began:.0f} s: {why}", before)
+
+    def over(self) -> Line | None:
+        """The line for the end of the wait; None if there was none."""
+        waited, self._said = bool(self._said), ""
+        return Line("the wait is over; the engine works on it") if waited else None

@@ -15,8 +15,7 @@ from typing import TypeVar
 from loguru import logger
 
 from wakestream.adapters.engines.box import Box
-from wakestream.adapters.runtime.child_processes import KILL_WITHIN, kill, start
-from wakestream.adapters.runtime.last_words import LastWords
+from wakestream.adapters.runtime.child_processes import KILL_WITHIN, LastWords, kill, start
 from wakestream.adapters.runtime.tasks import background, finish_despite_cancel, tasks_of_block
 from wakestream.operators.model.errors import TaskFailed
 

@@ -108,7 +108,17 @@ def template_of(words: object, kind: Kind, searched: Collection[str] = ()) -> Te
     read = tuple(_word(word) for word in words[1:])
     _check_names(read, kind, searched)
     for word in read:
-        _check_present(word, kind)
+        # What a job may leave out stands in a group, and `{if:NAME}` is a word of its own there.
+        for one in (word,) if isinstance(word, str) else word:
+            if "{if:" in one and (isinstance(word, str) or not re.fullmatch(r"\{if:\w+\}", one)):
+                raise ValueError(f'{one!r}: write {{if:NAME}} as a word of a group, such as ["{{if:fast}}", "--fast"]')
+        if isinstance(word, str):
+            optional = {("in", slot.name) for slot in kind.inputs if not slot.required}
+            optional |= {("param", name) for name in _may_be_missing(kind)}
+            for place in _places(word):
+                if place in optional:
+                    or_else = ", or give it a default, or required = true" if place[0] == "param" else ""
+                    raise ValueError(f"{{{':'.join(place)}}} may have no value; put it into a list of its own{or_else}")
     return Template(words[0], read)
 
 
@@ -147,20 +157,6 @@ def _check_names(words: Sequence[str | Group], kind: Kind, searched: Collection[
     for part, name in sorted(unused):
         what = next(key for key, value in _PARTS.items() if value == part)
         raise ValueError(f"no argument uses the {_NAMES[part]} {name}; add {{{what}:{name}}}")
-
-
-def _check_present(word: str | Group, kind: Kind) -> None:
-    """What a job may leave out stands in a group, and `{if:NAME}` is a word of its own there."""
-    for one in (word,) if isinstance(word, str) else word:
-        if "{if:" in one and (isinstance(word, str) or not re.fullmatch(r"\{if:\w+\}", one)):
-            raise ValueError(f'{one!r}: write {{if:NAME}} as a word of a group, such as ["{{if:fast}}", "--fast"]')
-    if isinstance(word, str):
-        optional = {("in", slot.name) for slot in kind.inputs if not slot.required}
-        optional |= {("param", name) for name in _may_be_missing(kind)}
-        for place in _places(word):
-            if place in optional:
-                or_else = ", or give it a default, or required = true" if place[0] == "param" else ""
-                raise ValueError(f"{{{':'.join(place)}}} may have no value; put it into a list of its own{or_else}")
 
 
 def _may_be_missing(kind: Kind) -> set[str]:

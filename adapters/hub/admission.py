@@ -118,7 +118,11 @@ class Admission:
         if refused is None and for_operator:
             return self._counted(self._operator(socket, request))
         if refused is None and path == "/":
-            return self._page(socket, request)
+            page = self._status(",".join(request.headers.get_all("Accept-Language")))
+            response = socket.respond(HTTPStatus.OK, page.decode())
+            del response.headers["Content-Type"]
+            response.headers.update(status_page.HEADERS)
+            return response
         if refused is None and refusal is not None:
             status, after = (HTTPStatus.UNAUTHORIZED, 0.0) if refusal[0] == "unauthorized" else (BUSY, 5.0)
             refused = self._refuse(socket, refusal[0], status, refusal[1], after)
@@ -158,13 +162,6 @@ class Admission:
         response = socket.respond(status, f"{text}{f': try again in {seconds} s' if after else ''}\n")
         if after:
             response.headers["Retry-After"] = str(seconds)
-        return response
-
-    def _page(self, socket: ServerConnection, request: Request) -> Response:
-        page = self._status(",".join(request.headers.get_all("Accept-Language")))
-        response = socket.respond(HTTPStatus.OK, page.decode())
-        del response.headers["Content-Type"]
-        response.headers.update(status_page.HEADERS)
         return response
 
     def address_of(self, socket: ServerConnection | None) -> str:

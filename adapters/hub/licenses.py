@@ -125,7 +125,12 @@ class LicenseBook:
         """Replace the license whose id begins with `prefix`."""
         with self._locked():
             known = self._read()
-            license_ = change(_one(known, prefix), known)
+            found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
+            if found and len(prefix) < _LEAST:
+                raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
+            if len(found) != 1:
+                raise LicenseError(_none_or_many(prefix, found))
+            license_ = change(known[found[0]], known)
             self._write({**known, license_.id: license_})
         return license_
 
@@ -249,15 +254,6 @@ class LicenseBook:
 
 def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:
     return {key.hash[:ID_LENGTH]: (one, key) for one in licenses for key in one.all_keys}
-
-
-def _one(known: dict[str, License], prefix: str) -> License:
-    found = [id_ for id_ in known if prefix and id_.startswith(prefix)]
-    if found and len(prefix) < _LEAST:
-        raise LicenseError(f"give at least {_LEAST} characters of the id; `wakestream license list` shows them")
-    if len(found) != 1:
-        raise LicenseError(_none_or_many(prefix, found))
-    return known[found[0]]
 
 
 def _unused_key(known: dict[str, License], role: str) -> str:

@@ -13,7 +13,7 @@ from loguru import logger
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.hub.invites import Invite, Invites
+from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseError
 from wakestream.adapters.net.pairing import Pairing, PairingError
 from wakestream.adapters.net.rate_limit import Rate
@@ -101,7 +101,27 @@ class PairingDesk:
             logger.warning("a wrong guess of the code {}-… came from {}", invite.code.name, address)
             raise
         signed = await self._signed(proof.get("request"), address)
-        await self._grant(socket, pairing, invite, str(proof.get("host", ""))[:_NAME], signed)
+        host = str(proof.get("host", ""))[:_NAME]
+        note = "".join(letter for letter in host if letter.isprintable()) or "paired"
+        license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._clock(), note)
+        given = {"role": invite.role, "key": key, "id": license_, "gpus": list(invite.gpus), "hub": invite.public}
+        given |= {"certificate": signed} if signed else {}
+        sealed = b64encode(pairing.seal(given)).decode()
+        await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
+        logger.info("paired: license {} ({}) for {}", license_, invite.role, note)
+        if invite.role == "worker":
+            # Whether other machines can connect to a port of the guest. Only its own address is tried.
+            port = (await _receive(socket, "pair.reach")).get("port")
+            if not isinstance(port, int) or not 0 < port < 65536:
+                raise PairingError(f"{str(port)[:20]!r} is no port")
+            why = ""
+            try:
+                async with asyncio.timeout(REACH_WITHIN):
+                    _, writer = await asyncio.open_connection(self._address_of(socket), port)
+                writer.close()
+            except OSError as error:
+                why = error.strerror or str(error) or type(error).__name__
+            await _send(socket, {"type": "pair.reached", "why": why})
 
     async def _signed(self, request: Any, address: str) -> str:
         """The certificate that a guest asks for; empty if it asks for none."""
@@ -113,33 +133,6 @@ class PairingDesk:
             return await asyncio.to_thread(self._tls.sign, str(request), address)
         except ValueError as error:
             raise PairingError(str(error)) from None
-
-    async def _grant(
-        self, socket: ServerConnection, pairing: Pairing, invite: Invite, host: str, signed: str = ""
-    ) -> None:
-        note = "".join(letter for letter in host if letter.isprintable()) or "paired"
-        license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._clock(), note)
-        given = {"role": invite.role, "key": key, "id": license_, "gpus": list(invite.gpus), "hub": invite.public}
-        given |= {"certificate": signed} if signed else {}
-        sealed = b64encode(pairing.seal(given)).decode()
-        await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
-        logger.info("paired: license {} ({}) for {}", license_, invite.role, note)
-        if invite.role == "worker":
-            await self._reach(socket)
-
-    async def _reach(self, socket: ServerConnection) -> None:
-        """Whether other machines can connect to a port of the guest. Only its own address is tried."""
-        port = (await _receive(socket, "pair.reach")).get("port")
-        if not isinstance(port, int) or not 0 < port < 65536:
-            raise PairingError(f"{str(port)[:20]!r} is no port")
-        why = ""
-        try:
-            async with asyncio.timeout(REACH_WITHIN):
-                _, writer = await asyncio.open_connection(self._address_of(socket), port)
-            writer.close()
-        except OSError as error:
-            why = error.strerror or str(error) or type(error).__name__
-        await _send(socket, {"type": "pair.reached", "why": why})
 
 
 async def _send(socket: ServerConnection, message: dict[str, Any]) -> None:

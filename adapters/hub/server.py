@@ -9,8 +9,10 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -69,45 +71,71 @@ def _make_id(prefix: str) -> str:
 _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 
 
+@dataclass(frozen=True, slots=True)
+class HubConfig:
+    """The settings of a hub.
+
+    Attributes:
+        book: The licenses.
+        host: The address to listen at.
+        port: The port; 0 takes a free one.
+        limits: How many connections it accepts, and what GPUs cost.
+        tls: The certificate; without it, connections are not encrypted.
+        proxies: Networks whose forwarded client addresses the hub trusts.
+        record: The folder for recordings; None records nothing.
+        webhook: Receives the news of power and money.
+        public: The hub's address for other machines, for the codes that the operator's page makes; empty if unknown.
+        tap: Records events and frames.
+        clock: Returns UNIX seconds.
+        steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
+        disk_low: Whether the disk is nearly full; then the hub refuses new jobs.
+        signer: Signs capabilities; by default with a new key.
+        uses: Records when and from where each license was used.
+        room: Limits the number of connections.
+    """
+
+    book: LicenseBook
+    host: str = "127.0.0.1"
+    port: int = 0
+    limits: hub.Limits = field(default_factory=hub.Limits)
+    tls: ServerTls | None = None
+    proxies: Collection[Network] = ()
+    record: Path | None = None
+    webhook: Receiver | None = None
+    public: str = ""
+    tap: Tap = untapped
+    clock: Callable[[], float] = time.time
+    steady: Callable[[], float] | None = None
+    disk_low: Callable[[], bool] = lambda: False
+    signer: Signer = field(default_factory=Signer.fresh)
+    uses: LicenseUses | None = None
+    room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
+
+
 class HubServer:
     """A running hub. `url` is its address, `refused` counts refusals by reason. Created by `open_hub`.
 
     `on_fact` is called with each fact, `on_news` with each webhook that is to be sent.
     """
 
-    def __init__(
-        self,
-        book: LicenseBook,
-        journal: Journal[f.Fact],
-        limits: hub.Limits,
-        clock: Callable[[], float],
-        tap: Tap,
-        disk_low: Callable[[], bool],
-        signer: Signer,
-        steady: Callable[[], float] | None,
-        uses: LicenseUses | None,
-        room: Room,
-        proxies: Collection[Network],
-        tls: ServerTls | None,
-        public: str,
-    ) -> None:
+    def __init__(self, config: HubConfig, journal: Journal[f.Fact]) -> None:
+        book, clock, tap = config.book, config.clock, config.tap
+        self._config = config
         self.url = ""
         self.port = 0
         self.refused = noted("hub")
         self.on_fact: Callable[[f.Fact], None] | None = None
         self.webhooks: Webhooks | None = None
         self.on_news: Callable[[f.PowerNews], object] = lambda _: None
-        self._tap = tap
         self._sockets: dict[int, GuardedConnection] = {}
-        self._outbound = Outbound(self._sockets, self.refused, tap, signer, clock)
-        self._clock = clock
-        now = WallClock("leases and time limits keep their lengths", clock, steady)
+        self._outbound = Outbound(self._sockets, self.refused, tap, config.signer, clock)
+        now = WallClock("leases and time limits keep their lengths", clock, config.steady)
         now.on_step = lambda step: self.runner.happen(f.ClockMoved(round(step.by, 3)), step.now)
-        self._disk_low, self._disk_known = disk_low, True
+        self._disk_known = True
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
             "the hub",
             hub.DECIDER,
-            hub.DECIDER.recover(journal.read(), hub.HubState(limits), journal.restore()),
+            hub.DECIDER.recover(journal.read(), hub.HubState(config.limits), journal.restore()),
             journal,
             self._execute,
             flush=self._outbound.flush,
@@ -116,17 +144,17 @@ class HubServer:
             on_decision=None if tap is untapped else self._record,
             on_fact=self._note,
         )
-        self.licenses = LicenseWatch(book, uses, self.state, clock, self.happen)
-        places = ConnectionLimits(room, limits.per_address, self.refused, Proxies(proxies))
+        self.licenses = LicenseWatch(book, config.uses, self.state, clock, self.happen)
+        places = ConnectionLimits(config.room, config.limits.per_address, self.refused, Proxies(config.proxies))
         self.pairing: PairingDesk | None = None
         self._invites = Invites(book.path.parent)
         self._operator = Operator(
             self.state,
-            Actions(book, self._invites, public, clock),
+            Actions(book, self._invites, config.public, clock),
             clock,
             Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in, self.refused.count),
             places.proxies,
-            tls,
+            config.tls,
         )
         self._gate = Admission(places, self.licenses.judge, self.page, self._operator.answer)
         self._fds = itertools.count(1)
@@ -159,7 +187,7 @@ class HubServer:
 
     def _record(self, event: f.Event, decision: Decision[f.Fact, f.Command], now: float) -> None:
         if any(decision) or not isinstance(event, f.Tick):
-            self._tap.row(*event_row(event, now))
+            self._config.tap.row(*event_row(event, now))
 
     def _note(self, fact: f.Fact) -> None:
         log_fact(fact, self.state.limits.zone)
@@ -257,12 +285,12 @@ class HubServer:
 
     def page(self, languages: str) -> bytes:
         """The status page for a browser, in one of these `languages`."""
-        return hub_page(self.state, self._clock(), languages)
+        return hub_page(self.state, self._config.clock(), languages)
 
     def look_at_disk(self) -> None:
         """Report when the disk becomes nearly full or has room again."""
         try:
-            low = self._disk_low()
+            low = self._config.disk_low()
         except OSError as error:  # what is known of the disk stays; the next second asks again
             logger.log("ERROR" if self._disk_known else "DEBUG", "the hub's disk cannot be checked: {}", error)
             self._disk_known = False
@@ -273,22 +301,23 @@ class HubServer:
             self.happen(f.DiskSeen(low))
 
     @contextlib.asynccontextmanager
-    async def serving(self, host: str, port: int, tls: ServerTls | None) -> AsyncIterator[None]:
+    async def serving(self) -> AsyncIterator[None]:
         """Listen until the block ends."""
+        tls = self._config.tls
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._operator.logging())
             servers: list[Server] = []
-            for bound in await self._gate.acceptor.bind(host, port):
+            for bound in await self._gate.acceptor.bind(self._config.host, self._config.port):
                 stack.callback(bound.close)
                 served = serve(self.serve_connection, sock=bound, **_options(self._gate, tls))
                 servers.append(await stack.enter_async_context(served))
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
-            rows = () if self._tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
+            rows = () if self._config.tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
             self.happen(f.ProcessStarted(rows))
             self.licenses.begin()
-            desk = partial(PairingDesk, self._invites, partial(_binding, tls), self._clock, self._gate.address_of)
-            self.pairing = desk(self.state.named, tls)
+            clock, address_of = self._config.clock, self._gate.address_of
+            self.pairing = PairingDesk(self._invites, partial(_binding, tls), clock, address_of, self.state.named, tls)
             stack.push_async_callback(self._end, servers)
             tasks = await stack.enter_async_context(supervised("the hub"))
             tasks.needs("the journal", self.runner.ended)
@@ -311,44 +340,12 @@ class HubServer:
 
 
 @contextlib.asynccontextmanager
-async def open_hub(
-    host: str,
-    port: int,
-    *,
-    book: LicenseBook,
-    journal: Journal[f.Fact],
-    limits: hub.Limits | None = None,
-    clock: Callable[[], float] = time.time,
-    room: Room | None = None,
-    tap: Tap = untapped,
-    disk_low: Callable[[], bool] = lambda: False,
-    signer: Signer | None = None,
-    tls: ServerTls | None = None,
-    steady: Callable[[], float] | None = None,
-    proxies: Collection[Network] = (),
-    uses: LicenseUses | None = None,
-    webhook: Receiver | None = None,
-    public: str = "",
-) -> AsyncIterator[HubServer]:
-    """Run a hub at `host:port` until the block ends.
+async def open_hub(config: HubConfig, journal: Journal[f.Fact]) -> AsyncIterator[HubServer]:
+    """Run a hub until the block ends.
 
     Args:
-        host: The address to listen at.
-        port: The port; 0 takes a free one.
-        book: The licenses.
+        config: Its settings.
         journal: Stores the facts.
-        limits: All limits of the hub.
-        clock: Returns UNIX seconds.
-        tap: Records events and frames.
-        disk_low: Whether the disk is nearly full; then the hub refuses new jobs.
-        signer: Signs capabilities; without it, a new key is used.
-        tls: The certificate; without it, connections are not encrypted.
-        steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
-        proxies: Networks whose forwarded client addresses the hub trusts.
-        uses: Records when and from where each license was used.
-        room: Limits the number of connections.
-        webhook: Receives the news of power and money.
-        public: The hub's address for other machines, for the codes that the operator's page makes.
 
     Yields:
         The running hub.
@@ -357,16 +354,13 @@ async def open_hub(
         OSError: It cannot listen at this address.
         LicenseError: The license file is broken.
     """
-    book.refresh()
-    running = HubServer(
-        book, journal, limits or hub.Limits(), clock, tap, disk_low, signer or Signer.fresh(), steady, uses,
-        room or Room(MAX_CONNECTIONS, STRANGERS), proxies, tls, public,
-    )  # fmt: skip
+    config.book.refresh()
+    running = HubServer(config, journal)
     async with contextlib.AsyncExitStack() as stack:
-        if webhook is not None:
-            running.webhooks = await stack.enter_async_context(telling(webhook, running.settle))
+        if config.webhook is not None:
+            running.webhooks = await stack.enter_async_context(telling(config.webhook, running.settle))
             running.on_news = running.webhooks.tell
-        await stack.enter_async_context(running.serving(host, port, tls))
+        await stack.enter_async_context(running.serving())
         yield running
 
 

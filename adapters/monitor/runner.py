@@ -142,20 +142,17 @@ class MonitorProgram:
 
     def _receive(self, message: m.Message | LinkUp | LinkDown) -> None:
         if isinstance(message, LinkUp | LinkDown):
-            self._log_refusal(message)
+            refused = isinstance(message, LinkDown) and message.code is not None
+            if refused and not self._refused:  # the link logs the reason at each attempt; log what to do only once
+                self._log.error(
+                    "the hub refuses this monitor: give it a key of role monitor (`wakestream license issue --role "
+                    "monitor` at the hub). Until then no job starts {}",
+                    self._monitor.policy.gpu,
+                )
+            self._refused = refused or (self._refused and isinstance(message, LinkDown))
         event = to_event(message, self._monitor.policy.gpu)
         if event is not None:
             self._queue(event)
-
-    def _log_refusal(self, link: LinkUp | LinkDown) -> None:
-        refused = isinstance(link, LinkDown) and link.code is not None
-        if refused and not self._refused:  # the link logs the reason at each attempt; log what to do only once
-            self._log.error(
-                "the hub refuses this monitor: give it a key of role monitor (`wakestream license issue --role "
-                "monitor` at the hub). Until then no job starts {}",
-                self._monitor.policy.gpu,
-            )
-        self._refused = refused or (self._refused and isinstance(link, LinkDown))
 
     def _queue(self, event: p.PowerEvent) -> None:
         if self.runner.crowded:

@@ -11,7 +11,7 @@ aiohttp:
 - `net.silent_callers`: replaces `web.Server.connection_made` and `connection_lost`.
 - `net.refusals`: replaces `web.Server.request_handler`; filters errors of `aiohttp.http_exceptions` from the log.
 - `client.upload_body`: a `Payload` of our own, which writes to `AbstractStreamWriter`.
-- `worker.http.result_file`: a `web.FileResponse` that overrides `prepare`.
+- `worker.http.transfers`: a `web.FileResponse` that overrides `prepare`.
 - `worker.http.auth`, `daemon.api.sse`: abort `Request.transport`.
 
 websockets:

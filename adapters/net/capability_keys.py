@@ -127,7 +127,15 @@ class Verifier:
         if self._pinned is None:
             raise WorkerRefused("this worker has not connected to its hub yet; try again in a moment", code="not_ready")
         claims = _read(token, self._pinned[1])
-        _check_times(claims, self._clock())
+        now = self._clock()
+        if now > claims.exp + LEEWAY:
+            ended = f"by this worker's clock it expired {now - claims.exp:.0f} s ago"
+            raise _refused(f"{ended}; the hub gives a new one to a job that still holds the GPU", "expired")
+        if now < claims.iat - LEEWAY:
+            begins = f"by this worker's clock it is valid in {claims.iat - now:.0f} s only"
+            raise _refused(f"{begins}; compare the clocks of hub and worker", "not_yet")
+        if claims.exp - claims.iat > LONGEST_LIFE:
+            raise _refused("its lifetime is longer than a day")
         if not claims.lic or not claims.job:
             raise _refused("it lacks a license or a job")
         if claims.gpu != self._gpu:
@@ -144,17 +152,6 @@ def _read(token: str, key: Ed25519PublicKey) -> Claims:
         return claims_of(_JWS.decode(token, key, algorithms=[_ALGORITHM]))
     except (jwt.InvalidTokenError, ValueError):
         raise _refused("the hub of this worker did not sign it", "unauthorized") from None
-
-
-def _check_times(claims: Claims, now: float) -> None:
-    if now > claims.exp + LEEWAY:
-        ended = f"by this worker's clock it expired {now - claims.exp:.0f} s ago"
-        raise _refused(f"{ended}; the hub gives a new one to a job that still holds the GPU", "expired")
-    if now < claims.iat - LEEWAY:
-        begins = f"by this worker's clock it is valid in {claims.iat - now:.0f} s only"
-        raise _refused(f"{begins}; compare the clocks of hub and worker", "not_yet")
-    if claims.exp - claims.iat > LONGEST_LIFE:
-        raise _refused("its lifetime is longer than a day")
 
 
 def _refused(reason: str, code: str = "forbidden") -> WakestreamError:

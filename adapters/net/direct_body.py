@@ -164,7 +164,11 @@ class _Borrower(asyncio.BufferedProtocol):
 
     async def block(self, idle: float) -> memoryview | None:
         """The next bytes; None at the end."""
-        self._release()
+        # Reuse the buffers before the last `AHEAD`, which were written.
+        while len(self._out) > AHEAD:
+            self._free.append(self._out.pop(0))
+        if self._paused and self._free and self._lost is None:
+            self._resume()
         while not self._ready:
             if not self._left and not self._filled:
                 return None
@@ -172,27 +176,17 @@ class _Borrower(asyncio.BufferedProtocol):
                 raise self._lost
             self._news.clear()
             if self._lost is None:
-                await self._wait(idle)
+                try:
+                    async with asyncio.timeout(min(AT_LEAST_EVERY, idle)):
+                        await self._news.wait()
+                except TimeoutError:
+                    if not self._filled and self._clock() - self._heard >= idle:
+                        raise
             if not self._ready and self._filled:
                 self._hand_on()
         buffer, count = self._ready.pop(0)
         self._out.append(buffer)
         return buffer[:count]
-
-    async def _wait(self, idle: float) -> None:
-        try:
-            async with asyncio.timeout(min(AT_LEAST_EVERY, idle)):
-                await self._news.wait()
-        except TimeoutError:
-            if not self._filled and self._clock() - self._heard >= idle:
-                raise
-
-    def _release(self) -> None:
-        """Reuse the buffers before the last `AHEAD`, which were written."""
-        while len(self._out) > AHEAD:
-            self._free.append(self._out.pop(0))
-        if self._paused and self._free and self._lost is None:
-            self._resume()
 
     def _resume(self) -> None:
         self._paused = False

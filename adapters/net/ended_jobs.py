@@ -26,18 +26,15 @@ class EndedJobs:
             case m.Submit(request_id=job, license=str(owner)):
                 self._begin(job, owner)
             case m.Cancel(request_id=job, license=str(owner)) | m.JobDone(request_id=job, license=str(owner)):
-                self._end(job, owner)
+                ended = self._ended.setdefault(owner, OrderedDict())
+                ended[job] = self._clock()
+                ended.move_to_end(job)
+                if len(ended) > REMEMBERED:
+                    # The forgotten job is unknown from now on, so all capabilities from before its end are refused.
+                    self._floor[owner] = ended.popitem(last=False)[1]
             case m.DispatchBatch(jobs=jobs):
                 for frame in jobs:
                     self._begin(str(frame.get("request_id")), str(frame.get("license")))
-
-    def _end(self, job: str, owner: str) -> None:
-        ended = self._ended.setdefault(owner, OrderedDict())
-        ended[job] = self._clock()
-        ended.move_to_end(job)
-        if len(ended) > REMEMBERED:
-            # The forgotten job is unknown from now on, so all capabilities from before its end are refused.
-            self._floor[owner] = ended.popitem(last=False)[1]
 
     def _begin(self, job: str, owner: str) -> None:
         if owner in self._ended:

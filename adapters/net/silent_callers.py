@@ -59,32 +59,26 @@ class SilentCallers:
 
         def enter(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
             made(handler, transport)
-            self._enter(handler, transport)
+            loop = asyncio.get_running_loop()
+
+            def end() -> None:  # later: aiohttp logs a traceback if a connection ends before it has started
+                loop.call_soon(transport.abort)
+
+            place = self.acceptor.place(transport, end)
+            if place is None or self._closed:  # the server stopped during the TLS handshake
+                end()
+            if place is not None:
+                self._places[handler] = place
+                self._waiting[handler] = loop.call_later(HEAD_WITHIN, self._cut, transport)
 
         def leave(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
             lost(handler, exc)
-            self._leave(handler)
+            self._heard(handler)
+            if (place := self._places.pop(handler, None)) is not None:
+                self._limits.free(place)
 
         server.connection_made, server.connection_lost = enter, leave  # type: ignore[method-assign]
         return server
-
-    def _enter(self, caller: web.RequestHandler, transport: asyncio.Transport) -> None:
-        loop = asyncio.get_running_loop()
-
-        def end() -> None:  # later: aiohttp logs a traceback if a connection ends before it has started
-            loop.call_soon(transport.abort)
-
-        place = self.acceptor.place(transport, end)
-        if place is None or self._closed:  # the server stopped during the TLS handshake
-            end()
-        if place is not None:
-            self._places[caller] = place
-            self._waiting[caller] = loop.call_later(HEAD_WITHIN, self._cut, transport)
-
-    def _leave(self, caller: web.RequestHandler) -> None:
-        self._heard(caller)
-        if (place := self._places.pop(caller, None)) is not None:
-            self._limits.free(place)
 
     def _heard(self, caller: object) -> None:
         timer = self._waiting.pop(caller, None)  # type: ignore[call-overload]

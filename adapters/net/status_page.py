@@ -6,13 +6,16 @@ In English, or in Chinese when that is the browser's first language.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
-from wakestream.adapters.net.status_page_words import Words, words_for
+from wakestream.adapters.config.units import UNITS, duration
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.state import HubState
 from wakestream.streams.worker.state import State
@@ -92,3 +95,37 @@ def worker_page(state: State, ready: bool, said: str, gpu: str | None, languages
         (words["waiting"], words.count("jobs", tasks.count("queued"))),
     ]
     return page(words, "wakestream worker", words["worker"], facts)
+
+
+# The texts of the status pages, in the language that the browser asks for.
+
+
+class Words(dict[str, str]):
+    """The texts of one language, by name."""
+
+    def phase(self, word: str) -> str:
+        """The state of a GPU."""
+        return self.get(f"phase.{word}", word.replace("_", " "))
+
+    def count(self, noun: str, number: int) -> str:
+        """A number of jobs, clients or monitors."""
+        return self[f"{noun}.one" if number == 1 else noun].format(number)
+
+    def usual(self, half: float, most: float) -> str:
+        """A median and a 90th percentile, in seconds."""
+        return self["usual"].format(self.time(half), self.time(most))
+
+    def time(self, seconds: float) -> str:
+        """A time with at most two units; a negative one, which differing clocks cause, is 0."""
+        return duration(max(0.0, seconds), tuple(self[unit] for unit in UNITS), tenths=False)
+
+
+def words_for(languages: str) -> Words:
+    """The texts for an `Accept-Language` header, by its first language."""
+    return _catalogs()["zh-CN" if languages.strip().lower().startswith("zh") else "en"]
+
+
+@functools.cache
+def _catalogs() -> dict[str, Words]:
+    texts = json.loads(Path(__file__).with_name("status_page.json").read_text("utf-8"))
+    return {language: Words(found) for language, found in texts.items()}

@@ -150,7 +150,14 @@ def explained(error: BaseException) -> str | None:
     while found is not None and type(found).__module__ != "ssl":  # aiohttp's subclasses lack its attributes
         found = found.__cause__ or found.__context__
     if isinstance(found, ssl.SSLCertVerificationError):
-        return _unverified(found)
+        said = found.verify_message
+        if found.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+            return f"its certificate is for another name ({said}); use that name, or get another certificate"
+        if found.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
+            return "its certificate has expired; renew it there, or set this machine's clock right"
+        if found.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
+            return "its certificate is not valid yet; set the clocks right"
+        return f"its certificate is not trusted ({said}); give its authority with --ca FILE (WAKESTREAM_CA)"
     if not isinstance(found, ssl.SSLError):
         return None
     if found.reason in _NO_TLS:
@@ -163,17 +170,6 @@ def explained(error: BaseException) -> str | None:
 def hung_up() -> str:
     """For a peer that closed the connection during the handshake."""
     return f"it closed the connection in the TLS handshake; if it does not speak TLS, {PLAIN}"
-
-
-def _unverified(error: ssl.SSLCertVerificationError) -> str:
-    said = error.verify_message
-    if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-        return f"its certificate is for another name ({said}); use that name, or get another certificate"
-    if error.verify_code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
-        return "its certificate has expired; renew it there, or set this machine's clock right"
-    if error.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
-        return "its certificate is not valid yet; set the clocks right"
-    return f"its certificate is not trusted ({said}); give its authority with --ca FILE (WAKESTREAM_CA)"
 
 
 def _server_context() -> ssl.SSLContext:

@@ -132,7 +132,9 @@ class CommandPower:
         # Files, not pipes: a program that a start command leaves running keeps a pipe open, and must not be killed.
         with _scratch() as output, _scratch() as errors:
             code = await self._code(argv, output, errors)
-            return _Ended(code, _head(output), _tail(errors))
+            output.seek(0)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - KEPT))
+            return _Ended(code, output.read(KEPT), errors.read(KEPT))
 
     async def _code(self, argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> int:
         process = await _begin(argv, output, errors)
@@ -174,16 +176,6 @@ async def _begin(argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> P
 def _check_size(argv: Sequence[str], *files: IO[bytes]) -> None:
     if sum(os.fstat(file.fileno()).st_size for file in files) > MAX_OUTPUT:
         raise PowerError(f"{_name(argv)}: stopped, it printed more than {MAX_OUTPUT // 1024**2} MiB")
-
-
-def _head(file: IO[bytes]) -> bytes:
-    file.seek(0)
-    return file.read(KEPT)
-
-
-def _tail(file: IO[bytes]) -> bytes:
-    file.seek(max(0, file.seek(0, os.SEEK_END) - KEPT))
-    return file.read(KEPT)
 
 
 def _check(argv: Sequence[str], ended: _Ended) -> None:

@@ -12,7 +12,7 @@ from loguru import logger
 
 from wakestream.adapters.power.config import Machine, PowerConfig
 from wakestream.adapters.power.http_power import HttpPower, Pattern
-from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState, Reading
 
 NO_CAPACITY = "226604,8903,8442,8443,8445,8905,230"
@@ -116,19 +116,16 @@ class CompsharePower(HttpPower):
         params["Signature"] = signature(params, self._private)
         answer = await self.call("POST", f"/?Action={action}", form=params)
         if not isinstance(answer, Mapping) or answer.get("RetCode") != 0:
-            raise self._refused(answer)
+            code, message = self.message(answer)
+            logger.warning("{}: RetCode {}: {}", self.name, code, self.plain(message))
+            if str(code) in self._no_capacity:
+                raise NoCapacity(f"{self.name}: {code}: {self.plain(message)}")
+            raise self.error(code, message)
         return answer
 
     def headers(self) -> Mapping[str, str]:
         """The time of the request, as the official SDK sends it."""
         return {"U-Timestamp-Ms": str(int(time.time() * 1000))}
-
-    def _refused(self, answer: Any) -> PowerError:
-        code, message = self.message(answer)
-        logger.warning("{}: RetCode {}: {}", self.name, code, self.plain(message))
-        if str(code) in self._no_capacity:
-            return NoCapacity(f"{self.name}: {code}: {self.plain(message)}")
-        return self.error(code, message)
 
     def _release(self, row: Mapping[str, Any]) -> str:
         """A warning of the time at which the machine is deleted, if that is near."""

@@ -7,8 +7,9 @@ import re
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from wakestream.adapters.config import trust
 from wakestream.adapters.config.plugins import Plugins
@@ -139,7 +140,12 @@ def _given(name: str) -> Given:
         return Given(value, f"the environment variable {name}", trust.ENVIRONMENT)
     if file := os.environ.get(f"{name}_FILE"):
         path = Path(file).expanduser()
-        return Given(_from_file(name, path), f"{name}_FILE", trust.ENVIRONMENT)
+        key = key_in(path, f"{name}_FILE", [])
+        if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
+            raise SettingsError(
+                f"{path} holds a credential and every account on this machine can read it; run: chmod 600 {path}"
+            )
+        return Given(key, f"{name}_FILE", trust.ENVIRONMENT)
     own = (user_folder() / "monitor", user_folder())
     for folder in (Path(), *own):
         readable = os.access(folder, os.R_OK | os.X_OK)  # a service may have no access to home folders
@@ -148,15 +154,6 @@ def _given(name: str) -> Given:
     raise SettingsError(
         f"{name} is not set; write {name}=... into .env, or set {name}_FILE to a file that only you can read"
     )
-
-
-def _from_file(name: str, path: Path) -> Secret:
-    key = key_in(path, f"{name}_FILE", [])
-    if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
-        raise SettingsError(
-            f"{path} holds a credential and every account on this machine can read it; run: chmod 600 {path}"
-        )
-    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +237,47 @@ def power_config(settings: Settings, *, only_list: bool = False) -> PowerConfig:
 
 PowerFactory = Callable[[PowerConfig], Provider]
 """What an entry point of the group `wakestream.power` names. It raises `SettingsError` for wrong options."""
+
+
+# The power providers, by the names that `--power` takes: entry points of the group `wakestream.power`.
+
+installed = PROVIDERS.installed
+
+
+def make_power(name: str, config: PowerConfig) -> Provider:
+    """Make a power provider.
+
+    Args:
+        name: Its name, or `MODULE:FUNCTION` of a factory that is importable.
+        config: Its configuration.
+
+    Returns:
+        The provider. Nothing is called yet.
+
+    Raises:
+        SettingsError: There is no such provider, it cannot be imported, or an option is wrong.
+    """
+    made: Provider = PROVIDERS.make(name, config)
+    return made
+
+
+# Libraries that only some providers need, and what a blocking library's call becomes.
+
+
+def needs(module: str, extra: str) -> Any:
+    """Import a library of an extra.
+
+    Args:
+        module: The module's name.
+        extra: The extra that installs it.
+
+    Raises:
+        SettingsError: It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise SettingsError(
+            f"--power {extra} needs the library {module.partition('.')[0]}, which cannot be imported ({error}); run: "
+            f'pip install "wakestream[{extra}]"'
+        ) from None

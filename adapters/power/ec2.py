@@ -13,8 +13,7 @@ from typing import Any
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, plain_text
-from wakestream.adapters.power.extras import needs
+from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, needs, plain_text
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState, Reading
 

@@ -80,7 +80,11 @@ class HttpPower(Provider):
     def __init__(self, config: PowerConfig) -> None:
         self._machine = config.needs_machine(self.name)
         self._id = self._machine if self._machine and re.fullmatch(self.id_form, self._machine) else None
-        self._base = _checked(config.base_url or self.api).rstrip("/")
+        url = config.base_url or self.api
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise SettingsError(f"--power-option base_url={url[:80]}: write an http or https address")
+        self._base = url.rstrip("/")
         # A little less than the call's limit, so that the reason names the address.
         self._timeout = aiohttp.ClientTimeout(total=0.95 * config.timeout, sock_connect=min(30.0, 0.5 * config.timeout))
         self._limit = config.timeout
@@ -97,7 +101,9 @@ class HttpPower(Provider):
         Raises:
             SettingsError: It is not set, or would be sent over an open connection.
         """
-        if _is_open(self._base):
+        # Whether others can read what is sent to this address.
+        parts = urlsplit(self._base)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             raise SettingsError(
                 f"--power-option base_url={self._base[:80]}: write https, as credentials are sent to it"
             )
@@ -161,7 +167,12 @@ class HttpPower(Provider):
                 headers=self.headers(),
                 allow_redirects=False,
             ) as answer:
-                return self._read(what, answer, await self._whole(what, answer))
+                raw = bytearray()
+                async for piece in answer.content.iter_any():
+                    raw += piece
+                    if len(raw) > LONGEST_ANSWER:
+                        raise Transient(f"{self.name}: the answer to `{what}` is longer than {LONGEST_ANSWER} bytes")
+                return self._read(what, answer, bytes(raw))
         except TimeoutError:
             raise Transient(f"{self.name}: {self._host} did not answer `{what}` within {self._limit:g} s") from None
         except aiohttp.ClientError as error:
@@ -230,14 +241,6 @@ class HttpPower(Provider):
     def _host(self) -> str:
         return urlsplit(self._base).netloc
 
-    async def _whole(self, what: str, answer: aiohttp.ClientResponse) -> bytes:
-        raw = bytearray()
-        async for piece in answer.content.iter_any():
-            raw += piece
-            if len(raw) > LONGEST_ANSWER:
-                raise Transient(f"{self.name}: the answer to `{what}` is longer than {LONGEST_ANSWER} bytes")
-        return bytes(raw)
-
     def _read(self, what: str, answer: aiohttp.ClientResponse, raw: bytes) -> Any:
         try:
             document = msgspec.json.decode(raw) if raw else None
@@ -288,19 +291,6 @@ def _expecting(call: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]
             raise Transient(f"{self.name}: the API's answer has another form than its documents say ({why})") from error
 
     return read
-
-
-def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise SettingsError(f"--power-option base_url={url[:80]}: write an http or https address")
-    return url
-
-
-def _is_open(url: str) -> bool:
-    """Whether others can read what is sent to this address."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

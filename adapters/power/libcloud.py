@@ -12,8 +12,7 @@ from loguru import logger
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, plain_text
-from wakestream.adapters.power.extras import needs
+from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, needs, plain_text
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import PowerState, Reading
 
@@ -158,33 +157,27 @@ class LibcloudPower(Provider):
         try:
             if self._driver is None:
                 self._driver = self._make()
-                self._limit_time(self._driver)
+                # Drivers take no time limit; the connection has one for operations, and its session one for requests.
+                connection = getattr(self._driver, "connection", None)
+                session = getattr(getattr(connection, "connection", None), "session", None)
+                for limited in (connection, session):
+                    if limited is not None:
+                        limited.timeout = 0.9 * self._limit
             return call(self._driver)
         except Exception as error:  # drivers raise errors of all kinds, bare `Exception` among them
-            raise self._error(error) from None
-
-    def _limit_time(self, driver: Any) -> None:
-        """Drivers take no time limit; the connection has one for operations, and its session one for requests."""
-        connection = getattr(driver, "connection", None)
-        session = getattr(getattr(connection, "connection", None), "session", None)
-        for limited in (connection, session):
-            if limited is not None:
-                limited.timeout = 0.9 * self._limit
-
-    def _error(self, error: Exception) -> PowerError:
-        code = getattr(error, "code", None) or getattr(error, "http_code", None) or ""
-        message = plain_text(f"{code} {error}", self._secrets)
-        text = f"libcloud: {self._driver_name}: {type(error).__name__} {message}"
-        if isinstance(error, self._http.RateLimitReachedError):
-            return Transient(text, error.retry_after or TOO_FAST)
-        if isinstance(error, self._types.InvalidCredsError):
-            return Denied(text)
-        if "Timeout" in type(error).__name__:
-            return Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s")
-        if re.search(_TOO_FAST, text, re.IGNORECASE):
-            return Transient(text, TOO_FAST)
-        kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, message, re.IGNORECASE)), None)
-        return kind(text) if kind is not None else _unknown(error, text)
+            code = getattr(error, "code", None) or getattr(error, "http_code", None) or ""
+            message = plain_text(f"{code} {error}", self._secrets)
+            text = f"libcloud: {self._driver_name}: {type(error).__name__} {message}"
+            if isinstance(error, self._http.RateLimitReachedError):
+                raise Transient(text, error.retry_after or TOO_FAST) from None
+            if isinstance(error, self._types.InvalidCredsError):
+                raise Denied(text) from None
+            if "Timeout" in type(error).__name__:
+                raise Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s") from None
+            if re.search(_TOO_FAST, text, re.IGNORECASE):
+                raise Transient(text, TOO_FAST) from None
+            kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, message, re.IGNORECASE)), None)
+            raise kind(text) if kind is not None else _unknown(error, text) from None
 
     # --- nodes
 

@@ -14,13 +14,13 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import CannotList, Machine, PowerConfig
 from wakestream.adapters.runtime.child_processes import (
     KILL_WITHIN,
+    LAST_LINES,
     environment,
     kill,
     kill_and_wait,
     start,
     terminate,
 )
-from wakestream.adapters.runtime.last_words import LAST_LINES
 from wakestream.adapters.runtime.tasks import background
 from wakestream.operators.model.errors import PowerError
 from wakestream.operators.model.ports import Reading
@@ -148,7 +148,12 @@ class ProcessPower:
         """Clean up after a program that has ended or is ending."""
         process, self._process = self._process, None
         if self._ending is not None:
-            await self._wait_for_end(self._ending, process)
+            try:
+                await asyncio.shield(self._ending)
+            except asyncio.CancelledError:
+                if process is not None and process.returncode is None:
+                    kill(process)  # do not wait for the grace to pass
+                raise
             self._ending = None
         elif process is not None:
             assert process.stdin is not None  # noqa: S101 - it was asked for
@@ -159,23 +164,12 @@ class ProcessPower:
             await asyncio.gather(self._cleaning, return_exceptions=True)
             self._cleaning = None
         if self._reading is not None:
-            await self._finish_reading(self._reading)
+            try:
+                async with asyncio.timeout(KILL_WITHIN):
+                    await self._reading
+            except TimeoutError:
+                logger.warning("the output of the ended program is still open; the rest is not read")
             self._reading = None
-
-    async def _wait_for_end(self, ending: asyncio.Task[None], process: Process | None) -> None:
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            if process is not None and process.returncode is None:
-                kill(process)  # do not wait for the grace to pass
-            raise
-
-    async def _finish_reading(self, reading: asyncio.Task[None]) -> None:
-        try:
-            async with asyncio.timeout(KILL_WITHIN):
-                await reading
-        except TimeoutError:
-            logger.warning("the output of the ended program is still open; the rest is not read")
 
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for

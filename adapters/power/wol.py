@@ -18,8 +18,7 @@ from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.addresses import at_port, worker_url
 from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import CannotList, Machine, PowerConfig, Provider
-from wakestream.adapters.power.extras import needs
+from wakestream.adapters.power.config import CannotList, Machine, PowerConfig, Provider, needs
 from wakestream.operators.model.errors import Denied, PowerError, Transient, WakestreamError, WorkerUnreachable
 from wakestream.operators.model.ports import Reading
 
@@ -76,7 +75,11 @@ class WolPower(Provider):
         except ValueError as error:
             raise SettingsError(f"--machine: {error}") from None
         self._worker = _checked("worker", worker_url, options["worker"])
-        self._user, self._host, self._port = _account(options["ssh"])
+        text = options["ssh"]
+        match = re.fullmatch(r"([^@\s]+)@(\[[0-9a-fA-F:]+\]|[^@:\s\[\]]+)(?::(\d{1,5}))?", text)
+        if match is None:
+            raise SettingsError(f"--power-option ssh={text[:80]}: write USER@HOST or USER@HOST:PORT")
+        self._user, self._host, self._port = match[1], match[2].strip("[]"), int(match[3] or 22)
         self._broadcast = _target(options.get("broadcast", "255.255.255.255:9"))
         self._boot = _checked("boot", seconds, options.get("boot", "5min"))
         self._quiet = _checked("quiet", seconds, options.get("quiet", "30s"))
@@ -189,13 +192,6 @@ def _checked(name: str, read: Any, text: str) -> Any:
         return read(text)
     except ValueError as error:
         raise SettingsError(f"--power-option {name}={text[:80]}: {error}") from None
-
-
-def _account(text: str) -> tuple[str, str, int]:
-    match = re.fullmatch(r"([^@\s]+)@(\[[0-9a-fA-F:]+\]|[^@:\s\[\]]+)(?::(\d{1,5}))?", text)
-    if match is None:
-        raise SettingsError(f"--power-option ssh={text[:80]}: write USER@HOST or USER@HOST:PORT")
-    return match[1], match[2].strip("[]"), int(match[3] or 22)
 
 
 def _target(text: str) -> tuple[str, int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +18,7 @@ from typing import IO, Any
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import VARIABLES
-from wakestream.adapters.runtime.last_words import LastWords
+from wakestream.streams.protocol.printable import printable
 
 
 def environment(*removed: str) -> dict[str, str]:
@@ -55,18 +57,12 @@ async def start(
         OSError, ValueError: it cannot be started.
     """
     env = environment() if env is None else env
-    return await asyncio.create_subprocess_exec(
-        *_startable(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, **own_group()
-    )
-
-
-def _startable(argv: Sequence[str]) -> tuple[str, ...]:
-    """`argv`, on Windows with the full path of the program, since the system searches for `.exe` only.
-
-    This also starts tools that are batch files, such as `az` and `gcloud`, by their names.
-    """
+    # On Windows with the full path of the program, since the system searches for `.exe` only. This also starts tools
+    # that are batch files, such as `az` and `gcloud`, by their names.
     found = shutil.which(argv[0]) if sys.platform == "win32" else None
-    return (found or argv[0], *argv[1:])
+    return await asyncio.create_subprocess_exec(
+        found or argv[0], *argv[1:], stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, **own_group()
+    )
 
 
 def own_group() -> dict[str, Any]:
@@ -120,3 +116,53 @@ def last_lines(output: bytes) -> str:
     for line in output.decode(errors="replace").splitlines():
         said.add(line)
     return said.text()
+
+
+# The last lines of a program's output, without progress lines: what an error shows.
+
+_PERCENT = re.compile(r"\d\s*%")
+_COUNTS = re.compile(r"[^a-zA-Z\u0080-\uffff]+")
+LAST_LINES = 8
+"""Lines of output that an error quotes."""
+
+SHAPES = 100
+"""Forms of progress lines that are remembered."""
+
+
+class LastWords:
+    """Keeps the last `LAST_LINES` lines.
+
+    Of consecutive lines that differ in their numbers only, it keeps the last one; lines with a percentage are not kept.
+    """
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[str, str]] = deque(maxlen=LAST_LINES)
+        self._progress: dict[str, None] = {}
+
+    def add(self, line: str) -> None:
+        """Add a line, cleaned for terminals and web pages; an empty one is ignored."""
+        line = printable(line.replace("\t", " ")).strip()
+        if not line:
+            return
+        shape = _COUNTS.sub(" ", line).strip()
+        if _PERCENT.search(line) and self._is_progress(shape):
+            return
+        if self._lines and shape and self._lines[-1][0] == shape:
+            self._lines.pop()
+        self._lines.append((shape, line))
+
+    def _is_progress(self, shape: str) -> bool:
+        """Whether a line with a percentage is a progress line; earlier lines of this form are then removed too."""
+        if not shape or shape in self._progress:
+            return True
+        if any(one == shape for one, line in self._lines if _PERCENT.search(line)):
+            self._lines = deque((one for one in self._lines if one[0] != shape), self._lines.maxlen)
+            self._progress[shape] = None
+            if len(self._progress) > SHAPES:
+                del self._progress[next(iter(self._progress))]
+            return True
+        return False
+
+    def text(self) -> str:
+        """The kept lines as one, the oldest first."""
+        return " | ".join(line for _, line in self._lines)

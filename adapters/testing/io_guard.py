@@ -72,7 +72,8 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
         return
     if event == TOUCHED:  # the virtual loop itself raises
         _attempts[-1].append(str(args[0]))
-    elif event in WATCHED and not _of_the_loop_itself():
+    # Whether an event loop makes its self-pipe, which on Windows is two connected sockets.
+    elif event in WATCHED and not sys._getframe(2).f_code.co_name.endswith("socketpair"):
         _refuse(_named(event, args), "a replay or test in virtual time must not do real I/O; use the log, or a fake")
 
 
@@ -94,8 +95,3 @@ def _of_a_scheduler() -> bool:
 def _named(event: str, args: tuple[Any, ...]) -> str:
     place = WATCHED[event]
     return event if place is None or len(args) <= place else f"{event} {args[place]!r}"
-
-
-def _of_the_loop_itself() -> bool:
-    """Whether an event loop makes its self-pipe, which on Windows is two connected sockets."""
-    return sys._getframe(2).f_code.co_name.endswith("socketpair")

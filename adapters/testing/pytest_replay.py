@@ -156,7 +156,12 @@ def run(wanted: Wanted) -> Replay:
     except (UnusableLog, ValueError) as error:
         _fail(wanted, str(error))
     if attempts:
-        pytest.fail(_not_replayable(wanted, attempts), pytrace=False)
+        pytest.fail(
+            f"{wanted.path}: the pipeline did real I/O while it was replayed: {'; '.join(attempts)}\n"
+            "Call your own effects with world.effects.call(label, args, effect): then they are recorded, and the log "
+            "answers them.",
+            pytrace=False,
+        )
     return Replay(wanted, log, replayed.again, replayed.divergences, watch.seen)
 
 
@@ -208,14 +213,6 @@ NEEDS_RECORD = (
 def _how_to_record(wanted: Wanted, mode: str) -> str:
     needs = "" if wanted.record else f" ({NEEDS_RECORD})"
     return f"pytest {wanted.test!r} --replay-record={mode}{needs}"
-
-
-def _not_replayable(wanted: Wanted, attempts: list[str]) -> str:
-    return (
-        f"{wanted.path}: the pipeline did real I/O while it was replayed: {'; '.join(attempts)}\n"
-        "Call your own effects with world.effects.call(label, args, effect): then they are recorded, and the log "
-        "answers them."
-    )
 
 
 def _no_build(wanted: Wanted, log: Log) -> list[str]:

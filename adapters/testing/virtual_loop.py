@@ -109,7 +109,13 @@ class VirtualLoop(base_events.BaseEventLoop):
         """One iteration, as asyncio's: instead of waiting for I/O, advance the clock."""
         ready = self._ready  # type: ignore[attr-defined]
         if not ready and not self._stopping:  # type: ignore[attr-defined]
-            self._skip()
+            # Advance the clock to the next timer.
+            while self._timers and self._timers[0][2].cancelled():
+                heapq.heappop(self._timers)
+                self._cancelled -= 1
+            if not self._timers or math.isinf(self._timers[0][0]):
+                self.nothing_left()
+            self._now = max(self._now, self._timers[0][0])
         timers = self._timers
         due = min(self._now, self.hold)
         while timers and timers[0][0] <= due:
@@ -121,15 +127,6 @@ class VirtualLoop(base_events.BaseEventLoop):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
-
-    def _skip(self) -> None:
-        """Advance the clock to the next timer."""
-        while self._timers and self._timers[0][2].cancelled():
-            heapq.heappop(self._timers)
-            self._cancelled -= 1
-        if not self._timers or math.isinf(self._timers[0][0]):
-            self.nothing_left()
-        self._now = max(self._now, self._timers[0][0])
 
     def jump(self, seconds: float) -> None:
         """Advance the clock at once, as after a sleep of the machine: timers that are due fire late."""

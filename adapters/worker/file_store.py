@@ -121,7 +121,12 @@ class FileStore:
         for leftover in (*self.partials.iterdir(), *self._results.glob("*.part.*")):
             remove(leftover)
         if self._marker.exists():
-            self._check_unsynced()
+            # Remove small files of an earlier run that a power cut has damaged, and sync the others.
+            for path in self._small():
+                if not _is_whole(path):
+                    logger.warning("{} was damaged by the end of the machine and is removed", path.name)
+                    remove(path)
+            self._sync_small()
 
     def close(self) -> None:
         """Wait for running writes."""
@@ -333,14 +338,6 @@ class FileStore:
                     remove(Path(part))
                     raise
         return True
-
-    def _check_unsynced(self) -> None:
-        """Remove small files of an earlier run that a power cut has damaged, and sync the others."""
-        for path in self._small():
-            if not _is_whole(path):
-                logger.warning("{} was damaged by the end of the machine and is removed", path.name)
-                remove(path)
-        self._sync_small()
 
     def _small(self) -> Iterator[Path]:
         return (path for path in self._files.iterdir() if len(path.stem) == _BLAKE3 and path.stat().st_size <= SMALL)

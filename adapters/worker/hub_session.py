@@ -13,10 +13,11 @@ from reactivex.disposable import CompositeDisposable
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import background, end
-from wakestream.adapters.worker import hub_answers
-from wakestream.adapters.worker.http import requests
+from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.http import replies, requests
 from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -133,7 +134,12 @@ class WorkerHub:
             case m.Error(request_id=None) if self._link.up:
                 logger.warning("the hub says: {}", event.text)
             case LinkDown(code=code) if code:
-                self._explain()
+                if not self._refused:  # the link logs the reason at each attempt; log what to do only once
+                    logger.error(
+                        "the hub refuses this worker: give it a key of role worker (`wakestream license issue "
+                        "--role worker` at the hub). Until then it only serves HTTP"
+                    )
+                self._refused = True
             case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
                 if self._verifier is not None:
                     self._verifier.ended.feed(event)  # at once, since many messages may be waiting
@@ -164,14 +170,6 @@ class WorkerHub:
         for job in held | {id_ for id_, (one, _) in self._watched.items() if one.license == owner}:
             self._receive(m.Cancel(request_id=job, license=owner))
 
-    def _explain(self) -> None:
-        if not self._refused:  # the link logs the reason at each attempt; log what to do only once
-            logger.error(
-                "the hub refuses this worker: give it a key of role worker (`wakestream license issue "
-                "--role worker` at the hub). Until then it only serves HTTP"
-            )
-        self._refused = True
-
     def _receive(self, message: m.Message) -> None:
         try:
             self._inbox.put_nowait(message)
@@ -182,23 +180,20 @@ class WorkerHub:
         while True:
             message = await self._inbox.get()
             try:
-                await self._handle(message)
+                match message:
+                    case m.Submit():
+                        await self._submit(message)
+                    case m.DispatchBatch(jobs=jobs):
+                        for job in jobs:
+                            await self._dispatched(job)
+                    case m.Cancel():
+                        await self._cancel(message.request_id, message.license)
+                    case m.JobDone():
+                        self._unwatch(message.request_id, message.license)
             except WakestreamError as error:
                 logger.warning("a {} of the hub failed: {}", message.TYPE, error)
             except Exception as error:
                 logger.opt(exception=error).error("this worker failed at a {} of the hub", message.TYPE)
-
-    async def _handle(self, message: m.Message) -> None:
-        match message:
-            case m.Submit():
-                await self._submit(message)
-            case m.DispatchBatch(jobs=jobs):
-                for job in jobs:
-                    await self._dispatched(job)
-            case m.Cancel():
-                await self._cancel(message.request_id, message.license)
-            case m.JobDone():
-                self._unwatch(message.request_id, message.license)
 
     async def _dispatched(self, frame: Mapping[str, Any]) -> None:
         try:
@@ -211,7 +206,7 @@ class WorkerHub:
 
     async def _submit(self, job: m.Submit) -> None:
         self._cancelled.pop(job.request_id, None)  # it was submitted again
-        answer = hub_answers.without_work(job, old_hub=self._old)
+        answer = without_work(job, old_hub=self._old)
         if answer is not None:
             self._send_result(answer)
         elif self._old:
@@ -220,14 +215,14 @@ class WorkerHub:
             await self._watch(job)
 
     async def _accept(self, job: m.Submit) -> m.Result:
-        why = hub_answers.missing(job, self._store)
+        why = missing(job, self._store)
         if why is not None:
-            return hub_answers.failed(job, why)
+            return failed(job, why)
         try:
             task = await self._queue.ask(requests.wish(dict(job.payload)), job.request_id)
         except WakestreamError as error:
-            return hub_answers.failed(job, str(error))
-        return hub_answers.accepted(job, task, self._queue.state)
+            return failed(job, str(error))
+        return accepted(job, task, self._queue.state)
 
     async def _watch(self, job: m.Submit) -> None:
         try:
@@ -286,7 +281,7 @@ class WorkerHub:
             if of == task.id or (job.request_id, job.license or w.ANONYMOUS) in held
         ]:
             del self._watched[job.request_id]
-            self._send_result(hub_answers.ended(job, task))
+            self._send_result(ended(job, task))
 
     def _send_result(self, result: m.Result) -> None:
         if self._unsent or not self._link.send(result):
@@ -308,3 +303,57 @@ class WorkerHub:
         if self._next_active is not None:
             self._next_active.cancel()
             self._next_active = None
+
+
+# The worker's answers to jobs from a hub, with the texts of deployed workers.
+
+_RENDER = "heygem_submit"
+_NO_HASHES = "缺少 audio_hash 或 video_hash"
+_NO_ASSETS = "不支持 upload_asset: 请用 HTTP 的 upload_file 上传文件"
+
+
+def without_work(job: m.Submit, *, old_hub: bool) -> m.Result | None:
+    """The answer to a job that is not a render; None for a render.
+
+    A wakestream client may name its files later and use any task type, so a wakestream hub's jobs are all renders.
+    """
+    if job.task_type == "delete_asset":  # this worker has no assets, and an unknown one counts as deleted
+        return _answer(job, error=False, result={"id": job.payload.get("id"), "msg": "删除成功"})
+    if job.task_type == "upload_asset":
+        return failed(job, _NO_ASSETS)
+    if not old_hub and "kind" in job.payload:
+        return None
+    named = all(job.payload.get(f"{name}_hash") for name in requests.USUAL)
+    if named or not (old_hub or (job.payload and job.task_type != _RENDER)):
+        return None
+    return failed(job, _NO_HASHES if job.task_type == _RENDER else f"未知任务类型: {job.task_type}")
+
+
+def missing(job: m.Submit, store: FileStore) -> str | None:
+    """The text about a missing file of the job, the audio first; None if both are here."""
+    for name, called in (("audio", "音频"), ("video", "视频")):
+        said, ext = str(job.payload.get(f"{name}_hash")), job.payload.get(f"{name}_ext") or requests.USUAL[name]
+        if not requests.is_hash(said) or not store.claim(FileRef(requests.file_hash(said), requests.file_ext(ext))):
+            return f"{called}文件不存在: {said}{ext}"
+    return None
+
+
+def accepted(job: m.Submit, task: w.Task, state: w.State) -> m.Result:
+    """The answer to a deployed hub, for which it ends the job; its clients read it as "the render has begun"."""
+    return _answer(job, error=False, result={"task_id": task.id, "queue": replies.queue(state)})
+
+
+def ended(job: m.Submit, task: w.Task) -> m.Result:
+    """The end of a job, for a wakestream hub."""
+    failure = {} if task.status == "done" else {"error": True, "error_msg": task.error or "the task failed"}
+    return _answer(job, result={"task_id": task.id, "status": replies.status_word(task)}, **failure)
+
+
+def failed(job: m.Submit, why: str) -> m.Result:
+    """The job failed."""
+    return _answer(job, error=True, error_msg=why)
+
+
+def _answer(job: m.Submit, **answer: Any) -> m.Result:
+    about = ("request_id", "task_type", "key", "license", "sender_fd")
+    return m.Result(**{name: getattr(job, name) for name in about}, **answer)

@@ -26,8 +26,7 @@ from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.runtime.tasks import supervised
 from wakestream.adapters.runtime.wall_clock import ClockStep, WallClock
 from wakestream.adapters.telemetry.recorder import recording
-from wakestream.adapters.worker.config import WorkerConfig
-from wakestream.adapters.worker.dead_man import watch
+from wakestream.adapters.worker.config import WorkerConfig, watch
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer, serving
 from wakestream.adapters.worker.hub_session import WorkerHub

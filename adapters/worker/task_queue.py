@@ -93,10 +93,15 @@ class TaskQueue:
         self._watching: asyncio.Task[None] | None = None
         self._restarts: Counter[str] = Counter()
         self._closed = False
+        # Remove finished tasks whose result file is gone; read the last use of the others from the disk.
+        state = DECIDER.recover(journal.read(), snapshot=journal.restore())
+        done = [task.id for task in state.tasks.values() if task.status == "done"]
+        dates = {task_id: self._store.last_use(task_id) for task_id in done}
+        tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
         self.runner: DeciderRunner[w.State, w.Event, w.Fact, w.Command] = DeciderRunner(
             "the worker",
             DECIDER,
-            self._as_on_disk(DECIDER.recover(journal.read(), snapshot=journal.restore())),
+            dataclasses.replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None}),
             journal,
             self._execute,
             clock=clock,
@@ -182,13 +187,6 @@ class TaskQueue:
         unfinished = [task.wish for task in self.state.tasks.values() if task.unfinished]
         self.secrets.keep(wish.params for wish in (*unfinished, *self._asking))
 
-    def _as_on_disk(self, state: w.State) -> w.State:
-        """Remove finished tasks whose result file is gone; read the last use of the others from the disk."""
-        done = [task.id for task in state.tasks.values() if task.status == "done"]
-        dates = {task_id: self._store.last_use(task_id) for task_id in done}
-        tasks = {name: task for name, task in state.tasks.items() if dates.get(name, 0.0) is not None}
-        return dataclasses.replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None})
-
     def _execute(self, command: w.Command) -> None:
         match command:
             case w.Run(task) if not self._closed:
@@ -198,7 +196,10 @@ class TaskQueue:
             case w.Kill() if self._rendering:
                 self._rendering.cancel()
             case w.Erase(task_id):
-                self._erase(task_id)
+                try:
+                    self._store.erase(task_id)
+                except OSError as error:  # Windows, during a download
+                    logger.warning("an old task's files stay on the disk: {}", error)
             case w.Watch() if not self._closed and (self._watching is None or self._watching.done()):
                 self._watching = background("watch", restarted("the watch of engine and disk", self._watch))
 
@@ -220,12 +221,6 @@ class TaskQueue:
     async def _check(self) -> None:
         if (await look(self._engine)).ready:
             await self.ready()
-
-    def _erase(self, task_id: str) -> None:
-        try:
-            self._store.erase(task_id)
-        except OSError as error:  # Windows, during a download
-            logger.warning("an old task's files stay on the disk: {}", error)
 
     async def _work(self, task: w.Task, rendering: asyncio.Task[tuple[Output, ...]]) -> None:
         log = logger.bind(job=task.id, stage="render")

@@ -25,8 +25,16 @@ from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.net.tls import client_context
-from wakestream.adapters.net.webhook_post import ID, SIGNATURE, TIMESTAMP, WebhookDown, WebhookGone, post_json, signed
-from wakestream.adapters.net.webhooks import receiver
+from wakestream.adapters.net.webhooks import (
+    ID,
+    SIGNATURE,
+    TIMESTAMP,
+    WebhookDown,
+    WebhookGone,
+    post_json,
+    receiver,
+    signed,
+)
 from wakestream.operators.model.backoff import Backoff
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.webhooks import WebhookOwed

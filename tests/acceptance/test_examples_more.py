@@ -33,7 +33,7 @@ from tests.support.programs.examples_scene import (
     with_engine,
 )
 from tests.support.programs.our_peers import Joining, Place, gpu_online
-from wakestream.adapters.net.webhook_post import WebhookDown
+from wakestream.adapters.net.webhooks import WebhookDown
 from wakestream.adapters.telemetry.recordings import LogFile, read
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.adapters.testing.harness import PipelineHarness, sample_job

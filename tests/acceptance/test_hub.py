@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import JournalError
@@ -238,7 +238,7 @@ async def test_the_log_warns_of_two_monitors_of_one_gpu(place: Place) -> None:
 
 async def test_a_waiting_job_survives_a_restart_of_the_hub(place: Place) -> None:
     journal = FakeJournal[f.Fact]()
-    async with open_hub("127.0.0.1", 0, book=LicenseBook(place.book.path.parent), journal=journal) as first:
+    async with open_hub(HubConfig(LicenseBook(place.book.path.parent)), journal) as first:
         place.url = first.url
         client = await place.client()
         assert (await client.ask(type="gpu.job.submit", request_id="r1"))["type"] == "gpu.power.offline"

@@ -15,7 +15,7 @@ from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
@@ -25,9 +25,8 @@ from wakestream.streams.hub.hub import Limits
 @asynccontextmanager
 async def hub_with(place: Place, proxies: tuple[Network, ...] = (), **limits: Any) -> AsyncGenerator[HubServer, None]:
     book = LicenseBook(place.folder / "hub")
-    async with asyncio.timeout(40), open_hub(
-        "127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), limits=Limits(**limits), proxies=proxies
-    ) as hub:  # fmt: skip
+    config = HubConfig(book, limits=Limits(**limits), proxies=proxies)
+    async with asyncio.timeout(40), open_hub(config, FakeJournal[Fact]()) as hub:
         yield hub
 
 

@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 
 from tests.support.programs.our_peers import until
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
@@ -26,7 +26,7 @@ async def test_a_hub_records_received_and_sent_messages_without_keys(tmp_path: P
     _, key = book.issue("client", "", 0.0)
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
         async with (
-            open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), tap=tap) as hub,
+            open_hub(HubConfig(book, tap=tap), FakeJournal[Fact]()) as hub,
             asyncio.timeout(10),
             connect(hub.url) as client,
         ):
@@ -66,7 +66,7 @@ async def test_the_log_of_a_client_that_went_before_its_answer_was_journaled_rep
     book = LicenseBook(tmp_path)
     key = book.issue("client", "", 0.0)[1]
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
-        async with open_hub("127.0.0.1", 0, book=book, journal=journal, tap=tap) as hub, asyncio.timeout(10):
+        async with open_hub(HubConfig(book, tap=tap), journal) as hub, asyncio.timeout(10):
             for number in range(3):
                 async with connect(hub.url) as client:
                     await client.send(wire.encode(m.Register(key=key, features=("done", "released"))))
@@ -99,9 +99,7 @@ async def test_the_log_of_a_hub_with_budgets_hours_and_a_webhook_replays(tmp_pat
     now = 1_795_570_950.0
     with recording(tmp_path / "log", "hub", 0, {"policy": plain_config(limits)}) as tap:
         async with (
-            open_hub(
-                "127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), tap=tap, limits=limits, clock=lambda: now
-            ) as hub,
+            open_hub(HubConfig(book, tap=tap, limits=limits, clock=lambda: now), FakeJournal[Fact]()) as hub,
             asyncio.timeout(20),
             connect(hub.url) as monitor,
             connect(hub.url) as worker,

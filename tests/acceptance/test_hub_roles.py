@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.protocol import messages as m
@@ -82,9 +82,7 @@ def frame(kind: type[m.Message]) -> dict[str, Any]:
 @pytest.fixture
 async def hub_url(place: Place) -> AsyncIterator[str]:
     place.keys["admin"] = place.book.issue("admin", "", 0.0)[1]
-    async with open_hub(
-        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[Fact]()
-    ) as hub:  # fmt: skip
+    async with open_hub(HubConfig(LicenseBook(place.folder / "hub")), FakeJournal[Fact]()) as hub:
         yield hub.url
 
 

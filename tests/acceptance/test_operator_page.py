@@ -19,7 +19,7 @@ from wakestream.adapters.client.pair import pair
 from wakestream.adapters.hub.admission import TRIES
 from wakestream.adapters.hub.invites import LASTS
 from wakestream.adapters.hub.operator import desk
-from wakestream.adapters.hub.operator.sessions import LASTS as SESSION
+from wakestream.adapters.hub.operator.access import LASTS as SESSION
 from wakestream.adapters.net.pairing import code_from
 from wakestream.adapters.net.tls import client_context
 from wakestream.streams.protocol import messages as m

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from wakestream.adapters.client.pair import pair
 from wakestream.adapters.hub.invites import LASTS, Invites
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.own_certificate import make_certificate
 from wakestream.adapters.net.pairing import PLAIN, Code, Pairing, PairingError, code_from
 from wakestream.adapters.net.tls import ServerTls
@@ -46,7 +46,7 @@ class Scene:
     @asynccontextmanager
     async def hub(self, tls: ServerTls | None = None) -> AsyncIterator[HubServer]:
         async with open_hub(
-            "127.0.0.1", 0, book=LicenseBook(self.folder), journal=FakeJournal[Fact](), tls=tls, clock=lambda: self.now
+            HubConfig(LicenseBook(self.folder), tls=tls, clock=lambda: self.now), FakeJournal[Fact]()
         ) as hub:
             yield hub
 

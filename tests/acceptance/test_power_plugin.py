@@ -25,9 +25,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_installed_provider_is_found_by_its_name(python: Path, tmp_path: Path) -> None:
     code = (
-        "from wakestream.adapters.power import choice, config; import wakestream_shelly;"
-        "made = choice.make_power('shelly', config.PowerConfig('0'));"
-        "print(type(made).__module__, wakestream_shelly.__file__, *choice.installed())"
+        "from wakestream.adapters.power import config; import wakestream_shelly;"
+        "made = config.make_power('shelly', config.PowerConfig('0'));"
+        "print(type(made).__module__, wakestream_shelly.__file__, *config.installed())"
     )
     module, file, *names = command(python, "-c", code, cwd=tmp_path).split()
     assert module == "wakestream_shelly"

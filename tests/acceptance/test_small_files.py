@@ -19,7 +19,7 @@ from blake3 import blake3
 from tests.support.programs.any_kind_scene import Scene
 from tests.support.programs.our_peers import SECRET, Place
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http import small_files
+from wakestream.adapters.worker.http import transfers
 from wakestream.adapters.worker.program import RunningWorker
 
 ONE, TWO = b"one", b"two two"
@@ -101,7 +101,7 @@ async def test_calls_that_stall_hold_little_memory(tmp_path: Path) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         calls = [
-            asyncio.create_task(small_files.receive(cast("web.Request", SimpleNamespace(content=body)), store))
+            asyncio.create_task(transfers.receive(cast("web.Request", SimpleNamespace(content=body)), store))
             for body in bodies
         ]
         async with asyncio.timeout(30):
@@ -113,5 +113,5 @@ async def test_calls_that_stall_hold_little_memory(tmp_path: Path) -> None:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     store.close()
-    assert held < 20 * 2 * small_files.HELD, "of 300 MB that came"
+    assert held < 20 * 2 * transfers.HELD, "of 300 MB that came"
     assert list(store.partials.iterdir()) == []

@@ -14,7 +14,7 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import SECRET, Joining, Place, held
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.testing.virtual_loop import run_virtual
@@ -95,7 +95,7 @@ async def test_a_worker_named_by_the_hub_never_gets_the_secret(user: User, place
 async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> None:
     book, journal = LicenseBook(place.folder / "hub"), FakeJournal[Fact]()
     limits = Limits(capability_ttl=0)
-    async with asyncio.timeout(50), open_hub("127.0.0.1", 0, book=book, journal=journal, limits=limits) as hub:
+    async with asyncio.timeout(50), open_hub(HubConfig(book, limits=limits), journal) as hub:
         place.hub_url = hub.url
         user.environment |= place.client_settings() | NOTHING
         ran = await user.submit("--record", "log")
@@ -119,9 +119,7 @@ async def test_an_old_hub_is_not_asked_to_start_its_gpu(user: User) -> None:
 async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, place: Place, tmp_path: Path) -> None:
     book = LicenseBook(place.folder / "hub")
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
-        async with asyncio.timeout(50), open_hub(
-            "127.0.0.1", 0, book=book, journal=FakeJournal[Fact](), tap=tap
-        ) as hub:  # fmt: skip
+        async with asyncio.timeout(50), open_hub(HubConfig(book, tap=tap), FakeJournal[Fact]()) as hub:
             place.hub_url = hub.url
             async with place.worker(Joining()):
                 user.environment |= place.client_settings() | NOTHING

@@ -21,7 +21,7 @@ from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.hub import server as hub_server
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import ServerTls, client_context, explained, server_tls
 from wakestream.adapters.testing.memory_journal import FakeJournal
@@ -43,9 +43,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @asynccontextmanager
 async def hub_with(place: Place, tls: ServerTls | None) -> AsyncGenerator[HubServer, None]:
-    async with open_hub(
-        "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[Fact](), tls=tls
-    ) as hub:
+    async with open_hub(HubConfig(LicenseBook(place.folder / "hub"), tls=tls), FakeJournal[Fact]()) as hub:
         place.hub_url = hub.url
         yield hub
 

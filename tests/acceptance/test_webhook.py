@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.programs.examples_scene import receiver
-from wakestream.adapters.net import webhook_post as webhook
-from wakestream.adapters.net.webhook_post import WebhookDown, post_json
+from wakestream.adapters.net import webhooks as webhook
+from wakestream.adapters.net.webhooks import WebhookDown, post_json
 from wakestream.operators import WakestreamError, is_retryable
 
 

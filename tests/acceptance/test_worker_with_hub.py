@@ -13,7 +13,7 @@ from loguru import logger
 
 from tests.support.engines.pair import lipsync
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import open_hub
+from wakestream.adapters.hub.server import HubConfig, open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
@@ -54,7 +54,7 @@ class Heard:
 async def hub_and_keys(folder: Path) -> AsyncGenerator[tuple[str, dict[str, str]], None]:
     book = LicenseBook(folder / "hub")
     keys = {role: book.issue(role, "", time.time())[1] for role in ("client", "worker", "monitor")}
-    async with open_hub("127.0.0.1", 0, book=book, journal=FakeJournal[Fact]()) as hub:
+    async with open_hub(HubConfig(book), FakeJournal[Fact]()) as hub:
         yield hub.url, keys
 
 

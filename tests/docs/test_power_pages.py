@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.power.choice import installed, make_power
-from wakestream.adapters.power.config import PowerConfig
+from wakestream.adapters.power.config import PowerConfig, installed, make_power
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "power"

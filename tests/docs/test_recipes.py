@@ -24,7 +24,7 @@ assert seen == [(1, 2), (2, 3)]
     "power provider": """
 import asyncio
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.power.choice import make_power
+from wakestream.adapters.power.config import make_power
 from wakestream.adapters.power.config import PowerConfig
 flags = ["monitor", "--power", "wakestream.adapters.power.always_on:create"]
 power = make_power(parser_of(("monitor",)).parse_args(flags).power, PowerConfig())

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.faults.programs_in_one_loop import bounded
 from tests.support.programs.our_peers import Place, until
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.ports import LinkUp
@@ -237,12 +237,7 @@ class Clocks:
 async def place(tmp_path: Path) -> AsyncIterator[tuple[Place, HubServer, Clocks]]:
     place, clocks = Place(tmp_path), Clocks()
     async with open_hub(
-        "127.0.0.1",
-        0,
-        book=place.book,
-        journal=FakeJournal[f.Fact](),
-        clock=lambda: clocks.wall,
-        steady=lambda: clocks.steady,
+        HubConfig(place.book, clock=lambda: clocks.wall, steady=lambda: clocks.steady), FakeJournal[f.Fact]()
     ) as running:
         place.hub_url = running.url
         yield place, running, clocks

@@ -21,7 +21,7 @@ from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.power import CommandPower
 from wakestream.adapters.telemetry.recorder import recording
@@ -57,7 +57,7 @@ def user(tmp_path: Path) -> User:
 async def hub_on(place: Place, folder: Path) -> AsyncIterator[HubServer]:
     async with (
         open_journal(folder / "hub.sqlite3", Fact, program="hub") as journal,
-        open_hub("127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=journal) as running,
+        open_hub(HubConfig(LicenseBook(place.folder / "hub")), journal) as running,
     ):
         place.hub_url = running.url
         yield running

@@ -19,7 +19,8 @@ from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
-from wakestream.adapters.hub.program import HubConfig, running_hub
+from wakestream.adapters.hub.program import running_hub
+from wakestream.adapters.hub.server import HubConfig
 from wakestream.adapters.net.tls import server_tls
 from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits
@@ -197,8 +198,9 @@ def run(args: argparse.Namespace) -> int:
     webhook = receiver("power_webhook_url", settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
+    state = folder(args.state)
     config = HubConfig(
-        folder(args.state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
+        LicenseBook(state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
         public=_public(),
     )  # fmt: skip
 
@@ -207,7 +209,7 @@ def run(args: argparse.Namespace) -> int:
             with listening(host, port):
                 hub = await stack.enter_async_context(running_hub(config))
             if settings.metrics is not None:
-                await serve_metrics(stack, settings.metrics, HubMetrics(hub.server, hub.journal, config.state))
+                await serve_metrics(stack, settings.metrics, HubMetrics(hub.server, hub.journal, state))
             announce("hub", hub.server.url)
             await stop.wait()
 

@@ -13,8 +13,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import SettingsError
-from wakestream.adapters.power.choice import make_power
-from wakestream.adapters.power.config import Machine, Provider, power_config
+from wakestream.adapters.power.config import Machine, Provider, make_power, power_config
 from wakestream.adapters.runtime.printing import say, say_json
 
 EXAMPLES = (

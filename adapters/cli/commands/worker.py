@@ -21,8 +21,7 @@ from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.tls import server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
-from wakestream.adapters.worker.config import Retention, WorkerConfig
-from wakestream.adapters.worker.dead_man import DeadMan
+from wakestream.adapters.worker.config import DeadMan, Retention, WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
 from wakestream.adapters.worker.program import hub_link, running_worker
 from wakestream.operators.model.engine import Engine

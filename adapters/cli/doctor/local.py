@@ -15,8 +15,7 @@ from wakestream.adapters.cli.i18n.catalog import catalog
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.power import CommandPower
-from wakestream.adapters.power.choice import make_power
-from wakestream.adapters.power.config import Provider, power_config
+from wakestream.adapters.power.config import Provider, make_power, power_config
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import Denied, TaskFailed, WakestreamError
 

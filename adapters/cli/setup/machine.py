@@ -14,8 +14,15 @@ from typing import Any, TypeVar
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.config.settings import SettingsError, load
-from wakestream.adapters.power.choice import installed, make_power
-from wakestream.adapters.power.config import CannotList, Machine, PowerConfig, Provider, power_config
+from wakestream.adapters.power.config import (
+    CannotList,
+    Machine,
+    PowerConfig,
+    Provider,
+    installed,
+    make_power,
+    power_config,
+)
 from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import WakestreamError

@@ -57,9 +57,15 @@ class Actions:
             case "revoke":
                 return self._revoke(given, license_)
             case "invite":
-                return self._invite(given, license_, host)
+                asked = _text(given, "role"), self.now(), _text(given, "note"), _names(given), self.public
+                invite = self.invites.create(*asked)
+                logger.info("a code for a {} was made on the page by license {}", invite.role, license_, stage="hub")
+                return {"invite": self._shown(invite, host), "svg": svg(join_command(invite, host))}
             case "qr":
-                return self._picture(given, host)
+                known = self.invites.find(_text(given, "code").partition("-")[0], self.now())
+                if known is None:
+                    raise LicenseError("this code was used or is too old; make a new one")
+                return {"svg": svg(join_command(known, host))}
         raise LicenseError(f"there is no call {name[:40]!r}; load the page again")
 
     def licenses(self, search: str, most: int = PART) -> dict[str, Any]:
@@ -82,18 +88,6 @@ class Actions:
         license_ = self.book.revoke(_text(given, "id"), self.now())
         logger.info("license {} was revoked on the page by license {}", license_.id, by, stage="hub")
         return {"license": _row(license_)}
-
-    def _invite(self, given: Given, by: str, host: str) -> dict[str, Any]:
-        asked = _text(given, "role"), self.now(), _text(given, "note"), _names(given), self.public
-        invite = self.invites.create(*asked)
-        logger.info("a code for a {} was made on the page by license {}", invite.role, by, stage="hub")
-        return {"invite": self._shown(invite, host), "svg": svg(join_command(invite, host))}
-
-    def _picture(self, given: Given, host: str) -> dict[str, Any]:
-        invite = self.invites.find(_text(given, "code").partition("-")[0], self.now())
-        if invite is None:
-            raise LicenseError("this code was used or is too old; make a new one")
-        return {"svg": svg(join_command(invite, host))}
 
     def _shown(self, invite: Invite, host: str) -> dict[str, Any]:
         return {

@@ -10,11 +10,10 @@ from http import HTTPStatus
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from wakestream.adapters.hub.operator.access import Access, Caller, is_same_origin
+from wakestream.adapters.hub.operator.access import Access, Caller, Sessions, is_same_origin
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.desk import OperatorDesk
 from wakestream.adapters.hub.operator.page import LIVE, OperatorPage, plain
-from wakestream.adapters.hub.operator.sessions import Sessions
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.telemetry.logs import RecentLog

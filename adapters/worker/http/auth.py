@@ -59,7 +59,25 @@ class Callers:
         let_in(request)
         if claims is None:
             return await handler(request)
-        return await self._serve(request, claims, handler)
+        if progress_socket.is_handshake(request):
+            return await progress_socket.turn_away(request)  # clients with capabilities poll
+        request[_CLAIMS] = claims
+        if self._verifier is not None:
+            request[_VERIFIER] = self._verifier
+        transport = request.transport
+        if transport is None:
+            raise ConnectionError("the caller has gone")
+        inside = self._inside.get(claims.lic, set())
+        if len(inside) >= MAX_CALLS:
+            return _later(f"this license has {MAX_CALLS} running calls already", "too_many", 429, 1.0)
+        self._inside[claims.lic] = inside
+        inside.add(transport)
+        try:
+            return await handler(request)
+        finally:
+            inside.discard(transport)
+            if not inside:
+                self._inside.pop(claims.lic, None)
 
     async def _refuse(self, request: web.Request, error: WakestreamError, *, guessed: bool) -> web.StreamResponse:
         if guessed and error.code == "unauthorized":
@@ -88,27 +106,6 @@ class Callers:
         raise WorkerRefused(
             "send 'Authorization: Bearer <HEYGEM_API_SECRET>' with the worker's secret", code="unauthorized"
         )
-
-    async def _serve(self, request: web.Request, claims: Claims, handler: Handler) -> web.StreamResponse:
-        if progress_socket.is_handshake(request):
-            return await progress_socket.turn_away(request)  # clients with capabilities poll
-        request[_CLAIMS] = claims
-        if self._verifier is not None:
-            request[_VERIFIER] = self._verifier
-        transport = request.transport
-        if transport is None:
-            raise ConnectionError("the caller has gone")
-        inside = self._inside.get(claims.lic, set())
-        if len(inside) >= MAX_CALLS:
-            return _later(f"this license has {MAX_CALLS} running calls already", "too_many", 429, 1.0)
-        self._inside[claims.lic] = inside
-        inside.add(transport)
-        try:
-            return await handler(request)
-        finally:
-            inside.discard(transport)
-            if not inside:
-                self._inside.pop(claims.lic, None)
 
     def revoke(self, owner: str) -> None:
         """Cut the running calls of this license."""

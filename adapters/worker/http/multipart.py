@@ -114,7 +114,14 @@ async def _form(
 async def _reader(request: web.Request, store: FileStore) -> MultipartReader:
     if request.content_type != "multipart/form-data":
         raise bad_request("this call needs a form: Content-Type multipart/form-data")
-    await _check_room(store, request.content_length or 0)
+    length = request.content_length or 0
+    with disk_errors():
+        free = await store.in_thread(store.free)
+        if length > free:
+            await store.make_room(length)
+            free = await store.in_thread(store.free)
+        if length > free:
+            raise store.refusal(length, free)
     async with _reading():
         return await request.multipart()
 
@@ -129,16 +136,6 @@ async def _reading() -> AsyncIterator[None]:
         raise requests.silent() from None
     except (ValueError, AssertionError, RuntimeError) as error:
         raise bad_request(f"the form is not valid: {error}") from error
-
-
-async def _check_room(store: FileStore, length: int) -> None:
-    with disk_errors():
-        free = await store.in_thread(store.free)
-        if length > free:
-            await store.make_room(length)
-            free = await store.in_thread(store.free)
-        if length > free:
-            raise store.refusal(length, free)
 
 
 async def _next(reader: MultipartReader) -> BodyPartReader | None:

@@ -87,7 +87,15 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except WakestreamError as error:
         return failure(status_of(error.code), str(error), error.code)
     except web.HTTPException as error:
-        return _http_error(request, error)
+        sentences = {
+            404: f"there is no call {request.path[:100]!r} here",
+            405: f"this call needs {error.headers.get('Allow', 'another method')}, not {request.method}",
+            413: "the body of this call may have at most 1 MiB",
+        }
+        reply = failure(error.status, sentences.get(error.status, error.reason), f"http_{error.status}")
+        if "Allow" in error.headers:
+            reply.headers["Allow"] = error.headers["Allow"]
+        return reply
     except (HttpProcessingError, web.RequestPayloadError) as error:
         return failure(400, f"the request is not valid: {' '.join(str(error).split())[:200]}", "bad_request")
     except ConnectionError:
@@ -95,18 +103,6 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except Exception as error:
         logger.opt(exception=error).error("{} {} failed", request.method, request.path)
         return failure(500, f"the worker raised {type(error).__name__}: see its log", "internal")
-
-
-def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
-    sentences = {
-        404: f"there is no call {request.path[:100]!r} here",
-        405: f"this call needs {error.headers.get('Allow', 'another method')}, not {request.method}",
-        413: "the body of this call may have at most 1 MiB",
-    }
-    reply = failure(error.status, sentences.get(error.status, error.reason), f"http_{error.status}")
-    if "Allow" in error.headers:
-        reply.headers["Allow"] = error.headers["Allow"]
-    return reply
 
 
 def status_word(task: Task) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 from msgspec.structs import replace
 
 from wakestream.adapters.config import addresses
@@ -23,12 +24,10 @@ from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.runtime.known_secrets import secret_names
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests, small_files
-from wakestream.adapters.worker.http.cors import preflights, put_cors
+from wakestream.adapters.worker.http import auth, multipart, progress_socket, replies, requests, transfers, tus
 from wakestream.adapters.worker.http.possession import Proofs
-from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
-from wakestream.adapters.worker.http.result_file import put_etag, result_response
-from wakestream.adapters.worker.http.transfers import Transfers
+from wakestream.adapters.worker.http.progress_socket import ProgressListeners
+from wakestream.adapters.worker.http.transfers import Transfers, put_etag, result_response
 from wakestream.adapters.worker.http.tus import TusCalls, put_version
 from wakestream.adapters.worker.http.waits import Waits
 from wakestream.adapters.worker.resumable_uploads import Uploads
@@ -158,7 +157,7 @@ class WorkerCalls:
     async def upload_files(self, request: web.Request) -> web.Response:
         """Addition: receive several small files, all or none."""
         auth.check_open(request)
-        files = await small_files.receive(request, self.store)
+        files = await transfers.receive(request, self.store)
         await self.queue.show(auth.license_of(request), *files)
         return replies.ok({"files": len(files)})
 
@@ -313,3 +312,27 @@ async def serving(calls: WorkerCalls, config: WorkerConfig) -> AsyncIterator[Wor
     ) as port:
         address = f"{'https' if tls else 'http'}://{addresses.at_port(config.host, port)}"
         yield WorkerServer(calls, callers, refused, silent.acceptor.limits, address)
+
+
+# Let pages of other origins call the worker, as deployed workers do. Calls still need the secret, not a cookie.
+
+_HEADERS = {
+    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+    hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST, OPTIONS",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, Range",
+    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "Content-Length, Content-Range, Accept-Ranges, Content-Disposition",
+}
+
+
+async def put_cors(_: web.Request, response: web.StreamResponse) -> None:
+    """For the application's `on_response_prepare`."""
+    response.headers.update(_HEADERS)
+
+
+@web.middleware
+async def preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer OPTIONS at every address; for tus only a browser's preflight, since tus has its own OPTIONS."""
+    asks = hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers or not request.path.startswith(tus.AT)
+    if request.method == hdrs.METH_OPTIONS and asks:
+        return web.Response()
+    return await handler(request)

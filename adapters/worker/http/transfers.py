@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import mimetypes
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any, Final
 
-from aiohttp import web
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 
-from wakestream.adapters.worker.http import auth, tus
+from wakestream.adapters.worker.file_store import SMALL, FileStore
+from wakestream.adapters.worker.http import auth, requests, tus
+from wakestream.adapters.worker.http.replies import bad_request
+from wakestream.operators.model.engine import MAX_FILES
+from wakestream.operators.model.errors import WorkerRefused
+from wakestream.operators.model.events import FileRef
 
 _CALLS = frozenset(f"/api/heygem/{call}" for call in ("upload_file", "upload_files", "upload", "download"))
 
@@ -73,3 +86,133 @@ class Progress:
             return self._clock() - self._began < DOWNLOAD
         before, self._seen = self._seen, self._request.content.total_bytes
         return self._seen - before >= LEAST
+
+
+# Receive several small files in one request: a line of JSON that lists them, then their bytes.
+
+MOST: Final = 16 * 1024 * 1024
+"""Bytes of the files of one request."""
+
+HELD: Final = 256 * 1024
+"""Bytes of a request that are in memory while it arrives. The others wait on the disk: a sender may stall."""
+
+_LIST: Final = 64 * 1024
+_SHORT: Final = "send a line of JSON, a list of {hash, ext, size}, and then the bytes of these files in that order"
+
+
+async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
+    """Receive the files. Raises `Corrupt` if one has not its BLAKE3; then none is kept."""
+    with SpooledTemporaryFile(HELD, dir=str(store.partials)) as spool:
+        await _arrive(request, store, spool)
+        async with store.in_memory:
+            return await _keep(store, await store.on_disk(lambda: _all(spool)))
+
+
+async def _keep(store: FileStore, body: bytes) -> list[FileRef]:
+    newline = body.find(b"\n")
+    content = memoryview(body)[newline + 1 :]
+    try:
+        listed = msgspec.json.decode(body[: max(0, newline)], type=list[dict[str, Any]])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise bad_request(f"the list of the files does not parse; {_SHORT}") from None
+    if not 0 < len(listed) <= MAX_FILES:
+        raise bad_request(f"the request has {len(listed)} files; send 1 to {MAX_FILES}")
+    files: dict[FileRef, memoryview] = {}
+    start = 0
+    for one in listed:
+        ref, size = FileRef(requests.blake3(one.get("hash"), "hash"), requests.file_ext(one.get("ext"))), _size(one)
+        files[ref] = content[start : start + size]
+        start += size
+    if start != len(content):
+        raise bad_request(f"the files have {start} bytes in the list, but {len(content)} came; {_SHORT}")
+    await store.keep_all(files)
+    return list(files)
+
+
+def _all(spool: SpooledTemporaryFile[bytes]) -> bytes:
+    spool.seek(0)
+    return spool.read()
+
+
+async def _arrive(request: web.Request, store: FileStore, spool: SpooledTemporaryFile[bytes]) -> None:
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(requests.SILENCE):
+                block = await request.content.readany()
+        except TimeoutError:
+            raise requests.silent() from None
+        if not block:
+            return
+        size += len(block)
+        if size > MOST + _LIST:
+            raise WorkerRefused(f"one request may have {MOST} bytes of files; send large ones alone", code="too_large")
+        if size > HELD:
+            await store.on_disk(partial(spool.write, block))
+        else:
+            spool.write(block)
+
+
+def _size(one: Mapping[str, Any]) -> int:
+    size = one.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= SMALL:
+        raise bad_request(f'"size" must be the bytes of a file, 1 to {SMALL}; send larger ones alone')
+    return size
+
+
+# Send a result: `FileResponse` for speed and ranges, with the result's BLAKE3 as its ETag.
+
+_CONDITIONS = (
+    hdrs.IF_MATCH,
+    hdrs.IF_NONE_MATCH,
+    hdrs.IF_RANGE,
+    hdrs.IF_MODIFIED_SINCE,
+    hdrs.IF_UNMODIFIED_SINCE,
+    hdrs.ACCEPT_ENCODING,
+)
+
+_ONE_PART = re.compile(r"bytes=(\d+-\d*|-\d+)", re.ASCII | re.IGNORECASE)
+
+
+class ResultFile(web.FileResponse):
+    """The file at `path` whose BLAKE3 is `digest`.
+
+    aiohttp only has ETags of size and date, so the conditions of the request are handled here: with `If-Range` of
+    another result, the response is the whole file (RFC 9110, 13.1.5), and so it is for several ranges and for units
+    other than bytes (14.2), which aiohttp would refuse.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        named = f"inline; filename={path.name}"
+        super().__init__(path, headers={hdrs.CONTENT_TYPE: _media_type(path), hdrs.CONTENT_DISPOSITION: named})
+        self.tag = f'"{digest}"'
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it."""
+        headers = request.headers.copy()
+        one_part = _ONE_PART.fullmatch(headers.get(hdrs.RANGE, ""))
+        if one_part is None or headers.get(hdrs.IF_RANGE, self.tag) != self.tag:
+            headers.popall(hdrs.RANGE, None)
+        for condition in _CONDITIONS:
+            headers.popall(condition, None)
+        return await super().prepare(request.clone(headers=headers))
+
+
+def _media_type(path: Path) -> str:
+    return mimetypes.guess_type(path.name, strict=False)[0] or "application/octet-stream"
+
+
+async def put_etag(_: web.Request, response: web.StreamResponse) -> None:
+    """For the application's `on_response_prepare`, which runs after aiohttp has set its own ETag."""
+    if isinstance(response, ResultFile):
+        response.headers[hdrs.ETAG] = response.tag
+
+
+def result_response(request: web.Request, path: Path, digest: str) -> web.StreamResponse:
+    """The file, the requested part, 304 if the caller has it, or 412 if it wants a part of another result."""
+    wanted, held = request.headers.get(hdrs.IF_MATCH, "*"), request.headers.get(hdrs.IF_NONE_MATCH, "")
+    if f'"{digest}"' not in wanted and wanted.strip() != "*":
+        return web.Response(status=412, headers={hdrs.ETAG: f'"{digest}"'})
+    if digest in held or held.strip() == "*":
+        return web.Response(status=304, headers={hdrs.ETAG: f'"{digest}"'})
+    return ResultFile(path, digest)

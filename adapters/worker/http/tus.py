@@ -132,25 +132,20 @@ def _announced(request: web.Request) -> Announced:
     if not 0 < length <= _MAX_LENGTH:
         raise bad_request("Upload-Length must be the size of the file in bytes, at least 1")
     metadata = request.headers.get("Upload-Metadata", "")
-    said = _metadata(metadata)
-    ext = requests.file_ext(PurePosixPath(said.get("filename", "")).suffix, "the ending of filename in Upload-Metadata")
-    digest = requests.blake3(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
-    metadata = metadata if metadata.isascii() else ""  # a header must be ASCII
-    return Announced(length, ext, digest, metadata, license_of(request))
-
-
-def _metadata(header: str) -> dict[str, str]:
-    """`name base64, name base64, …`"""
-    found: dict[str, str] = {}
-    for pair in filter(None, (one.strip() for one in header.split(","))):
+    # `name base64, name base64, …`
+    said: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in metadata.split(","))):
         name, _, value = pair.partition(" ")
         try:
-            found[name] = base64.b64decode(value, validate=True).decode()
+            said[name] = base64.b64decode(value, validate=True).decode()
         except ValueError:  # not base64, or not UTF-8 in it
             raise bad_request(
                 "Upload-Metadata must be pairs of a name and a base64 text, separated by commas"
             ) from None
-    return found
+    ext = requests.file_ext(PurePosixPath(said.get("filename", "")).suffix, "the ending of filename in Upload-Metadata")
+    digest = requests.blake3(said["blake3"], "blake3 in Upload-Metadata") if said.get("blake3") else None
+    metadata = metadata if metadata.isascii() else ""  # a header must be ASCII
+    return Announced(length, ext, digest, metadata, license_of(request))
 
 
 def _whole(request: web.Request, name: str) -> int:

@@ -18,8 +18,7 @@ from tests.support.power.ec2_world import account as ec2_account
 from tests.support.power.stand_ins import needs_clouds
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import ec2
-from wakestream.adapters.power.choice import make_power
-from wakestream.adapters.power.config import PowerConfig
+from wakestream.adapters.power.config import PowerConfig, make_power
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
 from wakestream.operators.model.ports import Reading
 

@@ -167,7 +167,7 @@ def test_options_are_checked_before_anything_is_called(options: dict[str, str], 
 
 @pytest.mark.parametrize(("provider", "module"), [("libcloud", "libcloud.compute.providers"), ("wol", "asyncssh")])
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, provider: str, module: str) -> None:
-    from wakestream.adapters.power.choice import make_power
+    from wakestream.adapters.power.config import make_power
 
     monkeypatch.setitem(sys.modules, module, None)
     options = {"driver": "gce"} if provider == "libcloud" else {"worker": "http://a", "ssh": "a@b"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wakestream.adapters.engines import gradio
 from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
-from wakestream.adapters.engines.waiting import Waiting
+from wakestream.adapters.engines.http_engine import Waiting
 from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 

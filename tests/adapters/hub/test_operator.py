@@ -13,11 +13,10 @@ from websockets.http11 import Request
 
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseBook, LicenseError, key_mark
-from wakestream.adapters.hub.operator import sessions, view
-from wakestream.adapters.hub.operator.access import Access, Caller, is_same_origin
+from wakestream.adapters.hub.operator import access, desk
+from wakestream.adapters.hub.operator.access import Access, Caller, Sessions, is_same_origin
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.page import FOLDER, OperatorPage
-from wakestream.adapters.hub.operator.sessions import Sessions
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.static_files import SAFE, files_of
 from wakestream.adapters.telemetry.logs import LONGEST, RecentLog
@@ -36,7 +35,7 @@ def test_a_session_is_valid_for_twelve_hours_and_ends_when_it_is_left() -> None:
     assert open_.find(token) == session
     assert open_.find(token + "x") is None
     assert open_.find("\ud800") is None
-    now += sessions.LASTS
+    now += access.LASTS
     assert open_.find(token) is None
     other, _ = open_.begin("license", "mark")
     open_.end(other)
@@ -46,7 +45,7 @@ def test_a_session_is_valid_for_twelve_hours_and_ends_when_it_is_left() -> None:
 
 def test_sessions_are_bounded_and_the_oldest_goes() -> None:
     open_ = Sessions(lambda: 0.0)
-    tokens = [open_.begin("license", "mark")[0] for _ in range(sessions.MOST + 1)]
+    tokens = [open_.begin("license", "mark")[0] for _ in range(access.MOST + 1)]
     assert len(set(tokens)) == len(tokens)
     assert [token for token in tokens if open_.find(token) is None] == tokens[:1]
 
@@ -293,10 +292,10 @@ def test_a_key_is_valid_until_it_is_revoked_or_replaced(book: LicenseBook) -> No
 
 
 def test_an_empty_hub_can_be_shown() -> None:
-    state = view.state_of(HubState(), 1000.0, lambda _: "")
+    state = desk.state_of(HubState(), 1000.0, lambda _: "")
     assert (state["gpus"], state["leases"], state["licenses"]) == ([], [], [])
     assert state["peers"] == {"client": 0, "worker": 0, "monitor": 0, "other": 0}
-    costs = view.costs_of(HubState(), 1000.0)
+    costs = desk.costs_of(HubState(), 1000.0)
     assert (costs["days"], costs["forecast"], costs["today"]) == ([], None, "1970-01-01")
     assert costs["totals"] == {"today": {"on_s": 0}, "month": {"on_s": 0}}
 

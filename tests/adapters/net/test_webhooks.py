@@ -6,8 +6,7 @@ import pytest
 
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.net import webhooks as at_work
-from wakestream.adapters.net.webhook_post import WebhookGone
-from wakestream.adapters.net.webhooks import Receiver, Webhooks, receiver
+from wakestream.adapters.net.webhooks import Receiver, WebhookGone, Webhooks, receiver
 from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
 from wakestream.streams import webhooks
 from wakestream.streams import webhooks as f

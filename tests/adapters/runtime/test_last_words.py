@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from wakestream.adapters.engines.run_process import run_program
-from wakestream.adapters.runtime.child_processes import last_lines
-from wakestream.adapters.runtime.last_words import LastWords
+from wakestream.adapters.runtime.child_processes import LastWords, last_lines
 from wakestream.operators.model.errors import TaskFailed
 
 TQDM = "Rendering:  {}%|####      | {}/100 [00:12<00:15,  3.60it/s]"

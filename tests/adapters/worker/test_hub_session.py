@@ -17,7 +17,7 @@ from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub
 from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.http.progress_listeners import ProgressListeners
+from wakestream.adapters.worker.http.progress_socket import ProgressListeners
 from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub

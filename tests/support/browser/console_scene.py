@@ -17,7 +17,7 @@ from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, runn
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.engine import Engine, Frame
@@ -162,12 +162,8 @@ async def house(folder: Path, *, price: float | None = 1.2, **limits: Any) -> As
     place = Place(folder / "place")
     async with AsyncExitStack() as stack:
         of_hub = await stack.enter_async_context(AsyncExitStack())
-        server = await of_hub.enter_async_context(
-            open_hub(
-                "127.0.0.1", 0, book=LicenseBook(place.folder / "hub"), journal=FakeJournal[f.Fact](),
-                limits=replace(hub.Limits(), price=price, **limits),
-            )
-        )  # fmt: skip
+        config = HubConfig(LicenseBook(place.folder / "hub"), limits=replace(hub.Limits(), price=price, **limits))
+        server = await of_hub.enter_async_context(open_hub(config, FakeJournal[f.Fact]()))
         place.hub_url = server.url
         home = House(place, stack)
         home.hub_server, home.hub_stack = server, of_hub

@@ -11,7 +11,7 @@ from tests.support.fuzz.observers import tree, watched
 from tests.support.fuzz.raw_websocket import RawWebSocket
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.events import Fact
 
@@ -76,7 +76,7 @@ async def attacked(folder: Path, **limits: Any) -> AsyncIterator[Attacked]:
             journal = await stack.enter_async_context(open_journal(state / "hub.sqlite", Fact, program="hub"))
             limits = {"per_address": 10_000, **limits}
             server = await stack.enter_async_context(
-                open_hub("127.0.0.1", 0, book=LicenseBook(state), journal=journal, limits=hub.Limits(**limits))
+                open_hub(HubConfig(LicenseBook(state), limits=hub.Limits(**limits)), journal)
             )
             scene = Attacked(server, keys, stack)
             yield scene

@@ -21,7 +21,7 @@ from tests.support.programs import plain_server
 from wakestream.adapters.client.heygem_engine import EasyEngine
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.engines.samples import make_video
-from wakestream.adapters.net.webhook_post import post_json
+from wakestream.adapters.net.webhooks import post_json
 from wakestream.adapters.telemetry.recordings import write
 from wakestream.adapters.testing.fakes import FakeWorker, FakeWorkers
 from wakestream.adapters.testing.harness import GPU, PipelineHarness, asleep, sample_job

@@ -9,7 +9,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 
@@ -59,9 +59,7 @@ class Place:
     async def hub(self, **options: Any) -> HubServer:
         journal = options.pop("journal", None) or FakeJournal[f.Fact]()
         running = await self.stack.enter_async_context(
-            open_hub(
-                "127.0.0.1", options.pop("port", 0), book=LicenseBook(self.book.path.parent), journal=journal, **options
-            )
+            open_hub(HubConfig(LicenseBook(self.book.path.parent), port=options.pop("port", 0), **options), journal)
         )
         self.url = running.url
         return running

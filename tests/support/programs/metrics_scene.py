@@ -19,7 +19,7 @@ from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, runn
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
@@ -101,7 +101,7 @@ class House:
         journal = await self._stack.enter_async_context(open_journal(folder / "hub.sqlite3", Fact, program="hub"))
         book = LicenseBook(folder)
         limits = Limits(price=3.6, budgets=Budgets({"": (1000.0, None)}))
-        self.hub = await self._stack.enter_async_context(open_hub(*LOOPBACK, book=book, journal=journal, limits=limits))
+        self.hub = await self._stack.enter_async_context(open_hub(HubConfig(book, limits=limits), journal))
         self.place.hub_url = self.hub.url
         await self._served("hub", HubMetrics(self.hub, journal, folder))
 

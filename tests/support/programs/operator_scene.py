@@ -12,7 +12,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.own_certificate import make_certificate
 from wakestream.adapters.net.rate_limit import Network
@@ -54,10 +54,11 @@ class Scene:
         """The hub runs; `days` are those on which its GPUs ran before."""
         journal = FakeJournal[f.Fact]()
         await journal.append([*self._past(days)])
-        async with open_hub(
-            "127.0.0.1", self.port, book=LicenseBook(self.folder), journal=journal, limits=replace(LIMITS, **limits),
-            tls=self.tls() if tls else None, clock=lambda: self.now, public=public, proxies=proxies,
-        ) as server:  # fmt: skip
+        config = HubConfig(
+            LicenseBook(self.folder), port=self.port, limits=replace(LIMITS, **limits), proxies=proxies, public=public,
+            tls=self.tls() if tls else None, clock=lambda: self.now,
+        )  # fmt: skip
+        async with open_hub(config, journal) as server:
             self.server, self.port = server, server.port
             yield server
 

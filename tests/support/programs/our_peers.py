@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.engines.pair import PairRenderer, as_engine
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.hub.licenses import License, LicenseBook
-from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig
@@ -60,7 +60,7 @@ class Place:
     async def hub(self, port: int = 0, **limits: Any) -> AsyncIterator[HubServer]:
         """A hub that remembers nothing of the one before."""
         book, journal = LicenseBook(self.folder / "hub"), FakeJournal[Fact]()
-        async with open_hub("127.0.0.1", port, book=book, journal=journal, limits=Limits(**limits)) as hub:
+        async with open_hub(HubConfig(book, port=port, limits=Limits(**limits)), journal) as hub:
             self.hub_url = hub.url
             yield hub
 

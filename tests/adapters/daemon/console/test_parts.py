@@ -31,8 +31,7 @@ from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.timeline_file import TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import file_name, shown_name
 from wakestream.adapters.net.static_files import files_of
-from wakestream.adapters.net.status_page import hub_facts
-from wakestream.adapters.net.status_page_words import words_for
+from wakestream.adapters.net.status_page import hub_facts, words_for
 from wakestream.streams.hub.state import Gpu, HubState
 from wakestream.streams.outbox import outbox
 from wakestream.streams.protocol import messages as m
