@@ -172,12 +172,10 @@ class Costs:
             self._told = {"hub": "old"}
             return
         jobs = answer.costs.get("jobs", ())
-        self._told = {"hub": "up", "at": time.time(), **data, "names": self._names(jobs)}
-        await self._keep(jobs, answer.currency or "")
-
-    def _names(self, jobs: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
         known = self._jobs.outbox.state.jobs
-        return {job["id"]: self._jobs.input_names(known[job["id"]]) for job in jobs if job["id"] in known}
+        names = {job["id"]: self._jobs.input_names(known[job["id"]]) for job in jobs if job["id"] in known}
+        self._told = {"hub": "up", "at": time.time(), **data, "names": names}
+        await self._keep(jobs, answer.currency or "")
 
     async def _keep(self, jobs: Iterable[Mapping[str, Any]], currency: str) -> None:
         """Remember what the jobs of this daemon cost that have ended."""

@@ -8,7 +8,7 @@ poll the state (`?once`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -90,17 +90,14 @@ class Live:
         known = boot == self._cards.outbox.feed.boot
         rows = self._timeline.since((known and whole_number(seq, most=10**15)) or 0)
         earlier = self._kept.earlier(boot)
-        shown = [*chain.from_iterable(run["rows"] for run in earlier), *rows]
+        shown, jobs = [*chain.from_iterable(run["rows"] for run in earlier), *rows], self._cards.outbox.state.jobs
+        named = {row["job"] for row in shown} & jobs.keys()
         return {
             "earlier": earlier, "boot": self._cards.outbox.feed.boot, "epoch": self._timeline.header.epoch,
-            "gpu": self._gpu.last, "jobs": self._cards.now(), "rows": rows, "names": self._named(shown),
+            "gpu": self._gpu.last, "jobs": self._cards.now(), "rows": rows,
+            "names": {job: self._cards.input_names(jobs[job]) for job in named},
             **self._plain(),
         }  # fmt: skip
-
-    def _named(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-        """The names of the files of the jobs in these rows."""
-        jobs = self._cards.outbox.state.jobs
-        return {job: self._cards.input_names(jobs[job]) for job in {row["job"] for row in rows} if job in jobs}
 
     def _told(self, item: Item, known: set[str]) -> bytes:
         """An event for a page that knows the jobs `known`."""

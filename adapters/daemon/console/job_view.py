@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -66,13 +67,15 @@ class JobView:
     def card(self, entry: Entry, *, events: bool = True) -> dict[str, Any]:
         """One job, with its stored events. `inputs` and `outputs` are its files, the main output first."""
         a, ended = entry.accepted, entry.ended
-        outputs = self.outputs(entry)
+        outputs, outcome = self.outputs(entry), None
+        if ended is not None:
+            outcome = {name: value for name, value in plain_outcome(ended).items() if name != "path"}
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             "kind": a.kind, "params": self.shown(a.kind, a.params), "inputs": self._inputs(entry), "outputs": outputs,
             "priority": entry.priority, "batch": a.batch,
             "accepted_at": a.at, "ended_at": ended.at if ended else None, "retry_of": a.retry_of or None,
-            "outcome": self._outcome(entry), "result": self._result(entry, outputs),
+            "outcome": outcome, "result": self._result(entry, outputs),
             "events": [orjson.Fragment(item.data) for item in self.outbox.feed.of_job(a.job) if events],
         }  # fmt: skip
 
@@ -144,8 +147,15 @@ class JobView:
     def _looked_up(self, entry: Entry) -> FileNames:
         """The names of the files; a result of the page's own job is named after its inputs."""
         a = entry.accepted
-        kept = self._kept_names(a.output)
-        inputs = {name: self._name(file.path, kept.get(name)) for name, file in a.files.items()}
+        kept: Mapping[str, Any] = {}  # the names of files that were removed; they are stored beside the result
+        with suppress(OSError, ValueError):
+            if self.is_ours(a.output):
+                kept = msgspec.json.decode(names_beside(Path(a.output)).read_bytes(), type=dict[str, Any])
+        uploads = {name: self.uploads.of_path(file.path) for name, file in a.files.items()}
+        inputs = {
+            name: upload.name if upload else str(kept.get(name) or shown_name(Path(a.files[name].path).name))
+            for name, upload in uploads.items()
+        }
         given = " - ".join([Path(name).stem for name in inputs.values()][:STEMS]) or a.kind
         stem = result_name.filled(self._pattern[0], result_name.ResultName(given, a.kind, a.job, a.at))
         stems = {name: f"{stem} - {name}" if len(a.results) > 1 else stem for name in a.results}
@@ -155,27 +165,9 @@ class JobView:
         }
         return FileNames(inputs, outputs, " ".join([*inputs.values(), *outputs.values(), a.kind]).casefold())
 
-    def _name(self, path: str, kept: object) -> str:
-        upload = self.uploads.of_path(path)
-        return upload.name if upload is not None else str(kept or shown_name(Path(path).name))
-
-    def _kept_names(self, output: str) -> Mapping[str, Any]:
-        """The names of files that were removed; they are stored beside the result."""
-        if not self.is_ours(output):
-            return {}
-        try:
-            return msgspec.json.decode(names_beside(Path(output)).read_bytes(), type=dict[str, Any])
-        except (OSError, ValueError):
-            return {}
-
     def is_ours(self, output: str) -> bool:
         """Whether the result is of a job of the page, so that the page may remove it."""
         return Path(output).parent == self.results
-
-    def _outcome(self, entry: Entry) -> dict[str, Any] | None:
-        if entry.ended is None:
-            return None
-        return {name: value for name, value in plain_outcome(entry.ended).items() if name != "path"}
 
     def _result(self, entry: Entry, outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """All results together."""
@@ -213,7 +205,10 @@ class JobView:
         open_ = [one for one in reversed(jobs.values()) if one.ended is None] if words and not state else []
         asked, found = [*open_, *self._ended(state)], list[Entry]()
         for at in range(0, len(asked), SEARCHED):
-            found += [one for one in asked[at : at + SEARCHED] if not words or self._has(one, words)]
+            for entry in asked[at : at + SEARCHED]:
+                day = time.strftime("%Y-%m-%d", time.localtime(entry.ended.at if entry.ended else entry.accepted.at))
+                text = f"{self._file_names(entry).text} {_state_word(entry)} {day}" if words else ""
+                found += [entry] if all(word in text for word in words) else []
             await asyncio.sleep(0)
         return [self.card(entry, events=False) for entry in found[skip : skip + limit]], len(found)
 
@@ -221,11 +216,6 @@ class JobView:
         """The newest first."""
         found = (self.outbox.state.jobs[job] for job in reversed(self.outbox.state.ended))
         return (entry for entry in found if state in ("", entry.state))
-
-    def _has(self, entry: Entry, words: Sequence[str]) -> bool:
-        at = entry.ended.at if entry.ended else entry.accepted.at
-        text = f"{self._file_names(entry).text} {_state_word(entry)} {_day(at)}"
-        return all(word in text for word in words)
 
 
 _WAITING = ("", "submit", "wake")
@@ -236,8 +226,3 @@ def _state_word(entry: Entry) -> str:
     if entry.state != "open":
         return entry.state
     return "waiting" if (entry.stage.stage if entry.stage else "") in _WAITING else "running"
-
-
-def _day(at: float) -> str:
-    """The day in local time, such as 2026-11-27."""
-    return time.strftime("%Y-%m-%d", time.localtime(at))

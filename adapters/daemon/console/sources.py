@@ -68,7 +68,13 @@ async def open_source(text: str) -> Source:
     parts = _split(text)
     if parts.netloc.lower() not in ("", "localhost"):
         raise _elsewhere(parts.netloc)
-    return await asyncio.to_thread(_open_path, _path_of(parts.path))
+    try:
+        path = url2pathname(parts.path)
+    except OSError:  # it cannot be one on Windows
+        raise _no_url() from None
+    if "\0" in path:
+        raise _no_url()
+    return await asyncio.to_thread(_open_path, path)
 
 
 async def find_source(text: str) -> tuple[str, int]:
@@ -109,17 +115,6 @@ def _split(url: str) -> SplitResult:
         raise _no_url() from None
 
 
-def _path_of(quoted: str) -> str:
-    """The path in a `file:` URL."""
-    try:
-        path = url2pathname(quoted)
-    except OSError:  # it cannot be one on Windows
-        raise _no_url() from None
-    if "\0" in path:
-        raise _no_url()
-    return path
-
-
 def _no_url() -> ApiError:
     return _refused("url", "give an address that begins with https:// or http://, without a user name")
 
@@ -147,7 +142,8 @@ def _open_path(text: str) -> Source:
         raise _refused("relative", f"{text[:80]} is no absolute path; copy the whole path of the file", text=text[:80])
     real = Path(os.path.realpath(path))
     try:
-        if ending_of(path.name) not in _ENDINGS or ending_of(real.name) not in _ENDINGS or _is_private(real):
+        private = any(part.startswith(".") for part in real.parts) or holds_state(real.parent)
+        if ending_of(path.name) not in _ENDINGS or ending_of(real.name) not in _ENDINGS or private:
             why = f"{path.name} is no video, audio or image file; choose other files in the form"
             raise _refused("not_media", why, name=path.name)
         file = _opened(real)
@@ -160,11 +156,6 @@ def _open_path(text: str) -> Source:
         file.close()
         raise _refused("not_media", f"{path.name} does not begin as a media file; choose another one", name=path.name)
     return Source(shown_name(path.name), size, _blocks(file), lambda: asyncio.to_thread(file.close))
-
-
-def _is_private(path: Path) -> bool:
-    """Whether a file is hidden, or in the state folder of one of our programs."""
-    return any(part.startswith(".") for part in path.parts) or holds_state(path.parent)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -241,15 +232,10 @@ def _source_of(session: aiohttp.ClientSession, url: str, response: aiohttp.Clien
         response.close()
         await session.close()
 
-    return Source(_name_of(url, response), response.content_length, _received(response), close)
-
-
-def _name_of(url: str, response: aiohttp.ClientResponse) -> str:
     given = response.content_disposition.filename if response.content_disposition else None
     name = shown_name(given or unquote(urlsplit(url).path.rpartition("/")[2]))
-    known = ending_of(name)
-    ending = mimetypes.guess_extension(response.content_type) or ""
-    return name if known or not ending else f"{name}{ending}"
+    ending = "" if ending_of(name) else mimetypes.guess_extension(response.content_type) or ""
+    return Source(f"{name}{ending}", response.content_length, _received(response), close)
 
 
 async def _received(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

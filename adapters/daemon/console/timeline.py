@@ -98,7 +98,7 @@ class Timeline(Tap):
         for row in reversed(self.rows):
             if row.seq <= seq or len(found) >= SHOWN:
                 break
-            if not _counts_bytes(row):
+            if row.label not in _TOO_MANY and (row.dir != "effect" or "item" not in row.data):
                 found.append(row)
         if self._link is not None and seq < self._link.seq < (found[-1].seq if found else 0):
             found.append(self._link)
@@ -115,7 +115,9 @@ class Timeline(Tap):
 
     def lines(self) -> Iterator[bytes]:
         """The current log without secrets, as a recorder writes it. It can be read in another thread."""
-        return chain((header_line(self.header),), map(_told, tuple(self.rows)))
+        rows = tuple(self.rows)  # now, and not in the other thread
+        told = (row_line(Row(row.seq, row.t, row.dir, row.label, redacted(row.data), row.job)) for row in rows)
+        return chain((header_line(self.header),), told)
 
 
 def _together(rows: Iterable[Row]) -> list[list[str | None]]:
@@ -132,14 +134,6 @@ def _together(rows: Iterable[Row]) -> list[list[str | None]]:
         groups[-1].append(row.job)
         until = max(until, last[row.job])
     return groups
-
-
-def _told(row: Row) -> bytes:
-    return row_line(Row(row.seq, row.t, row.dir, row.label, redacted(row.data), row.job))
-
-
-def _counts_bytes(row: Row) -> bool:
-    return row.label in _TOO_MANY or (row.dir == "effect" and "item" in row.data)
 
 
 def _brief(row: Row) -> dict[str, Any]:

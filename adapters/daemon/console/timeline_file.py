@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,10 +65,17 @@ class TimelineFile:
         rows = self._timeline.since(self._seq)
         self._seq = self._timeline.last
         self._lines += len(begin) + len(rows)
-        await asyncio.to_thread(_append, self._path, [*begin, *rows])
+        await asyncio.to_thread(self._append, _lines([*begin, *rows]))
         if self._lines > 2 * EARLIER:
             runs = await asyncio.to_thread(_read, self._path)
             self._lines = await asyncio.to_thread(_rewrite, self._path, runs)
+
+    def _append(self, lines: bytes) -> None:
+        try:
+            with self._path.open("ab") as file:
+                file.write(lines)
+        except OSError as error:
+            logger.debug("the timeline cannot be written: {}", error)
 
 
 def _read(path: Path, *, aside: bool = False) -> list[Run]:
@@ -81,7 +89,9 @@ def _read(path: Path, *, aside: bool = False) -> list[Run]:
     except OSError:
         return runs
     for line in lines:
-        plain = _plain(line)
+        plain: dict[str, Any] = {}
+        with suppress(ValueError):
+            plain = msgspec.json.decode(line, type=dict[str, Any])
         if isinstance(plain.get("boot"), str) and isinstance(plain.get("epoch"), int | float):
             runs.append({**plain, "rows": []})
         elif runs and isinstance(plain.get("seq"), int) and isinstance(plain.get("t"), int | float):
@@ -95,21 +105,6 @@ def _read(path: Path, *, aside: bool = False) -> list[Run]:
         del run["rows"][:gone]
         spare -= gone
     return [run for run in runs if run["rows"]]
-
-
-def _plain(line: bytes) -> Mapping[str, Any]:
-    try:
-        return msgspec.json.decode(line, type=dict[str, Any])
-    except ValueError:
-        return {}
-
-
-def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(_lines(lines))
-    except OSError as error:
-        logger.debug("the timeline cannot be written: {}", error)
 
 
 def _rewrite(path: Path, runs: Iterable[Run]) -> int:

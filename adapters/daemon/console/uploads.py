@@ -213,24 +213,14 @@ class Uploads:
             why = f"the file is {_bytes(size)}, the limit of the console is {_bytes(self.quota)}"
             raise ApiError(413, "quota", f"{why}; `wakestream submit` has no limit", size=size, most=self.quota)
         used = self.used  # computed once, since it reads the sizes of all results
-        going = self._in_the_way(used + size - self.quota, referred)
-        self._check_room(size, used, going)
-        for old in going:
-            self.remove(old)
-
-    def _in_the_way(self, too_much: int, referred: Collection[str]) -> list[Upload]:
-        """The oldest files that no unfinished job needs, for `too_much` bytes and the limit of files."""
-        needed, going = set(self._needed()), list[Upload]()
-        for old in sorted(self._known.values(), key=lambda one: one.at):
+        # The oldest files that no unfinished job needs, for the bytes and for the limit of files.
+        too_much, needed, going = used + size - self.quota, set(self._needed()), list[Upload]()
+        for old in sorted(self._known.values(), key=lambda upload: upload.at):
             if too_much <= 0 and len(self._known) - len(going) < FILES_MOST:
                 break
             if old.complete and str(old.path) in referred and str(old.path) not in needed:
                 going.append(old)
                 too_much -= old.size
-        return going
-
-    def _check_room(self, size: int, used: int, going: Collection[Upload]) -> None:
-        """`ApiError` if there is not enough space after the files `going` are removed."""
         freed = sum(old.size for old in going)
         self._check_number(going)
         room = max(0, self.quota - used + freed)
@@ -242,6 +232,8 @@ class Uploads:
         if size > free:
             why = f"the file is {_bytes(size)}, but the disk has only {_bytes(free)} left; free some space"
             raise ApiError(507, "no_space", why, size=size, room=free)
+        for old in going:
+            self.remove(old)
 
     def _check_number(self, going: Collection[Upload]) -> None:
         if len(self._known) - len(going) >= FILES_MOST:
@@ -284,7 +276,11 @@ class Uploads:
         folder.mkdir(mode=0o700)
         written, waiting = 0, bytearray()
         with upload.path.open("xb", buffering=0) as file:
-            async for chunk in _steady(chunks):
+            while True:
+                async with asyncio.timeout(SILENCE):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
                 waiting += chunk
                 written += len(chunk)
                 upload.sent = written
@@ -313,16 +309,6 @@ class Uploads:
     def _forget(self, upload: Upload) -> None:
         self._known.pop(upload.id, None)
         self._by_path.pop(str(upload.path), None)
-
-
-async def _steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks; `TimeoutError` when none arrives for `SILENCE` seconds."""
-    while True:
-        async with asyncio.timeout(SILENCE):
-            chunk = await anext(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
 
 
 def about(upload: Upload) -> dict[str, Any]:

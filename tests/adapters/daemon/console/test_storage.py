@@ -314,7 +314,7 @@ async def test_a_search_in_many_jobs_stops_no_other_work_and_a_second_one_reads_
         turns += 1
     assert (await searching)[1] == 6000
     assert turns >= 6000 / 200, "some jobs in each turn of the event loop"
-    monkeypatch.setattr(JobView, "_kept_names", lambda *_: pytest.fail("it reads a file"))
+    monkeypatch.setattr(JobView, "_looked_up", lambda *_: pytest.fail("it reads a file"))
     assert (await view.history("a.mp4", "", 1, 0))[1] == 6000
 
 
