@@ -1,7 +1,7 @@
 """The parts of a marble diagram: lanes (messages, power, connections, jobs) with marks and spans in time. Pure.
 
-`lanes` makes them from a log, `groups` combines similar ones, `scale` and `labels` place them, and adapters/cli/marbles
-draws them.
+`lanes` makes them from a log, `groups` combines similar ones, `layout` places them, and adapters/cli/marbles draws
+them.
 """
 
 from __future__ import annotations

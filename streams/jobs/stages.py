@@ -11,21 +11,32 @@ from typing import Any, TypeVar
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from wakestream.operators.model.events import Algorithm, Checked, Done, Fingerprint, Job, JobEvent, Rendered
+from wakestream.operators.model.events import (
+    Algorithm,
+    Cancelled,
+    Checked,
+    Done,
+    Fingerprint,
+    Job,
+    JobEvent,
+    Rendered,
+    TimedOut,
+)
 from wakestream.operators.model.faults import require_observable
 from wakestream.operators.model.policy import Policy
-from wakestream.operators.model.ports import Files, Output, TaskReport
+from wakestream.operators.model.ports import Files, Hub, Output, TaskReport
+from wakestream.operators.rx.core.observable import CompositeDisposable, LightObservable, subscribe_through
 from wakestream.operators.rx.each import Operator, Stage
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.retry_backoff import retry_backoff
-from wakestream.operators.rx.sources import concat
+from wakestream.operators.rx.sources import concat, never, throw
 from wakestream.operators.rx.then import then
 from wakestream.operators.stages.effect import effect
 from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.note import note
-from wakestream.streams.jobs.job import guarded
-from wakestream.streams.jobs.standard import standard, steps, submit
+from wakestream.streams.jobs.standard import standard, steps, submit, whole
 from wakestream.streams.jobs.world import Build, Events, Parts, Steps, World
 
 T = TypeVar("T")
@@ -284,3 +295,62 @@ def pipeline(stages: Compose) -> Build:
         A pipeline, for `run_job` and `Client`.
     """
     return Pipeline(stages)
+
+
+def guarded(
+    stages: Callable[[Fingerprints], Observable[JobEvent]],
+    job: Job,
+    world: World,
+    policy: Policy,
+    cancel: Observable[Any] | None = None,
+) -> Observable[JobEvent]:
+    """Surround the stages of a job with what every job needs.
+
+    A retryable error runs the stages again after a backoff, `policy.total` limits the whole, `cancel` stops the job
+    here and at its workers, an error becomes an outcome, and the GPU is released at the end.
+
+    Example:
+        >>> guarded(lambda read: Stages(job, world, policy, read).standard(), job, world, policy)
+
+    Args:
+        stages: Makes the stages from the job's fingerprints. The last stage ends with an outcome.
+        job: The job.
+        world: What it needs from outside.
+        policy: `again` says how the job is retried, `total` how long it may take.
+        cancel: Cancels the job when it emits.
+
+    Returns:
+        A cold observable that ends in exactly one outcome.
+    """
+
+    def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        fingerprints, lease = Fingerprints(job, world.files), _Lease(job, world.hub)
+        try:
+            attempt = require_observable(stages(fingerprints), stages, "pipeline")
+        except Exception as error:  # raised by the function that makes the stages
+            attempt = throw(error)
+        parts = Parts(job, world, policy, fingerprints)
+        running = subscribe_through(whole(parts, attempt, cancel or never(), lease.end), observer, scheduler)
+        return CompositeDisposable(running, CompositeDisposable(fingerprints, lease))
+
+    return LightObservable(subscribe)
+
+
+class _Lease(DisposableBase):
+    """Releases the job's GPU at the hub, once. A job that is disposed before its end is cancelled."""
+
+    __slots__ = ("hub", "job", "released")
+
+    def __init__(self, job: Job, hub: Hub) -> None:
+        self.job, self.hub, self.released = job, hub, False
+
+    def end(self, outcome: JobEvent) -> None:
+        self.release(cancelled=isinstance(outcome, Cancelled | TimedOut))
+
+    def release(self, *, cancelled: bool) -> None:
+        if not self.released:
+            self.released = True
+            self.hub.release(self.job, cancelled=cancelled)
+
+    def dispose(self) -> None:
+        self.release(cancelled=True)

@@ -87,7 +87,7 @@ def test_what_if_prints_both_outcomes_and_exits_with_0() -> None:
         ),
         (("replay", OFFLINE, "--pipeline", "nothing"), "write MODULE:NAME"),
         (("shrink", OFFLINE, "--fails-if", "diverged", "--pipeline", "nowhere:at_all"), "No module named 'nowhere'"),
-        (("replay", OFFLINE, "--pipeline", "wakestream.streams.jobs.job:at_all"), "has no attribute 'at_all'"),
+        (("replay", OFFLINE, "--pipeline", "wakestream.streams.jobs.stages:at_all"), "has no attribute 'at_all'"),
         (("shrink", OFFLINE, "--fails-if", "bogus"), "unknown condition 'bogus'"),
         (("shrink", OFFLINE), "--fails-if"),
         (("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", OFFLINE), "is the input log"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from wakestream.streams.diagram.scale import Scale, Stretch
+from wakestream.streams.diagram.layout import Scale, Stretch
 
 PER_TICK = 92.0
 """Ticks are about this far apart, in pixels."""

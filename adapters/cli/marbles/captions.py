@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from wakestream.adapters.config.units import duration
-from wakestream.streams.diagram.labels import Bunch, Flag, place
 from wakestream.streams.diagram.lanes import expectation
+from wakestream.streams.diagram.layout import Bunch, Flag, place
 from wakestream.streams.diagram.marbles import Diagram, Lane, Span
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.replay.divergence import Divergence

@@ -12,8 +12,8 @@ from wakestream.adapters.cli.marbles.captions import WORDS, legend, sections, su
 from wakestream.adapters.cli.marbles.style import GLYPHS, STYLE, cut, safe, text_width
 from wakestream.adapters.cli.marbles.tracks import LEFT, RIGHT, WIDTH, Drawn
 from wakestream.adapters.config.units import duration
+from wakestream.streams.diagram.layout import Scale, scale
 from wakestream.streams.diagram.marbles import Diagram, Lane
-from wakestream.streams.diagram.scale import Scale, scale
 
 FOLD = 46.0
 FOLDS = 7

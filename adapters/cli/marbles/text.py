@@ -11,9 +11,8 @@ from wakestream.adapters.cli.marbles.axis import compact, ticks
 from wakestream.adapters.cli.marbles.captions import WORDS, labelled, legend, sections, summary, told, verdict
 from wakestream.adapters.cli.marbles.style import POWER, visible
 from wakestream.streams.diagram.groups import flow, spread
-from wakestream.streams.diagram.labels import Bunch, bunched, chained
+from wakestream.streams.diagram.layout import Bunch, bunched, chained, scale
 from wakestream.streams.diagram.marbles import TIMES, Diagram, Lane, Span
-from wakestream.streams.diagram.scale import scale
 
 _GLYPHS = {
     "in": ("●", "*"), "out": ("○", "o"), "effect": ("·", "'"), "conn": ("■", "#"), "event": ("◆", "+"),

@@ -10,9 +10,8 @@ from wakestream.adapters.cli.marbles.captions import labelled
 from wakestream.adapters.cli.marbles.style import POWER, cut, safe, text_width
 from wakestream.adapters.config.units import duration
 from wakestream.streams.diagram.groups import flow, spread
-from wakestream.streams.diagram.labels import Bunch, bunched, chained
+from wakestream.streams.diagram.layout import Bunch, Scale, bunched, chained
 from wakestream.streams.diagram.marbles import Lane, Span
-from wakestream.streams.diagram.scale import Scale
 
 WIDTH, LEFT, RIGHT = 1200.0, 168.0, 1010.0
 """The page, and where time begins and ends on it; outcomes stand to its right."""

@@ -10,10 +10,9 @@ import pytest
 
 from tests.support.streams.marbles_scene import BOOT, hub_night, many
 from wakestream.streams.diagram.groups import course, flow, gathered, spread
-from wakestream.streams.diagram.labels import Flag, bunched, chained, place
 from wakestream.streams.diagram.lanes import diagram
+from wakestream.streams.diagram.layout import Flag, bunched, chained, place, scale
 from wakestream.streams.diagram.marbles import TIMES, Diagram, Lane, Mark, Span
-from wakestream.streams.diagram.scale import scale
 from wakestream.streams.recording.recording import Header, Log, Row, read_log
 from wakestream.streams.replay.divergence import Divergence
 

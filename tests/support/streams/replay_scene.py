@@ -14,7 +14,7 @@ from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Accepted
 from wakestream.operators.rx.timeout import timeout
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprints
-from wakestream.streams.jobs.job import guarded
+from wakestream.streams.jobs.stages import guarded
 from wakestream.streams.jobs.world import World
 from wakestream.streams.recording.log_edit import log_as_replayed, with_rows
 from wakestream.streams.recording.recording import Header, Log, Row, read_log
