@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen
+from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen, translated
 from wakestream.adapters.cli.render.table import hanging, wrapped
 from wakestream.adapters.runtime.known_secrets import redacted, redacted_text
 from wakestream.adapters.runtime.printing import json_text, say
@@ -48,12 +48,15 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Layout, **options})
 
     def error(self, message: str) -> NoReturn:
-        """As argparse has it: the usage and a line on standard error, exit code 2."""
+        """As argparse has it: the usage and a line on standard error, exit code 2. A missing action has its choices."""
         message = redacted_text(message)
+        actions = next((each.choices for each in self._actions if isinstance(each, argparse._SubParsersAction)), {})
+        if actions and message.endswith(": ACTION"):
+            message += f"; choose from {', '.join(actions)}"
         if Parser.in_json:
             self.exit(exit_codes.USAGE, complaint(message, "usage") + "\n")
         self.print_usage(sys.stderr)
-        self.exit(exit_codes.USAGE, f"{self.prog}: {t('usage.wrong', why=message)}\n")
+        self.exit(exit_codes.USAGE, f"{self.prog}: {t('usage.wrong', why=translated(message) or message)}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message, layout=True), file)

@@ -270,12 +270,26 @@ def test_chinese_help_has_the_same_flags_and_examples(
     assert [line for line in arguments.splitlines() if width(line) > 60] == []
 
 
-def test_wrong_usage_is_reported_in_the_chosen_language(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv in (["jobs", "--lang=zh", "--nonsense"], ["--lang", "zh", "jbos"]):
-        with pytest.raises(SystemExit) as end:
-            main.main(argv)
-        assert end.value.code == 2
-        assert "用法有误：" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["jobs", "--lang=zh", "--nonsense"], "用法有误：无法识别的参数：--nonsense"),
+        (["--lang", "zh", "jobs", "--al"], "用法有误：无法识别的参数：--al；您是指 --all 吗？"),
+        (["--lang", "zh", "jbos"], "没有命令 jbos；您是指 jobs 吗？"),
+        (["gpu", "--lang", "zh"], "用法有误：缺少参数：ACTION；可选：stop, keep, remove"),
+        (["gpu"], "the following arguments are required: ACTION; choose from stop, keep, remove"),
+        (["submit", "--lang=zh", "--priority"], "用法有误：参数 --priority：需要一个值"),
+        (["gpu", "keep", "a", "--for", "x", "--lang=zh"], "用法有误：参数 --for："),
+        (["license", "--lang=zh", "isue"], "用法有误：参数 ACTION：没有 'isue'；可选：'issue', "),
+    ],
+)
+def test_wrong_usage_is_reported_in_the_chosen_language(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main(argv)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
