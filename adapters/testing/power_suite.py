@@ -120,8 +120,8 @@ class PowerWorld(ABC):
 class Watched:
     """A running monitor: `link` plays its hub."""
 
-    def __init__(self, program: MonitorProgram, link: FakeLink, power: Provider) -> None:
-        self.program, self.link, self.power = program, link, power
+    def __init__(self, program: MonitorProgram, link: FakeLink, world: PowerWorld) -> None:
+        self.program, self.link, self.world = program, link, world
         self.stop = asyncio.Event()
 
     @property
@@ -141,6 +141,18 @@ class Watched:
     async def comes(self, *states: str) -> None:
         """Wait until the machine is in one of these states."""
         await self.until(lambda: self.state in states)
+
+    async def asks(self, *, accepted: bool = False) -> None:
+        """A job asks for a machine that is off, and the monitor calls the provider, which may have `accepted` that."""
+        await self.comes("off")
+        self.wake()
+        await self.until(lambda: (self.world.starts if accepted else self.world.calls) == 1)
+
+    async def boots(self, starts: int = 1) -> None:
+        """The provider accepts this start, and the machine boots."""
+        await self.until(lambda: self.world.starts == starts)
+        await self.world.finish()
+        await self.comes("booted")
 
     async def looks(self, times: int = 5) -> None:
         """Wait until the machine was looked at so often, successfully or not."""
@@ -168,7 +180,7 @@ async def watched(
     monitor = Monitor(PowerPolicy(gpu="gpu-1", **policy), Random(1))
     known = persistence.ages(kept.read(), time.time(), kept.restore())
     program = MonitorProgram(monitor, link, power, no_health, tick=LOOK, journal=kept, known=known)
-    seen = Watched(program, link, power)
+    seen = Watched(program, link, world)
     async with tasks_of_block() as start:
         running = start(program.run(seen.stop))
         await asyncio.sleep(0)
@@ -187,9 +199,10 @@ async def no_health(_url: str | None) -> Health:
     return Health(initialized=False)
 
 
-def _needs(world: PowerWorld, fault: Fault) -> None:
+def _break(world: PowerWorld, fault: Fault) -> None:
     if fault not in world.faults:
         pytest.skip(f"this provider's stand-in has no fault {fault!r}")
+    world.fault = fault
 
 
 class PowerConformance:
@@ -200,9 +213,7 @@ class PowerConformance:
             await seen.comes("off")
             for job in ("job-1", "job-2", "job-3"):
                 seen.wake(job)
-            await seen.until(lambda: world.starts == 1)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.boots()
             await seen.looks()
         assert (world.starts, world.calls) == (1, 1)
         assert seen.failures() == []
@@ -238,17 +249,13 @@ class PowerConformance:
             await seen.looks()
             assert world.calls == 0
             await world.finish()
-            await seen.until(lambda: world.starts == 1)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.boots()
         assert world.calls == 1
 
     async def test_a_monitor_that_was_killed_in_mid_start_starts_nothing_again(self, world: PowerWorld) -> None:
         journal: FakeJournal[persistence.MachineKept] = FakeJournal()
         async with watched(world, journal) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.starts == 1)
+            await seen.asks(accepted=True)
         async with watched(world, journal) as seen:
             await seen.looks()
             await world.finish()
@@ -258,13 +265,10 @@ class PowerConformance:
     async def test_one_that_was_killed_before_the_provider_showed_the_start_waits_for_it(
         self, world: PowerWorld
     ) -> None:
-        _needs(world, "start_ignored")
-        world.fault = "start_ignored"
+        _break(world, "start_ignored")
         journal: FakeJournal[persistence.MachineKept] = FakeJournal()
         async with watched(world, journal) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.calls == 1)
+            await seen.asks()
         async with watched(world, journal) as seen:
             await seen.looks()
             assert world.calls == 1
@@ -273,8 +277,7 @@ class PowerConformance:
         assert world.calls == 1
 
     async def test_a_slow_api_is_given_up_in_time_and_starts_nothing(self, world: PowerWorld) -> None:
-        _needs(world, "slow")
-        world.fault = "slow"
+        _break(world, "slow")
         power = world.provider(timeout=0.2)
         with pytest.raises(Transient, match="did not answer"):
             await power.inspect()
@@ -289,8 +292,7 @@ class PowerConformance:
 
     @pytest.mark.parametrize("fault", ["down", "busy", "broken", "garbage", "strange"])
     async def test_a_machine_that_cannot_be_looked_at_is_not_started(self, world: PowerWorld, fault: Fault) -> None:
-        _needs(world, fault)
-        world.fault = fault
+        _break(world, fault)
         power = world.provider()
         with pytest.raises(Transient) as caught:
             await power.inspect()
@@ -301,25 +303,21 @@ class PowerConformance:
             await seen.until(lambda: seen.program.machine.looks.failed >= 2)
             assert (seen.state, world.calls) == ("unknown", 0)
             world.fault = None
-            await seen.until(lambda: world.starts == 1)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.boots()
         assert seen.failures() == []
 
     async def test_a_machine_that_runs_stays_known_while_the_api_is_down(self, world: PowerWorld) -> None:
-        _needs(world, "down")
         await world.become("running")
         async with watched(world, misses=2) as seen:
             await seen.comes("booted")
-            world.fault = "down"
+            _break(world, "down")
             await seen.until(lambda: seen.program.machine.looks.failed >= 3)
             world.fault = None
             await seen.until(lambda: seen.program.machine.looks.reading == "running")
         assert (world.calls, world.stops) == (0, 0)
 
     async def test_refused_credentials_are_told_to_the_job_and_never_shown(self, world: PowerWorld) -> None:
-        _needs(world, "denied")
-        world.fault = "denied"
+        _break(world, "denied")
         lines: list[str] = []
         listening = logger.add(lines.append, level="DEBUG")
         power = world.provider()
@@ -341,12 +339,9 @@ class PowerConformance:
         assert [secret for secret in world.secrets if secret in said] == []
 
     async def test_a_start_that_comes_too_fast_waits_as_long_as_it_is_told(self, world: PowerWorld) -> None:
-        _needs(world, "start_busy")
-        world.fault = "start_busy"
+        _break(world, "start_busy")
         async with watched(world) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.calls == 1)
+            await seen.asks()
             began = time.monotonic()
             world.fault = None
             await seen.until(lambda: world.starts == 1)
@@ -355,25 +350,19 @@ class PowerConformance:
 
     @pytest.mark.parametrize("fault", ["start_broken", "start_unknown"])
     async def test_a_start_that_failed_is_repeated(self, world: PowerWorld, fault: Fault) -> None:
-        _needs(world, fault)
-        world.fault = fault
+        _break(world, fault)
         async with watched(world) as seen:
             await seen.comes("off")
             seen.wake()
             await seen.until(lambda: world.calls == 2)
             world.fault = None
-            await seen.until(lambda: world.starts == 1)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.boots()
         assert seen.failures() == []
 
     async def test_a_start_that_was_carried_out_in_spite_of_an_error_is_not_repeated(self, world: PowerWorld) -> None:
-        _needs(world, "start_lost")
-        world.fault = "start_lost"
+        _break(world, "start_lost")
         async with watched(world) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.calls == 1)
+            await seen.asks()
             world.fault = None
             await seen.looks(10)
             await world.finish()
@@ -383,23 +372,17 @@ class PowerConformance:
     async def test_a_start_without_effect_is_repeated_only_when_it_counts_as_no_capacity(
         self, world: PowerWorld
     ) -> None:
-        _needs(world, "start_ignored")
-        world.fault = "start_ignored"
+        _break(world, "start_ignored")
         async with watched(world, start_within=CALL_TIMEOUT) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.calls == 1)
+            await seen.asks()
             await seen.looks()
             assert world.calls == 1
             await seen.comes("no_capacity")
             world.fault = None
-            await seen.until(lambda: world.starts == 2)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.boots(2)
 
     async def test_a_start_that_does_not_come_to_its_end_counts_as_no_capacity(self, world: PowerWorld) -> None:
-        _needs(world, "start_slow")
-        world.fault = "start_slow"
+        _break(world, "start_slow")
         async with watched(world, start_within=CALL_TIMEOUT / 2) as seen:
             await seen.comes("off")
             seen.wake()
@@ -411,22 +394,18 @@ class PowerConformance:
         assert (world.calls, seen.failures()) == (1, [])
 
     async def test_no_capacity_is_asked_for_again_until_there_is_some(self, world: PowerWorld) -> None:
-        _needs(world, "no_capacity")
-        world.fault = "no_capacity"
+        _break(world, "no_capacity")
         async with watched(world) as seen:
             await seen.comes("off")
             seen.wake()
             await seen.comes("no_capacity")
             await seen.until(lambda: world.calls >= 2)
             world.fault = None
-            await seen.until(lambda: world.starts == 1)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.boots()
         assert (world.starts, seen.failures()) == (1, [])
 
     async def test_a_quota_is_told_once_and_not_tried_again(self, world: PowerWorld) -> None:
-        _needs(world, "quota")
-        world.fault = "quota"
+        _break(world, "quota")
         async with watched(world) as seen:
             await seen.comes("off")
             seen.wake()
@@ -460,9 +439,7 @@ class PowerConformance:
         if not world.addresses:
             pytest.skip("this provider reports no addresses")
         async with watched(world) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.starts == 1)
+            await seen.asks(accepted=True)
             await world.finish()
             await seen.until(lambda: seen.program.machine.looks.address is not None)
             first = seen.program.machine.looks.address
@@ -487,9 +464,7 @@ class PowerConformance:
     async def test_a_machine_without_its_gpu_is_a_failed_boot_and_is_stopped(self, world: PowerWorld) -> None:
         await world.without_gpu()
         async with watched(world) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.starts == 1)
+            await seen.asks(accepted=True)
             await world.finish()
             await seen.until(lambda: bool(seen.failures()) and world.stops == 1)
         assert "without its GPU" in (seen.failures()[0].msg or "")
@@ -499,11 +474,8 @@ class PowerConformance:
     async def test_a_wrong_clock_stops_nothing(self, world: PowerWorld, seconds: float) -> None:
         await world.skew(seconds)
         async with watched(world, max_uptime=3600.0) as seen:
-            await seen.comes("off")
-            seen.wake()
-            await seen.until(lambda: world.starts == 1)
-            await world.finish()
-            await seen.comes("booted")
+            await seen.asks()
+            await seen.boots()
             seen.link.receive(m.Online())
             await seen.comes("online")
             await seen.looks()
