@@ -46,8 +46,10 @@ class Blocks:
 
 def job_of(folder: Path, number: int) -> f.Submitting:
     """A job whose video has the size of all others."""
-    video, audio = f.FileStat(str(folder / f"{number}.mp4"), 100, number), f.FileStat(str(folder / "a.wav"), 50, 1)
-    return f.Submitting(0, f"job-{number:05}", {"video": video, "audio": audio}, {"video": str(folder / f"{number}.o")})
+
+    files = (str(folder / name) for name in (f"{number}.mp4", "a.wav", f"{number}.o"))
+    asked = f.JobAccepted(f"job-{number:05}", *files, 100, number, 50, 1, "heygem_submit", 0)
+    return f.Submitting(0, asked)
 
 
 async def more(daemon: RunningDaemon, folder: Path, begin: int, end: int) -> None:

@@ -108,7 +108,8 @@ class Outbox:
 
     async def submit(self, job: f.Submitting) -> f.Answer:
         """Submit a job; its `ticket` is set here. With status 201 it is in the journal."""
-        job = replace(job, params=self.hidden(job.kind, job.params))
+        asked = job.asked
+        job = replace(job, asked=replace(asked, params=self.hidden(asked.kind, asked.params)))
         self._submitting.append(job)
         try:
             return await self._ask(lambda ticket: replace(job, ticket=ticket))
@@ -118,7 +119,7 @@ class Outbox:
 
     def params(self) -> Iterator[Mapping[str, Any]]:
         """The parameters of all jobs that have not ended."""
-        yield from (job.params for job in self._submitting)
+        yield from (job.asked.params for job in self._submitting)
         yield from (self.state.jobs[job].accepted.params for job in self.state.queue)
 
     async def cancel(self, job: str) -> f.Answer:
@@ -309,7 +310,7 @@ class Outbox:
         if self._client is None or not task:
             return
         if (entry := self.state.jobs.get(job)) is not None:
-            for path in entry.accepted.results.values():
+            for path in entry.accepted.outputs.values():
                 remove_part(Path(path), task)
         with contextlib.suppress(WakestreamError, TimeoutError):  # the hub sends the worker a cancel as well
             async with asyncio.timeout(CANCEL_WITHIN):

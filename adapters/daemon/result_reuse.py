@@ -51,7 +51,7 @@ class ResultReuse:
             found = {"job": twin.accepted.job}
             if twin.ended is None:
                 return found
-            if results_of(twin).keys() != entry.accepted.results.keys():
+            if results_of(twin).keys() != entry.accepted.outputs.keys():
                 continue  # the worker still has what a list has more, and knows what was not made
             if is_intact(twin) and (mine := await _taken(twin, entry)) is not None:
                 sizes = {name: size for name, (_, size) in results_of(twin).items()}
@@ -102,7 +102,7 @@ class ResultReuse:
         if entry.content is not None or not _as_accepted(entry):
             return entry.content
         try:
-            paths = [Path(file.path) for _, file in sorted(entry.accepted.files.items())]
+            paths = [Path(file.path) for _, file in sorted(entry.accepted.inputs.items())]
             return tuple([(await self._files.fingerprint(path, {"blake3"})).digests["blake3"] for path in paths])
         except FileError:
             return None
@@ -110,7 +110,7 @@ class ResultReuse:
 
 def _as_accepted(entry: Entry) -> bool:
     a = entry.accepted
-    return all(_dated(Path(file.path)) == (file.size, file.mtime_ns) for file in a.files.values())
+    return all(_dated(Path(file.path)) == (file.size, file.mtime_ns) for file in a.inputs.values())
 
 
 def _dated(path: Path) -> tuple[int, int] | None:
@@ -128,7 +128,7 @@ def _brought_home(entry: Entry) -> int | None:
     of the download is the result.
     """
     stage = entry.stage
-    if stage is None or stage.stage != "download" or stage.size is None or len(entry.accepted.results) > 1:
+    if stage is None or stage.stage != "download" or stage.size is None or len(entry.accepted.outputs) > 1:
         return None
     found = _dated(Path(entry.accepted.output))
     if found is None or found[0] != stage.size or found[1] < stage.at * 1e9:
@@ -162,7 +162,7 @@ async def _taken(twin: Entry, entry: Entry) -> dict[str, str] | None:
     """Copy the twin's results to this job's outputs, each completely or not at all; None if one has changed."""
     made: dict[str, str] = {}
     for name, (source, _) in results_of(twin).items():
-        path = await _taken_one(twin, source, Path(entry.accepted.results[name]), entry.accepted)
+        path = await _taken_one(twin, source, Path(entry.accepted.outputs[name]), entry.accepted)
         if path is None:
             return None
         made[name] = str(path)

@@ -6,7 +6,7 @@ a job is exactly one of `Done`, `Failed`, `TimedOut`, `Cancelled` (`Outcome`). T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +22,28 @@ _OLD_TASK_TYPE = "heygem_submit"
 """What deployed systems call it on the wire."""
 
 
+class JobSpec:
+    """The work of a job, wherever it is: its kind, its inputs by name, its parameters, and its outputs by name.
+
+    What an input is depends on the place: a path on the user's machine (`Job`), a file as it was when the job was
+    accepted (`JobAccepted`), or the hash of its content at a worker (`Wish`).
+    """
+
+    __slots__ = ()
+    kind: str
+    inputs: Mapping[str, Any]
+    params: Mapping[str, Any]
+    outputs: Collection[str]
+
+    @property
+    def old_shape(self) -> bool:
+        """Whether deployed systems can do this job: one video and one audio file, no parameters, one result."""
+        pair = self.kind == LIPSYNC and self.inputs.keys() == {"video", "audio"}
+        return pair and not self.params and len(self.outputs) == 1
+
+
 @dataclass(frozen=True, slots=True)
-class Job:
+class Job(JobSpec):
     """A job: the kind of work, the files and parameters, and where the results go.
 
     Attributes:
@@ -58,12 +78,13 @@ class Job:
         """Give the files of a lip-sync job the order that deployed systems know, however they were given."""
         if self.kind == LIPSYNC and self.inputs.keys() == {"video", "audio"}:
             object.__setattr__(self, "inputs", {name: self.inputs[name] for name in ("video", "audio")})
+        if self.alias == _OLD_TASK_TYPE:
+            object.__setattr__(self, "alias", "")
 
     @classmethod
     def lipsync(cls, name: str, video: Path, audio: Path, output: Path, task_type: str = _OLD_TASK_TYPE) -> Job:
         """Return the job with the id `name` that makes the person in `video` speak `audio`."""
-        alias = "" if task_type == _OLD_TASK_TYPE else task_type
-        return cls(name, {"video": video, "audio": audio}, {"video": output}, alias=alias)
+        return cls(name, {"video": video, "audio": audio}, {"video": output}, alias=task_type)
 
     @property
     def output(self) -> Path:
@@ -74,13 +95,6 @@ class Job:
     def task_type(self) -> str:
         """The kind as it is called on the wire."""
         return self.alias or (_OLD_TASK_TYPE if self.kind == LIPSYNC else self.kind)
-
-    @property
-    def old_shape(self) -> bool:
-        """Whether deployed systems can do this job: one video and one audio file, no parameters, one result."""
-        return (
-            self.kind == LIPSYNC and [*self.inputs] == ["video", "audio"] and not self.params and len(self.outputs) == 1
-        )
 
 
 GPU_CHOICE = "gpu_choice"

@@ -31,7 +31,7 @@ def source(state: OutboxState, field: str, text: str) -> tuple[str, str, bool]:
     """
     job, colon, name = text.partition(":")
     entry = latest(state, field, job)
-    results = {**entry.accepted.results, **entry.made}
+    results = {**entry.accepted.outputs, **entry.made}
     if colon and name not in results:
         have = ", ".join(results)
         raise WrongInput(field, f"{field}: job {job} has no result {name[:40]!r}; it has {have}")

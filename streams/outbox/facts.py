@@ -5,9 +5,11 @@ Times are UNIX seconds, sizes bytes, paths absolute. Facts are kept for years: l
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from wakestream.operators.model.events import LIPSYNC, JobEvent, Outcome
+from msgspec.structs import force_setattr
+
+from wakestream.operators.model.events import LIPSYNC, Job, JobEvent, JobSpec, Outcome
 from wakestream.streams.decider import Decision
 from wakestream.streams.protocol.structs import Frozen
 from wakestream.streams.webhooks import WebhookOwed, WebhookSettled
@@ -38,29 +40,46 @@ class FileStat(Frozen, frozen=True):
     seconds: float = 0.0
 
 
-class JobAccepted(_OfJob, frozen=True):
-    """The job is in the outbox and will have an end, even if this program is killed. `retry_of` is the job it repeats.
+_OF_PAIRS: Final = (
+    "video", "audio", "video_size", "video_mtime_ns", "audio_size", "audio_mtime_ns", "video_s", "audio_s",
+)  # fmt: skip
+"""The fields that facts of earlier versions have for a job of a video and an audio file."""
 
-    `video_s` and `audio_s` are the lengths of the files in seconds; 0 if unknown. A job of other files has them in
-    `inputs`, `params` and `outputs`; its `video` and `audio` are empty, and `output` is its first one.
-    It waits for the end of the jobs `after`. `sources` are the inputs that are results of other jobs, as `JOB:NAME`;
-    such a file has the size 0 here, since it is not there yet.
-    `version` is the fingerprint of the kind when the job was accepted. `again`: its result must be made for this job,
-    since the user wants that or the results of the kind differ each time. Only the GPUs `gpus` may do it; any, if that
-    is empty. `overwrite`: its results may replace files. `unnamed`: their endings follow their content. `batch`:
-    a name that it has in common with the jobs started together with it.
+
+class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
+    """The job is in the outbox and will have an end, even if this program is killed.
+
+    The fields in `_OF_PAIRS` are read, and are empty afterwards.
+
+    Attributes:
+        output: The path of the main result.
+        task_type: What the wire calls the kind.
+        at: When the job was accepted.
+        retry_of: The job that it repeats.
+        inputs: The input files by name. A result of another job has the size 0, since it is not there yet.
+        params: The parameters.
+        outputs: The paths of the results by name, the main one first.
+        after: The jobs for whose end it waits.
+        sources: The inputs that are results of other jobs, as `JOB:NAME`.
+        version: The fingerprint of the kind when the job was accepted.
+        again: The result must be made for this job: the user wants that, or the results of the kind differ each time.
+        gpus: The GPUs that may do it; any, if it is empty.
+        overwrite: Its results may replace files.
+        unnamed: The endings of its results follow their content.
+        batch: A name that it has in common with the jobs started together with it.
+        kind: The kind of work.
     """
 
-    video: str
-    audio: str
-    output: str
-    video_size: int
-    video_mtime_ns: int
-    audio_size: int
-    audio_mtime_ns: int
-    task_type: str
-    priority: int
-    at: float
+    video: str = ""
+    audio: str = ""
+    output: str = ""
+    video_size: int = 0
+    video_mtime_ns: int = 0
+    audio_size: int = 0
+    audio_mtime_ns: int = 0
+    task_type: str = ""
+    priority: int = 0
+    at: float = 0.0
     retry_of: str = ""
     video_s: float = 0.0
     audio_s: float = 0.0
@@ -75,31 +94,30 @@ class JobAccepted(_OfJob, frozen=True):
     overwrite: bool = False
     unnamed: bool = False
     batch: str = ""
+    kind: str = ""
 
-    @property
-    def files(self) -> dict[str, FileStat]:
-        """The input files by name."""
-        if not self.is_pair:
-            return self.inputs
-        return {
-            "video": FileStat(self.video, self.video_size, self.video_mtime_ns, self.video_s),
-            "audio": FileStat(self.audio, self.audio_size, self.audio_mtime_ns, self.audio_s),
-        }
+    def __post_init__(self) -> None:
+        """Give a fact of an earlier version the present form."""
+        if self.kind:
+            return
+        new: dict[str, Any] = {"kind": self.task_type}
+        if not self.outputs:
+            video = FileStat(self.video, self.video_size, self.video_mtime_ns, self.video_s)
+            audio = FileStat(self.audio, self.audio_size, self.audio_mtime_ns, self.audio_s)
+            new = {"kind": LIPSYNC, "inputs": {"video": video, "audio": audio}, "outputs": {"video": self.output}}
+        old = {name: type(getattr(self, name))() for name in _OF_PAIRS}
+        for name, value in {**old, **new}.items():
+            force_setattr(self, name, value)
 
-    @property
-    def results(self) -> dict[str, str]:
-        """The paths of the results by name, the main one first."""
-        return self.outputs or {"video": self.output}
-
-    @property
-    def kind(self) -> str:
-        """The kind of work."""
-        return LIPSYNC if self.is_pair else self.task_type
-
-    @property
-    def is_pair(self) -> bool:
-        """Whether its files are a video and an audio file."""
-        return not self.outputs
+    @classmethod
+    def of(cls, job: Job, files: dict[str, FileStat], priority: int = 0, **more: Any) -> JobAccepted:
+        """The fact about a job with these input files; `more` are other fields."""
+        outputs = {name: str(path) for name, path in job.outputs.items()}
+        fields = {name: getattr(job, name) for name in ("kind", "again", "gpus", "overwrite", "unnamed")}
+        fields |= {"inputs": files, "outputs": outputs, "params": dict(job.params), "task_type": job.kind, **more}
+        if job.old_shape:  # it has no version, however it was submitted, so that it finds the results of earlier ones
+            fields |= {"outputs": {"video": str(job.output)}, "task_type": job.task_type, "version": ""}
+        return cls(job.id, output=str(job.output), priority=priority, **fields)
 
 
 class JobStage(_OfJob, frozen=True):
@@ -122,32 +140,26 @@ class JobStage(_OfJob, frozen=True):
     reused: str = ""
 
 
-class JobRead(_OfJob, frozen=True):
-    """Its files were hashed: digests by algorithm, and which state of each file that was.
+class JobRead(_OfJob, frozen=True, omit_defaults=True):
+    """Its files were hashed: in `inputs` the digests by algorithm, in `mtimes_ns` which state of each file that was.
 
-    A job of other files has them in `inputs` and `mtimes_ns`, by name; the other fields are empty.
+    The other fields are those of earlier versions. They are read, and are empty afterwards.
     """
 
-    video: dict[str, str]
-    audio: dict[str, str]
-    video_mtime_ns: int
-    audio_mtime_ns: int
+    video: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    audio: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    video_mtime_ns: int = 0
+    audio_mtime_ns: int = 0
     inputs: dict[str, dict[str, str]] = {}  # noqa: RUF012 - msgspec copies it
     mtimes_ns: dict[str, int] = {}  # noqa: RUF012 - msgspec copies it
 
-    @property
-    def _is_pair(self) -> bool:
-        return bool(self.video or self.audio)
-
-    @property
-    def digests(self) -> dict[str, dict[str, str]]:
-        """The digests of each file, by name."""
-        return {"video": self.video, "audio": self.audio} if self._is_pair else self.inputs
-
-    @property
-    def dates(self) -> dict[str, int]:
-        """The modification time of each file when it was read."""
-        return {"video": self.video_mtime_ns, "audio": self.audio_mtime_ns} if self._is_pair else self.mtimes_ns
+    def __post_init__(self) -> None:
+        """Give a fact of an earlier version the present form."""
+        if self.video or self.audio:
+            force_setattr(self, "inputs", {"video": self.video, "audio": self.audio})
+            force_setattr(self, "mtimes_ns", {"video": self.video_mtime_ns, "audio": self.audio_mtime_ns})
+            for name, value in {"video": {}, "audio": {}, "video_mtime_ns": 0, "audio_mtime_ns": 0}.items():
+                force_setattr(self, name, value)
 
 
 class JobCancelling(_OfJob, frozen=True):
@@ -225,22 +237,12 @@ class Submitting(Frozen, frozen=True):
     """A job is submitted, with files that were checked. `ticket` identifies the request that waits for the answer."""
 
     ticket: int
-    job: str
-    inputs: dict[str, FileStat]
-    outputs: dict[str, str]
-    kind: str = LIPSYNC
-    params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
-    task_type: str = "heygem_submit"
-    priority: int = 0
-    retry_of: str = ""
-    after: tuple[str, ...] = ()
-    sources: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
-    version: str = ""
-    again: bool = False
-    gpus: tuple[str, ...] = ()
-    overwrite: bool = False
-    unnamed: bool = False
-    batch: str = ""
+    asked: JobAccepted
+
+    @property
+    def job(self) -> str:
+        """The job's id."""
+        return self.asked.job
 
 
 class Cancelling(Frozen, frozen=True):

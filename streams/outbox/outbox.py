@@ -39,9 +39,9 @@ def _started(state: OutboxState, _: f.DaemonStarted, now: float, decision: f.Out
 
 
 def _submitting(state: OutboxState, event: f.Submitting, now: float, decision: f.OutboxDecision) -> None:
-    accepted = _accepted(event, now)
+    accepted = replace(event.asked, at=now)
     known = state.jobs.get(event.job)
-    refusal = None if known is not None else _refusal(state, event)
+    refusal = None if known is not None else _refusal(state, accepted)
     if known is not None and _work(known.accepted) != _work(accepted):
         refusal = (409, "conflict", f"there is another job with the id {event.job}; leave the id out for a new one")
     if refusal is not None:
@@ -60,37 +60,19 @@ def _start_or_hold(state: OutboxState, accepted: f.JobAccepted, decision: f.Outb
     decision.command(f.Hold(accepted.job, tuple(waits)) if waits else f.Start(accepted.job))
 
 
-def _accepted(event: f.Submitting, now: float) -> f.JobAccepted:
-    output, *more = event.outputs.values()
-    if event.kind != e.LIPSYNC or event.inputs.keys() != {"video", "audio"} or event.params or more:
-        return f.JobAccepted(
-            event.job, "", "", output, 0, 0, 0, 0, event.kind, event.priority, now, event.retry_of,
-            inputs=event.inputs, params=event.params, outputs=event.outputs, after=event.after, sources=event.sources,
-            version=event.version, again=event.again, gpus=event.gpus, overwrite=event.overwrite,
-            unnamed=event.unnamed, batch=event.batch,
-        )  # fmt: skip
-    video, audio = event.inputs["video"], event.inputs["audio"]
-    return f.JobAccepted(
-        event.job, video.path, audio.path, output, video.size, video.mtime_ns, audio.size, audio.mtime_ns,
-        event.task_type, event.priority, now, event.retry_of, video.seconds, audio.seconds,
-        after=event.after, sources=event.sources, again=event.again, gpus=event.gpus, overwrite=event.overwrite,
-        unnamed=event.unnamed, batch=event.batch,
-    )  # fmt: skip
-
-
 def _work(accepted: f.JobAccepted) -> tuple[Any, ...]:
     """What tells one job from another; the files may have changed since."""
-    paths = {name: file.path for name, file in accepted.files.items()}
-    return paths, accepted.results, accepted.task_type, accepted.params
+    paths = {name: file.path for name, file in accepted.inputs.items()}
+    return paths, accepted.outputs, accepted.task_type, accepted.params
 
 
-def _refusal(state: OutboxState, event: f.Submitting) -> tuple[int, str, str] | None:
-    for output in event.outputs.values():
+def _refusal(state: OutboxState, asked: f.JobAccepted) -> tuple[int, str, str] | None:
+    for output in asked.outputs.values():
         writer = state.outputs.get(state.place(output))
         if writer is not None:
             why = f"job {writer} will write its result to {output}; choose another output, or wait for its end"
             return 409, "output_taken", why
-    before = chains.missing(state, event.after)
+    before = chains.missing(state, asked.after)
     if before is not None:
         job = before.accepted.job
         why = f"job {job}, which this one is to follow, ended without a result; try it again: wakestream retry {job}"
@@ -190,15 +172,10 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
 
 
 def _read(entry: Entry, read: e.Fingerprinted) -> f.JobRead:
-    if entry.accepted.is_pair:
-        video, audio = read.files
-        return f.JobRead(
-            entry.accepted.job, dict(video.digests), dict(audio.digests), video.mtime_ns, audio.mtime_ns
-        )  # fmt: skip
-    files = dict(zip(entry.accepted.files, read.files, strict=False))
+    files = dict(zip(entry.accepted.inputs, read.files, strict=False))
     digests = {name: dict(file.digests) for name, file in files.items()}
     dates = {name: file.mtime_ns for name, file in files.items()}
-    return f.JobRead(entry.accepted.job, {}, {}, 0, 0, digests, dates)
+    return f.JobRead(entry.accepted.job, inputs=digests, mtimes_ns=dates)
 
 
 def _go_on(state: OutboxState, ended: f.JobEnded, now: float, decision: f.OutboxDecision) -> None:
@@ -243,7 +220,7 @@ def webhook_of(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> Webhook
     event = EVENTS.get(ended.outcome)
     if event is None:
         return None
-    files = accepted.files
+    files = accepted.inputs
     news: dict[str, Any] = {
         "id": accepted.job,
         "event": event,
@@ -252,7 +229,7 @@ def webhook_of(accepted: f.JobAccepted, ended: f.JobEnded, sent: int) -> Webhook
         "times": {"accepted": accepted.at, "ended": ended.at},
         "bytes": {"sent": sent, "result": ended.size},
     }
-    if accepted.is_pair:
+    if accepted.old_shape:
         news["files"] = {**{name: file.path for name, file in files.items()}, **news["files"]}
         news["bytes"] = {**{name: file.size for name, file in files.items()}, **news["bytes"]}
     else:  # an input may have any name, also "output" or "sent"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -68,7 +67,7 @@ class Entry(Frozen, frozen=True):
         """What the job does with the files: its kind with its version, its parameters, the names of its results."""
         a = self.accepted
         # Not by orjson: each of its results takes 4 KB as long as it is kept.
-        return a.task_type, msgspec.json.encode(a.params, order="deterministic"), tuple(sorted(a.results)), a.version
+        return a.task_type, msgspec.json.encode(a.params, order="deterministic"), tuple(sorted(a.outputs)), a.version
 
     @property
     def files(self) -> tuple[Any, ...]:
@@ -80,23 +79,23 @@ class Entry(Frozen, frozen=True):
     @property
     def read_as_accepted(self) -> bool:
         """False when the files were written to between the acceptance and the reading."""
-        dates = {name: file.mtime_ns for name, file in self.accepted.files.items()}
-        return self.read is None or self.read.dates == dates
+        dates = {name: file.mtime_ns for name, file in self.accepted.inputs.items()}
+        return self.read is None or self.read.mtimes_ns == dates
 
     @property
     def made(self) -> dict[str, str]:
         """The paths of the results of a job that is done, by name; the main one first."""
         if self.ended is None or self.ended.outcome != "done":
             return {}
-        one = {next(iter(self.accepted.results)): self.ended.path}
+        one = {next(iter(self.accepted.outputs)): self.ended.path}
         return {str(file["name"]): str(file["path"]) for file in self.ended.files} or one
 
     @property
     def content(self) -> Content | None:
         """The BLAKE3 of all files, once they were read."""
-        if self.read is None or any("blake3" not in digests for digests in self.read.digests.values()):
+        if self.read is None or any("blake3" not in digests for digests in self.read.inputs.values()):
             return None
-        return tuple(digests["blake3"] for _, digests in sorted(self.read.digests.items()))
+        return tuple(digests["blake3"] for _, digests in sorted(self.read.inputs.items()))
 
     @property
     def sizes(self) -> Sizes:
@@ -107,12 +106,12 @@ class Entry(Frozen, frozen=True):
 
     @property
     def _sorted(self) -> list[tuple[str, f.FileStat]]:
-        return sorted(self.accepted.files.items())
+        return sorted(self.accepted.inputs.items())
 
     @property
     def _alone(self) -> bool:
         """Whether it has inputs that other jobs have yet to make, or wants a result of its own."""
-        return self.accepted.again or any(not file.size for file in self.accepted.files.values())
+        return self.accepted.again or any(not file.size for file in self.accepted.inputs.values())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,17 +190,15 @@ class OutboxState(Durable):
 def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
     """The job that the pipeline runs. Results of other `jobs` that are its inputs are where they were put."""
     a = entry.accepted
+    outputs = {name: Path(path) for name, path in a.outputs.items()}
+    alias = a.task_type if a.kind == e.LIPSYNC else ""
     inputs = _moved_inputs(a, jobs or {})
-    if a.is_pair:
-        job = e.Job.lipsync(a.job, Path(a.video), Path(a.audio), Path(a.output), a.task_type)
-    else:
-        job = e.Job(a.job, inputs, {name: Path(path) for name, path in a.results.items()}, a.kind, a.params)
-    return dataclasses.replace(job, inputs=inputs, again=a.again, gpus=a.gpus, overwrite=a.overwrite, unnamed=a.unnamed)
+    return e.Job(a.job, inputs, outputs, a.kind, a.params, alias, a.again, a.gpus, a.overwrite, a.unnamed)
 
 
 def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:
     """The paths of the inputs: a result that got another name, since a file was there, is used under that name."""
-    inputs = {name: Path(file.path) for name, file in a.files.items()}
+    inputs = {name: Path(file.path) for name, file in a.inputs.items()}
     for name, source in a.sources.items():
         job, _, result = source.partition(":")
         if (entry := jobs.get(job)) is not None and (path := entry.made.get(result or next(iter(entry.made), ""))):
@@ -236,7 +233,7 @@ def _index(state: OutboxState, entry: Entry) -> None:
     job = entry.accepted.job
     state.numbers[job] = next(reversed(state.numbers.values()), 0) + 1
     if entry.ended is None:
-        state.outputs |= {state.place(path): job for path in entry.accepted.results.values()}
+        state.outputs |= {state.place(path): job for path in entry.accepted.outputs.values()}
         _count(state.needed, entry, 1)
     for before in entry.accepted.after:
         state.after.setdefault(before, {})[job] = None
@@ -245,7 +242,7 @@ def _index(state: OutboxState, entry: Entry) -> None:
 
 
 def _count(counts: dict[str, int], entry: Entry, by: int) -> None:
-    for file in entry.accepted.files.values():
+    for file in entry.accepted.inputs.values():
         counts[file.path] = counts.get(file.path, 0) + by
         if not counts[file.path]:
             del counts[file.path]
@@ -335,7 +332,7 @@ CHANGES: Mapping[type, Callable[[OutboxState, Any], object]] = {
 
 def _release_output(state: OutboxState, entry: Entry) -> None:
     state.queue.remove(entry.accepted.job)
-    for path in entry.accepted.results.values():
+    for path in entry.accepted.outputs.values():
         place = state.place(path)
         if state.outputs.get(place) == entry.accepted.job:
             del state.outputs[place]

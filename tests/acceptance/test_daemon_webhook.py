@@ -21,6 +21,7 @@ from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.metrics_scene import QUICK
 from tests.support.programs.our_peers import Joining, Place, until
 from tests.support.programs.webhook_scene import Call, Shop
+from tests.support.streams.submitting import submitting
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
@@ -103,7 +104,7 @@ async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None
     if gone:
         user.video.unlink()
     assert (
-        await made.outbox.submit(f.Submitting(0, "job-1", {"video": video, "audio": audio}, {"video": str(user.out)}))
+        await made.outbox.submit(submitting(0, "job-1", {"video": video, "audio": audio}, {"video": str(user.out)}))
     ).status == 201
 
 

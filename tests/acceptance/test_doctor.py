@@ -21,6 +21,7 @@ from aiohttp import web
 from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
+from tests.support.streams.submitting import submitting
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.cli.doctor import hub as there_room
 from wakestream.adapters.cli.doctor import local as here
@@ -38,7 +39,7 @@ from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
-from wakestream.streams.outbox.facts import FileStat, Submitting
+from wakestream.streams.outbox.facts import FileStat
 from wakestream.streams.protocol import messages as m
 
 
@@ -133,7 +134,7 @@ async def _fate(scene: Scene) -> str:
         at = [FileStat(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (user.video, user.audio)]
         with it.outbox.feed.follow("job-1", lambda: None) as told:
             await it.outbox.submit(
-                Submitting(0, "job-1", dict(zip(("video", "audio"), at, strict=True)), {"video": str(user.out)})
+                submitting(0, "job-1", dict(zip(("video", "audio"), at, strict=True)), {"video": str(user.out)})
             )
             while (item := await told.next()) is not None:
                 if item.kind in GAVE_UP | {"done"}:

@@ -19,6 +19,7 @@ from tests.support.browser.axe import faults
 from tests.support.browser.console_scene import House
 from tests.support.browser.studio import Studio
 from tests.support.programs.our_peers import until
+from tests.support.streams.submitting import submitting
 from wakestream.adapters.daemon.console import preferences
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox import outbox
@@ -286,7 +287,7 @@ async def test_a_job_that_the_page_does_not_show_comes_when_it_is_moved_to_the_t
     file = f.FileStat(str(tmp_path / "clip.mp4"), 1, 1)
     (tmp_path / "clip.mp4").write_bytes(b"x")
     for n in range(230):
-        job = f.Submitting(0, f"job-{n}", {"video": file, "audio": file}, {"video": f"/out/{n}.mp4"})
+        job = submitting(0, f"job-{n}", {"video": file, "audio": file}, {"video": f"/out/{n}.mp4"})
         assert (await box.submit(job)).status == 201
     async with visitor.page() as page:
         jobs = page.locator("#cards > [data-job]")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request
@@ -20,14 +21,17 @@ from wakestream.adapters.disk.fingerprints import check_named, check_readable, c
 from wakestream.adapters.disk.result_names import next_free, same_path
 from wakestream.adapters.net import json_body
 from wakestream.operators.model.errors import FileError, WrongInput
-from wakestream.operators.model.events import LIPSYNC
+from wakestream.operators.model.events import Job
 from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
+from wakestream.streams.protocol.structs import needed, read
 from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
+
+T = TypeVar("T")
 
 MAX_BODY: Final = 64 * 1024
 MAX_PRIORITY: Final = 100
@@ -36,18 +40,6 @@ MAX_AFTER: Final = 64
 MAX_BATCH: Final = 80
 
 _BODY_WITHIN = 30.0
-FIELDS = frozenset({
-    "video", "audio", "output", "task_type", "priority", "id", "video_s", "audio_s", "again", "if_exists", "unnamed",
-    "batch",
-})  # fmt: skip
-"""The fields of a submitted job of a video and an audio file."""
-
-ANY_KIND: Final = frozenset({"kind", "inputs", "params", "outputs", "after", "gpus", "wake_to_ask"})
-"""The fields of a submitted job of any kind, beside `priority` and `id`."""
-
-IF_EXISTS: Final = ("fail", "number", "replace")
-"""Where the file of a result exists, the job is refused, the result gets the next number, or it replaces the file."""
-
 FROM_JOB: Final = "@"
 """The first character of an input that is a result of another job, such as `@ws-1:video`."""
 
@@ -84,35 +76,111 @@ def hub_query(frame: Mapping[str, Any]) -> m.HubStatusQuery | m.StatusQuery | m.
     )
 
 
+Word = Annotated[
+    str, Meta(pattern=rf"\A[!-~]{{1,{MAX_ID}}}\Z", description=f"one word of 1 to {MAX_ID} ASCII characters")
+]
+Priority = Annotated[
+    int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY, description=f"a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")
+]
+Seconds = Annotated[float, Meta(ge=0, le=_LENGTH_MOST, description="a number of seconds")]
+Batch = Annotated[str, Meta(max_length=MAX_BATCH, description=f"a name of at most {MAX_BATCH} characters")]
+Jobs = Annotated[tuple[str, ...], Meta(max_length=MAX_AFTER, description=f"a list of at most {MAX_AFTER} ids of jobs")]
+Gpus = Annotated[tuple[str, ...], Meta(max_length=MAX_AFTER, description=f"a list of at most {MAX_AFTER} names")]
+IfExists = Literal["fail", "number", "replace"]
+"""Where the file of a result exists, the job is refused, the result gets the next number, or it replaces the file."""
+
+
+class _Submission(Struct, kw_only=True):
+    """The fields of every submitted job."""
+
+    id: Word | None = None
+    priority: Priority = 0
+    video_s: Seconds = 0.0
+    audio_s: Seconds = 0.0
+    again: bool = False
+    if_exists: IfExists = "number"
+    unnamed: bool = False
+    batch: Batch = ""
+
+
+class _PairSubmission(_Submission, kw_only=True):
+    """A job of a video and an audio file."""
+
+    video: Any = None
+    audio: Any = None
+    output: Any = None
+    task_type: Word = "heygem_submit"
+
+
+class _AnySubmission(_Submission, kw_only=True):
+    """A job of any kind."""
+
+    kind: Word
+    inputs: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    after: Jobs = ()
+    gpus: Gpus = ()
+    wake_to_ask: Any = False
+
+
+class Rerun(Struct):
+    """What is other in a job that is done again."""
+
+    id: Any = None
+    params: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    if_exists: IfExists = "number"
+
+
+_COMMON, _OLD, _NEW = (frozenset(kind.__struct_fields__) for kind in (_Submission, _PairSubmission, _AnySubmission))
+_OF_JOB: Final = ("inputs", "params", "outputs", "after", "gpus")
+"""Fields that have the code `wrong_input` if they are wrong; others have `bad_request`."""
+
+
+def fields(kind: type[T], body: Mapping[str, Any]) -> T:
+    """The fields of a call. `ApiError` or `WrongInput` names the wrong one."""
+    try:
+        return read(kind, body)
+    except WrongInput as error:
+        if error.field in _OF_JOB:
+            raise
+        raise ApiError(400, "bad_request", str(error), field=error.field) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A submitted job, before a look at its files. `seconds` are the lengths of the files that are known.
+    """A submitted job, before a look at its files.
 
-    `any_kind`: it was not submitted as a pair of a video and an audio file. It waits for the jobs `after`. Of
-    `sources`, the inputs that are results of other jobs, `pending` are not there yet. `wake_to_ask`: a GPU may be
-    started to ask whether it has the kind. `version` and `again` are those of `JobAccepted`. `gpus` are the GPUs that
-    may do it; any, if it is empty. `batch`: a name that it has in common with the jobs started together with it.
+    Attributes:
+        job: The job.
+        priority: Its priority.
+        seconds: The lengths of the files that are known.
+        after: The jobs for whose end it waits.
+        sources: The inputs that are results of other jobs, as in `JobAccepted`.
+        pending: Those of them that are not there yet.
+        any_kind: Whether it was submitted with a kind. A pair of files without one may have any formats.
+        wake_to_ask: Whether a GPU may be started to ask whether it has the kind.
+        version: The fingerprint of the kind.
+        if_exists: What happens where the file of a result exists.
+        batch: A name that it has in common with the jobs started together with it.
     """
 
-    job: str
-    inputs: dict[str, Path]
-    outputs: dict[str, Path]
-    kind: str
-    params: dict[str, Any]
-    task_type: str
-    priority: int
-    seconds: dict[str, float]
+    job: Job
+    priority: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
     after: tuple[str, ...] = ()
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
     any_kind: bool = False
     wake_to_ask: bool = False
     version: str = ""
-    again: bool = False
-    gpus: tuple[str, ...] = ()
-    if_exists: str = "number"
-    unnamed: bool = False
+    if_exists: IfExists = "number"
     batch: str = ""
+
+    def changed(self, **fields: Any) -> Wanted:
+        """The same with other fields of the job."""
+        return replace(self, job=replace(self.job, **fields))
 
 
 def no_results(name: str, result: str) -> tuple[str, str, bool]:
@@ -125,40 +193,43 @@ def wanted(body: Mapping[str, Any], find: FindResult = no_results) -> Wanted:
 
     `find` finds the results of other jobs that are inputs of this one.
     """
-    unknown = body.keys() - FIELDS - ANY_KIND
-    if unknown:
-        raise bad_request(f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(FIELDS | ANY_KIND))}")
-    old = body.keys() & {"video", "audio", "output", "task_type"}
-    if old and body.keys() & ANY_KIND:
+    if unknown := body.keys() - _OLD - _NEW:
+        raise bad_request(f"there is no field {min(unknown)[:40]!r}; known: {', '.join(sorted(_OLD | _NEW))}")
+    old, new = body.keys() & (_OLD - _COMMON), body.keys() & (_NEW - _COMMON)
+    if old and new:
         raise bad_request(f'"{min(old)}" is a field of jobs without "kind"; leave one of the two out')
-    after: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
-    sources: dict[str, str] = {}
-    if not body.keys() & ANY_KIND:
-        inputs = {name: _path(body, name) for name in ("video", "audio")}
-        outputs, params = {"video": _path(body, "output")}, {}
-        kind = LIPSYNC
-    else:
-        kind = _word(body.get("kind"), "kind")
-        check_kind_name(kind)
-        given = table(body, "inputs")
-        found = {name: find(f"inputs.{name}", each[1:]) for name, each in given.items() if _is_result(each)}
-        sources = {name: ":".join([job, *given[name].split(":", 1)[1:]]) for name, (job, *_) in found.items()}
-        pending = tuple(name for name, (*_, there) in found.items() if not there)
-        after = tuple(dict.fromkeys([*_after(body, find), *(job for job, *_ in found.values())]))
-        inputs = _paths({"inputs": given | {name: path for name, (_, path, _) in found.items()}}, "inputs")
-        outputs = _paths(body, "outputs")
-        params = table(body, "params")
-        check_bounds(inputs, params, outputs)
-    return Wanted(
-        f"ws-{uuid.uuid4().hex[:16]}" if body.get("id") is None else job_name(body["id"]),
-        inputs, outputs, kind, params, _word(body.get("task_type", "heygem_submit"), "task_type"),
-        _priority(body.get("priority", 0)),
-        {name: _seconds(body.get(f"{name}_s", 0), f"{name}_s") for name in inputs if f"{name}_s" in FIELDS},
-        after, sources, pending, bool(body.keys() & ANY_KIND), body.get("wake_to_ask") is True,
-        again=_switch(body, "again"), gpus=_names(body, "gpus"), if_exists=_if_exists(body),
-        unnamed=_switch(body, "unnamed"), batch=_batch(body),
-    )  # fmt: skip
+    if new:
+        return _of_any_kind(fields(_AnySubmission, body), find)
+    said = fields(_PairSubmission, body)
+    files = {"video": said.video, "audio": said.audio}
+    return _wanted(said, Job("", _paths(files), _paths({"output": said.output}), alias=said.task_type))
+
+
+def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
+    check_kind_name(said.kind)
+    found = {name: find(f"inputs.{name}", each[1:]) for name, each in said.inputs.items() if _is_result(each)}
+    inputs = said.inputs | {name: path for name, (_, path, _) in found.items()}
+    check_bounds(inputs, said.params, said.outputs)
+    job = Job("", _paths(inputs, "inputs."), _paths(said.outputs, "outputs."), said.kind, said.params, gpus=said.gpus)
+    return replace(
+        _wanted(said, job),
+        after=tuple(
+            dict.fromkeys([*(find("after", name)[0] for name in said.after), *(id_ for id_, *_ in found.values())])
+        ),
+        sources={name: ":".join([id_, *said.inputs[name].split(":", 1)[1:]]) for name, (id_, *_) in found.items()},
+        pending=tuple(name for name, (*_, there) in found.items() if not there),
+        any_kind=True,
+        wake_to_ask=said.wake_to_ask is True,
+    )
+
+
+def _wanted(said: _Submission, job: Job) -> Wanted:
+    if not said.batch.isprintable():
+        raise bad_request(f'"batch" must be {needed(Batch)}, which can be printed')
+    id_ = f"ws-{uuid.uuid4().hex[:16]}" if said.id is None else said.id
+    job = replace(job, id=id_, again=said.again, unnamed=said.unnamed, overwrite=said.if_exists == "replace")
+    seconds = {"video": said.video_s, "audio": said.audio_s}
+    return Wanted(job, said.priority, seconds, if_exists=said.if_exists, batch=said.batch.strip())
 
 
 async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
@@ -173,13 +244,12 @@ async def fitting(kinds: DaemonKinds, asked: Wanted) -> Wanted:
     """
     if not asked.any_kind:
         return asked
-    asked = replace(asked, params=kinds.secrets.shown(asked.params))
-    known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in asked.inputs.items()}
-    what = asked.kind, exts, asked.params, asked.outputs
-    gpus = known.check(*what, gpus=asked.gpus, wake_to_ask=asked.wake_to_ask)
-    kinds.shown(asked.kind, asked.params)
-    version, repeatable = known.identity(asked.kind, asked.params, gpus)
-    return replace(asked, version=version, again=asked.again or not repeatable, gpus=gpus)
+    job = replace(asked.job, params=kinds.secrets.shown(asked.job.params))
+    known, exts = await kinds.present(), {name: path.suffix.lower() for name, path in job.inputs.items()}
+    gpus = known.check(job.kind, exts, job.params, job.outputs, gpus=job.gpus, wake_to_ask=asked.wake_to_ask)
+    kinds.shown(job.kind, job.params)
+    version, repeatable = known.identity(job.kind, job.params, gpus)
+    return replace(asked, version=version, job=replace(job, again=job.again or not repeatable, gpus=gpus))
 
 
 def given_again(
@@ -192,84 +262,36 @@ def given_again(
 
     These `params` and `outputs` replace those of the job.
     """
-    again: dict[str, Any] = {
-        "again": a.again,
-        "unnamed": a.unnamed and not outputs,
+    results, after = {**a.outputs, **outputs}, [job for job in a.after if job in jobs]
+    inputs = {name: file.path for name, file in a.inputs.items()}
+    inputs |= {name: f"{FROM_JOB}{source}" for name, source in a.sources.items() if source.partition(":")[0] in jobs}
+    shared: dict[str, Any] = {
+        "priority": a.priority, "batch": a.batch, "again": a.again, "unnamed": a.unnamed and not outputs,
         "if_exists": "replace" if a.overwrite else "number",
-    }
-    results = {**a.results, **outputs}
-    if a.is_pair and not (a.after or a.gpus or params) and len(results) == 1:
-        pair = {name: getattr(a, name) for name in FIELDS - {"id", "if_exists"}}
-        return {**pair, "output": results["video"], **again}
-    sources = {name: source for name, source in a.sources.items() if source.partition(":")[0] in jobs}
-    inputs = {name: file.path for name, file in a.files.items()}
-    inputs |= {name: f"{FROM_JOB}{source}" for name, source in sources.items()}
-    given: dict[str, Any] = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
-    given |= {"priority": a.priority, **({"gpus": [*a.gpus]} if a.gpus else {})}
-    given |= {"batch": a.batch} if a.batch else {}
-    after = [job for job in a.after if job in jobs]
-    return {**given, **again, **({"after": after} if after else {})}
+    }  # fmt: skip
+    if a.old_shape and not (a.after or a.gpus or params) and len(results) == 1:
+        lengths = {f"{name}_s": file.seconds for name, file in a.inputs.items()}
+        return {**inputs, **lengths, "output": results["video"], "task_type": a.task_type, **shared}
+    shared |= {"after": after} if after else {}
+    given = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
+    return {**given, "gpus": [*a.gpus], **shared}
 
 
 def another(entry: Entry, body: Mapping[str, Any], jobs: Container[str]) -> dict[str, Any]:
     """The fields of a new job that does the work of a known one again, changed by those of `body`."""
-    given = given_again(entry.accepted, jobs, table(body, "params"), table(body, "outputs"))
+    other = fields(Rerun, body)
+    given = given_again(entry.accepted, jobs, other.params, other.outputs)
     if entry.state == "done" and "kind" in given:
         given["wake_to_ask"] = True  # some GPU had the kind
-    return {**given, "id": body.get("id"), "again": True, "if_exists": _if_exists(body)}
+    return {**given, "id": other.id, "again": True, "if_exists": other.if_exists}
 
 
 def _is_result(given: Any) -> bool:
     return isinstance(given, str) and given.startswith(FROM_JOB)
 
 
-def _names(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    given = body.get(name, [])
-    listed = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
-    if not listed or len(given) > MAX_AFTER:
-        raise WrongInput(name, f'"{name}" must be a list of at most {MAX_AFTER} names')
-    return tuple(given)
-
-
-def _after(body: Mapping[str, Any], find: FindResult) -> list[str]:
-    given = body.get("after", [])
-    if not isinstance(given, list) or not all(isinstance(job, str) for job in given) or len(given) > MAX_AFTER:
-        raise WrongInput("after", f'"after" must be a list of at most {MAX_AFTER} ids of jobs')
-    return [find("after", job)[0] for job in given]
-
-
-def table(body: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The object in the field `name`; empty if it is missing."""
-    given = body.get(name, {})
-    if not isinstance(given, dict):
-        raise WrongInput(name, f'"{name}" must be an object')
-    return given
-
-
-def _switch(body: Mapping[str, Any], name: str) -> bool:
-    given = body.get(name, False)
-    if type(given) is not bool:
-        raise bad_request(f'"{name}" must be true or false')
-    return given
-
-
-def _if_exists(body: Mapping[str, Any]) -> str:
-    given = body.get("if_exists", "number")
-    if given not in IF_EXISTS:
-        raise bad_request(f'"if_exists" must be one of {", ".join(IF_EXISTS)}')
-    return str(given)
-
-
-def _batch(body: Mapping[str, Any]) -> str:
-    given = body.get("batch", "")
-    if not isinstance(given, str) or len(given) > MAX_BATCH or not given.isprintable():
-        raise bad_request(f'"batch" must be a name of at most {MAX_BATCH} characters')
-    return given.strip()
-
-
-def _paths(body: Mapping[str, Any], name: str) -> dict[str, Path]:
-    given = table(body, name)
-    return {each: _path(given, each, f"{name}.") for each in given}
+def _paths(given: Mapping[str, Any], part: str = "") -> dict[str, Path]:
+    return {name: _path(path, part + name) for name, path in given.items()}
 
 
 def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = ()) -> Submitting:
@@ -277,31 +299,28 @@ def looked_at(asked: Wanted, retry_of: str = "", taken: Container[str] | None = 
 
     Open jobs write to `taken`, as `path_key` names them. None: the job is known, and its results may be there.
     """
-    inputs = tuple(asked.inputs.values())
+    job = asked.job
     try:
-        for name, path in asked.inputs.items():
+        for name, path in job.inputs.items():
             if name not in asked.pending:
                 check_readable(path)
             check_named(path)
-        for path in asked.outputs.values():
-            check_writable(path, keep=inputs, new=asked.if_exists == "fail" and taken is not None)
+        for path in job.outputs.values():
+            new = asked.if_exists == "fail" and taken is not None
+            check_writable(path, keep=tuple(job.inputs.values()), new=new)
         if asked.if_exists == "number" and taken is not None:
-            asked = replace(asked, outputs={name: next_free(path, taken) for name, path in asked.outputs.items()})
+            job = replace(job, outputs={name: next_free(path, taken) for name, path in job.outputs.items()})
         files = {
             name: FileStat(str(path), 0, 0) if name in asked.pending else _look(path, asked.seconds.get(name, 0.0))
-            for name, path in asked.inputs.items()
+            for name, path in job.inputs.items()
         }
     except FileError as error:
         raise ApiError(400, error.code, str(error)) from None
     except OSError as error:
         raise ApiError(400, "file_unusable", f"the files cannot be read: {error.strerror or error}") from None
-    _check_apart(asked.outputs)
-    outputs = {name: str(path) for name, path in asked.outputs.items()}
-    return Submitting(
-        0, asked.job, files, outputs, asked.kind, asked.params, asked.task_type, asked.priority, retry_of,
-        asked.after, asked.sources, asked.version, asked.again, asked.gpus, asked.if_exists == "replace",
-        asked.unnamed, asked.batch,
-    )  # fmt: skip
+    _check_apart(job.outputs)
+    more = {"after": asked.after, "sources": asked.sources, "version": asked.version, "batch": asked.batch}
+    return Submitting(0, JobAccepted.of(job, files, asked.priority, retry_of=retry_of, **more))
 
 
 def _check_apart(outputs: Mapping[str, Path]) -> None:
@@ -317,31 +336,17 @@ def _look(path: Path, seconds: float) -> FileStat:
 
 def job_name(given: Any) -> str:
     """A job's id."""
-    return _word(given, "id")
+    return fields(_Submission, {"id": given or ""}).id or ""
 
 
-def _word(given: Any, name: str) -> str:
-    usable = isinstance(given, str) and 0 < len(given) <= MAX_ID and given.isprintable() and " " not in given
-    if not usable or not given.isascii():
-        raise bad_request(f'"{name}" must be one word of 1 to {MAX_ID} ASCII characters')
-    return str(given)
-
-
-def _path(body: Mapping[str, Any], name: str, part: str = "") -> Path:
-    given = body.get(name)
+def _path(given: Any, name: str) -> Path:
     if not isinstance(given, str) or not 0 < len(given) <= MAX_PATH or "\0" in given:
-        raise bad_request(f'"{part}{name}" is missing or is not a path; send an absolute path')
+        raise bad_request(f'"{name}" is missing or is not a path; send an absolute path')
     if not Path(given).is_absolute():
-        raise bad_request(f'"{part}{name}" must be an absolute path, since the daemon runs in another folder')
+        raise bad_request(f'"{name}" must be an absolute path, since the daemon runs in another folder')
     folder, name = os.path.split(given.rstrip("/"))
     # Resolve links in the folder, so that one file has one path; keep the file's name, whose extension tells its kind.
     return Path(os.path.realpath(folder)) / name
-
-
-def _priority(given: Any) -> int:
-    if type(given) is not int or abs(given) > MAX_PRIORITY:
-        raise bad_request(f'"priority" must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}')
-    return given
 
 
 def moved(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -356,12 +361,6 @@ def moved(body: Mapping[str, Any]) -> dict[str, Any]:
     if first or body.get("before", "") is None:
         return {"first": first}
     return {given[0]: job_name(body[given[0]])}
-
-
-def _seconds(given: Any, name: str) -> float:
-    if type(given) not in (int, float) or not 0 <= given <= _LENGTH_MOST:
-        raise bad_request(f'"{name}" must be a number of seconds')
-    return float(given)
 
 
 def listed(query: Mapping[str, str]) -> tuple[tuple[str, ...], int, int]:

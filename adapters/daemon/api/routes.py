@@ -104,7 +104,7 @@ class Api:
     async def submit(self, request: web.Request) -> web.Response:
         """Submit a job: 201 when it is in the journal; 200 when the same was submitted before with this id."""
         asked = await _wanted(self.outbox, await requests.json_object(request))
-        known = self.outbox.state.jobs.get(asked.job)
+        known = self.outbox.state.jobs.get(asked.job.id)
         if known is not None and _same(known, asked, self.kinds):
             return self._job(known.accepted.job)  # its files may be gone by now
         return self._answer(await submitted(self.outbox, await requests.fitting(self.kinds, asked)))
@@ -217,13 +217,14 @@ class Api:
 
     def _plain(self, entry: Entry) -> dict[str, Any]:
         a, ended = entry.accepted, entry.ended
+        lengths = {name: file.seconds or None for name, file in a.inputs.items()} if a.old_shape else {}
         return {
             "id": a.job, "state": entry.state, "stage": (entry.stage and entry.stage.stage) or "submit",
             **_files(a, self.kinds.shown(a.kind, a.params)),
             "names": {name: plain_text(text) for name, text in self.names(entry).items()},
             "task_type": a.task_type, "priority": entry.priority, "accepted_at": a.at, "retry_of": a.retry_of or None,
             **({"after": [*a.after]} if a.after else {}), **({"batch": a.batch} if a.batch else {}),
-            "video_s": a.video_s or None, "audio_s": a.audio_s or None,
+            "video_s": lengths.get("video"), "audio_s": lengths.get("audio"),
             "ended_at": ended.at if ended else None,
             "outcome": plain_outcome(ended) if ended else None,
             "last": self.outbox.feed.last(a.job),
@@ -247,11 +248,12 @@ async def another(outbox: Outbox, kinds: DaemonKinds, entry: Entry, body: Mappin
 async def submitted(outbox: Outbox, asked: requests.Wanted, retry_of: str = "") -> f.Answer:
     """Submit a job with these fields (see `requests.wanted`). `ApiError` when it is refused."""
     for _ in range(NUMBERS):
-        known = outbox.state.jobs.get(asked.job)
+        known = outbox.state.jobs.get(asked.job.id)
         taken = outbox.state.outputs if known is None else None
         submitting = await asyncio.to_thread(requests.looked_at, asked, retry_of, taken)
         if known is not None and asked.if_exists == "number":
-            submitting = replace(submitting, outputs=_numbered_before(known, submitting.outputs))
+            outputs = _numbered_before(known, submitting.asked.outputs)
+            submitting = replace(submitting, asked=replace(submitting.asked, outputs=outputs))
         answer = await outbox.submit(submitting)
         if asked.if_exists != "number" or answer.code not in ("output_taken", "conflict"):
             break  # otherwise another job took the name in the meantime
@@ -267,18 +269,18 @@ def accepted(answer: f.Answer) -> f.Answer:
 
 def _same(known: Entry, asked: requests.Wanted, kinds: DaemonKinds) -> bool:
     """Whether a job with this id was submitted with the same files."""
-    a = known.accepted
-    inputs = {name: file.path for name, file in a.files.items()}
-    mine = inputs, a.results, a.kind, a.params, a.task_type if a.is_pair else asked.task_type
-    theirs = [{name: str(path) for name, path in paths.items()} for paths in (asked.inputs, asked.outputs)]
+    a, job = known.accepted, asked.job
+    inputs = {name: file.path for name, file in a.inputs.items()}
+    mine = inputs, a.outputs, a.kind, a.params, a.task_type if a.old_shape else job.task_type
+    theirs = [{name: str(path) for name, path in paths.items()} for paths in (job.inputs, job.outputs)]
     if asked.if_exists == "number":
         theirs[1] = _numbered_before(known, theirs[1])
-    return mine == (*theirs, asked.kind, kinds.marked(asked.kind, asked.params), asked.task_type)
+    return mine == (*theirs, job.kind, kinds.marked(job.kind, job.params), job.task_type)
 
 
 def _numbered_before(known: Entry, outputs: Mapping[str, str]) -> dict[str, str]:
     """These paths of results, with the numbers that they got when the job was accepted."""
-    made = known.accepted.results
+    made = known.accepted.outputs
     return {
         name: made[name] if name in made and is_numbered(Path(made[name]), Path(path)) else path
         for name, path in outputs.items()
@@ -286,10 +288,10 @@ def _numbered_before(known: Entry, outputs: Mapping[str, str]) -> dict[str, str]
 
 
 def _files(a: f.JobAccepted, params: Mapping[str, Any]) -> dict[str, Any]:
-    if a.is_pair:
-        return {name: plain_text(getattr(a, name)) for name in ("video", "audio", "output")}
-    inputs = {name: plain_text(file.path) for name, file in a.files.items()}
-    outputs = {name: plain_text(path) for name, path in a.results.items()}
+    inputs = {name: plain_text(file.path) for name, file in a.inputs.items()}
+    if a.old_shape:
+        return {**inputs, "output": plain_text(a.output)}
+    outputs = {name: plain_text(path) for name, path in a.outputs.items()}
     return {
         "kind": a.kind, "inputs": inputs, "params": params, "outputs": outputs,
         "output": plain_text(a.output),

@@ -94,7 +94,7 @@ class Console:
     @property
     def waiting_params(self) -> list[dict[str, Any]]:
         """The parameters of the jobs that wait for their files."""
-        return [job.asked.params for job in self._calls.waiting.jobs.values()]
+        return [job.started.params for job in self._calls.waiting.jobs.values()]
 
     def is_open(self, request: web.Request) -> bool:
         """Whether a call needs no session: the page has no secrets, and other calls check links and tickets."""

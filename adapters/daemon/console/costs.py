@@ -276,4 +276,4 @@ def _used(usually: Mapping[str, Mapping[str, Any]], jobs: Sequence[Work]) -> flo
 
 
 def _work(accepted: JobAccepted) -> Work:
-    return accepted.kind, max((file.seconds for file in accepted.files.values()), default=0.0)
+    return accepted.kind, max((file.seconds for file in accepted.inputs.values()), default=0.0)

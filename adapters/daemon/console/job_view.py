@@ -86,7 +86,7 @@ class JobView:
                 "name": name, "file": names[name], "size": file.size, "seconds": file.seconds or None,
                 "shown": TYPES.get(Path(file.path).suffix.lower(), UNKNOWN).shown, "here": Path(file.path).is_file(),
             }
-            for name, file in entry.accepted.files.items()
+            for name, file in entry.accepted.inputs.items()
         ]  # fmt: skip
 
     def outputs(self, entry: Entry) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ class JobView:
     def paths(self, entry: Entry) -> dict[str, Path]:
         """Where the results are, or will be: for a copied one, that of the copy in the user's folder."""
         made, folder = results_of(entry), self._pattern[1]
-        paths = {name: Path(path) for name, path in entry.accepted.results.items()}
+        paths = {name: Path(path) for name, path in entry.accepted.outputs.items()}
         paths |= {name: path for name, (path, _) in made.items()}
         for each in self.outputs(entry) if folder and self.is_ours(entry.accepted.output) else ():
             copy = Path(folder, each["file"])
@@ -151,17 +151,17 @@ class JobView:
         with suppress(OSError, ValueError):
             if self.is_ours(a.output):
                 kept = msgspec.json.decode(names_beside(Path(a.output)).read_bytes(), type=dict[str, Any])
-        uploads = {name: self.uploads.of_path(file.path) for name, file in a.files.items()}
+        uploads = {name: self.uploads.of_path(file.path) for name, file in a.inputs.items()}
         inputs = {
-            name: upload.name if upload else str(kept.get(name) or shown_name(Path(a.files[name].path).name))
+            name: upload.name if upload else str(kept.get(name) or shown_name(Path(a.inputs[name].path).name))
             for name, upload in uploads.items()
         }
         given = " - ".join([Path(name).stem for name in inputs.values()][:STEMS]) or a.kind
         stem = result_name.filled(self._pattern[0], result_name.ResultName(given, a.kind, a.job, a.at))
-        stems = {name: f"{stem} - {name}" if len(a.results) > 1 else stem for name in a.results}
+        stems = {name: f"{stem} - {name}" if len(a.outputs) > 1 else stem for name in a.outputs}
         outputs = {
             name: shown_name(f"{stems[name]}{Path(path).suffix}" if self.is_ours(path) else Path(path).name)
-            for name, path in a.results.items()
+            for name, path in a.outputs.items()
         }
         return FileNames(inputs, outputs, " ".join([*inputs.values(), *outputs.values(), a.kind]).casefold())
 

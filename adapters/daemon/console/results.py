@@ -117,7 +117,7 @@ class Results:
         entry = self.done(requests.job_name(request.match_info["job"]))
         if "input" in request.query:
             return self._given(entry, request.query["input"])
-        name = request.query.get("name") or next(iter(entry.accepted.results))
+        name = request.query.get("name") or next(iter(entry.accepted.outputs))
         found = next((each for each in self._jobs.outputs(entry) if each["name"] == name), None)
         path = results_of(entry).get(name, (None, 0))[0]
         if found is None or path is None:
@@ -142,7 +142,7 @@ class Results:
 
     def input(self, entry: Entry, name: str) -> Path | None:
         """The path of an input of a job; None if it has none of that name."""
-        file = entry.accepted.files.get(name)
+        file = entry.accepted.inputs.get(name)
         return None if file is None else Path(file.path)
 
     def done(self, job: str) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from wakestream.adapters.daemon.console.results import Results, gone, plain_answ
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.storage import Storage
 from wakestream.adapters.daemon.console.uploads import Upload
-from wakestream.adapters.daemon.console.waiting import Waiting, WaitingJobs
+from wakestream.adapters.daemon.console.waiting import Started, Waiting, WaitingJobs
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
@@ -40,6 +40,14 @@ from wakestream.streams.protocol.kinds import MEDIA
 BATCHES_MOST: Final = 20
 HISTORY_MOST: Final = 1000
 ACT_MOST: Final = 1000
+
+
+class _Start(Started, kw_only=True):
+    """A call that starts a job, with its uploads by input."""
+
+    inputs: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    video: Any = None
+    audio: Any = None
 
 
 @dataclass(slots=True)
@@ -141,40 +149,31 @@ class JobCalls:
         `inputs` are uploads by input, `outputs` the file endings by output. Without `kind` it is a lip-sync job of
         the uploads `video` and `audio`. While a file is still copied, the answer is 202, and the job starts later.
         """
-        body = _of_kind(await requests.json_object(request))
-        job = requests.job_name(body.get("id") or "")
-        inputs = requests.table(body, "inputs").items()
+        said = requests.fields(_Start, await requests.json_object(request))
+        if not said.kind:
+            said.kind, said.outputs = LIPSYNC, {"video": ".mp4"}
+            said.inputs = {"video": said.video, "audio": said.audio}
+        # The input `video` comes first: lip-sync jobs of old hubs have this order.
+        inputs = sorted(said.inputs.items(), key=lambda each: each[0] != "video")
         files = {name: self.holdings.uploads.get(each, complete=False) for name, each in inputs}
-        outputs = requests.table(body, "outputs")
-        asked = self._wanted(
-            job, body["kind"], body.get("params", {}), outputs, files, body.get("gpus", []), body.get("batch", "")
-        )
-        asked = replace(asked, params=(await requests.fitting(self.kinds, asked)).params)
-        asked = replace(asked, params=self.kinds.hidden(asked.kind, asked.params))
-        waiting = Waiting(asked, outputs, files, time.time())
-        if not waiting.is_ready and job not in self.outbox.state.jobs:
+        asked = self._wanted(said, files)
+        fit = (await requests.fitting(self.kinds, asked)).job
+        said.params = self.kinds.hidden(fit.kind, fit.params)
+        waiting = Waiting(said, asked.changed(params=said.params), files, time.time())
+        if not waiting.is_ready and said.id not in self.outbox.state.jobs:
             await self.waiting.add(waiting)
-            return plain_answer({"id": job}, status=202)
+            return plain_answer({"id": said.id}, status=202)
         answer = await self._begin(waiting)
-        await self.waiting.drop(job)
+        await self.waiting.drop(said.id)
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
 
-    def _wanted(
-        self,
-        job: str,
-        kind: str,
-        params: dict[str, Any],
-        outputs: Mapping[str, str],
-        files: Mapping[str, Upload],
-        gpus: Sequence[str] = (),
-        batch: str = "",
-    ) -> requests.Wanted:
-        key = upload_rules.file_name(job)
+    def _wanted(self, started: Started, files: Mapping[str, Upload]) -> requests.Wanted:
+        key = upload_rules.file_name(started.id)
         return requests.wanted({
-            "id": job, "kind": kind, "params": params, "gpus": gpus, "batch": batch,
-            "inputs": {name: str(upload.path) for name, upload in files.items()},
-            "outputs": self._results(key, outputs),
+            "id": started.id, "kind": started.kind, "params": started.params, "gpus": started.gpus,
+            "batch": started.batch, "inputs": {name: str(upload.path) for name, upload in files.items()},
+            "outputs": self._results(key, started.outputs),
         })  # fmt: skip
 
     def _results(self, key: str, endings: Mapping[str, str]) -> dict[str, str]:
@@ -187,10 +186,11 @@ class JobCalls:
     async def _begin(self, job: Waiting) -> f.Answer:
         """Submit a job whose files are there. The ending of a file from a URL is known only now."""
         inputs = {name: Path(os.path.realpath(upload.path)) for name, upload in job.files.items()}
-        asked = replace(job.asked, inputs=inputs, seconds={name: upload.seconds for name, upload in job.files.items()})
+        seconds = {name: upload.seconds for name, upload in job.files.items()}
+        asked = replace(job.asked.changed(inputs=inputs), seconds=seconds)
         asked = await requests.fitting(self.kinds, asked)
         names = {name: upload.name for name, upload in job.files.items()}
-        return await self._kept(job.key, asked.job, names, partial(submitted, self.outbox, asked))
+        return await self._kept(job.key, job.id, names, partial(submitted, self.outbox, asked))
 
     async def _kept(
         self, key: str, job: str, names: Mapping[str, str], submit: Callable[[], Awaitable[f.Answer]]
@@ -213,8 +213,8 @@ class JobCalls:
         key, a = upload_rules.file_name(job), entry.accepted
         asked: dict[str, Any] = {"id": job}
         if self.cards.is_ours(a.output):
-            asked["outputs"] = self._results(key, {name: Path(path).suffix for name, path in a.results.items()})
-        names = {name: file for name, file in self.cards.names(entry).items() if name in a.files}
+            asked["outputs"] = self._results(key, {name: Path(path).suffix for name, path in a.outputs.items()})
+        names = {name: file for name, file in self.cards.names(entry).items() if name in a.inputs}
         answer = await self._kept(key, job, names, lambda: another(self.outbox, self.kinds, entry, asked))
         self.changed()
         return plain_answer({"id": answer.job}, status=answer.status)
@@ -282,7 +282,7 @@ class JobCalls:
         if batch:
             again = {entry.accepted.retry_of for entry in jobs.values()}
             jobs = {id_: one for id_, one in jobs.items() if one.accepted.batch == batch and id_ not in again}
-            waiting = [job for job in waiting if self.waiting.jobs[job].asked.batch == batch]
+            waiting = [job for job in waiting if self.waiting.jobs[job].started.batch == batch]
         done = [entry for entry in jobs.values() if entry.state == "done"]
         return plain_answer({
             "open": [*waiting, *(job for job, entry in jobs.items() if entry.state == "open")],
@@ -305,7 +305,7 @@ class JobCalls:
         since, jobs = time.time() - NOW_LASTS, self.outbox.state.jobs.values()
         again = {entry.accepted.retry_of for entry in jobs}
         states = [(one.accepted.batch, one.state, one.ended) for one in jobs if one.accepted.job not in again]
-        for name, state, ended in (*states, *((one.asked.batch, "open", None) for one in self.waiting.jobs.values())):
+        for name, state, ended in (*states, *((one.started.batch, "open", None) for one in self.waiting.jobs.values())):
             if name:
                 batch = found.setdefault(name, {"name": name, "jobs": 0, "open": 0, "done": 0, "recent": False})
                 batch["jobs"] += 1
@@ -362,15 +362,6 @@ class JobCalls:
         for path in paths:
             await asyncio.to_thread(uploads.remove_result, path)
         self.tell("card", self.cards.told(entry))
-
-
-def _of_kind(body: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a job of any kind. The input `video` comes first: lip-sync jobs of old hubs have this order."""
-    if "kind" not in body:
-        inputs = {name: body.get(name) for name in ("video", "audio")}
-        return {"id": body.get("id"), "kind": LIPSYNC, "inputs": inputs, "outputs": {"video": ".mp4"}}
-    inputs = requests.table(body, "inputs")
-    return {**body, "inputs": dict(sorted(inputs.items(), key=lambda each: each[0] != "video"))}
 
 
 def _number(text: str, most: int) -> int:

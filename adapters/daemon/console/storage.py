@@ -146,7 +146,7 @@ class Storage:
 
 
 def _inputs(entries: Iterable[Entry]) -> set[str]:
-    return {path for entry in entries for path in (file.path for file in entry.accepted.files.values())}
+    return {path for entry in entries for path in (file.path for file in entry.accepted.inputs.values())}
 
 
 def _write_marks(marks: Iterable[Path]) -> None:
@@ -159,7 +159,7 @@ def _write_marks(marks: Iterable[Path]) -> None:
 
 def _keys_in(folder: str, jobs: Sequence[Entry]) -> set[str]:
     """The keys of the results of jobs that are in the folder."""
-    paths = (path for job in jobs for path in job.accepted.results.values())
+    paths = (path for job in jobs for path in job.accepted.outputs.values())
     return {path[len(folder) :].partition(".")[0] for path in paths if path.startswith(folder)}
 
 

@@ -7,7 +7,7 @@ copies by itself; a file that a page sends has to be sent again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ import msgspec
 from loguru import logger
 
 from wakestream.adapters.daemon.api.auth import ApiError, plain_error
-from wakestream.adapters.daemon.api.requests import Wanted
+from wakestream.adapters.daemon.api.requests import Wanted, Word
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, of_disk
 from wakestream.adapters.disk.atomic import retry_in_use, sync_folder, write_atomic
@@ -33,13 +33,24 @@ STOPPING: Final = 503
 """The status of a refusal because the daemon stops: the next start submits the job."""
 
 
+class Started(msgspec.Struct, kw_only=True):
+    """What a page starts, as in its call. `outputs` are the endings of the results."""
+
+    id: Word
+    kind: str = ""
+    params: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    gpus: tuple[str, ...] = ()
+    batch: str = ""
+
+
 @dataclass(slots=True)
 class Waiting:
     """A job that waits for its files.
 
     Attributes:
+        started: What the page started.
         asked: The job; the paths of its inputs are known when they are there.
-        outputs: The endings of its results.
         files: The uploads by input.
         at: When it was started, in UNIX seconds.
         refused: Why it could not be submitted.
@@ -47,13 +58,18 @@ class Waiting:
         submitting: It is there while the job is submitted, and set at the end of that.
     """
 
+    started: Started
     asked: Wanted
-    outputs: Mapping[str, str]
     files: Mapping[str, Upload]
     at: float
     refused: dict[str, Any] | None = None
     failed: dict[str, dict[str, Any]] = field(default_factory=dict)
     submitting: asyncio.Event | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.started.id
 
     @property
     def is_ready(self) -> bool:
@@ -63,26 +79,20 @@ class Waiting:
     @property
     def key(self) -> str:
         """The name of its files."""
-        return file_name(self.asked.job)
+        return file_name(self.id)
 
 
-class _Record(msgspec.Struct):
+class _Record(Started, kw_only=True):
     """A waiting job on the disk."""
 
-    id: str
-    kind: str
-    params: dict[str, Any]
-    outputs: dict[str, str]
     files: dict[str, dict[str, Any]]
     at: float
     refused: dict[str, Any] | None = None
     failed: dict[str, dict[str, Any]] = {}
-    gpus: tuple[str, ...] = ()
-    batch: str = ""
 
 
-Ask = Callable[[str, str, dict[str, Any], Mapping[str, str], Mapping[str, Upload], Sequence[str], str], Wanted]
-"""Makes a job of its id, kind, parameters, endings of outputs, files, GPUs and batch."""
+Ask = Callable[[Started, Mapping[str, Upload]], Wanted]
+"""Makes a job of what a page started, and its files."""
 
 
 @dataclass(slots=True)
@@ -123,7 +133,7 @@ class WaitingJobs:
                 found.append(self._restored(record, ask))
             except (OSError, ValueError, TypeError, KeyError, ApiError, WrongInput) as error:
                 logger.warning("{} is no job that waits for its files: {}", path, error)
-        self.jobs = {job.asked.job: job for job in sorted(found, key=lambda job: job.at)}
+        self.jobs = {job.id: job for job in sorted(found, key=lambda job: job.at)}
         self.uploads.expect_only(self.paths())
 
     def _restored(self, record: _Record, ask: Ask) -> Waiting:
@@ -131,8 +141,7 @@ class WaitingJobs:
             name: self.uploads.restored(file, expected=bool(file["source"]) and file["id"] not in record.failed)
             for name, file in record.files.items()
         }
-        asked = ask(record.id, record.kind, record.params, record.outputs, files, record.gpus, record.batch)
-        return Waiting(asked, record.outputs, files, record.at, record.refused, record.failed)
+        return Waiting(record, ask(record, files), files, record.at, record.refused, record.failed)
 
     async def go_on(self, copy: Callable[[Upload], None]) -> None:
         """Go on with the jobs of earlier runs: `copy` the files that the daemon copies, and submit what is complete."""
@@ -151,32 +160,30 @@ class WaitingJobs:
 
     async def add(self, job: Waiting) -> None:
         """Keep a job until its files are there; one with the same id is replaced."""
-        if job.asked.job not in self.jobs and len(self.jobs) >= MOST:
+        if job.id not in self.jobs and len(self.jobs) >= MOST:
             why = f"{MOST} jobs wait for their files; start this one when some of them have begun"
             raise ApiError(429, "many_waiting", why, count=MOST)
-        self.jobs[job.asked.job] = job
+        self.jobs[job.id] = job
         try:
             await self._store(job)
         except ApiError:
-            if self.jobs.get(job.asked.job) is job:
-                await self.drop(job.asked.job)
+            if self.jobs.get(job.id) is job:
+                await self.drop(job.id)
             raise
 
     async def _store(self, job: Waiting) -> None:
         """Store and show a job. `ApiError` if it cannot be written."""
-        asked, files = job.asked, {name: about(upload) for name, upload in job.files.items()}
-        record = _Record(
-            asked.job, asked.kind, asked.params, dict(job.outputs), files, job.at, job.refused, job.failed,
-            asked.gpus, asked.batch,
-        )  # fmt: skip
+        files = {name: about(upload) for name, upload in job.files.items()}
+        started = {name: getattr(job.started, name) for name in Started.__struct_fields__}
+        record = _Record(**started, files=files, at=job.at, refused=job.refused, failed=job.failed)
         async with self._writing:
-            if self.jobs.get(asked.job) is job:
+            if self.jobs.get(job.id) is job:
                 try:
                     await asyncio.to_thread(write_atomic, self._path(job), msgspec.json.encode(record))
                 except OSError as error:
                     raise of_disk(error) from None
         await self.clear()
-        if self.jobs.get(asked.job) is job:
+        if self.jobs.get(job.id) is job:
             self.tell("wait", self.plain(job))
 
     def _path(self, job: Waiting) -> Path:
@@ -186,7 +193,7 @@ class WaitingJobs:
         try:
             await self._store(job)
         except ApiError as error:
-            logger.warning("job {} waits for its files and cannot be stored: {}", job.asked.job, error)
+            logger.warning("job {} waits for its files and cannot be stored: {}", job.id, error)
             self.tell("wait", self.plain(job))
 
     async def settled(self, job: str) -> None:
@@ -214,7 +221,7 @@ class WaitingJobs:
     async def arrived(self, upload: Upload) -> None:
         """Submit the jobs that have waited for this file only."""
         for job in list(self._of(upload)):
-            if job.is_ready and job.submitting is None and self.jobs.get(job.asked.job) is job:
+            if job.is_ready and job.submitting is None and self.jobs.get(job.id) is job:
                 await self._submit(job)
 
     async def _submit(self, job: Waiting) -> None:
@@ -227,7 +234,7 @@ class WaitingJobs:
             job.refused = plain_error(error)
             await self._changed(job)
         else:
-            await self.drop(job.asked.job)
+            await self.drop(job.id)
         finally:
             job.submitting.set()
             job.submitting = None
@@ -247,7 +254,7 @@ class WaitingJobs:
     def plain(self, job: Waiting) -> dict[str, Any]:
         """A job for the page. A file that has to be chosen again is `lost`."""
         return {
-            "id": job.asked.job, "kind": job.asked.kind, "params": self.shown(job.asked.kind, job.asked.params),
+            "id": job.id, "kind": job.started.kind, "params": self.shown(job.started.kind, job.started.params),
             "inputs": [
                 {
                     "name": name, "file": upload.name, "size": upload.size, "content": upload.kind, "upload": upload.id,
@@ -257,7 +264,7 @@ class WaitingJobs:
                 }
                 for name, upload in job.files.items()
             ],
-            "outputs": job.outputs, "at": job.at, "refused": job.refused, "batch": job.asked.batch,
+            "outputs": job.started.outputs, "at": job.at, "refused": job.refused, "batch": job.started.batch,
         }  # fmt: skip
 
     def all_plain(self) -> list[dict[str, Any]]:

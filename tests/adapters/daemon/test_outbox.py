@@ -9,6 +9,7 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
+from tests.support.streams.submitting import submitting
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.outbox import Outbox
@@ -100,7 +101,7 @@ class Desk:
     async def submit(self, job: str = "a") -> f.Answer:
         """Returns when the job has been started, if it was taken."""
         answer = await self.outbox.submit(
-            f.Submitting(0, job, {"video": LOOK, "audio": LOOK}, {"video": f"/out/{job}.mp4"})
+            submitting(0, job, {"video": LOOK, "audio": LOOK}, {"video": f"/out/{job}.mp4"})
         )
         if answer.status == 201:
             await self.begun(job)
@@ -268,7 +269,7 @@ async def test_a_job_that_fails_to_start_fails_alone(desk: Desk) -> None:
     async with asyncio.timeout(5), desk.serving():
         hearing = asyncio.create_task(desk.hears("failed"))
         await asyncio.sleep(0)
-        await desk.outbox.submit(f.Submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
+        await desk.outbox.submit(submitting(0, "a", {"video": LOOK, "audio": LOOK}, {"video": "/out/a.mp4"}))
         await hearing
         ended = desk.state.jobs["a"].ended
         assert ended is not None
@@ -483,7 +484,7 @@ async def test_a_chain_that_is_submitted_after_a_move_keeps_its_place_too(desk: 
         await desk.submit("a")
         await desk.submit("d")
         await desk.outbox.move("d", "a")
-        held = f.Submitting(0, "b", {"video": LOOK, "audio": LOOK}, {"video": "/out/b.mp4"}, after=("a",))
+        held = submitting(0, "b", {"video": LOOK, "audio": LOOK}, {"video": "/out/b.mp4"}, after=("a",))
         assert (await desk.outbox.submit(held)).status == 201
         await desk.submit("c")
         desk.jobs.moves.clear()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.outbox import chains, outbox
@@ -37,7 +38,7 @@ class Desk:
         }
         sources = {f"f{number}": f"{one}:out" for number, one in enumerate(after)}
         return self.happens(
-            f.Submitting(
+            submitting(
                 1, job, inputs, {"out": f"/out/{job}.bin"}, "copy", retry_of=retry_of, after=after, sources=sources
             )
         )

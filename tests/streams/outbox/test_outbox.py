@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from tests.support.streams.submitting import submitting
 from wakestream.operators.lifecycle.reuse import OWN
 from wakestream.operators.model import events as e
 from wakestream.streams.outbox import facts as f
@@ -39,7 +42,7 @@ class Desk:
 
     def submit(self, job: str = "a", output: str | None = None, **fields: Any) -> Desk:
         inputs = {name: fields.pop(name, usual) for name, usual in (("video", VIDEO), ("audio", AUDIO))}
-        return self.happens(f.Submitting(1, job, inputs, {"video": output or f"/out/{job}.mp4"}, **fields))
+        return self.happens(submitting(1, job, inputs, {"video": output or f"/out/{job}.mp4"}, **fields))
 
     def says(self, event: e.JobEvent, job: str = "a", mtime_ns: int = 0) -> Desk:
         return self.happens(f.Happened(job, event, mtime_ns))
@@ -278,7 +281,7 @@ def test_a_job_costs_the_same_with_a_hundred_and_with_thousands_of_the_same_size
             if ended:
                 decider.evolve(state, f.JobEnded(job, "cancelled", number))
         jobs = state.jobs = Counted(state.jobs)
-        submitted = f.Submitting(1, "last", {"video": VIDEO, "audio": AUDIO}, {"video": "/out/last.mp4"})
+        submitted = submitting(1, "last", {"video": VIDEO, "audio": AUDIO}, {"video": "/out/last.mp4"})
         for fact in decider.decide(state, submitted, 9e9)[0]:
             decider.evolve(state, fact)
         assert state.alone(jobs["last"]) is ended
@@ -302,7 +305,7 @@ IMAGE = {"image": f.FileStat("/in/a.png", 10, 1)}
 
 def any_kind(desk: Desk, job: str, *, kind: str = "upscale", output: str = "", **params: Any) -> Desk:
     outputs = {"image": output or f"/out/{job}.png", "log": f"/out/{job}.txt"}
-    return desk.happens(f.Submitting(1, job, IMAGE, outputs, kind, params))
+    return desk.happens(submitting(1, job, IMAGE, outputs, kind, params))
 
 
 def test_a_job_of_any_kind_keeps_its_files_parameters_and_outputs() -> None:
@@ -348,7 +351,7 @@ SAID = st.sampled_from([
     e.Failed("no"), e.TimedOut("total", 1.0), e.Cancelled(), read_as("00"), read_as("22"),
 ])  # fmt: skip
 HAPPENS = st.one_of(
-    st.builds(f.Submitting, st.just(1), JOBS, INPUTS, OUTPUTS),
+    st.builds(submitting, st.just(1), JOBS, INPUTS, OUTPUTS),
     st.builds(f.Cancelling, st.just(1), JOBS),
     st.builds(f.Moving, st.just(1), JOBS, st.one_of(st.just(""), JOBS), st.booleans()),
     st.builds(f.Happened, JOBS, SAID, st.integers(0, 3)),
@@ -371,7 +374,7 @@ def test_after_any_events_ends_are_final_and_a_snapshot_is_the_whole_state(event
             elif entry.ended is not None:
                 ends[name] = entry.ended
         opened = [entry.accepted for entry in desk.state.jobs.values() if entry.ended is None]
-        taken = {path: accepted.job for accepted in opened for path in accepted.results.values()}
+        taken = {path: accepted.job for accepted in opened for path in accepted.outputs.values()}
         assert (desk.state.outputs, set(desk.state.queue)) == (taken, {accepted.job for accepted in opened})
         assert len(opened) <= 3
         assert len(desk.state.jobs) - len(opened) <= 3
@@ -401,7 +404,23 @@ def test_a_job_waits_for_the_earlier_one_of_the_same_files_also_when_the_clock_w
 
 def test_a_job_without_files_was_read_with_none() -> None:
     read = f.JobRead("a", {}, {}, 0, 0)
-    assert (read.digests, read.dates) == ({}, {})
+    assert (read.inputs, read.mtimes_ns) == ({}, {})
+
+
+def test_facts_of_a_pair_from_0_1_0_have_the_form_of_all_jobs() -> None:
+    old = msgspec.json.encode({
+        "job": "a", "video": "/in/a.mp4", "audio": "/in/a.wav", "output": "/out/a.mp4", "video_size": 10,
+        "video_mtime_ns": 1, "audio_size": 20, "audio_mtime_ns": 2, "task_type": "x", "priority": 3, "at": 101.0,
+    })  # fmt: skip
+    asked = submitting(1, "a", {"video": VIDEO, "audio": AUDIO}, {"video": "/out/a.mp4"}, task_type="x", priority=3)
+    accepted = msgspec.json.decode(old, type=f.JobAccepted)
+    assert accepted == replace(asked.asked, at=101.0)
+    assert (accepted.kind, accepted.old_shape, job_of(Entry(accepted)).task_type) == ("lipsync", True, "x")
+    plain = {"job": "a", "video": {"md5": "1"}, "audio": {"md5": "2"}, "video_mtime_ns": 1, "audio_mtime_ns": 2}
+    read = msgspec.convert(plain, f.JobRead)
+    assert read == f.JobRead(
+        "a", inputs={"video": {"md5": "1"}, "audio": {"md5": "2"}}, mtimes_ns={"video": 1, "audio": 2}
+    )
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
@@ -424,7 +443,7 @@ def of_kind(
     desk: Desk, job: str, kind: str, params: dict[str, Any] | None = None, outputs: tuple[str, ...] = ("out",)
 ) -> None:
     results = {name: f"/out/{job}.{name}" for name in outputs}
-    desk.happens(f.Submitting(1, job, {"image": VIDEO}, results, kind, params))
+    desk.happens(submitting(1, job, {"image": VIDEO}, results, kind, params))
 
 
 def test_twins_of_any_kind_have_the_same_kind_parameters_and_results() -> None:
@@ -445,5 +464,5 @@ def test_a_job_whose_input_is_not_there_yet_has_no_twin() -> None:
     desk = Desk()
     for job in ("a", "b"):
         inputs = {"image": f.FileStat("/out/x.png", 0, 0)}
-        desk.happens(f.Submitting(1, job, inputs, {"out": f"/out/{job}.png"}, "upscale"))
+        desk.happens(submitting(1, job, inputs, {"out": f"/out/{job}.png"}, "upscale"))
     assert desk.state.alone(desk.state.jobs["b"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WakestreamError, WorkerUnreachable
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -40,7 +41,7 @@ class Desk:
         return self
 
     def submit(self, job: str = "a") -> Desk:
-        return self.happens(f.Submitting(1, job, {"video": VIDEO, "audio": AUDIO}, {"video": f"/out/{job}.mp4"}))
+        return self.happens(submitting(1, job, {"video": VIDEO, "audio": AUDIO}, {"video": f"/out/{job}.mp4"}))
 
     def says(self, event: e.JobEvent, job: str = "a") -> Desk:
         return self.happens(f.Happened(job, event))
@@ -69,7 +70,7 @@ def test_a_job_of_any_kind_shows_its_inputs_apart_whatever_their_names() -> None
     desk = Desk()
     names = ("output", "sent", "result")
     inputs = {name: f.FileStat(f"/in/{name}.bin", size, 1) for size, name in enumerate(names, 1)}
-    desk.happens(f.Submitting(1, "a", inputs, {"whole": "/out/a.bin"}, "join", params={"times": 2}))
+    desk.happens(submitting(1, "a", inputs, {"whole": "/out/a.bin"}, "join", params={"times": 2}))
     desk.says(e.Done(Path("/out/a.bin"), 30))
     (owed,) = desk.owed
     assert owed.news == {

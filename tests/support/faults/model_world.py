@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.ports import Accepted, BootFailure, LinkDown, LinkUp, PowerState, Refused
 from wakestream.streams.hub import events as f
@@ -204,7 +205,7 @@ class Daemon(Peer):
         """A user submits a job."""
         look = o.FileStat(f"/{job}", 1, 1)
         self.happen(
-            o.Submitting(next(self._tickets), job, {"video": look, "audio": look}, {"video": f"/{job}.out"}), kept=kept
+            submitting(next(self._tickets), job, {"video": look, "audio": look}, {"video": f"/{job}.out"}), kept=kept
         )
         if not kept:
             self.kill()

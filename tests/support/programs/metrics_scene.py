@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.engines.pair import PairEngine
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place
+from tests.support.streams.submitting import submitting
 from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
@@ -152,7 +153,7 @@ class House:
         """Hand the user's files in."""
         looks = [f.FileStat(str(path), (at := path.stat()).st_size, at.st_mtime_ns) for path in self._inputs()]
         answer = await self.daemon.outbox.submit(
-            f.Submitting(0, job, dict(zip(("video", "audio"), looks, strict=True)), {"video": str(self.user.out)})
+            submitting(0, job, dict(zip(("video", "audio"), looks, strict=True)), {"video": str(self.user.out)})
         )
         assert answer.status == 201
 

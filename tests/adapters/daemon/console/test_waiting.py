@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,28 +12,20 @@ from wakestream.adapters.daemon.api.requests import Wanted, wanted
 from wakestream.adapters.daemon.console import waiting
 from wakestream.adapters.daemon.console.upload_validation import Announced
 from wakestream.adapters.daemon.console.uploads import Upload, Uploads
-from wakestream.adapters.daemon.console.waiting import Waiting, WaitingJobs
+from wakestream.adapters.daemon.console.waiting import Started, Waiting, WaitingJobs
 
 
 async def unused(_: Waiting) -> None:
     """No job is submitted here."""
 
 
-def ask(
-    job: str,
-    kind: str,
-    params: dict[str, Any],
-    outputs: Mapping[str, str],
-    files: Mapping[str, Upload],
-    gpus: Sequence[str] = (),
-    batch: str = "",
-) -> Wanted:
+def ask(started: Started, files: Mapping[str, Upload]) -> Wanted:
     """A job; one with the id `refused` cannot be one."""
-    if job == "refused":
+    if started.id == "refused":
         raise bad_request("a rule that is newer than the record")
     inputs = {name: str(upload.path) for name, upload in files.items()}
-    made = {name: f"/results/{job}{ending}" for name, ending in outputs.items()}
-    return wanted({"id": job, "kind": kind, "params": params, "inputs": inputs, "outputs": made, "gpus": gpus})
+    made = {name: f"/results/{started.id}{ending}" for name, ending in started.outputs.items()}
+    return wanted({"id": started.id, "kind": started.kind, "inputs": inputs, "outputs": made})
 
 
 class Place:
@@ -56,9 +46,9 @@ class Place:
         """Let a job wait for a file that the daemon copies."""
         announced = Announced("file", "a.glb", 5, (), "mesh.file")
         upload = file or self.jobs.uploads.announce(announced, (), "https://x.invalid/a.glb")
-        files, outputs = {"one": upload, "two": upload}, {"o": ".png"}
-        asked = replace(ask("any-job", "turn", {}, outputs, files), job=job)
-        await self.jobs.add(Waiting(asked, outputs, files, 1.0))
+        files = {"one": upload, "two": upload}
+        started = Started(id=job, kind="turn", outputs={"o": ".png"})
+        await self.jobs.add(Waiting(started, ask(Started(id="any-job", kind="turn", outputs={"o": ".png"}), files), files, 1.0))
         return upload
 
     @property
