@@ -34,7 +34,7 @@ from wakestream.operators.model.errors import UnknownKind, WakestreamError, Wron
 from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
-from wakestream.streams.protocol.wire import MAX_ID
+from wakestream.streams.protocol.messages import MAX_ID
 
 HUB_PATIENCE = 30.0
 """Seconds that a foreground job looks for a hub before it gives up (--hub-timeout)."""

@@ -32,7 +32,6 @@ from wakestream.streams.hub.jobs import FEATURES
 from wakestream.streams.hub.power import REPLACED
 from wakestream.streams.hub.state import Connection, Durable, HubState, Limits
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.printable import is_name
 
@@ -309,7 +308,7 @@ def _received(state: HubState, peer: Connection, event: f.Received, now: float, 
         request_id = getattr(message, "request_id", None)
         if isinstance(message, m.Unknown):
             request_id = message.frame.get("request_id")
-            request_id = request_id if isinstance(request_id, str) and len(request_id) <= wire.MAX_ID else None
+            request_id = request_id if isinstance(request_id, str) and len(request_id) <= m.MAX_ID else None
         if peer.role is None:
             decision.refuse(peer.fd, "not_registered", "send register first, with the license key", request_id)
         elif isinstance(message, m.Unknown):

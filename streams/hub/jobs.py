@@ -281,7 +281,7 @@ def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> I
 
 def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
     first = frames[0]["request_id"]
-    return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: wire.MAX_ID], jobs=tuple(frames))
+    return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: m.MAX_ID], jobs=tuple(frames))
 
 
 def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, decision: HubDecision) -> None:

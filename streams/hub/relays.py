@@ -48,7 +48,7 @@ def _counted(state: HubState, peer: Connection, frame: Mapping[str, Any], now: f
 
 def _id(frame: Mapping[str, Any]) -> str | None:
     id_ = frame.get("request_id")
-    return id_ if isinstance(id_, str) and 0 < len(id_) <= wire.MAX_ID else None
+    return id_ if isinstance(id_, str) and 0 < len(id_) <= m.MAX_ID else None
 
 
 def _addressees(state: HubState, frame: Mapping[str, Any]) -> tuple[int, ...]:

@@ -11,7 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from msgspec import Meta
+
 from wakestream.streams.protocol.structs import Frozen
+
+MAX_ID = 200
+"""The longest request id or task id, in characters."""
+
+MAX_URL = 2000
+"""The longest address, in characters; hubs repeat a worker's address in many frames."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Address = Annotated[str, Meta(max_length=MAX_URL)]
 
 T = TypeVar("T")
 Data = Annotated[T, "data"]
@@ -37,14 +48,14 @@ class Message(Frozen, frozen=True, kw_only=True):
 class _WithId(Message, frozen=True, kw_only=True):
     """A message about the job or the question that `request_id` names."""
 
-    request_id: str
+    request_id: Id
 
 
 class _News(Message, frozen=True, kw_only=True):
     """A message about a GPU, for one job or for all. `ts` is UNIX seconds."""
 
-    request_id: str | None = None
-    trace_id: str | None = None
+    request_id: Id | None = None
+    trace_id: Id | None = None
     ts: int | None = None
 
 
@@ -68,7 +79,7 @@ class Register(Message, frozen=True, kw_only=True):
     role: str | None = None
     device_type: str | None = None
     gpu: str | None = None
-    url: str | None = None
+    url: Address | None = None
     gpus: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
     machine: str | None = None
@@ -112,7 +123,7 @@ class Submit(_WithId, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "gpu.job.submit"
     OLD: ClassVar[str | None] = "gpu_task"
-    trace_id: str | None = None
+    trace_id: Id | None = None
     task_type: str = "heygem_submit"
     payload: Mapping[str, Any] = {}
     key: str | None = None
@@ -130,7 +141,7 @@ class Ack(_WithId, frozen=True, kw_only=True):
     task_type: str | None = None
     msg: str | None = None
     gpu: Data[str | None] = None
-    url: Data[str | None] = None
+    url: Data[Address | None] = None
     position: Data[int | None] = None
     capability: Data[str | None] = None
     capability_expires: Data[int | None] = None
@@ -167,7 +178,7 @@ class Online(_News, frozen=True, kw_only=True):
     status: Data[str | None] = "online"
     msg: Data[str | None] = None
     gpu: Data[str | None] = None
-    url: Data[str | None] = None
+    url: Data[Address | None] = None
 
 
 class Result(_WithId, frozen=True, kw_only=True):
@@ -188,7 +199,7 @@ class Boot(Message, frozen=True, kw_only=True):
     """client or hub -> monitor: start the GPU."""
 
     TYPE: ClassVar[str] = "gpu.power.boot"
-    request_id: str | None = None
+    request_id: Id | None = None
     source: str | None = None
     msg: str | None = None
     gpu: str | None = None
@@ -239,14 +250,14 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     own_queued: Data[int] = 0
     monitors: Data[int] = 0
     boots: Data[int] = 0
-    boot_s: Data[Mapping[str, float] | None] = None
-    eta_s: Data[Mapping[str, float] | None] = None
+    boot_s: Data[Mapping[str, Any] | None] = None
+    eta_s: Data[Mapping[str, Any] | None] = None
     currency: Data[str | None] = None
     zone: Data[str | None] = None
     budgets: Data[tuple[Mapping[str, Any], ...] | None] = None
     license_budget: Data[Mapping[str, Any] | None] = None
     costs: Data[Mapping[str, Any] | None] = None
-    connections: Data[Mapping[str, int] | None] = None
+    connections: Data[Mapping[str, Any] | None] = None
     waiting: Data[tuple[Mapping[str, Any], ...] | None] = None
 
 
@@ -257,7 +268,7 @@ class Booted(Message, frozen=True, kw_only=True):
     status: str | None = "booted"
     msg: str | None = None
     source: str | None = "gpu_monitor"
-    request_id: str | None = None
+    request_id: Id | None = None
     gpu: str | None = None
 
 
@@ -265,7 +276,7 @@ class BootResult(Message, frozen=True, kw_only=True):
     """monitor -> hub -> client: a boot failed (`status` is `failed` or `error`)."""
 
     TYPE: ClassVar[str] = "gpu.power.boot.result"
-    request_id: str | None = None
+    request_id: Id | None = None
     success: bool = False
     status: str | None = None
     msg: str | None = None
@@ -288,7 +299,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     stops_in: int | None = None
     present: bool | None = None
     orphan: bool | None = None
-    url: str | None = None
+    url: Address | None = None
     url_follows: bool | None = None
     retry_in: int | None = None
     age: int | None = None
@@ -344,7 +355,7 @@ class TaskActive(Message, frozen=True, kw_only=True):
     """worker -> hub -> monitor, at most every 30 s while a task runs: keeps the GPU on."""
 
     TYPE: ClassVar[str] = "gpu.task.active"
-    task_id: str
+    task_id: Id
     task_type: str | None = None
 
 
@@ -374,7 +385,7 @@ class DispatchBatch(Message, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "gpu.job.dispatch.batch"
     ENVELOPE: ClassVar[Mapping[str, str]] = {"version": "1.0", "source": "api", "target": "gpu"}
     ts: int | None = None
-    batch_id: Data[str] = ""
+    batch_id: Data[Id] = ""
     jobs: Data[tuple[Mapping[str, Any], ...]] = ()
 
 
@@ -467,8 +478,8 @@ class Error(Message, frozen=True, kw_only=True):
     msg: str | None = None
     message: str | None = None
     code: str | None = None
-    request_id: str | None = None
-    old_request_id: str | None = None
+    request_id: Id | None = None
+    old_request_id: Id | None = None
 
     @property
     def text(self) -> str:
@@ -487,7 +498,7 @@ class Url(Message, frozen=True, kw_only=True):
     """A bare `http(s)://…` string instead of a frame."""
 
     TYPE: ClassVar[str] = "url"
-    url: str
+    url: Address
 
 
 class Unknown(Message, frozen=True, kw_only=True):

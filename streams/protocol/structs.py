@@ -51,56 +51,53 @@ def read(kind: type[T], plain: object, at: str = "") -> T:
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        why, _, path = str(error).removesuffix("`").partition(" - at `$")
-    named = re.search("field `(.*)`", why)
-    names = [*re.findall(r"\w+", path), *([named[1]] if named else [])]
-    field, need = _need(kind, names)
+        field, fault = fault_of(kind, error)
     whole = ".".join(filter(None, (at, field)))
-    if named and "unknown" in why:
-        raise WrongInput(whole, f'there is no field "{whole}"; known: {", ".join(sorted(fields_of(kind)))}')
-    lacks = f"is missing; it must be {need}" if named else f"must be {need}"
-    raise WrongInput(whole, f'"{whole}" {lacks}')
+    raise WrongInput(whole, f'"{whole}" {fault}')
 
 
-def fields_of(kind: type) -> frozenset[str]:
-    """The names of a struct's fields."""
-    return frozenset(kind.__struct_fields__)  # type: ignore[attr-defined]
+def fault_of(kind: type, error: msgspec.ValidationError) -> tuple[str, str]:
+    """What msgspec says about a struct of this kind: the field, and a sentence that has the field as its subject."""
+    why, _, path = str(error).removesuffix("`").partition(" - at `$")
+    lacks = re.findall("missing required field `([^`]*)", why)
+    hint: Any = kind
+    need, fields = hint, list[str]()
+    for name in [*re.findall(r"\w+", path), *lacks]:
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            need = get_type_hints(hint, include_extras=True)[name]
+            hint = _items(need)
+            fields.append(name)
+    field, meta = ".".join(fields), _meta(need)
+    if lacks:
+        return field, f"is missing, {needed(need)} is needed"
+    if "`str` of length" in why and meta is not None and meta.description is None:
+        most = f"{meta.max_length} characters"
+        return field, f"must have {meta.min_length} to {most}" if meta.min_length else f"must have {most} at most"
+    return field, f"must be {needed(need)}"
 
 
-def _need(kind: Any, names: list[str]) -> tuple[str, str]:
-    """The first of the fields on this way that has a description, or the last one; and what it must be."""
-    need, field = needed(kind), []
-    for name in names:
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            hint = get_type_hints(kind, include_extras=True).get(name, Any)
-            field.append(name)
-            need, kind = needed(hint), _inner(hint)
-            if get_origin(hint) is Annotated:
-                break
-    return ".".join(field), need
+def _items(hint: Any) -> Any:
+    """The type of the items of a list, else the type without its description."""
+    return _items(get_args(hint)[0]) if get_origin(hint) in (*_WRAPPED, tuple, list) else hint
 
 
-def _inner(hint: Any) -> Any:
-    """The type of the items of a list or the values of an object, else the type itself."""
-    args = [arg for arg in get_args(hint) if arg not in (type(None), ...)]
-    return _inner(args[-1]) if get_origin(hint) not in (None, Literal) and args else hint
+def _meta(hint: Any) -> msgspec.Meta | None:
+    found = (each for each in get_args(hint) if get_origin(hint) is Annotated and isinstance(each, msgspec.Meta))
+    return next(found, None) or (_meta(get_args(hint)[0]) if get_origin(hint) in _WRAPPED else None)
 
 
-_WORDS: Final[Mapping[Any, str]] = {
-    str: "a string", int: "a whole number", bool: "true or false", float: "a number", Any: "a value",
-}  # fmt: skip
+_WRAPPED: Final = (Annotated, types.UnionType, Union)
+_WORDS: Final[Mapping[Any, str]] = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
 
 
 def needed(hint: Any) -> str:
     """What a value of this type is called in a sentence, such as `a list, each a string`."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        described = (meta.description for meta in args[1:] if isinstance(meta, msgspec.Meta))
-        return next(filter(None, described), None) or needed(args[0])
-    if origin in (types.UnionType, Union):
-        return needed(next(arg for arg in args if arg is not type(None)))
-    if origin is Literal:
-        return f"one of {', '.join(args)}"
-    if origin in (tuple, list):
-        return f"a list, each {needed(args[0])}"
+    if (meta := _meta(hint)) is not None and meta.description:
+        return meta.description
+    if get_origin(hint) in _WRAPPED:
+        return needed(get_args(hint)[0])
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) in (tuple, list):
+        return f"a list, each {needed(get_args(hint)[0])}"
     return _WORDS.get(hint, "an object")

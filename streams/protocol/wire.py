@@ -6,16 +6,15 @@ sentence for the author of the frame. `encode` leaves out fields without a value
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.messages import MAX_ID, MAX_URL
+from wakestream.streams.protocol.structs import fault_of, needed
 
 MAX_FRAME = 64 * 1024
 """The largest frame, in bytes, that a program accepts."""
@@ -23,94 +22,41 @@ MAX_FRAME = 64 * 1024
 MAX_DEPTH = 100
 """The deepest nesting of a frame. It may be passed on, and encoders have limits, too."""
 
-MAX_ID = 200
-"""The longest request id or task id, in characters."""
-
-MAX_URL = 2000
-"""The longest address, in characters; hubs repeat a worker's address in many frames."""
-
 
 class Malformed(ValueError):
     """The peer's frame does not follow the protocol; `str()` says what to send instead."""
 
 
-_OBJECT = "an object"
-_WORDS: dict[type, str] = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
-
-
-def _checker(annotation: Any) -> tuple[Callable[[Any], bool], str]:
-    origin = typing.get_origin(annotation)
-    if origin in (types.UnionType, typing.Union):
-        inner = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
-        check, word = _checker(inner)
-        return (lambda value: value is None or check(value)), word
-    if origin is tuple:
-        check, word = _checker(typing.get_args(annotation)[0])
-        return (lambda value: isinstance(value, list) and all(map(check, value))), f"a list, each {word}"
-    if origin is not None and issubclass(origin, Mapping):
-        return (lambda value: isinstance(value, dict)), _OBJECT
-    if annotation is int:
-        return (lambda value: type(value) is int), _WORDS[int]
-    if annotation is float:
-        return (lambda value: type(value) in (int, float)), _WORDS[float]
-    return (lambda value: isinstance(value, annotation)), _WORDS[annotation]
-
-
 BARE = frozenset({"gpu.job.submit", "gpu_task", "url"})
 """Types that deployed hubs copy to monitors without required fields: there they are `Unknown`, not malformed."""
 
-_EXACT: dict[str, type] = {word: kind for kind, word in _WORDS.items()} | {_OBJECT: dict}
+
+class _Kind(NamedTuple):
+    """How a type of frame is read and written: the names of its fields."""
+
+    message: type[m.Message]
+    required: frozenset[str]
+    constants: dict[str, str]
+    outer: tuple[str, ...]
+    inner: tuple[str, ...]
+    lists: frozenset[str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Field:
-    name: str
-    nested: bool
-    required: bool
-    check: Callable[[Any], bool]
-    word: str
-    listed: bool
-    exact: type | None  # a value of exactly this type (text: up to `limit`) needs no other check
-    limit: int
+def _kind_of(message: type[m.Message]) -> _Kind:
+    fields = msgspec.structs.fields(message)
+    inner = tuple(field.name for field in fields if "data" in getattr(field.type, "__metadata__", ()))
+    return _Kind(
+        message,
+        frozenset(field.name for field in fields if field.required),
+        {"type": message.TYPE, **message.ENVELOPE},
+        tuple(field.name for field in fields if field.name not in inner),
+        inner,
+        frozenset(field.name for field in fields if needed(field.type).startswith("a list")),
+    )
 
 
-def _field(field: msgspec.structs.FieldInfo) -> _Field:
-    nested = typing.get_origin(field.type) is typing.Annotated
-    check, word = _checker(typing.get_args(field.type)[0] if nested else field.type)
-    listed = word.startswith("a list")
-    return _Field(field.name, nested, field.required, check, word, listed, _EXACT.get(word), _limit(field.name))
-
-
-def _written(kind: type[m.Message]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...], frozenset[str]]:
-    """The constants of a frame, the names of its fields at the top and in `data`, and which of them are lists."""
-    fields = _FIELDS[kind].values()
-    outer, inner = (tuple(one.name for one in fields if one.nested is nested) for nested in (False, True))
-    return {"type": kind.TYPE, **kind.ENVELOPE}, outer, inner, frozenset(one.name for one in fields if one.listed)
-
-
-def _limit(name: str) -> int:
-    return MAX_ID if name.endswith("_id") else MAX_URL if name == "url" else MAX_FRAME
-
-
-_FIELDS: dict[type, dict[str, _Field]] = {
-    kind: {one.name: _field(one) for one in msgspec.structs.fields(kind)} for kind in m.KNOWN
-}
-_WRITTEN = {kind: _written(kind) for kind in m.KNOWN}
-
-
-_Read = tuple[type[m.Message], dict[str, _Field], dict[str, _Field], tuple[str, ...]]
-
-
-def _read_as(kind: type[m.Message]) -> _Read:
-    """All fields of a kind by name, those that may be in `data`, and the names of the required ones."""
-    fields = _FIELDS[kind]
-    nested = {name: one for name, one in fields.items() if one.nested}
-    return kind, fields, nested, tuple(sorted(one.name for one in fields.values() if one.required))
-
-
-_BY_NAME: dict[str, _Read] = {kind.TYPE: _read_as(kind) for kind in m.KNOWN}
-_BY_NAME.update({kind.OLD: _read_as(kind) for kind in m.KNOWN if kind.OLD})
-
+_KINDS = {message: _kind_of(message) for message in m.KNOWN}
+_BY_NAME = {name: kind for kind in _KINDS.values() for name in (kind.message.TYPE, kind.message.OLD) if name}
 
 _MADE_IDS = {
     "gpu.job.submit": "gt_", "gpu_task": "gt_", "gpu.power.boot": "boot_", "gpu.status.query": "sq_",
@@ -193,65 +139,48 @@ def from_frame(frame: Mapping[str, Any], *, strict: bool = True) -> m.Message:
     name = frame.get("type")
     if not isinstance(name, str) or not name:
         raise Malformed('a frame needs "type", a string such as "gpu.job.submit"')
-    known = _BY_NAME.get(name)
-    if known is None:
+    kind = _BY_NAME.get(name)
+    if kind is None:
         return m.Unknown(type=name[:MAX_ID], frame=frame)
-    kind, fields, nested, required = known
-    values: dict[str, Any] = {}
-    _read(values, name, fields, frame, strict)
-    inner = frame.get("data")
-    if nested and isinstance(inner, dict):
-        _read(values, name, nested, inner, strict)
-    for lacking in required:
-        if lacking not in values:
-            if not strict and name in BARE:
-                return m.Unknown(type=name, frame=frame)
-            raise Malformed(f'{name}: "{lacking}" is missing, {fields[lacking].word} is needed')
-    return kind(**values)
+    inner = frame.get("data") if kind.inner else None
+    data = _present(inner, kind.required, kind.inner) if isinstance(inner, dict) else {}
+    outer = frame
+    if None in frame.values() or "" in frame.values():
+        outer = _present(frame, kind.required, frame)
+    while True:
+        try:
+            return msgspec.convert({**outer, **data} if data else outer, kind.message)
+        except msgspec.ValidationError as error:
+            field, fault = fault_of(kind.message, error)
+        if field in kind.required and fault.startswith("is missing") and name in BARE and not strict:
+            return m.Unknown(type=name, frame=frame)
+        if strict or field in kind.required or not (field in data or field in outer):
+            raise Malformed(f'{name}: "{field}" {fault}')
+        if field in data:  # of an old hub: it counts as absent
+            del data[field]
+        else:
+            outer = {key: value for key, value in outer.items() if key != field}
 
 
-def _read(
-    values: dict[str, Any], name: str, fields: Mapping[str, _Field], frame: Mapping[str, Any], strict: bool
-) -> None:
-    """Read `fields` from a frame, or from its `data` object; `name` is the frame's type."""
-    for key, value in frame.items():
-        field = fields.get(key)
-        if field is None:
-            continue
-        if type(value) is field.exact and (field.exact is not str or 0 < len(value) <= field.limit):  # type: ignore[arg-type]
-            values[key] = value
-        elif value is not None and (value != "" or field.required):
-            _read_checked(values, name, field, value, strict)
-
-
-def _read_checked(values: dict[str, Any], name: str, field: _Field, value: Any, strict: bool) -> None:
-    fault = _fault(field, value)
-    if fault and (strict or field.required):
-        raise Malformed(f'{name}: "{field.name}" {fault}')
-    if not fault:
-        values[field.name] = tuple(value) if field.listed else value
-
-
-def _fault(field: _Field, value: Any) -> str | None:
-    if not field.check(value):
-        return f"must be {field.word}"
-    if field.name.endswith("_id") and not 0 < len(value) <= field.limit:
-        return f"must have 1 to {field.limit} characters"
-    if field.name == "url" and len(value) > field.limit:
-        return f"must have {field.limit} characters at most"
-    return None
+def _present(frame: Mapping[str, Any], required: Container[str], names: Container[str]) -> dict[str, Any]:
+    """Those fields of the `names` that have a value: null and an empty text count as absent."""
+    return {
+        key: value
+        for key, value in frame.items()
+        if key in names and value is not None and (value != "" or key in required)
+    }
 
 
 def to_frame(message: m.Message) -> dict[str, Any]:
     """Return a message as the JSON object of its frame. Fields without a value are left out."""
     if isinstance(message, m.Unknown):
         return dict(message.frame)
-    constants, outer, inner, lists = _WRITTEN[type(message)]
-    frame: dict[str, Any] = constants.copy()
-    _write(frame, message, outer, lists)
-    if inner:
+    kind = _KINDS[type(message)]
+    frame: dict[str, Any] = kind.constants.copy()
+    _write(frame, message, kind.outer, kind.lists)
+    if kind.inner:
         data: dict[str, Any] = {}
-        _write(data, message, inner, lists)
+        _write(data, message, kind.inner, kind.lists)
         if data:
             frame["data"] = data
     return frame

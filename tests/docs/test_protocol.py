@@ -98,8 +98,8 @@ def test_the_page_states_the_hub_s_limits() -> None:
     limits = hub.Limits()
     assert f"| frame | {wire.MAX_FRAME // 1024} KiB, nested {wire.MAX_DEPTH} deep |" in DOC
     assert f"batch | {limits.batch // 1024} KiB |" in DOC
-    assert f"| 1 to {wire.MAX_ID} characters |" in DOC
-    assert f"| {wire.MAX_URL} characters |" in DOC
+    assert f"| 1 to {m.MAX_ID} characters |" in DOC
+    assert f"| {m.MAX_URL} characters |" in DOC
     assert f"| connections of one license | {limits.per_license} |" in DOC
     assert f"| connections from one address | {limits.per_address} |" in DOC
     assert f"| time to register | {limits.register:g} s |" in DOC

@@ -27,8 +27,8 @@ from wakestream.streams.outbox.state import Entry
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
+from wakestream.streams.protocol.messages import MAX_ID
 from wakestream.streams.protocol.structs import needed, read
-from wakestream.streams.protocol.wire import MAX_ID
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
 
 T = TypeVar("T")

@@ -932,9 +932,9 @@ def test_a_revoked_license_leaves_no_key_behind(net: Net) -> None:
 
 def test_an_address_too_long_to_repeat_is_refused() -> None:
     with pytest.raises(wire.Malformed, match="url"):
-        wire.decode(f'{{"type":"register","role":"worker","url":"http://{"w" * wire.MAX_URL}"}}')
+        wire.decode(f'{{"type":"register","role":"worker","url":"http://{"w" * m.MAX_URL}"}}')
     with pytest.raises(wire.Malformed):
-        wire.decode(f"http://{'w' * wire.MAX_URL}")
+        wire.decode(f"http://{'w' * m.MAX_URL}")
 
 
 @pytest.mark.parametrize("message", [m.Boot(), m.Boot(request_id="b"), m.StatusQuery(request_id="q")])

@@ -18,7 +18,7 @@ from wakestream.streams.protocol.wire import Malformed, decode, encode, encode_o
 
 # ---------------------------------------------------------------- messages made up by hypothesis
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=wire.MAX_ID)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=m.MAX_ID)
 INTS = st.integers(-(2**63), 2**64 - 1)
 LEAVES = st.none() | st.booleans() | INTS | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3))

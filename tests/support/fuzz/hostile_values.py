@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.protocol import wire
 
 TEXTS = (
     "", " ", "\0", "a\0b", "../../../../etc/passwd", "..\\..\\x", "/etc/passwd", "C:\\CON", "NUL", "file:///etc/passwd",
@@ -40,7 +40,7 @@ def _examples() -> list[dict[str, Any]]:
     ids |= {"payload": {"video_hash": "0" * 32}, "jobs": [], "features": ["done"], "license": "x", "expires": 1}
     found = []
     for kind in m.KNOWN:
-        fields = {one.name: ids[one.name] for one in wire._FIELDS[kind].values() if one.name in ids}
+        fields = {one.name: ids[one.name] for one in msgspec.structs.fields(kind) if one.name in ids}
         found.append({"type": kind.TYPE, **fields, "data": {"status": "online", "gpu": "gpu", "msg": "m"}})
         if kind.OLD:
             found.append({**found[-1], "type": kind.OLD})

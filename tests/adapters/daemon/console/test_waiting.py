@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from wakestream.adapters.daemon.api.auth import bad_request
 from wakestream.adapters.daemon.api.requests import Wanted, wanted
@@ -48,7 +49,8 @@ class Place:
         upload = file or self.jobs.uploads.announce(announced, (), "https://x.invalid/a.glb")
         files = {"one": upload, "two": upload}
         started = Started(id=job, kind="turn", outputs={"o": ".png"})
-        await self.jobs.add(Waiting(started, ask(Started(id="any-job", kind="turn", outputs={"o": ".png"}), files), files, 1.0))
+        asked = ask(replace(started, id="any-job"), files)
+        await self.jobs.add(Waiting(started, asked, files, 1.0))
         return upload
 
     @property
