@@ -14,6 +14,7 @@ from timing import row
 
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
+from wakestream.operators.model.events import Job
 from wakestream.streams.outbox import facts as f
 
 FEW, MANY = 100, 10_000
@@ -47,9 +48,9 @@ class Blocks:
 def job_of(folder: Path, number: int) -> f.Submitting:
     """A job whose video has the size of all others."""
 
-    files = (str(folder / name) for name in (f"{number}.mp4", "a.wav", f"{number}.o"))
-    asked = f.JobAccepted(f"job-{number:05}", *files, 100, number, 50, 1, "heygem_submit", 0)
-    return f.Submitting(0, asked)
+    video, audio = f.FileStat(str(folder / f"{number}.mp4"), 100, number), f.FileStat(str(folder / "a.wav"), 50, 1)
+    job = Job.lipsync(f"job-{number:05}", Path(video.path), Path(audio.path), folder / f"{number}.o")
+    return f.Submitting(0, f.JobAccepted.of(job, {"video": video, "audio": audio}))
 
 
 async def more(daemon: RunningDaemon, folder: Path, begin: int, end: int) -> None:

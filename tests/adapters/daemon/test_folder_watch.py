@@ -32,8 +32,8 @@ class Box:
         decision = outbox.DECIDER.step(self.state, job, 1.0)
         answer = next(each for each in decision.commands if isinstance(each, f.Answer))
         if answer.status == 201:
-            inputs = [Path(job.inputs[name].path).name for name in ("video", "audio")]
-            self.jobs.append((inputs[0], inputs[1], Path(job.outputs["video"]).name))
+            inputs = [Path(job.asked.inputs[name].path).name for name in ("video", "audio")]
+            self.jobs.append((inputs[0], inputs[1], Path(job.asked.outputs["video"]).name))
         return answer
 
 
