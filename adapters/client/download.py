@@ -25,7 +25,7 @@ from blake3 import blake3
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in, hash_of
-from wakestream.adapters.disk.media_types import content_ending, same_type
+from wakestream.adapters.disk.media_types import fitted
 from wakestream.adapters.disk.part_file import beside, said_of, settle, taken, unlink, write_fresh
 from wakestream.adapters.disk.result_names import numbered, place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
@@ -181,14 +181,8 @@ class Partial:
         settle(self.output)
 
     def _place(self) -> None:
-        content = content_ending(self.path)
-        if content and not same_type(self.output, content):
-            named, told = self.output, f"{self.output.name} would hold {content[1:].upper()} data"
-            if self.unnamed and not self.overwrite:
-                self.output = named.with_suffix(content)
-                self.contradiction = f"{told}, so the result is {self.output.name}"
-            else:
-                self.contradiction = f"{told.replace('would hold', 'holds')}: rename it, or name a {content} file"
+        renamed = self.unnamed and not self.overwrite
+        self.output, self.contradiction = fitted(self.path, self.output, renamed=renamed)
         if self.overwrite:
             replace_file(self.path, self.output)
         else:

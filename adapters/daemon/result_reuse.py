@@ -14,6 +14,7 @@ from typing import Any, Final
 from wakestream.adapters.client.download import disk_errors
 from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.fingerprints import DiskFiles
+from wakestream.adapters.disk.media_types import fitted
 from wakestream.adapters.disk.part_file import beside, settle
 from wakestream.adapters.disk.result_names import place_free
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
@@ -53,11 +54,12 @@ class ResultReuse:
                 return found
             if results_of(twin).keys() != entry.accepted.outputs.keys():
                 continue  # the worker still has what a list has more, and knows what was not made
-            if is_intact(twin) and (mine := await _taken(twin, entry)) is not None:
+            if is_intact(twin) and (taken := await _taken(twin, entry)) is not None:
+                mine, notes = taken
                 sizes = {name: size for name, (_, size) in results_of(twin).items()}
                 files = [{"name": name, "path": mine[name], "size": size} for name, size in sizes.items()]
-                several = {"files": files} if len(files) > 1 else {}
-                return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **several}
+                more = ({"files": files} if len(files) > 1 else {}) | ({"notes": notes} if notes else {})
+                return {**found, "path": next(iter(mine.values())), "size": twin.ended.size, **more}
         return None
 
     async def ended(self, job: str, by: str) -> None:
@@ -158,15 +160,24 @@ def results_of(entry: Entry) -> dict[str, tuple[Path, int]]:
     return {name: (Path(path), size) for (name, path), size in zip(entry.made.items(), sizes, strict=False)}
 
 
-async def _taken(twin: Entry, entry: Entry) -> dict[str, str] | None:
-    """Copy the twin's results to this job's outputs, each completely or not at all; None if one has changed."""
+async def _taken(twin: Entry, entry: Entry) -> tuple[dict[str, str], list[str]] | None:
+    """Copy the twin's results to this job's outputs, each completely or not at all; None if one has changed.
+
+    Returns:
+        Their paths by name, and a sentence for each whose ending is not that of its content.
+    """
     made: dict[str, str] = {}
+    notes: list[str] = []
+    accepted = entry.accepted
     for name, (source, _) in results_of(twin).items():
-        path = await _taken_one(twin, source, Path(entry.accepted.outputs[name]), entry.accepted)
+        renamed = accepted.unnamed and not accepted.overwrite
+        output, note = fitted(source, Path(accepted.outputs[name]), renamed=renamed)
+        path = await _taken_one(twin, source, output, accepted)
         if path is None:
             return None
         made[name] = str(path)
-    return made
+        notes += [note] if note else []
+    return made, notes
 
 
 async def _taken_one(twin: Entry, source: Path, output: Path, accepted: JobAccepted) -> Path | None:

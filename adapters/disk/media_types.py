@@ -109,6 +109,27 @@ def same_type(path: Path, ending: str) -> bool:
     return TYPES.get(path.suffix.lower(), UNKNOWN).content == TYPES[ending].content
 
 
+def fitted(path: Path, wanted: Path, *, renamed: bool) -> tuple[Path, str]:
+    """Compare the content of a result with the ending of its path.
+
+    Args:
+        path: The file.
+        wanted: Where it is to be.
+        renamed: Whether the ending may change, because the user has not named the result.
+
+    Returns:
+        Its path, and a sentence if content and ending differ.
+    """
+    content = content_ending(path)
+    if not content or same_type(wanted, content):
+        return wanted, ""
+    data = f"{content[1:].upper()} data"
+    if not renamed:
+        return wanted, f"{wanted.name} holds {data}: rename it, or name a {content} file"
+    fits = wanted.with_suffix(content)
+    return fits, f"{wanted.name} would hold {data}, so the result is {fits.name}"
+
+
 def is_media(head: bytes) -> bool:
     """Return whether a file that begins like this is a video, an audio or an image file.
 

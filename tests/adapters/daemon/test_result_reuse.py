@@ -71,6 +71,24 @@ async def test_a_result_of_the_same_files_is_copied_to_the_new_place(folder: Fol
     assert not list(folder.path.glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("unnamed", "name", "note"),
+    [
+        (True, "b.out.webp", "b.out.mp4 would hold WEBP data, so the result is b.out.webp"),
+        (False, "b.out.mp4", "b.out.mp4 holds WEBP data: rename it, or name a .webp file"),
+    ],
+)
+async def test_the_ending_of_a_copy_follows_its_content_if_the_user_did_not_name_it_and_another_is_said(
+    folder: Folder, unnamed: bool, name: str, note: str
+) -> None:
+    folder.accept("a")
+    folder.done("a", b"RIFF\0\0\0\0WEBPVP8 ")
+    folder.accept("b", unnamed=unnamed)
+    found = await folder.look_back.find("b")
+    assert found == {"job": "a", "path": str(folder.path / name), "size": 16, "notes": [note]}
+    assert (folder.path / name).exists()
+
+
 async def test_a_result_for_the_same_place_stays_where_it_is(folder: Folder) -> None:
     folder.accept("a")
     out = folder.done("a")
