@@ -6,7 +6,7 @@ that hold it go on. When nothing holds it, its monitor is asked to stop it witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -57,12 +57,9 @@ def purses(state: HubState, now: float) -> Iterator[Purse]:
         )
         for limit, (period, begin, end) in zip(limits, periods, strict=True):
             if limit is not None:
-                spent = _spent(state, named, t.begin_of(begin, zone), now)
-                yield Purse(gpu, period, ledger.money(limit), spent, begin, t.begin_of(end, zone))
-
-
-def _spent(state: HubState, gpus: Iterable[Gpu], begin: float, now: float) -> Decimal:
-    return sum((spent(state, gpu, begin, now) for gpu in gpus), Decimal())
+                since, until = t.begin_of(begin, zone), t.begin_of(end, zone)
+                sums = sum((spent(state, known, since, now) for known in named), Decimal())
+                yield Purse(gpu, period, ledger.money(limit), sums, begin, until)
 
 
 def spent(state: HubState, gpu: Gpu, begin: float, now: float) -> Decimal:

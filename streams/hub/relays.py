@@ -60,7 +60,7 @@ def _addressees(state: HubState, frame: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _named(mine: tuple[int, ...], fd: object) -> tuple[int, ...]:
     """The connection of this number, if it is one of these."""
-    return tuple(one for one in mine if type(fd) is int and one == fd)
+    return tuple(own for own in mine if type(fd) is int and own == fd)
 
 
 def _without_addressee(frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,9 +104,9 @@ def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, d
         ack: dict[str, Any] = {"type": "ack", "msg": "the text worker has the request"}
         decision.send(peer.fd, m.Ack(request_id=id_, task_type=kind, msg=ack["msg"]) if id_ else _as_is(ack))
         return
-    told = "no text worker is online; the request waits, and is given up after a while"
+    why = "no text worker is online; the request waits, and is given up after a while"
     name = id_ or f"gpu_offline_{new.id}"
-    offline = m.Offline(request_id=name, ts=int(now), task_type=kind, msg=told, phase=jobs.phase(state))
+    offline = m.Offline(request_id=name, ts=int(now), task_type=kind, msg=why, phase=jobs.phase(state))
     decision.send(peer.fd, offline, old=peer.old)
 
 
@@ -196,7 +196,7 @@ def _progress(state: HubState, peer: Connection, message: m.Unknown, now: float,
 def _newest(state: HubState, peer: Connection, device: object) -> tuple[int, ...]:
     """The newest other connection of this kind of device; wakestream's own programs cannot handle a task."""
     mine = (state.connections[fd] for fd in state.of_owner(peer.owner or "") if fd != peer.fd)
-    fit = [one.fd for one in mine if one.device == device and jobs.hears_results(one.features)]
+    fit = [other.fd for other in mine if other.device == device and jobs.hears_results(other.features)]
     return (max(fit),) if fit else ()
 
 

@@ -58,7 +58,7 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
     # The budgets; if there are many, those of which the least is left. That of all GPUs together comes first.
     order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
     counts = Counter(job.owner for job in queue).most_common(LICENSES_NAMED) if peer.admin else ()
-    told = m.HubStatus(
+    status = m.HubStatus(
         request_id=message.request_id,
         ts=int(now),
         queue=len(queue),
@@ -75,9 +75,9 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         waiting=tuple({"license": owner, "jobs": count} for owner, count in counts) if peer.admin else None,
     )
     if message.costs:
-        room = int(SHARE * (state.limits.batch - len(wire.octets(told))))
-        told = replace(told, costs=costs.of(state, peer, now, message.since, room))
-    return _fitting(state, told, entries)
+        room = int(SHARE * (state.limits.batch - len(wire.octets(status))))
+        status = replace(status, costs=costs.of(state, peer, now, message.since, room))
+    return _fitting(state, status, entries)
 
 
 def _connections(state: HubState) -> dict[str, int]:
@@ -85,16 +85,16 @@ def _connections(state: HubState) -> dict[str, int]:
     return {"clients": len(state.clients), "workers": len(workers), "monitors": len(state.monitors)}
 
 
-def _fitting(state: HubState, told: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
+def _fitting(state: HubState, status: m.HubStatus, entries: Iterator[dict[str, Any]]) -> m.HubStatus:
     """As many GPUs as one frame can hold; `more` counts the others."""
-    room = state.limits.batch - len(wire.encode(told).encode())
+    room = state.limits.batch - len(wire.encode(status).encode())
     taken: list[dict[str, Any]] = []
     for entry in entries:
         room -= len(wire.encode(m.HubStatus(request_id="-", gpus=(entry,))).encode())
         if room < 0:
             break
         taken.append(entry)
-    return replace(told, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
+    return replace(status, gpus=tuple(taken), more=len(state.gpus) - len(taken) or None)
 
 
 def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | None) -> dict[str, Any]:

@@ -181,7 +181,7 @@ async def _before(job: Job, effects: Effects, earlier: Earlier, args: Mapping[st
                 yield Note(f"the same work was done before, as job {same}: its result is used", {"same_as": same})
             for note in found.get("notes", ()):
                 yield Note(note)
-            files = tuple(ResultFile(one["name"], Path(one["path"]), one["size"]) for one in found.get("files", ()))
+            files = tuple(ResultFile(file["name"], Path(file["path"]), file["size"]) for file in found.get("files", ()))
             yield Done(Path(found["path"]), int(found["size"]), files)
             return
         yield Note(f"the same work is running as job {same}: its result will be used", {"same_as": same})

@@ -273,11 +273,11 @@ def trace_of(job_id: str) -> str:
 def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     """The payload of a submit: extensions, and MD5 hashes (which all hubs and workers know) if they are known."""
     found: dict[str, dict[str, str]] = {name: {"ext": path.suffix.lower()} for name, path in job.inputs.items()}
-    for one, file in zip(found.values(), files, strict=False):
-        one["hash"] = file.digests["md5"]
+    for fields, file in zip(found.values(), files, strict=False):
+        fields["hash"] = file.digests["md5"]
     chosen = {"gpus": [*job.gpus]} if job.gpus else {}
     if job.old_shape:
-        return {f"{name}_{field}": value for name, one in found.items() for field, value in one.items()} | chosen
+        return {f"{name}_{field}": value for name, fields in found.items() for field, value in fields.items()} | chosen
     return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs], **chosen}
 
 

@@ -192,7 +192,8 @@ def _next_job(
     job, online = replace(job, id=stages.job.id), rendered.task.worker
     worker = stages.world.workers.at(online.url)
     asked = from_async(lambda: worker.report(rendered.task.task_id), "report")
-    used = [path for path in stages.job.outputs.values() if path in job.inputs.values()]
+    paths = stages.job.outputs
+    used = [path for path in paths.values() if path in job.inputs.values()]
 
     def of_files(files: Files) -> Stages:
         return replace(stages, job=job, world=replace(stages.world, files=files), fingerprints=Fingerprints(job, files))
@@ -209,7 +210,7 @@ def _next_job(
         return concat(progress, checked).finally_action(following.fingerprints.dispose)
 
     def begin(report: TaskReport) -> Events:
-        made = {stages.job.outputs[one.name]: one for one in report.outputs if one.name in stages.job.outputs}
+        made = {paths[output.name]: output for output in report.outputs if output.name in paths}
         if "blake3" not in online.features or any(path not in made for path in used):
             return by_way_of_here()
         following = of_files(ResultFiles(stages.world.files, made))

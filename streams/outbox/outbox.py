@@ -254,7 +254,9 @@ def _ended(event: f.Happened, whose: str, now: float) -> f.JobEnded:
     ended = {field.name: getattr(event.event, field.name) for field in fields(event.event)}
     if isinstance(event.event, e.Done):
         ended |= {"path": str(event.event.path), "mtime_ns": event.mtime_ns, "reused": whose if whose != OWN else ""}
-        ended["files"] = tuple({"name": one.name, "path": str(one.path), "size": one.size} for one in event.event.files)
+        ended["files"] = tuple(
+            {"name": file.name, "path": str(file.path), "size": file.size} for file in event.event.files
+        )
     return f.JobEnded(event.job, kind(event.event), now, **ended)
 
 

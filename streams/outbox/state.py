@@ -87,8 +87,8 @@ class Entry(Frozen, frozen=True):
         """The paths of the results of a job that is done, by name; the main one first."""
         if self.ended is None or self.ended.outcome != "done":
             return {}
-        one = {next(iter(self.accepted.outputs)): self.ended.path}
-        return {str(file["name"]): str(file["path"]) for file in self.ended.files} or one
+        main = {next(iter(self.accepted.outputs)): self.ended.path}
+        return {str(file["name"]): str(file["path"]) for file in self.ended.files} or main
 
     @property
     def content(self) -> Content | None:
@@ -209,7 +209,7 @@ def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path
 def outcome_of(ended: f.JobEnded) -> e.Outcome:
     """The job's last event again."""
     if ended.outcome == "done":
-        files = tuple(e.ResultFile(one["name"], Path(one["path"]), one["size"]) for one in ended.files)
+        files = tuple(e.ResultFile(file["name"], Path(file["path"]), file["size"]) for file in ended.files)
         return e.Done(Path(ended.path), ended.size, files, ended.absent)
     kind = {"timed_out": e.TimedOut, "cancelled": e.Cancelled}.get(ended.outcome, e.Failed)
     outcome: e.Outcome = kind(**{field.name: getattr(ended, field.name) for field in fields(kind)})

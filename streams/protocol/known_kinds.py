@@ -75,8 +75,8 @@ class KnownKinds:
         """Return the GPUs whose kind of this name `check` does not refuse; `gpus`, if the kinds do not differ."""
         if gpus or len(self.named(name)) < 2:
             return tuple(gpus)
-        fit = [each for each in self.kinds if each.kind.name == name and _fits(each.kind, check)]
-        return tuple(sorted({one.gpu for each in fit for one in each.gpus}))
+        fit = [known for known in self.kinds if known.kind.name == name and _fits(known.kind, check)]
+        return tuple(sorted({has.gpu for known in fit for has in known.gpus}))
 
     def check(
         self,
@@ -156,7 +156,7 @@ class KnownKinds:
 
     def _unknown(self, kind: str, gpus: Collection[str]) -> str:
         if self.named(kind):
-            others = {one.gpu for each in self.kinds if each.kind.name == kind for one in each.gpus}
+            others = {has.gpu for known in self.kinds if known.kind.name == kind for has in known.gpus}
             return (
                 f"the GPU {', '.join(gpus)} is not known to have the kind {kind!r}; {', '.join(sorted(others))} has it"
             )
@@ -171,8 +171,8 @@ class KnownKinds:
     def plain(self) -> dict[str, Any]:
         """Return this as JSON, as in the daemon's `GET /api/kinds`."""
         kinds = [
-            {"kind": plain_kind(each.kind), "gpus": [{"gpu": one.gpu, "online": one.online} for one in each.gpus]}
-            for each in self.kinds
+            {"kind": plain_kind(known.kind), "gpus": [{"gpu": has.gpu, "online": has.online} for has in known.gpus]}
+            for known in self.kinds
         ]
         return {"kinds": kinds, "known": self.known, "complete": self.complete}
 
@@ -182,7 +182,7 @@ UNKNOWN: Final = KnownKinds()
 
 
 def _at(known: KnownKind, gpus: Collection[str]) -> bool:
-    return not gpus or any(one.gpu in gpus for one in known.gpus)
+    return not gpus or any(has.gpu in gpus for has in known.gpus)
 
 
 def _fits(kind: Kind, check: Callable[[Kind], object]) -> bool:

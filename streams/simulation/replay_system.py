@@ -241,8 +241,8 @@ class _System:
 
 def _features(session: Session) -> Sequence[str]:
     """The features that the hub announced, if only its own log has them, since the peer's log begins later."""
-    said = (row.data["frame"].get("features") for row in session.lost_down if row.label == "registered")
-    return next(said, None) or hub.FEATURES
+    announced = (row.data["frame"].get("features") for row in session.lost_down if row.label == "registered")
+    return next(announced, None) or hub.FEATURES
 
 
 def _drive(program: HubProgram | ClientProgram | MonitorProgram, row: Row) -> None:

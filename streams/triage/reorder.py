@@ -215,5 +215,5 @@ def failing(perturbed: Log, before: Trial, after: Trial) -> Log:
             return dataclasses.replace(ends[row.job], t=row.t, seq=row.seq)
         return row
 
-    told = log_as_replayed(perturbed, after.replayed.again)
-    return dataclasses.replace(told, rows=tuple(map(expected, told.rows)))
+    replayed = log_as_replayed(perturbed, after.replayed.again)
+    return dataclasses.replace(replayed, rows=tuple(map(expected, replayed.rows)))

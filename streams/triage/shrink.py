@@ -68,12 +68,9 @@ def shrink(log: Log, fails: Fails, may_go: MayGo = lambda row: row.dir != "out")
         gone = set(jobs) - set(some)
         return with_rows(log, [row for row in log.rows if row.job not in gone])
 
-    return _by_row(of(ddmin(jobs, lambda some: fails(of(some)))), fails, may_go)
-
-
-def _by_row(log: Log, fails: Fails, may_go: MayGo) -> Log:
-    stays = [row for row in log.rows if not may_go(row)]
-    goes = [row for row in log.rows if may_go(row)]
+    of_jobs = of(ddmin(jobs, lambda some: fails(of(some))))
+    stays = [row for row in of_jobs.rows if not may_go(row)]
+    goes = [row for row in of_jobs.rows if may_go(row)]
     return with_rows(log, [*stays, *ddmin(goes, lambda some: fails(with_rows(log, [*stays, *some])))])
 
 

@@ -42,7 +42,9 @@ def turns(state: State) -> dict[str, int]:
         keys: dict[str, tuple[int, float, int]] = {}
         for arrival, name in enumerate(state.line):
             mine = state.tasks[name].licenses()
-            keys[name] = min((counts[one], state.served.get(one, float("-inf")), arrival) for one in mine)
+            keys[name] = min(
+                (counts[license_], state.served.get(license_, float("-inf")), arrival) for license_ in mine
+            )
             counts.update(mine)
         state.turns = {name: place for place, name in enumerate(sorted(keys, key=keys.__getitem__), 1)}
     return state.turns

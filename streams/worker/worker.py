@@ -32,7 +32,7 @@ def _ask(state: w.State, ask: w.Ask, now: float, decision: WorkerDecision) -> No
     else:
         shares.admit(state, ask.license, now)
         attempt = 1 if task is None else task.attempt + 1
-        created = _later(now, (one.created_at for one in state.tasks.values()))
+        created = _later(now, (known.created_at for known in state.tasks.values()))
         decision.fact(w.Changed(_held(w.Task.of(ask.wish, created, attempt), ask)))
 
 
