@@ -170,6 +170,8 @@ def check_writable(path: Path, *, keep: Collection[Path] = (), flag: str = "-o",
         raise FileUnusable(f"{path.name} cannot be a file name: {rule}; choose another with {flag}")
     if path.is_dir():
         raise FileUnusable(f"{path} is a folder; name a file in it for the result")
+    if folder.is_file():
+        raise FileUnusable(f"{folder} is a file, not a folder for the result; choose another with {flag}")
     if not folder.is_dir():
         raise FileUnusable(f"the folder {folder} for the result does not exist; create it first")
     if holds_state(folder.resolve()):

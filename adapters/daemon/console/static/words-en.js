@@ -141,7 +141,7 @@ export const EN = {
   "bad.source_not_public": "{host} is in this machine or in a local network. Download the file and choose it here.",
 
   "now.title": "Active", "recent.title": "Recent",
-  "now.empty": "No jobs yet. They keep running if you close this page.",
+  "now.empty": "No job is active. Jobs keep running if you close this page.",
   "fold.gpu": "{count} more waiting for the GPU", "fold.turn": "{count} more waiting for their turn",
   "fold.rests": "{count} more waiting for their next try", "fold.after": "{count} more waiting for other jobs",
   "fold.behind": "{count} more in the worker's queue", "fold.copy": "{count} more wait until their files are copied",

@@ -139,7 +139,7 @@ export const ZH = {
   "bad.source_not_public": "{host} 在本机或局域网内，请下载文件后在此选择。",
 
   "now.title": "进行中", "recent.title": "最近",
-  "now.empty": "还没有任务。关闭此页面后任务会继续运行。",
+  "now.empty": "没有进行中的任务。关闭此页面后任务会继续运行。",
   "fold.gpu": "另有 {count} 个在等 GPU", "fold.turn": "另有 {count} 个在排队",
   "fold.rests": "另有 {count} 个在等下次重试", "fold.after": "另有 {count} 个在等其他任务",
   "fold.behind": "另有 {count} 个在 GPU 主机排队", "fold.copy": "另有 {count} 个在等文件复制",
