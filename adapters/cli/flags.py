@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -61,15 +62,15 @@ def add(parser: Group, spec: str, text: str, **options: Any) -> None:
     parser.add_argument(*names, *([last] if last.startswith("-") else []), help=text, **{**how, **options})
 
 
-def number(most: float, wanted: str) -> Callable[[str], float]:
-    """The `type` of a flag that takes a number from 0 to `most`; `wanted` completes the error message."""
+def number(most: float, wanted: str, least: float = 0.0) -> Callable[[str], float]:
+    """The `type` of a flag that takes a number from `least` to `most`; `wanted` completes the error message."""
 
     def read(text: str) -> float:
         try:
             found = float(text)
         except ValueError:
-            found = -1.0
-        if not 0 <= found <= most:
+            found = math.nan
+        if not least <= found <= most:
             raise argparse.ArgumentTypeError(f"{text[:40]!r} {wanted}")
         return found
 

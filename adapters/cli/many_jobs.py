@@ -19,6 +19,7 @@ from wakestream.adapters.cli.render.job_text import count
 from wakestream.adapters.cli.render.table import paragraphs, table, terminal_columns
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import path_key
+from wakestream.adapters.disk.result_names import next_free
 from wakestream.adapters.runtime.printing import say
 from wakestream.streams.jobs.pairs import pairs_of
 
@@ -162,22 +163,12 @@ def _results(pairs: Sequence[tuple[Path, Path]], folder: Path | None) -> list[Pa
     """
     videos = [video for video, _ in pairs]
     taken: set[str] = set()
-    results = []
+    results: list[Path] = []
     for video, audio in pairs:
         name = video.stem if videos.count(video) == 1 else f"{video.stem}.{audio.stem}"
-        results.append(_free(folder or video.parent, name, taken))
+        results.append(next_free((folder or video.parent) / f"{name}.synced.mp4", taken))
+        taken.add(path_key(str(results[-1])))
     return results
-
-
-def _free(folder: Path, name: str, taken: set[str]) -> Path:
-    number = 1
-    while True:
-        path = folder / f"{name}.synced{'' if number == 1 else f'-{number}'}.mp4"
-        key = path_key(str(path))
-        if key not in taken and not os.path.lexists(path):
-            taken.add(key)
-            return path
-        number += 1
 
 
 def _of_kind(args: argparse.Namespace) -> Many | None:

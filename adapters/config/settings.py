@@ -39,19 +39,11 @@ __all__ = [
 USER_FOLDER = "WAKESTREAM_CONFIG"
 """The environment variable with the folder of the user's own settings."""
 
-WAITS = {
-    "hub": "hub_timeout",
-    "reply": "reply_timeout",
-    "online": "online_timeout",
-    "line_every": "line_every",
-    "health_every": "health_every",
-    "ready": "ready_timeout",
-    "lost": "lost_timeout",
-    "transfer": "transfer_timeout",
-    "poll_every": "poll_every",
-    "execution": "execution_timeout",
-    "total": "total_timeout",
-}
+_WAITS = (
+    "hub", "reply", "online", "line_every", "health_every", "ready", "lost", "transfer", "poll_every", "execution",
+    "total",
+)  # fmt: skip
+WAITS = {field: field if field.endswith("_every") else f"{field}_timeout" for field in _WAITS}
 """Fields of `Policy` by setting (`--online-timeout`, `WAKESTREAM_ONLINE_TIMEOUT`, `online_timeout = 60`)."""
 
 

@@ -63,16 +63,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--boot-seconds S", text, type=flags.number(600, "is no number of seconds from 0 to 600"), default=6.0
     )
     flags.add(parser, "--open", "show it in the web console, in a browser, until Ctrl-C")
+    speed = flags.number(FASTEST, f"is no number from 1 to {FASTEST:g}", least=1.0)
     text = "divide warm-up and idle time by this (default 1)"
-    flags.add(parser, "--speed N", text, type=_speed, default=1.0)
+    flags.add(parser, "--speed N", text, type=speed, default=1.0)
     flags.add(parser, "--record DIR", "record every program's messages into this folder", type=Path)
-
-
-def _speed(text: str) -> float:
-    speed = flags.number(FASTEST, f"is no number from 1 to {FASTEST:g}")(text)
-    if speed < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 1 to {FASTEST:g}")
-    return speed
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,6 +37,8 @@ EXAMPLES = (
 DEFAULT_LISTEN = "127.0.0.1:8765"
 OPEN_ROLES = ("worker", "monitor")
 
+_amount = flags.number(999_999_999.99, "is no amount of money; write 20, or 12.50", least=0.01)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The hub's own flags."""
@@ -112,16 +114,6 @@ def _price(text: str) -> tuple[str | None, float]:
     if not 0.001 <= price < 1e6 or (named and not name):
         raise argparse.ArgumentTypeError(f"{number[:40]!r} is no price; write 1.20, or studio=2.50 for one GPU")
     return name or None, price
-
-
-def _amount(text: str) -> float:
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = -1.0
-    if not 0.01 <= amount < 1e9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no amount of money; write 20, or 12.50")
-    return amount
 
 
 def _gpu_budget(text: str) -> tuple[str, tuple[float | None, float | None]]:

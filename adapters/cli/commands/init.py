@@ -15,7 +15,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options
 from wakestream.adapters.cli.setup.files import ROLES, Setup, folder_of, recorded, write
-from wakestream.adapters.cli.setup.machine import asked, optional
+from wakestream.adapters.cli.setup.options import asked, optional
 from wakestream.adapters.cli.setup.roles import KEY, Answers, Done, configure, lines_of
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited

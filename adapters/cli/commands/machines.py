@@ -12,6 +12,7 @@ from wakestream.adapters.cli.hub_answers import hub_status
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.cli.service import begin
+from wakestream.adapters.cli.setup.options import machine_row
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.power.config import Machine, Provider, make_power, power_config
 from wakestream.adapters.runtime.printing import say, say_json
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         for machine in found:
             say_json(asdict(machine))
     elif found:
-        say(*table([tuple(t(f"machines.{column}") for column in _HEAD), *map(_row, found)], right={4}))
+        rows = [(*machine_row(machine), machine.address or "") for machine in found]
+        say(*table([tuple(t(f"machines.{column}") for column in _HEAD), *rows], right={4}))
     else:
         say(t("no_orphans" if args.orphans else "no_machines", provider=name))
     return exit_codes.DONE
@@ -64,8 +66,3 @@ async def _listed(power: Provider) -> Sequence[Machine]:
         return await power.machines()
     finally:
         await power.close()
-
-
-def _row(machine: Machine) -> tuple[str, ...]:
-    price = "" if machine.price is None else f"{machine.price:g} {machine.currency}".rstrip()
-    return machine.id, machine.name, machine.state, machine.gpu, price, machine.address or ""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
 from wakestream.adapters.cli.marbles.axis import compact, ticks
 from wakestream.adapters.cli.marbles.captions import WORDS, labelled, legend, sections, summary, told, verdict
 from wakestream.adapters.cli.marbles.style import POWER, visible
-from wakestream.streams.diagram.groups import flow, spread
+from wakestream.streams.diagram.groups import flow, gathered, spread
+from wakestream.streams.diagram.lanes import diagram
 from wakestream.streams.diagram.layout import Bunch, bunched, chained, scale
 from wakestream.streams.diagram.marbles import TIMES, Diagram, Lane, Span
+from wakestream.streams.recording.recording import Log
+from wakestream.streams.replay.divergence import Divergence
 
 _GLYPHS = {
     "in": ("●", "*"), "out": ("○", "o"), "effect": ("·", "'"), "conn": ("■", "#"), "event": ("◆", "+"),
@@ -105,8 +109,24 @@ class _Page:
         return shown if cell_len(shown) <= cells else set_cell_size(shown, max(1, cells - 1)).rstrip() + self.text("…")
 
 
-def drawing(picture: Diagram, width: int, *, colour: bool, boxes: bool) -> str:
-    """The lines, none longer than `width` cells (40 at least)."""
+def terminal(
+    log: Log, divergences: Sequence[Divergence] = (), *, width: int, colour: bool, boxes: bool | None = None
+) -> str:
+    """Lines for a terminal of `width` cells (40 at least).
+
+    Args:
+        log: The log.
+        divergences: The differences of its replay.
+        width: The number of cells.
+        colour: Whether to print colour codes.
+        boxes: Whether to use box-drawing characters; by default, if standard output can print them. Else plain ASCII.
+    """
+    if boxes is None:
+        try:
+            boxes = bool("".join(BOXES.values()).encode(sys.stdout.encoding or "ascii"))
+        except (UnicodeEncodeError, LookupError):
+            boxes = False
+    picture = gathered(diagram(log, divergences))
     page = _Page(picture, max(NARROWEST, width), BOXES if boxes else LETTERS)
     canvases = [*_head(picture, page), *_axis(page)]
     for lanes in sections(picture):

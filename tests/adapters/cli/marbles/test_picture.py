@@ -17,9 +17,9 @@ import pytest
 from rich.cells import cell_len
 
 from tests.support.streams.marbles_scene import hub_night, many
-from wakestream.adapters.cli.marbles import marbles
-from wakestream.adapters.cli.marbles.marbles import svg
+from wakestream.adapters.cli.marbles import text as terminal_text
 from wakestream.adapters.cli.marbles.style import text_width
+from wakestream.adapters.cli.marbles.svg import svg
 from wakestream.streams.diagram.marbles import TIMES
 from wakestream.streams.recording.recording import Header, Log, Row, read_log
 from wakestream.streams.replay.divergence import Divergence
@@ -33,7 +33,7 @@ WORSE = f"\ud800{HOSTILE}"
 
 def terminal(log: Log, divergences: Sequence[Divergence] = (), *, boxes: bool = True, **how: Any) -> str:
     """The lines, whatever the encoding of this test's own output."""
-    return marbles.terminal(log, divergences, boxes=boxes, **how)
+    return terminal_text.terminal(log, divergences, boxes=boxes, **how)
 
 
 @cache
@@ -254,8 +254,8 @@ def test_a_limited_output_gets_ascii(encoding: str | None, plain: bool, monkeypa
         def __init__(self) -> None:
             self.encoding = encoding
 
-    monkeypatch.setattr(marbles.sys, "stdout", Output())
-    assert marbles.terminal(recorded("client 1"), width=80, colour=False).isascii() == plain
+    monkeypatch.setattr(terminal_text.sys, "stdout", Output())
+    assert terminal_text.terminal(recorded("client 1"), width=80, colour=False).isascii() == plain
 
 
 def test_colour_changes_nothing_but_colour() -> None:

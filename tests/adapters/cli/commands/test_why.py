@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from wakestream.adapters.cli.commands import why as why_words
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render import status_text
-from wakestream.adapters.cli.render import why_text as why_words
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.event_json import plain_event

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from wakestream.adapters.cli.commands.top import top
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render.table import width
-from wakestream.adapters.cli.render.top_text import top
 from wakestream.streams.protocol import messages as m
 
 NOW = 1795570950

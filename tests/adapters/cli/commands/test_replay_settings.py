@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.streams.replay_scene import recorded
-from wakestream.adapters.cli.replay.overrides import BadSetting, what_if
+from wakestream.adapters.cli.commands.replay import BadSetting, what_if
 from wakestream.streams.recording.recording import Header, Log
 
 CLIENT = recorded("online")
