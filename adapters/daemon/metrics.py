@@ -78,31 +78,25 @@ class DaemonMetrics:
         """Every family of a daemon."""
         daemon, watch = self._daemon, self._watch
         yield ff.build("daemon")
-        yield from self._jobs()
+        open_ = [entry for entry in daemon.outbox.state.jobs.values() if entry.ended is None]
+        by_stage = Counter(entry.stage.stage or WAITING if entry.stage is not None else WAITING for entry in open_)
+        now = {stage: by_stage[stage] for stage in (WAITING, *STAGE_NAMES)}
+        text = "Jobs that have not ended, by stage; waiting: not begun."
+        yield ff.gauges("wakestream_daemon_jobs_open", text, ("stage",), now)
+        ended = {outcome: watch.outcomes[outcome] for outcome in sorted(OUTCOME_KINDS)}
+        yield ff.counters("wakestream_daemon_jobs_ended_total", "Jobs that ended, by outcome.", ("outcome",), ended)
         yield from ff.observed(watch.stages)
         for name, what, text in _SUMS:
             yield ff.counter(f"wakestream_daemon_{name}_total", text, watch.sums[what])
         yield from watch.link.families("daemon")
         if daemon.webhooks is not None:
-            yield from self._webhooks(daemon.webhooks.counted)
+            owed = len(daemon.outbox.state.pending)
+            yield ff.gauge("wakestream_daemon_webhooks_owed", "Ends of jobs that the webhook has yet to take.", owed)
+            results = {result: daemon.webhooks.counted[result] for result in ("delivered", "failed", "given_up")}
+            text = "Attempts to tell the webhook, by result; failed ones are tried again."
+            yield ff.counters("wakestream_daemon_webhook_attempts_total", text, ("result",), results)
         yield from ff.journal("daemon", daemon.journal)
         yield from ff.disk("daemon", self._folder)
-
-    def _jobs(self) -> Iterator[Metric]:
-        open_ = [entry for entry in self._daemon.outbox.state.jobs.values() if entry.ended is None]
-        by_stage = Counter(entry.stage.stage or WAITING if entry.stage is not None else WAITING for entry in open_)
-        now = {stage: by_stage[stage] for stage in (WAITING, *STAGE_NAMES)}
-        text = "Jobs that have not ended, by stage; waiting: not begun."
-        yield ff.gauges("wakestream_daemon_jobs_open", text, ("stage",), now)
-        ended = {outcome: self._watch.outcomes[outcome] for outcome in sorted(OUTCOME_KINDS)}
-        yield ff.counters("wakestream_daemon_jobs_ended_total", "Jobs that ended, by outcome.", ("outcome",), ended)
-
-    def _webhooks(self, counted: Counter[str]) -> Iterator[Metric]:
-        owed = len(self._daemon.outbox.state.pending)
-        yield ff.gauge("wakestream_daemon_webhooks_owed", "Ends of jobs that the webhook has yet to take.", owed)
-        results = {result: counted[result] for result in ("delivered", "failed", "given_up")}
-        text = "Attempts to tell the webhook, by result; failed ones are tried again."
-        yield ff.counters("wakestream_daemon_webhook_attempts_total", text, ("result",), results)
 
 
 _SUMS = (

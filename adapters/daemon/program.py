@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
@@ -15,14 +15,13 @@ from typing import Any
 
 from loguru import logger
 
-from wakestream.adapters.client.client import Client, open_client
+from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
 from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.app import Console
-from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
@@ -115,7 +114,11 @@ async def running_daemon(
     make_private(config.state)
     at_once_most, config = config.limits.running, _preferred(config)
     async with AsyncExitStack() as stack:
-        journal, state = await stack.enter_async_context(_recovered(config))
+        state = OutboxState(open_most=config.open_most, place=path_key)
+        journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
+            open_journal(config.state / JOURNAL, OutboxFact, program="daemon")
+        )
+        outbox.DECIDER.recover(journal.read(), state, journal.restore())
         files = DiskFiles()
         stack.push_async_callback(files.close)
         timeline = Timeline()
@@ -141,9 +144,17 @@ async def running_daemon(
         stack.callback(client.link.events.subscribe(kinds.feed).dispose)
         box.on_settled = lambda: kinds.secrets.keep(chain(box.params(), console.waiting_params))
         box.on_settled()
+
+        def health() -> dict[str, Any]:
+            features = "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch"
+            return {
+                "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url,
+                "connected": client.link.up, "features": features, "hub_features": sorted(console.gpu.features),
+            }  # fmt: skip
+
         api = Api(
             box,
-            _health(client, settings, console.gpu),
+            health,
             console.cards.names,
             kinds,
             lambda: console.costs.by_job(wait=client.link.up),
@@ -165,17 +176,6 @@ async def running_daemon(
         stack.enter_context(told(config.state, address))
         stack.enter_context(few_collections(*MANY_JOBS))
         yield RunningDaemon(address.url, box, console, journal, webhooks)
-
-
-@asynccontextmanager
-async def _recovered(config: DaemonConfig) -> AsyncIterator[tuple[SqliteJournal[OutboxFact], OutboxState]]:
-    """The journal, and the state that its facts give."""
-    state = OutboxState(open_most=config.open_most, place=path_key)
-    path = config.state / JOURNAL
-    opened: AbstractAsyncContextManager[SqliteJournal[OutboxFact]] = open_journal(path, OutboxFact, program="daemon")
-    async with opened as journal:
-        outbox.DECIDER.recover(journal.read(), state, journal.restore())
-        yield journal, state
 
 
 def _preferred(config: DaemonConfig) -> DaemonConfig:
@@ -204,16 +204,3 @@ async def _served(stack: AsyncExitStack, config: DaemonConfig, console: Console,
         with contextlib.suppress(OSError):
             return await served(port)
     return await served(config.port)
-
-
-def _health(client: Client, settings: Settings, gpu: GpuWatch) -> Callable[[], dict[str, Any]]:
-    def health() -> dict[str, Any]:
-        return {
-            "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url, "connected": client.link.up,
-            "features": [
-                "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch",
-            ],
-            "hub_features": sorted(gpu.features),
-        }  # fmt: skip
-
-    return health

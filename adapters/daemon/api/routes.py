@@ -170,7 +170,10 @@ class Api:
         with self._following(request, job) as listener:
             items = feed.of_job(job, feed.after(request.headers.get("Last-Event-ID", "")) or 0)
             if entry.ended is not None and not any(map(_is_end, items)):
-                items.append(_end_of(entry.ended))
+                # The outcome of a job whose events are no longer stored.
+                outcome = plain_outcome(entry.ended)
+                data = orjson.dumps({"job": job, "at": entry.ended.at, **outcome})
+                items.append(Item(0, job, str(outcome["event"]), data))
             return await self._stream(request, items, None if items and _is_end(items[-1]) else listener, _is_end)
 
     async def all_events(self, request: web.Request) -> web.StreamResponse:
@@ -300,9 +303,3 @@ def _files(a: f.JobAccepted, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_end(item: Item) -> bool:
     return item.kind in OUTCOME_KINDS
-
-
-def _end_of(ended: f.JobEnded) -> Item:
-    """The outcome of a job whose events are no longer stored."""
-    outcome = plain_outcome(ended)
-    return Item(0, ended.job, str(outcome["event"]), orjson.dumps({"job": ended.job, "at": ended.at, **outcome}))

@@ -15,7 +15,7 @@ from loguru import logger
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console import preferences, timeline_file
+from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.costs import Costs
 from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.event_stream import Live
@@ -26,8 +26,7 @@ from wakestream.adapters.daemon.console.routes import JobCalls
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.storage import Storage
-from wakestream.adapters.daemon.console.timeline import Timeline
-from wakestream.adapters.daemon.console.timeline_file import TimelineFile
+from wakestream.adapters.daemon.console.timeline import TIMELINE_FILE, Timeline, TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import Media
 from wakestream.adapters.daemon.console.uploads import Look, unlooked
 from wakestream.adapters.daemon.kinds import DaemonKinds
@@ -77,7 +76,7 @@ class Console:
         self._page = Page()
         self._outbox, self._timeline = outbox, timeline
         outbox.on_lease_change = lambda: self.gpu.ask_soon()  # the GPU panel and the job's card show the same
-        self._kept = TimelineFile(folder.parent / timeline_file.NAME, outbox.feed.boot, timeline)
+        self._kept = TimelineFile(folder.parent / TIMELINE_FILE, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results, kinds.shown)
         cards.name_by(self.preferences.name_pattern, self.preferences.output_folder)
         self.gpu = GpuWatch(settings, self._gpu_changed)

@@ -21,8 +21,7 @@ from wakestream.adapters.daemon.api import sse
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
-from wakestream.adapters.daemon.console.timeline import Timeline
-from wakestream.adapters.daemon.console.timeline_file import TimelineFile
+from wakestream.adapters.daemon.console.timeline import Timeline, TimelineFile
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.streams.recording.event_json import OUTCOME_KINDS

@@ -10,7 +10,7 @@ import pytest
 
 from wakestream.adapters.cli.setup import files as setup
 from wakestream.adapters.daemon import kinds
-from wakestream.adapters.daemon.console import costs, preferences, timeline_file
+from wakestream.adapters.daemon.console import costs, preferences, timeline
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.disk.state_file import read_state
 from wakestream.adapters.hub.invites import Invites
@@ -49,7 +49,7 @@ LATER = {"v": 99, "licenses": [], "kinds": [], "known": True}
         ("license_uses.json", LicenseUses.of_folder),
         ("preferences.json", preferences.load),
         ("kinds.json", lambda folder: kinds._read(folder / "kinds.json", None)),
-        ("timeline.jsonl", lambda folder: timeline_file._read(folder / "timeline.jsonl", aside=True)),
+        ("timeline.jsonl", lambda folder: timeline._read(folder / "timeline.jsonl", aside=True)),
     ],
 )
 def test_state_that_a_program_can_do_without_is_moved_aside_when_it_is_damaged(

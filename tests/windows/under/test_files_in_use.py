@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.engines.pair import idle_engine
 from wakestream.adapters.client.download import Partial
-from wakestream.adapters.client.heygem_folder import SharedFolder
+from wakestream.adapters.client.heygem_engine import SharedFolder
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import open_browser as opening

@@ -21,14 +21,10 @@ from wakestream.adapters.daemon.console import (
     static_files as page,
 )
 from wakestream.adapters.daemon.console import timeline as timelines
-from wakestream.adapters.daemon.console import (
-    timeline_file,
-)
 from wakestream.adapters.daemon.console.results import disposition
 from wakestream.adapters.daemon.console.sessions import Sessions, keep_port, last_port
 from wakestream.adapters.daemon.console.static_files import Page
-from wakestream.adapters.daemon.console.timeline import Timeline
-from wakestream.adapters.daemon.console.timeline_file import TimelineFile
+from wakestream.adapters.daemon.console.timeline import Timeline, TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import file_name, shown_name
 from wakestream.adapters.net.static_files import files_of
 from wakestream.adapters.net.status_page import hub_facts, words_for
@@ -334,7 +330,7 @@ async def test_a_timeline_that_was_cut_or_is_rubbish_is_read_as_far_as_it_goes(t
 
 
 async def test_the_kept_timeline_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline_file, "EARLIER", 3)
+    monkeypatch.setattr(timelines, "EARLIER", 3)
     path = tmp_path / "timeline.jsonl"
     await run_of(path, "one", *(f"event-{number}" for number in range(20)))
     assert path.read_bytes().count(b"\n") <= 1 + 2 * 3

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.client import heygem_folder
-from wakestream.adapters.client.heygem_folder import SharedFolder
+from wakestream.adapters.client import heygem_engine
+from wakestream.adapters.client.heygem_engine import SharedFolder
 from wakestream.operators.model.events import Done
 
 
@@ -25,8 +25,8 @@ def test_an_ffmpeg_that_hangs_is_ended_and_the_result_counts_as_unplayable(
     hangs = tmp_path / "ffmpeg"
     hangs.write_text("#!/bin/sh\nexec sleep 60\n")
     hangs.chmod(0o755)
-    monkeypatch.setattr(heygem_folder, "found_ffmpeg", lambda: str(hangs))
-    monkeypatch.setattr(heygem_folder, "READ_WITHIN", 0.2)
+    monkeypatch.setattr(heygem_engine, "found_ffmpeg", lambda: str(hangs))
+    monkeypatch.setattr(heygem_engine, "READ_WITHIN", 0.2)
     folder = SharedFolder(tmp_path)
     folder.result("code").write_bytes(b"film")
     assert not folder.has_result("code")
