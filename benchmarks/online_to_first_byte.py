@@ -19,8 +19,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.engines import Command, lipsync_program
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry import logs
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig

@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.runtime.gc_tuning import SERVER, few_collections
 from wakestream.adapters.telemetry import logs
 from wakestream.streams.hub import hub

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from wakestream.adapters.config.addresses import HUB_PATH
-from wakestream.adapters.hub.operator.page import FOLDER
+from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from wakestream.adapters.hub.license_uses import LicenseUses
-from wakestream.adapters.hub.licenses import LicenseBook, LicenseError, key_mark
+from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.licenses import LicenseError, key_mark
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
@@ -21,15 +21,9 @@ if TYPE_CHECKING:
 class LicenseWatch:
     """Watches the license book of a hub with this `state`; passes changes to `happen` as events."""
 
-    def __init__(
-        self,
-        book: LicenseBook,
-        uses: LicenseUses | None,
-        state: hub.HubState,
-        clock: Callable[[], float],
-        happen: Callable[[f.Event], None],
-    ) -> None:
-        self._book, self._uses, self._state, self._clock, self._happen = book, uses, state, clock, happen
+    def __init__(self, config: HubConfig, state: hub.HubState, happen: Callable[[f.Event], None]) -> None:
+        self._book, self._uses, self._clock = config.book, config.uses, config.clock
+        self._state, self._happen = state, happen
         self._marks: dict[int, str] = {}
         self._owners: dict[int, str] = {}
         self._last_seen = f.BookSeen()

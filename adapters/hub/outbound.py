@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from loguru import logger
 from websockets.protocol import State
 
 from wakestream.adapters.hub.admission import GuardedConnection, cut_if_slow
-from wakestream.adapters.net.capability_keys import Signer
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.net.counters import Refusals
 from wakestream.adapters.runtime.tasks import background
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.rows import sent_row
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.recording.recording import Tap, untapped
+from wakestream.streams.recording.recording import untapped
 
 _TEXT = 0x81  # the last frame of a text message
 
@@ -39,20 +39,12 @@ class Outbound:
     Args:
         sockets: The open connections.
         refused: Counts the errors that are sent.
-        tap: Records the messages.
-        signer: Signs capabilities.
-        clock: Returns UNIX seconds.
+        config: The hub's settings.
     """
 
-    def __init__(
-        self,
-        sockets: Mapping[int, GuardedConnection],
-        refused: Refusals,
-        tap: Tap,
-        signer: Signer,
-        clock: Callable[[], float],
-    ) -> None:
-        self._sockets, self._refused, self._tap, self._signer, self._clock = sockets, refused, tap, signer, clock
+    def __init__(self, sockets: Mapping[int, GuardedConnection], refused: Refusals, config: HubConfig) -> None:
+        self._sockets, self._refused = sockets, refused
+        self._tap, self._signer, self._clock = config.tap, config.signer, config.clock
         self._waiting: dict[GuardedConnection, list[bytes]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 

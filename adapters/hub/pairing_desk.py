@@ -13,9 +13,11 @@ from loguru import logger
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from wakestream.adapters.config.addresses import host_of
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseError
-from wakestream.adapters.net.pairing import Pairing, PairingError
+from wakestream.adapters.net.pairing import PLAIN, Pairing, PairingError, by_authority, by_certificate
 from wakestream.adapters.net.rate_limit import Rate
 from wakestream.adapters.net.tls import ServerTls
 
@@ -42,25 +44,21 @@ class PairingDesk:
     """Serves the connections at `/pair`.
 
     Args:
+        config: The hub's settings. A certificate of its own signs those of workers.
         invites: The invitations.
-        binding: What the hub's connections are bound to, for a public address; see `net.pairing`.
-        clock: Returns UNIX seconds.
         address_of: The address of a peer, for the limit.
         gpus: Returns the GPUs that monitors watch.
-        tls: The hub's certificate; one of its own signs those of workers.
     """
 
     def __init__(
         self,
+        config: HubConfig,
         invites: Invites,
-        binding: Callable[[str], str],
-        clock: Callable[[], float],
         address_of: Callable[[ServerConnection], str],
-        gpus: Callable[[], Collection[str]] = tuple,
-        tls: ServerTls | None = None,
+        gpus: Callable[[], Collection[str]],
     ) -> None:
-        self._gpus, self._tls = gpus, tls if tls is not None and tls.can_sign else None
-        self._invites, self._binding, self._clock, self._address_of = invites, binding, clock, address_of
+        self._config, self._invites, self._address_of, self._gpus = config, invites, address_of, gpus
+        self._tls = config.tls if config.tls is not None and config.tls.can_sign else None
         self._tries = Rate(BURST, EVERY)
 
     async def serve(self, socket: ServerConnection) -> None:
@@ -81,17 +79,17 @@ class PairingDesk:
             raise PairingError(f"too many codes came from this address; try again in {math.ceil(wait)} s")
         self._tries.count(address)
         name = str(start.get("name", ""))[:_NAME]
-        invite = await asyncio.to_thread(self._invites.find, name, self._clock())
+        invite = await asyncio.to_thread(self._invites.find, name, self._config.clock())
         unknown = PairingError(f"the code {name}-… is unknown, used or too old; make a new one with wakestream invite")
         if invite is None:
             raise unknown
-        binding = self._binding(invite.public)
+        binding = _binding(self._config.tls, invite.public)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
         of_gpus = {"gpus": [*invite.gpus], "watched": sorted(self._gpus())[:GPUS], "signs": self._tls is not None}
         await _send(socket, {"type": "pair.share", "role": invite.role, "seen": address, **of_gpus, **shown})
         proof = await _receive(socket, "pair.proof")
-        left = await asyncio.to_thread(self._invites.reserve, invite, self._clock())
+        left = await asyncio.to_thread(self._invites.reserve, invite, self._config.clock())
         if left is None:
             raise unknown
         try:
@@ -103,7 +101,7 @@ class PairingDesk:
         signed = await self._signed(proof.get("request"), address)
         host = str(proof.get("host", ""))[:_NAME]
         note = "".join(letter for letter in host if letter.isprintable()) or "paired"
-        license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._clock(), note)
+        license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._config.clock(), note)
         given = {"role": invite.role, "key": key, "id": license_, "gpus": list(invite.gpus), "hub": invite.public}
         given |= {"certificate": signed} if signed else {}
         sealed = b64encode(pairing.seal(given)).decode()
@@ -158,3 +156,10 @@ def _bytes(message: dict[str, Any], name: str) -> bytes:
         return b64decode(str(message.get(name, "")), validate=True)
     except ValueError:
         raise PairingError(f'"{name}" is not base64') from None
+
+
+def _binding(tls: ServerTls | None, public: str) -> str:
+    """What a guest's connection is bound to: our certificate, or that of the proxy at the public address."""
+    if tls is not None:
+        return by_certificate(tls.certificate)
+    return by_authority(host_of(public)) if public.startswith("wss:") else PLAIN

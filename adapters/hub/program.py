@@ -12,8 +12,9 @@ from loguru import logger
 
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
 from wakestream.adapters.hub.license_uses import LicenseUses
-from wakestream.adapters.hub.server import MAX_CONNECTIONS, HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, Room
 from wakestream.adapters.net.tls import warn_unless_private

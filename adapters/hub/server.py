@@ -8,37 +8,32 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of
+from wakestream.adapters.config.addresses import HUB_PATH, at_port
 from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, path_of
-from wakestream.adapters.hub.fact_log import log_fact, warn_of_twins
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import Invites
-from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
-from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.operator.actions import Actions
-from wakestream.adapters.hub.operator.operator import Gate, Operator
+from wakestream.adapters.hub.operator.desk import Gate
+from wakestream.adapters.hub.operator.operator import Operator
 from wakestream.adapters.hub.outbound import Outbound
 from wakestream.adapters.hub.pairing_desk import PairingDesk
-from wakestream.adapters.net.capability_keys import Signer
-from wakestream.adapters.net.connection_limits import STRANGERS, ConnectionLimits, Room
-from wakestream.adapters.net.pairing import PATH, PLAIN, by_authority, by_certificate
-from wakestream.adapters.net.rate_limit import Network, Proxies
+from wakestream.adapters.net.connection_limits import ConnectionLimits
+from wakestream.adapters.net.pairing import PATH
+from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.refusals import noted, quiet_logger
 from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.adapters.net.tls import ServerTls
-from wakestream.adapters.net.webhooks import Receiver, Webhooks, telling
+from wakestream.adapters.net.webhooks import Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import supervised
 from wakestream.adapters.runtime.wall_clock import WallClock
@@ -46,13 +41,13 @@ from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub, relays
+from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.hub.rows import event_row
+from wakestream.streams.hub.state import HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
-from wakestream.streams.recording.recording import Tap, untapped
+from wakestream.streams.recording.recording import untapped
 from wakestream.streams.webhooks import WebhookSettled
-
-MAX_CONNECTIONS = 20_000
 
 # The library closes a connection without an answer when a message exceeds its limit. Its limit is above the
 # protocol's, so that the hub can answer most frames that are too large with an error.
@@ -71,47 +66,6 @@ def _make_id(prefix: str) -> str:
 _OLD_SUBMIT = f'"{m.Submit.OLD}"'.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class HubConfig:
-    """The settings of a hub.
-
-    Attributes:
-        book: The licenses.
-        host: The address to listen at.
-        port: The port; 0 takes a free one.
-        limits: How many connections it accepts, and what GPUs cost.
-        tls: The certificate; without it, connections are not encrypted.
-        proxies: Networks whose forwarded client addresses the hub trusts.
-        record: The folder for recordings; None records nothing.
-        webhook: Receives the news of power and money.
-        public: The hub's address for other machines, for the codes that the operator's page makes; empty if unknown.
-        tap: Records events and frames.
-        clock: Returns UNIX seconds.
-        steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
-        disk_low: Whether the disk is nearly full; then the hub refuses new jobs.
-        signer: Signs capabilities; by default with a new key.
-        uses: Records when and from where each license was used.
-        room: Limits the number of connections.
-    """
-
-    book: LicenseBook
-    host: str = "127.0.0.1"
-    port: int = 0
-    limits: hub.Limits = field(default_factory=hub.Limits)
-    tls: ServerTls | None = None
-    proxies: Collection[Network] = ()
-    record: Path | None = None
-    webhook: Receiver | None = None
-    public: str = ""
-    tap: Tap = untapped
-    clock: Callable[[], float] = time.time
-    steady: Callable[[], float] | None = None
-    disk_low: Callable[[], bool] = lambda: False
-    signer: Signer = field(default_factory=Signer.fresh)
-    uses: LicenseUses | None = None
-    room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
-
-
 class HubServer:
     """A running hub. `url` is its address, `refused` counts refusals by reason. Created by `open_hub`.
 
@@ -119,7 +73,6 @@ class HubServer:
     """
 
     def __init__(self, config: HubConfig, journal: Journal[f.Fact]) -> None:
-        book, clock, tap = config.book, config.clock, config.tap
         self._config = config
         self.url = ""
         self.port = 0
@@ -128,8 +81,8 @@ class HubServer:
         self.webhooks: Webhooks | None = None
         self.on_news: Callable[[f.PowerNews], object] = lambda _: None
         self._sockets: dict[int, GuardedConnection] = {}
-        self._outbound = Outbound(self._sockets, self.refused, tap, config.signer, clock)
-        now = WallClock("leases and time limits keep their lengths", clock, config.steady)
+        self._outbound = Outbound(self._sockets, self.refused, config)
+        now = WallClock("leases and time limits keep their lengths", config.clock, config.steady)
         now.on_step = lambda step: self.runner.happen(f.ClockMoved(round(step.by, 3)), step.now)
         self._disk_known = True
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
@@ -141,20 +94,19 @@ class HubServer:
             flush=self._outbound.flush,
             clock=now,
             durable=lambda facts: [fact for fact in facts if fact.DURABLE],
-            on_decision=None if tap is untapped else self._record,
+            on_decision=None if config.tap is untapped else self._record,
             on_fact=self._note,
         )
-        self.licenses = LicenseWatch(book, config.uses, self.state, clock, self.happen)
+        self.licenses = LicenseWatch(config, self.state, self.happen)
         places = ConnectionLimits(config.room, config.limits.per_address, self.refused, Proxies(config.proxies))
         self.pairing: PairingDesk | None = None
-        self._invites = Invites(book.path.parent)
+        self._invites = Invites(config.book.path.parent)
         self._operator = Operator(
             self.state,
-            Actions(book, self._invites, config.public, clock),
-            clock,
+            Actions(config.book, self._invites, config.public, config.clock),
+            config,
             Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in, self.refused.count),
             places.proxies,
-            config.tls,
         )
         self._gate = Admission(places, self.licenses.judge, self.page, self._operator.answer)
         self._fds = itertools.count(1)
@@ -316,8 +268,7 @@ class HubServer:
             rows = () if self._config.tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
             self.happen(f.ProcessStarted(rows))
             self.licenses.begin()
-            clock, address_of = self._config.clock, self._gate.address_of
-            self.pairing = PairingDesk(self._invites, partial(_binding, tls), clock, address_of, self.state.named, tls)
+            self.pairing = PairingDesk(self._config, self._invites, self._gate.address_of, self.state.named)
             stack.push_async_callback(self._end, servers)
             tasks = await stack.enter_async_context(supervised("the hub"))
             tasks.needs("the journal", self.runner.ended)
@@ -364,13 +315,6 @@ async def open_hub(config: HubConfig, journal: Journal[f.Fact]) -> AsyncIterator
         yield running
 
 
-def _binding(tls: ServerTls | None, public: str) -> str:
-    """What a guest's connection is bound to: our certificate, or that of the proxy at the public address."""
-    if tls is not None:
-        return by_certificate(tls.certificate)
-    return by_authority(host_of(public)) if public.startswith("wss:") else PLAIN
-
-
 def _options(gate: Admission, tls: ServerTls | None) -> dict[str, Any]:
     options: dict[str, Any] = {
         "compression": None,
@@ -387,3 +331,45 @@ def _options(gate: Admission, tls: ServerTls | None) -> dict[str, Any]:
     if tls is not None:
         options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
     return options
+
+
+# What the hub logs about its facts.
+
+
+def log_fact(fact: f.Fact, zone: str = UTC) -> None:
+    """Log what happens to jobs, connections, GPUs and money. `zone` is the hub's time zone."""
+    if isinstance(fact, f.BudgetReached | f.OrphanFound):
+        said = _budget(fact, zone) if isinstance(fact, f.BudgetReached) else f"{fact.gpu}: {fact.cause}"
+        logger.warning("{}", said, stage="hub")
+    match fact:
+        case f.JobQueued():
+            logger.debug("queued", job=fact.id, stage="hub")
+        case f.JobGranted():
+            logger.debug("granted {gpu}", gpu=fact.gpu, job=fact.id, stage="hub")
+        case f.JobRemoved():
+            logger.debug("released ({why})", why=fact.why, job=fact.id, stage="hub")
+        case f.ConnectionRegistered():
+            logger.info("connection {} is a {}", fact.fd, fact.role, stage="hub")
+        case f.GpuOnline():
+            logger.info("{} is online", fact.gpu, stage="hub")
+        case f.GpuPhase():
+            logger.info("{} is {}", fact.gpu, fact.phase, stage="hub")
+
+
+def _budget(fact: f.BudgetReached, zone: str) -> str:
+    of = f" of {fact.gpu}" if fact.gpu else ""
+    said = f"{fact.percent} % of the budget{of} for this {fact.period} is spent: {fact.spent} of {fact.limit}"
+    if fact.percent < 100:
+        return said
+    return f"{said}; no job wakes {fact.gpu or 'a GPU'} before {time_text(fact.until, zone)}"
+
+
+def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:
+    """Warn about two monitors of one GPU: they contradict each other, and jobs would wait for a GPU that is on."""
+    for gpu in monitor.gpus:
+        for fd in state.monitors:
+            if fd != monitor.fd and gpu in state.connections[fd].gpus:
+                logger.warning(
+                    "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
+                    "stop one of them", fd, monitor.fd, gpu, stage="hub",
+                )  # fmt: skip

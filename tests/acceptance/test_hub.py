@@ -15,8 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from wakestream.adapters.hub import admission as guard
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.errors import JournalError

@@ -14,8 +14,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.hub import admission as guard
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact

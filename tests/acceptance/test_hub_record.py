@@ -7,8 +7,9 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 
 from tests.support.programs.our_peers import until
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact

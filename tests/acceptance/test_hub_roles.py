@@ -12,8 +12,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.programs.our_peers import Place
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.protocol import messages as m

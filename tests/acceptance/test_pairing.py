@@ -18,9 +18,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from wakestream.adapters.client.pair import pair
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import LASTS, Invites
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.own_certificate import make_certificate
 from wakestream.adapters.net.pairing import PLAIN, Code, Pairing, PairingError, code_from
 from wakestream.adapters.net.tls import ServerTls

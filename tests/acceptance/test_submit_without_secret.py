@@ -13,8 +13,9 @@ from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import SECRET, Joining, Place, held
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.testing.virtual_loop import run_virtual

@@ -20,8 +20,9 @@ from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.hub import server as hub_server
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import ServerTls, client_context, explained, server_tls
 from wakestream.adapters.testing.memory_journal import FakeJournal

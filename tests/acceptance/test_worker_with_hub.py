@@ -12,8 +12,9 @@ import aiohttp
 from loguru import logger
 
 from tests.support.engines.pair import lipsync
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, open_hub
+from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.faults.programs_in_one_loop import bounded
 from tests.support.programs.our_peers import Place, until
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.ports import LinkUp

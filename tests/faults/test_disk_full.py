@@ -20,8 +20,9 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.power import CommandPower
 from wakestream.adapters.telemetry.recorder import recording

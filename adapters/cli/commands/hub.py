@@ -17,10 +17,10 @@ from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.path_key import data_folder
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import running_hub
-from wakestream.adapters.hub.server import HubConfig
 from wakestream.adapters.net.tls import server_tls
 from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits

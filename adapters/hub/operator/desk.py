@@ -70,6 +70,23 @@ class _Page:
     soon: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What the operator's page needs of the server.
+
+    Attributes:
+        look: Makes the hub notice changed licenses now.
+        wrong_key: Counts a wrong key of a connection; returns the seconds that its address must wait.
+        let_in: Tells that a connection has shown a valid key or session of this license.
+        refused: Counts the pages that were refused, by the reason.
+    """
+
+    look: Callable[[], None]
+    wrong_key: Callable[[ServerConnection], float]
+    let_in: Callable[[ServerConnection, str], None]
+    refused: Callable[[str], object]
+
+
 class OperatorDesk:
     """Serves the open pages of a hub.
 
@@ -77,50 +94,27 @@ class OperatorDesk:
         state: The hub's state; it is read only.
         actions: What a page may ask for.
         log: The hub's latest log lines.
-        sessions: The operators' sessions.
         clock: Gives UNIX seconds.
-        look: Makes the hub notice changed licenses now.
-        refused: Counts the pages that were refused, by the reason.
+        gate: What the pages need of the server.
     """
 
     def __init__(
-        self,
-        state: HubState,
-        actions: Actions,
-        log: RecentLog,
-        sessions: Sessions,
-        clock: Callable[[], float],
-        look: Callable[[], None],
-        refused: Callable[[str], object],
+        self, state: HubState, actions: Actions, log: RecentLog, clock: Callable[[], float], gate: Gate
     ) -> None:
-        self._state, self._actions, self._log, self._clock = state, actions, log, clock
-        self._look, self._refused = look, refused
-        self._book, self._sessions = actions.book, sessions
+        self._state, self._actions, self._log, self._clock, self._gate = state, actions, log, clock, gate
+        self._book, self._sessions = actions.book, Sessions(clock)
         self._pages = 0
         self._state_told: tuple[float, dict[str, Any]] = (-math.inf, {})
         self._costs_told: tuple[float, dict[str, Any]] = (-math.inf, {})
 
-    async def serve(
-        self,
-        socket: ServerConnection,
-        caller: Caller,
-        wrong_key: Callable[[ServerConnection], float],
-        let_in: Callable[[ServerConnection, str], None],
-    ) -> None:
-        """Serve one page until its connection ends.
-
-        Args:
-            socket: The connection.
-            caller: How it came.
-            wrong_key: Counts a wrong key of a connection; returns the seconds that its address must wait.
-            let_in: Tells that a connection has shown a valid key or session of this license.
-        """
+    async def serve(self, socket: ServerConnection, caller: Caller) -> None:
+        """Serve one page, which came as `caller`, until its connection ends."""
         try:
-            page, token = await self._enter(socket, caller, wrong_key)
-            let_in(socket, page.session.license)
+            page, token = await self._enter(socket, caller)
+            self._gate.let_in(socket, page.session.license)
             await self._serve(page, token)
         except _Refused as refused:
-            self._refused(f"page_{refused.code}")
+            self._gate.refused(f"page_{refused.code}")
             await _send(socket, {"type": "refused", "code": refused.code, **refused.more})
         except (TimeoutError, ConnectionClosed):
             logger.debug("a page of the operator has gone")
@@ -129,11 +123,9 @@ class OperatorDesk:
 
     # Login
 
-    async def _enter(
-        self, socket: ServerConnection, caller: Caller, wrong_key: Callable[[ServerConnection], float]
-    ) -> tuple[_Page, str]:
+    async def _enter(self, socket: ServerConnection, caller: Caller) -> tuple[_Page, str]:
         """The page and the token of its session, when its first message allows it."""
-        self._look()
+        self._gate.look()
         await _send(socket, {"type": "hello", "secure": caller.secure, "admins": self._book.has_admin})
         if not caller.secure:
             raise _Refused("not_secure")
@@ -143,7 +135,7 @@ class OperatorDesk:
         if kind not in ("enter", "login") or not isinstance(given, str):
             raise _Refused("bad_message")
         if kind == "login":
-            token, session = self._login(given.strip(), lambda: wrong_key(socket))
+            token, session = self._login(given.strip(), socket)
         else:
             token, session = given, self._continued(given)
         return _Page(socket, session, caller.host), token
@@ -155,10 +147,10 @@ class OperatorDesk:
         self._check(session)
         return session
 
-    def _login(self, key: str, wrong_key: Callable[[], float]) -> tuple[str, Session]:
+    def _login(self, key: str, socket: ServerConnection) -> tuple[str, Session]:
         known = self._book.find(key, self._clock())
         if known is None:
-            wait = wrong_key()
+            wait = self._gate.wrong_key(socket)
             raise _Refused("too_many_keys", wait=math.ceil(wait)) if wait > 0 else _Refused("wrong_key")
         if known.revoked is not None:
             raise _Refused("revoked")
@@ -219,7 +211,7 @@ class OperatorDesk:
             reply["value"] = await asyncio.to_thread(self._actions.call, *asked, page.session.license, page.host)
         except LicenseError as error:
             reply["error"] = str(error)
-        self._look()
+        self._gate.look()
         await _send(page.socket, reply)
 
     async def _tell(self, page: _Page) -> None:

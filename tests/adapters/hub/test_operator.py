@@ -16,7 +16,7 @@ from wakestream.adapters.hub.licenses import LicenseBook, LicenseError, key_mark
 from wakestream.adapters.hub.operator import access, desk
 from wakestream.adapters.hub.operator.access import Access, Caller, Sessions, is_same_origin
 from wakestream.adapters.hub.operator.actions import Actions
-from wakestream.adapters.hub.operator.page import FOLDER, OperatorPage
+from wakestream.adapters.hub.operator.operator import FOLDER, OperatorPage
 from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.static_files import SAFE, files_of
 from wakestream.adapters.telemetry.logs import LONGEST, RecentLog

@@ -16,8 +16,9 @@ from wakestream.adapters.daemon.console.open_browser import address
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.samples import make_speech, make_video
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.operators.model.engine import Engine, Frame

@@ -10,8 +10,9 @@ from typing import Any
 from tests.support.fuzz.observers import tree, watched
 from tests.support.fuzz.raw_websocket import RawWebSocket
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.events import Fact
 

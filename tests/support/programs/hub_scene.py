@@ -8,8 +8,9 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 

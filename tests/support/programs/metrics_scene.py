@@ -18,9 +18,10 @@ from wakestream.adapters.config import settings
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.own_certificate import make_certificate
 from wakestream.adapters.net.rate_limit import Network

@@ -9,8 +9,9 @@ from typing import Any
 
 from tests.support.engines.pair import PairRenderer, as_engine
 from wakestream.adapters.engines import Ffmpeg
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import License, LicenseBook
-from wakestream.adapters.hub.server import HubConfig, HubServer, open_hub
+from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker.config import WorkerConfig

@@ -1,0 +1,61 @@
+"""The settings of a hub."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wakestream.adapters.hub.license_uses import LicenseUses
+from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.net.capability_keys import Signer
+from wakestream.adapters.net.connection_limits import STRANGERS, Room
+from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.tls import ServerTls
+from wakestream.adapters.net.webhooks import Receiver
+from wakestream.streams.hub.hub import Limits
+from wakestream.streams.recording.recording import Tap, untapped
+
+MAX_CONNECTIONS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class HubConfig:
+    """The settings of a hub.
+
+    Attributes:
+        book: The licenses.
+        host: The address to listen at.
+        port: The port; 0 takes a free one.
+        limits: How many connections it accepts, and what GPUs cost.
+        tls: The certificate; without it, connections are not encrypted.
+        proxies: Networks whose forwarded client addresses the hub trusts.
+        record: The folder for recordings; None records nothing.
+        webhook: Receives the news of power and money.
+        public: The hub's address for other machines, for the codes that the operator's page makes; empty if unknown.
+        tap: Records events and frames.
+        clock: Returns UNIX seconds.
+        steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
+        disk_low: Whether the disk is nearly full; then the hub refuses new jobs.
+        signer: Signs capabilities; by default with a new key.
+        uses: Records when and from where each license was used.
+        room: Limits the number of connections.
+    """
+
+    book: LicenseBook
+    host: str = "127.0.0.1"
+    port: int = 0
+    limits: Limits = field(default_factory=Limits)
+    tls: ServerTls | None = None
+    proxies: Collection[Network] = ()
+    record: Path | None = None
+    webhook: Receiver | None = None
+    public: str = ""
+    tap: Tap = untapped
+    clock: Callable[[], float] = time.time
+    steady: Callable[[], float] | None = None
+    disk_low: Callable[[], bool] = lambda: False
+    signer: Signer = field(default_factory=Signer.fresh)
+    uses: LicenseUses | None = None
+    room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
