@@ -68,7 +68,7 @@ def applied(decider: Decider[Any, Any, Any, Any], facts: Iterable[Any]) -> list[
     """Those of the facts that may follow each other."""
     state, fit = decider.recover(()), list[Any]()
     for fact in facts:
-        if isinstance(fact, JobAccepted) and not state.outputs.keys().isdisjoint(fact.results.values()):
+        if isinstance(fact, JobAccepted) and not state.outputs.keys().isdisjoint(fact.outputs.values()):
             continue  # the outbox refuses such a job
         try:
             decider.evolve(state, fact)
