@@ -62,14 +62,15 @@ def fault_of(kind: type, error: msgspec.ValidationError) -> tuple[str, str]:
     lacks = re.findall("missing required field `([^`]*)", why)
     hint: Any = kind
     need, fields = hint, list[str]()
-    for name in [*re.findall(r"\w+", path), *lacks]:
+    for name in [*re.findall(r"[^\W\d]\w*", path), *lacks]:
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             need = get_type_hints(hint, include_extras=True)[name]
             hint = _items(need)
             fields.append(name)
     field, meta = ".".join(fields), _meta(need)
     if lacks:
-        return field, f"is missing, {needed(need)} is needed"
+        described = meta is not None and meta.description
+        return field, f"is missing: send {described}" if described else f"is missing, {needed(need)} is needed"
     if "`str` of length" in why and meta is not None and meta.description is None:
         most = f"{meta.max_length} characters"
         return field, f"must have {meta.min_length} to {most}" if meta.min_length else f"must have {most} at most"

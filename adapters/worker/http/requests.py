@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from wakestream.adapters.net import json_body
 from wakestream.adapters.worker.http.replies import bad_request
 from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.protocol.kinds import check_bounds
+from wakestream.streams.protocol.structs import read
 from wakestream.streams.worker.state import Wish
 from wakestream.streams.worker.state import pair as plain_pair
 
@@ -98,24 +100,23 @@ def proof(body: dict[str, Any]) -> str | None:
     return None if said is None else blake3(said, "proof")
 
 
+class _OfAnyKind(Struct):
+    """A submit of a job of any kind."""
+
+    kind: Annotated[str, Meta(min_length=1, description='the name of a kind, such as "lipsync"')]
+    outputs: Annotated[tuple[str, ...], Meta(description="a list of names")]
+    inputs: Annotated[dict[str, dict[str, Any]], Meta(description='an object: {name: {"hash", "ext"}}')] = {}
+    params: dict[str, Any] = {}
+
+
 def wish(body: dict[str, Any]) -> Wish:
     """What a submit asks for: that of deployed clients, or of any kind."""
     if "inputs" not in body and "kind" not in body:
         return plain_pair(*pair(body))
-    kind, inputs, params = body.get("kind"), body.get("inputs", {}), body.get("params", {})
-    outputs = body.get("outputs")
-    if not isinstance(kind, str) or not kind:
-        raise WrongInput("kind", '"kind" is missing: send the name of a kind, such as "lipsync"')
-    if not isinstance(inputs, dict) or not all(isinstance(each, dict) for each in inputs.values()):
-        raise WrongInput("inputs", '"inputs" must be an object: {name: {"hash", "ext"}}')
-    if not isinstance(params, dict):
-        raise WrongInput("params", '"params" must be an object')
-    if not isinstance(outputs, list) or not all(isinstance(each, str) for each in outputs):
-        raise WrongInput("outputs", '"outputs" must be a list of names')
-    check_bounds(inputs, params, outputs)
-    return Wish(
-        {name: _wished(name, each) for name, each in inputs.items()}, kind, params, tuple(dict.fromkeys(outputs))
-    )
+    said = read(_OfAnyKind, body)
+    check_bounds(said.inputs, said.params, said.outputs)
+    inputs = {name: _wished(name, each) for name, each in said.inputs.items()}
+    return Wish(inputs, said.kind, said.params, tuple(dict.fromkeys(said.outputs)))
 
 
 def _wished(name: str, body: dict[str, Any]) -> FileRef:
