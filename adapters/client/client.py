@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from ssl import SSLContext
 from typing import Any, Protocol, TypeVar, cast
 
 from loguru import logger
@@ -150,9 +149,29 @@ async def open_client(
     config = {"policy": plain_config(policy), **(about or {})}
     header = Header("daemon", time.time(), seed, config | {name: value for name, value in options.items() if value})
     async with AsyncExitStack() as stack:
-        tap = await _recording(settings, header, watch, stack)
+        tap = stack.enter_context(recording(settings.record, header.program, header.seed, header.config))
+        if settings.trace:
+            try:
+                from wakestream.adapters.telemetry.traces import tracing
+            except ModuleNotFoundError:
+                why = '--trace needs OpenTelemetry, which is not installed; run: pip install "wakestream[otel]"'
+                raise SettingsError(why) from None
+            tap = TapPair(tap, await stack.enter_async_context(tracing()))
+        tap = TapPair(tap, watch(header)) if watch is not None else tap
         read = files or _closed_with(stack, DiskFiles())
-        found = workers or _closed_with(stack, _http_workers(settings, policy, ca, secrets))
+        found = workers
+        if found is None:
+            settings.check_sent("api_secret", "worker", "secret_hosts")
+            http = HttpWorkers(
+                settings.worker_url,
+                settings.api_secret,
+                no_secret=settings.no_secret,
+                secret_hosts=settings.secret_hosts,
+                idle=0.9 * policy.transfer,  # less than the pipeline's limit, so that a partial transfer can be kept
+                ca=ca,
+                secrets=secrets or SecretValues(),
+            )
+            found = _closed_with(stack, http)
         link = _closed_with(stack, open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca))
         scheduler = _closed_with(stack, LoopScheduler())
         wallet = Wallet()
@@ -182,37 +201,6 @@ C = TypeVar("C", bound=_Closable)
 def _closed_with(stack: AsyncExitStack, opened: C) -> C:
     stack.push_async_callback(opened.close)
     return opened
-
-
-def _http_workers(
-    settings: Settings, policy: Policy, ca: SSLContext | None, secrets: SecretValues | None
-) -> HttpWorkers:
-    settings.check_sent("api_secret", "worker", "secret_hosts")
-    return HttpWorkers(
-        settings.worker_url,
-        settings.api_secret,
-        no_secret=settings.no_secret,
-        secret_hosts=settings.secret_hosts,
-        idle=0.9 * policy.transfer,  # less than the pipeline's limit, so that a partial transfer can be kept
-        ca=ca,
-        secrets=secrets or SecretValues(),
-    )
-
-
-async def _recording(
-    settings: Settings, header: Header, watch: Callable[[Header], Tap] | None, stack: AsyncExitStack
-) -> Tap:
-    """The recording, with traces and the tap of `watch` if wanted."""
-    tap = stack.enter_context(recording(settings.record, header.program, header.seed, header.config))
-    if settings.trace:
-        try:
-            from wakestream.adapters.telemetry.traces import tracing
-        except ModuleNotFoundError:
-            raise SettingsError(
-                '--trace needs OpenTelemetry, which is not installed; run: pip install "wakestream[otel]"'
-            ) from None
-        tap = TapPair(tap, await stack.enter_async_context(tracing()))
-    return TapPair(tap, watch(header)) if watch is not None else tap
 
 
 def _complaint(event: object) -> None:

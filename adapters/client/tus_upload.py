@@ -74,13 +74,20 @@ class _TusUpload:
         self._corrections = 0
 
     async def run(self) -> None:
-        """Send what the server lacks, until the connection breaks."""
+        """Send what the server lacks, until the connection breaks or there are too many answers without progress."""
         offset = await self._begin()
         self._meter.resume(offset)
         while offset < self._file.size:
             reached = await self._send(offset)
-            self._check_progress(reached > offset)
-            offset = reached
+            if reached > offset:
+                self._moved, self._corrections = self._clock(), 0
+            elif not self._locked:
+                self._corrections += 1
+            if self._corrections > MAX_CORRECTIONS:
+                raise WorkerRefused(f"{self._endpoint} accepts no more bytes and gives no reason", code="bad_reply")
+            if self._locked and self._clock() - self._moved > self._calls.session.idle:
+                raise WorkerUnreachable(f"another connection holds the upload at {self._endpoint} and sends nothing")
+            self._locked, offset = False, reached
         self._known.pop((self._endpoint, self._ref), None)
 
     async def _begin(self) -> int:
@@ -133,18 +140,6 @@ class _TusUpload:
                 return reached  # the lock may be free now
             self._meter.resume(reached)
             offset = reached
-
-    def _check_progress(self, moved: bool) -> None:
-        """Raise `WorkerUnreachable` or `WorkerRefused` after too many answers without progress."""
-        if moved:
-            self._moved, self._corrections = self._clock(), 0
-        elif not self._locked:
-            self._corrections += 1
-        if self._corrections > MAX_CORRECTIONS:
-            raise WorkerRefused(f"{self._endpoint} accepts no more bytes and gives no reason", code="bad_reply")
-        if self._locked and self._clock() - self._moved > self._calls.session.idle:
-            raise WorkerUnreachable(f"another connection holds the upload at {self._endpoint} and sends nothing")
-        self._locked = False
 
 
 def _offset(response: ClientResponse, default: int | None = None) -> int:
