@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from tests.streams.hub.test_event_sequences import steps
 from tests.streams.outbox.test_outbox import HAPPENS, INPUTS
+from tests.support.streams.submitting import submitting
 from wakestream.operators.model import events as e
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
@@ -136,7 +137,7 @@ class Case:
 
 JOBS = st.sampled_from("abcdefgh")
 AT_OUTBOX = st.one_of(
-    JOBS.flatmap(lambda job: st.builds(outbox.f.Submitting, st.just(1), st.just(job), INPUTS, st.just({"out": job}))),
+    JOBS.flatmap(lambda job: st.builds(submitting, st.just(1), st.just(job), INPUTS, st.just({"out": job}))),
     st.builds(outbox.f.Happened, JOBS, st.sampled_from([e.Failed("no"), e.Done(Path("x"), 1)])),
     HAPPENS,
 )
