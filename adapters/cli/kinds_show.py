@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import given
+from wakestream.adapters.cli.i18n.catalog import given, t
 from wakestream.adapters.cli.i18n.catalog import known as has_text
 from wakestream.adapters.cli.render.table import paragraphs, table, terminal_columns
 from wakestream.adapters.client.hub_query import hub_kinds

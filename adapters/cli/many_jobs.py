@@ -191,23 +191,19 @@ def _of_kind(args: argparse.Namespace) -> Many | None:
     jobs = []
     folder = _folder(args)
     named = [file if folder is None else folder / file.name for file in files]
-    for file, beside in zip(files, _apart(named), strict=True):
-        inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
-        jobs.append(_one(args, inputs=inputs, beside=beside, output=None))
-    return _checked(args, Many(jobs, [(file.name,) for file in files]))
-
-
-def _apart(files: Sequence[Path]) -> list[Path]:
-    """Paths after which the results are named: the files, as `a.png.png` where two differ in their endings only."""
-    keys = [path_key(str(file.with_suffix(""))) for file in files]
+    # Paths after which the results are named: the files, as `a.png.png` where two differ in their endings only.
+    keys = [path_key(str(file.with_suffix(""))) for file in named]
     taken: set[str] = set()
     found = []
-    for file, key in zip(files, keys, strict=True):
+    for file, key in zip(named, keys, strict=True):
         names = chain([file.stem][keys.count(key) > 1 :], [file.name], (f"{file.name}-{n}" for n in count_from(2)))
         stem = next(name for name in names if path_key(str(file.with_name(name))) not in taken)
         taken.add(path_key(str(file.with_name(stem))))
         found.append(file.with_name(f"{stem}{file.suffix}"))
-    return found
+    for file, beside in zip(files, found, strict=True):
+        inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
+        jobs.append(_one(args, inputs=inputs, beside=beside, output=None))
+    return _checked(args, Many(jobs, [(file.name,) for file in files]))
 
 
 def _one(args: argparse.Namespace, **own: object) -> argparse.Namespace:

@@ -11,8 +11,7 @@ from itertools import pairwise
 from typing import Any, NoReturn, Protocol
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen, translated
+from wakestream.adapters.cli.i18n.catalog import LANGUAGES, choose, chosen, t, translated
 from wakestream.adapters.cli.render.table import hanging, wrapped
 from wakestream.adapters.runtime.known_secrets import redacted, redacted_text
 from wakestream.adapters.runtime.printing import json_text, say

@@ -57,7 +57,17 @@ async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, st
         async with open_daemon_client(one.state) as client:
             if await daemon_for(client, one.settings.hub_url, needed=one.detach, ignored=one.ignored):
                 return max(code, await unless_stopped(stop, _to_daemon(client, several, wait=wait)))
-    return max(code, await _here(several, stop))
+    # Run them one after the other; `--notify` tells each end. Ctrl-C cancels the one that runs, and ends it.
+    codes = []
+    for one in several:
+        if stop.is_set():
+            codes.append(exit_codes.INTERRUPTED)
+            break
+        try:
+            codes.append(await run_one(one, stop))
+        except OF_ONE_JOB as error:
+            codes.append(_refused(one.id, error, as_json=one.as_json))
+    return max(code, max(codes))
 
 
 async def estimated(jobs: Sequence[argparse.Namespace], *, probe: bool) -> list[str]:
@@ -102,20 +112,6 @@ def _usable(jobs: Sequence[argparse.Namespace], settings: Settings) -> tuple[lis
         except FileError as error:
             code = _refused("", error, as_json=args.json)
     return found, code
-
-
-async def _here(several: Sequence[Submission], stop: Stop) -> int:
-    """Run them one after the other; `--notify` tells each end. Ctrl-C cancels the one that runs, and ends it."""
-    codes = []
-    for one in several:
-        if stop.is_set():
-            codes.append(exit_codes.INTERRUPTED)
-            break
-        try:
-            codes.append(await run_one(one, stop))
-        except OF_ONE_JOB as error:
-            codes.append(_refused(one.id, error, as_json=one.as_json))
-    return max(codes)
 
 
 async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wait: bool) -> int:

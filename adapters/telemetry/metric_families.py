@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,7 @@ def counters(name: str, text: str, labels: Sequence[str], values: Labelled) -> M
 
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Labelled) -> Metric:
-    for label, value in _bounded(values):
-        family.add_metric(label, value)
-    return family
-
-
-def _bounded(values: Labelled) -> Iterable[tuple[tuple[str, ...], float]]:
-    """The first `MANY` values of the first label; the others are summed up."""
+    # The first `MANY` values of the first label; the others are summed up.
     first: set[str] = set()
     found: dict[tuple[str, ...], float] = {}
     for label, value in values.items():
@@ -65,7 +59,9 @@ def _bounded(values: Labelled) -> Iterable[tuple[tuple[str, ...], float]]:
         else:
             first.add(head)
         found[head, *rest] = found.get((head, *rest), 0.0) + value
-    return found.items()
+    for labels, value in found.items():
+        family.add_metric(labels, value)
+    return family
 
 
 def one_of(words: Sequence[str], now: str) -> dict[str, float]:

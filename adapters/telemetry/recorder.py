@@ -99,10 +99,6 @@ class Recorder(Tap):
             file.flush()
         except OSError as error:
             raise FileUnusable(f"cannot record into {self._folder}: {error.strerror or error}") from error
-        self._remove_oldest()
-        return file
-
-    def _remove_oldest(self) -> None:
         # Another process of this program may write here too: keep other files that were changed within a day.
         old = time.time() - DAY
         ours = sorted(self._folder.glob(f"{self._header.program}-*.jsonl"))
@@ -110,6 +106,7 @@ class Recorder(Tap):
         for path in spare[: max(0, len(ours) - self._max_files)]:
             with suppress(OSError):  # on Windows another program may read it; a later rotation removes it
                 path.unlink(missing_ok=True)
+        return file
 
 
 class _Turns:

@@ -142,7 +142,15 @@ def read(file: LogFile, *, secrets: bool = False) -> Log:
             if not secrets:
                 refuse_secrets(log)
             logs.append(log)
-    return _joined(file, logs)
+    first = logs[0]
+    rows: list[Row] = []
+    for path, log in zip(file.parts, logs, strict=True):
+        if log.header != first.header:
+            raise UnusableLog(f"{path}: its header differs from that of {file.parts[0].name}; they are not one run")
+        if rows and log.rows and log.rows[0].seq != rows[-1].seq + 1:
+            raise UnusableLog(f"{path}: line 2 has seq {log.rows[0].seq}, but the part before ends with {rows[-1].seq}")
+        rows += log.rows
+    return dataclasses.replace(first, rows=tuple(rows), torn=logs[-1].torn, name=str(file.parts[0]))
 
 
 def _read_part(path: Path, room: int) -> tuple[Log, int]:
@@ -183,18 +191,6 @@ class _Lines:
             if self.size > self._room:
                 raise UnusableLog(f"the log is larger than {MAX_LOG >> 20} MiB; cut it after the incident")
             yield line
-
-
-def _joined(file: LogFile, logs: Sequence[Log]) -> Log:
-    first = logs[0]
-    rows: list[Row] = []
-    for path, log in zip(file.parts, logs, strict=True):
-        if log.header != first.header:
-            raise UnusableLog(f"{path}: its header differs from that of {file.parts[0].name}; they are not one run")
-        if rows and log.rows and log.rows[0].seq != rows[-1].seq + 1:
-            raise UnusableLog(f"{path}: line 2 has seq {log.rows[0].seq}, but the part before ends with {rows[-1].seq}")
-        rows += log.rows
-    return dataclasses.replace(first, rows=tuple(rows), torn=logs[-1].torn, name=str(file.parts[0]))
 
 
 def write(log: Log, path: Path) -> None:

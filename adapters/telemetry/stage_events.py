@@ -32,20 +32,17 @@ class StageEvents(Tap):
             self._stage[job] = FIRST
             self.began(job, data)
         elif direction == "out" and job in self._stage:
-            self._event(job, label, data)
+            before = self._stage[job]
+            self.happened(job, label, data)
+            if label in OUTCOME_KINDS:
+                del self._stage[job]
+                self.ended(job, before, label, data)
+            elif (stage := _STAGE.get(label, before)) != before:
+                self._stage[job] = stage
+                self.moved(job, before, stage)
 
     def frame(self, direction: Direction, message: m.Message) -> None:
         """Frames are ignored."""
-
-    def _event(self, job: str, kind: str, data: Mapping[str, Any]) -> None:
-        before = self._stage[job]
-        self.happened(job, kind, data)
-        if kind in OUTCOME_KINDS:
-            del self._stage[job]
-            self.ended(job, before, kind, data)
-        elif (stage := _STAGE.get(kind, before)) != before:
-            self._stage[job] = stage
-            self.moved(job, before, stage)
 
     def began(self, job: str, data: Mapping[str, Any]) -> None:
         """The job has started, in the stage `FIRST`, or was started again after a restart."""

@@ -16,8 +16,7 @@ from loguru import logger
 
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.first_start import CLIENT, hub_and_code, is_first_start
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import in_chinese
+from wakestream.adapters.cli.i18n.catalog import in_chinese, t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
@@ -96,21 +95,17 @@ def run(args: argparse.Namespace) -> int:
     config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=caller_room(), watch=watch, **quota)
 
     async def main(stop: asyncio.Event) -> None:
-        joined = await _set_up(args, config, stop) if first else settings
-        if joined is not None:
-            await _serve(config, joined, stop, args.open)
+        found = settings
+        if first:
+            with listening(host, port):
+                hub = await joined_on_page(config.state, host, port, stop)
+            if hub is None:  # the user stops it
+                return
+            say(t("first.joined", hub=hub))
+            found = begin(args)
+        await _serve(config, found, stop, args.open)
 
     return run_program(main, exit_with_stdin=args.exit_with_stdin)
-
-
-async def _set_up(args: argparse.Namespace, config: DaemonConfig, stop: asyncio.Event) -> Settings | None:
-    """The settings after a hub was joined on the set-up page; None if the user stops it."""
-    with listening(config.host, config.port):
-        hub = await joined_on_page(config.state, config.host, config.port, stop)
-    if hub is None:
-        return None
-    say(t("first.joined", hub=hub))
-    return begin(args)
 
 
 def _own(named: str | None) -> OwnPipeline | None:

@@ -21,7 +21,6 @@ from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.telemetry.recordings import LogFile, find, output_beside, read, write
 from wakestream.adapters.testing.replay_runner import run_log, run_together
-from wakestream.streams.jobs.world import Build
 from wakestream.streams.recording.event_json import plain_text
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.recorded_ports import EffectCall
@@ -112,7 +111,17 @@ def _replay(args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], show:
     except (BadSetting, pipelines.NoPipeline) as error:
         return show.unusable(str(error))
     if args.together:
-        return _together(args, logs, settings, make(), show)
+        how = {"lenient": args.lenient, "ignore_time": args.ignore_time, "build": make()}
+        try:
+            trials = run_together([log for _, log in logs], settings=settings.all, **how)
+        except UnusableLog as error:
+            return show.unusable(f"--together: {error}")
+        if len(trials) != len(logs):
+            show.trial(*logs[0], trials[0], {})
+            return exit_codes.FAILED
+        return max(
+            _shown(args, file, log, trial, settings, show) for (file, log), trial in zip(logs, trials, strict=True)
+        )
     if args.reorder:
         return max(_in_other_orders(args, file, log, settings, make, show) for file, log in logs)
     return max(_one(args, file, log, settings, make, show) for file, log in logs)
@@ -173,25 +182,6 @@ def _draw(args: argparse.Namespace, log: Log, trial: Trial, show: ReplayOutput, 
             return show.unusable(f"{args.svg}: cannot be written: {error.strerror or error}")
         show.note(t("replay.drawn", path=args.svg))
     return exit_codes.DONE
-
-
-def _together(
-    args: argparse.Namespace, logs: Sequence[tuple[LogFile, Log]], settings: WhatIf, build: Build, show: ReplayOutput
-) -> int:
-    try:
-        trials = run_together(
-            [log for _, log in logs],
-            settings=settings.all,
-            lenient=args.lenient,
-            ignore_time=args.ignore_time,
-            build=build,
-        )
-    except UnusableLog as error:
-        return show.unusable(f"--together: {error}")
-    if len(trials) != len(logs):
-        show.trial(*logs[0], trials[0], {})
-        return exit_codes.FAILED
-    return max(_shown(args, file, log, trial, settings, show) for (file, log), trial in zip(logs, trials, strict=True))
 
 
 Run = Callable[[Log], Trial]
@@ -311,19 +301,7 @@ def _value(log: Log, name: str, text: str) -> float | None:
     if not any(each in (int, float) for each in (kind, *typing.get_args(kind))):
         what = "a function" if callable(today) else f"{today!r} in this log"
         raise BadSetting(f"--set {name}: is {what}, and no number; only numbers can be changed")
-    return _number(name, text, 0.0 if inner else SHORTEST)
-
-
-def _field(policy: Any, name: str) -> tuple[Any, Any]:
-    """The annotation and today's value of a setting."""
-    first, _, rest = name.partition(".")
-    hints = typing.get_type_hints(type(policy))
-    first = first if first in hints else first.removesuffix("_timeout")
-    value = getattr(policy, first)
-    return _field(value, rest) if rest and dataclasses.is_dataclass(value) else (hints[first], value)
-
-
-def _number(name: str, text: str, least: float) -> float:
+    least = 0.0 if inner else SHORTEST
     try:
         number = int(text) if text.isascii() and text.isdigit() else float(text)
     except ValueError:
@@ -334,3 +312,12 @@ def _number(name: str, text: str, least: float) -> float:
     if not least <= number < 1e9:
         raise BadSetting(f"--set {name}: {text[:40]!r} is not between {least:g} and 1e9")
     return number
+
+
+def _field(policy: Any, name: str) -> tuple[Any, Any]:
+    """The annotation and today's value of a setting."""
+    first, _, rest = name.partition(".")
+    hints = typing.get_type_hints(type(policy))
+    first = first if first in hints else first.removesuffix("_timeout")
+    value = getattr(policy, first)
+    return _field(value, rest) if rest and dataclasses.is_dataclass(value) else (hints[first], value)

@@ -59,7 +59,9 @@ async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: C
     A new job that fails in the meantime is not tried again, because that may have no end.
     """
     status = exit_codes.DONE
-    found = left = await _failed(client)
+    jobs = await listed(client, "all")
+    again = {job["retry_of"] for job in jobs.values()}
+    found = left = [id_ for id_, job in jobs.items() if job["state"] in FAILED and id_ not in again]
     while left:
         args.jobs, left = left[:1], left[1:]
         status = max(status, await for_each(args, retry))
@@ -69,12 +71,6 @@ async def _retry_failed(client: DaemonClient, args: argparse.Namespace, retry: C
     if not found and not args.json:
         say(t("retry.none_failed"))
     return status
-
-
-async def _failed(client: DaemonClient) -> list[str]:
-    jobs = await listed(client, "all")
-    again = {job["retry_of"] for job in jobs.values()}
-    return [id_ for id_, job in jobs.items() if job["state"] in FAILED and id_ not in again]
 
 
 def _say(as_json: bool, job: str, tried: str) -> None:

@@ -19,8 +19,7 @@ from rich.text import Text
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands.status import as_plain
 from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status, statuses
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.live_jobs import is_terminal
 from wakestream.adapters.cli.render.job_text import count
 from wakestream.adapters.cli.render.status_text import budgets, long, money

@@ -10,8 +10,7 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.hub_answers import hub_status
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import known
+from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import Settings, SettingsError

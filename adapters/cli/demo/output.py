@@ -108,19 +108,6 @@ class DemoOutput(AbstractContextManager["DemoOutput"]):
         table.add_column("")
         for number in range(1, len(self._jobs) + 1):
             table.add_column(t("demo.head", number=number), justify="right")
-        for name, cells in self._rows():
-            table.add_row(name, *cells)
-        self._console.print(table)
-        for number, (job, _, _) in enumerate(self._jobs, 1):
-            self._console.print(t("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
-
-    def next_steps(self, *, opened: bool) -> None:
-        """What to do after the demo."""
-        if not self._quiet:
-            steps = ("up", "join", "submit") if opened else ("open", "up", "join")
-            self._console.print("", *(t(f"demo.next.{step}") for step in ("title", *steps)), sep="\n", soft_wrap=True)
-
-    def _rows(self) -> list[tuple[str, list[str]]]:
         logs = [events for _, _, events in self._jobs]
         times = [stage_times(events, start) for _, start, events in self._jobs]
         uploads = [_last(events, e.Uploaded) for events in logs]
@@ -138,7 +125,17 @@ class DemoOutput(AbstractContextManager["DemoOutput"]):
         ]
         if self._slept is not None:
             rows.append((t("demo.asleep_after"), ["", words.duration(self._slept - logs[-1][-1][0])]))
-        return rows
+        for name, cells in rows:
+            table.add_row(name, *cells)
+        self._console.print(table)
+        for number, (job, _, _) in enumerate(self._jobs, 1):
+            self._console.print(t("demo.lies", number=number, path=job.output.resolve()), soft_wrap=True)
+
+    def next_steps(self, *, opened: bool) -> None:
+        """What to do after the demo."""
+        if not self._quiet:
+            steps = ("up", "join", "submit") if opened else ("open", "up", "join")
+            self._console.print("", *(t(f"demo.next.{step}") for step in ("title", *steps)), sep="\n", soft_wrap=True)
 
 
 def _last(events: list[tuple[float, e.JobEvent]], kind: type[T]) -> T | None:

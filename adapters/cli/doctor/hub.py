@@ -13,8 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import known, translated
+from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, first
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped, warning
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import catalog
+from wakestream.adapters.cli.i18n.catalog import catalog, t
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.power import CommandPower

@@ -133,11 +133,7 @@ def _bars(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
         spot = _spot(span, scale) if power else None
         if spot is not None:
             yield f'<text class="i-{tone}" x="{LEFT + spot:.1f}" y="{line + 4:.1f}">{safe(span.word)}</text>'
-    yield from _breaks(lane, scale, top, height)
-
-
-def _breaks(lane: Lane, scale: Scale, top: float, height: float) -> Iterator[str]:
-    """Two strokes through a bar where a wait is folded."""
+    # Two strokes through a bar where a wait is folded.
     for fold in scale.folds:
         if any(span.overlaps(fold.start, fold.end) for span in lane.spans):
             x = LEFT + (fold.left + fold.right) / 2

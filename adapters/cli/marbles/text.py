@@ -183,7 +183,18 @@ def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
     _note(lane, page, canvas)
     yield canvas
     if lane.kind == "jobs":
-        yield from _flow(lane, page)
+        # The jobs of a group, from those that wait at the top to those that are over at the bottom.
+        least, most = spread(member.end - member.start for member in lane.members)[1:]
+        columns = range(page.right - page.left + 1)
+        layers = flow(lane, [page.scale.time(x) for x in columns])
+        asides = [page.text(f"{compact(least)} to"), compact(most), ""]
+        for level in range(LEVELS):
+            canvas, share = Canvas(page.width), 1 - (level + 0.5) / LEVELS
+            for x in columns:
+                word = _at_level([(word, counts[x]) for word, counts in layers], share * len(lane.members))
+                canvas.put(page.left + x, page.glyphs[word], word)
+            canvas.put(page.right + 2, asides[level], "soft")
+            yield canvas
 
 
 def _fits(span: Span, page: _Page) -> bool:
@@ -228,21 +239,6 @@ def _note(lane: Lane, page: _Page, canvas: Canvas) -> None:
     if lane.kind == "jobs":
         middle = spread(member.end - member.start for member in lane.members)[0]
         canvas.put(x, f"{page.glyphs.get(lane.outcome, ' ')} ~{compact(middle)}", lane.outcome)
-
-
-def _flow(lane: Lane, page: _Page) -> Iterator[Canvas]:
-    """The jobs of a group, from those that wait at the top to those that are over at the bottom."""
-    least, most = spread(member.end - member.start for member in lane.members)[1:]
-    columns = range(page.right - page.left + 1)
-    layers = flow(lane, [page.scale.time(x) for x in columns])
-    asides = [page.text(f"{compact(least)} to"), compact(most), ""]
-    for level in range(LEVELS):
-        canvas, share = Canvas(page.width), 1 - (level + 0.5) / LEVELS
-        for x in columns:
-            word = _at_level([(word, counts[x]) for word, counts in layers], share * len(lane.members))
-            canvas.put(page.left + x, page.glyphs[word], word)
-        canvas.put(page.right + 2, asides[level], "soft")
-        yield canvas
 
 
 def _at_level(layers: Iterable[tuple[str, int]], height: float) -> str:

@@ -31,7 +31,19 @@ def costs(answer: m.HubStatus) -> list[str]:
     if len(rows) == 1:
         return [t("status.no_gpu")]
     rows += _totals(answer) if len(answer.gpus) + (answer.more or 0) > 1 else []
-    return [*table(rows, right=(2, 3, 4, 5)), *more(answer), *budgets(answer), *forecast(answer), *_how(answer)]
+    prices = sorted({
+        (gpu["price_per_hour"], gpu.get("currency") or answer.currency or "")
+        for gpu in answer.gpus if "price_per_hour" in gpu
+    })  # fmt: skip
+    named = t("list.and").join(f"{price:g} {currency}".rstrip() for price, currency in prices)
+    lines = [t("cost.mixed", currencies=t("list.and").join(mixed))] if (mixed := _currencies(answer)) else []
+    lines += [t("cost.price", prices=named) if prices else t("status.no_price")]
+    known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
+    if known_since is not None:
+        zone = answer.zone or "UTC"
+        day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
+        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
+    return [*table(rows, right=(2, 3, 4, 5)), *more(answer), *budgets(answer), *forecast(answer), *lines]
 
 
 def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -55,22 +67,6 @@ def _totals(answer: m.HubStatus) -> list[tuple[str, ...]]:
         )
         for name, span in totals.items()
     ]
-
-
-def _how(answer: m.HubStatus) -> list[str]:
-    prices = sorted({
-        (gpu["price_per_hour"], gpu.get("currency") or answer.currency or "")
-        for gpu in answer.gpus if "price_per_hour" in gpu
-    })  # fmt: skip
-    named = t("list.and").join(f"{price:g} {currency}".rstrip() for price, currency in prices)
-    lines = [t("cost.mixed", currencies=t("list.and").join(mixed))] if (mixed := _currencies(answer)) else []
-    lines += [t("cost.price", prices=named) if prices else t("status.no_price")]
-    known_since = min((gpu["known_since"] for gpu in answer.gpus if "known_since" in gpu), default=None)
-    if known_since is not None:
-        zone = answer.zone or "UTC"
-        day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
-        lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
-    return lines
 
 
 def _currencies(answer: m.HubStatus) -> Sequence[str]:

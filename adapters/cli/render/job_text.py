@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import known, translated
+from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.config import units
 from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN

@@ -53,7 +53,17 @@ def jobs_table(
     names = [name for name in _names(rows) if name != "bar" or columns is not None]
     shown = [{name: t(f"jobs.{name}") if name != "bar" else "" for name in names}, *rows]
     if columns is not None:
-        _fit(shown, names, columns)
+        # Leave columns out and shorten the file names until the lines fit.
+        widths = {name: max(width(row[name]) for row in shown) for name in names}
+
+        def room() -> int:
+            return columns - sum(widths[name] + _GAP for name in names if name != "files")
+
+        for name, fewest in _SPARE:
+            if name in names and room() < min(fewest, widths["files"]):
+                names.remove(name)
+        for row in shown:
+            row["files"] = cut(row["files"], max(1, room()))
     right = [number for number, name in enumerate(names) if name in _RIGHT]
     return table([[row[name] for name in names] for row in shown], right)
 
@@ -99,17 +109,3 @@ def _state(job: Mapping[str, Any], progress: JobProgress, now: float) -> str:
         return t("state.waits")
     place = progress.place
     return words.state(job["stage"]) if place is None else t("state.queued", place=place)
-
-
-def _fit(rows: list[dict[str, str]], names: list[str], columns: int) -> None:
-    """Leave columns out and shorten the file names until the lines fit."""
-    widths = {name: max(width(row[name]) for row in rows) for name in names}
-
-    def room() -> int:
-        return columns - sum(widths[name] + _GAP for name in names if name != "files")
-
-    for name, fewest in _SPARE:
-        if name in names and room() < min(fewest, widths["files"]):
-            names.remove(name)
-    for row in rows:
-        row["files"] = cut(row["files"], max(1, room()))

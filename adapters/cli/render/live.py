@@ -122,12 +122,6 @@ class LiveDisplay(Display):
             self._stage = stage
         if isinstance(event, e.Retrying):
             self._live.console.print(Text(self._line, "yellow"))
-        self._show_bar(event)
-        if is_outcome(event):
-            self._outcome = event
-            self._left.setdefault(self._stage, at)
-
-    def _show_bar(self, event: e.JobEvent) -> None:
         match event:
             case e.Uploading() | e.Downloading():
                 stage = "upload" if isinstance(event, e.Uploading) else "download"
@@ -138,6 +132,9 @@ class LiveDisplay(Display):
                 self._move("render", event.percent, 100, note)
             case _:
                 self._progress.update(self._bar, visible=False)
+        if is_outcome(event):
+            self._outcome = event
+            self._left.setdefault(self._stage, at)
 
     def _move(self, name: str, done: float, total: float | None, note: str) -> None:
         description = t(f"stage.{name}")
@@ -145,14 +142,6 @@ class LiveDisplay(Display):
             self._progress.reset(self._bar, description=description)
             self._progress.tasks[0].start_time = self._entered[self._stage]
         self._progress.update(self._bar, completed=done, total=total, visible=True, note=note)
-
-    def _move_on(self) -> None:
-        """Draw the bar where it is between two reports."""
-        now = time.monotonic()
-        done = self._reported.done(now)
-        if done is not None:
-            rate = self._reported.rate if self._reported.counts_bytes else None
-            self._progress.update(self._bar, completed=done, left=self._reported.left(now), rate=rate)
 
     def picture(self) -> RenderableType:
         """What stands on the screen now."""
@@ -164,7 +153,12 @@ class LiveDisplay(Display):
         title = Text(f"{inputs} {becomes} {outputs}", "bold")
         stages = Columns([self._cell(stage) for stage in _SHOWN], padding=(0, 2))
         if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
-            self._move_on()
+            # Draw the bar where it is between two reports.
+            now = time.monotonic()
+            done = self._reported.done(now)
+            if done is not None:
+                rate = self._reported.rate if self._reported.counts_bytes else None
+                self._progress.update(self._bar, completed=done, left=self._reported.left(now), rate=rate)
             self._progress.columns = self._many if self._console.width >= ROOMY else self._few
             return Group(title, stages, self._progress)
         return Group(title, stages, Text(self._said(), self._colour()))

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.i18n.catalog import known, translated
+from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
 from wakestream.streams.protocol import messages as m
 

@@ -131,7 +131,17 @@ class ReplayOutput:
         elif asked:
             _say_changes(trial.report, asked)
         else:
-            _say_jobs(trial.report)
+            # A line for each job, with all stages that any of them went through, in their order.
+            seen = dict.fromkeys(stage for job in trial.report.now.values() for stage in job.stages)
+            stages = [*(stage for stage in STAGES if stage in seen), *(stage for stage in seen if stage not in STAGES)]
+            rows = [
+                (
+                    job.job, str(job.outcome), units.duration(job.seconds),
+                    *(units.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages),
+                )
+                for job in trial.report.now.values()
+            ]  # fmt: skip
+            _say_table((t("replay.job"), t("replay.outcome"), t("replay.total"), *stages), rows)
             for job, why in list(trial.crashes.items())[:SHOWN]:
                 say("  " + t("replay.broke", job=job, why=why))
             self._divergences(trial.divergences)
@@ -155,20 +165,6 @@ class ReplayOutput:
                 say("    " + t("replay.tie", micros=f"{divergence.apart * 1e6:.0f}"))
         if len(found) > SHOWN:
             say("  " + t("replay.more", count=len(found) - SHOWN))
-
-
-def _say_jobs(report: Report) -> None:
-    """A line for each job, with all stages that any of them went through, in their order."""
-    seen = dict.fromkeys(stage for job in report.now.values() for stage in job.stages)
-    stages = [*(stage for stage in STAGES if stage in seen), *(stage for stage in seen if stage not in STAGES)]
-    rows = [
-        (
-            job.job, str(job.outcome), units.duration(job.seconds),
-            *(units.duration(job.stages[stage]) if stage in job.stages else "-" for stage in stages),
-        )
-        for job in report.now.values()
-    ]  # fmt: skip
-    _say_table((t("replay.job"), t("replay.outcome"), t("replay.total"), *stages), rows)
 
 
 def _say_changes(report: Report, asked: Settings) -> None:
