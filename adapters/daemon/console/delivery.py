@@ -104,13 +104,7 @@ def _copy(mark: Path, plan: _Plan, name: str, result: Path, wanted: str, stops: 
         if name in plan.names and _is_made(partial, Path(plan.folder) / plan.names[name], result):
             return None
         remove(partial)
-        with result.open("rb") as source, partial.open("xb") as file:
-            while block := source.read(_BLOCK):
-                if stops():
-                    raise Interrupted
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(result, partial, stops)
         ending = Path(wanted).suffix
         for free in numbered(legal(wanted.removesuffix(ending)), legal(ending[1:]) and ending):
             copy = Path(plan.folder) / free
@@ -123,6 +117,16 @@ def _copy(mark: Path, plan: _Plan, name: str, result: Path, wanted: str, stops: 
         raise FileExistsError(f"{wanted} and a thousand names like it are taken")
     finally:
         remove(partial)
+
+
+def _write(result: Path, partial: Path, stops: Callable[[], bool]) -> None:
+    with result.open("rb") as source, partial.open("xb") as file:
+        while block := source.read(_BLOCK):
+            if stops():
+                raise Interrupted
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _is_made(partial: Path, copy: Path, result: Path) -> bool:
