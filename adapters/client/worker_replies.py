@@ -149,7 +149,8 @@ def health(status: int, raw: bytes) -> Health:
         raise WorkerRefused(f'not a worker: its health lacks "initialized": {shown}', code="bad_reply")
     listed = reply.get("features")
     features = listed if isinstance(listed, list) else ()
-    return Health(initialized, frozenset(one for one in features if isinstance(one, str)), _busy(reply.get("queue")))
+    words = frozenset(one for one in features if isinstance(one, str))
+    return Health(initialized, words, _busy(reply.get("queue")), str(reply.get("msg", "")))
 
 
 def _busy(queue: object) -> int:

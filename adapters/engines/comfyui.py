@@ -103,10 +103,14 @@ class ComfyUi(Engine):
         except WakestreamError as error:
             self._known.clear()
             return Readiness(False, str(error))
-        for name, lacks in self._lacks.items() - before.items():
-            logger.error("kind {} is not offered: node {} is missing in ComfyUI; install its custom nodes", name, lacks)
+        told = {
+            name: f"kind {name} is not offered: node {lacks} is missing in ComfyUI; install its custom nodes"
+            for name, lacks in self._lacks.items()
+        }
+        for name, _ in self._lacks.items() - before.items():
+            logger.error("{}", told[name])
         if len(self._lacks) < len(self._declared):
-            return Readiness(True)
+            return Readiness(True, "; ".join(told.values()))
         missing = ", ".join(dict.fromkeys(self._lacks.values()))
         return Readiness(
             False, f"ComfyUI is not ready: node {missing} is missing; install the custom nodes of the workflow"

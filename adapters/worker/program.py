@@ -223,7 +223,7 @@ async def _look(engine: Engine, calls: WorkerCalls, hub: WorkerHub | None) -> St
     kinds, now = readiness.kinds, await _state(engine, readiness)
     fault = None if now.ready else now.reason
     before, readiness.initialized = readiness.initialized, fault is None
-    told, readiness.msg = readiness.msg, "ok" if fault is None else f"the engine cannot work: {fault}"
+    told, readiness.msg = readiness.msg, now.reason or "ok" if fault is None else f"the engine cannot work: {fault}"
     halt = calls.queue.state.halted
     if fault is not None:
         if readiness.msg != told:

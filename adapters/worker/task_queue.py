@@ -317,7 +317,8 @@ async def look(engine: Engine) -> Readiness:
         logger.opt(exception=error).error("the engine's check raised an error")
         now, reason = Readiness(False), f"its check raised {type(error).__name__}; see the worker's log"
     # It is part of health, so it must be valid text.
-    return now if now.ready else Readiness(False, reason.encode(errors="replace").decode(), now.crashed)
+    reason = now.reason if now.ready else reason
+    return Readiness(now.ready, reason.encode(errors="replace").decode(), now.crashed)
 
 
 def checked_outputs(wanted: Sequence[str], made: Mapping[tuple[str, int], Path], folder: Path) -> dict[str, Path]:

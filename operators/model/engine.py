@@ -173,7 +173,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the engine can work now; `reason` is a sentence for people if it cannot.
+    """Whether the engine can work now; `reason` is a sentence for people if it cannot, or not do all its kinds.
 
     `crashed`: only a restart of the engine helps. The worker then runs `--engine-restart`.
     """

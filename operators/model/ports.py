@@ -152,11 +152,12 @@ class Hub(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A worker's state. `busy`: the number of its tasks and transfers, 0 if unknown."""
+    """A worker's state. `busy`: the number of its tasks and transfers, 0 if unknown. `msg`: its own words."""
 
     initialized: bool
     features: frozenset[str] = frozenset()
     busy: int = 0
+    msg: str = ""
 
 
 @dataclass(frozen=True, slots=True)

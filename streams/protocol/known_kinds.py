@@ -164,7 +164,9 @@ class KnownKinds:
         have, near = ", ".join(names), ", ".join(get_close_matches(kind, names))
         mean = f". Did you mean {near}?" if near else ""
         if self.complete:
-            return f"there is no kind {kind!r}; there are {have}{mean}"
+            off = ", ".join(sorted({one.gpu for each in self.kinds for one in each.gpus if not one.online}))
+            wake = f". The GPU {off} is off and tells new kinds when it starts: wakestream doctor --wake" if off else ""
+            return f"there is no kind {kind!r}; there are {have}{mean or wake}"
         ask = f"{' ' if near else '. '}To start a GPU that has not told its kinds, give --wake-to-ask"
         return f"no GPU is known to have the kind {kind!r}; known are {have}{mean}{ask}"
 

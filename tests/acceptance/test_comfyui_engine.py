@@ -191,7 +191,8 @@ async def test_a_missing_node_and_a_server_that_is_down_are_named(place: Case) -
 async def test_a_workflow_with_a_missing_node_is_not_offered_and_the_others_are(place: Case) -> None:
     place.workflow("invert.json", {**INVERT, "7": {"class_type": "FancyNode/x", "inputs": {}}})
     engine, others = place.start(), [name for name in GRAPHS if name != "invert"]
-    assert await engine.ready() == Readiness(True)
+    lacks = "kind invert is not offered: node FancyNode/x is missing in ComfyUI; install its custom nodes"
+    assert await engine.ready() == Readiness(True, lacks)
     assert [kind.name for kind in await engine.describe()] == others
     assert isinstance((await done(engine, place.slow(0.1)))[-1], Made)
 

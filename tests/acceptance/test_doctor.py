@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.support.engines.pair import PairEngine
 from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
@@ -35,6 +36,7 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.fakes import FakePower
 from wakestream.adapters.testing.power_suite import no_health
+from wakestream.operators.model.engine import Readiness
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 from wakestream.streams.monitor.monitor import Monitor
@@ -240,6 +242,19 @@ async def test_a_gpu_that_is_online_already_need_not_be_waited_for_to_wake(scene
     await scene.worker()
     found = await scene.look(wake_within=5.0)
     assert (found["wake"].level, found["wake"].says) == ("ok", "the GPU is already online")
+
+
+async def test_a_kind_that_a_worker_does_not_offer_is_named(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "kind face is not offered: node X is missing in ComfyUI; install its custom nodes"
+
+    async def ready(_: object) -> Readiness:
+        return Readiness(True, why)
+
+    monkeypatch.setattr(PairEngine, "ready", ready)
+    await scene.hub()
+    await scene.worker()
+    found = await scene.look()
+    assert (found["worker"].level, found["worker"].says) == ("warning", why)
 
 
 async def test_a_wrong_secret_is_a_warning_where_jobs_need_none(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from wakestream.adapters.cli.doctor.hub import Told
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.fingerprints import DiskFiles
@@ -19,6 +20,7 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Algorithm, FileRef
 from wakestream.operators.model.ports import Health
 from wakestream.streams.hub.capabilities import FEATURE as CAPABILITY
+from wakestream.streams.protocol.printable import printable
 
 TRIAL = 2 * 1024 * 1024
 """Bytes of the trial upload: more than a proxy lets through that was left at its default."""
@@ -79,6 +81,8 @@ def _absent(error: WakestreamError, told: Told) -> CheckResult:
 
 def _ready(url: str, health: Health) -> CheckResult:
     features = ", ".join(sorted(health.features)) or t("doctor.field_worker")
+    if health.initialized and health.features and health.msg != "ok":
+        return warning("worker", translated(health.msg) or printable(health.msg), t("doctor.engine_loads.do"))
     if health.initialized:
         return ok("worker", t("doctor.worker", url=url, features=features))
     return warning("worker", t("doctor.engine_loads", url=url), t("doctor.engine_loads.do"))

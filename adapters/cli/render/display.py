@@ -58,7 +58,7 @@ class Outcomes(Display):
 
 
 class PlainLines(Display):
-    """One line per event on standard output; of events that come often, one every few seconds.
+    """One line per event on standard output; of events that come often, one every few seconds. No line comes twice.
 
     Within its block log lines look the same, on standard error.
     """
@@ -68,6 +68,7 @@ class PlainLines(Display):
         self._prefix = prefix
         self._logs = contextlib.ExitStack()
         self._shown: dict[str, tuple[float, object]] = {}
+        self._last = ""
 
     def __enter__(self) -> Self:
         self._logs.enter_context(logs.through(lambda text: logs.to_stderr(self._like_ours(text))))
@@ -77,8 +78,9 @@ class PlainLines(Display):
         self._logs.close()
 
     def _show(self, event: e.JobEvent, at: float) -> None:
-        if self._due(event, at):
-            say(self._line(words.event(event, self._reused), at))
+        if self._due(event, at) and (text := words.event(event, self._reused)) != self._last:
+            self._last = text
+            say(self._line(text, at))
 
     def _like_ours(self, text: str) -> str:
         first, end, more = text.partition("\n")

@@ -106,6 +106,8 @@ def _queued(wait: e.Queued) -> str:
 
 
 def _fingerprinted(read: e.Fingerprinted) -> str:
+    if not read.files:
+        return t("uploaded.none")
     files = (t("fingerprinted.file", name=file.path.name, size=size(file.size)) for file in read.files)
     return t("fingerprinted", files=t("list.comma").join(files))
 

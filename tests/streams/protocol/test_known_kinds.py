@@ -59,6 +59,7 @@ SOME = KnownKinds(BOTH.kinds, known=True)
     [
         (BOTH, "flpi", "there is no kind 'flpi'; there are flip, lipsync. Did you mean flip?"),
         (BOTH, "zoom", "there is no kind 'zoom'; there are flip, lipsync"),
+        (TWINS, "zoom", "lipsync. The GPU plug is off and tells new kinds when it starts: wakestream doctor --wake"),
         (SOME, "flpi", "no GPU is known to have the kind 'flpi'; known are flip, lipsync. Did you mean flip? To start"),
     ],
 )

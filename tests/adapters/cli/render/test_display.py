@@ -252,6 +252,14 @@ def test_quiet_following_of_all_jobs_shows_only_ends(
     assert "some events were missed; `wakestream jobs --all` shows the current state" in said
 
 
+def test_a_job_without_files_has_one_plain_line_about_them(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = e.Checked(e.Online("http://worker", "gpu"), {}, "md5", ())
+    with PlainLines() as shown:
+        for event in (e.Fingerprinted(()), nothing, e.Uploaded(nothing, 0, 0)):
+            shown.show(event)
+    assert [line.split(" s  ")[1] for line in capsys.readouterr().out.splitlines()] == ["no files to upload"]
+
+
 def test_no_line_speaks_of_zero_bytes() -> None:
     worker = e.Online("http://worker", "gpu")
     said = [
