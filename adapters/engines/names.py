@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
-from wakestream.operators.model.engine import Slot
+from wakestream.operators.model.engine import Kind, Line, Made, Slot, Work
+from wakestream.operators.model.errors import TaskFailed
 from wakestream.streams.protocol.kinds import with_numbers
 
 _MOST = 32
@@ -48,3 +50,40 @@ def _names(text: str, taken: Collection[str]) -> Iterator[str]:
 def seed_of(params: Collection[str]) -> str:
     """The parameter that is a seed by its name, if there is one; else an empty text."""
     return next((name for name in ("seed", "noise_seed", "Seed") if name in params), "")
+
+
+# What an engine made of the outputs of a work: those that it did not make do not fail the others.
+
+
+class NotMade(TaskFailed):
+    """The engine succeeded, and did not make this output."""
+
+
+async def outputs_of(
+    work: Work, kind: Kind, files_of: Callable[[Slot], AsyncGenerator[Made, None]]
+) -> AsyncIterator[Line | Made]:
+    """Yield the files of all outputs of a work.
+
+    Args:
+        work: The work.
+        kind: Its kind.
+        files_of: Yields the files of one output; may raise `NotMade`.
+
+    Yields:
+        The files, and a line for each output that was not made.
+
+    Raises:
+        NotMade: None was.
+    """
+    faults: list[NotMade] = []
+    slots = [slot for slot in kind.outputs if slot.name in work.outputs]
+    for slot in slots:
+        try:
+            async with aclosing(files_of(slot)) as files:
+                async for made in files:
+                    yield made
+        except NotMade as fault:
+            faults.append(fault)
+            yield Line(str(fault))
+    if len(faults) == len(slots):
+        raise faults[0]

@@ -17,8 +17,7 @@ from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
-from wakestream.adapters.net.connection_limits import ConnectionLimits, Place
-from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Refusals
 from wakestream.adapters.net.pairing import PATH
 from wakestream.adapters.net.rate_limit import Rate
 

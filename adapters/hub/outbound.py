@@ -10,7 +10,7 @@ from websockets.protocol import State
 
 from wakestream.adapters.hub.admission import GuardedConnection, cut_if_slow
 from wakestream.adapters.hub.config import HubConfig
-from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.connection_limits import Refusals
 from wakestream.adapters.runtime.tasks import background
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.rows import sent_row

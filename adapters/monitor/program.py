@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 from loguru import logger
+from prometheus_client.metrics_core import Metric
 from reactivex import Observable
 
 from wakestream.adapters.client.worker import HttpWorkers
@@ -22,15 +24,18 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.power.config import Machine, Provider, id_of
+from wakestream.adapters.telemetry import metric_families as ff
+from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.monitor.transitions import AGE, FEATURE, RELEASE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
-from wakestream.streams.recording.recording import Tap, TapPair, untapped
+from wakestream.streams.recording.recording import Direction, Tap, TapPair, untapped
 
 LISTS_WITHIN = 10.0
 """Seconds that the provider has to list its machines before the monitor connects."""
@@ -128,3 +133,55 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
             journal=journal,
             known=known,
         )
+
+
+# The metrics of a monitor: the state of its machine, and the provider's answers.
+
+STATES = get_args(PowerWord)
+CALLS = ("start", "stop", "inspect")
+RESULTS = ("ok", "failed", "no_capacity")
+_EFFECT = "power."
+
+
+class PowerWatch(LinkWatch):
+    """A tap that also counts the provider's answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[tuple[str, str]] = Counter()
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        super().row(direction, label, data, job)
+        if direction == "effect" and label.startswith(_EFFECT):
+            result = "no_capacity" if data.get("no_capacity") else "failed" if "why" in data else "ok"
+            self.calls[label.removeprefix(_EFFECT), result] += 1
+
+
+class MonitorMetrics:
+    """A callable that returns the families. `folder` has the program's journal, if there is one."""
+
+    def __init__(self, program: MonitorProgram, watch: PowerWatch, folder: Path | None = None) -> None:
+        self._program, self._watch, self._folder = program, watch, folder
+
+    def __call__(self) -> Iterator[Metric]:
+        """All families of a monitor."""
+        machine, watch = self._program.machine, self._watch
+        yield ff.build("monitor")
+        text = "1 for the state that the machine is in, 0 for the others."
+        yield ff.gauges("wakestream_monitor_power_state", text, ("state",), ff.one_of(STATES, machine.state))
+        entered = {state: self._program.entered[state] for state in STATES}
+        text = "How often the machine came into this state: starting, stopping, failed and so on."
+        yield ff.counters("wakestream_monitor_power_changes_total", text, ("state",), entered)
+        calls = {(call, result): watch.calls[call, result] for call in CALLS for result in RESULTS}
+        text = "The provider's answers to what it was asked for."
+        yield ff.counters("wakestream_monitor_provider_calls_total", text, ("call", "result"), calls)
+        since = machine.use.up_since
+        up = asyncio.get_running_loop().time() - since if since is not None else 0.0
+        yield ff.gauge("wakestream_monitor_uptime_seconds", "Since the machine was first seen running; 0 if off.", up)
+        text = "Looks at the machine in a row that failed."
+        yield ff.gauge("wakestream_monitor_looks_failed", text, machine.looks.failed)
+        yield from watch.families("monitor")
+        if isinstance(self._program.journal, SqliteJournal) and self._folder is not None:
+            yield from ff.journal("monitor", self._program.journal)
+            yield from ff.disk("monitor", self._folder)

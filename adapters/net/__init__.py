@@ -21,6 +21,6 @@ websockets:
 - `hub.outbound`: writes complete frames to `transport`.
 - `net.hub_link`: overrides `connect.process_redirect`; sends with `broadcast`, which does not wait.
 
-asyncio, for both: `net.stop_accepting` removes a listener's reader from the loop, `net.acceptor` accepts its
-connections with a socket that overrides `accept`, `runtime.windows_loop` overrides `IocpProactor.accept`.
+asyncio, for both: `net.acceptor` removes a listener's reader from the loop, and accepts its connections with a socket
+that overrides `accept`; `runtime.windows_loop` overrides `IocpProactor.accept`.
 """

@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from loguru import logger
+from websockets.asyncio.server import Server
 
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place
 
@@ -135,3 +136,20 @@ def in_one_line(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> 
         logger.error("no further connection can be accepted: {}; tried again in a second", error.strerror)
         return
     loop.default_exception_handler(dict(context))
+
+
+# Closes a listener without losing a connection that it has just accepted.
+
+
+async def accept_no_more(listener: asyncio.Server | Server) -> None:
+    """Accept no further connection; await it before the listener is closed.
+
+    asyncio accepts a connection in two iterations of the loop. If the listener is closed between them, asyncio drops
+    the connection without closing it, and the client waits until the garbage collector runs.
+    """
+    loop = listener.get_loop()
+    for listening in listener.sockets:
+        with suppress(NotImplementedError):  # the loop of Windows has no readers; a last connection may be lost there
+            loop.remove_reader(listening.fileno())
+    for _ in range(2):  # the socket is accepted in the first iteration, the protocol is connected in the second
+        await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from loguru import logger
 
-from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.connection_limits import Refusals
 from wakestream.operators.model.errors import WorkerRefused
 
 WORD = web.ResponseKey("error", str)

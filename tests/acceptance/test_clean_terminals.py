@@ -18,7 +18,7 @@ from tests.support.programs.hostile_text import COLOUR, GOOD, NASTY, unclean
 from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.old_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
 from tests.support.programs.terminal_scene import plain, terminal
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.streams.protocol import messages as m
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such file names, and other terminals")

@@ -34,8 +34,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_installed_plugin_is_found_by_its_name(python: Path, tmp_path: Path) -> None:
     code = (
-        "from wakestream.adapters.engines import choice, config; import wakestream_tones, wakestream;"
-        "print(type(choice.make_engine('tones', config.EngineConfig())).__module__, wakestream_tones.__file__)"
+        "from wakestream.adapters.engines import config; import wakestream_tones, wakestream;"
+        "print(type(config.make_engine('tones', config.EngineConfig())).__module__, wakestream_tones.__file__)"
     )
     module, file = command(python, "-c", code, cwd=tmp_path).split()
     assert module == "wakestream_tones"
@@ -80,9 +80,9 @@ def test_without_the_plugin_the_error_lists_the_engines_that_are_there(tmp_path:
 
 _ASK = """
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines import choice, config
+from wakestream.adapters.engines import config
 try:
-    choice.make_engine("tones", config.EngineConfig())
+    config.make_engine("tones", config.EngineConfig())
 except SettingsError as error:
     print(error)
 """

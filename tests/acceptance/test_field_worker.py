@@ -9,7 +9,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, cache_key, field_worker, md5, rendered
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 VIDEO, AUDIO = b"video", b"audio"
 PAIR = {"audio_hash": md5(AUDIO), "audio_ext": ".wav", "video_hash": md5(VIDEO), "video_ext": ".mp4"}

@@ -18,8 +18,8 @@ from tests.support.programs.our_peers import SECRET, Place, held, until
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net import hub_link as links
+from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.adapters.net.hub_link import Link, open_link
-from wakestream.adapters.net.stop_accepting import accept_no_more
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import Cancelled, Job, JobEvent, Queued
 from wakestream.operators.model.ports import LinkDown, LinkUp

@@ -15,7 +15,7 @@ from tests.support.programs.client_scene import User
 from tests.support.programs.old_peers import KEY, field, old_hub, say
 from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.render.log_reader import line
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 

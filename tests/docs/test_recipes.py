@@ -32,7 +32,7 @@ assert asyncio.run(power.inspect()).state == "running"
 """,
     "engine": """
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.engines.choice import make_engine
+from wakestream.adapters.engines.config import make_engine
 from wakestream.adapters.engines.config import EngineConfig
 flags = ["worker", "--state", "s", "--engine", "wakestream.adapters.engines.lips:create"]
 assert make_engine(parser_of(("worker",)).parse_args(flags).engine, EngineConfig()).programs["lipsync"]

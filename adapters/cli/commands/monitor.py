@@ -17,8 +17,7 @@ from wakestream.adapters.cli.serve import Refusal, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.path_key import data_folder
-from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
-from wakestream.adapters.monitor.program import MonitorConfig, open_monitor
+from wakestream.adapters.monitor.program import MonitorConfig, MonitorMetrics, PowerWatch, open_monitor
 from wakestream.adapters.power.config import commands, make_power, power_config
 from wakestream.streams.monitor.power_machine import PowerPolicy
 

@@ -19,7 +19,7 @@ from wakestream.adapters.daemon.api_client import LIST_MOST
 from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.disk.result_names import next_free, same_path
-from wakestream.adapters.net import json_body
+from wakestream.adapters.net import http_server
 from wakestream.operators.model.errors import FileError, WrongInput
 from wakestream.operators.model.events import Job
 from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
@@ -56,7 +56,7 @@ STATES = ("open", "ended", "all", *OUTCOME_KINDS, "cancelling")
 async def json_object(request: web.Request) -> dict[str, Any]:
     """The body, which must be a JSON object; an empty body counts as an empty object."""
     try:
-        return await json_body.json_object(request, _BODY_WITHIN, empty=b"{}")
+        return await http_server.json_object(request, _BODY_WITHIN, empty=b"{}")
     except TimeoutError as error:
         raise ApiError(408, "timeout", str(error)) from None
     except ValueError as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from wakestream.adapters.net import json_body
+from wakestream.adapters.net import http_server
 from wakestream.adapters.worker.http.replies import bad_request
 from wakestream.operators.model.errors import WorkerRefused, WrongInput
 from wakestream.operators.model.events import FileRef
@@ -45,7 +45,7 @@ def silent() -> WorkerRefused:
 async def json_object(request: web.Request) -> dict[str, Any]:
     """The body, which must be a JSON object."""
     try:
-        return await json_body.json_object(request, SILENCE)
+        return await http_server.json_object(request, SILENCE)
     except TimeoutError:
         raise silent() from None
     except ValueError as error:

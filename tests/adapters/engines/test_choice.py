@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.choice import installed, make_engine
-from wakestream.adapters.engines.config import EngineConfig
+from wakestream.adapters.engines.config import EngineConfig, installed, make_engine
 
 
 def test_the_engines_of_the_package_are_entry_points() -> None:

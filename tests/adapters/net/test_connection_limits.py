@@ -13,8 +13,7 @@ from loguru import logger
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.net import acceptor
 from wakestream.adapters.net.acceptor import Acceptor, in_one_line
-from wakestream.adapters.net.connection_limits import FRESH, LEAST, STRANGERS, ConnectionLimits, Place, Room
-from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.connection_limits import FRESH, LEAST, STRANGERS, ConnectionLimits, Place, Refusals, Room
 from wakestream.adapters.net.rate_limit import Proxies
 
 

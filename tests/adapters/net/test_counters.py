@@ -1,6 +1,6 @@
 """Refusals are counted by reason, and every listener gets each of them."""
 
-from wakestream.adapters.net.counters import Refusals
+from wakestream.adapters.net.connection_limits import Refusals
 
 
 def test_refusals_are_counted_by_reason_and_reported() -> None:

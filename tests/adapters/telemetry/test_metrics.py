@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from wakestream.adapters.daemon.metrics import JobWatch
-from wakestream.adapters.monitor.metrics import PowerWatch
+from wakestream.adapters.monitor.program import PowerWatch
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.testing.harness import PipelineHarness, asleep

@@ -8,8 +8,7 @@ import pytest
 from tests.support.engines.pair import idle_engine
 from wakestream.adapters.runtime.wall_clock import WallClock
 from wakestream.adapters.worker.config import Retention, WorkerConfig
-from wakestream.adapters.worker.program import running_worker
-from wakestream.adapters.worker.retention import tidy
+from wakestream.adapters.worker.program import running_worker, tidy
 from wakestream.adapters.worker.upload_records import Announced
 from wakestream.streams.worker.shares import PROMISED
 

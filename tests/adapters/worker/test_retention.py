@@ -13,7 +13,7 @@ from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import file_store
 from wakestream.adapters.worker.config import Retention
 from wakestream.adapters.worker.file_store import FileStore, Stored
-from wakestream.adapters.worker.retention import PROMISED, tidy
+from wakestream.adapters.worker.program import PROMISED, tidy
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.events import FileRef

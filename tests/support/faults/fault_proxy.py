@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 Direction = Literal["up", "down"]
 """`up` is from the client to the server, `down` is back."""

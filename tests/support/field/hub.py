@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.field.frames import Frame
 from tests.support.field.hub_room import ACK, Peer, id_of
 from tests.support.field.hub_texts import Texts
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 BUSY_FOR = 600
 HANDED_OUT = 50

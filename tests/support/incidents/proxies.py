@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.faults.fault_proxy import Direction, Fault, FaultProxy, fault_proxy
 from tests.support.incidents.scene import Scene
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 QUIET = 0.1
 """Seconds after which no more frames belong to a burst."""

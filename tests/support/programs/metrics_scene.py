@@ -22,7 +22,7 @@ from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.monitor.metrics import MonitorMetrics, PowerWatch
+from wakestream.adapters.monitor.program import MonitorMetrics, PowerWatch
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch

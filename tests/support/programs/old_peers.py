@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 KEY = "field-license-key-0001"
 SECRET = "field-secret-0123456789"

@@ -7,7 +7,7 @@ from ssl import SSLContext
 
 from aiohttp import web
 
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import orjson
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.net.stop_accepting import accept_no_more
+from wakestream.adapters.net.acceptor import accept_no_more
 
 
 class TinyHub:
