@@ -217,8 +217,14 @@ class OperatorDesk:
     async def _tell(self, page: _Page) -> None:
         """Send what has changed."""
         now = time.monotonic()
-        await self._tell_if_new(page, "state", self._state_now(now))
-        await self._tell_if_new(page, "costs", self._costs_now(now))
+        # The state, for all pages together.
+        if now - self._state_told[0] >= EVERY / 2:
+            self._state_told = now, state_of(self._state, self._clock(), self._note_of)
+        await self._tell_if_new(page, "state", self._state_told[1])
+        # The costs, for all pages together.
+        if now - self._costs_told[0] >= COSTS_EVERY:
+            self._costs_told = now, costs_of(self._state, self._clock())
+        await self._tell_if_new(page, "costs", self._costs_told[1])
         await self._tell_if_new(page, "invites", await asyncio.to_thread(self._pending, page.host))
         await self._tell_if_new(page, "book", self._book.stamp)
         if lines := self._log.since(page.log):
@@ -234,18 +240,6 @@ class OperatorDesk:
         if page.last.get(kind) != text:
             page.last[kind] = text
             await _send(page.socket, {"type": kind, "value": value})
-
-    def _state_now(self, now: float) -> dict[str, Any]:
-        """The state, for all pages together."""
-        if now - self._state_told[0] >= EVERY / 2:
-            self._state_told = now, state_of(self._state, self._clock(), self._note_of)
-        return self._state_told[1]
-
-    def _costs_now(self, now: float) -> dict[str, Any]:
-        """The costs, for all pages together."""
-        if now - self._costs_told[0] >= COSTS_EVERY:
-            self._costs_told = now, costs_of(self._state, self._clock())
-        return self._costs_told[1]
 
     def _pending(self, host: str) -> list[dict[str, Any]]:
         try:

@@ -148,25 +148,22 @@ class Appends:
                 file.seek(upload.offset)
                 file.truncate()
             upload.sink = sink
-            await self._fill(sink, upload, blocks, sender)
+            length = upload.announced.length
+            async for block in blocks:
+                if sink.size + len(block) > length:
+                    raise WorkerRefused(f"the upload has {length} bytes, but more came", code="too_large")
+                await self._uploads.grow(upload, sink.size + len(block))
+                with disk_errors():
+                    await sink.add(block)
+                sender.last_bytes = self._now()
+            with disk_errors():
+                await sink.flush()
             if checksum is not None and checksum.hasher.digest() != checksum.digest:
                 why = "these bytes do not have the hash of Upload-Checksum: send them again"
                 raise WorkerRefused(why, code="hash_mismatch")
             back_to = None
         finally:
             await finish_despite_cancel(self._leave(sink, upload, back_to))
-
-    async def _fill(self, sink: HashingWriter, upload: Upload, blocks: Blocks, sender: _Sender) -> None:
-        length = upload.announced.length
-        async for block in blocks:
-            if sink.size + len(block) > length:
-                raise WorkerRefused(f"the upload has {length} bytes, but more came", code="too_large")
-            await self._uploads.grow(upload, sink.size + len(block))
-            with disk_errors():
-                await sink.add(block)
-            sender.last_bytes = self._now()
-        with disk_errors():
-            await sink.flush()
 
     async def _leave(self, sink: HashingWriter, upload: Upload, back_to: int | None) -> None:
         """Record what is on the disk; with `back_to`, drop all bytes after that one."""
