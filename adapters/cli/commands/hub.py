@@ -37,7 +37,7 @@ EXAMPLES = (
 DEFAULT_LISTEN = "127.0.0.1:8765"
 OPEN_ROLES = ("worker", "monitor")
 
-_amount = flags.number(999_999_999.99, "is no amount of money; write 20, or 12.50", least=0.01)
+amount = flags.number(999_999_999.99, "is no amount of money; write 20, or 12.50", least=0.01)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "connections from one address (default 500); behind a proxy see --behind-proxy"
     flags.add(parser, "--per-address N", text, type=flags.whole(1), default=500)
     text = "price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated"
-    flags.add(parser, "--price-per-hour [GPU=]PRICE", text, type=_price, action="append", default=[])
+    flags.add(parser, "--price-per-hour [GPU=]PRICE", text, type=price_flag, action="append", default=[])
     money(parser)
     flags.record(parser)
     flags.program(parser)
@@ -61,12 +61,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def money(parser: argparse.ArgumentParser) -> None:
     """`--budget-per-day` and the flags beside it."""
     group = parser.add_argument_group("money")
-    flags.add(group, "--budget-per-day AMOUNT", "do not wake GPUs when a day has cost this much in all", type=_amount)
-    flags.add(group, "--budget-per-month AMOUNT", "do not wake GPUs when a month has cost this much", type=_amount)
+    flags.add(group, "--budget-per-day AMOUNT", "do not wake GPUs when a day has cost this much in all", type=amount)
+    flags.add(group, "--budget-per-month AMOUNT", "do not wake GPUs when a month has cost this much", type=amount)
     text = "the same for one GPU: studio=20/300, studio=20/ or studio=/300; may be repeated"
     flags.add(group, "--gpu-budget GPU=DAY/MONTH", text, type=_gpu_budget, action="append", default=[])
     per_license = "let each license use GPUs for this much a day; its further jobs wait for the next one"
-    flags.add(group, "--budget-per-license-day AMOUNT", per_license, type=_amount)
+    flags.add(group, "--budget-per-license-day AMOUNT", per_license, type=amount)
     flags.add(group, "--currency NAME", "the money of prices and budgets, for people, such as EUR", default="")
     text = 'keep GPUs on in these hours: "Mon-Fri 09:00-18:00", "studio=daily 08:00-12:00"; may be repeated'
     flags.add(group, "--keep-warm [GPU=]HOURS", text, type=_hours, action="append", default=[])
@@ -105,7 +105,7 @@ def _roles(text: str) -> frozenset[str]:
     return roles
 
 
-def _price(text: str) -> tuple[str | None, float]:
+def price_flag(text: str) -> tuple[str | None, float]:
     name, named, number = text.rpartition("=")
     try:
         price = float(number)
@@ -121,7 +121,7 @@ def _gpu_budget(text: str) -> tuple[str, tuple[float | None, float | None]]:
     day, slash, month = amounts.partition("/")
     if not name or not slash or not (day or month):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no budget; write studio=20/300, studio=20/ or studio=/300")
-    return name, (_amount(day) if day else None, _amount(month) if month else None)
+    return name, (amount(day) if day else None, amount(month) if month else None)
 
 
 def _hours(text: str) -> tuple[str, str]:

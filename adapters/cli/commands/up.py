@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
+from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.demo.processes import DemoBroken, Programs, house, own_daemon
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.service import Stop, begin, run_program
@@ -21,7 +22,9 @@ from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.tasks import first_of
 
-EXAMPLES = ("up", "up --gpu studio")
+EXAMPLES = ("up", "up --gpu studio", "up --price-per-hour 1.20 --currency EUR")
+
+MONEY = ("price_per_hour", "budget_per_day", "currency")
 
 AGAIN = (1.0, 30.0)
 """Seconds before the programs are started again after one has ended; doubled each time, up to the second."""
@@ -33,18 +36,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
     text = "stop the worker after this idle time, where nothing was set up (default 5min)"
     flags.add(parser, "--idle-after TIME", text, type=flags.time, default=300.0)
+    given = parser.add_argument_group("money, where nothing was set up")
+    text = "price of the GPU per hour, in any currency, such as 1.20"
+    flags.add(given, "--price-per-hour PRICE", text, type=_text_of(hub.price_flag))
+    text = "do not wake the GPU when a day has cost this much"
+    flags.add(given, "--budget-per-day AMOUNT", text, type=_text_of(hub.amount))
+    flags.add(given, "--currency NAME", "the money of prices and budgets, for people, such as EUR")
     flags.add(parser, "--exit-with-stdin", "end when standard input closes")
+
+
+def _text_of(read: Callable[[str], object]) -> Callable[[str], str]:
+    """Check an argument that is passed on to the hub as it was given."""
+
+    def checked(text: str) -> str:
+        read(text)
+        return text
+
+    return checked
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the programs until the user stops them; each end of one starts them again."""
     idle_after, args.idle_after = args.idle_after, None
+    money = [f"--{name.replace('_', '-')}={value}" for name in MONEY if (value := getattr(args, name)) is not None]
     begin(args)
     found = {role: setup for role in ROLES if (setup := recorded(folder_of(role, args.folder))) is not None}
     programs = [({"client": "daemon"}.get(role, role), setup.arguments) for role, setup in found.items()]
 
     def running() -> AbstractAsyncContextManager[asyncio.Future[None]]:
-        return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after)
+        return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after, money)
 
     lock = data_folder("up") / "up.lock" if args.folder is None else args.folder.expanduser() / "up.lock"
     try:
@@ -93,12 +113,12 @@ async def _set_up(programs: list[tuple[str, list[str]]], folder: Path | None) ->
 
 
 @asynccontextmanager
-async def _everything(gpu: str, idle_after: float) -> AsyncIterator[asyncio.Future[None]]:
+async def _everything(gpu: str, idle_after: float, money: Sequence[str]) -> AsyncIterator[asyncio.Future[None]]:
     """Hub, monitor, worker and daemon, all on this machine; the worker runs while there are jobs."""
     folder = data_folder("up")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with (
-        house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu) as all_of_it,
+        house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu, hub_flags=money) as all_of_it,
         own_daemon(all_of_it, folder, _show) as broken,
     ):
         say(t("up.hub", hub=all_of_it.settings.hub_url))

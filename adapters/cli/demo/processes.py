@@ -56,7 +56,14 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, say: Say, *, boot_seconds: float, idle_after: float, record: Path | None = None, gpu: str = GPU
+    folder: Path,
+    say: Say,
+    *,
+    boot_seconds: float,
+    idle_after: float,
+    record: Path | None = None,
+    gpu: str = GPU,
+    hub_flags: Sequence[str] = (),
 ) -> AsyncIterator[House]:
     """Hub and monitor run for as long as the block does; the worker is off until a job wakes it.
 
@@ -76,7 +83,7 @@ async def house(
     try:
         keep = () if record is None else ("--record", str(record.resolve()))
         listen = ("--listen", f"127.0.0.1:{ports['hub']}", "--state", str(folder / "hub"), *keep)
-        hub = await program.start("hub", listen, listens=True)
+        hub = await program.start("hub", (*listen, *hub_flags), listens=True)
         worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu)
         monitor = (
             *_monitor(keys["monitor"], hub, worker_url, worker, idle_after, gpu),
