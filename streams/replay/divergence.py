@@ -91,7 +91,7 @@ def divergences(recorded: Log, again: Log, *, lenient: bool = False, ignore_time
     that the recorded program did not know.
 
     Example:
-        >>> divergences(log, replay_hub(log))
+        >>> divergences(log, (await replay(log)).again)
         []
 
     Args:

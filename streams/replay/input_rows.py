@@ -7,13 +7,22 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.rows import FACTS
 from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.jobs.job_runner import MOVE, ORDER, RETRY_NOW, Daemon
+from wakestream.streams.monitor import power_machine as p
+from wakestream.streams.monitor.monitor import to_event
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 from wakestream.streams.recording import event_json
-from wakestream.streams.recording.recording import Row, UnusableLog
+from wakestream.streams.recording.recording import Log, Row, UnusableLog
+from wakestream.streams.recording.secrets import REDACTED
 
 KEEPALIVE: Final = frozenset({"ping", "pong"})
 """Frames that keep a connection open. The log of a client or a monitor does not have them."""
@@ -36,6 +45,21 @@ def frame_of(row: Row) -> Mapping[str, Any]:
     """The frame of a row: a hub keeps it in a field, since its rows have more than the frame."""
     frame = row.data.get("frame")  # the event `running` has a number of that name
     return frame if isinstance(frame, Mapping) else row.data
+
+
+def is_frame(row: Row) -> bool:
+    """Whether a row of a client's or monitor's log is a frame that both ends record."""
+    return row.dir in ("in", "out") and row.data.get("type") == row.label and row.label not in KEEPALIVE
+
+
+def links(log: Log) -> list[list[Row]]:
+    """The frames of a client's or monitor's log, one list for each connection: each begins with `register`."""
+    found: list[list[Row]] = []
+    for row in filter(is_frame, log.rows):
+        if not found or (row.dir == "out" and row.label == "register"):
+            found.append([])
+        found[-1].append(row)
+    return found
 
 
 def link_event(row: Row) -> LinkUp | LinkDown:
@@ -62,3 +86,50 @@ def command_of(daemon: Daemon, row: Row) -> Callable[[], object] | None:
         return None
     jobs, priorities = (str(row.data[name]).split() for name in ("jobs", "priorities"))
     return partial(daemon.arrange, Order(tuple(jobs), tuple(map(int, priorities))))
+
+
+def monitor_event(row: Row, gpu: str) -> p.PowerEvent | None:
+    """The event of an input row of the monitor of `gpu`; None for a frame that does not concern it."""
+    if row.dir == "in":
+        return to_event(wire.from_frame(row.data, strict=False), gpu)
+    if row.dir == "conn":
+        return p.Tick() if row.label == "tick" else link_event(row)
+    data: dict[str, Any] = dict(row.data)
+    if "initialized" in data:
+        return p.HealthAnswer(**data)
+    if "reading" in data:
+        return p.Reading(**data)
+    return p.CallFailed(**data) if "why" in data else p.Taken(**data)
+
+
+def event_from(row: Row) -> f.Event:
+    """The event of an input row of a hub."""
+    data = row.data
+    if "frame" not in data:
+        return _HUB_EVENTS[row.label](data)
+    message = wire.from_frame(data["frame"])
+    if isinstance(message, m.Register):
+        credential = None if data.get("without_key") else REDACTED
+        return f.Registering(data["fd"], message, credential, _license(data["license"]))
+    return f.Received(data["fd"], message, data["old"])
+
+
+_HUB_EVENTS: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
+    "started": lambda data: f.ProcessStarted(
+        tuple(map(msgspec.json.encode, data.get("state", ()))), tuple(map(FACTS.from_plain, data.get("kept", ())))
+    ),
+    "tick": lambda _: f.Tick(),
+    "opened": lambda data: f.Opened(data["fd"]),
+    "closed": lambda data: f.Closed(data["fd"]),
+    "unreadable": lambda data: f.Unreadable(data["fd"], data["why"], data["code"]),
+    "clock": lambda data: f.ClockMoved(float(data["by"])),
+    "news_settled": lambda data: f.NewsSettled(data["delivery"]),
+    "disk": lambda data: f.DiskSeen(bool(data["low"])),
+    "revoked": lambda data: f.Revoked(data["license"]),
+    "key_ended": lambda data: f.KeyEnded(data["fd"]),
+    "licenses": lambda data: msgspec.convert({"tied": data["tied"], "released": data["released"]}, f.BookSeen),
+}
+
+
+def _license(found: Any) -> f.License | None:
+    return None if found is None else f.License(found["id"], found["role"], found["revoked"])

@@ -1,4 +1,7 @@
-"""Replay a log of any program: a client's pipelines, or the decider of a hub or a monitor."""
+"""Replay a log of any program: a client's pipelines, or the decider of a hub or a monitor.
+
+On a virtual loop (`wakestream.adapters.testing.virtual_loop`), thirty minutes take milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from wakestream.operators.model.policy import Policy
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build
+from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.recording.config_json import changed, config_from
 from wakestream.streams.recording.log_checks import check_policy
 from wakestream.streams.recording.recording import Log, UnusableLog
 from wakestream.streams.replay.divergence import Divergence, crashes, divergences
+from wakestream.streams.replay.network import Network
+from wakestream.streams.replay.programs import ClientProgram, HubProgram, MonitorProgram, Program, run
 from wakestream.streams.replay.recorded_ports import Watch
-from wakestream.streams.replay.replay_client import replay_client
-from wakestream.streams.replay.replay_hub import replay_hub
-from wakestream.streams.replay.replay_monitor import RECORDED, replay_monitor
 
 PROGRAMS = ("daemon", "hub", "monitor")
 Settings = Mapping[str, float | None]
@@ -67,7 +70,16 @@ async def replay(
         >>> run_virtually(replay(read_log(path), settings={"online": 60.0})).divergences
         ()
     """
-    again = await _run(log, settings or {}, build, watch)
+    policy, net = policy_of(log, settings), Network(alone=True)
+    program: Program
+    match log.header.program:
+        case "daemon":
+            program = ClientProgram(net, log, policy, build, watch=watch)
+        case "hub":
+            program = HubProgram(net, log, policy)
+        case _:
+            program = MonitorProgram(net, log, policy, ticking=bool(settings))
+    (again,) = await run(net, ((program, row) for row in log.rows), [program])
     return Replayed(log, again, tuple(divergences(log, again, lenient=lenient, ignore_time=ignore_time)))
 
 
@@ -88,15 +100,9 @@ def policy_of(log: Log, settings: Settings | None = None) -> Any:
     return policy
 
 
-_TODAY: Mapping[str, Any] = {"daemon": Policy(), "hub": hub.Limits(), "monitor": RECORDED}
-
-
-async def _run(log: Log, settings: Settings, build: Build, watch: Watch | None) -> Log:
-    policy = policy_of(log, settings)
-    match log.header.program:
-        case "daemon":
-            return await replay_client(log, policy, build, watch)
-        case "hub":
-            return replay_hub(log, policy)
-        case _:
-            return replay_monitor(log, policy if settings else None)
+_TODAY: Mapping[str, Any] = {
+    "daemon": Policy(),
+    "hub": hub.Limits(),
+    "monitor": PowerPolicy("", asks_first=False),  # older monitors drained without asking first
+}
+"""The policies where a log does not have one."""

@@ -42,11 +42,14 @@ def moments(rows: Iterable[Row]) -> dict[float, float]:
 
 
 class RowOrder:
-    """Calls functions for rows, one at a time, at their moments, which are seconds from now."""
+    """Calls functions for rows, one at a time, at their moments, which are seconds from `start`, the loop's time.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rows: Sequence[Row]) -> None:
+    A row that is not in `rows` is a moment of its own.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, rows: Sequence[Row], start: float) -> None:
         self._loop: Any = loop
-        self._at, self._start = moments(rows), loop.time()
+        self._at, self._start = moments(rows), start
         # Only a loop in virtual time can be as late as the recorded one was.
         self._lagging = {row.t for row in rows if row.lag} if hasattr(loop, "jump") else set()
         self._planned: deque[float] = deque()
@@ -59,8 +62,9 @@ class RowOrder:
 
         They are planned in their order.
         """
-        at = self._start + self._at[t]
-        if self._at[t] == t:
+        moment = self._at.get(t, t)
+        at = self._start + moment
+        if moment == t:
             self._loop.call_at(at, function, argument)
         elif t in self._lagging:
             self._planned.append(at)
@@ -74,7 +78,7 @@ class RowOrder:
 
     def call(self, t: float, function: Callable[[T], None], argument: T) -> None:
         """Call at the moment of the row with time `t`, or now if that is over, and after all earlier rows."""
-        entry = (self._start + self._at[t], t, next(self._numbers), function, argument)
+        entry = (self._start + self._at.get(t, t), t, next(self._numbers), function, argument)
         heapq.heappush(self._waiting, entry)
         if self._waiting[0] is entry:
             self._arm()

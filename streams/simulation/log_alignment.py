@@ -18,7 +18,7 @@ import orjson
 
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import Log, Row, UnusableLog, frame_row
-from wakestream.streams.replay.input_rows import KEEPALIVE, row_errors
+from wakestream.streams.replay.input_rows import KEEPALIVE, links, row_errors
 
 ENOUGH = 0.3
 """The share of equal frames, of the shorter of two connections, from which they are taken for the same one."""
@@ -130,21 +130,6 @@ class _Ends:
 
 def _text(frame: Any) -> bytes:
     return orjson.dumps(frame, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-
-
-def is_frame(row: Row) -> bool:
-    """Whether a row of a client's or monitor's log is a frame that both ends record."""
-    return row.dir in ("in", "out") and row.data.get("type") == row.label and row.label not in KEEPALIVE
-
-
-def links(log: Log) -> list[list[Row]]:
-    """The frames of a client's or monitor's log, one list for each connection: each begins with `register`."""
-    found: list[list[Row]] = []
-    for row in filter(is_frame, log.rows):
-        if not found or (row.dir == "out" and row.label == "register"):
-            found.append([])
-        found[-1].append(row)
-    return found
 
 
 def _peer_ends(rows: Iterable[Row]) -> _Ends:

@@ -20,21 +20,19 @@ from typing import Any
 from wakestream.operators.model.events import Fingerprint, Job
 from wakestream.streams.hub import hub
 from wakestream.streams.jobs.effects import FINGERPRINT
-from wakestream.streams.jobs.hub_client import HubClient
-from wakestream.streams.jobs.job_runner import job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.recording.config_json import changed
-from wakestream.streams.recording.recording import TICK, Log, Row, Tap, UnusableLog, untapped
+from wakestream.streams.recording.recording import Log, Row, UnusableLog
 from wakestream.streams.replay.divergence import Divergence, divergences
-from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of, row_errors
-from wakestream.streams.replay.recorded_ports import Answers, Known, effects_of, recorded_world
+from wakestream.streams.replay.input_rows import LINK_FRAMES, frame_of, links
+from wakestream.streams.replay.network import Channel, Hop, Network, Past
+from wakestream.streams.replay.programs import ClientProgram, HubProgram, MonitorProgram, Program, run
+from wakestream.streams.replay.recorded_ports import Known
 from wakestream.streams.replay.replay import Replayed, Settings, policy_of
-from wakestream.streams.simulation.log_alignment import Alignment, Pair, Session, align, links
-from wakestream.streams.simulation.network import Channel, Hop, Network, Past
+from wakestream.streams.simulation.log_alignment import Alignment, Pair, Session, align
 from wakestream.streams.simulation.simulated_gpu import Pace, SimulatedFiles
 from wakestream.streams.simulation.simulation import Gpus, pace_of
-from wakestream.streams.simulation.system_programs import ClientProgram, HubProgram, MonitorProgram
 
 Latency = Callable[[Hop], float]
 """Returns the seconds that a message takes, instead of the recorded ones."""
@@ -159,27 +157,25 @@ class _System:
     def __init__(
         self, logs: Sequence[Log], alignment: Alignment, policies: Sequence[Any], net: Network, build: Build, pace: Pace
     ) -> None:
-        self.logs, self.alignment, self.net = logs, alignment, net
+        self.logs, self.alignment, self.net, self.build = logs, alignment, net, build
         offsets = alignment.offsets
-        self.hubs = {hub: HubProgram(net, logs[hub], offsets[hub], policies[hub]) for hub in alignment.hubs}
-        self.hub = self.hubs[alignment.hubs[0]]
-        self.gpus = Gpus(net, logs, alignment, self.hub, pace)
-        self.peers: dict[int, ClientProgram | MonitorProgram] = {}
-        for place, log in enumerate(logs):
-            if place not in self.hubs:
-                self.peers[place] = self._peer(log, offsets[place], policies[place], build)
+        self.hubs = {hub: HubProgram(net, logs[hub], policies[hub], offsets[hub]) for hub in alignment.hubs}
+        self.gpus = Gpus(net, logs, alignment, self.hubs[alignment.hubs[0]], pace)
+        self.peers = {
+            place: self._peer(log, policies[place], offsets[place])
+            for place, log in enumerate(logs)
+            if place not in self.hubs
+        }
         for session in alignment.sessions:
             self._connect(session, self.peers[session.log])
 
-    @property
-    def clients(self) -> list[ClientProgram]:
-        return [peer for peer in self.peers.values() if isinstance(peer, ClientProgram)]
-
-    def _peer(self, log: Log, offset: float, policy: Any, build: Build) -> ClientProgram | MonitorProgram:
-        if log.header.program == "monitor":
-            gpu = None if self.net.exact else self.gpus.of(policy.gpu)
-            return MonitorProgram(self.net, log, offset, policy, gpu)
-        return ClientProgram(self.net, log, offset, policy, build, partial(self._world, log, effects_of(log), offset))
+    def _peer(self, log: Log, policy: Any, offset: float) -> ClientProgram | MonitorProgram:
+        exact = self.net.exact
+        if log.header.program == "daemon":
+            simulate = None if exact else self._simulated
+            return ClientProgram(self.net, log, policy, self.build, offset, simulate=simulate)
+        carry_out = None if exact else self.gpus.of(policy.gpu).carry_out
+        return MonitorProgram(self.net, log, policy, offset, ticking=not exact, carry_out=carry_out)
 
     def _connect(self, session: Session, peer: ClientProgram | MonitorProgram) -> None:
         hub, program = self.hubs[session.hub], peer.log.header.program
@@ -189,12 +185,7 @@ class _System:
         peer.connect(session.first, to_hub, _features(session))
         hub.channels[session.fd] = Channel(self.net, "hub", program, peer.receive, down)
 
-    def _world(self, log: Log, known: Known, offset: float, job: Job, client: HubClient, tap: Tap) -> World:
-        recording = tap if self.net.exact else untapped  # simulated ports are recorded with the others
-        answers = Answers(known, job.id, lambda t: self.net.until(offset + t), tap=recording)
-        world = recorded_world(client, answers, job_random(log.header.seed, job))
-        if self.net.exact:
-            return world
+    def _simulated(self, world: World, job: Job, known: Known) -> World:
         # The fingerprints of a job's files in its log, with all digests of each file.
         found: dict[Path, Fingerprint] = {}
         for row in known.get(job.id, ()):
@@ -206,48 +197,21 @@ class _System:
         return replace(world, workers=self.gpus.workers(), files=files)
 
     async def run(self) -> list[Log]:
-        ends = 0.0
-        for place, row in self._rows():
-            program = self._program(place)
-            self.net.at(program.offset + row.t, _drive, program, row)
-            ends = max(ends, program.offset + row.t)
+        programs: list[Program] = [self.hubs.get(place) or self.peers[place] for place in range(len(self.logs))]
         if self.net.exact:
-            self.net.at(ends + TICK, self.net.finish)
+            rows = recorded_rows(self.logs, self.alignment)
         else:
-            self.net.at(self.hub.offset + self.hub.log.rows[0].t + 1.0, self.hub.tick)
-            self.net.at(ends, self._watch, ends + END_WITHIN)
-        try:
-            await self.net.over
-        finally:
-            for client in self.clients:
-                await client.close()
-        return [self._program(place).again() for place in range(len(self.logs))]
-
-    def _rows(self) -> Iterator[tuple[int, Row]]:
-        if self.net.exact:
-            return recorded_rows(self.logs, self.alignment)
-        return changed_rows(self.logs, self.alignment, self.gpus.replaced)
-
-    def _program(self, place: int) -> HubProgram | ClientProgram | MonitorProgram:
-        return self.hubs[place] if place in self.hubs else self.peers[place]
-
-    def _watch(self, until: float) -> None:
-        """All recorded rows are done: end the run when its jobs have ended."""
-        if self.net.now >= until or not any(client.unfinished for client in self.clients):
-            self.net.finish()
-        else:
-            self.net.after(1.0, self._watch, until)
+            rows = changed_rows(self.logs, self.alignment, self.gpus.replaced)
+            hub = self.hubs[self.alignment.hubs[0]]
+            self.net.at(hub.offset + hub.log.rows[0].t + 1.0, hub.tick)
+            self.net.at(max(program.ends for program in programs) + END_WITHIN, self.net.finish)
+        return await run(self.net, ((programs[place], row) for place, row in rows), programs)
 
 
 def _features(session: Session) -> Sequence[str]:
     """The features that the hub announced, if only its own log has them, since the peer's log begins later."""
     announced = (row.data["frame"].get("features") for row in session.lost_down if row.label == "registered")
     return next(announced, None) or hub.FEATURES
-
-
-def _drive(program: HubProgram | ClientProgram | MonitorProgram, row: Row) -> None:
-    with row_errors(row, program.log.header.program):
-        program.drive(row)
 
 
 def _past(pairs: Iterable[Pair], lost: Iterable[Row], sender: float, receiver: float) -> list[Past]:

@@ -26,8 +26,10 @@ from wakestream.operators.model.ports import (
     Worker,
     Workers,
 )
+from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.simulation.network import Network
+from wakestream.streams.replay.network import Network
+from wakestream.streams.replay.programs import Answered
 
 ACTIVE_EVERY = 30.0
 """Seconds between two activity messages of a worker, as deployed workers send them."""
@@ -107,6 +109,24 @@ class SimulatedGpu:
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     # --- calls of the provider
+
+    def carry_out(self, command: p.PowerCommand, answered: Answered) -> None:
+        """Carry out a call of the monitor, after the time that a call takes."""
+        self.net.after(self.pace.call, self._carry_out, command, answered)
+
+    def _carry_out(self, command: p.PowerCommand, answered: Answered) -> None:
+        match command:
+            case p.Start(number):
+                self.start()
+                answered("power.start", p.Taken(number))
+            case p.Stop(number):
+                self.stop()
+                answered("power.stop", p.Taken(number))
+            case p.Inspect(number):
+                answered("power.inspect", p.Reading(number, self.reading))
+            case p.CheckHealth():
+                fault = "it is not initialized" if self.serving else f"{self.url} does not answer"
+                answered("power.health", p.HealthAnswer(self.initialized, "" if self.initialized else fault))
 
     def start(self) -> None:
         """Switch it on. A start while it is not off is a fault of the caller, and is recorded."""

@@ -13,11 +13,11 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Log, MemoryTap, Row
 from wakestream.streams.recording.secrets import REDACTED
-from wakestream.streams.replay.replay_hub import event_from
+from wakestream.streams.replay.input_rows import event_from
+from wakestream.streams.replay.network import Channel, Network
+from wakestream.streams.replay.programs import HubProgram
 from wakestream.streams.simulation.log_alignment import Alignment
-from wakestream.streams.simulation.network import Channel, Network
 from wakestream.streams.simulation.simulated_gpu import FEATURES, Pace, SimulatedGpu, SimulatedWorkers, WorkerLink
-from wakestream.streams.simulation.system_programs import HubProgram
 
 
 class Gpus:
@@ -97,7 +97,7 @@ class _HubLink(WorkerLink):
             self._net.after(seconds, self._hub.handle, f.Closed(fd))
 
     def _arrive(self, fd: int, message: m.Message, row: Row | None) -> None:
-        if self._hub.is_open(fd):
+        if fd in self._hub.open:
             self._hub.receive(fd, message, row)
 
 

@@ -20,7 +20,7 @@ from wakestream.streams.hub.rows import event_row
 from wakestream.streams.hub.state import WarmHours
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
-from wakestream.streams.replay.replay_hub import event_from
+from wakestream.streams.replay.input_rows import event_from
 
 STEPS = pytest.mark.parametrize("by", [3600.0, 86_400.0, -3600.0, -86_400.0])
 NOW = 1_700_000_000.0

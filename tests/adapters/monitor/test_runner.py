@@ -21,8 +21,7 @@ from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Direction, Header, Log, MemoryTap, untapped
-from wakestream.streams.replay.divergence import divergences
-from wakestream.streams.replay.replay_monitor import replay_monitor
+from wakestream.streams.replay.replay import replay
 
 pytestmark = pytest.mark.virtual
 
@@ -343,7 +342,7 @@ async def test_a_replay_decides_as_a_monitor_did_that_was_slow() -> None:
                 room.link.receive(m.Submit(request_id=f"job-{number}"))
             await asyncio.sleep(random.uniform(0.0, 2.0))
     log = Log(Header("monitor", 1.7e9, 1, {"policy": plain_config(room.policy)}), tuple(tap.rows))
-    assert divergences(log, replay_monitor(log)) == []
+    assert (await replay(log)).divergences == ()
 
 
 class BrokenTap(MemoryTap):

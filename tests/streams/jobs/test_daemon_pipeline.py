@@ -22,7 +22,7 @@ from wakestream.streams.jobs.turn_stages import LaneLimits, lanes
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.log_edit import with_rows
 from wakestream.streams.recording.recording import Row
-from wakestream.streams.replay.replay_client import replay_client
+from wakestream.streams.replay.replay import replay
 
 
 async def test_a_single_job_runs_without_waiting(house: House) -> None:
@@ -222,7 +222,7 @@ async def test_a_retry_request_is_recorded_and_replayed() -> None:
     await recorded.run(build)
     wish = Row(0, 10.0, "in", RETRY_NOW, {}, "job-1")
     again = durable_pipeline(lanes(LaneLimits()), Before())
-    now = await replay_client(with_rows(recorded.log, [*recorded.log.rows, wish]), build=again)
+    now = (await replay(with_rows(recorded.log, [*recorded.log.rows, wish]), build=again)).again
     before, after = (next(row.t for row in log.rows if row.label == "retrying") for log in (recorded.log, now))
     assert before >= 30.0
     assert after == pytest.approx(10.0, abs=0.01)

@@ -17,7 +17,7 @@ from wakestream.streams.jobs.job_runner import MOVE, ORDER
 from wakestream.streams.jobs.turn_stages import LaneLimits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.replay.divergence import divergences
-from wakestream.streams.replay.replay_client import replay_client
+from wakestream.streams.replay.replay import replay
 
 
 def slow(**delays: float) -> FakeWorker:
@@ -67,7 +67,7 @@ async def test_the_order_of_all_is_recorded_and_a_replay_has_it() -> None:
     assert not line.daemon.arrange(Order(("job-1",), (0,)))
     [row] = [row for row in line.log.rows if row.label == ORDER]
     assert (row.job, row.data["jobs"]) == ("job-3", "job-4 job-2 job-5 job-1 job-3 job-9")
-    assert divergences(line.log, await replay_client(line.log)) == []
+    assert (await replay(line.log)).divergences == ()
 
 
 @pytest.mark.parametrize(("lane", "upload", "report"), [("running", 20, 20), ("uploads", 20, 20), ("gpu", 1, 20)])
@@ -245,11 +245,12 @@ async def test_moves_are_recorded_and_a_replay_has_the_same_order() -> None:
     await line.all()
     log = line.log
     assert [row.data for row in log.rows if row.label == MOVE][-1] == {"before": "job-3", "priority": 2}
-    again = await replay_client(log)
-    assert divergences(log, again) == []
-    assert [row.job for row in again.rows if row.label == "submitted"] == [f"job-{n}" for n in line.order]
+    replayed = await replay(log)
+    assert replayed.divergences == ()
+    assert [row.job for row in replayed.again.rows if row.label == "submitted"] == [f"job-{n}" for n in line.order]
     unmoved = [row for row in log.rows if row.label != MOVE]
-    assert divergences(log, await replay_client(type(log)(log.header, tuple(unmoved)))), "the moves matter"
+    again = (await replay(type(log)(log.header, tuple(unmoved)))).again
+    assert divergences(log, again), "the moves matter"
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -296,4 +297,4 @@ async def test_random_moves_and_cancels_lose_no_job_and_start_none_twice(seed: i
     for lane in (line.lanes.running, line.lanes.uploads, line.lanes.gpu, line.lanes.downloads):
         assert (lane.running, lane.waiting) == (0, 0)
     assert line.lanes.asking == set()
-    assert divergences(line.log, await replay_client(line.log)) == []
+    assert (await replay(line.log)).divergences == ()

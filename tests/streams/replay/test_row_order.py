@@ -18,7 +18,7 @@ async def order_of(*rows: Row, timers: tuple[float, ...]) -> list[tuple[str, flo
     def hear(what: str) -> None:
         heard.append((what, round(loop.time() - start, 6)))
 
-    order = RowOrder(loop, rows)
+    order = RowOrder(loop, rows, start)
     order.plan(rows[0].t, hear, rows[0].label)
     for row in rows[1:]:
         order.call(row.t, hear, row.label)

@@ -24,7 +24,7 @@ from wakestream.streams.monitor import transitions
 from wakestream.streams.monitor.power_table import Signal
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Log, UnusableLog, row_line
-from wakestream.streams.simulation.network import Hop
+from wakestream.streams.replay.network import Hop
 from wakestream.streams.simulation.replay_system import SystemReplayed, replay_system
 
 STEPS = 50

@@ -12,7 +12,7 @@ from wakestream.operators.model.errors import TaskLost, WorkerUnreachable
 from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Resumed
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.simulation.network import Network
+from wakestream.streams.replay.network import Network
 from wakestream.streams.simulation.simulated_gpu import (
     FEATURES,
     Pace,

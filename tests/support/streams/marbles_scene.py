@@ -18,7 +18,7 @@ from wakestream.streams.jobs.job_runner import Daemon, job_random
 from wakestream.streams.jobs.world import World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Header, Log, MemoryTap, header_line, read_log, row_line
-from wakestream.streams.replay.replay_hub import replay_hub
+from wakestream.streams.replay.replay import replay
 
 URL = "http://gpu:8383"
 EPOCH = 1_790_000_000.0
@@ -43,7 +43,9 @@ def hub_night(clients: int) -> Log:
     for number in range(clients):
         rows.say(10 + number, m.JobDone(request_id=f"job-{number + 1}"))
         rows.add(0.3, f.Closed(10 + number))
-    return replay_hub(read_log([header_line(Header("hub", EPOCH, 0)), *map(row_line, rows.tap.rows)]))
+    log = read_log([header_line(Header("hub", EPOCH, 0)), *map(row_line, rows.tap.rows)])
+    again: Log = run_virtual(replay(log)).again
+    return again
 
 
 class _HubNight:

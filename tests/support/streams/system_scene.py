@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from tests.support.streams.log_library import log
 from wakestream.streams.recording.recording import Log, Row
-from wakestream.streams.simulation.network import Hop
+from wakestream.streams.replay.network import Hop
 from wakestream.streams.simulation.replay_system import Latency, Perturb, SystemReplayed, replay_system
 
 SYSTEM = tuple(log(f"system/{program}.jsonl") for program in ("daemon", "hub", "monitor"))

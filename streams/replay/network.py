@@ -62,14 +62,18 @@ class Network:
     """The clock and the message delays of a replay. Times are seconds since the replay began.
 
     Without `delay`, messages arrive as in the recorded run, and those that were lost are lost again. With it, it gives
-    the seconds that each message takes.
+    the seconds that each message takes. `alone`: only one program is replayed. The replay lasts until the logs have
+    ended, and all jobs in `awaited`.
     """
 
-    def __init__(self, delay: Delay | None) -> None:
+    def __init__(self, delay: Delay | None = None, *, alone: bool = False) -> None:
         self.loop = asyncio.get_running_loop()
-        self.delay = delay
+        self.start = self.loop.time()
+        self.delay, self.alone = delay, alone
         self.over: asyncio.Future[None] = self.loop.create_future()
-        self._start = self.loop.time()
+        self.awaited: set[str] = set()
+        self.closed = False
+        self._logs_ended = False
 
     @property
     def exact(self) -> bool:
@@ -79,24 +83,45 @@ class Network:
     @property
     def now(self) -> float:
         """Seconds since the replay began."""
-        return self.loop.time() - self._start
+        return self.loop.time() - self.start
 
     def at(self, when: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
         """Call at a time. An error in the call ends the replay."""
-        return self.loop.call_at(self._start + when, self._guarded, call, *args)
+        return self.loop.call_at(self.start + when, self._guarded, call, *args)
 
     def after(self, seconds: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
         """Call after this many seconds."""
         return self.at(self.now + seconds, call, *args)
 
-    async def until(self, when: float) -> None:
-        """Wait for a time."""
-        await asyncio.sleep(max(0.0, when - self.now))
-
     def fail(self, error: Exception) -> None:
         """End the replay with an error."""
         if not self.over.done():
             self.over.set_exception(error)
+
+    def escaped(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an error in a callback of the loop: the replay would otherwise never end."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self.fail(error)
+        else:
+            loop.default_exception_handler(context)
+
+    def logs_end(self) -> None:
+        """The last row is over."""
+        self._logs_ended = True
+        self._perhaps_finish()
+
+    def job_ended(self, job: str) -> None:
+        """A job is over."""
+        self.awaited.discard(job)
+        self._perhaps_finish()
+
+    def _perhaps_finish(self) -> None:
+        if self._logs_ended and not self.awaited:
+            if self.exact:
+                self.finish()
+            else:
+                self.after(1.0, self.finish)  # messages are on their way
 
     def finish(self) -> None:
         """End the replay."""

@@ -6,7 +6,7 @@ import pytest
 
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
-from wakestream.streams.simulation.network import SLACK, USUAL, Channel, Delay, Hop, Network, Past
+from wakestream.streams.replay.network import SLACK, USUAL, Channel, Delay, Hop, Network, Past
 
 Arrivals = list[tuple[float, str, Row | None]]
 ROW = Row(7, 0.0, "in", "gpu.job.done", {})
