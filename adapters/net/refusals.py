@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from traceback import walk_tb
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
@@ -45,6 +47,8 @@ def quiet_logger(program: str, level: int = logging.NOTSET) -> logging.Logger:
 
 def _is_fault(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, asyncio.InvalidStateError):  # a handler of aiohttp ended in the moment of its shutdown
+        return all(frame.f_code.co_name != "_handle_request" for frame, _ in [*walk_tb(error.__traceback__)][-1:])
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)
 
 
