@@ -139,9 +139,9 @@ def _on_query(step: Step, query: m.StatusQuery) -> None:
 def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
     """The hub says whether jobs hold the machine."""
     machine, use = step.machine, step.use
-    if answer.request_id != step.query_id() or not step.awaits_the_hub():
-        return  # the hub may have granted the GPU since
     held = answer.active_count != 0 or answer.has_recent_active
+    if answer.request_id != step.query_id() or use.asked_at is None or not (held or step.awaits_the_hub()):
+        return  # late: the hub may have granted the GPU since
     use.active, machine.orphan = answer.active_count, machine.orphan and not held
     if machine.state != "draining":
         use.asked_at = None

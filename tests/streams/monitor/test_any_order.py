@@ -188,3 +188,18 @@ class World(RuleBasedStateMachine):
 
 TestAnyOrder = World.TestCase
 TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)
+
+
+def test_a_late_answer_that_jobs_hold_a_machine_keeps_it_on() -> None:
+    world = World()
+    world.begins(honest=False, hidden=0.0, checks_health=False, orphans="adopt")
+    world.a_look_ends()
+    world.a_job_needs_it(boot=False, answer=False)
+    world.the_monitor_is_killed(down=0.5)
+    world.a_look_ends()
+    world.time_passes(200.0)
+    world.time_passes(31.0)
+    world.the_hub_answers(count=1, recent=False)
+    world.the_hub_says("deployed")
+    assert world.machine.state == "failed"
+    world.teardown()
