@@ -81,7 +81,8 @@ def job(found: Mapping[str, Any], now: float) -> str:
         case e.Retrying():
             return t("why.retrying", job=name, what=words.event(happened))
         case _:
-            how = "why.turn" if words.waits_for_turn(happened) else "why.works"
+            queued = isinstance(happened, e.Running) and happened.status == "queued"
+            how = "why.turn" if queued or words.waits_for_turn(happened) else "why.works"
             return t(how, job=name, time=since, what=words.event(happened))
 
 

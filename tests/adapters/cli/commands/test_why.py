@@ -49,6 +49,8 @@ def test_a_job_that_waits_for_its_turn_is_not_said_to_run() -> None:
     turn = e.Note("waiting for a turn to download: 2 jobs are at it, 5 come before this one", {"waits": "to download"})
     said = why_words.job(job(turn), 190.0)
     assert said == f"ws-1 is waiting for its turn, submitted 1 min 30 s ago: {turn.text}"
+    said = why_words.job(job(e.Running(0.0, "queued", position=2)), 190.0)
+    assert said == "ws-1 is waiting for its turn, submitted 1 min 30 s ago: queued at the worker, position 2"
 
 
 def test_a_job_that_waits_for_money_says_until_when() -> None:
