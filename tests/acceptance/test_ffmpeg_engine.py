@@ -45,7 +45,7 @@ async def rendered(video: Path, audio: Path, engine: Ffmpeg | None = None) -> fl
     [
         ("a.svg", "has a format that is not supported"),
         ("a.jpg", "cannot be decoded"),
-        ("a.png", "has a format that is not supported"),
+        ("a.png", "cannot be decoded"),
         ("a.mp4", "is incomplete"),
     ],
 )

@@ -134,8 +134,8 @@ async def fetched(worker: HttpWorker, output: Path) -> list[Downloading | Done]:
 @pytest.mark.parametrize(
     ("reply", "health"),
     [
-        ({"code": 0, "msg": "ok", "initialized": True, "queue": {}}, Health(True)),
-        ({"code": 0, "msg": "ok", "initialized": False}, Health(False)),
+        ({"code": 0, "msg": "ok", "initialized": True, "queue": {}}, Health(True, msg="ok")),
+        ({"code": 0, "msg": "ok", "initialized": False}, Health(False, msg="ok")),
         ({"initialized": True, "features": ["blake3", 3, "range"]}, Health(True, frozenset({"blake3", "range"}))),
         ({"initialized": True, "features": "all"}, Health(True)),
         ({"initialized": True, "queue": {"processing": 1, "queued": 2, "max_concurrent": 1}}, Health(True, busy=3)),

@@ -42,7 +42,7 @@ async def issue(user: User, role: str, *gpus: str) -> str:
 async def listed(user: User, command: str) -> list[Frame]:
     ran = await user.run(*command.split(), "--json", *STATE)
     assert ran.code == 0, ran.err
-    return [json.loads(line) for line in ran.out.splitlines()] if command == "audit" else json.loads(ran.out)
+    return [json.loads(line) for line in ran.out.splitlines()]
 
 
 def a_hub(user: User) -> Any:

@@ -10,7 +10,7 @@ TEXT = {"read_text": 0, "write_text": 1}
 """Methods of paths, and at which place they take the encoding."""
 
 
-NO_TEXT = ("os.open", "gzip.open", "webbrowser.open")
+NO_TEXT = ("os.open", "gzip.open", "webbrowser.open", "archive.open")
 
 
 def unsaid(tree: ast.AST) -> Iterator[int]:
