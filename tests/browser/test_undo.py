@@ -44,8 +44,7 @@ async def test_a_cancel_can_be_taken_back_and_happens_when_the_page_closes(home:
     async with visitor.page() as page:
         await start(page, 2)
         first, second = page.locator(".card").first, page.locator(".card").last
-        await first.get_by_role("button", name="Cancel").focus()
-        await page.keyboard.press("Enter")
+        await first.get_by_role("button", name="Cancel").press("Enter")
         await expect(first.locator(".card-why")).to_contain_text("Cancelled in")
         await expect(first.get_by_role("button", name="Undo")).to_be_focused()  # the message has not taken the focus
         await page.keyboard.press("Enter")
