@@ -1,4 +1,4 @@
-"""What each operator of our own costs while it waits, against the nearest composition of the library's operators."""
+"""What each of our operators costs while it waits, against the nearest composition of the library's operators."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ PAIRS: dict[str, tuple[Make, Make]] = {
 
 
 async def main() -> bool:
-    """Print a row for each operator; True if none of ours needs more memory than the library's."""
+    """Print a row for each operator; True if each of our operators needs at most the memory of the library's."""
     scheduler, held = LoopScheduler(), []
 
     def begin(make: Make) -> Callable[[int], Any]:

@@ -54,7 +54,7 @@ FULL = 64 * 1024
 """With less room, in bytes, a render that failed has met a full disk, whatever its engine says."""
 
 LAST_LINES = 5
-"""Lines of an engine's log that are told with its failure."""
+"""Lines of an engine's log that its failure quotes."""
 
 LINES_MOST = 400
 """Characters of these lines."""
@@ -350,7 +350,7 @@ def checked_output(name: str, path: Path | None, folder: Path) -> Path:
         )
     if not path.stat().st_size:
         raise TaskFailed(f"the engine succeeded but its output {name!r} is empty")
-    # The ending goes into names of files and headers of others: `.png;id` is none.
+    # The ending goes into names of files and headers of others: `.png;id` is not one.
     return path if not path.suffix or ending(path.name) else path.rename(path.with_suffix(".bin"))
 
 

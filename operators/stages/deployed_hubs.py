@@ -39,7 +39,7 @@ PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 def with_deployed_hubs(answers: Answers) -> Answers:
-    """Add what hubs of the field need to what follows from the replies of ours.
+    """Add the answers that deployed hubs need to those for our own hub.
 
     Args:
         answers: What follows from the replies `LinkUp`, `OfflineReply`, `PowerNotice` and `LinkDown`, at least.

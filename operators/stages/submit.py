@@ -40,7 +40,7 @@ Answers = Mapping[type, Answer]
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """One wait for the GPU: what the hub said so far, and what a person is told of it.
+    """One wait for the GPU: what the hub said so far, and the lines that a person sees.
 
     Attributes:
         job: The job.

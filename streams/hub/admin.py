@@ -100,7 +100,7 @@ def _keep(
 def _remove(
     state: HubState, peer: Connection, gpu: Gpu, message: m.GpuAdmin, _: float, decision: HubDecision
 ) -> Refusal | None:
-    """Forget a GPU that is gone, with its costs, which would count for ever."""
+    """Forget a GPU that is gone. Its costs go too; without this they would grow without end."""
     if not peer.admin:
         return "forbidden", "only a license with the role admin can remove a GPU; use its key with --key-file"
     if gpu.worker is not None or gpu.name in state.named():

@@ -41,7 +41,7 @@ def of(state: HubState, peer: Connection, now: float, since: int | None, room: i
         state: The hub's state.
         peer: Who asks.
         now: UNIX seconds.
-        since: A day to begin with, by its midnight in UTC; None: the last `DAYS` days.
+        since: The first day, by its midnight in UTC; None: the last `DAYS` days.
         room: Bytes that it may have. What is too much is left out: the oldest days and jobs, the smallest licenses.
     """
     bill = Bill.of(state)

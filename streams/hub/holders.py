@@ -188,7 +188,7 @@ def release(state: HubState, license_: str, at: float, decision: HubDecision) ->
 
 
 def claim_name(state: HubState, peer: Connection, now: float, decision: HubDecision) -> str | None:
-    """Claim a name for the GPU of a worker that has none, or tell it why there is none."""
+    """Claim a name for the GPU of a worker that gave none, or send it the reason why it gets none."""
     name = _free_name(state, peer.owner)
     refused = refusal(state, "worker", peer.owner, (name,), now)
     if refused is not None:

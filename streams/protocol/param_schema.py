@@ -196,7 +196,7 @@ def without_null_branch(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_secret(schema: Mapping[str, Any]) -> bool:
-    """Whether nobody may see the value: `format` is `password`, as Cog's `Secret` has it, or it is `writeOnly`.
+    """Whether the value must be hidden: `format` is `password`, as Cog's `Secret` has it, or it is `writeOnly`.
 
     Example:
         >>> is_secret({"type": "string", "format": "password"})

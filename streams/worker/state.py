@@ -254,7 +254,7 @@ class Ended(_OfTask, frozen=True):
     """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed.
 
     `again` is why the task waits again, in its place: it did not fail by itself. `alone`: the task filled the disk
-    itself, so others may begin. `lost`: its files are no longer here, and whoever wants it sends them again.
+    itself, so others may begin. `lost`: its files are no longer here, and the client must send them again.
     """
 
     attempt: int
