@@ -82,7 +82,7 @@ class Answers(Calls):
     """The recorded results of the calls of one job.
 
     A call gets the next row with its label, worker and arguments, so concurrent calls each get their own results. Equal
-    calls that run at once are distinguished by their numbers, see `EqualCalls`; older logs do not have them. If no row has
+    calls that run at once have numbers, see `EqualCalls`; older logs do not have them. If no row has
     its arguments, it gets the next row of its label, and the replay diverges.
 
     Args:

@@ -71,7 +71,7 @@ class Transfers:
 
 
 class Progress:
-    """Whether a transfer moves, for the dead-man switch: a sender whose permission has ended cannot keep the machine on."""
+    """Whether a transfer moves, for the dead-man switch: a sender without a valid permission cannot hold it off."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
