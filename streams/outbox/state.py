@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -129,6 +130,13 @@ class Durable:
     pending: dict[str, WebhookOwed] = field(default_factory=dict)
 
 
+_MADE = re.compile(r"ws-[0-9a-f]{16}")
+
+
+def _shortens(text: str, job: str) -> bool:
+    return job.startswith(text) and _MADE.fullmatch(job) is not None
+
+
 LAST = "last"
 """Means the job that was submitted last, where the id of a job is asked for."""
 
@@ -157,10 +165,13 @@ class OutboxState(Durable):
         return sorted(self.queue, key=lambda job: -self.jobs[job].priority)
 
     def named(self, text: str) -> list[str]:
-        """The ids of the jobs that a text may mean: that of this id, the last job, or those that begin with it."""
+        """The ids of the jobs that a text may mean: that of this id, the last job, or those that begin with it.
+
+        Only ids that we made may be shortened: of a program's own ids, one is often the beginning of another.
+        """
         if text in self.jobs:
             return [text]
-        return [*self.jobs][-1:] if text == LAST else [job for job in self.jobs if text and job.startswith(text)]
+        return [*self.jobs][-1:] if text == LAST else [job for job in self.jobs if text and _shortens(text, job)]
 
     def of_same_files(self, entry: Entry) -> list[Entry]:
         """Earlier jobs of the same files that may have, or get, a result for this one."""

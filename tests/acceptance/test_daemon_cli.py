@@ -292,24 +292,27 @@ async def test_a_job_is_named_by_the_beginning_of_its_id_or_as_the_last_one(user
     async with asyncio.timeout(50), place.hub():
         user.environment |= place.client_settings()
         async with daemon(user) as api:
-            for job in ("job-1", "job-20", "job-21"):
+            two, three, other = (f"ws-{digits:<016}" for digits in ("20", "21", "3"))
+            for job in ("job-10", two, three):
                 await api.submit(user, job, output=str(user.folder / f"{job}.mp4"))
-            status, refused = await api.ask("GET", "/api/jobs/job-2")
+            status, refused = await api.ask("GET", "/api/jobs/ws-2")
             assert (status, refused["code"]) == (409, "ambiguous_job")
-            assert "job-20, job-21; give more characters" in refused["error"]
-            _, moved = await api.ask("POST", "/api/jobs/last/move", {"before": "job-20"})
-            assert moved["id"] == "job-21"
+            assert f"{two}, {three}; give more characters" in refused["error"]
+            status, refused = await api.ask("POST", "/api/jobs/job-1/cancel")  # another id of the same program
+            assert (status, refused["code"]) == (404, "unknown_job")
+            _, moved = await api.ask("POST", "/api/jobs/last/move", {"before": "ws-20"})
+            assert moved["id"] == three
             inputs = {"video": "@last:video", "audio": str(user.audio)}
-            chained = {"id": "other", "kind": "lipsync", "inputs": inputs, "after": ["job-1"]}
+            chained = {"id": other, "kind": "lipsync", "inputs": inputs, "after": ["job-10"]}
             outputs = {"video": str(user.folder / "four.mp4")}
             await api.ask("POST", "/api/jobs", {**chained, "outputs": outputs, "wake_to_ask": True})
-            assert sorted((await api.job("other"))["after"]) == ["job-1", "job-21"]
-            cancelled = await user.run("cancel", "oth", "--json")
-            assert cancelled.last["job"] == "other", cancelled
-            again = await user.run("retry", "o", "--json")
-            assert again.last["retry_of"] == "other", again
+            assert sorted((await api.job(other))["after"]) == ["job-10", three]
+            cancelled = await user.run("cancel", "ws-3", "--json")
+            assert cancelled.last["job"] == other, cancelled
+            again = await user.run("retry", other[:6], "--json")
+            assert again.last["retry_of"] == other, again
             everyone = await user.run("cancel", "--all", "--json")
-            assert {each["job"] for each in everyone.events} == {"job-1", "job-20", "job-21", again.last["job"]}
+            assert {each["job"] for each in everyone.events} == {"job-10", two, three, again.last["job"]}
 
 
 async def test_ctrl_c_leaves_the_job_to_the_daemon_and_says_so(user: User, place: Place) -> None:
