@@ -74,7 +74,9 @@ def timeout(
             timer = clock(scheduler).schedule_relative(seconds, _fail, (observer, error, stage, seconds))
             return CompositeDisposable(timer, subscribe_through(source, observer, scheduler))
         late = partial(_fail, state=(observer, error, stage, seconds))
-        watchdog = _Watchdog(observer, scheduler, late, seconds, reset or ignore, excused or float, clock(scheduler))
+        watchdog = _Watchdog(
+            observer, scheduler, late, seconds, reset or ignore, excused or float, clock(scheduler)
+        )  # float() is 0
         return CompositeDisposable(source.subscribe(watchdog, scheduler=scheduler), watchdog.followed)
 
     return operator_from(subscribe)
