@@ -1,0 +1,282 @@
+"""Where waiting jobs go, which machines are woken for them, and which are not needed any more. Pure.
+
+Jobs are given as shapes: jobs alike, counted. So the cost does not grow with the queue. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+LEVEL = 600.0
+"""Seconds of waiting that raise a job by one priority."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacePolicy:
+    """The times of the rules.
+
+    Attributes:
+        patience: How long a job may wait for a start before a further machine is woken for it.
+        min_gain: How much earlier a job must start with a further machine.
+        surplus_after: How long a machine that is not the only idle one stays on without work.
+        ahead: Jobs beyond its slots that a GPU is granted, so that uploads overlap the work.
+    """
+
+    patience: float = 120.0
+    min_gain: float = 30.0
+    surplus_after: float = 60.0
+    ahead: int = 1
+
+
+class Machine(NamedTuple):
+    """One GPU, as it is now.
+
+    Attributes:
+        name: Its name.
+        host: The machine that it is in; GPUs of one host start, stop and cost together.
+        on: Whether it may be given work now.
+        coming: Whether it was woken and is not on yet.
+        wakeable: Whether it may be woken: it is off, and neither held, blocked nor backed off.
+        price: What an hour costs.
+        slots: How many jobs it does at one time.
+        held: How many it was given and has not ended.
+        backlog: Their seconds of work that are left.
+        boot: The median of the seconds from a wake until it is on; what is left of them if it is coming.
+        late: Whether it is coming for longer than nine of ten boots took: it is not counted on.
+        idle: For how long it has had no job.
+    """
+
+    name: str
+    host: str = ""
+    on: bool = False
+    coming: bool = False
+    wakeable: bool = False
+    price: float = 0.0
+    slots: int = 1
+    held: int = 0
+    backlog: float = 0.0
+    boot: float = 120.0
+    late: bool = False
+    idle: float = 0.0
+
+
+class Shape(NamedTuple):
+    """Waiting jobs alike.
+
+    Attributes:
+        key: What the caller calls it.
+        count: How many there are.
+        fits: The names of the GPUs that can do them.
+        work: Seconds that one takes.
+        first: When the oldest of them arrived.
+        last: When the newest of them arrived.
+        priority: Higher ones come first.
+        used: What its license used of GPUs lately, divided by the weight of the license.
+        share: What one of its jobs adds to that.
+        near: Seconds that the files which a GPU has already save, by its name.
+    """
+
+    key: Hashable
+    count: int
+    fits: frozenset[str]
+    work: float = 120.0
+    first: float = 0.0
+    last: float = 0.0
+    priority: int = 0
+    used: float = 0.0
+    share: float = 0.0
+    near: Mapping[str, float] = {}
+
+
+class Wake(NamedTuple):
+    """A machine to wake, and the shape that needs it; `sooner` is by how much its last job starts earlier, None for
+    the first machine that can do it.
+    """
+
+    gpu: str
+    key: Hashable
+    sooner: float | None
+
+
+@dataclass(slots=True)
+class Placing:
+    """What is to be done now, and what is expected.
+
+    Attributes:
+        grants: GPUs for the next jobs of shapes, in this order.
+        wakes: The machines to wake.
+        unwanted: The machines that are coming and that no job needs.
+        surplus: The machines that are on and are not needed any more.
+        expected: When the last waiting job of each shape starts, in seconds from now; infinite if no machine comes.
+    """
+
+    grants: list[tuple[Hashable, str]] = field(default_factory=list)
+    wakes: list[Wake] = field(default_factory=list)
+    unwanted: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    expected: dict[Hashable, float] = field(default_factory=dict)
+
+
+def place(machines: Sequence[Machine], shapes: Sequence[Shape], policy: PlacePolicy, now: float) -> Placing:
+    """Place the waiting jobs.
+
+    Args:
+        machines: All GPUs.
+        shapes: All waiting jobs.
+        policy: The times of the rules.
+        now: The time, on the clock of `Shape.first`.
+
+    Returns:
+        The placing. It depends on nothing else; ties are broken by name.
+    """
+    placing = Placing()
+    lines = {machine.name: _Line(machine) for machine in machines}
+    left = _grant(lines, shapes, policy, now, placing)
+    coming = {machine.name for machine in machines if machine.coming}
+    _wake(lines, left, policy, now, coming, placing)
+    _leave(machines, left, policy, placing, lines)
+    return placing
+
+
+class _Line:
+    """What a GPU has to do, while jobs are placed: `free` is when a slot gets free, in seconds from now."""
+
+    __slots__ = ("counts", "free", "held", "machine")
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.held = machine, machine.held
+        begin = 0.0 if machine.on else machine.boot
+        busy = machine.held >= machine.slots
+        self.free = begin + (machine.backlog / machine.slots if busy or not machine.on else 0.0)
+        self.counts = machine.on or (machine.coming and not machine.late)
+
+    def take(self, work: float) -> None:
+        self.held += 1
+        if self.held >= self.machine.slots:
+            self.free += work / self.machine.slots
+
+
+def _rank(shape: Shape, now: float, given: int) -> tuple[float, float, float]:
+    waited = max(0.0, now - shape.first)
+    return -(shape.priority + waited // LEVEL), shape.used + given * shape.share, shape.first
+
+
+def _grant(
+    lines: dict[str, _Line], shapes: Sequence[Shape], policy: PlacePolicy, now: float, placing: Placing
+) -> list[Shape]:
+    """Give the next jobs to GPUs that are on and have room; returns what goes on waiting."""
+    room = {
+        line.machine.name: line.machine.slots + policy.ahead - line.held
+        for line in lines.values()
+        if line.machine.on and line.held < line.machine.slots + policy.ahead
+    }
+    left = {number: shape.count for number, shape in enumerate(shapes)}
+    while room and left:
+        open_ = [number for number in left if not shapes[number].fits.isdisjoint(room)]
+        if not open_:
+            break
+        number = min(open_, key=lambda at: (*_rank(shapes[at], now, shapes[at].count - left[at]), at))
+        shape = shapes[number]
+        name = min(
+            shape.fits & room.keys(),
+            key=lambda name: (lines[name].free - shape.near.get(name, 0.0), lines[name].machine.price, name),
+        )
+        placing.grants.append((shape.key, name))
+        lines[name].take(shape.work)
+        room[name] -= 1
+        left[number] -= 1
+        if not room[name]:
+            del room[name]
+        if not left[number]:
+            del left[number]
+    waiting = [shapes[number]._replace(count=count) for number, count in left.items()]
+    return sorted(waiting, key=lambda shape: _rank(shape, now, 0))
+
+
+def _level(ends: Sequence[tuple[float, int]], work: float) -> float:
+    """The time until which `work` fills slots that get free at these times, sorted."""
+    width = 0
+    for number, (free, slots) in enumerate(ends):
+        width += slots
+        room = (ends[number + 1][0] - free) * width if number + 1 < len(ends) else math.inf
+        if work <= room:
+            return free + work / width
+        work -= room
+    raise AssertionError  # the last one has no end
+
+
+def _wake(
+    lines: dict[str, _Line],
+    left: Sequence[Shape],
+    policy: PlacePolicy,
+    now: float,
+    coming: set[str],
+    placing: Placing,
+) -> None:
+    """Spread the shapes over the machines, each so that its last job starts as early as possible.
+
+    A machine is woken for a shape that none is on or coming for, and further ones where jobs would wait too long.
+    """
+    hosts = {line.machine.host or name for name, line in lines.items() if line.machine.on or name in coming}
+    for shape in left:
+        usable = [name for name in shape.fits if name in lines and lines[name].counts]
+        ends, work = [(lines[name].free, lines[name].machine.slots) for name in usable], shape.count * shape.work
+        start, level = _last_start(ends, work, shape.work)
+        none = not any(lines[name].machine.on or name in coming for name in shape.fits if name in lines)
+        spare = None
+        while none or start + max(0.0, now - shape.last) > policy.patience:
+            spare = spare if spare is not None else _cheapest(lines, shape, coming, hosts)
+            better = None
+            while spare and better is None:
+                name = spare.pop(0)
+                with_it = [*ends, (lines[name].free, lines[name].machine.slots)]
+                sooner, next_level = _last_start(with_it, work, shape.work)
+                better = with_it if none or start - sooner >= policy.min_gain else None
+            if better is None:
+                break
+            placing.wakes.append(Wake(name, shape.key, None if none else start - sooner))
+            ends, start, level, none = better, sooner, next_level, False
+            lines[name].counts = True
+            usable.append(name)
+            coming.add(name)
+            hosts.add(lines[name].machine.host or name)
+        placing.expected[shape.key] = start
+        for name in usable:
+            lines[name].free = max(lines[name].free, level)
+
+
+def _last_start(ends: Sequence[tuple[float, int]], work: float, each: float) -> tuple[float, float]:
+    """When the last job of a shape starts, and when all of its work is done."""
+    if not ends:
+        return math.inf, 0.0
+    level = _level(sorted(ends), work)
+    return max(min(ends)[0], level - each), level
+
+
+def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts: set[str]) -> list[str]:
+    """The machines that may be woken for a shape; those whose host is on anyway come first, as they cost nothing."""
+    fit = [lines[name].machine for name in shape.fits if name in lines and name not in coming]
+    free = [machine for machine in fit if machine.wakeable]
+
+    def price(machine: Machine) -> tuple[float, float, str]:
+        together = (machine.host or machine.name) in hosts
+        return 0.0 if together else machine.price, machine.boot, machine.name
+
+    return [machine.name for machine in sorted(free, key=price)]
+
+
+def _leave(
+    machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePolicy, placing: Placing, lines: dict[str, _Line]
+) -> None:
+    """The machines that are coming for no job, and idle ones beyond the first."""
+    wanted: set[str] = set().union(*(shape.fits for shape in left)) if left else set()
+    used = {name for _, name in placing.grants}
+    placing.unwanted += sorted(machine.name for machine in machines if machine.coming and machine.name not in wanted)
+    idle = [machine for machine in machines if machine.on and not machine.held and machine.name not in used]
+    kept = min(idle, key=lambda machine: (machine.price, machine.name), default=None)
+    placing.surplus += sorted(
+        machine.name for machine in idle if machine is not kept and machine.idle >= policy.surplus_after
+    )
