@@ -68,7 +68,7 @@ class Shape(NamedTuple):
 
     Attributes:
         key: What the caller calls it.
-        count: How many there are.
+        jobs: How many there are.
         fits: The names of the GPUs that can do them.
         work: Seconds that one takes.
         first: When the oldest of them arrived.
@@ -80,7 +80,7 @@ class Shape(NamedTuple):
     """
 
     key: Hashable
-    count: int
+    jobs: int
     fits: frozenset[str]
     work: float = 120.0
     first: float = 0.0
@@ -173,12 +173,12 @@ def _grant(
         for line in lines.values()
         if line.machine.on and line.held < line.machine.slots + policy.ahead
     }
-    left = {number: shape.count for number, shape in enumerate(shapes)}
+    left = {number: shape.jobs for number, shape in enumerate(shapes)}
     while room and left:
         open_ = [number for number in left if not shapes[number].fits.isdisjoint(room)]
         if not open_:
             break
-        number = min(open_, key=lambda at: (*_rank(shapes[at], now, shapes[at].count - left[at]), at))
+        number = min(open_, key=lambda at: (*_rank(shapes[at], now, shapes[at].jobs - left[at]), at))
         shape = shapes[number]
         name = min(
             shape.fits & room.keys(),
@@ -192,7 +192,7 @@ def _grant(
             del room[name]
         if not left[number]:
             del left[number]
-    waiting = [shapes[number]._replace(count=count) for number, count in left.items()]
+    waiting = [shapes[number]._replace(jobs=jobs) for number, jobs in left.items()]
     return sorted(waiting, key=lambda shape: _rank(shape, now, 0))
 
 
@@ -223,7 +223,7 @@ def _wake(
     hosts = {line.machine.host or name for name, line in lines.items() if line.machine.on or name in coming}
     for shape in left:
         usable = [name for name in shape.fits if name in lines and lines[name].counts]
-        ends, work = [(lines[name].free, lines[name].machine.slots) for name in usable], shape.count * shape.work
+        ends, work = [(lines[name].free, lines[name].machine.slots) for name in usable], shape.jobs * shape.work
         start, level = _last_start(ends, work, shape.work)
         none = not any(lines[name].machine.on or name in coming for name in shape.fits if name in lines)
         spare = None
