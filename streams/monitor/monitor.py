@@ -6,7 +6,6 @@ At most one provider call runs at a time, and never two starts. The states and t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.decider import Decider
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.power_table import Signal
+from wakestream.streams.monitor.power_table import BOOTING, Signal
 from wakestream.streams.monitor.readings import on_call_ended, say_status
 from wakestream.streams.monitor.time_limits import watch
 from wakestream.streams.monitor.transitions import Step, issue_calls
@@ -48,9 +47,8 @@ def _on_wake(step: Step, event: p.Wake) -> None:
     first = machine.state == "off" and not boot.wanted
     boot.request_id = event.request_id or (None if first else boot.request_id)
     use.last_at, use.remembered = step.now, False
-    if math.isinf(boot.retry_at):  # it was released
-        boot.retry_at = step.now + step.policy.capacity.max_delay
-        step.announce()
+    if boot.unwanted is not None:
+        boot.unwanted, use.asked_at = None, None
     # Our hub answers a boot request for a GPU that is online by itself.
     hub_answers = machine.state == "online" and step.hub_counts()
     if event.answer and event.request_id and not hub_answers and event.request_id not in boot.requests:
@@ -109,13 +107,10 @@ def _on_lost(step: Step, _message: m.PowerState) -> None:
 
 
 def _on_release(step: Step, message: m.Release) -> None:
-    """As if the idle time were over; worker and hub are asked as before each stop. A start waits for a wake."""
-    step.use.last_at = min(step.use.last_at, step.now - step.policy.idle_after)
-    step.use.released = (step.use.last_at, message.msg) if message.msg else None
-    step.boot.wanted = False
-    if step.machine.state == "no_capacity":
-        step.boot.retry_at = math.inf
-        step.announce()
+    """As if the idle time were over; worker and hub are asked as before each stop. A start is called back."""
+    step.boot.wanted, step.boot.unwanted = False, message.msg or "the hub says that no job needs it"
+    if step.machine.state not in BOOTING and step.boot.start_at is None:
+        step.release()
 
 
 def _on_active(step: Step, _message: m.TaskActive) -> None:
@@ -143,6 +138,7 @@ def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
     if answer.request_id != step.query_id() or use.asked_at is None or not (held or step.awaits_the_hub()):
         return  # late: the hub may have granted the GPU since
     use.active, machine.orphan = answer.active_count, machine.orphan and not held
+    step.boot.unwanted = None if held else step.boot.unwanted
     if machine.state != "draining":
         use.asked_at = None
     match machine.state:
@@ -160,7 +156,8 @@ def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
             step.looks.next_at = step.now
         case _ if not held:
             why = "runs without a request" if machine.orphan else "did not come online"
-            step.move(Signal.UNUSABLE, f"switching off the machine that {why}; no job holds it")
+            why = step.boot.unwanted or f"switching off the machine that {why}; no job holds it"
+            step.move(Signal.UNUSABLE, why)
 
 
 def _on_link_up(step: Step, event: LinkUp) -> None:

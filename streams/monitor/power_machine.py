@@ -139,6 +139,7 @@ class Boot(msgspec.Struct):
     owes_answer: bool = False  # a boot request without an id is
     answered_at: float = -math.inf
     unsaid: m.BootResult | None = None  # the failure that the hub does not know yet
+    unwanted: str | None = None  # why no job needs the machine that is coming, as the hub said
 
 
 class Worker(msgspec.Struct):

@@ -37,6 +37,7 @@ class Signal(Enum):
     FREE = "no job holds the GPU"
     KEPT = "a job holds the GPU or needs it, or the hub does not say"
     UNUSABLE = "it runs, but never came online, or runs without a request; and no job holds it"
+    UNWANTED = "no job needs the start any more, and it had no effect"
     GONE = "the provider says: stopped or failed, of a machine that had served before"
     GOING = "the provider says: stopping, of a machine that had served before"
     RUNS_ON = "it was to stop, and runs on"
@@ -61,8 +62,13 @@ TABLE: Mapping[PowerWord, Mapping[Signal, PowerWord]] = {
     "unknown": {**_LOOKED_AT, S.STOPPED: "off", S.FAILED: "failed"},
     "off": {**_LOOKED_AT, S.LOST: "unknown"},
     # `stopped` is no news here: a start that was accepted may take a while to show, or never happen (TIMEOUT).
-    "starting": {**_BOOT_ENDS, S.RUNNING: "booted", S.NO_CAPACITY: "no_capacity"},
-    "no_capacity": {**_BOOT_ENDS, S.RETRY: "starting", S.STARTING: "starting", S.RUNNING: "booted"},
+    "starting": {
+        **_BOOT_ENDS, S.RUNNING: "booted", S.NO_CAPACITY: "no_capacity", S.UNWANTED: "off", S.UNUSABLE: "stopping",
+    },
+    "no_capacity": {
+        **_BOOT_ENDS, S.RETRY: "starting", S.STARTING: "starting", S.RUNNING: "booted", S.UNWANTED: "off",
+        S.UNUSABLE: "stopping",
+    },
     # A machine that goes away before it came online has failed to boot: waiting jobs get an answer. One that had
     # served, and whose worker was no longer to be reached, is merely off (GONE), or on its way there (GOING).
     "booted": {

@@ -23,6 +23,8 @@ def watch(step: Step) -> None:
     if machine.orphan:
         _watch_orphan(step)
         _watch_state(step)
+    elif boot.unwanted is not None and _calls_back(step):
+        pass
     elif machine.state in BOOTING and now - boot.since >= policy.boot_timeout:
         began = f"the start failed: {machine.reason}" if boot.again_at is not None else _ACCEPTED
         what = {"starting": began, "no_capacity": f"no capacity ({machine.reason})"}.get(machine.state, _NOT_READY)
@@ -87,6 +89,20 @@ def _watch_state(step: Step) -> None:
             machine.due = "stop"
         case "failed" if reading == "running" and silent and step.decides_alone() and step.idle():
             step.move(Signal.UNUSABLE, "switching off the machine that did not come online; the hub does not answer")
+
+
+def _calls_back(step: Step) -> bool:
+    """Whether a start that no job needs is over, or is ended once the hub has said that no job holds the machine."""
+    machine, boot, looks = step.machine, step.boot, step.looks
+    if machine.state == "booted" or looks.reading in ("starting", "running"):
+        if step.linked() and not step.awaits_the_hub():
+            step.ask_the_hub(drain=True)
+        return step.linked()
+    # It may still be carried out, unless a look that began late enough found the machine off.
+    over_at = boot.again_at if machine.state == "starting" else boot.tried_at + step.policy.shows_within
+    sure = machine.state == "no_capacity" and not boot.late
+    shown_off = looks.reading == "stopped" and over_at is not None and looks.read_from >= over_at
+    return (sure or shown_off) and step.move(Signal.UNWANTED, boot.unwanted or "")
 
 
 def _watch_orphan(step: Step) -> None:

@@ -100,7 +100,6 @@ class Step:
         state, url, since = self.machine.state, self.looks.address, self.machine.on_or_off_since
         follows = url is None and self.policy.expects_address and state in (*BOOTING, "online", "unknown")
         aged = state != "unknown" and AGE in (self.link.features or ())
-        retries = state == "no_capacity" and not math.isinf(self.boot.retry_at)
         self.say(
             m.PowerState(
                 gpu=self.policy.gpu,
@@ -110,7 +109,7 @@ class Step:
                 orphan=self.link.orphan_unsaid or None,
                 url=url,
                 url_follows=follows or None,
-                retry_in=max(0, math.ceil(round(self.boot.retry_at - self.now, 3))) if retries else None,
+                retry_in=max(0, math.ceil(round(self.boot.retry_at - self.now, 3))) if state == "no_capacity" else None,
                 age=round(self.now - since) if aged and since is not None else None,
             )
         )
@@ -160,6 +159,12 @@ class Step:
         if not self.boot.wanted:
             self.boot.wanted, self.boot.wanted_at = True, self.now
 
+    def release(self) -> None:
+        """End the idle time of a machine that no job needs any more."""
+        if self.boot.unwanted is not None:
+            self.use.last_at = min(self.use.last_at, self.now - self.policy.idle_after)
+            self.use.released, self.boot.unwanted = (self.use.last_at, self.boot.unwanted), None
+
     def lives(self) -> None:
         """The machine runs, so that the last wake needs no start."""
         self.boot.wanted = self.boot.wanted and not self.serves()
@@ -195,6 +200,8 @@ class Step:
             use.up_since, use.active, use.warned, worker.served = None, None, False, False
         if target in ("off", "starting", "booted"):
             worker.gone = False
+        if target in ("off", "stopping", "failed"):
+            boot.unwanted = None
         if target in ("off", "no_capacity", "booted", "failed"):
             machine.due, boot.start_at = None, None
         if target == "no_capacity":
@@ -225,6 +232,7 @@ def _enter(step: Step, origin: PowerWord, signal: Signal) -> None:
         case "online":
             worker.ready, worker.served, worker.misses, boot.wanted, boot.unsaid = True, True, 0, False, None
             use.last_at, use.remembered = use.last_at if use.remembered else step.now, False
+            step.release()
         case "draining" if signal is Signal.IDLE and step.policy.asks_first and step.decides_alone():
             step.move(Signal.FREE, machine.reason)  # such a hub was asked already, and cannot stop giving it work
         case "draining":

@@ -47,7 +47,7 @@ class World(RuleBasedStateMachine):
         self.call: p.Start | p.Stop | p.Inspect | None = None
         self.query, self.held, self.checking = "", 0, False
         self.started_at: float | None = None  # also of a start whose answer was lost
-        self.runs_for_sure = self.gone = False
+        self.runs_for_sure = self.gone = self.called_back = False
         self.happens(OURS)
 
     def happens(self, event: p.PowerEvent) -> None:
@@ -83,6 +83,7 @@ class World(RuleBasedStateMachine):
             assert not self.gone, "started although it was deleted"
             assert not self.honest or self.started_at is None, "started although it was or is being started"
             assert self.journal[-1].start_at is not None, "a start that a restart would forget"
+            assert not self.called_back, "started although it was called back"
             self.started_at, self.held = self.now, 0
         if isinstance(command, p.Stop):
             assert self.held == 0, "stopped although a job holds it"
@@ -94,10 +95,13 @@ class World(RuleBasedStateMachine):
 
     @rule(boot=st.booleans(), answer=st.booleans())
     def a_job_needs_it(self, *, boot: bool, answer: bool) -> None:
+        self.called_back = False
         self.happens(p.Wake("job", boot, answer))
 
     @rule(word=st.sampled_from(sorted(HUB)))
     def the_hub_says(self, word: str) -> None:
+        at_work = word == "active" and self.machine.state in ("off", "stopping")
+        self.called_back = (self.called_back or word == "release") and not at_work
         self.happens(HUB[word])
 
     @rule(count=st.integers(0, 2), recent=st.booleans())
@@ -161,6 +165,7 @@ class World(RuleBasedStateMachine):
     @rule(down=st.sampled_from([0.5, 5.0, 40.0]))
     def the_monitor_is_killed(self, down: float) -> None:
         self.call, self.checking, self.now = None, False, self.now + down
+        self.called_back = False  # the hub says it again
         self.machine = persistence.restore(persistence.ages(self.journal, self.now), self.now)
         self.happens(OURS)
 
@@ -188,6 +193,38 @@ class World(RuleBasedStateMachine):
 
 TestAnyOrder = World.TestCase
 TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)
+
+
+class CalledBack(World):
+    """The same, and in the end no job needs the machine."""
+
+    def teardown(self) -> None:
+        """After all of this, a release switches the machine off, whatever it was about to do."""
+        self.honest, self.hidden, running = False, 0.0, self.started_at is not None
+        self.machine.boot.since = self.now + 10_000.0  # not because its time is over
+        self.happens(OURS)
+        for _ in range(150):
+            self.the_hub_says("release")
+            if isinstance(self.call, p.Start):
+                running = True
+            if isinstance(self.call, p.Inspect):
+                self.read("running" if running else "stopped")
+            elif self.call is not None:
+                running = isinstance(self.call, p.Start)
+                self.a_call_is_taken()
+            self.the_worker_answers(initialized=False, busy=0)
+            if self.machine.use.asked_at is not None:
+                self.the_hub_answers(0, recent=False)
+            if not running and self.machine.state in ("off", "failed"):
+                return
+            if self.machine.orphan and self.policy.orphans == "report":
+                return  # it is left alone
+            self.time_passes(3.0)
+        raise AssertionError(f"still {self.machine}")
+
+
+TestCalledBack = CalledBack.TestCase
+TestCalledBack.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 def test_a_late_answer_that_jobs_hold_a_machine_keeps_it_on() -> None:

@@ -8,6 +8,7 @@ from tests.support.streams.monitor_desk import Desk
 from wakestream.operators.model.ports import PowerState, PowerWord
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.power_table import TABLE, Signal
+from wakestream.streams.protocol import messages as m
 
 Happening = Callable[[Desk], object]
 S = Signal
@@ -54,6 +55,27 @@ def stop_is_refused_and_a_job_comes(desk: Desk) -> None:
     desk.passes(desk.policy.stop_again)
 
 
+def is_called_back_and_reads(*readings: PowerState) -> Happening:
+    def happen(desk: Desk) -> None:
+        desk.happens(m.Release(gpu="gpu-1"))
+        reads(*readings)(desk)
+        desk.answers(0)
+
+    return happen
+
+
+def loses_a_start_and_is_called_back(desk: Desk) -> None:
+    desk.machine.boot.again_at = desk.now
+    desk.happens(m.Release(gpu="gpu-1"))
+    desk.reads("stopped")
+    desk.reads("stopped")
+
+
+def comes_late_and_is_called_back(desk: Desk) -> None:
+    desk.machine.boot.late = True
+    is_called_back_and_reads("starting")(desk)
+
+
 TERMINABLE: tuple[PowerWord, ...] = (
     "unknown", "off", "starting", "no_capacity", "booted", "online", "draining", "stopping",
 )  # fmt: skip
@@ -74,8 +96,12 @@ ROWS: dict[tuple[PowerWord, Signal], Happening] = {
     ("starting", S.NO_CAPACITY): reads("no_capacity"),
     ("starting", S.FAILED): reads("failed"),
     ("starting", S.TIMEOUT): boot_time_passes,
+    ("starting", S.UNWANTED): loses_a_start_and_is_called_back,
+    ("starting", S.UNUSABLE): is_called_back_and_reads("starting"),
     ("no_capacity", S.RETRY): lambda desk: desk.passes(desk.machine.boot.retry_at - desk.now),
     ("no_capacity", S.STARTING): reads("starting"),
+    ("no_capacity", S.UNWANTED): lambda desk: desk.happens(m.Release(gpu="gpu-1")),
+    ("no_capacity", S.UNUSABLE): comes_late_and_is_called_back,
     ("no_capacity", S.RUNNING): reads("running"),
     ("no_capacity", S.FAILED): reads("failed"),
     ("no_capacity", S.TIMEOUT): boot_time_passes,
@@ -127,7 +153,7 @@ def test_each_row_of_the_table_is_taken(state: PowerWord, signal: Signal, monkey
     if (state, signal) in FOUND_RUNNING:
         desk.off().reads("running")
     else:  # a machine that did not come online passes through `failed` on its way to being switched off
-        getattr(desk, "booted" if signal is Signal.UNUSABLE else state)()
+        getattr(desk, "booted" if (state, signal) == ("failed", S.UNUSABLE) else state)()
     before = len(desk.commands)
     ROWS[state, signal](desk)
     moves = [
