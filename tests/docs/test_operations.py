@@ -80,16 +80,6 @@ def test_every_flag_that_exists_is_on_the_page_and_every_flag_of_the_page_exists
     assert known - shown == {"--version", *OF_THE_DEMO}
 
 
-def test_each_mix_of_old_and_new_parts_on_the_page_names_a_test_that_exists() -> None:
-    table = DOC[DOC.index("| ours | beside deployed |") :].partition("\n\n")[0]
-    named = ["test_" + row.split("|")[-2].strip(" *").replace(" ", "_") for row in table.splitlines()[2:]]
-    files = (ROOT / "tests" / "acceptance").glob("test_mixes_*.py")
-    there = {
-        name for path in files for name in re.findall(r"^async def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
-    }
-    assert set(named) <= there
-
-
 def cells(heading: str) -> list[list[list[str]]]:
     """The names in each cell of each row of the table that begins with `heading`."""
     table = DOC[DOC.index(heading) :].partition("\n\n")[0]
