@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from loguru import logger
 
+from wakestream.adapters.client.hub_query import QUESTIONS
 from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings, SettingsError, load
@@ -32,7 +33,7 @@ from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
-from wakestream.streams.recording.recording import Header, Tap, TapPair
+from wakestream.streams.recording.recording import Direction, Header, Tap, TapPair
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ async def open_client(
     settings = settings or load({})
     policy = policy or settings.policy()
     url, key = settings.needs_hub(), settings.needs_key()
-    register = m.Register(key=key, device_type="pc", features=FEATURES)
+    register = m.Register(key=key, device_type="pc", features=(*FEATURES, *QUESTIONS))
     ca = client_context(settings.ca)
     seed = random.SystemRandom().getrandbits(32)
     without_secret = workers is None and settings.api_secret is None and not settings.no_secret
@@ -172,7 +173,8 @@ async def open_client(
                 secrets=secrets or SecretValues(),
             )
             found = _closed_with(stack, http)
-        link = _closed_with(stack, open_link(url, lambda: register, tap=tap, random=random.Random(seed), ca=ca))
+        opened = open_link(url, lambda: register, tap=_OfJobs(tap), random=random.Random(seed), ca=ca)
+        link = _closed_with(stack, opened)
         scheduler = _closed_with(stack, LoopScheduler())
         wallet = Wallet()
         hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
@@ -189,6 +191,28 @@ async def open_client(
         if lasting:
             stack.callback(hub.stop_releasing)
         yield client
+
+
+class _OfJobs(Tap):
+    """Leaves out the questions of people: no job depends on them, and a replay asks none."""
+
+    def __init__(self, tap: Tap) -> None:
+        self._tap = tap
+
+    def row(self, direction: Direction, label: str, data: Mapping[str, Any], job: str | None = None) -> None:
+        """See `Tap.row`."""
+        self._tap.row(direction, label, data, job)
+
+    def frame(self, direction: Direction, message: m.Message) -> None:
+        """See `Tap.frame`."""
+        if not isinstance(message, _QUESTIONS):
+            self._tap.frame(direction, message)
+
+
+_QUESTIONS = (
+    *(m.HubStatusQuery, m.HubStatus, m.StatusQuery, m.StatusResponse),
+    *(m.GpuAdmin, m.GpuAdminDone, m.KindsQuery, m.KindsResponse),
+)
 
 
 class _Closable(Protocol):

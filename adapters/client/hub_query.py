@@ -16,7 +16,8 @@ from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachable
 from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.hub.status import FEATURE
+from wakestream.streams.hub.power import OF_GPU
+from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_frames
@@ -31,6 +32,9 @@ ANSWER_WITHIN = 15.0
 
 
 MAX_PARTS = 1000
+
+QUESTIONS = (FEATURE, WHERE, OF_GPU, m.GpuAdmin.FEATURE)
+"""What a client announces to ask the hub for its status and to give orders for a GPU."""
 """The most messages of one answer; a hub keeps 16 MiB of kinds at most."""
 
 
@@ -84,50 +88,33 @@ async def first(
         subscription.dispose()
 
 
-async def ask_kinds(link: Link, within: float = ANSWER_WITHIN) -> KnownKinds | None:
-    """Ask the hub of an open connection what the GPUs can do.
+async def ask_kinds(link: Link, within: float = ANSWER_WITHIN) -> KnownKinds:
+    """Ask the hub what the GPUs can do, over a connection that may still be opening. Raises as `ask`.
 
     Args:
-        link: The connection; the hub has announced `kinds`, as has this peer.
+        link: The connection, on which this peer announces `kinds`.
         within: Seconds to wait.
 
     Returns:
-        The kinds; None when no answer came in time.
-
-    Raises:
-        HubRefused: The hub refuses the question.
-        HubUnreachable: The connection broke.
+        The kinds. Of a hub that does not tell its kinds, nothing is known.
     """
-    query = m.KindsQuery(request_id=f"kinds-{uuid.uuid4().hex}")
     parts: dict[int, m.KindsResponse] = {}
-    return await first(link, lambda event: _kinds(event, query, parts), within, query)
 
-
-def _kinds(event: Any, query: m.KindsQuery, parts: dict[int, m.KindsResponse]) -> KnownKinds | None:
-    """The answer to the query when its last part has come; None for any other event."""
-    match event:
-        case LinkDown(reason=reason):
-            raise HubUnreachable(reason)
-        case m.Error(request_id=query.request_id):
-            raise HubRefused(event.text, code=event.code)
-        case m.KindsResponse(request_id=query.request_id) if event.of <= MAX_PARTS:
+    def take(event: Any) -> KnownKinds | None:
+        if isinstance(event, m.KindsResponse) and event.of <= MAX_PARTS:
             parts[event.number] = event
-            return from_frames(parts.values()) if len(parts) == event.of else None
-    return None
+        return from_frames(parts.values()) if isinstance(event, m.KindsResponse) and len(parts) == event.of else None
+
+    try:
+        return await _asked(link, m.KindsQuery(request_id=f"kinds-{uuid.uuid4().hex}"), take, within)
+    except HubRefused as error:
+        if error.code == "old_hub":
+            return UNKNOWN
+        raise
 
 
 async def hub_kinds(settings: Settings) -> KnownKinds:
-    """Connect to the hub, ask what the GPUs can do and disconnect.
-
-    Args:
-        settings: Name the hub and the key.
-
-    Returns:
-        The kinds. Of a hub that does not tell its kinds, nothing is known.
-
-    Raises:
-        HubUnreachable: no connection, or no answer in time.
-        HubRefused: the hub refuses the connection.
+    """Connect to the hub, ask what the GPUs can do and disconnect. See `ask_kinds`.
 
     Example:
         >>> kinds = await hub_kinds(settings)
@@ -135,25 +122,7 @@ async def hub_kinds(settings: Settings) -> KnownKinds:
         ['lipsync', 'upscale']
     """
     async with _linked(settings, FEATURE, KINDS) as link:
-        up = await first(link, _up, ANSWER_WITHIN)
-        if up is not None and KINDS not in up.features:
-            return UNKNOWN
-        found = await ask_kinds(link) if up is not None else None
-    if found is None:
-        raise HubUnreachable(f"hub {link.url}: no answer within {ANSWER_WITHIN:g} s; look at its log")
-    return found
-
-
-def _up(event: Any) -> LinkUp | None:
-    """The first connection; None for any other event."""
-    match event:
-        case LinkUp():
-            return event
-        case LinkDown(reason=reason, code=str(code)):
-            raise HubRefused(reason, code=code)
-        case LinkDown(reason=reason, connecting=False):
-            raise HubUnreachable(reason)
-    return None
+        return await ask_kinds(link)
 
 
 async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool = False) -> m.HubStatus:
@@ -178,12 +147,7 @@ async def order_gpu(settings: Settings, order: m.GpuAdmin) -> m.GpuAdminDone:
         return await ask(link, order, m.GpuAdminDone)
 
 
-def feature_of(query: Query | None) -> str:
-    """The feature of the hubs that read this question or order."""
-    return m.GpuAdmin.FEATURE if isinstance(query, m.GpuAdmin) else FEATURE
-
-
-def old_hub(query: Query | None = None) -> HubRefused:
+def old_hub(query: Query | m.KindsQuery | None = None) -> HubRefused:
     """The error for a hub that cannot answer this question."""
     what = "takes no orders for a GPU" if isinstance(query, m.GpuAdmin) else "does not report its status"
     return HubRefused(f"this hub {what}; it is older than this program", code="old_hub")
@@ -193,7 +157,7 @@ async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSW
     """Ask the hub over a connection that may still be opening.
 
     Args:
-        link: The connection. If it is open, the hub has announced `hub_status`.
+        link: The connection, on which this peer announces `QUESTIONS`.
         query: The question; its id is replaced by a new one.
         kind: The type of its answer.
         within: Seconds to wait.
@@ -203,28 +167,32 @@ async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSW
         HubRefused: the hub refuses the connection or the question, or is too old for it.
     """
     query = replace(query, request_id=f"ask-{uuid.uuid4().hex}")
-    found = await first(link, lambda event: _answer(event, link, query, kind), within, query if link.up else None)
-    if found is None:
+    return await _asked(link, query, lambda event: event if isinstance(event, kind) else None, within)
+
+
+async def _asked(link: Link, query: Query | m.KindsQuery, take: Callable[[Any], T | None], within: float) -> T:
+    """Send the query when the link is up, and wait for the first answer that `take` turns into a value."""
+    feature = {m.GpuAdmin: m.GpuAdmin.FEATURE, m.KindsQuery: KINDS}.get(type(query), FEATURE)
+
+    def look(event: Any) -> T | None:
+        match event:
+            case LinkUp(features=features) if feature not in features:
+                raise old_hub(query)
+            case LinkUp():
+                link.send(query)
+            case LinkDown(reason=reason, code=str(code)):
+                raise HubRefused(reason, code=code)
+            case LinkDown(reason=reason, connecting=False):
+                raise HubUnreachable(reason)
+            case m.Error(request_id=query.request_id):
+                raise HubRefused(event.text, code=event.code)
+            case _ if getattr(event, "request_id", None) == query.request_id:
+                return take(event)
+        return None
+
+    if (found := await first(link, look, within)) is None:
         raise HubUnreachable(f"hub {link.url}: no answer within {within:g} s; look at its log")
     return found
-
-
-def _answer(event: Any, link: Link, query: Query, kind: type[Answer]) -> Answer | None:
-    """The answer to the query, which is sent when the link is up; None for any other event."""
-    match event:
-        case LinkUp(features=features) if feature_of(query) not in features:
-            raise old_hub(query)
-        case LinkUp():
-            link.send(query)
-        case LinkDown(reason=reason, code=str(code)):
-            raise HubRefused(reason, code=code)
-        case LinkDown(reason=reason, connecting=False):
-            raise HubUnreachable(reason)
-        case m.Error(request_id=query.request_id):
-            raise HubRefused(event.text, code=event.code)
-        case kind(request_id=query.request_id):
-            return event
-    return None
 
 
 async def hub_statuses(settings: Settings, every: float) -> AsyncGenerator[m.HubStatus | LinkDown, None]:

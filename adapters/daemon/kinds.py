@@ -12,13 +12,14 @@ from typing import Any, Final
 import msgspec
 import orjson
 from loguru import logger
+from reactivex.abc import DisposableBase
 
-from wakestream.adapters.client.hub_query import hub_kinds
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.client.hub_query import ask_kinds
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.secret_values import FILE as SECRET_VALUES
 from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.runtime.known_secrets import hide_params, secret_names
 from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import WakestreamError
@@ -39,17 +40,16 @@ WAIT: Final = 3.0
 class DaemonKinds:
     """Asks the hub for the kinds: at each connection, when they change, when a GPU comes or goes, and for callers.
 
-    It asks over a connection of its own: that of the jobs is recorded and replayed.
-
     Args:
-        settings: Name the hub and the key.
+        hub: The hub's address.
         folder: The daemon's folder, where the last known kinds are kept.
         now: Seconds on a monotonic clock.
     """
 
-    def __init__(self, settings: Settings, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._settings, self._path, self._now = settings, folder / FILE, now
-        self._known = _read(self._path, settings.hub_url)
+    def __init__(self, hub: str, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._hub, self._path, self._now = hub, folder / FILE, now
+        self._known = _read(self._path, hub)
+        self._link: Link  # since `follow`
         self._at = float("-inf")
         self._up = False
         self._asking: asyncio.Task[None] | None = None
@@ -64,8 +64,12 @@ class DaemonKinds:
         """What is known without asking again."""
         return self._known
 
-    def feed(self, event: object) -> None:
-        """Handle an event of the hub connection of the jobs."""
+    def follow(self, link: Link) -> DisposableBase:
+        """Ask over this connection from now on, and handle its events."""
+        self._link = link
+        return link.events.subscribe(self._feed)
+
+    def _feed(self, event: object) -> None:
         match event:
             case LinkUp(features=features):
                 self._up = KINDS in features
@@ -130,7 +134,7 @@ class DaemonKinds:
 
     async def _asked(self) -> None:
         try:
-            found = await hub_kinds(self._settings)
+            found = await ask_kinds(self._link)
         except WakestreamError as error:
             logger.debug("the kinds are not known: {}", error)
             return
@@ -141,7 +145,7 @@ class DaemonKinds:
             self.on_change()
         if found.known and found.kinds != before.kinds:
             try:
-                plain = {"v": 1, "hub": self._settings.hub_url, **found.plain()}
+                plain = {"v": 1, "hub": self._hub, **found.plain()}
                 await asyncio.to_thread(write_atomic, self._path, orjson.dumps(plain), sync=False)
             except OSError as error:
                 logger.warning("{} cannot be written: {}", self._path, error.strerror or error)
@@ -160,7 +164,7 @@ def _not_told(known: KnownKinds) -> KnownKinds:
     return replace(_stale(known), known=False)
 
 
-def _read(path: Path, hub: str | None) -> KnownKinds:
+def _read(path: Path, hub: str) -> KnownKinds:
     def parsed(content: bytes) -> KnownKinds:
         plain = msgspec.json.decode(content, type=dict[str, Any])
         return _stale(from_plain(plain)) if plain.get("hub") == hub else UNKNOWN

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from loguru import logger
 
 from wakestream.adapters.client.client import open_client
+from wakestream.adapters.client.hub_query import ask
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api.auth import Doors
 from wakestream.adapters.daemon.api.routes import Api
@@ -124,7 +126,7 @@ async def running_daemon(
         timeline = Timeline()
         reuse, feed = ResultReuse(state, files), EventFeed(secrets.token_hex(4))
         box = Outbox(journal, state, feed, reuse.tell)
-        kinds = DaemonKinds(settings, config.state)
+        kinds = DaemonKinds(settings.needs_hub(), config.state)
         box.hidden = kinds.hidden
         shared, own = lanes(config.limits, lambda job: state.jobs[job].accepted.priority), config.own
         client = await stack.enter_async_context(
@@ -139,9 +141,10 @@ async def running_daemon(
                 watch=timeline.begin if watch is untapped else lambda header: TapPair(timeline.begin(header), watch),
             )
         )
-        console = Console(config.state / "console", box, timeline, settings, config.quota, kinds, at_once_most)
+        folder, link = config.state / "console", client.link
+        console = Console(folder, box, timeline, link, config.quota, kinds, at_once_most, probe=settings.probe)
         stack.push_async_callback(kinds.close)
-        stack.callback(client.link.events.subscribe(kinds.feed).dispose)
+        stack.callback(kinds.follow(link).dispose)
         box.on_settled = lambda: kinds.secrets.keep(chain(box.params(), console.waiting_params))
         box.on_settled()
 
@@ -149,7 +152,7 @@ async def running_daemon(
             features = "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch"
             return {
                 "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url,
-                "connected": client.link.up, "features": features, "hub_features": sorted(console.gpu.features),
+                "connected": link.up, "features": features, "hub_features": sorted(console.gpu.features),
             }  # fmt: skip
 
         api = Api(
@@ -157,8 +160,8 @@ async def running_daemon(
             health,
             console.cards.names,
             kinds,
-            lambda: console.costs.by_job(wait=client.link.up),
-            console.gpu.ask,
+            lambda: console.costs.by_job(wait=link.up),
+            partial(ask, link),
         )
         address = await _served(stack, config, console, api)
         await stack.enter_async_context(console.serving())

@@ -476,6 +476,20 @@ async def test_pages_over_the_limit_are_refused_until_another_page_closes(tmp_pa
         assert text.count("event: ") == 1
 
 
+async def test_questions_use_the_connection_of_the_jobs_and_are_not_recorded(tmp_path: Path) -> None:
+    async with calling(tmp_path) as caller:
+        async with caller.session.get(f"{caller.home.url}/console/live", headers=caller.bearer) as page:
+            while b"event: gpu" not in await page.content.readline():
+                pass
+            assert (await caller.ask("GET", "/api/kinds", **caller.owner))[0] == 200
+            assert caller.home.hub_server is not None
+            assert len(caller.home.hub_server.state.clients) == 1
+        async with caller.session.get(f"{caller.home.url}/console/log", headers=caller.bearer) as response:
+            log = read_log((await response.read()).splitlines(keepends=True))
+    assert {row.label for row in log.rows} == {"connected", "register", "registered", "up"}
+
+
+
 async def test_a_truncated_timeline_replays(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:

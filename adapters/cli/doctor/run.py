@@ -22,8 +22,6 @@ from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, D
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.operators.model.errors import HubError, WakestreamError
-from wakestream.streams.hub import status as hub_status
-from wakestream.streams.hub.power import OF_GPU
 from wakestream.streams.jobs.hub_client import FEATURES
 from wakestream.streams.protocol import messages as m
 
@@ -88,7 +86,7 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.ca.do"))
         return
-    features = (*FEATURES, hub_status.FEATURE, hub_status.WHERE, OF_GPU)
+    features = (*FEATURES, *hub_query.QUESTIONS)
     link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:
         headers = await there.headers_of(_page(found.hub_url), ca)

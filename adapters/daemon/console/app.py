@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from loguru import logger
 
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.client.hub_query import ask
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences
@@ -33,6 +33,7 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.engines.probe import probed
+from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.tasks import finish_despite_cancel, supervised
 from wakestream.operators.model.errors import HubError
@@ -61,14 +62,16 @@ class Console:
         folder: Path,
         outbox: Outbox,
         timeline: Timeline,
-        settings: Settings,
+        link: Link,
         quota: int,
         kinds: DaemonKinds,
         at_once_most: int,
+        *,
+        probe: bool,
     ) -> None:
-        self._at_once_most = at_once_most
+        self._at_once_most, self._link = at_once_most, link
         self.sessions = Sessions()
-        self.holdings = Storage(folder, outbox, quota, _look() if settings.probe else unlooked)
+        self.holdings = Storage(folder, outbox, quota, _look() if probe else unlooked)
         self.holdings.on_done = self._deliver
         self._state = folder.parent
         self._stopping = threading.Event()
@@ -79,13 +82,13 @@ class Console:
         self._kept = TimelineFile(folder.parent / TIMELINE_FILE, outbox.feed.boot, timeline)
         cards = self.cards = JobView(outbox, self.holdings.uploads, self.holdings.results, kinds.shown)
         cards.name_by(self.preferences.name_pattern, self.preferences.output_folder)
-        self.gpu = GpuWatch(settings, self._gpu_changed)
+        self.gpu = GpuWatch(link, self._gpu_changed)
         self._hub = ""
         self._live = Live(cards, timeline, self._kept, self.gpu, self._all)
         self.kinds = kinds
         kinds.on_change = lambda: self._live.tell("kinds", {})
         query = m.HubStatusQuery(request_id="", costs=True)
-        self.costs = Costs(lambda: self.gpu.ask(query, m.HubStatus, COSTS_WITHIN), cards, folder)
+        self.costs = Costs(lambda: ask(link, query, m.HubStatus, COSTS_WITHIN), cards, folder)
         outbox.on_released = self._released
         outbox.on_moved = self._moved
         self._calls = JobCalls(outbox, self.holdings, cards, self.sessions, self._live.tell, self._tell_rest, kinds)
@@ -181,7 +184,7 @@ class Console:
         order = requests.hub_query({"type": m.GpuAdmin.TYPE, **said})
         for left in range(ORDER_TRIES if said.get("cancelled") is True else 1, 0, -1):
             try:
-                done = await self.gpu.ask(order, m.GpuAdminDone, COSTS_WITHIN)
+                done = await ask(self._link, order, m.GpuAdminDone, COSTS_WITHIN)
             except HubError as error:
                 if error.code != "gpu_in_use" or left == 1:
                     raise ApiError(409, error.code, str(error)) from None
@@ -220,7 +223,6 @@ class Console:
         await self.holdings.catch_up()
         await self._kept.load()
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.gpu.close)
             stack.push_async_callback(self.costs.close)
             stack.push_async_callback(self._calls.waiting.clear)
             stack.push_async_callback(self._calls.copies.close)
@@ -229,6 +231,7 @@ class Console:
             tasks.keeps("the copy of results", self.holdings.react)
             tasks.keeps("the removal of unused files", lambda: self.holdings.clean(self._tell_rest))
             tasks.keeps("the timeline's file", self._kept.keep)
+            tasks.keeps("the question for the GPUs", self.gpu.run)
             tasks.keeps("the timeline", self._live.push)
             stack.callback(self._stopping.set)
             stack.callback(self._live.close)
