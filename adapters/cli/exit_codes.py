@@ -14,7 +14,7 @@ HELP = "exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 timed out, 4 
 _BY_WORD = {
     USAGE: (
         "settings", "file_unusable", "journal_error", "unauthorized", "forbidden", "kicked", "bad_address", "bad_url",
-        "no_worker", "no_secret", "tls", "wrong_input", "unknown_kind",
+        "no_worker", "no_secret", "tls", "wrong_input", "unknown_kind", "unmet",
     ),
     UNREACHABLE: ("hub_unreachable", "worker_unreachable", "daemon_unreachable"),
     TIMED_OUT: ("timeout",),

@@ -97,6 +97,9 @@ class Job(JobSpec):
         return self.alias or (_OLD_TASK_TYPE if self.kind == LIPSYNC else self.kind)
 
 
+REQUIRES = "requires"
+"""The feature of hubs and clients that know `requires` and `priority` of a job."""
+
 GPU_CHOICE = "gpu_choice"
 """The feature of hubs and clients that know jobs for certain GPUs."""
 

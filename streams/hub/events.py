@@ -17,11 +17,15 @@ from wakestream.streams.webhooks import WebhookOwed
 
 
 class License(Frozen, frozen=True):
-    """What is known of a presented key: the license's public `id`, the `role` it gives, and whether it is `revoked`."""
+    """What is known of a presented key: the license's public `id`, the `role` it gives, and whether it is `revoked`.
+
+    `max_priority` is the highest priority of its jobs.
+    """
 
     id: str
     role: str
     revoked: bool = False
+    max_priority: int = 0
 
 
 # Events
@@ -300,6 +304,14 @@ class GpuDescribed(_OfGpu, frozen=True):
     pairs_only: bool = False
 
 
+class GpuLabelled(_OfGpu, frozen=True):
+    """The labels that the `role` (worker or monitor) of `gpu` says, and how many tasks a worker does at one time."""
+
+    role: str
+    labels: Mapping[str, str | float]
+    slots: int = 1
+
+
 class GpuHalted(_OfGpu, frozen=True):
     """The worker of `gpu` begins no tasks: `state` is `not_ready` or `paused`; empty: it begins tasks again.
 
@@ -466,7 +478,10 @@ class ConnectionOpened(_NowOfConnection, frozen=True):
 
 
 class ConnectionRegistered(_NowOfConnection, frozen=True):
-    """The role of a connection. `owner` is the license's id (None for peers without one), `key` what it presented."""
+    """The role of a connection. `owner` is the license's id (None for peers without one), `key` what it presented.
+
+    `labels` and `slots` are what it says of its GPUs, `max_priority` is the highest priority of its jobs.
+    """
 
     HIDDEN: ClassVar[frozenset[str]] = frozenset({"key"})
     role: str
@@ -478,6 +493,9 @@ class ConnectionRegistered(_NowOfConnection, frozen=True):
     features: frozenset[str]
     device: str = "pc"
     admin: bool = False
+    labels: Mapping[str, str | float] | None = None
+    slots: int | None = None
+    max_priority: int = 0
 
 
 class GpuTaken(_NowOfConnection, frozen=True):
@@ -640,7 +658,7 @@ class DiskLow(_Transient, frozen=True):
 
 Fact = (
     JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuHalted | GpuOrdered
+    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuLabelled | GpuHalted | GpuOrdered
     | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard

@@ -267,6 +267,13 @@ def _gpu_described(state: HubState, fact: f.GpuDescribed) -> None:
     gpu.kinds, gpu.pairs_only, gpu.described_at = kinds, fact.pairs_only, fact.at
 
 
+def _gpu_labelled(state: HubState, fact: f.GpuLabelled) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.told = {**gpu.told, fact.role: fact.labels}
+    if fact.role == "worker":
+        gpu.slots = fact.slots
+
+
 def _gpu_ordered(state: HubState, fact: f.GpuOrdered) -> None:
     gpu = state.gpus[fact.gpu]
     gpu.kept_until = fact.until
@@ -310,7 +317,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
     state.unregistered.pop(fact.fd, None)
     peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
     peer.gpu, peer.url, peer.gpus, peer.device = fact.gpu, fact.url, fact.gpus, fact.device
-    peer.admin = fact.admin
+    peer.admin, peer.labels, peer.slots, peer.max_priority = fact.admin, fact.labels, fact.slots, fact.max_priority
     if fact.owner is not None:
         state.by_owner.setdefault(fact.owner, {})[fact.fd] = None
         if fact.key is not None:
@@ -474,6 +481,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.GpuForgotten: _gpu_forgotten,
     f.GpusTied: _gpus_tied,
     f.GpuDescribed: _gpu_described,
+    f.GpuLabelled: _gpu_labelled,
     f.GpuHalted: _set_gpu(halted="state", halt_cause="cause", halted_at="at"),
     f.GpuOrdered: _gpu_ordered,
     f.KindsHeard: _kinds_heard,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wakestream.operators.model.events import GPU_CHOICE, INPUTS
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS, REQUIRES
 from wakestream.streams.decider import Decider
 from wakestream.streams.hub import (
     admin,
@@ -21,6 +21,7 @@ from wakestream.streams.hub import (
     keep_warm,
     kinds,
     news,
+    placement,
     power,
     relays,
 )
@@ -31,6 +32,7 @@ from wakestream.streams.hub.evolve import CHANGES, reindex
 from wakestream.streams.hub.jobs import FEATURES
 from wakestream.streams.hub.power import REPLACED
 from wakestream.streams.hub.state import Connection, Durable, HubState, Limits
+from wakestream.streams.placement import requirements
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.printable import is_name
@@ -130,10 +132,19 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
     features = frozenset(message.features or ())
     device = message.device_type or "pc"
     admin = event.license is not None and event.license.role == "admin"
+    misfit = requirements.misfit(message.labels, message.slots)
+    said = (message.labels, message.slots) if role != "client" and misfit is None else (None, None)
+    cap = event.license.max_priority if event.license is not None else 0
     decision.fact(
-        f.ConnectionRegistered(fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin)
+        f.ConnectionRegistered(
+            fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin, *said, cap
+        )
     )
     _welcome(state, message, role, fd, decision)
+    if misfit is not None:
+        decision.refuse(fd, "bad_request", f"{misfit}; the hub goes on with what it knew")
+    else:
+        placement.label(state, peer, names, decision)
     halts.registered(state, gpu, features, now, decision)
     if role == "worker" and _capable(state, message, role):
         for id_ in capabilities.recently_revoked(state, now):
@@ -201,10 +212,11 @@ def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, d
     """Remember what a monitor says of its machine, if that has changed."""
     price = message.price if message.price is not None and 0 < message.price < LARGEST_PRICE else None
     idle = message.idle_after if message.idle_after is not None and 0 <= message.idle_after < LONGEST_IDLE else None
-    said = (message.machine or "")[:LONGEST_MACHINE], price, (message.currency or "")[:LONGEST_MACHINE], idle
-    if not (said[0] or price is not None or idle is not None):
-        return
     for name in gpus:
+        machine = (message.machines or {}).get(name, message.machine or "")
+        said = machine[:LONGEST_MACHINE], price, (message.currency or "")[:LONGEST_MACHINE], idle
+        if not (said[0] or price is not None or idle is not None):
+            continue
         known = state.gpus.get(name)
         new = said
         if known is not None and price is None:  # the provider did not answer in time: the last price stays
@@ -224,6 +236,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         jobs.RELEASED: role == "client",
         INPUTS: role == "client",
         GPU_CHOICE: role == "client",
+        REQUIRES: role == "client",
         KINDS: role in ("client", "worker"),
         m.GpuAdmin.FEATURE: role == "client",
         power.AGE: role == "monitor",

@@ -16,6 +16,7 @@ from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need, need_of
 from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
+from wakestream.streams.placement import requirements
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import KINDS
@@ -31,6 +32,9 @@ POWER_NOW = "power_now"
 
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
+
+MAX_PRIORITY = 1000
+"""The highest priority that a license may allow; the lowest one is as far below 0."""
 
 BUDGET = "budget"
 """The phase of jobs that wait because no budget is left."""
@@ -121,6 +125,22 @@ def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.S
         return "queue_full", why
     if wire.weight(message) > limit.batch:
         return "too_large", f"a job may have {limit.batch} bytes at most; send hashes in the payload, not files"
+    return _wrong_input(peer, message)
+
+
+def _wrong_input(peer: Connection, message: m.Submit) -> tuple[str, str] | None:
+    try:
+        requirements.all_of(message.payload.get("requires"))
+    except ValueError as error:
+        return "wrong_input", str(error)
+    priority = message.payload.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority < -MAX_PRIORITY:
+        return "wrong_input", f'"priority" must be a whole number from {-MAX_PRIORITY} to {peer.max_priority}'
+    if priority > peer.max_priority:
+        return "wrong_input", (
+            f"the priority {priority} is above {peer.max_priority}, the highest of this license; use a lower one, or "
+            "ask the operator of the hub for a license with a higher --max-priority"
+        )
     return None
 
 

@@ -8,11 +8,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from wakestream.operators.model.events import LIPSYNC
+from wakestream.streams.placement.requirements import all_of
 
 RENDER: Final = "heygem_submit"
 """The task type of a pair of files; deployed clients also send types that are no renders, which any GPU may get."""
 
-FIELDS: Final = frozenset({"kind", "inputs", "params", "outputs", "gpus"})
+FIELDS: Final = frozenset({"kind", "inputs", "params", "outputs", "gpus", "requires", "priority"})
 """The fields of a payload that deployed programs do not know."""
 
 MOST_GPUS: Final = 64
@@ -27,12 +28,14 @@ class Need(NamedTuple):
         any_kind: Whether the job has the fields of jobs of any kind, which deployed workers do not know.
         unpaid: Whether the job's license has spent its budget, so that the job waits for another one.
         gpus: The names of the GPUs that may do it; empty if any may.
+        requires: What it requires of the labels of a GPU.
     """
 
     kind: str | None
     any_kind: bool
     unpaid: bool = False
     gpus: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 PAIR: Final = Need(LIPSYNC, any_kind=False)
@@ -46,10 +49,14 @@ def need_of(task_type: str, payload: Mapping[str, Any]) -> Need:
     """Return what a job needs."""
     kind, named = payload.get("kind"), payload.get("gpus")
     gpus = tuple(sorted({*map(str, named[:MOST_GPUS])})) if isinstance(named, list) else ()
+    try:
+        requires = all_of(payload.get("requires"))
+    except ValueError:  # of a journal of an earlier version, to which the field meant nothing
+        requires = ()
     if isinstance(kind, str) or "inputs" in payload:
-        return Need(kind if isinstance(kind, str) else None, any_kind=True, gpus=gpus)
+        return Need(kind if isinstance(kind, str) else None, any_kind=True, gpus=gpus, requires=requires)
     plain = PAIR if task_type == RENDER else ANY_GPU
-    return plain._replace(gpus=gpus) if gpus else plain
+    return plain._replace(gpus=gpus, requires=requires) if gpus or requires else plain
 
 
 def weight(kinds: Iterable[Mapping[str, Any]] | None) -> int:

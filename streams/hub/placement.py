@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec.structs import replace
 
 from wakestream.operators.model.events import INPUTS
+from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import Need, without_fields
-from wakestream.streams.hub.state import ALL, Gpu, HubState
+from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
+from wakestream.streams.placement import requirements
 from wakestream.streams.protocol import messages as m
 
 _SHOWN = 20
@@ -22,11 +24,35 @@ _SHOWN = 20
 
 def can(state: HubState, gpu: Gpu, need: Need) -> bool:
     """Whether this GPU can do such a job, as far as the hub knows."""
-    if need.gpus and gpu.name not in need.gpus:
+    if (need.gpus and gpu.name not in need.gpus) or lacks(state, gpu, need):
         return False
     if pairs_only(state, gpu):
         return not need.any_kind
     return gpu.kinds is None or need.kind is None or need.kind in gpu.kinds
+
+
+def lacks(state: HubState, gpu: Gpu, need: Need) -> list[str]:
+    """What this GPU is known to lack of what a job requires.
+
+    A label is not known until a worker of the GPU has told its labels, or one is connected that tells none.
+    """
+    told, found = gpu.worker is not None or "worker" in gpu.told, []
+    for text in need.requires:
+        required = requirements.parse(text)
+        label = gpu.label(required.name)
+        known = told if not required.name.startswith(requirements.KIND) else gpu.kinds is not None or gpu.pairs_only
+        if (known or label is not None) and not requirements.met(required, label):
+            found.append(text)
+    return found
+
+
+def label(state: HubState, peer: Connection, gpus: Iterable[str], decision: HubDecision) -> None:
+    """Note the labels and slots that a worker or a monitor says of these GPUs, if they have changed."""
+    role, labels, slots = peer.role or "", peer.labels or {}, peer.slots or 1
+    for gpu in [state.gpus[name] for name in gpus if name in state.gpus]:
+        new = peer.labels is not None or peer.slots is not None or role in gpu.told
+        if new and (gpu.told.get(role) != labels or (role == "worker" and gpu.slots != slots)):
+            decision.fact(f.GpuLabelled(gpu.name, role, labels, slots))
 
 
 def pairs_only(state: HubState, gpu: Gpu) -> bool:
@@ -123,6 +149,9 @@ def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
         unfit = [gpu for gpu in unfit if gpu.name in need.gpus]
     if not unfit:
         return None  # nothing is known of any GPU yet
+    plain = need._replace(requires=())
+    if short := [gpu for gpu in unfit if can(state, gpu, plain)]:
+        return "unmet", _unmet(state, short, need)
     old = [gpu.name for gpu in unfit if pairs_only(state, gpu)]
     kinds = {name for gpu in unfit for name in gpu.kinds or ()}
     if old and not kinds:
@@ -134,6 +163,13 @@ def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
     if need.gpus:
         return "unknown_kind", f"the GPU {_list(need.gpus)} does not have the kind {_kind(need)}; it has {_list(kinds)}"
     return "unknown_kind", f"no GPU has the kind {_kind(need)}; there are {_list(kinds)}{update}"
+
+
+def _unmet(state: HubState, gpus: Sequence[Gpu], need: Need) -> str:
+    """Which GPU lacks what, and which labels there are."""
+    missing = [f"{gpu.name} lacks {_list(lacks(state, gpu, need))}" for gpu in gpus[:_SHOWN]]
+    labels = _list({name for gpu in gpus for name in gpu.labels})
+    return f"no GPU has all that the job requires: {'; '.join(missing)}. There are the labels {labels}"
 
 
 def _is_hope(state: HubState, gpu: Gpu, named: Collection[str]) -> bool:

@@ -104,6 +104,7 @@ def _gpu_of(state: HubState, peer: Connection, now: float, decision: HubDecision
         if former is not None:
             replaced(state, state.connections[former], now, decision)
         decision.fact(f.GpuTaken(peer.fd, name))
+        placement.label(state, peer, (name,), decision)
         return state.gpus[name]
     return state.gpus[peer.gpu]
 

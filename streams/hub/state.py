@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from typing import Any, NewType
 
+from wakestream.operators.model.events import LIPSYNC
 from wakestream.streams.hub.events import BudgetReached, PowerNews
 from wakestream.streams.hub.ledger import Account, Meter, Usage, money
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.moments import Moment
+from wakestream.streams.placement.requirements import KIND
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS
 from wakestream.streams.protocol.structs import Frozen
@@ -166,6 +169,9 @@ class Connection:
     old: bool = False
     told: tuple[int, int] = (0, 0)
     admin: bool = False
+    labels: Mapping[str, str | float] | None = None
+    slots: int | None = None
+    max_priority: int = 0
     kinds: tuple[Mapping[str, Any], ...] | None = None
     described: bool = False
 
@@ -189,7 +195,8 @@ class GpuRecord:
     (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price`, `currency` and `idle_after` are as its
     monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
     monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
-    `boots` are the seconds of its last boots.
+    `boots` are the seconds of its last boots. `slots` is how many tasks its worker does at one time, `told` the labels
+    that its worker and its monitor said, by role.
     """
 
     name: str
@@ -216,6 +223,29 @@ class GpuRecord:
     kept_until: Moment = NEVER
     stopped_at: Moment = NEVER
     boots: list[float] = field(default_factory=list)
+    slots: int = 1
+    told: dict[str, Mapping[str, str | float]] = field(default_factory=dict)
+
+    def label(self, name: str) -> str | float | None:
+        """The value of a label, None if there is none. The worker's word counts more than the monitor's."""
+        if name == "gpu":
+            return self.name
+        if name == "machine":
+            return self.machine or None
+        if name.startswith(KIND):
+            return "" if name.removeprefix(KIND) in self.known_kinds else None
+        return self.told.get("worker", {}).get(name, self.told.get("monitor", {}).get(name))
+
+    @property
+    def known_kinds(self) -> Collection[str]:
+        """The names of its kinds, as far as they are known."""
+        return self.kinds if self.kinds is not None else (LIPSYNC,) if self.pairs_only else ()
+
+    @property
+    def labels(self) -> dict[str, str | float]:
+        """All labels: those that its worker and its monitor said, and those that the hub gives."""
+        named = sorted({"gpu", "machine", *chain(*self.told.values()), *(KIND + kind for kind in self.known_kinds)})
+        return {name: value for name in named if (value := self.label(name)) is not None}
 
 
 @dataclass(slots=True)
@@ -272,6 +302,12 @@ class HubJob(Frozen, frozen=True):
     def need(self) -> Need:
         """What it needs of a GPU."""
         return need_of(self.task_type, self.payload)
+
+    @property
+    def priority(self) -> int:
+        """Jobs of a higher one come first."""
+        said = self.payload.get("priority")
+        return said if isinstance(said, int) else 0
 
     @property
     def kind(self) -> str:

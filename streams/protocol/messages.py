@@ -70,7 +70,10 @@ class Register(Message, frozen=True, kw_only=True):
     """any -> hub. A client sends `key`; workers and monitors send `role`, ours also `token` and what they serve.
 
     A monitor may name its machine as the provider does, and say what an hour of it costs; `idle_after`: the seconds
-    without work after which it stops the machine.
+    without work after which it stops the machine. `machines` has the machine of each GPU, if they are not the same.
+
+    `labels` of a worker or monitor are what jobs may require of its GPUs. `slots`: how many tasks a worker does at one
+    time.
     """
 
     TYPE: ClassVar[str] = "register"
@@ -86,6 +89,9 @@ class Register(Message, frozen=True, kw_only=True):
     price: float | None = None
     currency: str | None = None
     idle_after: float | None = None
+    machines: Mapping[str, str] | None = None
+    labels: Mapping[str, Any] | None = None
+    slots: int | None = None
 
 
 class Registered(Message, frozen=True, kw_only=True):

@@ -44,6 +44,8 @@ NO_MOMENTS = {
     "Durable.boots": "times for people, and seconds",
     "GpuRecord.boots": "seconds",
     "GpuRecord.idle_after": "seconds",
+    "GpuRecord.told": "labels",
+    "Connection.labels": "labels",
     "GpuRecord.price": "money",
     "GpuRecord.retry_at": "in the future, and moved by itself",
     "HubJob.began": "seconds",
