@@ -6,19 +6,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 from typing import Any, Final
 
-from wakestream.adapters.engines.command import LIPSYNC_KIND
 from wakestream.adapters.engines.ffmpeg_errors import Which
-from wakestream.operators.model.engine import Kind, Slot
+from wakestream.adapters.engines.manifest import read_manifest
+from wakestream.operators.model.engine import Kind
 
 _THREADS: Final = str(min(4, os.cpu_count() or 1))
 _EVEN: Final = "scale=ceil(iw/2)*2:ceil(ih/2)*2"  # yuv420p halves both sides
-
-_TEST: Final = "Test engine: only the sound is replaced."
-
-RATES: Final = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
-"""Samples a second that all audio formats of `extract_audio` can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,101 +130,12 @@ def _extract_audio(media: Mapping[str, Media], params: Mapping[str, Any]) -> Pla
     return Plan(arguments, f".{params['format']}", sound.seconds)
 
 
-def _params(**properties: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"type": "object", "properties": properties}
-
+_PLANS = {
+    "lipsync": _lipsync, "mux": _mux, "transcode": _transcode, "thumbnail": _thumbnail, "extract_audio": _extract_audio,
+}  # fmt: skip
 
 RECIPES: Final[Mapping[str, Recipe]] = {
-    recipe.kind.name: recipe
-    for recipe in (
-        Recipe(replace(LIPSYNC_KIND, help=_TEST), {"audio": "audio", "video": "video"}, _lipsync),
-        Recipe(
-            Kind(
-                "mux",
-                (Slot("video", ("video",), "Video"), Slot("audio", ("audio", "video"), "Audio")),
-                (Slot("video", (".mp4", ".mkv"), "Video"),),
-                _params(
-                    container={
-                        "enum": ["mp4", "mkv"], "default": "mp4", "title": "Container",
-                        "description": "mp4 encodes the audio as AAC; mkv copies both",
-                    },
-                    shortest={
-                        "type": "boolean", "default": True, "title": "End with the shorter",
-                        "description": "end with the shorter of video and audio",
-                    },
-                ),
-                title="Replace the sound",
-                help="Puts the audio under the video. The pictures are copied, not encoded again.",
-            ),
-            {"video": "video", "audio": "audio"},
-            _mux,
-        ),
-        Recipe(
-            Kind(
-                "transcode",
-                (Slot("video", ("video",), "Video"),),
-                (Slot("video", (".mp4", ".webm"), "Video"),),
-                _params(
-                    codec={
-                        "enum": [*_VIDEO_CODECS], "default": "h264", "title": "Codec",
-                        "description": "h264 and hevc make an MP4 file, vp9 a WebM file",
-                    },
-                    crf={
-                        "type": "integer", "minimum": 0, "maximum": 51, "default": 23, "title": "Quality",
-                        "description": "smaller is better and larger",
-                    },
-                    size={
-                        "enum": ["source", "2160p", "1440p", "1080p", "720p", "480p", "360p"], "default": "source",
-                        "title": "Height", "description": "the most lines; a smaller video keeps its size",
-                    },
-                    sound={"type": "boolean", "default": True, "title": "Keep the sound"},
-                ),
-                title="Transcode a video",
-                help="Encodes a video again, with another codec, size or quality.",
-            ),
-            {"video": "video"},
-            _transcode,
-        ),
-        Recipe(
-            Kind(
-                "thumbnail",
-                (Slot("video", ("video",), "Video"),),
-                (Slot("image", (".jpg", ".png"), "Image"),),
-                _params(
-                    time={"type": "number", "minimum": 0, "maximum": 1e6, "default": 0, "title": "Time in seconds"},
-                    width={
-                        "type": "integer", "minimum": 16, "maximum": 8192, "title": "Width",
-                        "description": "in pixels; default is the video's",
-                    },
-                    format={"enum": ["jpg", "png"], "default": "jpg", "title": "Format"},
-                ),
-                title="Take a picture from a video",
-                help="Writes one picture of the video.",
-            ),
-            {"video": "video"},
-            _thumbnail,
-        ),
-        Recipe(
-            Kind(
-                "extract_audio",
-                (Slot("media", ("video", "audio"), "Video or audio"),),
-                (Slot("audio", tuple(f".{name}" for name in _AUDIO_FORMATS), "Audio"),),
-                _params(
-                    format={"enum": [*_AUDIO_FORMATS], "default": "wav", "title": "Format"},
-                    rate={
-                        "enum": [*RATES], "title": "Sample rate",
-                        "description": "in hertz; default is that of the file; speech models often need 16000",
-                    },
-                    channels={
-                        "enum": [1, 2], "title": "Channels", "description": "default is that of the file",
-                    },
-                ),
-                title="Extract the sound",
-                help="Writes the sound of a video, or converts an audio file.",
-            ),
-            {"media": "audio"},
-            _extract_audio,
-        ),
-    )
-}  # fmt: skip
+    entry.kind.name: Recipe(replace(entry.kind, version=""), entry.own["reads"], _PLANS[entry.kind.name])
+    for entry in read_manifest(Path(__file__).with_name("ffmpeg.toml"), own=("reads",), needed=("reads",))
+}
 """The kinds by name."""

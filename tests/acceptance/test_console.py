@@ -489,7 +489,6 @@ async def test_questions_use_the_connection_of_the_jobs_and_are_not_recorded(tmp
     assert {row.label for row in log.rows} == {"connected", "register", "registered", "up"}
 
 
-
 async def test_a_truncated_timeline_replays(tmp_path: Path) -> None:
     video, audio = await samples(tmp_path, 1.0)
     async with calling(tmp_path) as caller:

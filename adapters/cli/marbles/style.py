@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from pathlib import Path
 
 from wakestream.streams.protocol.printable import printable
 
@@ -17,52 +18,7 @@ POWER = {
 }  # fmt: skip
 """How a power state is coloured."""
 
-_LIGHT = """--bg:#ffffff;--fg:#1b1f24;--soft:#59636e;--line:#c9d1d9;--grid:#eaeef2;--fold:#f3f5f8;--foldline:#8c96a1;
---wait:#c5cdd6;--upload:#56b4e9;--render:#0072b2;--download:#009e73;--hold:#0072b2;--over:#e3f1ec;
---in:#0072b2;--out:#b35c00;--bad:#c2410c;--retry:#b27900;--ok:#00795a;--quiet:#6b7580;
---on:#009e73;--near:#e9b84a;--leave:#cc79a7;--off:#dde2e8;--onink:#ffffff;--nearink:#1b1f24;--offink:#424b55;"""
-
-_DARK = """--bg:#0d1117;--fg:#e6edf3;--soft:#9aa5b1;--line:#3b444f;--grid:#1c232c;--fold:#161c25;--foldline:#6d7885;
---wait:#46515d;--upload:#56b4e9;--render:#2f81c7;--download:#1fb58a;--hold:#2f81c7;--over:#15302a;
---in:#6cb6ff;--out:#f0a04b;--bad:#ff7b54;--retry:#e9b84a;--ok:#3fc79a;--quiet:#8b96a2;
---on:#1a8f6c;--near:#c9982f;--leave:#b86a95;--off:#2a323c;--onink:#ffffff;--nearink:#0d1117;--offink:#b6c0ca;"""
-
-# What is drawn by <use> matches no selector with an ancestor: the glyphs have names of their own.
-_RULES = """
-.wm{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;font-size:11px}
-.wm .page{fill:var(--bg)} .wm text{fill:var(--fg)} .wm .head{font-size:17px;font-weight:600}
-.wm .soft,.wm .tick{fill:var(--soft)} .wm .tick{font-size:10px} .wm .title{font-size:12px;font-weight:600}
-.wm .label{fill:var(--fg)}
-.wm .halo .f{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
-.wm .minor{fill:var(--soft)}
-.wm .mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:11px}
-.wm .edge{stroke:var(--bg);stroke-width:1.5} .wm .many{fill:none;stroke:var(--soft);stroke-width:1}
-.wm .strong{font-weight:600} .wm .mid{text-anchor:middle} .wm .grid{stroke:var(--grid)}
-.wm .axis,.wm .wire{stroke:var(--line);stroke-width:1.5} .wm .pole{stroke:var(--line)}
-.wm .fold{fill:var(--fold)} .wm .foldtext{fill:var(--soft);font-size:10px;font-weight:600}
-.wm .cut{stroke:var(--bg);stroke-width:2.5} .wm .zig{stroke:var(--foldline);stroke-width:1.2;fill:none}
-.wm .wait{fill:var(--wait)} .wm .upload{fill:var(--upload)} .wm .render{fill:var(--render)}
-.wm .download{fill:var(--download)} .wm .hold{fill:var(--hold)} .wm .over{fill:var(--over)}
-.wm .p-on{fill:var(--on)} .wm .p-near{fill:var(--near)} .wm .p-leave{fill:var(--leave)}
-.wm .p-off{fill:var(--off)} .wm .p-bad{fill:var(--bad)} .wm .i-on{fill:var(--onink)}
-.wm .i-near,.wm .i-leave,.wm .i-bad{fill:var(--nearink)} .wm .i-off{fill:var(--offink)}
-.wm .up{stroke:var(--ok);stroke-width:2;stroke-opacity:.75}
-.wm .down{stroke:var(--bad);stroke-width:2.5;stroke-dasharray:2 4} .wm-g{stroke:var(--bg);stroke-width:1.5}
-.wm-g-in{fill:var(--in)} .wm-g-out{fill:var(--bg);stroke:var(--out);stroke-width:2.2}
-.wm-g-event{fill:var(--fg)} .wm-g-conn{fill:var(--soft)}
-.wm-g-fault,.wm-g-failed,.wm-g-timed_out,.wm-g-divergence{fill:var(--bad)} .wm-g-retry{fill:var(--retry)}
-.wm-g-done{fill:var(--ok)} .wm-g-cancelled{fill:var(--quiet)}
-.wm-ink{stroke:var(--bg);stroke-width:1.8;fill:none;stroke-linecap:round;stroke-linejoin:round}
-.wm .eff{stroke:var(--soft);stroke-width:1.6} .wm .steady{fill:var(--fg);fill-opacity:.55}
-.wm .parts{stroke:var(--bad);stroke-width:1.4;stroke-dasharray:5 4} .wm .t-bad{fill:var(--bad);font-weight:600}
-.wm .t-ok{fill:var(--ok);font-weight:600} .wm .t-quiet{fill:var(--quiet);font-weight:600}
-.wm .t-retry{fill:var(--retry);font-weight:600}
-"""
-
-STYLE = (
-    f"<style>.wm{{color-scheme:light dark;{_LIGHT}}}"
-    f"@media (prefers-color-scheme:dark){{.wm{{{_DARK}}}}}{_RULES}</style>"
-).replace("\n", "")
+STYLE = f"<style>{Path(__file__).with_name('svg.css').read_text('utf-8')}</style>".replace("\n", "")
 
 _INK, _INKED = '<path class="wm-ink" d="', '"/>'
 _BOX = '<rect class="wm-g {}" x="-6.5" y="-6.5" width="13" height="13" rx="2"/>'

@@ -18,50 +18,6 @@ NAME: Final = "wakestream-{role}"
 _PLAIN: Final = re.compile(r"[\w./:=@\\-]+")
 """Words that need no quotation marks."""
 
-_UNIT: Final = """\
-[Unit]
-Description=wakestream {program}
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart={command}
-Environment={folder}
-Restart=on-failure
-RestartSec=5
-RestartPreventExitStatus=2
-
-[Install]
-WantedBy=default.target
-"""
-
-_PLIST: Final = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
-<plist version="1.0">
-<dict>
-  <key>Label</key><string>{name}</string>
-  <key>ProgramArguments</key>
-  <array>
-{arguments}
-  </array>
-  <key>EnvironmentVariables</key><dict><key>{folder_variable}</key><string>{folder}</string></dict>
-  <key>RunAtLoad</key><true/>
-  <key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>
-  <key>ThrottleInterval</key><integer>30</integer>
-</dict>
-</plist>
-"""
-
-_TASK: Final = """\
-@echo off
-chcp 65001 >nul
-rem Runs wakestream {program} again whenever it ends with an error.
-set "{folder_variable}={folder}"
-:again
-{command}
-if not %errorlevel%==0 ( timeout /t 5 >nul & goto again )
-"""
-
 
 def service(
     role: str, base: Path, arguments: Sequence[str] = (), platform: str = sys.platform, home: Path | None = None
@@ -88,21 +44,26 @@ def service(
     if platform == "darwin":
         path = home / "Library" / "LaunchAgents" / f"{name}.plist"
         listed = "\n".join(f"    <string>{escape(word)}</string>" for word in words)
-        text = _PLIST.format(name=name, arguments=listed, folder_variable=USER_FOLDER, folder=escape(str(base)))
+        text = _filled("launchd.plist", name=name, arguments=listed, folder=escape(str(base)))
         return Wanted(path, text), f"launchctl bootstrap gui/$(id -u) {shlex.quote(str(path))}"
     if platform == "win32":
         path = base / f"{name}.cmd"
         command = " ".join(map(_batch_word, words))
         folder = str(base).replace("%", "%%")
-        text = _TASK.format(program=program, command=command, folder_variable=USER_FOLDER, folder=folder)
+        text = _filled("windows.cmd", program=program, command=command, folder=folder)
         text = text.replace("\n", "\r\n")  # cmd.exe may miss a label after other ends of lines
         return Wanted(
             path, text
         ), f'schtasks /Create /SC ONLOGON /TN {name} /TR "\\"{path}\\"" & schtasks /Run /TN {name}'
     path = home / ".config" / "systemd" / "user" / f"{name}.service"
     command = " ".join([_unit_word(words[0]), *(_unit_word(word).replace("$", "$$") for word in words[1:])])
-    text = _UNIT.format(program=program, command=command, folder=_unit_word(f"{USER_FOLDER}={base}"))
+    text = _filled("systemd.service", program=program, command=command, folder=_unit_word(f"{USER_FOLDER}={base}"))
     return Wanted(path, text), f"systemctl --user enable --now {name}; loginctl enable-linger"
+
+
+def _filled(template: str, **fields: str) -> str:
+    text = (Path(__file__).with_name("services") / template).read_text("utf-8")
+    return text.format(folder_variable=USER_FOLDER, **fields)
 
 
 def _unit_word(word: str) -> str:
