@@ -30,8 +30,10 @@ def test_the_package_is_typed_for_its_users() -> None:
     data = {
         "wakestream": ["py.typed"],
         "wakestream.adapters.cli.i18n": ["*.json"],
-        "wakestream.adapters.cli.setup": ["static/*"],
+        "wakestream.adapters.cli.marbles": ["*.css"],
+        "wakestream.adapters.cli.setup": ["services/*", "static/*"],
         "wakestream.adapters.daemon.console": ["static/*"],
+        "wakestream.adapters.engines": ["*.toml"],
         "wakestream.adapters.hub.operator": ["static/*"],
         "wakestream.adapters.net": ["*.json", "page/*"],
     }
