@@ -1,9 +1,12 @@
 """Which loop a test runs on: virtual for the pure rooms, the real one where the world is touched."""
 
 import asyncio
+import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -74,6 +77,26 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual: run this test's loop in virtual time")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each coroutine in real time a limit, after which it ends with the line at which it waits."""
+    test = getattr(item, "obj", None)
+    if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(test) or _is_virtual(item):
+        return
+
+    @functools.wraps(test)
+    async def within(*args: Any, **named: Any) -> None:
+        marker = item.get_closest_marker("timeout")
+        whole = float(marker.args[0] if marker else item.config.getini("timeout"))
+        async with asyncio.timeout(0.75 * whole):
+            await test(*args, **named)
+
+    item.obj = within
+
+
+def _is_virtual(item: pytest.Item) -> bool:
+    return any(folder in item.path.parents for folder in VIRTUAL) or item.get_closest_marker("virtual") is not None
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the files of other suites before they are imported."""
     suite = config.getoption("--suite")
@@ -86,7 +109,4 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    pure = any(folder in item.path.parents for folder in VIRTUAL)
-    if pure or item.get_closest_marker("virtual"):
-        return {"virtual": VirtualLoop}
-    return {"real": asyncio.new_event_loop}
+    return {"virtual": VirtualLoop} if _is_virtual(item) else {"real": asyncio.new_event_loop}

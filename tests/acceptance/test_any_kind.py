@@ -34,7 +34,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 async def test_two_files_and_a_parameter_go_in_and_two_files_come_out(scene: Scene) -> None:
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         job = scene.job("one", times=2)
         done = await scene.run(client, job)
@@ -47,7 +47,7 @@ async def test_two_files_and_a_parameter_go_in_and_two_files_come_out(scene: Sce
 
 
 async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         jobs = [
             scene.job("one", outputs=["whole"]),
@@ -66,7 +66,7 @@ async def test_the_cache_knows_kind_and_parameters(scene: Scene) -> None:
 async def test_64_files_go_in(scene: Scene) -> None:
     kind = Kind("many", tuple(Slot(f"f{n}") for n in range(64)), (Slot("whole", (".bin",)),))
     scene.engine.kinds = [kind]
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         inputs = {f"f{n}": scene.file(f"{n}.bin", bytes([n]) * 100) for n in range(64)}
         done = await scene.run(client, e.Job("many", inputs, {"whole": scene.folder / "whole.bin"}, "many"))
@@ -83,7 +83,7 @@ def cut(scene: Scene, name: str, *outputs: str, files: int = 9, **params: Any) -
 
 async def test_a_list_of_any_length_goes_in_and_comes_out_and_no_file_is_replaced(scene: Scene) -> None:
     scene.engine.kinds = [CUT]
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         job = cut(scene, "one", "parts")
         folder = job.output.parent
@@ -101,7 +101,7 @@ async def test_a_list_of_any_length_goes_in_and_comes_out_and_no_file_is_replace
 
 async def test_what_was_made_arrives_and_what_was_not_is_named(scene: Scene) -> None:
     scene.engine.kinds = [CUT]
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         done = await scene.run(client, cut(scene, "one", "parts", "parts_2", "parts_7", "mask", parts=3))
         assert isinstance(done, e.Done)
@@ -115,7 +115,6 @@ async def test_what_was_made_arrives_and_what_was_not_is_named(scene: Scene) -> 
 async def test_peers_that_know_no_lists_see_eight_files(scene: Scene) -> None:
     scene.engine.kinds = [CUT]
     async with (
-        asyncio.timeout(30),
         scene.worker() as worker,
         ClientSession() as session,
         session.get(f"{worker.address}/api/heygem/health") as answer,
@@ -137,7 +136,7 @@ async def test_peers_that_know_no_lists_see_eight_files(scene: Scene) -> None:
 async def test_a_worker_refuses_what_does_not_fit_and_names_the_field(
     scene: Scene, change: dict[str, Any], words: str
 ) -> None:
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         hub.state.gpus["gpu"].kinds = None  # as at a hub that does not learn the kinds
         failed = await scene.run(client, scene.job("one", **change))
@@ -149,7 +148,7 @@ async def test_a_worker_refuses_what_does_not_fit_and_names_the_field(
 
 async def test_a_wrong_hash_names_its_input(scene: Scene) -> None:
     wish = {"kind": "reverse", "inputs": {"first": {"hash": "nonsense", "ext": ".bin"}}, "outputs": ["whole"]}
-    async with asyncio.timeout(30), scene.worker() as worker, ClientSession() as session:
+    async with scene.worker() as worker, ClientSession() as session:
         headers = {"Authorization": f"Bearer {SECRET}"}
         async with session.post(f"{worker.address}/api/heygem/submit", json=wish, headers=headers) as answer:
             body = await answer.json()
@@ -158,7 +157,7 @@ async def test_a_wrong_hash_names_its_input(scene: Scene) -> None:
 
 
 async def test_a_worker_that_is_restarted_in_mid_work_does_it_once_more(scene: Scene) -> None:
-    async with asyncio.timeout(40), scene.place.hub() as hub, scene.client() as client:
+    async with scene.place.hub() as hub, scene.client() as client:
         scene.engine.go_on.clear()
         async with scene.worker():
             await gpu_online(hub)
@@ -171,7 +170,7 @@ async def test_a_worker_that_is_restarted_in_mid_work_does_it_once_more(scene: S
 
 
 async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: Scene) -> None:
-    async with asyncio.timeout(40), scene.place.hub() as hub, scene.client() as client:
+    async with scene.place.hub() as hub, scene.client() as client:
         async with scene.worker():
             await gpu_online(hub)
             await scene.run(client, scene.job("one"))
@@ -185,7 +184,7 @@ async def test_results_of_several_files_survive_a_restart_of_the_worker(scene: S
 
 async def test_a_job_of_any_kind_holds_the_gpu_until_it_is_done(scene: Scene) -> None:
     scene.engine.go_on.clear()
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
         async with scene.client() as client:
             running = asyncio.create_task(scene.run(client, scene.job("one")))
@@ -196,7 +195,7 @@ async def test_a_job_of_any_kind_holds_the_gpu_until_it_is_done(scene: Scene) ->
 
 
 async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_update(scene: Scene) -> None:
-    async with asyncio.timeout(30), field_hub() as hub:
+    async with field_hub() as hub:
         scene.place.hub_url = hub.url
         async with scene.client() as client:
             failed = await scene.run(client, scene.job("one"))
@@ -205,7 +204,7 @@ async def test_a_deployed_hub_and_a_deployed_worker_are_named_as_the_part_to_upd
             "unsupported",
         )
         assert hub.submits == [], "nothing was asked of it"
-    async with asyncio.timeout(30), field_worker(SECRET) as old, open_workers(old.url) as workers:
+    async with field_worker(SECRET) as old, open_workers(old.url) as workers:
         worker = workers.at(None)
         await worker.health()
         with pytest.raises(WorkerRefused, match="not the kind join; update the worker first") as refused:
@@ -225,7 +224,7 @@ async def open_workers(url: str) -> AsyncIterator[HttpWorkers]:
 
 async def test_a_recorded_job_of_any_kind_runs_again_as_it_was(scene: Scene, tmp_path: Path) -> None:
     records = tmp_path / "records"
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
         async with scene.client(record=records) as client:
             assert isinstance(await scene.run(client, scene.job("one", times=3)), e.Done)
@@ -248,7 +247,7 @@ def user(scene: Scene, tmp_path: Path) -> User:
 async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
     scene: Scene, user: User, through: str
 ) -> None:
-    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
+    async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         api = await stack.enter_async_context(daemon(user)) if through == "daemon" else None
@@ -278,7 +277,7 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
     scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
     scene.engine.failing = 1
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param", f"hub={secret}")
-    async with asyncio.timeout(50), scene.place.hub() as hub:
+    async with scene.place.hub() as hub:
         user.environment |= scene.place.client_settings()
         async with scene.worker():
             await gpu_online(hub)
@@ -299,7 +298,7 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
 async def test_a_job_without_the_daemon_leaves_no_secret_on_any_disk(scene: Scene, user: User) -> None:
     secret, hidden = "open sesame 1003", {"type": "string", "format": "password"}
     scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
-    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         outputs = ("--out", "whole=whole.bin", "--foreground", "--record", "records", "-v")
@@ -317,7 +316,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
     scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param")
     said = []
-    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         short = await user.run(*submit, "hub=abc")
@@ -338,7 +337,7 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
 
 
 async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(scene: Scene, user: User) -> None:
-    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user) as api:
@@ -360,7 +359,7 @@ async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(sce
 
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through: str) -> None:
-    async with asyncio.timeout(50), scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
+    async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         if through == "daemon":
@@ -391,8 +390,7 @@ async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through:
     ],
 )
 async def test_submit_refuses_what_cannot_be_and_names_it(user: User, flags: tuple[str, ...], words: str) -> None:
-    async with asyncio.timeout(30):
-        ran = await user.run("submit", *flags, "--hub", "ws://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
+    ran = await user.run("submit", *flags, "--hub", "ws://127.0.0.1:9", WAKESTREAM_KEY="ws_client_x")
     assert ran.code != 0
     assert words in ran.err
     assert "Traceback" not in ran.err
@@ -420,7 +418,7 @@ WHOLE = (b"a" * 5000 + b"b" * 3000)[::-1] * 2
 
 async def test_three_jobs_in_a_row_send_only_the_first_ones_files_and_fetch_only_the_last_result(scene: Scene) -> None:
     three, record = _three(scene), scene.folder / "logs"
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(record, three) as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client(record, three) as client:
         await gpu_online(hub)
         job = scene.job("one", outputs=["whole"])
         done = await scene.run(client, job)
@@ -446,7 +444,7 @@ async def test_the_result_of_a_lipsync_is_an_input_of_the_next_job_without_a_tra
     def two(s: Stages) -> Events:
         return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.then_job(reverse)))
 
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(build=two) as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client(build=two) as client:
         await gpu_online(hub)
         first, second = scene.file("a.mp4", b"a" * 5000), scene.file("b.wav", b"b" * 3000)
         job = e.Job.lipsync("one", first, second, scene.folder / "one.mp4")
@@ -458,7 +456,7 @@ async def test_the_result_of_a_lipsync_is_an_input_of_the_next_job_without_a_tra
 
 async def test_a_third_job_that_fails_does_not_run_the_first_two_again(scene: Scene) -> None:
     three = _three(scene)
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client(build=three) as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client(build=three) as client:
         await gpu_online(hub)
         scene.engine.failing = 3
         failed = await scene.run(client, scene.job("one", outputs=["whole"]))
@@ -471,7 +469,7 @@ async def test_a_third_job_that_fails_does_not_run_the_first_two_again(scene: Sc
 
 
 async def test_a_result_that_the_worker_removed_is_fetched_and_sent_again(scene: Scene) -> None:
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker() as worker:
+    async with scene.place.hub() as hub, scene.worker() as worker:
 
         def lose(job: e.Job) -> e.Job:
             for path in (scene.folder / "worker" / "files").iterdir():
@@ -514,7 +512,7 @@ async def test_a_new_version_a_blank_seed_and_again_make_a_new_result_but_not_fo
                 found.append(scene.of(job.id, e.Submitted)[-1].cached)
         return found
 
-    async with asyncio.timeout(40), scene.place.hub() as hub:
+    async with scene.place.hub() as hub:
         seeded = [scene.job(name, **draw, seed=5) for name in ("s1", "s2")]
         blank = [scene.job(name, **draw) for name in ("b1", "b2", "b1")]
         again = [replace(scene.job(name, **draw, seed=5), again=True) for name in ("n1", "n2")]
@@ -539,7 +537,7 @@ async def test_the_daemon_uses_no_result_for_a_blank_seed_and_none_with_again(sc
         assert outcome["event"] == "done", outcome
         return str(outcome.get("reused", ""))
 
-    async with asyncio.timeout(60), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user) as api:
@@ -555,7 +553,7 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
     scene: Scene, user: User
 ) -> None:
     scene.engine.kinds = [VARIED, *KINDS]
-    async with asyncio.timeout(60), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user) as api:
@@ -584,7 +582,7 @@ async def test_a_result_that_the_user_did_not_name_has_the_ending_of_its_content
     scene.engine.kinds = [Kind("copy", (Slot("first"),), (Slot("whole", (".png",)),))]
     (user.folder / "photo.png").write_bytes(b"RIFF\0\0\0\0WEBPVP8 " + bytes(5000))
     copy = ("submit", "--kind", "copy", "--in", "first=photo.png", "--no-probe", "--again", "--json")
-    async with asyncio.timeout(60), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user):

@@ -69,7 +69,7 @@ async def test_a_plugin_that_describes_something_else_is_named_until_it_is_corre
 ) -> None:
     engine = Plugin()
     engine.kinds = described
-    async with asyncio.timeout(30), place.worker(engine) as worker:
+    async with place.worker(engine) as worker:
         readiness = worker.server.calls.readiness
         await until(lambda: why in readiness.msg)
         assert not readiness.initialized
@@ -81,7 +81,7 @@ async def test_a_plugin_that_describes_something_else_is_named_until_it_is_corre
 async def test_the_check_of_the_engine_starts_again(place: Place, said: list[str]) -> None:
     engine = Plugin()
     engine.answer = Readiness(ready=False, reason=cast("Any", 404))
-    async with asyncio.timeout(30), place.worker(engine) as worker:
+    async with place.worker(engine) as worker:
         await until(lambda: any(line.startswith("the check of the engine failed: ") for line in said))
         engine.answer = Readiness(ready=True)
         await until(lambda: worker.server.calls.readiness.initialized)
@@ -157,14 +157,14 @@ async def test_the_watch_of_a_folder_starts_again(user: User, said: list[str], m
             raise ValueError("a strange name")
 
     monkeypatch.setattr(FolderWatch, "look", look)
-    async with asyncio.timeout(30), daemon(user, watch=user.folder):
+    async with daemon(user, watch=user.folder):
         await until(lambda: looks == 2)
     assert said[0].startswith("--watch failed: ValueError('a strange name'). It starts again in ")
 
 
 async def test_the_console_goes_on_after_a_row_that_is_no_text(user: User, said: list[str]) -> None:
     file = user.folder.parent / "daemon" / "timeline.jsonl"
-    async with asyncio.timeout(30), daemon(user) as made:
+    async with daemon(user) as made:
         timeline = made.console._timeline
         timeline.row("out", "queued", {"why": "\udcff"}, "a-job")
         await until(lambda: any(line.startswith("the timeline's file failed: ") for line in said))

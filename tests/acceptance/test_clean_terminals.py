@@ -99,7 +99,7 @@ async def hostile_hub(user: User) -> AsyncIterator[HostileHub]:
 
 
 async def test_status_from_a_hub_is_printed_without_control_characters(user: User) -> None:
-    async with asyncio.timeout(55), hostile_hub(user):
+    async with hostile_hub(user):
         for command in (("status",), ("cost",), ("why", "gpu"), ("why", f"gpu:x{NASTY}".replace("\0", ""))):
             assert GOOD in await shown(user, *command), command
         told = orjson.loads(await shown(user, "status", "--json"))
@@ -107,7 +107,7 @@ async def test_status_from_a_hub_is_printed_without_control_characters(user: Use
 
 
 async def test_doctor_results_are_printed_without_control_characters(user: User) -> None:
-    async with asyncio.timeout(55), hostile_hub(user):
+    async with hostile_hub(user):
         await shown(user, "doctor")
         for line in (await user.run("doctor", "--json")).out.splitlines():
             assert unclean(line) == []
@@ -135,7 +135,7 @@ def forgetful(worker: OldWorker) -> Call:
 
 async def test_messages_about_a_job_are_printed_without_control_characters(user: User) -> None:
     (user.folder / CLIP).write_bytes(b"video" * 1000)
-    async with asyncio.timeout(55), field(user) as (hub, worker):
+    async with field(user) as (hub, worker):
         worker.before |= {"progress": failing, "submit": forgetful(worker)}
         said = await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", *QUICK)
         assert GOOD in said
@@ -213,7 +213,6 @@ async def test_the_daemons_logs_and_recordings_have_no_control_characters(user: 
 async def test_messages_of_a_monitor_are_cleaned_in_the_terminal_and_the_hubs_log(user: User, keeper: Keeper) -> None:
     said = m.PowerState(gpu="studio", state="failed", msg=TEXT)
     async with (
-        asyncio.timeout(55),
         keeper.hub() as hub,
         keeper.peer(keeper.monitor(), said, m.Unknown(type=TEXT, frame={"type": TEXT})),
         keeper.peer(m.Register(key=keeper.keys["client"]), m.Submit(request_id="job\nFORGED\x1b[5;7m")),
@@ -228,7 +227,7 @@ async def test_messages_of_a_monitor_are_cleaned_in_the_terminal_and_the_hubs_lo
 @pytest.mark.parametrize("role", ["worker", "gpu_monitor"])
 async def test_the_hub_takes_no_gpu_by_a_name_that_cannot_be_printed(keeper: Keeper, role: str) -> None:
     token = keeper.keys[role.removeprefix("gpu_")]
-    async with asyncio.timeout(55), keeper.hub() as hub:
+    async with keeper.hub() as hub:
         for name in (f"gpu{COLOUR}", "g\npu", "\u202eupg", "\x9b", "gpu ", GOOD):
             names = {"gpu": name} if role == "worker" else {"gpus": ["fine", name]}
             async with connect(f"ws://{keeper.listen}/dsp") as socket:

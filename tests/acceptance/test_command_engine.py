@@ -405,7 +405,7 @@ async def test_a_program_that_is_killed_from_outside_fails_the_job(scene: Scene)
 async def test_a_worker_that_is_killed_takes_its_program_along_and_the_next_one_does_the_work(scene: Scene) -> None:
     key = scene.folder / "worker.key"
     key.write_text(scene.place.keys["worker"])
-    async with asyncio.timeout(50), scene.place.hub() as hub, scene.client() as client:
+    async with scene.place.hub() as hub, scene.client() as client:
         arguments = (
             "--hub", scene.place.hub_url, "--key-file", str(key), "--gpu", "gpu",
             "--engine", "command", "--engine-option", f"manifest={scene.manifest}",

@@ -41,7 +41,7 @@ def nowhere(user: User) -> None:
 
 
 async def test_a_job_is_done_and_the_gpu_is_given_back(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+    async with place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             status, kept = await api.submit(user)
@@ -54,23 +54,22 @@ async def test_a_job_is_done_and_the_gpu_is_given_back(user: User, place: Place)
 
 
 async def test_killed_before_any_hub_was_there_the_job_is_done_when_all_have_come(user: User, place: Place) -> None:
-    async with asyncio.timeout(50):
-        async with place.hub():
-            pass
-        user.environment |= place.client_settings()
-        async with daemon(user) as api:
-            assert (await api.submit(user))[0] == 201
-            await api.until("waking", phase="hub_unreachable")
-            await api.kill()
-        port = int(place.hub_url.rsplit(":", 1)[1].split("/")[0])
-        async with daemon(user) as api, place.hub(port), place.worker(engine := Counting()):
-            assert (await api.outcome())["event"] == "done"
-            assert user.out.read_bytes() == RESULT
-            assert engine.runs == 1
+    async with place.hub():
+        pass
+    user.environment |= place.client_settings()
+    async with daemon(user) as api:
+        assert (await api.submit(user))[0] == 201
+        await api.until("waking", phase="hub_unreachable")
+        await api.kill()
+    port = int(place.hub_url.rsplit(":", 1)[1].split("/")[0])
+    async with daemon(user) as api, place.hub(port), place.worker(engine := Counting()):
+        assert (await api.outcome())["event"] == "done"
+        assert user.out.read_bytes() == RESULT
+        assert engine.runs == 1
 
 
 async def test_killed_while_the_gpu_wakes_the_job_keeps_its_place_and_is_done_once(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -94,7 +93,7 @@ async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, mo
     monkeypatch.setattr(store.Incoming, "add", slowly)
     with user.video.open("ab") as file:
         file.truncate(16 * 1024 * 1024)
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting()):
+    async with place.hub(), place.worker(engine := Counting()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -108,7 +107,7 @@ async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, mo
 
 
 async def test_killed_in_the_render_the_engine_runs_once(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+    async with place.hub() as hub, place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -130,7 +129,7 @@ async def test_a_daemon_killed_in_the_download_leaves_no_partial_result_and_down
         await asyncio.Event().wait()
         return response
 
-    async with asyncio.timeout(50), field(user) as (_, worker):
+    async with field(user) as (_, worker):
         worker.before["download"] = slow
         async with daemon(user) as api:
             await api.submit(user)
@@ -154,14 +153,14 @@ async def test_a_result_that_came_home_before_the_kill_is_not_fetched_again(user
             f.JobStage("job-1", "download", began, "http://127.0.0.1:9", "task", len(RESULT)),
         ])  # fmt: skip
     user.out.write_bytes(RESULT)
-    async with asyncio.timeout(50), daemon(user) as api:
+    async with daemon(user) as api:
         assert (await api.outcome())["event"] == "done"
         job = await api.job()
         assert (job["state"], job["outcome"]["size"]) == ("done", len(RESULT))
 
 
 async def test_a_stopped_daemon_keeps_its_jobs_at_the_hub_and_resumes(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+    async with place.hub() as hub, place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -180,7 +179,7 @@ async def test_a_stopped_daemon_keeps_its_jobs_at_the_hub_and_resumes(user: User
 
 
 async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+    async with place.hub() as hub, place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -201,7 +200,7 @@ async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(
 
 
 async def test_a_cancel_stops_the_job_in_all_programs_and_is_final(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting(held=True)):
+    async with place.hub() as hub, place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -242,7 +241,7 @@ async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) 
                 yield frame
 
     engine = Noting(held=True)
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine):
+    async with place.hub() as hub, place.worker(engine):
         await gpu_online(hub)
         user.environment |= place.client_settings()
         async with daemon(user, "--max-gpu", "1") as api:
@@ -259,7 +258,7 @@ async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) 
 
 
 async def test_the_same_work_is_answered_from_the_existing_result(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Counting()):
+    async with place.hub() as hub, place.worker(engine := Counting()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -304,7 +303,7 @@ async def test_the_same_work_at_once_is_done_once_and_the_second_takes_the_resul
 
 
 async def test_the_second_does_the_work_itself_when_the_first_is_cancelled(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting(held=True)):
+    async with place.hub(), place.worker(engine := Counting(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -318,7 +317,7 @@ async def test_the_second_does_the_work_itself_when_the_first_is_cancelled(user:
 
 
 async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+    async with place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user, "--record", "night", "--max-gpu", "1") as api:
             for name, priority in (("first", 0), ("low", -1), ("high", 7)):
@@ -339,7 +338,7 @@ async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(use
 
 
 async def test_the_recording_of_a_restarted_daemon_replays(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+    async with place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             for name in ("over", "open"):

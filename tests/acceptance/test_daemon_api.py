@@ -29,7 +29,7 @@ def alone(user: User) -> User:
 
 
 async def test_the_api_requires_the_token_which_only_its_user_can_read(alone: User) -> None:
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         for header in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Authorization": api.address.token}):
             status, plain = await api.ask("GET", "/api/health", headers=header)
             assert (status, plain["code"]) == (401, "unauthorized")
@@ -51,7 +51,7 @@ async def test_the_api_requires_the_token_which_only_its_user_can_read(alone: Us
     ],
 )
 async def test_a_web_page_of_elsewhere_is_refused(alone: User, headers: dict[str, str], status: int, code: str) -> None:
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         got, plain = await api.ask("GET", "/api/health", headers=headers)
         assert (got, plain["code"]) == (status, code)
         port = api.address.url.rsplit(":", 1)[1]
@@ -80,7 +80,7 @@ async def test_invalid_jobs_are_refused_with_a_message_and_not_stored(alone: Use
         ({"id": "x" * 500}, "one word"),
         ({"colour": "red"}, "no field 'colour'"),
     ]
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         for fields, sentence in bad:
             status, plain = await api.submit(alone, **({"job": fields.pop("id")} if "id" in fields else {}), **fields)
             assert (status, sentence in plain["error"]) == (400, True), (fields, plain)
@@ -99,7 +99,7 @@ async def test_invalid_jobs_are_refused_with_a_message_and_not_stored(alone: Use
 
 
 async def test_the_same_id_gets_the_same_answer_and_other_fields_conflict(alone: User) -> None:
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         first = await api.submit(alone)
         again = await api.submit(alone)
         assert (first[0], again[0]) == (201, 200)
@@ -126,7 +126,7 @@ async def test_the_same_id_gets_the_same_answer_and_other_fields_conflict(alone:
 async def test_a_client_that_does_not_say_what_to_do_about_a_file_that_exists_gets_the_next_number(alone: User) -> None:
     wanted = alone.folder / "out.mp4"
     wanted.write_bytes(b"of an earlier job")
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         status, plain = await api.submit(alone)
         assert (status, plain["output"]) == (201, str(alone.folder / "out-2.mp4"))
         assert (await api.submit(alone))[0] == 200
@@ -136,7 +136,7 @@ async def test_a_client_that_does_not_say_what_to_do_about_a_file_that_exists_ge
 
 
 async def test_events_are_numbered_and_resume_after_the_last_read_event(alone: User) -> None:
-    async with asyncio.timeout(30), daemon(alone, "--line-every", "0.05") as api:
+    async with daemon(alone, "--line-every", "0.05") as api:
         await api.submit(alone)
         await api.until("waking")
         everything = api.events("/api/events")
@@ -165,7 +165,7 @@ async def test_the_end_of_a_job_from_an_earlier_run_is_sent(alone: User) -> None
             f.JobAccepted("job-1", str(alone.video), str(alone.audio), str(alone.out), 5000, 1, 2500, 1, "x", 0, 1.0),
             f.JobEnded("job-1", "failed", 2.0, "no luck", "task_failed"),
         ])  # fmt: skip
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         events = [event async for _, event in api.events()]
         assert events == [{"job": "job-1", "at": 2.0, "event": "failed", "why": "no luck", "code": "task_failed"}]
         status, again = await api.ask("POST", "/api/jobs/job-1/retry")
@@ -184,14 +184,14 @@ async def in_this_process(user: User, **limits: int) -> AsyncIterator[tuple[Runn
 
 
 async def test_a_full_outbox_refuses_jobs(alone: User) -> None:
-    async with asyncio.timeout(30), in_this_process(alone, open_most=1) as (api, _):
+    async with in_this_process(alone, open_most=1) as (api, _):
         assert (await api.submit(alone))[0] == 201
         status, plain = await api.submit(alone, "job-2", output=str(alone.folder / "two.mp4"))
         assert (status, plain["code"]) == (429, "queue_full")
 
 
 async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(alone: User) -> None:
-    async with asyncio.timeout(50), in_this_process(alone) as (api, outbox):
+    async with in_this_process(alone) as (api, outbox):
         feed, port = outbox.feed, int(api.address.url.rsplit(":", 1)[1])
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
         head = ("GET /api/events HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Authorization: Bearer {api.address.token}")
@@ -215,7 +215,7 @@ async def test_a_stalled_reader_is_disconnected_and_the_others_get_all_events(al
 
 
 async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_by_their_ids_too(alone: User) -> None:
-    async with asyncio.timeout(50), in_this_process(alone) as (api, outbox), alone.runs("watch") as watching:
+    async with in_this_process(alone) as (api, outbox), alone.runs("watch") as watching:
         before = outbox.feed.followers
         await until(lambda: outbox.feed.followers > before)
         await api.submit(alone)
@@ -230,7 +230,7 @@ async def test_watch_calls_jobs_by_the_names_of_their_files_and_two_of_one_name_
 
 
 async def test_the_number_of_followers_is_limited(alone: User) -> None:
-    async with asyncio.timeout(30), in_this_process(alone) as (api, outbox):
+    async with in_this_process(alone) as (api, outbox):
         with ExitStack() as followers:
             for _ in range(100 - outbox.feed.followers):
                 followers.enter_context(outbox.feed.follow(None, lambda: None))
@@ -239,7 +239,7 @@ async def test_the_number_of_followers_is_limited(alone: User) -> None:
 
 
 async def test_a_second_daemon_on_the_same_folder_exits_and_the_first_runs_on(alone: User) -> None:
-    async with asyncio.timeout(30), daemon(alone) as api:
+    async with daemon(alone) as api:
         ran = await alone.run("daemon")
         assert ran.code == 2
         assert "another wakestream daemon uses it" in ran.err

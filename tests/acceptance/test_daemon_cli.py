@@ -27,7 +27,7 @@ RESULT = b"video" * 1000 + b"audio" * 500
 
 
 async def test_submit_uses_the_daemon_and_displays_the_job_as_usual(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+    async with place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             ran = await user.submit("--job-id", "job-1")
@@ -43,7 +43,7 @@ async def test_submit_uses_the_daemon_and_displays_the_job_as_usual(user: User, 
 
 
 async def test_submit_to_the_daemon_needs_no_settings_of_its_own(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         settings = place.client_settings()
         user.environment |= settings
         async with daemon(user):
@@ -56,7 +56,7 @@ async def test_submit_to_the_daemon_needs_no_settings_of_its_own(user: User, pla
 async def test_a_gpu_is_kept_on_with_a_key_or_through_the_daemon_and_is_not_stopped_without_its_monitor(
     user: User, place: Place
 ) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+    async with place.hub() as hub, place.worker(Joining()):
         await until(lambda: any(gpu.online for gpu in hub.state.gpus.values()))
         [gpu] = hub.state.gpus.values()
         settings = place.client_settings()
@@ -76,7 +76,7 @@ async def test_a_gpu_is_kept_on_with_a_key_or_through_the_daemon_and_is_not_stop
 
 
 async def test_foreground_and_another_hub_run_the_job_without_the_daemon(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), field(user, online=True) as (hub, _), place.hub():
+    async with field(user, online=True) as (hub, _), place.hub():
         elsewhere = {"API_SERVER_URL": place.hub_url, "WAKESTREAM_KEY": place.keys["client"]}
         async with daemon(user, **elsewhere) as api:
             ran = await user.submit()
@@ -90,7 +90,7 @@ async def test_foreground_and_another_hub_run_the_job_without_the_daemon(user: U
 
 
 async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
+    async with place.hub() as hub, place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             files = ("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--detach", "--priority", "3")
@@ -125,7 +125,7 @@ async def test_detached_it_prints_the_id_and_jobs_watch_and_cancel_know_it(user:
 
 
 async def test_on_a_terminal_watch_is_a_table_that_follows_the_jobs(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+    async with place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api, terminal(user, "watch", NO_COLOR="1") as screen:
             await screen.shows("no unfinished jobs")
@@ -140,7 +140,7 @@ async def test_on_a_terminal_watch_is_a_table_that_follows_the_jobs(user: User, 
 
 async def test_the_jobs_have_their_costs_if_the_hub_has_a_price(user: User, place: Place) -> None:
     priced = place.hub(price=Decimal(36_000), currency="EUR")
-    async with asyncio.timeout(50), priced, place.worker(Joining(held=True)):
+    async with priced, place.worker(Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -157,7 +157,7 @@ async def test_a_folder_of_pairs_is_submitted_followed_and_opened(user: User, pl
     takes.mkdir()
     for name in ("clip1_video.mp4", "clip1_audio.wav", "clip2_video.mp4", "clip2_audio.wav", "more.wav"):
         (takes / name).write_bytes(name.encode() * 100)
-    async with asyncio.timeout(55), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             refused = await user.run("submit", "--pairs", "takes")
@@ -194,7 +194,7 @@ async def test_several_jobs_run_here_without_a_daemon_and_one_that_is_refused_st
     for name in ("a.mp4", "a.wav", "b.mp4", "b.wav"):
         (user.folder / name).write_bytes(name.encode() * 100)
     (user.folder / "a.wav").write_bytes(b"")
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         ran = await user.run("submit", "?.mp4", "?.wav", "--yes", "--plain", *QUICK)
         assert (ran.code, ran.out.count("done: "), "a.wav" in ran.err) == (2, 1, True), ran
@@ -204,7 +204,7 @@ async def test_several_jobs_run_here_without_a_daemon_and_one_that_is_refused_st
 
 
 async def test_retry_failed_submits_each_failed_job_once(user: User) -> None:
-    async with asyncio.timeout(50), field(user, online=True) as (_, worker), daemon(user) as api:
+    async with field(user, online=True) as (_, worker), daemon(user) as api:
         worker.before["progress"] = failing
         await api.submit(user)
         assert (await api.outcome())["event"] == "failed"
@@ -240,7 +240,7 @@ async def sold_out(place: Place) -> AsyncIterator[None]:
 
 
 async def test_a_job_whose_gpu_does_not_start_pauses_until_a_retry(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             async with sold_out(place):
@@ -259,7 +259,7 @@ async def test_a_job_whose_gpu_does_not_start_pauses_until_a_retry(user: User, p
 
 
 async def test_retry_submits_ended_jobs_again_and_refuses_others(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
@@ -275,7 +275,7 @@ async def test_retry_submits_ended_jobs_again_and_refuses_others(user: User, pla
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
 async def test_a_file_name_that_is_not_unicode_is_refused_with_a_message(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings()
         async with daemon(user):
             odd = os.fsdecode(b"clip-\xff.mp4")
@@ -289,7 +289,7 @@ async def test_a_file_name_that_is_not_unicode_is_refused_with_a_message(user: U
 
 
 async def test_a_job_is_named_by_the_beginning_of_its_id_or_as_the_last_one(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             two, three, other = (f"ws-{digits:<016}" for digits in ("20", "21", "3"))
@@ -316,7 +316,7 @@ async def test_a_job_is_named_by_the_beginning_of_its_id_or_as_the_last_one(user
 
 
 async def test_ctrl_c_leaves_the_job_to_the_daemon_and_says_so(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+    async with place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             async with user.submits("--job-id", "job-1") as job:
@@ -330,7 +330,7 @@ async def test_ctrl_c_leaves_the_job_to_the_daemon_and_says_so(user: User, place
 
 
 async def test_a_second_ctrl_c_while_following_cancels_the_job(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine := Joining(held=True)):
+    async with place.hub() as hub, place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             async with user.submits("--job-id", "job-1") as job:
@@ -347,7 +347,7 @@ async def test_a_second_ctrl_c_while_following_cancels_the_job(user: User, place
 
 
 async def test_the_end_of_the_terminal_leaves_the_job_to_the_daemon(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+    async with place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             async with user.submits("--job-id", "job-1") as job:
@@ -361,7 +361,7 @@ async def test_the_end_of_the_terminal_leaves_the_job_to_the_daemon(user: User, 
 
 
 async def test_a_follower_reconnects_to_a_restarted_daemon(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Joining(held=True)):
+    async with place.hub(), place.worker(engine := Joining(held=True)):
         user.environment |= place.client_settings()
         async with daemon(user) as first:
             async with user.submits("--job-id", "job-1") as job:

@@ -21,7 +21,7 @@ async def test_jobs_lists_the_newest_of_ten_thousand_and_counts_the_rest(user: U
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
     user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
     await _filled(user)
-    async with asyncio.timeout(60), daemon(user):
+    async with daemon(user):
         ran = await user.run("jobs", "--json")
         assert (ran.code, ran.events[0]["id"]) == (0, f"job-{JOBS - 1}"), ran.err
         assert ran.events == sorted(ran.events, key=lambda job: -job["accepted_at"])
@@ -53,7 +53,7 @@ async def test_a_refusal_that_comes_in_pieces_is_read_to_its_end(tmp_path: Path)
         await writer.drain()
         writer.close()
 
-    async with asyncio.timeout(30), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         with told(tmp_path, Address(url, "token", 1)):
             async with open_daemon_client(tmp_path) as client:
@@ -93,9 +93,8 @@ async def test_a_daemon_that_vanishes_between_two_jobs_leaves_the_ids_of_those_i
     state_of(user).mkdir()
     state = state_of(user) / "daemon.json"
     try:
-        async with asyncio.timeout(60):
-            with told(state_of(user), Address(f"http://127.0.0.1:{runner.addresses[0][1]}", "token", 1)):
-                ran = await user.run("submit", "--pairs", ".", "--yes", *(["--json"] if as_json else []))
+        with told(state_of(user), Address(f"http://127.0.0.1:{runner.addresses[0][1]}", "token", 1)):
+            ran = await user.run("submit", "--pairs", ".", "--yes", *(["--json"] if as_json else []))
     finally:
         await runner.cleanup()
     assert ran.code != 0

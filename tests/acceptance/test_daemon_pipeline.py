@@ -1,6 +1,5 @@
 """`wakestream daemon --pipeline`: a pipeline of the user's own, as durable as the standard one."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,7 +61,7 @@ def mine(user: User) -> User:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 async def test_a_custom_pipeline_resumes_after_a_kill(mine: User, place: Place) -> None:
     own = ("--pipeline", "mine:published", "--record", "rec")
-    async with asyncio.timeout(55), place.hub() as hub, place.worker(engine := Counting()):
+    async with place.hub() as hub, place.worker(engine := Counting()):
         mine.environment |= place.client_settings()
         async with daemon(mine, *own) as api:
             assert (await api.submit(mine))[0] == 201
@@ -85,7 +84,7 @@ async def test_a_custom_pipeline_resumes_after_a_kill(mine: User, place: Place) 
 
 async def test_every_job_runs_the_whole_pipeline_even_if_its_result_exists(mine: User, place: Place) -> None:
     (mine.folder / "go").touch()
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         mine.environment |= place.client_settings()
         async with daemon(mine, "--pipeline", "mine:published") as api:
             for job in ("job-1", "job-2"):

@@ -1,7 +1,6 @@
 """The daemon tells a webhook of each end: signed, at least once, whatever is killed or down meanwhile."""
 
 import ast
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -67,7 +66,7 @@ def check(call: Call) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 async def test_killed_between_done_and_delivery_it_is_delivered_by_the_next_run(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=None).open() as shop:
+    async with place.hub(), place.worker(Joining()), Shop(status=None).open() as shop:
         user.environment |= place.client_settings()
         told(user, shop)
         async with daemon(user) as api:
@@ -110,7 +109,7 @@ async def submit(made: RunningDaemon, user: User, *, gone: bool = False) -> None
 
 async def test_a_webhook_is_delivered_once_the_receiver_is_up(user: User, place: Place) -> None:
     shop = Shop()
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         async with shop.open():
             told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
@@ -127,7 +126,7 @@ async def test_a_webhook_is_delivered_once_the_receiver_is_up(user: User, place:
 
 @pytest.mark.parametrize("status", [500, 404, 302])
 async def test_other_statuses_than_2xx_are_retried(user: User, place: Place, status: int) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=status).open() as shop:
+    async with place.hub(), place.worker(Joining()), Shop(status=status).open() as shop:
         shop.headers = {"Location": f"http://127.0.0.1:{shop.port}/elsewhere"}
         told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
@@ -140,7 +139,7 @@ async def test_other_statuses_than_2xx_are_retried(user: User, place: Place, sta
 
 
 async def test_a_410_ends_the_retries_of_that_delivery(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()), Shop(status=410).open() as shop:
+    async with place.hub(), place.worker(Joining()), Shop(status=410).open() as shop:
         told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
             await submit(made, user)
@@ -152,7 +151,7 @@ async def test_a_410_ends_the_retries_of_that_delivery(user: User, place: Place)
 
 
 async def test_a_failed_job_is_reported_with_its_reason(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), Shop().open() as shop:
+    async with place.hub(), Shop().open() as shop:
         told(user, shop)
         async with running_daemon(config(user), await here(user, place), QUICK) as made:
             await submit(made, user, gone=True)
@@ -162,7 +161,7 @@ async def test_a_failed_job_is_reported_with_its_reason(user: User, place: Place
 
 
 async def test_an_answer_without_end_is_not_read(user: User) -> None:
-    async with asyncio.timeout(20), Shop(body=b"x" * 50_000_000).open() as shop:
+    async with Shop(body=b"x" * 50_000_000).open() as shop:
         await post_json(shop.url, {"id": "a"}, secret=SECRET, at=int(time.time()))
         check(shop.calls[0])
 
@@ -189,7 +188,7 @@ def test_the_check_of_the_page_finds_forgeries_and_old_copies() -> None:
 
 async def test_a_secret_as_the_standard_has_it_is_verified_by_its_library() -> None:
     secret = "whsec_bWFya2VkLXNlY3JldC00NzEx"
-    async with asyncio.timeout(20), Shop().open() as shop:
+    async with Shop().open() as shop:
         await post_json(shop.url, {"id": "a"}, secret=secret)
     (call,) = shop.calls
     assert Webhook(secret).verify(call.body, call.headers) == {"id": "a"}
@@ -215,7 +214,7 @@ async def test_a_receiver_with_tls_must_be_trusted(tmp_path: Path) -> None:
     cert, key = authority.issue()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(cert, key)
-    async with asyncio.timeout(20), Shop(tls=tls).open() as shop:
+    async with Shop(tls=tls).open() as shop:
         with pytest.raises(WebhookDown) as said:
             await post_json(shop.url, {"id": "a"})
         assert "127.0.0.1" not in str(said.value)

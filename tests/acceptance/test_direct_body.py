@@ -138,7 +138,7 @@ async def test_a_long_upload_over_tls_ends_its_connection(tmp_path: Path, monkey
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     config = WorkerConfig(tmp_path / "state", idle_engine(), SECRET, port=0, tls=ServerTls(cert, key))
-    async with asyncio.timeout(30), running_worker(config) as worker, tus(worker.address, SECRET) as plain:
+    async with running_worker(config) as worker, tus(worker.address, SECRET) as plain:
         connector = aiohttp.TCPConnector(ssl=trusting)
         async with aiohttp.ClientSession(connector=connector, headers=plain.session.headers) as session:
             caller = Tus(session, worker.address)

@@ -32,7 +32,7 @@ async def run(user: User, name: str, *arguments: str) -> tuple[int | None, str]:
 
 @pytest.mark.parametrize("asleep", [False, True])
 async def test_check_the_flow_prints_the_branch(user: User, place: Place, asleep: bool) -> None:
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         user.environment |= place.client_settings()
         if asleep:
             running = asyncio.create_task(run(user, "check_the_flow.py", "clip.mp4", "speech.wav"))
@@ -51,7 +51,7 @@ async def test_check_the_flow_prints_the_branch(user: User, place: Place, asleep
 
 
 async def test_check_the_flow_prints_what_is_broken(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings() | {"WAKESTREAM_KEY": "not-a-key-of-this-hub"}
         code, said = await run(user, "check_the_flow.py", "clip.mp4", "speech.wav")
     assert code == 2
@@ -60,7 +60,7 @@ async def test_check_the_flow_prints_what_is_broken(user: User, place: Place) ->
 
 
 async def test_the_custom_pipeline_ends_with_a_note_beside_the_result(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         code, said = await run(user, "custom_pipeline.py", "clip.mp4", "speech.wav", "out.mp4")
     assert code == 0, said

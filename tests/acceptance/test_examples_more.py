@@ -306,7 +306,7 @@ async def run(user: User, name: str, *arguments: str) -> tuple[int | None, str]:
 
 
 async def test_they_run_as_programs_against_hub_and_worker(user: User, place: Place) -> None:
-    async with asyncio.timeout(55), place.hub() as hub, place.worker(Joining()) as worker, receiver() as (url, news):
+    async with place.hub() as hub, place.worker(Joining()) as worker, receiver() as (url, news):
         await gpu_online(hub)
         user.environment |= place.client_settings() | {"WEBHOOK_URL": url, "BATCH_SIZE": "2", "PER_HOUR": "1"}
         user.environment["WAKESTREAM_POLL_EVERY"] = "0.05"
@@ -327,7 +327,6 @@ async def test_they_run_as_programs_against_hub_and_worker(user: User, place: Pl
 async def test_the_one_for_the_engine_runs_as_a_program(user: User, place: Place) -> None:
     (user.folder / "shared").mkdir()
     async with (
-        asyncio.timeout(50),
         place.hub() as hub,
         place.worker(Joining()),
         FakeEngine(user.folder / "shared", b"rendered").runs() as engine,

@@ -34,7 +34,7 @@ def stock(worker: FieldWorker) -> None:
 
 
 async def test_a_pair_is_rendered_twice_while_it_renders_and_found_by_its_key_afterwards() -> None:
-    async with asyncio.timeout(20), field_worker("s3", held=True) as worker, aiohttp.ClientSession() as http:
+    async with field_worker("s3", held=True) as worker, aiohttp.ClientSession() as http:
         stock(worker)
         api, auth = f"{worker.url}/api/heygem", {"Authorization": "s3"}
 
@@ -58,7 +58,7 @@ async def test_a_pair_is_rendered_twice_while_it_renders_and_found_by_its_key_af
 
 
 async def test_a_made_up_hash_is_stored_under_the_real_one_and_every_reply_has_cors() -> None:
-    async with asyncio.timeout(20), field_worker() as worker, aiohttp.ClientSession() as http:
+    async with field_worker() as worker, aiohttp.ClientSession() as http:
         form = aiohttp.FormData({"hash": "made-up", "ext": ".wav"})
         form.add_field("file", AUDIO, filename="a.wav")
         async with http.post(f"{worker.url}/api/heygem/upload_file", data=form) as reply:
@@ -100,7 +100,7 @@ async def test_it_answers_a_hub_copy_at_once_and_a_repeat_never(batch: bool, hub
 
 
 async def test_the_text_worker_registers_without_naming_a_gpu(hub_url: str) -> None:
-    async with asyncio.timeout(20), field_text_worker(hub_url) as worker:
+    async with field_text_worker(hub_url) as worker:
         assert worker.line is not None
         line = worker.line
         await line.until(lambda: len(line.said) >= 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 
 from tests.support.programs.client_scene import User
@@ -15,7 +14,7 @@ RESULT = b"video" * 1000 + b"audio" * 500
 async def test_a_pair_in_the_folder_is_done_once_also_after_a_kill(user: User, place: Place) -> None:
     folder = user.folder / "incoming"
     folder.mkdir()
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         async with daemon(user, "--watch", str(folder), "--no-probe") as api:
             shutil.copy(user.video, folder / "clip.mp4")
@@ -38,7 +37,7 @@ async def test_a_pair_in_the_folder_is_done_once_also_after_a_kill(user: User, p
 
 async def test_a_folder_that_is_not_there_yet_is_named_and_watched_when_it_comes(user: User, place: Place) -> None:
     folder = user.folder / "later"
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         async with daemon(user, "--watch", str(folder), "--no-probe") as api:
             assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []

@@ -163,7 +163,7 @@ async def test_an_app_with_a_login_is_used_also_after_its_restart_and_without_it
     server = gradio_server(tmp_path / "gradio", PASSWORD="s:ecret")
     place, login = Place(tmp_path, server.url), tmp_path / "login"
     login.write_text("ada:s:ecret\n")
-    async with asyncio.timeout(150), running(server):
+    async with running(server):
         state = await place.engine.ready()
         assert not state.ready
         assert "wants a login; give --engine-option auth=FILE" in state.reason
@@ -359,7 +359,7 @@ async def test_jobs_go_through_the_real_worker_also_when_the_app_is_killed_and_c
 ) -> None:
     server = gradio_server(tmp_path / "gradio", MAX_FILE="2kb")
     place = Place(tmp_path, server.url)
-    async with asyncio.timeout(150), running(server), worker_of(place.engine, place.folder / "desk") as desk:
+    async with running(server), worker_of(place.engine, place.folder / "desk") as desk:
         copied = await desk.run("copy", {"image": place.image}, {"bild_gr_e": "a.png"}, steps=4)
         assert copied["bild_gr_e"].read_bytes() == place.image.read_bytes()
         assert {25.0, 50.0, 75.0} & {*desk.percents}

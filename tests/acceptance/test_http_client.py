@@ -285,7 +285,7 @@ async def test_a_workers_wrong_clock_is_detected_by_its_date_header(off: int, se
     now, wallet = time.time(), Wallet()
     token = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
     wallet.feed(m.Ack(request_id="job-1", capability=token, capability_expires=int(now + 900)))
-    async with asyncio.timeout(30), serving(answer) as url:
+    async with serving(answer) as url:
         workers = HttpWorkers(url, secret)
         worker = workers.of_job("job-1", wallet).at(None)
         assert isinstance(worker, HttpWorker)
@@ -309,7 +309,7 @@ async def test_where_a_capability_has_no_effect_the_part_to_update_is_named(
     now, wallet = time.time(), Wallet()
     given = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900) if token == "" else token
     wallet.feed(m.Ack(request_id="job-1", capability=given, capability_expires=int(now + 900)))
-    async with asyncio.timeout(30), serving(answering(lambda: failure(401, "no such token"))) as url:
+    async with serving(answering(lambda: failure(401, "no such token"))) as url:
         workers = HttpWorkers(url)
         worker = workers.of_job("job-1", wallet).at(None)
         assert isinstance(worker, HttpWorker)
@@ -336,7 +336,7 @@ async def test_a_worker_that_has_not_registered_yet_gets_the_capability_and_is_a
     now, wallet = time.time(), Wallet()
     token = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
     wallet.feed(m.Ack(request_id="job-1", capability=token, capability_expires=int(now + 900)))
-    async with asyncio.timeout(30), serving(answer) as url:
+    async with serving(answer) as url:
         workers = HttpWorkers("http://another.example", secret)
         worker = workers.of_job("job-1", wallet).at(url)
         await worker.health()
@@ -353,7 +353,7 @@ async def test_what_a_worker_announces_to_one_job_is_not_what_it_announced_to_an
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"code": 0, "msg": "ok", "initialized": True, "features": [*announced]})
 
-    async with asyncio.timeout(30), serving(answer) as url:
+    async with serving(answer) as url:
         workers = HttpWorkers(url, SECRET)
         one, two = (workers.of_job(name, Wallet()) for name in ("job-1", "job-2"))
         await one.at(None).health()

@@ -101,7 +101,6 @@ async def test_the_log_of_a_hub_with_budgets_hours_and_a_webhook_replays(tmp_pat
     with recording(tmp_path / "log", "hub", 0, {"policy": plain_config(limits)}) as tap:
         async with (
             open_hub(HubConfig(book, tap=tap, limits=limits, clock=lambda: now), FakeJournal[Fact]()) as hub,
-            asyncio.timeout(20),
             connect(hub.url) as monitor,
             connect(hub.url) as worker,
             connect(hub.url) as client,

@@ -1,6 +1,5 @@
 """`--log-json`: every line that a program logs is one JSON object, whatever happens to it."""
 
-import asyncio
 import json
 import sys
 from typing import Any
@@ -26,7 +25,7 @@ def lines(err: str) -> list[dict[str, Any]]:
 async def test_all_programs_log_json_while_a_job_fails(user: User, place: Place) -> None:
     said: dict[str, str] = {}
     listen = ("--listen", "127.0.0.1:0", "--log-json", "--log-level", "DEBUG")
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         at_hub = ("--hub", hub.url)
         worker = ("worker", *listen, *at_hub, "--state", "worker", "--engine", "command", "--command", FAILS)
         monitor = ("monitor", *at_hub, "--power", "process", "--program", "true")

@@ -58,7 +58,7 @@ def gpus(plain: dict[str, Any]) -> dict[str, list[bool]]:
 
 
 async def test_a_client_gets_the_kinds_of_a_worker(scene: Scene) -> None:
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
         found = await asked(scene)
         assert [each.kind for each in found.kinds] == [*KINDS]
@@ -70,7 +70,7 @@ async def test_kinds_that_change_while_the_engine_stays_ready_are_noticed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "CHECK_AGAIN", 0.02)
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker() as worker:
+    async with scene.place.hub() as hub, scene.worker() as worker:
         await gpu_online(hub)
         scene.engine.kinds = [*KINDS, FLIP]
         await until(lambda: "flip" in (hub.state.gpus["gpu"].kinds or {}) or bool(hub.state.undone))
@@ -87,7 +87,7 @@ async def test_an_engine_that_does_not_describe_itself_for_a_while_keeps_its_kin
         asked.set()
         raise TaskFailed("busy")
 
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker() as worker:
+    async with scene.place.hub() as hub, scene.worker() as worker:
         await gpu_online(hub)
         monkeypatch.setattr(scene.engine, "describe", describe)
         await asked.wait()
@@ -99,7 +99,7 @@ async def test_an_engine_that_does_not_describe_itself_for_a_while_keeps_its_kin
 
 async def test_many_kinds_with_long_descriptions_reach_the_client(scene: Scene) -> None:
     scene.engine.kinds = [replace(FLIP, name=f"flip_{n}", help="x" * 12_000) for n in range(20)]
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
         found = [each.kind for each in (await asked(scene)).kinds]
         assert found == sorted(scene.engine.kinds, key=lambda kind: kind.name)
@@ -107,7 +107,7 @@ async def test_many_kinds_with_long_descriptions_reach_the_client(scene: Scene) 
 
 async def test_a_description_that_no_frame_can_hold_leaves_the_kinds_unknown(scene: Scene) -> None:
     scene.engine.kinds = [replace(FLIP, help="x" * 70_000)]
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker():
+    async with scene.place.hub() as hub, scene.worker():
         await gpu_online(hub)
         assert await asked(scene) == KnownKinds((), known=True, complete=False)
 
@@ -116,7 +116,6 @@ async def test_each_of_two_gpus_gets_the_jobs_of_its_kind(scene: Scene) -> None:
     scene.engine.kinds, other = KINDS[:1], Joining()
     other.kinds = KINDS[1:]
     async with (
-        asyncio.timeout(30),
         scene.place.hub() as hub,
         scene.worker("studio"),
         scene.worker("attic", other),
@@ -131,18 +130,17 @@ async def test_each_of_two_gpus_gets_the_jobs_of_its_kind(scene: Scene) -> None:
 
 
 async def test_the_client_is_refused_a_kind_that_no_gpu_has_with_those_there_are(scene: Scene) -> None:
-    async with asyncio.timeout(30), scene.place.hub() as hub, scene.worker(), scene.client() as client:
+    async with scene.place.hub() as hub, scene.worker(), scene.client() as client:
         await gpu_online(hub)
         failed = await scene.run(client, scene.job("one", kind="paint"))
     assert failed == e.Failed("no GPU has the kind paint; there are join, reverse", "unknown_kind")
 
 
 async def test_a_deployed_hub_tells_no_kinds_and_a_deployed_worker_is_no_gap(scene: Scene) -> None:
-    async with asyncio.timeout(30), field_hub() as old:
+    async with field_hub() as old:
         scene.place.hub_url = old.url
         assert await asked(scene) == UNKNOWN
     async with (
-        asyncio.timeout(30),
         scene.place.hub(open_roles=frozenset({"worker"})) as hub,
         field_worker(SECRET, hub=hub.url.removesuffix("/dsp")),
     ):
@@ -156,29 +154,28 @@ async def test_a_deployed_hub_tells_no_kinds_and_a_deployed_worker_is_no_gap(sce
 
 
 async def test_the_daemon_tells_the_kinds_also_when_worker_and_hub_are_gone(scene: Scene, user: User) -> None:
-    async with asyncio.timeout(60):
-        async with scene.place.hub() as hub:
-            user.environment |= scene.place.client_settings()
-            async with scene.worker():
-                await gpu_online(hub)
-                async with daemon(user) as api:
-                    plain = await known(api, lambda plain: plain["known"] and bool(plain["kinds"]))
-                    assert plain["kinds"][0] == {
-                        "kind": orjson.loads(orjson.dumps(plain_kind(KINDS[0]))),
-                        "gpus": [{"gpu": "gpu", "online": True}],
-                    }
-                    assert (gpus(plain), plain["complete"]) == ({"join": [True], "reverse": [True]}, True)
+    async with scene.place.hub() as hub:
+        user.environment |= scene.place.client_settings()
+        async with scene.worker():
+            await gpu_online(hub)
             async with daemon(user) as api:
-                plain = await known(api, lambda plain: plain["complete"])
-                assert gpus(plain) == {"join": [False], "reverse": [False]}, "the machine sleeps"
+                plain = await known(api, lambda plain: plain["known"] and bool(plain["kinds"]))
+                assert plain["kinds"][0] == {
+                    "kind": orjson.loads(orjson.dumps(plain_kind(KINDS[0]))),
+                    "gpus": [{"gpu": "gpu", "online": True}],
+                }
+                assert (gpus(plain), plain["complete"]) == ({"join": [True], "reverse": [True]}, True)
         async with daemon(user) as api:
-            plain = await known(api, lambda _: True)
-            assert (gpus(plain), plain["known"]) == ({"join": [False], "reverse": [False]}, True)
-            assert plain["complete"] is False, "there may be others by now"
+            plain = await known(api, lambda plain: plain["complete"])
+            assert gpus(plain) == {"join": [False], "reverse": [False]}, "the machine sleeps"
+    async with daemon(user) as api:
+        plain = await known(api, lambda _: True)
+        assert (gpus(plain), plain["known"]) == ({"join": [False], "reverse": [False]}, True)
+        assert plain["complete"] is False, "there may be others by now"
 
 
 async def test_the_daemon_hears_of_new_kinds_by_itself(scene: Scene, user: User) -> None:
-    async with asyncio.timeout(60), scene.place.hub() as hub:
+    async with scene.place.hub() as hub:
         user.environment |= scene.place.client_settings()
         async with daemon(user) as api:
             await until(lambda: bool(hub.state.clients))
@@ -191,7 +188,7 @@ async def test_the_daemon_hears_of_new_kinds_by_itself(scene: Scene, user: User)
 
 
 async def test_the_kinds_of_another_hub_are_not_used(scene: Scene, user: User) -> None:
-    async with asyncio.timeout(60), scene.place.hub():
+    async with scene.place.hub():
         user.environment |= scene.place.client_settings()
         folder = scene.folder / "daemon"
         folder.mkdir()
@@ -204,7 +201,7 @@ async def test_the_kinds_of_another_hub_are_not_used(scene: Scene, user: User) -
 
 
 async def test_at_a_deployed_hub_the_daemon_says_that_it_cannot_know(scene: Scene, user: User) -> None:
-    async with asyncio.timeout(60), field_hub() as old:
+    async with field_hub() as old:
         user.environment |= {**scene.place.client_settings(), "API_SERVER_URL": old.url}
         async with daemon(user) as api:
             assert await known(api, lambda _: True) == {"kinds": [], "known": False, "complete": False}

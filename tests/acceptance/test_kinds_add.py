@@ -188,7 +188,7 @@ async def test_a_comfyui_is_asked_for_limits_and_for_what_it_lacks(
         "8": {"class_type": "Fancy", "inputs": {}},
     }
     put("b.json", {**SIMPLE, **lacking})
-    async with asyncio.timeout(60), FakeComfyUi(folder / "comfyui").runs() as server:
+    async with FakeComfyUi(folder / "comfyui").runs() as server:
         for name in ("a", "b"):
             words = ["kinds", "add", f"{name}.json", "--url", server.url]
             assert await asyncio.to_thread(main.main, words) == exit_codes.DONE

@@ -1,6 +1,5 @@
 """`wakestream license` beside a running hub, as its operator uses it."""
 
-import asyncio
 import json
 import stat
 import sys
@@ -19,7 +18,7 @@ async def register(socket: ClientConnection, key: str) -> str:
 
 async def test_a_running_hub_accepts_new_licenses_and_drops_revoked_ones(user: User) -> None:
     state = ("--state", "hub")
-    async with asyncio.timeout(50), user.runs("hub", "--listen", "127.0.0.1:0", *state) as hub:
+    async with user.runs("hub", "--listen", "127.0.0.1:0", *state) as hub:
         url = await hub.address()
         issued = await user.run("license", "issue", "--role", "client", "--note", "editing PC", *state)
         key = issued.out.strip()
@@ -46,8 +45,7 @@ async def test_a_running_hub_accepts_new_licenses_and_drops_revoked_ones(user: U
 
 
 async def test_the_folder_that_the_keys_belong_to_is_named(user: User) -> None:
-    async with asyncio.timeout(50):
-        issued = await user.run("license", "issue", "--role", "client", "--state", "hub")
-        assert "(client) is saved in hub. Its key is shown only once" in issued.err
-        none = await user.run("license", "list", "--state", "elsewhere")
-        assert none.out.startswith("no licenses in elsewhere; ")
+    issued = await user.run("license", "issue", "--role", "client", "--state", "hub")
+    assert "(client) is saved in hub. Its key is shown only once" in issued.err
+    none = await user.run("license", "list", "--state", "elsewhere")
+    assert none.out.startswith("no licenses in elsewhere; ")

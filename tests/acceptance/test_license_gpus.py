@@ -67,7 +67,7 @@ async def told(user: User, command: tuple[str, ...], key: str, words: str) -> No
 
 
 async def test_only_the_issued_key_serves_a_gpu_even_while_its_worker_is_offline(user: User) -> None:
-    async with asyncio.timeout(50), a_hub(user) as hub:
+    async with a_hub(user) as hub:
         url = await hub.address()
         mine, other, client = (
             await issue(user, "worker", "studio"),
@@ -93,19 +93,18 @@ async def test_only_the_issued_key_serves_a_gpu_even_while_its_worker_is_offline
 async def test_a_name_stays_with_its_first_user_over_a_kill_until_it_is_released(user: User) -> None:
     first, other = await issue(user, "worker"), await issue(user, "worker")
     hub: Running
-    async with asyncio.timeout(50):
-        async with a_hub(user) as hub, connect(await hub.address()) as worker:
-            assert await register(worker, role="worker", token=first, gpu="studio") == "registered"
-            hub.process.kill()
-            await hub.process.wait()
-        async with a_hub(user) as hub:
-            url = await hub.address()
-            async with connect(url) as thief:
-                assert await register(thief, role="worker", token=other, gpu="studio") == "gpu_taken"
-            of_first = (await listed(user, "license list"))[0]["id"]
-            assert (await user.run("license", "release", of_first, *STATE)).code == 0
-            async with connect(url) as heir:
-                assert await register(heir, role="worker", token=other, gpu="studio") == "registered"
+    async with a_hub(user) as hub, connect(await hub.address()) as worker:
+        assert await register(worker, role="worker", token=first, gpu="studio") == "registered"
+        hub.process.kill()
+        await hub.process.wait()
+    async with a_hub(user) as hub:
+        url = await hub.address()
+        async with connect(url) as thief:
+            assert await register(thief, role="worker", token=other, gpu="studio") == "gpu_taken"
+        of_first = (await listed(user, "license list"))[0]["id"]
+        assert (await user.run("license", "release", of_first, *STATE)).code == 0
+        async with connect(url) as heir:
+            assert await register(heir, role="worker", token=other, gpu="studio") == "registered"
 
 
 async def test_audit_lists_who_used_what_from_where_and_their_rights(user: User) -> None:
@@ -114,7 +113,7 @@ async def test_audit_lists_who_used_what_from_where_and_their_rights(user: User)
         await issue(user, "worker"),
         await issue(user, "monitor", "studio"),
     )
-    async with asyncio.timeout(50), a_hub(user) as hub:
+    async with a_hub(user) as hub:
         url = await hub.address()
         async with connect(url) as one, connect(url) as two:
             assert await register(one, key=client) == "registered"
@@ -138,7 +137,7 @@ async def test_audit_lists_who_used_what_from_where_and_their_rights(user: User)
 
 async def test_a_key_that_was_replaced_works_for_its_time_and_its_connections_end_with_it(user: User) -> None:
     old = await issue(user, "client")
-    async with asyncio.timeout(50), a_hub(user) as hub:
+    async with a_hub(user) as hub:
         url = await hub.address()
         (license_,) = await listed(user, "license list")
         new = (await user.run("license", "rotate", license_["id"], *STATE)).out.strip()

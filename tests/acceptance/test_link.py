@@ -174,7 +174,7 @@ async def test_a_hundred_waiting_jobs_share_one_connection_and_start_no_thread(p
     threads: set[int] = set()
     queued: set[str] = set()
 
-    async with asyncio.timeout(40), place.hub() as hub:
+    async with place.hub() as hub:
         settings = Settings(hub_url=place.hub_url, key=place.keys["client"], api_secret=SECRET)
         async with open_client(settings) as client:
             all_queued = asyncio.Event()

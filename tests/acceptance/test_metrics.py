@@ -49,7 +49,7 @@ async def all_at_work(made: House, engine: Joining, webhook: str) -> None:
 
 
 async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), receiver() as (webhook, news), house(user, place) as made:
+    async with receiver() as (webhook, news), house(user, place) as made:
         engine = Joining(held=True)
         await all_at_work(made, engine, webhook)
         await made.submit()
@@ -83,7 +83,7 @@ async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place
 
 
 async def test_the_page_names_every_metric_and_no_other(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
+    async with receiver() as (webhook, _), house(user, place) as made:
         await all_at_work(made, Joining(), webhook)
         texts = [await made.scrape(program) for program in made.urls]
     assert set().union(*map(families, texts)) == set(told())
@@ -92,7 +92,7 @@ async def test_the_page_names_every_metric_and_no_other(user: User, place: Place
 
 
 async def test_no_label_holds_a_job_a_key_or_a_file(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
+    async with receiver() as (webhook, _), house(user, place) as made:
         await all_at_work(made, Joining(), webhook)
         await made.submit("job-in-no-label")
         await until(lambda: made.daemon.outbox.state.jobs["job-in-no-label"].state == "done")
@@ -102,7 +102,7 @@ async def test_no_label_holds_a_job_a_key_or_a_file(user: User, place: Place) ->
 
 
 async def test_waiting_jobs_are_counted_by_what_they_wait_for(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), house(user, place) as made:
+    async with house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon()
         await made.submit()
@@ -114,7 +114,7 @@ async def test_waiting_jobs_are_counted_by_what_they_wait_for(user: User, place:
 
 
 async def test_a_boot_with_waiting_jobs_is_timed(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), house(user, place) as made:
+    async with house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon()
         await made.submit()
@@ -129,7 +129,7 @@ async def test_a_boot_with_waiting_jobs_is_timed(user: User, place: Place) -> No
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: apt-get install promtool")
 async def test_promtool_accepts_the_metrics_of_every_program(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), receiver() as (webhook, _), house(user, place) as made:
+    async with receiver() as (webhook, _), house(user, place) as made:
         await made.begin_hub()
         await made.begin_daemon(webhook)
         await made.submit()
@@ -152,7 +152,7 @@ async def lint(text: str) -> tuple[int | None, str]:
 
 
 async def test_refusals_are_counted_by_reason(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), house(user, place) as made:
+    async with house(user, place) as made:
         await made.begin_hub()
         made.place.keys["worker"] = "ws_worker_wrong0123456789abcdef"
         await made.begin_worker(Joining())
@@ -204,7 +204,7 @@ async def test_several_listeners_in_one_process_do_not_mix() -> None:
 async def test_the_hub_as_a_process_announces_its_metrics_and_refuses_a_port_that_is_taken(user: User) -> None:
     state = ("--state", str(user.folder.parent / "hub"))
     listen = ("--listen", "127.0.0.1:0")
-    async with asyncio.timeout(50), aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         async with user.runs("hub", *listen, *state, "--metrics", "127.0.0.1:0") as hub:
             await hub.address()
             hub.process.terminate()
@@ -245,7 +245,7 @@ async def test_every_program_takes_the_flag(user: User, program: str) -> None:
         "daemon": ("--state", "daemon"),
     }[program]
     variables = {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "k" * 20, "HEYGEM_API_SECRET": "s" * 20}
-    async with asyncio.timeout(40), scraped(user, program, *more, **variables) as text:
+    async with scraped(user, program, *more, **variables) as text:
         shown = families(text)
     assert shown - told().keys() == set()
     assert {name for name in told() if f"_{program}_" in name} - shown == (

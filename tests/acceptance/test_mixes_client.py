@@ -130,7 +130,7 @@ async def test_an_ack_that_means_the_text_worker_alone_is_waited_out_until_the_w
 
 
 async def test_without_a_hub_a_ready_worker_runs_the_job_and_the_client_reports_it(user: User) -> None:
-    async with asyncio.timeout(50), field_worker(SECRET) as gpu:
+    async with field_worker(SECRET) as gpu:
         settings(user, "http://127.0.0.1:9", gpu.url)
         ran = await user.submit()
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
@@ -140,7 +140,7 @@ async def test_without_a_hub_a_ready_worker_runs_the_job_and_the_client_reports_
 
 
 async def test_a_daemon_whose_hub_is_down_uses_a_worker_that_is_ready(user: User) -> None:
-    async with asyncio.timeout(50), field_worker(SECRET) as gpu:
+    async with field_worker(SECRET) as gpu:
         settings(user, "http://127.0.0.1:9", gpu.url)
         async with daemon(user) as api:
             await hand_in(api, user, "job-1", "job-2")
@@ -217,7 +217,7 @@ async def test_a_worker_that_wants_a_secret_is_named_where_the_client_s_is_empty
 
 
 async def test_jobs_of_our_daemon_wake_a_deployed_machine_by_the_deployed_hub_and_monitor(user: User) -> None:
-    async with asyncio.timeout(50), field_hub() as hub, OldMachine(hub.url, secret=SECRET) as machine:
+    async with field_hub() as hub, OldMachine(hub.url, secret=SECRET) as machine:
         settings(user, hub.url, machine.url)
         async with field_monitor(hub.url, machine.cloud, times=QUICK), daemon(user) as api:
             await hand_in(api, user, "job-1", "job-2", "job-3")
@@ -229,7 +229,7 @@ async def test_jobs_of_our_daemon_wake_a_deployed_machine_by_the_deployed_hub_an
 
 
 async def test_jobs_of_our_daemon_wake_a_deployed_machine_by_the_deployed_hub_and_our_monitor(user: User) -> None:
-    async with asyncio.timeout(50), field_hub() as hub, OldMachine(hub.url, secret=SECRET) as machine:
+    async with field_hub() as hub, OldMachine(hub.url, secret=SECRET) as machine:
         settings(user, hub.url, machine.url)
         async with our_monitor(dsp(hub.url), machine.cloud, machine.url, idle_after=1.0, query_timeout=0.5):
             async with daemon(user) as api:
@@ -258,7 +258,7 @@ async def test_an_online_of_the_published_monitor_that_comes_before_the_worker_i
 @pytest.mark.parametrize("texts", [True, False])
 async def test_our_jobs_survive_a_restart_of_a_deployed_hub(user: User, texts: bool) -> None:
     store = Store()
-    async with asyncio.timeout(50), AsyncExitStack() as life, field_worker(SECRET) as gpu:
+    async with AsyncExitStack() as life, field_worker(SECRET) as gpu:
         hub = await life.enter_async_context(field_hub(store=store))
         settings(user, hub.url, gpu.url)
         gpu.http.before["health"] = unreachable

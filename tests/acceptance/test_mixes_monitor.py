@@ -87,7 +87,7 @@ async def test_an_early_result_of_an_old_worker_does_not_stop_its_machine(place:
 
 
 async def test_at_a_deployed_hub_a_bare_copy_wakes_the_machine_work_keeps_it_on_and_idleness_stops_it() -> None:
-    async with asyncio.timeout(50), field_hub() as hub:
+    async with field_hub() as hub:
         async with (
             OldMachine(hub.url, secret=SECRET, held=True, texts=False) as machine,
             our_monitor(
@@ -109,7 +109,7 @@ async def test_at_a_deployed_hub_a_bare_copy_wakes_the_machine_work_keeps_it_on_
 
 
 async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
-    async with asyncio.timeout(50), field_hub() as hub:
+    async with field_hub() as hub:
         async with (
             OldMachine(hub.url, secret=SECRET) as machine,
             our_monitor(f"{hub.url.replace('http', 'ws')}/dsp", machine.cloud, machine.url) as monitor,
@@ -123,7 +123,7 @@ async def test_at_a_deployed_hub_a_text_request_wakes_the_machine_too() -> None:
 
 
 async def test_at_a_deployed_hub_a_desktop_is_answered_in_time_and_its_machine_stops_when_idle(user: User) -> None:
-    async with asyncio.timeout(50), field_hub() as hub, OldMachine(hub.url, texts=False) as machine:
+    async with field_hub() as hub, OldMachine(hub.url, texts=False) as machine:
         machine.cloud.look_takes = 1.5
         url = f"{hub.url.replace('http', 'ws')}/dsp"
         async with our_monitor(url, machine.cloud, machine.url, idle_after=IDLE, query_timeout=IDLE) as monitor:

@@ -309,8 +309,7 @@ async def test_processes_left_by_a_start_command_are_neither_awaited_nor_killed(
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         f"pathlib.Path({str(left)!r}).write_text(str(child.pid))"
     )
-    async with asyncio.timeout(20):
-        await commands(start=start).start()
+    await commands(start=start).start()
     pid = int(left.read_text())
     os.kill(pid, 0 if os.name == "posix" else 15)
     if os.name == "posix":

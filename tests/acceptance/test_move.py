@@ -47,7 +47,7 @@ async def turns(api: RunningDaemon) -> list[str]:
 async def test_the_gpu_does_the_jobs_in_the_order_of_the_user_also_after_a_kill(
     user: User, place: Place, limit: str
 ) -> None:
-    async with asyncio.timeout(90), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings()
         async with daemon(user, "--max-running", limit) as api:
             await submitted(api, user, 1, 2, 3, 4, 5)
@@ -74,7 +74,7 @@ async def test_the_gpu_does_the_jobs_in_the_order_of_the_user_also_after_a_kill(
 
 async def test_a_wrong_move_gets_a_sentence_and_changes_nothing(user: User) -> None:
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
-    async with asyncio.timeout(50), daemon(user) as api:
+    async with daemon(user) as api:
         await submitted(api, user, 1, 2, 3)
         for body, wrong in (
             ({}, 400), ({"first": 1}, 400), ({"first": True, "before": None}, 400), ({"before": 7}, 400),
@@ -103,7 +103,7 @@ async def test_a_wrong_move_gets_a_sentence_and_changes_nothing(user: User) -> N
 
 async def test_the_command_line_moves_jobs(user: User) -> None:
     user.environment |= {"API_SERVER_URL": "http://127.0.0.1:9", "WAKESTREAM_KEY": "any-key-0123456789"}
-    async with asyncio.timeout(90), daemon(user) as api:
+    async with daemon(user) as api:
         await submitted(api, user, 1, 2, 3)
         ran = await user.run("move", "job-3", "--first")
         assert (ran.code, ran.out) == (0, "job-3: the next one\n"), ran

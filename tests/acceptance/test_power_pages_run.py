@@ -40,7 +40,7 @@ async def begun(world: ApiWorld, folder: Path, *words: str) -> asyncio.subproces
 
 @pytest.mark.parametrize("name", WORLDS)
 async def test_the_list_of_the_page_shows_its_machine(name: str, tmp_path: Path) -> None:
-    async with asyncio.timeout(50), serving(WORLDS[name]()) as world:
+    async with serving(WORLDS[name]()) as world:
         (words,) = commands(name, "machines")
         process = await begun(world, tmp_path, *words)
         said, _ = await process.communicate()
@@ -53,7 +53,7 @@ async def test_the_monitor_of_the_page_wakes_the_machine_for_a_job(name: str, tm
     place = Place(tmp_path)
     (tmp_path / "monitor.key").write_text(place.keys["monitor"])
     (tmp_path / "monitor.key").chmod(0o600)
-    async with asyncio.timeout(55), serving(WORLDS[name]()) as world, place.hub() as hub:
+    async with serving(WORLDS[name]()) as world, place.hub() as hub:
         (words,) = commands(name, "monitor")
         assert words[words.index("--machine") + 1] == world.machine_id
         more = ("--hub", f"http://127.0.0.1:{hub.port}", "--key-file", "monitor.key", "--state", "state")

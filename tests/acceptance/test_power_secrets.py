@@ -19,7 +19,7 @@ WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld,
 @pytest.mark.parametrize("fault", ["denied", "garbage", None])
 @pytest.mark.parametrize("name", WORLDS)
 async def test_no_log_and_no_recording_has_the_credentials(name: str, fault: Fault | None, tmp_path: Path) -> None:
-    async with asyncio.timeout(60), serving(WORLDS[name]()) as world:
+    async with serving(WORLDS[name]()) as world:
         await world.become("running")
         world.fault = fault
         said = await monitored(world, name, tmp_path, b"booted" if fault is None else b"cannot look at the machine")

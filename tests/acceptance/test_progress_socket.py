@@ -87,7 +87,7 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
 
 async def test_each_change_is_sent_once_and_the_end_closes_with_1000(scene: Scene) -> None:
     task = await scene.task()
-    async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
+    async with connect(scene.url(task.id)) as socket:
         said = [orjson.loads(await socket.recv())]
         for frame in (Frame(1, 8, 12.5), Frame(1, 8, 12.5), Frame(2, 8, 25.0)):
             scene.engine.frames.put_nowait(frame)
@@ -141,7 +141,7 @@ async def test_a_task_is_found_by_the_hubs_request_that_began_it(scene: Scene) -
 async def test_an_unknown_and_a_removed_task_are_reported_in_words(scene: Scene) -> None:
     assert await scene.told("f" * 16) == ([{"code": 404, "msg": "任务 ID 不存在"}], 1000)
     task = await scene.task()
-    async with asyncio.timeout(20), connect(scene.url(task.id)) as socket:
+    async with connect(scene.url(task.id)) as socket:
         await socket.recv()
         scene.worker.queue.runner.apply(w.Forgotten(task.id))
         assert orjson.loads(await socket.recv()) == {"code": 404, "msg": "任务已被清理"}

@@ -19,7 +19,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_with_exit_on_refusal_a_wrong_key_ends_it_with_2(user: User, place: Place, name: str) -> None:
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         ran = await user.run(
             *PROGRAMS[name], "--hub", hub.url, "--exit-on-refusal", WAKESTREAM_KEY=WRONG, HEYGEM_API_SECRET=SECRET
         )
@@ -32,7 +32,7 @@ async def test_with_exit_on_refusal_a_wrong_key_ends_it_with_2(user: User, place
 
 async def test_otherwise_it_retries_and_logs_each_attempt(user: User, place: Place) -> None:
     log = user.folder / "monitor.log"
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         monitor = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wakestream.adapters.cli", *PROGRAMS["monitor"], "--hub", hub.url, "--log-file", log,
             stderr=PIPE, cwd=user.folder, env=clean_environment() | {"WAKESTREAM_KEY": WRONG},
@@ -57,7 +57,7 @@ def refusals(lines: list[str]) -> list[str]:
 
 
 async def test_a_missing_program_is_reported_at_start(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub:
+    async with place.hub() as hub:
         flags = (*PROGRAMS["monitor"], "--hub", hub.url, "--exit-on-refusal", "--lang", "zh")
         ran = await user.run(*flags, WAKESTREAM_KEY=WRONG)
     (said,) = [each for each in map(line, ran.err.splitlines()) if each.level == "WARNING"]

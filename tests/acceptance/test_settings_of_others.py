@@ -22,7 +22,7 @@ async def test_no_command_connects_with_the_users_key_to_a_hub_that_files_of_oth
     own.mkdir()
     (own / ".license").write_text(KEY)
     user.environment |= {"WAKESTREAM_CONFIG": str(own)}
-    async with plain_server.talking(accept) as port, asyncio.timeout(50):
+    async with plain_server.talking(accept) as port:
         hub = f"http://127.0.0.1:{port}"
         (user.folder / file).write_text(f'hub = "{hub}"\n' if file.endswith(".toml") else f"API_SERVER_URL={hub}\n")
         for command in (("status",), ("doctor",), ("daemon",), user.command("--foreground")):

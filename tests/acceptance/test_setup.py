@@ -103,26 +103,23 @@ async def test_three_machines_from_nothing_to_a_video_in_six_commands(
         assert ran.code == 0, (command, ran.out, ran.err)
         return ran.out
 
-    async with asyncio.timeout(180):
-        said = await run(server, "init", "hub", "--public", f"https://127.0.0.1:{hub_port}")
-        # The GPU machine is switched on by a command, as a cloud's is: here it starts the worker of that machine.
-        start = json.dumps(
-            ["env", *(f"{name}={value}" for name, value in gpu.surroundings().items()), *worker_command()]
-        )
-        await run(server, "init", "monitor", "--gpu", "studio", "--power", "process", "--program", start)
-        commands += 1
-        async with server.up(until="connected to wss://"):
-            listen = ("--listen", f"127.0.0.1:{worker_port}", "--gpu", "studio")
-            joined = await run(gpu, "join", f"127.0.0.1:{hub_port}", code_for("worker", said), *listen, "--tls")
-            assert f"with TLS; jobs are sent to 127.0.0.1:{worker_port}" in joined
-            await run(pc, "join", f"127.0.0.1:{hub_port}", code_for("client", said))
-            await run(pc, "submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--plain")
-        assert (pc.folder / "out.mp4").stat().st_size > 0
-        assert commands == 6
-        assert {"wakestream.key", "hub.pem", "wakestream.toml", "setup.json"} == pc.files()
-        left = await pc.run("leave")
-        assert "revoke it there: wakestream license revoke" in left.out
-        assert pc.files() == set()
+    said = await run(server, "init", "hub", "--public", f"https://127.0.0.1:{hub_port}")
+    # The GPU machine is switched on by a command, as a cloud's is: here it starts the worker of that machine.
+    start = json.dumps(["env", *(f"{name}={value}" for name, value in gpu.surroundings().items()), *worker_command()])
+    await run(server, "init", "monitor", "--gpu", "studio", "--power", "process", "--program", start)
+    commands += 1
+    async with server.up(until="connected to wss://"):
+        listen = ("--listen", f"127.0.0.1:{worker_port}", "--gpu", "studio")
+        joined = await run(gpu, "join", f"127.0.0.1:{hub_port}", code_for("worker", said), *listen, "--tls")
+        assert f"with TLS; jobs are sent to 127.0.0.1:{worker_port}" in joined
+        await run(pc, "join", f"127.0.0.1:{hub_port}", code_for("client", said))
+        await run(pc, "submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--plain")
+    assert (pc.folder / "out.mp4").stat().st_size > 0
+    assert commands == 6
+    assert {"wakestream.key", "hub.pem", "wakestream.toml", "setup.json"} == pc.files()
+    left = await pc.run("leave")
+    assert "revoke it there: wakestream license revoke" in left.out
+    assert pc.files() == set()
 
 
 async def test_three_machines_on_a_network_know_each_other_by_their_addresses(
@@ -165,7 +162,7 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
     machine = Machine(tmp_path / "one")
     await make_video(machine.video, 1)
     await make_speech(machine.audio, 1)
-    async with asyncio.timeout(120), machine.up("--gpu", "studio", until="is a monitor") as printed:
+    async with machine.up("--gpu", "studio", until="is a monitor") as printed:
         hub = (await printed("hub: ws://")).split("hub: ")[1].split(";")[0]
         await printed("ready: ")
         for command in ("status", "doctor", "top --once", "cost", "why gpu"):  # without a hub and a key
@@ -185,18 +182,16 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
 
 async def test_the_certificate_of_another_name_is_not_used(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "one")
-    async with asyncio.timeout(60):
-        assert (await machine.run("init", "hub", "--public", "https://old.example:8765")).code == 0
-        ran = await machine.run("init", "hub", "--public", "https://new.example:8765")
-        assert (ran.code, "is for old.example, localhost, 127.0.0.1 and not for new.example" in ran.err) == (2, True)
+    assert (await machine.run("init", "hub", "--public", "https://old.example:8765")).code == 0
+    ran = await machine.run("init", "hub", "--public", "https://new.example:8765")
+    assert (ran.code, "is for old.example, localhost, 127.0.0.1 and not for new.example" in ran.err) == (2, True)
 
 
 async def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "one")
     make_certificate(machine.folder / "tls.pem", machine.folder / "tls.key", ["127.0.0.1"])
     given = ("--tls-cert", "tls.pem", "--tls-key", "tls.key", "--state", "hub state", "--folder", "conf")
-    async with asyncio.timeout(60):
-        ran = await machine.run("init", "hub", "--public", "https://127.0.0.1:8765", *given)
+    ran = await machine.run("init", "hub", "--public", "https://127.0.0.1:8765", *given)
     assert ran.code == 0, ran.err
     found = load({}, folder=machine.folder / "conf" / "hub")
     assert (found.tls_cert, found.tls_key) == (machine.folder / "tls.pem", machine.folder / "tls.key")
@@ -208,26 +203,25 @@ async def test_relative_paths_of_a_hub_are_those_of_the_command(tmp_path: Path) 
 
 async def test_init_again_changes_nothing_and_the_files_of_others_stay(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "one")
-    async with asyncio.timeout(60):
-        first = await machine.run("init", "hub", "--public", "https://hub.example:8765")
-        settings = tmp_path / "one" / "config" / "hub" / "wakestream.toml"
-        before = settings.read_bytes()
-        again = await machine.run("init", "hub", "--public", "https://hub.example:8765")
-        assert (first.code, again.code) == (0, 0), again.err
-        assert f"kept {settings}, nothing changed" in again.out
-        assert settings.read_bytes() == before
-        assert code_for("worker", first.out) != code_for("worker", again.out)
-        for _ in range(2):
-            assert (await machine.run("init", "client")).code == 0
-        licenses = await machine.run("license", "list", "--json")
-        assert [one["role"] for one in map(json.loads, licenses.out.splitlines())] == ["client"]
-        (tmp_path / "one" / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
-        refused = await machine.run("init", "client")
-        assert refused.code != 0
-        assert "is there already, and set-up did not write it" in refused.err
-        left = await machine.run("leave", "client")
-        assert "it was changed since" in left.out
-        assert (tmp_path / "one" / "config" / "wakestream.toml").exists()
+    first = await machine.run("init", "hub", "--public", "https://hub.example:8765")
+    settings = tmp_path / "one" / "config" / "hub" / "wakestream.toml"
+    before = settings.read_bytes()
+    again = await machine.run("init", "hub", "--public", "https://hub.example:8765")
+    assert (first.code, again.code) == (0, 0), again.err
+    assert f"kept {settings}, nothing changed" in again.out
+    assert settings.read_bytes() == before
+    assert code_for("worker", first.out) != code_for("worker", again.out)
+    for _ in range(2):
+        assert (await machine.run("init", "client")).code == 0
+    licenses = await machine.run("license", "list", "--json")
+    assert [one["role"] for one in map(json.loads, licenses.out.splitlines())] == ["client"]
+    (tmp_path / "one" / "config" / "wakestream.toml").write_text('hub = "wss://mine.example"\n')
+    refused = await machine.run("init", "client")
+    assert refused.code != 0
+    assert "is there already, and set-up did not write it" in refused.err
+    left = await machine.run("leave", "client")
+    assert "it was changed since" in left.out
+    assert (tmp_path / "one" / "config" / "wakestream.toml").exists()
 
 
 @asynccontextmanager
@@ -249,7 +243,7 @@ async def test_a_file_in_the_way_is_reported_before_the_code_is_used_up(
     mine = pc.folder / "config" / "wakestream.toml"
     mine.parent.mkdir()
     mine.write_text('hub = "wss://mine.example"\n')
-    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server, unused_tcp_port) as hub:
         code = await invited(server, "client")
         refused = await pc.run("join", hub, code)
         assert refused.code != 0
@@ -265,7 +259,7 @@ async def test_leave_keeps_a_file_of_secrets_that_set_up_did_not_write(
     own = gpu.folder / "config" / "worker" / ".env"
     own.parent.mkdir(parents=True)
     own.write_text("HEYGEM_API_SECRET=my-own-secret-0123456789\n")
-    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server, unused_tcp_port) as hub:
         assert (await gpu.run("join", hub, await invited(server, "worker"), "--gpu", "studio")).code == 0
     assert (await gpu.run("leave", "worker")).code == 0
     assert own.read_text() == "HEYGEM_API_SECRET=my-own-secret-0123456789\n"
@@ -275,7 +269,7 @@ async def test_an_admin_code_sets_a_pc_up_and_its_key_is_in_no_message(
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
 ) -> None:
     server, _, pc = machines
-    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server, unused_tcp_port) as hub:
         ran = await pc.run("join", hub, await invited(server, "admin"))
         key = (pc.folder / "config" / "wakestream.key").read_text().strip()
         assert (ran.code, key in ran.out + ran.err) == (0, False), ran.err
@@ -289,7 +283,7 @@ async def test_join_offers_the_daemon_as_a_service_and_an_entry_of_the_start_men
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int, typed: str, wanted: bool
 ) -> None:
     server, _, pc = machines
-    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server, unused_tcp_port) as hub:
         async with terminal(pc, "join", hub, await invited(server, "client")) as screen:
             await screen.shows("start wakestream with this computer")
             screen.type(typed)
@@ -307,7 +301,7 @@ async def test_flags_of_another_role_are_refused_before_the_code_is_used_up(
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
 ) -> None:
     server, gpu, pc = machines
-    async with asyncio.timeout(60), hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server, unused_tcp_port) as hub:
         code = await invited(server, "client")
         wrong = await gpu.run("join", hub, code, "--gpu", "studio")
         assert (wrong.code, "a client has no --gpu" in wrong.err) == (2, True), wrong
@@ -319,7 +313,7 @@ async def test_a_code_for_another_gpu_is_refused_before_it_is_used_up_and_afterw
     machines: tuple[Machine, Machine, Machine], unused_tcp_port: int
 ) -> None:
     server, gpu, _ = machines
-    async with asyncio.timeout(90), hub_of(server, unused_tcp_port) as hub:
+    async with hub_of(server, unused_tcp_port) as hub:
         code = str(json.loads((await server.run("invite", "worker", "--gpu", "studio", "--json")).out)["code"])
         wrong = await gpu.run("join", hub, code, "--gpu", "attic")
         assert (wrong.code, "this code is for the GPU studio, not attic" in wrong.err) == (2, True), wrong
@@ -340,7 +334,7 @@ async def test_a_worker_gets_the_address_that_the_hub_sees_and_the_hub_tries_to_
     server, gpu, _ = machines
     port = unused_tcp_port_factory()
     host = "0.0.0.0" if open_ else "127.0.0.2"  # noqa: S104 - the hub sees 127.0.0.1, where the latter is closed
-    async with asyncio.timeout(60), hub_of(server, unused_tcp_port_factory()) as hub:
+    async with hub_of(server, unused_tcp_port_factory()) as hub:
         ran = await gpu.run("join", hub, await invited(server, "worker"), "--listen", f"{host}:{port}")
     assert ran.code == 0, ran.err
     found = load({}, folder=gpu.folder / "config" / "worker")
@@ -353,7 +347,7 @@ async def test_a_worker_gets_the_address_that_the_hub_sees_and_the_hub_tries_to_
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals there")
 async def test_init_monitor_asks_for_provider_key_and_machine_and_looks_at_it(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "one")
-    async with asyncio.timeout(90), serving(RunpodWorld()) as cloud:
+    async with serving(RunpodWorld()) as cloud:
         key, at = cloud.keys["RUNPOD_API_KEY"], ("--gpu", "studio", "--power-option", f"base_url={cloud.url}")
         assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
         before = machine.files()
@@ -407,12 +401,11 @@ async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
     tmp_path: Path, flags: tuple[str, ...], words: str
 ) -> None:
     machine = Machine(tmp_path / "one")
-    async with asyncio.timeout(60):
-        assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
-        before = machine.files()
-        ran = await machine.run("init", "monitor", *flags)
-        assert (ran.code, words in ran.err, machine.files()) == (2, True, before), ran
-        licenses = await machine.run("license", "list", "--json")
+    assert (await machine.run("init", "hub", "--public", "http://127.0.0.1:8765")).code == 0
+    before = machine.files()
+    ran = await machine.run("init", "monitor", *flags)
+    assert (ran.code, words in ran.err, machine.files()) == (2, True, before), ran
+    licenses = await machine.run("license", "list", "--json")
     assert licenses.out == ""
 
 
@@ -429,8 +422,7 @@ async def test_a_monitor_that_cannot_work_is_refused_and_nothing_is_written(
     ],
 )
 async def test_what_cannot_be_is_refused_with_what_to_do(tmp_path: Path, command: tuple[str, ...], words: str) -> None:
-    async with asyncio.timeout(60):
-        ran = await Machine(tmp_path / "one").run(*command)
+    ran = await Machine(tmp_path / "one").run(*command)
     assert ran.code != 0
     assert words in ran.err
     assert "Traceback" not in ran.err

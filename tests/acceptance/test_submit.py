@@ -1,6 +1,5 @@
 """`wakestream submit` as a process: against our own programs, and against a hub and a worker of the field."""
 
-import asyncio
 from pathlib import Path
 
 from tests.support.programs.client_scene import Ran, User
@@ -44,7 +43,7 @@ async def test_an_old_hub_whose_gpu_is_off_is_waited_for_until_it_broadcasts_onl
 
 
 async def test_our_hub_and_worker_give_the_result_and_release_the_gpu(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+    async with place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings()
         ran = await user.submit("--job-id", "job-1")
         assert (ran.code, ran.last["event"], user.left()) == (0, "done", {"out.mp4"}), ran
@@ -57,7 +56,6 @@ async def test_all_our_programs_wake_the_gpu_for_a_job_and_find_it_on_for_the_ne
     said: list[str] = []
     (tmp_path / "house").mkdir()
     async with (
-        asyncio.timeout(50),
         house(tmp_path / "house", lambda _, line: said.append(line), boot_seconds=0.1, idle_after=60) as running,
     ):
         found = running.settings
@@ -79,7 +77,7 @@ async def test_all_our_programs_wake_the_gpu_for_a_job_and_find_it_on_for_the_ne
 
 async def test_no_file_is_replaced_unless_that_is_wanted(user: User, place: Place) -> None:
     take = ("submit", "clip.mp4", "speech.wav", "--json")
-    async with asyncio.timeout(90), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings()
         paths = [(await user.run(*take)).last["path"] for _ in range(2)]
         assert [Path(path).name for path in paths] == ["clip.synced.mp4", "clip.synced-2.mp4"]
@@ -96,7 +94,7 @@ async def test_no_file_is_replaced_unless_that_is_wanted(user: User, place: Plac
 async def test_open_jobs_of_one_clip_get_names_of_their_own_and_a_file_that_comes_later_stays(
     user: User, place: Place
 ) -> None:
-    async with asyncio.timeout(90), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings()
         async with daemon(user) as api:
             for job in ("one", "two"):

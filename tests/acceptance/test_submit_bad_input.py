@@ -166,7 +166,7 @@ async def test_a_job_has_the_duration_of_its_files(user: User) -> None:
 
 async def test_a_file_that_is_not_a_video_fails_with_ffmpegs_message(user: User, place: Place) -> None:
     await make_speech(user.audio, 1)
-    async with asyncio.timeout(50), place.hub(), place.worker():
+    async with place.hub(), place.worker():
         user.environment |= place.client_settings()
         ran = await user.submit()
     assert (ran.code, ran.last["event"], ran.last["code"]) == (1, "failed", "task_failed")
@@ -181,7 +181,7 @@ async def test_a_full_disk_at_the_worker_is_reported(user: User, place: Place, m
     monkeypatch.setattr(sink.HashingWriter, "write", full)
     with user.video.open("wb") as file:
         file.truncate(32 * 1024 * 1024)
-    async with asyncio.timeout(50), place.hub(), place.worker():
+    async with place.hub(), place.worker():
         user.environment |= place.client_settings()
         ran = await user.submit()
     assert (ran.code, ran.last["code"]) == (1, "no_space"), ran

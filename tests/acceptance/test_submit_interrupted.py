@@ -46,7 +46,7 @@ async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tu
 
 
 async def test_an_interrupt_during_the_wait_releases_the_job_at_the_hub(user: User, place: Place) -> None:
-    async with asyncio.timeout(20), place.hub() as hub:
+    async with place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits("--job-id", "job-1") as job:
             await job.event("queued")
@@ -157,7 +157,7 @@ async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: Us
 
 
 async def test_sigterm_cancels_the_job(user: User, place: Place) -> None:
-    async with asyncio.timeout(20), place.hub() as hub:
+    async with place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits() as job:
             await job.event("queued")
@@ -167,7 +167,7 @@ async def test_sigterm_cancels_the_job(user: User, place: Place) -> None:
 
 
 async def test_a_closed_output_pipe_ends_the_job(user: User, place: Place) -> None:
-    async with asyncio.timeout(20), place.hub() as hub:
+    async with place.hub() as hub:
         user.environment |= place.client_settings()
         async with user.submits("--line-every", "0.05") as job:
             await job.event("queued")

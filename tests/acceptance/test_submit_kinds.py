@@ -1,6 +1,5 @@
 """`wakestream kinds`, and `submit` of a kind that the hub knows: all that can be checked is checked on the PC."""
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -120,7 +119,7 @@ WRONG = [
 async def test_what_does_not_fit_is_refused_on_the_pc_and_named(
     scene: Flipping, arguments: tuple[str, ...], words: str
 ) -> None:
-    async with asyncio.timeout(50), scene.online("daemon") as hub:
+    async with scene.online("daemon") as hub:
         ran = await scene.run(*arguments, WAKESTREAM_PROBE="true")
         assert words in ran.err
         assert ran.code == 2, ran.err
@@ -136,7 +135,7 @@ async def test_of_two_kinds_of_one_name_the_job_goes_to_the_gpu_whose_kind_it_fi
     plug = Joining()
     plug.kinds = [replace(FLIP, params={"properties": {"spin": {"type": "integer"}}})]
     submit = ("submit", "--kind", "flip", "--in", "image=a.png", "--json")
-    async with asyncio.timeout(55), scene.online(through) as hub, scene.worker("plug", plug):
+    async with scene.online(through) as hub, scene.worker("plug", plug):
         await until(lambda: "plug" in hub.state.gpus and bool(hub.state.gpus["plug"].kinds))
         for number, chosen in enumerate([(), (), ("--gpu", "plug")]):
             ran = await scene.run(*submit, "--out", f"image={number}.png", "--param", f"spin={number}", *chosen)
@@ -162,7 +161,7 @@ async def a_silent_gpu(scene: Flipping, hub: HubServer) -> AsyncIterator[None]:
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_a_mistyped_kind_wakes_nothing_unless_that_is_wanted(scene: Flipping, through: str) -> None:
     mistyped = ("submit", "--kind", "flpi", "--in", "image=a.png", *OUT)
-    async with asyncio.timeout(55), scene.online(through) as hub, a_silent_gpu(scene, hub):
+    async with scene.online(through) as hub, a_silent_gpu(scene, hub):
         ran = await scene.run(*mistyped)
         assert (ran.code, "Did you mean flip? To start a GPU" in ran.err) == (2, True), ran.err
         async with terminal(scene.user, *mistyped) as screen:
@@ -191,7 +190,7 @@ def test_what_is_refused_is_said_in_chinese_too() -> None:
 
 
 async def test_without_a_daemon_the_hub_is_asked(scene: Flipping) -> None:
-    async with asyncio.timeout(50), scene.online() as hub:
+    async with scene.online() as hub:
         for arguments, words in WRONG[:9:4]:
             ran = await scene.run(*arguments)
             assert (ran.code, words in ran.err) == (2, True), ran.err
@@ -204,7 +203,7 @@ async def test_a_result_goes_beside_the_first_input_and_replaces_nothing(scene: 
     (scene.here / "pictures" / "a.png").write_bytes(PNG)
     (scene.here / "pictures" / "a.flip.png").write_bytes(b"mine")
     submit = ("submit", "--kind", "flip", "--in", "image=pictures/a.png", "--param", "text=5", "--json")
-    async with asyncio.timeout(50), scene.online(through):
+    async with scene.online(through):
         ran = await scene.run(*submit, WAKESTREAM_PROBE="true")
         assert ran.code == 0, ran.err
         assert (scene.here / "pictures" / "a.flip-2.png").read_bytes() == PNG
@@ -215,14 +214,14 @@ async def test_a_result_goes_beside_the_first_input_and_replaces_nothing(scene: 
 async def test_a_kind_with_several_results_has_a_name_for_each(scene: Flipping) -> None:
     both = Kind("both", (Slot("first"),), (Slot("whole", (".bin",)), Slot("log", (".txt",))))
     scene.engine.kinds = [both]
-    async with asyncio.timeout(50), scene.online():
+    async with scene.online():
         ran = await scene.run("submit", "--kind", "both", "--in", "first=clip.mp4", "--json")
         assert ran.code == 0, ran.err
         assert {path.name for path in scene.here.glob("clip.both*")} == {"clip.both.whole.bin", "clip.both.log.txt"}
 
 
 async def test_without_a_known_kind_a_result_needs_a_name(scene: Flipping) -> None:
-    async with asyncio.timeout(50), field_hub() as old:
+    async with field_hub() as old:
         scene.user.environment |= {**scene.place.client_settings(), "API_SERVER_URL": old.url}
         ran = await scene.run(*SUBMIT)
     assert ran.code == 2
@@ -232,7 +231,7 @@ async def test_without_a_known_kind_a_result_needs_a_name(scene: Flipping) -> No
 
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_kinds_lists_what_the_gpus_can_do(scene: Flipping, through: str) -> None:
-    async with asyncio.timeout(50), scene.online(through):
+    async with scene.online(through):
         ran = await scene.run("kinds")
         assert ran.code == 0, ran.err
         assert ran.out.splitlines() == [
@@ -247,7 +246,7 @@ async def test_kinds_lists_what_the_gpus_can_do(scene: Flipping, through: str) -
 
 
 async def test_kinds_of_a_hub_that_cannot_tell_or_is_not_there(scene: Flipping) -> None:
-    async with asyncio.timeout(50), field_hub() as old:
+    async with field_hub() as old:
         scene.user.environment |= {**scene.place.client_settings(), "API_SERVER_URL": old.url}
         ran = await scene.run("kinds")
         assert (ran.code, ran.out) == (0, "this hub does not tell the kinds of its GPUs; update the hub\n")
@@ -256,7 +255,7 @@ async def test_kinds_of_a_hub_that_cannot_tell_or_is_not_there(scene: Flipping) 
 
 
 async def test_the_help_of_a_kind_says_what_it_takes_and_makes(scene: Flipping) -> None:
-    async with asyncio.timeout(50), scene.online():
+    async with scene.online():
         ran = await scene.run("submit", "--kind", "flip", "--help")
         assert ran.code == 0, ran.err
         assert ran.out.splitlines() == [
@@ -293,7 +292,7 @@ async def test_the_help_of_a_kind_says_what_it_takes_and_makes(scene: Flipping) 
 
 
 async def test_the_api_checks_what_other_programs_submit(scene: Flipping) -> None:
-    async with asyncio.timeout(50), scene.online(), daemon(scene.user) as api:
+    async with scene.online(), daemon(scene.user) as api:
         job = {"kind": "flip", "inputs": {"image": str(scene.here / "a.png")}, "params": {"text": "a", "scale": 9}}
         job |= {"outputs": {"image": str(scene.here / "b.png")}}
         status, plain = await api.ask("POST", "/api/jobs", job)

@@ -28,7 +28,7 @@ NOTHING = {"HEYGEM_API_SECRET": ""}
 
 
 async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(Joining()):
+    async with place.hub() as hub, place.worker(Joining()):
         user.environment |= place.client_settings() | NOTHING
         ran = await user.submit("--log-level", "DEBUG", "--record", "log")
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
@@ -42,14 +42,14 @@ async def test_hub_and_worker_give_the_job_all_the_access_that_it_needs(user: Us
 
 
 async def test_a_worker_of_another_hub_accepts_the_secret(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         user.environment |= place.client_settings() | {"HEYGEM_API_SECRET": "not-the-one-of-this-worker"}
         ran = await user.submit()
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
 
 
 async def test_a_worker_with_a_wrong_clock_accepts_the_secret(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()) as worker:
+    async with place.hub(), place.worker(Joining()) as worker:
         verifier = worker.server.calls.verifier
         assert verifier is not None
         verifier._clock = lambda: time.time() + 7200
@@ -74,7 +74,6 @@ async def test_a_worker_named_by_the_hub_never_gets_the_secret(user: User, place
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", thief)
     async with (
-        asyncio.timeout(50),
         plain_server.serving(web.AppRunner(app), 0) as port,
         place.hub() as hub,
         connect(hub.url) as socket,
@@ -96,7 +95,7 @@ async def test_a_worker_named_by_the_hub_never_gets_the_secret(user: User, place
 async def test_without_any_access_no_gpu_is_woken(user: User, place: Place) -> None:
     book, journal = LicenseBook(place.folder / "hub"), FakeJournal[Fact]()
     limits = Limits(capability_ttl=0)
-    async with asyncio.timeout(50), open_hub(HubConfig(book, limits=limits), journal) as hub:
+    async with open_hub(HubConfig(book, limits=limits), journal) as hub:
         place.hub_url = hub.url
         user.environment |= place.client_settings() | NOTHING
         ran = await user.submit("--record", "log")
@@ -120,7 +119,7 @@ async def test_an_old_hub_is_not_asked_to_start_its_gpu(user: User) -> None:
 async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, place: Place, tmp_path: Path) -> None:
     book = LicenseBook(place.folder / "hub")
     with recording(tmp_path / "log", "hub", 0, {}) as tap:
-        async with asyncio.timeout(50), open_hub(HubConfig(book, tap=tap), FakeJournal[Fact]()) as hub:
+        async with open_hub(HubConfig(book, tap=tap), FakeJournal[Fact]()) as hub:
             place.hub_url = hub.url
             async with place.worker(Joining()):
                 user.environment |= place.client_settings() | NOTHING

@@ -157,7 +157,6 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(use
 
     (tmp_path / "house").mkdir()
     async with (
-        asyncio.timeout(55),
         house(tmp_path / "house", hear, boot_seconds=0.1, idle_after=60) as running,
     ):
         found = running.settings
@@ -179,7 +178,7 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(use
 
 async def test_a_queued_task_shows_its_position(user: User, place: Place) -> None:
     engine = Joining(held=True)
-    async with asyncio.timeout(50), place.hub() as hub, place.worker(engine):
+    async with place.hub() as hub, place.worker(engine):
         user.environment |= place.client_settings()
         (user.folder / "other.wav").write_bytes(b"other words")
         async with user.submits() as first:

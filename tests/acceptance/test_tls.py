@@ -65,7 +65,7 @@ async def test_a_job_goes_through_hub_and_worker_over_tls(user: User, place: Pla
     tls = ServerTls(*authority.issue())
     ca = client_context(authority.path)
     user.video.write_bytes(bytes(range(256)) * 40_000)  # large enough for whatever large bodies are given besides
-    async with asyncio.timeout(50), hub_with(place, tls) as hub:
+    async with hub_with(place, tls) as hub:
         assert hub.url.startswith("wss://127.0.0.1:")
         config = WorkerConfig(
             place.folder / "worker", PairEngine(Joining()), SECRET, port=0, gpu="gpu", key=place.keys["worker"], tls=tls
@@ -122,7 +122,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(place: Place, aut
     def served(port: int) -> str:
         return ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
 
-    async with asyncio.timeout(30), hub_with(place, tls) as hub:
+    async with hub_with(place, tls) as hub:
         first = await asyncio.to_thread(served, hub.port)
         assert not tls.refresh()
         stays = open_link(hub.url, lambda: m.Register(key=place.keys["client"]), ca=client_context(authority.path))
@@ -157,7 +157,7 @@ class Attentive(ServerTls):
 async def test_hub_and_worker_check_for_renewed_certificates(place: Place, authority: Authority, program: str) -> None:
     tls = Attentive(*authority.issue())
     running = hub_with(place, tls) if program == "hub" else place.worker(Joining(), tls=tls)
-    async with asyncio.timeout(30), running as server:
+    async with running as server:
         port = int((server.url if isinstance(server, HubServer) else server.address).split(":")[2].split("/")[0])
         before = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=10)
         authority.issue(days=200)
@@ -208,7 +208,7 @@ async def tls_port(context: ssl.SSLContext | None) -> AsyncGenerator[int, None]:
 
 async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authority: Authority) -> None:
     tls = ServerTls(*authority.issue())
-    async with asyncio.timeout(40), hub_with(place, tls) as hub:
+    async with hub_with(place, tls) as hub:
         assert "write https:// or wss://" in await complaint(hub.url.replace("wss:", "ws:"), None)
         config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
         async with running_worker(config) as worker:
@@ -217,7 +217,7 @@ async def test_http_to_a_tls_port_is_answered_with_advice(place: Place, authorit
 
 
 async def test_a_hub_that_may_be_dead_behind_a_proxy_is_not_taken_for_one_with_tls() -> None:
-    async with asyncio.timeout(40), tls_port(None) as port:
+    async with tls_port(None) as port:
         said = await complaint(f"ws://127.0.0.1:{port}/dsp", None)
     assert (
         "it closed the connection without an answer; start the hub there, or, if it needs TLS, write https://" in said
@@ -225,7 +225,7 @@ async def test_a_hub_that_may_be_dead_behind_a_proxy_is_not_taken_for_one_with_t
 
 
 async def test_tls_to_a_plain_port_is_answered_with_advice(place: Place) -> None:
-    async with asyncio.timeout(40), hub_with(place, None) as hub:
+    async with hub_with(place, None) as hub:
         assert "does not speak TLS, write http:// or ws://" in await complaint(hub.url.replace("ws:", "wss:"), None)
         config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0)
         async with running_worker(config) as worker:
@@ -240,7 +240,7 @@ async def test_a_missing_handshake_times_out(
     monkeypatch.setattr(worker_server, "TLS_WITHIN", 0.2)
     tls = ServerTls(*authority.issue())
     config = WorkerConfig(place.folder / "worker", PairEngine(Joining()), SECRET, port=0, tls=tls)
-    async with asyncio.timeout(20), hub_with(place, tls) as hub, running_worker(config) as worker:
+    async with hub_with(place, tls) as hub, running_worker(config) as worker:
         for port in (hub.port, int(worker.address.rpartition(":")[2])):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert await reader.read() == b""

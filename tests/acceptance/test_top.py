@@ -1,6 +1,5 @@
 """`wakestream top` at a real hub: once, in a pipe, and on a terminal."""
 
-import asyncio
 import sys
 import time
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no ps
 
 async def test_once_with_a_key_of_role_admin(user: User, place: Place) -> None:
     _, admin = place.book.issue("admin", "", time.time())
-    async with asyncio.timeout(50), place.hub(), place.worker(Joining()):
+    async with place.hub(), place.worker(Joining()):
         ran = await user.run("top", "--once", API_SERVER_URL=place.hub_url, WAKESTREAM_KEY=admin)
         assert ran.code == 0, ran
         assert "connected: clients 1, workers 1, monitors 0" in ran.out
@@ -27,7 +26,7 @@ async def test_once_with_a_key_of_role_admin(user: User, place: Place) -> None:
 
 
 async def test_in_a_pipe_it_goes_on_and_on_a_terminal_q_leaves(user: User, place: Place) -> None:
-    async with asyncio.timeout(55), place.hub():
+    async with place.hub():
         user.environment |= place.client_settings()
         async with user.runs("top") as piped, terminal(user, "top", NO_COLOR="1") as screen:
             assert piped.process.stdout is not None

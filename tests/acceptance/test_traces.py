@@ -38,7 +38,7 @@ async def collector() -> AsyncIterator[tuple[str, list[Any]]]:
 
 
 async def test_the_spans_of_a_job_arrive_and_the_hub_learns_the_trace(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), collector() as (url, spans), place.hub() as hub, place.worker(Joining()):
+    async with collector() as (url, spans), place.hub() as hub, place.worker(Joining()):
         told: list[m.Message] = []
         happen = hub.happen
 

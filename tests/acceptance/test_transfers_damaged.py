@@ -1,6 +1,5 @@
 """What a power cut or a stranger did to half an upload: it ends with the right file or starts again."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -156,12 +155,11 @@ async def test_files_damaged_by_a_power_cut_are_repaired(
     tmp_path: Path, film: Fingerprint, damage: Damage, goes_on_at: int
 ) -> None:
     state = tmp_path / "state"
-    async with asyncio.timeout(50):
-        async with at_work(state) as (_, address):
-            part = await half_sent(address, state)
-        damage(part)
-        async with at_work(state) as (worker, _):
-            first = await comes_through(worker, film, state)
+    async with at_work(state) as (_, address):
+        part = await half_sent(address, state)
+    damage(part)
+    async with at_work(state) as (worker, _):
+        first = await comes_through(worker, film, state)
     assert (first.bytes if isinstance(first, Resumed) else 0) == goes_on_at
 
 
@@ -170,7 +168,7 @@ async def test_files_removed_from_the_workers_disk_are_sent_again(
     tmp_path: Path, film: Fingerprint, damage: Damage, goes_on_at: int
 ) -> None:
     state = tmp_path / "state"
-    async with asyncio.timeout(50), at_work(state) as (worker, address):
+    async with at_work(state) as (worker, address):
         damage(await half_sent(address, state))
         first = await comes_through(worker, film, state)
     assert (first.bytes if isinstance(first, Resumed) else 0) == goes_on_at
@@ -191,7 +189,7 @@ async def test_a_changed_file_is_not_sent_again_and_again(
             await finish(self, upload)
 
         monkeypatch.setattr(Uploads, "finish", and_gone)
-    async with asyncio.timeout(50), at_work(tmp_path / "state") as (worker, _):
+    async with at_work(tmp_path / "state") as (worker, _):
         with pytest.raises(FileChanged):
             _ = [step async for step in worker.upload(film, REF)]
         assert not await there(worker)

@@ -205,7 +205,7 @@ def sum_of(items: list[int | Resumed]) -> int:
 
 async def test_bytes_under_a_checksum_do_not_outlast_a_kill_unchecked(tmp_path: Path) -> None:
     content = blake3(b"x").digest(length=4 * 1024 * 1024)
-    async with asyncio.timeout(40), worker_process(tmp_path / "state") as process:
+    async with worker_process(tmp_path / "state") as process:
         async with tus(process.url, SECRET) as caller:
             path = await caller.created(content)
             await caller.patch(path, 0, content[:1000])
@@ -317,7 +317,6 @@ async def test_a_worker_that_is_killed_again_and_again_renders_a_pair_once(tmp_p
     command = f"{sys.executable} {tmp_path / 'engine.py'} {{video}} {{audio}} {{output}}"
     video, audio = (FileRef(blake3(text).hexdigest(), ".mp4") for text in (b"video", b"audio"))
     async with (
-        asyncio.timeout(50),
         worker_process(tmp_path / "state", "--engine", "command", "--command", command) as one,
     ):
         async with tus(one.url, SECRET) as caller:

@@ -324,7 +324,7 @@ async def test_files_unused_for_an_hour_are_removed_only_if_the_upload_then_fits
 ) -> None:
     coming = CONTENT * times
     config = WorkerConfig(tmp_path, idle_engine(), SECRET, port=0, retention=Retention(spare=0))
-    async with asyncio.timeout(50), running_worker(config) as worker, tus(worker.address, SECRET) as caller:
+    async with running_worker(config) as worker, tus(worker.address, SECRET) as caller:
         files = worker.store.root / "files"
         old, older = files / f"{'0' * 32}.mp4", files / f"{'1' * 32}.mp4"
         for path, age in ((old, unused_for), (older, unused_for + 1)):

@@ -133,8 +133,7 @@ async def test_a_command_that_floods_its_progress_leaves_time_for_everything_els
 
     flood = "import sys\nwhile True: sys.stdout.write('1%\\n2%\\n' * 10000)"
     rendering = asyncio.create_task(render(engine(flood), tmp_path))
-    async with asyncio.timeout(20):
-        assert await others() == 200
+    assert await others() == 200
     rendering.cancel()
     with pytest.raises(asyncio.CancelledError):
         await rendering
@@ -153,8 +152,7 @@ async def test_an_escaped_child_with_open_output_is_not_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "_OUTPUT_WITHIN", 0.01)
-    async with asyncio.timeout(20):
-        await render(engine(HOLDS), tmp_path)
+    await render(engine(HOLDS), tmp_path)
     assert (tmp_path / "out.mp4").read_bytes() == b"whole"
     os.kill(int(next(tmp_path.glob("*.pids")).read_text()), signal.SIGKILL)
 

@@ -261,8 +261,7 @@ async def test_a_gpu_is_kept_on_and_turned_off_after_a_question_about_its_jobs(
         assert not home.released.is_set()
         await page.get_by_role("button", name="Turn off now").click()
         await expect(job).to_have_attribute("data-state", "cancelled")
-        async with asyncio.timeout(30):
-            await home.released.wait()
+        await home.released.wait()
         await expect(page.locator("#toasts")).to_contain_text("gpu is being turned off.")
         assert asked == 2 * ["One of your jobs needs gpu. Cancel it and turn it off?"]
 
@@ -444,8 +443,7 @@ async def test_a_browser_closed_during_an_upload_leaves_no_file(
         assert page.context.browser is not None
         await page.context.browser.close()  # a page alone is closed before its connections are
         disk.set()
-        async with asyncio.timeout(30):
-            await gone.wait()
+        await gone.wait()
         assert list(folder.iterdir()) == []
 
 

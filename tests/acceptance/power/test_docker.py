@@ -70,9 +70,8 @@ async def test_a_container_of_podman_that_ends_with_an_error_has_failed(podman: 
     podman.create("broken", "--entrypoint", '["/bin/busybox", "sh", "-c", "exit 3", "--"]')
     power = docker.create(PowerConfig("broken", base_url=engine))
     await power.start()
-    async with asyncio.timeout(20):
-        while (reading := await power.inspect()).state != "failed":
-            pass
+    while (reading := await power.inspect()).state != "failed":
+        pass
     assert "code 3" in reading.detail
     await power.close()
 

@@ -44,7 +44,7 @@ async def test_a_job_wakes_an_instance_of_ec2_and_no_file_has_its_keys(
     async with ec2_proxy(moto_url) as proxy:
         flags = ["--power", "ec2", "--machine", name, *options(region=REGION, base_url=proxy.url)]
         record = ["--record", "recording", "--log-level", "DEBUG", "--state", "state"]
-        async with asyncio.timeout(50), monitor(hub, tmp_path, *flags, *record) as process:
+        async with monitor(hub, tmp_path, *flags, *record) as process:
             assert await wakes(hub) == "http://203.0.113.1:8383"
             assert process.stdin is not None
             process.stdin.close()
@@ -60,7 +60,7 @@ async def test_a_job_wakes_a_server_behind_sushy(hub: TinyHub, tmp_path: Path, m
     system = {"uuid": uuid, "name": "gpu-server", "power_state": "Off", "nics": []}
     monkeypatch.setenv("REDFISH_USER", "any")
     monkeypatch.setenv("REDFISH_PASSWORD", "password-of-the-controller")
-    async with asyncio.timeout(55), running(sushy(tmp_path, [system])) as server:
+    async with running(sushy(tmp_path, [system])) as server:
         flags = options(base_url=server.url, address="http://10.0.0.7:8383")
         async with monitor(hub, tmp_path, "--power", "redfish", "--machine", "gpu-server", *flags):
             assert await wakes(hub) == "http://10.0.0.7:8383"
@@ -79,13 +79,13 @@ async def podman(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Podm
 async def test_a_job_wakes_a_container_of_podman(hub: TinyHub, tmp_path: Path, podman: Podman) -> None:
     podman.create("lips")
     flags = options(base_url=podman.url, grace="1")
-    async with asyncio.timeout(50), monitor(hub, tmp_path, "--power", "docker", "--machine", "lips", *flags):
+    async with monitor(hub, tmp_path, "--power", "docker", "--machine", "lips", *flags):
         await wakes(hub)
         assert podman.inspect("lips")["State"]["Status"] == "running"
 
 
 async def test_a_job_wakes_a_pc(hub: TinyHub, tmp_path: Path) -> None:
-    async with asyncio.timeout(50), own_machine(tmp_path) as pc:
+    async with own_machine(tmp_path) as pc:
         flags = options(worker=pc.url, ssh=f"wake@127.0.0.1:{pc.ssh}", broadcast=f"127.0.0.1:{pc.port}")
         async with monitor(hub, tmp_path, "--power", "wol", "--machine", MAC, *flags):
             waking = asyncio.create_task(wakes(hub))

@@ -42,8 +42,7 @@ async def test_an_aborted_download_does_not_close_a_file_in_use_by_its_thread(tm
         leaving = asyncio.create_task(partial.leave())
         await asyncio.sleep(0)
         workers.give_up("task")
-    async with asyncio.timeout(20):
-        await leaving
+    await leaving
     assert list(tmp_path.iterdir()) == []
     await workers.close()
 
@@ -118,8 +117,7 @@ async def test_a_new_attempt_waits_for_the_lock_and_resumes(tmp_path: Path) -> N
         second = workers.partial("task", output)
         preparing = asyncio.create_task(second.prepare(resumable=True))
         await asyncio.sleep(0)
-    async with asyncio.timeout(20):
-        await asyncio.gather(leaving, preparing)
+    await asyncio.gather(leaving, preparing)
     assert (second.path, second.size) == (first.path, BATCH)
     second.discard()
     assert list(tmp_path.iterdir()) == []
@@ -152,11 +150,10 @@ async def test_waiting_for_the_lock_is_reported_in_the_loop(tmp_path: Path, monk
     await first.write(bytes(BATCH))
     told, tell = set(), first._closed.set
     monkeypatch.setattr(first._closed, "set", lambda: (told.add(threading.get_ident()), tell()))
-    async with asyncio.timeout(20):
-        preparing = asyncio.create_task(second.prepare(resumable=True))
-        await asyncio.sleep(0)
-        await first.finish()
-        await preparing
+    preparing = asyncio.create_task(second.prepare(resumable=True))
+    await asyncio.sleep(0)
+    await first.finish()
+    await preparing
     assert (output.stat().st_size, second.size, told) == (BATCH, 0, {threading.get_ident()})
     second.discard()
     await workers.close()
@@ -176,16 +173,15 @@ async def test_a_cancel_during_a_sync_frees_the_lock_after_it(tmp_path: Path, mo
     await first.write(bytes(BATCH))
     monkeypatch.setattr(os, "fsync", slowly)
     finishing = asyncio.create_task(first.finish())
-    async with asyncio.timeout(20):
-        await asyncio.to_thread(entered.wait, 20)
-        finishing.cancel()
-        second = workers.partial("task", output)
-        preparing = asyncio.create_task(second.prepare(resumable=True))
-        await asyncio.sleep(0)
-        go_on.set()
-        await asyncio.wait((finishing,))
-        await first.leave()
-        await preparing
+    await asyncio.to_thread(entered.wait, 20)
+    finishing.cancel()
+    second = workers.partial("task", output)
+    preparing = asyncio.create_task(second.prepare(resumable=True))
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait((finishing,))
+    await first.leave()
+    await preparing
     assert finishing.cancelled()
     assert (output.stat().st_size, second.path.exists(), second.etag) == (BATCH, True, None)
     second.discard()

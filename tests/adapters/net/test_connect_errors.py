@@ -1,6 +1,5 @@
 """Why no connection came about, in words."""
 
-import asyncio
 import errno
 import os
 import socket
@@ -71,7 +70,7 @@ def test_windows_errors_are_recognized_by_number(number: int, said: str) -> None
     ],
 )
 async def test_an_unreachable_worker_is_reported_without_error_numbers(url: str, said: str) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         with pytest.raises(WorkerUnreachable, match="no connection to") as told, worker_errors(url):
             await session.get(url)
     assert said in str(told.value)

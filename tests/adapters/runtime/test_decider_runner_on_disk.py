@@ -45,7 +45,7 @@ async def test_on_a_real_journal_a_restart_knows_all_that_was_said_once(tmp_path
         if command == "said 999":
             ended.set()
 
-    async with asyncio.timeout(30), open_journal(tmp_path / "j", Added, program="bench", limit=50) as journal:
+    async with open_journal(tmp_path / "j", Added, program="bench", limit=50) as journal:
         runner: DeciderRunner[Sum, int, Added, str] = DeciderRunner(
             "the bench", NUMBERS, Sum(), journal, execute, clock=lambda: 0.0, journal_first=journal_first
         )
