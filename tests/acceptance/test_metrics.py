@@ -29,7 +29,9 @@ def told() -> dict[str, set[str]]:
     """The names in the table of docs/metrics.md, with their labels."""
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(wakestream_[a-z_]+)(?:\{([a-z,]+)\})?`", page, re.MULTILINE)
-    return {name: set(labels.split(",")) - {""} for name, labels in rows}
+    shared = re.findall(r"^\| `wakestream_PROGRAM_([a-z_]+)` \| ([a-z, ]+) \|", page, re.MULTILINE)
+    each = {f"wakestream_{program}_{name}": set[str]() for name, of in shared for program in of.split(", ")}
+    return each | {name: set(labels.split(",")) - {""} for name, labels in rows}
 
 
 def labelled(text: str) -> dict[str, set[str]]:
