@@ -16,7 +16,7 @@ from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import budget, ledger
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.jobs import phase
+from wakestream.streams.hub.answers import phase
 from wakestream.streams.hub.state import Gpu, HubState
 
 ROLES = ("client", "worker", "monitor", "unregistered")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from wakestream.streams.hub import answers, halts, jobs, placement, plan, power, relays
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs, placement, power, relays
-from wakestream.streams.hub.budget import RELEASE
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU
@@ -60,7 +59,7 @@ def _stop(
     if (held := in_use(state, peer, gpu)) is not None:
         return "gpu_in_use", held
     to = [fd for fd in state.monitors if gpu.name in state.connections[fd].gpus]
-    if not (to := [fd for fd in to if RELEASE in state.connections[fd].features]):
+    if not (to := [fd for fd in to if plan.RELEASE in state.connections[fd].features]):
         return "no_monitor", f"no monitor of {gpu.name} that can turn it off is connected; start or update it"
     decision.fact(f.MonitorsTold(peer.fd, now), f.GpuOrdered(gpu.name, "stop", now, now))
     decision.send(to, m.Release(gpu=gpu.name, msg="a person turns it off, and no job holds it"))
@@ -88,7 +87,7 @@ def _keep(
     if state.blocks(gpu.name) or peer.owner in state.unpaid:
         until = state.unpaid_until if peer.owner in state.unpaid else placement.free_at(state, ANY_GPU) or now
         return (
-            jobs.BUDGET,
+            answers.BUDGET,
             f"the budget is spent until {time_text(until, state.limits.zone)}, so {gpu.name} is not kept on",
         )
     if gpu.phase != "online":
@@ -126,9 +125,32 @@ def _remove(
 WANTED = "gpu_wanted"
 """The code of a refusal that `force` overcomes."""
 
+
+def _hold(
+    state: HubState, peer: Connection, gpu: Gpu, _: m.GpuAdmin, now: float, decision: HubDecision
+) -> Refusal | None:
+    """Give a GPU no more work; what it has ends."""
+    if not gpu.suspended:
+        decision.fact(f.MonitorsTold(peer.fd, now), f.GpuSuspended(gpu.name, peer.owner or "a person", now))
+        plan.plan(state, now, decision)
+    return None
+
+
+def _resume(
+    state: HubState, peer: Connection, gpu: Gpu, _: m.GpuAdmin, now: float, decision: HubDecision
+) -> Refusal | None:
+    """Give a GPU that was held work again, and wake it if jobs wait."""
+    if gpu.suspended:
+        decision.fact(f.MonitorsTold(peer.fd, now), f.GpuSuspended(gpu.name, "", now))
+        halts.open_again(state, gpu, now, decision)
+    return None
+
+
 ACTIONS: Mapping[str, Callable[[HubState, Connection, Gpu, m.GpuAdmin, float, HubDecision], Refusal | None]] = {
     "stop": _stop,
     "keep": _keep,
+    "hold": _hold,
+    "resume": _resume,
     "remove": _remove,
 }
 """What each action does; it returns the code and the reason of a refusal."""

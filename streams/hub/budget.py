@@ -10,21 +10,16 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from wakestream.streams.hub import costs, jobs, ledger, power
+from wakestream.streams.hub import answers, costs, jobs, ledger, power
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.plan import AGAIN, RELEASE
 from wakestream.streams.hub.state import ALL, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 
 STEPS = (100, 80)
 """Percentages of a budget that are reported, each once in a period."""
-
-RELEASE = "release"
-"""The feature of monitors that read `gpu.power.release`."""
-
-AGAIN = 60.0
-"""Seconds after which the message to a monitor that nothing holds its GPU is repeated."""
 
 Period = Literal["day", "month"]
 
@@ -75,7 +70,7 @@ def of_licenses(state: HubState, now: float, only: str | None = None) -> Iterato
         return
     today = t.day_of(now, zone)
     used = {owner: state.usage.on_day(owner, today) for owner in (state.usage.days if only is None else (only,))}
-    for job in (state.jobs[id_] for gpu in state.gpus.values() for id_ in gpu.leases):
+    for job in costs.open_jobs(state):
         if only in (None, job.owner):
             sums = used.setdefault(job.owner, {})
             for name, seconds in costs.going(state, job, now).items():
@@ -144,10 +139,10 @@ def _block(
     for gpu in former:
         if gpu.online and gpu.ready and not state.blocks(gpu.name):
             jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
-    expected = {need: jobs.outlook(state, need, now) for need in state.wanted}
+    expected = {need: answers.outlook(state, need, now) for need in state.wanted}
     for place, job in enumerate(state.queued(), 1):
         if job.fd in state.connections and state.connections[job.fd].features:
-            decision.send(job.fd, jobs.offline(job.submit, place, now, expected[state.need_of(job)]))
+            decision.send(job.fd, answers.offline(job.submit, place, now, expected[state.need_of(job)]))
     if before or paid:
         for fd in state.monitors:
             power.boot_for_the_queue(state, state.connections[fd], decision)

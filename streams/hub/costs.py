@@ -147,6 +147,12 @@ def _days(bill: Bill, first: int, now: float) -> Sequence[dict[str, Any]]:
     ]
 
 
+def open_jobs(state: HubState) -> Iterator[HubJob]:
+    """The jobs that use a GPU, and those that did and wait for another one."""
+    ids = chain(*(gpu.leases for gpu in state.gpus.values()), state.queue)
+    return (job for id_ in ids if (job := state.jobs[id_]).gpu is not None or job.used)
+
+
 def going(state: HubState, job: HubJob, now: float) -> Used:
     """What an open job has used of each GPU so far."""
     if job.gpu is None:
@@ -160,8 +166,7 @@ def going(state: HubState, job: HubJob, now: float) -> Used:
 def _jobs(bill: Bill, peer: Connection, now: float) -> Iterator[dict[str, Any]]:
     """The last jobs that the peer may see, the newest first; those that hold a GPU come before."""
     state = bill.state
-    for id_ in chain.from_iterable(gpu.leases for gpu in state.gpus.values()):
-        job = state.jobs[id_]
+    for job in open_jobs(state):
         if peer.admin or job.owner == peer.owner:
             yield _job(bill, job.id, job.kind, job.owner, going(state, job, now), peer)
     for used in reversed(state.usage.jobs):
@@ -186,11 +191,9 @@ def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float
         own = dict(state.usage.months.get(peer.owner or OTHERS, {}).get(month, {}))
         rest = {gpu: all_ - own.get(gpu, 0.0) for gpu, all_ in state.usage.totals.get(month, {}).items()}
         found = {peer.owner or OTHERS: own, OTHERS: {gpu: seconds for gpu, seconds in rest.items() if seconds > LEAST}}
-    for gpu in state.gpus.values():
-        for id_ in gpu.leases:
-            job = state.jobs[id_]
-            name = job.owner if peer.admin or job.owner == peer.owner else OTHERS
-            _add(found.setdefault(name, {}), going(state, job, now))
+    for job in open_jobs(state):
+        name = job.owner if peer.admin or job.owner == peer.owner else OTHERS
+        _add(found.setdefault(name, {}), going(state, job, now))
     return found
 
 

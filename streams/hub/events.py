@@ -174,13 +174,17 @@ class _NowOfGpu(_Transient, frozen=True):
 
 
 class JobQueued(_OfJob, frozen=True):
-    """A job waits for a GPU: it is new, or the GPU that it held is gone."""
+    """A job waits for a GPU: it is new, or the GPU that it held is gone.
+
+    `late`: it is given to a GPU only when its turn comes, and keeps its place if it loses that.
+    """
 
     owner: str
     fd: int | None
     task_type: str
     payload: Mapping[str, Any]
     at: float
+    late: bool = False
 
 
 class JobClaimed(_OfJob, frozen=True):
@@ -321,6 +325,25 @@ class GpuHalted(_OfGpu, frozen=True):
     state: str
     cause: str
     at: float
+
+
+class GpuSuspended(_OfGpu, frozen=True):
+    """A person, in the name of license `by`, holds `gpu`: its work ends and none begins; empty: it is held no more."""
+
+    by: str
+    at: float
+
+
+class GpuWoken(_OfGpu, frozen=True):
+    """The hub had the machine of `gpu` started for a job."""
+
+    at: float
+
+
+class JobsOrdered(_Durable, frozen=True):
+    """The owner of these waiting jobs wants them in this order."""
+
+    ids: tuple[str, ...]
 
 
 class GpuOrdered(_OfGpu, frozen=True):
@@ -626,7 +649,7 @@ class TextEnded(_Transient, frozen=True):
 
 
 class GpuLetGo(_NowOfGpu, frozen=True):
-    """The monitors of `gpu` know that its budget is spent and no job holds it."""
+    """The monitors of `gpu` know that no job holds it, and that none will come."""
 
     at: float
 
@@ -635,6 +658,23 @@ class GpuWarmed(_NowOfGpu, frozen=True):
     """The monitors of `gpu` were asked to start it for its keep-warm hours."""
 
     at: float
+
+
+class Planned(_Transient, frozen=True):
+    """What the hub plans for the jobs that are placed late.
+
+    Attributes:
+        at: When this was planned.
+        machines: For some GPUs: a word (`wake`, `call_back`, `stop`, `held`, `backed_off`), in how many seconds if
+            that is not now, and why.
+        needless: The GPUs that no waiting job needs.
+        starts: For each shape in its order, in how many seconds its first and its last job start; None: not known.
+    """
+
+    at: float
+    machines: Mapping[str, tuple[str, float | None, str]]
+    needless: frozenset[str]
+    starts: Mapping[Any, tuple[float | None, float | None]]
 
 
 class GpusBlocked(_Transient, frozen=True):
@@ -664,7 +704,7 @@ Fact = (
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard
     | JobUsedKept | UsageKept | MeterKept | JobMetered
     | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
-    | LicensesUnpaid | Asked | Answered | ClockSet
+    | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | Asked | Answered | ClockSet
     | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

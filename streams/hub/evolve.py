@@ -14,6 +14,7 @@ from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import NEVER, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.moments import Mover, mover
+from wakestream.streams.placement.waiting import Entry, Line
 from wakestream.streams.protocol.kinds import flat_kind
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
@@ -29,17 +30,19 @@ def _gpu(state: HubState, name: str) -> Gpu:
     return state.gpus.get(name) or state.gpus.setdefault(name, Gpu(name))
 
 
-def _detach(state: HubState, job: HubJob, at: float) -> HubJob:
+def _detach(state: HubState, job: HubJob, at: float, *, served: bool = False) -> HubJob:
     """Take the job out of the queue, or from its GPU; returns it without that GPU."""
     if job.id in state.queue:
         del state.queue[job.id]
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
         _want(state, job, -1)
+        _leave_line(state, job, served=served)
     if job.gpu is None:
         return job
     gpu = state.gpus[job.gpu]
     seconds = job.used.get(job.gpu, 0.0) + max(0.0, gpu.metered(at) - job.began)
     gpu.leases.pop(job.id, None)
+    gpu.changed = at
     return replace(job, last=job.gpu, gpu=None, used={**job.used, job.gpu: seconds})
 
 
@@ -57,9 +60,11 @@ def _job_queued(state: HubState, fact: f.JobQueued) -> None:
     gone = None if fact.fd in state.connections else fact.at
     if job is None:
         job = HubJob(fact.id, fact.owner, fact.fd, fact.task_type, fact.payload, state.serial, fact.at, None, gone)
+        job = replace(job, arrived=fact.at, order=state.serial)
     else:
         job = _detach(state, job, fact.at)
         job = replace(job, fd=fact.fd, payload=fact.payload, since=fact.at, seq=state.serial, gone=gone)
+    job = replace(job, late=fact.late)
     state.jobs[job.id] = job
     _forget_cancels(state, job.id)
     _enqueue(state, job)
@@ -72,6 +77,34 @@ def _enqueue(state: HubState, job: HubJob) -> None:
     state.queue[job.id] = None
     state.arrivals.append(job.seq)
     _want(state, job, 1)
+    _line_up(state, job)
+
+
+def _line_up(state: HubState, job: HubJob) -> None:
+    """A job that is placed late waits in line while its client is here, which has the files."""
+    if not job.late:
+        state.early[job.id] = None
+    elif job.fd in state.connections:
+        line = state.lines.get(job.shape) or state.lines.setdefault(job.shape, Line())
+        line.add(job.fd, Entry(job.order, job.arrived, job.id))
+
+
+def _leave_line(state: HubState, job: HubJob, *, served: bool = False) -> None:
+    state.early.pop(job.id, None)
+    line = state.lines.get(job.shape) if job.late else None
+    if line is not None and job.id in line:
+        line.remove(*line.where(job.id), served=served)
+        if not line:
+            del state.lines[job.shape]
+
+
+def _jobs_ordered(state: HubState, fact: f.JobsOrdered) -> None:
+    """They exchange their places; so they come neither before nor after other jobs than before."""
+    jobs = [job for id_ in fact.ids if (job := state.jobs.get(id_)) is not None and job.gpu is None and job.late]
+    for job, order in zip(jobs, sorted(job.order for job in jobs), strict=True):
+        _leave_line(state, job)
+        state.jobs[job.id] = replace(job, order=order)
+        _line_up(state, state.jobs[job.id])
 
 
 def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
@@ -81,16 +114,18 @@ def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
     waits = job.id in state.queue
     if waits:
         _want(state, job, -1)
+        _leave_line(state, job)
     job = state.jobs[job.id] = replace(job, fd=fact.fd, payload=fact.payload, since=fact.at, gone=None)
     if waits:
         _want(state, job, 1)
+        _line_up(state, job)
 
 
 def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     job = state.jobs.get(fact.id)
     if job is None:
         return
-    job = _detach(state, job, fact.at)
+    job = _detach(state, job, fact.at, served=True)
     _forget_cancels(state, job.id)
     if job.last is not None and job.last != fact.gpu:
         # Another GPU makes it now, so the worker that lost it must not.
@@ -99,6 +134,8 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     state.serial += 1
     began = gpu.metered(fact.at)
     state.jobs[job.id] = replace(job, gpu=fact.gpu, since=fact.at, seq=state.serial, began=began)
+    if not gpu.leases:
+        gpu.changed = fact.at
     gpu.leases[job.id], gpu.active = None, fact.at
     _remember(gpu.served, job.owner, None)
     if not state.queue:
@@ -134,7 +171,8 @@ def _book(state: HubState, job: HubJob, at: float) -> None:
     used = tuple((gpu, seconds) for gpu, seconds in job.used.items() if seconds > 0)
     if used:
         day = day_of(at, state.limits.zone)
-        state.usage.book(f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at), day)
+        booked = f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at)
+        state.usage.book(booked, day)
 
 
 def _usage_kept(state: HubState, fact: f.UsageKept) -> None:
@@ -200,14 +238,17 @@ def _cancels_settled(state: HubState, fact: f.CancelsSettled) -> None:
 def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
     gpu = _gpu(state, fact.gpu)
     if gpu.phase != "online":
-        gpu.since, gpu.cause = fact.at, ""
-    gpu.phase, gpu.ready, gpu.unaddressed = "online", True, None
+        gpu.since, gpu.cause, gpu.changed = fact.at, "", fact.at
+    gpu.phase, gpu.ready, gpu.unaddressed, gpu.failures = "online", True, None, 0
     gpu.url = fact.url or gpu.url
     _enter(state, gpu, "online", fact.at, fact.switched)
 
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
+    if fact.phase == "failed" or (fact.phase == "off" and gpu.phase not in ("off", "unknown")):
+        gpu.woken = NEVER
+    gpu.failures += fact.phase == "failed" != gpu.phase
     gpu.phase, gpu.since, gpu.cause, gpu.retry_at = fact.phase, fact.at, fact.cause, fact.retry_at
     _enter(state, gpu, fact.phase, fact.at, fact.switched)
 
@@ -250,6 +291,8 @@ def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:
 
 
 def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
+    if fact.gpu in state.gpus and state.gpus[fact.gpu].leases:
+        return  # never while jobs have it
     if (gpu := state.gpus.pop(fact.gpu, None)) is not None and gpu.kinds is not None:
         state.kinds_bytes -= weight(gpu.kinds.values())
     state.pending_cancels.pop(fact.gpu, None)
@@ -298,7 +341,8 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.jobs = {id_: replace(job, fd=None, gone=fact.at) for id_, job in state.jobs.items()}
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
-        gpu.active = gpu.let_go = gpu.warmed = float("-inf")
+        gpu.active = gpu.let_go = gpu.warmed = gpu.changed = float("-inf")
+        gpu.failures = 0
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
@@ -359,6 +403,7 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
         for id_ in state.jobs_of.get(peer.owner, ()):
             job = state.jobs[id_]
             if job.fd == peer.fd:
+                _leave_line(state, job)
                 state.jobs[id_] = replace(job, fd=None, gone=fact.at)
         _forget_key(state, peer.owner)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
@@ -419,6 +464,10 @@ def _clock_set(state: HubState, fact: f.ClockSet) -> None:
         gpu.retry_at = None if gpu.retry_at is None else gpu.retry_at + fact.by
     _MOVER(state, lambda at: min(at + fact.by, fact.at))  # one in the future would make a duration endless
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
+    waiting = [id_ for line in state.lines.values() for id_ in line]
+    state.lines.clear()
+    for id_ in waiting:
+        _line_up(state, state.jobs[id_])
 
 
 def _blocked(state: HubState, fact: f.GpusBlocked) -> None:
@@ -484,6 +533,10 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.GpuLabelled: _gpu_labelled,
     f.GpuHalted: _set_gpu(halted="state", halt_cause="cause", halted_at="at"),
     f.GpuOrdered: _gpu_ordered,
+    f.GpuSuspended: _set_gpu(suspended="by"),
+    f.GpuWoken: _set_gpu(woken="at"),
+    f.JobsOrdered: _jobs_ordered,
+    f.Planned: lambda state, fact: setattr(state, "planned", fact),
     f.KindsHeard: _kinds_heard,
     f.CancelOwed: _cancel_owed,
     f.LetGo: _recently_released,

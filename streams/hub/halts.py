@@ -7,9 +7,9 @@ queue, for this GPU or for another one.
 from __future__ import annotations
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs, power
+from wakestream.streams.hub import jobs, plan, power
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.state import Connection, HubState
+from wakestream.streams.hub.state import Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 
 STATES = ("ready", "not_ready", "paused")
@@ -29,10 +29,20 @@ def heard(state: HubState, peer: Connection, message: m.WorkerState, now: float,
     listening = [fd for fd in state.clients if m.WorkerState.FEATURE in state.connections[fd].features]
     decision.send(listening, m.WorkerState(gpu=gpu.name, state=message.state, reason=cause or None))
     if halted:
-        for job in [state.jobs[id_] for id_ in gpu.leases]:
-            decision.fact(f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, now))
+        plan.give_back(state, gpu.leases, now, decision)
+        plan.plan(state, now, decision)
     elif gpu.online and gpu.ready:
         jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
+
+
+def open_again(state: HubState, gpu: Gpu, now: float, decision: HubDecision) -> None:
+    """Give a GPU that was given no work what waits, or wake it for that."""
+    if gpu.online and gpu.ready:
+        jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
+        return
+    for fd in jobs.monitors_of(state, gpu.name):
+        power.boot_for_the_queue(state, state.connections[fd], decision)
+    plan.plan(state, now, decision)
 
 
 def registered(state: HubState, gpu: str | None, features: frozenset[str], now: float, decision: HubDecision) -> None:
@@ -47,5 +57,4 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     for gpu in state.gpus.values():
         if gpu.halted and gpu.worker is None and now - gpu.halted_at >= state.limits.halted:
             decision.fact(f.GpuHalted(gpu.name, "", "", now))
-            for fd in jobs.monitors_of(state, gpu.name):
-                power.boot_for_the_queue(state, state.connections[fd], decision)
+            open_again(state, gpu, now, decision)

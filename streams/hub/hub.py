@@ -22,6 +22,7 @@ from wakestream.streams.hub import (
     kinds,
     news,
     placement,
+    plan,
     power,
     relays,
 )
@@ -239,6 +240,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         REQUIRES: role == "client",
         KINDS: role in ("client", "worker"),
         m.GpuAdmin.FEATURE: role == "client",
+        plan.FEATURE: role == "client",
         power.AGE: role == "monitor",
         power.OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
@@ -298,6 +300,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
     halts.tick(state, now, decision)
+    plan.tick(state, now, decision)
     power.unmet(state, now, decision)
     power.abandoned(state, now, decision)
     keep_warm.tick(state, now, decision)
@@ -345,6 +348,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Submit: jobs.submit,
         m.Cancel: jobs.cancel,
         m.JobDone: jobs.done,
+        m.JobOrder: jobs.order,
         m.StatusQuery: power.status_query,
         m.HubStatusQuery: hub_status.query,
         m.Boot: power.boot,
@@ -370,6 +374,11 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
 }
 
 
+def _finish(state: HubState, decision: HubDecision, now: float) -> None:
+    plan.fill(state, decision, now)
+    capabilities.give(state, decision, now)
+
+
 DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     HubState,
     {
@@ -390,7 +399,7 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
     CHANGES,
     Durable,
     decision=HubDecision,
-    finish=capabilities.give,
+    finish=_finish,
     watch=dict.fromkeys(news.TOLD, news.tell),
     reindex=reindex,
 )

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from wakestream.streams.hub import capabilities, placement
+from wakestream.streams.hub import answers, capabilities, placement, plan
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.ledger import boot_times
-from wakestream.streams.hub.local_time import time_text
-from wakestream.streams.hub.needs import ANY_GPU, Need, need_of
+from wakestream.streams.hub.needs import need_of
 from wakestream.streams.hub.old_workers import ends, says_done
 from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState
 from wakestream.streams.placement import requirements
@@ -36,12 +32,6 @@ FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 MAX_PRIORITY = 1000
 """The highest priority that a license may allow; the lowest one is as far below 0."""
 
-BUDGET = "budget"
-"""The phase of jobs that wait because no budget is left."""
-
-_PHASES = {"starting": "booting", "unknown": "booting", "off": "booting", "failed": "booting", "draining": "stopping"}
-_HOPE = ("online", "booted", "booting", "stopping", "lost", "no_capacity")
-
 
 def submit(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:
     """Queue or grant a job; the same id again gets the answer that is true now."""
@@ -54,31 +44,48 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
     payload, need = message.payload, state.need(need_of(message.task_type, message.payload), owner)
     usable = held is not None and held.online and not held.halted
-    gpu = held if usable else placement.best_gpu(state, need)
+    gpu, late = held if usable else placement.best_gpu(state, need), plan.FEATURE in peer.features
     if gpu is None and (never := placement.refusal(state, need)) is not None:
         decision.refuse(peer.fd, *never, message.request_id)
         if message.request_id in state.jobs:
             decision.fact(f.JobRemoved(message.request_id, never[0], now))
         return
-    if job is None or (gpu is None and held is not None):
-        decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now))
+    lost = held is not None and not usable and (not plan.may_be_back(held, now) if late else gpu is None)
+    if job is None or late is not job.late or lost:
+        decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now, late))
     else:
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))
     clean = replace(message, key=None, license=None, sender_fd=None)
-    if gpu is None:
-        expect, place = outlook(state, need, now), state.position(state.jobs[message.request_id])
+    if late and not usable:
+        _place(state, peer, clean, now, decision)
+    elif gpu is None:
+        expect, place = answers.outlook(state, need, now), state.position(state.jobs[message.request_id])
         if KINDS in peer.features and (why := placement.no_way(state, need)) is not None:
             expect = expect._replace(why=why)
-        decision.send(peer.fd, offline(clean, place, now, expect), old=peer.old)
+        decision.send(peer.fd, answers.offline(clean, place, now, expect), old=peer.old)
         tell_monitors(state, peer, clean, now, decision, placement.wakers(state, need))
     elif gpu is held:
-        decision.send(peer.fd, ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
+        decision.send(peer.fd, answers.ack(clean, gpu, list(gpu.leases).index(clean.request_id) + 1, state.url_of(gpu)))
     else:
         decision.fact(f.JobGranted(clean.request_id, gpu.name, now))
-        _leave_halted(state, job, gpu, decision)
-        decision.send(peer.fd, ack(clean, gpu, len(gpu.leases), state.url_of(gpu)))
-        _to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
+        answers.leave_halted(state, job, gpu, decision)
+        decision.send(peer.fd, answers.ack(clean, gpu, len(gpu.leases), state.url_of(gpu)))
+        answers.to_worker(gpu, capabilities.for_worker(state, gpu, clean, owner, peer.key, peer.fd), decision)
         tell_monitors(state, peer, clean, now, decision, monitors_of(state, gpu.name))
+
+
+def _place(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:
+    """Have a job placed when its turn comes, which may be now."""
+    job = state.jobs[message.request_id]
+    if job.gpu is None:
+        plan.place_new(state, job, now, decision)
+        job = state.jobs[message.request_id]
+    if job.gpu is None or not state.gpus[job.gpu].online:
+        decision.send(peer.fd, plan.answer(state, job, now))
+    # Other monitors are asked when their machine is needed.
+    unnamed = [fd for fd in placement.wakers(state, state.need_of(job)) if not state.connections[fd].gpus]
+    if unnamed:
+        tell_monitors(state, peer, message, now, decision, unnamed)
 
 
 def tell_monitors(
@@ -148,127 +155,25 @@ def _owner(peer: Connection) -> str:
     return peer.owner or ""
 
 
-def _to_worker(gpu: Gpu, message: m.Message, decision: HubDecision) -> None:
-    if gpu.worker is not None:
-        decision.send(gpu.worker, message)
-
-
-def _leave_halted(state: HubState, job: HubJob | None, gpu: Gpu, decision: HubDecision) -> None:
-    """Another GPU makes the job now: the worker that could not begin it must not, when it can."""
-    before = state.gpus.get(job.gpu or job.last or "") if job is not None else None
-    if job is not None and before is not None and before.halted and before.name != gpu.name:
-        _to_worker(before, capabilities.cancelled(state, before, job.id, job.owner), decision)
-
-
-def ack(message: m.Submit, gpu: Gpu, position: int, url: str | None) -> m.Ack:
-    """The grant; `position` is the job's place among those that hold the GPU, 1 for the first."""
-    return m.Ack(
-        request_id=message.request_id,
-        task_type=message.task_type,
-        msg="a GPU is online and took the job",
-        gpu=gpu.name,
-        url=url,
-        position=position,
-    )
-
-
-UNPAID = "this license has spent its budget for the day"
-"""Why a job waits although a GPU may be on."""
-
-
-class Outlook(NamedTuple):
-    """What a waiting job can expect.
-
-    `phase`, when it has a budget again, a sentence, the seconds until a GPU, those until the provider is asked for
-    one again, and the reason beside the phase.
-    """
-
-    phase: str
-    until: float | None
-    text: str
-    eta: dict[str, float] | None
-    retry_in: int | None = None
-    why: str | None = None
-
-
-def outlook(state: HubState, need: Need, now: float) -> Outlook:
-    """What jobs with this need can expect."""
-    why, until = phase(state, need), placement.free_at(state, need)
-    if until is None and placement.halted(state, need) is not None:
-        return Outlook(why, None, f"{placement.no_way(state, need)}; the job is queued and starts when it can", None)
-    if until is None:
-        text = f"no GPU is online ({why}); the job is queued and starts when one is"
-        again = retry_in(state, need, now) if why == "no_capacity" else None
-        return Outlook(why, None, text, eta(state, now, need), again)
-    when = time_text(until, state.limits.zone)
-    text = f"{UNPAID if need.unpaid else 'the budget is spent'}; the job is queued and continues at {when}"
-    return Outlook(why, until, text, None, None, UNPAID if need.unpaid else None)
-
-
-def offline(message: m.Submit, position: int, now: float, expect: Outlook) -> m.Offline:
-    """The answer to a job that has to wait; `position` is its place in the queue, 1 for the next one."""
-    return m.Offline(
-        request_id=message.request_id,
-        trace_id=message.trace_id or message.request_id,
-        ts=int(now),
-        task_type=message.task_type,
-        msg=expect.text,
-        phase=expect.phase,
-        position=position,
-        eta_s=expect.eta,
-        until=None if expect.until is None else math.ceil(expect.until),
-        retry_in=expect.retry_in,
-        why=expect.why,
-    )
-
-
-def phase(state: HubState, need: Need = ANY_GPU) -> str:
-    """The phase of the GPU that will be online first for such a job, in one word for waiting clients."""
-    if placement.free_at(state, need) is not None:
-        return BUDGET
-    if (halted := placement.halted(state, need)) is not None:
-        return halted.halted
-    if not placement.wakers(state, need):
-        return "no_monitor"
-    fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
-    phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in fit} or {"booting"}
-    return min(phases, key=lambda word: _HOPE.index(word) if word in _HOPE else len(_HOPE))
-
-
-def retry_in(state: HubState, need: Need, now: float) -> int | None:
-    """Seconds until the first provider of a GPU that can do such a job is asked again."""
-    fit = (gpu for gpu in state.gpus.values() if gpu.phase == "no_capacity" and placement.may(state, gpu, need))
-    times = [gpu.retry_at for gpu in fit if gpu.retry_at is not None]
-    return max(0, math.ceil(round(min(times) - now, 3))) if times else None
-
-
-def eta(state: HubState, now: float, need: Need = ANY_GPU) -> dict[str, float] | None:
-    """Seconds until a GPU for such a job is expected: from earlier boots, minus the time that jobs have waited."""
-    fit = [gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)]
-    own = [seconds for gpu in fit for seconds in gpu.boots]
-    boots = boot_times(own or (seconds for _, seconds in state.boots))
-    waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
-    return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
-
-
 def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubDecision, *, again: bool) -> None:
-    """Grant `gpu` to all waiting jobs that it can do; with `again` also to its holders (its worker may have lost them).
+    """Grant `gpu` to all waiting jobs that it can do, but to those that are placed late only as it has room for them.
 
-    Waiting jobs that no GPU can do, as is known now, are refused. While its budget is spent, jobs go on waiting.
+    With `again` also to its holders: its worker may have lost them. Waiting jobs that no GPU can do, as is known now,
+    are refused. While its budget is spent, jobs go on waiting.
     """
     held = [state.jobs[id_] for id_ in gpu.leases]
-    fit = {need: placement.may(state, gpu, need) for need in state.wanted}
-    queued = [job for job in state.queued() if fit.get(state.need_of(job))]
+    fit = {need: placement.may(state, gpu, need) for need in (state.wanted if state.early else ())}
+    queued = [job for job in map(state.jobs.__getitem__, state.early) if fit.get(state.need_of(job))]
     decision.fact(*(f.JobGranted(job.id, gpu.name, now) for job in queued))
     for position, job in enumerate([*held, *queued], 1):
         if job.gpu is None:
-            _leave_halted(state, job, gpu, decision)
+            answers.leave_halted(state, job, gpu, decision)
         if (again or job.gpu is None) and job.fd in state.connections:
-            decision.send(job.fd, ack(job.submit, gpu, position, url))
+            decision.send(job.fd, answers.ack(job.submit, gpu, position, url))
     again_held = [job for job in held if placement.can(state, gpu, job.need)] if again else []
-    for batch in _batches(state, gpu, [*again_held, *queued], now):
-        _to_worker(gpu, batch, decision)
+    answers.dispatch(state, gpu, [*again_held, *queued], now, decision)
     refuse_impossible(state, now, decision)
+    plan.plan(state, now, decision)
 
 
 def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> None:
@@ -282,28 +187,6 @@ def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> Non
             decision.fact(f.JobRemoved(job.id, why[0], now))
 
 
-def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> Iterable[m.DispatchBatch]:
-    """The jobs as dispatch frames: one, unless that would be larger than a peer accepts."""
-    frames: list[dict[str, Any]] = []
-    size = 0
-    for job in jobs:
-        key = state.keys.get(job.owner, job.owner)
-        copy = capabilities.for_worker(state, gpu, job.submit, job.owner, key, job.fd)
-        more = len(wire.octets(copy)) + 1
-        if frames and size + more > state.limits.batch:
-            yield _batch(frames, now)
-            frames, size = [], 0
-        frames.append(wire.to_frame(copy))
-        size += more
-    if frames:
-        yield _batch(frames, now)
-
-
-def _batch(frames: Sequence[dict[str, Any]], now: float) -> m.DispatchBatch:
-    first = frames[0]["request_id"]
-    return m.DispatchBatch(ts=int(now), batch_id=f"{int(now)}-{len(frames)}-{first}"[: m.MAX_ID], jobs=tuple(frames))
-
-
 def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, decision: HubDecision) -> None:
     """Release the job and have its worker stop it, also one that had let its GPU go for a while."""
     job = _own(state, peer, message.request_id)
@@ -312,7 +195,9 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
         stop(state, job, "cancelled", now, decision, peer.fd)
     elif owner == _owner(peer):
         decision.fact(f.CancelOwed(gpu, message.request_id, now))
-        _to_worker(state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), decision)
+        answers.to_worker(
+            state.gpus[gpu], capabilities.cancelled(state, state.gpus[gpu], message.request_id, owner), decision
+        )
     else:
         decision.refuse(peer.fd, "unknown_job", "no open job of this license has that request_id", message.request_id)
         return
@@ -324,7 +209,19 @@ def stop(state: HubState, job: HubJob, why: str, now: float, decision: HubDecisi
     decision.fact(f.JobRemoved(job.id, why, now, fd))
     if job.gpu is not None:
         gpu = state.gpus[job.gpu]
-        _to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
+        answers.to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
+
+
+def order(state: HubState, peer: Connection, message: m.JobOrder, now: float, decision: HubDecision) -> None:
+    """A client wants its waiting jobs in this order."""
+    mine = state.jobs_of.get(peer.owner or "", {})
+    ids = tuple(id_ for id_ in dict.fromkeys(message.jobs) if id_ in mine)
+    if had_its_share(state, peer, now):
+        decision.refuse(peer.fd, "too_fast", "this connection sends too much; send the order again in a second")
+        return
+    decision.fact(f.MonitorsTold(peer.fd, now))
+    if len(ids) > 1:
+        decision.fact(f.JobsOrdered(ids))
 
 
 def settle_cancels(state: HubState, gpu: Gpu, fd: int, decision: HubDecision) -> None:
@@ -343,7 +240,7 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, deci
     if job is not None:
         decision.fact(f.JobRemoved(job.id, "done", now))
         if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
-            _to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), decision)
+            answers.to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), decision)
     _confirm(peer, message.request_id, decision)
 
 

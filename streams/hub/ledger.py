@@ -197,6 +197,12 @@ def boot_times(seconds: Iterable[float]) -> dict[str, float] | None:
 KEPT_JOBS: Final = 500
 """Ended jobs that are remembered, of all licenses."""
 
+KEPT_KINDS: Final = 500
+"""Kinds of which is known how long a job takes."""
+
+NEWEST: Final = 0.2
+"""The share of the newest job in that."""
+
 KEPT_MONTHS: Final = 13
 """Months that are kept for each license."""
 
@@ -222,13 +228,14 @@ class Usage:
     """What is booked. `months` has seconds by license, first day of the month and GPU; `jobs` the last ended jobs.
 
     `totals` are the `months` of all licenses together: there may be many. `days` has the last day of each license, and
-    seconds by GPU of the jobs that ended on it.
+    seconds by GPU of the jobs that ended on it. `work` are the seconds that a job of each kind takes.
     """
 
     jobs: list[f.JobUsed] = field(default_factory=list)
     months: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
     totals: dict[int, dict[str, float]] = field(default_factory=dict, compare=False)
     days: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
 
     def on_day(self, owner: str, day: int) -> dict[str, float]:
         """Seconds by GPU of a license's jobs that ended on this day; nothing is known of a day before its last one."""
@@ -241,6 +248,10 @@ class Usage:
         for gpu, seconds in used.gpus:
             of_day[gpu] = of_day.get(gpu, 0.0) + seconds
         self.days[used.owner] = day, of_day
+        took = sum(seconds for _, seconds in used.gpus)
+        self.work[used.kind] = self.work.get(used.kind, took) * (1 - NEWEST) + took * NEWEST
+        while len(self.work) > KEPT_KINDS:
+            del self.work[next(iter(self.work))]
         self.jobs.append(used)
         del self.jobs[:-KEPT_JOBS]
         mine = self.months.setdefault(used.owner, {})

@@ -63,7 +63,7 @@ def pairs_only(state: HubState, gpu: Gpu) -> bool:
 
 def may(state: HubState, gpu: Gpu, need: Need) -> bool:
     """Whether this GPU can do such a job now: its worker begins tasks, and it has a budget for it."""
-    return not (need.unpaid or gpu.halted or state.blocks(gpu.name)) and can(state, gpu, need)
+    return not (need.unpaid or gpu.closed or state.blocks(gpu.name)) and can(state, gpu, need)
 
 
 def free_at(state: HubState, need: Need) -> float | None:
@@ -97,7 +97,7 @@ def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
     """Whether a monitor of these GPUs may wake one for such a job; without names it may be the monitor of any."""
     if need.unpaid or state.blocks(*monitored):
         return False
-    halted = {gpu.name for gpu in state.gpus.values() if gpu.halted}
+    halted = {gpu.name for gpu in state.gpus.values() if gpu.closed}
     if not monitored:
         return not halted or len(halted) < len(state.gpus)
     usable = (name for name in monitored if name not in halted and not state.blocks(name))
@@ -106,7 +106,7 @@ def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
 
 def halted(state: HubState, need: Need) -> Gpu | None:
     """The GPU for which such a job waits until its worker begins tasks again; None if another one may come first."""
-    stopped = [gpu for gpu in state.gpus.values() if gpu.halted and can(state, gpu, need)]
+    stopped = [gpu for gpu in state.gpus.values() if gpu.closed and can(state, gpu, need)]
     return stopped[0] if stopped and not wakers(state, need) else None
 
 
@@ -116,10 +116,15 @@ def wakers(state: HubState, need: Need) -> list[int]:
 
 
 def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
-    """How many waiting jobs one of these GPUs may do; all of them if none is named."""
+    """How many waiting jobs one of these GPUs may do and is expected to; all of them if none is named."""
     if not gpus:
         return len(state.queue)
-    return sum(count for need, count in state.wanted.items() if any(may(state, gpu, need) for gpu in gpus))
+    early, needless = state.early_wanted(), state.planned.needless if state.planned is not None else ()
+    found = sum(count for need, count in early.items() if any(may(state, gpu, need) for gpu in gpus))
+    expected = [gpu for gpu in gpus if gpu.name not in needless]
+    for (need, owner, _), line in state.lines.items() if expected else ():
+        found += len(line) if any(may(state, gpu, state.need(need, owner)) for gpu in expected) else 0
+    return found
 
 
 def wanting(state: HubState, gpu: Gpu) -> int:
@@ -188,7 +193,7 @@ def all_described(state: HubState) -> bool:
 def no_way(state: HubState, need: Need) -> str | None:
     """Why no GPU that can do such a job can be started, although there are monitors; None if one can, now or later."""
     if (gpu := halted(state, need)) is not None:
-        return f"the GPU {gpu.name} takes no jobs at present: {gpu.halt_cause or gpu.halted}"
+        return f"the GPU {gpu.name} takes no jobs at present: {gpu.closed_cause or gpu.closed}"
     if not state.monitors or wakers(state, need) or free_at(state, need) is not None:
         return None
     fit = [gpu for gpu in state.gpus.values() if can(state, gpu, need)]

@@ -8,8 +8,8 @@ from typing import get_args
 from msgspec.structs import replace
 
 from wakestream.operators.model.ports import PowerWord
+from wakestream.streams.hub import answers, holders, jobs, keep_warm, kinds, ledger, placement, plan, relays
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, jobs, keep_warm, kinds, ledger, placement, relays
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
@@ -116,8 +116,9 @@ def _online(
     kept = state.worker_url(gpu) if gpu.machine_url else url  # the machine's address is another one after each start
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, kept, now))
-    if cold and state.waking is not None and placement.waiting_for(state, (gpu,)):
-        decision.fact(f.BootTook(gpu.name, round(max(0.0, now - state.waking), 3), now))
+    woken = gpu.woken if gpu.woken > 0 else state.waking if placement.waiting_for(state, (gpu,)) else None
+    if cold and woken is not None:
+        decision.fact(f.BootTook(gpu.name, round(max(0.0, now - woken), 3), now))
     note = _announcement(gpu.name, url, now, said)
     decision.send(state.clients, note, old=True)
     decision.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
@@ -142,7 +143,8 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
 
 def boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecision) -> None:
     """Have this monitor start its GPU if jobs wait that it could do."""
-    fit = {need: count for need, count in state.wanted.items() if placement.helps(state, monitor.gpus, need)}
+    wanted = state.early_wanted() if monitor.gpus else state.wanted  # the others are woken for as `plan` says
+    fit = {need: count for need, count in wanted.items() if placement.helps(state, monitor.gpus, need)}
     if fit:
         first = next(id_ for id_ in state.queue if state.need_of(state.jobs[id_]) in fit)
         text = f"{sum(fit.values())} jobs wait for a GPU"
@@ -274,8 +276,11 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
         if name in state.gpus and not state.gpus[name].online:
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     hopeless = [need for need in state.wanted if _only_these_could_start(state, failed, need)]
+    hopeless_late = {need for need in hopeless if not plan.others(state, failed, need, now)}
     for job in state.queued() if hopeless else ():
-        if state.need_of(job) in hopeless and not _is_yet_to_answer(state, peer, job, failed):
+        if state.need_of(job) not in (hopeless_late if job.late else hopeless):
+            continue
+        if job.late or not _is_yet_to_answer(state, peer, job, failed):
             _fail_job(state, job, message, told, now, decision)
 
 
@@ -325,7 +330,9 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
     of_budget = (gpu for gpu in state.gpus.values() if gpu.online and not state.blocks(gpu.name))
     if peer.owner in state.unpaid:
         when = time_text(state.unpaid_until, state.limits.zone)
-        decision.refuse(peer.fd, jobs.BUDGET, f"{jobs.UNPAID}; it can wake GPUs again at {when}", message.request_id)
+        decision.refuse(
+            peer.fd, answers.BUDGET, f"{answers.UNPAID}; it can wake GPUs again at {when}", message.request_id
+        )
         return
     awake = next((gpu for gpu in of_budget if message.gpu in (None, gpu.name)), None)
     if awake is not None:
@@ -341,7 +348,7 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
     elif not (to := state.may_wake()):
         when = time_text(placement.free_at(state, ANY_GPU) or now, state.limits.zone)
         why = f"the budget is spent, so no GPU is started before {when}; raise it to go on now"
-        decision.refuse(peer.fd, jobs.BUDGET, why, message.request_id)
+        decision.refuse(peer.fd, answers.BUDGET, why, message.request_id)
     else:
         _ask(state, peer, message, to, now, decision)
 
@@ -476,8 +483,11 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
         f"{state.limits.unmet:g} s; look at the worker's log: is its key refused, its --hub another?"
     )
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
+    hopeless_late = {need for need in hopeless if not plan.others(state, late, need, now)}
     for job in state.queued():
-        if state.need_of(job) in hopeless and now - job.since >= state.limits.unmet:
+        if state.need_of(job) not in (hopeless_late if job.late else hopeless):
+            continue
+        if now - job.since >= state.limits.unmet:
             _fail_job(state, job, message, (), now, decision)
 
 

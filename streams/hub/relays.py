@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wakestream.streams.hub import answers, jobs
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import Connection, HubState
 from wakestream.streams.hub.texts import Text
@@ -106,7 +106,7 @@ def _ask(state: HubState, peer: Connection, frame: dict[str, Any], now: float, d
         return
     why = "no text worker is online; the request waits, and is given up after a while"
     name = id_ or f"gpu_offline_{new.id}"
-    offline = m.Offline(request_id=name, ts=int(now), task_type=kind, msg=why, phase=jobs.phase(state))
+    offline = m.Offline(request_id=name, ts=int(now), task_type=kind, msg=why, phase=answers.phase(state))
     decision.send(peer.fd, offline, old=peer.old)
 
 

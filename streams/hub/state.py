@@ -11,13 +11,15 @@ from itertools import chain
 from typing import Any, NewType
 
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.hub.events import BudgetReached, PowerNews
+from wakestream.streams.hub.events import BudgetReached, Planned, PowerNews
 from wakestream.streams.hub.ledger import Account, Meter, Usage, money
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.moments import Moment
+from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.placement.requirements import KIND
+from wakestream.streams.placement.waiting import Line
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS
 from wakestream.streams.protocol.structs import Frozen
@@ -83,6 +85,7 @@ class Limits:
         zone: The time zone of days, months and clock times.
         webhook: Whether there is a webhook for power and money.
         keep_warm: The hours in which GPUs are kept on without work.
+        place: The times of the rules by which jobs are placed.
     """
 
     register: float = 10.0
@@ -124,6 +127,7 @@ class Limits:
     zone: str = UTC
     webhook: bool = False
     keep_warm: WarmHours = field(default_factory=lambda: WarmHours({}))
+    place: PlacePolicy = field(default_factory=PlacePolicy)
 
     def price_of(self, gpu: str) -> Decimal | None:
         """The price of an hour of this GPU, or None."""
@@ -180,6 +184,9 @@ class Connection:
         return self.told[1] if self.told[0] == int(now) else 0
 
 
+SUSPENDED = "it is held for maintenance (by {by}); `wakestream gpu resume` ends that"
+"""Why a GPU is given no work that a person holds."""
+
 NEVER = -1e15
 """A time before all others; JSON has no infinite numbers."""
 
@@ -196,7 +203,8 @@ class GpuRecord:
     monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
     monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
     `boots` are the seconds of its last boots. `slots` is how many tasks its worker does at one time, `told` the labels
-    that its worker and its monitor said, by role.
+    that its worker and its monitor said, by role. `woken` is when the hub had its machine started for a job, until it
+    is off again. `suspended` is who held it for maintenance; empty: nobody.
     """
 
     name: str
@@ -225,6 +233,8 @@ class GpuRecord:
     boots: list[float] = field(default_factory=list)
     slots: int = 1
     told: dict[str, Mapping[str, str | float]] = field(default_factory=dict)
+    woken: Moment = NEVER
+    suspended: str = ""
 
     def label(self, name: str) -> str | float | None:
         """The value of a label, None if there is none. The worker's word counts more than the monitor's."""
@@ -254,6 +264,7 @@ class Gpu(GpuRecord):
 
     `unaddressed` is since when a worker waits for the machine's address. `active` is the last sign of work, `let_go`
     when its monitors heard that it is not needed any more, `warmed` when they were asked for its keep-warm hours.
+    `changed` is when it came online, or when the first of its jobs began, or another one ended, last.
     """
 
     worker: int | None = None
@@ -263,16 +274,31 @@ class Gpu(GpuRecord):
     leases: dict[str, None] = field(default_factory=dict)
     let_go: Moment = float("-inf")
     warmed: Moment = float("-inf")
+    changed: Moment = float("-inf")
+    failures: int = 0
 
     def metered(self, at: float) -> float:
         """Count until `at` what its holders use; returns the share of each since some begin."""
         return self.meter.advance(at, len(self.leases), running=self.account.running_since is not None)
 
     @property
+    def closed(self) -> str:
+        """The word for why it is given no work: its worker begins none, or a person holds it; else empty."""
+        return "paused" if self.suspended else self.halted
+
+    @property
+    def closed_cause(self) -> str:
+        """The same as a sentence."""
+        return SUSPENDED.format(by=self.suspended) if self.suspended else self.halt_cause
+
+    @property
     def online(self) -> bool:
         """Whether it may be given work."""
         return self.phase == "online" and self.worker is not None
 
+
+Shape = tuple[Need, str, int]
+"""What jobs alike have in common: their need, license and priority."""
 
 LONGEST_KIND = 40
 """Characters of a kind of work that are shown."""
@@ -283,6 +309,8 @@ class HubJob(Frozen, frozen=True):
 
     `seq` is its number in the order of arrival, or of the grants. `last` is the GPU that it held before and lost.
     `used` are the seconds that it used of GPUs it has left, `began` is what the meter of its GPU said when it got it.
+    `late`: it is given to a GPU only when its turn comes, and keeps its place: `arrived` is when it came first, `order`
+    its place among those of its license.
     """
 
     id: str
@@ -297,6 +325,14 @@ class HubJob(Frozen, frozen=True):
     last: str | None = None
     used: Mapping[str, float] = {}
     began: float = 0.0
+    late: bool = False
+    arrived: Moment = 0.0
+    order: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        """The jobs alike that it waits with."""
+        return self.need, self.owner, self.priority
 
     @property
     def need(self) -> Need:
@@ -352,7 +388,9 @@ class HubState(Durable):
     """The whole state: what is durable, indexes of that, what is known of connections, and the settings.
 
     Indexes: `queue` has the waiting jobs in order of arrival, `arrivals` their numbers, `wanted` counts them by what
-    they need; `jobs_of` has the jobs of each license, `kinds_bytes` is the size of all descriptions of kinds.
+    they need. `lines` has those that are placed late and whose client is here, `early` those that are not placed late.
+    `jobs_of` has the jobs of each license, `kinds_bytes` is the size of
+    all descriptions of kinds.
 
     Of this process: `undone` are the workers whose described kinds are not yet those of their GPU. `capabilities` has
     the expiry of each job's capability, the earliest first; `revoked` when each license was revoked. `cancelled` has
@@ -366,6 +404,9 @@ class HubState(Durable):
     queue: dict[str, None] = field(default_factory=dict)
     arrivals: list[int] = field(default_factory=list)
     wanted: dict[Need, int] = field(default_factory=dict)
+    early: dict[str, None] = field(default_factory=dict)
+    lines: dict[Shape, Line] = field(default_factory=dict)
+    planned: Planned | None = None
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
     kinds_bytes: int = 0
     connections: dict[int, Connection] = field(default_factory=dict)
@@ -397,6 +438,10 @@ class HubState(Durable):
     def count_wanted(self) -> dict[Need, int]:
         """The waiting jobs by what they need."""
         return dict(Counter(self.need_of(self.jobs[id_]) for id_ in self.queue))
+
+    def early_wanted(self) -> dict[Need, int]:
+        """The waiting jobs by what they need, without those that are placed late."""
+        return dict(Counter(self.need_of(self.jobs[id_]) for id_ in self.early)) if self.early else {}
 
     def blocks(self, *gpus: str) -> bool:
         """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from wakestream.streams.hub import budget, costs, keep_warm, ledger, placement
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.answers import eta
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.jobs import ASKS, eta
+from wakestream.streams.hub.jobs import ASKS
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import ANY_GPU
 from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState

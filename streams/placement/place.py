@@ -39,7 +39,8 @@ class Machine(NamedTuple):
         host: The machine that it is in; GPUs of one host start, stop and cost together.
         on: Whether it may be given work now.
         coming: Whether it was woken and is not on yet.
-        wakeable: Whether it may be woken: it is off, and neither held, blocked nor backed off.
+        wakeable: Whether it may be woken: it is off, and neither held nor blocked.
+        backed_off: Whether its last start failed a short time ago: it is woken only if there is no other.
         price: What an hour costs.
         slots: How many jobs it does at one time.
         held: How many it was given and has not ended.
@@ -54,6 +55,7 @@ class Machine(NamedTuple):
     on: bool = False
     coming: bool = False
     wakeable: bool = False
+    backed_off: bool = False
     price: float = 0.0
     slots: int = 1
     held: int = 0
@@ -110,13 +112,17 @@ class Placing:
         wakes: The machines to wake.
         unwanted: The machines that are coming and that no job needs.
         surplus: The machines that are on and are not needed any more.
-        expected: When the last waiting job of each shape starts, in seconds from now; infinite if no machine comes.
+        planned: The machines that are woken if others do not get free as expected: the shape, and in how many seconds.
+        begins: When the first waiting job of each shape starts, in seconds from now; infinite if no machine comes.
+        expected: The same for the last one.
     """
 
     grants: list[tuple[Hashable, str]] = field(default_factory=list)
     wakes: list[Wake] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
+    planned: dict[str, tuple[Hashable, float]] = field(default_factory=dict)
+    begins: dict[Hashable, float] = field(default_factory=dict)
     expected: dict[Hashable, float] = field(default_factory=dict)
 
 
@@ -227,8 +233,9 @@ def _wake(
         start, level = _last_start(ends, work, shape.work)
         none = not any(lines[name].machine.on or name in coming for name in shape.fits if name in lines)
         spare = None
-        while none or start + max(0.0, now - shape.last) > policy.patience:
-            spare = spare if spare is not None else _cheapest(lines, shape, coming, hosts)
+        waited = max(0.0, now - shape.last)
+        while none or start + waited > policy.patience:
+            spare = spare if spare is not None else _cheapest(lines, shape, coming, hosts, only=none)
             better = None
             while spare and better is None:
                 name = spare.pop(0)
@@ -243,6 +250,10 @@ def _wake(
             usable.append(name)
             coming.add(name)
             hosts.add(lines[name].machine.host or name)
+        left_over = policy.patience - start - waited
+        if left_over >= 0 and (spare := _cheapest(lines, shape, coming, hosts, only=False)):
+            placing.planned.setdefault(spare[0], (shape.key, left_over))
+        placing.begins[shape.key] = min((free for free, _ in ends), default=math.inf)
         placing.expected[shape.key] = start
         for name in usable:
             lines[name].free = max(lines[name].free, level)
@@ -256,14 +267,17 @@ def _last_start(ends: Sequence[tuple[float, int]], work: float, each: float) -> 
     return max(min(ends)[0], level - each), level
 
 
-def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts: set[str]) -> list[str]:
-    """The machines that may be woken for a shape; those whose host is on anyway come first, as they cost nothing."""
-    fit = [lines[name].machine for name in shape.fits if name in lines and name not in coming]
-    free = [machine for machine in fit if machine.wakeable]
+def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts: set[str], *, only: bool) -> list[str]:
+    """The machines that may be woken for a shape; those whose host is on anyway come first, as they cost nothing.
 
-    def price(machine: Machine) -> tuple[float, float, str]:
+    One that is backed off comes last, and only if there is no other (`only`).
+    """
+    fit = [lines[name].machine for name in shape.fits if name in lines and name not in coming]
+    free = [machine for machine in fit if machine.wakeable and (only or not machine.backed_off)]
+
+    def price(machine: Machine) -> tuple[bool, float, float, str]:
         together = (machine.host or machine.name) in hosts
-        return 0.0 if together else machine.price, machine.boot, machine.name
+        return machine.backed_off, 0.0 if together else machine.price, machine.boot, machine.name
 
     return [machine.name for machine in sorted(free, key=price)]
 

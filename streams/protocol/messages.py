@@ -418,6 +418,26 @@ class JobReleased(_WithId, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "gpu.job.released"
 
 
+class JobQueued(_WithId, frozen=True, kw_only=True):
+    """hub -> client that announced `queue`, ours: a GPU is on, and the job waits for its turn.
+
+    `position` is 1 for the next one, `eta_s` the seconds until it starts if that is known, `reason` a sentence.
+    """
+
+    TYPE: ClassVar[str] = "gpu.job.queued"
+    FEATURE: ClassVar[str] = "queue"
+    position: int
+    eta_s: float | None = None
+    reason: str | None = None
+
+
+class JobOrder(Message, frozen=True, kw_only=True):
+    """client -> hub that announced `queue`, ours: these waiting jobs exchange their places, to be in this order."""
+
+    TYPE: ClassVar[str] = "gpu.job.order"
+    jobs: tuple[Id, ...]
+
+
 class Capability(_WithId, frozen=True, kw_only=True):
     """hub -> client, ours: a new capability for a job that still has its GPU. `expires` is UNIX seconds."""
 
@@ -517,7 +537,6 @@ class Unknown(Message, frozen=True, kw_only=True):
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
     StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, GpuAdmin, GpuAdminDone,
-    Release, TaskActive,
-    TaskQuery, TaskQueryResponse, DispatchBatch, Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds,
-    KindsQuery, KindsResponse, KindsChanged, Error, Kicked, Url,
+    Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued, JobOrder, Cancel, JobDone,
+    JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse, KindsChanged, Error, Kicked, Url,
 )  # fmt: skip

@@ -56,10 +56,14 @@ NO_MOMENTS = {
     "JobUsed.at": "a time for people",
     "JobUsed.gpus": "seconds",
     "Meter.share": "seconds",
+    "Planned.at": "planned again each second",
+    "Planned.machines": "seconds",
+    "Planned.starts": "seconds",
     "PowerNews.at": "a time for people",
     "Usage.days": "seconds",
     "Usage.months": "seconds",
     "Usage.totals": "seconds",
+    "Usage.work": "seconds",
 }
 
 

@@ -93,7 +93,7 @@ def test_a_machine_that_is_off_costs_its_holder_nothing() -> None:
     net.pass_time(HOUR)
     net.phase(monitor, "starting")
     net.pass_time(60)
-    assert asked(net, ann)["jobs"][0]["used_s"] == 120.0
+    assert asked(net, ann)["jobs"][0]["used_s"] == 60.0
 
 
 @pytest.mark.parametrize("compacted", [True, False])

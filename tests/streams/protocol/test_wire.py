@@ -32,7 +32,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(values_of(args[0]), max_size=3).map(tuple)
     if origin is not None and issubclass(origin, Mapping):
-        return OBJECTS
+        return OBJECTS if args[1] is not str else st.dictionaries(TEXT, TEXT, max_size=3)
     numbers = st.floats(allow_nan=False, allow_infinity=False)
     return {str: TEXT, int: INTS, bool: st.booleans(), float: numbers}[hint]
 
@@ -217,6 +217,11 @@ FIELD = [
     ),
     ('{"type":"kicked"}', m.Kicked()),
     ('{"type":"gpu.job.cancel","request_id":"R"}', m.Cancel(request_id="R")),
+    ('{"type":"gpu.job.order","jobs":["R","S"]}', m.JobOrder(jobs=("R", "S"))),
+    (
+        '{"type":"gpu.job.queued","request_id":"R","position":3,"eta_s":40.5,"reason":"at work: a"}',
+        m.JobQueued(request_id="R", position=3, eta_s=40.5, reason="at work: a"),
+    ),
     ('{"type":"gpu.job.done","request_id":"R"}', m.JobDone(request_id="R")),
     ('{"type":"gpu.job.released","request_id":"R"}', m.JobReleased(request_id="R")),
     ('{"type":"gpu.power.state","gpu":"g1","state":"starting"}', m.PowerState(gpu="g1", state="starting")),

@@ -1,0 +1,305 @@
+"""The jobs that are placed late: each waits in the hub until its turn at a GPU comes. Pure.
+
+Which job goes where, and which machine is woken or not needed any more, decides `place`; here is what it must know, and
+what follows. All other jobs are granted as soon as a GPU is online.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import Final
+
+from wakestream.streams.hub import answers, keep_warm, placement
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.ledger import boot_times
+from wakestream.streams.hub.local_time import day_of
+from wakestream.streams.hub.needs import Need
+from wakestream.streams.hub.state import Gpu, HubJob, HubState, Shape
+from wakestream.streams.placement import place as p
+from wakestream.streams.protocol import messages as m
+
+FEATURE: Final = m.JobQueued.FEATURE
+
+RELEASE: Final = "release"
+"""The feature of monitors that read `gpu.power.release`."""
+
+AGAIN: Final = 60.0
+"""Seconds after which the message to a monitor that its GPU is not needed is repeated."""
+
+UNANSWERED: Final = 30.0
+"""Seconds in which a monitor that was asked to start its machine says that it does."""
+
+LOST: Final = 30.0
+"""Seconds in which the worker of a GPU comes back, usually, whose connection broke."""
+
+BOOT: Final = 120.0
+"""Seconds that a boot takes, until one was seen."""
+
+WORK: Final = 60.0
+"""Seconds that a job takes, until one was seen."""
+
+FIRST_BACKOFF: Final = 60.0
+LONGEST_BACKOFF: Final = 1800.0
+"""Seconds for which a machine that did not start is woken only if there is no other; they double with each failure."""
+
+EVERY: Final = 10
+"""Seconds after which a waiting job is told its place again."""
+
+A_TICK: Final = 200
+"""The most jobs that are told their place in a second."""
+
+GONE_AFTER: Final = 90.0
+"""Seconds after which the jobs of a GPU that is off go back to their places."""
+
+LOST_AFTER: Final = 600.0
+"""The same for a GPU whose worker is gone, and for jobs whose client is gone too."""
+
+_OFF: Final = ("off", "unknown", "failed", "draining", "stopping")
+
+
+def tick(state: HubState, now: float, decision: HubDecision) -> None:
+    """Place what waits, and tell some of it where it is."""
+    for gpu in state.gpus.values():
+        if gpu.leases and gpu.phase == "off" and now - gpu.since >= GONE_AFTER:
+            give_back(state, gpu.leases, now, decision)
+        elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:
+            # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
+            give_back(state, [id_ for id_ in gpu.leases if state.jobs[id_].fd is None], now, decision)
+    if not (state.lines or any(_may_stop(gpu) for gpu in state.gpus.values())):
+        if state.planned is not None and (state.planned.machines or state.planned.needless):
+            decision.fact(f.Planned(now, {}, frozenset(), {}))
+        return
+    plan(state, now, decision)
+    turn, told, size = int(now) % EVERY, 0, A_TICK * EVERY
+    for line in state.lines.values():
+        # In turn the first ones, and others.
+        at = int(now) // EVERY // 2 % -(-len(line) // size) * size if int(now) // EVERY % 2 else 0
+        for job in map(state.jobs.__getitem__, islice(line, at, at + size)):
+            if told >= A_TICK:
+                return
+            if job.seq % EVERY == turn and job.fd is not None:
+                decision.send(job.fd, answer(state, job, now))
+                told += 1
+
+
+def may_be_back(gpu: Gpu, now: float) -> bool:
+    """Whether a GPU was lost so short a time ago that its jobs may go on there."""
+    return gpu.phase == "lost" and now - gpu.since < LOST
+
+
+def give_back(state: HubState, ids: Iterable[str], now: float, decision: HubDecision) -> None:
+    """These jobs, which hold a GPU, wait again, those that are placed late in their places."""
+    for job in [state.jobs[id_] for id_ in ids]:
+        decision.fact(f.JobQueued(job.id, job.owner, job.fd, job.task_type, job.payload, now, job.late))
+
+
+def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu] | None = None) -> None:
+    """Place the waiting jobs: grant, wake, and call back. With `only`, just grant what these GPUs have room for."""
+    gpus = [*(state.gpus.values() if only is None else only)]
+    machines = [_machine(state, gpu, now) for gpu in gpus]
+    fits = {
+        need: frozenset(gpu.name for gpu in gpus if placement.may(state, gpu, need))
+        for need in {state.need(need, owner) for need, owner, _ in state.lines}
+    }
+    today = day_of(now, state.limits.zone)
+    shapes = [_shape(state, key, fits[state.need(key[0], key[1])], today) for key in state.lines]
+    found = p.place(machines, shapes, state.limits.place, now)
+    _grant(state, found, now, decision)
+    if only is None:
+        _wake(state, found, now, decision)
+        _call_back(state, found, now, decision)
+        decision.fact(_summary(state, found, now))
+
+
+def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
+    boots = boot_times(gpu.boots or (seconds for _, seconds in state.boots)) or {"p50": BOOT, "p90": 2 * BOOT}
+    asked = gpu.phase in _OFF and now - gpu.woken < UNANSWERED
+    coming = asked or gpu.phase in ("starting", "booted", "lost")
+    retrying = gpu.phase == "no_capacity" and gpu.retry_at is not None
+    lost = gpu.phase == "lost"
+    boot, longest = (LOST, 2 * LOST) if lost else (boots["p50"], boots["p90"])
+    spent = now - (gpu.woken if gpu.woken > 0 and not lost else gpu.since) if coming else 0.0
+    watched = any(gpu.name in state.connections[fd].gpus for fd in state.monitors)
+    held, first = len(gpu.leases), next(iter(gpu.leases), None)
+    work = _work(state, state.jobs[first].need) if first is not None else WORK
+    off = gpu.phase in _OFF or (gpu.phase == "no_capacity" and not retrying)
+    return p.Machine(
+        name=gpu.name,
+        host=gpu.machine,
+        on=gpu.online and not gpu.closed,
+        coming=coming or retrying,
+        wakeable=off and watched and not asked,
+        backed_off=gpu.phase == "no_capacity" or (gpu.phase == "failed" and now - gpu.since < backoff(gpu)),
+        price=float(state.price_of(gpu.name) or 0),
+        slots=gpu.slots,
+        held=held,
+        backlog=max(0.0, held * work - min(now - gpu.changed, 0.9 * work)) if held else 0.0,
+        boot=max(0.0, boot - spent),
+        late=retrying or (coming and spent > longest),
+        idle=now - gpu.changed if _may_stop(gpu) and not keep_warm.keeps(state, gpu, now) else 0.0,
+    )
+
+
+def backoff(gpu: Gpu) -> float:
+    """Seconds after a failed start in which other machines are woken rather than this one."""
+    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** max(0, gpu.failures - 1))
+
+
+def _may_stop(gpu: Gpu) -> bool:
+    """Whether the hub may have this machine stopped before its idle time: it runs because a job needed it."""
+    return gpu.woken > 0 and not gpu.leases
+
+
+def _work(state: HubState, need: Need) -> float:
+    known = state.usage.work
+    return known.get(need.kind or "") or (sum(known.values()) / len(known) if known else WORK)
+
+
+def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int) -> p.Shape:
+    need, owner, priority = key
+    line, work = state.lines[key], _work(state, need)
+    first, last = line.arrivals
+    used = sum(state.usage.on_day(owner, today).values())
+    used += work * sum(state.jobs[id_].gpu is not None for id_ in state.jobs_of[owner]) if len(state.lines) > 1 else 0.0
+    return p.Shape(key, len(line), fits, work, first, last, priority, used, work)
+
+
+def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
+    given: dict[str, list[HubJob]] = {}
+    for key, name in found.grants:
+        job, gpu = state.jobs[state.lines[key].next], state.gpus[name]  # type: ignore[index] # the keys are shapes
+        decision.fact(f.JobGranted(job.id, name, now))
+        answers.leave_halted(state, job, gpu, decision)
+        if job.fd is not None:
+            decision.send(job.fd, answers.ack(job.submit, gpu, len(gpu.leases), state.url_of(gpu)))
+        given.setdefault(name, []).append(job)
+    for name, granted in given.items():
+        answers.dispatch(state, state.gpus[name], granted, now, decision, alone=len(granted) == 1)
+
+
+def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
+    for name, key, _ in found.wakes:
+        line = state.lines[key]  # type: ignore[index]
+        decision.fact(f.GpuWoken(name, now))
+        text = f"{len(line)} jobs wait for a GPU"
+        boot = m.Boot(request_id=line.next, source="hub", msg=text, gpu=name)
+        decision.send(_monitors(state, name), boot)
+
+
+def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
+    early = state.early_wanted()
+    for name, why in (*((name, CALLED_BACK) for name in found.unwanted), *((name, SURPLUS) for name in found.surplus)):
+        gpu = state.gpus[name]
+        needed = gpu.woken < 0 or any(placement.may(state, gpu, need) for need in early)
+        if needed or now - gpu.let_go < AGAIN or keep_warm.warm_until(state, gpu, now) is not None:
+            continue
+        if to := _monitors(state, name, RELEASE):
+            decision.fact(f.GpuLetGo(name, now))
+            decision.send(to, m.Release(gpu=name, msg=why))
+
+
+CALLED_BACK: Final = "no job needs it any more"
+SURPLUS: Final = "another GPU is free too, and no job waits"
+
+
+def _monitors(state: HubState, gpu: str, feature: str | None = None) -> list[int]:
+    of_it = (peer for fd in state.monitors if gpu in (peer := state.connections[fd]).gpus)
+    return [peer.fd for peer in of_it if feature is None or feature in peer.features]
+
+
+def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
+    """What is planned, for people."""
+    machines: dict[str, tuple[str, float | None, str]] = {}
+    for name, (_, after) in found.planned.items():
+        machines[name] = "wake", round(after, 1), "unless another GPU gets free before"
+    for gpu in state.gpus.values():
+        if gpu.suspended:
+            machines[gpu.name] = "held", None, gpu.closed_cause
+        elif gpu.phase == "failed" and (left := backoff(gpu) - (now - gpu.since)) > 0:
+            machines[gpu.name] = "backed_off", round(left, 1), f"it did not start: {gpu.cause}"
+        elif gpu.woken > 0 and not gpu.online and gpu.phase != "lost":
+            machines[gpu.name] = "wake", None, "it is started for jobs that wait"
+    machines |= {name: ("call_back", None, CALLED_BACK) for name in found.unwanted if state.gpus[name].woken > 0}
+    machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].woken > 0}
+    needless = frozenset((*found.unwanted, *found.surplus))
+    starts = {key: (_known(found.begins[key]), _known(last)) for key, last in found.expected.items()}
+    return f.Planned(now, machines, needless, starts)
+
+
+def _known(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else round(seconds, 1)
+
+
+def place_new(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
+    """A job has come: grant it a GPU that has room, or wake one if none is on or coming."""
+    need = state.need_of(job)
+    fit = [gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)]
+    room = [gpu for gpu in fit if _has_room(state, gpu)]
+    if room:
+        plan(state, now, decision, room)
+    elif not any(gpu.online or ((machine := _machine(state, gpu, now)).coming and not machine.late) for gpu in fit):
+        plan(state, now, decision)
+
+
+def others(state: HubState, failed: Collection[str], need: Need, now: float) -> bool:
+    """Whether another GPU than these is on or coming for such a job, or may be woken for it."""
+    fit = (gpu for gpu in state.gpus.values() if gpu.name not in failed and placement.may(state, gpu, need))
+    machines = (_machine(state, gpu, now) for gpu in fit)
+    return any(each.on or each.coming or (each.wakeable and not each.backed_off) for each in machines)
+
+
+def fill(state: HubState, decision: HubDecision, now: float) -> None:
+    """Give the GPUs that a decision has freed the jobs whose turn it is."""
+    if state.lines and any(type(fact) in _FREES for fact in decision.facts):
+        room = [gpu for gpu in state.gpus.values() if _has_room(state, gpu)]
+        if room:
+            plan(state, now, decision, room)
+
+
+_FREES: Final = (f.JobRemoved, f.JobQueued)
+
+
+def _has_room(state: HubState, gpu: Gpu) -> bool:
+    return gpu.online and len(gpu.leases) < gpu.slots + state.limits.place.ahead
+
+
+def answer(state: HubState, job: HubJob, now: float) -> m.Message:
+    """What a waiting job can expect now."""
+    need, (position, eta) = state.need_of(job), _outlook(state, job, now)
+    on = sorted(gpu.name for gpu in state.gpus.values() if gpu.online and placement.may(state, gpu, need))
+    if not on:
+        expect = answers.outlook(state, need, now)
+        why = placement.no_way(state, need) or expect.why
+        return answers.offline(job.submit, position, now, expect._replace(why=why))
+    coming = [
+        f"{name} {why}" if after is None else f"{name} is started in {after:.0f} s {why}"
+        for name, (do, after, why) in sorted((state.planned.machines if state.planned else {}).items())
+        if do == "wake" and placement.may(state, state.gpus[name], need)
+    ]
+    reason = "; ".join((f"at work: {', '.join(on[:5])}", *coming[:3]))
+    return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=reason)
+
+
+def _outlook(state: HubState, job: HubJob, now: float) -> tuple[int, float | None]:
+    """The job's place, 1 for the next one, and in how many seconds it starts if that is known."""
+    line = state.lines.get(job.shape)
+    if line is None or job.id not in line:
+        return state.position(job), None
+    inside = line.before(job.id)
+    own = _level(job.priority, job.arrived, now)
+    others = 0
+    for key, other in state.lines.items():
+        if other is not line:
+            level = _level(key[2], other.arrivals[0], now)
+            others += len(other) if level > own else min(len(other), inside + 1) if level == own else 0
+    first, last = (state.planned.starts.get(job.shape) if state.planned else None) or (None, None)
+    known = first is not None and last is not None
+    eta = first + (last - first) * inside / max(1, len(line) - 1) if known else None  # type: ignore[operator]
+    return inside + others + 1, eta and round(eta, 1)
+
+
+def _level(priority: int, arrived: float, now: float) -> float:
+    return priority + max(0.0, now - arrived) // p.LEVEL

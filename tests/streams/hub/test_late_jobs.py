@@ -1,0 +1,221 @@
+"""Jobs of clients that announce `queue`: each waits in the hub until its turn at a GPU comes."""
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.protocol import messages as m
+
+MONITOR = ("release", "power_age")
+
+
+def client(net: Net, owner: str = "ann") -> int:
+    return net.join("client", owner=owner, features=("queue", "done", "power_state"))
+
+
+def off(net: Net, *gpus: str) -> dict[str, int]:
+    """Monitors of machines that are off."""
+    found = {gpu: net.monitor(gpu, *MONITOR) for gpu in gpus}
+    for gpu, fd in found.items():
+        net.phase(fd, "off", gpu)
+    return found
+
+
+def woken(net: Net, monitors: dict[str, int]) -> list[str]:
+    return [gpu for gpu, fd in monitors.items() if net.heard(fd, m.Boot)]
+
+
+def leases(net: Net, gpu: str) -> list[str]:
+    return [*net.state.gpus[gpu].leases]
+
+
+def done(net: Net, fd: int, id_: str) -> None:
+    net.say(fd, m.JobDone(request_id=id_))
+
+
+def test_one_job_wakes_the_cheapest_machine_and_no_other() -> None:
+    net = Net(prices={"a": 2.0, "b": 1.0, "c": 4.0})
+    monitors, ann = off(net, "a", "b", "c"), client(net)
+    answer = net.submit(ann)
+    assert isinstance(answer, m.Offline)
+    assert woken(net, monitors) == ["b"]
+    for _ in range(20):
+        net.pass_time(1.0)
+    assert [len(net.heard(fd, m.Boot)) for fd in monitors.values()] == [0, 1, 0]
+
+
+def test_a_gpu_is_given_a_job_for_each_slot_and_one_more_and_the_rest_waits() -> None:
+    net = Net()
+    ann, worker = client(net), net.worker("a")
+    answers = [net.submit(ann, f"j{n}") for n in range(5)]
+    assert [type(answer) for answer in answers] == [m.Ack, m.Ack, m.JobQueued, m.JobQueued, m.JobQueued]
+    assert [answer.position for answer in answers[2:]] == [1, 2, 3]
+    assert leases(net, "a") == ["j0", "j1"]
+    done(net, ann, "j0")
+    assert leases(net, "a") == ["j1", "j2"]
+    assert [each.request_id for each in net.heard(ann, m.Ack)] == ["j2"]
+    assert [each.request_id for each in net.heard(worker, m.Submit)] == ["j0", "j1", "j2"]
+
+
+def test_a_second_machine_is_woken_only_when_a_job_would_wait_too_long() -> None:
+    net = Net()
+    monitors, ann = off(net, "a", "b", "c"), client(net)
+    net.worker("a")
+    for n in range(3):
+        net.submit(ann, f"j{n}")
+    net.pass_time(1.0)
+    assert woken(net, monitors) == []
+    net.submit(ann, "j3")
+    net.pass_time(1.0)
+    assert woken(net, monitors) == ["b"]
+
+
+def test_a_machine_that_is_coming_for_nobody_is_called_back() -> None:
+    net = Net()
+    monitors, ann = off(net, "a"), client(net)
+    net.submit(ann, "j1")
+    net.phase(monitors["a"], "starting", "a")
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.pass_time(1.0)
+    assert [each.msg for each in net.heard(monitors["a"], m.Release)] == ["no job needs it any more"]
+    net.say(monitors["a"], m.TaskQuery(request_id="q", gpu="a", drain=True))
+    assert net.heard(monitors["a"], m.TaskQueryResponse)[-1].active_count == 0
+
+
+def test_a_surplus_machine_stops_after_a_minute_and_the_first_one_stays() -> None:
+    net = Net(prices={"a": 1.0, "b": 2.0})
+    monitors, ann = off(net, "a", "b"), client(net)
+    for n in range(9):
+        net.submit(ann, f"j{n}")
+    net.pass_time(1.0)
+    assert woken(net, monitors) == ["a", "b"]
+    net.worker("a")
+    net.worker("b")
+    assert (leases(net, "a"), leases(net, "b")) == (["j0", "j1"], ["j2", "j3"])
+    for n in range(9):
+        done(net, ann, f"j{n}")
+    for _ in range(120):
+        net.pass_time(1.0)
+    assert net.heard(monitors["a"], m.Release) == []
+    assert len(net.heard(monitors["b"], m.Release)) == 2
+
+
+def test_a_machine_without_capacity_or_that_failed_is_backed_off_and_the_next_one_woken() -> None:
+    net = Net(prices={"a": 1.0, "b": 2.0, "c": 3.0})
+    monitors, ann = off(net, "a", "b", "c"), client(net)
+    net.submit(ann)
+    net.phase(monitors["a"], "starting", "a")
+    net.phase(monitors["a"], "no_capacity", "a", retry_in=30)
+    net.pass_time(1.0)
+    assert woken(net, monitors) == ["a", "b"]
+    net.phase(monitors["b"], "starting", "b")
+    net.say(monitors["b"], m.BootResult(success=False, status="failed", gpu="b", msg="no power"))
+    net.phase(monitors["b"], "failed", "b", "no power")
+    net.pass_time(1.0)
+    assert woken(net, monitors) == ["a", "b", "c"]
+    assert net.heard(ann, m.BootResult) == []
+
+
+def test_licenses_take_turns_and_so_do_the_users_of_one() -> None:
+    net = Net()
+    ann, more, bob = client(net), client(net), client(net, "bob")
+    net.worker("a")
+    for n in range(6):
+        net.submit(ann, f"a{n}")
+    for n in range(2):
+        net.submit(more, f"m{n}")
+        net.submit(bob, f"b{n}")
+    given = []
+    for _ in range(10):
+        first = leases(net, "a")[0]
+        given.append(first)
+        net.pass_time(10.0)
+        fd = {"a": ann, "m": more, "b": bob}[first[0]]
+        done(net, fd, first)
+    assert given[:2] == ["a0", "a1"]
+    assert sorted(given[2:8]) == ["a2", "a3", "b0", "b1", "m0", "m1"]
+
+
+def test_a_job_whose_gpu_was_lost_keeps_its_place() -> None:
+    net = Net()
+    monitors, ann = off(net, "a"), client(net)
+    worker = net.worker("a")
+    for n in range(4):
+        net.submit(ann, f"j{n}")
+    net.leave(worker)
+    net.phase(monitors["a"], "off", "a")
+    for _ in range(91):
+        net.pass_time(1.0)
+    assert leases(net, "a") == []
+    net.worker("a")
+    assert leases(net, "a") == ["j0", "j1"]
+
+
+def test_a_job_whose_client_is_away_is_given_no_gpu_until_it_is_back() -> None:
+    net = Net()
+    monitors, ann = off(net, "a"), client(net)
+    net.submit(ann, "j1")
+    net.leave(ann)
+    net.worker("a")
+    assert leases(net, "a") == []
+    again = client(net)
+    assert isinstance(net.submit(again, "j1"), m.Ack)
+    assert woken(net, monitors) == ["a"]
+
+
+def test_the_owner_may_change_the_order_of_its_waiting_jobs_and_of_no_others() -> None:
+    net = Net()
+    ann, bob = client(net), client(net, "bob")
+    net.worker("a")
+    for n in range(5):
+        net.submit(ann, f"a{n}")
+    net.submit(bob, "b0")
+    net.say(ann, m.JobOrder(jobs=("b0", "a4", "a2", "a3", "gone")))
+    for id_ in ("a0", "a1"):
+        done(net, ann, id_)
+    assert "a4" in leases(net, "a")
+    assert "a2" not in leases(net, "a")
+
+
+def test_a_gpu_that_is_held_gets_nothing_new_and_the_job_says_why() -> None:
+    net = Net()
+    ann, _ = client(net), net.worker("a")
+    net.submit(ann, "j1")
+    net.say(ann, m.GpuAdmin(request_id="h", gpu="a", action="hold"))
+    answer = net.submit(ann, "j2")
+    assert isinstance(answer, m.Offline)
+    assert (answer.phase, "held for maintenance" in (answer.why or "")) == ("paused", True)
+    assert leases(net, "a") == ["j1"]
+    net.say(ann, m.GpuAdmin(request_id="r", gpu="a", action="resume"))
+    assert leases(net, "a") == ["j1", "j2"]
+
+
+def test_jobs_of_other_clients_are_granted_at_once_as_before() -> None:
+    net = Net()
+    old, _ = net.join("client", features=("done",)), net.worker("a")
+    assert [type(net.submit(old, f"j{n}")) for n in range(4)] == [m.Ack] * 4
+
+
+def test_a_waiting_job_is_told_its_place_again() -> None:
+    net = Net()
+    ann, _ = client(net), net.worker("a")
+    for n in range(5):
+        net.submit(ann, f"j{n}")
+    net.sent.clear()
+    for _ in range(10):
+        net.pass_time(1.0)
+    told = {each.request_id: (each.position, each.reason) for each in net.heard(ann, m.JobQueued)}
+    assert told == {f"j{n + 1}": (n, "at work: a") for n in range(1, 4)}
+
+
+def test_a_job_at_work_keeps_its_gpu_when_hub_and_client_are_back_before_the_worker() -> None:
+    net = Net()
+    ann, bob = client(net), client(net, "bob")
+    net.worker("a")
+    for n in range(2):
+        net.submit(ann, f"a{n}")
+    net.submit(bob, "b0")
+    net.restart(compacted=True)
+    ann, bob = client(net), client(net, "bob")
+    assert isinstance(net.submit(bob, "b0"), m.Offline)
+    assert isinstance(net.submit(ann, "a0"), m.Offline)
+    net.worker("a")
+    assert leases(net, "a") == ["a0", "a1"]
+    assert [each.request_id for each in net.heard(ann, m.Ack)] == ["a0"]
