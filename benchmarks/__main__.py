@@ -12,6 +12,7 @@ import many_files
 import many_jobs
 import online_to_first_byte
 import own_operators
+import placement
 import receive_path
 import replay
 import startup
@@ -27,6 +28,7 @@ if __name__ == "__main__":
         asyncio.run(own_operators.main()),
         asyncio.run(receive_path.main()),
         replay.main(),
+        placement.main(),
         asyncio.run(online_to_first_byte.main()),
         transfers.main(),
         asyncio.run(many_files.main()),

@@ -5,6 +5,7 @@ Jobs are given as shapes: jobs alike, counted. So the cost does not grow with th
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,12 +140,19 @@ def place(machines: Sequence[Machine], shapes: Sequence[Shape], policy: PlacePol
         The placing. It depends on nothing else; ties are broken by name.
     """
     placing = Placing()
-    lines = {machine.name: _Line(machine) for machine in machines}
+    starts = {machine.host: machine for machine in machines if machine.host and machine.coming}
+    lines = {machine.name: _Line(_with_its_host(machine, starts)) for machine in machines}
     left = _grant(lines, shapes, policy, now, placing)
-    coming = {machine.name for machine in machines if machine.coming}
+    coming = {name for name, line in lines.items() if line.machine.coming}
     _wake(lines, left, policy, now, coming, placing)
-    _leave(machines, left, policy, placing, lines)
+    _leave(machines, left, policy, placing)
     return placing
+
+
+def _with_its_host(machine: Machine, starts: Mapping[str, Machine]) -> Machine:
+    """The GPU, coming if its host is."""
+    first = starts.get(machine.host) if machine.wakeable else None
+    return machine if first is None else machine._replace(coming=True, wakeable=False, boot=first.boot, late=first.late)
 
 
 class _Line:
@@ -165,9 +173,11 @@ class _Line:
             self.free += work / self.machine.slots
 
 
-def _rank(shape: Shape, now: float, given: int) -> tuple[float, float, float]:
-    waited = max(0.0, now - shape.first)
-    return -(shape.priority + waited // LEVEL), shape.used + given * shape.share, shape.first
+def _rank(shape: Shape, now: float, given: int) -> tuple[float, float, float, str]:
+    """The place in the order of the next job of a shape of which some were given: the lowest comes first."""
+    arrived = shape.first + (shape.last - shape.first) * given / max(1, shape.jobs - 1)
+    level = shape.priority + max(0.0, now - arrived) // LEVEL
+    return -level, shape.used + given * shape.share, arrived, str(shape.key)
 
 
 def _grant(
@@ -179,27 +189,34 @@ def _grant(
         for line in lines.values()
         if line.machine.on and line.held < line.machine.slots + policy.ahead
     }
-    left = {number: shape.jobs for number, shape in enumerate(shapes)}
-    while room and left:
-        open_ = [number for number in left if not shapes[number].fits.isdisjoint(room)]
-        if not open_:
-            break
-        number = min(open_, key=lambda at: (*_rank(shapes[at], now, shapes[at].jobs - left[at]), at))
+    given = [0] * len(shapes)
+    order = [(_rank(shape, now, 0), number) for number, shape in enumerate(shapes) if shape.jobs]
+    heapq.heapify(order)
+    while room and order:
+        number = order[0][1]
         shape = shapes[number]
-        name = min(
-            shape.fits & room.keys(),
-            key=lambda name: (lines[name].free - shape.near.get(name, 0.0), lines[name].machine.price, name),
-        )
+        fit = shape.fits & room.keys()
+        if not fit:  # there will not be any more room
+            heapq.heappop(order)
+            continue
+        near = shape.near
+        name = min(fit, key=lambda name: (lines[name].free - near.get(name, 0.0), lines[name].machine.price, name))
         placing.grants.append((shape.key, name))
         lines[name].take(shape.work)
         room[name] -= 1
-        left[number] -= 1
+        given[number] += 1
         if not room[name]:
             del room[name]
-        if not left[number]:
-            del left[number]
-    waiting = [shapes[number]._replace(jobs=jobs) for number, jobs in left.items()]
-    return sorted(waiting, key=lambda shape: _rank(shape, now, 0))
+        if given[number] == shape.jobs:
+            heapq.heappop(order)
+        else:
+            heapq.heapreplace(order, (_rank(shape, now, given[number]), number))
+    left = sorted(
+        (_rank(shape, now, count), number)
+        for number, (shape, count) in enumerate(zip(shapes, given, strict=True))
+        if count < shape.jobs
+    )
+    return [shapes[number]._replace(jobs=shapes[number].jobs - given[number]) for _, number in left]
 
 
 def _level(ends: Sequence[tuple[float, int]], work: float) -> float:
@@ -227,44 +244,56 @@ def _wake(
     A machine is woken for a shape that none is on or coming for, and further ones where jobs would wait too long.
     """
     hosts = {line.machine.host or name for name, line in lines.items() if line.machine.on or name in coming}
+
+    def last_start(names: Sequence[str], shape: Shape) -> tuple[float, float]:
+        ends = sorted((lines[name].free, lines[name].machine.slots) for name in names)
+        return _last_start(ends, shape.jobs * shape.work, shape.work)
+
     for shape in left:
         usable = [name for name in shape.fits if name in lines and lines[name].counts]
-        ends, work = [(lines[name].free, lines[name].machine.slots) for name in usable], shape.jobs * shape.work
-        start, level = _last_start(ends, work, shape.work)
+        start, level = last_start(usable, shape)
         none = not any(lines[name].machine.on or name in coming for name in shape.fits if name in lines)
-        spare = None
-        waited = max(0.0, now - shape.last)
-        while none or start + waited > policy.patience:
-            spare = spare if spare is not None else _cheapest(lines, shape, coming, hosts, only=none)
-            better = None
-            while spare and better is None:
-                name = spare.pop(0)
-                with_it = [*ends, (lines[name].free, lines[name].machine.slots)]
-                sooner, next_level = _last_start(with_it, work, shape.work)
-                better = with_it if none or start - sooner >= policy.min_gain else None
-            if better is None:
+        latest = policy.patience - max(0.0, now - shape.last)
+        for name in _cheapest(lines, shape, coming, hosts, only=none) if none or start > latest else ():
+            if not none and start <= latest:
                 break
+            machine = lines[name].machine
+            if name in coming or (machine.backed_off and not none):
+                continue
+            starting = _together(machine, lines)
+            with_it = [*usable, *(each for each in starting if each in shape.fits)]
+            sooner, next_level = last_start(with_it, shape)
+            if not none and start - sooner < policy.min_gain:
+                continue
             placing.wakes.append(Wake(name, shape.key, None if none else start - sooner))
-            ends, start, level, none = better, sooner, next_level, False
-            lines[name].counts = True
-            usable.append(name)
-            coming.add(name)
-            hosts.add(lines[name].machine.host or name)
-        left_over = policy.patience - start - waited
+            usable, start, level, none = with_it, sooner, next_level, False
+            coming.update(starting)
+            for each in starting:
+                lines[each].counts = True
+            hosts.add(machine.host or name)
+        left_over = latest - start
         if left_over >= 0 and (spare := _cheapest(lines, shape, coming, hosts, only=False)):
             placing.planned.setdefault(spare[0], (shape.key, left_over))
-        placing.begins[shape.key] = min((free for free, _ in ends), default=math.inf)
+        placing.begins[shape.key] = min((lines[name].free for name in usable), default=math.inf)
         placing.expected[shape.key] = start
         for name in usable:
             lines[name].free = max(lines[name].free, level)
+
+
+def _together(machine: Machine, lines: Mapping[str, _Line]) -> list[str]:
+    """The GPUs that start if this one is woken: itself, and those of its host that are off."""
+    if not machine.host:
+        return [machine.name]
+    alike = (line.machine for line in lines.values() if line.machine.host == machine.host)
+    return [each.name for each in alike if each.name == machine.name or each.wakeable]
 
 
 def _last_start(ends: Sequence[tuple[float, int]], work: float, each: float) -> tuple[float, float]:
     """When the last job of a shape starts, and when all of its work is done."""
     if not ends:
         return math.inf, 0.0
-    level = _level(sorted(ends), work)
-    return max(min(ends)[0], level - each), level
+    level = _level(ends, work)
+    return max(ends[0][0], level - each), level
 
 
 def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts: set[str], *, only: bool) -> list[str]:
@@ -282,15 +311,27 @@ def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts:
     return [machine.name for machine in sorted(free, key=price)]
 
 
-def _leave(
-    machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePolicy, placing: Placing, lines: dict[str, _Line]
-) -> None:
-    """The machines that are coming for no job, and idle ones beyond the first."""
+def _leave(machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePolicy, placing: Placing) -> None:
+    """The machines that are coming for no job, and idle ones beyond the first; GPUs of one host leave together."""
     wanted: set[str] = set().union(*(shape.fits for shape in left)) if left else set()
-    used = {name for _, name in placing.grants}
-    placing.unwanted += sorted(machine.name for machine in machines if machine.coming and machine.name not in wanted)
-    idle = [machine for machine in machines if machine.on and not machine.held and machine.name not in used]
-    kept = min(idle, key=lambda machine: (machine.price, machine.name), default=None)
-    placing.surplus += sorted(
-        machine.name for machine in idle if machine is not kept and machine.idle >= policy.surplus_after
-    )
+    used = {name for _, name in placing.grants} | {wake.gpu for wake in placing.wakes}
+    hosts: dict[str, list[Machine]] = {}
+    for machine in machines:
+        hosts.setdefault(machine.host or machine.name, []).append(machine)
+    idle = []
+    for gpus in hosts.values():
+        if used.intersection(gpu.name for gpu in gpus) or any(gpu.held for gpu in gpus):
+            continue
+        coming = [gpu.name for gpu in gpus if gpu.coming]
+        if coming and any(gpu.name in wanted for gpu in gpus if gpu.coming or gpu.wakeable):
+            continue
+        if any(gpu.on for gpu in gpus):
+            idle.append([gpu for gpu in gpus if gpu.on])
+        else:
+            placing.unwanted += coming
+    idle.sort(key=lambda gpus: min((gpu.price, gpu.name) for gpu in gpus))
+    for gpus in idle[1:]:
+        if all(gpu.idle >= policy.surplus_after for gpu in gpus):
+            placing.surplus += [gpu.name for gpu in gpus]
+    placing.unwanted.sort()
+    placing.surplus.sort()
