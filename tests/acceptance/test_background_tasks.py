@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from tests.support.programs import any_kind_scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Place as HubPlace
@@ -36,10 +36,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def said() -> Iterator[list[str]]:
     """The messages at ERROR."""
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(message.record["message"]), level="ERROR")
-    yield lines
-    logger.remove(sink)
+    with logged("ERROR") as lines:
+        yield lines
 
 
 # The worker

@@ -548,13 +548,14 @@ class TalkativeCog:
 
     @asynccontextmanager
     async def runs(self) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_get("/health-check", self._health)
-        app.router.add_get("/openapi.json", self._schema)
-        app.router.add_put("/predictions/{id}", self._start)
-        app.router.add_get("/files/a.png", self._file)
-        async with plain_server.serving(web.AppRunner(app, access_log=None)) as port:
-            yield f"http://127.0.0.1:{port}"
+        routes = [
+            web.get("/health-check", self._health),
+            web.get("/openapi.json", self._schema),
+            web.put("/predictions/{id}", self._start),
+            web.get("/files/a.png", self._file),
+        ]
+        async with plain_server.answering(routes) as url:
+            yield url
             await asyncio.gather(*self.tasks)
 
     async def _health(self, _: web.Request) -> web.Response:
@@ -601,9 +602,9 @@ async def test_a_file_is_fetched_from_the_cog_server_or_the_internet_and_not_fro
         asked.append(str(request.url))
         return web.Response(body=b"secret")
 
-    inside, fake = web.Application(), TalkativeCog(openapi(FILE, text=TEXT))
-    inside.router.add_get("/{name:.*}", secret)
-    async with fake.runs() as url, plain_server.serving(web.AppRunner(inside, access_log=None)) as port:
+    fake = TalkativeCog(openapi(FILE, text=TEXT))
+    async with fake.runs() as url, plain_server.answering(secret) as inside:
+        port = inside.rpartition(":")[2]
         engine = place.engine(Server(Path(), (), {}, int(url.rpartition(":")[2])))
         files = await made(engine, place.work("own", text=f"{url}/files/a.png", inputs={}))
         assert files["output"].read_bytes() == b"a picture"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from tests.support.programs.machine_scene import alive, died
 from tests.support.programs.our_peers import Place, gpu_online, until
 from tests.support.programs.worker_process import worker_process
@@ -422,11 +422,7 @@ async def test_a_worker_that_is_killed_takes_its_program_along_and_the_next_one_
 
 
 async def test_log_lines_are_in_the_workers_log_under_the_job(scene: Scene) -> None:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
-    try:
+    with logged("INFO") as lines:
         async with scene.house() as client:
             await scene.run(client, scene.job("reverse"))
-    finally:
-        logger.remove(sink)
     assert "done, 4 steps" in lines

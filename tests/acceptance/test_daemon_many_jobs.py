@@ -7,6 +7,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
@@ -83,20 +84,12 @@ async def test_a_daemon_that_vanishes_between_two_jobs_leaves_the_ids_of_those_i
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"program": "daemon", "connected": True})
 
-    app = web.Application()
-    app.router.add_get("/api/health", health)
-    app.router.add_post("/api/jobs", submit)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
     state_of(user).mkdir()
     state = state_of(user) / "daemon.json"
-    try:
-        with told(state_of(user), Address(f"http://127.0.0.1:{runner.addresses[0][1]}", "token", 1)):
+    async with plain_server.answering([web.get("/api/health", health), web.post("/api/jobs", submit)]) as url:
+        with told(state_of(user), Address(url, "token", 1)):
             ran = await user.run("submit", "--pairs", ".", "--yes", *(["--json"] if as_json else []))
-    finally:
-        await runner.cleanup()
     assert ran.code != 0
     assert ran.out.count(asked[0]) == 1
     assert (f"1 of 3 jobs submitted, and perhaps {asked[1]}" in ran.err) is not as_json

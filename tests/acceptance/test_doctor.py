@@ -82,9 +82,7 @@ class Scene:
                 return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}})
             return web.json_response({"code": 401, "msg": "no"}, status=401)
 
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        return f"http://127.0.0.1:{await self.stack.enter_async_context(plain_server.serving(web.AppRunner(app)))}"
+        return await self.stack.enter_async_context(plain_server.answering(answer))
 
     async def monitor(self, *, on: bool) -> None:
         key = self.place.keys["monitor"]
@@ -288,11 +286,8 @@ async def test_a_proxy_that_blocks_large_requests_fails_the_trial_upload(scene: 
             return web.json_response({"code": 0, "data": {}, "msg": "ok"})
         return web.Response(status=413, text="<html>413 Request Entity Too Large</html>", content_type="text/html")
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    port = await scene.stack.enter_async_context(plain_server.serving(runner))
-    scene.settings = replace(scene.settings, worker_url=f"http://127.0.0.1:{port}")
+    url = await scene.stack.enter_async_context(plain_server.answering(answer))
+    scene.settings = replace(scene.settings, worker_url=url)
     found = await scene.look()
     assert found["upload"].level == "fault"
     assert "client_max_body_size" in found["upload"].todo
@@ -303,12 +298,8 @@ async def test_a_wrong_clock_is_reported(scene: Scene, ahead: int, level: str) -
     async def answer(_: web.Request) -> web.Response:
         return web.Response(headers={"Date": formatdate(time.time() + ahead, usegmt=True)})
 
-    app = web.Application()
-    app.router.add_get("/dsp", answer)
-    runner = web.AppRunner(app)
-    port = await scene.stack.enter_async_context(plain_server.serving(runner))
-    address = f"http://127.0.0.1:{port}/dsp"
-    (found,) = there_room.clocks_agree(await there_room.headers_of(address))
+    url = await scene.stack.enter_async_context(plain_server.answering(answer))
+    (found,) = there_room.clocks_agree(await there_room.headers_of(f"{url}/dsp"))
     assert (found.check, found.level) == ("clock", level)
 
 

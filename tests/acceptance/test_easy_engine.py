@@ -41,11 +41,8 @@ async def saying(answer: str, status: int = 200) -> AsyncIterator[str]:
     async def say(_: web.Request) -> web.Response:
         return web.Response(text=answer, status=status, content_type="text/html")
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", say)
-    runner = web.AppRunner(app, access_log=None)
-    async with plain_server.serving(runner) as port:
-        yield f"http://127.0.0.1:{port}"
+    async with plain_server.answering(say) as url:
+        yield url
 
 
 def brought(folder: Path) -> None:

@@ -406,16 +406,16 @@ async def test_an_app_that_says_that_it_stops_is_not_waited_for(tmp_path: Path) 
     async def join(_: web.Request) -> web.Response:
         return web.json_response({"event_id": "e"})
 
-    app = web.Application()
-    app.router.add_get("/gradio_api/info", info)
-    app.router.add_get("/config", config)
-    app.router.add_get("/gradio_api/app_id", app_id)
-    app.router.add_get("/gradio_api/login_check", app_id)
-    app.router.add_post("/gradio_api/queue/join", join)
-    app.router.add_get("/gradio_api/queue/data", events)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    async with asyncio.timeout(10), plain_server.serving(runner) as port:
-        place = Place(tmp_path, f"http://127.0.0.1:{port}")
+    routes = [
+        web.get("/gradio_api/info", info),
+        web.get("/config", config),
+        web.get("/gradio_api/app_id", app_id),
+        web.get("/gradio_api/login_check", app_id),
+        web.post("/gradio_api/queue/join", join),
+        web.get("/gradio_api/queue/data", events),
+    ]
+    async with asyncio.timeout(10), plain_server.answering(routes) as url:
+        place = Place(tmp_path, url)
         with pytest.raises(EngineUnreachable, match="broke the work off: Server stopped unexpectedly"):
             await done(place.engine, place.work("talk", ("long",)))
         await place.engine.close()

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,9 @@ API = "/api/heygem"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@asynccontextmanager
-async def serving(handler: Handler, reads_on: float = 0) -> AsyncIterator[str]:
+def serving(handler: Handler, reads_on: float = 0) -> AbstractAsyncContextManager[str]:
     """A web server that answers everything with `handler`, and reads on for so many seconds what it did not want."""
-    app = web.Application(client_max_size=2**30)
-    app.router.add_route("*", "/{call:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, lingering_time=reads_on)
-    async with plain_server.serving(runner) as port:
-        yield f"http://127.0.0.1:{port}"
+    return plain_server.answering(handler, shutdown_timeout=0, lingering_time=reads_on)
 
 
 @asynccontextmanager

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from loguru import logger
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.log_lines import logged
 from tests.support.programs.hub_scene import ONLINE, WITHIN, Frame, Peer, Place
 from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.config import HubConfig
@@ -226,13 +226,9 @@ async def test_a_license_issued_while_the_hub_runs_works_at_once(place: Place) -
 
 
 async def test_the_log_warns_of_two_monitors_of_one_gpu(place: Place) -> None:
-    said: list[str] = []
-    sink = logger.add(lambda line: said.append(str(line)), level="WARNING", format="{message}")
-    try:
+    with logged("WARNING") as said:
         await place.hub()
         first, _, second = await place.monitor("a", "b"), await place.monitor("c"), await place.monitor("b")
-    finally:
-        logger.remove(sink)
     both = f"connections {first.fd} and {second.fd} are monitors of one GPU, b"
     assert [line.partition(":")[0] for line in said] == [both]
 

@@ -14,6 +14,7 @@ from loguru import logger
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from tests.support.log_lines import logged
 from tests.support.programs.operator_scene import DAY, Operator, Scene, raw, request
 from wakestream.adapters.client.pair import pair
 from wakestream.adapters.hub.admission import TRIES
@@ -75,14 +76,10 @@ async def test_a_key_of_another_role_is_no_admin_key(scene: Scene, role: str) ->
 
 @pytest.mark.parametrize("key", ["x", "", " ", "ws_admin_" + "a" * 52, "é" * 100, "\u202e"])
 async def test_a_wrong_key_is_refused_and_is_in_no_log(scene: Scene, key: str) -> None:
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="TRACE")
-    try:
+    with logged("TRACE") as lines:
         async with scene.hub():
             assert (await refused(scene, key))["code"] in ("wrong_key", "bad_message")
             assert await welcome_with(scene, f"  {scene.key}\n")
-    finally:
-        logger.remove(sink)
     said = "".join(lines)
     assert len(key) < 2 or key not in said
     assert scene.key not in said

@@ -71,14 +71,8 @@ async def test_a_worker_named_by_the_hub_never_gets_the_secret(user: User, place
             return web.json_response({"code": 0, "msg": "ok", "initialized": True, "queue": {}, "features": features})
         return web.json_response({"code": 403, "msg": "no"}, status=403)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", thief)
-    async with (
-        plain_server.serving(web.AppRunner(app), 0) as port,
-        place.hub() as hub,
-        connect(hub.url) as socket,
-    ):
-        named = {"gpu": "gpu", "url": f"http://127.0.0.1:{port}", "token": place.keys["worker"], "features": capable}
+    async with plain_server.answering(thief) as url, place.hub() as hub, connect(hub.url) as socket:
+        named = {"gpu": "gpu", "url": url, "token": place.keys["worker"], "features": capable}
         await socket.send(json.dumps({"type": "register", "role": "worker", **named}))
         await socket.send(json.dumps({"type": "gpu.power.online", "status": "running"}))
         user.environment |= place.client_settings()

@@ -30,11 +30,8 @@ async def collector() -> AsyncIterator[tuple[str, list[Any]]]:
         spans.extend(span for of in sent.resource_spans for scope in of.scope_spans for span in scope.spans)
         return web.Response(content_type="application/x-protobuf")
 
-    app = web.Application()
-    app.router.add_post("/v1/traces", hear)
-    runner = web.AppRunner(app, access_log=None)
-    async with plain_server.serving(runner) as port:
-        yield f"http://127.0.0.1:{port}", spans
+    async with plain_server.answering([web.post("/v1/traces", hear)]) as url:
+        yield url, spans
 
 
 async def test_the_spans_of_a_job_arrive_and_the_hub_learns_the_trace(user: User, place: Place) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.cli import (
     exit_codes,
     flags,
@@ -355,12 +355,8 @@ async def test_a_wait_that_the_daemon_overrides_is_reported_as_without_effect() 
         async def look(self) -> dict[str, object]:
             return {"hub": None}
 
-    said: list[str] = []
-    sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
-    try:
+    with logged("WARNING") as said:
         argv = ["submit", "clip.mp4", "speech.wav", "--transfer-timeout", "5", "--poll-every", "1", "--trace"]
         ignored = following.daemons_own(main.parser_of(("submit",)).parse_args(argv))
         assert await following.daemon_for(cast("DaemonClient", Client()), None, needed=False, ignored=ignored)
-    finally:
-        logger.remove(sink)
     assert [text.partition(" ")[0] for text in said] == ["--trace", "--transfer-timeout", "--poll-every"]

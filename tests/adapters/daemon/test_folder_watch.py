@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.daemon import folder_watch
 from wakestream.adapters.daemon.folder_watch import FolderWatch
 from wakestream.adapters.daemon.outbox import Outbox
@@ -72,10 +72,8 @@ def scene(tmp_path: Path) -> Scene:
 @pytest.fixture
 def said() -> Iterator[list[str]]:
     """What is logged."""
-    lines: list[str] = []
-    number = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
-    yield lines
-    logger.remove(number)
+    with logged("INFO") as lines:
+        yield lines
 
 
 async def test_a_pair_starts_when_both_files_have_not_changed_between_two_looks(scene: Scene) -> None:

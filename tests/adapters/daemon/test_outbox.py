@@ -9,6 +9,7 @@ import pytest
 from loguru import logger
 from msgspec.structs import replace
 
+from tests.support.log_lines import logged
 from tests.support.streams.submitting import submitting
 from wakestream.adapters.client.client import Client
 from wakestream.adapters.daemon.event_feed import EventFeed
@@ -201,22 +202,20 @@ async def test_an_end_is_sent_once_the_full_disk_has_space(desk: Desk, monkeypat
 
 
 async def test_the_log_tells_of_each_job_that_it_was_taken_and_how_it_ended(desk: Desk) -> None:
-    lines = list[str]()
-    listening = logger.add(lambda line: lines.append(str(line).strip()), format="{level} {extra[job]} {message}")
-    ends = {
-        "a": e.Done(Path("/out/a.mp4"), 3),
-        "b": e.Failed("it broke", "task_failed"),
-        "c": e.TimedOut("online", 60),
-        "d": e.Cancelled(),
-    }
-    async with asyncio.timeout(10), desk.serving():
-        for job, end in ends.items():
-            await desk.submit(job)
-            hearing = asyncio.create_task(desk.hears(kind(end)))
-            await asyncio.sleep(0)
-            desk.jobs.shown[job](end)
-            await hearing
-    logger.remove(listening)
+    with logged("DEBUG", "{level} {extra[job]} {message}") as lines:
+        ends = {
+            "a": e.Done(Path("/out/a.mp4"), 3),
+            "b": e.Failed("it broke", "task_failed"),
+            "c": e.TimedOut("online", 60),
+            "d": e.Cancelled(),
+        }
+        async with asyncio.timeout(10), desk.serving():
+            for job, end in ends.items():
+                await desk.submit(job)
+                hearing = asyncio.create_task(desk.hears(kind(end)))
+                await asyncio.sleep(0)
+                desk.jobs.shown[job](end)
+                await hearing
     assert lines == [
         "INFO a accepted, for /out/a.mp4",
         "INFO a done: /out/a.mp4 (3 bytes)",

@@ -3,8 +3,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.fingerprints import check_writable
 from wakestream.adapters.disk.state_folder import make_private
@@ -19,10 +19,8 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def warned() -> list[str]:
-    lines: list[str] = []
-    number = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
-    yield lines
-    logger.remove(number)
+    with logged("WARNING") as lines:
+        yield lines
 
 
 @posix

@@ -22,16 +22,8 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def served(answer: Answer) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_route("*", "/{name:.*}", answer)
-    async with plain_server.serving(web.AppRunner(app, access_log=None)) as port:
-        yield f"http://127.0.0.1:{port}"
-
-
-@asynccontextmanager
 async def engine_at(answer: Answer) -> AsyncIterator[HttpEngine]:
-    async with served(answer) as url:
+    async with plain_server.answering(answer) as url:
         engine = HttpEngine(url, "The app")
         yield engine
         await engine.close()
@@ -44,7 +36,7 @@ async def test_no_redirect_is_followed(tmp_path: Path) -> None:
         asked.append(request.path)
         return web.json_response({})
 
-    async with served(secret) as inside:
+    async with plain_server.answering(secret) as inside:
 
         async def elsewhere(_: web.Request) -> web.Response:
             return web.Response(status=307, headers={"Location": f"{inside}/admin"})
@@ -119,7 +111,7 @@ async def test_a_result_elsewhere_is_fetched_from_public_addresses_only(tmp_path
     async def secret(_: web.Request) -> Any:
         raise AssertionError("the address is this machine's")
 
-    async with served(secret) as inside:
+    async with plain_server.answering(secret) as inside:
         port = inside.rpartition(":")[2]
         for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]"):
             store = HttpEngine(f"http://{host}:{port}/a.png", "the store", public=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import imageio_ffmpeg  # type: ignore[import-untyped]
 import pytest
-from loguru import logger
 
 from tests.support.browser.studio import png
+from tests.support.log_lines import logged
 from wakestream.adapters.engines import probe
 from wakestream.adapters.engines.probe import MediaUnusable, Which, all_probed, probed
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -87,13 +87,10 @@ async def test_without_ffmpeg_nothing_is_refused(tmp_path: Path, monkeypatch: py
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    rubbish, said = tmp_path / "rubbish.mp4", list[str]()
+    rubbish = tmp_path / "rubbish.mp4"
     rubbish.write_bytes(b"x")
-    sink = logger.add(lambda line: said.append(str(line)), level=0, format="{level} {message}")
-    try:
+    with logged("TRACE", "{level} {message}") as said:
         assert await probed(rubbish, "video") is None
-    finally:
-        logger.remove(sink)
     assert [line.split()[0] for line in said] == ["DEBUG"]
     assert "no ffmpeg" in said[0]
 

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
@@ -275,32 +275,29 @@ async def test_a_start_is_in_the_journal_before_the_provider_is_asked_for_it() -
 
 async def test_it_complains_of_that_now_and_then_and_keeps_all_when_there_is_room_again() -> None:
     power = FakePower(boot=40.0, halt=5.0)
-    journal, complaints = Memory(power, full=True), list[str]()
-    listening = logger.add(lambda line: complaints.append(str(line)), level="ERROR")
-    async with at_work(Room(power, journal)) as room:
-        room.link.receive(m.Boot(request_id="boot-1"))
-        await room.becomes("online")
-        await asyncio.sleep(600.0)
-        assert 2 <= len(complaints) <= 12
-        journal.full = False
-        await asyncio.sleep(10.0)
-        assert journal.read()[-1].ours
-    logger.remove(listening)
+    journal = Memory(power, full=True)
+    with logged("ERROR") as complaints:
+        async with at_work(Room(power, journal)) as room:
+            room.link.receive(m.Boot(request_id="boot-1"))
+            await room.becomes("online")
+            await asyncio.sleep(600.0)
+            assert 2 <= len(complaints) <= 12
+            journal.full = False
+            await asyncio.sleep(10.0)
+            assert journal.read()[-1].ours
 
 
 async def test_a_refused_registration_is_logged_once_until_it_succeeds() -> None:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), level="ERROR")
-    async with at_work(Room()) as room:
-        for _ in range(2):
+    with logged("ERROR") as lines:
+        async with at_work(Room()) as room:
+            for _ in range(2):
+                room.link.refuse("unknown key", "unauthorized")
+                room.link.disconnect("connection refused")
             room.link.refuse("unknown key", "unauthorized")
-            room.link.disconnect("connection refused")
-        room.link.refuse("unknown key", "unauthorized")
-        assert len(lines) == 1
-        assert "--role monitor" in lines[0]
-        room.link.connect("power_state")
-        room.link.refuse("revoked", "unauthorized")
-    logger.remove(sink)
+            assert len(lines) == 1
+            assert "--role monitor" in lines[0]
+            room.link.connect("power_state")
+            room.link.refuse("revoked", "unauthorized")
     assert len(lines) == 2
 
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.net import acceptor
 from wakestream.adapters.net.acceptor import Acceptor, in_one_line
@@ -231,9 +231,7 @@ async def test_an_accept_without_file_descriptors_frees_one_and_logs_one_line(
         with pytest.raises(OSError, match="Too many") as raised:
             listening.accept()
     assert server.ended == ["192.0.2.1 0"]
-    told: list[str] = []
-    sink = logger.add(lambda message: told.append(str(message)), format="{message}")
-    what = {"message": "socket.accept() out of system resource", "exception": raised.value}
-    in_one_line(None, what)  # type: ignore[arg-type]  # which is for other faults only
-    logger.remove(sink)
-    assert told == ["no further connection can be accepted: Too many open files; tried again in a second\n"]
+    with logged("DEBUG") as told:
+        what = {"message": "socket.accept() out of system resource", "exception": raised.value}
+        in_one_line(None, what)  # type: ignore[arg-type]  # which is for other faults only
+    assert told == ["no further connection can be accepted: Too many open files; tried again in a second"]

@@ -1,8 +1,8 @@
 """How often an address may do something."""
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.net.rate_limit import Proxies, Rate, neighbourhood
 
@@ -87,11 +87,10 @@ def test_without_a_configured_proxy_the_header_is_ignored(peer: str, forwarded: 
 
 
 def test_an_ignored_loopback_header_is_logged_once() -> None:
-    proxies, told = Proxies((network("172.18.0.0/16"),)), []
-    sink = logger.add(lambda message: told.append(message.record["message"]), level="WARNING")
-    for peer in ("198.51.100.1", "172.18.0.2", "127.0.0.1", "127.0.0.1", "::1"):
-        proxies.caller(peer, "192.0.2.7")
-    logger.remove(sink)
+    proxies = Proxies((network("172.18.0.0/16"),))
+    with logged("WARNING") as told:
+        for peer in ("198.51.100.1", "172.18.0.2", "127.0.0.1", "127.0.0.1", "::1"):
+            proxies.caller(peer, "192.0.2.7")
     assert told == [
         "a proxy at 127.0.0.1 sent X-Forwarded-For, which is ignored because the proxy was not named; "
         "add --behind-proxy 127.0.0.1 if it is yours"

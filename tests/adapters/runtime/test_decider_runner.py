@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.runtime import decider_runner
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.testing.memory_journal import FakeJournal
@@ -139,17 +139,15 @@ async def test_what_happens_while_a_command_is_executed_comes_after_it() -> None
 
 
 async def test_while_the_disk_is_full_all_waits_and_the_log_says_so_once_a_minute() -> None:
-    lines: list[str] = []
-    listening = logger.add(lambda line: lines.append(str(line).strip()), level="INFO", format="{level} {message}")
-    bench = Bench()
-    bench.journal.fault = NoSpace("no space left")
-    bench.runner.happen(1)
-    await asyncio.sleep(90.0)
-    bench.runner.happen("how many")
-    assert (bench.said, bench.journal.read()) == ([], ())
-    bench.journal.fault = None
-    await asyncio.sleep(5.0)
-    logger.remove(listening)
+    with logged("INFO", "{level} {message}") as lines:
+        bench = Bench()
+        bench.journal.fault = NoSpace("no space left")
+        bench.runner.happen(1)
+        await asyncio.sleep(90.0)
+        bench.runner.happen("how many")
+        assert (bench.said, bench.journal.read()) == ([], ())
+        bench.journal.fault = None
+        await asyncio.sleep(5.0)
     assert (bench.said, bench.journal.read()) == (["said 1", "how many 1 at 90"], (Added(1),))
     assert lines == ["ERROR no space left"] * 2 + ["INFO there is room on the disk again; the bench continues"]
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
+from tests.support.log_lines import logged
 from wakestream.adapters.runtime.tasks import STEADY, background, end, first_of, supervised, tasks_of_block
 from wakestream.operators.model.errors import HubUnreachable, JournalError, WakestreamError
 
@@ -16,10 +16,8 @@ pytestmark = pytest.mark.virtual
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lines.append, level="ERROR", format="{message}")
-    yield lines
-    logger.remove(sink)
+    with logged("ERROR") as lines:
+        yield lines
 
 
 async def forever() -> None:

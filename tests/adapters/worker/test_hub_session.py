@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 from msgspec.structs import replace
 
 from tests.support.engines.pair import PairEngine
+from tests.support.log_lines import logged
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub
@@ -329,11 +329,9 @@ async def test_activity_is_sent_at_the_start_and_every_30_s(bench: Bench) -> Non
 
 
 async def test_a_refused_registration_is_logged_once(bench: Bench) -> None:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), level="ERROR")
-    bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
-    bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
-    logger.remove(sink)
+    with logged("ERROR") as lines:
+        bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
+        bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
     assert len(lines) == 1
     assert "--role worker" in lines[0]
     bench.files()

@@ -205,10 +205,8 @@ async def restarting(place: Place) -> AsyncIterator[None]:
         await place.server.restart()
         return web.Response()
 
-    app = web.Application()
-    app.router.add_post("/", restart)
-    async with plain_server.serving(web.AppRunner(app, access_log=None)) as port:
-        place.restart_url = f"http://127.0.0.1:{port}/"
+    async with plain_server.answering(restart) as url:
+        place.restart_url = f"{url}/"
         yield
 
 

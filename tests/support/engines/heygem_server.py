@@ -45,12 +45,8 @@ class FakeEngine:
     @asynccontextmanager
     async def runs(self) -> AsyncIterator[FakeEngine]:
         """Serve for as long as the block runs."""
-        app = web.Application()
-        app.router.add_post("/easy/submit", self._submit)
-        app.router.add_get("/easy/query", self._query)
-        runner = web.AppRunner(app, access_log=None)
-        async with plain_server.serving(runner) as port:
-            self.url = f"http://127.0.0.1:{port}"
+        routes = [web.post("/easy/submit", self._submit), web.get("/easy/query", self._query)]
+        async with plain_server.answering(routes) as self.url:
             yield self
 
     def restart(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from aiohttp import web
 
+from tests.support.programs import plain_server
 from wakestream.adapters.power.config import PowerConfig, Provider
 from wakestream.adapters.testing.power_suite import CALL_TIMEOUT, Fault, PowerWorld
 from wakestream.operators.model.ports import PowerState
@@ -186,12 +187,9 @@ async def serving(world: W) -> AsyncIterator[W]:
     app[_WORLD] = world
     app.add_routes(world.routes())
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    world.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield world
-    finally:
-        world.fault = None
-        await runner.cleanup()
+    async with plain_server.serving(runner) as port:
+        world.url = f"http://127.0.0.1:{port}"
+        try:
+            yield world
+        finally:
+            world.fault = None

@@ -18,6 +18,8 @@ from xml.etree import ElementTree as ET
 import aiohttp
 from aiohttp import web
 
+from tests.support.programs import plain_server
+
 SPACE = "ec2.amazonaws.com/doc/2016-11-15/"
 
 CODES = {"pending": "0", "running": "16", "shutting-down": "32", "terminated": "48", "stopping": "64", "stopped": "80"}
@@ -164,15 +166,5 @@ def error(status: int, code: str, message: str) -> web.Response:
 async def ec2_proxy(target: str) -> AsyncIterator[Ec2Proxy]:
     """A proxy that passes calls on to `target`."""
     proxy = Ec2Proxy(target)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", proxy.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with aiohttp.ClientSession() as proxy.session:
-            yield proxy
-    finally:
-        await runner.cleanup()
+    async with plain_server.answering(proxy.answer) as proxy.url, aiohttp.ClientSession() as proxy.session:
+        yield proxy

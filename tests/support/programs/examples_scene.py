@@ -117,11 +117,8 @@ async def receiver(refuses: int = 0) -> AsyncIterator[tuple[str, list[dict[str, 
         news.append(await request.json())
         return web.Response()
 
-    app = web.Application()
-    app.router.add_post("/done", hear)
-    runner = web.AppRunner(app, access_log=None)
-    async with plain_server.serving(runner) as port:
-        yield f"http://127.0.0.1:{port}/done", news
+    async with plain_server.answering([web.post("/done", hear)]) as url:
+        yield f"{url}/done", news
 
 
 async def act_engine() -> Acted:

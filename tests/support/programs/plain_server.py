@@ -1,9 +1,10 @@
 """How the tests' own servers listen: like ours, they also close connections accepted during the shutdown."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from ssl import SSLContext
+from typing import Any
 
 from aiohttp import web
 
@@ -23,6 +24,17 @@ async def serving(runner: web.AppRunner, port: int = 0, tls: SSLContext | None =
             yield listener.sockets[0].getsockname()[1]
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | Iterable[web.RouteDef], **options: Any
+) -> AsyncIterator[str]:
+    """A web server with these routes, or one that answers every call so; gives its address."""
+    app = web.Application(client_max_size=2**30)
+    app.add_routes([web.route("*", "/{path:.*}", answer)] if callable(answer) else answer)
+    async with serving(web.AppRunner(app, **{"access_log": None, "shutdown_timeout": 0.1, **options})) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
