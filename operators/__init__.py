@@ -32,8 +32,9 @@ if TYPE_CHECKING:
         HubUnreachable as HubUnreachable, JournalError as JournalError, NoCapacity as NoCapacity,
         NoSpace as NoSpace, PowerError as PowerError, QuotaExceeded as QuotaExceeded, StageTimeout as StageTimeout,
         Stalled as Stalled, TaskFailed as TaskFailed, TaskLost as TaskLost, Transient as Transient,
-        WakestreamError as WakestreamError, WorkerError as WorkerError, WorkerRefused as WorkerRefused,
-        WorkerUnreachable as WorkerUnreachable, WrongInput as WrongInput, is_retryable as is_retryable,
+        TryAgain as TryAgain, WakestreamError as WakestreamError, WorkerError as WorkerError,
+        WorkerRefused as WorkerRefused, WorkerUnreachable as WorkerUnreachable, WrongInput as WrongInput,
+        is_retryable as is_retryable,
     )
     from wakestream.operators.model.events import (
         Algorithm as Algorithm, Branch as Branch, Cancelled as Cancelled, Checked as Checked, Done as Done,

@@ -18,6 +18,7 @@ from msgspec.structs import asdict
 
 from wakestream.adapters.config.addresses import worker_url
 from wakestream.adapters.net.hub_link import HubLink
+from wakestream.adapters.power.config import returned_nothing, returned_reading
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import background, end, supervised
 from wakestream.operators.model.errors import (
@@ -208,14 +209,18 @@ class MonitorProgram:
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._calls[name] = background(f"monitor-{name}", _after(self._calls.get(name), work), self.runner.fail)
 
-    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[Reading | None]]) -> None:
+    async def _call_provider(self, kind: str, number: int, call: Callable[[], Awaitable[object]]) -> None:
         limit = self._monitor.policy.call_timeout
         event: p.CallAnswer
         try:
             async with asyncio.timeout(limit):
                 with cancel_as_error(kind):
-                    reading = await call()
-            event = p.Taken(number) if reading is None else self._reading(number, reading)
+                    returned = await call()
+            if kind == "inspect":
+                event = self._reading(number, returned_reading(returned))
+            else:
+                returned_nothing(kind, returned)
+                event = p.Taken(number)
         except Exception as error:
             why = self._why("the power provider", kind, limit, error)
             wait = error.retry_after if isinstance(error, Transient) else None

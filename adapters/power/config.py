@@ -6,18 +6,20 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from wakestream.adapters.config import trust
 from wakestream.adapters.config.plugins import Plugins
 from wakestream.adapters.config.setting_files import Given, Secret, SettingsError, key_in, read_env, secret
 from wakestream.adapters.config.settings import Settings, user_folder
 from wakestream.adapters.runtime.known_secrets import hide
-from wakestream.operators.model.errors import PowerError
-from wakestream.operators.model.ports import Power, PowerState
+from wakestream.operators.model.errors import PowerError, Transient
+from wakestream.operators.model.ports import Power, PowerState, Reading
 from wakestream.streams.protocol.printable import printable
 
 PROVIDERS = Plugins("wakestream.power", "--power", "power provider")
@@ -88,6 +90,30 @@ def id_of(machine: str, machines: Sequence[Machine]) -> str:
         raise PowerError(f"{len(ids)} machines are named {machine!r}: give --machine one of {', '.join(ids[:5])}")
     have = ", ".join(f"{listed.id} ({listed.name})" if listed.name else listed.id for listed in machines[:5]) or "none"
     raise PowerError(f"no machine is named {machine!r}; the account has {have}")
+
+
+def returned_nothing(call: str, returned: object) -> None:
+    """Check what `start` or `stop` returned. `Transient`: it returned something, which has no meaning."""
+    if returned is not None:
+        raise Transient(
+            f"`{call}` of the power provider returned {returned!r:.80}, which means nothing: let it return None, and "
+            "raise a PowerError if the call was refused"
+        )
+
+
+def returned_reading(returned: object) -> Reading:
+    """Check what `inspect` returned.
+
+    Raises:
+        PowerError: It is no `Reading`, or a field has another type.
+    """
+    why = "return a Reading"
+    if isinstance(returned, Reading):
+        try:
+            return msgspec.convert(asdict(returned), Reading)
+        except msgspec.ValidationError as error:
+            why, returned = str(error), asdict(returned)
+    raise PowerError(f"`inspect` of the power provider returned {returned!r:.160}: {why}")
 
 
 class Provider(Power, Protocol):

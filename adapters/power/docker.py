@@ -19,7 +19,7 @@ from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import Machine, PowerConfig
 from wakestream.adapters.power.http_power import HttpPower, Pattern, unix_seconds
-from wakestream.operators.model.errors import Denied, NoCapacity, PowerError, Transient
+from wakestream.operators.model.errors import Denied, NoCapacity, PowerError, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
 SOCKET = "/var/run/docker.sock"
@@ -61,7 +61,7 @@ class DockerPower(HttpPower):
         (r"port is already allocated|address already in use", NoCapacity),
         (r"could not select device driver|nvidia-container|CDI device|unresolvable", PowerError),
         (r"cannot start a paused container|is paused", PowerError),
-        (r"container state improper|being stopped|stopping", Transient),
+        (r"container state improper|being stopped|stopping", TryAgain),
         (r"no such file or directory|executable file not found|permission denied", PowerError),
     )
 

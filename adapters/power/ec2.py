@@ -14,7 +14,7 @@ from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, needs, plain_text
-from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
 OPTIONS = ("region", "profile", "address")
@@ -47,14 +47,16 @@ _ERRORS: Mapping[str, type[PowerError]] = {
          "ExpiredToken", "ExpiredTokenException", "RequestExpired"),
         Denied,
     ),
+    **dict.fromkeys(
+        ("RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException", "IncorrectInstanceState",
+         "IncorrectState"),
+        TryAgain,
+    ),
     "InvalidInstanceID.NotFound": Gone,
     **dict.fromkeys(
         ("InvalidInstanceID.Malformed", "Unsupported", "UnsupportedOperation", "OperationNotPermitted"), PowerError
     ),
 }  # fmt: skip
-
-_LATER = {"RequestLimitExceeded": 5.0, "Throttling": 5.0, "ThrottlingException": 5.0, "IncorrectInstanceState": 5.0}
-"""Codes of calls that had no effect, and the seconds until the next one. EC2 says no time."""
 
 _ADDRESSES = {
     "public": ("PublicIpAddress", "Ipv6Address", "PrivateIpAddress"),
@@ -137,7 +139,7 @@ class Ec2Power(Provider):
     async def _switch(self, call: str) -> None:
         try:
             await self._call(call, InstanceIds=[await self._machine_id()])
-        except Transient as error:
+        except TryAgain as error:
             # EC2 answers IncorrectInstanceState for a deleted instance and for one that is still stopping.
             if "IncorrectInstanceState" in str(error) and (await self.inspect()).state == "terminated":
                 raise Gone(f"ec2: the instance {self._machine} is terminated; create another one") from None
@@ -240,8 +242,6 @@ def _error(answer: Mapping[str, str], secrets: Sequence[str]) -> PowerError:
         return Gone(f"{text}; if it exists, check the region")
     if kind is not None:
         return kind(text)
-    if code in _LATER:
-        return Transient(text, _LATER[code])
     if code not in ("InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable"):
         logger.warning("{}; this code is not known to wakestream, please report it", text)
     return Transient(text)

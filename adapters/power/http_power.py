@@ -22,7 +22,7 @@ from loguru import logger
 from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import PowerConfig, Provider, id_of, plain_text
-from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState
 
 LONGEST_ANSWER = 4 * 1024**2
@@ -151,7 +151,8 @@ class HttpPower(Provider):
             Denied: HTTP 401 or 403.
             QuotaExceeded: HTTP 402.
             Gone: HTTP 404 or 410, with JSON.
-            Transient: No answer, HTTP 429 or 5xx, no JSON, or an unknown error.
+            TryAgain: HTTP 409, 423 or 429, or 503 with `Retry-After`.
+            Transient: No answer, HTTP 5xx, no JSON, or an unknown error.
             PowerError: What `errors` says.
         """
         what = f"{method} {path}"
@@ -205,11 +206,13 @@ class HttpPower(Provider):
             The error, `Transient` for an unknown one.
         """
         text = f"{code}: {message}" if message else str(code)
-        for pattern, kind in self.errors:
-            if re.search(pattern, text, re.IGNORECASE):
-                return kind(f"{self.name}: {self.plain(text)}")
-        self.note_unknown(f"the code {self.plain(text)}")
-        return Transient(f"{self.name}: {self.plain(text)}")
+        kind = self._meaning(text)
+        if kind is None:
+            self.note_unknown(f"the code {self.plain(text)}")
+        return (kind or Transient)(f"{self.name}: {self.plain(text)}")
+
+    def _meaning(self, text: str) -> type[PowerError] | None:
+        return next((kind for pattern, kind in self.errors if re.search(pattern, text, re.IGNORECASE)), None)
 
     def note_unknown(self, what: str) -> None:
         """Log an answer that no table knows, once."""
@@ -257,21 +260,23 @@ class HttpPower(Provider):
         status, is_json = answer.status, document is not _NOT_JSON and document is not None
         code, message = self.message(document) if is_json else ("", raw[:200].decode(errors="replace"))
         text = f"{self.name}: HTTP {status} to `{what}`: {self.plain(f'{code} {message}'.strip()) or answer.reason}"
-        if status != 429 and (status < 500 or is_json):
-            for pattern, kind in self.errors:
-                if re.search(pattern, f"{code} {message}", re.IGNORECASE):
-                    return kind(text)
+        wait = _retry_after(answer.headers)
+        if status == 429:
+            return TryAgain(text, TOO_MANY if wait is None else wait)
+        kind = self._meaning(f"{code} {message}") if status < 500 or is_json else None
+        if kind is not None and not issubclass(kind, TryAgain):
+            return kind(text)
+        # After other answers the call may have had an effect.
+        if kind is not None or status in (409, 423) or (status == 503 and wait is not None):
+            return TryAgain(text) if wait is None else TryAgain(text, wait)
         if status in (401, 403):
             return Denied(f"{text}; check the credentials of --power {self.name}")
         if status == 402:
             return QuotaExceeded(text)
         if status in (404, 410) and is_json:
             return Gone(text)
-        if status == 429 or status >= 500:
-            # 429 and 503 say that the call had no effect; after another error it may have had one.
-            wait = _retry_after(answer.headers) if status in (429, 503) else None
-            return Transient(text, TOO_MANY if wait is None and status == 429 else wait)
-        self.note_unknown(text)
+        if status < 500:
+            self.note_unknown(text)
         return Transient(text)
 
 

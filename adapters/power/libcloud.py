@@ -13,7 +13,7 @@ from loguru import logger
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, needs, plain_text
-from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
 OWN = ("driver", "credentials", "address")
@@ -54,17 +54,16 @@ _WORDS: Mapping[str, Mapping[str, PowerState]] = {
 _DELETES = frozenset({"ec2", "outscale", "openstack", "cloudstack"})
 """Drivers whose state `terminated` means deleted; of libvirt, Azure, CloudSigma and others it means off."""
 
-TOO_FAST = 5.0
-"""Seconds to wait after calls that came too fast, if the cloud does not say how long."""
-
-_TOO_FAST = r"RequestLimitExceeded|rateLimitExceeded|Throttl|too many requests"
-
 _ERRORS: Sequence[tuple[str, type[PowerError]]] = (
+    # Of EC2, GCE and OpenStack: too many calls, or a machine between two states.
+    (r"RequestLimitExceeded|rateLimitExceeded|Throttl|too many requests|IncorrectInstanceState|resourceNotReady",
+     TryAgain),
     (r"Insufficient\w*Capacity|RESOURCE_POOL_EXHAUSTED|stockout|AllocationFailed|SkuNotAvailable"
      r"|No valid host|does not have enough resources|NoStock|out of (stock|capacity)", NoCapacity),
     (r"quota|LimitExceeded|insufficient (credit|balance|funds)", QuotaExceeded),
     (r"Unauthori[sz]ed|AuthFailure|AccessDenied|Forbidden|ExpiredToken|invalid_grant|credentials|^40[13]\b", Denied),
     (r"InvalidInstanceID.NotFound|ResourceNotFound|^404\b", Gone),
+    (r"^409\b", TryAgain),  # of Azure also for quotas, and for want of capacity: after these
 )  # fmt: skip
 
 
@@ -169,13 +168,11 @@ class LibcloudPower(Provider):
             message = plain_text(f"{code} {error}", self._secrets)
             text = f"libcloud: {self._driver_name}: {type(error).__name__} {message}"
             if isinstance(error, self._http.RateLimitReachedError):
-                raise Transient(text, error.retry_after or TOO_FAST) from None
+                raise TryAgain(text, error.retry_after or 5.0) from None
             if isinstance(error, self._types.InvalidCredsError):
                 raise Denied(text) from None
             if "Timeout" in type(error).__name__:
                 raise Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s") from None
-            if re.search(_TOO_FAST, text, re.IGNORECASE):
-                raise Transient(text, TOO_FAST) from None
             kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, message, re.IGNORECASE)), None)
             raise kind(text) if kind is not None else _unknown(error, text) from None
 

@@ -22,7 +22,7 @@ from wakestream.adapters.runtime.child_processes import (
     terminate,
 )
 from wakestream.adapters.runtime.tasks import background
-from wakestream.operators.model.errors import PowerError
+from wakestream.operators.model.errors import PowerError, TryAgain
 from wakestream.operators.model.ports import Reading
 
 LONGEST_LINE = 2000
@@ -69,10 +69,10 @@ class ProcessPower:
         self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the program unless it runs. `PowerError`: it is still stopping, or cannot be started."""
+        """Start the program unless it runs. `TryAgain`: it is still stopping. `PowerError`: it cannot be started."""
         if self._running():
             if self._ending is not None:
-                raise PowerError("the program is still stopping; start it again when it has stopped")
+                raise TryAgain("the program is still stopping")
             return
         await self._forget()
         self._said.clear()

@@ -17,7 +17,7 @@ from wakestream.adapters.config.numbers import seconds
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import Machine, PowerConfig
 from wakestream.adapters.power.http_power import HttpPower, Pattern
-from wakestream.operators.model.errors import Gone, PowerError, Transient
+from wakestream.operators.model.errors import Gone, PowerError, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
 OPTIONS = ("certificate", "fingerprint", "grace", "address")
@@ -59,7 +59,7 @@ class RedfishPower(HttpPower):
         "paused": "failed",
     }
     errors: ClassVar[Sequence[Pattern]] = (
-        (r"InvalidOperationForSystemState|already powered|ResourceInUse|ServiceTemporarilyUnavailable", Transient),
+        (r"InvalidOperationForSystemState|already powered|ResourceInUse|ServiceTemporarilyUnavailable", TryAgain),
         (r"ActionNotSupported|ActionParameterNotSupported|ActionParameterValue", PowerError),
     )
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from wakestream.adapters.power.config import Machine, PowerConfig
 from wakestream.adapters.power.http_power import HttpPower, Pattern
-from wakestream.operators.model.errors import Denied, Gone, NoCapacity, QuotaExceeded
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, QuotaExceeded, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
 MOST_PAGES = 40
@@ -42,6 +42,7 @@ class VastPower(HttpPower):
         (r"no_such_instance|no such instance|instance .*not found", Gone),
         (r"insufficient_credit|lacks? (of )?credit|insufficient (credit|balance|funds)|billing", QuotaExceeded),
         (r"resources?[ _](are |is )?(currently )?unavailable|no capacity|not enough (gpus?|resources)", NoCapacity),
+        (r"too frequent", TryAgain),
         (r"auth_error|invalid (user|api)[ _-]?key|unauthorized", Denied),
     )
 

@@ -13,6 +13,7 @@
     │       ├── Denied              the credentials are refused             code denied
     │       ├── Gone                the machine does not exist any more     code gone
     │       └── Transient           a later call may succeed                code transient
+    │           └── TryAgain        it refused, and nothing happened        code try_again
     ├── WorkerError                 the HTTP server on that machine
     │   ├── WorkerUnreachable       no connection, or it broke              code worker_unreachable
     │   ├── WorkerRefused           it refused (401, 400, 5xx)              code from the HTTP status
@@ -115,14 +116,34 @@ class Gone(PowerError, code="gone"):
 class Transient(PowerError, code="transient", retryable=True):
     """The provider does not answer, is overloaded, or answered with an unknown code. A later call may succeed.
 
+    The call may have had an effect. Where it certainly had none, raise `TryAgain`.
+
     Args:
         reason: The sentence for people.
-        retry_after: Seconds that the provider asks to wait; the call had no effect then. None if it does not say.
+        retry_after: Seconds until the next call, of a call that had no effect; None if it may have had one.
     """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+
+
+class TryAgain(Transient, code="try_again"):
+    """The provider refused the call, which had no effect: too many calls, or the machine is between two states.
+
+    The job goes on waiting, and the call is repeated after the given time.
+
+    Args:
+        reason: The sentence for people.
+        retry_after: Seconds until the call may be repeated.
+
+    Example:
+        >>> TryAgain("acme: HTTP 409: the machine is still stopping").retry_after
+        5.0
+    """
+
+    def __init__(self, reason: str, retry_after: float = 5.0) -> None:
+        super().__init__(reason, retry_after)
 
 
 class WorkerError(WakestreamError, code="worker_error"):

@@ -348,7 +348,8 @@ class Power(Protocol):
     """One machine that can be switched on and off. `start` and `stop` only begin; `inspect` shows the result.
 
     Each method raises a `PowerError`: `Denied` if the credentials are refused, `Gone` if the machine does not exist,
-    `Transient` if a later call may succeed, `PowerError` itself for anything else.
+    `TryAgain` if it refused and nothing happened, `Transient` if a later call may succeed, `PowerError` itself for
+    anything else. `start` and `stop` return nothing: what they return is never taken for a reading.
     """
 
     async def start(self) -> None:

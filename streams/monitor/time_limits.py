@@ -66,7 +66,7 @@ def _watch_state(step: Step) -> None:
         case "starting" if boot.again_at is not None and now >= boot.again_at and off_from >= boot.again_at:
             machine.due, boot.again_at, boot.tried_at = "start", None, now
             step.note("asking for the start again: the provider did not take it, and the machine is off", warning=False)
-        case "starting" if limit is not None and now - boot.tried_at >= limit and machine.call is None:
+        case "starting" if limit and boot.again_at is None and now - boot.tried_at >= limit and machine.call is None:
             what = f"it is {reading or 'not seen'} {limit:g} s after the start"
             step.move(Signal.NO_CAPACITY, f"{what}, which counts as no capacity")
             boot.late = True

@@ -14,7 +14,7 @@ from wakestream.adapters.cli.i18n.catalog import catalog, t
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.power import CommandPower
-from wakestream.adapters.power.config import Provider, make_power, power_config
+from wakestream.adapters.power.config import Provider, make_power, power_config, returned_reading
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import Denied, TaskFailed, WakestreamError
 
@@ -112,7 +112,7 @@ async def power_answers(found: Settings) -> AsyncIterator[CheckResult]:
         yield fault("power", str(error), t("doctor.power_settings.do"))
         return
     try:
-        reading = await power.inspect()
+        reading = returned_reading(await power.inspect())
         says = t("doctor.power_says", reading=reading)
         amiss = reading.state in ("unknown", "failed", "no_capacity", "terminated")
         yield (warning("power", says, t("doctor.power_says.do")) if amiss else ok("power", says))

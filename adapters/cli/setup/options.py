@@ -28,6 +28,7 @@ from wakestream.adapters.power.config import (
     installed,
     make_power,
     power_config,
+    returned_reading,
 )
 from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.adapters.runtime.printing import say
@@ -98,7 +99,8 @@ def machine_settings(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str
     if config.machine == "":
         config = _with_machine(args, config)
     if args.power != "process":
-        reading = asyncio.run(_of(make_power(args.power, config), lambda power: power.inspect()))
+        power = make_power(args.power, config)
+        reading = returned_reading(asyncio.run(_of(power, lambda power: power.inspect())))
         if reading.state in AMISS:
             raise SettingsError(f"the provider reports the machine as {reading}; correct that, then run this again")
         say(t("doctor.power_says", reading=reading))

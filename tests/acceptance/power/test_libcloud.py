@@ -16,7 +16,7 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import libcloud
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.libcloud import LibcloudPower
-from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 
 KEYS = {"LIBCLOUD_CREDS": "dummy-credentials"}
 
@@ -116,8 +116,10 @@ EXHAUSTED = "The zone 'projects/p/zones/us-east1-b' does not have enough resourc
         (InvalidCredsError("no"), Denied),
         (BaseHTTPError(403, "no"), Denied),
         (BaseHTTPError(404, "no"), Gone),
-        (RateLimitReachedError(headers={"retry-after": "7"}), Transient),
-        (GoogleBaseError({"message": "slow down"}, 403, "rateLimitExceeded"), Transient),
+        (RateLimitReachedError(headers={"retry-after": "7"}), TryAgain),
+        (GoogleBaseError({"message": "slow down"}, 403, "rateLimitExceeded"), TryAgain),
+        (BaseHTTPError(409, "Cannot 'os-start' instance while it is in task_state powering-off"), TryAgain),
+        (BaseHTTPError(409, "AllocationFailed: not sufficient capacity in this region"), NoCapacity),
         (ConnectionError("down"), Transient),
         (Exception("nobody has heard of this"), Transient),
         (ValueError("bad argument"), PowerError),
@@ -132,7 +134,7 @@ async def test_errors_of_drivers_mean_what_the_monitor_is_to_do(
         await mine.start()
     assert type(caught.value) is kind
     if isinstance(error, RateLimitReachedError):
-        assert isinstance(caught.value, Transient)
+        assert isinstance(caught.value, TryAgain)
         assert caught.value.retry_after == 7
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -210,6 +210,54 @@ async def test_a_provider_that_breaks_is_a_failed_boot_and_does_not_wedge_the_mo
         assert "ZeroDivisionError" in ((await room.link.next(m.BootResult)).msg or "")
         room.link.receive(m.Boot(request_id="boot-2"))
         assert (await room.link.next(m.BootResult)).request_id == "boot-2"
+
+
+class Careless(FakePower):
+    """A provider whose `start` returns what its API or its library returned."""
+
+    returned: Any = None
+
+    async def start(self) -> Any:
+        await super().start()
+        return self.returned
+
+
+class LooksAlike(NamedTuple):
+    state: str = "running"
+    address: str | None = None
+    since: float | None = None
+    detail: str = ""
+    gpus: int | None = None
+
+
+@pytest.mark.parametrize(
+    "returned", ["ok", {"success": False}, False, Reading("running", address="http://wrong.example")]
+)
+async def test_what_a_start_returns_is_no_reading_and_its_effect_is_seen_by_a_look(returned: Any) -> None:
+    power = Careless(boot=5.0)
+    power.returned = returned
+    async with asyncio.timeout(1000), at_work(Room(power)) as room:
+        room.link.receive(m.Boot(request_id="boot-1"))
+        wrong = await room.becomes("starting")
+        while "returned" not in (wrong.msg or ""):
+            wrong = await room.becomes("starting")
+        assert "`start` of the power provider returned" in (wrong.msg or "")
+        await room.becomes("online")
+        assert (power.starts, room.link.said(m.BootResult)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [None, "running", {"state": "running"}, LooksAlike(), Reading("on"), Reading("running", since="now")],  # type: ignore[arg-type]
+)
+async def test_a_look_that_returns_no_reading_is_a_failed_look(reading: Any) -> None:
+    class Wrong(FakePower):
+        async def inspect(self) -> Any:
+            return reading
+
+    async with asyncio.timeout(1000), at_work(Room(Wrong())) as room:
+        await room.link.next(m.PowerState, lambda said: "`inspect` of the power provider returned" in (said.msg or ""))
+        assert (room.program.machine.state, room.program.machine.looks.reading) == ("unknown", None)
 
 
 class Giddy(FakePower):

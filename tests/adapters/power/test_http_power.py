@@ -11,11 +11,14 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import http_power
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.http_power import HttpPower, unix_seconds
-from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient, TryAgain
 
 
 class Acme(HttpPower):
-    name, api = "acme", "https://acme.example"
+    name, api, errors = "acme", "https://acme.example", (("still stopping", TryAgain),)
+
+
+DAY = "Thu, 01 Jan 2026"
 
 
 async def _served(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> tuple[web.AppRunner, Acme]:
@@ -66,19 +69,16 @@ def test_a_time_before_1970_is_no_time() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "wait"),
     [
-        (429, {}, Transient, 10.0),
-        (429, {"Retry-After": "7"}, Transient, 7.0),
-        (429, {"Retry-After": "soon"}, Transient, 10.0),
-        (503, {"Retry-After": "7"}, Transient, 7.0),
-        (502, {"Retry-After": "1"}, Transient, None),  # a gateway: the call may have had an effect
-        (429, {"Retry-After": "99999999"}, Transient, 3600.0),
-        (
-            503,
-            {"Retry-After": "Thu, 01 Jan 2026 00:01:00 GMT", "Date": "Thu, 01 Jan 2026 00:00:00 GMT"},
-            Transient,
-            60.0,
-        ),
+        (429, {}, TryAgain, 10.0),
+        (429, {"Retry-After": "7"}, TryAgain, 7.0),
+        (429, {"Retry-After": "soon"}, TryAgain, 10.0),
+        (409, {}, TryAgain, 5.0),
+        (423, {"Retry-After": "3"}, TryAgain, 3.0),
         (503, {}, Transient, None),
+        (503, {"Retry-After": "7"}, TryAgain, 7.0),
+        (502, {"Retry-After": "1"}, Transient, None),  # a gateway: the call may have had an effect
+        (429, {"Retry-After": "99999999"}, TryAgain, 3600.0),
+        (503, {"Retry-After": f"{DAY} 00:01:00 GMT", "Date": f"{DAY} 00:00:00 GMT"}, TryAgain, 60.0),
         (418, {}, Transient, None),
         (302, {"Location": "https://evil.example"}, Transient, None),
         (401, {}, Denied, None),
@@ -98,6 +98,18 @@ async def test_what_a_status_means(
     with pytest.raises(kind, match=f"acme: HTTP {status} to `GET /x`: E1 no") as caught:
         await power.call("GET", "/x")
     assert getattr(caught.value, "retry_after", None) == wait
+    await power.close()
+    await runner.cleanup()
+
+
+async def test_a_refusal_that_the_table_knows_waits_as_long_as_the_answer_says() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"message": "still stopping"}, status=500, headers={"Retry-After": "9"})
+
+    runner, power = await _served(answer)
+    with pytest.raises(TryAgain) as caught:
+        await power.call("GET", "/x")
+    assert caught.value.retry_after == 9.0
     await power.close()
     await runner.cleanup()
 

@@ -17,7 +17,7 @@ from tests.support.power.vast_api import VastWorld
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import autodl, compshare, ec2, runpod, vast
 from wakestream.adapters.power.config import PowerConfig, Provider
-from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient
+from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def test_runpod_an_action_that_its_status_does_not_allow_is_no_second_star
     world = RunpodWorld()
     async with at(world) as power:
         await world.become("running")
-        with pytest.raises(Transient, match="409"):
+        with pytest.raises(TryAgain, match="409"):
             await power.start()
     assert world.starts == 0
 

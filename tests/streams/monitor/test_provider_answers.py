@@ -137,6 +137,14 @@ def test_a_start_waits_as_long_as_the_provider_asks_for() -> None:
     assert is_off_until_the_next_start(desk) == pytest.approx(7.0, abs=2.0)
 
 
+def test_a_start_that_was_refused_for_long_is_not_asked_for_sooner_as_if_there_were_no_capacity() -> None:
+    desk = Desk(start_within=20.0, boot_timeout=300.0).off()
+    desk.happens(p.Wake("job-1"))
+    desk.fails("too many requests", fault="transient", retry_after=120.0)
+    assert is_off_until_the_next_start(desk) == pytest.approx(120.0, abs=2.0)
+    assert desk.state == "starting"
+
+
 def test_a_look_waits_as_long_as_the_provider_asks_for() -> None:
     desk = Desk().off()
     desk.fails("too many requests", fault="transient", retry_after=120.0)
