@@ -22,7 +22,6 @@ from typing import TypeVar
 import orjson
 from blake3 import blake3
 
-from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in, hash_of
 from wakestream.adapters.disk.media_types import fitted
@@ -183,10 +182,7 @@ class Partial:
     def _place(self) -> None:
         renamed = self.unnamed and not self.overwrite
         self.output, self.contradiction = fitted(self.path, self.output, renamed=renamed)
-        if self.overwrite:
-            replace_file(self.path, self.output)
-        else:
-            self.output = place_free(self.path, self.output, self.own)
+        self.output = place_free(self.path, self.output, self.own, overwrite=self.overwrite)
 
     async def leave(self) -> None:
         """The transfer has ended early: keep the bytes if they can be resumed, else remove them."""

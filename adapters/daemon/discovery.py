@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -17,6 +17,7 @@ from wakestream.adapters.disk.path_key import data_folder
 from wakestream.operators.model.errors import FileUnusable
 
 FILE: Final = "daemon.json"
+PORT_FILE: Final = "console.json"
 VARIABLE: Final = "WAKESTREAM_DAEMON"
 
 
@@ -42,10 +43,7 @@ def folder(given: Path | str | None) -> Path:
 def told(state: Path, address: Address) -> Iterator[None]:
     """Write `state/daemon.json` while the block runs. `FileUnusable` when it cannot be written."""
     path = state / FILE
-    try:
-        write_atomic(path, orjson.dumps(address))
-    except OSError as error:
-        raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another --state") from error
+    _write(path, address)
     try:
         yield
     finally:
@@ -62,3 +60,24 @@ def read(state: Path) -> Address | None:
     except (OSError, ValueError):
         return None
     return found if found.url.startswith("http://") else None
+
+
+def _write(path: Path, content: object, *, sync: bool = True) -> None:
+    try:
+        write_atomic(path, orjson.dumps(content), sync=sync)
+    except OSError as error:
+        raise FileUnusable(f"{path} cannot be written: {error.strerror or error}; choose another --state") from error
+
+
+def last_port(state: Path) -> int:
+    """The port of the last run; 0 if unknown."""
+    try:
+        port = msgspec.json.decode((state / PORT_FILE).read_bytes(), type=dict[str, Any]).get("port")
+    except (OSError, ValueError):
+        return 0
+    return port if type(port) is int and 0 < port < 65536 else 0
+
+
+def keep_port(state: Path, port: int) -> None:
+    """Store the port for the next run. `FileUnusable` when the file cannot be written."""
+    _write(state / PORT_FILE, {"port": port}, sync=False)

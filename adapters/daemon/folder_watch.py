@@ -22,9 +22,9 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.outbox import Outbox
-from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.path_key import path_key
-from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.disk.result_names import next_free
+from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.adapters.engines.probe import MediaUnusable, both_probed
 from wakestream.streams.jobs.pairs import pairs_of
 
@@ -134,11 +134,7 @@ class FolderWatch:
             self._refused.add(job)
             return True
         self._started[job] = None
-        try:
-            started = orjson.dumps([*self._started][-KEPT:])
-            await asyncio.to_thread(write_atomic, self.state / FILE, started, sync=False)
-        except OSError as error:
-            logger.warning("--watch: {} cannot be written: {}", self.state / FILE, error.strerror or error)
+        await keep_state(self.state / FILE, orjson.dumps([*self._started][-KEPT:]))
         return True
 
     def _say_delayed(self, job: str, video: str, audio: str, error: Exception) -> None:
@@ -178,8 +174,4 @@ def _output(folder: Path, video: Path, audio: Path, taken: Collection[str]) -> P
     folder.mkdir(exist_ok=True)
     stem = video.stem if video.stem.lower() == audio.stem.lower() else f"{video.stem} - {audio.stem}"
     stem = stem.encode()[:STEM_MOST].decode(errors="ignore")
-    for number in range(1, 10_000):
-        path = folder / (f"{stem}.mp4" if number == 1 else f"{stem}-{number}.mp4")
-        if not path.exists() and path_key(str(path)) not in taken:
-            return path
-    raise OSError(None, f"{folder} has too many results named {stem}")
+    return next_free(folder / f"{stem}.mp4", taken)

@@ -15,10 +15,9 @@ from loguru import logger
 from reactivex.abc import DisposableBase
 
 from wakestream.adapters.client.hub_query import ask_kinds
-from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.secret_values import FILE as SECRET_VALUES
 from wakestream.adapters.disk.secret_values import SecretValues
-from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.adapters.net.hub_link import Link
 from wakestream.adapters.runtime.known_secrets import hide_params, secret_names
 from wakestream.adapters.runtime.tasks import background, end
@@ -144,11 +143,7 @@ class DaemonKinds:
         if self._known != before:
             self.on_change()
         if found.known and found.kinds != before.kinds:
-            try:
-                plain = {"v": 1, "hub": self._hub, **found.plain()}
-                await asyncio.to_thread(write_atomic, self._path, orjson.dumps(plain), sync=False)
-            except OSError as error:
-                logger.warning("{} cannot be written: {}", self._path, error.strerror or error)
+            await keep_state(self._path, orjson.dumps({"v": 1, "hub": self._hub, **found.plain()}))
 
 
 def _stale(known: KnownKinds) -> KnownKinds:

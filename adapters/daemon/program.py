@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -24,7 +23,6 @@ from wakestream.adapters.daemon.api.routes import Api
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
 from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.app import Console
-from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
 from wakestream.adapters.daemon.discovery import Address, told
@@ -37,7 +35,6 @@ from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
-from wakestream.adapters.net.connection_limits import Room
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.adapters.runtime.tasks import supervised
@@ -67,7 +64,7 @@ class OwnPipeline:
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """Settings of a daemon. `state` is its folder, `open_most` limits unfinished jobs, `quota` bytes of the console's
-    files, `room` connections. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs."""
+    files. `own` replaces the standard pipeline. `watch` is a folder whose pairs become jobs."""
 
     state: Path
     host: str = "127.0.0.1"
@@ -77,7 +74,6 @@ class DaemonConfig:
     quota: int = QUOTA
     webhook_again: Backoff = AGAIN
     own: OwnPipeline | None = None
-    room: Room | None = None
     watch: Path | None = None
 
 
@@ -163,7 +159,9 @@ async def running_daemon(
             lambda: console.costs.by_job(wait=link.up),
             partial(ask, link),
         )
-        address = await _served(stack, config, console, api)
+        token, routes = secrets.token_urlsafe(32), [*api.routes(), *console.routes()]
+        doors = Doors(token, console.is_open, console.admits)
+        url = await stack.enter_async_context(local_server(routes, config.host, config.port, doors, config.state))
         await stack.enter_async_context(console.serving())
         stack.callback(feed.close)  # before the server waits for its event streams
         webhooks = None
@@ -176,9 +174,9 @@ async def running_daemon(
         tasks.keeps("the console's waiting jobs", console.go_on)
         if config.watch is not None:
             tasks.keeps("--watch", FolderWatch(config.watch, config.state, box, settings.probe).run)
-        stack.enter_context(told(config.state, address))
+        stack.enter_context(told(config.state, Address(url, token, os.getpid())))
         stack.enter_context(few_collections(*MANY_JOBS))
-        yield RunningDaemon(address.url, box, console, journal, webhooks)
+        yield RunningDaemon(url, box, console, journal, webhooks)
 
 
 def _preferred(config: DaemonConfig) -> DaemonConfig:
@@ -189,21 +187,3 @@ def _preferred(config: DaemonConfig) -> DaemonConfig:
     at_once = min(wanted, most)
     logger.info("the settings of the web console say {} jobs at a time, --max-running says {}", wanted, most)
     return replace(config, limits=replace(config.limits, running=at_once))
-
-
-async def _served(stack: AsyncExitStack, config: DaemonConfig, console: Console, api: Api) -> Address:
-    """Start the API. Without a port in `config` it uses the last one if it is free, so that pages reconnect."""
-    token = secrets.token_urlsafe(32)
-    routes = [*api.routes(), *console.routes()]
-    doors = Doors(token, console.is_open, console.admits)
-
-    async def served(port: int) -> Address:
-        url = await stack.enter_async_context(local_server(routes, config.host, port, doors, config.room))
-        keep_port(config.state, int(url.rpartition(":")[2]))
-        return Address(url, token, os.getpid())
-
-    port = last_port(config.state)
-    if not config.port and port:
-        with contextlib.suppress(OSError):
-            return await served(port)
-    return await served(config.port)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wakestream.adapters.client.download import disk_errors
-from wakestream.adapters.disk.atomic import replace_file
+from wakestream.adapters.disk.atomic import copy_new
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.media_types import fitted
 from wakestream.adapters.disk.part_file import beside, settle
@@ -21,8 +20,6 @@ from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import FileChanged, FileError
 from wakestream.streams.outbox.facts import JobAccepted
 from wakestream.streams.outbox.state import Content, Entry, OutboxState
-
-_BLOCK = 4 * 1024 * 1024
 
 AT_ONCE: Final = 20
 """Jobs that go on in one turn of the event loop when a job has ended for which they waited."""
@@ -207,18 +204,11 @@ def _copy(source: Path, output: Path, accepted: JobAccepted, wanted: Callable[[]
             opened = source.open("rb")
         except OSError:
             raise FileChanged(f"{source} no longer exists") from None
-        with disk_errors(partial), opened as whole, partial.open("xb") as file:
-            while wanted() and (block := whole.read(_BLOCK)):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        if not wanted():
-            raise FileChanged(f"{source} changed during the copy, or the job was cancelled")
+        with disk_errors(partial), opened as whole:
+            if not copy_new(whole, partial, wanted):
+                raise FileChanged(f"{source} changed during the copy, or the job was cancelled")
         with disk_errors(output):
-            if accepted.overwrite:
-                replace_file(partial, output)
-            else:
-                output = place_free(partial, output)
+            output = place_free(partial, output, overwrite=accepted.overwrite)
         settle(output)
         return output
     finally:

@@ -12,9 +12,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 T = TypeVar("T")
+
+BLOCK = 4 * 1024 * 1024
 
 TRIES = 50
 TRY_EVERY = 0.02
@@ -95,6 +97,16 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = Tru
     if sync:
         with suppress(OSError):  # some network file systems cannot sync a folder
             sync_folder(path.parent)
+
+
+def copy_new(source: BinaryIO, partial: Path, wanted: Callable[[], bool]) -> bool:
+    """Copy to a new file, which is on the disk when this returns. False if the copy is no longer `wanted`."""
+    with partial.open("xb") as file:
+        while wanted() and (block := source.read(BLOCK)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return wanted()
 
 
 @contextmanager

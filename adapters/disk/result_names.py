@@ -10,7 +10,7 @@ from filecmp import cmp
 from itertools import count
 from pathlib import Path
 
-from wakestream.adapters.disk.atomic import place_new, remove
+from wakestream.adapters.disk.atomic import place_new, remove, replace_file
 from wakestream.adapters.disk.path_key import path_key
 
 
@@ -61,12 +61,15 @@ def next_free(path: Path, taken: Container[str] = ()) -> Path:
     return next(each for each in numbered(path) if not os.path.lexists(each) and path_key(str(each)) not in taken)
 
 
-def place_free(partial: Path, wanted: Path, own: Path | None = None) -> Path:
+def place_free(partial: Path, wanted: Path, own: Path | None = None, *, overwrite: bool = False) -> Path:
     """Rename a complete file to the first of the `numbered` paths where no file is, and return that path.
 
-    `own` is where an earlier attempt of this job put the same file; it is kept if its content is the same. Raises
-    `OSError`.
+    `own` is where an earlier attempt of this job put the same file; it is kept if its content is the same. With
+    `overwrite` the file `wanted` is replaced. Raises `OSError`.
     """
+    if overwrite:
+        replace_file(partial, wanted)
+        return wanted
     with suppress(OSError):
         if own is not None and cmp(partial, own, shallow=False):
             remove(partial)

@@ -5,6 +5,7 @@ The format's number is `v` in the file's object. A file without it has format 1.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ import msgspec
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.disk.atomic import retry_in_use
+from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 
 T = TypeVar("T")
 
@@ -69,6 +70,14 @@ def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, known: in
     except OSError as error:
         logger.warning("{} cannot be read ({}); correct its permissions", path, error.strerror or error)
     return default
+
+
+async def keep_state(path: Path, content: bytes) -> None:
+    """Write a file that the program can do without; a warning when that is not possible."""
+    try:
+        await asyncio.to_thread(write_atomic, path, content, sync=False)
+    except OSError as error:
+        logger.warning("{} cannot be written: {}", path, error.strerror or error)
 
 
 def move_aside(path: Path, why: str) -> None:

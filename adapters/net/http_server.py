@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from wakestream.adapters.net.acceptor import accept_no_more
-from wakestream.adapters.net.refusals import counting, expecting, quiet_logger
+from wakestream.adapters.net.refusals import counting, expecting, noted, quiet_logger
 from wakestream.adapters.net.silent_callers import SilentCallers
 
 GRACE: Final = 1.0
@@ -23,7 +23,7 @@ GRACE: Final = 1.0
 async def listening(
     app: web.Application,
     program: str,
-    silent: SilentCallers,
+    silent: SilentCallers | None,
     host: str,
     port: int,
     *,
@@ -37,7 +37,8 @@ async def listening(
     Args:
         app: The application.
         program: Names the logger.
-        silent: Limits and watches connections; it also counts refused requests.
+        silent: Limits and watches connections, and counts refused requests. None: only this machine can reach the
+            host.
         host: The address.
         port: The port.
         tls: The certificate, for TLS.
@@ -50,7 +51,7 @@ async def listening(
     """
     runner = web.AppRunner(
         app,
-        access_log_class=counting(silent.refused),
+        access_log_class=counting(noted(program) if silent is None else silent.refused),
         logger=quiet_logger(f"{program}.aiohttp"),
         auto_decompress=False,
         shutdown_timeout=grace,
@@ -61,7 +62,12 @@ async def listening(
     try:
         server = runner.server
         assert server is not None  # noqa: S101 - it was set up
-        silent.watch(expecting(server))
+        expecting(server)
+        if silent is None:
+            await web.TCPSite(runner, host, port).start()
+            yield runner.addresses[0][1]
+            return
+        silent.watch(server)
         async with AsyncExitStack() as stack:
             taken = 0
             for bound in await silent.acceptor.bind(host, port):
@@ -74,7 +80,8 @@ async def listening(
                 stack.push_async_callback(_close, listener)
             yield taken
     finally:
-        silent.close()
+        if silent is not None:
+            silent.close()
         await runner.cleanup()
 
 

@@ -19,7 +19,7 @@ from wakestream.adapters.net.silent_callers import SilentCallers
 
 PATH = "/metrics"
 _CALLERS = 32
-"""Connections at a time; without authorization here, the oldest ones make room."""
+"""Connections at a time, where others can reach the address; without authorization here, the oldest ones make room."""
 
 Collect = Callable[[], Iterable[Metric]]
 
@@ -49,8 +49,9 @@ async def metrics_listener(address: tuple[str, int], collect: Collect) -> AsyncI
         encode, kind = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=encode(registry), headers={hdrs.CONTENT_TYPE: kind})
 
-    silent = SilentCallers(room=Room(0, _CALLERS), per_address=_CALLERS)
-    app = web.Application(middlewares=[silent.middleware()], client_max_size=0)
+    local = addresses.is_loopback(host)
+    silent = None if local else SilentCallers(room=Room(0, _CALLERS), per_address=_CALLERS)
+    app = web.Application(middlewares=() if silent is None else [silent.middleware()], client_max_size=0)
     app.router.add_get(PATH, answer)
     async with listening(app, "metrics", silent, host, port) as taken:
         url = f"http://{addresses.at_port(host, taken)}{PATH}"

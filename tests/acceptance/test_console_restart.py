@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import orjson
@@ -66,24 +67,27 @@ async def test_a_result_whose_copy_a_stop_interrupts_is_copied_once_at_the_next_
     video, audio = await samples(tmp_path)
     mine = tmp_path / "mine"
     mine.mkdir()
-    begun, write = asyncio.Event(), delivery._write
+    begun, copy = asyncio.Event(), delivery.copy_new
     loop = asyncio.get_running_loop()
 
-    def slow(result: Path, partial: Path, stops: Callable[[], bool]) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        stops.__self__.wait()  # type: ignore[attr-defined]  # it is the `is_set` of an event
-        write(result, partial, stops)
-
     async with calling(tmp_path) as caller:
+        assert caller.home.daemon is not None
+        stopping = caller.home.daemon.console._stopping
+
+        def slow(source: BinaryIO, partial: Path, wanted: Callable[[], bool]) -> bool:
+            loop.call_soon_threadsafe(begun.set)
+            stopping.wait()
+            return copy(source, partial, wanted)
+
         assert (await caller.ask("PUT", "/console/settings", {"output_folder": str(mine)}))[0] == 200
         await caller.home.gpu_on()
         caller.home.engine.go_on.set()
-        monkeypatch.setattr(delivery, "_write", slow)
+        monkeypatch.setattr(delivery, "copy_new", slow)
         await caller.start(await caller.upload("video", video), await caller.upload("audio", audio))
         await begun.wait()
         await caller.home.stop_daemon()
         assert list(mine.iterdir()) == []
-        monkeypatch.setattr(delivery, "_write", write)
+        monkeypatch.setattr(delivery, "copy_new", copy)
         for _ in range(2):
             await caller.home.start_daemon()
             await until(lambda: not list((caller.home.state / "console" / "results").glob(MARKS)))

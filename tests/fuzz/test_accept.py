@@ -19,7 +19,6 @@ if sys.platform != "linux":
 from tests.support.fuzz.hub_process import room_for
 from tests.support.programs.certificates import Authority
 from tests.support.programs.client_scene import clean_environment
-from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.tls import client_context
 
@@ -81,18 +80,7 @@ async def worker(_: Path) -> tuple[tuple[str, ...], Callable[[], bytes], bytes]:
     )
 
 
-async def daemon(state: Path) -> tuple[tuple[str, ...], Callable[[], bytes], bytes]:
-    def owner() -> bytes:
-        found = daemon_address.read(state)
-        assert found is not None
-        host = f"Host: {found.url.removeprefix('http://')}"
-        head = request("HEAD", "/api/jobs", f"Authorization: Bearer {found.token}")
-        return head.replace(b"Host: x", host.encode())
-
-    return ("daemon", "--hub", "http://127.0.0.1:9"), owner, b"HTTP/1.1 200 "
-
-
-PROGRAMS = {"hub": hub, "worker": worker, "daemon": daemon}
+PROGRAMS = {"hub": hub, "worker": worker}
 
 
 @asynccontextmanager
@@ -118,7 +106,6 @@ async def running(name: str, folder: Path, *, tls: bool) -> AsyncIterator[Progra
     try:
         async with asyncio.timeout(30):
             line = (await process.stdout.readline()).decode()
-            await process.stdout.readline() if name == "daemon" else None
         yield Program(int(line.rpartition(":")[2].partition("/")[0]), process.pid, context, owner(), answer)
     finally:
         process.stdin.close()
@@ -166,7 +153,7 @@ async def test_silent_callers_are_counted_before_tls_and_others_are_answered(nam
         writer.transport.abort()
 
 
-ASKED = {"hub": UPGRADE % b"", "worker": HEALTH, "daemon": request("GET", "/")}
+ASKED = {"hub": UPGRADE % b"", "worker": HEALTH}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -181,14 +168,3 @@ async def test_connections_of_four_addresses_do_not_block_others(name: str, tmp_
                 await program.greet(reader, writer)
             other.transport.abort()
         writer.transport.abort()
-
-
-async def test_the_daemons_owner_gets_in_where_all_others_are_of_the_same_address(tmp_path: Path) -> None:
-    assert room_for(1000)
-    async with asyncio.timeout(45), running("daemon", tmp_path, tls=False) as program:
-        for says in (b"", ASKED["daemon"]):
-            async with crowd(program, says, 500, "127.0.0.1"):
-                for _ in range(5):  # at the first try each time
-                    reader, writer = await asyncio.open_connection("127.0.0.1", program.port)
-                    await program.greet(reader, writer)
-                    writer.transport.abort()

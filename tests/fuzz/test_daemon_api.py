@@ -20,7 +20,6 @@ from tests.support.fuzz.raw_http import RawHttp, Reply, request
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.program import DaemonConfig, running_daemon
-from wakestream.adapters.net import silent_callers
 
 CALLS = [
     "/api/health", "/api/jobs", "/api/jobs/{}", "/api/jobs/{}/cancel", "/api/jobs/{}/retry", "/api/jobs/{}/events",
@@ -144,26 +143,3 @@ async def test_a_body_without_end_is_refused_at_its_limit(daemon: Attacked) -> N
         pass
     assert (await reply).status == 413
     await caller.close()
-
-
-async def test_a_slow_request_head_times_out(daemon: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silent_callers, "HEAD_WITHIN", 0.2)
-    caller = await daemon.connect()
-    for byte in b"GET /api/health HTTP/1.1\r\nX: " + b"y" * 5000:
-        if caller.reader.at_eof():
-            break
-        caller.write(bytes((byte,)))
-        await daemon.is_well()
-    assert (await caller.reply()).status == 0
-    await caller.close()
-    assert "silent" in daemon.refused[-1]
-
-
-async def test_a_flood_of_connections_is_limited_and_blocks_no_other(daemon: Attacked) -> None:
-    most = silent_callers.PER_ADDRESS // 4
-    flood = [await daemon.connect() for _ in range(most + 100)]
-    cut = await asyncio.gather(*(caller.ended() for caller in flood[:100]))
-    assert cut == [b""] * 100
-    await daemon.is_well()
-    await asyncio.gather(*(caller.close() for caller in flood))
-    await daemon.is_well()

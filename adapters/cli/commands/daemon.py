@@ -18,7 +18,7 @@ from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.first_start import CLIENT, hub_and_code, is_first_start
 from wakestream.adapters.cli.i18n.catalog import in_chinese, t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
-from wakestream.adapters.cli.serve import announce, caller_room, listening, serve_metrics
+from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.joining import Joined, join
 from wakestream.adapters.config.settings import Settings, SettingsError
@@ -26,13 +26,14 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, Doors
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
 from wakestream.adapters.daemon.console.open_browser import address, in_browser, shown
-from wakestream.adapters.daemon.console.sessions import keep_port, last_port
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline, running_daemon
 from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.net.silent_callers import MOST
 from wakestream.adapters.runtime.printing import say
+from wakestream.adapters.runtime.rlimits import connections_allowed
 from wakestream.adapters.runtime.tasks import first_of
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.jobs.turn_stages import LaneLimits
@@ -92,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     quota = {} if args.console_quota is None else {"quota": args.console_quota}
     lanes, own = LaneLimits(**given), _own(args.pipeline)
     watch = None if args.watch is None else args.watch.expanduser().absolute()
-    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, room=caller_room(), watch=watch, **quota)
+    connections_allowed(2 * MOST)  # of jobs and pages, each with a file
+    config = DaemonConfig(folder(args.state), host, port, lanes, own=own, watch=watch, **quota)
 
     async def main(stop: asyncio.Event) -> None:
         found = settings
@@ -151,8 +153,7 @@ async def joined_on_page(state: Path, host: str, port: int, stop: asyncio.Event)
     page = _SetUp()
     doors = Doors(page.token, lambda request: request.path in page.files)
     async with contextlib.AsyncExitStack() as stack:
-        url = await _served(stack, page, doors, host, port, state)
-        keep_port(state, int(url.rpartition(":")[2]))
+        url = await stack.enter_async_context(local_server(page.routes(), host, port, doors, state))
         link = address(url, page.token)
         say(t("first.page", url=link), t("first.page.or"))
         in_browser(state, link)
@@ -190,13 +191,3 @@ async def _joined(body: dict[str, Any]) -> Joined:
     except WakestreamError as error:
         why = in_chinese(str(error)) if body.get("lang") == "zh" else None
         raise ApiError(400, error.code, why or str(error)) from None
-
-
-async def _served(
-    stack: contextlib.AsyncExitStack, page: _SetUp, doors: Doors, host: str, port: int, state: Path
-) -> str:
-    before = last_port(state)
-    if not port and before:
-        with contextlib.suppress(OSError):
-            return await stack.enter_async_context(local_server(page.routes(), host, before, doors))
-    return await stack.enter_async_context(local_server(page.routes(), host, port, doors))

@@ -12,7 +12,6 @@ import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from wakestream.adapters.net.silent_callers import let_in
 from wakestream.operators.model.errors import WrongInput
 
 json_answer = partial(web.json_bytes_response, dumps=orjson.dumps)
@@ -75,7 +74,6 @@ def guard(doors: Doors, allowed: Collection[str]) -> Middleware:
         given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
         if not doors.admits(request) and not hmac.compare_digest(given, expected):
             raise ApiError(401, "unauthorized", "send Authorization: Bearer TOKEN; the token is in daemon.json")
-        let_in(request)
         return await handler(request)
 
     return guarded

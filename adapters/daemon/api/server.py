@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -12,10 +13,8 @@ from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api import auth
 from wakestream.adapters.daemon.api.requests import MAX_BODY
-from wakestream.adapters.net.connection_limits import Room
+from wakestream.adapters.daemon.discovery import keep_port, last_port
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.refusals import noted
-from wakestream.adapters.net.silent_callers import SilentCallers
 
 _KEEP_ALIVE: Final = 30.0
 
@@ -30,16 +29,25 @@ def check_loopback(host: str) -> None:
 
 @asynccontextmanager
 async def local_server(
-    routes: Sequence[web.RouteDef], host: str, port: int, doors: auth.Doors, room: Room | None = None
+    routes: Sequence[web.RouteDef], host: str, port: int, doors: auth.Doors, state: Path
 ) -> AsyncIterator[str]:
-    """Serve `routes` until the block ends; yields the URL. `doors` authorizes. `OSError` if the address is taken."""
+    """Serve `routes` until the block ends; yields the URL. `doors` authorizes. `OSError` if the address is taken.
+
+    Without a `port` it uses the last one of the daemon in the folder `state` if it is free, so that pages reconnect.
+    """
     host = "127.0.0.1" if host == "localhost" else host  # localhost may be two addresses with different free ports
-    # All callers are on this machine and send their requests at once, so an idle connection may be closed at any time.
-    silent = SilentCallers(noted("daemon"), room, fresh=0.0)
     allowed: set[str] = set()
-    middlewares = [silent.middleware(), auth.errors_as_json, auth.guard(doors, allowed)]
-    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
-    app.add_routes(routes)
-    async with listening(app, "daemon", silent, host, port, keepalive_timeout=_KEEP_ALIVE) as taken:
+
+    def served(port: int) -> AbstractAsyncContextManager[int]:
+        app = web.Application(middlewares=[auth.errors_as_json, auth.guard(doors, allowed)], client_max_size=MAX_BODY)
+        app.add_routes(routes)
+        return listening(app, "daemon", None, host, port, keepalive_timeout=_KEEP_ALIVE)
+
+    async with AsyncExitStack() as stack:
+        taken = 0
+        with suppress(OSError):
+            taken = 0 if port or not last_port(state) else await stack.enter_async_context(served(last_port(state)))
+        taken = taken or await stack.enter_async_context(served(port))
+        keep_port(state, taken)
         allowed |= auth.hosts(taken) | {addresses.at_port(host, taken)}
         yield f"http://{addresses.at_port(host, taken)}"

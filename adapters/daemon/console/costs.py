@@ -14,13 +14,11 @@ from typing import Any, Final
 import msgspec
 import orjson
 from aiohttp import web
-from loguru import logger
 
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import bad_request, json_answer
 from wakestream.adapters.daemon.console.job_view import JobView
-from wakestream.adapters.disk.atomic import write_atomic
-from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.disk.state_file import keep_state, read_state
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.adapters.runtime.tasks import background, end
 from wakestream.operators.model.errors import HubRefused, WakestreamError
@@ -187,10 +185,7 @@ class Costs:
             return
         kept = {job: spent for job, spent in self._spent.items() if job in known and job not in fresh}
         self._spent = dict([*kept.items(), *fresh.items()][-KEPT:])
-        try:
-            await asyncio.to_thread(write_atomic, self._path, orjson.dumps(self._spent), sync=False)
-        except OSError as error:
-            logger.warning("{} cannot be written: {}", self._path, error.strerror or error)
+        await keep_state(self._path, orjson.dumps(self._spent))
 
 
 def _spent(job: Mapping[str, Any], currency: str) -> Spent:

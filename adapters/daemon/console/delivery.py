@@ -15,13 +15,12 @@ from typing import Final
 
 import msgspec
 
-from wakestream.adapters.daemon.console.result_name import legal, numbered
+from wakestream.adapters.daemon.console.result_name import legal
 from wakestream.adapters.daemon.console.upload_validation import result_key
-from wakestream.adapters.disk.atomic import place_new, remove, write_atomic
+from wakestream.adapters.disk.atomic import copy_new, place_new, remove, write_atomic
+from wakestream.adapters.disk.result_names import numbered
 
 ENDING: Final = ".due"
-_BLOCK: Final = 1024 * 1024
-
 Results = Mapping[str, tuple[Path, str]]
 """The file of each result by its name, and the name that its copy is to get."""
 
@@ -104,29 +103,18 @@ def _copy(mark: Path, plan: _Plan, name: str, result: Path, wanted: str, stops: 
         if name in plan.names and _is_made(partial, Path(plan.folder) / plan.names[name], result):
             return None
         remove(partial)
-        _write(result, partial, stops)
+        with result.open("rb") as source:
+            if not copy_new(source, partial, lambda: not stops()):
+                raise Interrupted
         ending = Path(wanted).suffix
-        for free in numbered(legal(wanted.removesuffix(ending)), legal(ending[1:]) and ending):
-            copy = Path(plan.folder) / free
-            if copy.exists():
-                continue
-            plan.names[name] = free
+        free = f"{legal(wanted.removesuffix(ending))}{legal(ending[1:]) and ending}"
+        for copy in (path for path in numbered(Path(plan.folder, free)) if not path.exists()):
+            plan.names[name] = copy.name
             write_atomic(mark, msgspec.json.encode(plan))
             with suppress(FileExistsError):
                 return place_new(partial, copy)
-        raise FileExistsError(f"{wanted} and a thousand names like it are taken")
     finally:
         remove(partial)
-
-
-def _write(result: Path, partial: Path, stops: Callable[[], bool]) -> None:
-    with result.open("rb") as source, partial.open("xb") as file:
-        while block := source.read(_BLOCK):
-            if stops():
-                raise Interrupted
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _is_made(partial: Path, copy: Path, result: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 DEFAULT: Final = "{name}"
@@ -63,10 +62,3 @@ def legal(name: str) -> str:
     """A name that Windows, macOS and Linux allow, and that names no folder."""
     name = _ILLEGAL.sub("_", name).strip(" ").lstrip(".").encode()[:BYTES_MOST].decode(errors="ignore").rstrip(". ")
     return f"_{name}" if not name or _RESERVED.fullmatch(name) else name
-
-
-def numbered(stem: str, ending: str) -> Iterable[str]:
-    """The name, then the name with a number, for a place where others are taken."""
-    yield f"{stem}{ending}"
-    for number in range(2, 1000):
-        yield f"{stem} ({number}){ending}"

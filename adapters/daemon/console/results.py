@@ -17,11 +17,11 @@ from aiohttp import hdrs, web
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer
 from wakestream.adapters.daemon.console.job_view import JobView
-from wakestream.adapters.daemon.console.result_name import legal, numbered
+from wakestream.adapters.daemon.console.result_name import legal
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.disk.media_types import media_type
-from wakestream.adapters.net.silent_callers import let_in
+from wakestream.adapters.disk.result_names import numbered
 from wakestream.adapters.net.static_files import SAFE
 from wakestream.streams.outbox.state import Entry
 
@@ -74,7 +74,6 @@ class Results:
         """The archive."""
         if request.match_info["key"] not in self._asked:
             raise ApiError(401, "no_ticket", "this address has expired; save the results from the page again")
-        let_in(request)
         name, jobs = self._asked[request.match_info["key"]]
         headers = {**SAFE, hdrs.CONTENT_TYPE: "application/zip", hdrs.CONTENT_DISPOSITION: disposition(f"{name}.zip")}
         response = web.StreamResponse(headers=headers)
@@ -93,8 +92,7 @@ class Results:
             made = results_of(entry)
             for each in self._jobs.outputs(entry):
                 if each["here"]:
-                    ending = Path(each["file"]).suffix
-                    names = numbered(each["file"].removesuffix(ending), ending)
+                    names = (path.name for path in numbered(Path(each["file"])))
                     found[next(name for name in names if name not in found)] = made[each["name"]][0]
         return [*found.items()]
 
@@ -113,7 +111,6 @@ class Results:
         """
         if not self._sessions.opens(request.match_info["job"], request.query.get("ticket", "")):
             raise ApiError(401, "no_ticket", "this address has expired; open the result from the page")
-        let_in(request)
         entry = self.done(requests.job_name(request.match_info["job"]))
         if "input" in request.query:
             return self._given(entry, request.query["input"])

@@ -14,17 +14,9 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
-
-import msgspec
-import orjson
+from typing import Final
 
 from wakestream.adapters.config.numbers import whole_number
-from wakestream.adapters.disk.atomic import write_atomic
-from wakestream.operators.model.errors import FileUnusable
-
-FILE: Final = "console.json"
 
 LINK_LASTS: Final = 3600.0
 SESSION_LASTS: Final = 30 * 24 * 3600.0
@@ -32,25 +24,6 @@ TICKET_LASTS: Final = 6 * 3600.0
 
 LINKS_MOST: Final = 20
 """Unused links at a time; a further one replaces the oldest."""
-
-
-def last_port(state: Path) -> int:
-    """The port of the last run; 0 if unknown."""
-    try:
-        port = msgspec.json.decode((state / FILE).read_bytes(), type=dict[str, Any]).get("port")
-    except (OSError, ValueError):
-        return 0
-    return port if type(port) is int and 0 < port < 65536 else 0
-
-
-def keep_port(state: Path, port: int) -> None:
-    """Store the port for the next run. `FileUnusable` when the file cannot be written."""
-    path = state / FILE
-    try:
-        write_atomic(path, orjson.dumps({"port": port}), sync=False)
-    except OSError as error:
-        why = f"{path} cannot be written: {error.strerror or error}; choose another --state"
-        raise FileUnusable(why) from error
 
 
 class Sessions:

@@ -9,6 +9,7 @@ import pytest
 
 from wakestream.adapters.daemon import result_reuse as look_back
 from wakestream.adapters.daemon.result_reuse import ResultReuse
+from wakestream.adapters.disk import atomic
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.outbox import facts as f
@@ -181,7 +182,7 @@ async def test_a_cancelled_copy_leaves_no_file(folder: Folder, monkeypatch: pyte
         loop.call_soon_threadsafe(began.set)
         return there(twin)
 
-    monkeypatch.setattr(look_back, "_BLOCK", 1)
+    monkeypatch.setattr(atomic, "BLOCK", 1)
     finding = asyncio.create_task(folder.look_back.find("b"))
     monkeypatch.setattr(look_back, "is_intact", slowly)
     async with asyncio.timeout(10):

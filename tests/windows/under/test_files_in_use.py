@@ -20,7 +20,7 @@ from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import open_browser as opening
 from wakestream.adapters.daemon.console import uploads as console_uploads
-from wakestream.adapters.daemon.console.sessions import keep_port
+from wakestream.adapters.daemon.discovery import keep_port
 from wakestream.adapters.disk import atomic
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.telemetry import logs, recorder

@@ -100,8 +100,8 @@ def test_a_copy_never_replaces_a_file(place: Path, monkeypatch: pytest.MonkeyPat
     due(place)
     copied(place)
     assert (mine / "clip.mp4").read_bytes() == b"old"
-    assert (mine / "clip (2).mp4").read_bytes() == b"new" * 1000
-    assert sorted(path.name for path in mine.iterdir()) == ["clip (2).mp4", "clip (3).mp4", "clip.mp4"]
+    assert (mine / "clip-2.mp4").read_bytes() == b"new" * 1000
+    assert sorted(path.name for path in mine.iterdir()) == ["clip-2.mp4", "clip-3.mp4", "clip.mp4"]
 
 
 def test_a_copy_is_made_once(place: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_name_that_another_file_took_meanwhile_is_not_used(place: Path, monkey
     monkeypatch.setattr(delivery, "place_new", late)
     copied(place)
     assert (place / "mine" / "clip.mp4").read_bytes() == b"other"
-    assert (place / "mine" / "clip (2).mp4").read_bytes() == b"new" * 1000
+    assert (place / "mine" / "clip-2.mp4").read_bytes() == b"new" * 1000
 
 
 def test_a_copy_that_stops_or_fails_leaves_nothing_and_is_made_later(

@@ -22,10 +22,11 @@ from wakestream.adapters.daemon.console import (
 )
 from wakestream.adapters.daemon.console import timeline as timelines
 from wakestream.adapters.daemon.console.results import disposition
-from wakestream.adapters.daemon.console.sessions import Sessions, keep_port, last_port
+from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.console.timeline import Timeline, TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import file_name, shown_name
+from wakestream.adapters.daemon.discovery import PORT_FILE, keep_port, last_port
 from wakestream.adapters.net.static_files import files_of
 from wakestream.adapters.net.status_page import hub_facts, words_for
 from wakestream.streams.hub.state import Gpu, HubState
@@ -76,7 +77,7 @@ def test_only_the_port_is_kept_between_runs(tmp_path: Path) -> None:
     keep_port(tmp_path, 4711)
     assert last_port(tmp_path) == 4711
     for broken in (b"", b"[]", b'{"port":true}', b'{"port":99999}'):
-        (tmp_path / session.FILE).write_bytes(broken)
+        (tmp_path / PORT_FILE).write_bytes(broken)
         assert last_port(tmp_path) == 0
 
 
