@@ -73,7 +73,8 @@ class WorkerHub:
         self._told: m.WorkerState | None = None
         self._watched: Recent[str, tuple[m.Submit, str]] = Recent(_MAX_WATCHED)  # jobs of the hub and their tasks
         self._cancelled: Recent[str, str | None] = Recent(_MAX_WATCHED)
-        self._unsent: deque[m.Result] = deque(maxlen=_MAX_WATCHED)
+        self._unsent: deque[m.Result | m.JobWork] = deque(maxlen=_MAX_WATCHED)
+        self._working: set[str] = set()
         self._inbox: asyncio.Queue[m.Message] = asyncio.Queue(_MAX_INBOX)
         self._next_active: asyncio.TimerHandle | None = None
         self._subscriptions = CompositeDisposable(
@@ -156,7 +157,9 @@ class WorkerHub:
         self._report_state()  # before the GPU is online: the hub then grants jobs
         if self._initialized:
             self._report_online()
-        while self._unsent and self._link.send(self._unsent[0]):
+        for task in self._queue.state.tasks.values():
+            self._report_work(task)
+        while self._unsent and (self._is_foreign(self._unsent[0]) or self._link.send(self._unsent[0])):
             self._unsent.popleft()
         if self._next_active is not None:
             self._send_active()
@@ -267,10 +270,30 @@ class WorkerHub:
                 self._receive(m.Cancel(request_id=request_id, license=self._cancelled[request_id]))
         for frame in self._calls.listeners.frames(fact.task):
             self._link.send(frame)
+        self._report_work(fact.task)
         if fact.task.status == "running":
             self._start_activity()
         elif not fact.task.unfinished:
             self._report_end(fact.task)
+
+    def _report_work(self, task: w.Task) -> None:
+        """Report how long a task runs, and in the end how long it ran, in equal parts for the jobs that hold it."""
+        holders = sorted(task.holders - {w.ANONYMOUS})
+        if task.status == "running" and task.started_at is not None:
+            self._working.add(task.id)
+            seconds = round(max(0.0, self._queue.clock() - task.started_at), 3)
+            frames = [m.JobWork(request_id=job, seconds=seconds) for job in holders]
+            for frame in frames if m.JobWork.FEATURE in self._hub_features else ():
+                self._link.send(frame)
+        elif task.id in self._working:
+            self._working.remove(task.id)
+            ran = (task.finished_at or 0.0) - (task.started_at or 0.0) if not task.unfinished else 0.0
+            seconds = round(max(0.0, ran) / max(1, len(holders)), 3)
+            for job in holders:
+                self._send_result(m.JobWork(request_id=job, seconds=seconds, ended=True))
+
+    def _is_foreign(self, message: m.Message) -> bool:
+        return isinstance(message, m.JobWork) and m.JobWork.FEATURE not in self._hub_features
 
     def _report_end(self, task: w.Task) -> None:
         """Report the end of a task for each job of the hub that waits for it. The hub gets no secret parameters."""
@@ -283,8 +306,8 @@ class WorkerHub:
             del self._watched[job.request_id]
             self._send_result(ended(job, task))
 
-    def _send_result(self, result: m.Result) -> None:
-        if self._unsent or not self._link.send(result):
+    def _send_result(self, result: m.Result | m.JobWork) -> None:
+        if not self._is_foreign(result) and (self._unsent or not self._link.send(result)):
             self._unsent.append(result)
 
     def _start_activity(self) -> None:

@@ -175,7 +175,7 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
-    announced = (*features, KINDS, m.WorkerState.FEATURE)
+    announced = (*features, KINDS, m.WorkerState.FEATURE, m.JobWork.FEATURE)
     register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=announced)
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)

@@ -86,7 +86,7 @@ class TaskQueue:
         self.check: Callable[[], Awaitable[object]] = self._check
         self.secrets = secrets or SecretValues()
         self._asking: list[w.Wish] = []
-        self._clock = clock
+        self.clock = clock
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
         self._working: asyncio.Task[None] | None = None
         self._rendering: asyncio.Task[tuple[Output, ...]] | None = None
@@ -154,7 +154,7 @@ class TaskQueue:
         """Record a use of this result, which extends its life; returns whether it exists."""
         here = self._store.kept(task_id)
         if here and task_id in self.state.tasks:
-            self.runner.apply(w.Used(task_id, self._clock()))
+            self.runner.apply(w.Used(task_id, self.clock()))
         return here
 
     async def ready(self) -> None:

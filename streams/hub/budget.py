@@ -73,7 +73,7 @@ def of_licenses(state: HubState, now: float, only: str | None = None) -> Iterato
     for job in costs.open_jobs(state):
         if only in (None, job.owner):
             sums = used.setdefault(job.owner, {})
-            for name, seconds in costs.going(state, job, now).items():
+            for name, seconds in state.used_by(job, now).items():
                 sums[name] = sums.get(name, 0.0) + seconds
     until = t.begin_of(today + 1, zone)
     for owner, sums in used.items():

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from wakestream.streams.hub import events as f
 from wakestream.streams.hub import ledger
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.state import Connection, HubJob, HubState
@@ -70,7 +71,7 @@ def of(state: HubState, peer: Connection, now: float, since: int | None, room: i
         _add(others, used[name])
     if any(others.values()):
         shown.append({"license": OTHERS, **_row(bill, others)})
-    licenses, unused = sorted(shown, key=lambda row: -row["used_s"]), _row(bill, _unused(bill, used, now))
+    licenses, unused = sorted(shown, key=lambda row: -row["used_s"]), _row(bill, bill.unused(begins["month"], now))
     jobs = _fitting(islice(_jobs(bill, peer, now), MOST_JOBS), room - _size(licenses))
     return {**found, "days": days[::-1], "jobs": list(jobs), "licenses": licenses, "unused": unused}
 
@@ -95,6 +96,7 @@ class Bill:
     state: HubState
     currencies: tuple[str, ...]
     prices: dict[str, Decimal | None] = field(default_factory=dict)
+    rates: dict[int, Used] = field(default_factory=dict)
 
     @classmethod
     def of(cls, state: HubState) -> Bill:
@@ -113,6 +115,32 @@ class Bill:
         if not priced or len(self._money_of(gpu for gpu, _, _ in priced)) > 1:
             return None
         return sum((ledger.cost(seconds, price) for _, seconds, price in priced), Decimal())
+
+    def _worked(self, month: int, now: float) -> dict[str, float]:
+        """Seconds by GPU that jobs used in a month: those that ended in it and, in the present one, the open ones."""
+        found = dict(self.state.usage.totals.get(month, {}))
+        if month == t.first_of_month(t.day_of(now, self.state.limits.zone)):
+            for job in open_jobs(self.state):
+                _add(found, self.state.used_by(job, now))
+        return found
+
+    def unused(self, month: int, now: float) -> dict[str, float]:
+        """Seconds by GPU that ran in a month without being used by a job: boots and idle time."""
+        zone, worked = self.state.limits.zone, self._worked(month, now)
+        begin, end = (t.begin_of(day, zone) for day in (month, t.next_month(month)))
+        unused = {}
+        for gpu in self.state.gpus.values():
+            later = gpu.account.ran(end, now, zone) if end <= now else 0.0
+            unused[gpu.name] = max(0.0, gpu.account.ran(begin, now, zone) - later - worked.get(gpu.name, 0.0))
+        return unused
+
+    def shares(self, used: Used, month: int, now: float) -> Used:
+        """The shares of a job in what its GPUs ran unused in its month, in proportion to what it used of them."""
+        if month not in self.rates:
+            worked = self._worked(month, now)
+            unused = self.unused(month, now).items()
+            self.rates[month] = {gpu: seconds / worked[gpu] for gpu, seconds in unused if worked.get(gpu, 0.0) > LEAST}
+        return {gpu: seconds * self.rates[month].get(gpu, 0.0) for gpu, seconds in used.items()}
 
     def amount(self, used: Iterable[tuple[str, float]]) -> dict[str, Any]:
         """The fields of the cost: none without a price, and the currency where the answer has no single one."""
@@ -153,32 +181,28 @@ def open_jobs(state: HubState) -> Iterator[HubJob]:
     return (job for id_ in ids if (job := state.jobs[id_]).gpu is not None or job.used)
 
 
-def going(state: HubState, job: HubJob, now: float) -> Used:
-    """What an open job has used of each GPU so far."""
-    if job.gpu is None:
-        return job.used
-    gpu = state.gpus[job.gpu]
-    running = gpu.account.running_since is not None
-    more = max(0.0, now - gpu.meter.at) / len(gpu.leases) if running else 0.0
-    return {**job.used, job.gpu: job.used.get(job.gpu, 0.0) + max(0.0, gpu.meter.share + more - job.began)}
-
-
 def _jobs(bill: Bill, peer: Connection, now: float) -> Iterator[dict[str, Any]]:
     """The last jobs that the peer may see, the newest first; those that hold a GPU come before."""
-    state = bill.state
-    for job in open_jobs(state):
+    state, month = bill.state, t.first_of_month(t.day_of(now, bill.state.limits.zone))
+    open_ = (
+        f.JobUsed(job.id, job.owner, job.kind, (*state.used_by(job, now).items(),), month, -1)
+        for job in open_jobs(state)
+    )
+    for job in chain(open_, reversed(state.usage.jobs)):
         if peer.admin or job.owner == peer.owner:
-            yield _job(bill, job.id, job.kind, job.owner, going(state, job, now), peer)
-    for used in reversed(state.usage.jobs):
-        if peer.admin or used.owner == peer.owner:
-            row = _job(bill, used.id, used.kind, used.owner, dict(used.gpus), peer)
-            yield {**row, "ended": int(used.at)}
-
-
-def _job(bill: Bill, id_: str, kind: str, owner: str, used: Used, peer: Connection) -> dict[str, Any]:
-    of_license = {"license": owner} if peer.admin else {}
-    spent = {"used_s": round(sum(used.values()), 1), **bill.amount(used.items())}
-    return {"id": id_, "kind": kind, **of_license, "gpu": ", ".join(used), **spent}
+            used = dict(job.gpus)
+            shares = bill.shares(used, job.month, now)
+            yield {
+                "id": job.id,
+                "kind": job.kind,
+                **({"license": job.owner} if peer.admin else {}),
+                "gpu": ", ".join(used),
+                "used_s": round(sum(used.values()), 1),
+                **bill.amount(used.items()),
+                "share_s": round(sum(shares.values()), 1),
+                **({"share": ledger.plain(share)} if (share := bill.cost(shares.items())) is not None else {}),
+                **({"ended": int(job.at)} if job.at >= 0 else {}),
+            }
 
 
 def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float]]:
@@ -193,7 +217,7 @@ def _used(bill: Bill, peer: Connection, now: float) -> dict[str, dict[str, float
         found = {peer.owner or OTHERS: own, OTHERS: {gpu: seconds for gpu, seconds in rest.items() if seconds > LEAST}}
     for job in open_jobs(state):
         name = job.owner if peer.admin or job.owner == peer.owner else OTHERS
-        _add(found.setdefault(name, {}), going(state, job, now))
+        _add(found.setdefault(name, {}), state.used_by(job, now))
     return found
 
 
@@ -204,19 +228,6 @@ LEAST: Final = 0.001
 def _add(sums: dict[str, float], used: Used) -> None:
     for name, seconds in used.items():
         sums[name] = sums.get(name, 0.0) + seconds
-
-
-def _unused(bill: Bill, used: Mapping[str, Used], now: float) -> dict[str, float]:
-    """What ran this month without a job."""
-    zone = bill.state.limits.zone
-    begin = t.begin_of(t.first_of_month(t.day_of(now, zone)), zone)
-    sums: dict[str, float] = {}
-    for gpus in used.values():
-        _add(sums, gpus)
-    return {
-        gpu.name: max(0.0, gpu.account.ran(begin, now, zone) - sums.get(gpu.name, 0.0))
-        for gpu in bill.state.gpus.values()
-    }
 
 
 def _row(bill: Bill, gpus: Used) -> dict[str, Any]:

@@ -202,6 +202,15 @@ class JobGranted(_OfJob, frozen=True):
     at: float
 
 
+class JobWorked(_OfJob, frozen=True):
+    """At `at`, the task of this job has run on `gpu` for so many seconds; `ended`: it runs no more."""
+
+    gpu: str
+    seconds: float
+    ended: bool
+    at: float
+
+
 class JobRemoved(_OfJob, frozen=True):
     """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
 
@@ -229,11 +238,15 @@ class ResultsGone(_Durable, frozen=True):
 
 
 class GpuOnline(_Ledger, frozen=True):
-    """The worker of `gpu` takes work at `url`. Part of the power ledger. `switched`: see `GpuPhase`."""
+    """The worker of `gpu` takes work at `url`. Part of the power ledger. `switched`: see `GpuPhase`.
+
+    `tells_work`: it says how long it works for each job, see `JobWorked`.
+    """
 
     url: str | None
     at: float
     switched: float | None = None
+    tells_work: bool = False
 
 
 class GpuPhase(_Ledger, frozen=True):
@@ -697,8 +710,9 @@ class DiskLow(_Transient, frozen=True):
 
 
 Fact = (
-    JobQueued | JobClaimed | JobGranted | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase | HubStarted
-    | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuLabelled | GpuHalted | GpuOrdered
+    JobQueued | JobClaimed | JobGranted | JobWorked | JobRemoved | ResultKept | ResultsGone | GpuOnline | GpuPhase
+    | HubStarted | GpuNamed | GpuHeld | GpuReleased | GpuForgotten | GpusTied | GpuDescribed | GpuLabelled | GpuHalted
+    | GpuOrdered
     | GpuAlone | GpuAbandoned | GpuNote | BootTook | BootTimes | AccountKept | CancelOwed | LetGo | CancelsSettled
     | ConnectionOpened | ConnectionRegistered | GpuTaken | ConnectionClosed | FrameRefused | OldNamesSpoken
     | MonitorsTold | GpuActive | WorkerUrl | MachineUrl | GpuUnaddressed | KindsHeard

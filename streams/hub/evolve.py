@@ -40,10 +40,18 @@ def _detach(state: HubState, job: HubJob, at: float, *, served: bool = False) ->
     if job.gpu is None:
         return job
     gpu = state.gpus[job.gpu]
-    seconds = job.used.get(job.gpu, 0.0) + max(0.0, gpu.metered(at) - job.began)
+    gpu.metered(at)
+    used = state.used_by(job, at)
     gpu.leases.pop(job.id, None)
     gpu.changed = at
-    return replace(job, last=job.gpu, gpu=None, used={**job.used, job.gpu: seconds})
+    return replace(job, last=job.gpu, gpu=None, used=used, works=None)
+
+
+def _job_worked(state: HubState, fact: f.JobWorked) -> None:
+    job = state.jobs[fact.id]
+    seconds = fact.seconds / state.gpus[fact.gpu].slots
+    used = {**job.used, fact.gpu: job.used.get(fact.gpu, 0.0) + seconds} if fact.ended else job.used
+    state.jobs[fact.id] = replace(job, used=used, works=None if fact.ended else fact.at - fact.seconds)
 
 
 def _want(state: HubState, job: HubJob, by: int) -> None:
@@ -240,7 +248,7 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
     if gpu.phase != "online":
         gpu.since, gpu.cause, gpu.changed = fact.at, "", fact.at
     gpu.phase, gpu.ready, gpu.unaddressed, gpu.failures = "online", True, None, 0
-    gpu.url = fact.url or gpu.url
+    gpu.url, gpu.tells_work = fact.url or gpu.url, fact.tells_work
     _enter(state, gpu, "online", fact.at, fact.switched)
 
 
@@ -513,6 +521,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.JobQueued: _job_queued,
     f.JobClaimed: _job_claimed,
     f.JobGranted: _job_granted,
+    f.JobWorked: _job_worked,
     f.JobRemoved: _job_released,
     f.ResultKept: _result_kept,
     f.ResultsGone: lambda state, fact: state.kept.pop(fact.owner, None),

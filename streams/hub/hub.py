@@ -244,6 +244,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         power.AGE: role == "monitor",
         power.OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
+        m.JobWork.FEATURE: role == "worker",
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
@@ -358,6 +359,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
     "worker": {
         m.Online: power.online,
         m.Result: jobs.result,
+        m.JobWork: jobs.worked,
         m.TaskActive: power.task_active,
         m.GpuKinds: kinds.heard,
         m.WorkerState: halts.heard,

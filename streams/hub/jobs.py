@@ -244,6 +244,15 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, deci
     _confirm(peer, message.request_id, decision)
 
 
+def worked(state: HubState, peer: Connection, message: m.JobWork, now: float, decision: HubDecision) -> None:
+    """A worker says how long it works for a job; it cannot have worked for longer than its machine ran."""
+    job = state.jobs.get(message.request_id)
+    if job is not None and job.gpu is not None and job.gpu == peer.gpu:
+        ran = now - (state.gpus[job.gpu].account.running_since or now)
+        seconds = round(min(max(0.0, message.seconds), ran), 3)
+        decision.fact(f.JobWorked(job.id, job.gpu, seconds, bool(message.ended), now))
+
+
 def _confirm(peer: Connection, request_id: str, decision: HubDecision) -> None:
     """Confirm that the end of a job is journaled; without it the client repeats the end at each connection."""
     if RELEASED in peer.features:

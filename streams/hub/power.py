@@ -115,7 +115,7 @@ def _online(
     cold, again = gpu.phase not in _WARM, not gpu.ready
     kept = state.worker_url(gpu) if gpu.machine_url else url  # the machine's address is another one after each start
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
-        decision.fact(f.GpuOnline(gpu.name, kept, now))
+        decision.fact(f.GpuOnline(gpu.name, kept, now, tells_work=_tells_work(state, gpu)))
     woken = gpu.woken if gpu.woken > 0 else state.waking if placement.waiting_for(state, (gpu,)) else None
     if cold and woken is not None:
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - woken), 3), now))
@@ -123,6 +123,11 @@ def _online(
     decision.send(state.clients, note, old=True)
     decision.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
     jobs.grant(state, gpu, url, now, decision, again=again)
+
+
+def _tells_work(state: HubState, gpu: Gpu) -> bool:
+    worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
+    return worker is not None and m.JobWork.FEATURE in worker.features
 
 
 def _announcement(gpu: str, url: str | None, now: float, said: m.Online = _UNSAID) -> m.Online:
@@ -227,7 +232,7 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
     elif message.state == gpu.phase and ((cause and gpu.cause != cause) or (retry_at, gpu.retry_at) != (None, None)):
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
-        decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched))
+        decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched, _tells_work(state, gpu)))
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:

@@ -202,9 +202,10 @@ class GpuRecord:
     (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price`, `currency` and `idle_after` are as its
     monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
     monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
-    `boots` are the seconds of its last boots. `slots` is how many tasks its worker does at one time, `told` the labels
-    that its worker and its monitor said, by role. `woken` is when the hub had its machine started for a job, until it
-    is off again. `suspended` is who held it for maintenance; empty: nobody.
+    `boots` are the seconds of its last boots. `tells_work`: its worker says how long it works for each job. `slots` is
+    how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by role. `woken`
+    is when the hub had its machine started for a job, until it is off again. `suspended` is who held it for
+    maintenance; empty: nobody.
     """
 
     name: str
@@ -231,6 +232,7 @@ class GpuRecord:
     kept_until: Moment = NEVER
     stopped_at: Moment = NEVER
     boots: list[float] = field(default_factory=list)
+    tells_work: bool = False
     slots: int = 1
     told: dict[str, Mapping[str, str | float]] = field(default_factory=dict)
     woken: Moment = NEVER
@@ -281,6 +283,16 @@ class Gpu(GpuRecord):
         """Count until `at` what its holders use; returns the share of each since some begin."""
         return self.meter.advance(at, len(self.leases), running=self.account.running_since is not None)
 
+    def used_by(self, job: HubJob, at: float) -> float:
+        """Seconds that one of its holders used of it until `at`: its work, or a share if the worker tells none."""
+        account = self.account
+        running = account.running_since is not None
+        if not self.tells_work:
+            more = max(0.0, at - self.meter.at) / len(self.leases) if running else 0.0
+            return max(0.0, self.meter.share + more - job.began)
+        until = at if running else min(at, account.off_since or at)
+        return 0.0 if job.works is None else max(0.0, until - job.works) / self.slots
+
     @property
     def closed(self) -> str:
         """The word for why it is given no work: its worker begins none, or a person holds it; else empty."""
@@ -308,7 +320,8 @@ class HubJob(Frozen, frozen=True):
     """One job: it holds a lease on `gpu`, or waits. `gone` is the time at which its owner's connection was closed.
 
     `seq` is its number in the order of arrival, or of the grants. `last` is the GPU that it held before and lost.
-    `used` are the seconds that it used of GPUs it has left, `began` is what the meter of its GPU said when it got it.
+    `used` are the seconds that it used of GPUs and that are booked, `began` is what the meter of its GPU said when it
+    got it. `works` is since when its task runs, as the worker says.
     `late`: it is given to a GPU only when its turn comes, and keeps its place: `arrived` is when it came first, `order`
     its place among those of its license.
     """
@@ -325,6 +338,7 @@ class HubJob(Frozen, frozen=True):
     last: str | None = None
     used: Mapping[str, float] = {}
     began: float = 0.0
+    works: Moment | None = None
     late: bool = False
     arrived: Moment = 0.0
     order: int = 0
@@ -434,6 +448,12 @@ class HubState(Durable):
     def need_of(self, job: HubJob) -> Need:
         """What a job needs."""
         return self.need(job.need, job.owner)
+
+    def used_by(self, job: HubJob, at: float) -> Mapping[str, float]:
+        """Seconds that a job used of each GPU until `at`."""
+        if job.gpu is None:
+            return job.used
+        return {**job.used, job.gpu: job.used.get(job.gpu, 0.0) + self.gpus[job.gpu].used_by(job, at)}
 
     def count_wanted(self) -> dict[Need, int]:
         """The waiting jobs by what they need."""

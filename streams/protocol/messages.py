@@ -325,6 +325,18 @@ class WorkerState(Message, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class JobWork(_WithId, frozen=True, kw_only=True):
+    """worker -> hub, ours: the job's task has run for so many seconds; `ended`: it runs no more.
+
+    Sent when a task begins, at a new connection while it runs, and when it has ended.
+    """
+
+    TYPE: ClassVar[str] = "gpu.job.work"
+    FEATURE: ClassVar[str] = "job_work"
+    seconds: float = 0.0
+    ended: bool | None = None
+
+
 class GpuAdmin(_WithId, frozen=True, kw_only=True):
     """client -> hub, ours: a person's order for one GPU.
 
@@ -536,7 +548,8 @@ class Unknown(Message, frozen=True, kw_only=True):
 
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
-    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, GpuAdmin, GpuAdminDone,
-    Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued, JobOrder, Cancel, JobDone,
-    JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse, KindsChanged, Error, Kicked, Url,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, JobWork, GpuAdmin,
+    GpuAdminDone, Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued, JobOrder, Cancel,
+    JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse, KindsChanged, Error,
+    Kicked, Url,
 )  # fmt: skip

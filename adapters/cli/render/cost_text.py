@@ -108,11 +108,20 @@ def jobs(answer: m.HubStatus) -> list[str]:
     found: Sequence[Mapping[str, Any]] = (answer.costs or {}).get("jobs", ())
     if not found:
         return [t("cost.no_jobs")]
-    rows = [tuple(t(f"cost.{name}") for name in ("job", "kind", "gpu", "used", "cost", "ended"))]
+    told = "share_s" in found[0]  # hubs of earlier versions share the time among the jobs that hold a GPU
+    names = ("job", "kind", "gpu", "used", "cost", *(("share",) if told else ()), "ended")
+    rows = [tuple(t(f"cost.{name}") for name in names)]
     for job in found:
         ended = clock_time(job["ended"]) if "ended" in job else t("cost.open")
-        rows.append((job["id"], job["kind"], job["gpu"], long(job["used_s"]), _amount(job, answer), ended))
-    return [*table(rows, right=(3, 4)), t("cost.shares")]
+        shares = (_share(job, answer),) if told else ()
+        rows.append((job["id"], job["kind"], job["gpu"], long(job["used_s"]), _amount(job, answer), *shares, ended))
+    return [*table(rows, right=(3, 4, 5) if told else (3, 4)), *([t("cost.shares")] if told else [])]
+
+
+def _share(job: Mapping[str, Any], answer: m.HubStatus) -> str:
+    if "share" not in job:
+        return long(job["share_s"])
+    return _amount({**job, "used_s": job["share_s"], "cost": job["share"]}, answer)
 
 
 def estimate(found: Mapping[str, Any]) -> list[str]:
@@ -141,7 +150,7 @@ def licenses(answer: m.HubStatus) -> list[str]:
     used = [(row["license"] or t("cost.others"), row) for row in costs_.get("licenses", ())]
     used += [(t("cost.unused"), costs_["unused"])] if "unused" in costs_ else []
     rows += [(name, long(row["used_s"]), _amount(row, answer)) for name, row in used]
-    return [*table(rows, right=(1, 2)), t("cost.shares")]
+    return table(rows, right=(1, 2))
 
 
 def _amount(row: Mapping[str, Any], answer: m.HubStatus) -> str:

@@ -177,6 +177,40 @@ async def test_a_hub_that_does_not_know_the_frame_gets_none(bench: Bench) -> Non
     assert bench.link.sent == []
 
 
+async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect("grant", m.JobWork.FEATURE)
+    wish = w.pair(VIDEO, AUDIO)
+    task = await bench.queue.ask(wish, "r1")
+    await bench.queue.ask(wish, "r2")
+    await bench.until(lambda: bench.statuses() == ["running"])
+    bench.link.disconnect()
+    bench.link.sent.clear()
+    bench.link.connect("grant", m.JobWork.FEATURE)
+    begun = bench.link.of(m.JobWork)
+    assert [(each.request_id, each.ended) for each in begun] == [("r1", None), ("r2", None)]
+    bench.link.disconnect()
+    bench.engine.gate.set()
+    await bench.until(lambda: bench.statuses() == ["done"])
+    bench.link.sent.clear()
+    bench.link.connect("grant", m.JobWork.FEATURE)
+    done = bench.queue.state.tasks[task.id]
+    each = round(((done.finished_at or 0.0) - (done.started_at or 0.0)) / 2, 3)
+    ends = [m.JobWork(request_id=job, seconds=each, ended=True) for job in ("r1", "r2")]
+    assert bench.link.of(m.JobWork) == ends
+    await bench.queue.ask(wish, "r3")  # the result is here: this job costs no work
+    assert bench.link.of(m.JobWork) == ends
+
+
+async def test_a_hub_that_does_not_know_work_hears_of_none(bench: Bench) -> None:
+    bench.files()
+    bench.link.connect("grant")
+    bench.engine.gate.set()
+    await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
+    await bench.until(lambda: bench.statuses() == ["done"])
+    assert bench.link.of(m.JobWork) == []
+
+
 def submit(request_id: str = "r1") -> m.Submit:
     return m.Submit(request_id=request_id, payload=PAYLOAD, key="client-7", sender_fd=7)
 

@@ -44,15 +44,21 @@ def test_a_job_alone_uses_what_the_machine_ran_meanwhile() -> None:
     net.submit(ann, "a")
     net.pass_time(HOUR / 2)
     assert asked(net, ann)["jobs"] == [
-        {"id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 1800.0, "cost": 0.6},
-    ]
+        {
+            "id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 1800.0, "cost": 0.6,
+            "share_s": 3600.0, "share": 1.2,
+        },
+    ]  # fmt: skip
     done(net, ann, "a")
     ended = int(net.now)
     net.pass_time(HOUR)
     said = asked(net, ann)
     assert said["jobs"] == [
-        {"id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 1800.0, "cost": 0.6, "ended": ended}
-    ]
+        {
+            "id": "a", "kind": "lipsync", "gpu": "studio", "used_s": 1800.0, "cost": 0.6,
+            "share_s": 7200.0, "share": 2.4, "ended": ended,
+        },
+    ]  # fmt: skip
     assert said["licenses"] == [{"license": "ann", "used_s": 1800, "cost": 0.6}]
     assert said["unused"] == {"used_s": 7200, "cost": 2.4}
 
@@ -289,3 +295,101 @@ def test_one_money_of_all_providers_is_the_money_of_the_sums() -> None:
     assert net.heard(ann, m.HubStatus)[-1].currency == "EUR"
     assert "currencies" not in said
     assert said["totals"]["today"] == {"on_s": 7200, "cost": 4.0}
+
+
+def working(net: Net, gpu: str = "studio") -> int:
+    """A worker that says how long it works for each job."""
+    return net.worker(gpu, features=("range", m.JobWork.FEATURE))
+
+
+def work(net: Net, worker: int, id_: str, seconds: float) -> None:
+    net.say(worker, m.JobWork(request_id=id_))
+    net.pass_time(seconds)
+    net.say(worker, m.JobWork(request_id=id_, seconds=seconds, ended=True))
+
+
+def test_a_job_costs_its_own_work_and_no_wait_behind_others_at_the_worker() -> None:
+    net = hub()
+    worker, ann = working(net), client(net)
+    net.pass_time(100)  # nothing to do
+    for id_ in "abc":
+        net.submit(ann, id_)
+    for id_ in "abc":
+        work(net, worker, id_, 100)
+        net.pass_time(50)  # its client fetches the result
+        done(net, ann, id_)
+    said = asked(net, ann)
+    assert [(job["id"], job["used_s"], job["cost"]) for job in said["jobs"]] == [
+        ("c", 100.0, 0.03), ("b", 100.0, 0.03), ("a", 100.0, 0.03),
+    ]  # fmt: skip
+    assert said["licenses"] == [{"license": "ann", "used_s": 300, "cost": 0.1}]
+    assert said["unused"] == {"used_s": 250, "cost": 0.08}
+
+
+def test_boot_and_idle_time_are_shared_by_work_and_shown_as_such() -> None:
+    net = hub()
+    worker, ann, bob = working(net), client(net), client(net, "bob")
+    net.submit(ann, "a")
+    net.submit(bob, "b")
+    work(net, worker, "a", 900)
+    work(net, worker, "b", 300)
+    done(net, ann, "a")
+    net.pass_time(600)
+    assert [(job["used_s"], job["share_s"], job["share"]) for job in asked(net, ann)["jobs"]] == [(900.0, 450.0, 0.15)]
+    assert [(job["used_s"], job["share_s"], job["share"]) for job in asked(net, bob)["jobs"]] == [(300.0, 150.0, 0.05)]
+
+
+def test_a_job_that_works_is_counted_until_it_leaves_and_one_that_waits_is_not() -> None:
+    net = hub()
+    worker, ann = working(net), client(net)
+    net.submit(ann, "works")
+    net.submit(ann, "waits")
+    net.pass_time(30)
+    net.say(worker, m.JobWork(request_id="works", seconds=30.0))  # told late
+    net.pass_time(30)
+    assert [(job["id"], job["used_s"]) for job in asked(net, ann)["jobs"]] == [("works", 60.0), ("waits", 0.0)]
+    net.say(ann, m.Cancel(request_id="works"))
+    net.say(ann, m.Cancel(request_id="waits"))
+    net.pass_time(30)
+    assert [(job["id"], job["used_s"]) for job in asked(net, ann)["jobs"]] == [("works", 60.0)]
+
+
+def test_no_worker_tells_more_work_than_its_machine_ran_nor_that_of_another_gpu() -> None:
+    net = hub()
+    worker, other, ann = working(net), working(net, "lab"), client(net)
+    net.pass_time(10)
+    net.submit(ann, "a")
+    holder, idle = (worker, other) if net.state.jobs["a"].gpu == "studio" else (other, worker)
+    net.say(idle, m.JobWork(request_id="a", seconds=5.0, ended=True))
+    net.say(holder, m.JobWork(request_id="a", seconds=-5.0, ended=True))
+    assert asked(net, ann)["jobs"][0]["used_s"] == 0.0
+    net.say(holder, m.JobWork(request_id="a", seconds=1e9, ended=True))
+    assert asked(net, ann)["jobs"][0]["used_s"] == 10.0
+
+
+def test_a_job_on_one_of_two_slots_uses_half_of_the_gpu() -> None:
+    net = hub()
+    worker = net.join("worker", gpu="studio", url="http://w:1", features=(m.JobWork.FEATURE,), slots=2)
+    net.say(worker, m.Online())
+    ann = client(net)
+    net.submit(ann, "a")
+    net.submit(ann, "b")
+    net.say(worker, m.JobWork(request_id="b"))
+    work(net, worker, "a", 60)
+    assert [(job["id"], job["used_s"]) for job in asked(net, ann)["jobs"]] == [("a", 30.0), ("b", 30.0)]
+    assert asked(net, ann)["unused"]["used_s"] == 0
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_the_work_of_a_job_goes_on_over_a_restart_of_the_hub(*, compacted: bool) -> None:
+    net = hub()
+    worker, ann = working(net), client(net)
+    net.submit(ann, "a")
+    net.say(worker, m.JobWork(request_id="a"))
+    net.pass_time(60)
+    net.restart(compacted=compacted)
+    worker, ann = working(net), client(net)
+    net.pass_time(60)
+    assert asked(net, ann)["jobs"][0]["used_s"] == 120.0
+    net.say(worker, m.JobWork(request_id="a", seconds=110.0, ended=True))
+    assert asked(net, ann)["jobs"][0]["used_s"] == 110.0

@@ -34,7 +34,7 @@ def used(state: hub.HubState, now: float) -> dict[str, float]:
         for gpu, seconds in chain.from_iterable(of_month.items() for of_month in months.values()):
             found[gpu] = found.get(gpu, 0.0) + seconds
     for job in state.jobs.values():
-        for gpu, seconds in costs.going(state, job, now).items():
+        for gpu, seconds in state.used_by(job, now).items():
             found[gpu] = found.get(gpu, 0.0) + seconds
     return found
 

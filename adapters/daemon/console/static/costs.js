@@ -80,8 +80,10 @@ export function costs({ filesOf, changed }) {
     const days = spread(known);
     show(by("costs-days"), days.length > 0);
     if (days.length) chart(days);
-    rows(by("costs-jobs"), ["costs.job", "costs.used", "costs.cost", "costs.ended"], (known.jobs ?? []).map((job) => [
-      title(job), duration(job.used_s), cost(job) || "–", job.ended ? moment(job.ended) : t("costs.open"),
+    rows(by("costs-jobs"), ["costs.job", "costs.used", "costs.cost", "costs.idle", "costs.ended"], (known.jobs ?? []).map((job) => [
+      title(job), duration(job.used_s), cost(job) || "–",
+      cost({ ...job, cost: job.share, used_s: job.share_s }) || (job.share_s === undefined ? "–" : duration(job.share_s)),
+      job.ended ? moment(job.ended) : t("costs.open"),
     ]));
     const all = [...(known.licenses ?? []).map((row) => [row.license || t("costs.others"), row]), ...(known.unused ? [[t("costs.unused"), known.unused]] : [])];
     const whole = all.reduce((sum, [, row]) => sum + row.used_s, 0);

@@ -62,10 +62,14 @@ def test_jobs_and_licenses_are_tables() -> None:
     told = cost_text.jobs(answer(jobs=[job]))
     assert told[0].split() == ["JOB", "KIND", "GPU", "USED", "COST", "ENDED"]
     assert told[1].split() == ["a", "lipsync", "studio", "1", "min", "30", "s", "0.03", "EUR", "not", "yet"]
+    told = cost_text.jobs(answer(jobs=[{**job, "share_s": 20.0, "share": 0.01}, {**job, "share_s": 20.0}]))
+    assert told[0].split() == ["JOB", "KIND", "GPU", "USED", "COST", "BOOT,", "IDLE", "ENDED"]
+    assert [line.split()[-4:-2] for line in told[1:3]] == [["0.01", "EUR"], ["20", "s"]]
+    assert told[3].startswith("a job costs its own work")
     assert cost_text.jobs(answer(jobs=[])) == ["no job of yours has used a GPU"]
     rows = [{"license": "", "used_s": 60, "cost": 0.02}, {"license": "1f0c", "used_s": 30}]
     told = cost_text.licenses(answer(licenses=rows, unused={"used_s": 10, "cost": 0.0}))
-    assert [line.split()[0] for line in told] == ["LICENSE", "others", "1f0c", "no", "the"]
+    assert [line.split()[0] for line in told] == ["LICENSE", "others", "1f0c", "no"]
     assert told[2].split()[-1] == "-"
 
 
