@@ -115,6 +115,7 @@ class Looks(msgspec.Struct):
     began_at: float = -math.inf  # when the last look began
     read_from: float = -math.inf  # when the look began that brought `reading`
     failed: int = 0  # looks in a row without a reading
+    missed: int = 0  # calls among them which were answered that the machine does not exist
     failed_since: float = 0.0
     next_at: float = 0.0
     address: str | None = None  # the worker's URL

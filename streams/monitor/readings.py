@@ -33,6 +33,13 @@ def on_call_ended(step: Step, event: p.Taken | p.Reading | p.CallFailed) -> None
             _fail_look(step, event.detail or "the provider does not know")
         case p.Reading():
             _on_reading(step, event, event.reading)
+        case p.CallFailed(fault="gone") if looks.missed + 1 < step.policy.misses:
+            # One such answer is no proof: what an API describes can lag, and it may have restarted.
+            looks.missed += 1
+            step.boot.again_at = step.now if machine.state == "starting" else None  # that start had no effect
+            _fail_look(step, event.why)
+            if machine.state == "off":
+                step.move(Signal.LOST, f"cannot look at the machine: {event.why}")
         case p.CallFailed(fault="gone"):
             looks.reading, looks.read_at, looks.failed = "terminated", step.now, 0
             looks.address, step.worker.answered = None, False
@@ -59,7 +66,7 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
     machine, looks, boot, worker = step.machine, step.looks, step.boot, step.worker
     before, wanted, stale = looks.reading, boot.wanted, event.number <= boot.seen_from
     if looks.failed:
-        looks.failed, machine.alarms, machine.alarm_at = 0, 0, step.now
+        looks.failed, looks.missed, machine.alarms, machine.alarm_at = 0, 0, 0, step.now
     looks.reading, looks.read_at, looks.read_from = reading, step.now, looks.began_at
     on = reading in ("starting", "running", "stopping")
     boot.again_at = None if on else boot.again_at

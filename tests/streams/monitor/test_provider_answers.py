@@ -56,7 +56,8 @@ def test_a_terminated_machine_is_never_started(how: str) -> None:
         else:
             desk.reads("terminated", "no such machine")
 
-    looks()
+    for _ in range(desk.policy.misses):
+        looks()
     for job in ("job-1", "job-2"):
         desk.happens(p.Wake(job))
         looks()
@@ -67,20 +68,44 @@ def test_a_terminated_machine_is_never_started(how: str) -> None:
     assert (desk.state, starts(desk)) == ("failed", 0)
 
 
-def test_a_machine_that_is_gone_at_the_start_is_told_at_once() -> None:
+def test_a_machine_that_is_gone_at_the_start_is_told_when_further_looks_do_not_find_it() -> None:
     desk = Desk().off()
     desk.happens(p.Wake("job-1"))
+    desk.fails("no such machine", fault="gone")
+    desk.fails("no such machine", fault="gone")
+    assert (desk.state, desk.said(m.BootResult)) == ("starting", [])
     desk.fails("no such machine", fault="gone")
     assert (desk.state, desk.said(m.BootResult)[0].msg) == ("failed", "no such machine")
+    assert starts(desk) == 1
 
 
-def test_a_machine_that_was_gone_for_a_moment_can_be_started_again() -> None:
+def test_a_start_for_a_machine_that_was_not_found_for_a_moment_is_repeated_when_it_is_seen_off() -> None:
     desk = Desk().off()
+    desk.happens(p.Wake("job-1"))
     desk.fails("no such machine", fault="gone")
     desk.reads("stopped")
+    assert (desk.state, starts(desk), desk.said(m.BootResult)) == ("starting", 2, [])
+
+
+def test_a_machine_that_was_not_found_for_a_moment_is_looked_at_before_it_is_started() -> None:
+    desk = Desk().off()
+    desk.fails("no such machine", fault="gone")
     desk.happens(p.Wake("job-1"))
+    assert starts(desk) == 0
     desk.reads("stopped")
-    assert starts(desk) == 1
+    assert (starts(desk), desk.said(m.BootResult)) == (1, [])
+
+
+def test_a_machine_that_serves_is_not_failed_by_one_answer_that_it_does_not_exist() -> None:
+    desk = Desk().online()
+    desk.fails("no such machine", fault="gone")
+    assert desk.state == "online"
+    desk.reads("running")
+    desk.fails("no such machine", fault="gone")
+    desk.fails("no such machine", fault="gone")
+    assert desk.state == "online"
+    desk.fails("no such machine", fault="gone")
+    assert desk.state == "failed"
 
 
 def test_refused_credentials_are_told_to_a_job_at_once() -> None:
