@@ -2,11 +2,10 @@
 
 import asyncio
 import errno
-import hashlib
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from wakestream.streams.protocol import messages as m
 
 SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
+PAIR = {"video": VIDEO, "audio": AUDIO}
 JOB = Job.lipsync("job-1", Path("v.mp4"), Path("a.wav"), Path("o.mp4"))
 API = "/api/heygem"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,13 +70,45 @@ async def raw_serving(
 
 
 @asynccontextmanager
-async def connected(url: str, **options: Any) -> AsyncIterator[HttpWorker]:
+async def connected(url: str, *features: str, **options: Any) -> AsyncIterator[HttpWorker]:
     workers = HttpWorkers(url, SECRET, **options)
+    worker = workers.at(None)
+    worker.features = frozenset(features)
     try:
         async with asyncio.timeout(30):
-            yield workers.at(None)
+            yield worker
     finally:
         await workers.close()
+
+
+@asynccontextmanager
+async def with_capability(
+    url: str, secret: str | None = None, token: str = "", *, named: bool = False
+) -> AsyncIterator[HttpWorker]:
+    """The worker of a job with a capability, the right one or this; the hub names it, or the settings."""
+    now, wallet = time.time(), Wallet()
+    right = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
+    given = None if token == "none" else token or right
+    wallet.feed(m.Ack(request_id="job-1", capability=given, capability_expires=int(now + 900)))
+    workers = HttpWorkers("http://another.example" if named else url, secret)
+    worker = workers.of_job("job-1", wallet).at(url if named else None)
+    assert isinstance(worker, HttpWorker)
+    worker.features = frozenset({"capability"})
+    yield worker
+    await workers.close()
+
+
+def saying(reply: bytes, *, then: Callable[[asyncio.StreamReader], Awaitable[object]] | None = None) -> Any:
+    """A peer that answers a request with these bytes, and does this before it closes."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        await writer.drain()
+        if then is not None:
+            await then(reader)
+
+    return talk
 
 
 def ok(data: object) -> web.Response:
@@ -160,12 +192,6 @@ async def test_a_slow_worker_reports_initializing_until_it_is_ready() -> None:
         assert [(await worker.health()).initialized for _ in range(3)] == [False, False, True]
 
 
-async def test_a_web_server_that_is_no_worker_is_recognised() -> None:
-    async with serving(answering(lambda: web.Response(text="<html>It works!"))) as url, connected(url) as worker:
-        with pytest.raises(WorkerRefused, match=r"not a worker.*It works"):
-            await worker.health()
-
-
 async def test_a_closed_port_is_unreachable() -> None:
     async with serving(answering(web.Response)) as url:
         pass
@@ -176,30 +202,24 @@ async def test_a_closed_port_is_unreachable() -> None:
 
 @pytest.mark.parametrize("status", [502, 503, 504, 520, 522, 530])
 async def test_a_gateway_error_is_unreachable(status: int) -> None:
-    async with (
-        serving(answering(lambda: web.Response(status=status, text="Bad Gateway"))) as url,
-        connected(url) as worker,
-    ):
+    gateway = answering(lambda: web.Response(status=status, text="Bad Gateway"))
+    async with serving(gateway) as url, connected(url) as worker:
         with pytest.raises(WorkerUnreachable, match="gateway"):
             await worker.health()
 
 
-async def test_a_silent_worker_is_given_up() -> None:
-    async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    async with raw_serving(say_nothing) as url, connected(url, idle=0.05) as worker:
-        with pytest.raises(WorkerUnreachable, match="stopped answering"):
-            await worker.health()
-
-
-async def test_a_server_without_http_is_refused() -> None:
-    async def chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"220 mail.example.com ESMTP\r\n\r\n")
-
-    async with raw_serving(chat) as url, connected(url) as worker:
-        with pytest.raises(WorkerRefused, match="is not an HTTP server"):
+@pytest.mark.parametrize(
+    ("talk", "error", "words"),
+    [
+        (saying(b"HTTP/1.1 200 OK\r\n\r\n<html>It works!"), WorkerRefused, r"not a worker.*It works"),
+        (saying(b"", then=lambda reader: reader.read()), WorkerUnreachable, "stopped answering"),
+        (saying(b"220 mail.example.com ESMTP\r\n\r\n"), WorkerRefused, "is not an HTTP server"),
+    ],
+    ids=["web server", "silent", "mail"],
+)
+async def test_what_is_no_worker_is_recognised(talk: Any, error: type[WakestreamError], words: str) -> None:
+    async with raw_serving(talk) as url, connected(url, idle=0.05) as worker:
+        with pytest.raises(error, match=words):
             await worker.health()
 
 
@@ -231,7 +251,7 @@ async def test_the_job_is_sent_only_to_workers_that_can_cancel(features: list[st
 
     async with serving(answer) as url, connected(url) as worker:
         await worker.health()
-        assert await worker.submit(JOB, {"video": VIDEO, "audio": AUDIO}) == TaskReceipt("t1", cached=True, position=2)
+        assert await worker.submit(JOB, PAIR) == TaskReceipt("t1", cached=True, position=2)
         await worker.cancel("t1")
     pair = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}
     cancelled = [("/cancel", {"task_id": "t1", "job_id": "job-1"})] if features else []
@@ -246,8 +266,7 @@ async def test_jobs_that_share_a_task_are_cancelled_one_by_one() -> None:
             dropped.append((await request.json())["job_id"])
         return ok({"task_id": "t1"})
 
-    async with serving(answer) as url, connected(url) as worker:
-        worker.features = frozenset({"cancel"})
+    async with serving(answer) as url, connected(url, "cancel") as worker:
         for name in ("one", "two"):
             await worker.submit(
                 Job.lipsync(name, JOB.inputs["video"], JOB.inputs["audio"], JOB.output),
@@ -277,43 +296,31 @@ async def test_a_workers_wrong_clock_is_detected_by_its_date_header(off: int, se
         date = {"Date": formatdate(time.time() + off, usegmt=True)}
         return web.json_response(said, status=401, headers=date)
 
-    now, wallet = time.time(), Wallet()
-    token = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
-    wallet.feed(m.Ack(request_id="job-1", capability=token, capability_expires=int(now + 900)))
-    async with serving(answer) as url:
-        workers = HttpWorkers(url, secret)
-        worker = workers.of_job("job-1", wallet).at(None)
-        assert isinstance(worker, HttpWorker)
-        worker.features = frozenset({"capability"})
+    async with serving(answer) as url, with_capability(url, secret) as worker:
         with pytest.raises(WorkerUnreachable, match=says):
             await worker.check([VIDEO])
-        await workers.close()
 
 
 @pytest.mark.parametrize(
     ("token", "features", "code", "says"),
     [
         ("wsc1.e30.c2ln", ("cancel", "capability"), "unsupported", "version does not know; update the hub first"),
-        (None, ("cancel",), "unsupported", "does not accept capabilities, .*; update the worker first, or set"),
+        ("none", ("cancel",), "unsupported", "does not accept capabilities, .*; update the worker first, or set"),
         ("", ("cancel", "capability"), "unauthorized", "refused the hub's capability; update the worker first, or"),
     ],
 )
 async def test_where_a_capability_has_no_effect_the_part_to_update_is_named(
-    token: str | None, features: tuple[str, ...], code: str, says: str
+    token: str, features: tuple[str, ...], code: str, says: str
 ) -> None:
-    now, wallet = time.time(), Wallet()
-    given = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900) if token == "" else token
-    wallet.feed(m.Ack(request_id="job-1", capability=given, capability_expires=int(now + 900)))
-    async with serving(answering(lambda: failure(401, "no such token"))) as url:
-        workers = HttpWorkers(url)
-        worker = workers.of_job("job-1", wallet).at(None)
-        assert isinstance(worker, HttpWorker)
+    async with (
+        serving(answering(lambda: failure(401, "no such token"))) as url,
+        with_capability(url, token=token) as worker,
+    ):
         worker.features = frozenset(features)
         with pytest.raises(WorkerRefused, match=says) as refused:
             await worker.check([VIDEO])
         assert refused.value.code == code
         assert "更新" in (in_chinese(str(refused.value)) or "")
-        await workers.close()
 
 
 @pytest.mark.parametrize("secret", [None, "another-worker-s-secret"])
@@ -328,18 +335,12 @@ async def test_a_worker_that_has_not_registered_yet_gets_the_capability_and_is_a
         late = {"code": 503, "data": None, "msg": "not connected yet", "error": "not_ready"}
         return ok({"task_id": "t1", "status": "queued"}) if registered else web.json_response(late, status=503)
 
-    now, wallet = time.time(), Wallet()
-    token = Signer.fresh().mint("job-1", "lic", "gpu", now, now + 900)
-    wallet.feed(m.Ack(request_id="job-1", capability=token, capability_expires=int(now + 900)))
-    async with serving(answer) as url:
-        workers = HttpWorkers("http://another.example", secret)
-        worker = workers.of_job("job-1", wallet).at(url)
+    async with serving(answer) as url, with_capability(url, secret, named=True) as worker:
         await worker.health()
         with pytest.raises(WorkerUnreachable, match="not connected yet"):
             await worker.report("t1")
         registered = True
         assert (await worker.report("t1")).status == "queued"
-        await workers.close()
 
 
 async def test_what_a_worker_announces_to_one_job_is_not_what_it_announced_to_another() -> None:
@@ -373,7 +374,7 @@ async def test_a_refusal_that_passes_is_no_end(status: int, word: str, passes: t
     refused = {"code": status, "data": None, "msg": "once more", "error": word}
     async with serving(answering(lambda: web.json_response(refused, status=status))) as url, connected(url) as worker:
         with pytest.raises(passes, match="once more"):
-            await worker.submit(JOB, {"video": VIDEO, "audio": AUDIO})
+            await worker.submit(JOB, PAIR)
         assert is_retryable(passes(""))
 
 
@@ -388,7 +389,7 @@ async def test_a_task_that_the_worker_forgot_is_lost() -> None:
         with pytest.raises(TaskLost, match="task not found"):
             await worker.report("t1")
         with pytest.raises(TaskLost, match="task not found"):
-            await worker.submit(JOB, {"video": VIDEO, "audio": AUDIO})
+            await worker.submit(JOB, PAIR)
 
 
 @pytest.mark.parametrize(
@@ -520,8 +521,8 @@ async def test_a_file_that_changes_while_it_is_sent_never_arrives_whole(large: F
     ],
 )
 async def test_an_invalid_upload_reply_is_refused(video: Fingerprint, headers: dict[str, str]) -> None:
-    async with serving(answering(lambda: web.Response(status=201, headers=headers))) as url, connected(url) as worker:
-        worker.features = frozenset({"tus", "blake3"})
+    reply = answering(lambda: web.Response(status=201, headers=headers))
+    async with serving(reply) as url, connected(url, "tus", "blake3") as worker:
         with pytest.raises(WorkerRefused) as refused:
             _ = [total async for total in worker.upload(video, FileRef("a" * 64, ".mp4"))]
     assert (refused.value.code, len(str(refused.value)) < 400) == ("bad_reply", True)
@@ -597,6 +598,9 @@ async def test_many_uploads_at_once_share_a_few_threads(video: Fingerprint) -> N
 
 RESULT = bytes(range(256)) * 10_000
 HALF = len(RESULT) // 2
+DIGEST = f'"{blake3(RESULT).hexdigest()}"'
+WHOLE = ("blake3", "range")
+"""The features of a worker whose results can be verified and resumed."""
 
 
 def result(body: bytes = RESULT, **headers: str) -> web.Response:
@@ -616,51 +620,46 @@ async def test_a_result_of_an_old_worker_is_put_into_its_place_whole(tmp_path: P
 
 @pytest.mark.parametrize("quoted", ['"{}"', "{}"])
 async def test_a_result_is_verified_by_its_blake3(tmp_path: Path, quoted: str) -> None:
-    digest = blake3(RESULT).hexdigest()
-    async with serving(answering(lambda: result(ETag=quoted.format(digest)))) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3"})
+    right, wrong = (quoted.format(digest) for digest in (blake3(RESULT).hexdigest(), "0" * 64))
+    async with serving(answering(lambda: result(ETag=right))) as url, connected(url, "blake3") as worker:
         await fetched(worker, tmp_path / "out.mp4")
-    wrong = answering(lambda: result(ETag=quoted.format("0" * 64)))
-    async with serving(wrong) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
+    async with serving(answering(lambda: result(ETag=wrong))) as url, connected(url, *WHOLE) as worker:
         with pytest.raises(Corrupt, match="BLAKE3") as wrong_hash:
             await fetched(worker, tmp_path / "other.mp4")
         assert wrong_hash.value.code == DAMAGED
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(
-        b'HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nETag: "abc"\r\nContent-Length: 1000\r\n\r\n' + b"x" * 400
-    )
-    await writer.drain()
+SHORT = b'HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nETag: "abc"\r\nContent-Length: 1000\r\n\r\n'
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n400\r\nxxx"
 
 
-async def test_a_truncated_result_is_corrupt_and_leaves_no_file(tmp_path: Path) -> None:
-    async with raw_serving(cut_off) as url, connected(url) as worker:
-        with pytest.raises(Corrupt, match="interrupted after 400 of 1000 bytes"):
+@pytest.mark.parametrize(
+    ("talk", "error", "words"),
+    [
+        (saying(SHORT + b"x" * 400), Corrupt, "interrupted after 400 of 1000 bytes"),
+        (saying(CHUNKS), Corrupt, "interrupted"),
+        (
+            saying(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 0\r\n\r\n"),
+            Corrupt,
+            "interrupted after 0 of",
+        ),
+        (saying(SHORT + b"xxx", then=lambda reader: reader.read()), WorkerUnreachable, "stopped answering"),
+        (
+            saying(b'HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\n{"msg":"no such task"}'),
+            TaskLost,
+            "no such task",
+        ),
+    ],
+    ids=["cut off", "cut off in a chunk", "empty", "silent", "none"],
+)
+async def test_a_result_that_does_not_come_whole_leaves_no_file(
+    tmp_path: Path, talk: Any, error: type[WakestreamError], words: str
+) -> None:
+    async with raw_serving(talk) as url, connected(url, idle=0.05) as worker:
+        with pytest.raises(error, match=words):
             await fetched(worker, tmp_path / "out.mp4")
         assert list(tmp_path.iterdir()) == []
-
-
-async def test_a_truncated_result_without_a_length_is_corrupt_and_leaves_no_file(tmp_path: Path) -> None:
-    async def cut_off_in_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n400\r\nxxx")
-        await writer.drain()
-
-    async with raw_serving(cut_off_in_a_chunk) as url, connected(url) as worker:
-        with pytest.raises(Corrupt, match="interrupted"):
-            await fetched(worker, tmp_path / "out.mp4")
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_an_empty_result_is_corrupt(tmp_path: Path) -> None:
-    async with serving(answering(lambda: result(b""))) as url, connected(url) as worker:
-        with pytest.raises(Corrupt):
-            await fetched(worker, tmp_path / "out.mp4")
-    assert list(tmp_path.iterdir()) == []
 
 
 def breaking(asked: list[str | None], etags: list[str]) -> Callable[..., Awaitable[None]]:
@@ -683,23 +682,36 @@ def breaking(asked: list[str | None], etags: list[str]) -> Callable[..., Awaitab
     return talk
 
 
-@pytest.mark.parametrize("same", [True, False])
-async def test_a_download_resumes_if_the_result_is_unchanged(tmp_path: Path, same: bool) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
+@asynccontextmanager
+async def half_here(output: Path, *etags: str) -> AsyncIterator[tuple[HttpWorker, list[str | None]]]:
+    """A worker whose first download has broken in the middle, and the ranges that it was asked for."""
     asked: list[str | None] = []
-    output = tmp_path / "out.mp4"
-    async with raw_serving(breaking(asked, [digest, digest if same else '"other"'])) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
+    async with raw_serving(breaking(asked, [DIGEST, *etags])) as url, connected(url, *WHOLE) as worker:
         with pytest.raises(Corrupt):
             await fetched(worker, output)
         assert not output.exists()
+        yield worker, asked
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out.mp4"
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("another", [True, False])
+async def test_a_download_resumes_if_the_result_is_unchanged_also_by_another_client(
+    output: Path, same: bool, another: bool
+) -> None:
+    async with half_here(output, DIGEST if same else '"other"') as (worker, asked), AsyncExitStack() as stack:
+        assert sorted(path.suffix for path in output.parent.iterdir()) == [".json", ".part"]
+        if another:
+            worker = await stack.enter_async_context(connected(worker.url, *WHOLE))
         first, *_, done = await fetched(worker, output)
-    half = len(RESULT) // 2
-    assert asked == [None, f"bytes={half}-"]
-    assert first == Downloading(half if same else 0, len(RESULT))
-    assert done == Done(output, len(RESULT))
-    assert hashlib.md5(output.read_bytes()).digest() == hashlib.md5(RESULT).digest()  # noqa: S324 - a comparison
-    assert list(tmp_path.iterdir()) == [output]
+    assert asked == [None, f"bytes={HALF}-"]
+    assert (first, done) == (Downloading(HALF if same else 0, len(RESULT)), Done(output, len(RESULT)))
+    assert output.read_bytes() == RESULT
+    assert list(output.parent.iterdir()) == [output]
 
 
 @pytest.mark.parametrize(
@@ -711,61 +723,30 @@ async def test_a_download_resumes_if_the_result_is_unchanged(tmp_path: Path, sam
     ],
 )
 async def test_received_bytes_survive_a_refusal_in_between(
-    tmp_path: Path, says_no: Callable[[], web.Response], error: type[Exception]
+    output: Path, says_no: Callable[[], web.Response], error: type[Exception]
 ) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
-    asked: list[str | None] = []
-    output = tmp_path / "out.mp4"
-    async with raw_serving(breaking(asked, [digest, digest])) as url, serving(answering(says_no)) as other:
-        workers = HttpWorkers(url, SECRET)
-        for worker in (workers.at(url), workers.at(other)):
-            worker.features = frozenset({"blake3", "range"})
-        with pytest.raises(Corrupt):
-            await fetched(workers.at(url), output)
-        with pytest.raises(error):
-            await fetched(workers.at(other), output)
-        assert (await fetched(workers.at(url), output))[-1] == Done(output, len(RESULT))
-        await workers.close()
+    async with half_here(output, DIGEST) as (worker, asked):
+        async with serving(answering(says_no)) as url, connected(url, *WHOLE) as other:
+            with pytest.raises(error):
+                await fetched(other, output)
+        assert (await fetched(worker, output))[-1] == Done(output, len(RESULT))
     assert asked == [None, f"bytes={HALF}-"]
 
 
-async def test_another_client_resumes_the_download_of_a_killed_one(tmp_path: Path) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
-    asked: list[str | None] = []
-    output = tmp_path / "out.mp4"
-    async with raw_serving(breaking(asked, [digest, digest])) as url:
-        async with connected(url) as worker:
-            worker.features = frozenset({"blake3", "range"})
-            with pytest.raises(Corrupt):
-                await fetched(worker, output)
-        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".part"]
-        async with connected(url) as worker:
-            worker.features = frozenset({"blake3", "range"})
-            first, *_, done = await fetched(worker, output)
-    half = len(RESULT) // 2
-    assert asked == [None, f"bytes={half}-"]
-    assert (first, done) == (Downloading(half, len(RESULT)), Done(output, len(RESULT)))
-    assert output.read_bytes() == RESULT
-    assert list(tmp_path.iterdir()) == [output]
-
-
 @pytest.mark.parametrize("same", [True, False])
-async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(tmp_path: Path, same: bool) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
+async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(output: Path, same: bool) -> None:
     asked: list[str | None] = []
-    output = tmp_path / "out.mp4"
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.headers.get("Range"))
         if asked[-1] is None:
-            return result(ETag=digest)
+            return result(ETag=DIGEST)
         length = len(RESULT) if same else 5
-        return web.Response(status=416, text="x", headers={"ETag": digest, "Content-Range": f"bytes */{length}"})
+        return web.Response(status=416, text="x", headers={"ETag": DIGEST, "Content-Range": f"bytes */{length}"})
 
-    async with serving(answer) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
+    async with serving(answer) as url, connected(url, *WHOLE) as worker:
         part = worker.session.partial("t1", output)  # of a client that was killed just before the renaming
-        part.begin(etag=digest, verified=True, resumable=True)
+        part.begin(etag=DIGEST, verified=True, resumable=True)
         await part.write(RESULT)
         await part.leave()
         if not same:
@@ -774,14 +755,14 @@ async def test_a_part_that_is_whole_already_is_verified_and_not_fetched_again(tm
         assert (await fetched(worker, output))[-1] == Done(output, len(RESULT))
     assert asked == [f"bytes={len(RESULT)}-"] + ([] if same else [None])
     assert output.read_bytes() == RESULT
-    assert list(tmp_path.iterdir()) == [output]
+    assert list(output.parent.iterdir()) == [output]
 
 
 async def test_two_downloads_to_one_path_use_separate_part_files(tmp_path: Path) -> None:
     under_way, both, cut, output = [0], asyncio.Event(), asyncio.Event(), tmp_path / "out.mp4"
 
     async def in_two_halves(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"ETag": f'"{blake3(RESULT).hexdigest()}"'})
+        response = web.StreamResponse(headers={"ETag": DIGEST})
         response.content_length = len(RESULT)
         await response.prepare(request)
         under_way[0] += 1
@@ -797,9 +778,7 @@ async def test_two_downloads_to_one_path_use_separate_part_files(tmp_path: Path)
             request.transport.abort()
         return response
 
-    async with serving(in_two_halves) as url, connected(url) as one, connected(url) as other:
-        for each in (one, other):
-            each.features = frozenset({"blake3", "range"})
+    async with serving(in_two_halves) as url, connected(url, *WHOLE) as one, connected(url, *WHOLE) as other:
         first = asyncio.create_task(fetched(one, output))
         await eventually(lambda: any(path.stat().st_size for path in tmp_path.glob("*.part")))
         second = asyncio.create_task(fetched(other, output))
@@ -814,13 +793,11 @@ async def test_two_downloads_to_one_path_use_separate_part_files(tmp_path: Path)
 
 @pytest.mark.parametrize("says", ["bytes {half}-5/{many}", "bytes 0-5/10", "lines 1-2/3", ""])
 async def test_a_wrong_range_is_refused(tmp_path: Path, says: str) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
-    headers = {"ETag": digest, "Content-Range": says.format(half=HALF, many="9" * 5000)}
+    headers = {"ETag": DIGEST, "Content-Range": says.format(half=HALF, many="9" * 5000)}
     answer = answering(lambda: web.Response(status=206, body=b"x", headers=headers))
-    async with serving(answer) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
+    async with serving(answer) as url, connected(url, *WHOLE) as worker:
         part = worker.session.partial("t1", tmp_path / "out.mp4")
-        part.begin(etag=digest, verified=True, resumable=True)
+        part.begin(etag=DIGEST, verified=True, resumable=True)
         await part.write(RESULT[:HALF])
         await part.leave()
         with pytest.raises(Corrupt, match="asked to continue"):
@@ -848,15 +825,9 @@ async def test_a_slow_disk_is_reported_as_waiting(tmp_path: Path, work: str, mon
     assert output.read_bytes() == RESULT
 
 
-async def test_a_damaged_part_is_detected_and_downloaded_again(tmp_path: Path) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
-    asked: list[str | None] = []
-    output = tmp_path / "out.mp4"
-    async with raw_serving(breaking(asked, [digest] * 3)) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
-        with pytest.raises(Corrupt):
-            await fetched(worker, output)
-        with next(tmp_path.glob("*.part")).open("r+b") as part:
+async def test_a_damaged_part_is_detected_and_downloaded_again(output: Path) -> None:
+    async with half_here(output, DIGEST, DIGEST) as (worker, asked):
+        with next(output.parent.glob("*.part")).open("r+b") as part:
             part.write(b"damaged")
         with pytest.raises(Corrupt, match="BLAKE3"):
             await fetched(worker, output)
@@ -864,28 +835,18 @@ async def test_a_damaged_part_is_detected_and_downloaded_again(tmp_path: Path) -
     assert (asked[2], output.read_bytes()) == (None, RESULT)
 
 
-async def test_a_part_without_its_record_is_not_resumed(tmp_path: Path) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
-    asked: list[str | None] = []
-    output = tmp_path / "out.mp4"
-    async with raw_serving(breaking(asked, [digest, digest])) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
-        with pytest.raises(Corrupt):
-            await fetched(worker, output)
-        next(tmp_path.glob("*.json")).write_bytes(b"{")
+async def test_a_part_without_its_record_is_not_resumed(output: Path) -> None:
+    async with half_here(output, DIGEST) as (worker, asked):
+        next(output.parent.glob("*.json")).write_bytes(b"{")
         await fetched(worker, output)
     assert asked == [None, None]
-    assert list(tmp_path.iterdir()) == [output]
+    assert list(output.parent.iterdir()) == [output]
 
 
-async def test_a_cancelled_job_leaves_no_partial_download(tmp_path: Path) -> None:
-    digest = f'"{blake3(RESULT).hexdigest()}"'
-    async with raw_serving(breaking([], [digest])) as url, connected(url) as worker:
-        worker.features = frozenset({"blake3", "range"})
-        with pytest.raises(Corrupt):
-            await fetched(worker, tmp_path / "out.mp4")
+async def test_a_cancelled_job_leaves_no_partial_download(output: Path) -> None:
+    async with half_here(output) as (worker, _):
         await worker.cancel("t1")
-    assert list(tmp_path.iterdir()) == []
+    assert list(output.parent.iterdir()) == []
 
 
 async def test_of_two_jobs_that_share_a_task_the_cancelled_one_alone_takes_its_part_along(tmp_path: Path) -> None:
@@ -897,8 +858,7 @@ async def test_of_two_jobs_that_share_a_task_the_cancelled_one_alone_takes_its_p
             writer.write(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 1000\r\nConnection: close\r\n\r\nxxx')
 
     outputs = {name: tmp_path / f"{name}.mp4" for name in ("one", "two")}
-    async with raw_serving(answer) as url, connected(url) as worker:
-        worker.features = frozenset({"range"})
+    async with raw_serving(answer) as url, connected(url, "range") as worker:
         for name, output in outputs.items():
             await worker.submit(
                 Job.lipsync(name, JOB.inputs["video"], JOB.inputs["audio"], output), {"video": VIDEO, "audio": AUDIO}
@@ -913,36 +873,13 @@ async def test_of_two_jobs_that_share_a_task_the_cancelled_one_alone_takes_its_p
 
 async def test_an_aborted_download_leaves_no_file(tmp_path: Path) -> None:
     given_up = asyncio.Event()
-
-    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nxxx")
-        await given_up.wait()
-
+    half = saying(SHORT + b"xxx", then=lambda _: given_up.wait())
     async with raw_serving(half) as url, connected(url) as worker:
         async with aclosing(worker.download("t1", tmp_path / "out.mp4")) as steps:
             async for _ in steps:
                 break
         given_up.set()
     assert list(tmp_path.iterdir()) == []
-
-
-async def test_a_result_that_falls_silent_is_unreachable(tmp_path: Path) -> None:
-    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nxxx")
-        await reader.read()
-
-    async with raw_serving(half) as url, connected(url, idle=0.05) as worker:
-        with pytest.raises(WorkerUnreachable, match="stopped answering"):
-            await fetched(worker, tmp_path / "out.mp4")
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_a_worker_without_the_result_has_lost_the_task(tmp_path: Path) -> None:
-    async with serving(answering(lambda: failure(404, "no such task"))) as url, connected(url) as worker:
-        with pytest.raises(TaskLost):
-            await fetched(worker, tmp_path / "out.mp4")
 
 
 async def test_a_result_may_have_the_longest_name_that_the_disk_takes(tmp_path: Path) -> None:
