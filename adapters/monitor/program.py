@@ -23,7 +23,7 @@ from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import client_context
-from wakestream.adapters.power.config import Machine, Provider, id_of
+from wakestream.adapters.power.config import CannotList, Machine, Provider, id_of
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.recorder import recording
@@ -32,7 +32,7 @@ from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.persistence import MachineKept, ages
 from wakestream.streams.monitor.power_machine import PowerPolicy
-from wakestream.streams.monitor.transitions import AGE, FEATURE, RELEASE
+from wakestream.streams.monitor.transitions import AGE, FEATURE, MACHINES, RELEASE
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Direction, Tap, TapPair, untapped
@@ -66,13 +66,15 @@ class MonitorConfig:
 
 
 async def described(power: Provider, machine: str | None) -> Machine | None:
-    """How the provider lists the machine of this id or name; None if it does not, or not in time."""
+    """How the provider lists the machine of this id or name; None if it does not say it now."""
     if machine is None:
         return None
     try:
         async with asyncio.timeout(LISTS_WITHIN):
             machines = await power.machines()
             id_ = id_of(machine, machines)
+    except CannotList:
+        return Machine(machine, "", "unknown")
     except (WakestreamError, TimeoutError) as error:
         logger.debug("the provider does not say what the machine costs: {!r}", error)
         return None
@@ -114,12 +116,13 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
         register = m.Register(
             role="gpu_monitor",
             token=settings.key,
-            gpus=(policy.gpu,),
-            features=(FEATURE, RELEASE, AGE),
+            gpus=policy.gpus,
+            features=(FEATURE, RELEASE, AGE, MACHINES),
             machine=machine.id if machine else settings.power_machine,
             price=machine.price if machine else None,
             currency=(machine.currency or None) if machine else None,
             idle_after=policy.idle_after,
+            machines=_machines(config, machine),
         )
         link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)
@@ -133,6 +136,15 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
             journal=journal,
             known=known,
         )
+
+
+def _machines(config: MonitorConfig, listed: Machine | None) -> Mapping[str, str] | None:
+    """What tells the machine of the GPUs from all others; None if that is not known at present."""
+    settings, gpus = config.settings, config.policy.gpus
+    if settings.power_machine is None:
+        return dict.fromkeys(gpus, gpus[0]) if len(gpus) > 1 else None
+    at = settings.power_option.get("base_url")  # ids of other controllers may be equal
+    return dict.fromkeys(gpus, f"{listed.id} at {at}" if at else listed.id) if listed is not None else None
 
 
 # The metrics of a monitor: the state of its machine, and the provider's answers.

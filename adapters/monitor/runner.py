@@ -148,10 +148,10 @@ class MonitorProgram:
                 self._log.error(
                     "the hub refuses this monitor: give it a key of role monitor (`wakestream license issue --role "
                     "monitor` at the hub). Until then no job starts {}",
-                    self._monitor.policy.gpu,
+                    " and ".join(self._monitor.policy.gpus),
                 )
             self._refused = refused or (self._refused and isinstance(message, LinkDown))
-        event = to_event(message, self._monitor.policy.gpu)
+        event = to_event(message, *self._monitor.policy.gpus)
         if event is not None:
             self._queue(event)
 

@@ -41,6 +41,9 @@ OF_GPU = "status_of_gpu"
 AGE = "power_age"
 """Announced by a monitor and its hub: `age` in `gpu.power.state`."""
 
+MACHINES = "machines"
+"""Announced by a monitor that reads in `gpu.power.state` that its machine is started for another GPU in it."""
+
 LATE = 2.0
 """Seconds by which a switch may be reported late without being booked again."""
 
@@ -61,6 +64,7 @@ _STOPS = {("draining", "stopping"), ("draining", "off"), ("stopping", "off"), ("
 """Ways from one phase to the next in which a machine keeps the reason for which it was switched off."""
 _WARM = ("online", "lost", "draining")  # coming online from these is no boot, and tells nothing of how long one takes
 _HOPEFUL = ("online", "starting", "booted", "draining", "stopping")
+_ON = ("starting", "booted", "online")
 _STATUS = {
     "online": "running",
     "booted": "running",
@@ -143,6 +147,8 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
             decision.send(fd, _announcement(gpu.name, state.url_of(gpu), now))
         elif gpu.phase == "lost" and _watches(monitor, gpu.name):
             decision.send(fd, _lost(gpu.name, gpu.cause))
+        if gpu.phase in _ON:
+            _tell_neighbours(state, gpu, decision)
     boot_for_the_queue(state, monitor, decision)
 
 
@@ -178,6 +184,18 @@ def _watches(monitor: Connection, gpu: str) -> bool:
     return gpu in monitor.gpus and "power_state" in monitor.features
 
 
+def _tell_neighbours(state: HubState, gpu: Gpu, decision: HubDecision) -> None:
+    """Tell the monitors of other GPUs in the machine that it is on: to them it is no machine that no job asked for."""
+    for other in holders.neighbours(state, (gpu,)):
+        of_it = (state.connections[fd] for fd in state.monitors)
+        to = [peer.fd for peer in of_it if other.name in peer.gpus and gpu.name not in peer.gpus]
+        text = f"its machine is on for the GPU {gpu.name}"
+        decision.send(
+            [fd for fd in to if MACHINES in state.connections[fd].features],
+            m.PowerState(gpu=other.name, state="starting", msg=text),
+        )
+
+
 def _lost(gpu: str, why: str) -> m.PowerState:
     # The machine may be gone with its worker: the monitor need not wait for its next look to find out.
     return m.PowerState(gpu=gpu, state="lost", msg=why)
@@ -207,7 +225,10 @@ def power_state(state: HubState, peer: Connection, message: m.PowerState, now: f
             waits = gpu.unaddressed is not None and found is not None
             if waits or (gpu.online and gpu.ready and found is not None and found != before):
                 _online(state, gpu, found, now, decision)
+        before = gpu.phase
         _phase_seen(state, gpu, message, now, decision)
+        if gpu.phase != before and gpu.phase in _ON:
+            _tell_neighbours(state, gpu, decision)
         if message.state == "off":
             # The machine may have gone by itself while jobs waited for it: their wake was spent on the one before.
             boot_for_the_queue(state, peer, decision)
@@ -447,9 +468,12 @@ def task_query(state: HubState, peer: Connection, message: m.TaskQuery, now: flo
     # A GPU without a monitor may be this machine under another name: its work must not be stopped.
     gpus = [gpu for gpu in state.gpus.values() if gpu.name in names or not names or gpu.name not in named]
     own = [gpu for gpu in gpus if holders.may_speak(state, "monitor", peer.owner, gpu.name)]
+    ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
+    # A stop of the machine stops all GPUs in it.
+    others = holders.neighbours(state, own)
+    gpus, own = [*gpus, *(gpu for gpu in others if gpu not in gpus)], [*own, *others]
     recent = any(now - gpu.active <= state.limits.recent and gpu.active > gpu.stopped_at for gpu in gpus)
     recent = recent or any(keep_warm.keeps(state, gpu, now) for gpu in own)
-    ended = [id_ for gpu in own if message.idle for id_ in silently_ended(state, gpu, now)]
     decision.fact(*(f.JobRemoved(id_, "result", now) for id_ in ended))
     active = sum(len(gpu.leases) for gpu in gpus)
     if not state.blocks(*(gpu.name for gpu in gpus)):

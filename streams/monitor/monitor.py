@@ -26,9 +26,9 @@ INEXACT = 0.005
 MAX_ASKED = 100  # status queries that wait for the next look; one more is answered from memory only
 
 
-def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent | None:
-    """The event of a message of the hub for the monitor of `gpu`, or None. A message that names no GPU is for all."""
-    if (getattr(message, "gpu", None) or gpu) != gpu:
+def to_event(message: m.Message | LinkUp | LinkDown, *gpus: str) -> p.PowerEvent | None:
+    """The event of a message of the hub for the monitor of `gpus`, or None. A message that names no GPU is for all."""
+    if (getattr(message, "gpu", None) or gpus[0]) not in gpus:
         return None
     match message:
         case m.Unknown(type="gpu.job.submit" | "gpu_task" | "url" | "chatglm_video"):
@@ -38,7 +38,7 @@ def to_event(message: m.Message | LinkUp | LinkDown, gpu: str) -> p.PowerEvent |
         case m.Submit():
             return p.Wake(message.request_id)
         case m.PowerState():
-            return message if message.state == "lost" else None
+            return message if message.state in ("lost", "starting") else None
     return message if isinstance(message, p.HubMessage | LinkUp | LinkDown) else None
 
 
@@ -58,6 +58,8 @@ def _on_wake(step: Step, event: p.Wake) -> None:
         step.looks.next_at = step.now
     why = "woken by a boot request" if event.boot else "woken by a job"
     match machine.state:
+        case "off" if step.started_elsewhere():
+            step.want()
         case "off":
             step.move(Signal.GO, why)
         case "draining" if not step.overdue():
@@ -100,7 +102,12 @@ def _on_online(step: Step, _message: m.Online) -> None:
     step.move(Signal.READY, "the hub saw its worker come online")
 
 
-def _on_lost(step: Step, _message: m.PowerState) -> None:
+def _on_power_state(step: Step, message: m.PowerState) -> None:
+    if message.state == "starting":  # by the monitor of another GPU in it
+        step.boot.elsewhere_at = step.now
+        if step.machine.state in ("unknown", "off", "failed"):
+            step.machine.ours, step.looks.next_at = True, step.now
+        return
     # Perhaps its machine went with it; until that is known, it is looked at often, and at once when it is wanted.
     if step.machine.state in ("online", "draining"):
         step.worker.gone, step.looks.next_at, step.worker.next_health = True, step.now, step.now
@@ -183,7 +190,7 @@ _HANDLERS: Mapping[type, Callable[[Step, Any], None]] = {
     **dict.fromkeys((p.Taken, p.Reading, p.CallFailed), on_call_ended),
     p.HealthAnswer: _on_health,
     m.Online: _on_online,
-    m.PowerState: _on_lost,
+    m.PowerState: _on_power_state,
     m.TaskActive: _on_active,
     m.TaskQueryResponse: _on_answer,
     m.Release: _on_release,

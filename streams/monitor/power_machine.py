@@ -51,6 +51,7 @@ class PowerPolicy:
             no limit.
         follows_address: Whether the worker is at the address that the provider reports.
         expects_address: Whether the provider reports one for each machine that runs.
+        more: The names of other GPUs in the same machine.
     """
 
     gpu: str
@@ -76,6 +77,17 @@ class PowerPolicy:
     start_within: float | None = None
     follows_address: bool = False
     expects_address: bool = False
+    more: tuple[str, ...] = ()
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """All GPUs in the machine."""
+        return (self.gpu, *self.more)
+
+    @property
+    def only(self) -> str | None:
+        """The GPU that a message names which is about all of them: None if there are several."""
+        return None if self.more else self.gpu
 
     @property
     def warning(self) -> float:
@@ -140,6 +152,7 @@ class Boot(msgspec.Struct):
     owes_answer: bool = False  # a boot request without an id is
     answered_at: float = -math.inf
     unsaid: m.BootResult | None = None  # the failure that the hub does not know yet
+    elsewhere_at: float | None = None  # when another monitor started the machine last, for another GPU in it
     unwanted: str | None = None  # why no job needs the machine that is coming, as the hub said
 
 
@@ -275,7 +288,7 @@ class HealthAnswer(Frozen, frozen=True):
 # What comes of a call to the provider, or to the worker.
 CallAnswer = Taken | Reading | CallFailed | HealthAnswer
 
-# What the hub says, beside a wake. Its `gpu.power.state` is always `lost`.
+# What the hub says, beside a wake. Its `gpu.power.state` is `lost` or `starting`.
 HubMessage = m.Online | m.PowerState | m.TaskActive | m.TaskQueryResponse | m.Release | m.StatusQuery
 
 PowerEvent = Tick | Wake | CallAnswer | HubMessage | LinkUp | LinkDown

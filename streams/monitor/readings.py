@@ -89,7 +89,8 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
         step.announce()
     if wanted and stale and step.serves() and not step.hub_counts():
         step.want()
-    looks.next_at = step.now + (step.policy.look_soon if worker.gone else step.policy.look_every(machine.state))
+    often = worker.gone or (machine.state == "off" and step.started_elsewhere())
+    looks.next_at = step.now + (step.policy.look_soon if often else step.policy.look_every(machine.state))
     _answer_asked(step)
 
 

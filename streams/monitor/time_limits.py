@@ -20,6 +20,8 @@ def watch(step: Step) -> None:
         wanted = boot.wanted  # by a wake that is newer than the look which found it running
         step.move(Signal.READY, "it runs; this hub does not say when its worker is ready")
         boot.wanted = wanted
+    if machine.state == "off" and boot.wanted and not step.started_elsewhere():
+        step.move(Signal.GO, "another monitor started its machine, and it is off")
     if machine.orphan:
         _watch_orphan(step)
         _watch_state(step)

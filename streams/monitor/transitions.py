@@ -15,6 +15,7 @@ from wakestream.streams.protocol import messages as m
 FEATURE = "power_state"  # of a hub that reads `gpu.power.state` and understands `drain` in `gpu.task.query`
 AGE = "power_age"  # of hub and monitor: `age` in `gpu.power.state`
 RELEASE = "release"  # of this monitor: it reads `gpu.power.release`
+MACHINES = "machines"  # of this monitor: it reads that its machine is started for another GPU in it
 
 LONGEST_GAP = 86_400.0  # seconds between two alarms about one thing, at most
 LONGEST_WHY = 1000  # characters of a reason; it may quote a program's output, and has to fit into a frame
@@ -48,6 +49,15 @@ class Step:
     def checks_health(self) -> bool:
         """Whether the worker can be asked for its health; at a reported address only once it has answered there."""
         return self.policy.checks_health or self.worker.answered
+
+    def shares(self) -> bool:
+        """Whether other GPUs are in the machine, so that it may be in use though this one is not."""
+        return self.boot.elsewhere_at is not None or bool(self.policy.more)
+
+    def started_elsewhere(self) -> bool:
+        """Whether another monitor has started the machine, and that may not show yet."""
+        at = self.boot.elsewhere_at
+        return at is not None and self.now - at < self.policy.shows_within
 
     def serves(self) -> bool:
         """Whether the machine serves jobs, as far as is known."""
@@ -100,19 +110,19 @@ class Step:
         state, url, since = self.machine.state, self.looks.address, self.machine.on_or_off_since
         follows = url is None and self.policy.expects_address and state in (*BOOTING, "online", "unknown")
         aged = state != "unknown" and AGE in (self.link.features or ())
-        self.say(
-            m.PowerState(
-                gpu=self.policy.gpu,
-                state=state,
-                msg=msg or self.machine.reason,
-                stops_in=stops_in,
-                orphan=self.link.orphan_unsaid or None,
-                url=url,
-                url_follows=follows or None,
-                retry_in=max(0, math.ceil(round(self.boot.retry_at - self.now, 3))) if state == "no_capacity" else None,
-                age=round(self.now - since) if aged and since is not None else None,
-            )
+        said = m.PowerState(
+            gpu=self.policy.gpu,
+            state=state,
+            msg=msg or self.machine.reason,
+            stops_in=stops_in,
+            orphan=self.link.orphan_unsaid or None,
+            url=url,
+            url_follows=follows or None,
+            retry_in=max(0, math.ceil(round(self.boot.retry_at - self.now, 3))) if state == "no_capacity" else None,
+            age=round(self.now - since) if aged and since is not None else None,
         )
+        for gpu in self.policy.gpus:
+            self.say(structs.replace(said, gpu=gpu))
         self.link.address, self.link.orphan_unsaid = url, False
 
     def say_booted(self) -> None:
@@ -120,14 +130,14 @@ class Step:
         booting = "the machine is up, its worker is not ready yet"
         text = "the GPU is online" if self.machine.state == "online" else booting
         for request_id in self.boot.requests or (self.boot.request_id,):
-            self.say(m.Booted(msg=text, request_id=request_id, gpu=self.policy.gpu))
+            self.say(m.Booted(msg=text, request_id=request_id, gpu=self.policy.only))
         if self.linked():
             self.boot.requests = ()
 
     def fail_boot(self, why: str) -> None:
         """Answer all who wait for the machine; without a hub later."""
         boot = self.boot
-        boot.unsaid = m.BootResult(request_id=boot.request_id, status="failed", msg=why, gpu=self.policy.gpu)
+        boot.unsaid = m.BootResult(request_id=boot.request_id, status="failed", msg=why, gpu=self.policy.only)
         boot.wanted = False
         if self.linked():
             self.say_failure(boot.unsaid)
@@ -147,9 +157,10 @@ class Step:
         query = m.TaskQuery(request_id=self.query_id())
         if self.hub_counts():
             # Whether the worker itself has answered that it has no task, since the idle time was over.
-            answers = self.policy.asks_first and self.checks_health() and not self.worker.misses
+            one = self.policy.asks_first and not self.shares()
+            answers = one and self.checks_health() and not self.worker.misses
             idle = answers and self.idle() and self.worker.health_at >= use.last_at + self.policy.idle_after
-            query = structs.replace(query, gpu=self.policy.gpu, drain=drain or None, idle=idle or None)
+            query = structs.replace(query, gpu=self.policy.only, drain=drain or None, idle=idle or None)
         self.say(query)
 
     # --- the state
@@ -264,7 +275,7 @@ def _enter_failed(step: Step, origin: PowerWord, signal: Signal) -> None:
         # Switched off, so that the next wake is a cold start. Where jobs may have come to hold it, the hub is asked
         # first, however long that takes: perhaps it is only from here that its worker cannot be reached, and an old hub
         # does not say when one comes online.
-        if step.worker.served or step.use.active or not step.hub_counts():
+        if step.worker.served or step.use.active or step.shares() or not step.hub_counts():
             step.ask_the_hub(drain=False)
         else:
             step.move(Signal.UNUSABLE, "switching off the machine that did not come online")

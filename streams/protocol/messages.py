@@ -70,7 +70,8 @@ class Register(Message, frozen=True, kw_only=True):
     """any -> hub. A client sends `key`; workers and monitors send `role`, ours also `token` and what they serve.
 
     A monitor may name its machine as the provider does, and say what an hour of it costs; `idle_after`: the seconds
-    without work after which it stops the machine. `machines` has the machine of each GPU, if they are not the same.
+    without work after which it stops the machine. `machines` has the machine of each of its GPUs, by a name that is
+    equal for GPUs in one machine only.
 
     `labels` of a worker or monitor are what jobs may require of its GPUs. `slots`: how many tasks a worker does at one
     time.

@@ -88,10 +88,10 @@ def command_of(daemon: Daemon, row: Row) -> Callable[[], object] | None:
     return partial(daemon.arrange, Order(tuple(jobs), tuple(map(int, priorities))))
 
 
-def monitor_event(row: Row, gpu: str) -> p.PowerEvent | None:
-    """The event of an input row of the monitor of `gpu`; None for a frame that does not concern it."""
+def monitor_event(row: Row, *gpus: str) -> p.PowerEvent | None:
+    """The event of an input row of the monitor of `gpus`; None for a frame that does not concern it."""
     if row.dir == "in":
-        return to_event(wire.from_frame(row.data, strict=False), gpu)
+        return to_event(wire.from_frame(row.data, strict=False), *gpus)
     if row.dir == "conn":
         return p.Tick() if row.label == "tick" else link_event(row)
     data: dict[str, Any] = dict(row.data)

@@ -360,7 +360,7 @@ class MonitorProgram(PeerProgram):
         """The link and frames, and as the log has them also ticks and the provider's answers."""
         self.linked(row)
         known = self._ticking if row.label == "tick" else self._carry_out if row.dir == "effect" else row.dir == "out"
-        return None if known else partial(self._happen, row, monitor_event(row, self.monitor.policy.gpu))
+        return None if known else partial(self._happen, row, monitor_event(row, *self.monitor.policy.gpus))
 
     def _happen(self, row: Row, event: p.PowerEvent | None) -> None:
         self.tap.row(row.dir, row.label, row.data, row.job)
@@ -370,7 +370,7 @@ class MonitorProgram(PeerProgram):
     def receive(self, message: m.Message, _: Row | None) -> None:
         """A message of the hub."""
         self.tap.frame("in", message)
-        event = to_event(message, self.monitor.policy.gpu)
+        event = to_event(message, *self.monitor.policy.gpus)
         if event is not None:
             self.handle(event)
 

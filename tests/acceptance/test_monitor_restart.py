@@ -1,58 +1,17 @@
 """A monitor killed by kill -9 and started again: never two starts, and it knows which machine is its own."""
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 
-import orjson
 import pytest
 
+from tests.support.power.script_machine import calls, provider
 from tests.support.programs.tiny_hub import TinyHub, monitor, tiny_hub
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.streams.recording.recording import read_log
 
 hub = pytest.fixture(tiny_hub)
-
-PROVIDER = """
-import sys, time
-from pathlib import Path
-
-call, machine = sys.argv[1], Path("machine")
-if call == "inspect":
-    print("running" if machine.exists() else "stopped")
-    sys.exit()
-with Path("calls").open("a") as calls:
-    calls.write(call + "\\n")
-if call == "stop":
-    machine.unlink()
-    sys.exit()
-for _ in range(2000):
-    if Path("go").exists():
-        machine.touch()
-        break
-    time.sleep(0.01)
-"""
-"""A start takes until the file `go` is there; each start and stop is noted in `calls`."""
-
-
-def provider(folder: Path, *, ready: bool = True, running: bool = False) -> list[str]:
-    """The monitor's flags for a provider in `folder`."""
-    (folder / "provider.py").write_text(PROVIDER)
-    if ready:
-        (folder / "go").touch()
-    if running:
-        (folder / "machine").touch()
-    calls: list[str] = []
-    for call in ("start", "stop", "inspect"):
-        calls += [f"--{call}", orjson.dumps([sys.executable, str(folder / "provider.py"), call]).decode()]
-    return ["--power", "command", *calls, "--state", str(folder / "memory")]
-
-
-def calls(folder: Path) -> list[str]:
-    """The starts and stops so far."""
-    noted = folder / "calls"
-    return noted.read_text().split() if noted.exists() else []
 
 
 async def called(folder: Path) -> None:

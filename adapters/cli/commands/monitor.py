@@ -15,7 +15,8 @@ from loguru import logger
 from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import Refusal, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.config.settings import Settings
+from wakestream.adapters.config.setting_values import gpu_name
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.monitor.program import MonitorConfig, MonitorMetrics, PowerWatch, open_monitor
 from wakestream.adapters.power.config import commands, make_power, power_config
@@ -32,7 +33,8 @@ EXAMPLES = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the monitor's flags."""
     flags.connection(parser)
-    flags.gpu(parser)
+    text = f"this GPU's name at the hub (WAKESTREAM_GPU; default {flags.GPU}); again for each other GPU in the machine"
+    flags.add(parser, "--gpu NAME", text, action="append")
     power = parser.add_argument_group("power")
     flags.provider(power)
     flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")
@@ -56,9 +58,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Manage the GPU until the user stops it."""
+    gpus = list(dict.fromkeys(args.gpu or ()))
+    for name in gpus[1:]:  # the first one is a setting
+        try:
+            gpu_name(name)
+        except ValueError as error:
+            raise SettingsError(f"--gpu {error}") from None
+    args.gpu = gpus[0] if gpus else None
     settings = begin(args)
     settings.needs_hub()
     power = make_power(settings.needs_power(), power_config(settings))
+    follows = settings.worker_url is None and len(gpus) < 2  # one address is not that of several workers
     policy = PowerPolicy(
         gpu=settings.gpu or flags.GPU,
         idle_after=settings.idle_after or 1800.0,
@@ -66,10 +76,11 @@ def run(args: argparse.Namespace) -> int:
         max_uptime=args.max_uptime,
         call_timeout=settings.power_timeout or 60.0,
         checks_health=settings.worker_url is not None,
-        follows_address=settings.worker_url is None,
-        expects_address=settings.worker_url is None and bool(getattr(power, "reports_address", False)),
+        follows_address=follows,
+        expects_address=follows and bool(getattr(power, "reports_address", False)),
         start_within=args.start_within,
         orphans=args.orphans,
+        more=tuple(gpus[1:]),
     )
     # Report a mistyped path at the start, not when the first job waits for the GPU.
     used = {"process": ("program",), "command": ("start", "stop", "inspect")}.get(settings.power or "", ())

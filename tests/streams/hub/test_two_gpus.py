@@ -1,5 +1,7 @@
 """Two GPUs at one hub: work at one neither starts the other nor keeps it on."""
 
+import pytest
+
 from tests.support.streams.hub_net import Net
 from tests.support.streams.monitor_desk import Desk
 from wakestream.streams.monitor import power_machine as p
@@ -69,3 +71,56 @@ def test_with_two_machines_an_unneeded_one_stays_off_and_an_idle_one_stops(net: 
             idle.answers(0)
     assert not off.did(p.Start)
     assert idle.did(p.Stop)
+
+
+def of_machine(net: Net, gpu: str, machine: str = "i-1", owner: str | None = None) -> int:
+    features = ("power_state", "machines")
+    return net.join("monitor", gpus=(gpu,), features=features, machines={gpu: machine}, owner=owner)
+
+
+def asks(net: Net, monitor: int, gpu: str) -> m.TaskQueryResponse:
+    net.say(monitor, m.TaskQuery(request_id="q", gpu=gpu, drain=True))
+    return net.heard(monitor, m.TaskQueryResponse)[-1]
+
+
+def test_a_machine_is_in_use_while_one_of_the_gpus_in_it_is(net: Net) -> None:
+    studio, attic = of_machine(net, "studio"), of_machine(net, "attic")
+    client = net.join("client", features=("done",))
+    net.worker("studio")
+    net.submit(client)
+    net.worker("attic")
+    assert asks(net, attic, "attic").active_count == 1
+    net.say(client, m.JobDone(request_id="j1"))
+    assert asks(net, attic, "attic") == m.TaskQueryResponse(request_id="q", active_count=0, has_recent_active=False)
+    assert {gpu.phase for gpu in net.state.gpus.values()} == {"draining"}, "a stop of the machine stops both"
+    assert asks(net, studio, "studio").active_count == 0
+
+
+@pytest.mark.parametrize(("machine", "owner"), [("i-2", None), ("i-1", "other")])
+def test_another_machine_or_license_does_not_keep_it_on(net: Net, machine: str, owner: str | None) -> None:
+    of_machine(net, "studio", machine, owner)
+    attic = of_machine(net, "attic")
+    net.worker("studio")
+    net.submit(net.join("client"))
+    assert asks(net, attic, "attic").active_count == 0
+
+
+def test_a_start_of_the_machine_is_told_to_the_monitor_of_its_other_gpu(net: Net) -> None:
+    studio, attic, far = of_machine(net, "studio"), of_machine(net, "attic"), of_machine(net, "far", "i-2")
+    net.phase(studio, "off")
+    net.phase(studio, "starting", age=0)
+    net.phase(studio, "starting")
+    on = m.PowerState(gpu="attic", state="starting", msg="its machine is on for the GPU studio")
+    assert net.heard(attic, m.PowerState) == [on]
+    assert net.heard(far, m.PowerState) == net.heard(studio, m.PowerState) == []
+    net.leave(attic)
+    assert net.heard(of_machine(net, "attic"), m.PowerState) == [on]
+
+
+def test_the_machine_of_a_monitor_of_several_gpus_is_one(net: Net) -> None:
+    both = {"studio": "studio", "attic": "studio"}
+    monitor = net.join("monitor", gpus=("studio", "attic"), features=("power_state",), machines=both)
+    net.worker("studio")
+    net.submit(net.join("client"))
+    net.say(monitor, m.TaskQuery(request_id="q", drain=True))
+    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 1

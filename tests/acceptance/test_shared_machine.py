@@ -1,0 +1,78 @@
+"""Two GPUs in one machine with the real programs: one start, and one stop when neither is used."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.support.power.script_machine import calls, provider
+from tests.support.programs.client_scene import User
+from tests.support.programs.hub_keeper import Keeper
+from wakestream.adapters.cli.demo.processes import command_line
+
+_WAITS = """import sys, time
+from pathlib import Path
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+Path(sys.argv[-1]).write_bytes(b"done")"""
+
+
+class Box:
+    """The machine of two monitors, or of one, with the workers of the GPUs `a` and `b`."""
+
+    def __init__(self, keeper: Keeper, stack: AsyncExitStack) -> None:
+        self.keeper, self.folder, self._stack = keeper, keeper.user.folder, stack
+
+    async def watched(self, number: int, *gpus: str) -> None:
+        names = [word for gpu in gpus for word in ("--gpu", gpu)]
+        power = (*provider(self.folder), "--machine", "box", "--idle-after", "2")
+        record = ("--record", str(self.folder / f"record-{number}"))
+        await self._runs("monitor", *names, *power, *record)
+
+    async def boots(self) -> None:
+        """Returns when it is started; its workers start then."""
+        await self.becomes(lambda: bool(calls(self.folder)))
+        engine = command_line([
+            sys.executable, "-c", _WAITS, str(self.folder / "finish"), "{video}", "{audio}", "{output}",
+        ])  # fmt: skip
+        for gpu in ("a", "b"):
+            state = ("--state", str(self.folder / f"worker-{gpu}"))
+            work = ("--engine", "command", "--command", engine)
+            await self._runs("worker", "--listen", "127.0.0.1:0", "--gpu", gpu, *state, *work)
+
+    async def _runs(self, role: str, *flags: str) -> None:
+        key = self.keeper.keys[role]
+        await self._stack.enter_async_context(self.keeper.user.runs(role, *flags, WAKESTREAM_KEY=key))
+
+    async def becomes(self, so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not so():
+                await asyncio.to_thread(time.sleep, 0.05)
+
+    def held(self, number: int) -> int:
+        """How often the hub has told this monitor that jobs hold the machine."""
+        logs = (self.folder / f"record-{number}").glob("*.jsonl")
+        rows = [row for log in logs for row in log.read_text().split("\n")]
+        return sum("task.query.response" in row and '"active_count":0' not in row for row in rows)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("monitors", [[("a",), ("b",)], [("a", "b")]], ids=["two monitors", "one monitor"])
+async def test_a_machine_is_on_while_one_of_its_gpus_is_used_and_stops_once(
+    user: User, keeper: Keeper, monitors: list[tuple[str, ...]]
+) -> None:
+    async with keeper.hub(), AsyncExitStack() as stack:
+        box = Box(keeper, stack)
+        for number, gpus in enumerate(monitors):
+            await box.watched(number, *gpus)
+        job = await stack.enter_async_context(user.submits("--gpu", "a"))
+        await box.boots()
+        await box.becomes(lambda: box.held(len(monitors) - 1) >= 2 or "stop" in calls(box.folder))
+        assert calls(box.folder) == ["start"]
+        (box.folder / "finish").touch()
+        assert (await job.ended()).code == 0
+        await box.becomes(lambda: "stop" in calls(box.folder))
+        assert calls(box.folder) == ["start", "stop"]
