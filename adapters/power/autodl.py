@@ -23,8 +23,7 @@ class AutodlPower(HttpPower):
     Options: `port` (6006 or 6008, on which the worker must listen).
     """
 
-    name = "autodl"
-    api = "https://api.autodl.com"
+    name, api = "autodl", "https://api.autodl.com"
     id_form = r"pro-[0-9a-z]+"
     states: ClassVar[Mapping[str, PowerState]] = {
         "creating": "starting",
@@ -49,21 +48,15 @@ class AutodlPower(HttpPower):
 
     def __init__(self, config: PowerConfig) -> None:
         super().__init__(config)
-        self._port = config.known(self.name, ("port",)).get("port", PORTS[0])
-        if self._port not in PORTS:
-            raise SettingsError(f"--power-option port={self._port[:40]}: AutoDL publishes only {' and '.join(PORTS)}")
-        self._token = self.secret("AUTODL_TOKEN")
+        port = config.known(self.name, ("port",)).get("port", PORTS[0])
+        if port not in PORTS:
+            raise SettingsError(f"--power-option port={port[:40]}: AutoDL publishes only {' and '.join(PORTS)}")
+        self._port, self._token = int(port), self.secret("AUTODL_TOKEN")
         self._address: str | None = None
 
     def headers(self) -> Mapping[str, str]:
         """The developer token, without `Bearer`."""
         return {"Authorization": self._token}
-
-    def message(self, document: Any) -> tuple[object, str]:
-        """`code` and `msg`."""
-        if isinstance(document, Mapping) and "code" in document:
-            return document["code"], str(document.get("msg") or "")
-        return super().message(document)
 
     async def machine(self) -> str:
         """The instance's id."""

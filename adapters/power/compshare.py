@@ -32,8 +32,8 @@ class CompsharePower(HttpPower):
     that count as no capacity, with commas).
     """
 
-    name = "compshare"
-    api = "https://api.compshare.cn"
+    name, api = "compshare", "https://api.compshare.cn"
+    options = ("port", "zone", "region", "project", "no_capacity")
     id_form = r"uhost-\w+"
     states: ClassVar[Mapping[str, PowerState]] = {
         "initializing": "starting",
@@ -54,8 +54,7 @@ class CompsharePower(HttpPower):
 
     def __init__(self, config: PowerConfig) -> None:
         super().__init__(config)
-        options = config.known(self.name, ("port", "zone", "region", "project", "no_capacity"))
-        self._port = self.port(options)
+        options = config.options
         self._zone, self._region = options.get("zone"), options.get("region")
         self._project = options.get("project")
         self._no_capacity = {code.strip() for code in options.get("no_capacity", NO_CAPACITY).split(",")}

@@ -8,55 +8,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-from loguru import logger
+from typing import Any, ClassVar
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, needs, plain_text
+from wakestream.adapters.power.account import AccountPower, Pattern
+from wakestream.adapters.power.config import Machine, PowerConfig, needs
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
 OPTIONS = ("region", "profile", "address")
-
-_STATES: Mapping[str, PowerState] = {
-    "pending": "starting",
-    "running": "running",
-    "stopping": "stopping",
-    "stopped": "stopped",
-    "shutting-down": "terminated",
-    "terminated": "terminated",
-}
-
-# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-_ERRORS: Mapping[str, type[PowerError]] = {
-    **dict.fromkeys(
-        ("InsufficientInstanceCapacity", "InsufficientCapacity", "InsufficientHostCapacity",
-         "InsufficientReservedInstanceCapacity", "InsufficientCapacityOnHost", "SpotMaxPriceTooLow"),
-        NoCapacity,
-    ),
-    **dict.fromkeys(
-        ("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "VolumeLimitExceeded",
-         "ResourceLimitExceeded"),
-        QuotaExceeded,
-    ),
-    **dict.fromkeys(
-        ("UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException", "Blocked", "OptInRequired",
-         "PendingVerification", "InvalidClientTokenId", "UnrecognizedClientException", "MissingAuthenticationToken",
-         "SignatureDoesNotMatch", "IncompleteSignature", "InvalidAccessKeyId", "NotAuthorized",
-         "ExpiredToken", "ExpiredTokenException", "RequestExpired"),
-        Denied,
-    ),
-    **dict.fromkeys(
-        ("RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException", "IncorrectInstanceState",
-         "IncorrectState"),
-        TryAgain,
-    ),
-    "InvalidInstanceID.NotFound": Gone,
-    **dict.fromkeys(
-        ("InvalidInstanceID.Malformed", "Unsupported", "UnsupportedOperation", "OperationNotPermitted"), PowerError
-    ),
-}  # fmt: skip
 
 _ADDRESSES = {
     "public": ("PublicIpAddress", "Ipv6Address", "PrivateIpAddress"),
@@ -71,7 +31,7 @@ def create(config: PowerConfig) -> Ec2Power:
     return Ec2Power(config)
 
 
-class Ec2Power(Provider):
+class Ec2Power(AccountPower):
     """Switches an instance of EC2.
 
     Args:
@@ -82,18 +42,37 @@ class Ec2Power(Provider):
         >>> power = Ec2Power(PowerConfig("i-0123456789abcdef0", {"region": "eu-central-1"}))
     """
 
+    name, id_form = "ec2", r"i-[0-9a-f]{8,17}"
+    states: ClassVar[Mapping[str, PowerState]] = {
+        "pending": "starting",
+        "running": "running",
+        "stopping": "stopping",
+        "stopped": "stopped",
+        "shutting-down": "terminated",
+        "terminated": "terminated",
+    }
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    errors: ClassVar[Sequence[Pattern]] = (
+        (r"^(RequestLimitExceeded|(EC2)?Throttl\w+|IncorrectInstanceState|IncorrectState)\b", TryAgain),
+        (r"^(Insufficient\w*Capacity\w*|SpotMaxPriceTooLow)\b", NoCapacity),
+        (r"^((Vcpu|Instance|Volume|Resource)LimitExceeded|MaxSpotInstanceCountExceeded)\b", QuotaExceeded),
+        (r"^(UnauthorizedOperation|AuthFailure|AccessDenied(Exception)?|Blocked|OptInRequired|PendingVerification"
+         r"|InvalidClientTokenId|UnrecognizedClientException|MissingAuthenticationToken|SignatureDoesNotMatch"
+         r"|IncompleteSignature|InvalidAccessKeyId|NotAuthorized|ExpiredToken(Exception)?|RequestExpired)\b", Denied),
+        (r"^InvalidInstanceID\.NotFound\b", Gone),
+        (r"^(InvalidInstanceID\.Malformed|Unsupported(Operation)?|OperationNotPermitted)\b", PowerError),
+        (r"^(InternalError|InternalFailure|Unavailable|ServiceUnavailable)\b", Transient),
+    )  # fmt: skip
+
     def __init__(self, config: PowerConfig) -> None:
-        options = config.known("ec2", OPTIONS)
-        self._machine = config.needs_machine("ec2")
-        self._id = self._machine if re.fullmatch(r"i-[0-9a-f]{8,17}", self._machine) else None
+        options = config.known(self.name, OPTIONS)
+        super().__init__(config)
         self._which = options.get("address", "public")
         if self._which not in _ADDRESSES:
             raise SettingsError(f"--power-option address={self._which[:40]}: write public, private or dns")
         self._core, self._parsers = needs("botocore.exceptions", "ec2"), needs("botocore.parsers", "ec2")
         self._make = _client(config, options)
         self._client: asyncio.Task[Any] | None = None
-        self._secrets: list[str] = []
-        self._limit = config.timeout
 
     async def start(self) -> None:
         """See `Power.start`."""
@@ -105,12 +84,12 @@ class Ec2Power(Provider):
 
     async def inspect(self) -> Reading:
         """See `Power.inspect`."""
-        machine = await self._machine_id()
+        machine = await self.machine()
         page = await self._call("describe_instances", InstanceIds=[machine])
         instance = next((described for described in _instances(page) if described["InstanceId"] == machine), None)
         if instance is None:  # EC2 answers an unknown id with an error, so that this is no answer of EC2
             raise Transient(f"ec2: the answer does not describe {self._machine}")
-        return _reading(instance, self._which)
+        return self._reading(instance)
 
     async def machines(self) -> Sequence[Machine]:
         """See `Provider.machines`: the instances of the region. `gpu` is the instance type."""
@@ -118,7 +97,7 @@ class Ec2Power(Provider):
         more: dict[str, str] = {}
         while True:
             page = await self._call("describe_instances", MaxResults=1000, **more)
-            machines += [_machine(instance, self._which) for instance in _instances(page)]
+            machines += [self._listed(instance) for instance in _instances(page)]
             if not page.get("NextToken"):
                 return machines
             more = {"NextToken": page["NextToken"]}
@@ -131,14 +110,9 @@ class Ec2Power(Provider):
             if making.exception() is None:
                 await asyncio.to_thread(making.result().close)
 
-    async def _machine_id(self) -> str:
-        if self._id is None:
-            self._id = id_of(self._machine, await self.machines())
-        return self._id
-
     async def _switch(self, call: str) -> None:
         try:
-            await self._call(call, InstanceIds=[await self._machine_id()])
+            await self._call(call, InstanceIds=[await self.machine()])
         except TryAgain as error:
             # EC2 answers IncorrectInstanceState for a deleted instance and for one that is still stopping.
             if "IncorrectInstanceState" in str(error) and (await self.inspect()).state == "terminated":
@@ -168,7 +142,7 @@ class Ec2Power(Provider):
         try:
             return call(**arguments)
         except core.ClientError as error:
-            raise _error(error.response.get("Error", {}), self._secrets) from None
+            raise self._error(error.response.get("Error", {})) from None
         except core.NoRegionError:
             raise PowerError("ec2: no region is set; give --power-option region=REGION") from None
         except (core.ConnectTimeoutError, core.ReadTimeoutError):
@@ -177,6 +151,27 @@ class Ec2Power(Provider):
             raise Transient(f"ec2: no answer: {error}") from None
         except core.BotoCoreError as error:  # no credentials, half of them, an expired SSO login, no such profile, …
             raise Denied(f"ec2: {error}; see docs/power/ec2.md for credentials") from None
+
+    def _error(self, answer: Mapping[str, str]) -> PowerError:
+        # The message of UnauthorizedOperation ends in a long encoded text that only an administrator can decode.
+        code, message = answer.get("Code", ""), answer.get("Message", "")
+        error = self.error(code, message.partition(" Encoded authorization failure message")[0])
+        return Gone(f"{error}; if it exists, check the region") if isinstance(error, Gone) else error
+
+    def _reading(self, instance: Mapping[str, Any]) -> Reading:
+        word = instance["State"]["Name"]
+        state = self.state(word)
+        reason, transition = instance.get("StateReason", {}), instance.get("StateTransitionReason", "")
+        detail = f"{word}: {reason.get('Message') or transition}" if reason or transition else word
+        if state == "stopped" and reason.get("Code") == "Server.InsufficientInstanceCapacity":
+            state = "no_capacity"
+        since = _since(instance, transition) if state in ("running", "starting", "stopped") else None
+        return Reading(state, _address(instance, self._which) if state == "running" else None, since, detail)
+
+    def _listed(self, instance: Mapping[str, Any]) -> Machine:
+        name = next((tag["Value"] for tag in instance.get("Tags", ()) if tag["Key"] == "Name"), "")
+        reading, gpu = self._reading(instance), instance.get("InstanceType", "")
+        return Machine(instance["InstanceId"], name, reading.state, gpu, address=reading.address)
 
 
 def _client(config: PowerConfig, options: Mapping[str, str]) -> Callable[[], tuple[Any, list[str]]]:
@@ -200,17 +195,6 @@ def _instances(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from reservation.get("Instances", ())
 
 
-def _reading(instance: Mapping[str, Any], which: str) -> Reading:
-    word = instance["State"]["Name"]
-    state = _STATES.get(word, "unknown")
-    reason, transition = instance.get("StateReason", {}), instance.get("StateTransitionReason", "")
-    detail = f"{word}: {reason.get('Message') or transition}" if reason or transition else word
-    if state == "stopped" and reason.get("Code") == "Server.InsufficientInstanceCapacity":
-        state = "no_capacity"
-    since = _since(instance, transition) if state in ("running", "starting", "stopped") else None
-    return Reading(state, _address(instance, which) if state == "running" else None, since, detail)
-
-
 def _since(instance: Mapping[str, Any], transition: str) -> float | None:
     """When it was started, or stopped: EC2 tells the first as a field, the second in a text."""
     from datetime import UTC, datetime
@@ -225,23 +209,3 @@ def _since(instance: Mapping[str, Any], transition: str) -> float | None:
 def _address(instance: Mapping[str, Any], which: str) -> str | None:
     address = next((str(instance[name]) for name in _ADDRESSES[which] if instance.get(name)), None)
     return f"[{address}]" if address and ":" in address else address
-
-
-def _machine(instance: Mapping[str, Any], which: str) -> Machine:
-    name = next((tag["Value"] for tag in instance.get("Tags", ()) if tag["Key"] == "Name"), "")
-    reading, gpu = _reading(instance, which), instance.get("InstanceType", "")
-    return Machine(instance["InstanceId"], name, reading.state, gpu, address=reading.address)
-
-
-def _error(answer: Mapping[str, str], secrets: Sequence[str]) -> PowerError:
-    code, message = answer.get("Code", ""), answer.get("Message", "")
-    # The message of UnauthorizedOperation ends in a long encoded text that only an administrator can decode.
-    text = plain_text(f"ec2: {code}: {message.partition(' Encoded authorization failure message')[0]}", secrets)
-    kind = _ERRORS.get(code)
-    if kind is Gone:
-        return Gone(f"{text}; if it exists, check the region")
-    if kind is not None:
-        return kind(text)
-    if code not in ("InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable"):
-        logger.warning("{}; this code is not known to wakestream, please report it", text)
-    return Transient(text)

@@ -1,14 +1,13 @@
 """What providers with an HTTP API share: authentication, time limits, and what their answers mean.
 
-A provider is three calls and two tables: its words for states, and patterns in its messages that name an error. An
-answer that no table knows is `Transient`, so that it is tried again later, and its code is logged.
+A provider is three calls and two tables: its words for states, and patterns in its messages that name an error.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import wraps
@@ -21,9 +20,10 @@ from loguru import logger
 
 from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import PowerConfig, Provider, id_of, plain_text
+from wakestream.adapters.power.account import AccountPower
+from wakestream.adapters.power.account import Pattern as Pattern
+from wakestream.adapters.power.config import PowerConfig
 from wakestream.operators.model.errors import Denied, Gone, PowerError, QuotaExceeded, Transient, TryAgain
-from wakestream.operators.model.ports import PowerState
 
 LONGEST_ANSWER = 4 * 1024**2
 """The longest answer in bytes."""
@@ -34,22 +34,17 @@ LONGEST_WAIT = 3600.0
 TOO_MANY = 10.0
 """Seconds to wait after HTTP 429 without `Retry-After`."""
 
-Pattern = tuple[str, type[PowerError]]
-"""A regular expression (in any case) that is searched in a provider's message, and what the message then means."""
-
-
 R = TypeVar("R")
 
 
-class HttpPower(Provider):
+class HttpPower(AccountPower):
     """Base of a provider with an HTTP API. A subclass sets the class attributes and makes its calls with `call`.
 
     Attributes:
-        name: The name that `--power` takes.
         api: The address of the API.
-        id_form: A regular expression for ids of machines; a `--machine` of another form is looked up as a name.
-        states: The provider's words for states, in lower case. Other words are `unknown`.
-        errors: What messages mean, the first match counts.
+        options: The names of its own options (`--power-option`); None if the subclass checks them itself. The option
+            `port` is the worker's port, 8383 by default.
+        key: The environment variable of the API key, sent as `Authorization: Bearer KEY`; None for another way.
         reports_address: Whether readings have the address of each machine that runs.
 
     Args:
@@ -57,18 +52,16 @@ class HttpPower(Provider):
 
     Example:
         >>> class Acme(HttpPower):
-        ...     name, api = "acme", "https://api.acme.example"
+        ...     name, api, key = "acme", "https://api.acme.example", "ACME_KEY"
         ...     states = {"on": "running", "off": "stopped"}
         ...
         ...     async def inspect(self) -> Reading:
         ...         return Reading(self.state((await self.call("GET", f"/machines/{await self.machine()}"))["status"]))
     """
 
-    name: ClassVar[str]
     api: ClassVar[str]
-    id_form: ClassVar[str] = r".+"
-    states: ClassVar[Mapping[str, PowerState]] = {}
-    errors: ClassVar[Sequence[Pattern]] = ()
+    options: ClassVar[Collection[str] | None] = None
+    key: ClassVar[str | None] = None
     reports_address: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
@@ -78,8 +71,7 @@ class HttpPower(Provider):
                 setattr(cls, name, _expecting(vars(cls)[name]))
 
     def __init__(self, config: PowerConfig) -> None:
-        self._machine = config.needs_machine(self.name)
-        self._id = self._machine if self._machine and re.fullmatch(self.id_form, self._machine) else None
+        super().__init__(config)
         url = config.base_url or self.api
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -87,11 +79,12 @@ class HttpPower(Provider):
         self._base = url.rstrip("/")
         # A little less than the call's limit, so that the reason names the address.
         self._timeout = aiohttp.ClientTimeout(total=0.95 * config.timeout, sock_connect=min(30.0, 0.5 * config.timeout))
-        self._limit = config.timeout
         self._session: aiohttp.ClientSession | None = None
-        self._secrets: list[str] = []
         self._read_secret: Callable[[str], str] = config.secret
-        self._unknown: set[str] = set()
+        if self.options is not None:
+            self._port = self.port(config.known(self.name, self.options))
+        if self.key is not None:
+            self._key = self.secret(self.key)
 
     # --- for subclasses
 
@@ -113,21 +106,11 @@ class HttpPower(Provider):
 
     def headers(self) -> Mapping[str, str]:
         """The headers of each request, such as the authorization."""
-        return {}
+        return {} if self.key is None else {"Authorization": f"Bearer {self._key}"}
 
     def connector(self) -> aiohttp.BaseConnector | None:
         """How connections are made, such as by a Unix socket; None for TCP, with TLS as the system trusts it."""
         return None
-
-    async def machine(self) -> str:
-        """The machine's id.
-
-        Raises:
-            PowerError: No machine has this name, or several have.
-        """
-        if self._id is None:
-            self._id = id_of(self._machine, await self.machines())
-        return self._id
 
     async def call(
         self,
@@ -187,43 +170,6 @@ class HttpPower(Provider):
             raise SettingsError(f"--power-option port={text[:40]}: write a port, such as 8383")
         return int(text)
 
-    def state(self, word: str) -> PowerState:
-        """What a provider's word for a state means. An unknown word is logged once."""
-        state = self.states.get(word.lower())
-        if state is None:
-            self.note_unknown(f"the state {self.plain(word)!r}")
-            return "unknown"
-        return state
-
-    def error(self, code: object, message: str) -> PowerError:
-        """The error that a provider's code and message mean, by the table `errors`.
-
-        Args:
-            code: The provider's code.
-            message: Its message.
-
-        Returns:
-            The error, `Transient` for an unknown one.
-        """
-        text = f"{code}: {message}" if message else str(code)
-        kind = self._meaning(text)
-        if kind is None:
-            self.note_unknown(f"the code {self.plain(text)}")
-        return (kind or Transient)(f"{self.name}: {self.plain(text)}")
-
-    def _meaning(self, text: str) -> type[PowerError] | None:
-        return next((kind for pattern, kind in self.errors if re.search(pattern, text, re.IGNORECASE)), None)
-
-    def note_unknown(self, what: str) -> None:
-        """Log an answer that no table knows, once."""
-        if what not in self._unknown and len(self._unknown) < 100:
-            self._unknown.add(what)
-            logger.warning("{}: {} is not known to wakestream; please report it", self.name, what)
-
-    def plain(self, text: str) -> str:
-        """A provider's message without the credentials, on one line, and not too long."""
-        return plain_text(text, self._secrets)
-
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
@@ -236,9 +182,10 @@ class HttpPower(Provider):
         """The code and the message in the JSON of a failed request."""
         if not isinstance(document, Mapping):
             return "", str(document)
-        code = next((document[name] for name in ("code", "RetCode", "status") if name in document), "")
-        texts = (document.get(name) for name in ("message", "Message", "msg", "error", "detail", "title"))
-        return code, next((str(text) for text in texts if text), "")
+        code = next((name for name in ("code", "RetCode", "status", "error") if name in document), "")
+        texts = ("message", "Message", "msg", "error", "detail", "title")
+        text = next((str(document[name]) for name in texts if name != code and document.get(name)), "")
+        return document.get(code, ""), text
 
     @property
     def _host(self) -> str:
@@ -263,7 +210,7 @@ class HttpPower(Provider):
         wait = _retry_after(answer.headers)
         if status == 429:
             return TryAgain(text, TOO_MANY if wait is None else wait)
-        kind = self._meaning(f"{code} {message}") if status < 500 or is_json else None
+        kind = self.meaning(f"{code} {message}") if status < 500 or is_json else None
         if kind is not None and not issubclass(kind, TryAgain):
             return kind(text)
         # After other answers the call may have had an effect.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from loguru import logger
+from typing import Any, ClassVar
 
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.power.config import Machine, PowerConfig, Provider, id_of, needs, plain_text
+from wakestream.adapters.power.account import AccountPower, Pattern
+from wakestream.adapters.power.config import Machine, PowerConfig, id_of, needs
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 from wakestream.operators.model.ports import PowerState, Reading
 
@@ -36,15 +34,6 @@ _CREDENTIALS: Mapping[str, tuple[str, ...]] = {
     "libvirt": (),
 }
 
-_STATES: Mapping[str, PowerState] = {
-    **dict.fromkeys(("running", "migrating", "updating"), "running"),
-    **dict.fromkeys(("starting", "pending", "rebooting", "reconfiguring"), "starting"),
-    "stopping": "stopping",
-    "stopped": "stopped",
-    # A machine in these states is not started by a start: it needs a resume, or help.
-    **dict.fromkeys(("suspended", "paused", "error"), "failed"),
-}
-
 # What drivers lose: each knows its cloud's own word better than the common state says.
 _WORDS: Mapping[str, Mapping[str, PowerState]] = {
     "gce": {"terminated": "stopped", "stopping": "stopping", "suspending": "stopping", "repairing": "starting"},
@@ -54,25 +43,13 @@ _WORDS: Mapping[str, Mapping[str, PowerState]] = {
 _DELETES = frozenset({"ec2", "outscale", "openstack", "cloudstack"})
 """Drivers whose state `terminated` means deleted; of libvirt, Azure, CloudSigma and others it means off."""
 
-_ERRORS: Sequence[tuple[str, type[PowerError]]] = (
-    # Of EC2, GCE and OpenStack: too many calls, or a machine between two states.
-    (r"RequestLimitExceeded|rateLimitExceeded|Throttl|too many requests|IncorrectInstanceState|resourceNotReady",
-     TryAgain),
-    (r"Insufficient\w*Capacity|RESOURCE_POOL_EXHAUSTED|stockout|AllocationFailed|SkuNotAvailable"
-     r"|No valid host|does not have enough resources|NoStock|out of (stock|capacity)", NoCapacity),
-    (r"quota|LimitExceeded|insufficient (credit|balance|funds)", QuotaExceeded),
-    (r"Unauthori[sz]ed|AuthFailure|AccessDenied|Forbidden|ExpiredToken|invalid_grant|credentials|^40[13]\b", Denied),
-    (r"InvalidInstanceID.NotFound|ResourceNotFound|^404\b", Gone),
-    (r"^409\b", TryAgain),  # of Azure also for quotas, and for want of capacity: after these
-)  # fmt: skip
-
 
 def create(config: PowerConfig) -> LibcloudPower:
     """Make the provider of `--power libcloud`."""
     return LibcloudPower(config)
 
 
-class LibcloudPower(Provider):
+class LibcloudPower(AccountPower):
     """Switches a machine by a driver of Apache Libcloud.
 
     Args:
@@ -84,9 +61,31 @@ class LibcloudPower(Provider):
         >>> power = LibcloudPower(PowerConfig("lips", {"driver": "gce", "project": "p", "datacenter": "us-east1-b"}))
     """
 
+    name, id_form = "libcloud", r"(?!)"  # ids have no common form: the list tells ids and names apart
+    states: ClassVar[Mapping[str, PowerState]] = {
+        **dict.fromkeys(("running", "migrating", "updating"), "running"),
+        **dict.fromkeys(("starting", "pending", "rebooting", "reconfiguring"), "starting"),
+        "stopping": "stopping",
+        "stopped": "stopped",
+        # A machine in these states is not started by a start: it needs a resume, or help.
+        **dict.fromkeys(("suspended", "paused", "error"), "failed"),
+    }
+    errors: ClassVar[Sequence[Pattern]] = (
+        # Of EC2, GCE and OpenStack: too many calls, or a machine between two states.
+        (r"RequestLimitExceeded|rateLimitExceeded|Throttl|too many requests|IncorrectInstanceState|resourceNotReady",
+         TryAgain),
+        (r"Insufficient\w*Capacity|RESOURCE_POOL_EXHAUSTED|stockout|AllocationFailed|SkuNotAvailable"
+         r"|No valid host|does not have enough resources|NoStock|out of (stock|capacity)", NoCapacity),
+        (r"quota|LimitExceeded|insufficient (credit|balance|funds)", QuotaExceeded),
+        (r"Unauthori[sz]ed|AuthFailure|AccessDenied|Forbidden|ExpiredToken|invalid_grant|credentials"
+         r"|^40[13]\b", Denied),
+        (r"InvalidInstanceID.NotFound|ResourceNotFound|^404\b", Gone),
+        (r"^409\b", TryAgain),  # of Azure also for quotas, and for want of capacity: after these
+    )  # fmt: skip
+
     def __init__(self, config: PowerConfig) -> None:
+        super().__init__(config)
         options = dict(config.options)
-        self._machine = config.needs_machine("libcloud")
         self._driver_name, wanted, self._which = (options.pop(name, "") for name in OWN)
         if self._which not in ("", "public", "private"):
             raise SettingsError(f"--power-option address={self._which[:40]}: write public or private")
@@ -104,10 +103,9 @@ class LibcloudPower(Provider):
             needs("libcloud.common.types", "libcloud"),
             needs("libcloud.common.exceptions", "libcloud"),
         )
-        self._limit, self._driver = config.timeout, None
+        self._driver: Any = None
         # Drivers are not safe in several threads, and a call goes on in its thread after its time limit.
         self._thread = ThreadPoolExecutor(1, "libcloud")
-        self._id: str | None = None
 
     async def start(self) -> None:
         """See `Power.start`. Some drivers return only when the cloud has started it, or has found no room for it."""
@@ -165,7 +163,7 @@ class LibcloudPower(Provider):
             return call(self._driver)
         except Exception as error:  # drivers raise errors of all kinds, bare `Exception` among them
             code = getattr(error, "code", None) or getattr(error, "http_code", None) or ""
-            message = plain_text(f"{code} {error}", self._secrets)
+            message = self.plain(f"{code} {error}")
             text = f"libcloud: {self._driver_name}: {type(error).__name__} {message}"
             if isinstance(error, self._http.RateLimitReachedError):
                 raise TryAgain(text, error.retry_after or 5.0) from None
@@ -173,8 +171,15 @@ class LibcloudPower(Provider):
                 raise Denied(text) from None
             if "Timeout" in type(error).__name__:
                 raise Transient(f"libcloud: {self._driver_name} did not answer within {self._limit:g} s") from None
-            kind = next((kind for pattern, kind in _ERRORS if re.search(pattern, message, re.IGNORECASE)), None)
-            raise kind(text) if kind is not None else _unknown(error, text) from None
+            kind = self.meaning(message)
+            raise kind(text) if kind is not None else self._unknown_error(error, text) from None
+
+    def _unknown_error(self, error: Exception, text: str) -> PowerError:
+        if isinstance(error, TypeError | ValueError | NotImplementedError):  # arguments that the driver does not take
+            return PowerError(f"{text}; check the options of --power libcloud")
+        if not isinstance(error, OSError):
+            self.note_unknown(text)
+        return Transient(text)
 
     # --- nodes
 
@@ -206,7 +211,7 @@ class LibcloudPower(Provider):
         known = _WORDS.get(self._driver_name, {}).get(own)
         if known is None and common == "terminated":
             known = "terminated" if self._driver_name in _DELETES else "stopped"
-        return known or _STATES.get(common, "unknown"), own or common
+        return known or self.states.get(common, "unknown"), own or common
 
     def _listed(self, node: Any) -> Machine:
         size = (node.extra or {}).get("instance_type") or getattr(node.size, "name", "") or ""
@@ -216,14 +221,6 @@ class LibcloudPower(Provider):
         addresses = [*(node.private_ips or ())] if self._which == "private" else [*(node.public_ips or ())]
         addresses = [address for address in [*addresses, *(node.private_ips or ())] if address]
         return f"[{addresses[0]}]" if addresses and ":" in addresses[0] else addresses[0] if addresses else None
-
-
-def _unknown(error: Exception, text: str) -> PowerError:
-    if isinstance(error, TypeError | ValueError | NotImplementedError):  # arguments that the driver does not take
-        return PowerError(f"{text}; check the options of --power libcloud")
-    if not isinstance(error, OSError):
-        logger.warning("{}; wakestream does not know this error, and tries again", text)
-    return Transient(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -17,8 +17,7 @@ class RunpodPower(HttpPower):
     Options: `port` (the worker's port inside the pod, 8383).
     """
 
-    name = "runpod"
-    api = "https://api.runpod.io"
+    name, api, options, key = "runpod", "https://api.runpod.io", ("port",), "RUNPOD_API_KEY"
     id_form = r"[a-z0-9]{10,20}"
     states: ClassVar[Mapping[str, PowerState]] = {
         "provisioning": "starting",
@@ -33,21 +32,6 @@ class RunpodPower(HttpPower):
          r"|does not have the resources|out of capacity", NoCapacity),
         (r"^402\b|balance|insufficient (funds|credit)|spend(ing)? limit|quota", QuotaExceeded),
     )  # fmt: skip
-
-    def __init__(self, config: PowerConfig) -> None:
-        super().__init__(config)
-        self._port = self.port(config.known(self.name, ("port",)))
-        self._key = self.secret("RUNPOD_API_KEY")
-
-    def headers(self) -> Mapping[str, str]:
-        """The API key."""
-        return {"Authorization": f"Bearer {self._key}"}
-
-    def message(self, document: Any) -> tuple[object, str]:
-        """`title`, `status` and `detail`, as in `application/problem+json`."""
-        if isinstance(document, Mapping) and "detail" in document:
-            return document.get("status", ""), str(document["detail"])
-        return super().message(document)
 
     async def start(self) -> None:
         """Start the pod, on the host where its disk is."""

@@ -21,8 +21,7 @@ class VastPower(HttpPower):
     Options: `port` (the worker's port inside the container, 8383).
     """
 
-    name = "vast"
-    api = "https://console.vast.ai"
+    name, api, options, key = "vast", "https://console.vast.ai", ("port",), "VAST_API_KEY"
     id_form = r"\d+"
     states: ClassVar[Mapping[str, PowerState]] = {
         "created": "starting",
@@ -45,21 +44,6 @@ class VastPower(HttpPower):
         (r"too frequent", TryAgain),
         (r"auth_error|invalid (user|api)[ _-]?key|unauthorized", Denied),
     )
-
-    def __init__(self, config: PowerConfig) -> None:
-        super().__init__(config)
-        self._port = self.port(config.known(self.name, ("port",)))
-        self._key = self.secret("VAST_API_KEY")
-
-    def headers(self) -> Mapping[str, str]:
-        """The API key."""
-        return {"Authorization": f"Bearer {self._key}"}
-
-    def message(self, document: Any) -> tuple[object, str]:
-        """`error` is the code, `msg` the text."""
-        if isinstance(document, Mapping) and ("error" in document or "msg" in document):
-            return document.get("error") or "", str(document.get("msg") or "")
-        return super().message(document)
 
     async def start(self) -> None:
         """Ask for the instance to run, when its host has a free GPU."""
