@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,7 @@ class ProcessPower:
         self._cleaning: asyncio.Task[None] | None = None
         self._stopped = False
         self._ending: asyncio.Task[None] | None = None
+        self._ended_at: float | None = None
 
     async def start(self) -> None:
         """Start the program unless it runs. `TryAgain`: it is still stopping. `PowerError`: it cannot be started."""
@@ -83,7 +85,7 @@ class ProcessPower:
         except (OSError, ValueError) as error:
             raise PowerError(f"cannot start {self._argv[0]!r}: {error}; give the full path of the program") from None
         self._reading = background("the output of the program", self._read(self._process))
-        self._cleaning = background("the clean-up after the program", _clean_up(self._process))
+        self._cleaning = background("the clean-up after the program", self._clean_up(self._process))
 
     async def stop(self) -> None:
         """Ask the program to end, and make sure in the background that it ends."""
@@ -99,8 +101,8 @@ class ProcessPower:
         if self._running():
             return Reading("stopping" if self._ending is not None else "running")
         if self._process is None or self._ending is not None:
-            return Reading("stopped", detail=self._detail())
-        return Reading("failed", detail=self._detail())
+            return Reading("stopped", since=self._ended_at, detail=self._detail())
+        return Reading("failed", since=self._ended_at, detail=self._detail())
 
     async def machines(self) -> Sequence[Machine]:
         """Raises `CannotList`: a program has no list."""
@@ -171,6 +173,12 @@ class ProcessPower:
                 logger.warning("the output of the ended program is still open; the rest is not read")
             self._reading = None
 
+    async def _clean_up(self, process: Process) -> None:
+        """Kill what the program left running, since that keeps its output open. Later its number may be reused."""
+        await process.wait()
+        self._ended_at = time.time()
+        kill(process)
+
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         output = _OutputLog(process.pid)
@@ -187,12 +195,6 @@ class ProcessPower:
         texts = [text for line in lines if (text := line.strip()[:LONGEST_LINE])]
         self._said.extend(texts)
         output.log(texts)
-
-
-async def _clean_up(process: Process) -> None:
-    """Kill what the program left running, since that keeps its output open. Later its number may be reused."""
-    await process.wait()
-    kill(process)
 
 
 class _OutputLog:

@@ -44,7 +44,7 @@ AGE = "power_age"
 MACHINES = "machines"
 """Announced by a monitor that reads in `gpu.power.state` that its machine is started for another GPU in it."""
 
-LATE = 2.0
+LATE = 0.5
 """Seconds by which a switch may be reported late without being booked again."""
 
 STATES = get_args(PowerWord)

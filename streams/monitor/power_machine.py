@@ -126,6 +126,7 @@ class Looks(msgspec.Struct):
     read_at: float | None = None
     began_at: float = -math.inf  # when the last look began
     read_from: float = -math.inf  # when the look began that brought `reading`
+    since: float = 0.0  # when `reading` began, if it is a new one
     failed: int = 0  # looks in a row without a reading
     missed: int = 0  # calls among them which were answered that the machine does not exist
     failed_since: float = 0.0

@@ -67,6 +67,8 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
     before, wanted, stale = looks.reading, boot.wanted, event.number <= boot.seen_from
     if looks.failed:
         looks.failed, looks.missed, machine.alarms, machine.alarm_at = 0, 0, 0, step.now
+    gap = min(step.now - looks.read_at, step.policy.look_every(machine.state)) if looks.read_at is not None else 0.0
+    looks.since = step.now - (gap / 2 if event.age is None else event.age)  # it changed somewhere between two looks
     looks.reading, looks.read_at, looks.read_from = reading, step.now, looks.began_at
     on = reading in ("starting", "running", "stopping")
     boot.again_at = None if on else boot.again_at

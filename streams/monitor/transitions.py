@@ -119,7 +119,7 @@ class Step:
             url=url,
             url_follows=follows or None,
             retry_in=max(0, math.ceil(round(self.boot.retry_at - self.now, 3))) if state == "no_capacity" else None,
-            age=round(self.now - since) if aged and since is not None else None,
+            age=round(self.now - since, 1) if aged and since is not None else None,
         )
         for gpu in self.policy.gpus:
             self.say(structs.replace(said, gpu=gpu))
@@ -202,7 +202,8 @@ class Step:
         use.asked_at, boot.again_at, boot.late = None, None, False
         on = machine.on if target == "unknown" else target in PAID
         if on is not machine.on:  # a machine that was found running may have run before
-            machine.on, machine.on_or_off_since = on, use.up_since if on and use.up_since is not None else self.now
+            seen = self.looks.since if self.looks.read_at == self.now else self.now
+            machine.on, machine.on_or_off_since = on, (use.up_since or self.now) if on else seen
         if target in ("unknown", "off", "starting", "stopping", "failed"):
             worker.ready = False
         if target == "off":

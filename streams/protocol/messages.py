@@ -309,7 +309,7 @@ class PowerState(Message, frozen=True, kw_only=True):
     url: Address | None = None
     url_follows: bool | None = None
     retry_in: int | None = None
-    age: int | None = None
+    age: float | None = None
 
 
 class WorkerState(Message, frozen=True, kw_only=True):

@@ -21,6 +21,17 @@ inputs = [open(name, "rb").read() for name in sys.argv[1:3]]
 open(sys.argv[3], "wb").write(b"".join(inputs))"""
 """An engine: its result is its two inputs, one after the other."""
 
+_LOGGED = """import signal, subprocess, sys, time
+def log(word):
+    with open(sys.argv[1], "a") as file:
+        print(word, time.time(), file=file)
+log("on")
+program = subprocess.Popen(sys.argv[2:])
+signal.signal(signal.SIGTERM, lambda *_: program.terminate())
+program.wait()
+log("off")"""
+"""A machine that writes down when it is on and off."""
+
 
 class Keeper:
     """A user who runs a hub in a folder, and has a key of each role."""
@@ -64,14 +75,18 @@ class Keeper:
             await link.close()
 
     @asynccontextmanager
-    async def powers(self, *more: str) -> AsyncIterator[Running]:
-        """A monitor whose machine is a worker with an engine that puts its inputs together."""
+    async def powers(self, *more: str, log: Path | None = None) -> AsyncIterator[Running]:
+        """A monitor whose machine is a worker with an engine that puts its inputs together.
+
+        With `log` the machine writes there when it is on and off.
+        """
         key = self.folder / "worker.key"
         key.write_text(self.keys["worker"])
         engine = command_line([sys.executable, "-c", _JOIN, "{video}", "{audio}", "{output}"])
+        logged = () if log is None else (sys.executable, "-c", _LOGGED, str(log))
         machine = command_line([
-            sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", "127.0.0.1:0", "--gpu", "studio",
-            "--key-file", str(key), "--state", str(self.folder / "worker"), "--engine", "command", "--command", engine,
+            *logged, sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", "127.0.0.1:0",
+            "--gpu", "studio", "--key-file", str(key), "--state", str(self.folder / "worker"), "--engine", "command", "--command", engine,
             "--exit-with-stdin",
         ])  # fmt: skip
         flags = ("--gpu", "studio", "--power", "process", "--program", machine, *more)
