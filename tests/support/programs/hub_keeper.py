@@ -86,8 +86,8 @@ class Keeper:
         logged = () if log is None else (sys.executable, "-c", _LOGGED, str(log))
         machine = command_line([
             *logged, sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", "127.0.0.1:0",
-            "--gpu", "studio", "--key-file", str(key), "--state", str(self.folder / "worker"), "--engine", "command", "--command", engine,
-            "--exit-with-stdin",
+            "--gpu", "studio", "--key-file", str(key), "--state", str(self.folder / "worker"), "--engine", "command",
+            "--command", engine, "--exit-with-stdin",
         ])  # fmt: skip
         flags = ("--gpu", "studio", "--power", "process", "--program", machine, *more)
         async with self.user.runs("monitor", *flags, WAKESTREAM_KEY=self.keys["monitor"]) as running:
