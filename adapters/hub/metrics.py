@@ -88,14 +88,16 @@ class HubMetrics:
         leases = {gpu.name: len(gpu.leases) for gpu in gpus}
         yield ff.gauges("wakestream_hub_leases", "Jobs that hold the GPU.", ("gpu",), leases)
         now = self._clock()
-        on = {gpu.name: gpu.account.ran(0.0, now) for gpu in gpus}
+        ran = {gpu.name: ledger.ran_of(gpu.account, 0.0, now) for gpu in gpus}
+        on = {name: seconds for name, (seconds, _) in ran.items()}
         text = "Seconds that the GPU was on, by the hub's ledger."
         yield ff.counters("wakestream_hub_gpu_uptime_seconds_total", text, ("gpu",), on)
         priced = [(gpu, price) for gpu in gpus if (price := state.price_of(gpu.name)) is not None]
-        cost = {gpu.name: float(ledger.cost(on[gpu.name], price)) for gpu, price in priced}
+        cost = {gpu.name: float(ledger.cost(on[gpu.name] / gpu.account.gpus, price)) for gpu, price in priced}
         text = "What the GPU has cost, in the money of --price-per-hour."
         yield ff.counters("wakestream_hub_gpu_cost_total", text, ("gpu",), cost)
-        saved = {gpu.name: float(ledger.cost(_off(gpu, now), price)) for gpu, price in priced}
+        off = {name: known - seconds for name, (seconds, known) in ran.items()}
+        saved = {gpu.name: float(ledger.cost(off[gpu.name] / gpu.account.gpus, price)) for gpu, price in priced}
         text = "What it would have cost more, had it been on since the hub knows it."
         yield ff.counters("wakestream_hub_gpu_saved_total", text, ("gpu",), saved)
         left: dict[tuple[str, str], float] = {
@@ -103,8 +105,3 @@ class HubMetrics:
         }
         text = "What is left of a budget; below 0 when work that had begun cost more. No gpu: all together."
         yield ff.gauges("wakestream_hub_budget_left", text, ("gpu", "period"), left)
-
-
-def _off(gpu: Gpu, now: float) -> float:
-    book = gpu.account
-    return 0.0 if book.since is None else max(0.0, now - book.since - book.ran(0.0, now))

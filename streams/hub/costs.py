@@ -159,7 +159,8 @@ def _total(bill: Bill, begin: int, now: float) -> dict[str, Any]:
     """What all GPUs together ran and cost since the day `begin`."""
     zone = bill.state.limits.zone
     used = {
-        gpu.name: ledger.ran_of(gpu.account, t.begin_of(begin, zone), now, zone)[0] for gpu in bill.state.gpus.values()
+        gpu.name: ledger.ran_of(gpu.account, t.begin_of(begin, zone), now, zone)[0] / gpu.account.gpus
+        for gpu in bill.state.gpus.values()
     }
     return {"on_s": round(sum(used.values())), **bill.amount(used.items())}
 

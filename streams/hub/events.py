@@ -385,13 +385,16 @@ class BudgetReached(_OfGpu, frozen=True):
 class MachineKnown(_OfGpu, frozen=True):
     """The monitor of `gpu` named its machine at the provider, and what an hour costs there, if the provider says so.
 
-    `idle_after`: the seconds without work after which it stops the machine, if it says them.
+    `idle_after`: the seconds without work after which it stops the machine, if it says them. GPUs with an equal `host`
+    are in one machine: they start, stop and cost together.
     """
 
     machine: str
     price: float | None
     currency: str
     idle_after: float | None = None
+    host: str = ""
+    at: float = 0.0
 
 
 class OrphanFound(_OfGpu, frozen=True):

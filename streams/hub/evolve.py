@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.ledger import Account, Meter
+from wakestream.streams.hub.ledger import RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import NEVER, Connection, Gpu, HubJob, HubState, Tied
@@ -49,7 +49,7 @@ def _detach(state: HubState, job: HubJob, at: float, *, served: bool = False) ->
 
 def _job_worked(state: HubState, fact: f.JobWorked) -> None:
     job = state.jobs[fact.id]
-    seconds = fact.seconds / state.gpus[fact.gpu].slots
+    seconds = fact.seconds / state.gpus[fact.gpu].parts
     used = {**job.used, fact.gpu: job.used.get(fact.gpu, 0.0) + seconds} if fact.ended else job.used
     state.jobs[fact.id] = replace(job, used=used, works=None if fact.ended else fact.at - fact.seconds)
 
@@ -180,7 +180,8 @@ def _book(state: HubState, job: HubJob, at: float) -> None:
     if used:
         day = day_of(at, state.limits.zone)
         booked = f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at)
-        state.usage.book(booked, day)
+        took = sum(seconds * (state.gpus[gpu].parts if gpu in state.gpus else 1) for gpu, seconds in used)
+        state.usage.book(booked, day, took)
 
 
 def _usage_kept(state: HubState, fact: f.UsageKept) -> None:
@@ -263,12 +264,44 @@ def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
 
 def _enter(state: HubState, gpu: Gpu, phase: str, at: float, switched: float | None = None) -> None:
     """Book what the machine ran, and what its holders used of it until it was switched off."""
-    ran = gpu.account.running_since is not None
-    until = gpu.account.enter(phase, at, state.limits.zone, switched)
-    if ran and gpu.leases and until < gpu.meter.at:  # it was off already when its holders were counted last
-        gpu.meter.share -= (gpu.meter.at - until) / len(gpu.leases)
-    gpu.meter.advance(until, len(gpu.leases), running=ran)
-    gpu.metered(at)
+    account = gpu.account
+    ran, group = account.running_since is not None, state.machine_with(gpu)
+    if any(other.phase in RUNNING for other in group if other is not gpu) and phase not in RUNNING:
+        phase, switched = "online", None  # its machine runs for another GPU
+    until = account.enter(phase, at, state.limits.zone, switched)
+    for each in group:
+        meter, holders = each.meter, len(each.leases)
+        if ran and holders and until < meter.at:  # it was off already when its holders were counted last
+            meter.share -= (meter.at - until) / holders
+        meter.advance(until, holders, running=ran)
+        each.metered(at)
+
+
+def _machine_known(state: HubState, fact: f.MachineKnown) -> None:
+    gpu = _gpu(state, fact.gpu)
+    gpu.machine, gpu.price, gpu.currency, gpu.idle_after = fact.machine, fact.price, fact.currency, fact.idle_after
+    if gpu.host == fact.host:
+        return
+    if gpu.account.gpus > 1:  # what its machine ran stays with the GPUs that are left in it
+        _leave(gpu)
+        gpu.host = ""
+        _enter(state, gpu, gpu.phase, fact.at)
+    gpu.host = fact.host
+    _share(gpu, next((other for other in state.machine_with(gpu) if other is not gpu), None))
+
+
+def _leave(gpu: Gpu) -> None:
+    gpu.account.gpus -= 1
+    gpu.account = Account()
+
+
+def _share(gpu: Gpu, other: Gpu | None) -> None:
+    """Give the GPU the account of another one in its machine."""
+    if other is not None:
+        other.account.absorb(gpu.account)
+        if other.account.running_since is None:
+            other.account.at, other.account.running_since = gpu.account.at, gpu.account.running_since
+        gpu.account = other.account
 
 
 def _abandoned(state: HubState, fact: f.GpuAbandoned) -> None:
@@ -301,8 +334,9 @@ def _gpu_held(state: HubState, fact: f.GpuHeld) -> None:
 def _gpu_forgotten(state: HubState, fact: f.GpuForgotten) -> None:
     if fact.gpu in state.gpus and state.gpus[fact.gpu].leases:
         return  # never while jobs have it
-    if (gpu := state.gpus.pop(fact.gpu, None)) is not None and gpu.kinds is not None:
-        state.kinds_bytes -= weight(gpu.kinds.values())
+    if (gpu := state.gpus.pop(fact.gpu, None)) is not None:
+        state.kinds_bytes -= weight((gpu.kinds or {}).values())
+        _leave(gpu)
     state.pending_cancels.pop(fact.gpu, None)
     for id_ in [id_ for id_, (_, gpu) in state.recently_released.items() if gpu == fact.gpu]:
         del state.recently_released[id_]
@@ -468,8 +502,9 @@ def _clock_set(state: HubState, fact: f.ClockSet) -> None:
     """Keep all durations; renew all capabilities, since they contain times of the old clock."""
     for gpu in state.gpus.values():
         gpu.metered(fact.at - fact.by)
-        gpu.account.moved(fact.at, fact.by, state.limits.zone)
         gpu.retry_at = None if gpu.retry_at is None else gpu.retry_at + fact.by
+    for account in {id(gpu.account): gpu.account for gpu in state.gpus.values()}.values():
+        account.moved(fact.at, fact.by, state.limits.zone)
     _MOVER(state, lambda at: min(at + fact.by, fact.at))  # one in the future would make a duration endless
     state.capabilities = dict.fromkeys(state.capabilities, fact.at)
     waiting = [id_ for line in state.lines.values() for id_ in line]
@@ -514,6 +549,9 @@ def reindex(state: HubState) -> None:
             state.jobs_of.setdefault(job.owner, {})[job.id] = None
             state.gpus[job.gpu].leases[job.id] = None
     state.kinds_bytes = sum(weight((gpu.kinds or {}).values()) for gpu in state.gpus.values())
+    accounts = {gpu.host: gpu.account for gpu in state.gpus.values() if gpu.host}
+    for gpu in state.gpus.values():
+        gpu.account = accounts.get(gpu.host, gpu.account)
     state.usage.add_up()
 
 
@@ -569,7 +607,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.JobUsedKept: _job_used_kept,
     f.MeterKept: _meter_kept,
     f.JobMetered: _job_metered,
-    f.MachineKnown: _set_gpu(machine="machine", price="price", currency="currency", idle_after="idle_after"),
+    f.MachineKnown: _machine_known,
     f.GpuWarmed: _set_gpu(warmed="at"),
     f.OrphanFound: lambda state, fact: None,
     f.PowerNews: lambda state, fact: _remember(state.news, fact.delivery, fact),

@@ -151,7 +151,7 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
         for id_ in capabilities.recently_revoked(state, now):
             decision.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
-        _note_machine(state, gpus, message, decision)
+        _note_machine(state, peer, message, now, decision)
         power.greet_monitor(state, peer, now, decision)
     elif role == "client":
         if jobs.POWER_NOW in features:
@@ -209,11 +209,11 @@ def _crowded(state: HubState, license_: f.License | None) -> tuple[str, str] | N
     return "too_many_connections", f"this license has {limit} connections already; close some, or use another license"
 
 
-def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, decision: HubDecision) -> None:
+def _note_machine(state: HubState, peer: Connection, message: m.Register, now: float, decision: HubDecision) -> None:
     """Remember what a monitor says of its machine, if that has changed."""
     price = message.price if message.price is not None and 0 < message.price < LARGEST_PRICE else None
     idle = message.idle_after if message.idle_after is not None and 0 <= message.idle_after < LONGEST_IDLE else None
-    for name in gpus:
+    for name in peer.gpus:
         machine = (message.machines or {}).get(name, message.machine or "")
         said = machine[:LONGEST_MACHINE], price, (message.currency or "")[:LONGEST_MACHINE], idle
         if not (said[0] or price is not None or idle is not None):
@@ -222,8 +222,9 @@ def _note_machine(state: HubState, gpus: tuple[str, ...], message: m.Register, d
         new = said
         if known is not None and price is None:  # the provider did not answer in time: the last price stays
             new = said[0] or known.machine, known.price, known.currency, idle
-        if known is None or (known.machine, known.price, known.currency, known.idle_after) != new:
-            decision.fact(f.MachineKnown(name, *new))
+        host = "\n".join((peer.owner or "", new[0])) if new[0] else ""
+        if known is None or (known.machine, known.price, known.currency, known.idle_after, known.host) != (*new, host):
+            decision.fact(f.MachineKnown(name, *new, host, now))
 
 
 def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision) -> None:

@@ -34,7 +34,7 @@ class Account:
     """The account of one GPU. `since` is its first entry, `at` the last one, `days` the seconds that it ran, by day.
 
     `running_since` has no value while the GPU is off, `off_since` is when it went off last. `days` does not have the
-    time from `at` on yet.
+    time from `at` on yet. GPUs in one machine have one account, which is the machine's: `gpus` is how many they are.
     """
 
     since: float | None = None
@@ -43,6 +43,16 @@ class Account:
     days: dict[int, float] = field(default_factory=dict)
     before: float = 0.0
     off_since: float | None = None
+    gpus: int = 1
+
+    def absorb(self, other: Account) -> None:
+        """Take over the account of a GPU that is in the same machine, as it turns out."""
+        self.gpus += other.gpus
+        self.before += other.before
+        for day, seconds in other.days.items():
+            self.days[day] = self.days.get(day, 0.0) + seconds
+        known = [since for since in (self.since, other.since) if since is not None]
+        self.since = min(known, default=None)
 
     @property
     def has_run(self) -> bool:
@@ -90,22 +100,25 @@ class Account:
         self.at = at
 
     def ran(self, begin: float, end: float, zone: str = UTC) -> float:
-        """Seconds that it ran from `begin`, which counts from the start of its day, until `end`, which is now."""
+        """Seconds that it ran from `begin`, which counts from the start of its day, until `end`, which is now.
+
+        This is the part of one GPU: those in one machine cost it once.
+        """
         first, last = day_of(begin, zone), day_of(max(end, self.at), zone)
         if last - first < len(self.days):
             closed = sum(self.days.get(day, 0.0) for day in range(first, last + 1))
         else:
             closed = sum(seconds for day, seconds in self.days.items() if day >= first)
         older = self.before if self.since is not None and begin <= self.since else 0.0
-        return closed + older + self._going(begin_of(first, zone), end)
+        return (closed + older + self._going(begin_of(first, zone), end)) / self.gpus
 
     def by_day(self, first: int, now: float, zone: str = UTC) -> dict[int, float]:
-        """Seconds that it ran on each day from `first` on; only days on which it ran."""
+        """Seconds that it ran on each day from `first` on, the part of one GPU; only days on which it ran."""
         found = {day: seconds for day, seconds in self.days.items() if day >= first}
         if self.running_since is not None:
             for day, seconds in _split(max(self.at, begin_of(first, zone)), now, zone):
                 found[day] = found.get(day, 0.0) + seconds
-        return found
+        return {day: seconds / self.gpus for day, seconds in found.items()}
 
     def _going(self, begin: float, end: float) -> float:
         return max(0.0, end - max(self.at, begin)) if self.running_since is not None else 0.0
@@ -151,14 +164,15 @@ def summary(account: Account, begin: float, now: float, price: Decimal | None, z
     on, known = ran_of(account, begin, now, zone)
     said: dict[str, Any] = {"on_s": round(on), "of_s": round(known)}
     if price is not None:
-        said |= {"cost": plain(cost(on, price)), "saved": plain(cost(known - on, price))}
+        costs, saves = (cost(seconds / account.gpus, price) for seconds in (on, known - on))
+        said |= {"cost": plain(costs), "saved": plain(saves)}
     return said
 
 
 def ran_of(account: Account, begin: float, now: float, zone: str = UTC) -> tuple[float, float]:
-    """Seconds that it ran since `begin`, and seconds that are known of that time."""
+    """Seconds that it ran since `begin`, with all of its machine, and seconds that are known of that time."""
     known = max(0.0, now - max(begin, account.since if account.since is not None else now))
-    return min(known, account.ran(begin, now, zone)), known
+    return min(known, account.gpus * account.ran(begin, now, zone)), known
 
 
 def cost(seconds: float, price: Decimal) -> Decimal:
@@ -242,13 +256,12 @@ class Usage:
         at, used = self.days.get(owner, (day, {}))
         return dict(used) if at == day else {}
 
-    def book(self, used: f.JobUsed, day: int) -> None:
-        """Book a job that has ended on this day."""
+    def book(self, used: f.JobUsed, day: int, took: float) -> None:
+        """Book a job that has ended on this day, and that took so many seconds of work."""
         of_day = self.on_day(used.owner, day)
         for gpu, seconds in used.gpus:
             of_day[gpu] = of_day.get(gpu, 0.0) + seconds
         self.days[used.owner] = day, of_day
-        took = sum(seconds for _, seconds in used.gpus)
         self.work[used.kind] = self.work.get(used.kind, took) * (1 - NEWEST) + took * NEWEST
         while len(self.work) > KEPT_KINDS:
             del self.work[next(iter(self.work))]

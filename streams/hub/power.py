@@ -489,12 +489,16 @@ def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
     named = state.named()
     unnamed = any(not state.connections[fd].gpus for fd in state.monitors)
     for gpu in state.gpus.values():
-        alone = gpu.worker is None and gpu.name not in named and not unnamed
-        alone = alone and gpu.account.running_since is not None
+        alone = gpu.account.running_since is not None and not unnamed and _is_alone(gpu, named)
+        alone = alone and all(_is_alone(other, named) for other in state.machine_with(gpu))
         if alone is (gpu.alone_since is None):
             decision.fact(f.GpuAlone(gpu.name, now if alone else None))
         elif gpu.alone_since is not None and now - gpu.alone_since >= state.limits.abandoned:
             decision.fact(f.GpuAbandoned(gpu.name, now, gpu.alone_since))
+
+
+def _is_alone(gpu: Gpu, named: Collection[str]) -> bool:
+    return gpu.worker is None and gpu.name not in named
 
 
 def unmet(state: HubState, now: float, decision: HubDecision) -> None:

@@ -202,7 +202,8 @@ class GpuRecord:
     (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price`, `currency` and `idle_after` are as its
     monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
     monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
-    `boots` are the seconds of its last boots. `tells_work`: its worker says how long it works for each job. `slots` is
+    `boots` are the seconds of its last boots. `tells_work`: its worker says how long it works for each job. `host` is
+    the same for all GPUs in its machine, empty if that is not known. `slots` is
     how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by role. `woken`
     is when the hub had its machine started for a job, until it is off again. `suspended` is who held it for
     maintenance; empty: nobody.
@@ -233,6 +234,7 @@ class GpuRecord:
     stopped_at: Moment = NEVER
     boots: list[float] = field(default_factory=list)
     tells_work: bool = False
+    host: str = ""
     slots: int = 1
     told: dict[str, Mapping[str, str | float]] = field(default_factory=dict)
     woken: Moment = NEVER
@@ -283,15 +285,20 @@ class Gpu(GpuRecord):
         """Count until `at` what its holders use; returns the share of each since some begin."""
         return self.meter.advance(at, len(self.leases), running=self.account.running_since is not None)
 
+    @property
+    def parts(self) -> int:
+        """How many jobs its machine does at one time, so that each uses that part of it."""
+        return self.slots * self.account.gpus
+
     def used_by(self, job: HubJob, at: float) -> float:
         """Seconds that one of its holders used of it until `at`: its work, or a share if the worker tells none."""
         account = self.account
         running = account.running_since is not None
         if not self.tells_work:
             more = max(0.0, at - self.meter.at) / len(self.leases) if running else 0.0
-            return max(0.0, self.meter.share + more - job.began)
+            return max(0.0, self.meter.share + more - job.began) / account.gpus
         until = at if running else min(at, account.off_since or at)
-        return 0.0 if job.works is None else max(0.0, until - job.works) / self.slots
+        return 0.0 if job.works is None else max(0.0, until - job.works) / self.parts
 
     @property
     def closed(self) -> str:
@@ -448,6 +455,10 @@ class HubState(Durable):
     def need_of(self, job: HubJob) -> Need:
         """What a job needs."""
         return self.need(job.need, job.owner)
+
+    def machine_with(self, gpu: Gpu) -> list[Gpu]:
+        """The GPUs in the machine of this one, which have one account."""
+        return [each for each in self.gpus.values() if each.host == gpu.host] if gpu.host else [gpu]
 
     def used_by(self, job: HubJob, at: float) -> Mapping[str, float]:
         """Seconds that a job used of each GPU until `at`."""

@@ -203,7 +203,7 @@ def large_hub(**limits: Any) -> tuple[Net, int]:
         net.state.usage.keep(f"license-{number:05}", {("studio", month): 10.0 + number})
     for number in range(100_000):
         name = f"{number:06}{'日' * 190}"
-        net.state.usage.book(f.JobUsed(name, "ann", "口型" * 20, (("studio", 60.0),), month, net.now), TENTH)
+        net.state.usage.book(f.JobUsed(name, "ann", "口型" * 20, (("studio", 60.0),), month, net.now), TENTH, 60.0)
     net.pass_time(60)
     return net, month
 
@@ -393,3 +393,65 @@ def test_the_work_of_a_job_goes_on_over_a_restart_of_the_hub(*, compacted: bool)
     assert asked(net, ann)["jobs"][0]["used_s"] == 120.0
     net.say(worker, m.JobWork(request_id="a", seconds=110.0, ended=True))
     assert asked(net, ann)["jobs"][0]["used_s"] == 110.0
+
+
+def in_machine(net: Net, gpu: str, machine: str = "i-1", owner: str | None = None) -> int:
+    return net.join("monitor", gpus=(gpu,), features=("power_state",), machines={gpu: machine}, owner=owner)
+
+
+def today_of(net: Net, fd: int) -> dict[str, tuple[int, float]]:
+    net.say(fd, m.HubStatusQuery(request_id="q"))
+    gpus = net.heard(fd, m.HubStatus)[-1].gpus
+    return {gpu["gpu"]: (gpu["today"]["on_s"], gpu["today"]["cost"]) for gpu in gpus}
+
+
+@pytest.mark.parametrize("compacted", [True, False, None])
+def test_gpus_in_one_machine_cost_it_once_while_any_of_them_runs(*, compacted: bool | None) -> None:
+    net = hub()
+    lab, other, ann = in_machine(net, "lab"), in_machine(net, "other", owner="bob"), client(net)
+    net.phase(lab, "booted", "lab")
+    net.pass_time(HOUR)  # lab runs before it is known that studio is in the same machine
+    studio = in_machine(net, "studio")
+    for monitor, gpu in ((studio, "studio"), (other, "other")):
+        net.phase(monitor, "booted", gpu)
+    net.pass_time(HOUR)
+    net.phase(lab, "off", "lab")
+    net.phase(other, "off", "other")
+    if compacted is not None:
+        net.restart(compacted=compacted)
+        lab, other, studio, ann = (
+            in_machine(net, "lab"), in_machine(net, "other", owner="bob"), in_machine(net, "studio"), client(net)
+        )  # fmt: skip
+    net.pass_time(HOUR)
+    net.phase(studio, "off", "studio")
+    net.pass_time(HOUR)
+    assert today_of(net, ann) == {"lab": (10_800, 1.8), "studio": (10_800, 1.8), "other": (3600, 1.2)}
+    assert asked(net, ann)["totals"]["today"] == {"on_s": 14_400, "cost": 4.8}
+    assert asked(net, ann)["days"] == [{"day": "2026-03-10", "on_s": 14_400, "cost": 4.8}]
+
+
+def test_a_job_in_a_machine_with_two_gpus_uses_half_of_it_and_one_alone_all_of_the_rest() -> None:
+    net = hub()
+    for gpu in ("lab", "studio"):
+        in_machine(net, gpu)
+    workers = {gpu: working(net, gpu) for gpu in ("lab", "studio")}
+    ann = client(net)
+    net.submit(ann, "a")
+    work(net, workers[net.state.jobs["a"].gpu or ""], "a", HOUR)
+    done(net, ann, "a")
+    (job,) = asked(net, ann)["jobs"]
+    assert (job["used_s"], job["cost"]) == (HOUR / 2, 0.6)
+    assert asked(net, ann)["unused"] == {"used_s": 1800, "cost": 0.6}
+    assert net.state.usage.work["lipsync"] == HOUR, "for the estimates it is what it takes"
+
+
+def test_a_gpu_that_moves_to_a_machine_of_its_own_takes_no_time_with_it_and_loses_none() -> None:
+    net = hub()
+    lab, studio, ann = in_machine(net, "lab"), in_machine(net, "studio"), client(net)
+    for monitor, gpu in ((lab, "lab"), (studio, "studio")):
+        net.phase(monitor, "booted", gpu)
+    net.pass_time(HOUR)
+    net.leave(studio)
+    in_machine(net, "studio", "i-2")
+    net.pass_time(HOUR)
+    assert asked(net, ann)["totals"]["today"]["on_s"] == 3 * HOUR
