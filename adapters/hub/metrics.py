@@ -17,7 +17,7 @@ from wakestream.operators.model.ports import PowerWord
 from wakestream.streams.hub import budget, ledger
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import phase
-from wakestream.streams.hub.state import Gpu, HubState
+from wakestream.streams.hub.state import HubState
 
 ROLES = ("client", "worker", "monitor", "unregistered")
 PHASES = (*get_args(PowerWord), "lost")

@@ -49,7 +49,11 @@ def _power(state: HubState, gpu: Gpu, phase: str, why: str, now: float) -> Itera
     elif phase == "failed" and gpu.phase != "failed":
         yield "power.failed", gpu.name, {"why": why}
     elif phase == "off" and began is not None:
-        yield "power.stopped", gpu.name, {"why": why, "on_s": round(now - began), **_cost(state, gpu, now - began)}
+        yield (
+            "power.stopped",
+            gpu.name,
+            {"why": why, "on_s": round(now - began), **_cost(state, gpu, (now - began) / gpu.account.gpus)},
+        )
 
 
 def _cost(state: HubState, gpu: Gpu, seconds: float) -> dict[str, Any]:
