@@ -43,9 +43,10 @@ async def watch(config: DeadMan, alive: Callable[[], bool]) -> None:
         match switch.look(loop.time(), alive=alive()):
             case "warn":
                 left = (1 - WARNING) * config.after
-                logger.warning("no hub, task or transfer for long: this machine is switched off in {:.0f} s", left)
+                text = "no hub or monitor, task and transfer for long: this machine is switched off in {:.0f} s"
+                logger.warning(text, left)
             case "off":
-                logger.warning("no hub, task or transfer for {:.0f} s: running --poweroff", config.after)
+                logger.warning("no hub or monitor, task and transfer for {:.0f} s: running --poweroff", config.after)
                 await _run(config.command)
 
 

@@ -50,6 +50,9 @@ class WorkerHub:
         url: The worker's address, for clients.
         later: Calls a function later; by default that of the running loop.
         on_revoked: Called with the id of a revoked license.
+
+    Attributes:
+        watched: Whether a monitor can switch this machine off, as far as the hub said.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class WorkerHub:
         calls.transfers.on_first = self._start_activity
         self._initialized = False
         self._refused = False
+        self.watched = True
         self._old = False
         self._hub_features: frozenset[str] = frozenset()
         self._told: m.WorkerState | None = None
@@ -132,6 +136,8 @@ class WorkerHub:
                 self._connected(event)
             case m.LicenseRevoked():
                 self._revoked(event.license)
+            case m.MonitorState():
+                self.watched = event.connected
             case m.Error(request_id=None) if self._link.up:
                 logger.warning("the hub says: {}", event.text)
             case LinkDown(code=code) if code:
@@ -147,7 +153,7 @@ class WorkerHub:
                 self._receive(event)
 
     def _connected(self, up: LinkUp) -> None:
-        self._old, self._refused = not up.features, False
+        self._old, self._refused, self.watched = not up.features, False, True
         if self._verifier is not None and not self._verifier.pin(up.capability_key):
             logger.error(
                 "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "

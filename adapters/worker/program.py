@@ -175,7 +175,7 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
-    announced = (*features, KINDS, m.WorkerState.FEATURE, m.JobWork.FEATURE)
+    announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE)
     register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=announced)
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)
@@ -185,8 +185,8 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
 
 
 def _is_alive(calls: WorkerCalls, hub: WorkerHub | None) -> bool:
-    """Whether anything needs this machine: a hub that is connected, a task that runs or can begin, or a transfer."""
-    if (hub is not None and hub.connected) or calls.transfers.moving():
+    """Whether anything needs this machine, or can switch it off: a hub with its monitor, a task, or a transfer."""
+    if (hub is not None and hub.connected and hub.watched) or calls.transfers.moving():
         return True
     state = calls.queue.state
     return bool(state.busy or (state.line and state.halt is None))

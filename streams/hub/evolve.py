@@ -12,7 +12,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
-from wakestream.streams.hub.state import NEVER, Connection, Gpu, HubJob, HubState, Tied
+from wakestream.streams.hub.state import NEVER, UNWATCHED, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.moments import Mover, mover
 from wakestream.streams.placement.waiting import Entry, Line
 from wakestream.streams.protocol.kinds import flat_kind
@@ -145,6 +145,7 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     if not gpu.leases:
         gpu.changed = fact.at
     gpu.leases[job.id], gpu.active = None, fact.at
+    gpu.orphan = gpu.orphan if gpu.orphan == UNWATCHED else ""
     _remember(gpu.served, job.owner, None)
     if not state.queue:
         state.waking = None
@@ -259,6 +260,7 @@ def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
         gpu.woken = NEVER
     gpu.failures += fact.phase == "failed" != gpu.phase
     gpu.phase, gpu.since, gpu.cause, gpu.retry_at = fact.phase, fact.at, fact.cause, fact.retry_at
+    gpu.orphan = "" if fact.phase == "off" else gpu.orphan
     _enter(state, gpu, fact.phase, fact.at, fact.switched)
 
 
@@ -383,6 +385,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.jobs = {id_: replace(job, fd=None, gone=fact.at) for id_, job in state.jobs.items()}
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
+        gpu.unwatched = fact.at if gpu.idle_after is not None or ("monitor", gpu.name) in state.holders else None
         gpu.active = gpu.let_go = gpu.warmed = gpu.changed = float("-inf")
         gpu.failures = 0
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
@@ -412,6 +415,8 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
         state.clients[fact.fd] = None
     elif fact.role == "monitor":
         state.monitors[fact.fd] = None
+        for gpu in [state.gpus[name] for name in fact.gpus or state.gpus if name in state.gpus]:
+            gpu.unwatched, gpu.orphan = None, "" if gpu.orphan == UNWATCHED else gpu.orphan
     elif fact.gpu is not None:
         _take_gpu(state, peer, fact.gpu)
 
@@ -435,7 +440,10 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
     state.undone.pop(fact.fd, None)
     state.kinds_bytes -= weight(peer.kinds)
     state.clients.pop(fact.fd, None)
-    state.monitors.pop(fact.fd, None)
+    if fact.fd in state.monitors:
+        del state.monitors[fact.fd]
+        for alone in [state.gpus[name] for name in {*peer.gpus} - state.named() if name in state.gpus]:
+            alone.unwatched = fact.at
     state.texts.end(lambda text: text.worker == fact.fd)
     if peer.owner is not None:
         fds = state.by_owner[peer.owner]
@@ -609,7 +617,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.JobMetered: _job_metered,
     f.MachineKnown: _machine_known,
     f.GpuWarmed: _set_gpu(warmed="at"),
-    f.OrphanFound: lambda state, fact: None,
+    f.OrphanFound: _set_gpu(orphan="cause"),
     f.PowerNews: lambda state, fact: _remember(state.news, fact.delivery, fact),
     f.NewsOver: lambda state, fact: state.news.pop(fact.delivery, None),
     f.BudgetReached: lambda state, fact: state.reached.update({(fact.gpu, fact.period): fact}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import jobs, plan, power
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.state import Connection, Gpu, HubState
+from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 
 STATES = ("ready", "not_ready", "paused")
@@ -46,8 +46,10 @@ def open_again(state: HubState, gpu: Gpu, now: float, decision: HubDecision) -> 
 
 
 def registered(state: HubState, gpu: str | None, features: frozenset[str], now: float, decision: HubDecision) -> None:
-    """An older worker does not say whether it begins tasks."""
+    """An older worker does not say whether it begins tasks. A newer one learns that its monitor is gone."""
     known = state.gpus.get(gpu or "")
+    if known is not None and known.orphan == UNWATCHED:
+        power.tell_worker(state, known, decision)
     if known is not None and known.halted and m.WorkerState.FEATURE not in features:
         decision.fact(f.GpuHalted(known.name, "", "", now))
 

@@ -246,6 +246,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         power.OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
         m.JobWork.FEATURE: role == "worker",
+        m.MonitorState.FEATURE: role == "worker",
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
@@ -305,6 +306,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     plan.tick(state, now, decision)
     power.unmet(state, now, decision)
     power.abandoned(state, now, decision)
+    power.unwatched(state, now, decision)
     keep_warm.tick(state, now, decision)
     # Each of these may grant what waits, which may happen once only.
     # Money comes first: workers whose kinds keep changing must not put it off.

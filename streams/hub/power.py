@@ -14,7 +14,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
-from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, Limits
+from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubJob, HubState, Limits
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import is_name
 
@@ -149,6 +149,8 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
             decision.send(fd, _lost(gpu.name, gpu.cause))
         if gpu.phase in _ON:
             _tell_neighbours(state, gpu, decision)
+        if not gpus or gpu.name in gpus:
+            tell_worker(state, gpu, decision)
     boot_for_the_queue(state, monitor, decision)
 
 
@@ -499,6 +501,23 @@ def abandoned(state: HubState, now: float, decision: HubDecision) -> None:
 
 def _is_alone(gpu: Gpu, named: Collection[str]) -> bool:
     return gpu.worker is None and gpu.name not in named
+
+
+def unwatched(state: HubState, now: float, decision: HubDecision) -> None:
+    """Tell people and the worker that the monitor of a GPU that is on has gone, so that nothing switches it off."""
+    for gpu in state.gpus.values():
+        on = gpu.worker is not None or gpu.account.running_since is not None
+        if not on or gpu.unwatched is None or now - gpu.unwatched < state.limits.unwatched or gpu.orphan == UNWATCHED:
+            continue
+        if not any(other.unwatched is None for other in holders.neighbours(state, (gpu,))):
+            decision.fact(f.OrphanFound(gpu.name, UNWATCHED, now))
+            tell_worker(state, gpu, decision)
+
+
+def tell_worker(state: HubState, gpu: Gpu, decision: HubDecision) -> None:
+    """Tell the worker of a GPU whether a monitor can switch its machine off."""
+    if gpu.worker is not None and m.MonitorState.FEATURE in state.connections[gpu.worker].features:
+        decision.send(gpu.worker, m.MonitorState(gpu=gpu.name, connected=gpu.orphan != UNWATCHED))
 
 
 def unmet(state: HubState, now: float, decision: HubDecision) -> None:

@@ -27,6 +27,9 @@ from wakestream.streams.protocol.structs import Frozen
 Prices = NewType("Prices", Mapping[str, float])
 """What an hour of each GPU costs, by its name."""
 
+UNWATCHED = "its monitor is not connected, so nothing switches it off; start `wakestream monitor` for it again"
+"""Why a GPU stays on although no job needs it, if its monitor has gone."""
+
 ALL = ""
 """Stands for all GPUs where a setting is given by name."""
 
@@ -64,6 +67,7 @@ class Limits:
         draining: How long an announced stop may take to begin.
         unaddressed: How long an online worker may wait for the monitor to learn its machine's address.
         unmet: How long the worker of a GPU that is on may take to register while jobs wait for it.
+        unwatched: How long the monitor of a GPU that is on may be away until people and its worker are told.
         abandoned: How long a GPU without worker and monitor counts as on; then it was off since the last sign of life.
         accepted: A deployed worker's result within this time after the job was sent says only that it took the job.
         kept_results: Undelivered results of one license.
@@ -106,6 +110,7 @@ class Limits:
     unaddressed: float = 30.0
     draining: float = 60.0
     unmet: float = 600.0
+    unwatched: float = 60.0
     abandoned: float = 3600.0
     accepted: float = 10.0
     kept_results: int = 100
@@ -206,7 +211,7 @@ class GpuRecord:
     the same for all GPUs in its machine, empty if that is not known. `slots` is
     how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by role. `woken`
     is when the hub had its machine started for a job, until it is off again. `suspended` is who held it for
-    maintenance; empty: nobody.
+    maintenance; empty: nobody. `orphan` is why it is on without a job, if its monitor found it so or is gone.
     """
 
     name: str
@@ -238,6 +243,7 @@ class GpuRecord:
     slots: int = 1
     told: dict[str, Mapping[str, str | float]] = field(default_factory=dict)
     woken: Moment = NEVER
+    orphan: str = ""
     suspended: str = ""
 
     def label(self, name: str) -> str | float | None:
@@ -280,6 +286,7 @@ class Gpu(GpuRecord):
     warmed: Moment = float("-inf")
     changed: Moment = float("-inf")
     failures: int = 0
+    unwatched: Moment | None = None
 
     def metered(self, at: float) -> float:
         """Count until `at` what its holders use; returns the share of each since some begin."""

@@ -312,6 +312,15 @@ class PowerState(Message, frozen=True, kw_only=True):
     age: float | None = None
 
 
+class MonitorState(Message, frozen=True, kw_only=True):
+    """hub -> worker that announced `monitor_state`, ours: whether a monitor can switch the worker's machine off."""
+
+    TYPE: ClassVar[str] = "gpu.monitor.state"
+    FEATURE: ClassVar[str] = "monitor_state"
+    gpu: str
+    connected: bool
+
+
 class WorkerState(Message, frozen=True, kw_only=True):
     """worker -> hub (-> clients that announced `worker_state`), ours: whether the worker begins tasks.
 
@@ -549,8 +558,8 @@ class Unknown(Message, frozen=True, kw_only=True):
 
 KNOWN: tuple[type[Message], ...] = (
     Connected, Register, Registered, Ping, Pong, Submit, Ack, Offline, Online, Result, Boot, StatusQuery,
-    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, WorkerState, JobWork, GpuAdmin,
-    GpuAdminDone, Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued, JobOrder, Cancel,
-    JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse, KindsChanged, Error,
+    StatusResponse, HubStatusQuery, HubStatus, Booted, BootResult, PowerState, MonitorState, WorkerState, JobWork,
+    GpuAdmin, GpuAdminDone, Release, TaskActive, TaskQuery, TaskQueryResponse, DispatchBatch, JobQueued, JobOrder,
+    Cancel, JobDone, JobReleased, Capability, LicenseRevoked, GpuKinds, KindsQuery, KindsResponse, KindsChanged, Error,
     Kicked, Url,
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The dead-man switch with a real worker and a command that writes a file."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
+from tests.support.programs.our_peers import Place
 from wakestream.adapters.cli.demo.processes import command_line
+from wakestream.adapters.net.hub_link import open_link
+from wakestream.streams.protocol import messages as m
 
 SECRET = {"HEYGEM_API_SECRET": "some-secret-0123456789"}
 
@@ -69,3 +73,22 @@ async def test_both_flags_belong_together(user: User, given: list[str]) -> None:
     ran = await user.run("worker", "--state", "work", *given, **SECRET)
     assert ran.code == 2
     assert "--poweroff-after TIME and --poweroff COMMAND belong together; give both" in ran.err
+
+
+async def test_a_hub_without_the_monitor_of_the_gpu_is_no_reason_to_stay_on(
+    user: User, place: Place, tmp_path: Path
+) -> None:
+    file, key = tmp_path / "off", place.keys["worker"]
+    monitor = m.Register(role="gpu_monitor", token=place.keys["monitor"], gpus=("gpu",))
+    async with place.hub(unwatched=1.0), contextlib.AsyncExitStack() as stack:
+        user.environment |= place.client_settings()
+        link = open_link(place.hub_url, lambda: monitor)
+        stack.push_async_callback(link.close)
+        worker = await stack.enter_async_context(user.runs(*flags(user, file, "3"), WAKESTREAM_KEY=key))
+        await worker.address()
+        await asks_for(user, 4)
+        assert not file.exists()
+        await link.close()
+        await written(file)
+        said = [await user.run(*command) for command in (("why", "gpu"), ("status",), ("doctor",))]
+        assert ["nothing switches it off" in ran.out + ran.err for ran in said] == [True] * 3

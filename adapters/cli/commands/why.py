@@ -103,19 +103,20 @@ def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
 def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     phase, name = gpu["phase"], t("gpu", name=gpu["gpu"])
     cause = t("why.says", why=words.reason("", gpu["why"])) if gpu.get("why") else ""
+    orphan = t("why.says", why=words.reason("", gpu["orphan"])) if gpu.get("orphan") else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
     if phase in _RUNS and held:
         if held == 1:
             mine = t("why.is_mine" if gpu.get("own") else "why.not_mine")
-            return t("why.on.one", gpu=name, jobs=words.count(held), mine=mine)
+            return t("why.on.one", gpu=name, jobs=words.count(held), mine=mine) + orphan
         mine = t("why.mine", count=gpu["own"]) if gpu.get("own") else t("why.none_mine")
-        return t("why.on.many", gpu=name, jobs=words.count(held), mine=mine)
+        return t("why.on.many", gpu=name, jobs=words.count(held), mine=mine) + orphan
     if phase == "booted":
         return t("why.booted", gpu=name, cause=_for(gpu, answer) or cause)
     if phase in _RUNS and gpu.get("warm_until"):
         return t("why.warm", gpu=name, time=words.clock_time(gpu["warm_until"]))
     if phase in _RUNS:
-        return t("why.idle", gpu=name)
+        return t("why.unused", gpu=name, cause=orphan) if orphan else t("why.idle", gpu=name)
     if phase == "off":
         return _off(gpu, answer)
     is_ = t(f"why.is.{phase}") if known(f"why.is.{phase}") else phase.replace("_", " ")

@@ -66,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--keep TIME", text, type=flags.time, default="168h")
     text = "remove files unused for over an hour, oldest first, while less than this is free (default 2)"
     flags.add(parser, "--spare-disk GIB", text, type=_GIB, default=2.0)
-    text = "switch this machine off when it had no hub, task and transfer for this long; needs --poweroff"
+    text = "switch this machine off without hub or monitor, task and transfer for this long; needs --poweroff"
     flags.add(parser, "--poweroff-after TIME", text, type=flags.time)
     flags.add(parser, "--poweroff COMMAND", 'the command for that, such as "systemctl poweroff"')
     flags.exit_on_refusal(parser)

@@ -141,12 +141,13 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
             told.online[str(gpu.get("gpu", "?"))] = gpu.get("url")
         clause = t(f"status.{phase}") if known(f"status.{phase}") else phase
         says = t("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
-        if phase not in AMISS:
-            yield ok("gpu", says)
-        else:
+        cause = t("why.says", why=translated(str(why)) or why) if why else ""
+        if phase in AMISS or gpu.get("orphan"):
             level = fault if phase == "unknown" else warning
-            cause = t("why.says", why=translated(str(why)) or why) if why else ""
-            yield level("gpu", says + cause, t(_TODO.get(phase, "doctor.gpu.do")))
+            what = "doctor.on.do" if gpu.get("orphan") else _TODO.get(phase, "doctor.gpu.do")
+            yield level("gpu", says + cause, t(what))
+        else:
+            yield ok("gpu", says)
 
 
 async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult:

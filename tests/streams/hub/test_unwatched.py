@@ -1,0 +1,87 @@
+"""A GPU that is on and whose monitor has gone: people and its worker learn that nothing switches it off."""
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.state import UNWATCHED
+from wakestream.streams.protocol import messages as m
+
+
+def why(net: Net) -> str | None:
+    client = net.join("client", features=("hub_status",))
+    net.say(client, m.HubStatusQuery(request_id="s"))
+    return net.heard(client, m.HubStatus)[-1].gpus[0].get("orphan")
+
+
+def watched(net: Net) -> tuple[int, int]:
+    """The monitor and the worker of a GPU that is online."""
+    monitor = net.join("monitor", gpus=("studio",), features=("power_state",), idle_after=60.0)
+    net.phase(monitor, "booted")
+    worker = net.worker("studio", features=("monitor_state",))
+    net.phase(monitor, "online")
+    return monitor, worker
+
+
+def warnings(net: Net) -> list[str]:
+    return [fact.cause for fact in net.facts if isinstance(fact, f.OrphanFound)]
+
+
+def test_a_monitor_that_is_gone_for_a_minute_while_its_gpu_is_on_is_reported_until_it_is_back(net: Net) -> None:
+    monitor, worker = watched(net)
+    net.leave(monitor)
+    net.pass_time(59.0)
+    assert (why(net), warnings(net), net.heard(worker, m.MonitorState)) == (None, [], [])
+    net.pass_time(1.0)
+    net.pass_time(60.0)
+    assert (why(net), warnings(net)) == (UNWATCHED, [UNWATCHED])
+    assert net.heard(worker, m.MonitorState) == [m.MonitorState(gpu="studio", connected=False)]
+    monitor = net.monitor("studio")
+    assert why(net) is None
+    assert net.heard(worker, m.MonitorState)[-1] == m.MonitorState(gpu="studio", connected=True)
+
+
+def test_a_worker_that_connects_meanwhile_is_told_too_and_an_old_one_is_not(net: Net) -> None:
+    monitor, _ = watched(net)
+    net.leave(monitor)
+    net.pass_time(60.0)
+    worker = net.worker("studio", features=("monitor_state",))
+    assert net.heard(worker, m.MonitorState) == [m.MonitorState(gpu="studio", connected=False)]
+    assert net.heard(net.worker("studio"), m.MonitorState) == []
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_restarted_hub_knows_that_there_was_a_monitor(net: Net, *, compacted: bool) -> None:
+    watched(net)
+    net.restart(compacted=compacted)
+    worker = net.worker("studio", features=("monitor_state",))
+    net.pass_time(60.0)
+    assert (why(net), net.heard(worker, m.MonitorState)[-1].connected) == (UNWATCHED, False)
+
+
+def test_a_gpu_that_is_off_or_that_never_had_a_monitor_is_not_reported(net: Net) -> None:
+    net.worker("attic")
+    monitor = net.monitor("studio")
+    net.phase(monitor, "off")
+    net.leave(monitor)
+    net.pass_time(600.0)
+    assert warnings(net) == []
+
+
+def test_another_monitor_of_the_gpu_or_one_that_names_none_counts(net: Net) -> None:
+    monitor, _ = watched(net)
+    net.leave(monitor)
+    net.join("monitor")
+    net.pass_time(600.0)
+    assert warnings(net) == []
+
+
+def test_a_machine_that_runs_without_a_request_says_so_until_a_job_has_it(net: Net) -> None:
+    text = "it runs without a request: it is left alone until it is used (the provider says running)"
+    monitor = net.monitor("studio")
+    net.phase(monitor, "booted", msg=text, orphan=True)
+    net.worker("studio")
+    net.phase(monitor, "online", msg="its worker is initialized")
+    assert why(net) == text
+    net.submit(net.join("client"))
+    assert why(net) is None
