@@ -85,3 +85,13 @@ def test_a_machine_that_runs_without_a_request_says_so_until_a_job_has_it(net: N
     assert why(net) == text
     net.submit(net.join("client"))
     assert why(net) is None
+
+
+def test_the_monitor_of_another_gpu_in_the_machine_switches_it_off_too(net: Net) -> None:
+    box = {"features": ("power_state",), "idle_after": 60.0}
+    studio = net.join("monitor", gpus=("studio",), machines={"studio": "box"}, **box)
+    net.join("monitor", gpus=("attic",), machines={"attic": "box"}, **box)
+    net.worker("studio")
+    net.leave(studio)
+    net.pass_time(600.0)
+    assert warnings(net) == []
