@@ -287,15 +287,12 @@ class DaemonClient:
             if now - lost > self.patience:
                 raise DaemonUnreachable("the daemon answers, but its stream of events ends at once; start it again")
             await asyncio.sleep(_TRY_EVERY)
-            await self._find_again(lost)
-
-    async def _find_again(self, lost: float) -> None:
-        while await self.look() is None:
-            if time.monotonic() - lost > self.patience:
-                raise DaemonUnreachable(
-                    "the daemon has stopped; its jobs are saved and continue when it is started again"
-                )
-            await asyncio.sleep(_TRY_EVERY)
+            while await self.look() is None:
+                if time.monotonic() - lost > self.patience:
+                    raise DaemonUnreachable(
+                        "the daemon has stopped; its jobs are saved and continue when it is started again"
+                    )
+                await asyncio.sleep(_TRY_EVERY)
 
     async def _events(self, path: str, last_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         address = self._address

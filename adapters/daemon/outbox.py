@@ -178,7 +178,11 @@ class Outbox:
             case f.Start(job):
                 self._starting.put_nowait(job)
             case f.Stop(job):
-                self._stop(job)
+                if self._client is not None and not self._client.cancel(job):
+                    if job in self._resumed:
+                        self._client.hub.end_job(job, cancelled=True)
+                    self._cancel_at_worker(job, e.Cancelled())
+                    self.runner.report(f.Happened(job, e.Cancelled()))
             case f.Release(job, cancelled):
                 if self._client is not None:
                     self._client.hub.end_job(job, cancelled=cancelled)
@@ -265,13 +269,6 @@ class Outbox:
     def _pipeline_failed(self, job: str, error: BaseException) -> None:
         logger.bind(job=job).opt(exception=error).error("the job's pipeline is broken")
         self.runner.report(f.Happened(job, e.Failed(describe_error(error), "internal")))
-
-    def _stop(self, job: str) -> None:
-        if self._client is not None and not self._client.cancel(job):
-            if job in self._resumed:
-                self._client.hub.end_job(job, cancelled=True)
-            self._cancel_at_worker(job, e.Cancelled())
-            self.runner.report(f.Happened(job, e.Cancelled()))
 
     def _on_event(self, job: str, event: e.JobEvent) -> None:
         """Handle an event of a job's pipeline. Its end is published after it was journaled, the rest at once."""

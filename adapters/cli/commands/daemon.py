@@ -21,7 +21,7 @@ from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.joining import Joined, join
-from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, Doors
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
@@ -105,7 +105,15 @@ def run(args: argparse.Namespace) -> int:
                 return
             say(t("first.joined", hub=hub))
             found = begin(args)
-        await _serve(config, found, stop, args.open)
+        async with AsyncExitStack() as stack:
+            watch = JobWatch() if found.metrics is not None else None
+            with listening(config.host, config.port):
+                daemon = await stack.enter_async_context(running_daemon(config, found, watch=watch or untapped))
+            if found.metrics is not None and watch is not None:
+                await serve_metrics(stack, found.metrics, DaemonMetrics(daemon, watch, config.state))
+            announce("daemon", daemon.url)
+            stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=args.open))
+            await stop.wait()
 
     return run_program(main, exit_with_stdin=args.exit_with_stdin)
 
@@ -121,18 +129,6 @@ def _own(named: str | None) -> OwnPipeline | None:
         raise SettingsError(str(error)) from None
     logger.info("the jobs go through the pipeline {}", named)
     return OwnPipeline(named, build)
-
-
-async def _serve(config: DaemonConfig, settings: Settings, stop: asyncio.Event, browser: bool) -> None:
-    async with AsyncExitStack() as stack:
-        watch = JobWatch() if settings.metrics is not None else None
-        with listening(config.host, config.port):
-            daemon = await stack.enter_async_context(running_daemon(config, settings, watch=watch or untapped))
-        if settings.metrics is not None and watch is not None:
-            await serve_metrics(stack, settings.metrics, DaemonMetrics(daemon, watch, config.state))
-        announce("daemon", daemon.url)
-        stack.enter_context(shown(config.state, daemon.url, daemon.console.sessions.new_link, browser=browser))
-        await stop.wait()
 
 
 async def joined_on_page(state: Path, host: str, port: int, stop: asyncio.Event) -> str | None:

@@ -109,7 +109,14 @@ class Copies:
     async def _copy(self, upload: Upload) -> None:
         try:
             async with self._turns:
-                await self._receive(upload)
+                source = await open_source(upload.source)
+                try:
+                    self.holdings.uploads.measure(upload, source.name, source.size, self.holdings.referred())
+                    upload.busy = False
+                    self._show(upload)
+                    await self.holdings.uploads.receive(upload.id, self._shown(upload, source.chunks))
+                finally:
+                    await source.close()
         except BaseException as error:
             await asyncio.shield(self.holdings.uploads.discard(upload))
             if isinstance(error, ApiError):
@@ -124,16 +131,6 @@ class Copies:
                 raise
         else:
             await self.arrived(upload)
-
-    async def _receive(self, upload: Upload) -> None:
-        source = await open_source(upload.source)
-        try:
-            self.holdings.uploads.measure(upload, source.name, source.size, self.holdings.referred())
-            upload.busy = False
-            self._show(upload)
-            await self.holdings.uploads.receive(upload.id, self._shown(upload, source.chunks))
-        finally:
-            await source.close()
 
     async def _shown(self, upload: Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks; meanwhile the pages are shown how far the copy is."""

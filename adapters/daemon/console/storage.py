@@ -18,7 +18,6 @@ from wakestream.adapters.daemon.console.delivery import ENDING, mark_of
 from wakestream.adapters.daemon.console.previews import Previews
 from wakestream.adapters.daemon.console.upload_validation import result_key
 from wakestream.adapters.daemon.console.uploads import Look, Uploads, unlooked
-from wakestream.adapters.daemon.event_feed import Item
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.recording.event_json import OUTCOME_KINDS
@@ -99,19 +98,16 @@ class Storage:
                     await self.catch_up()
                     changed()
                 while (item := await happened.next()) is not None:
-                    await self._after(item, changed)
+                    entry = self._outbox.state.jobs.get(item.job)
+                    state = self._outbox.state
+                    if item.kind == "accepted" and len(state.ended) + 1 >= state.ended_most:
+                        await self._remove_results()  # the outbox has forgotten an old job for the new one
+                    elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
+                        self._done.put_nowait(entry)
+                        await self._remove_old_inputs()
+                        changed()
             if not cut.is_set():
                 return
-
-    async def _after(self, item: Item, changed: Callable[[], None]) -> None:
-        entry = self._outbox.state.jobs.get(item.job)
-        state = self._outbox.state
-        if item.kind == "accepted" and len(state.ended) + 1 >= state.ended_most:
-            await self._remove_results()  # the outbox has forgotten an old job for the new one
-        elif item.kind in OUTCOME_KINDS and entry is not None and entry.state == "done":
-            self._done.put_nowait(entry)
-            await self._remove_old_inputs()
-            changed()
 
     async def tidy(self) -> None:
         """Remove files of earlier runs: results of forgotten jobs, inputs of done jobs, and unused uploads."""
