@@ -12,7 +12,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.main import load, parser_of
 from wakestream.adapters.cli.render.table import paragraphs, terminal_columns
 from wakestream.adapters.cli.service import begin
-from wakestream.adapters.cli.setup.joining import join
+from wakestream.adapters.cli.setup.roles import join
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon import discovery
 from wakestream.adapters.net.pairing import PairingError

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
-from wakestream.adapters.cli.follow import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.i18n.catalog import t, translated
+from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.base import Display

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.follow import daemon_for
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import Listed, follow_jobs, is_terminal
+from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow_jobs, is_terminal
 from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.jobs_table import files

@@ -17,7 +17,7 @@ from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.upload_body import FilePart, changed
 from wakestream.adapters.client.worker_calls import WorkerCalls
-from wakestream.adapters.client.worker_errors import shortened
+from wakestream.adapters.client.worker_replies import shortened
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.disk.hashing_writer import hash_of
 from wakestream.operators.model.errors import DAMAGED, Corrupt, WakestreamError, WorkerRefused, WorkerUnreachable

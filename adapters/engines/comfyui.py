@@ -19,9 +19,19 @@ import aiohttp
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.comfyui_answers import best_files, failure, refusal, refused_outputs, text_of
-from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
-from wakestream.adapters.engines.comfyui_prompt import Listener, Looks, RunningPrompt, prompt_id
+from wakestream.adapters.engines.comfyui_prompt import (
+    Listener,
+    Looks,
+    NodeTimes,
+    PromptProgress,
+    RunningPrompt,
+    best_files,
+    failure,
+    prompt_id,
+    refusal,
+    refused_outputs,
+    text_of,
+)
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine, Waiting

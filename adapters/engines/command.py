@@ -16,12 +16,11 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.manifest import Entry, read_manifest
 from wakestream.adapters.engines.names import NotMade, outputs_of
 from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
-from wakestream.adapters.engines.run_process import run_program
+from wakestream.adapters.engines.run_process import Box, run_program
 from wakestream.adapters.engines.template import Template, Values, template_of
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import TaskFailed

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakestream.adapters.config.plugins import Plugins
-from wakestream.adapters.engines.box import Box
+from wakestream.adapters.engines.run_process import Box
 from wakestream.operators.model.engine import Engine
 
 ENGINES = Plugins("wakestream.engines", "--engine", "engine")

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakestream.adapters.disk.media_types import media_type
-from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.ffmpeg_errors import Which, wrong_input
-from wakestream.adapters.engines.ffmpeg_kinds import RECIPES, Media
-from wakestream.adapters.engines.run_process import Deadline, run_program
+from wakestream.adapters.engines.ffmpeg_kinds import RECIPES, Media, Which, wrong_input
+from wakestream.adapters.engines.run_process import Box, Deadline, machine_memory, run_program
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import TaskFailed, WrongInput

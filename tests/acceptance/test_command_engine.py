@@ -21,10 +21,10 @@ from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config import settings
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines import Command
-from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.command import programs_of
 from wakestream.adapters.engines.config import EngineConfig, make_engine
 from wakestream.adapters.engines.program_output import LINES_A_SECOND
+from wakestream.adapters.engines.run_process import Box
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.operators.model import events as e
 from wakestream.operators.model.engine import Frame, Line, Made, Work

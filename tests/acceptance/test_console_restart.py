@@ -19,7 +19,7 @@ from tests.support.browser.console_scene import samples
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 from tests.support.programs.our_peers import Joining, Place, until
-from wakestream.adapters.daemon.console import delivery
+from wakestream.adapters.daemon.console import storage as delivery
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.streams.outbox.facts import Answer, Submitting
 

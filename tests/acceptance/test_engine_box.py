@@ -9,8 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from tests.support.programs.machine_scene import alive, died
-from wakestream.adapters.engines.box import Box
-from wakestream.adapters.engines.run_process import Deadline, run_program
+from wakestream.adapters.engines.run_process import Box, Deadline, run_program
 from wakestream.operators.model.errors import TaskFailed
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have limits for a process")

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.engines import pair
 from wakestream.adapters.engines import ffmpeg
-from wakestream.adapters.engines.box import Box
 from wakestream.adapters.engines.ffmpeg import Ffmpeg
+from wakestream.adapters.engines.run_process import Box
 from wakestream.adapters.engines.samples import make_speech
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed, WrongInput

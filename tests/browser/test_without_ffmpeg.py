@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from tests.support.browser.actions import drop
 from tests.support.browser.console_scene import House, Media
 from tests.support.browser.studio import REMIX, Studio, offer, png
-from wakestream.adapters.engines import preview
+from wakestream.adapters.engines import probe as preview
 from wakestream.adapters.engines.run_process import run_program
 from wakestream.adapters.engines.samples import make_speech
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg

@@ -20,7 +20,7 @@ from wakestream.adapters.cli.i18n.catalog import in_chinese, t
 from wakestream.adapters.cli.replay import pipeline_option as pipelines
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
-from wakestream.adapters.cli.setup.joining import Joined, join
+from wakestream.adapters.cli.setup.roles import Joined, join
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, Doors

@@ -12,8 +12,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options
-from wakestream.adapters.cli.setup.joining import ADMIN, CLIENT, Joined, join
-from wakestream.adapters.cli.setup.roles import lines_of
+from wakestream.adapters.cli.setup.roles import ADMIN, CLIENT, Joined, join, lines_of
 from wakestream.adapters.cli.setup.start_menu import opens_console
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses

@@ -8,9 +8,8 @@ from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
-from wakestream.adapters.cli.follow import follow
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import is_terminal, live_jobs
+from wakestream.adapters.cli.live_jobs import follow, is_terminal, live_jobs
 from wakestream.adapters.cli.render.display import PlainLines, display
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.cli.submission import exit_code

@@ -15,8 +15,8 @@ from wakestream.adapters.cli.serve import Refusal, announce, caller_room, listen
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.path_key import data_folder
-from wakestream.adapters.engines.box import Box, machine_memory
 from wakestream.adapters.engines.config import DEFAULT, EngineConfig, make_engine
+from wakestream.adapters.engines.run_process import Box, machine_memory
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.net.tls import server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch

@@ -7,9 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from wakestream.adapters.cli.marbles.axis import clock, compact, ticks
-from wakestream.adapters.cli.marbles.captions import WORDS, labelled, legend, sections, summary, told, verdict
-from wakestream.adapters.cli.marbles.style import GLYPHS, POWER, STYLE, cut, safe, text_width
+from wakestream.adapters.cli.marbles.style import (
+    GLYPHS,
+    POWER,
+    STYLE,
+    WORDS,
+    clock,
+    compact,
+    cut,
+    labelled,
+    legend,
+    safe,
+    sections,
+    summary,
+    text_width,
+    ticks,
+    told,
+    verdict,
+)
 from wakestream.adapters.config.units import duration
 from wakestream.streams.diagram.groups import flow, gathered, spread
 from wakestream.streams.diagram.lanes import diagram

@@ -8,9 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from wakestream.adapters.cli.marbles.axis import compact, ticks
-from wakestream.adapters.cli.marbles.captions import WORDS, labelled, legend, sections, summary, told, verdict
-from wakestream.adapters.cli.marbles.style import POWER, visible
+from wakestream.adapters.cli.marbles.style import (
+    POWER,
+    WORDS,
+    compact,
+    labelled,
+    legend,
+    sections,
+    summary,
+    ticks,
+    told,
+    verdict,
+    visible,
+)
 from wakestream.streams.diagram.groups import flow, gathered, spread
 from wakestream.streams.diagram.lanes import diagram
 from wakestream.streams.diagram.layout import Bunch, bunched, chained, scale

@@ -15,7 +15,8 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from wakestream.adapters.client.hub_query import Query
-from wakestream.adapters.daemon.api import requests, sse
+from wakestream.adapters.daemon import event_feed as sse
+from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
 from wakestream.adapters.daemon.event_feed import Item, Listener
 from wakestream.adapters.daemon.kinds import DaemonKinds

@@ -17,7 +17,6 @@ from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.costs import Costs
-from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.event_stream import Live
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView
@@ -25,7 +24,7 @@ from wakestream.adapters.daemon.console.results import plain_answer
 from wakestream.adapters.daemon.console.routes import JobCalls
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.console.static_files import Page
-from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.console.storage import Interrupted, Storage, deliver, mark_of, missing
 from wakestream.adapters.daemon.console.timeline import TIMELINE_FILE, Timeline, TimelineFile
 from wakestream.adapters.daemon.console.upload_validation import Media
 from wakestream.adapters.daemon.console.uploads import Look, unlooked

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from wakestream.adapters.config.numbers import whole_number
-from wakestream.adapters.daemon.api import sse
+from wakestream.adapters.daemon import event_feed as sse
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.gpu_status import GpuWatch
 from wakestream.adapters.daemon.console.job_view import JobView

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from wakestream.adapters.daemon.console import result_name
+from wakestream.adapters.daemon.console import preferences as result_name
 from wakestream.adapters.daemon.console.upload_validation import names_beside, shown_name
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.outbox import Outbox

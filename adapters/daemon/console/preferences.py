@@ -3,22 +3,83 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 from loguru import logger
 
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console import result_name
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.state_file import read_state
+
+# The names of results: made from a pattern, and allowed on every system.
+
+DEFAULT: Final = "{name}"
+PATTERN_MOST: Final = 100
+BYTES_MOST: Final = 180
+"""Bytes of a name without its ending: file systems allow 255 for all of it."""
+
+FIELDS: Final = ("name", "date", "kind", "job")
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+class ResultName(NamedTuple):
+    """What a pattern is filled with: the names of the inputs, the job's kind and id, its start in UNIX seconds."""
+
+    name: str
+    kind: str
+    job: str
+    at: float
+
+
+def fault_of(pattern: str) -> str:
+    """Why a pattern cannot be used, as a word; empty if it can.
+
+    Example:
+        >>> fault_of("{date} {name}")
+        ''
+        >>> fault_of("../{name}")
+        'pattern_characters'
+    """
+    rest = _FIELD.sub("", pattern)
+    fields = _FIELD.findall(pattern)
+    if not set(fields) <= set(FIELDS) or "{" in rest or "}" in rest:
+        return "pattern_field"
+    if not {"name", "job"} & set(fields):
+        return "pattern_unique"
+    if _ILLEGAL.search(rest) or not rest.isprintable() or pattern.startswith(".") or pattern.endswith((".", " ")):
+        return "pattern_characters"
+    return "pattern_long" if len(pattern) > PATTERN_MOST else ""
+
+
+def filled(pattern: str, values: ResultName) -> str:
+    """The name of a result without its ending.
+
+    Example:
+        >>> filled("{kind}-{name}", ResultName("a/b", "lipsync", "job-1", 0.0))
+        'lipsync-a_b'
+    """
+    parts = {**values._asdict(), "date": time.strftime("%Y-%m-%d", time.localtime(values.at))}
+    return legal(_FIELD.sub(lambda found: str(parts[found[1]]), pattern))
+
+
+def legal(name: str) -> str:
+    """A name that Windows, macOS and Linux allow, and that names no folder."""
+    name = _ILLEGAL.sub("_", name).strip(" ").lstrip(".").encode()[:BYTES_MOST].decode(errors="ignore").rstrip(". ")
+    return f"_{name}" if not name or _RESERVED.fullmatch(name) else name
+
 
 FILE: Final = "preferences.json"
 AT_ONCE_MOST: Final = 200
@@ -32,7 +93,7 @@ class Preferences:
     start of the daemon on; 0: the limit in its flags, which also is the highest one."""
 
     output_folder: str = ""
-    name_pattern: str = result_name.DEFAULT
+    name_pattern: str = DEFAULT
     at_once: int = 0
 
     def plain(self) -> dict[str, Any]:
@@ -75,7 +136,7 @@ def _valid(plain: Mapping[str, Any]) -> dict[str, Any]:
             path = path.expanduser()
         known["output_folder"] = str(path)
     if pattern is not None:
-        fault = result_name.fault_of(pattern) if isinstance(pattern, str) else "pattern_field"
+        fault = fault_of(pattern) if isinstance(pattern, str) else "pattern_field"
         if fault:
             raise ApiError(400, fault, f"the name pattern {str(pattern)[:40]!r} cannot be used: {fault}")
     if at_once is not None and (type(at_once) is not int or not 0 <= at_once <= AT_ONCE_MOST):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from wakestream.adapters.engines.preview import preview
+from wakestream.adapters.engines.probe import preview
 from wakestream.adapters.runtime.recent import Recent
 
 KEPT: Final = 200

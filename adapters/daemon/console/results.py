@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request, json_answer
 from wakestream.adapters.daemon.console.job_view import JobView
-from wakestream.adapters.daemon.console.result_name import legal
+from wakestream.adapters.daemon.console.preferences import legal
 from wakestream.adapters.daemon.console.sessions import Sessions
 from wakestream.adapters.daemon.result_reuse import results_of
 from wakestream.adapters.disk.media_types import media_type

@@ -21,11 +21,10 @@ from wakestream.adapters.daemon.api.routes import accepted, another, submitted
 from wakestream.adapters.daemon.console import upload_validation as upload_rules
 from wakestream.adapters.daemon.console import uploads
 from wakestream.adapters.daemon.console.copies import Copies
-from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import NOW_LASTS, JobView
 from wakestream.adapters.daemon.console.results import Results, gone, plain_answer
 from wakestream.adapters.daemon.console.sessions import Sessions
-from wakestream.adapters.daemon.console.storage import Storage
+from wakestream.adapters.daemon.console.storage import Storage, mark_of
 from wakestream.adapters.daemon.console.uploads import Upload
 from wakestream.adapters.daemon.console.waiting import Started, Waiting, WaitingJobs
 from wakestream.adapters.daemon.kinds import DaemonKinds

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.follow import hand_over
+from wakestream.adapters.cli.live_jobs import hand_over
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
 from wakestream.operators.model.events import Job

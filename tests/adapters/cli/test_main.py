@@ -21,9 +21,7 @@ from wakestream.adapters.cli import (
     main,
     serve,
 )
-from wakestream.adapters.cli import (
-    follow as following,
-)
+from wakestream.adapters.cli import live_jobs as following
 from wakestream.adapters.cli import (
     parser as parsing,
 )

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from wakestream.adapters.client.session import THREADS
 from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.client.worker_calls import THREADS
 from wakestream.adapters.disk import part_file
 from wakestream.adapters.disk.hashing_writer import BATCH
 from wakestream.adapters.disk.part_file import taken

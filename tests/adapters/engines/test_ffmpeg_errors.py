@@ -2,7 +2,7 @@
 
 import pytest
 
-from wakestream.adapters.engines.ffmpeg_errors import wrong_input
+from wakestream.adapters.engines.ffmpeg_kinds import wrong_input
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wakestream.adapters.engines import gradio
-from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
+from wakestream.adapters.engines.comfyui_prompt import NodeTimes, PromptProgress
 from wakestream.adapters.engines.http_engine import Waiting
 from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed

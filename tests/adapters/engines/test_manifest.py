@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.comfyui_progress import NodeTimes, PromptProgress
+from wakestream.adapters.engines.comfyui_prompt import NodeTimes, PromptProgress
 from wakestream.adapters.engines.comfyui_propose import Place, propose
 from wakestream.adapters.engines.comfyui_workflow import load_kinds, load_workflow
 from wakestream.adapters.engines.manifest import read_manifest

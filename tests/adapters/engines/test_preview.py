@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.engines import preview as previews
-from wakestream.adapters.engines.preview import Preview, preview
+from wakestream.adapters.engines import probe as previews
+from wakestream.adapters.engines.probe import Preview, preview
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
 from wakestream.operators.model.errors import TaskFailed

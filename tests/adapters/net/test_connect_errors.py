@@ -7,7 +7,7 @@ import socket
 import aiohttp
 import pytest
 
-from wakestream.adapters.client.worker_errors import worker_errors
+from wakestream.adapters.client.worker_replies import worker_errors
 from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.operators.model.errors import WorkerUnreachable
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from wakestream.adapters.net import ended_jobs
-from wakestream.adapters.net.ended_jobs import EndedJobs
+from wakestream.adapters.net import capability_keys as ended_jobs
+from wakestream.adapters.net.capability_keys import EndedJobs
 from wakestream.streams.hub.capabilities import LEEWAY
 from wakestream.streams.protocol import messages as m
 

@@ -8,7 +8,7 @@ import pytest
 
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.i18n.catalog import translated
-from wakestream.adapters.engines.ffmpeg_errors import wrong_input
+from wakestream.adapters.engines.ffmpeg_kinds import wrong_input
 
 
 @pytest.fixture

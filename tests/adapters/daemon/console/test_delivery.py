@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.daemon.console import delivery
-from wakestream.adapters.daemon.console.delivery import Interrupted, deliver, mark_of, missing
+from wakestream.adapters.daemon.console import storage as delivery
+from wakestream.adapters.daemon.console.storage import Interrupted, deliver, mark_of, missing
 
 KILLS = """
 import itertools, os, sys
 from pathlib import Path
-from wakestream.adapters.daemon.console.delivery import deliver, mark_of
+from wakestream.adapters.daemon.console.storage import deliver, mark_of
 
 place, links = Path(sys.argv[1]), sys.argv[2] == "True"
 result, mine = place / "results" / "ws-1.mp4", place / "mine"

@@ -9,8 +9,16 @@ import pytest
 
 from wakestream.adapters.daemon import program
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.preferences import FILE, Preferences, load, save
-from wakestream.adapters.daemon.console.result_name import ResultName, fault_of, filled, legal
+from wakestream.adapters.daemon.console.preferences import (
+    FILE,
+    Preferences,
+    ResultName,
+    fault_of,
+    filled,
+    legal,
+    load,
+    save,
+)
 from wakestream.streams.jobs.turn_stages import LaneLimits
 
 

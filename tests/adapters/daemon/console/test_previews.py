@@ -9,7 +9,7 @@ import pytest
 
 from wakestream.adapters.daemon.console import previews
 from wakestream.adapters.daemon.console.previews import NAME, NONE, RETRY_AFTER, UNSEEN, Previews
-from wakestream.adapters.engines.preview import Preview
+from wakestream.adapters.engines.probe import Preview
 
 
 class Looks:

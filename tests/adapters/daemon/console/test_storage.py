@@ -13,9 +13,8 @@ import pytest
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console import storage as of_console
 from wakestream.adapters.daemon.console import uploads as of_uploads
-from wakestream.adapters.daemon.console.delivery import mark_of
 from wakestream.adapters.daemon.console.job_view import NOW_MOST, JobView
-from wakestream.adapters.daemon.console.storage import COMPARED, Storage
+from wakestream.adapters.daemon.console.storage import COMPARED, Storage, mark_of
 from wakestream.adapters.daemon.console.upload_validation import Announced
 from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.daemon.event_feed import QUEUED, EventFeed
