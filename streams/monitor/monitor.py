@@ -169,6 +169,7 @@ def _on_answer(step: Step, answer: m.TaskQueryResponse) -> None:
 
 def _on_link_up(step: Step, event: LinkUp) -> None:
     step.link.features = event.features
+    step.say_outage()
     step.announce()
     if step.machine.state == "booted":
         step.say_booted()

@@ -1,4 +1,4 @@
-"""What a monitor must know after a restart: who started the machine, since when it runs, when it was used.
+"""What a monitor must know after a restart: who started the machine, since when it is on or off, when it was used.
 
 A `MachineKept` is the only fact of a monitor's journal; the newest one counts. Its times are UNIX seconds, those of a
 `Machine` are on the monitor's own clock, and ages join the two. Pure.
@@ -18,7 +18,7 @@ from wakestream.streams.protocol.structs import Frozen
 USE_EVERY = 30.0  # seconds by which the last use may be older than it was, before that is worth a write
 
 # The times of a `MachineKept`, each with the seconds by which it must differ; two clocks always differ a little.
-_WORTH = {"start_at": 2.0, "up_since": 2.0, "last_use": USE_EVERY}
+_WORTH = {"start_at": 2.0, "up_since": 2.0, "last_use": USE_EVERY, "off_since": 2.0}
 
 
 class MachineKept(Frozen, frozen=True):
@@ -29,6 +29,7 @@ class MachineKept(Frozen, frozen=True):
     start_taken: bool = False
     up_since: float | None = None
     last_use: float | None = None
+    off_since: float | None = None
 
 
 def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
@@ -41,6 +42,7 @@ def snapshot(machine: Machine, now: float, unix: float) -> MachineKept:
         start_taken=boot.start_at is not None and boot.start_taken,
         up_since=_moved(use.up_since, unix - now),
         last_use=_moved(use.last_at, unix - now) if used else None,
+        off_since=_moved(None if machine.on is not False else machine.on_or_off_since, unix - now),
     )
 
 
@@ -82,9 +84,11 @@ def restore(known: Mapping[str, Any] | None, now: float) -> Machine:
     """
     if known is None:
         return Machine()
-    at = {name: None if known[name] is None else now - known[name] for name in _WORTH}
+    at = {name: None if known.get(name) is None else now - known[name] for name in _WORTH}
     start_at, last_use = at["start_at"], at["last_use"]
     return Machine(
+        on=None if at["off_since"] is None else False,
+        on_or_off_since=at["off_since"],
         ours=known["ours"],
         boot=Boot(wanted=start_at is not None, wanted_at=now, start_at=start_at, start_taken=known["start_taken"]),
         use=Use(up_since=at["up_since"], last_at=last_use or 0.0, remembered=last_use is not None),

@@ -193,6 +193,7 @@ class Link(msgspec.Struct):
     asked: tuple[str, ...] = ()  # ids of status queries that wait for the next look
     address: str | None = None  # the worker's URL that the hub knows
     orphan_unsaid: bool = False
+    off_at: float | None = None  # when the machine went off while there was no hub to say it to
 
 
 class Machine(msgspec.Struct):

@@ -6,6 +6,8 @@ monitor and does not show yet.
 
 from __future__ import annotations
 
+import math
+
 from wakestream.operators.model.ports import PowerState
 from wakestream.streams.monitor import power_machine as p
 from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
@@ -68,7 +70,9 @@ def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
     if looks.failed:
         looks.failed, looks.missed, machine.alarms, machine.alarm_at = 0, 0, 0, step.now
     gap = min(step.now - looks.read_at, step.policy.look_every(machine.state)) if looks.read_at is not None else 0.0
-    looks.since = step.now - (gap / 2 if event.age is None else event.age)  # it changed somewhere between two looks
+    # It changed somewhere between two looks, whatever a wrong clock of the provider says.
+    least = looks.read_from if machine.on else -math.inf
+    looks.since = max(step.now - (gap / 2 if event.age is None else event.age), least)
     looks.reading, looks.read_at, looks.read_from = reading, step.now, looks.began_at
     on = reading in ("starting", "running", "stopping")
     boot.again_at = None if on else boot.again_at

@@ -125,6 +125,14 @@ class Step:
             self.say(structs.replace(said, gpu=gpu))
         self.link.address, self.link.orphan_unsaid = url, False
 
+    def say_outage(self) -> None:
+        """Report that a machine which is on was off while the hub was away: that was no use."""
+        if self.hub_counts() and AGE in (self.link.features or ()) and self.machine.on and self.link.off_at is not None:
+            age = round(self.now - self.link.off_at, 1)
+            for gpu in self.policy.gpus:
+                self.say(m.PowerState(gpu=gpu, state="off", msg="it was off while the hub was away", age=age))
+        self.link.off_at = None
+
     def say_booted(self) -> None:
         """Answer each boot request by its id, as their senders compare ids."""
         booting = "the machine is up, its worker is not ready yet"
@@ -204,6 +212,8 @@ class Step:
         if on is not machine.on:  # a machine that was found running may have run before
             seen = self.looks.since if self.looks.read_at == self.now else self.now
             machine.on, machine.on_or_off_since = on, (use.up_since or self.now) if on else seen
+        if target == "off" and not self.linked():
+            self.link.off_at = machine.on_or_off_since
         if target in ("unknown", "off", "starting", "stopping", "failed"):
             worker.ready = False
         if target == "off":

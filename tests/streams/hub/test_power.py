@@ -211,6 +211,20 @@ def test_a_stop_that_the_monitor_could_not_report_is_booked_when_it_was(net: Net
     assert [used.gpus for used in net.state.usage.jobs] == [(("studio", 286.0),)]
 
 
+def test_a_night_without_the_hub_in_which_the_machine_was_off_is_no_use(net: Net) -> None:
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "starting")
+    net.worker()
+    net.pass_time(600)
+    net.now += 36_000
+    net.restart(compacted=False)
+    monitor = net.monitor("studio", "power_age")
+    net.phase(monitor, "off", age=35_000.0)
+    net.phase(monitor, "booted", age=300.0)
+    net.pass_time(10)
+    assert ran(net) == 600 + 1000 + 300 + 10
+
+
 def test_a_machine_that_was_on_before_its_monitor_could_say_so_is_booked_from_then_on(net: Net) -> None:
     monitor = net.monitor("studio", "power_age")
     net.phase(monitor, "off")

@@ -566,3 +566,29 @@ def test_after_a_lost_connection_the_hub_learns_since_when_the_machine_is_off_an
     desk.happens(LinkDown("a hub of 0.1.0 comes"))
     desk.happens(LinkUp(frozenset({"power_state"})))
     assert desk.said(m.PowerState)[-1].age is None
+
+
+def test_a_machine_that_was_off_while_the_hub_was_away_says_so_before_it_says_that_it_is_on() -> None:
+    desk = Desk(max_uptime=50_000.0).online()
+    desk.cut()
+    desk.reads("stopped", age=0.0)
+    off_at = desk.now
+    desk.passes(1000)
+    desk.reads("running", age=0.0)
+    on_at = desk.now
+    desk.passes(500)
+    desk.happens(LinkUp(frozenset({"power_state", "power_age"})))
+    said = [(message.state, message.age) for message in desk.said(m.PowerState)]
+    assert said[-2:] == [("off", desk.now - off_at), (desk.state, desk.now - on_at)]
+
+
+def test_a_provider_whose_clock_is_wrong_does_not_take_back_what_the_monitor_has_seen() -> None:
+    desk = Desk().online()
+    desk.happens(LinkUp(frozenset({"power_state", "power_age"})))
+    desk.reads("running")
+    seen = desk.now
+    desk.passes(10)
+    desk.reads("stopped", age=31_536_000.0)
+    age = desk.said(m.PowerState)[-1].age
+    assert age is not None
+    assert age <= desk.now - seen + 0.1

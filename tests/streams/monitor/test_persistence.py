@@ -147,3 +147,12 @@ def test_a_start_is_stored_before_the_call_and_its_end_after() -> None:
     desk.reads("running")
     assert kept(desk).start_at is None
     assert persistence.worth_keeping(asked, kept(desk))
+
+
+def test_a_restarted_monitor_knows_since_when_the_machine_is_off() -> None:
+    first = Desk(linked=False).off()
+    first.passes(3600)
+    second = reborn(first, after=600.0)
+    second.happens(LinkUp(frozenset({"power_state", "power_age"})))
+    second.reads("stopped")
+    assert second.said(m.PowerState)[-1].age == pytest.approx(4200, abs=40)
