@@ -60,6 +60,7 @@ class OfflineReply:
 
     `until`: in the phase `budget`, when the job can go on (UNIX seconds). `retry_in`: in the phase `no_capacity`,
     seconds until the provider is asked for a machine again. `reason`: why no GPU that can do this job can be started.
+    In the phase `queued` a GPU is on, and `position - 1` jobs come before this one.
     """
 
     phase: str = "booting"
@@ -146,6 +147,14 @@ class Hub(Protocol):
         Args:
             job: The job.
             cancelled: Whether the job was cancelled.
+        """
+        ...
+
+    def order(self, jobs: Sequence[str]) -> None:
+        """Have those of these jobs that wait at the hub exchange their places, to be in this order.
+
+        Args:
+            jobs: The ids of jobs.
         """
         ...
 

@@ -30,8 +30,14 @@ BUDGET = "budget"
 NO_CAPACITY = "no_capacity"
 """The phase of a job whose GPU the provider cannot give at present; the monitor asks again."""
 
+IN_LINE = "queued"
+"""The phase of a job whose GPU is on and does other jobs first. The wait for a start has no time limit then."""
+
 HALTED = ("not_ready", "paused")
 """The phases of a job whose GPU is on, but whose worker begins no tasks: see `gpu.worker.state`."""
+
+EXCUSED = (BUDGET, IN_LINE)
+"""The phases that do not count as a wait for the GPU."""
 
 Answer = Callable[["Wait", Any], Observable[JobEvent] | None]
 Answers = Mapping[type, Answer]
@@ -66,8 +72,8 @@ class Wait:
     retry_at: float | None = None
     reached: bool = False
     refusals: int = 0
-    without_money: float = 0.0
-    unpaid_since: float | None = None
+    excused_before: float = 0.0
+    excused_since: float | None = None
 
     def __post_init__(self) -> None:
         self.started = self.down = self.offline_at = seconds_now(self.time)
@@ -97,10 +103,13 @@ class Wait:
         """Seconds in which a hub must be reached; infinite after it was."""
         return math.inf if self.reached or self.policy.hub is None else max(0.0, self.policy.hub - self.waited)
 
-    def unpaid(self) -> float:
-        """Seconds so far in which the hub said that the budget is spent. It cannot say so while it is lost."""
-        going = 0.0 if self.unpaid_since is None else seconds_now(self.time) - self.unpaid_since
-        return self.without_money + going
+    def excused(self) -> float:
+        """Seconds so far in which the hub said that the budget is spent, or that other jobs come first.
+
+        It cannot say so while it is lost.
+        """
+        going = 0.0 if self.excused_since is None else seconds_now(self.time) - self.excused_since
+        return self.excused_before + going
 
     def ask(self, link: ports.LinkUp, around: Operator) -> Observable[JobEvent]:
         """`gpu.job.submit`, with the hashes if the hub needs them; `around` surrounds the wait for the hub's reply."""
@@ -123,18 +132,23 @@ class Wait:
         """`gpu.power.online`, which grants a job that was queued: the first one ends the wait."""
         return self.granted(ports.Accepted(notice.gpu, notice.url)) if self.offline else None
 
-    def queued(self, reply: ports.OfflineReply) -> Observable[JobEvent]:
-        """`gpu.power.offline`: lines about the wait, without end."""
-        self.offline, self.offline_at = reply, seconds_now(self.time)
-        self._count_unpaid(self.offline_at if reply.phase == BUDGET else None)
+    def queued(self, reply: ports.OfflineReply) -> Observable[JobEvent] | None:
+        """`gpu.power.offline` or `gpu.job.queued`: lines about the wait, without end."""
+        before, self.offline, self.offline_at = self.offline, reply, seconds_now(self.time)
+        self._excuse(self.offline_at if reply.phase in EXCUSED else None)
+        if reply.phase == IN_LINE and before and (before.phase, before.position) == (IN_LINE, reply.position):
+            return None  # the lines go on, with the new times
         self._plan_retry(reply.retry_in)
         # A reason is shown at once and stays: without help from outside, this job may wait without end.
-        lines = self.lines(reply.phase, reply.reason, always=True) if reply.reason else self.waking(reply.phase)
+        told = bool(reply.reason) and reply.phase != IN_LINE
+        lines = self.lines(reply.phase, reply.reason, always=True) if told else self.waking(reply.phase, reply.reason)
         return lines.pipe(start_with(Queued(reply.position, reply.phase, reply.eta, reply.until, reply.retry_in)))
 
     def power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
         """The GPU's state: other lines about the wait."""
-        if self.offline is None or self.offline.phase == BUDGET:  # the news is of a GPU that this job may not use yet
+        if (
+            self.offline is None or self.offline.phase in EXCUSED
+        ):  # the news is of a GPU that this job does not wait for
             return None
         if notice.phase == NO_CAPACITY:
             self._plan_retry(notice.retry_in)
@@ -146,7 +160,7 @@ class Wait:
             raise HubRefused(link.reason, code=link.code)
         if self.link is not None:
             self.link, self.down = None, seconds_now(self.time)
-            self._count_unpaid(None)
+            self._excuse(None)
         self.reached = self.reached or link.asked
         unreached = "connecting" if link.connecting else "hub_unreachable"
         phase = "hub_lost" if self.reached else unreached
@@ -181,8 +195,8 @@ class Wait:
         retry_in = max(0.0, (self.retry_at or 0.0) - now) if again else None
         return Waking(now - self.started, phase, reply.position, eta, why, until, retry_in)
 
-    def _count_unpaid(self, since: float | None) -> None:
-        self.without_money, self.unpaid_since = self.unpaid(), since
+    def _excuse(self, since: float | None) -> None:
+        self.excused_before, self.excused_since = self.excused(), since
 
     def _plan_retry(self, after: float | None) -> None:
         self.retry_at = None if after is None else seconds_now(self.time) + after

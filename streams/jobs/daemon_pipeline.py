@@ -109,7 +109,7 @@ def durable_pipeline(shared: Lanes, earlier: Earlier, compose: Compose = Stages.
 
     def build(job: Job, world: World, policy: Policy, cancel: Observable[Any]) -> Observable[JobEvent]:
         events = stages(job, world, dataclasses.replace(policy, again=_durable(policy.again)), cancel)
-        return in_order(job, shared, world.moves, events)
+        return in_order(job, shared, world.moves, world.hub, events)
 
     return build
 

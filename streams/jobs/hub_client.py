@@ -84,6 +84,7 @@ FEATURES = (
     KINDS,
     m.WorkerState.FEATURE,
     GPU_CHOICE,
+    m.JobQueued.FEATURE,
 )
 """What a client announces: it reports the end of a job and expects a confirmation, it wants the power state of each
 GPU and each change of it, and it can send a capability to the worker."""
@@ -94,6 +95,9 @@ ACCESS_LACKS = (
 )
 
 _OLD_HUB = "the hub knows only jobs of a video and an audio file, not the kind {kind}; update the hub first"
+
+MOST_ORDERED = 200
+"""Jobs whose order is told to the hub: those that come first."""
 
 NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
 """Power states that waiting jobs get as `PowerNotice`."""
@@ -242,6 +246,12 @@ class HubClient:
         if self._submitted.pop(job.id, None) is not None or self._lasting:
             self.end_job(job.id, cancelled=cancelled)
 
+    def order(self, jobs: Sequence[str]) -> None:
+        """See `Hub.order`."""
+        waiting = tuple(id_ for id_ in jobs if id_ in self._submitted and id_ not in self._granted)[:MOST_ORDERED]
+        if m.JobQueued.FEATURE in self.features and len(waiting) > 1:
+            self._send(m.JobOrder(jobs=waiting))
+
     def end_job(self, job_id: str, *, cancelled: bool) -> None:
         """Report the end of a job, also of one that an earlier run of this program has submitted."""
         self._pending[job_id] = m.Cancel(request_id=job_id) if cancelled else m.JobDone(request_id=job_id)
@@ -303,6 +313,10 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
             position, retry_in = message.position, message.retry_in
             offline = ports.OfflineReply(phase, position, _eta(message), message.until, why, retry_in)
             return offline, message.request_id
+        case m.JobQueued():
+            eta = None if message.eta_s is None else Eta(message.eta_s, message.eta_s)
+            in_line = ports.OfflineReply("queued", message.position, eta, reason=message.reason or "")
+            return in_line, message.request_id
         case m.Online():
             return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
         case m.Booted() | m.PowerState() | m.WorkerState():

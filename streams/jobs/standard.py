@@ -62,7 +62,7 @@ def submit(s: Parts) -> Events:
     """The wait for a GPU: follow what the hub said last. The branch that completes is the grant."""
     return waiting(s, lambda wait: wait.replies.pipe(
         switch_by_type(wait.follow(ANSWERS)),
-        timeout(s.policy.online, "online", excused=wait.unpaid),  # 30 minutes, not counting a spent budget
+        timeout(s.policy.online, "online", excused=wait.excused),  # 30 minutes for the start
     ))  # fmt: skip
 
 

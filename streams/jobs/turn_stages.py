@@ -11,6 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.events import Checked, Job, JobEvent, Note, Queued
+from wakestream.operators.model.ports import Hub
 from wakestream.operators.rx.core.observable import (
     CompositeDisposable,
     Disposable,
@@ -162,12 +163,18 @@ def in_turns(s: Stages, shared: Lanes, compose: Callable[[Stages], Events]) -> E
     return whole.do_action(on_error=lambda _: end(), on_completed=end).finally_action(end)
 
 
-def in_order(job: Job, shared: Lanes, moves: Observable[Move | Order], events: Events) -> Events:
-    """The events of a job that has its place in the order of all jobs, until its end. `moves` change it."""
+def in_order(job: Job, shared: Lanes, moves: Observable[Move | Order], hub: Hub, events: Events) -> Events:
+    """The events of a job that has its place in the order of all jobs, until its end. `moves` change it, here and at
+    the hub.
+    """
+
+    def move(to: Move | Order) -> None:
+        shared.move(job.id, to)
+        hub.order(sorted(shared.asking, key=shared.order.key))
 
     def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
         shared.order.add(job.id)
-        moved = moves.subscribe(lambda move: shared.move(job.id, move), scheduler=scheduler)
+        moved = moves.subscribe(move, scheduler=scheduler)
         left = CompositeDisposable(moved, Disposable(lambda: shared.order.remove(job.id)))
         return CompositeDisposable(subscribe_through(events, observer, scheduler), left)
 

@@ -12,13 +12,13 @@ from wakestream.adapters.config import units
 from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
-from wakestream.operators.stages.submit import BUDGET
+from wakestream.operators.stages.submit import BUDGET, IN_LINE
 from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.event_json import kind
 
 Wait = TypeVar("Wait", bound=e.Queued | e.Waking)
 
-UP = ("booted", "initializing", "draining", "stopping", "lost", "not_ready", "paused")
+UP = (IN_LINE, "booted", "initializing", "draining", "stopping", "lost", "not_ready", "paused")
 """Phases in which the GPU's machine is not off, though no job can be given to it."""
 
 NO_HOPE = (

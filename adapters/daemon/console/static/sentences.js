@@ -46,6 +46,7 @@ function waking(last, eta, hub) {
   if (last.phase === "draining" || last.phase === "stopping") return t("why.stopping");
   if (last.phase === "booted" && left(eta) >= 1) return t(once("why.booted.left", eta), times(eta));
   if (last.phase === "budget") return t("why.budget", { time: last.until ? moment(last.until) : "–" });
+  if (last.phase === "queued" && last.position) return t(left(eta) >= 1 ? "why.place.left" : "why.place", { position: number(last.position), ...(eta ? times(eta) : {}) });
   if (last.phase === "online") return inUse(hub) || t("why.queued");
   if (last.phase === "no_capacity") return noCapacity(retryAt(hub?.gpus) ?? (last.retry_in != null ? last.at + last.retry_in : null)); // the hub's time is one for all jobs
   if (knows(`why.${last.phase}`)) return t(`why.${last.phase}`);

@@ -175,6 +175,7 @@ export const EN = {
   "why.booted": "The GPU machine is on. The worker is starting.",
   "why.booted.left": "The GPU machine is on. The worker is ready in about {p50}, rarely over {p90}.",
   "why.booted.left.one": "The GPU machine is on. The worker is ready in about {p50}.",
+  "why.place": "Other jobs come first. Position {position}.", "why.place.left": "Other jobs come first. Position {position}, starts in about {p50}.",
   "why.queued": "Waiting for other jobs.", "why.queued.busy": "Waiting for the GPU. {doing}.",
   "why.budget": "The budget is spent. The job continues at {time}.",
   "why.stopping": "The GPU is shutting down and will start again.",

@@ -172,6 +172,7 @@ export const ZH = {
   "why.waking.new": "正在唤醒 GPU。",
   "why.booted": "GPU 主机已开机，正在启动工作程序。",
   "why.booted.left": "GPU 主机已开机，大约还需 {p50}，很少超过 {p90}。", "why.booted.left.one": "GPU 主机已开机，大约还需 {p50}。",
+  "why.place": "前面还有其他任务，排在第 {position} 位。", "why.place.left": "前面还有其他任务，排在第 {position} 位，大约 {p50}后开始。",
   "why.queued": "在等其他任务。", "why.queued.busy": "在等 GPU：{doing}。",
   "why.budget": "预算已用完，任务将在 {time} 继续。",
   "why.stopping": "GPU 正在关机，之后会再次启动。",
