@@ -24,6 +24,9 @@ from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM, Fingerprint
 LATE_HASHES = "late_hashes"
 """The hub's feature: a submit may come before the files are hashed."""
 
+QUEUE = "queue"
+"""The hub's feature: it gives a job a GPU when its turn comes, and tells its place again."""
+
 BUDGET = "budget"
 """The phase of a job that waits until its hub may spend money again. Until then the wait has no time limit."""
 
@@ -136,8 +139,8 @@ class Wait:
         """`gpu.power.offline` or `gpu.job.queued`: lines about the wait, without end."""
         before, self.offline, self.offline_at = self.offline, reply, seconds_now(self.time)
         self._excuse(self.offline_at if reply.phase in EXCUSED else None)
-        if reply.phase == IN_LINE and before and (before.phase, before.position) == (IN_LINE, reply.position):
-            return None  # the lines go on, with the new times
+        if self.link and QUEUE in self.link.features and before and _same(before, reply):
+            return None  # such a hub says it again: the lines go on, with the new times
         self._plan_retry(reply.retry_in)
         # A reason is shown at once and stays: without help from outside, this job may wait without end.
         told = bool(reply.reason) and reply.phase != IN_LINE
@@ -205,6 +208,10 @@ class Wait:
 def unreachable(link: ports.LinkDown) -> Callable[[str, float], Exception]:
     """The error of a hub that was not reached in time."""
     return lambda _stage, _seconds: HubUnreachable(link.reason)
+
+
+def _same(before: ports.OfflineReply, now: ports.OfflineReply) -> bool:
+    return (before.phase, before.position, before.until) == (now.phase, now.position, now.until)
 
 
 def _left(eta: Eta | None, elapsed: float) -> Eta | None:

@@ -12,7 +12,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import day_of, first_of_month
 from wakestream.streams.hub.needs import weight
-from wakestream.streams.hub.state import NEVER, UNWATCHED, Connection, Gpu, HubJob, HubState, Tied
+from wakestream.streams.hub.state import NEVER, RESTARTED, UNWATCHED, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.moments import Mover, mover
 from wakestream.streams.placement.waiting import Entry, Line
 from wakestream.streams.protocol.kinds import flat_kind
@@ -390,7 +390,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
         gpu.failures = 0
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
-            gpu.phase, gpu.since, gpu.cause = "lost", fact.at, "the hub was restarted"
+            gpu.phase, gpu.since, gpu.cause = "lost", fact.at, RESTARTED
         if gpu.account.at > fact.at:
             gpu.account.moved(fact.at, fact.at - gpu.account.at, state.limits.zone)
     _MOVER(state, lambda at: min(at, fact.at))  # the clock may have been ahead before the restart

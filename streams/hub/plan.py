@@ -17,7 +17,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import day_of
 from wakestream.streams.hub.needs import Need
-from wakestream.streams.hub.state import Gpu, HubJob, HubState, Shape
+from wakestream.streams.hub.state import RESTARTED, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.protocol import messages as m
 
@@ -48,6 +48,9 @@ LONGEST_BACKOFF: Final = 1800.0
 EVERY: Final = 10
 """Seconds after which a waiting job is told its place again."""
 
+MENTIONED: Final = 1200.0
+"""Seconds in which all waiting jobs are told that no GPU is on any more."""
+
 A_TICK: Final = 200
 """The most jobs that are told their place in a second."""
 
@@ -74,7 +77,9 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         return
     plan(state, now, decision)
     turn, told, size = int(now) % EVERY, 0, A_TICK * EVERY
-    for line in state.lines.values():
+    for (need, _, _), line in state.lines.items():
+        if not any(_was_on(gpu, now) and placement.can(state, gpu, need) for gpu in state.gpus.values()):
+            continue  # what was said when they came is still true
         # In turn the first ones, and others.
         at = int(now) // EVERY // 2 % -(-len(line) // size) * size if int(now) // EVERY % 2 else 0
         for job in map(state.jobs.__getitem__, islice(line, at, at + size)):
@@ -85,9 +90,13 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
                 told += 1
 
 
+def _was_on(gpu: Gpu, now: float) -> bool:
+    return gpu.online or now - gpu.changed < MENTIONED
+
+
 def may_be_back(gpu: Gpu, now: float) -> bool:
-    """Whether a GPU was lost so short a time ago that its jobs may go on there."""
-    return gpu.phase == "lost" and now - gpu.since < LOST
+    """Whether the hub was restarted so short a time ago that the worker of a GPU may not be back yet."""
+    return gpu.phase == "lost" and gpu.cause == RESTARTED and now - gpu.since < LOST
 
 
 def give_back(state: HubState, ids: Iterable[str], now: float, decision: HubDecision) -> None:
@@ -184,9 +193,12 @@ def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) 
     for name, key, _ in found.wakes:
         line = state.lines[key]  # type: ignore[index]
         decision.fact(f.GpuWoken(name, now))
-        text = f"{len(line)} jobs wait for a GPU"
-        boot = m.Boot(request_id=line.next, source="hub", msg=text, gpu=name)
-        decision.send(_monitors(state, name), boot)
+        boot = m.Boot(request_id=line.next, source="hub", msg=f"{len(line)} jobs wait for a GPU", gpu=name)
+        for fd in _monitors(state, name):
+            if state.connections[fd].gpus == (name,):
+                placement.tell(state, state.jobs[line.next].submit, [fd], decision)
+            else:  # a copy of a submit does not name the GPU
+                decision.send(fd, boot)
 
 
 def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:

@@ -189,6 +189,9 @@ class Connection:
         return self.told[1] if self.told[0] == int(now) else 0
 
 
+RESTARTED = "the hub was restarted"
+"""Why a GPU counts as lost whose worker is not back yet after that."""
+
 SUSPENDED = "it is held for maintenance (by {by}); `wakestream gpu resume` ends that"
 """Why a GPU is given no work that a person holds."""
 

@@ -66,7 +66,7 @@ class Lanes:
     downloads: Limiter
     priority: Callable[[str], int] = field(default=_same_priority)
     starts: Starts = field(default_factory=Starts)
-    asking: set[str] = field(default_factory=set)
+    asking: dict[str, None] = field(default_factory=dict)
     order: JobOrder = field(init=False)
     arrivals: Arrivals = field(init=False)  # at their first turn
     at_gpu: Arrivals = field(init=False)  # uploads side by side end in any order
@@ -75,6 +75,11 @@ class Lanes:
         object.__setattr__(self, "order", JobOrder(self.priority))
         object.__setattr__(self, "arrivals", Arrivals(self.order))
         object.__setattr__(self, "at_gpu", Arrivals(self.order))
+
+    @property
+    def waiting(self) -> list[str]:
+        """The jobs that wait for a GPU at the hub, in their order."""
+        return sorted(self.asking, key=self.order.key)
 
     def move(self, job: str, move: Move | Order) -> None:
         """Change the place of a job among those that wait, or the order of all."""
@@ -111,11 +116,13 @@ class TurnStages(Stages):
 
         def note(event: JobEvent) -> None:
             if isinstance(event, Queued):  # before, the hub may know that the worker has its task
-                asking.add(job)
+                asking[job] = None
+                if self.shared.waiting[-1] != job:  # the hub has it at the end
+                    self.world.hub.order(self.shared.waiting)
 
         def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
             asked = subscribe_through(Stages.submit(self).do_action(note), observer, scheduler)
-            return CompositeDisposable(asked, Disposable(lambda: asking.discard(job)))
+            return CompositeDisposable(asked, Disposable(lambda: asking.pop(job, None)))
 
         return LightObservable(subscribe)
 
@@ -170,7 +177,7 @@ def in_order(job: Job, shared: Lanes, moves: Observable[Move | Order], hub: Hub,
 
     def move(to: Move | Order) -> None:
         shared.move(job.id, to)
-        hub.order(sorted(shared.asking, key=shared.order.key))
+        hub.order(shared.waiting)
 
     def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
         shared.order.add(job.id)

@@ -19,7 +19,7 @@ def off(net: Net, *gpus: str) -> dict[str, int]:
 
 
 def woken(net: Net, monitors: dict[str, int]) -> list[str]:
-    return [gpu for gpu, fd in monitors.items() if net.heard(fd, m.Boot)]
+    return [gpu for gpu, fd in monitors.items() if net.heard(fd, m.Submit)]
 
 
 def leases(net: Net, gpu: str) -> list[str]:
@@ -38,7 +38,7 @@ def test_one_job_wakes_the_cheapest_machine_and_no_other() -> None:
     assert woken(net, monitors) == ["b"]
     for _ in range(20):
         net.pass_time(1.0)
-    assert [len(net.heard(fd, m.Boot)) for fd in monitors.values()] == [0, 1, 0]
+    assert [len(net.heard(fd, m.Submit)) for fd in monitors.values()] == [0, 1, 0]
 
 
 def test_a_gpu_is_given_a_job_for_each_slot_and_one_more_and_the_rest_waits() -> None:
