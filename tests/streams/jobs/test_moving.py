@@ -296,5 +296,5 @@ async def test_random_moves_and_cancels_lose_no_job_and_start_none_twice(seed: i
     assert len(line.order) == len(set(line.order))
     for lane in (line.lanes.running, line.lanes.uploads, line.lanes.gpu, line.lanes.downloads):
         assert (lane.running, lane.waiting) == (0, 0)
-    assert line.lanes.asking == set()
+    assert line.lanes.asking == {}
     assert (await replay(line.log)).divergences == ()
