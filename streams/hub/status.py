@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.needs import ANY_GPU
-from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
+from wakestream.streams.hub.state import ALL, LONGEST_KIND, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -73,6 +74,7 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         budgets=tuple(map(_budget, order[:MOST_BUDGETS])) or None,
         license_budget=next((_budget(purse) for _, purse in budget.of_licenses(state, now, peer.owner or "")), None),
         connections=_connections(state) if peer.admin else None,
+        expected=tuple(islice(_expected(state, peer, now), LICENSES_NAMED)) or None,
         waiting=tuple({"license": owner, "jobs": count} for owner, count in counts) if peer.admin else None,
     )
     if message.costs:
@@ -105,7 +107,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     money = state.currency_of(gpu.name) if price is not None and not state.currency else ""
     entry: dict[str, Any] = {
         "gpu": gpu.name,
-        "phase": (gpu.worker is not None and gpu.halted) or gpu.phase,
+        "phase": (gpu.worker is not None and gpu.closed) or gpu.phase,
         "since": int(gpu.since),
         "uptime_s": round(now - book.running_since) if book.running_since is not None else 0,
         "own_jobs": own[:OWN_NAMED],
@@ -115,7 +117,9 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "waiting": waiting if waiting < len(state.queue) else None,
         "url": state.url_of(gpu) if gpu.online and WHERE in peer.features else None,
         "orphan": gpu.orphan or None,
-        "why": gpu.halt_cause or gpu.orphan or gpu.cause or None,
+        "why": gpu.closed_cause or gpu.orphan or gpu.cause or None,
+        "plan": _plan(state, gpu, now),
+        "slots": gpu.slots if gpu.slots > 1 else None,
         "retry_at": _whole(gpu.retry_at) if gpu.phase == "no_capacity" else None,
         "warm_until": _whole(keep_warm.warm_until(state, gpu, now)),
         "machine": gpu.machine or None if peer.admin else None,
@@ -130,6 +134,31 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
     zone = state.limits.zone
     spans = ledger.windows(now, since, zone)
     return entry | {name: ledger.summary(book, begin, now, price, zone) for name, begin in spans.items()}
+
+
+def _plan(state: HubState, gpu: Gpu, now: float) -> dict[str, Any] | None:
+    planned = state.planned
+    if planned is None or gpu.name not in planned.machines:
+        return None
+    do, after, why = planned.machines[gpu.name]
+    return {"do": do, "in_s": _left(after, now - planned.at), "why": why}
+
+
+def _left(after: float | None, passed: float) -> float | None:
+    return None if after is None else round(max(0.0, after - passed), 1)
+
+
+def _expected(state: HubState, peer: Connection, now: float) -> Iterator[dict[str, Any]]:
+    """When the waiting jobs start that the peer may see, by kind and priority: the first and the last of them."""
+    planned = state.planned
+    for (need, owner, priority), (first, last) in planned.starts.items() if planned is not None else ():
+        line = state.lines.get((need, owner, priority))
+        if line is not None and (peer.admin or owner == peer.owner):
+            passed = now - planned.at  # type: ignore[union-attr] # it has starts
+            times = {"first_s": _left(first, passed), "last_s": _left(last, passed)}
+            more = {"license": owner} if peer.admin else {}
+            kind = (need.kind or "")[:LONGEST_KIND]
+            yield {"kind": kind, "jobs": len(line), "priority": priority, **more, **times}
 
 
 def _whole(at: float | None) -> int | None:

@@ -246,7 +246,8 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     belong to the client. `boot_s` has the median and the 90th percentile, in seconds, of the last `boots` boots;
     `eta_s` has the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`;
     `budgets` has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin`
-    gets `connections`, by role, and `waiting`, the number of waiting jobs by license.
+    gets `connections`, by role, and `waiting`, the number of waiting jobs by license. `expected`: when the waiting jobs
+    start, by kind and priority.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -266,6 +267,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     costs: Data[Mapping[str, Any] | None] = None
     connections: Data[Mapping[str, Any] | None] = None
     waiting: Data[tuple[Mapping[str, Any], ...] | None] = None
+    expected: Data[tuple[Mapping[str, Any], ...] | None] = None
 
 
 class Booted(Message, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status
 from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.live_jobs import is_terminal
 from wakestream.adapters.cli.render.job_text import count
-from wakestream.adapters.cli.render.status_text import budgets, long, money
+from wakestream.adapters.cli.render.status_text import budgets, long, money, plan, starts
 from wakestream.adapters.cli.render.table import cut, paragraphs, table, terminal_columns, width
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.config.addresses import host_of
@@ -189,7 +189,17 @@ def top(answer: m.HubStatus, hub: str, columns: int) -> list[str]:
         "",
         *_gpus(answer, columns),
         "",
-        *paragraphs([*_queue(answer), *_connections(answer), *_costs(answer), *budgets(answer)], columns),
+        *paragraphs(
+            [
+                *_plans(answer),
+                *_queue(answer),
+                *starts(answer),
+                *_connections(answer),
+                *_costs(answer),
+                *budgets(answer),
+            ],
+            columns,
+        ),
     ]
 
 
@@ -235,6 +245,12 @@ def _jobs(gpu: Mapping[str, Any]) -> str:
         return ""
     named: Sequence[str] = gpu.get("jobs") or gpu.get("own_jobs") or ()
     return printable(f"{number}: " + ", ".join(named)) if named else str(number)
+
+
+def _plans(answer: m.HubStatus) -> Iterator[str]:
+    for gpu in answer.gpus:
+        if planned := plan(gpu):
+            yield t("plan.top", gpu=printable(gpu["gpu"]), plan=planned)
 
 
 def _queue(answer: m.HubStatus) -> Iterator[str]:

@@ -12,6 +12,7 @@ from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.hub_answers import hub_status
 from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.status_text import plan
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
@@ -97,11 +98,23 @@ def _event(plain: Mapping[str, Any]) -> e.JobEvent:
 def gpus(answer: m.HubStatus, name: str | None = None) -> Sequence[str]:
     """A sentence for each GPU, or for the one of that name."""
     told = [gpu for gpu in answer.gpus if name in (None, gpu["gpu"])]
-    return [_gpu(gpu, answer) for gpu in told]
+    return [
+        t("why.planned", said=_gpu(gpu, answer), plan=planned) if (planned := plan(gpu)) else _gpu(gpu, answer)
+        for gpu in told
+    ]
+
+
+def _name(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
+    """The GPU, with its price where that is a reason: it decides which one is started."""
+    name = t("gpu", name=gpu["gpu"])
+    if "price_per_hour" not in gpu or (gpu.get("plan") or {}).get("do") != "wake":
+        return name
+    currency = gpu.get("currency") or answer.currency or ""
+    return t("plan.price", gpu=name.strip(), price=f"{gpu['price_per_hour']:.2f} {currency}".rstrip())
 
 
 def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
-    phase, name = gpu["phase"], t("gpu", name=gpu["gpu"])
+    phase, name = gpu["phase"], _name(gpu, answer)
     cause = t("why.says", why=words.reason("", gpu["why"])) if gpu.get("why") else ""
     orphan = t("why.says", why=words.reason("", gpu["orphan"])) if gpu.get("orphan") else ""
     held = gpu.get("own", 0) + gpu.get("others", 0)
@@ -125,17 +138,23 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
 
 
 def _off(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
-    name, waiting = t("gpu", name=gpu["gpu"]), _waiting(gpu, answer)
+    name, waiting = _name(gpu, answer), _waiting(gpu, answer)
     if not waiting:
-        return t("why.off", gpu=name)
+        # What this GPU cannot do, and what waits at the workers of others.
+        others = [other.get("own", 0) + other.get("others", 0) - other.get("slots", 1) for other in answer.gpus]
+        elsewhere = answer.queue + sum(more for more in others if more > 0)
+        wait = t("why.wait.one" if elsewhere == 1 else "why.wait.many", jobs=words.count(elsewhere))
+        return t("why.off.elsewhere", gpu=name, jobs=wait) if elsewhere else t("why.off", gpu=name)
     wait = t("why.wait.one" if waiting == 1 else "why.wait.many", jobs=words.count(waiting))
     own = answer.license_budget if waiting <= answer.own_queued else None
     budgets = [*(answer.budgets or ()), *((own,) if own else ())]
     until = max((each["until"] for each in budgets if _is_spent(each, gpu["gpu"])), default=None)
     if until is not None:
         return t("why.off.budget", gpu=name, jobs=wait, time=words.clock_time(until))
-    asked = "why.off.asked" if answer.monitors else "why.off.no_monitor"
-    return t(asked, gpu=name, jobs=wait)
+    if answer.monitors and plan(gpu):
+        return t("why.phase", gpu=name, phase=t("top.off"), cause="")
+    asked = "why.off.enough" if answer.expected else "why.off.asked"
+    return t(asked if answer.monitors else "why.off.no_monitor", gpu=name, jobs=wait)
 
 
 def _waiting(gpu: Mapping[str, Any], answer: m.HubStatus) -> int:

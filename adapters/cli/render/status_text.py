@@ -9,6 +9,7 @@ from typing import Any
 from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol.printable import printable
 
 SPANS = ("today", "month", "asked", "all")
 """Spans of an answer; days and months are those of the hub's time zone."""
@@ -17,7 +18,30 @@ SPANS = ("today", "month", "asked", "all")
 def status(answer: m.HubStatus) -> list[str]:
     """How each GPU is, who holds it, what it has cost, and how long a boot takes."""
     lines = [line for gpu in answer.gpus for line in _gpu(gpu, answer.ts or 0)]
-    return [*(lines or [t("status.no_gpu")]), *more(answer), *budgets(answer), *_rest(answer)]
+    return [*(lines or [t("status.no_gpu")]), *more(answer), *budgets(answer), *_rest(answer), *starts(answer)]
+
+
+def plan(gpu: Mapping[str, Any]) -> str:
+    """What the hub plans for this GPU and why; empty if nothing, or if the hub does not say it."""
+    planned: Mapping[str, Any] = gpu.get("plan") or {}
+    name = f"plan.{planned.get('do')}" + (".in" if planned.get("do") == "wake" and planned.get("in_s") else "")
+    if not planned or planned["do"] == "keep":
+        return ""
+    if not known(name):
+        return printable(str(planned.get("why", "")))
+    return t(name, gpu=printable(gpu["gpu"]), time=duration(planned.get("in_s") or 0, tenths=False))
+
+
+def starts(answer: m.HubStatus) -> list[str]:
+    """When waiting jobs start: a line for each kind."""
+    return [_starts(line) for line in answer.expected or ()]
+
+
+def _starts(line: Mapping[str, Any]) -> str:
+    times = [line.get("first_s"), line.get("last_s")]
+    first, last = (duration(time or 0, tenths=False) for time in times)
+    name = ("plan.job" if line["jobs"] == 1 else "plan.jobs") + (".unknown" if None in times else "")
+    return t(name, jobs=count(line["jobs"]), kind=printable(line["kind"]), first=first, last=last)
 
 
 def budgets(answer: m.HubStatus) -> list[str]:
@@ -43,6 +67,7 @@ def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
     lines = [_phase(gpu, now)]
     if gpu.get("why"):
         lines.append(t("status.why", why=_reason(gpu["why"])))
+    lines += [t("plan.line", plan=planned)] if (planned := plan(gpu)) else []
     lines += [_running(gpu), _holders(gpu)]
     lines += [t("status.span", span=t(f"span.{span}"), how=_span(gpu[span])) for span in SPANS[:2] if span in gpu]
     if gpu.get("boot_s"):

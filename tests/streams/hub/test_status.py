@@ -402,3 +402,35 @@ def test_the_next_try_survives_a_restart_of_the_hub(compacted: bool) -> None:
     net.phase(net.monitor(), "no_capacity", retry_in=40)
     net.restart(compacted=compacted)
     assert asked(net, net.join("client", features=("hub_status",))).gpus[0]["retry_at"] == MORNING + 40
+
+
+def test_it_tells_what_is_planned_for_each_gpu_and_when_waiting_jobs_start() -> None:
+    net = Net(MORNING)
+    for gpu in ("lab", "studio"):
+        net.monitor(gpu, "release")
+    net.phase(1, "off", "lab")
+    late = net.join("client", owner="mine", features=("done", "hub_status", "queue"))
+    other = net.join("client", owner="other", features=("done", "hub_status"))
+    for number in range(3):
+        net.submit(late, f"j{number}")
+    net.pass_time(1)
+    told = asked(net, late)
+    plans = {gpu["gpu"]: gpu["plan"] for gpu in told.gpus}
+    assert plans["lab"] == {"do": "wake", "in_s": None, "why": "it is started for jobs that wait"}
+    (line,) = told.expected or ()
+    assert (line["kind"], line["jobs"]) == ("lipsync", 3)
+    assert 0 < line["first_s"] < line["last_s"]
+    assert asked(net, other).expected is None, "it is told of its own jobs only"
+    net.pass_time(2)
+    assert (asked(net, late).expected or ())[0]["first_s"] < line["first_s"]
+
+
+def test_a_gpu_that_a_person_holds_says_so(net: Net) -> None:
+    net.monitor()
+    net.worker()
+    boss = net.join("admin", owner="boss", features=("hub_status", "gpu_admin"))
+    net.say(boss, m.GpuAdmin(request_id="h", gpu="studio", action="hold"))
+    net.pass_time(1)
+    (gpu,) = asked(net, boss).gpus
+    assert gpu["phase"] == "paused"
+    assert gpu["why"].startswith("it is held for maintenance")

@@ -83,3 +83,21 @@ def test_it_fits(columns: int) -> None:
     )
     assert max(map(width, found)) <= columns
     assert not any("\x1b" in line for line in found)
+
+
+def test_it_tells_what_is_planned_and_when_jobs_start(language: str) -> None:
+    plan = {"do": "wake", "in_s": 40.0, "why": "unless another GPU gets free before"}
+    jobs = {"kind": "lipsync", "jobs": 3, "priority": 0, "first_s": 80.0, "last_s": 200.0}
+    unknown = {**jobs, "jobs": 1, "last_s": None}
+    told = answer(gpu(), gpu("spare", phase="off", uptime_s=0, plan=plan), expected=(jobs, unknown))
+    text = " ".join(top(told, "hub.example", 100))
+    said = {
+        "en": (
+            "GPU spare: it is started in 40 s, unless another GPU gets free before",
+            "3 jobs of kind lipsync: the first starts in 1 min 20 s, the last in 3 min 20 s",
+            "1 job of kind lipsync: it is not known when it starts",
+        ),
+        "zh": ("40 秒后启动它", "除非其他 GPU 先空出来", "第一个在 1 分 20 秒后开始", "开始时间未知"),
+    }[language]
+    for sentence in said:
+        assert sentence in text
