@@ -1,4 +1,4 @@
-"""`wakestream gpu`: a person's orders for one GPU: turn it off now, keep it on, or forget it."""
+"""`wakestream gpu`: a person's orders for one GPU: turn it off, keep it on, hold it for maintenance, forget it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub.admin import WANTED
 from wakestream.streams.protocol import messages as m
 
-EXAMPLES = ("gpu stop studio", "gpu keep studio --for 30min", "gpu remove studio --key-file admin.key")
+EXAMPLES = (
+    "gpu stop studio",
+    "gpu hold studio",
+    "gpu keep studio --for 30min",
+    "gpu remove studio --key-file admin.key",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(keep, "--for TIME", "how long (default 1h, at most 24h)", dest="seconds", type=flags.time, default=3600.0)
     remove = actions.add_parser("remove", help="forget a GPU that is gone, with its costs (needs a key of role admin)")
     flags.add(remove, "--yes", "also if jobs wait for it, without a question")
-    for action in (stop, keep, remove):
+    hold = actions.add_parser("hold", help="give a GPU no more work, for maintenance; what it has ends")
+    resume = actions.add_parser("resume", help="give a GPU work again that was held")
+    for action in (stop, keep, remove, hold, resume):
         action.add_argument("name", metavar="NAME", help="the GPU's name, as `wakestream status` shows it")
         flags.question(action)
         flags.daemon(action)

@@ -27,6 +27,7 @@ from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.keep_warm import parse
 from wakestream.streams.hub.local_time import UTC
 from wakestream.streams.hub.state import ALL, Budgets, Prices, WarmHours
+from wakestream.streams.placement.place import PlacePolicy
 
 EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
@@ -54,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "price of a GPU per hour, in any currency: 1.20 for each GPU, studio=2.50 for one; may be repeated"
     flags.add(parser, "--price-per-hour [GPU=]PRICE", text, type=price_flag, action="append", default=[])
     money(parser)
+    placing(parser)
     flags.record(parser)
     flags.program(parser)
 
@@ -74,6 +76,19 @@ def money(parser: argparse.ArgumentParser) -> None:
     flags.add(group, "--power-webhook URL", text, dest="power_webhook_url")
     text = "the zone of days, months and hours, such as Europe/Berlin (default: the system's)"
     flags.add(group, "--time-zone ZONE", text, type=_zone, default=None)
+
+
+def placing(parser: argparse.ArgumentParser) -> None:
+    """`--patience` and the flags beside it."""
+    group, usual = parser.add_argument_group("several GPUs"), PlacePolicy()
+    text = "wake a further GPU if a job would wait longer than this for its start (default 2min)"
+    flags.add(group, "--patience TIME", text, type=flags.time_or_zero, default=usual.patience)
+    text = "but only if the job then starts this much earlier (default 30s)"
+    flags.add(group, "--min-gain TIME", text, type=flags.time_or_zero, default=usual.min_gain)
+    text = "stop a GPU without work after this time if another one is free too (default 60s)"
+    flags.add(group, "--surplus-after TIME", text, type=flags.time_or_zero, default=usual.surplus_after)
+    text = "jobs that a GPU is given beyond those it does, so that uploads overlap the work (default 1)"
+    flags.add(group, "--ahead N", text, type=flags.whole(0, 100), default=usual.ahead)
 
 
 def state(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +201,7 @@ def run(args: argparse.Namespace) -> int:
         keep_warm=_keep_warm(args.keep_warm),
         zone=args.time_zone or _system_zone(),
         webhook=settings.power_webhook_url is not None,
+        place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead),
     )
     webhook = receiver("power_webhook_url", settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
