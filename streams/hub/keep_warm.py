@@ -85,13 +85,13 @@ def covered_until(hours: Iterable[Hours], at: float, zone: str, lead: float = 0.
         zone: The time zone of the hours.
         lead: Seconds by which each begin is earlier.
     """
-    today = day_of(at + lead, zone)
+    days = range(day_of(at, zone) - 1, day_of(at + lead, zone) + 1)
     ends = [
         end
         for each in hours
-        for day in (today - 1, today)
+        for day in days
         if weekday(day) in each.weekdays
-        and moment(day, each.begin, zone) - lead <= at < (end := moment(day, each.end, zone))
+        and moment(day, each.begin, zone) - lead <= at < (end := moment(day, each.end, zone, last=True))
     ]
     return max(ends, default=None)
 

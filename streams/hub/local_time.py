@@ -41,14 +41,26 @@ def begin_of(day: int, zone: str = UTC) -> float:
     return moment(day, 0, zone)
 
 
-def moment(day: int, minute: int, zone: str = UTC) -> float:
-    """When the clock shows `minute` (since midnight, up to 1440) on `day`: the first time if it does so twice.
+@lru_cache(maxsize=4096)
+def moment(day: int, minute: int, zone: str = UTC, *, last: bool = False) -> float:
+    """When the clock shows `minute` (since midnight) on `day`: the first time, or the last, if it does so twice.
 
-    A time that the clock skips in spring is the moment of the skip, or later by as much as it lies inside the gap.
+    For a time that the clock skips it is the moment at which it does.
     """
     day, minute = day + minute // 1440, minute % 1440
     on = date.fromordinal(_EPOCH + day)
-    return datetime(on.year, on.month, on.day, minute // 60, minute % 60, tzinfo=ZoneInfo(zone)).timestamp()
+    shown = datetime(on.year, on.month, on.day, minute // 60, minute % 60, tzinfo=ZoneInfo(zone))
+    first, second = shown.timestamp(), shown.replace(fold=1).timestamp()
+    if first <= second:
+        return second if last else first
+    before = datetime.fromtimestamp(second, shown.tzinfo).utcoffset()
+    while first - second > 1:
+        middle = (first + second) // 2
+        if datetime.fromtimestamp(middle, shown.tzinfo).utcoffset() == before:
+            second = middle
+        else:
+            first = middle
+    return first
 
 
 def first_of_month(day: int) -> int:

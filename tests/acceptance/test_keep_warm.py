@@ -17,6 +17,7 @@ async def test_a_gpu_is_on_without_a_job_in_the_hours_and_stops_when_they_end(us
         while loop.time() < begin + 6:  # three idle times
             why = await user.run("why", "gpu")
             assert "GPU studio is on but not in use; it is kept on until" in why.out
+            assert " UTC (keep-warm hours)" in why.out
         hub.interrupt()
         await hub.ended()
         async with keeper.hub():

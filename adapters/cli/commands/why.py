@@ -18,6 +18,7 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import answer
 from wakestream.operators.model import events as e
+from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.event_json import event_from
 
@@ -127,7 +128,7 @@ def _gpu(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
     if phase == "booted":
         return t("why.booted", gpu=name, cause=_for(gpu, answer) or cause)
     if phase in _RUNS and gpu.get("warm_until"):
-        return t("why.warm", gpu=name, time=words.clock_time(gpu["warm_until"]))
+        return t("why.warm", gpu=name, time=time_text(gpu["warm_until"], answer.zone or UTC))
     if phase in _RUNS:
         return t("why.unused", gpu=name, cause=orphan) if orphan else t("why.idle", gpu=name)
     if phase == "off":

@@ -75,9 +75,10 @@ export function duration(seconds) {
   return found.join(" ");
 }
 
-/** A time in UNIX seconds: for today the time only, otherwise with the date. */
-export function moment(at) {
+/** A time in UNIX seconds: for today the time only, otherwise with the date; in a zone that is named, or in ours. */
+export function moment(at, zone) {
   const date = new Date(at * 1000);
+  if (zone) return `${new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", timeZone: zone }).format(date)} ${zone}`;
   const today = date.toDateString() === new Date().toDateString();
   return (today ? ofToday : ofEarlier).format(date);
 }

@@ -156,7 +156,7 @@ def test_a_hub_that_restarts_in_the_hours_wakes_what_is_off() -> None:
 @pytest.mark.parametrize(
     ("day", "hours", "begin", "length"),
     [
-        ("2026-03-29", "daily 02:30-06:00", "spring: 02:30 is skipped, so it begins at 03:30", 2.5),
+        ("2026-03-29", "daily 02:30-06:00", "spring: 02:30 is skipped, so it begins at 03:00", 3.0),
         ("2026-10-25", "daily 02:30-06:00", "autumn: 02:30 comes twice, and the first counts", 4.5),
     ],
 )

@@ -169,7 +169,7 @@ export function gpuSays(gpu, hub, told) {
     return left(eta) < 1 ? t(p50 === p90 ? "say.starting.late.one" : "say.starting.late", usual) : t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   }
   if (gpu.phase === "online" && gpu.orphan && !gpu.own && !gpu.others) return `${sentence(brief(gpu.orphan))}.`;
-  if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until) });
+  if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until, hub.zone || "UTC") });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
   if (gpu.phase === "off" && p50) return t((gpu.boots || hub.boots) === 1 ? "say.off.eta.one" : "say.off.eta", usual);
   if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
