@@ -6,11 +6,14 @@ import argparse
 import math
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, TypeVar
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.numbers import seconds, whole_number
 from wakestream.adapters.config.settings import WAITS, Settings
+from wakestream.streams.placement.requirements import parse
+
+T = TypeVar("T")
 
 Group = argparse.ArgumentParser | argparse._ArgumentGroup
 
@@ -172,6 +175,17 @@ def gpu(parser: argparse.ArgumentParser) -> None:
     add(parser, "--gpu NAME", f"this GPU's name at the hub (WAKESTREAM_GPU; default {GPU})")
 
 
+def labels(parser: Group) -> None:
+    """`--label NAME=VALUE`, for workers and monitors."""
+    text = "a label of the GPU, which jobs may require, such as memory=24GB or zone=eu; may be repeated"
+    parser.add_argument("--label", metavar="NAME=VALUE", action="append", help=text)
+
+
+def slots(parser: Group) -> None:
+    """`--slots N`, for workers."""
+    add(parser, "--slots N", "how many tasks the worker does at one time (WAKESTREAM_SLOTS; default 1)")
+
+
 def tls(parser: argparse.ArgumentParser) -> None:
     """`--tls-cert` and `--tls-key`, for servers."""
     group = parser.add_argument_group("TLS")
@@ -189,10 +203,19 @@ def behind_proxy(parser: argparse.ArgumentParser) -> None:
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
+    return _checked(addresses.network, text)
+
+
+def _checked(read: Callable[[str], T], text: str) -> T:
     try:
-        return addresses.network(text)
+        return read(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def requirement(text: str) -> str:
+    """The `type` of `--requires`."""
+    return _checked(lambda said: "".join(parse(said)), text)
 
 
 def is_quiet(args: argparse.Namespace) -> bool:

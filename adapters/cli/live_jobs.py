@@ -269,7 +269,6 @@ async def daemon_for(client: DaemonClient, hub: str | None, *, needed: bool, ign
 async def hand_over(
     client: DaemonClient,
     job: Job,
-    priority: int,
     shown: Display,
     stop: Stop,
     exit_code: Callable[[JobEvent], int],
@@ -278,7 +277,7 @@ async def hand_over(
     if_exists: str = "fail",
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C leaves it to the daemon; a second one cancels it."""
-    await client.submit(job, priority, lengths, chain, if_exists)
+    await client.submit(job, lengths, chain, if_exists)
     return await follow_or_cancel(client, job.id, shown, stop, exit_code)
 
 

@@ -47,7 +47,8 @@ class Submission:
         asked: The job, or the flags of a job of any kind; its files were checked.
         settings: All settings.
         state: The daemon's folder, if it is not the usual one.
-        priority: The job's priority in the daemon.
+        priority: The job's priority, in the daemon and at the hub.
+        requires: What the labels of its GPU must be.
         foreground: Do not use a daemon.
         detach: Use a daemon, and do not wait for the job.
         ignored: The names of the given settings that a daemon does not take from a job.
@@ -63,6 +64,7 @@ class Submission:
     settings: Settings
     state: str | None
     priority: int
+    requires: tuple[str, ...]
     foreground: bool
     detach: bool
     ignored: tuple[str, ...]
@@ -84,9 +86,10 @@ class Submission:
         return NO_CHAIN if isinstance(self.asked, Job) else self.asked.chain
 
     def chosen(self, job: Job) -> Job:
-        """The job with what the flags say of its results."""
-        unnamed = self.if_exists == "number"
-        return replace(job, again=self.again, overwrite=self.if_exists == "replace", unnamed=unnamed)
+        """The job with what the flags say of its results, its GPU and its turn."""
+        replaces, unnamed = self.if_exists == "replace", self.if_exists == "number"
+        job = replace(job, requires=self.requires, priority=self.priority)
+        return replace(job, again=self.again, overwrite=replaces, unnamed=unnamed)
 
     def display(self, job: Job) -> Display:
         """A display of the job."""
@@ -101,6 +104,7 @@ def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
         settings=settings,
         state=args.state,
         priority=args.priority,
+        requires=tuple(args.requires or ()),
         foreground=args.foreground,
         detach=args.detach,
         ignored=daemons_own(args),
@@ -141,14 +145,12 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
     """The exit code of a job that the daemon takes."""
     job, lengths = await checked(asked, client.kinds)
     if asked.detach:
-        told = await client.submit(job, asked.priority, lengths, asked.chain, asked.if_exists)
+        told = await client.submit(job, lengths, asked.chain, asked.if_exists)
         answer(told, job.id, as_json=asked.as_json)
         return exit_codes.DONE
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
-        return await hand_over(
-            client, job, asked.priority, shown, stop, exit_code, lengths, asked.chain, asked.if_exists
-        )
+        return await hand_over(client, job, shown, stop, exit_code, lengths, asked.chain, asked.if_exists)
 
 
 async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[Job, Lengths]:

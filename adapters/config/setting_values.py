@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.config import addresses
+from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.config.setting_files import Secret
+from wakestream.streams.placement import requirements
 from wakestream.streams.protocol.printable import LONGEST_NAME, is_name
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -69,10 +71,31 @@ def hosts(value: object) -> tuple[str, ...]:
     return addresses.hosts(",".join(map(plain_text, value)) if isinstance(value, list) else plain_text(value))
 
 
+def labels(value: object) -> Mapping[str, str]:
+    """`NAME=VALUE` words, which become the labels of a GPU."""
+    words = map(plain_text, _words(value))
+    found = options([word if "=" in word else f"{word}=" for word in words])
+    if (fault := requirements.misfit(found, None)) is not None:
+        raise ValueError(f"cannot be used: {fault}")
+    return found
+
+
+def slots(value: object) -> int:
+    """How many tasks a worker does at one time."""
+    number = whole_number(str(value), 1, requirements.MAX_SLOTS)
+    if number is None:
+        raise ValueError(f"is {str(value)[:40]!r}; write a whole number from 1 to {requirements.MAX_SLOTS}")
+    return number
+
+
+def _words(value: object) -> list[Any]:
+    return value if isinstance(value, list) else _split_command(plain_text(value))  # type: ignore[return-value] # or refused
+
+
 def options(value: object) -> Mapping[str, str]:
     """`KEY=VALUE` words, as a list or on one line."""
-    words = value if isinstance(value, list) else _split_command(plain_text(value))
-    pairs = [str(word).partition("=") for word in words]  # type: ignore[attr-defined]
+    words = _words(value)
+    pairs = [str(word).partition("=") for word in words]
     wrong = next((name + separator for name, separator, _ in pairs if not name.strip() or not separator), None)
     if wrong is not None:
         raise ValueError(f"is {wrong[:40]!r}; write KEY=VALUE, such as region=cn-wlcb")

@@ -79,6 +79,8 @@ class Settings:
         power_timeout: Seconds that such a command may take.
         idle_after: Seconds without jobs after which the machine is stopped.
         gpu: The name of this GPU.
+        label: The labels of this GPU, which jobs may require.
+        slots: How many tasks this worker does at one time.
         listen: Host and port of this server.
         public_url: The address under which clients reach this worker.
         engine: `ffmpeg` or `command`.
@@ -118,6 +120,8 @@ class Settings:
     power_timeout: float | None = None
     idle_after: float | None = None
     gpu: str | None = None
+    label: Mapping[str, str] = field(default_factory=dict)
+    slots: int = 1
     listen: tuple[str, int] | None = None
     public_url: str | None = None
     engine: str | None = None
@@ -219,6 +223,8 @@ _BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
     setting_values.worker_url: ("public_url",),
     setting_values.plain_text: ("engine", "power", "power_machine"),
     setting_values.options: ("power_option",),
+    setting_values.labels: ("label",),
+    setting_values.slots: ("slots",),
 }
 _PLAIN = (
     _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(setting_values.plain_text(value)), "hub_url"),

@@ -116,7 +116,6 @@ class DaemonClient:
     async def submit(
         self,
         job: Job,
-        priority: int,
         lengths: Lengths = (None, None),
         chain: Chain = NO_CHAIN,
         if_exists: str = "fail",
@@ -137,10 +136,12 @@ class DaemonClient:
             again |= {"unnamed": True} if job.unnamed else {}
         elif again:
             raise DaemonRefused("the daemon has an earlier version without --again; restart it", code="unsupported")
+        if job.requires and "requires" not in self._features:
+            raise DaemonRefused("the daemon has an earlier version without --requires; restart it", code="unsupported")
         if batch and "batch" in self._features:
             again["batch"] = batch
         inputs, outputs = ({n: _named(p) for n, p in files.items()} for files in (job.inputs, job.outputs))
-        if chain or job.gpus or not job.old_shape:
+        if chain or job.gpus or job.requires or not job.old_shape:
             inputs |= {name: f"@{source}" for name, source in chain.sources.items()}
             any_kind: dict[str, Any] = {"kind": job.kind, "inputs": inputs, "params": dict(job.params), **again}
             any_kind["outputs"] = outputs
@@ -148,11 +149,13 @@ class DaemonClient:
                 any_kind["after"] = [*chain.after]
             if job.gpus and "gpus" in self._features:
                 any_kind["gpus"] = [*job.gpus]
+            if job.requires:
+                any_kind["requires"] = [*job.requires]
             if "wake_to_ask" in self._features:
                 any_kind["wake_to_ask"] = True  # a person was asked, where that was needed
-            return await self.call("POST", "/api/jobs", {"id": job.id, "priority": priority, **any_kind})
+            return await self.call("POST", "/api/jobs", {"id": job.id, "priority": job.priority, **any_kind})
         asked: dict[str, Any] = {"id": job.id, **inputs, "output": _named(job.output), "task_type": job.task_type}
-        asked |= {"priority": priority, **again}
+        asked |= {"priority": job.priority, **again}
         if "lengths" in self._features:
             asked |= {name: time for name, time in zip(("video_s", "audio_s"), lengths, strict=True) if time}
         return await self.call("POST", "/api/jobs", asked)

@@ -145,7 +145,10 @@ async def running_daemon(
         box.on_settled()
 
         def health() -> dict[str, Any]:
-            features = "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch"
+            features = (
+                "lengths", "kinds", "costs", "wake_to_ask", "gpus", "hub", "again", "estimate", "rerun", "batch",
+                "requires",
+            )  # fmt: skip
             return {
                 "version": version("wakestream"), "pid": os.getpid(), "hub": settings.hub_url,
                 "connected": link.up, "features": features, "hub_features": sorted(console.gpu.features),

@@ -93,6 +93,8 @@ class Command(Engine):
         >>> engine = Command(programs_of(Path("kinds.toml")), limit=600.0)
     """
 
+    parallel = True
+
     def __init__(self, programs: Sequence[Program], *, limit: float = 4 * 3600.0, box: Box | None = None) -> None:
         self.programs = {program.kind.name: program for program in programs}
         self._limit, self._box = limit, box

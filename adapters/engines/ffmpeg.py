@@ -116,6 +116,8 @@ class Ffmpeg(Engine):
         >>> engine = Ffmpeg(limit=600.0)
     """
 
+    parallel = True
+
     def __init__(self, limit: float = 4 * 3600.0, binary: str | None = None, box: Box | None = None) -> None:
         self._limit, self._binary, self._box = limit, binary, box
 

@@ -20,7 +20,7 @@ KEY_LENGTH = (8, 512)
 """The least and the most characters of an imported key."""
 ID_LENGTH = 12
 VERSION = 1
-_LATER = ("gpus", "released", "keys")
+_LATER = ("gpus", "released", "keys", "max_priority")
 
 
 class LicenseError(WakestreamError):
@@ -55,6 +55,7 @@ class License:
         gpus: The GPUs that it is limited to; empty for no limit.
         released: When the GPU names that it had reserved by use were freed last.
         keys: All its keys if the key was replaced; the current one is the last.
+        max_priority: The highest priority that its jobs may have.
     """
 
     id: str
@@ -66,6 +67,7 @@ class License:
     gpus: tuple[str, ...] = ()
     released: float | None = None
     keys: tuple[Key, ...] = ()
+    max_priority: int = 0
 
     @property
     def all_keys(self) -> tuple[Key, ...]:
@@ -83,14 +85,16 @@ def key_mark(key: str) -> str:
     return digest_of(key)[:ID_LENGTH]
 
 
-def check_wanted(role: str, note: str, gpus: Sequence[str]) -> None:
-    """Check a new license. `LicenseError`: its role, note or GPUs are not valid."""
+def check_wanted(role: str, note: str, gpus: Sequence[str], max_priority: int = 0) -> None:
+    """Check a new license. `LicenseError`: its role, note, GPUs or highest priority are not valid."""
     if role not in ROLES:
         raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
     if len(note) > MAX_NOTE or printable(note) != note:
         raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
     if gpus and role not in TIED_ROLES:
         raise LicenseError(f"a license of role {role} cannot be limited to a GPU; leave --gpu out")
+    if max_priority and role in TIED_ROLES:
+        raise LicenseError(f"a license of role {role} submits no jobs; leave --max-priority out")
     if not all(map(is_name, gpus)):
         raise LicenseError(f"a GPU's name has 1 to {LONGEST_NAME} printable characters, without spaces at the ends")
 

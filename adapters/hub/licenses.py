@@ -59,14 +59,16 @@ class LicenseBook:
         """Read all licenses from the file, oldest first. `LicenseError`: it is not a license file."""
         return tuple(self._read().values())
 
-    def issue(self, role: str, note: str, now: float, gpus: Sequence[str] = ()) -> tuple[License, str]:
+    def issue(
+        self, role: str, note: str, now: float, gpus: Sequence[str] = (), max_priority: int = 0
+    ) -> tuple[License, str]:
         """Issue a license; returns it with its key, which cannot be shown again. `gpus` limits a worker or monitor."""
-        check_wanted(role, note, gpus)
+        check_wanted(role, note, gpus, max_priority)
         with self._locked():
             known = self._read()
             key = _unused_key(known, role)
             digest = digest_of(key)
-            license_ = License(digest[:ID_LENGTH], role, note, now, digest, gpus=tuple(gpus))
+            license_ = License(digest[:ID_LENGTH], role, note, now, digest, gpus=tuple(gpus), max_priority=max_priority)
             self._write({**known, license_.id: license_})
         return license_, key
 

@@ -123,6 +123,7 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
             currency=(machine.currency or None) if machine else None,
             idle_after=policy.idle_after,
             machines=_machines(config, machine),
+            labels=settings.label or None,
         )
         link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)
         stack.push_async_callback(link.close)

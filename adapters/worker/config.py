@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,6 +99,8 @@ class WorkerConfig:
         tls: The certificate for https.
         proxies: Networks of proxies whose `X-Forwarded-For` is used.
         room: The limits for open connections.
+        labels: The labels of the GPU, which jobs may require.
+        slots: How many tasks it does at one time; above 1 for engines that can.
     """
 
     state: Path
@@ -116,3 +118,5 @@ class WorkerConfig:
     room: Room | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
     dead_man: DeadMan | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    slots: int = 1

@@ -42,7 +42,7 @@ class WorkerMetrics:
         ready = worker.server.calls.readiness.initialized
         yield ff.gauge("wakestream_worker_initialized", "1 when the engine can work.", ready)
         yield ff.gauge("wakestream_worker_queue_length", "Tasks that wait for the engine.", len(state.line))
-        yield ff.gauge("wakestream_worker_rendering", "1 while the engine has a task.", state.busy is not None)
+        yield ff.gauge("wakestream_worker_rendering", "Tasks that the engine has.", len(state.busy))
         yield from ff.observed(self._renders)
         yield ff.refusals("worker", worker.server.refused)
         if self._link is not None:

@@ -125,7 +125,10 @@ async def running_worker(
         with _usable(config.state):
             clock = clock or WallClock("files and results are kept as long as before")
             secrets = SecretValues(config.state / FILE)
-            queue = TaskQueue(store, journal, config.engine, watchdog=config.watchdog, clock=clock, secrets=secrets)
+            queue = TaskQueue(
+                store, journal, config.engine,
+                slots=config.slots, watchdog=config.watchdog, clock=clock, secrets=secrets,
+            )  # fmt: skip
             stack.push_async_callback(config.engine.close)
             stack.push_async_callback(queue.close)
             uploads = Uploads(store, queue, clock=clock)
@@ -176,7 +179,10 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
     announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE)
-    register = m.Register(role="worker", token=config.key, gpu=config.gpu, url=url, features=announced)
+    register = m.Register(
+        role="worker", token=config.key, gpu=config.gpu, url=url, features=announced, labels=config.labels,
+        slots=config.slots,
+    )  # fmt: skip
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)
     hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke)

@@ -76,6 +76,7 @@ class TaskQueue:
         journal: Journal[w.Kept],
         engine: Engine,
         *,
+        slots: int = 1,
         watchdog: Watchdog = Watchdog(),  # noqa: B008 - it is frozen
         secrets: SecretValues | None = None,
         clock: Callable[[], float] = time.time,
@@ -88,8 +89,8 @@ class TaskQueue:
         self._asking: list[w.Wish] = []
         self.clock = clock
         self._facts: KeyedSubject[w.Fact] = KeyedSubject(_observer_failed)
-        self._working: asyncio.Task[None] | None = None
-        self._rendering: asyncio.Task[tuple[Output, ...]] | None = None
+        self._working: set[asyncio.Task[None]] = set()
+        self._rendering: dict[str, asyncio.Task[tuple[Output, ...]]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._restarts: Counter[str] = Counter()
         self._closed = False
@@ -101,7 +102,9 @@ class TaskQueue:
         self.runner: DeciderRunner[w.State, w.Event, w.Fact, w.Command] = DeciderRunner(
             "the worker",
             DECIDER,
-            dataclasses.replace(state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None}),
+            dataclasses.replace(
+                state, tasks=tasks, used={name: at for name, at in dates.items() if at is not None}, slots=slots
+            ),
             journal,
             self._execute,
             clock=clock,
@@ -171,7 +174,7 @@ class TaskQueue:
         """Kill the engine and wait for its end. The next run continues the tasks."""
         self._closed = True
         await self.runner.close()
-        tasks = [task for task in (self._working, self._rendering, self._watching) if task]
+        tasks = [*self._working, *self._rendering.values(), *((self._watching,) if self._watching else ())]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -191,10 +194,12 @@ class TaskQueue:
         match command:
             case w.Run(task) if not self._closed:
                 # Created here and not in _work: a kill may come before _work has started.
-                self._rendering = asyncio.create_task(self._render(task))
-                self._working = background(f"task {task.id}", self._work(task, self._rendering), self.runner.fail)
-            case w.Kill() if self._rendering:
-                self._rendering.cancel()
+                rendering = self._rendering[task.id] = asyncio.create_task(self._render(task))
+                working = background(f"task {task.id}", self._work(task, rendering), self.runner.fail)
+                self._working.add(working)
+                working.add_done_callback(self._working.discard)
+            case w.Kill(task_id) if task_id in self._rendering:
+                self._rendering[task_id].cancel()
             case w.Erase(task_id):
                 try:
                     self._store.erase(task_id)
@@ -236,6 +241,7 @@ class TaskQueue:
         else:
             log.warning("{}; the task waits in its place and starts again", ended.again.reason)
             ended = replace(ended, **await self._room_for(ended.again, room))
+        del self._rendering[task.id]
         self.runner.report(ended)
 
     async def _room_for(self, halt: w.Halt, before: int) -> dict[str, Any]:
@@ -280,7 +286,7 @@ class TaskQueue:
                     match item:
                         case Frame() | Waits():
                             self.runner.apply(w.Advanced(task.id, task.attempt, item))
-                        case Line() if self.state.waits:
+                        case Line() if task.id in self.state.waits:
                             self.runner.apply(w.Advanced(task.id, task.attempt, w.NO_PROGRESS))
                         case Made(name, path, number):
                             made[name, number] = path

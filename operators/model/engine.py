@@ -186,6 +186,8 @@ class Readiness:
 class Engine(Protocol):
     """Does the work of a job. An engine does one work at a time; the worker queues the others.
 
+    With a field `parallel = True` it also does several works at one time (`worker --slots`).
+
     Register a factory in the entry point group `wakestream.engines`; `docs/engines/your-own.md` has an example.
     """
 

@@ -56,6 +56,8 @@ class Job(JobSpec):
         overwrite: The results replace files of their names. Otherwise a result gets the next free number (`b-2.png`).
         again: The result must be made for this job: that of another job with the same inputs is not used.
         gpus: The names of the GPUs that may do it; empty if any GPU with this kind may.
+        requires: What the labels of its GPU must be, such as `memory>=24`.
+        priority: Among the jobs that wait at the hub, those of a higher one come first.
         unnamed: The user did not name the results, so that the ending of each follows its content.
 
     Example:
@@ -73,6 +75,8 @@ class Job(JobSpec):
     gpus: tuple[str, ...] = ()
     overwrite: bool = False
     unnamed: bool = False
+    requires: tuple[str, ...] = ()
+    priority: int = 0
 
     def __post_init__(self) -> None:
         """Give the files of a lip-sync job the order that deployed systems know, however they were given."""
@@ -99,6 +103,12 @@ class Job(JobSpec):
 
 REQUIRES = "requires"
 """The feature of hubs and clients that know `requires` and `priority` of a job."""
+
+PRIORITY = "priority"
+"""The feature of hubs where the client's license allows priorities above 0."""
+
+MAX_PRIORITY = 100
+"""The highest priority that a license may allow; the lowest one is as far below 0."""
 
 GPU_CHOICE = "gpu_choice"
 """The feature of hubs and clients that know jobs for certain GPUs."""

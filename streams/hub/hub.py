@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wakestream.operators.model.events import GPU_CHOICE, INPUTS, REQUIRES
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES
 from wakestream.streams.decider import Decider
 from wakestream.streams.hub import (
     admin,
@@ -141,7 +141,7 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
             fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin, *said, cap
         )
     )
-    _welcome(state, message, role, fd, decision)
+    _welcome(state, message, role, fd, decision, cap)
     if misfit is not None:
         decision.refuse(fd, "bad_request", f"{misfit}; the hub goes on with what it knew")
     else:
@@ -227,7 +227,7 @@ def _note_machine(state: HubState, peer: Connection, message: m.Register, now: f
             decision.fact(f.MachineKnown(name, *new, host, now))
 
 
-def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision) -> None:
+def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision: HubDecision, cap: int) -> None:
     device = message.device_type or ("pc" if role == "client" else None)
     capable, wanted = _capable(state, message, role), message.features or ()
     may_ask = role in ("client", "monitor") and hub_status.FEATURE in wanted
@@ -239,6 +239,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         INPUTS: role == "client",
         GPU_CHOICE: role == "client",
         REQUIRES: role == "client",
+        PRIORITY: role == "client" and cap > 0,
         KINDS: role in ("client", "worker"),
         m.GpuAdmin.FEATURE: role == "client",
         plan.FEATURE: role == "client",

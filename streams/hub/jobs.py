@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from wakestream.operators.model.events import MAX_PRIORITY
 from wakestream.streams.hub import answers, capabilities, placement, plan
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
@@ -29,8 +30,6 @@ POWER_NOW = "power_now"
 FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
 
-MAX_PRIORITY = 1000
-"""The highest priority that a license may allow; the lowest one is as far below 0."""
 
 
 def submit(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:

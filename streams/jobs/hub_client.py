@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
-from wakestream.operators.model.events import GPU_CHOICE, INPUTS, Eta, Fingerprint, Job
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES, Eta, Fingerprint, Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.operators.rx.core.observable import LightObservable
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
@@ -85,6 +85,8 @@ FEATURES = (
     m.WorkerState.FEATURE,
     GPU_CHOICE,
     m.JobQueued.FEATURE,
+    REQUIRES,
+    PRIORITY,
 )
 """What a client announces: it reports the end of a job and expects a confirmation, it wants the power state of each
 GPU and each change of it, and it can send a capability to the worker."""
@@ -95,6 +97,7 @@ ACCESS_LACKS = (
 )
 
 _OLD_HUB = "the hub knows only jobs of a video and an audio file, not the kind {kind}; update the hub first"
+_NO_LABELS = "the hub has an earlier version and knows no requirements; update it, or leave --requires out"
 
 MOST_ORDERED = 200
 """Jobs whose order is told to the hub: those that come first."""
@@ -225,6 +228,9 @@ class HubClient:
         if isinstance(self._link, ports.LinkUp) and not job.old_shape and INPUTS not in self.features:
             self._replies.feed(ports.Refused(_OLD_HUB.format(kind=job.kind), "unsupported"), job.id)
             return
+        if isinstance(self._link, ports.LinkUp) and job.requires and REQUIRES not in self.features:
+            self._replies.feed(ports.Refused(_NO_LABELS, "unsupported"), job.id)
+            return
         self._granted.discard(job.id)
         self._refused.pop(job.id, None)
         self._pending.pop(job.id, None)
@@ -232,6 +238,10 @@ class HubClient:
         trace = trace_of(job.id) if self._traced else None
         if job.gpus and isinstance(self._link, ports.LinkUp) and GPU_CHOICE not in self.features:
             job = replace(job, gpus=())  # this hub would hand the field on to a worker that does not know it
+        if REQUIRES not in self.features:
+            job = replace(job, priority=0)
+        elif self._lasting and PRIORITY not in self.features:  # it orders the jobs of this program, as ever
+            job = replace(job, priority=min(0, job.priority))
         self._submitted[job.id] = m.Submit(
             request_id=job.id, trace_id=trace, task_type=job.task_type, payload=payload(job, files)
         )
@@ -285,7 +295,9 @@ def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     found: dict[str, dict[str, str]] = {name: {"ext": path.suffix.lower()} for name, path in job.inputs.items()}
     for fields, file in zip(found.values(), files, strict=False):
         fields["hash"] = file.digests["md5"]
-    chosen = {"gpus": [*job.gpus]} if job.gpus else {}
+    chosen: dict[str, Any] = {name: [*said] for name in ("gpus", "requires") if (said := getattr(job, name))}
+    if job.priority:
+        chosen["priority"] = job.priority
     if job.old_shape:
         return {f"{name}_{field}": value for name, fields in found.items() for field, value in fields.items()} | chosen
     return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs], **chosen}

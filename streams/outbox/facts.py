@@ -64,6 +64,7 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
         version: The fingerprint of the kind when the job was accepted.
         again: The result must be made for this job: the user wants that, or the results of the kind differ each time.
         gpus: The GPUs that may do it; any, if it is empty.
+        requires: What the labels of its GPU must be.
         overwrite: Its results may replace files.
         unnamed: The endings of its results follow their content.
         batch: A name that it has in common with the jobs started together with it.
@@ -95,6 +96,7 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
     unnamed: bool = False
     batch: str = ""
     kind: str = ""
+    requires: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Give a fact of an earlier version the present form."""
@@ -113,7 +115,7 @@ class JobAccepted(_OfJob, JobSpec, frozen=True, omit_defaults=True):
     def of(cls, job: Job, files: dict[str, FileStat], priority: int = 0, **more: Any) -> JobAccepted:
         """The fact about a job with these input files; `more` are other fields."""
         outputs = {name: str(path) for name, path in job.outputs.items()}
-        fields = {name: getattr(job, name) for name in ("kind", "again", "gpus", "overwrite", "unnamed")}
+        fields = {name: getattr(job, name) for name in ("kind", "again", "gpus", "requires", "overwrite", "unnamed")}
         fields |= {"inputs": files, "outputs": outputs, "params": dict(job.params), "task_type": job.kind, **more}
         if job.old_shape:  # it has no version, however it was submitted, so that it finds the results of earlier ones
             fields |= {"outputs": {"video": str(job.output)}, "task_type": job.task_type, "version": ""}

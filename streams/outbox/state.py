@@ -204,7 +204,8 @@ def job_of(entry: Entry, jobs: Mapping[str, Entry] | None = None) -> e.Job:
     outputs = {name: Path(path) for name, path in a.outputs.items()}
     alias = a.task_type if a.kind == e.LIPSYNC else ""
     inputs = _moved_inputs(a, jobs or {})
-    return e.Job(a.job, inputs, outputs, a.kind, a.params, alias, a.again, a.gpus, a.overwrite, a.unnamed)
+    more = alias, a.again, a.gpus, a.overwrite, a.unnamed, a.requires, entry.priority
+    return e.Job(a.job, inputs, outputs, a.kind, a.params, *more)
 
 
 def _moved_inputs(a: f.JobAccepted, jobs: Mapping[str, Entry]) -> dict[str, Path]:

@@ -159,20 +159,24 @@ class Durable:
     files: dict[str, dict[str, None]] = field(default_factory=dict)
 
 
+_TABLES = ("tasks", "line", "busy", "waits", "short", "served", "used", "files")
+
+
 @dataclass(slots=True)
 class State(Durable):
-    """The whole state: also the tasks that wait (in the order of their coming), and which attempt has the engine until
-    it has ended.
+    """The whole state: also the tasks that wait (in the order of their coming), and which attempt of which tasks the
+    engine has until it has ended. `slots`: how many it does at one time.
 
     `served`: when a task of each license began last. `used`: when each result was last asked for, where that was after
-    its end. `waits`: the running task waits in the engine's own queue. `turns` caches `shares.turns`. `halted` is why
-    no task begins at present. `short` has the bytes of room that single tasks need: those filled the disk themselves.
-    Only the functions in `CHANGES` write here.
+    its end. `waits`: the running tasks that wait in the engine's own queue. `turns` caches `shares.turns`. `halted` is
+    why no task begins at present. `short` has the bytes of room that single tasks need: those filled the disk
+    themselves. Only the functions in `CHANGES` write here.
     """
 
     line: dict[str, None] = field(default_factory=dict)
-    busy: tuple[str, int] | None = None
-    waits: Waits | None = None
+    slots: int = 1
+    busy: dict[str, int] = field(default_factory=dict)
+    waits: dict[str, Waits] = field(default_factory=dict)
     ready: bool = False
     halted: Halt | None = None
     short: dict[str, int] = field(default_factory=dict)
@@ -195,9 +199,7 @@ class State(Durable):
 
     def copy(self) -> State:
         """A copy that can be changed on its own."""
-        tables: dict[str, Any] = {
-            name: dict(getattr(self, name)) for name in ("tasks", "line", "short", "served", "used", "files")
-        }
+        tables: dict[str, Any] = {name: dict(getattr(self, name)) for name in _TABLES}
         return dataclasses.replace(self, **tables)
 
     def opens(self, task: Task, job: str, license_: str) -> bool:
@@ -251,7 +253,7 @@ class Room(Frozen, frozen=True):
 
 
 class Ended(_OfTask, frozen=True):
-    """The engine is free again: with a result (`digest`, `size`), with an `error`, or because it was killed.
+    """The engine is free again of a task: with a result (`digest`, `size`), with an `error`, or because it was killed.
 
     `again` is why the task waits again, in its place: it did not fail by itself. `alone`: the task filled the disk
     itself, so others may begin. `lost`: its files are no longer here, and the client must send them again.
@@ -306,8 +308,8 @@ class Forgotten(_OfTask, frozen=True):
     """An old finished task made room."""
 
 
-class EngineFree(Frozen, frozen=True):
-    """No program runs any more."""
+class EngineFree(_OfTask, frozen=True):
+    """No program of this task runs any more."""
 
 
 class EngineReady(Frozen, frozen=True):
@@ -350,7 +352,7 @@ class Watch(Frozen, frozen=True):
 
 
 class Kill(_OfTask, frozen=True):
-    """Stop the engine, which has this task."""
+    """Stop the engine's work at this task."""
 
 
 class Erase(_OfTask, frozen=True):
@@ -394,7 +396,7 @@ def restart(state: State) -> None:
     again = [replace(task, status="queued", progress=NO_PROGRESS) if task.unfinished else task for task in ordered]
     state.tasks = {task.id: task for task in again}
     state.line = {task.id: None for task in again if task.unfinished}
-    state.busy, state.served, state.turns = None, {}, None
+    state.busy, state.waits, state.served, state.turns = {}, {}, {}, None
 
 
 def _changed(state: State, fact: Changed) -> None:
@@ -412,14 +414,16 @@ def _changed(state: State, fact: Changed) -> None:
         state.line.pop(task.id, None)
         state.short.pop(task.id, None)
     if task.status == "running":
-        state.busy = (task.id, task.attempt)
+        state.busy[task.id] = task.attempt
         state.served.update(dict.fromkeys(task.licenses(), task.started_at or 0.0))
 
 
 def _advanced(state: State, fact: Advanced) -> None:
     task = state.tasks.get(fact.task_id)
     if task is not None and task.status == "running" and task.attempt == fact.attempt:
-        state.waits = fact.progress if isinstance(fact.progress, Waits) else None
+        state.waits.pop(task.id, None)
+        if isinstance(fact.progress, Waits):
+            state.waits[task.id] = fact.progress
         if isinstance(fact.progress, Frame):
             state.tasks[task.id] = replace(task, progress=fact.progress)
 
@@ -436,8 +440,9 @@ def _forgotten(state: State, fact: Forgotten) -> None:
     state.short.pop(fact.task_id, None)
 
 
-def _engine_free(state: State, _: EngineFree) -> None:
-    state.busy = state.waits = None
+def _engine_free(state: State, fact: EngineFree) -> None:
+    state.busy.pop(fact.task_id, None)
+    state.waits.pop(fact.task_id, None)
 
 
 def _engine_ready(state: State, _: EngineReady) -> None:

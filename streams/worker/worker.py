@@ -1,8 +1,8 @@
 """The worker's queue of tasks as a decider.
 
-One task runs at a time and the others wait: those of one license in the order of the requests, and the licenses take
-turns. A task is named after what is wished, so that a second request for the same finds it. Jobs hold a task,
-and it stops when the last of them drops it.
+`slots` tasks run at a time (usually one) and the others wait: those of one license in the order of the requests, and
+the licenses take turns. A task is named after what is wished, so that a second request for the same finds it. Jobs hold
+a task, and it stops when the last of them drops it.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def _room(state: w.State, room: w.Room, now: float, decision: WorkerDecision) ->
 
 
 def _ended(state: w.State, ended: w.Ended, now: float, decision: WorkerDecision) -> None:
-    if state.busy != (ended.task_id, ended.attempt):
+    if state.busy.get(ended.task_id) != ended.attempt:
         return
-    decision.fact(w.EngineFree())
+    decision.fact(w.EngineFree(ended.task_id))
     task = state.tasks.get(ended.task_id)
     # A task that was cancelled, and perhaps requested again, has already moved on: only the engine becomes free.
     if task is None or task.status != "running" or task.attempt != ended.attempt:
@@ -139,9 +139,12 @@ def _results_of(state: w.State, task: w.Task, licenses: Collection[str]) -> list
 
 
 def _follow_up(state: w.State, decision: WorkerDecision, now: float) -> None:
-    """After each event, start the next task if the engine is free, then forget the oldest results."""
-    able = not state.busy and state.ready and state.halted is None
-    if able and (name := next((name for name in shares.turns(state) if name not in state.short), None)):
+    """After each event, start the next tasks if the engine has room for them, then forget the oldest results."""
+    while state.ready and state.halted is None and len(state.busy) < state.slots:
+        # The engine may still have an earlier attempt of a task, which is being stopped.
+        able = (name for name in shares.turns(state) if name not in state.short and name not in state.busy)
+        if (name := next(able, None)) is None:
+            break
         task = replace(state.tasks[name], status="running", started_at=now)
         decision.fact(w.Changed(task))
         decision.command(w.Run(task))

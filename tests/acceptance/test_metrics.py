@@ -55,7 +55,7 @@ async def test_a_job_shows_in_the_metrics_of_all_four_programs(user: User, place
         engine = Joining(held=True)
         await all_at_work(made, engine, webhook)
         await made.submit()
-        await until(lambda: made.worker.queue.state.busy is not None)
+        await until(lambda: bool(made.worker.queue.state.busy))
         assert await made.says("worker", "wakestream_worker_rendering") == 1
         assert await made.says("hub", "wakestream_hub_leases", gpu="gpu") == 1
         assert await made.says("hub", "wakestream_hub_gpu_phase", gpu="gpu", phase="online") == 1

@@ -145,6 +145,33 @@ async def test_of_two_kinds_of_one_name_the_job_goes_to_the_gpu_whose_kind_it_fi
         assert (ran.code, "the GPU plog is not known to have the kind 'flip'" in ran.err) == (2, True), ran
 
 
+@pytest.mark.parametrize("through", ["foreground", "daemon"])
+async def test_a_job_goes_to_the_gpu_that_has_what_it_requires(scene: Flipping, through: str) -> None:
+    plug = Joining()
+    plug.kinds = [FLIP]
+
+    async def submit(text: str, *chosen: str) -> Ran:
+        out = f"image={text}.png"
+        given = ("--kind", "flip", "--in", "image=a.png", "--param", f"text={text}", "--out", out, "--json")
+        return await scene.run("submit", *given, *chosen)
+
+    labels = {"memory": "24GB", "zone": "eu"}
+    async with asyncio.timeout(55), scene.online(through) as hub, scene.worker("plug", plug, labels):
+        await until(lambda: "plug" in hub.state.gpus and bool(hub.state.gpus["plug"].kinds))
+        ran = await submit("1", "--requires", "memory>=16", "--requires", "zone=eu")
+        assert (ran.code, len(plug.works), scene.engine.works) == (0, 1, []), ran
+        ran = await submit("2", "--requires", "memory>=48")
+        assert (ran.code, "gpu lacks memory>=48; plug lacks memory>=48" in ran.out) == (2, True), ran
+        ran = await submit("3", "--requires", "memory=>48")
+        assert (ran.code, "'memory=>48' is no requirement" in ran.err) == (2, True), ran
+        ran = await submit("4", "--priority", "5")
+        if through == "daemon":  # it is the order of the daemon's jobs
+            assert ran.code == 0, ran
+        else:
+            assert (ran.code, "the priority 5 is above 0, the highest of this license" in ran.out) == (2, True), ran
+        assert hub.state.jobs == {}
+
+
 @asynccontextmanager
 async def a_silent_gpu(scene: Flipping, hub: HubServer) -> AsyncIterator[None]:
     """A worker at this hub that never tells its kinds."""

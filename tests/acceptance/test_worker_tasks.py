@@ -214,7 +214,7 @@ async def test_a_cancel_over_http_stops_the_program_only_for_the_last_holder(tmp
             "task_id": task_id, "stopped": False, "holders": 1
         }  # fmt: skip
         assert (await post("cancel", {"task_id": task_id, "job_id": "b"}))["stopped"] is True
-        await until(lambda: worker.queue.state.busy is None)
+        await until(lambda: not worker.queue.state.busy)
         assert not alive(int(pids_file.read_text().split()[0]))
         async with session.get(f"{worker.address}/api/heygem/progress?task_id={task_id}") as response:
             report = (await response.json())["data"]

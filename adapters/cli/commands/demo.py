@@ -117,7 +117,7 @@ async def _demo_on_page(args: argparse.Namespace, folder: Path, show: DemoOutput
         show.say("demo", t("demo.page") if opened else t("demo.page_here", url=link))
 
         async def run_there(job: Job, event: Callable[[JobEvent], None]) -> JobEvent:
-            await daemon.submit(job, 0)
+            await daemon.submit(job)
             async for happened, _ in job_events(daemon, job.id):
                 event(happened)
             return happened

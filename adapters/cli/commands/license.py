@@ -15,6 +15,7 @@ from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.config.setting_files import read_keys
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.runtime.printing import say, say_json
+from wakestream.operators.model.events import MAX_PRIORITY
 
 EXAMPLES = (
     "license issue --role worker --gpu studio > worker.key",
@@ -37,6 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--role", required=True, choices=("client", "worker", "monitor", "admin"), help=role)
         flags.add(action, "--note TEXT", "a note, such as a person's name", default="")
         flags.add(action, "--gpu NAME", tied, action="append", default=[])
+    text = "the highest priority of its jobs, for a client (default 0)"
+    flags.add(issue, "--max-priority N", text, type=flags.whole(0, MAX_PRIORITY), default=0)
     flags.add(taken, "--key-file FILE", "a .license file, or one key a line (default: standard input)")
     listed = actions.add_parser("list", help="show all licenses, without their keys")
     flags.add(listed, "--json", "one JSON object for each license")
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
-    license_, key = book.issue(args.role, args.note, time.time(), args.gpu)
+    license_, key = book.issue(args.role, args.note, time.time(), args.gpu, args.max_priority)
     # On standard error, so that `> FILE` gets the key alone.
     say(t("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
     say(key)
@@ -97,7 +100,7 @@ def _release(args: argparse.Namespace, book: LicenseBook) -> None:
 
 def _list(args: argparse.Namespace, book: LicenseBook) -> None:
     if args.json:
-        names = ("id", "role", "note", "issued", "revoked", "gpus")
+        names = ("id", "role", "note", "issued", "revoked", "gpus", "max_priority")
         for each in book.all():
             say_json({name: getattr(each, name) for name in names})
         return

@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.connection(parser)
     text = f"this GPU's name at the hub (WAKESTREAM_GPU; default {flags.GPU}); again for each other GPU in the machine"
     flags.add(parser, "--gpu NAME", text, action="append")
+    flags.labels(parser)
     power = parser.add_argument_group("power")
     flags.provider(power)
     flags.add(power, "--program CMD", "the program that --power process starts and stops", dest="power_program")

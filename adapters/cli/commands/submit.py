@@ -52,6 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--again", "make the result for this job, also if the same work was done before")
     flags.worker_url(parser)
     flags.add(parser, "--gpu NAME", "only this GPU may do it; several times for several", action="append", dest="gpus")
+    text = "what its GPU must have, such as memory>=24, zone=eu or kind:lipsync; may be repeated"
+    flags.add(parser, "--requires EXPR", text, type=flags.requirement, action="append")
     flags.add(parser, "--job-id ID", "the job's idempotency key (default: a new one)")
     flags.add(parser, "--json", "events as JSON lines on standard output")
     flags.add(parser, "--plain", "plain lines even on a terminal")
@@ -60,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(where, "--detach", "submit to the daemon, print the job's id and return (needs `wakestream daemon`)")
     flags.add(where, "--wait", "follow several jobs to their end, too; one job is followed without this flag")
     flags.add(parser, "--notify", "show a notification on the desktop at the end (implies --wait)")
-    text = "priority in the daemon, -100 to 100; higher runs first (default 0)"
+    text = "priority, -100 to 100; higher runs first (default 0); at the hub, your license limits it"
     flags.add(parser, "--priority N", text, type=flags.whole(-100, 100), default=0)
     flags.daemon(parser)
     flags.connection(parser)

@@ -36,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
     text = "stop the worker after this idle time, where nothing was set up (default 5min)"
     flags.add(parser, "--idle-after TIME", text, type=flags.time, default=300.0)
+    flags.slots(parser)
     given = parser.add_argument_group("money, where nothing was set up")
     text = "price of the GPU per hour, in any currency, such as 1.20"
     flags.add(given, "--price-per-hour PRICE", text, type=_text_of(hub.price_flag))
@@ -59,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the programs until the user stops them; each end of one starts them again."""
     idle_after, args.idle_after = args.idle_after, None
     money = [f"--{name.replace('_', '-')}={value}" for name in MONEY if (value := getattr(args, name)) is not None]
-    begin(args)
+    slots = begin(args).slots
     found = {role: setup for role in ROLES if (setup := recorded(folder_of(role, args.folder))) is not None}
     programs = [({"client": "daemon"}.get(role, role), setup.arguments) for role, setup in found.items()]
 
     def running() -> AbstractAsyncContextManager[asyncio.Future[None]]:
-        return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after, money)
+        return _set_up(programs, args.folder) if programs else _everything(args.gpu, idle_after, money, slots)
 
     lock = data_folder("up") / "up.lock" if args.folder is None else args.folder.expanduser() / "up.lock"
     try:
@@ -113,12 +114,15 @@ async def _set_up(programs: list[tuple[str, list[str]]], folder: Path | None) ->
 
 
 @asynccontextmanager
-async def _everything(gpu: str, idle_after: float, money: Sequence[str]) -> AsyncIterator[asyncio.Future[None]]:
+async def _everything(
+    gpu: str, idle_after: float, money: Sequence[str], slots: int
+) -> AsyncIterator[asyncio.Future[None]]:
     """Hub, monitor, worker and daemon, all on this machine; the worker runs while there are jobs."""
     folder = data_folder("up")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    running = house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu, hub_flags=money, slots=slots)
     async with (
-        house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu, hub_flags=money) as all_of_it,
+        running as all_of_it,
         own_daemon(all_of_it, folder, _show) as broken,
     ):
         say(t("up.hub", hub=all_of_it.settings.hub_url))

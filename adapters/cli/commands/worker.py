@@ -59,6 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "memory limit of the engine (default: 3/4 of the memory for ffmpeg, no limit for a command)"
     flags.add(engine, "--engine-memory GIB", text, type=_GIB)
     flags.gpu(parser)
+    flags.labels(parser)
+    flags.slots(parser)
     flags.add(parser, "--public-url URL", "the address at which clients reach this worker (WAKESTREAM_PUBLIC_URL)")
     text = "report 'not initialized' for this long after the start, for tests"
     flags.add(engine, "--warm-up TIME", text, type=flags.time_or_zero, default=0.0)
@@ -102,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
         room=caller_room(),
         watchdog=Watchdog(stall, tuple(shlex.split(args.engine_restart or ""))),
         dead_man=_dead_man(args),
+        labels=settings.label,
+        slots=settings.slots,
     )
     warn_unless_private(config.host, tls)
 
@@ -127,12 +131,15 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
     # What the engine may use; `measured` limits its memory by the machine's where the flag does not.
     measured = name == DEFAULT
     given: float | None = args.engine_memory
-    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 if measured else None
+    memory = int(given * 1024**3) if given else machine_memory() * 3 // 4 // settings.slots if measured else None
     box = Box(network=args.engine_network, memory=memory, seconds=limit)
     if (missing := box.missing()) is not None:
         logger.warning("{}", missing)
     folder = (args.state or data_folder("worker")).expanduser().absolute() / "engine"
-    return make_engine(name, EngineConfig(options, tuple(settings.engine_command or ()), limit, box, folder))
+    engine = make_engine(name, EngineConfig(options, tuple(settings.engine_command or ()), limit, box, folder))
+    if settings.slots > 1 and not getattr(engine, "parallel", False):
+        raise SettingsError(f"the engine {name} does one task at a time; leave --slots out")
+    return engine
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -64,6 +64,7 @@ async def house(
     record: Path | None = None,
     gpu: str = GPU,
     hub_flags: Sequence[str] = (),
+    slots: int = 1,
 ) -> AsyncIterator[House]:
     """Hub and monitor run for as long as the block does; the worker is off until a job wakes it.
 
@@ -84,7 +85,7 @@ async def house(
         keep = () if record is None else ("--record", str(record.resolve()))
         listen = ("--listen", f"127.0.0.1:{ports['hub']}", "--state", str(folder / "hub"), *keep)
         hub = await program.start("hub", (*listen, *hub_flags), listens=True)
-        worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu)
+        worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu, slots)
         monitor = (
             *_monitor(keys["monitor"], hub, worker_url, worker, idle_after, gpu),
             "--state",
@@ -135,11 +136,13 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
     return path.read_text("ascii")
 
 
-def _worker_command(folder: Path, key: Path, hub: str, url: str, boot_seconds: float, gpu: str) -> str:
+def _worker_command(
+    folder: Path, key: Path, hub: str, url: str, boot_seconds: float, gpu: str, slots: int
+) -> str:
     arguments = (
         *_wakestream("worker"), "--listen", url.removeprefix("http://"), "--state", str(folder / "worker"),
         "--hub", hub, "--key-file", str(key), "--gpu", gpu, "--public-url", url, "--engine", "ffmpeg",
-        "--warm-up", f"{boot_seconds:g}", "--exit-with-stdin",
+        "--warm-up", f"{boot_seconds:g}", "--slots", str(slots), "--exit-with-stdin",
     )  # fmt: skip
     return command_line(arguments)
 

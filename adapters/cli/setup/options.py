@@ -163,7 +163,7 @@ async def _of(power: Provider, call: Callable[[Provider], Awaitable[R]]) -> R:
 
 MONITOR = (
     "power", "power_machine", "power_option", "power_program", "power_start", "power_stop", "power_inspect",
-    "idle_after",
+    "idle_after", "label",
 )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ MONEY = ("price_per_hour", "budget_per_day")
 
 OF_ROLE = {
     "hub": ("listen", "public", "tls_cert", "tls_key"),
-    "worker": ("gpu", "listen", "public_url", "engine", "tls", "tls_cert", "tls_key"),
+    "worker": ("gpu", "label", "slots", "listen", "public_url", "engine", "tls", "tls_cert", "tls_key"),
     "monitor": ("gpu", *MONITOR, *MONEY),
 }
 """The flags of each role."""
@@ -181,6 +181,8 @@ OF_ROLE = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `init` and `join`."""
     flags.add(parser, "--gpu NAME", "the name of the GPU, for a worker or a monitor")
+    flags.labels(parser)
+    flags.slots(parser)
     flags.add(parser, "--listen HOST:PORT", "the address that a hub or worker listens on")
     flags.add(parser, "--public-url URL", "under which clients reach a worker, where that is not what it listens on")
     flags.add(parser, "--engine NAME", "the worker's engine (default ffmpeg)")
@@ -219,6 +221,7 @@ def settings_of(is_for: Invited, args: argparse.Namespace) -> dict[str, Any]:
         return {"gpu": gpu, **{name: getattr(args, name) for name in MONITOR}, **machine, SECRETS: typed}
     if role == "worker":
         gpu = args.gpu or next(iter(is_for.gpus), "") or _gpu(is_for.watched)
+        load({"slots": args.slots, "label": args.label})  # checks them
         listen = args.listen or "0.0.0.0:8383"
         host, port = _listen(listen)
         tls: dict[str, Any] = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
@@ -229,7 +232,8 @@ def settings_of(is_for: Invited, args: argparse.Namespace) -> dict[str, Any]:
             public = asked(
                 "--public-url", f"{'https' if any(tls.values()) else 'http'}://{addresses.at_port(is_for.seen, port)}"
             )
-        return {"gpu": gpu, "listen": listen, "public_url": _url(public), "engine": args.engine, **tls}
+        own = {"label": args.label, "slots": args.slots and int(args.slots)}
+        return {"gpu": gpu, "listen": listen, "public_url": _url(public), "engine": args.engine, **own, **tls}
     return {}
 
 

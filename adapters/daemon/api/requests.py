@@ -21,9 +21,10 @@ from wakestream.adapters.disk.fingerprints import check_named, check_readable, c
 from wakestream.adapters.disk.result_names import next_free, same_path
 from wakestream.adapters.net import http_server
 from wakestream.operators.model.errors import FileError, WrongInput
-from wakestream.operators.model.events import Job
+from wakestream.operators.model.events import MAX_PRIORITY, Job
 from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
 from wakestream.streams.outbox.state import Entry
+from wakestream.streams.placement.requirements import MAX_REQUIREMENTS, all_of
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
@@ -34,7 +35,6 @@ from wakestream.streams.recording.event_json import OUTCOME_KINDS
 T = TypeVar("T")
 
 MAX_BODY: Final = 64 * 1024
-MAX_PRIORITY: Final = 100
 MAX_PATH: Final = 4096
 MAX_AFTER: Final = 64
 MAX_BATCH: Final = 80
@@ -86,6 +86,9 @@ Seconds = Annotated[float, Meta(ge=0, le=_LENGTH_MOST, description="a number of 
 Batch = Annotated[str, Meta(max_length=MAX_BATCH, description=f"a name of at most {MAX_BATCH} characters")]
 Jobs = Annotated[tuple[str, ...], Meta(max_length=MAX_AFTER, description=f"a list of at most {MAX_AFTER} ids of jobs")]
 Gpus = Annotated[tuple[str, ...], Meta(max_length=MAX_AFTER, description=f"a list of at most {MAX_AFTER} names")]
+Requires = Annotated[
+    tuple[str, ...], Meta(max_length=MAX_REQUIREMENTS, description=f"a list of at most {MAX_REQUIREMENTS} texts")
+]
 IfExists = Literal["fail", "number", "replace"]
 """Where the file of a result exists, the job is refused, the result gets the next number, or it replaces the file."""
 
@@ -121,6 +124,7 @@ class _AnySubmission(_Submission, kw_only=True):
     outputs: dict[str, Any] = {}
     after: Jobs = ()
     gpus: Gpus = ()
+    requires: Requires = ()
     wake_to_ask: Any = False
 
 
@@ -134,7 +138,7 @@ class Rerun(Struct):
 
 
 _COMMON, _OLD, _NEW = (frozenset(kind.__struct_fields__) for kind in (_Submission, _PairSubmission, _AnySubmission))
-_OF_JOB: Final = ("inputs", "params", "outputs", "after", "gpus")
+_OF_JOB: Final = ("inputs", "params", "outputs", "after", "gpus", "requires")
 """Fields that have the code `wrong_input` if they are wrong; others have `bad_request`."""
 
 
@@ -211,6 +215,10 @@ def _of_any_kind(said: _AnySubmission, find: FindResult) -> Wanted:
     inputs = said.inputs | {name: path for name, (_, path, _) in found.items()}
     check_bounds(inputs, said.params, said.outputs)
     job = Job("", _paths(inputs, "inputs."), _paths(said.outputs, "outputs."), said.kind, said.params, gpus=said.gpus)
+    try:
+        job = replace(job, requires=all_of(said.requires))
+    except ValueError as error:
+        raise WrongInput("requires", str(error)) from None
     return replace(
         _wanted(said, job),
         after=tuple(
@@ -269,12 +277,12 @@ def given_again(
         "priority": a.priority, "batch": a.batch, "again": a.again, "unnamed": a.unnamed and not outputs,
         "if_exists": "replace" if a.overwrite else "number",
     }  # fmt: skip
-    if a.old_shape and not (a.after or a.gpus or params) and len(results) == 1:
+    if a.old_shape and not (a.after or a.gpus or a.requires or params) and len(results) == 1:
         lengths = {f"{name}_s": file.seconds for name, file in a.inputs.items()}
         return {**inputs, **lengths, "output": results["video"], "task_type": a.task_type, **shared}
     shared |= {"after": after} if after else {}
     given = {"kind": a.kind, "inputs": inputs, "params": {**a.params, **params}, "outputs": results}
-    return {**given, "gpus": [*a.gpus], **shared}
+    return {**given, "gpus": [*a.gpus], "requires": [*a.requires], **shared}
 
 
 def another(entry: Entry, body: Mapping[str, Any], jobs: Container[str]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def report(state: State, task: Task) -> dict[str, Any]:
     `cancelled` tells a task that no job wanted any more from one that failed, `waits` says why no task begins. A task
     that waits in its engine's own queue is `queued` there.
     """
-    there = state.waits if task.status == "running" and task.id in (state.busy or ()) else None
+    there = state.waits.get(task.id) if task.status == "running" else None
     position = there.before if there else shares.position(state, task.id)
     percent = {"done": 100.0, "failed": 0.0, "cancelled": 0.0}.get(task.status, min(task.progress.percent, 99.9))
     frames = max(task.progress.frames, task.progress.frame)

@@ -45,7 +45,7 @@ async def handed_over(daemon: Daemon, stop: Stop) -> int:
                 stop.again.set()
 
     async with asyncio.timeout(10):
-        return await hand_over(cast("DaemonClient", daemon), job, 0, cast("Any", Shown()), stop, lambda _: 0)
+        return await hand_over(cast("DaemonClient", daemon), job, cast("Any", Shown()), stop, lambda _: 0)
 
 
 async def test_an_error_of_the_events_is_the_reason_itself() -> None:

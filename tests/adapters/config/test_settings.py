@@ -44,7 +44,8 @@ def test_flags_win_over_environment_over_env_file_over_toml(tmp_path: Path) -> N
 
 EVERYDAY = {
     "idle_after": ("10min", 600.0), "gpu": ("studio", "studio"), "listen": ("127.0.0.1:9000", ("127.0.0.1", 9000)),
-    "public_url": ("gpu.example", "http://gpu.example:8383"), "engine": ("command", "command"),
+    "public_url": ("gpu.example", "http://gpu.example:8383"), "engine": ("command", "command"), "slots": ("2", 2),
+    "label": ("memory=24GB zone=eu cuda", {"memory": "24GB", "zone": "eu", "cuda": ""}),
 }  # fmt: skip
 
 

@@ -168,6 +168,12 @@ def test_an_unknown_role_or_an_unfit_note_is_refused(book: LicenseBook, role: st
     assert not book.path.exists()
 
 
+@pytest.mark.parametrize("role", ["worker", "monitor"])
+def test_only_who_submits_jobs_has_a_highest_priority(book: LicenseBook, role: str) -> None:
+    with pytest.raises(LicenseError, match="submits no jobs; leave --max-priority out"):
+        book.issue(role, "", 0.0, (), 5)
+
+
 # The command
 
 
@@ -175,7 +181,8 @@ def test_issue_prints_the_key_list_the_rest_and_revoke_ends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = ["--state", str(tmp_path)]
-    assert main(["license", "issue", "--role", "client", "--note", "for Ada", *state]) == 0
+    issue = ["license", "issue", "--role", "client", "--note", "for Ada", "--max-priority", "5"]
+    assert main([*issue, *state]) == 0
     key = capsys.readouterr().out.strip()
     book = LicenseBook(tmp_path)
     book.refresh()
@@ -184,6 +191,7 @@ def test_issue_prints_the_key_list_the_rest_and_revoke_ends_it(
     assert main(["license", "list", "--json", *state]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert (listed["id"], listed["role"], listed["note"], listed["revoked"]) == (found.id, "client", "for Ada", None)
+    assert listed["max_priority"] == found.max_priority == 5
     assert "hash" not in listed
     assert main(["license", "revoke", found.id[:8], *state]) == 0
     assert found.id in capsys.readouterr().out

@@ -323,7 +323,7 @@ async def test_a_cancel_stops_the_job_and_sends_no_end(bench: Bench) -> None:
     await bench.until(lambda: [len(task.holders) for task in bench.queue.state.tasks.values()] == [1])
     assert bench.statuses() == ["running"]
     bench.link.events.feed(m.Cancel(request_id="r2"))
-    await bench.until(lambda: bench.queue.state.busy is None)
+    await bench.until(lambda: not bench.queue.state.busy)
     assert bench.statuses() == ["cancelled"]
     assert bench.link.of(m.Result) == []
 
@@ -334,7 +334,7 @@ async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carr
     bench.link.events.feed(m.Cancel(request_id="r1"))
     await asyncio.sleep(0)
     await bench.queue.ask(w.pair(VIDEO, AUDIO), "r1")
-    await bench.until(lambda: bench.queue.state.busy is None)
+    await bench.until(lambda: not bench.queue.state.busy)
     assert bench.statuses() == ["cancelled"]
 
 
@@ -474,7 +474,7 @@ async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench:
     bench.listeners.add(task_id, {"license_key": ""})
     await bench.queue.ask(w.pair(VIDEO, AUDIO))
     bench.engine.gate.set()
-    await bench.until(lambda: bench.queue.state.busy is None)
+    await bench.until(lambda: not bench.queue.state.busy)
     frames = [one.frame for one in bench.link.of(m.Unknown)]
     about = {"type": "gpu.task.progress", "task_id": task_id, "key": "old-key", "sender_fd": 9, "ts": 1000}
     assert all(about.items() <= frame.items() for frame in frames)

@@ -119,7 +119,7 @@ async def test_a_wait_in_the_engines_own_queue_is_reported_with_its_place(bench:
     await bench.until(lambda: seen()[0] == "synthesizing")
     bench.engine.go.set()
     await bench.status(task, "done")
-    assert bench.queue.state.waits is None
+    assert bench.queue.state.waits == {}
 
 
 async def test_a_failure_says_why_and_the_next_task_runs(bench: Bench) -> None:
@@ -170,7 +170,7 @@ async def test_cancelling_kills_the_engine_and_the_next_task_runs(bench: Bench) 
 async def test_a_cancel_right_after_the_start_is_not_lost(bench: Bench) -> None:
     task = await bench.queue.ask(w.pair(*bench.put(1)), "a")
     await bench.queue.drop(task.id, "a")
-    await bench.until(lambda: bench.queue.state.busy is None)
+    await bench.until(lambda: not bench.queue.state.busy)
     assert bench.engine.alive == 0
     assert bench.queue.state.tasks[task.id].status == "cancelled"
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.streams.hub_net import Net
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
 from wakestream.streams.protocol import messages as m
 
 NEW = ("inputs", "kinds", "requires")
@@ -167,13 +168,16 @@ def test_a_monitor_is_not_woken_for_a_job_that_its_gpu_cannot_do(net: Net, clien
 def with_cap(net: Net, cap: int) -> int:
     net.fd += 1
     net.happen(f.Opened(net.fd))
-    net.happen(f.Registering(net.fd, m.Register(key="k"), "k", f.License("ann", "client", max_priority=cap)))
+    register = m.Register(key="k", features=("requires", "priority"))
+    net.happen(f.Registering(net.fd, register, "k", f.License("ann", "client", max_priority=cap)))
+    assert net.heard(net.fd, m.Registered)[0].features == (*hub.FEATURES, "requires", *(("priority",) if cap else ()))
     return net.fd
 
 
 def test_a_priority_counts_up_to_the_cap_of_the_license(net: Net) -> None:
+    with_cap(net, 0)
     client = with_cap(net, 5)
-    for priority in 5, 0, -1000:
+    for priority in 5, 0, -100:
         assert isinstance(net.submit(client, f"j{priority}", {"priority": priority}), m.Offline)
         assert net.state.jobs[f"j{priority}"].priority == priority
     code, why = refused(net.submit(client, "j6", {"priority": 6}))
@@ -181,6 +185,6 @@ def test_a_priority_counts_up_to_the_cap_of_the_license(net: Net) -> None:
     assert "the priority 6 is above 5, the highest of this license" in why
 
 
-@pytest.mark.parametrize("priority", ["1", 1.5, True, None, -1001])
+@pytest.mark.parametrize("priority", ["1", 1.5, True, None, -101])
 def test_what_is_no_priority_is_refused(net: Net, client: int, priority: Any) -> None:
-    assert "must be a whole number from -1000 to 0" in refused(net.submit(client, "j1", {"priority": priority}))[1]
+    assert "must be a whole number from -100 to 0" in refused(net.submit(client, "j1", {"priority": priority}))[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wakestream.adapters.testing.fakes import FakeLink
 from wakestream.operators.model.events import Job
-from wakestream.operators.model.ports import Accepted, Busy, Free
+from wakestream.operators.model.ports import Accepted, Busy, Free, Refused
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.protocol import messages as m
 
@@ -88,6 +88,29 @@ async def test_a_stopped_program_releases_nothing() -> None:
     hub.stop_releasing()
     hub.release(JOB, cancelled=True)
     assert (link.said(m.Cancel), link.said(m.JobDone)) == ([], [])
+
+
+def asked(*features: str, lasting: bool = False) -> list[object]:
+    """What a hub with these features gets of a job that requires something, and of one with a priority."""
+    link = FakeLink()
+    hub = HubClient(link.send, lambda error, _: None, lasting=lasting)
+    link.events.subscribe(hub.feed)
+    link.connect("grant", *features)
+    jobs = replace(JOB, requires=("memory>=24",)), replace(JOB, priority=-1), replace(JOB, priority=5)
+    told = answers(hub, JOB)
+    for job in jobs:
+        hub.submit(job)
+    payloads = [{name: submit.payload.get(name) for name in ("requires", "priority")} for submit in link.said(m.Submit)]
+    return [*payloads, *(reply.code for reply in told if isinstance(reply, Refused))]
+
+
+def test_requirements_and_priorities_go_to_hubs_that_know_them() -> None:
+    nothing: dict[str, object] = {"requires": None, "priority": None}
+    required, low, high = nothing | {"requires": ["memory>=24"]}, nothing | {"priority": -1}, nothing | {"priority": 5}
+    assert asked("requires") == asked("requires", "priority", lasting=True) == [required, low, high]
+    assert asked() == [nothing, nothing, "unsupported"]
+    # To a daemon's own jobs a priority above 0 gives an order as ever, also where the license allows none.
+    assert asked("requires", lasting=True) == [required, low, nothing]
 
 
 def answers(hub: HubClient, job: Job) -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wakestream.operators.model.engine import Frame
+from wakestream.operators.model.engine import Frame, Waits
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import shares
@@ -222,7 +222,7 @@ def test_a_clock_that_was_set_back_makes_the_newest_result_no_old_one(monkeypatc
 def test_after_a_restart_what_had_not_finished_waits_again_in_its_order() -> None:
     before = running(2, 1).tell(ask(3, now=9.0), at(9.5, w.Drop(name(3), ""))).state
     state = DECIDER.recover((), snapshot=DECIDER.snapshot(before))
-    assert (state.busy, state.ready) == (None, False)
+    assert (state.busy, state.ready) == ({}, False)
     queue = Queue(state).tell(at(10.0, w.Ready()))
     assert queue.started == [name(2)]
     assert shares.position(queue.state, name(1)) == 1
@@ -343,3 +343,49 @@ def test_two_jobs_of_the_same_id_are_two_holders_by_their_licenses() -> None:
     assert queue.tell(at(1.0, w.Drop(name(1), "job", license="one"))).task(1).status == "cancelled"
     queue.tell(of("one", 2), of("two", 2), at(3.0, w.Drop(name(2), "job")))  # who knows the secret may do it for all
     assert queue.task(2).status == "cancelled"
+
+
+# Several tasks at one time
+
+
+def two_at_once(*numbers: int) -> Queue:
+    return Queue(w.State(slots=2)).tell(at(0.0, w.Ready()), *(ask(number, f"job-{number}") for number in numbers))
+
+
+def test_so_many_tasks_run_at_one_time_as_the_worker_has_slots() -> None:
+    queue = two_at_once(1, 2, 3)
+    assert queue.started == [name(1), name(2)]
+    assert [shares.position(queue.state, name(number)) for number in (1, 2, 3)] == [0, 0, 1]
+    queue.tell(done(2))
+    assert queue.started == [name(1), name(2), name(3)]
+    assert [queue.task(number).status for number in (1, 2, 3)] == ["running", "done", "running"]
+
+
+def test_the_cancel_of_one_leaves_the_other_at_work() -> None:
+    queue = two_at_once(1, 2, 3).tell(at(1.0, w.Drop(name(1), "job-1")))
+    assert [command for command in queue.commands if isinstance(command, w.Kill)] == [w.Kill(name(1))]
+    assert (queue.task(2).status, queue.task(3).status) == ("running", "queued")  # the engine still has the first
+    queue.tell(at(2.0, w.Ended(name(1), 1)))
+    assert queue.started[2:] == [name(3)]
+
+
+def test_a_task_that_is_asked_for_again_waits_until_its_first_attempt_has_stopped() -> None:
+    queue = two_at_once(1).tell(at(1.0, w.Drop(name(1), "job-1")), ask(1, "job-1", now=2.0), ask(2, now=3.0))
+    assert queue.started == [name(1), name(2)]
+    queue.tell(at(4.0, w.Ended(name(1), 1)))
+    assert queue.started == [name(1), name(2), name(1)]
+
+
+def test_after_a_restart_all_that_ran_wait_again_in_their_order() -> None:
+    queue = two_at_once(1, 2, 3)
+    kept = [fact for fact in queue.facts if isinstance(fact, w.Changed)]
+    state = DECIDER.recover(kept)
+    assert (list(state.line), state.busy) == ([name(1), name(2), name(3)], {})
+
+
+def test_each_running_task_waits_in_the_engines_queue_by_itself() -> None:
+    queue = two_at_once(1, 2)
+    for number, said in (1, Waits("behind others", 2)), (2, Frame(1, 2, 50.0)), (2, Waits("behind one", 1)):
+        DECIDER.evolve(queue.state, w.Advanced(name(number), 1, said))
+    queue.tell(done(2))
+    assert queue.state.waits == {name(1): Waits("behind others", 2)}

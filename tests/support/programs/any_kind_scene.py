@@ -1,8 +1,9 @@
 """A hub, a worker whose engine has several kinds, and clients, over sockets and files."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,12 @@ class Scene:
         self.events: dict[str, list[e.JobEvent]] = {}
 
     @asynccontextmanager
-    async def worker(self, gpu: str = "gpu", engine: Engine | None = None) -> AsyncIterator[RunningWorker]:
+    async def worker(
+        self, gpu: str = "gpu", engine: Engine | None = None, labels: Mapping[str, str] | None = None
+    ) -> AsyncIterator[RunningWorker]:
         folder = self.folder / ("worker" if engine is None else f"worker-{gpu}")
         config = WorkerConfig(folder, engine or self.engine, SECRET, port=0, gpu=gpu, key=self.place.keys["worker"])
+        config = replace(config, labels=labels or {})
         async with running_worker(config, lambda register: open_link(self.place.hub_url, register)) as worker:
             yield worker
 
