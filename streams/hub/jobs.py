@@ -31,7 +31,6 @@ FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 """The additions that this hub announces; docs/protocol.md says what each means."""
 
 
-
 def submit(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:
     """Queue or grant a job; the same id again gets the answer that is true now."""
     job = state.jobs.get(message.request_id)

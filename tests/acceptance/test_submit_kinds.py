@@ -156,7 +156,7 @@ async def test_a_job_goes_to_the_gpu_that_has_what_it_requires(scene: Flipping, 
         return await scene.run("submit", *given, *chosen)
 
     labels = {"memory": "24GB", "zone": "eu"}
-    async with asyncio.timeout(55), scene.online(through) as hub, scene.worker("plug", plug, labels):
+    async with scene.online(through) as hub, scene.worker("plug", plug, labels):
         await until(lambda: "plug" in hub.state.gpus and bool(hub.state.gpus["plug"].kinds))
         ran = await submit("1", "--requires", "memory>=16", "--requires", "zone=eu")
         assert (ran.code, len(plug.works), scene.engine.works) == (0, 1, []), ran

@@ -136,9 +136,7 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
     return path.read_text("ascii")
 
 
-def _worker_command(
-    folder: Path, key: Path, hub: str, url: str, boot_seconds: float, gpu: str, slots: int
-) -> str:
+def _worker_command(folder: Path, key: Path, hub: str, url: str, boot_seconds: float, gpu: str, slots: int) -> str:
     arguments = (
         *_wakestream("worker"), "--listen", url.removeprefix("http://"), "--state", str(folder / "worker"),
         "--hub", hub, "--key-file", str(key), "--gpu", gpu, "--public-url", url, "--engine", "ffmpeg",
