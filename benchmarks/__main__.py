@@ -15,6 +15,7 @@ import own_operators
 import placement
 import receive_path
 import replay
+import several_gpus
 import startup
 import switchboard
 import transfers
@@ -33,6 +34,7 @@ if __name__ == "__main__":
         transfers.main(),
         asyncio.run(many_files.main()),
         asyncio.run(many_jobs.main()),
+        asyncio.run(several_gpus.main()),
         asyncio.run(engines.main()),
         asyncio.run(console.main()),
         asyncio.run(hub.main()),
