@@ -56,10 +56,13 @@ class HubMetrics:
         yield from self._peers(state)
         yield from self._gpus(state)
         yield from ff.observed(self._boots)
-        known = ledger.boot_times(seconds for _, seconds in state.boots) or {}
-        percentiles = {name.removeprefix("p"): seconds for name, seconds in known.items()}
-        text = "The median and the 90th percentile of the last 100 boots, as told to those who wait."
-        yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("percentile",), percentiles)
+        percentiles = {
+            (gpu.name, name.removeprefix("p")): seconds
+            for gpu in state.gpus.values()
+            for name, seconds in (ledger.boot_times(gpu.boots) or {}).items()
+        }
+        text = "The median and the 90th percentile of the GPU's last 100 boots, as told to those who wait."
+        yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("gpu", "percentile"), percentiles)
         yield ff.refusals("hub", self._hub.refused)
         yield from ff.journal("hub", self._journal)
         yield from ff.disk("hub", self._folder)
@@ -69,6 +72,14 @@ class HubMetrics:
         waiting = {word: is_it * len(state.queue) for word, is_it in words.items()}
         text = "Jobs that wait for a GPU, by what they wait for."
         yield ff.gauges("wakestream_hub_jobs_waiting", text, ("phase",), waiting)
+        starts = [*(state.planned.starts if state.planned is not None else {}).values()]
+        known = {
+            "first": [first for first, _ in starts if first is not None],
+            "last": [] if any(last is None for _, last in starts) else [last or 0.0 for _, last in starts],
+        }
+        seconds = {job: (min if job == "first" else max)(times) for job, times in known.items() if times}
+        text = "In how many seconds the first and the last waiting job start, as planned; absent if it is not known."
+        yield ff.gauges("wakestream_hub_queue_start_seconds", text, ("job",), seconds)
         moves = {move: self._moves[move] for move in _MOVES.values()}
         yield ff.counters("wakestream_hub_jobs_total", "Jobs that made this move.", ("move",), moves)
 
@@ -85,6 +96,10 @@ class HubMetrics:
         phases = {(gpu.name, word): is_it for gpu in gpus for word, is_it in ff.one_of(PHASES, gpu.phase).items()}
         text = "1 for the phase that the GPU is in, 0 for the others."
         yield ff.gauges("wakestream_hub_gpu_phase", text, ("gpu", "phase"), phases)
+        machines = state.planned.machines if state.planned is not None else {}
+        plans = {(name, do): 1 for name, (do, _, _) in machines.items()}
+        text = "1 for what the hub plans for the GPU: wake, call_back, stop, held or backed_off."
+        yield ff.gauges("wakestream_hub_gpu_planned", text, ("gpu", "do"), plans)
         leases = {gpu.name: len(gpu.leases) for gpu in gpus}
         yield ff.gauges("wakestream_hub_leases", "Jobs that hold the GPU.", ("gpu",), leases)
         now = self._clock()

@@ -201,6 +201,32 @@ async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor)
 
 
 @pytest.mark.parametrize(
+    ("phase", "plan", "said"),
+    [
+        ("off", {"do": "wake", "in_s": 40.0}, "Woken in 40 s, unless another GPU gets free before."),
+        ("starting", {"do": "wake", "in_s": None}, "Usually takes 1 min 30 s."),
+        ("starting", {"do": "call_back", "in_s": None}, "Its start is called back: no job needs it any more."),
+        ("online", {"do": "stop", "in_s": None}, "Stops: another GPU is free too, and no job waits."),
+        ("paused", {"do": "held", "in_s": None}, "Held for maintenance."),
+        ("off", {"do": "of later", "why": "it moves"}, "It moves."),
+        ("off", None, "It wakes when you start a job."),
+    ],
+)
+async def test_a_gpu_says_what_is_planned_and_how_long_its_own_boots_take(
+    visitor: Visitor, phase: str, plan: dict[str, Any] | None, said: str
+) -> None:
+    async with visitor.page() as page:
+        await page.clock.set_fixed_time(datetime.datetime.now())
+        now = await page.evaluate("() => Date.now() / 1000")
+        boots = {"boot_s": {"p50": 90, "p90": 90}} if phase == "starting" else {}
+        gpu = {"gpu": "lab", "phase": phase, "plan": plan, "since": now - 100, **boots}
+        known = {"gpu": "studio", "phase": "online", "boot_s": {"p50": 5, "p90": 6}}
+        hub = {"hub": "up", "ts": now, "monitors": 1, "gpus": [gpu, known], "boot_s": {"p50": 60, "p90": 90}}
+        found = await page.evaluate(GPU, [gpu, hub, {"p50": 1, "p90": 2, "at": now}])
+        assert found == said.replace("Usually takes 1 min 30 s.", "Slower than the one start so far (1 min 30 s).")
+
+
+@pytest.mark.parametrize(
     ("ago", "left", "job", "lamp"),
     [
         (50, 9, "The GPU is waking up: ready in about 9 s, rarely over 29 s.", "Ready in about 9 s,"),

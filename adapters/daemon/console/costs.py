@@ -247,7 +247,7 @@ def estimate(
         return {}
     gpus = told.get("gpus", ()) if told["hub"] == "up" else ()
     on = [gpu for gpu in gpus if gpu["phase"] == "online"]
-    first: Mapping[str, Any] = next(iter(on or gpus), {})
+    first: Mapping[str, Any] = min(on or gpus, key=_comes_first, default={})
     wake = 0.0 if on else (first.get("boot_s") or told.get("boot_s") or {}).get("p50") if gpus else None
     whole = used + (wake or 0.0) + first.get("idle_after_s", 0.0)
     found = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
@@ -260,6 +260,12 @@ def estimate(
     if wake is not None and before is not None and not others:
         found["done_at"] = now + wake + (before + used) / max(1, len(on))
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _comes_first(gpu: Mapping[str, Any]) -> tuple[bool, bool, float, float]:
+    """The order in which GPUs come: those that are starting, that are planned to, and then the cheapest."""
+    coming, planned = gpu["phase"] in ("starting", "booted"), (gpu.get("plan") or {}).get("do") == "wake"
+    return not coming, not planned, gpu.get("price_per_hour", 0.0), (gpu.get("boot_s") or {}).get("p50", 0.0)
 
 
 def _used(usually: Mapping[str, Mapping[str, Any]], jobs: Sequence[Work]) -> float | None:

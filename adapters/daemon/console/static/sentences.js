@@ -158,7 +158,9 @@ function sentence(text, job = null) {
 /** What a GPU does, and what that means for jobs; `told` is the estimate that a waiting job received. */
 export function gpuSays(gpu, hub, told) {
   const eta = bootOf(gpu, hub, told);
-  const { p50, p90 } = gpu.boot_s || hub.boot_s || {};
+  const planned = planOf(gpu, hub.ts);
+  if (planned) return planned;
+  const { p50, p90 } = usualBoot(gpu, hub);
   const usual = { p50: duration(p50 || 0), p90: duration(p90 || 0) };
   if (gpu.phase === "booted" && left(eta) >= 1) return t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   const spent = budgetsOf(gpu, hub).filter((budget) => budget.left <= 0);
@@ -178,14 +180,28 @@ export function gpuSays(gpu, hub, told) {
   return t(`say.${gpu.phase}`);
 }
 
+/** What the hub plans for a GPU; empty if nothing, or if its phase says it already. `at` is when the hub said it. */
+export function planOf(gpu, at) {
+  const { do: act, in_s } = gpu.plan ?? {};
+  const comes = act === "wake" && (gpu.phase === "starting" || gpu.phase === "booted");
+  if (!act || act === "keep" || comes) return "";
+  const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - at)));
+  const key = act === "wake" && in_s ? "plan.wake.in" : `plan.${act}`;
+  return knows(key) ? t(key, { time, name: gpu.gpu }) : `${sentence(brief(gpu.plan.why))}.`;
+}
+
+/** How long this GPU's boots took; an earlier hub says it only for all GPUs together. */
+const usualBoot = (gpu, hub) => gpu.boot_s || (!hub.gpus?.some((one) => one.boot_s) && hub.boot_s) || {};
+
 /** The budgets that count for this GPU. */
 export const budgetsOf = (gpu, hub) => (hub.budgets || []).filter((budget) => !budget.gpu || budget.gpu === gpu.gpu);
 
 /** When a starting GPU is expected: the same for the GPU panel and the cards of waiting jobs. */
 export function bootOf(gpu, hub, told) {
-  const eta = etaOf(hub, told);
-  const boot = gpu.boot_s || hub.boot_s;
-  return eta || gpu.phase !== "starting" || !boot ? eta : { ...boot, at: gpu.since };
+  const alone = (hub.gpus ?? [gpu]).length === 1; // the estimate for waiting jobs is that of the first GPU that comes
+  const eta = alone ? etaOf(hub, told) : null;
+  const boot = usualBoot(gpu, hub);
+  return eta || gpu.phase !== "starting" || !boot.p50 ? eta : { ...boot, at: gpu.since };
 }
 
 /** What a GPU works on, how many jobs wait for it, and when it is expected to be free; empty if it has no job. */

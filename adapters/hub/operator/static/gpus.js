@@ -1,7 +1,7 @@
 // GPUs, who holds them, and the jobs of each license.
 
 import { by, h, named, put, say, show } from "./dom.js";
-import { duration, money, number, phase, t } from "./words.js";
+import { duration, knows, money, number, phase, t } from "./words.js";
 
 const LAMPS = {
   online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
@@ -45,7 +45,6 @@ export function showOverview(state) {
     ["waiting", number(state.queue)], ["running", number(state.all_leases)],
     ...["client", "worker", "monitor"].map((role) => [`peers.${role}`, number(peers[role])]),
     ...(peers.other ? [["peers.other", number(peers.other)]] : []),
-    ...(state.boot_s ? [["boot", duration(state.boot_s.p50)]] : []),
   ];
   cells(by("overview"), figures.map(([key, value]) => [t(`over.${key}`), value]));
 }
@@ -73,9 +72,18 @@ function update(root, gpu, state) {
   put(root, "data-lamp", LAMPS[gpu.phase] || "off");
   say(root.querySelector(".gpu-phase"), phase(gpu.phase));
   const text = root.querySelector(".gpu-text");
-  say(text, gpu.why || [gpu.machine, gpu.waiting ? t("gpu.waiting", { count: number(gpu.waiting) }) : ""].filter(Boolean).join(" · "));
+  say(text, planOf(gpu, state) || gpu.why || [gpu.machine, gpu.waiting ? t("gpu.waiting", { count: number(gpu.waiting) }) : ""].filter(Boolean).join(" · "));
   show(text, Boolean(text.textContent));
   cells(root.querySelector(".figures"), [...figures(gpu, state)]);
+}
+
+/** What the hub plans for a GPU; empty if nothing. */
+function planOf(gpu, state) {
+  const { do: act, in_s, why } = gpu.plan ?? {};
+  if (!act || act === "keep") return "";
+  const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - state.ts)));
+  const key = act === "wake" && in_s ? "plan.wake.in" : `plan.${act}`;
+  return knows(key) ? t(key, { time }) : why;
 }
 
 function* figures(gpu, state) {
@@ -89,6 +97,7 @@ function* figures(gpu, state) {
   } else {
     yield [t("gpu.job"), gpu.others ? number(gpu.others) : t("gpu.free")];
   }
+  if (gpu.boot_s) yield [t("gpu.boot"), duration(gpu.boot_s.p50), t("gpu.boot.title", { p90: duration(gpu.boot_s.p90), count: number(gpu.boots) })];
   if ("price_per_hour" in gpu) yield [t("gpu.price"), t("gpu.price.value", { price: amount(gpu.price_per_hour, state, gpu) })];
   if (gpu.month && "cost" in gpu.month) yield [t("gpu.month"), amount(gpu.month.cost, state, gpu)];
 }

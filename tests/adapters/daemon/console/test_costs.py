@@ -243,6 +243,18 @@ def test_an_estimate_says_when_all_is_done_after_the_jobs_before_on_all_gpus_tha
     assert estimate(USUAL, [("paint", 0.0)], [("lipsync", 5.0)] * 3, two, 1000.0)["done_at"] == 1020.0
 
 
+def test_an_estimate_takes_price_and_start_of_the_gpu_that_comes_first() -> None:
+    dear = ASLEEP | {"price_per_hour": 36.0, "boot_s": {"p50": 10.0}}
+    cheap = ASLEEP | {"boot_s": {"p50": 200.0}}
+
+    def wake(*gpus: dict[str, Any]) -> float:
+        return float(estimate(USUAL, [("paint", 0.0)], [], HUB | {"gpus": gpus}, 1000.0)["wake_s"])
+
+    assert wake(dear, cheap) == 200.0
+    assert wake(dear | {"plan": {"do": "wake", "in_s": None}}, cheap) == 10.0
+    assert wake(dear | {"phase": "starting"}, cheap | {"plan": {"do": "wake"}}) == 10.0
+
+
 @pytest.mark.parametrize("told", [{"queue": 1}, {"gpus": [ASLEEP | {"others": 1}]}, {"boot_s": None}, {"hub": "down"}])
 def test_an_estimate_does_not_guess_when_jobs_of_others_end_or_how_long_a_start_takes(told: dict[str, Any]) -> None:
     found = estimate(USUAL, [("paint", 0.0)], [], HUB | told, 1000.0)

@@ -1,0 +1,51 @@
+"""What the hub's metrics say of each GPU."""
+
+from itertools import takewhile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.streams.hub_net import Net
+from wakestream.adapters.hub.metrics import HubMetrics
+from wakestream.streams.hub.state import Prices
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net(prices=Prices({"lab": 3600.0, "studio": 3600.0}))
+
+
+def read(net: Net) -> dict[str, dict[tuple[str, ...], float]]:
+    """The samples about jobs and GPUs."""
+    program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
+    families = HubMetrics(program, program, Path(), clock=lambda: net.now)()
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in takewhile(lambda family: "refusals" not in family.name, families):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return found
+
+
+def test_plans_and_boot_times_are_those_of_each_gpu(net: Net) -> None:
+    for gpu in ("lab", "studio"):
+        net.monitor(gpu)
+    net.submit(net.join("client", features=("done", "queue")))
+    net.pass_time(20)
+    said = read(net)
+    assert said["wakestream_hub_gpu_planned"] == {("lab", "wake"): 1.0}
+    assert said["wakestream_hub_queue_start_seconds"].keys() == {("first",), ("last",)}
+    net.worker("lab")
+    assert read(net)["wakestream_hub_boot_eta_seconds"] == {("lab", "50"): 20.0, ("lab", "90"): 20.0}
+
+
+def test_gpus_in_one_machine_cost_it_once(net: Net) -> None:
+    for gpu in ("lab", "studio"):
+        fd = net.join("monitor", gpus=(gpu,), features=("power_state",), machines={gpu: "i-1"})
+        net.phase(fd, "booted", gpu)
+    net.pass_time(100)
+    said = read(net)
+    assert said["wakestream_hub_gpu_uptime_seconds_total"] == {("lab",): 100.0, ("studio",): 100.0}
+    assert said["wakestream_hub_gpu_cost_total"] == {("lab",): 50.0, ("studio",): 50.0}
+    assert said["wakestream_hub_gpu_saved_total"] == {("lab",): 0.0, ("studio",): 0.0}
