@@ -34,7 +34,7 @@ def test_plans_and_boot_times_are_those_of_each_gpu(net: Net) -> None:
     net.submit(net.join("client", features=("done", "queue")))
     net.pass_time(20)
     said = read(net)
-    assert said["wakestream_hub_gpu_planned"] == {("lab", "wake"): 1.0}
+    assert said["wakestream_hub_gpu_planned"]["lab", "wake"] == 1.0
     assert said["wakestream_hub_queue_start_seconds"].keys() == {("first",), ("last",)}
     net.worker("lab")
     assert read(net)["wakestream_hub_boot_eta_seconds"] == {("lab", "50"): 20.0, ("lab", "90"): 20.0}
