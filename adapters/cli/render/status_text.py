@@ -24,12 +24,13 @@ def status(answer: m.HubStatus) -> list[str]:
 def plan(gpu: Mapping[str, Any]) -> str:
     """What the hub plans for this GPU and why; empty if nothing, or if the hub does not say it."""
     planned: Mapping[str, Any] = gpu.get("plan") or {}
-    name = f"plan.{planned.get('do')}" + (".in" if planned.get("do") == "wake" and planned.get("in_s") else "")
     if not planned or planned["do"] == "keep":
         return ""
+    later = planned["do"] == "wake" and planned.get("in_s") is not None
+    name = f"plan.{planned['do']}" + (".in" if later else "")
     if not known(name):
         return printable(str(planned.get("why", "")))
-    return t(name, gpu=printable(gpu["gpu"]), time=duration(planned.get("in_s") or 0, tenths=False))
+    return t(name, gpu=printable(gpu["gpu"]), time=duration(max(1, planned.get("in_s") or 0), tenths=False))
 
 
 def starts(answer: m.HubStatus) -> list[str]:

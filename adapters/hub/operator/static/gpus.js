@@ -82,7 +82,7 @@ function planOf(gpu, state) {
   const { do: act, in_s, why } = gpu.plan ?? {};
   if (!act || act === "keep") return "";
   const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - state.ts)));
-  const key = act === "wake" && in_s ? "plan.wake.in" : `plan.${act}`;
+  const key = act === "wake" && in_s != null ? "plan.wake.in" : `plan.${act}`;
   return knows(key) ? t(key, { time }) : why;
 }
 
