@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -123,6 +124,7 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
             currency=(machine.currency or None) if machine else None,
             idle_after=policy.idle_after,
             machines=_machines(config, machine),
+            instance=secrets.token_hex(8),
             labels=settings.label or None,
         )
         link = open_link(url, lambda: register, tap=tap, random=random, ca=ca)

@@ -519,7 +519,8 @@ class ConnectionOpened(_NowOfConnection, frozen=True):
 class ConnectionRegistered(_NowOfConnection, frozen=True):
     """The role of a connection. `owner` is the license's id (None for peers without one), `key` what it presented.
 
-    `labels` and `slots` are what it says of its GPUs, `max_priority` is the highest priority of its jobs.
+    `labels` and `slots` are what it says of its GPUs, `max_priority` is the highest priority of its jobs. `instance`
+    is a monitor's word for its process.
     """
 
     HIDDEN: ClassVar[frozenset[str]] = frozenset({"key"})
@@ -535,6 +536,7 @@ class ConnectionRegistered(_NowOfConnection, frozen=True):
     labels: Mapping[str, str | float] | None = None
     slots: int | None = None
     max_priority: int = 0
+    instance: str = ""
 
 
 class GpuTaken(_NowOfConnection, frozen=True):

@@ -406,6 +406,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
     state.unregistered.pop(fact.fd, None)
     peer.role, peer.owner, peer.key, peer.features = fact.role, fact.owner, fact.key, fact.features
     peer.gpu, peer.url, peer.gpus, peer.device = fact.gpu, fact.url, fact.gpus, fact.device
+    peer.instance = fact.instance
     peer.admin, peer.labels, peer.slots, peer.max_priority = fact.admin, fact.labels, fact.slots, fact.max_priority
     if fact.owner is not None:
         state.by_owner.setdefault(fact.owner, {})[fact.fd] = None

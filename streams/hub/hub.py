@@ -117,7 +117,7 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
         decision.refuse(event.fd, "already_registered", "this connection is registered; open another for another role")
         return
     refusal = _refusal(state, event) or _unfit(event.message) or _crowded(state, event.license)
-    refusal = refusal or holders.refusal(state, *_claimed(event), now)
+    refusal = refusal or holders.refusal(state, *_claimed(event), now) or _second(state, event.message)
     if refusal is not None:
         code, why = refusal
         decision.refuse(event.fd, code, why)
@@ -128,17 +128,20 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
     gpu = message.gpu if role == "worker" else None
     if gpu is not None and not _take(state, peer, gpu, owner, now, decision):
         return
+    for former in _monitors_like(state, message):
+        _drop(state, former, REPLACED, "this monitor connected again", now, decision)
     holders.claim(state, role, owner, names, now, decision)
     gpus = _served(message)
     features = frozenset(message.features or ())
     device = message.device_type or "pc"
     admin = event.license is not None and event.license.role == "admin"
     misfit = requirements.misfit(message.labels, message.slots)
-    said = (message.labels, message.slots) if role != "client" and misfit is None else (None, None)
+    labelled = (message.labels, message.slots) if role != "client" and misfit is None else (None, None)
     cap = event.license.max_priority if event.license is not None else 0
+    said = (*labelled, cap, message.instance or "")
     decision.fact(
         f.ConnectionRegistered(
-            fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin, *said, cap
+            fd, role, owner, event.credential, gpu, message.url, gpus, features, device, admin, *said
         )
     )
     _welcome(state, message, role, fd, decision, cap)
@@ -195,6 +198,21 @@ def _unfit(message: m.Register) -> tuple[str, str] | None:
     if len(names) > 100 or not all(map(is_name, names)):
         return "bad_request", "a GPU's name has 1 to 100 printable characters, and a peer serves 100 of them at most"
     return None
+
+
+def _second(state: HubState, message: m.Register) -> tuple[str, str] | None:
+    """Why a monitor may not be the second one of a GPU; two would start and stop one machine against each other."""
+    for peer in _monitors_like(state, message):
+        if peer.instance != message.instance:
+            gpu = next(name for name in peer.gpus if name in _served(message))
+            return "gpu_taken", f"another monitor of the GPU {gpu} is connected; stop one of them"
+    return None
+
+
+def _monitors_like(state: HubState, message: m.Register) -> list[Connection]:
+    """The monitors of the GPUs that a monitor names, if it says which process it is: older ones do not."""
+    names = _served(message) if message.instance and _ROLES[message.role] == "monitor" else ()
+    return [peer for fd in state.monitors if any(name in (peer := state.connections[fd]).gpus for name in names)]
 
 
 def unwelcome(state: HubState, license_: f.License) -> tuple[str, str] | None:

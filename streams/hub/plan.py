@@ -66,7 +66,8 @@ _OFF: Final = ("off", "unknown", "failed", "draining", "stopping")
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Place what waits, and tell some of it where it is."""
     for gpu in state.gpus.values():
-        if gpu.leases and gpu.phase == "off" and now - gpu.since >= GONE_AFTER:
+        gone = gpu.phase == "off" or (gpu.phase == "unknown" and gpu.account.running_since is None)
+        if gpu.leases and gone and now - gpu.since >= GONE_AFTER:
             give_back(state, gpu.leases, now, decision)
         elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:
             # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.

@@ -161,7 +161,7 @@ class Connection:
     """One open connection. `role` is client, worker or monitor, from its registration on.
 
     `told` is a second and how many messages of this connection went to monitors in it. `kinds` are those that a worker
-    has described, and which are not yet its GPU's; `described`: these are all.
+    has described, and which are not yet its GPU's; `described`: these are all. `instance` is a monitor's process.
     """
 
     fd: int
@@ -181,6 +181,7 @@ class Connection:
     labels: Mapping[str, str | float] | None = None
     slots: int | None = None
     max_priority: int = 0
+    instance: str = ""
     kinds: tuple[Mapping[str, Any], ...] | None = None
     described: bool = False
 

@@ -74,7 +74,7 @@ class Register(Message, frozen=True, kw_only=True):
     equal for GPUs in one machine only.
 
     `labels` of a worker or monitor are what jobs may require of its GPUs. `slots`: how many tasks a worker does at one
-    time.
+    time. `instance` is another one for each process of a monitor.
     """
 
     TYPE: ClassVar[str] = "register"
@@ -91,6 +91,7 @@ class Register(Message, frozen=True, kw_only=True):
     currency: str | None = None
     idle_after: float | None = None
     machines: Mapping[str, str] | None = None
+    instance: str | None = None
     labels: Mapping[str, Any] | None = None
     slots: int | None = None
 

@@ -124,3 +124,44 @@ def test_the_machine_of_a_monitor_of_several_gpus_is_one(net: Net) -> None:
     net.submit(net.join("client"))
     net.say(monitor, m.TaskQuery(request_id="q", drain=True))
     assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 1
+
+
+def test_the_old_name_of_a_renamed_gpu_neither_keeps_its_jobs_nor_costs_for_ever(net: Net) -> None:
+    client = net.join("client", features=("done", "queue"))
+    monitor = net.monitor("studio")
+    net.phase(monitor, "starting")
+    worker = net.worker("studio")
+    net.phase(monitor, "online")
+    net.submit(client)
+    net.pass_time(100.0)
+    net.leave(monitor)
+    net.leave(worker)
+    monitor = net.monitor("attic")
+    net.phase(monitor, "online")
+    net.worker("attic")
+    for _ in range(70):
+        net.pass_time(60.0)
+    assert net.state.gpus["studio"].account.ran(0.0, net.now) <= 160.0, "until the last sign of life, and one tick"
+    assert net.state.gpus["studio"].leases == {}
+    assert net.state.jobs["j1"].gpu == "attic"
+
+
+def test_a_second_monitor_of_a_gpu_is_refused_while_the_first_is_connected(net: Net) -> None:
+    first = net.join("monitor", gpus=("studio",), instance="one")
+    second = net.join("monitor", gpus=("studio",), instance="two")
+    assert net.heard(second, m.Error)[0].text == "another monitor of the GPU studio is connected; stop one of them"
+    assert [*net.state.monitors] == [first]
+    net.leave(first)
+    second = net.join("monitor", gpus=("studio",), instance="two")
+    assert [*net.state.monitors] == [second]
+
+
+def test_a_monitor_that_connects_again_replaces_its_former_connection(net: Net) -> None:
+    net.join("monitor", gpus=("studio",), instance="one")
+    again = net.join("monitor", gpus=("studio",), instance="one")
+    assert [*net.state.monitors] == [again]
+
+
+def test_older_monitors_and_those_that_name_no_gpu_are_let_in(net: Net) -> None:
+    old = [net.monitor("studio"), net.monitor("studio"), net.join("monitor"), net.join("monitor", instance="one")]
+    assert [*net.state.monitors] == old
