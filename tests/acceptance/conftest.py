@@ -18,9 +18,9 @@ def user(tmp_path: Path) -> User:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Keys for our hub, its client and its worker."""
-    return Place(tmp_path / "place")
+def place(tmp_path: Path, user: User) -> Place:
+    """Keys for our hub, its client and its worker. The user is at that hub once it runs."""
+    return Place(tmp_path / "place", user)
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ from wakestream.streams.protocol.kinds import kind_from
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path, Place(tmp_path))
+def scene(tmp_path: Path, user: User) -> Scene:
+    return Scene(tmp_path, Place(tmp_path, user))
 
 
 async def test_two_files_and_a_parameter_go_in_and_two_files_come_out(scene: Scene) -> None:
@@ -237,18 +237,11 @@ JOIN = ("--kind", "join", "--in", "first=clip.mp4", "--in", "second=speech.wav",
 OUTS = ("--out", "whole=whole.bin", "--out", "log=log.txt")
 
 
-@pytest.fixture
-def user(scene: Scene, tmp_path: Path) -> User:
-    (tmp_path / "user").mkdir()
-    return User(tmp_path / "user")
-
-
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_submit_runs_a_job_of_any_kind_here_and_through_the_daemon(
     scene: Scene, user: User, through: str
 ) -> None:
     async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         api = await stack.enter_async_context(daemon(user)) if through == "daemon" else None
         async with user.runs("submit", *JOIN, *OUTS, "--json", "--job-id", "one") as running:
@@ -278,7 +271,6 @@ async def test_a_secret_outlives_the_daemon_until_its_job_has_ended_and_no_longe
     scene.engine.failing = 1
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param", f"hub={secret}")
     async with scene.place.hub() as hub:
-        user.environment |= scene.place.client_settings()
         async with scene.worker():
             await gpu_online(hub)
         async with daemon(user) as api:
@@ -299,7 +291,6 @@ async def test_a_job_without_the_daemon_leaves_no_secret_on_any_disk(scene: Scen
     secret, hidden = "open sesame 1003", {"type": "string", "format": "password"}
     scene.engine.kinds = [Kind("join", KINDS[0].inputs, (Slot("whole"),), {"properties": {"hub": hidden}})]
     async with scene.place.hub() as hub, scene.worker():
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         outputs = ("--out", "whole=whole.bin", "--foreground", "--record", "records", "-v")
         ran = await user.run("submit", *JOIN[:-2], *outputs, "--param", f"hub={secret}")
@@ -317,7 +308,6 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
     submit = ("submit", *JOIN[:-2], "--out", "whole=whole.bin", "--job-id", "one", "--param")
     said = []
     async with scene.place.hub() as hub, scene.worker():
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         short = await user.run(*submit, "hub=abc")
         assert "parameter hub: the value is too short; give 4 characters or more" in short.err
@@ -338,7 +328,6 @@ async def test_the_value_of_a_secret_parameter_is_shown_nowhere(
 
 async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(scene: Scene, user: User) -> None:
     async with scene.place.hub() as hub, scene.worker():
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user) as api:
             await user.run("submit", *JOIN, *OUTS, "--job-id", "one")
@@ -360,7 +349,6 @@ async def test_the_daemon_does_the_same_work_once_and_other_parameters_again(sce
 @pytest.mark.parametrize("through", ["foreground", "daemon"])
 async def test_submit_takes_a_job_of_one_file(scene: Scene, user: User, through: str) -> None:
     async with scene.place.hub() as hub, scene.worker(), AsyncExitStack() as stack:
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         if through == "daemon":
             await stack.enter_async_context(daemon(user))
@@ -538,7 +526,6 @@ async def test_the_daemon_uses_no_result_for_a_blank_seed_and_none_with_again(sc
         return str(outcome.get("reused", ""))
 
     async with scene.place.hub() as hub, scene.worker():
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user) as api:
             fixed = ("--param", "seed=5")
@@ -554,7 +541,6 @@ async def test_rerun_makes_a_new_result_beside_the_first_one_with_the_parameters
 ) -> None:
     scene.engine.kinds = [VARIED, *KINDS]
     async with scene.place.hub() as hub, scene.worker():
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user) as api:
             draw = ("--kind", "draw", "--in", "first=clip.mp4", "--param", "seed=5", "--out", "whole=one.bin")
@@ -583,7 +569,6 @@ async def test_a_result_that_the_user_did_not_name_has_the_ending_of_its_content
     (user.folder / "photo.png").write_bytes(b"RIFF\0\0\0\0WEBPVP8 " + bytes(5000))
     copy = ("submit", "--kind", "copy", "--in", "first=photo.png", "--no-probe", "--again", "--json")
     async with scene.place.hub() as hub, scene.worker():
-        user.environment |= scene.place.client_settings()
         await gpu_online(hub)
         async with daemon(user):
             derived = await user.run(*copy)

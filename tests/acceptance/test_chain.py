@@ -16,14 +16,8 @@ from tests.support.programs.our_peers import Place, gpu_online
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path, Place(tmp_path))
-
-
-@pytest.fixture
-def user(tmp_path: Path) -> User:
-    (tmp_path / "user").mkdir()
-    return User(tmp_path / "user")
+def scene(tmp_path: Path, user: User) -> Scene:
+    return Scene(tmp_path, Place(tmp_path, user))
 
 
 @asynccontextmanager
@@ -33,7 +27,6 @@ async def running(scene: Scene, user: User, *, worker: bool = True) -> AsyncIter
         if worker:
             await stack.enter_async_context(scene.worker())
             await gpu_online(hub)
-        user.environment |= scene.place.client_settings()
         yield
 
 

@@ -10,15 +10,17 @@ import orjson
 import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import ServerConnection, serve
 
+from tests.support.field.house import KEY, field
+from tests.support.field.hub import FieldHub, field_hub
+from tests.support.field.hub_room import Peer
+from tests.support.field.worker import FieldWorker
+from tests.support.field.worker_http import Call, done
 from tests.support.programs.client_scene import QUICK, User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 from tests.support.programs.hostile_text import COLOUR, GOOD, NASTY, unclean
 from tests.support.programs.hub_keeper import Keeper
-from tests.support.programs.old_peers import KEY, Call, Frame, OldHub, OldWorker, done, field
 from tests.support.programs.terminal_scene import plain, terminal
-from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.streams.protocol import messages as m
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such file names, and other terminals")
@@ -43,27 +45,23 @@ async def shown(user: User, *command: str, **environment: str) -> str:
     return ran.out + ran.err
 
 
-class HostileHub(OldHub):
+class HostileHub(FieldHub):
     """A hub that knows this version's questions, and answers each with what terminals act on."""
 
-    async def _answer(self, socket: ServerConnection, frame: Frame) -> None:
+    async def _read(self, peer: Peer, raw: str | bytes) -> None:
+        frame = orjson.loads(raw)
+        about = {"request_id": frame.get("request_id")}
         match frame["type"]:
             case "register":
-                features = ["done", "hub_status", "power_now", TEXT]
-                await self._say(socket, {"type": "registered", "key": KEY, "features": features})
+                await peer.say(
+                    {"type": "registered", "key": KEY, "features": ["done", "hub_status", "power_now", TEXT]}
+                )
             case "hub.status.query":
-                await self._say(
-                    socket, {"type": "hub.status.response", "request_id": frame["request_id"], "ts": 9, "data": DATA}
-                )
+                await peer.say({"type": "hub.status.response", **about, "ts": 9, "data": DATA})
             case "gpu.status.query":
-                await self._say(
-                    socket, {"type": "gpu.status.response", "request_id": frame["request_id"], "status": TEXT}
-                )
+                await peer.say({"type": "gpu.status.response", **about, "status": TEXT})
             case "ping":
-                await self._say(socket, {"type": "pong"})
-
-    async def _say(self, socket: ServerConnection, frame: Frame) -> None:
-        await socket.send(orjson.dumps(frame).decode())
+                await peer.say({"type": "pong"})
 
 
 SPAN = {"on_s": 5, "of_s": 9, "cost": 1.0, "saved": 2.0}
@@ -87,15 +85,10 @@ DATA = {
 
 
 @asynccontextmanager
-async def hostile_hub(user: User) -> AsyncIterator[HostileHub]:
-    hub = HostileHub()
-    async with serve(hub.serve, "127.0.0.1", 0, ping_interval=None, close_timeout=0.2) as server:
-        hub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+async def hostile_hub(user: User) -> AsyncIterator[FieldHub]:
+    async with field_hub(kind=HostileHub) as hub:
         user.environment |= {"API_SERVER_URL": hub.url, "WAKESTREAM_KEY": KEY}
-        try:
-            yield hub
-        finally:
-            await accept_no_more(server)
+        yield hub
 
 
 async def test_status_from_a_hub_is_printed_without_control_characters(user: User) -> None:
@@ -124,7 +117,7 @@ def task(**report: object) -> web.Response:
     return done({**told, "total_frames": 0, "current_frame": 0, "queue_position": 0, **report})
 
 
-def forgetful(worker: OldWorker) -> Call:
+def forgetful(worker: FieldWorker) -> Call:
     """It has no result of before, so that it asks its engine each time."""
 
     async def submit(_: web.Request) -> None:
@@ -136,7 +129,7 @@ def forgetful(worker: OldWorker) -> Call:
 async def test_messages_about_a_job_are_printed_without_control_characters(user: User) -> None:
     (user.folder / CLIP).write_bytes(b"video" * 1000)
     async with field(user) as (hub, worker):
-        worker.before |= {"progress": failing, "submit": forgetful(worker)}
+        worker.http.before |= {"progress": failing, "submit": forgetful(worker)}
         said = await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", *QUICK)
         assert GOOD in said
         events = (await shown(user, "submit", CLIP, "speech.wav", "-o", "out.mp4", "--json", *QUICK)).splitlines()
@@ -158,7 +151,7 @@ async def failing_daemon(user: User, *flags: str) -> AsyncIterator[tuple[Running
         return await failing(request) if fails.is_set() else task(status="processing", progress=next(percent))
 
     async with asyncio.timeout(58), field(user) as (_, worker), daemon(user, *flags) as api:
-        worker.before["progress"] = progress
+        worker.http.before["progress"] = progress
         ran = await user.run("submit", CLIP, "speech.wav", "-o", f"out {CLIP}", "--detach", "--job-id", "job-1")
         assert ran.out == "job-1\n"
         yield api, fails

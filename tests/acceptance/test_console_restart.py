@@ -104,7 +104,6 @@ async def test_after_a_kill_a_result_that_could_not_be_copied_is_copied_once(
     (state / "preferences.json").write_bytes(orjson.dumps({"output_folder": str(mine)}))  # a disk that is not there
     results, failed = state / "console" / "results", msgspec.json.encode(delivery._Plan())
     async with place.hub(), place.worker(Joining()):
-        user.environment |= place.client_settings()
         async with daemon(user) as first:
             job = await started(await Page(first).enter(), user)
             assert (await first.outcome(job))["event"] == "done"
@@ -128,7 +127,6 @@ async def test_a_result_is_copied_also_if_a_power_cut_took_the_mark_of_its_job(
     (state / "preferences.json").write_bytes(orjson.dumps({"output_folder": str(mine)}))
     results = state / "console" / "results"
     async with place.hub():
-        user.environment |= place.client_settings()
         async with daemon(user) as first:
             job = await started(await Page(first).enter(), user)
             await first.kill()
@@ -220,7 +218,6 @@ async def test_after_a_kill_a_job_waits_for_the_file_of_its_page_and_goes_on_whe
     user: User, place: Place
 ) -> None:
     async with place.hub(), place.worker(Joining()):
-        user.environment |= place.client_settings()
         video = {"kind": "video", "name": "clip.mp4", "size": 5000}
         async with daemon(user) as first:
             page = await Page(first).enter()

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.support.field.house import field
+from tests.support.field.worker import rendered
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
-from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.adapters.worker import file_store as store
@@ -41,22 +42,19 @@ def nowhere(user: User) -> None:
 
 
 async def test_a_job_is_done_and_the_gpu_is_given_back(user: User, place: Place) -> None:
-    async with place.hub() as hub, place.worker(Joining()):
-        user.environment |= place.client_settings()
-        async with daemon(user) as api:
-            status, kept = await api.submit(user)
-            assert (status, kept["state"]) == (201, "open")
-            assert (await api.outcome())["event"] == "done"
-            assert user.out.read_bytes() == RESULT
-            assert (await api.job())["state"] == "done"
-            await until(lambda: held(hub) == [])
-            assert user.left() == {"out.mp4"}
+    async with place.hub() as hub, place.worker(Joining()), daemon(user) as api:
+        status, kept = await api.submit(user)
+        assert (status, kept["state"]) == (201, "open")
+        assert (await api.outcome())["event"] == "done"
+        assert user.out.read_bytes() == RESULT
+        assert (await api.job())["state"] == "done"
+        await until(lambda: held(hub) == [])
+        assert user.left() == {"out.mp4"}
 
 
 async def test_killed_before_any_hub_was_there_the_job_is_done_when_all_have_come(user: User, place: Place) -> None:
     async with place.hub():
         pass
-    user.environment |= place.client_settings()
     async with daemon(user) as api:
         assert (await api.submit(user))[0] == 201
         await api.until("waking", phase="hub_unreachable")
@@ -70,7 +68,6 @@ async def test_killed_before_any_hub_was_there_the_job_is_done_when_all_have_com
 
 async def test_killed_while_the_gpu_wakes_the_job_keeps_its_place_and_is_done_once(user: User, place: Place) -> None:
     async with place.hub() as hub:
-        user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("queued")
@@ -94,7 +91,6 @@ async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, mo
     with user.video.open("ab") as file:
         file.truncate(16 * 1024 * 1024)
     async with place.hub(), place.worker(engine := Counting()):
-        user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("uploading")
@@ -108,7 +104,6 @@ async def test_a_daemon_killed_in_an_upload_resumes(user: User, place: Place, mo
 
 async def test_killed_in_the_render_the_engine_runs_once(user: User, place: Place) -> None:
     async with place.hub() as hub, place.worker(engine := Counting(held=True)):
-        user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("running", status="synthesizing")
@@ -130,16 +125,16 @@ async def test_a_daemon_killed_in_the_download_leaves_no_partial_result_and_down
         return response
 
     async with field(user) as (_, worker):
-        worker.before["download"] = slow
+        worker.http.before["download"] = slow
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("downloading", bytes=0)
             await api.kill()
         assert not user.out.exists()
-        del worker.before["download"]
+        del worker.http.before["download"]
         async with daemon(user) as api:
             assert (await api.outcome())["event"] == "done"
-            assert user.out.read_bytes() == b"rendered:" + RESULT
+            assert user.out.read_bytes() == rendered(b"audio" * 500, b"video" * 1000)
             assert user.left() == {"out.mp4"}
 
 
@@ -161,7 +156,6 @@ async def test_a_result_that_came_home_before_the_kill_is_not_fetched_again(user
 
 async def test_a_stopped_daemon_keeps_its_jobs_at_the_hub_and_resumes(user: User, place: Place) -> None:
     async with place.hub() as hub, place.worker(engine := Counting(held=True)):
-        user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("running", status="synthesizing")
@@ -180,7 +174,6 @@ async def test_a_stopped_daemon_keeps_its_jobs_at_the_hub_and_resumes(user: User
 
 async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(user: User, place: Place) -> None:
     async with place.hub() as hub, place.worker(engine := Counting(held=True)):
-        user.environment |= place.client_settings()
         async with daemon(user) as api:
             await api.submit(user)
             await api.until("running", status="synthesizing")
@@ -200,35 +193,31 @@ async def test_a_cancel_that_the_kill_overtook_is_carried_out_after_the_restart(
 
 
 async def test_a_cancel_stops_the_job_in_all_programs_and_is_final(user: User, place: Place) -> None:
-    async with place.hub() as hub, place.worker(engine := Counting(held=True)):
-        user.environment |= place.client_settings()
-        async with daemon(user) as api:
-            await api.submit(user)
-            await api.until("running", status="synthesizing")
-            assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 202
-            assert (await api.outcome())["event"] == "cancelled"
-            await engine.stopped.wait()
-            await until(lambda: held(hub) == [])
-            assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 200
-            engine.go_on.set()
-            status, again = await api.ask("POST", "/api/jobs/job-1/retry", {"id": "job-2"})
-            assert (status, again["retry_of"]) == (201, "job-1")
-            assert (await api.outcome("job-2"))["event"] == "done"
-            assert (await api.job())["state"] == "cancelled"
-            status, plain = await api.ask("POST", "/api/jobs/job-2/cancel")
-            assert (status, plain["code"]) == (409, "ended")
+    async with place.hub() as hub, place.worker(engine := Counting(held=True)), daemon(user) as api:
+        await api.submit(user)
+        await api.until("running", status="synthesizing")
+        assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 202
+        assert (await api.outcome())["event"] == "cancelled"
+        await engine.stopped.wait()
+        await until(lambda: held(hub) == [])
+        assert (await api.ask("POST", "/api/jobs/job-1/cancel"))[0] == 200
+        engine.go_on.set()
+        status, again = await api.ask("POST", "/api/jobs/job-1/retry", {"id": "job-2"})
+        assert (status, again["retry_of"]) == (201, "job-1")
+        assert (await api.outcome("job-2"))["event"] == "done"
+        assert (await api.job())["state"] == "cancelled"
+        status, plain = await api.ask("POST", "/api/jobs/job-2/cancel")
+        assert (status, plain["code"]) == (409, "ended")
 
 
 async def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub():
-        user.environment |= place.client_settings()
-        async with daemon(user, "--max-running", "1") as api:
-            await api.submit(user, "first")
-            await api.submit(user, "second", output=str(user.folder / "two.mp4"), task_type="other")
-            note = await api.until("note", "second")
-            assert note["text"].startswith("waiting for a turn to begin")
-            await api.ask("POST", "/api/jobs/second/cancel")
-            assert (await api.outcome("second"))["event"] == "cancelled"
+    async with asyncio.timeout(50), place.hub(), daemon(user, "--max-running", "1") as api:
+        await api.submit(user, "first")
+        await api.submit(user, "second", output=str(user.folder / "two.mp4"), task_type="other")
+        note = await api.until("note", "second")
+        assert note["text"].startswith("waiting for a turn to begin")
+        await api.ask("POST", "/api/jobs/second/cancel")
+        assert (await api.outcome("second"))["event"] == "cancelled"
 
 
 URGENT = (("first", 0), ("next", 0), ("low", -1), ("high", 7))
@@ -246,7 +235,6 @@ async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) 
     engine = Noting(held=True)
     async with place.hub() as hub, place.worker(engine):
         await gpu_online(hub)
-        user.environment |= place.client_settings()
         async with daemon(user, "--max-gpu", "1") as api:
             for name, priority in URGENT:
                 video = user.folder / f"{name}.mp4"
@@ -261,88 +249,83 @@ async def test_the_more_urgent_job_has_its_turn_first(user: User, place: Place) 
 
 
 async def test_the_same_work_is_answered_from_the_existing_result(user: User, place: Place) -> None:
-    async with place.hub() as hub, place.worker(engine := Counting()):
-        user.environment |= place.client_settings()
-        async with daemon(user) as api:
-            await api.submit(user)
-            await api.outcome()
-            two = user.folder / "two.mp4"
-            await api.submit(user, "job-2", output=str(two))
-            assert (await api.until("note", "job-2"))["data"] == {"same_as": "job-1"}
-            assert (await api.outcome("job-2"))["event"] == "done"
-            assert (two.read_bytes(), two.samefile(user.out)) == (RESULT, False)
-            copied = user.folder / "copied.mp4"  # the same content under another name
-            copied.write_bytes(user.video.read_bytes())
-            three = user.folder / "three.mp4"
-            await api.submit(user, "job-3", video=str(copied), output=str(three))
-            await api.outcome("job-3")
-            assert three.read_bytes() == RESULT
-            assert hub.state.jobs.keys() <= {"job-1"}
-            user.out.write_bytes(b"edited")
-            two.unlink()
-            three.unlink()
-            await api.submit(user, "job-4", output=str(user.folder / "four.mp4"))
-            await api.until("granted", "job-4")
-            await api.outcome("job-4")
-            assert (user.folder / "four.mp4").read_bytes() == RESULT
+    async with place.hub() as hub, place.worker(engine := Counting()), daemon(user) as api:
+        await api.submit(user)
+        await api.outcome()
+        two = user.folder / "two.mp4"
+        await api.submit(user, "job-2", output=str(two))
+        assert (await api.until("note", "job-2"))["data"] == {"same_as": "job-1"}
+        assert (await api.outcome("job-2"))["event"] == "done"
+        assert (two.read_bytes(), two.samefile(user.out)) == (RESULT, False)
+        copied = user.folder / "copied.mp4"  # the same content under another name
+        copied.write_bytes(user.video.read_bytes())
+        three = user.folder / "three.mp4"
+        await api.submit(user, "job-3", video=str(copied), output=str(three))
+        await api.outcome("job-3")
+        assert three.read_bytes() == RESULT
+        assert hub.state.jobs.keys() <= {"job-1"}
+        user.out.write_bytes(b"edited")
+        two.unlink()
+        three.unlink()
+        await api.submit(user, "job-4", output=str(user.folder / "four.mp4"))
+        await api.until("granted", "job-4")
+        await api.outcome("job-4")
+        assert (user.folder / "four.mp4").read_bytes() == RESULT
     assert engine.runs == 1
 
 
 async def test_the_same_work_at_once_is_done_once_and_the_second_takes_the_result(user: User, place: Place) -> None:
-    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting(held=True)):
-        user.environment |= place.client_settings()
-        async with daemon(user) as api:
-            await api.submit(user)
-            await api.until("running")
-            await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
-            assert "running as job job-1" in (await api.until("note", "job-2"))["text"]
-            engine.go_on.set()
-            assert (await api.outcome("job-2"))["event"] == "done"
-            assert (user.folder / "two.mp4").read_bytes() == RESULT
-            assert [e["event"] async for _, e in api.events("/api/jobs/job-2/events")] == [
-                "accepted", "note", "note", "done",
-            ]  # fmt: skip
+    async with asyncio.timeout(50), place.hub(), place.worker(engine := Counting(held=True)), daemon(user) as api:
+        await api.submit(user)
+        await api.until("running")
+        await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
+        assert "running as job job-1" in (await api.until("note", "job-2"))["text"]
+        engine.go_on.set()
+        assert (await api.outcome("job-2"))["event"] == "done"
+        assert (user.folder / "two.mp4").read_bytes() == RESULT
+        assert [e["event"] async for _, e in api.events("/api/jobs/job-2/events")] == [
+            "accepted", "note", "note", "done",
+        ]  # fmt: skip
     assert engine.runs == 1
 
 
 async def test_the_second_does_the_work_itself_when_the_first_is_cancelled(user: User, place: Place) -> None:
-    async with place.hub(), place.worker(engine := Counting(held=True)):
-        user.environment |= place.client_settings()
-        async with daemon(user) as api:
-            await api.submit(user)
-            await api.until("running")
-            await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
-            await api.until("note", "job-2")
-            await api.ask("POST", "/api/jobs/job-1/cancel")
-            engine.go_on.set()
-            assert (await api.outcome("job-2"))["event"] == "done"
-            assert not user.out.exists()
+    async with place.hub(), place.worker(engine := Counting(held=True)), daemon(user) as api:
+        await api.submit(user)
+        await api.until("running")
+        await api.submit(user, "job-2", output=str(user.folder / "two.mp4"))
+        await api.until("note", "job-2")
+        await api.ask("POST", "/api/jobs/job-1/cancel")
+        engine.go_on.set()
+        assert (await api.outcome("job-2"))["event"] == "done"
+        assert not user.out.exists()
 
 
 async def test_its_recording_replays_with_the_turns_and_answers_as_they_were(user: User, place: Place) -> None:
-    async with place.hub(), place.worker(engine := Joining(held=True)):
-        user.environment |= place.client_settings()
-        async with daemon(user, "--record", "night", "--max-gpu", "1") as api:
-            for name, priority in URGENT:
-                video = user.folder / f"{name}.mp4"
-                video.write_text(name)
-                output = str(user.folder / f"{name}.out.mp4")
-                await api.submit(user, name, video=str(video), output=output, priority=priority)
-                await api.until({"first": "running", "next": "note"}.get(name, "queued"), name)
-            await api.submit(user, "same", video=str(video), output=str(user.folder / "same.mp4"))
-            await api.until("note", "same")
-            engine.go_on.set()
-            for name in (*(name for name, _ in URGENT), "same"):
-                assert (await api.outcome(name))["event"] == "done"
-            api.running.process.terminate()
-            await api.running.ended()
+    async with (
+        place.hub(),
+        place.worker(engine := Joining(held=True)),
+        daemon(user, "--record", "night", "--max-gpu", "1") as api,
+    ):
+        for name, priority in URGENT:
+            video = user.folder / f"{name}.mp4"
+            video.write_text(name)
+            output = str(user.folder / f"{name}.out.mp4")
+            await api.submit(user, name, video=str(video), output=output, priority=priority)
+            await api.until({"first": "running", "next": "note"}.get(name, "queued"), name)
+        await api.submit(user, "same", video=str(video), output=str(user.folder / "same.mp4"))
+        await api.until("note", "same")
+        engine.go_on.set()
+        for name in (*(name for name, _ in URGENT), "same"):
+            assert (await api.outcome(name))["event"] == "done"
+        api.running.process.terminate()
+        await api.running.ended()
     ran = await user.run("replay", "night", "--json")
     assert (ran.code, [log["result"] for log in ran.events if "log" in log]) == (0, ["same"]), ran.out
 
 
 async def test_the_recording_of_a_restarted_daemon_replays(user: User, place: Place) -> None:
     async with place.hub(), place.worker(engine := Joining(held=True)):
-        user.environment |= place.client_settings()
         async with daemon(user) as api:
             for name in ("over", "open"):
                 await api.submit(user, name, output=str(user.folder / f"{name}.mp4"), task_type=f"heygem_{name}")

@@ -67,7 +67,6 @@ def check(call: Call) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 async def test_killed_between_done_and_delivery_it_is_delivered_by_the_next_run(user: User, place: Place) -> None:
     async with place.hub(), place.worker(Joining()), Shop(status=None).open() as shop:
-        user.environment |= place.client_settings()
         told(user, shop)
         async with daemon(user) as api:
             await api.submit(user)

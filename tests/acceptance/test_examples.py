@@ -33,7 +33,6 @@ async def run(user: User, name: str, *arguments: str) -> tuple[int | None, str]:
 @pytest.mark.parametrize("asleep", [False, True])
 async def test_check_the_flow_prints_the_branch(user: User, place: Place, asleep: bool) -> None:
     async with place.hub() as hub:
-        user.environment |= place.client_settings()
         if asleep:
             running = asyncio.create_task(run(user, "check_the_flow.py", "clip.mp4", "speech.wav"))
             await until(lambda: held(hub) != [])
@@ -61,7 +60,6 @@ async def test_check_the_flow_prints_what_is_broken(user: User, place: Place) ->
 
 async def test_the_custom_pipeline_ends_with_a_note_beside_the_result(user: User, place: Place) -> None:
     async with place.hub(), place.worker(Joining()):
-        user.environment |= place.client_settings()
         code, said = await run(user, "custom_pipeline.py", "clip.mp4", "speech.wav", "out.mp4")
     assert code == 0, said
     assert (user.folder / "out.mp4").read_bytes() == b"video" * 1000 + b"audio" * 500

@@ -15,7 +15,6 @@ async def test_a_pair_in_the_folder_is_done_once_also_after_a_kill(user: User, p
     folder = user.folder / "incoming"
     folder.mkdir()
     async with place.hub(), place.worker(Joining()):
-        user.environment |= place.client_settings()
         async with daemon(user, "--watch", str(folder), "--no-probe") as api:
             shutil.copy(user.video, folder / "clip.mp4")
             shutil.copy(user.audio, folder / "Clip_audio.wav")
@@ -37,12 +36,10 @@ async def test_a_pair_in_the_folder_is_done_once_also_after_a_kill(user: User, p
 
 async def test_a_folder_that_is_not_there_yet_is_named_and_watched_when_it_comes(user: User, place: Place) -> None:
     folder = user.folder / "later"
-    async with place.hub(), place.worker(Joining()):
-        user.environment |= place.client_settings()
-        async with daemon(user, "--watch", str(folder), "--no-probe") as api:
-            assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
-            folder.mkdir()
-            shutil.copy(user.video, folder / "a.mp4")
-            shutil.copy(user.audio, folder / "a.wav")
-            await until((folder / "results" / "a.mp4").exists)
-            assert (folder / "results" / "a.mp4").read_bytes() == RESULT
+    async with place.hub(), place.worker(Joining()), daemon(user, "--watch", str(folder), "--no-probe") as api:
+        assert (await api.ask("GET", "/api/jobs"))[1]["jobs"] == []
+        folder.mkdir()
+        shutil.copy(user.video, folder / "a.mp4")
+        shutil.copy(user.audio, folder / "a.wav")
+        await until((folder / "results" / "a.mp4").exists)
+        assert (folder / "results" / "a.mp4").read_bytes() == RESULT

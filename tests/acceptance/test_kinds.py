@@ -28,14 +28,8 @@ FLIP = Kind("flip", (Slot("image", ("image",)),), (Slot("image", (".png",)),))
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path, Place(tmp_path))
-
-
-@pytest.fixture
-def user(scene: Scene, tmp_path: Path) -> User:
-    (tmp_path / "user").mkdir()
-    return User(tmp_path / "user")
+def scene(tmp_path: Path, user: User) -> Scene:
+    return Scene(tmp_path, Place(tmp_path, user))
 
 
 async def asked(scene: Scene) -> KnownKinds:
@@ -155,7 +149,6 @@ async def test_a_deployed_hub_tells_no_kinds_and_a_deployed_worker_is_no_gap(sce
 
 async def test_the_daemon_tells_the_kinds_also_when_worker_and_hub_are_gone(scene: Scene, user: User) -> None:
     async with scene.place.hub() as hub:
-        user.environment |= scene.place.client_settings()
         async with scene.worker():
             await gpu_online(hub)
             async with daemon(user) as api:
@@ -175,21 +168,18 @@ async def test_the_daemon_tells_the_kinds_also_when_worker_and_hub_are_gone(scen
 
 
 async def test_the_daemon_hears_of_new_kinds_by_itself(scene: Scene, user: User) -> None:
-    async with scene.place.hub() as hub:
-        user.environment |= scene.place.client_settings()
-        async with daemon(user) as api:
-            await until(lambda: bool(hub.state.clients))
-            async with scene.worker():
-                file = Path(user.environment["WAKESTREAM_DAEMON"]) / "kinds.json"
-                await until(file.exists)
-            names = [each["kind"]["name"] for each in orjson.loads(file.read_bytes())["kinds"]]
-            assert names == ["join", "reverse"]
-            await known(api, lambda plain: gpus(plain) == {"join": [False], "reverse": [False]})
+    async with scene.place.hub() as hub, daemon(user) as api:
+        await until(lambda: bool(hub.state.clients))
+        async with scene.worker():
+            file = Path(user.environment["WAKESTREAM_DAEMON"]) / "kinds.json"
+            await until(file.exists)
+        names = [each["kind"]["name"] for each in orjson.loads(file.read_bytes())["kinds"]]
+        assert names == ["join", "reverse"]
+        await known(api, lambda plain: gpus(plain) == {"join": [False], "reverse": [False]})
 
 
 async def test_the_kinds_of_another_hub_are_not_used(scene: Scene, user: User) -> None:
     async with scene.place.hub():
-        user.environment |= scene.place.client_settings()
         folder = scene.folder / "daemon"
         folder.mkdir()
         user.environment["WAKESTREAM_DAEMON"] = str(folder)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.field.frames import dsp
+from tests.support.field.house import KEY, SECRET, settings
 from tests.support.field.hub import FieldHub, Store, field_hub
 from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.text_worker import field_text_worker
@@ -18,8 +19,6 @@ from tests.support.mixes import OldMachine, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import RunningDaemon, daemon
 
-KEY = "field-license-key-0001"
-SECRET = "field-secret-0123456789"
 QUICK = replace(MonitorTimes().scaled(0.001), idle=60.0)
 
 
@@ -29,13 +28,6 @@ async def deployed(user: User, *, secret: str = SECRET, **worker: Any) -> AsyncI
     async with asyncio.timeout(50), field_hub() as hub, field_worker(secret, **worker) as gpu:
         settings(user, hub.url, gpu.url, secret)
         yield hub, gpu
-
-
-def settings(user: User, hub: str, worker: str, secret: str = SECRET) -> None:
-    lines = {"API_SERVER_URL": hub, "HEYGEM_SERVER_URL": worker, "HEYGEM_API_SECRET": secret}
-    (user.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-    (user.folder / ".license").touch(mode=0o600)
-    (user.folder / ".license").write_text(f'{{"license_key": "{KEY}"}}')
 
 
 async def hand_in(api: RunningDaemon, user: User, *jobs: str, status: int = 201) -> None:

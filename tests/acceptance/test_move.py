@@ -48,7 +48,6 @@ async def test_the_gpu_does_the_jobs_in_the_order_of_the_user_also_after_a_kill(
     user: User, place: Place, limit: str
 ) -> None:
     async with place.hub():
-        user.environment |= place.client_settings()
         async with daemon(user, "--max-running", limit) as api:
             await submitted(api, user, 1, 2, 3, 4, 5)
             await api.until("queued", "job-1")

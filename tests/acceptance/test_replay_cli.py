@@ -147,7 +147,6 @@ def test_an_interrupted_replay_at_the_recorded_pace_ends_at_once(tmp_path: Path)
 
 async def test_a_new_recording_replays_the_same(user: User, place: Place) -> None:
     async with place.hub(), place.worker(Joining()):
-        user.environment |= place.client_settings()
         ran = await user.submit("--job-id", "job-1", "--record", "rec")
         assert ran.code == 0, ran
         replayed = await user.run("replay", "rec")

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from tests.support.faults.small_disk import small_disk
+from tests.support.field.house import KEY, field, go_online
 from tests.support.programs.client_scene import QUICK, Ran, User
-from tests.support.programs.old_peers import KEY, field
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.engines.samples import make_speech, make_video
@@ -111,11 +111,11 @@ async def test_a_file_that_changes_while_the_gpu_wakes_is_not_sent(user: User) -
     async with field(user, online=False) as (hub, worker), user.submits() as job:
         await job.event("queued")
         user.video.write_bytes(b"another film")
-        await hub.go_online()
+        await go_online(hub, worker)
         ran = await job.ended()
         assert (ran.code, ran.last["code"]) == (1, "file_changed")
         assert "clip.mp4" in ran.last["why"]
-        assert md5(user.video) not in worker.files
+        assert f"{md5(user.video)}.mp4" not in worker.files
 
 
 async def test_a_file_that_changes_during_the_upload_is_reported(user: User) -> None:
@@ -128,7 +128,7 @@ async def test_a_file_that_changes_during_the_upload_is_reported(user: User) -> 
         await go_on.wait()
 
     async with field(user) as (_, worker):
-        worker.before["upload_file"] = slowly
+        worker.http.before["upload_file"] = slowly
         async with user.submits() as job:
             await begun.wait()
             with user.video.open("ab") as file:
@@ -167,7 +167,6 @@ async def test_a_job_has_the_duration_of_its_files(user: User) -> None:
 async def test_a_file_that_is_not_a_video_fails_with_ffmpegs_message(user: User, place: Place) -> None:
     await make_speech(user.audio, 1)
     async with place.hub(), place.worker():
-        user.environment |= place.client_settings()
         ran = await user.submit()
     assert (ran.code, ran.last["event"], ran.last["code"]) == (1, "failed", "task_failed")
     assert "Invalid data found when processing input" in ran.last["why"]
@@ -182,7 +181,6 @@ async def test_a_full_disk_at_the_worker_is_reported(user: User, place: Place, m
     with user.video.open("wb") as file:
         file.truncate(32 * 1024 * 1024)
     async with place.hub(), place.worker():
-        user.environment |= place.client_settings()
         ran = await user.submit()
     assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
     assert "the worker's disk is full" in ran.last["why"]
@@ -198,11 +196,11 @@ async def test_a_full_disk_at_the_client_is_reported_and_leaves_no_file(user: Us
 
     with small_disk(tmp_path / "disk") as disk:
         async with field(user) as (_, worker):
-            worker.before["download"] = unannounced
+            worker.http.before["download"] = unannounced
             ran = await user.submit("-o", str(disk.path / "out.mp4"))
         assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
         assert "no space left" in ran.last["why"]
-        assert worker.calls["download"] == 1
+        assert worker.http.calls["download"] == 1
         assert list(disk.path.iterdir()) == []
 
 
@@ -214,7 +212,7 @@ async def test_a_result_larger_than_the_free_space_is_reported_before_the_downlo
         return response
 
     async with field(user) as (_, worker):
-        worker.before["download"] = endless
+        worker.http.before["download"] = endless
         ran = await user.submit()
         assert (ran.code, ran.last["code"]) == (1, "no_space"), ran
         assert user.left() == set()

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from tests.support.field.house import field, go_online
 from tests.support.programs.client_scene import QUICK, WITHIN, User
-from tests.support.programs.old_peers import field
 from tests.support.programs.terminal_scene import plain, terminal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals are made differently there")
@@ -16,11 +16,11 @@ SUBMIT = ("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", *QUICK)
 
 
 async def test_on_a_terminal_the_stages_are_ticked_off_in_one_line(user: User) -> None:
-    async with field(user, online=False) as (hub, _), terminal(user, *SUBMIT) as shown:
+    async with field(user, online=False) as (hub, worker), terminal(user, *SUBMIT) as shown:
         await shown.shows("▸ wake")
-        await hub.go_online()
+        await go_online(hub, worker)
         assert await asyncio.wait_for(shown.process.wait(), WITHIN) == 0
-        await shown.shows("done: out.mp4 (7.5 kB)")
+        await shown.shows("done: out.mp4 (8.5 kB)")
         last = plain(shown.text).splitlines()
     without_times = [re.sub(r" \d+(\.\d)? s\b", "", line).strip() for line in last]
     assert "✓ submit  ✓ wake  ✓ check  ✓ upload  ✓ render  ✓ download" in without_times
@@ -63,7 +63,7 @@ async def test_in_a_pipe_there_are_plain_lines_with_times_and_no_flood(user: Use
     lines = ran.out.splitlines()
     assert ran.code == 0
     assert all(re.match(r" *\d+\.\d s  \S", line) for line in lines)
-    assert lines[-1].endswith("done: out.mp4 (7.5 kB)")
+    assert lines[-1].endswith("done: out.mp4 (8.5 kB)")
     assert len([line for line in lines if "downloading" in line]) == 1
     assert "\x1b" not in ran.out + ran.err
 
@@ -78,4 +78,4 @@ async def test_json_lines_all_parse_and_the_last_is_the_outcome(user: User) -> N
         "waking", "granted", "online", "fingerprinted", "checked", "uploading", "uploaded", "submitted", "running",
         "rendered", "downloading", "done",
     ]  # fmt: skip
-    assert ran.last == {**ran.last, "path": "out.mp4", "size": 7509}
+    assert ran.last == {**ran.last, "path": "out.mp4", "size": 8533}

@@ -1,6 +1,7 @@
 """Hubs that are not there, speak nonsense, turn the user away or come back: what `submit` makes of them."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,8 +12,9 @@ import pytest
 from websockets.asyncio.server import Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.field.house import KEY, field, go_online
+from tests.support.field.hub import field_hub
 from tests.support.programs.client_scene import User
-from tests.support.programs.old_peers import KEY, field, old_hub, say
 from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.render.log_reader import line
 from wakestream.adapters.net.acceptor import accept_no_more
@@ -54,18 +56,23 @@ async def wrong_shapes(socket: ServerConnection) -> None:
     for frame in (
         {"type": "connected", "fd": "seven"},
         {"type": "registered", "features": {"grant": True}, "key": 5},
+        {"type": "server.notice", "level": 3, "data": [1, "two", None]},
         {"type": "ack"},
         {"type": "ack", "request_id": 17},
         {"type": "gpu.power.offline", "data": [], "request_id": {}},
         {"type": "error", "msg": {"deep": 1}, "message": 5},
         {"type": "gpu.job.result", "result": "none"},
     ):
-        await say(socket, frame)
+        await socket.send(json.dumps(frame))
     await until_closed(socket)
 
 
 async def nothing(socket: ServerConnection) -> None:
     await until_closed(socket)
+
+
+async def knows_no_key(socket: ServerConnection) -> None:
+    await socket.send(json.dumps({"type": "error", "message": "Invalid license key"}))
 
 
 async def closes(socket: ServerConnection) -> None:
@@ -120,7 +127,7 @@ async def test_an_unreachable_hub_is_reported_with_its_address(user: User, open_
 
 async def test_a_hub_that_never_answers_a_submit_is_named(user: User) -> None:
     async with field(user) as (hub, _):
-        hub.silent = True
+        hub.swallows.add("gpu.job.submit")
         ran = await user.run("submit", "clip.mp4", "speech.wav", "--reply-timeout", "0.3")
     assert ran.code == 3
     assert "the hub did not answer within 0.3 s" in ran.out
@@ -143,12 +150,12 @@ async def test_an_old_hubs_complaint_about_a_submit_is_shown(user: User) -> None
 
 
 async def test_an_approaching_maximum_uptime_is_reported(user: User) -> None:
-    async with field(user, online=False) as (hub, _), user.runs(*user.command()) as running:
+    async with field(user, online=False) as (hub, worker), user.runs(*user.command()) as running:
         await running.event("queued")
         news = {"type": "gpu.power.state", "gpu": "studio", "state": "online"}
         await hub.tell(news | {"msg": "its worker is initialized"})
         await hub.tell(news | {"msg": "will be stopped in 600 s: the longest uptime is nearly over", "stops_in": 600})
-        await hub.go_online()
+        await go_online(hub, worker)
         ran = await running.ended()
     assert (ran.code, ran.last["event"]) == (0, "done")
     warned = [each for each in map(line, ran.err.splitlines()) if "studio" in each.message]
@@ -159,8 +166,8 @@ async def test_an_approaching_maximum_uptime_is_reported(user: User) -> None:
 
 @pytest.mark.parametrize("kind", ["ours", "old"])
 async def test_a_wrong_license_is_reported_at_once(user: User, place: Place, kind: str) -> None:
-    async with asyncio.timeout(50), place.hub(), old_hub() as old:
-        url = place.hub_url if kind == "ours" else old.url
+    async with asyncio.timeout(50), place.hub(), talking(user, knows_no_key) as old:
+        url = place.hub_url if kind == "ours" else f"http://{old}"
         ran = await user.submit(API_SERVER_URL=url, WAKESTREAM_KEY="wrong-key-0123456789")
     assert ran.code == 2, ran
     assert "licen" in ran.last["why"]
@@ -168,13 +175,11 @@ async def test_a_wrong_license_is_reported_at_once(user: User, place: Place, kin
 
 
 async def test_a_license_that_is_revoked_while_the_job_waits_ends_it(user: User, place: Place) -> None:
-    async with place.hub() as hub:
-        user.environment |= place.client_settings()
-        async with user.submits() as job:
-            await job.event("queued")
-            place.book.revoke(place.licenses["client"].id, 0.0)
-            hub.licenses.look()
-            ran = await job.ended()
+    async with place.hub() as hub, user.submits() as job:
+        await job.event("queued")
+        place.book.revoke(place.licenses["client"].id, 0.0)
+        hub.licenses.look()
+        ran = await job.ended()
     assert ran.code == 2, ran
     assert "revoked" in ran.last["why"]
 
@@ -188,7 +193,6 @@ async def test_a_license_of_another_role_is_reported(user: User, place: Place) -
 
 async def test_our_hub_killed_in_the_wait_and_started_again_is_given_the_same_job(user: User, place: Place) -> None:
     command = ("hub", "--state", str(place.folder / "hub"), "--listen")
-    user.environment |= place.client_settings()
     async with user.runs(*command, "127.0.0.1:0") as first:
         address = await first.address()
         async with user.submits("--job-id", "job-1", API_SERVER_URL=address) as job:
@@ -213,11 +217,10 @@ async def test_an_old_hub_restarted_in_the_wait_is_given_the_same_job(user: User
         await job.event("queued")
         await life.aclose()
         await job.event("waking", phase="hub_lost")
-        async with old_hub(port=int(first.url.rpartition(":")[2])) as second:
-            await second.has_submits(1)
-            assert second.submitted == first.submitted
-            second.worker = worker
-            await second.go_online()
+        async with field_hub(port=int(first.url.rpartition(":")[2])) as second:
+            await second.until(lambda: second.submits)
+            assert second.submits == first.submits
+            await go_online(second, worker)
             ran = await job.ended()
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
-        assert second.faults == worker.faults == []
+        assert second.faults == worker.http.faults == []

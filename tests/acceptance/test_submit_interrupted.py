@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.support.field.house import field
 from tests.support.programs.client_scene import Ran, Running, User
-from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.adapters.disk import hashing_writer as sink
 from wakestream.adapters.hub.server import HubServer
@@ -38,16 +38,13 @@ async def nothing_held(hub: HubServer) -> None:
 async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tuple[HubServer, Running]]:
     """One of our jobs that runs, with the GPU on."""
     async with asyncio.timeout(20), place.hub() as hub:
-        async with place.worker(engine):
-            user.environment |= place.client_settings()
-            async with user.submits() as job:
-                yield hub, job
+        async with place.worker(engine), user.submits() as job:
+            yield hub, job
         await nothing_held(hub)
 
 
 async def test_an_interrupt_during_the_wait_releases_the_job_at_the_hub(user: User, place: Place) -> None:
     async with place.hub() as hub:
-        user.environment |= place.client_settings()
         async with user.submits("--job-id", "job-1") as job:
             await job.event("queued")
             assert held(hub) == ["job-1"]
@@ -110,12 +107,12 @@ async def slow(request: web.Request) -> web.StreamResponse:
 
 async def test_an_interrupted_download_leaves_no_result(user: User) -> None:
     async with field(user) as (hub, worker):
-        worker.before["download"] = slow
+        worker.http.before["download"] = slow
         async with user.submits() as job:
             await job.event("downloading")
             job.interrupt()
             assert_stopped(await job.ended(), user)
-        assert hub.faults == worker.faults == []
+        assert hub.faults == worker.http.faults == []
 
 
 async def test_a_second_ctrl_c_ends_at_once(user: User, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,20 +142,19 @@ async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: Us
         user.out.write_bytes(old)
 
     async with field(user) as (_, worker):
-        worker.before["download"] = slow
+        worker.http.before["download"] = slow
         async with user.submits() as job:
             await job.event("downloading", bytes=0)
             job.process.kill()
             assert (await job.ended()).code == -signal.SIGKILL
         assert (user.out.read_bytes() if user.out.exists() else None) == old
-        del worker.before["download"]
+        del worker.http.before["download"]
         assert (await user.submit()).code == 0
         assert user.left() == {"out.mp4"}
 
 
 async def test_sigterm_cancels_the_job(user: User, place: Place) -> None:
     async with place.hub() as hub:
-        user.environment |= place.client_settings()
         async with user.submits() as job:
             await job.event("queued")
             job.process.terminate()
@@ -168,7 +164,6 @@ async def test_sigterm_cancels_the_job(user: User, place: Place) -> None:
 
 async def test_a_closed_output_pipe_ends_the_job(user: User, place: Place) -> None:
     async with place.hub() as hub:
-        user.environment |= place.client_settings()
         async with user.submits("--line-every", "0.05") as job:
             await job.event("queued")
             job.close_output()

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 
+from tests.support.field.house import field
 from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
-from tests.support.programs.old_peers import field
 from tests.support.programs.our_peers import SECRET, Joining, Place, held
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
@@ -53,7 +53,6 @@ async def test_a_worker_with_a_wrong_clock_accepts_the_secret(user: User, place:
         verifier = worker.server.calls.verifier
         assert verifier is not None
         verifier._clock = lambda: time.time() + 7200
-        user.environment |= place.client_settings()
         ran = await user.submit(WAKESTREAM_SECRET_HOSTS="gpu.example, 127.0.0.0/8")
         assert (ran.code, ran.last["event"]) == (0, "done"), ran
         lost = await user.submit("--total-timeout", "1s", **NOTHING)
@@ -75,7 +74,6 @@ async def test_a_worker_named_by_the_hub_never_gets_the_secret(user: User, place
         named = {"gpu": "gpu", "url": url, "token": place.keys["worker"], "features": capable}
         await socket.send(json.dumps({"type": "register", "role": "worker", **named}))
         await socket.send(json.dumps({"type": "gpu.power.online", "status": "running"}))
-        user.environment |= place.client_settings()
         ran = await user.submit("--total-timeout", "3s")
     if capable:
         assert ran.code != 0, ran
@@ -107,7 +105,7 @@ async def test_an_old_hub_is_not_asked_to_start_its_gpu(user: User) -> None:
         (user.folder / ".env").write_text(f"API_SERVER_URL={hub.url}\n")
         ran = await user.submit(**NOTHING)
         assert (ran.code, ran.last["code"]) == (2, "no_secret"), ran
-        assert hub.submitted == []
+        assert hub.submits == []
 
 
 async def test_the_hub_s_own_log_runs_again_and_holds_no_capability(user: User, place: Place, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.support.field.house import SECRET, field
+from tests.support.field.worker import field_worker, rendered
 from tests.support.programs.client_scene import User
-from tests.support.programs.old_peers import field, old_worker
 from tests.support.programs.our_peers import Joining, Place, held
 from wakestream.adapters.cli.demo.processes import house
 from wakestream.adapters.engines.samples import make_speech, make_video
 
-BODY = b"rendered:" + b"video" * 1000 + b"audio" * 500
+BODY = rendered(b"audio" * 500, b"video" * 1000)
 
 
 class Once:
@@ -48,10 +49,10 @@ async def half(request: web.Request) -> web.StreamResponse:
 @pytest.mark.parametrize("call", ["check_files", "upload_file", "submit", "progress", "download"])
 async def test_a_connection_that_breaks_in_any_call_is_made_again(user: User, call: str) -> None:
     async with field(user) as (hub, worker):
-        worker.before[call] = Once(hang_up)
+        worker.http.before[call] = Once(hang_up)
         ran = await user.submit()
         assert (ran.code, user.out.read_bytes()) == (0, BODY), ran
-        assert hub.faults == worker.faults == []
+        assert hub.faults == worker.http.faults == []
 
 
 async def test_a_truncated_result_is_fetched_again_and_never_stands_in_its_place(user: User) -> None:
@@ -62,10 +63,10 @@ async def test_a_truncated_result_is_fetched_again_and_never_stands_in_its_place
         return await half(request)
 
     async with field(user) as (_, worker):
-        worker.before["download"] = Once(half_and_look, 2)
+        worker.http.before["download"] = Once(half_and_look, 2)
         ran = await user.submit()
         assert (ran.code, user.out.read_bytes(), user.left()) == (0, BODY, {"out.mp4"}), ran
-        assert (seen, worker.calls["download"], worker.faults) == ([set(), set()], 3, [])
+        assert (seen, worker.http.calls["download"], worker.http.faults) == ([set(), set()], 3, [])
 
 
 async def test_a_worker_that_is_not_yet_initialized_is_waited_for(user: User) -> None:
@@ -73,9 +74,9 @@ async def test_a_worker_that_is_not_yet_initialized_is_waited_for(user: User) ->
         return web.json_response({"code": 0, "msg": "loading", "initialized": False, "queue": {}})
 
     async with field(user) as (_, worker):
-        worker.before["health"] = Once(loading, 3)
+        worker.http.before["health"] = Once(loading, 3)
         ran = await user.submit()
-        assert (ran.code, worker.calls["health"]) == (0, 4), ran
+        assert (ran.code, worker.http.calls["health"]) == (0, 4), ran
         assert [event["phase"] for event in ran.all("waking") if event["phase"] != "connecting"] == ["initializing"]
 
 
@@ -84,7 +85,7 @@ async def test_a_worker_that_never_is_initialized_is_named(user: User) -> None:
         return web.json_response({"code": 0, "msg": "loading", "initialized": False, "queue": {}})
 
     async with field(user) as (_, worker):
-        worker.before["health"] = loading
+        worker.http.before["health"] = loading
         ran = await user.submit("--ready-timeout", "0.3")
     assert (ran.code, ran.last["stage"]) == (3, "ready"), ran
 
@@ -113,7 +114,7 @@ async def test_a_worker_that_refuses_is_quoted(user: User) -> None:
         return web.json_response({"code": 400, "msg": "unsupported codec"}, status=400)
 
     async with field(user) as (_, worker):
-        worker.before["submit"] = refuse
+        worker.http.before["submit"] = refuse
         ran = await user.submit()
     assert (ran.code, ran.last["code"]) == (1, "bad_request")
     assert "unsupported codec" in ran.last["why"]
@@ -125,7 +126,7 @@ async def test_a_failed_task_is_reported_with_the_workers_message(user: User) ->
         return web.json_response({"code": 0, "data": data, "msg": "success"})
 
     async with field(user) as (_, worker):
-        worker.before["progress"] = broken
+        worker.http.before["progress"] = broken
         ran = await user.submit()
     assert (ran.code, ran.last["code"], ran.last["why"]) == (1, "task_failed", "CUDA out of memory")
 
@@ -139,14 +140,14 @@ async def test_an_old_worker_that_restarts_empty_gets_all_files_again(user: User
         await asyncio.Event().wait()
 
     async with AsyncExitStack() as life, field(user, worker_life=life) as (_, first), user.submits() as job:
-        first.before[call] = stuck
+        first.http.before[call] = stuck
         await reached.wait()
         await life.aclose()
-        async with old_worker(port=int(first.url.rpartition(":")[2])) as second:
+        async with field_worker(SECRET, port=int(first.url.rpartition(":")[2])) as second:
             ran = await job.ended()
             assert (ran.code, user.out.read_bytes()) == (0, BODY), ran
-            assert second.faults == first.faults == []
-            assert second.calls["upload_file"] == 2
+            assert second.http.faults == first.http.faults == []
+            assert second.http.calls["upload_file"] == 2
 
 
 async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(user: User, tmp_path: Path) -> None:
@@ -179,7 +180,6 @@ async def test_our_worker_killed_in_the_render_restarts_and_finishes_the_job(use
 async def test_a_queued_task_shows_its_position(user: User, place: Place) -> None:
     engine = Joining(held=True)
     async with place.hub() as hub, place.worker(engine):
-        user.environment |= place.client_settings()
         (user.folder / "other.wav").write_bytes(b"other words")
         async with user.submits() as first:
             await first.event("running", status="synthesizing")

@@ -26,17 +26,15 @@ async def test_once_with_a_key_of_role_admin(user: User, place: Place) -> None:
 
 
 async def test_in_a_pipe_it_goes_on_and_on_a_terminal_q_leaves(user: User, place: Place) -> None:
-    async with place.hub():
-        user.environment |= place.client_settings()
-        async with user.runs("top") as piped, terminal(user, "top", NO_COLOR="1") as screen:
-            assert piped.process.stdout is not None
-            heads = 0
-            while heads < 2:
-                heads += (await piped.process.stdout.readline()).startswith(b"wakestream top")
-            await screen.shows("q or Ctrl-C leaves")
-            screen.type("q")
-            await screen.ended()
-            assert screen.process.returncode == 0
+    async with place.hub(), user.runs("top") as piped, terminal(user, "top", NO_COLOR="1") as screen:
+        assert piped.process.stdout is not None
+        heads = 0
+        while heads < 2:
+            heads += (await piped.process.stdout.readline()).startswith(b"wakestream top")
+        await screen.shows("q or Ctrl-C leaves")
+        screen.type("q")
+        await screen.ended()
+        assert screen.process.returncode == 0
 
 
 async def test_without_a_hub_it_says_what_is_missing(user: User) -> None:

@@ -6,6 +6,7 @@ job without a word. What our programs send and no deployed part sends is kept in
 """
 
 import itertools
+import re
 import time
 from asyncio import Condition
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +32,7 @@ SWALLOWED = frozenset({
 })  # fmt: skip
 """What deployed parts say and this hub does not pass on."""
 
+_MD5 = re.compile(r"[0-9a-f]{32}").fullmatch
 _SUBMIT = {"type", "request_id", "task_type", "payload"}
 
 
@@ -66,6 +68,8 @@ class Store:
 class FieldHub(Texts):
     """`heard` has what came, as (fd, frame), oldest first. `swallows` names further types that it ignores.
 
+    It answers each submit with what it `complains` of.
+
     `before_result` is awaited before a worker's result counts. `time.move(600)` makes its records old; `records`
     outlive it in a `Store`.
     """
@@ -79,6 +83,7 @@ class FieldHub(Texts):
         self.refused: list[Frame] = []
         self.faults: list[str] = []
         self.swallows: set[str] = set()
+        self.complains = ""
         self.before_result: Callable[[], Awaitable[object]] | None = None
         self.changed = Condition()
         self._fds = itertools.count(7)
@@ -198,8 +203,15 @@ class FieldHub(Texts):
     async def _submit(self, peer: Peer, frame: Frame) -> None:
         if "client" not in peer.roles:
             return
+        if self.complains:
+            await peer.say({"type": "error", "message": self.complains})
+            return
         if not set(frame) <= _SUBMIT:
             self.faults.append(f"a submit with {sorted(set(frame) - _SUBMIT)}")
+        payload = frame.get("payload")
+        hashes = [payload[name] for name in ("video_hash", "audio_hash") if name in payload] if payload else []
+        if not all(_MD5(str(digest)) for digest in hashes):
+            self.faults.append(f"a submit of {hashes}, which are no MD5")
         task_type, request_id = frame.get("task_type", ""), id_of(frame, "gt")
         if (busy := self._busy(peer.key, task_type)) is not None:
             await self._refuse(peer, busy, request_id, task_type)
@@ -283,10 +295,10 @@ _HANDLERS = {
 
 @asynccontextmanager
 async def field_hub(
-    *, store: Store | None = None, clock: Clock | None = None, port: int = 0
+    *, store: Store | None = None, clock: Clock | None = None, port: int = 0, kind: type[FieldHub] = FieldHub
 ) -> AsyncIterator[FieldHub]:
     """A deployed hub on loopback; it sends no protocol pings. A later one with the same `store` is the same hub."""
-    hub = FieldHub(store, clock)
+    hub = kind(store, clock)
     async with serve(hub.serve, "127.0.0.1", port, ping_interval=None, close_timeout=0.2) as server:
         hub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:

@@ -1,5 +1,6 @@
 """The HTTP side of the deployed GPU worker: the secret by `replace`, CORS on every reply, HTML where it breaks."""
 
+import re
 import secrets
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ CORS = {
     "Access-Control-Expose-Headers": "Content-Length, Content-Range, Accept-Ranges, Content-Disposition",
 }
 
+_MD5 = re.compile(r"[0-9a-f]{32}").fullmatch
+
 Call = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,6 +29,7 @@ class WorkerHttp:
 
     `before[call]` may answer in the place of a call, to play a fault; None lets the call pass. `calls` counts them by
     name (`submit`, `progress`, …; the progress socket is `ws`). `submitted` is called at each HTTP submit.
+    While it is not `on`, a gateway answers. What a deployed client does not send is kept in `faults`.
     """
 
     def __init__(self, tasks: Tasks, secret: str) -> None:
@@ -33,6 +37,8 @@ class WorkerHttp:
         self.calls: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.before: dict[str, Call] = {}
+        self.on = True
+        self.faults: list[str] = []
         self.assets: list[dict[str, Any]] = []
         self.submitted: Callable[[Task], Awaitable[None]] = _nothing
         self._calls: dict[str, tuple[str, Handler]] = {
@@ -58,6 +64,8 @@ class WorkerHttp:
         name = request.path.removeprefix("/api/").removeprefix("heygem/")
         self.calls[name] += 1
         self.tasks.changed()
+        if not self.on:
+            return web.Response(status=502)
         try:
             reply = await self._answer(name, request)
         except (ValueError, TypeError, KeyError, AttributeError, AssertionError):
@@ -68,6 +76,7 @@ class WorkerHttp:
         return reply
 
     async def _answer(self, name: str, request: web.Request) -> web.StreamResponse:
+        self._look_for_additions(name, request)
         if name not in self._calls:
             return failed(404, "接口不存在")
         method, answer = self._calls[name]
@@ -78,6 +87,16 @@ class WorkerHttp:
             return failed(401, "鉴权失败")
         early = await self.before[name](request) if name in self.before else None
         return early if early is not None else await answer(request)
+
+    def _look_for_additions(self, call: str, request: web.Request) -> None:
+        if call not in self._calls:
+            self.faults.append(f"there is no call {call!r}")
+        if "Range" in request.headers or "If-Range" in request.headers:
+            self.faults.append(f"{call} was asked for a range")
+        if request.can_read_body and request.content_length is None:
+            self.faults.append(f"{call} came without a Content-Length")
+        if call == "health" and "Authorization" in request.headers:
+            self.faults.append("health was sent the secret")
 
     def _may(self, request: web.Request) -> bool:
         """Every `Bearer ` is taken away, so the bare secret passes, and `bearer …` does not."""
@@ -92,6 +111,7 @@ class WorkerHttp:
 
     async def _check(self, request: web.Request) -> web.Response:
         files = (await request.json())["files"]
+        self.faults += [f"checked {file}" for file in files if set(file) != {"hash", "ext"} or not _MD5(file["hash"])]
         return done({file["hash"]: f"{file['hash']}{file['ext']}" in self.tasks.files for file in files})
 
     async def _upload_file(self, request: web.Request) -> web.Response:
@@ -101,6 +121,8 @@ class WorkerHttp:
         ext = form["ext"].decode() if form.get("ext") else _ext_of(names.get("file", ""))
         name = f"{form['hash'].decode()}{ext}"
         digest = form["hash"].decode()
+        if (set(form), set(names)) != ({"file", "hash", "ext"}, {"file"}) or md5(form["file"]) != digest:
+            self.faults.append(f"a form of {sorted(form)} for {digest}")
         if name not in self.tasks.files:  # a made-up hash is not refused: the file is kept under its real one
             digest = self.tasks.keep(form["file"], ext)
         return done({"hash": digest, "server_path": f"/data/pool/{digest}{ext}"})
@@ -117,6 +139,8 @@ class WorkerHttp:
 
     async def _submit(self, request: web.Request) -> web.Response:
         asked = await request.json()
+        if set(asked) != {"audio_hash", "audio_ext", "video_hash", "video_ext"}:
+            self.faults.append(f"a submit with {sorted(asked)}")
         audio, video = asked.get("audio_hash"), asked.get("video_hash")
         if not audio or not video:
             return failed(400, "缺少 audio_hash 或 video_hash")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.engines.pair import PairRenderer, as_engine
+from tests.support.programs.client_scene import User
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import License, LicenseBook
@@ -46,10 +47,11 @@ class Joining:
 
 
 class Place:
-    """A state folder: the keys of the hub and its programs."""
+    """A state folder: the keys of the hub and its programs, and the user who is given the settings for the hub."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: User | None = None) -> None:
         self.folder = folder
+        self.user = user
         self.book = LicenseBook(folder / "hub")
         self.licenses: dict[str, License] = {}
         self.keys: dict[str, str] = {}
@@ -63,6 +65,8 @@ class Place:
         book, journal = LicenseBook(self.folder / "hub"), FakeJournal[Fact]()
         async with open_hub(HubConfig(book, port=port, limits=Limits(**limits)), journal) as hub:
             self.hub_url = hub.url
+            if self.user is not None:
+                self.user.environment |= self.client_settings()
             yield hub
 
     def worker(
