@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.our_peers import Place, gpu_online
-from tests.support.programs.wheels import ROOT, command, copy_tree, environment_with, sdist_of, wheel_of
+from tests.support.programs.wheels import (
+    ROOT,
+    command,
+    environment_with_plugin,
+)
 from tests.support.programs.worker_process import worker_process
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config import settings
@@ -22,13 +26,7 @@ pytestmark = pytest.mark.timeout(180)  # two wheels are built
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with both wheels."""
-    source = copy_tree(tmp_path_factory.mktemp("source"))
-    wheels = tmp_path_factory.mktemp("wheels")
-    plugin = tmp_path_factory.mktemp("plugin") / "engine_tones"
-    shutil.copytree(EXAMPLE, plugin, ignore=shutil.ignore_patterns("__pycache__"))
-    built = (wheel_of(sdist_of(source), wheels), wheel_of(plugin, wheels))
-    return environment_with(tmp_path_factory.mktemp("environment"), *built)
+    return environment_with_plugin(EXAMPLE, tmp_path_factory)
 
 
 def test_the_installed_plugin_is_found_by_its_name(python: Path, tmp_path: Path) -> None:

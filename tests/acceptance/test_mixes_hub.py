@@ -13,7 +13,7 @@ from tests.support.field.monitor import FieldCloud, MonitorTimes, field_monitor
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import field_worker, rendered
-from tests.support.mixes import OldMachine, our_monitor
+from tests.support.mixes import OldMachine, address, our_monitor
 from tests.support.programs import our_peers
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Place
@@ -33,11 +33,6 @@ OPEN = Limits(open_roles=frozenset({"worker", "monitor"}))
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with contextlib.AsyncExitStack() as stack:
         yield Place(tmp_path / "hub", stack)
-
-
-def address(hub: HubServer) -> str:
-    """What deployed programs have in `API_SERVER_URL`."""
-    return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
 
 
 def ours(hub: HubServer, place: Place, machine: OldMachine) -> dict[str, str]:

@@ -13,10 +13,9 @@ from tests.support.field.hub import field_hub
 from tests.support.field.phone import field_phone
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
-from tests.support.mixes import OldMachine, comes_into, our_monitor
+from tests.support.mixes import OldMachine, address, comes_into, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_scene import Frame, Peer, Place
-from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.streams.hub.hub import Limits
 
@@ -29,11 +28,6 @@ IDLE = 0.5
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with contextlib.AsyncExitStack() as stack:
         yield Place(tmp_path / "hub", stack)
-
-
-def address(hub: HubServer) -> str:
-    """What deployed programs have in `API_SERVER_URL`."""
-    return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
 
 
 async def idle_for(machine: OldMachine, seconds: float) -> None:

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs.wheels import ROOT, command, copy_tree, environment_with, sdist_of, wheel_of
+from tests.support.programs.wheels import (
+    ROOT,
+    command,
+    environment_with_plugin,
+)
 
 EXAMPLE = ROOT / "examples" / "power_shelly"
 
@@ -14,13 +18,7 @@ pytestmark = pytest.mark.timeout(240)  # two wheels are built
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with both wheels."""
-    source = copy_tree(tmp_path_factory.mktemp("source"))
-    wheels = tmp_path_factory.mktemp("wheels")
-    plugin = tmp_path_factory.mktemp("plugin") / "power_shelly"
-    shutil.copytree(EXAMPLE, plugin, ignore=shutil.ignore_patterns("__pycache__"))
-    built = (wheel_of(sdist_of(source), wheels), wheel_of(plugin, wheels))
-    return environment_with(tmp_path_factory.mktemp("environment"), *built)
+    return environment_with_plugin(EXAMPLE, tmp_path_factory)
 
 
 def test_the_installed_provider_is_found_by_its_name(python: Path, tmp_path: Path) -> None:

@@ -14,12 +14,18 @@ from tests.support.field.monitor import FieldCloud
 from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, field_worker
 from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.operators.model.ports import PowerState, Reading
 from wakestream.streams.monitor.monitor import Monitor
 from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.protocol import messages as m
+
+
+def address(hub: HubServer) -> str:
+    """What deployed programs have in `API_SERVER_URL`."""
+    return hub.url.replace("ws", "http", 1).removesuffix("/dsp")
 
 
 class OldMachine:

@@ -13,16 +13,14 @@ from msgspec.structs import replace
 
 from tests.support.engines.pair import PairEngine
 from tests.support.log_lines import logged
+from tests.support.programs.queue_bench import QueueBench
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import hub_session as worker_hub
-from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http.progress_socket import ProgressListeners
 from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.adapters.worker.http.transfers import Transfers
 from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads
-from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import FileRef
@@ -112,15 +110,13 @@ class GatedEngine:
         output.write_bytes(b"film")
 
 
-class Bench:
+class Bench(QueueBench):
     """A ready queue joined to a hub."""
 
     def __init__(self, root: Path) -> None:
         self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
-        self.store = FileStore(root)
-        self.queue = TaskQueue(self.store, FakeJournal(), PairEngine(self.engine))
-        self.changed = asyncio.Event()
-        self.queue.facts.subscribe(lambda _: self.changed.set())
+        super().__init__(root, PairEngine(self.engine))
+        self.link.changed = self.changed
         self.verifier = Verifier("gpu-7")
         self.transfers, self.listeners = Transfers(), ProgressListeners(lambda: 1000.5)
         calls = WorkerCalls(
@@ -133,31 +129,19 @@ class Bench:
         for ref in (VIDEO, AUDIO):
             self.store.path(ref).write_bytes(b"x")
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self.changed.clear()
-                self.link.changed.clear()
-                waits = [asyncio.ensure_future(event.wait()) for event in (self.changed, self.link.changed)]
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                for wait in waits:
-                    wait.cancel()
-
     def statuses(self) -> list[str]:
         return [task.status for task in self.queue.state.tasks.values()]
 
     async def close(self) -> None:
         await self.hub.close()
-        await self.queue.close()
-        self.store.close()
+        await super().close()
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
     bench = Bench(tmp_path)
-    await bench.queue.ready()
-    yield bench
-    await bench.close()
+    async with bench.ready():
+        yield bench
 
 
 async def test_the_hub_hears_whether_tasks_begin_now_and_at_each_connection(bench: Bench) -> None:

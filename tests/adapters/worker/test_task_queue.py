@@ -2,17 +2,16 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.engines.pair import PairEngine
+from tests.support.programs.queue_bench import QueueBench
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import task_queue
-from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import replies
-from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import Frame, Line, Waits
 from wakestream.operators.model.errors import JournalError, NoSpace, TaskFailed
 from wakestream.operators.model.events import FileRef
@@ -54,17 +53,13 @@ class HandEngine:
             self.alive -= 1
 
 
-class Bench:
-    """A queue with its store, and a way to wait for what becomes true."""
+class Bench(QueueBench):
+    """A queue with an engine that the test holds in its hand."""
 
     def __init__(self, root: Path, journal: FakeJournal[w.Kept] | None = None) -> None:
         self.root = root
         self.engine = HandEngine()
-        self.store = FileStore(root)
-        self.journal = journal or FakeJournal()
-        self.queue = TaskQueue(self.store, self.journal, PairEngine(self.engine), clock=lambda: 7.0)
-        self._changed = asyncio.Event()
-        self.queue.facts.subscribe(lambda _: self._changed.set())
+        super().__init__(root, PairEngine(self.engine), journal)
 
     def put(self, number: int) -> tuple[FileRef, FileRef]:
         video, audio = FileRef(f"{number:032x}", ".mp4"), FileRef(f"{number:032x}", ".wav")
@@ -72,27 +67,12 @@ class Bench:
         self.store.path(audio).write_bytes(b"audio")
         return video, audio
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def status(self, task: w.Task, *status: str) -> w.Task:
-        await self.until(lambda: self.queue.state.tasks[task.id].status in status)
-        return self.queue.state.tasks[task.id]
-
-    async def close(self) -> None:
-        await self.queue.close()
-        self.store.close()
-
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
     bench = Bench(tmp_path)
-    await bench.queue.ready()
-    yield bench
-    await bench.close()
+    async with bench.ready():
+        yield bench
 
 
 async def test_a_task_runs_to_a_result_with_its_size_and_digest(bench: Bench) -> None:

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs.queue_bench import QueueBench
 from wakestream.adapters.engines import watchdog
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.adapters.worker import task_queue
-from wakestream.adapters.worker.file_store import FileStore
-from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 from wakestream.operators.model.events import FileRef
@@ -74,42 +72,24 @@ def _good(work: Work) -> Path:
     return path
 
 
-class Scene:
-    """A queue on a temporary disk with a wild engine."""
+class Scene(QueueBench):
+    """A queue with a wild engine."""
 
     def __init__(self, root: Path, stall: float | None = None, restart: Sequence[str] = ()) -> None:
         self.engine = WildEngine()
-        self.store = FileStore(root)
-        self.queue = TaskQueue(self.store, FakeJournal(), self.engine, watchdog=Watchdog(stall, restart))
-        self._changed = asyncio.Event()
-        self.queue.facts.subscribe(lambda _: self._changed.set())
+        super().__init__(root, self.engine, watchdog=Watchdog(stall, restart))
 
     def wish(self, number: int) -> w.Wish:
         ref = FileRef(f"{number:032x}", ".bin")
         self.store.path(ref).write_bytes(b"input %d" % number)
         return w.Wish({"data": ref}, "copy", {}, ("out",))
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def status(self, task: w.Task, *status: str) -> w.Task:
-        await self.until(lambda: self.queue.state.tasks[task.id].status in status)
-        return self.queue.state.tasks[task.id]
-
-    async def close(self) -> None:
-        await self.queue.close()
-        self.store.close()
-
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncGenerator[Scene, None]:
     scene = Scene(tmp_path / "worker")
-    await scene.queue.ready()
-    yield scene
-    await scene.close()
+    async with scene.ready():
+        yield scene
 
 
 def _broken() -> object:
