@@ -43,7 +43,6 @@ SLOW = (
 
 FAST = (
     "acceptance/test_daemon.py",
-    "acceptance/test_demo.py",
     "acceptance/test_replay_cli.py",
     "acceptance/test_submit.py",
 )

@@ -14,6 +14,7 @@ import imageio_ffmpeg
 import pytest
 
 from tests.support.programs.client_scene import WITHIN, Running, User
+from wakestream.adapters.cli import main
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 DEMO = ("demo", "--boot-seconds", "0.2", "-o", "out.mp4", "--video", "clip.mp4", "--audio", "speech.wav")
@@ -198,10 +199,9 @@ async def test_with_open_the_console_shows_it_until_ctrl_c(newcomer: User) -> No
     await gone(processes_of(newcomer))
 
 
-async def test_wrong_usage_is_reported_before_anything_starts(newcomer: User) -> None:
-    for name in ("out-2.mp4", "clip"):
-        (newcomer.folder / name).write_bytes(b"x")
-    for arguments, words in (
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         (("--video", "missing.mp4"), "missing.mp4 does not exist"),
         (("-o", "nowhere/out.mp4"), "the folder nowhere"),
         (("--video", "clip.mp4", "-o", "clip.mp4"), "one of the inputs"),
@@ -210,11 +210,25 @@ async def test_wrong_usage_is_reported_before_anything_starts(newcomer: User) ->
         (("--boot-seconds", "-1"), "'-1' is no number of seconds from 0 to 600"),
         (("--speed", "0.5"), "'0.5' is no number from 1 to 20"),
         (("--boot-seconds", "soon"), "'soon' is no number of seconds from 0 to 600"),
-    ):
-        ran = await newcomer.run("demo", *arguments)
-        assert ran.code == 2
-        assert words in ran.err
-        assert ran.out == ""
+    ],
+)
+def test_wrong_usage_is_reported_before_anything_starts(
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(user.folder)
+    for name in ("out-2.mp4", "clip"):
+        (user.folder / name).write_bytes(b"x")
+    try:
+        code: object = main.main(["demo", *arguments])
+    except SystemExit as end:
+        code = end.code
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert words in said.err
 
 
 async def test_a_clip_that_is_not_a_video_ends_the_demo_with_the_reason(newcomer: User) -> None:

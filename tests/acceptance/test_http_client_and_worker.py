@@ -7,33 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.engines.pair import PairEngine
+from tests.support.programs.our_peers import SECRET, Joining
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import running_worker
-from wakestream.operators.model.engine import Frame
 from wakestream.operators.model.errors import FileChanged, TaskLost, WorkerRefused
 from wakestream.operators.model.events import Algorithm, Done, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import TaskReport
 
-SECRET = "swordfish-0123456789"
 VIDEO, AUDIO = bytes(range(256)) * 20_000, b"audio" * 1000
-
-
-class Joining:
-    """An engine whose result is its two inputs, one after the other; `held` ones wait to be cancelled."""
-
-    def __init__(self) -> None:
-        self.held = False
-
-    async def check(self) -> None:
-        """It can always work."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncIterator[Frame]:
-        yield Frame(1, 2, 50.0)
-        if self.held:
-            await asyncio.Event().wait()
-        output.write_bytes(video.read_bytes() + audio.read_bytes())
 
 
 @pytest.fixture
@@ -118,7 +101,7 @@ async def test_a_wrong_secret_is_reported_during_an_upload(worker: HttpWorker, j
 
 
 async def test_a_cancelled_task_stops(worker: HttpWorker, job: Job, engine: Joining) -> None:
-    engine.held = True
+    engine.go_on.clear()
     await initialized(worker)
     video, audio = await brought(worker, job, "blake3")
     receipt = await worker.submit(job, {"video": video, "audio": audio})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import QuietEngine
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Waits, Work
+from wakestream.operators.model.engine import Frame, Line, Made, Waits, Work
 from wakestream.operators.model.errors import TaskFailed
 
 pytestmark = pytest.mark.virtual
@@ -17,18 +18,12 @@ pytestmark = pytest.mark.virtual
 WORK = Work("task", "kind", {}, {}, ("made",), Path())
 
 
-class Repeating(Engine):
+class Repeating(QuietEngine):
     """Reports the same frame each second, a new one after `steps` of them; 0: never."""
 
     def __init__(self, steps: int = 0, ends: int = 100) -> None:
         self.steps, self.ends = steps, ends
         self.cancelled: list[Work] = []
-
-    async def describe(self) -> Sequence[Kind]:
-        return []
-
-    async def ready(self) -> Readiness:
-        return Readiness(ready=True)
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         for second in range(self.ends):
@@ -37,9 +32,6 @@ class Repeating(Engine):
 
     async def cancel(self, work: Work) -> None:
         self.cancelled.append(work)
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 async def test_the_same_progress_again_is_no_progress() -> None:

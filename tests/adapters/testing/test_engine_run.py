@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import QuietEngine
 from wakestream.adapters.testing.engine_run import EngineRun, run_engine
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.engine import Frame, Kind, Line, Made, Readiness, Slot, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WrongInput
 
 COPY = Kind(
@@ -19,7 +20,7 @@ COPY = Kind(
 )
 
 
-class Copying(Engine):
+class Copying(QuietEngine):
     """Writes the input `times` times, or does what `mistake` says."""
 
     def __init__(self, mistake: str = "") -> None:
@@ -40,12 +41,6 @@ class Copying(Engine):
             (folder / f"{name}.txt").write_text("" if self.mistake == "empty" else text)
             if self.mistake != "missing":
                 yield Made(name, folder / f"{name}.txt")
-
-    async def cancel(self, work: Work) -> None:
-        """The generator's end is enough."""
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.fixture

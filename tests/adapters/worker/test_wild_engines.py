@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines.pair import QuietEngine
 from tests.support.programs.queue_bench import QueueBench
 from wakestream.adapters.engines import watchdog
 from wakestream.adapters.engines.watchdog import Watchdog
 from wakestream.adapters.worker import task_queue
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Work
+from wakestream.operators.model.engine import Frame, Line, Made, Readiness, Work
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed
 from wakestream.operators.model.events import FileRef
 from wakestream.streams.worker import state as w
@@ -27,7 +28,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_queue, "LOOK_EVERY", 0.01)
 
 
-class WildEngine(Engine):
+class WildEngine(QuietEngine):
     """Does in each call what the test put there."""
 
     def __init__(self) -> None:
@@ -38,9 +39,6 @@ class WildEngine(Engine):
         self.on_cancel: Callable[[], object] = lambda: None
         self.on_ready: Callable[[], object] = lambda: None
         self.cancelled = 0
-
-    async def describe(self) -> Sequence[Kind]:
-        return []
 
     async def ready(self) -> Readiness:
         answer = self.on_ready()
@@ -61,9 +59,6 @@ class WildEngine(Engine):
         answer = self.on_cancel()
         if asyncio.iscoroutine(answer):
             await answer
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 def _good(work: Work) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.browser.console_scene import House, Media
+from tests.support.engines.pair import QuietEngine
 from wakestream.adapters.engines.command import LIPSYNC_KIND
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.engine import Frame, Kind, Line, Made, Slot, Work
 from wakestream.streams.protocol.kinds import plain_kind
 from wakestream.streams.protocol.known_kinds import KnownKinds, from_plain
 
@@ -75,7 +76,7 @@ def png(width: int = 8, height: int = 8, colour: tuple[int, int, int] = (11, 99,
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-class Studio(Engine):
+class Studio(QuietEngine):
     """Makes each output at once. `media` are a video and an audio file to give out, `works` what was asked for."""
 
     def __init__(self, media: Media | None = None, kinds: Sequence[Kind] = (LIPSYNC_KIND, PAINT, REMIX)) -> None:
@@ -83,12 +84,6 @@ class Studio(Engine):
         self.works: list[Work] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
-
-    async def describe(self) -> Sequence[Kind]:
-        return self.kinds
-
-    async def ready(self) -> Readiness:
-        return Readiness(ready=True)
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         self.works.append(work)
@@ -109,12 +104,6 @@ class Studio(Engine):
         texts[".svg"] = f'<svg xmlns="http://www.w3.org/2000/svg">{EVIL}</svg>'
         text = texts.get(path.suffix)
         return text.encode() if text is not None else png() if path.suffix == ".png" else base64.b64decode("Z2xURgI=")
-
-    async def cancel(self, work: Work) -> None:
-        """The generator's end is enough."""
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 def offer(home: House, *kinds: Kind, online: bool = True, known: bool = True) -> None:

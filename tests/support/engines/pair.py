@@ -73,7 +73,27 @@ class PairRenderer(Protocol):
         ...
 
 
-class PairEngine(Engine):
+class QuietEngine(Engine):
+    """An engine that is always ready for its `kinds`, and has nothing to stop or to close."""
+
+    kinds: Sequence[Kind] = ()
+
+    async def describe(self) -> Sequence[Kind]:
+        """Its kinds."""
+        return self.kinds
+
+    async def ready(self) -> Readiness:
+        """It is."""
+        return Readiness(True)
+
+    async def cancel(self, work: Work) -> None:
+        """The generator's end is enough."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class PairEngine(QuietEngine):
     """An engine of one kind, lip-sync.
 
     Args:
@@ -83,12 +103,10 @@ class PairEngine(Engine):
         >>> engine = PairEngine(Joining())
     """
 
+    kinds = (LIPSYNC_KIND,)
+
     def __init__(self, renderer: PairRenderer) -> None:
         self.renderer = renderer
-
-    async def describe(self) -> Sequence[Kind]:
-        """Lip-sync only."""
-        return [LIPSYNC_KIND]
 
     async def ready(self) -> Readiness:
         """Whether the renderer can work."""
@@ -105,9 +123,3 @@ class PairEngine(Engine):
             async for frame in frames:
                 yield frame
         yield Made("video", output)
-
-    async def cancel(self, work: Work) -> None:
-        """Nothing is left to stop when the generator is closed."""
-
-    async def close(self) -> None:
-        """Nothing is open."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.support.engines.pair import QuietEngine
 from tests.support.programs.our_peers import SECRET, Place
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.config import settings
@@ -14,7 +15,7 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.operators.model import events as e
-from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work
+from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Slot, Work
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.jobs.stages import job_pipeline
@@ -38,7 +39,7 @@ CUT = Kind(
 )
 
 
-class Joining(Engine):
+class Joining(QuietEngine):
     """Joins its inputs, `times` times."""
 
     def __init__(self) -> None:
@@ -47,12 +48,6 @@ class Joining(Engine):
         self.failing = 0
         self.began, self.go_on = asyncio.Event(), asyncio.Event()
         self.go_on.set()
-
-    async def describe(self) -> Sequence[Kind]:
-        return self.kinds
-
-    async def ready(self) -> Readiness:
-        return Readiness(ready=True)
 
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         self.works.append(work)
@@ -74,12 +69,6 @@ class Joining(Engine):
         yield Made(main.name, path)
         (work.folder / "log.txt").write_text(f"{work.kind} of {', '.join(work.inputs)}")
         yield Made("log", work.folder / "log.txt")
-
-    async def cancel(self, work: Work) -> None:
-        """The generator's end is enough."""
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 class Scene:
