@@ -14,7 +14,7 @@ import imageio_ffmpeg
 import pytest
 
 from tests.support.programs.client_scene import WITHIN, Running, User
-from wakestream.adapters.cli import main
+from tests.support.programs.here import ran_here
 from wakestream.adapters.engines.samples import make_speech, make_video
 
 DEMO = ("demo", "--boot-seconds", "0.2", "-o", "out.mp4", "--video", "clip.mp4", "--audio", "speech.wav")
@@ -222,13 +222,9 @@ def test_wrong_usage_is_reported_before_anything_starts(
     monkeypatch.chdir(user.folder)
     for name in ("out-2.mp4", "clip"):
         (user.folder / name).write_bytes(b"x")
-    try:
-        code: object = main.main(["demo", *arguments])
-    except SystemExit as end:
-        code = end.code
-    said = capsys.readouterr()
-    assert (code, said.out) == (2, "")
-    assert words in said.err
+    ran = ran_here(capsys, "demo", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
 
 
 async def test_a_clip_that_is_not_a_video_ends_the_demo_with_the_reason(newcomer: User) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs.client_scene import User
+from tests.support.programs.here import ran_here
 from tests.support.programs.our_peers import Joining, Place
 from tests.support.programs.replay_cli_scene import COMMAND, OFFLINE, ONLINE, CommandRun, saved, tampered
 from tests.support.streams.replay_scene import LOGS, recorded, under
@@ -92,8 +93,10 @@ def test_what_if_prints_both_outcomes_and_exits_with_0() -> None:
         (("shrink", OFFLINE, "--fails-if", "outcome=done", "-o", OFFLINE), "is the input log"),
     ],
 )
-def test_wrong_usage_is_answered_with_a_sentence(arguments: tuple[object, ...], why: str) -> None:
-    said = CommandRun(*arguments)
+def test_wrong_usage_is_answered_with_a_sentence(
+    arguments: tuple[object, ...], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ran_here(capsys, *arguments)
     assert said.code == 2
     assert why in said.err
     assert OFFLINE.read_bytes().startswith(b'{"v":1')

@@ -167,13 +167,12 @@ def bare_tasks(tree: ast.AST) -> list[str]:
         for item in block.items
         if item.optional_vars is not None and ast.unparse(item.context_expr) == "asyncio.TaskGroup()"
     }
-    started = {id(node.func): ast.unparse(node.args[0]) for node in nodes if isinstance(node, ast.Call) and node.args}
+    started = {id(node.func): node.args[0] for node in nodes if isinstance(node, ast.Call) and node.args}
     found = list[str]()
     for use in nodes:
-        if isinstance(use, ast.Attribute | ast.Name):
-            owner, _, name = ast.unparse(use).rpartition(".")
-            if name in ("create_task", "ensure_future") and owner not in groups:
-                found.append(started.get(id(use), name))
+        name = use.attr if isinstance(use, ast.Attribute) else use.id if isinstance(use, ast.Name) else ""
+        if name in ("create_task", "ensure_future") and ast.unparse(use).rpartition(".")[0] not in groups:
+            found.append(ast.unparse(started[id(use)]) if id(use) in started else name)
     return found
 
 
@@ -181,7 +180,7 @@ def hidden_cancels(tree: ast.AST) -> bool:
     """Whether the module suppresses a `CancelledError`, which may be its own."""
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     return any(
-        ast.unparse(call.func).rpartition(".")[2] == "suppress"
+        "suppress" in (getattr(call.func, "attr", ""), getattr(call.func, "id", ""))
         and any("CancelledError" in ast.unparse(arg) for arg in call.args)
         for call in calls
     )
