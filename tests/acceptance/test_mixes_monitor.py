@@ -15,7 +15,7 @@ from tests.support.field.text_worker import field_text_worker
 from tests.support.field.worker import FieldWorker, rendered
 from tests.support.mixes import OldMachine, address, comes_into, our_monitor
 from tests.support.programs.client_scene import User
-from tests.support.programs.hub_scene import Frame, Peer, Place
+from tests.support.programs.hub_scene import Place
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.streams.hub.hub import Limits
 
@@ -51,13 +51,6 @@ async def rendering(machine: OldMachine, monitor: MonitorProgram) -> FieldWorker
     assert machine.worker is not None
     await machine.worker.until_rendering()
     return machine.worker
-
-
-async def heard(peer: Peer, kind: str) -> Frame:
-    """The next frame of this type."""
-    while (frame := await peer.get())["type"] != kind:
-        pass
-    return frame
 
 
 async def test_an_early_result_of_an_old_worker_does_not_stop_its_machine(place: Place) -> None:
@@ -145,12 +138,12 @@ async def test_a_text_worker_that_was_there_first_takes_no_gpu_and_leaves_none_b
         await comes_into(monitor, "off")
         client = await place.client()
         await client.send(type="gpu.job.submit", request_id="j1", task_type="delete_asset", payload={"id": "7"})
-        assert (await heard(client, "gpu.job.result"))["request_id"] == "j1"
+        assert (await client.first("gpu.job.result"))["request_id"] == "j1"
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "online"}
         await machine.cloud.stopped.wait()
         await comes_into(monitor, "off")
         await client.send(type="gpu.status.query", request_id="s1")
-        assert (await heard(client, "gpu.status.response"))["status"] == "stopped"
+        assert (await client.first("gpu.status.response"))["status"] == "stopped"
         assert {name: gpu.phase for name, gpu in gpus.items()} == {"studio": "off"}
 
 
@@ -171,7 +164,7 @@ async def test_our_hub_relays_our_monitors_stored_state_and_then_a_slow_check(pl
             machine.cloud.look = slow  # type: ignore[method-assign]
             client = await place.client()
             await client.send(type="gpu.status.query", request_id="s1")
-            assert (await heard(client, "gpu.status.response"))["fresh"] is False
+            assert (await client.first("gpu.status.response"))["fresh"] is False
             seen.set()
-            fresh = await heard(client, "gpu.status.response")
+            fresh = await client.first("gpu.status.response")
             assert (fresh["request_id"], fresh["status"], fresh["fresh"]) == ("s1", "stopped", True)

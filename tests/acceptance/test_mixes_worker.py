@@ -9,7 +9,6 @@ from socket import create_server
 from typing import Any
 
 import aiohttp
-import orjson
 import pytest
 from websockets.asyncio.client import connect
 
@@ -23,6 +22,7 @@ from tests.support.field.text_worker import field_text_worker
 from tests.support.mixes import comes_into, our_monitor
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.hub_scene import Peer
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker import hub_session as worker_hub
@@ -36,28 +36,11 @@ MONITOR = replace(MonitorTimes().scaled(0.001), idle=600.0)
 """Quick in all that it does, but it does not stop the machine by itself."""
 
 
-class Client:
-    """A client of the hub that takes frames as they come."""
-
-    def __init__(self, socket: Any) -> None:
-        self._socket = socket
-
-    async def say(self, **frame: Any) -> None:
-        await self._socket.send(orjson.dumps(frame).decode())
-
-    async def first(self, kind: str) -> dict[str, Any]:
-        async with asyncio.timeout(20):
-            while True:
-                frame: dict[str, Any] = orjson.loads(await self._socket.recv())
-                if frame.get("type") == kind:
-                    return frame
-
-
 @asynccontextmanager
-async def client(hub: FieldHub) -> AsyncIterator[Client]:
+async def client(hub: FieldHub) -> AsyncIterator[Peer]:
     async with connect(dsp(hub.url), ping_interval=None) as socket:
-        one = Client(socket)
-        await one.say(type="register", key=KEY)
+        one = Peer(socket)
+        await one.send(type="register", key=KEY)
         await one.first("registered")
         yield one
 
@@ -94,7 +77,7 @@ async def test_the_deployed_hub_is_never_busy_with_our_worker_although_no_job_ha
         }
         for number, wanted in enumerate((payload, {**payload, "audio_hash": "0" * 32}, {}, payload)):
             task = {"request_id": f"r{number}", "task_type": "heygem_submit", "payload": wanted}
-            await one.say(type="gpu.job.submit", **task)
+            await one.send(type="gpu.job.submit", **task)
             result = await one.first("gpu.job.result")
             assert result["request_id"] == f"r{number}"
             assert ("error" in result) == (wanted is not payload)
@@ -193,7 +176,7 @@ async def test_our_monitor_runs_our_worker_at_the_deployed_hub(tmp_path: Path, m
         async with our_monitor(dsp(hub.url), cloud, url, idle_after=1.0, query_timeout=0.5) as monitor:
             await comes_into(monitor, "off")
             job = {"task_type": "heygem_submit", "payload": {"video_hash": "a" * 32, "audio_hash": "b" * 32}}
-            await one.say(type="gpu.job.submit", request_id="r1", **job)
+            await one.send(type="gpu.job.submit", request_id="r1", **job)
             assert (await one.first("gpu.job.result"))["result"]["queue"]["total_tasks"] == 1
             end = loop.time() + 2.0
             while loop.time() < end:

@@ -115,18 +115,13 @@ class HubClient:
     async def granted(self, job: str, payload: dict[str, str] | None = None) -> Caller:
         """Submit; returns the caller with the capability that came with the GPU."""
         await self.peer.send(type="gpu.job.submit", request_id=job, payload=payload or {})
-        return self._here.bearer((await self._next("ack"))["data"]["capability"])
+        return self._here.bearer((await self.peer.first("ack"))["data"]["capability"])
 
     async def over(self, job: str, word: str = "gpu.job.done") -> None:
         """Say that the job is over; returns when the hub has taken that."""
         await self.peer.send(type=word, request_id=job)
-        await self._next("gpu.job.released")
+        await self.peer.first("gpu.job.released")
 
     async def result(self) -> dict[str, Any]:
         """The worker's word on a job."""
-        return await self._next("gpu.job.result")
-
-    async def _next(self, kind: str) -> dict[str, Any]:
-        while (frame := await self.peer.get())["type"] != kind:
-            pass
-        return frame
+        return await self.peer.first("gpu.job.result")

@@ -38,6 +38,12 @@ class Peer:
         await self.send(**frame)
         return await self.get()
 
+    async def first(self, kind: str) -> Frame:
+        """The next frame of this type."""
+        while (frame := await self.get()).get("type") != kind:
+            pass
+        return frame
+
     async def silent(self) -> None:
         """Nothing was sent to this peer before the answer to a ping."""
         assert await self.ask(type="ping") == {"type": "pong"}
