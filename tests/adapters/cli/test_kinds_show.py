@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.i18n.catalog import given
 from wakestream.adapters.cli.kinds_show import kind_lines, kind_rows
 from wakestream.adapters.engines.command import LIPSYNC_KIND
@@ -69,12 +68,9 @@ def texts_of(kind: Kind) -> set[str]:
     return {kind.title, kind.help, *slots, *params} - {""}
 
 
+@pytest.mark.usefixtures("chinese")
 def test_the_kinds_that_come_with_the_worker_are_shown_in_chinese() -> None:
-    choose("zh")
-    try:
-        said = set().union(*(texts_of(kind) for kind in (LIPSYNC_KIND, *(recipe.kind for recipe in RECIPES.values()))))
-        assert {text for text in said if given(text) == text} == set()
-        lines = kind_lines(KnownKind(RECIPES["mux"].kind, GPUS))
-        assert lines[0] == "mux: 替换声音"
-    finally:
-        choose("en")
+    said = set().union(*(texts_of(kind) for kind in (LIPSYNC_KIND, *(recipe.kind for recipe in RECIPES.values()))))
+    assert {text for text in said if given(text) == text} == set()
+    lines = kind_lines(KnownKind(RECIPES["mux"].kind, GPUS))
+    assert lines[0] == "mux: 替换声音"

@@ -24,13 +24,6 @@ EN = catalog("en")
 ZH = catalog("zh")
 
 
-@pytest.fixture
-def chinese() -> Iterator[None]:
-    choose("zh")
-    yield
-    choose("en")
-
-
 def blanks(sentence: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
 

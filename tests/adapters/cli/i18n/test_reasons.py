@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.engines.ffmpeg_kinds import wrong_input
-
-
-@pytest.fixture
-def chinese() -> Iterator[None]:
-    choose("zh")
-    yield
-    choose("en")
 
 
 def of_ffmpeg(said: str) -> str:

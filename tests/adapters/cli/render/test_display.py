@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from rich.console import Console
 from wakestream.adapters.cli import main
 from wakestream.adapters.cli.commands import watch
 from wakestream.adapters.cli.demo.output import DemoOutput, spoken
-from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render import job_text
 from wakestream.adapters.cli.render.display import JsonLines, Outcomes, PlainLines, display
 from wakestream.adapters.cli.render.live import LiveDisplay
@@ -23,13 +22,6 @@ from wakestream.adapters.telemetry import logs
 from wakestream.operators.model import events as e
 
 JOB = e.Job.lipsync("ws-1", Path("clip.mp4"), Path("speech.wav"), Path("out.mp4"))
-
-
-@pytest.fixture
-def chinese() -> Iterator[None]:
-    choose("zh")
-    yield
-    choose("en")
 
 
 def picture(events: list[e.JobEvent], width: int) -> list[str]:

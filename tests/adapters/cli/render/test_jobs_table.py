@@ -1,13 +1,11 @@
 """The table of the daemon's jobs: which columns it has, and that it fits."""
 
 import io
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.live_jobs import ENDED_MOST, LiveJobs, look
 from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.cli.render.jobs_table import Costs, jobs_table
@@ -30,13 +28,6 @@ def job(number: int, **more: Any) -> dict[str, Any]:
 
 def lines(*jobs: dict[str, Any], costs: Costs | None = None, columns: int | None = None) -> list[str]:
     return jobs_table([(each, JobProgress.of(each)) for each in jobs], costs or Costs({}), NOW, columns)
-
-
-@pytest.fixture
-def chinese() -> Iterator[None]:
-    choose("zh")
-    yield
-    choose("en")
 
 
 def test_files_stage_percent_and_time_left() -> None:
