@@ -69,17 +69,6 @@ async def test_a_truncated_result_is_fetched_again_and_never_stands_in_its_place
         assert (seen, worker.http.calls["download"], worker.http.faults) == ([set(), set()], 3, [])
 
 
-async def test_a_worker_that_is_not_yet_initialized_is_waited_for(user: User) -> None:
-    async def loading(_: web.Request) -> web.Response:
-        return web.json_response({"code": 0, "msg": "loading", "initialized": False, "queue": {}})
-
-    async with field(user) as (_, worker):
-        worker.http.before["health"] = Once(loading, 3)
-        ran = await user.submit()
-        assert (ran.code, worker.http.calls["health"]) == (0, 4), ran
-        assert [event["phase"] for event in ran.all("waking") if event["phase"] != "connecting"] == ["initializing"]
-
-
 async def test_a_worker_that_never_is_initialized_is_named(user: User) -> None:
     async def loading(_: web.Request) -> web.Response:
         return web.json_response({"code": 0, "msg": "loading", "initialized": False, "queue": {}})
@@ -107,17 +96,6 @@ async def test_a_missing_worker_address_is_reported_with_its_setting(user: User)
         ran = await user.submit()
     assert (ran.code, ran.last["code"]) == (2, "no_worker"), ran
     assert "HEYGEM_SERVER_URL" in ran.last["why"]
-
-
-async def test_a_worker_that_refuses_is_quoted(user: User) -> None:
-    async def refuse(_: web.Request) -> web.Response:
-        return web.json_response({"code": 400, "msg": "unsupported codec"}, status=400)
-
-    async with field(user) as (_, worker):
-        worker.http.before["submit"] = refuse
-        ran = await user.submit()
-    assert (ran.code, ran.last["code"]) == (1, "bad_request")
-    assert "unsupported codec" in ran.last["why"]
 
 
 async def test_a_failed_task_is_reported_with_the_workers_message(user: User) -> None:
