@@ -4,6 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir .venv/cache
 READY := .venv/.ready
 
+ROOM ?= streams/hub
+SAMPLE ?= 60
+
 TOOLS := .venv/tools/.ready
 TOOLS_BIN := .venv/tools/bin
 SHIPPED := .venv/shipped
@@ -14,7 +17,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults kills determinism bench check lint types imports peers browser engines clouds released queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults kills determinism mutants bench check lint types imports peers browser engines clouds released queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -50,6 +53,15 @@ kills: setup
 
 determinism: setup
 	$(BIN)/python tests/determinism.py
+
+# How many small changes of a room its own tests find: make mutants ROOM=streams/hub SAMPLE=60
+mutants: .venv/mutants/.ready
+	$(BIN)/python tests/mutants.py $(ROOM) $(SAMPLE)
+
+.venv/mutants/.ready: | $(READY)
+	$(PYTHON) -m venv .venv/mutants
+	.venv/mutants/bin/python -m pip --disable-pip-version-check install --quiet 'cosmic-ray>=8.7,<9'
+	touch $@
 
 bench: setup
 	$(BIN)/python benchmarks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ def scene(tmp_path: Path, user: User) -> Scene:
 @asynccontextmanager
 async def running(scene: Scene, user: User, *, worker: bool = True) -> AsyncIterator[None]:
     """Hub and worker, with the settings for the user's daemon."""
-    async with asyncio.timeout(60), scene.place.hub() as hub, AsyncExitStack() as stack:
+    async with scene.place.hub() as hub, AsyncExitStack() as stack:
         if worker:
             await stack.enter_async_context(scene.worker())
             await gpu_online(hub)

@@ -150,7 +150,7 @@ async def failing_daemon(user: User, *flags: str) -> AsyncIterator[tuple[Running
     async def progress(request: web.Request) -> web.Response:
         return await failing(request) if fails.is_set() else task(status="processing", progress=next(percent))
 
-    async with asyncio.timeout(58), field(user) as (_, worker), daemon(user, *flags) as api:
+    async with field(user) as (_, worker), daemon(user, *flags) as api:
         worker.http.before["progress"] = progress
         ran = await user.run("submit", CLIP, "speech.wav", "-o", f"out {CLIP}", "--detach", "--job-id", "job-1")
         assert ran.out == "job-1\n"

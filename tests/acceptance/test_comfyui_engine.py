@@ -595,7 +595,6 @@ async def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     """A fake from before September 2025, whose interrupt ends whatever runs."""
     monkeypatch.setattr(comfyui, "LOOK_EVERY", 0.1)
     async with (
-        asyncio.timeout(60),
         place_of(Case, FakeComfyUi(tmp_path / "comfyui", interrupts_any=True), tmp_path) as it,
     ):
         it.prepare()

@@ -298,7 +298,6 @@ class Scene:
         """Hub, worker and client."""
         engine = Command(programs_of(self.manifest), limit=40)
         async with (
-            asyncio.timeout(45),
             self.place.hub() as hub,
             self.place.worker(engine, **more),
             self.client() as client,

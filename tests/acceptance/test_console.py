@@ -78,7 +78,7 @@ class Caller:
 @asynccontextmanager
 async def calling(folder: Path) -> AsyncIterator[Caller]:
     """A house and one who calls."""
-    async with asyncio.timeout(50), house(folder) as home, aiohttp.ClientSession() as session:
+    async with house(folder) as home, aiohttp.ClientSession() as session:
         yield Caller(home, session)
 
 

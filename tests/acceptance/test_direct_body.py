@@ -55,9 +55,8 @@ async def connection() -> AsyncIterator[tuple[Owner, asyncio.StreamWriter]]:
     server = await asyncio.get_running_loop().create_server(lambda: owner, "127.0.0.1", 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
-        async with asyncio.timeout(20):
-            await owner.there.wait()
-            yield owner, writer
+        await owner.there.wait()
+        yield owner, writer
     finally:
         writer.transport.abort()
         with contextlib.suppress(ConnectionError):

@@ -38,7 +38,7 @@ class Peer:
 
 @asynccontextmanager
 async def at(hub: FieldHub, **register: Any) -> AsyncIterator[Peer]:
-    async with asyncio.timeout(20), connect(dsp(hub.url)) as socket:
+    async with connect(dsp(hub.url)) as socket:
         peer = Peer(socket)
         reading = asyncio.create_task(peer.read())
         try:

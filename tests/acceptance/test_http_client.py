@@ -75,8 +75,7 @@ async def connected(url: str, *features: str, **options: Any) -> AsyncIterator[H
     worker = workers.at(None)
     worker.features = frozenset(features)
     try:
-        async with asyncio.timeout(30):
-            yield worker
+        yield worker
     finally:
         await workers.close()
 

@@ -1,6 +1,5 @@
 """Our client and our worker over a real connection: both must mean the same by each call."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,7 +26,6 @@ def engine() -> Joining:
 @pytest.fixture
 async def worker(tmp_path: Path, engine: Joining) -> AsyncIterator[HttpWorker]:
     async with (
-        asyncio.timeout(30),
         running_worker(WorkerConfig(tmp_path / "state", PairEngine(engine), SECRET, port=0)) as running,
     ):
         workers = HttpWorkers(running.address, SECRET)

@@ -27,7 +27,7 @@ from wakestream.streams.hub.hub import Limits
 async def hub_with(place: Place, proxies: tuple[Network, ...] = (), **limits: Any) -> AsyncGenerator[HubServer, None]:
     book = LicenseBook(place.folder / "hub")
     config = HubConfig(book, limits=Limits(**limits), proxies=proxies)
-    async with asyncio.timeout(40), open_hub(config, FakeJournal[Fact]()) as hub:
+    async with open_hub(config, FakeJournal[Fact]()) as hub:
         yield hub
 
 

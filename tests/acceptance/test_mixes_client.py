@@ -25,7 +25,7 @@ QUICK = replace(MonitorTimes().scaled(0.001), idle=60.0)
 @asynccontextmanager
 async def deployed(user: User, *, secret: str = SECRET, **worker: Any) -> AsyncIterator[tuple[FieldHub, FieldWorker]]:
     """A deployed hub and a deployed worker that is not yet at the hub; the user's settings are the field's."""
-    async with asyncio.timeout(50), field_hub() as hub, field_worker(secret, **worker) as gpu:
+    async with field_hub() as hub, field_worker(secret, **worker) as gpu:
         settings(user, hub.url, gpu.url, secret)
         yield hub, gpu
 

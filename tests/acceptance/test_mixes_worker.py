@@ -53,7 +53,7 @@ async def at_hub(
         folder / "worker", PairEngine(engine or Joining()), secret, port=port, gpu="gpu-7", key="not known there"
     )
     linked = running_worker(config, lambda register: open_link(dsp(hub.url), register))
-    async with asyncio.timeout(40), linked as worker:
+    async with linked as worker:
         await hub.until(lambda: hub.said("gpu.power.online"))
         yield worker
 

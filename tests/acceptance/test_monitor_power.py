@@ -332,14 +332,13 @@ async def watched(power: Any, **settings: Any) -> AsyncIterator[FakeLink]:
         MonitorProgram(Monitor(policy, Random(1)), link, power, no_health, tick=0.02).run(stop)
     )
     await asyncio.sleep(0)
-    async with asyncio.timeout(30):
-        off = asyncio.create_task(link.next(m.PowerState, lambda said: said.state == "off"))
-        await asyncio.sleep(0)
-        link.connect("power_state")
-        await off
-        yield link
-        stop.set()
-        await running
+    off = asyncio.create_task(link.next(m.PowerState, lambda said: said.state == "off"))
+    await asyncio.sleep(0)
+    link.connect("power_state")
+    await off
+    yield link
+    stop.set()
+    await running
     await power.close()
 
 

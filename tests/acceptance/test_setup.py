@@ -51,9 +51,8 @@ class Machine(User):
             reading = asyncio.create_task(_read_lines(running, lines))
 
             async def printed(text: str) -> str:
-                async with asyncio.timeout(60):
-                    while text.encode() not in (line := await lines.get()):
-                        assert line, await running.ended()
+                while text.encode() not in (line := await lines.get()):
+                    assert line, await running.ended()
                 return line.decode()
 
             await printed(until)

@@ -32,7 +32,7 @@ async def talking(user: User, talk: Talk, **options: Any) -> AsyncIterator[str]:
         except ConnectionClosed:
             return
 
-    async with asyncio.timeout(50), serve(served, "127.0.0.1", 0, close_timeout=0.1, **options) as server:
+    async with serve(served, "127.0.0.1", 0, close_timeout=0.1, **options) as server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         user.environment |= {"API_SERVER_URL": f"http://{address}", "WAKESTREAM_KEY": KEY}
         try:
@@ -193,6 +193,7 @@ async def test_a_license_of_another_role_is_reported(user: User, place: Place) -
 
 async def test_our_hub_killed_in_the_wait_and_started_again_is_given_the_same_job(user: User, place: Place) -> None:
     command = ("hub", "--state", str(place.folder / "hub"), "--listen")
+    user.environment |= place.client_settings()
     async with user.runs(*command, "127.0.0.1:0") as first:
         address = await first.address()
         async with user.submits("--job-id", "job-1", API_SERVER_URL=address) as job:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.field.house import field
+from tests.support.field.worker import cache_key, md5, rendered
 from tests.support.programs.client_scene import Ran, Running, User
 from tests.support.programs.our_peers import Joining, Place, held, until
 from wakestream.adapters.disk import hashing_writer as sink
@@ -37,7 +38,7 @@ async def nothing_held(hub: HubServer) -> None:
 @asynccontextmanager
 async def granted(user: User, place: Place, engine: Joining) -> AsyncIterator[tuple[HubServer, Running]]:
     """One of our jobs that runs, with the GPU on."""
-    async with asyncio.timeout(20), place.hub() as hub:
+    async with place.hub() as hub:
         async with place.worker(engine), user.submits() as job:
             yield hub, job
         await nothing_held(hub)
@@ -142,6 +143,8 @@ async def test_killed_in_the_download_the_result_is_the_old_one_or_none(user: Us
         user.out.write_bytes(old)
 
     async with field(user) as (_, worker):
+        audio, video = user.audio.read_bytes(), user.video.read_bytes()
+        worker.results[cache_key(md5(audio), md5(video))] = rendered(audio, video)  # so both jobs are of one task
         worker.http.before["download"] = slow
         async with user.submits() as job:
             await job.event("downloading", bytes=0)

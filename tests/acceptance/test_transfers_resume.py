@@ -53,11 +53,10 @@ async def connected(url: str) -> AsyncIterator[HttpWorker]:
     """Our client, as it is after it has asked for the worker's health."""
     workers = HttpWorkers(url, SECRET)
     try:
-        async with asyncio.timeout(50):
-            worker = workers.at(None)
-            while not (await worker.health()).initialized:
-                pass
-            yield worker
+        worker = workers.at(None)
+        while not (await worker.health()).initialized:
+            pass
+        yield worker
     finally:
         await workers.close()
 

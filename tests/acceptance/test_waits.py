@@ -50,7 +50,7 @@ async def truth(value: bool) -> bool:
 async def house(folder: Path) -> AsyncIterator[House]:
     engine = Joining()
     engine.go_on.clear()
-    async with asyncio.timeout(40), worker_of(engine, folder / "desk") as desk:
+    async with worker_of(engine, folder / "desk") as desk:
         yield House(folder, engine, desk)
 
 

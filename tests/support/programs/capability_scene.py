@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator
@@ -99,7 +98,7 @@ class Scene:
 async def scene(place: Place, *, held: bool = False, proxies: tuple[Network, ...] = ()) -> AsyncGenerator[Scene, None]:
     engine = Joining(held=held)
     async with (
-        asyncio.timeout(40), place.hub() as hub, place.worker(engine, proxies=proxies) as worker,
+        place.hub() as hub, place.worker(engine, proxies=proxies) as worker,
         aiohttp.ClientSession() as session,
     ):  # fmt: skip
         await gpu_online(hub)

@@ -77,7 +77,7 @@ class Scene:
     @asynccontextmanager
     async def operator(self, *, first: dict[str, Any] | None = None, **how: Any) -> AsyncIterator["Operator"]:
         """A page that logs in with the admin key, or sends `first` instead."""
-        async with asyncio.timeout(60), self.page(**how) as page:
+        async with self.page(**how) as page:
             await page.send(first if first is not None else {"type": "login", "key": self.key})
             yield page
 

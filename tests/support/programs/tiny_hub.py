@@ -46,9 +46,9 @@ class TinyHub:
 
 
 async def tiny_hub() -> AsyncIterator[TinyHub]:
-    """A fixture for tests of at most 50 s."""
+    """A hub on loopback."""
     tiny = TinyHub()
-    async with asyncio.timeout(50), serve(tiny.serve, "127.0.0.1", 0) as server:
+    async with serve(tiny.serve, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         tiny.url = f"http://127.0.0.1:{port}"
         try:
