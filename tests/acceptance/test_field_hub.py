@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.support.field.frames import Frames, dsp
 from tests.support.field.hub import FieldHub, field_hub
 
-PAYLOAD = {"video_hash": "a", "video_ext": ".mp4", "audio_hash": "b", "audio_ext": ".wav"}
+PAYLOAD = {"video_hash": "a" * 32, "video_ext": ".mp4", "audio_hash": "b" * 32, "audio_ext": ".wav"}
 
 
 class Peer:
