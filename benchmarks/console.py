@@ -17,7 +17,7 @@ from typing import Any
 from timing import row
 
 from wakestream.adapters.config.settings import Secret, Settings
-from wakestream.adapters.daemon.console.open_browser import address
+from wakestream.adapters.daemon.console.sessions import address
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.streams.outbox import facts as f

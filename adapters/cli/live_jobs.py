@@ -19,8 +19,7 @@ from rich.text import Text
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.base import Display
-from wakestream.adapters.cli.render.display import NO_CURSOR
+from wakestream.adapters.cli.render.display import NO_CURSOR, Display
 from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.cli.render.jobs_table import Costs, files, jobs_table
 from wakestream.adapters.cli.service import Stop

@@ -15,8 +15,7 @@ from wakestream.adapters.cli.i18n.catalog import t, translated
 from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, hand_over
 from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.base import Display
-from wakestream.adapters.cli.render.display import Notifying, display
+from wakestream.adapters.cli.render.display import Display, Notifying, display
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import hub_kinds

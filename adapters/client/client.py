@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar, cast
 from loguru import logger
 
 from wakestream.adapters.client.hub_query import QUESTIONS
-from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.client.worker_calls import Wallet
 from wakestream.adapters.config.settings import Settings, SettingsError, load
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.secret_values import SecretValues

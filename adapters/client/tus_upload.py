@@ -14,8 +14,7 @@ from aiohttp import ClientResponse
 from yarl import URL
 
 from wakestream.adapters.client import worker_replies as replies
-from wakestream.adapters.client.progress import Meter
-from wakestream.adapters.client.upload_body import FilePart, changed
+from wakestream.adapters.client.upload_body import FilePart, Meter, changed
 from wakestream.adapters.client.worker_calls import WorkerCalls
 from wakestream.adapters.client.worker_replies import shortened
 from wakestream.adapters.config.numbers import whole_number

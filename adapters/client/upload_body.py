@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from io import FileIO
@@ -17,6 +17,7 @@ from aiohttp.payload import Payload, StringPayload
 
 from wakestream.operators.model.errors import FileChanged, FileUnusable, WakestreamError, WorkerUnreachable
 from wakestream.operators.model.events import FileRef, Fingerprint
+from wakestream.operators.model.ports import Resumed
 
 LEAST = 256 * 1024
 MOST = 2 * 1024 * 1024
@@ -170,3 +171,50 @@ def check_unchanged(file: Fingerprint, descriptor: int | None = None) -> None:
 def changed(path: Path) -> FileChanged:
     """The error for a file that has changed since it was hashed."""
     return FileChanged(f"{path} was changed or moved after it was read; submit it again when it is complete")
+
+
+# Counts transferred bytes, and reports the count about ten times a second.
+
+INTERVAL = 0.1
+"""Least seconds between two reports."""
+
+
+class Meter:
+    """A counter of bytes: the transfer adds to it, `follow` yields the totals."""
+
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
+        self._due = asyncio.Event()
+        self._clock = asyncio.get_running_loop().time
+        self._last = self._clock() - INTERVAL
+        self._resumed = False
+
+    def add(self, count: int) -> bool:
+        """Add bytes; True when it is time to report the total."""
+        self.total += count
+        now = self._clock()
+        if now - self._last < INTERVAL:
+            return False
+        self._last = now
+        self._due.set()
+        return True
+
+    def resume(self, at: int) -> None:
+        """Set the total: the transfer continues from there."""
+        self._resumed = self._resumed or at != self.total
+        self.total = at
+        if self._resumed:
+            self._due.set()
+
+    async def follow(self, work: asyncio.Task[None]) -> AsyncGenerator[int | Resumed, None]:
+        """Yield the totals until `work` is done, and `Resumed` after a jump. Raises the error of `work`."""
+        work.add_done_callback(lambda _: self._due.set())
+        while not work.done():
+            await self._due.wait()
+            self._due.clear()
+            if self._resumed:
+                self._resumed = False
+                yield Resumed(self.total)
+            elif not work.done():
+                yield self.total
+        work.result()

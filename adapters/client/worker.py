@@ -14,11 +14,9 @@ from typing import Any
 
 from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial, fetch
-from wakestream.adapters.client.progress import Meter
 from wakestream.adapters.client.tus_upload import tus_upload
-from wakestream.adapters.client.upload_body import FilePart, form, small_files
-from wakestream.adapters.client.wallet import Wallet
-from wakestream.adapters.client.worker_calls import REMEMBERED, WAIT, Known, Session, WorkerCalls
+from wakestream.adapters.client.upload_body import FilePart, Meter, form, small_files
+from wakestream.adapters.client.worker_calls import REMEMBERED, WAIT, Known, Session, Wallet, WorkerCalls
 from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
 from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.capabilities import is_token

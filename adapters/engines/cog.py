@@ -27,9 +27,8 @@ from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.cog_files import CogFiles, Prediction, ending_of
 from wakestream.adapters.engines.cog_schema import CogModel, model_of_schema
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.http_engine import HttpEngine, Waiting
+from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
 from wakestream.adapters.engines.manifest import read_manifest
-from wakestream.adapters.engines.names import NotMade, ending, outputs_of
 from wakestream.adapters.engines.program_output import percent_in
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput

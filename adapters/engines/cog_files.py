@@ -19,8 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from wakestream.adapters.disk.atomic import write_atomic
-from wakestream.adapters.engines.http_engine import write_body
-from wakestream.adapters.engines.names import ending
+from wakestream.adapters.engines.http_engine import ending, write_body
 from wakestream.operators.model.engine import Work
 from wakestream.operators.model.errors import NoSpace, TaskFailed, WakestreamError
 

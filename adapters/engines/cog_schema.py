@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from wakestream.adapters.engines.names import param_name, seed_of, slot_name, taken_by
+from wakestream.adapters.engines.http_engine import param_name, seed_of, slot_name, taken_by
 from wakestream.operators.model.engine import Kind, Slot, files_of
 from wakestream.streams.protocol.kinds import digest_of, lists_of
 

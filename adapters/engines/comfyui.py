@@ -34,8 +34,7 @@ from wakestream.adapters.engines.comfyui_prompt import (
 )
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
-from wakestream.adapters.engines.http_engine import HttpEngine, Waiting
-from wakestream.adapters.engines.names import NotMade, ending, outputs_of
+from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 

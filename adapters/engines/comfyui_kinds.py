@@ -22,9 +22,8 @@ from wakestream.adapters.engines.comfyui_workflow import (
     load_workflow,
     place_of,
 )
-from wakestream.adapters.engines.http_engine import HttpEngine
+from wakestream.adapters.engines.http_engine import HttpEngine, seed_of
 from wakestream.adapters.engines.manifest import content_of
-from wakestream.adapters.engines.names import seed_of
 from wakestream.operators.model.errors import EngineUnreachable
 from wakestream.streams.protocol.kinds import NAME
 

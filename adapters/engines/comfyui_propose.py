@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from wakestream.adapters.engines.comfyui_workflow import Workflow, input_of
-from wakestream.adapters.engines.names import slot_name
+from wakestream.adapters.engines.http_engine import slot_name
 from wakestream.streams.protocol.kinds import NAME
 
 UPLOADS: Final = {"image_upload": "image", "video_upload": "video", "audio_upload": "audio", "file_upload": ""}

@@ -17,8 +17,8 @@ from typing import Final
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.config import EngineConfig
+from wakestream.adapters.engines.http_engine import NotMade, outputs_of
 from wakestream.adapters.engines.manifest import Entry, read_manifest
-from wakestream.adapters.engines.names import NotMade, outputs_of
 from wakestream.adapters.engines.program_output import ProgramOutput, Reader, reader_of
 from wakestream.adapters.engines.run_process import Box, run_program
 from wakestream.adapters.engines.template import Template, Values, template_of

@@ -25,8 +25,7 @@ import orjson
 from wakestream.adapters.config.setting_files import Secret, SettingsError
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.gradio_schema import Endpoint, endpoints_of
-from wakestream.adapters.engines.http_engine import HttpEngine, Waiting
-from wakestream.adapters.engines.names import NotMade, ending, outputs_of
+from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
 from wakestream.operators.model.engine import Engine, Frame, Kind, Line, Made, Readiness, Slot, Work, numbered
 from wakestream.operators.model.errors import EngineUnreachable, TaskFailed, WakestreamError, WrongInput
 from wakestream.streams.protocol.kinds import fitting

@@ -19,7 +19,7 @@ from reactivex import Observable
 
 from wakestream.adapters.disk.full_disk import is_full, says_full
 from wakestream.adapters.disk.secret_values import SecretValues
-from wakestream.adapters.engines.names import ending
+from wakestream.adapters.engines.http_engine import ending
 from wakestream.adapters.engines.watchdog import Watchdog, cancel_engine
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.known_secrets import redacted_text, without_known

@@ -21,7 +21,7 @@ from tests.support.programs.our_peers import until
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.routes import submitted
 from wakestream.adapters.daemon.console import storage, uploads
-from wakestream.adapters.daemon.console.event_stream import PAGES
+from wakestream.adapters.daemon.console.app import PAGES
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.testing.replay_runner import run_log
 from wakestream.streams.recording.recording import read_log

@@ -18,9 +18,8 @@ from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import eventually
 from wakestream.adapters.cli.i18n.catalog import in_chinese
 from wakestream.adapters.client.download import Partial
-from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
-from wakestream.adapters.client.worker_calls import THREADS
+from wakestream.adapters.client.worker_calls import THREADS, Wallet
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.operators.model.errors import (
     DAMAGED,

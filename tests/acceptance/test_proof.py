@@ -11,8 +11,8 @@ import pytest
 from tests.support.programs.capability_scene import Scene, scene
 from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.client import worker as client_proof
-from wakestream.adapters.client.wallet import Wallet
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
+from wakestream.adapters.client.worker_calls import Wallet
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.operators.model.events import FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import Resumed

@@ -265,7 +265,7 @@ async def test_a_download_resumes_after_a_kill_of_worker_and_client(tmp_path: Pa
 DOWNLOAD = """
 import asyncio, sys
 from pathlib import Path
-from wakestream.adapters.client import progress as meter
+from wakestream.adapters.client import upload_body as meter
 from wakestream.adapters.client.worker import HttpWorkers
 url, secret, task, output = sys.argv[1:]
 meter.INTERVAL = 0.0

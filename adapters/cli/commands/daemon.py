@@ -25,7 +25,7 @@ from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, Doors
 from wakestream.adapters.daemon.api.server import check_loopback, local_server
-from wakestream.adapters.daemon.console.open_browser import address, in_browser, shown
+from wakestream.adapters.daemon.console.sessions import address, in_browser, shown
 from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch

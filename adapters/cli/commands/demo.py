@@ -20,7 +20,7 @@ from wakestream.adapters.cli.service import Stop, run_program, unless_stopped
 from wakestream.adapters.cli.submission import exit_code
 from wakestream.adapters.client.client import Client, open_client
 from wakestream.adapters.daemon.api_client import open_daemon_client
-from wakestream.adapters.daemon.console.open_browser import address, in_browser
+from wakestream.adapters.daemon.console.sessions import address, in_browser
 from wakestream.adapters.disk.fingerprints import check_named, check_readable, check_writable
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.runtime.tasks import first_of, tasks_of_block

@@ -24,7 +24,7 @@ from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.net.own_certificate import make_certificate, names_of
+from wakestream.adapters.net.tls import make_certificate, names_of
 from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (

@@ -13,7 +13,7 @@ from wakestream.adapters.cli.many_jobs import agrees
 from wakestream.adapters.cli.service import begin
 from wakestream.adapters.cli.setup import options
 from wakestream.adapters.cli.setup.roles import ADMIN, CLIENT, Joined, join, lines_of
-from wakestream.adapters.cli.setup.start_menu import opens_console
+from wakestream.adapters.cli.setup.service import opens_console
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.runtime.printing import say

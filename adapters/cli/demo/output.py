@@ -14,9 +14,7 @@ from rich.text import Text
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.base import Display
-from wakestream.adapters.cli.render.display import NO_CURSOR, PlainLines
-from wakestream.adapters.cli.render.live import LiveDisplay
+from wakestream.adapters.cli.render.display import NO_CURSOR, Display, LiveDisplay, PlainLines
 from wakestream.adapters.cli.render.log_reader import line as log_line
 from wakestream.adapters.config import units
 from wakestream.adapters.runtime import printing

@@ -7,19 +7,221 @@ import math
 import os
 import sys
 import time
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 from typing import Self
 
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.base import Display
-from wakestream.adapters.cli.render.live import LiveDisplay
+from wakestream.adapters.cli.render.job_progress import JobProgress
 from wakestream.adapters.cli.render.log_reader import line as log_line
+from wakestream.adapters.config import units
+from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.desktop import notify
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.lifecycle.outcome import is_outcome
-from wakestream.operators.lifecycle.reuse import OWN
+from wakestream.operators.lifecycle.reuse import OWN, reused
 from wakestream.operators.model import events as e
+from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.event_json import kind, plain_event
+from wakestream.streams.recording.timeline import STAGE_AFTER, STAGES
+
+# The live display of one job on a terminal: its stages, what it does now, and a bar with rate and time left.
+
+# What all displays of a job's events have in common.
+
+
+class Display(AbstractContextManager["Display"]):
+    """Shows the events of a job while its block runs."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._reused = ""
+
+    def __exit__(self, *_: object) -> None:
+        """Restore what the display has changed: by default nothing."""
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """Show an event of the job that happened `ago` seconds ago."""
+        at = time.monotonic() - ago
+        self._start = min(self._start, at)
+        self._reused = reused(self._reused, event)
+        self._show(event, at)
+
+    @abstractmethod
+    def _show(self, event: e.JobEvent, at: float) -> None:
+        """Show an event that happened at this time of the monotonic clock."""
+
+
+_SHOWN = tuple(stage for stage in STAGES if stage != "ready")
+_STAGE_AFTER = {**STAGE_AFTER, e.Fingerprinted: "check"}
+
+WORTH_TELLING = 1.0
+"""Seconds from which a stage's time is shown: all of them would not fit into 80 columns."""
+
+ROOMY = 72
+"""Columns from which the bar has its name, rate and times."""
+
+_MARKS = {"ended": "✓", "now": "▸", "ahead": "·", "skipped": "-", "failed": "✗", "becomes": "→"}
+_ASCII_MARKS = {"ended": "+", "now": ">", "ahead": ".", "skipped": "-", "failed": "x", "becomes": "->"}
+
+
+class _Speed(ProgressColumn):
+    """The rate, where the bar counts bytes and it is known."""
+
+    def render(self, task: Task) -> RenderableType:
+        rate = task.fields["rate"]
+        return Text(f"{units.size(rate)}/s" if rate else "", "progress.data.speed")
+
+
+class _Left(ProgressColumn):
+    """The time left, which counts down between two reports; dashes while it is not known."""
+
+    def render(self, task: Task) -> RenderableType:
+        left = task.fields["left"]
+        return Text("--:--" if left is None else clock(left), "progress.remaining")
+
+
+def clock(seconds: float) -> str:
+    """A time as a clock shows it.
+
+    Example:
+        >>> [clock(59.6), clock(3725)]
+        ['01:00', '1:02:05']
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+class LiveDisplay(Display):
+    """Draws the job with rich; log lines scroll above it."""
+
+    def __init__(self, job: e.Job, console: Console | None = None) -> None:
+        super().__init__()
+        self._job = job
+        self._stage = "submit"
+        self._entered: dict[str, float] = {"submit": self._start}
+        self._left: dict[str, float] = {}
+        self._line = t("asking")
+        self._wait: tuple[e.Queued | e.Waking, float] | None = None
+        self._outcome: e.JobEvent | None = None
+        note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
+        self._many = (
+            TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), _Speed(),
+            TimeElapsedColumn(), TextColumn(t("left")), _Left(), note,
+        )  # fmt: skip
+        self._reported = JobProgress()
+        self._progress = Progress(*self._many)
+        self._bar = self._progress.add_task("", total=None, visible=False, note="", rate=None, left=None)
+        console = console or printing.console()
+        self._console = console
+        self._marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
+        # Log lines go above the display, unless the user sent them elsewhere.
+        self._live = Live(
+            get_renderable=self.picture, console=console, refresh_per_second=8,
+            redirect_stderr=bool(sys.stderr and sys.stderr.isatty()),
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def _show(self, event: e.JobEvent, at: float) -> None:
+        self._entered["submit"] = min(self._entered["submit"], at)
+        self._line = words.event(event, self._reused)
+        self._reported.show(event, at)
+        self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
+        stage = _STAGE_AFTER.get(type(event))
+        if stage and stage != self._stage:
+            self._left[self._stage] = at
+            self._left.pop(stage, None)
+            self._entered[stage] = at
+            self._stage = stage
+        if isinstance(event, e.Retrying):
+            self._live.console.print(Text(self._line, "yellow"))
+        match event:
+            case e.Uploading() | e.Downloading():
+                stage = "upload" if isinstance(event, e.Uploading) else "download"
+                note = units.size(event.bytes) + (f" / {units.size(event.of)}" if event.of else "")
+                self._move(stage, event.bytes, event.of, note)
+            case e.Running() if event.status != "queued":
+                note = t("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
+                self._move("render", event.percent, 100, note)
+            case _:
+                self._progress.update(self._bar, visible=False)
+        if is_outcome(event):
+            self._outcome = event
+            self._left.setdefault(self._stage, at)
+
+    def _move(self, name: str, done: float, total: float | None, note: str) -> None:
+        description = t(f"stage.{name}")
+        if self._progress.tasks[0].description != description:
+            self._progress.reset(self._bar, description=description)
+            self._progress.tasks[0].start_time = self._entered[self._stage]
+        self._progress.update(self._bar, completed=done, total=total, visible=True, note=note)
+
+    def picture(self) -> RenderableType:
+        """What stands on the screen now."""
+        becomes = self._marks["becomes"]
+        inputs, outputs = (
+            " + ".join(printable(each.name) for each in files.values())
+            for files in (self._job.inputs, self._job.outputs)
+        )
+        title = Text(f"{inputs} {becomes} {outputs}", "bold")
+        stages = Columns([self._cell(stage) for stage in _SHOWN], padding=(0, 2))
+        if self._outcome is None and self._progress.tasks[0].visible:  # it says all that the line would
+            # Draw the bar where it is between two reports.
+            now = time.monotonic()
+            done = self._reported.done(now)
+            if done is not None:
+                rate = self._reported.rate if self._reported.counts_bytes else None
+                self._progress.update(self._bar, completed=done, left=self._reported.left(now), rate=rate)
+            self._progress.columns = self._many if self._console.width >= ROOMY else self._few
+            return Group(title, stages, self._progress)
+        return Group(title, stages, Text(self._said(), self._colour()))
+
+    def _said(self) -> str:
+        """The line; what is hoped for in a wait comes nearer between two events."""
+        if self._wait is None:
+            return self._line
+        event, at = self._wait
+        event = words.nearer(event, time.monotonic() - at)
+        # The stage's own time says how long it was.
+        return words.waking(event) if isinstance(event, e.Waking) else words.event(event)
+
+    def _cell(self, stage: str) -> Text:
+        name = t(f"stage.{stage}")
+        if stage not in self._entered:
+            passed = self._outcome is not None or _SHOWN.index(stage) < _SHOWN.index(self._stage)
+            return Text(f"{self._marks['skipped' if passed else 'ahead']} {name}", "dim", no_wrap=True)
+        took = self._left.get(stage, time.monotonic()) - self._entered[stage]
+        time_taken = f" {words.duration(took)}" if took >= WORTH_TELLING else ""
+        mark, style = self._state(stage)
+        return Text(f"{self._marks[mark]} {name}{time_taken}", style, no_wrap=True)
+
+    def _state(self, stage: str) -> tuple[str, str]:
+        if self._outcome is not None and not isinstance(self._outcome, e.Done) and stage == self._stage:
+            return "failed", "red"
+        return ("ended", "green") if stage in self._left else ("now", "bold cyan")
+
+    def _colour(self) -> str:
+        if self._outcome is None:
+            return "default"
+        return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
+
 
 STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
 """Events that come often: plain output shows one of a kind every few seconds."""

@@ -27,8 +27,8 @@ from wakestream.adapters.cli.setup.files import (
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited, Paired, invited, pair
 from wakestream.adapters.config.addresses import host_of, listen_address
-from wakestream.adapters.net.own_certificate import make_request
 from wakestream.adapters.net.pairing import PairingError, code_from
+from wakestream.adapters.net.tls import make_request
 
 KEY = "wakestream.key"
 CERTIFICATE = "hub.pem"

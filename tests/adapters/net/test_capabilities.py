@@ -10,7 +10,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from wakestream.adapters.client.wallet import Wallet
+from wakestream.adapters.client.worker_calls import Wallet
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.net import capability_keys
 from wakestream.adapters.net.capabilities import Claims, lifetime, to_base64

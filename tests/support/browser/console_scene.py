@@ -12,7 +12,7 @@ from tests.support.engines.pair import rendered
 from tests.support.programs.our_peers import SECRET, Place, until
 from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.daemon import discovery as daemon_address
-from wakestream.adapters.daemon.console.open_browser import address
+from wakestream.adapters.daemon.console.sessions import address
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.engines.samples import make_speech, make_video

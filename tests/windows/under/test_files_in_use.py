@@ -18,7 +18,7 @@ from wakestream.adapters.client.download import Partial
 from wakestream.adapters.client.heygem_engine import SharedFolder
 from wakestream.adapters.daemon import discovery as daemon_address
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console import open_browser as opening
+from wakestream.adapters.daemon.console import sessions as opening
 from wakestream.adapters.daemon.console import uploads as console_uploads
 from wakestream.adapters.daemon.discovery import keep_port
 from wakestream.adapters.disk import atomic

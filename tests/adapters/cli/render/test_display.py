@@ -15,8 +15,7 @@ from wakestream.adapters.cli import main
 from wakestream.adapters.cli.commands import watch
 from wakestream.adapters.cli.demo.output import DemoOutput, spoken
 from wakestream.adapters.cli.render import job_text
-from wakestream.adapters.cli.render.display import JsonLines, Outcomes, PlainLines, display
-from wakestream.adapters.cli.render.live import LiveDisplay
+from wakestream.adapters.cli.render.display import JsonLines, LiveDisplay, Outcomes, PlainLines, display
 from wakestream.adapters.daemon import api_client as daemon_client
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model import events as e

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wakestream.adapters.cli.setup import start_menu
+from wakestream.adapters.cli.setup import service as start_menu
 from wakestream.adapters.config.settings import SettingsError
 
 ODD = 'a "b" $HOME `c` 50% \\d'

@@ -11,9 +11,7 @@ import pytest
 from wakestream.adapters.daemon.console import (
     gpu_status as gpu,
 )
-from wakestream.adapters.daemon.console import (
-    open_browser as opening,
-)
+from wakestream.adapters.daemon.console import sessions as opening
 from wakestream.adapters.daemon.console import (
     sessions as session,
 )

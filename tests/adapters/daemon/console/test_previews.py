@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from wakestream.adapters.daemon.console import previews
-from wakestream.adapters.daemon.console.previews import NAME, NONE, RETRY_AFTER, UNSEEN, Previews
+from wakestream.adapters.daemon.console import storage as previews
+from wakestream.adapters.daemon.console.storage import NAME, NONE, RETRY_AFTER, UNSEEN, Previews
 from wakestream.adapters.engines.probe import Preview
 
 
