@@ -201,8 +201,7 @@ def running(argv: list[str], folder: Path) -> Iterator[str]:
 
 async def ours(endpoint: str, source: Path, digest: str) -> float:
     """Seconds that our client takes for one upload by tus."""
-    from wakestream.adapters.client.tus_upload import tus_upload
-    from wakestream.adapters.client.upload_body import Meter
+    from wakestream.adapters.client.upload import Meter, tus_upload
     from wakestream.adapters.client.worker import HttpWorkers
 
     status = source.stat()

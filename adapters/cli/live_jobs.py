@@ -20,8 +20,7 @@ from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import NO_CURSOR, Display
-from wakestream.adapters.cli.render.job_progress import JobProgress
-from wakestream.adapters.cli.render.jobs_table import Costs, files, jobs_table
+from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, files, jobs_table
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
 from wakestream.adapters.daemon.api_client import (

@@ -24,7 +24,7 @@ import orjson
 from blake3 import blake3
 
 from wakestream.adapters.client import worker_replies as replies
-from wakestream.adapters.client.upload_body import Meter
+from wakestream.adapters.client.upload import Meter
 from wakestream.adapters.client.worker_calls import WorkerCalls
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.hashing_writer import HashingWriter, hash_in, hash_of

@@ -24,7 +24,7 @@ import orjson
 from loguru import logger
 
 from wakestream.adapters.client.download import disk_errors
-from wakestream.adapters.client.upload_body import check_unchanged, read_errors
+from wakestream.adapters.client.upload import check_unchanged, read_errors
 from wakestream.adapters.client.worker_replies import body, parsed, shortened, worker_errors
 from wakestream.adapters.disk.atomic import replace_file, write_atomic
 from wakestream.adapters.disk.part_file import beside, settle

@@ -14,8 +14,7 @@ from typing import Any
 
 from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial, fetch
-from wakestream.adapters.client.tus_upload import tus_upload
-from wakestream.adapters.client.upload_body import FilePart, Meter, form, small_files
+from wakestream.adapters.client.upload import FilePart, Meter, form, small_files, tus_upload
 from wakestream.adapters.client.worker_calls import REMEMBERED, WAIT, Known, Session, Wallet, WorkerCalls
 from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
 from wakestream.adapters.disk.secret_values import SecretValues

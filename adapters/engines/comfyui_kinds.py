@@ -13,14 +13,16 @@ from typing import Any
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import replace_file, temporary_beside, write_atomic
-from wakestream.adapters.engines.comfyui_propose import Place, file_input, propose
 from wakestream.adapters.engines.comfyui_workflow import (
+    Place,
     Workflow,
     described,
+    file_input,
     input_of,
     load_kinds,
     load_workflow,
     place_of,
+    propose,
 )
 from wakestream.adapters.engines.http_engine import HttpEngine, seed_of
 from wakestream.adapters.engines.manifest import content_of

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 from aiohttp import hdrs
 
-from wakestream.adapters.client.upload_body import FilePart
+from wakestream.adapters.client.upload import FilePart
 from wakestream.adapters.disk.hashing_writer import HashingWriter
 from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.adapters.net.direct_body import body_blocks

@@ -17,9 +17,8 @@ from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
-from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Refusals
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Rate, Refusals
 from wakestream.adapters.net.pairing import PATH
-from wakestream.adapters.net.rate_limit import Rate
 
 MAX_BUFFER = 1024 * 1024
 """Bytes that may wait for one slow connection before it is cut; the work that a worker is given does not count."""

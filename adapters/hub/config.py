@@ -10,8 +10,7 @@ from pathlib import Path
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.capability_keys import Signer
-from wakestream.adapters.net.connection_limits import STRANGERS, Room
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.connection_limits import STRANGERS, Network, Room
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.net.webhooks import Receiver
 from wakestream.streams.hub.hub import Limits

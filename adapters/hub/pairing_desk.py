@@ -17,8 +17,8 @@ from wakestream.adapters.config.addresses import host_of
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseError
+from wakestream.adapters.net.connection_limits import Rate
 from wakestream.adapters.net.pairing import PLAIN, Pairing, PairingError, by_authority, by_certificate
-from wakestream.adapters.net.rate_limit import Rate
 from wakestream.adapters.net.tls import ServerTls
 
 _LEFT: Final = {0: "no tries left; make a new one with wakestream invite", 1: "1 try left"}

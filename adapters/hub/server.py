@@ -27,9 +27,8 @@ from wakestream.adapters.hub.operator.operator import Operator
 from wakestream.adapters.hub.outbound import Outbound
 from wakestream.adapters.hub.pairing_desk import PairingDesk
 from wakestream.adapters.net.acceptor import accept_no_more
-from wakestream.adapters.net.connection_limits import ConnectionLimits
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.pairing import PATH
-from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.refusals import noted, quiet_logger
 from wakestream.adapters.net.status_page import hub_page
 from wakestream.adapters.net.tls import ServerTls

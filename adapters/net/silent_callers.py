@@ -9,8 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from wakestream.adapters.net.acceptor import Acceptor
-from wakestream.adapters.net.connection_limits import FRESH, ConnectionLimits, Place, Refusals, Room
-from wakestream.adapters.net.rate_limit import Proxies
+from wakestream.adapters.net.connection_limits import FRESH, ConnectionLimits, Place, Proxies, Refusals, Room
 
 HEAD_WITHIN = 15.0
 """Seconds that a caller has for its first request's head."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from loguru import logger
 
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.adapters.net.connection_limits import Room
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.connection_limits import Network, Room
 from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.runtime.child_processes import kill_and_wait, last_lines, start
 from wakestream.operators.model.engine import Engine

@@ -17,7 +17,8 @@ from aiohttp import web
 from tests.acceptance.test_console import Caller, calling
 from tests.acceptance.test_console_waiting import seen, state
 from tests.support.browser.studio import png
-from wakestream.adapters.daemon.console import copies, sources
+from wakestream.adapters.daemon.console import copies
+from wakestream.adapters.daemon.console import copies as sources
 from wakestream.adapters.net import public_addresses
 
 PUBLIC = "127.0.0.2"

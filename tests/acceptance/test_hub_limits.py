@@ -17,7 +17,7 @@ from wakestream.adapters.hub import admission as guard
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.connection_limits import Network
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
 from wakestream.streams.hub.hub import Limits

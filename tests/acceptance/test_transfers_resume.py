@@ -15,8 +15,7 @@ from tests.support.engines.pair import idle_engine
 from tests.support.programs import plain_server
 from tests.support.programs.tus_scene import BODY, eventually, then_silent, tus
 from tests.support.programs.worker_process import SECRET, WorkerProcess, worker_process
-from wakestream.adapters.client import tus_upload as client_tus
-from wakestream.adapters.client import upload_body as client_upload
+from wakestream.adapters.client import upload as client_upload
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.http import tus_append
@@ -140,7 +139,7 @@ async def test_another_client_resumes_the_upload_of_a_killed_one(tmp_path: Path,
 async def test_two_clients_send_one_file_once(
     tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_tus, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(client_upload, "LOOK_AGAIN", 0.0)
     async with here(tmp_path) as worker, connected(worker.address) as one, connected(worker.address) as other:
         took = await asyncio.gather(sent(one, film), sent(other, film))
         wire = [sum_of(items) for items in took]
@@ -176,7 +175,7 @@ async def test_a_large_file_arrives_over_an_unreliable_connection(
     tmp_path: Path, film: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tus_append, "STALE", 0.0)
-    monkeypatch.setattr(client_tus, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(client_upload, "LOOK_AGAIN", 0.0)
     breaks, wire = 0, 0
     async with here(tmp_path) as worker, breaking(worker.address, Random(1)) as url, connected(url) as client:
         while not (await client.check([ref(film)]))[ref(film).hash]:
@@ -265,7 +264,7 @@ async def test_a_download_resumes_after_a_kill_of_worker_and_client(tmp_path: Pa
 DOWNLOAD = """
 import asyncio, sys
 from pathlib import Path
-from wakestream.adapters.client import upload_body as meter
+from wakestream.adapters.client import upload as meter
 from wakestream.adapters.client.worker import HttpWorkers
 url, secret, task, output = sys.argv[1:]
 meter.INTERVAL = 0.0

@@ -12,7 +12,7 @@ from tests.support.programs.capability_scene import AUDIO, PAIR, VIDEO, Caller, 
 from tests.support.programs.our_peers import SECRET, Joining, Place, until
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.net.capability_keys import Signer
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.connection_limits import Network
 from wakestream.adapters.worker.http import auth as callers
 
 

@@ -10,8 +10,7 @@ import pytest
 from blake3 import blake3
 
 from tests.support.programs.tus_scene import eventually
-from wakestream.adapters.client.tus_upload import tus_upload
-from wakestream.adapters.client.upload_body import Meter
+from wakestream.adapters.client.upload import Meter, tus_upload
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.operators.model.errors import WorkerUnreachable
 from wakestream.operators.model.events import FileRef, Fingerprint

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 Level = Literal["ok", "warning", "fault", "skipped"]
 
@@ -19,24 +20,11 @@ class CheckResult:
     todo: str = ""
 
 
-def ok(check: str, says: str) -> CheckResult:
-    """All is well."""
-    return CheckResult(check, "ok", says)
+def _result(level: Level, check: str, says: str, todo: str = "") -> CheckResult:
+    return CheckResult(check, level, says, todo)
 
 
-def warning(check: str, says: str, todo: str = "") -> CheckResult:
-    """It works, but."""
-    return CheckResult(check, "warning", says, todo)
-
-
-def fault(check: str, says: str, todo: str = "") -> CheckResult:
-    """Jobs will not go through like this."""
-    return CheckResult(check, "fault", says, todo)
-
-
-def skipped(check: str, says: str, todo: str = "") -> CheckResult:
-    """It could not or need not be looked at."""
-    return CheckResult(check, "skipped", says, todo)
+ok, warning, fault, skipped = (partial(_result, level) for level in get_args(Level))
 
 
 async def each(*parts: AsyncIterator[CheckResult] | Iterable[CheckResult]) -> AsyncIterator[CheckResult]:

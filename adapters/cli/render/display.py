@@ -20,7 +20,7 @@ from rich.text import Text
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.job_progress import JobProgress
+from wakestream.adapters.cli.render.jobs_table import JobProgress
 from wakestream.adapters.cli.render.log_reader import line as log_line
 from wakestream.adapters.config import units
 from wakestream.adapters.runtime import printing

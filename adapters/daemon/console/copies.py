@@ -3,23 +3,265 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import mimetypes
+import os
+import re
+import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.request import url2pathname
 
-from aiohttp import web
+import aiohttp
+from aiohttp import hdrs, web
 from loguru import logger
 
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, plain_error
 from wakestream.adapters.daemon.console.results import plain_answer
-from wakestream.adapters.daemon.console.sources import find_source, open_source
 from wakestream.adapters.daemon.console.storage import Storage
-from wakestream.adapters.daemon.console.upload_validation import checked
+from wakestream.adapters.daemon.console.upload_validation import checked, ending_of, shown_name
 from wakestream.adapters.daemon.console.uploads import Upload
+from wakestream.adapters.disk.media_types import is_media
+from wakestream.adapters.disk.state_folder import holds_state
+from wakestream.adapters.net.public_addresses import NotPublic, check_public, public_connector
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import background, end
+from wakestream.streams.protocol.kinds import MEDIA
+
+# Files that the daemon copies by itself: from a path on this machine, or from a URL.
+#
+# A page's session must not read any file of the user, nor reach other machines of the local network through the daemon.
+# So a path must be that of a media file, by its ending and by its first bytes, and a URL must lead to public addresses.
+
+SOURCE_MOST: Final = 4096
+HOPS: Final = 5
+CONNECT_WITHIN: Final = 15.0
+SILENCE: Final = 60.0
+COPY_WITHIN: Final = 6 * 3600.0
+"""Seconds for a whole download."""
+
+_BLOCK: Final = 1024 * 1024
+_HEAD: Final = 512
+_ENDINGS: Final = frozenset[str]().union(*(MEDIA[media] for media in ("video", "audio", "image")))
+_ON_WINDOWS: Final = os.name == "nt"
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was found. `chunks` are its bytes, `close` ends the reading."""
+
+    name: str
+    size: int
+    chunks: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[object]]
+
+
+async def open_source(text: str) -> Source:
+    """Find a file by its path or its URL.
+
+    Raises:
+        ApiError: There is no such file, or it may not be read; the sentence says why.
+    """
+    text = _checked(text)
+    if _is_remote(text):
+        return await _open_url(text)
+    if _SCHEME.match(text) is None:
+        return await asyncio.to_thread(_open_path, text)
+    parts = _split(text)
+    if parts.netloc.lower() not in ("", "localhost"):
+        raise _elsewhere(parts.netloc)
+    try:
+        path = url2pathname(parts.path)
+    except OSError:  # it cannot be one on Windows
+        raise _no_url() from None
+    if "\0" in path:
+        raise _no_url()
+    return await asyncio.to_thread(_open_path, path)
+
+
+async def find_source(text: str) -> tuple[str, int]:
+    """The name and the size of a file by its path. A URL is not opened yet: a likely name, and 0.
+
+    Raises:
+        ApiError: There is no such file, or it may not be read; the sentence says why.
+    """
+    text = _checked(text)
+    if _is_remote(text):
+        try:
+            _check_url(text)
+        except NotPublic as error:
+            raise _unreachable(text, error) from None
+        return shown_name(unquote(urlsplit(text).path.rpartition("/")[2])), 0
+    source = await open_source(text)
+    await source.close()
+    return source.name, source.size
+
+
+def _checked(text: str) -> str:
+    """A path or a URL without the quotes around it."""
+    bare = text.strip().strip('"')
+    if not bare or len(text) > SOURCE_MOST or not bare.isprintable():
+        raise _refused("source", f"give a path or a URL of at most {SOURCE_MOST} characters")
+    return bare
+
+
+def _is_remote(text: str) -> bool:
+    scheme = _SCHEME.match(text)
+    return scheme is not None and scheme[1].lower() != "file"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _no_url() from None
+
+
+def _no_url() -> ApiError:
+    return _refused("url", "give an address that begins with https:// or http://, without a user name")
+
+
+def _refused(code: str, why: str, **numbers: Any) -> ApiError:
+    return ApiError(400, f"source_{code}", why, **numbers)
+
+
+# Paths
+
+
+def _elsewhere(host: str) -> ApiError:
+    why = f"{host[:80]} is another computer; copy the file to this machine, or choose it in the file dialog"
+    return _refused("network", why, host=host[:80])
+
+
+def _open_path(text: str) -> Source:
+    if text.startswith("\\\\") or (_ON_WINDOWS and re.match(r"[\\/]{2}", text)):
+        # Windows sends the user's name and a hash of the password to the host of such a path.
+        raise _elsewhere(re.split(r"[\\/]+", text)[1])
+    path = Path(text)
+    with suppress(RuntimeError):  # `~name` of an unknown user
+        path = path.expanduser()
+    if not path.is_absolute():
+        raise _refused("relative", f"{text[:80]} is no absolute path; copy the whole path of the file", text=text[:80])
+    real = Path(os.path.realpath(path))
+    try:
+        private = any(part.startswith(".") for part in real.parts) or holds_state(real.parent)
+        if ending_of(path.name) not in _ENDINGS or ending_of(real.name) not in _ENDINGS or private:
+            why = f"{path.name} is no video, audio or image file; choose other files in the form"
+            raise _refused("not_media", why, name=path.name)
+        file = _opened(real)
+    except OSError as error:
+        why = f"{path} cannot be read: {error.strerror or error}"
+        raise _refused("unreadable", why, text=str(path)[:200]) from None
+    size, head = os.fstat(file.fileno()).st_size, file.read(_HEAD)
+    file.seek(0)
+    if not is_media(head):
+        file.close()
+        raise _refused("not_media", f"{path.name} does not begin as a media file; choose another one", name=path.name)
+    return Source(shown_name(path.name), size, _blocks(file), lambda: asyncio.to_thread(file.close))
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file; `OSError` for a device or a pipe, which is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "it is not a regular file")
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+async def _blocks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while block := await asyncio.to_thread(file.read, _BLOCK):
+        yield block
+
+
+# URLs
+
+
+async def _open_url(url: str) -> Source:
+    timeout = aiohttp.ClientTimeout(COPY_WITHIN, sock_connect=CONNECT_WITHIN, sock_read=SILENCE)
+    session = aiohttp.ClientSession(
+        connector=public_connector(),
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+    try:
+        async with asyncio.timeout(SILENCE):
+            return await _answered(session, url)
+    except BaseException as error:
+        await session.close()
+        if isinstance(error, aiohttp.ClientError | TimeoutError | OSError | ValueError | NotPublic):
+            raise _unreachable(url, error) from None
+        raise
+
+
+async def _answered(session: aiohttp.ClientSession, url: str) -> Source:
+    for _ in range(HOPS):
+        _check_url(url)
+        response = await session.get(url, allow_redirects=False, headers={hdrs.ACCEPT_ENCODING: "identity"})
+        where = response.headers.get(hdrs.LOCATION)
+        if response.status not in (301, 302, 303, 307, 308) or where is None:
+            try:
+                return _source_of(session, url, response)
+            except ApiError:
+                response.close()
+                raise
+        response.close()
+        url = urljoin(url, where)
+    raise _refused("redirects", f"the address redirects more than {HOPS} times; give the address of the file itself")
+
+
+def _check_url(url: str) -> None:
+    parts = _split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise _no_url()
+    with suppress(ValueError):  # a name, which the resolver checks
+        ipaddress.ip_address(parts.hostname.partition("%")[0])
+        check_public(parts.hostname, parts.hostname)
+
+
+def _source_of(session: aiohttp.ClientSession, url: str, response: aiohttp.ClientResponse) -> Source:
+    if response.status != 200:
+        why = f"the server answered {response.status} {response.reason or ''}".rstrip()
+        raise _refused("status", f"{why}; open the address in a browser to see why", number=response.status)
+    if response.content_type == "text/html":
+        raise _refused("page", "the address is that of a web page, not of a file; give the address of the file itself")
+    if response.content_length is None:
+        raise _refused("length", "the server does not say how large the file is; download it and choose it here")
+
+    async def close() -> None:
+        response.close()
+        await session.close()
+
+    given = response.content_disposition.filename if response.content_disposition else None
+    name = shown_name(given or unquote(urlsplit(url).path.rpartition("/")[2]))
+    ending = "" if ending_of(name) else mimetypes.guess_extension(response.content_type) or ""
+    return Source(f"{name}{ending}", response.content_length, _received(response), close)
+
+
+async def _received(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    except aiohttp.ClientError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def _unreachable(url: str, error: Exception) -> ApiError:
+    host = urlsplit(url).hostname or url[:80]
+    if isinstance(error, NotPublic):
+        return _refused("not_public", f"{error}; download the file and choose it here", host=host)
+    said = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return _refused("unreachable", f"{host} cannot be reached: {said[:200]}", host=host)
+
 
 AT_ONCE: Final = 3
 

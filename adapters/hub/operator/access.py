@@ -12,7 +12,7 @@ from typing import Final
 from websockets.http11 import Request
 
 from wakestream.adapters.config.addresses import is_loopback
-from wakestream.adapters.net.rate_limit import Proxies
+from wakestream.adapters.net.connection_limits import Proxies
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.operator.access import Access, Caller, is_same_origin
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.desk import Gate, OperatorDesk
-from wakestream.adapters.net.rate_limit import Proxies
+from wakestream.adapters.net.connection_limits import Proxies
 from wakestream.adapters.net.static_files import SAFE, files_of, tag_of, type_of
 from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub.state import HubState

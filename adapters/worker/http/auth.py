@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from wakestream.adapters.net.capabilities import Claims, is_token
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.net.rate_limit import Proxies, Rate
+from wakestream.adapters.net.connection_limits import Proxies, Rate
 from wakestream.adapters.net.silent_callers import let_in
 from wakestream.adapters.worker.http import progress_socket
 from wakestream.adapters.worker.http.replies import HEALTH, failure, status_of

@@ -13,7 +13,7 @@ import os
 from blake3 import blake3
 
 from wakestream.adapters.disk.hashing_writer import hash_of
-from wakestream.adapters.net.rate_limit import Rate
+from wakestream.adapters.net.connection_limits import Rate
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.task_queue import TaskQueue
 from wakestream.operators.model.errors import WorkerRefused

@@ -15,9 +15,8 @@ from msgspec.structs import replace
 from wakestream.adapters.config import addresses
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.capability_keys import Verifier
-from wakestream.adapters.net.connection_limits import ConnectionLimits, Refusals
+from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies, Refusals
 from wakestream.adapters.net.http_server import listening
-from wakestream.adapters.net.rate_limit import Proxies
 from wakestream.adapters.net.refusals import no_strangers, noted, plain_bodies
 from wakestream.adapters.net.silent_callers import SilentCallers
 from wakestream.adapters.runtime.known_secrets import secret_names

@@ -10,8 +10,8 @@ import pytest
 from aiohttp.abc import AbstractStreamWriter
 from blake3 import blake3
 
-from wakestream.adapters.client import upload_body as module
-from wakestream.adapters.client.upload_body import LEAST, MOST, FilePart
+from wakestream.adapters.client import upload as module
+from wakestream.adapters.client.upload import LEAST, MOST, FilePart
 from wakestream.operators.model.events import Fingerprint
 
 CONTENT = blake3(b"a film about a clock").digest(length=5 * MOST + 123)

@@ -11,8 +11,7 @@ import pytest
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.engines.comfyui_prompt import NodeTimes, PromptProgress
-from wakestream.adapters.engines.comfyui_propose import Place, propose
-from wakestream.adapters.engines.comfyui_workflow import load_kinds, load_workflow
+from wakestream.adapters.engines.comfyui_workflow import Place, load_kinds, load_workflow, propose
 from wakestream.adapters.engines.manifest import read_manifest
 from wakestream.operators.model.engine import Frame, Kind, Slot
 

@@ -17,7 +17,7 @@ from wakestream.adapters.hub.operator import access, desk
 from wakestream.adapters.hub.operator.access import Access, Caller, Sessions, is_same_origin
 from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.hub.operator.operator import FOLDER, OperatorPage
-from wakestream.adapters.net.rate_limit import Proxies
+from wakestream.adapters.net.connection_limits import Proxies
 from wakestream.adapters.net.static_files import SAFE, files_of
 from wakestream.adapters.telemetry.logs import LONGEST, RecentLog
 from wakestream.streams.hub.state import HubState

@@ -13,8 +13,16 @@ from tests.support.log_lines import logged
 from wakestream.adapters.config.addresses import network
 from wakestream.adapters.net import acceptor
 from wakestream.adapters.net.acceptor import Acceptor, in_one_line
-from wakestream.adapters.net.connection_limits import FRESH, LEAST, STRANGERS, ConnectionLimits, Place, Refusals, Room
-from wakestream.adapters.net.rate_limit import Proxies
+from wakestream.adapters.net.connection_limits import (
+    FRESH,
+    LEAST,
+    STRANGERS,
+    ConnectionLimits,
+    Place,
+    Proxies,
+    Refusals,
+    Room,
+)
 
 
 class Server:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.log_lines import logged
 from wakestream.adapters.config.addresses import network
-from wakestream.adapters.net.rate_limit import Proxies, Rate, neighbourhood
+from wakestream.adapters.net.connection_limits import Proxies, Rate, neighbourhood
 
 
 class Clock:

@@ -15,7 +15,7 @@ from tests.support.programs.hub_scene import Peer
 from tests.support.programs.our_peers import Joining, Place, gpu_online
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer
-from wakestream.adapters.net.rate_limit import Network
+from wakestream.adapters.net.connection_limits import Network
 from wakestream.adapters.worker.program import RunningWorker
 
 VIDEO, AUDIO = b"video" * 100, b"audio" * 100

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.net.connection_limits import Network
 from wakestream.adapters.net.hub_link import Link, open_link
-from wakestream.adapters.net.rate_limit import Network
 from wakestream.adapters.net.tls import ServerTls, client_context, make_certificate
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f

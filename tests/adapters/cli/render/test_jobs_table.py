@@ -7,8 +7,7 @@ import pytest
 from rich.console import Console
 
 from wakestream.adapters.cli.live_jobs import ENDED_MOST, LiveJobs, look
-from wakestream.adapters.cli.render.job_progress import JobProgress
-from wakestream.adapters.cli.render.jobs_table import Costs, jobs_table
+from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, jobs_table
 from wakestream.adapters.cli.render.table import width
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from wakestream.adapters.cli.render.job_progress import LONGEST_STEP, JobProgress, Smooth
+from wakestream.adapters.cli.render.jobs_table import LONGEST_STEP, JobProgress, Smooth
 from wakestream.operators.model import events as e
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wakestream.adapters.daemon.api.auth import ApiError
-from wakestream.adapters.daemon.console.sources import SOURCE_MOST, find_source, open_source
+from wakestream.adapters.daemon.console.copies import SOURCE_MOST, find_source, open_source
 
 LONG = "https://example.org/" + "a" * SOURCE_MOST
 
