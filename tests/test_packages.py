@@ -35,7 +35,7 @@ def test_the_package_is_typed_for_its_users() -> None:
         "wakestream.adapters.daemon.console": ["static/*"],
         "wakestream.adapters.engines": ["*.toml"],
         "wakestream.adapters.hub.operator": ["static/*"],
-        "wakestream.adapters.net": ["*.json", "page/*"],
+        "wakestream.adapters.net": ["*.html", "*.json", "page/*"],
     }
     assert settings()["package-data"] == data
     assert (ROOT / "wakestream" / "py.typed").is_file()

@@ -117,7 +117,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Chosen:
     """What the user says of a kind; what is left empty is proposed.
 
     Attributes:
@@ -135,7 +135,7 @@ class Wanted:
     outputs: Places = field(default_factory=dict)
 
 
-def draft(path: Path, manifest: Path, wanted: Wanted, info: Mapping[str, Any]) -> Draft:
+def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -> Draft:
     """Read a workflow and propose names for what the user did not name.
 
     Args:

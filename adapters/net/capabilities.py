@@ -2,7 +2,7 @@
 
 A capability is a JSON Web Token (RFC 7519) signed with EdDSA (Ed25519). Its claims are `job` (the request_id), `lic`
 (the license's public id), `gpu`, `iat` and `exp` (UNIX seconds). This module knows its form, `capability_keys` signs
-and verifies, the client keeps those of its jobs (`adapters.client.wallet`).
+and verifies, the client keeps those of its jobs (`adapters.client.worker_calls`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from string import Template
 from typing import Final
 
 from wakestream.adapters.config.units import UNITS, duration
@@ -26,15 +27,8 @@ EVERY: Final = 5
 GPUS: Final = 50
 """GPUs that are listed; the others are counted."""
 
-_STYLE = """:root{color-scheme:light dark;--page:#f6f7f9;--panel:#fff;--ink:#14181f;--soft:#56606d;--line:#e2e6eb}
-@media(prefers-color-scheme:dark){:root{--page:#0d1015;--panel:#151a21;--ink:#e9edf2;--soft:#9aa6b4;--line:#262d37}}
-body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,Arial,
-sans-serif;font-variant-numeric:tabular-nums}main{max-width:640px;margin:8vh auto;padding:0 20px}
-h1{font-size:20px;letter-spacing:-.02em;margin:0 0 4px}p{color:var(--soft);margin:0 0 24px}
-dl{margin:0;border:1px solid var(--line);border-radius:14px;background:var(--panel);padding:6px 20px}
-div{display:flex;justify-content:space-between;gap:24px;padding:10px 0}div+div{border-top:1px solid var(--line)}
-dt{color:var(--soft)}dd{margin:0;font-weight:550;text-align:right;overflow-wrap:anywhere}"""
-
+_PAGE = Path(__file__).with_name("status_page.html").read_text("utf-8")
+_STYLE = _PAGE.partition("<style>")[2].partition("</style>")[0]
 _MARK = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -49,12 +43,8 @@ HEADERS: Final[Mapping[str, str]] = {
 def page(words: Words, title: str, text: str, facts: Iterable[tuple[str, str]]) -> bytes:
     """The page's HTML: a title, a sentence and a table of facts."""
     rows = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in facts)
-    return (
-        f'<!doctype html><html lang="{words["lang"]}"><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="{EVERY}">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
-        f"<main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p><dl>{rows}</dl></main></html>"
-    ).encode()
+    texts = {"lang": words["lang"], "title": html.escape(title), "text": html.escape(text)}
+    return Template(_PAGE).substitute(texts, every=EVERY, rows=rows).encode()
 
 
 def hub_page(state: HubState, now: float, languages: str = "") -> bytes:

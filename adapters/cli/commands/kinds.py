@@ -15,7 +15,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kinds
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.engines.comfyui import DEFAULT_URL
-from wakestream.adapters.engines.comfyui_kinds import Draft, Wanted, draft, object_info, write
+from wakestream.adapters.engines.comfyui_kinds import Chosen, Draft, draft, object_info, write
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.errors import EngineUnreachable
 
@@ -69,7 +69,7 @@ def _flags_of_add(parser: argparse.ArgumentParser) -> None:
 def _add(args: argparse.Namespace) -> int:
     """Show the kind and write it."""
     info, why = _asked(args.url)
-    wanted = Wanted(
+    wanted = Chosen(
         args.name, args.title, pairs("--in", args.inputs), pairs("--param", args.params), pairs("--out", args.outputs)
     )
     made = draft(Path(args.workflow).expanduser(), Path(args.manifest).expanduser(), wanted, info)

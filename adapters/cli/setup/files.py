@@ -62,7 +62,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SetupFile:
     """A file to write: its path, its content, and whether it is private to this account."""
 
     path: Path
@@ -84,7 +84,7 @@ def recorded(folder: Path) -> Setup | None:
         raise SettingsError(f"{path} cannot be used ({error}); move it away, and set up again") from None
 
 
-def write(folder: Path, setup: Setup, files: Iterable[Wanted]) -> list[tuple[Path, str]]:
+def write(folder: Path, setup: Setup, files: Iterable[SetupFile]) -> list[tuple[Path, str]]:
     """Write files, and record them.
 
     Args:
@@ -120,7 +120,7 @@ def write(folder: Path, setup: Setup, files: Iterable[Wanted]) -> list[tuple[Pat
     return done
 
 
-def _check(wanted: Wanted, ours: Mapping[str, str]) -> None:
+def _check(wanted: SetupFile, ours: Mapping[str, str]) -> None:
     if _content(wanted.path) != wanted.content.encode():
         check_ours(wanted.path, ours)
 

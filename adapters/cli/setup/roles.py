@@ -16,7 +16,7 @@ from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.setup.files import (
     ROLES,
     Setup,
-    Wanted,
+    SetupFile,
     check_ours,
     folder_of,
     is_ours,
@@ -114,18 +114,18 @@ def configure(answers: Answers) -> Done:
     typed: Mapping[str, str] = values.pop(SECRETS, {})
     files = []
     if answers.key:
-        files.append(Wanted(folder / KEY, answers.key + "\n", private=True))
+        files.append(SetupFile(folder / KEY, answers.key + "\n", private=True))
     if answers.certificate:
-        files.append(Wanted(folder / CERTIFICATE, answers.certificate))
+        files.append(SetupFile(folder / CERTIFICATE, answers.certificate))
     for name, content in zip(OWN, answers.own, strict=False):
-        files.append(Wanted(folder / name, content, private=name.endswith(".key")))
+        files.append(SetupFile(folder / name, content, private=name.endswith(".key")))
     if answers.role == "worker" and is_ours(folder / ".env", setup.files):
         files.append(_secret(folder))
     if typed:
         content = "".join(f"{name}={value}\n" for name, value in typed.items())
-        files.append(Wanted(folder / ".env", content, private=True))
+        files.append(SetupFile(folder / ".env", content, private=True))
     heading = f"The settings of this {answers.role}. `wakestream leave {answers.role}` removes this file."
-    files.append(Wanted(folder / SETTINGS, toml(heading, values)))
+    files.append(SetupFile(folder / SETTINGS, toml(heading, values)))
     start = ""
     if answers.as_service:
         unit, start = service(answers.role, folder_of("client", answers.base), answers.arguments)
@@ -133,12 +133,12 @@ def configure(answers: Answers) -> Done:
     return Done(write(folder, setup, files), start, answers.arguments)
 
 
-def _secret(folder: Path) -> Wanted:
+def _secret(folder: Path) -> SetupFile:
     """The secret that guards a worker against callers without a job; one of an earlier set-up stays."""
     path = folder / ".env"
     if path.exists():
-        return Wanted(path, path.read_text(encoding="utf-8"), private=True)
-    return Wanted(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)
+        return SetupFile(path, path.read_text(encoding="utf-8"), private=True)
+    return SetupFile(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)
 
 
 def lines_of(role: str, done: Done, folder: Path | None = None) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from wakestream.adapters.cli.setup.files import Wanted, check_words
+from wakestream.adapters.cli.setup.files import SetupFile, check_words
 from wakestream.adapters.config.settings import USER_FOLDER
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.operators.model.errors import FileUnusable
@@ -27,7 +27,7 @@ _PLAIN: Final = re.compile(r"[\w./:=@\\-]+")
 
 def service(
     role: str, base: Path, arguments: Sequence[str] = (), platform: str = sys.platform, home: Path | None = None
-) -> tuple[Wanted, str]:
+) -> tuple[SetupFile, str]:
     """The file of a service, and the command that starts it.
 
     Args:
@@ -51,25 +51,28 @@ def service(
         path = home / "Library" / "LaunchAgents" / f"{name}.plist"
         listed = "\n".join(f"    <string>{escape(word)}</string>" for word in words)
         text = _filled("launchd.plist", name=name, arguments=listed, folder=escape(str(base)))
-        return Wanted(path, text), f"launchctl bootstrap gui/$(id -u) {shlex.quote(str(path))}"
+        return SetupFile(path, text), f"launchctl bootstrap gui/$(id -u) {shlex.quote(str(path))}"
     if platform == "win32":
         path = base / f"{name}.cmd"
         command = " ".join(map(_batch_word, words))
         folder = str(base).replace("%", "%%")
         text = _filled("windows.cmd", program=program, command=command, folder=folder)
         text = text.replace("\n", "\r\n")  # cmd.exe may miss a label after other ends of lines
-        return Wanted(
+        return SetupFile(
             path, text
         ), f'schtasks /Create /SC ONLOGON /TN {name} /TR "\\"{path}\\"" & schtasks /Run /TN {name}'
     path = home / ".config" / "systemd" / "user" / f"{name}.service"
     command = " ".join([_unit_word(words[0]), *(_unit_word(word).replace("$", "$$") for word in words[1:])])
     text = _filled("systemd.service", program=program, command=command, folder=_unit_word(f"{USER_FOLDER}={base}"))
-    return Wanted(path, text), f"systemctl --user enable --now {name}; loginctl enable-linger"
+    return SetupFile(path, text), f"systemctl --user enable --now {name}; loginctl enable-linger"
 
 
 def _filled(template: str, **fields: str) -> str:
-    text = (Path(__file__).with_name("services") / template).read_text("utf-8")
-    return text.format(folder_variable=USER_FOLDER, **fields)
+    return _template(template).format(folder_variable=USER_FOLDER, **fields)
+
+
+def _template(name: str) -> str:
+    return (Path(__file__).with_name("services") / name).read_text("utf-8")
 
 
 def _unit_word(word: str) -> str:
@@ -90,15 +93,6 @@ ENTRY: Final = "wakestream"
 
 WITHIN: Final = 30.0
 """Seconds that Windows may take to write a shortcut."""
-
-_SHORTCUT: Final = """\
-$link = (New-Object -ComObject WScript.Shell).CreateShortcut($env:WAKESTREAM_LINK)
-$link.TargetPath = $env:WAKESTREAM_TARGET
-$link.Arguments = $env:WAKESTREAM_ARGUMENTS
-$link.WindowStyle = 7
-$link.Save()
-"""
-"""The texts are variables of the environment: quoted in the script they could be read as commands."""
 
 
 def opens_console(state: str | None = None) -> Path:
@@ -132,8 +126,9 @@ def install(command: Sequence[str], platform: str = sys.platform, home: Path | N
         if platform == "win32":
             path.parent.mkdir(parents=True, exist_ok=True)
             texts = {"LINK": str(path), "TARGET": command[0], "ARGUMENTS": subprocess.list2cmdline(command[1:])}
+            shell = shutil.which("powershell") or "powershell"
             subprocess.run(
-                [shutil.which("powershell") or "powershell", "-NoProfile", "-NonInteractive", "-Command", _SHORTCUT],
+                [shell, "-NoProfile", "-NonInteractive", "-Command", _template("shortcut.ps1")],
                 env={**os.environ, **{f"WAKESTREAM_{name}": text for name, text in texts.items()}},
                 check=True, capture_output=True, timeout=WITHIN,
             )  # fmt: skip
