@@ -23,6 +23,7 @@ HUB = {
     "down": LinkDown("cut"),
     "online": m.Online(),
     "lost": m.PowerState(gpu="gpu-1", state="lost"),
+    "elsewhere": m.PowerState(gpu="gpu-1", state="starting"),
     "active": m.TaskActive(task_id="task-1"),
     "release": m.Release(gpu="gpu-1"),
     "asked": m.StatusQuery(request_id="who"),
@@ -37,6 +38,7 @@ class World(RuleBasedStateMachine):
         hidden=st.sampled_from([0.0, 2.0, 30.0, 59.0]),
         checks_health=st.booleans(),
         orphans=st.sampled_from(get_args(p.Orphans)),
+        more=st.sampled_from([(), ("gpu-2",)]),
     )
     def begins(self, *, honest: bool, hidden: float, **policy: Any) -> None:
         self.honest, self.hidden, self.now = honest, hidden, 1000.0

@@ -15,6 +15,8 @@ if call == "inspect":
     sys.exit()
 with Path("calls").open("a") as calls:
     calls.write(call + "\\n")
+if Path("full").exists():
+    sys.exit(75)
 if call == "stop":
     machine.unlink()
     sys.exit()
@@ -24,7 +26,7 @@ for _ in range(2000):
         break
     time.sleep(0.01)
 """
-"""A start takes until the file `go` is there; each start and stop is noted in `calls`."""
+"""A start takes until the file `go` is there, or finds no capacity if `full` is; each start and stop is noted."""
 
 
 def provider(folder: Path, *, ready: bool = True, running: bool = False) -> list[str]:
