@@ -90,7 +90,8 @@ class House:
             worker = [
                 sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", f"127.0.0.1:{port}", "--state",
                 str(self.folder / f"worker-{name}"), "--hub", self.hub, "--key-file", str(self.folder / "worker.key"),
-                "--gpu", name, "--public-url", url, "--engine", "command", "--command", engine, "--warm-up", f"{boot:g}",
+                "--gpu", name, "--public-url", url, "--engine", "command", "--command", engine,
+                "--warm-up", f"{boot:g}",
             ]  # fmt: skip
             program, log = self.folder / "machine.py", self.folder / f"{name}.log"
             machine = shlex.join([sys.executable, str(program), str(log), *worker])
