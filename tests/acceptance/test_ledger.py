@@ -1,6 +1,8 @@
 """The ledger with the real programs, compared with what the machine itself writes down."""
 
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,8 +10,13 @@ import pytest
 
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
+from wakestream.adapters.client.client import open_client
+from wakestream.adapters.client.hub_query import ask_hub
+from wakestream.adapters.config.settings import Secret, Settings
+from wakestream.operators.model.events import Done, Job, Outcome
 
 CYCLES = 4
+DAY = ("--time-zone", "Pacific/Kiritimati")
 
 
 @pytest.mark.timeout(240)
@@ -36,3 +43,56 @@ async def test_the_ledger_agrees_with_the_machines_own_log_also_over_a_restart_o
     ran = sum(end - begin for (word, begin), (_, end) in pairwise(lines) if word == "on")
     assert [word for word, _ in lines] == ["on", "off"] * CYCLES
     assert gpu["all"]["cost"] == pytest.approx(ran, abs=0.05 * ran + CYCLES)
+
+
+@asynccontextmanager
+async def jobs(keeper: Keeper, folder: Path, count: int) -> AsyncIterator[list[asyncio.Task[Outcome]]]:
+    """So many different jobs, submitted at once; those that are left at the end of the block are cancelled."""
+    secret, key = "some-secret-0123456789", keeper.keys["client"]
+    async with open_client(
+        Settings(hub_url=keeper.user.environment["API_SERVER_URL"], api_secret=Secret(secret), key=Secret(key))
+    ) as client:
+        running = []
+        for number in range(count):
+            video, audio = folder / f"{number}.mp4", folder / f"{number}.wav"
+            video.write_bytes(b"video %d" % number)
+            audio.write_bytes(b"audio %d" % number)
+            job = Job.lipsync(f"job-{number}", video, audio, folder / f"{number}-made.mp4")
+            running.append(asyncio.ensure_future(client.run(job, lambda _: None)))
+        yield running
+        for each in running:
+            each.cancel()
+        await asyncio.wait(running)
+
+
+@pytest.mark.timeout(240)
+async def test_equal_jobs_cost_the_same_whatever_their_place_in_the_queue_was(keeper: Keeper, tmp_path: Path) -> None:
+    async with keeper.hub(*DAY), keeper.powers("--idle-after", "2", works=1.0), jobs(keeper, tmp_path, 12) as running:
+        assert all(isinstance(ended, Done) for ended in await asyncio.gather(*running))
+        await keeper.sees("off")
+        settings = Settings(hub_url=keeper.user.environment["API_SERVER_URL"], key=Secret(keeper.keys["client"]))
+        told = (await ask_hub(settings, costs=True)).costs or {}
+    costs = [job["cost"] for job in told["jobs"]]
+    assert len(costs) == 12
+    assert all(cost >= 1.0 for cost in costs)
+    assert max(costs) < 2.5 * min(costs), costs
+    whole = told["totals"]["today"]["cost"]
+    assert sum(job["cost"] + job["share"] for job in told["jobs"]) == pytest.approx(whole, abs=0.5)
+
+
+@pytest.mark.timeout(240)
+async def test_a_budget_that_is_spent_stops_the_queue(keeper: Keeper, tmp_path: Path) -> None:
+    budget, work, count = 15.0, 4.0, 12
+    async with (
+        keeper.hub("--budget-per-day", f"{budget:g}", *DAY),
+        keeper.powers("--idle-after", "2", works=work),
+        jobs(keeper, tmp_path, count) as running,
+    ):
+        await keeper.sees("online")
+        await keeper.sees("off")
+        answer = await keeper.asks()
+        done = sum(each.done() for each in running)
+    spent = (answer.budgets or ({},))[0]["spent"]
+    assert answer.queue == count - done
+    assert answer.queue >= 4, "begun work ends, and what waits goes on waiting"
+    assert spent < budget + 4 * work

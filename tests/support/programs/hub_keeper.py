@@ -16,7 +16,8 @@ from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.protocol import messages as m
 
-_JOIN = """import sys
+_JOIN = """import sys, time
+time.sleep(float(sys.argv[4]))
 inputs = [open(name, "rb").read() for name in sys.argv[1:3]]
 open(sys.argv[3], "wb").write(b"".join(inputs))"""
 """An engine: its result is its two inputs, one after the other."""
@@ -75,14 +76,14 @@ class Keeper:
             await link.close()
 
     @asynccontextmanager
-    async def powers(self, *more: str, log: Path | None = None) -> AsyncIterator[Running]:
+    async def powers(self, *more: str, log: Path | None = None, works: float = 0.0) -> AsyncIterator[Running]:
         """A monitor whose machine is a worker with an engine that puts its inputs together.
 
-        With `log` the machine writes there when it is on and off.
+        With `log` the machine writes there when it is on and off. Each job is `works` seconds of work.
         """
         key = self.folder / "worker.key"
         key.write_text(self.keys["worker"])
-        engine = command_line([sys.executable, "-c", _JOIN, "{video}", "{audio}", "{output}"])
+        engine = command_line([sys.executable, "-c", _JOIN, "{video}", "{audio}", "{output}", str(works)])
         logged = () if log is None else (sys.executable, "-c", _LOGGED, str(log))
         machine = command_line([
             *logged, sys.executable, "-m", "wakestream.adapters.cli", "worker", "--listen", "127.0.0.1:0",
