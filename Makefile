@@ -17,7 +17,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults kills determinism mutants bench check lint types imports peers browser engines clouds released queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults kills determinism mutants bench simulate check lint types imports peers browser engines clouds released queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -65,6 +65,10 @@ mutants: .venv/mutants/.ready
 
 bench: setup
 	$(BIN)/python benchmarks
+
+# What placing costs and how long jobs wait, against other policies, in simulated days; SEED=7 for another seed.
+simulate: setup
+	$(BIN)/python benchmarks/simulate.py
 
 check: lint types imports test-all kills
 

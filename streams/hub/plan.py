@@ -109,6 +109,8 @@ def give_back(state: HubState, ids: Iterable[str], now: float, decision: HubDeci
 def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu] | None = None) -> None:
     """Place the waiting jobs: grant, wake, and call back. With `only`, just grant what these GPUs have room for."""
     gpus = [*(state.gpus.values() if only is None else only)]
+    if only is not None:  # what is not on may start a job sooner than a GPU that is at work
+        gpus += [gpu for gpu in state.gpus.values() if not gpu.online]
     machines = [_machine(state, gpu, now) for gpu in gpus]
     fits = {
         need: frozenset(gpu.name for gpu in gpus if placement.may(state, gpu, need))

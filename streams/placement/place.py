@@ -23,12 +23,13 @@ class PlacePolicy:
         patience: How long a job may wait for a start before a further machine is woken for it.
         min_gain: How much earlier a job must start with a further machine.
         surplus_after: How long a machine that is not the only idle one stays on without work.
-        ahead: Jobs beyond its slots that a GPU is granted, so that uploads overlap the work.
+        ahead: Jobs beyond its slots that a GPU is granted, so that uploads overlap the work, unless a machine that is
+            coming or may be woken would start them sooner.
     """
 
-    patience: float = 120.0
-    min_gain: float = 30.0
-    surplus_after: float = 60.0
+    patience: float = 60.0
+    min_gain: float = 5.0
+    surplus_after: float = 90.0
     ahead: int = 1
 
 
@@ -190,13 +191,18 @@ def _grant(
         if line.machine.on and line.held < line.machine.slots + policy.ahead
     }
     given = [0] * len(shapes)
+    others = [_soonest(lines, shape) + policy.min_gain for shape in shapes] if policy.ahead else []
     order = [(_rank(shape, now, 0), number) for number, shape in enumerate(shapes) if shape.jobs]
     heapq.heapify(order)
     while room and order:
         number = order[0][1]
         shape = shapes[number]
-        fit = shape.fits & room.keys()
-        if not fit:  # there will not be any more room
+        fit = {
+            name
+            for name in shape.fits & room.keys()
+            if lines[name].held < lines[name].machine.slots or lines[name].free <= others[number]
+        }
+        if not fit:  # there will not be any more room, nor sooner
             heapq.heappop(order)
             continue
         near = shape.near
@@ -217,6 +223,16 @@ def _grant(
         if count < shape.jobs
     )
     return [shapes[number]._replace(jobs=shapes[number].jobs - given[number]) for _, number in left]
+
+
+def _soonest(lines: Mapping[str, _Line], shape: Shape) -> float:
+    """When the first of the machines is on that are coming for such jobs or may be woken."""
+    fit = (lines[name] for name in shape.fits if name in lines)
+    off = (line for line in fit if not line.machine.on)
+    return min(
+        (line.free for line in off if line.counts or (line.machine.wakeable and not line.machine.backed_off)),
+        default=math.inf,
+    )
 
 
 def _level(ends: Sequence[tuple[float, int]], work: float) -> float:

@@ -81,11 +81,11 @@ def money(parser: argparse.ArgumentParser) -> None:
 def placing(parser: argparse.ArgumentParser) -> None:
     """`--patience` and the flags beside it."""
     group, usual = parser.add_argument_group("several GPUs"), PlacePolicy()
-    text = "wake a further GPU if a job would wait longer than this for its start (default 2min)"
+    text = "wake a further GPU if a job would wait longer than this for its start (default 60s)"
     flags.add(group, "--patience TIME", text, type=flags.time_or_zero, default=usual.patience)
-    text = "but only if the job then starts this much earlier (default 30s)"
+    text = "but only if the job then starts this much earlier (default 5s)"
     flags.add(group, "--min-gain TIME", text, type=flags.time_or_zero, default=usual.min_gain)
-    text = "stop a GPU without work after this time if another one is free too (default 60s)"
+    text = "stop a GPU without work after this time if another one is free too (default 90s)"
     flags.add(group, "--surplus-after TIME", text, type=flags.time_or_zero, default=usual.surplus_after)
     text = "jobs that a GPU is given beyond those it does, so that uploads overlap the work (default 1)"
     flags.add(group, "--ahead N", text, type=flags.whole(0, 100), default=usual.ahead)

@@ -1,0 +1,308 @@
+"""Jobs and machines in virtual time, and a policy that decides what is granted, woken and stopped. Pure.
+
+Times are seconds. What machines do is drawn from a seed, for each machine apart: whatever the policy, its n-th boot
+takes the same time. A stop takes no time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
+from math import inf
+from random import Random
+from statistics import fmean
+from typing import Final, NamedTuple, Protocol
+
+from wakestream.streams.placement.place import Machine, PlacePolicy, Shape, place
+
+DAY: Final = 86_400.0
+
+LATE: Final = 1.4
+"""A boot that takes longer than this times the usual one is not counted on."""
+
+AGAIN: Final = 60.0
+"""Seconds after a failed boot in which another machine is preferred."""
+
+EVERY: Final = 5.0
+"""Seconds after which jobs that wait are looked at again."""
+
+
+class Job(NamedTuple):
+    """A job: when it arrives, its seconds of work, and the machines that can do it; None: all."""
+
+    at: float
+    work: float
+    fits: frozenset[str] | None = None
+
+
+class Spec(NamedTuple):
+    """A machine: an hour's `price`, what its boots take, how many of them fail, and how often it is lost in an hour."""
+
+    name: str
+    price: float = 1.0
+    boots: Sequence[float] = (120.0,)
+    slots: int = 1
+    fails: float = 0.0
+    lost: float = 0.0
+
+
+@dataclass(slots=True)
+class Gpu:
+    """A machine in the simulation. `since` is when its phase (off, coming, on) began, `paid` from when on it costs."""
+
+    spec: Spec
+    random: Random
+    boot: float
+    phase: str = "off"
+    since: float = 0.0
+    paid: float = 0.0
+    failed: float = -inf
+    idle_since: float = 0.0
+    held: list[int] = field(default_factory=list)
+    running: dict[int, float] = field(default_factory=dict)
+    life: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs it was given and has not ended."""
+        return len(self.held) + len(self.running)
+
+
+class Moves(NamedTuple):
+    """What a policy does now: jobs for machines, and machines to wake and to stop."""
+
+    grants: Sequence[tuple[int, str]] = ()
+    wakes: Sequence[str] = ()
+    stops: Sequence[str] = ()
+
+
+class Policy(Protocol):
+    """Decides whenever something has happened, and again `after` seconds later."""
+
+    def step(self, world: World, now: float) -> tuple[Moves, float]:
+        """Returns what to do, and after how many seconds it wants to be asked again at the latest."""
+        ...
+
+
+class Outcome(NamedTuple):
+    """What it came to. `cost` is by day, `waits` has the day and the seconds of each job, in order of arrival."""
+
+    cost: dict[int, float]
+    waits: list[tuple[int, float]]
+    work: float
+    boots: int
+
+    @property
+    def total(self) -> float:
+        """The whole cost."""
+        return sum(self.cost.values())
+
+    @property
+    def mean(self) -> float:
+        """Mean seconds that a job waited."""
+        return fmean(wait for _, wait in self.waits) if self.waits else 0.0
+
+    @property
+    def p95(self) -> float:
+        """Seconds that 95 of 100 jobs did not wait longer than."""
+        waits = sorted(wait for _, wait in self.waits)
+        return waits[int(0.95 * (len(waits) - 1))] if waits else 0.0
+
+
+class World:
+    """The jobs and machines, and their time.
+
+    Args:
+        jobs: All jobs, in order of arrival.
+        specs: All machines; all are off.
+        seed: For what is drawn.
+    """
+
+    def __init__(self, jobs: Sequence[Job], specs: Sequence[Spec], seed: int = 0) -> None:
+        self.jobs = jobs
+        self.lines: dict[frozenset[str], list[int]] = {}
+        self.gpus = {
+            spec.name: Gpu(spec, Random(f"{seed}-{spec.name}"), sorted(spec.boots)[len(spec.boots) // 2])
+            for spec in specs
+        }
+        self._all = frozenset(self.gpus)
+        self._number = count()
+        self._due: list[tuple[float, int, str, str, int]] = [
+            (job.at, next(self._number), "arrive", "", number) for number, job in enumerate(jobs)
+        ]
+        self._open = len(jobs)
+        self._waits = [0.0] * len(jobs)
+        self._cost: dict[int, float] = {}
+        self._boots = 0
+        self.now = 0.0
+
+    @property
+    def waiting(self) -> list[int]:
+        """The numbers of the jobs that wait, in order of arrival."""
+        return sorted(chain.from_iterable(self.lines.values()))
+
+    def run(self, policy: Policy) -> Outcome:
+        """Run until all jobs are done and all machines are off, or are only kept on."""
+        asked = inf
+        end = self.jobs[-1].at if self.jobs else 0.0
+        while self._open or any(gpu.phase != "off" for gpu in self.gpus.values()):
+            due = self._due[0][0] if self._due else inf
+            self.now = min(due, asked)
+            if self.now == inf or (not self._open and self.now > end + DAY):
+                break
+            while self._due and self._due[0][0] <= self.now:
+                _, _, kind, name, number = heapq.heappop(self._due)
+                _HAPPENS[kind](self, name, number)
+            moves, after = policy.step(self, self.now)
+            asked = self.now + max(1e-3, after)
+            for number, name in moves.grants:
+                self._line(number).remove(number)
+                self.gpus[name].held.append(number)
+                self._begin(self.gpus[name])
+            for name in moves.wakes:
+                self._wake(self.gpus[name])
+            for name in moves.stops:
+                self._off(self.gpus[name])
+        for gpu in self.gpus.values():
+            self._off(gpu)
+        waits = [(int(job.at // DAY), wait) for job, wait in zip(self.jobs, self._waits, strict=True)]
+        return Outcome(self._cost, waits, sum(job.work for job in self.jobs), self._boots)
+
+    def _later(self, seconds: float, kind: str, gpu: Gpu, number: int) -> None:
+        heapq.heappush(self._due, (self.now + seconds, next(self._number), kind, gpu.spec.name, number))
+
+    def _line(self, number: int) -> list[int]:
+        """The waiting jobs that the same machines can do."""
+        fits = self.jobs[number].fits
+        return self.lines.setdefault(self._all if fits is None else fits, [])
+
+    def _arrive(self, name: str, number: int) -> None:
+        insort(self._line(number), number)
+
+    def _wake(self, gpu: Gpu) -> None:
+        if gpu.phase != "off":
+            return
+        gpu.phase, gpu.since, gpu.paid = "coming", self.now, self.now
+        gpu.life += 1
+        self._boots += 1
+        seconds, fails = gpu.random.choice(gpu.spec.boots), gpu.random.random() < gpu.spec.fails
+        self._later(seconds * (LATE if fails else 1), "fail" if fails else "online", gpu, gpu.life)
+
+    def _online(self, name: str, life: int) -> None:
+        gpu = self.gpus[name]
+        if life == gpu.life and gpu.phase == "coming":
+            gpu.phase, gpu.since, gpu.idle_since = "on", self.now, self.now
+            if gpu.spec.lost:
+                self._later(gpu.random.expovariate(gpu.spec.lost / 3600), "lose", gpu, life)
+
+    def _fail(self, name: str, life: int) -> None:
+        gpu = self.gpus[name]
+        if life == gpu.life and gpu.phase == "coming":
+            self._off(gpu)
+            gpu.failed = self.now
+
+    def _lose(self, name: str, life: int) -> None:
+        gpu = self.gpus[name]
+        if life == gpu.life and gpu.phase == "on":
+            self._off(gpu)
+
+    def _off(self, gpu: Gpu) -> None:
+        """It is off; what it was given waits again, in its place."""
+        if gpu.phase == "off":
+            return
+        at = gpu.paid
+        while at < self.now:
+            until = min(self.now, (at // DAY + 1) * DAY)
+            day = int(at // DAY)
+            self._cost[day] = self._cost.get(day, 0.0) + (until - at) / 3600 * gpu.spec.price
+            at = until
+        for number in (*gpu.held, *gpu.running):
+            insort(self._line(number), number)
+        gpu.held.clear()
+        gpu.running.clear()
+        gpu.phase, gpu.since = "off", self.now
+        gpu.life += 1
+
+    def _begin(self, gpu: Gpu) -> None:
+        while gpu.held and len(gpu.running) < gpu.spec.slots:
+            number = gpu.held.pop(0)
+            work = self.jobs[number].work
+            gpu.running[number] = self.now
+            self._waits[number] = self.now - self.jobs[number].at
+            self._later(work, "end", gpu, number)
+
+    def _end(self, name: str, number: int) -> None:
+        gpu = self.gpus[name]
+        if gpu.running.get(number, inf) + self.jobs[number].work <= self.now:
+            del gpu.running[number]
+            self._open -= 1
+            gpu.idle_since = self.now
+            self._begin(gpu)
+
+
+_HAPPENS: Final[dict[str, Callable[[World, str, int], None]]] = {
+    "arrive": World._arrive,
+    "online": World._online,
+    "fail": World._fail,
+    "lose": World._lose,
+    "end": World._end,
+}
+
+
+@dataclass(slots=True)
+class Placed:
+    """The rules of `place`, the idle stop of the monitors, and the hours in which machines are kept on.
+
+    Attributes:
+        policy: The times of the rules.
+        idle_stop: Seconds without a job after which a machine stops.
+        work: What a job is expected to take.
+        warm: Whether a machine is kept on at a time.
+    """
+
+    policy: PlacePolicy = field(default_factory=PlacePolicy)
+    idle_stop: float = 300.0
+    work: float = 120.0
+    warm: Callable[[str, float], bool] | None = None
+
+    def step(self, world: World, now: float) -> tuple[Moves, float]:
+        """See `Policy`."""
+        shapes = [
+            Shape(fits, len(line), fits, self.work, world.jobs[line[0]].at, world.jobs[line[-1]].at)
+            for fits, line in world.lines.items()
+            if line
+        ]
+        warm = {name for name in world.gpus if self.warm and self.warm(name, now)}
+        found = place([self._machine(gpu, now) for gpu in world.gpus.values()], shapes, self.policy, now)
+        given: dict[Hashable, int] = {}
+        grants = []
+        for key, name in found.grants:
+            at = given[key] = given.get(key, -1) + 1
+            grants.append((world.lines[key][at], name))  # type: ignore[index] # the keys are fits
+        used = {name for _, name in found.grants}
+        stops = {*found.unwanted, *found.surplus} - warm
+        after = EVERY if len(grants) < sum(map(len, world.lines.values())) else 60.0 if self.warm else inf
+        for name, gpu in world.gpus.items():
+            if gpu.phase == "on" and not gpu.jobs and name not in used and name not in warm:
+                idle = now - gpu.idle_since
+                left = [limit - idle for limit in (self.policy.surplus_after, self.idle_stop) if idle < limit]
+                after = min([after, *left])
+                if idle >= self.idle_stop:
+                    stops.add(name)
+        wakes = [wake.gpu for wake in found.wakes] + [name for name in warm if world.gpus[name].phase == "off"]
+        return Moves(grants, wakes, sorted(stops)), after
+
+    def _machine(self, gpu: Gpu, now: float) -> Machine:
+        spent = now - gpu.since
+        coming, spec = gpu.phase == "coming", gpu.spec
+        done = sum(min(now - begun, 0.9 * self.work) for begun in gpu.running.values())
+        return Machine(
+            spec.name, on=gpu.phase == "on", coming=coming, wakeable=gpu.phase == "off",
+            backed_off=now - gpu.failed < AGAIN, price=spec.price, slots=spec.slots, held=gpu.jobs,
+            backlog=gpu.jobs * self.work - done,
+            boot=max(0.0, gpu.boot - spent) if coming else gpu.boot,
+            late=coming and spent > LATE * gpu.boot, idle=0.0 if gpu.jobs else now - gpu.idle_since,
+        )  # fmt: skip
