@@ -119,8 +119,9 @@ async def test_page_and_command_line_show_the_same_figures(tmp_path: Path, home:
         days = {row[0]: row[2] for row in await table(page, "costs-table")}
         assert list(days.values()) == [f"{day['cost']:.2f} EUR" for day in reversed(costs["days"])]
         assert list(days.values()) == ["2.70 EUR", "1.80 EUR", "4.80 EUR"]
-        ((name, _, cost, ended),) = await table(page, "costs-jobs")
+        ((name, _, cost, share, ended),) = await table(page, "costs-jobs")
         assert (name, cost) == ("interview.mp4 + narration.wav|Lip-sync", "< 0.01 EUR")
+        assert share.endswith(" EUR"), "of start-up and idle time"
         assert ended != "not yet"
         await expect(page.locator("#costs-licenses")).to_contain_text("< 0.01 EUR")
         (mine,) = costs["licenses"]

@@ -31,7 +31,7 @@ export const EN = {
   "phase.not_ready": "not ready", "phase.paused": "paused",
   "phase.unknown": "unknown",
   "gpu.since": "For", "gpu.job": "Job", "gpu.job.more": "{job} and {count} more", "gpu.holder": "Held by", "gpu.free": "none",
-  "plan.wake": "Woken for jobs that wait.", "plan.wake.in": "Woken in {time}, unless another GPU gets free before.",
+  "plan.wake": "Comes for jobs that wait.", "plan.wake.in": "Woken in {time}, unless another GPU gets free before.",
   "plan.stop": "Stops: another GPU is free too, and no job waits.", "plan.call_back": "Its start is called back: no job needs it any more.",
   "plan.held": "Held for maintenance.", "plan.backed_off": "It did not start. For {time} more it is woken only if no other GPU can do the work.",
   "gpu.boot": "Usual start", "gpu.boot.title": "rarely over {p90}; of {count} starts",

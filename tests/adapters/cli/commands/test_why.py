@@ -172,7 +172,7 @@ def test_a_gpu_that_is_off_while_jobs_wait_at_the_worker_of_another_one_says_so(
         ),
         (
             planned("starting", "wake", price_per_hour=1.5),
-            "(1.50 EUR per hour) is being started: 1 job is waiting for it; it is started for jobs that wait",
+            "(1.50 EUR per hour) is being started: 1 job is waiting for it; it is coming for jobs that wait",
         ),
         (planned("online", "stop"), "; it is stopped: another GPU is free too, and no job waits"),
         (planned("starting", "call_back"), "; its start is called back: no job needs it any more"),
