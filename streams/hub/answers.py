@@ -117,12 +117,18 @@ def retry_in(state: HubState, need: Need, now: float) -> int | None:
 
 
 def eta(state: HubState, now: float, need: Need = ANY_GPU) -> dict[str, float] | None:
-    """Seconds until a GPU for such a job is expected: from earlier boots, minus the time that jobs have waited."""
+    """Seconds until the first GPU for such a job is expected, from its own boots, minus the time for which it boots.
+
+    Boots of others count for a GPU of which none is known.
+    """
     fit = [gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)]
-    own = [seconds for gpu in fit for seconds in gpu.boots]
-    boots = boot_times(own or (seconds for _, seconds in state.boots))
-    waited = max(0.0, now - state.waking) if state.waking is not None else 0.0
-    return boots and {name: round(max(0.0, seconds - waited), 1) for name, seconds in boots.items()}
+    coming = [gpu for gpu in fit if gpu.woken > 0 or gpu.phase in ("starting", "booted")] or fit
+    usual = boot_times([seconds for gpu in fit for seconds in gpu.boots] or (seconds for _, seconds in state.boots))
+    left = []
+    for woken, boots in [(gpu.woken, boot_times(gpu.boots) or usual) for gpu in coming] or [(0.0, usual)]:
+        since = woken if woken > 0 else now if state.waking is None else state.waking
+        left.append({name: round(max(0.0, seconds - (now - since)), 1) for name, seconds in (boots or {}).items()})
+    return min(left, key=lambda times: times.get("p50", 0.0)) or None
 
 
 def dispatch(

@@ -26,3 +26,18 @@ def test_a_boot_of_an_offline_gpu_is_answered_by_its_monitor(net: Net) -> None:
     assert not net.heard(client, m.Booted)
     net.say(monitor, m.BootResult(request_id="b", status="failed", gpu="attic"))
     assert [told.request_id for told in net.heard(client, m.BootResult)] == ["b"]
+
+
+def test_a_wait_is_estimated_from_the_boots_of_the_gpu_that_is_coming() -> None:
+    net = Net()
+    monitors = {gpu: net.monitor(gpu) for gpu in ("quick", "slow")}
+    for gpu, seconds in (("quick", 10.0), ("slow", 100.0)):
+        net.state.gpus[gpu].boots = [seconds] * 3
+    net.phase(monitors["quick"], "failed", "quick")
+    net.phase(monitors["slow"], "starting", "slow")
+    client = net.join("client", features=("done",))
+    net.submit(client)
+    assert net.heard(client, m.Offline)[-1].eta_s == {"p50": 100.0, "p90": 100.0}
+    net.phase(monitors["quick"], "starting", "quick")
+    net.submit(client, "j2")
+    assert net.heard(client, m.Offline)[-1].eta_s == {"p50": 10.0, "p90": 10.0}
