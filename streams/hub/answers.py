@@ -102,7 +102,7 @@ def phase(state: HubState, need: Need = ANY_GPU) -> str:
         return BUDGET
     if (halted := placement.halted(state, need)) is not None:
         return halted.closed
-    if not placement.wakers(state, need):
+    if not placement.wakeable(state, need):
         return "no_monitor"
     fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
     phases = {_PHASES.get(gpu.phase, gpu.phase) for gpu in fit} or {"booting"}

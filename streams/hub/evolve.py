@@ -36,6 +36,7 @@ def _detach(state: HubState, job: HubJob, at: float, *, served: bool = False) ->
         del state.queue[job.id]
         del state.arrivals[bisect_left(state.arrivals, job.seq)]
         _want(state, job, -1)
+        state.early.pop(job.id, None)
         _leave_line(state, job, served=served)
     if job.gpu is None:
         return job
@@ -85,20 +86,22 @@ def _enqueue(state: HubState, job: HubJob) -> None:
     state.queue[job.id] = None
     state.arrivals.append(job.seq)
     _want(state, job, 1)
+    if not job.late:
+        state.early[job.id] = None
     _line_up(state, job)
 
 
 def _line_up(state: HubState, job: HubJob) -> None:
     """A job that is placed late waits in line while its client is here, which has the files."""
-    if not job.late:
-        state.early[job.id] = None
-    elif job.fd in state.connections:
+    if job.gone is not None:
+        state.absent[job.id] = None
+    if job.late and job.fd in state.connections:
         line = state.lines.get(job.shape) or state.lines.setdefault(job.shape, Line())
         line.add(job.fd, Entry(job.order, job.arrived, job.id))
 
 
 def _leave_line(state: HubState, job: HubJob, *, served: bool = False) -> None:
-    state.early.pop(job.id, None)
+    state.absent.pop(job.id, None)
     line = state.lines.get(job.shape) if job.late else None
     if line is not None and job.id in line:
         line.remove(*line.where(job.id), served=served)
@@ -383,6 +386,8 @@ def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
 def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.cancelled.clear()
     state.jobs = {id_: replace(job, fd=None, gone=fact.at) for id_, job in state.jobs.items()}
+    state.lines.clear()
+    state.absent = dict.fromkeys(state.queue)
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
         gpu.unwatched = fact.at if gpu.idle_after is not None or ("monitor", gpu.name) in state.holders else None
@@ -454,8 +459,10 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
         for id_ in state.jobs_of.get(peer.owner, ()):
             job = state.jobs[id_]
             if job.fd == peer.fd:
-                _leave_line(state, job)
                 state.jobs[id_] = replace(job, fd=None, gone=fact.at)
+                if job.gpu is None:
+                    _leave_line(state, job)
+                    _line_up(state, state.jobs[id_])
         _forget_key(state, peer.owner)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
     if gpu is not None and gpu.worker == fact.fd:

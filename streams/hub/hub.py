@@ -322,6 +322,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
     halts.tick(state, now, decision)
+    power.fail_late(state, now, decision)
     plan.tick(state, now, decision)
     power.unmet(state, now, decision)
     power.abandoned(state, now, decision)

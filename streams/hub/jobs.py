@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -81,8 +82,8 @@ def _place(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     if job.gpu is None or not state.gpus[job.gpu].online:
         decision.send(peer.fd, plan.answer(state, job, now))
     # Other monitors are asked when their machine is needed.
-    unnamed = [fd for fd in placement.wakers(state, state.need_of(job)) if not state.connections[fd].gpus]
-    if unnamed:
+    unnamed = [fd for fd in state.monitors if not state.connections[fd].gpus]
+    if unnamed and placement.helps(state, (), state.need_of(job)):
         tell_monitors(state, peer, message, now, decision, unnamed)
 
 
@@ -325,7 +326,9 @@ def deliver(state: HubState, fd: int, owner: str, decision: HubDecision) -> None
 
 def expire(state: HubState, now: float, decision: HubDecision) -> None:
     """Expire abandoned jobs and notify the owner's open connections."""
-    for job in [job for job in state.jobs.values() if _expired(state, job, now)]:
+    waiting = takewhile(lambda job: _expired(state, job, now), map(state.jobs.__getitem__, state.absent))
+    held = (state.jobs[id_] for gpu in state.gpus.values() for id_ in gpu.leases)
+    for job in [*waiting, *(job for job in held if _expired(state, job, now))]:
         stop(state, job, "expired", now, decision)
         for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
             decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)

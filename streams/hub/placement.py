@@ -97,17 +97,21 @@ def helps(state: HubState, monitored: Collection[str], need: Need) -> bool:
     """Whether a monitor of these GPUs may wake one for such a job; without names it may be the monitor of any."""
     if need.unpaid or state.blocks(*monitored):
         return False
-    halted = {gpu.name for gpu in state.gpus.values() if gpu.closed}
     if not monitored:
-        return not halted or len(halted) < len(state.gpus)
-    usable = (name for name in monitored if name not in halted and not state.blocks(name))
-    return any(_may_have(state, name, need) for name in usable)
+        return not state.gpus or not all(gpu.closed for gpu in state.gpus.values())
+    known = ((name, state.gpus.get(name)) for name in monitored if not state.blocks(name))
+    return any(_may_have(state, name, need) for name, gpu in known if gpu is None or not gpu.closed)
 
 
 def halted(state: HubState, need: Need) -> Gpu | None:
     """The GPU for which such a job waits until its worker begins tasks again; None if another one may come first."""
     stopped = [gpu for gpu in state.gpus.values() if gpu.closed and can(state, gpu, need)]
-    return stopped[0] if stopped and not wakers(state, need) else None
+    return stopped[0] if stopped and not wakeable(state, need) else None
+
+
+def wakeable(state: HubState, need: Need) -> bool:
+    """Whether a monitor could wake a GPU for such a job."""
+    return any(helps(state, state.connections[fd].gpus, need) for fd in state.monitors)
 
 
 def wakers(state: HubState, need: Need) -> list[int]:
@@ -194,7 +198,7 @@ def no_way(state: HubState, need: Need) -> str | None:
     """Why no GPU that can do such a job can be started, although there are monitors; None if one can, now or later."""
     if (gpu := halted(state, need)) is not None:
         return f"the GPU {gpu.name} takes no jobs at present: {gpu.closed_cause or gpu.closed}"
-    if not state.monitors or wakers(state, need) or free_at(state, need) is not None:
+    if not state.monitors or wakeable(state, need) or free_at(state, need) is not None:
         return None
     fit = [gpu for gpu in state.gpus.values() if can(state, gpu, need)]
     have = [gpu.name for gpu in fit if gpu.kinds is not None or gpu.pairs_only]

@@ -7,9 +7,10 @@ what follows. All other jobs are granted as soon as a GPU is online.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from wakestream.streams.hub import answers, holders, keep_warm, placement
 from wakestream.streams.hub import events as f
@@ -19,6 +20,7 @@ from wakestream.streams.hub.local_time import day_of
 from wakestream.streams.hub.needs import Need
 from wakestream.streams.hub.state import RESTARTED, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
+from wakestream.streams.placement.waiting import Line
 from wakestream.streams.protocol import messages as m
 
 FEATURE: Final = m.JobQueued.FEATURE
@@ -51,7 +53,7 @@ EVERY: Final = 10
 MENTIONED: Final = 1200.0
 """Seconds in which all waiting jobs are told that no GPU is on any more."""
 
-A_TICK: Final = 200
+A_TICK: Final = 100
 """The most jobs that are told their place in a second."""
 
 GONE_AFTER: Final = 90.0
@@ -81,13 +83,14 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     for (need, _, _), line in state.lines.items():
         if not any(_was_on(gpu, now) and placement.can(state, gpu, need) for gpu in state.gpus.values()):
             continue  # what was said when they came is still true
+        outlook = outlook_of(state, line, state.jobs[line.next], now)
         # In turn the first ones, and others.
         at = int(now) // EVERY // 2 % -(-len(line) // size) * size if int(now) // EVERY % 2 else 0
         for job in map(state.jobs.__getitem__, islice(line, at, at + size)):
             if told >= A_TICK:
                 return
             if job.seq % EVERY == turn and job.fd is not None:
-                decision.send(job.fd, answer(state, job, now))
+                decision.send(job.fd, answer(state, job, now, outlook))
                 told += 1
 
 
@@ -117,7 +120,8 @@ def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu]
         for need in {state.need(need, owner) for need, owner, _ in state.lines}
     }
     today = day_of(now, state.limits.zone)
-    shapes = [_shape(state, key, fits[state.need(key[0], key[1])], today) for key in state.lines]
+    holding = Counter(state.jobs[id_].owner for gpu in state.gpus.values() for id_ in gpu.leases)
+    shapes = [_shape(state, key, fits[state.need(key[0], key[1])], today, holding) for key in state.lines]
     found = p.place(machines, shapes, state.limits.place, now)
     _grant(state, found, now, decision)
     if only is None:
@@ -170,12 +174,11 @@ def _work(state: HubState, need: Need) -> float:
     return known.get(need.kind or "") or (sum(known.values()) / len(known) if known else WORK)
 
 
-def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int) -> p.Shape:
+def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holding: Mapping[str, int]) -> p.Shape:
     need, owner, priority = key
     line, work = state.lines[key], _work(state, need)
     first, last = line.arrivals
-    used = sum(state.usage.on_day(owner, today).values())
-    used += work * sum(state.jobs[id_].gpu is not None for id_ in state.jobs_of[owner]) if len(state.lines) > 1 else 0.0
+    used = sum(state.usage.on_day(owner, today).values()) + work * holding[owner]
     return p.Shape(key, len(line), fits, work, first, last, priority, used, work)
 
 
@@ -281,39 +284,58 @@ def _has_room(state: HubState, gpu: Gpu) -> bool:
     return gpu.online and len(gpu.leases) < gpu.slots + state.limits.place.ahead
 
 
-def answer(state: HubState, job: HubJob, now: float) -> m.Message:
-    """What a waiting job can expect now."""
-    need, (position, eta) = state.need_of(job), _outlook(state, job, now)
-    on = sorted(gpu.name for gpu in state.gpus.values() if gpu.online and placement.may(state, gpu, need))
+class Outlook(NamedTuple):
+    """What the jobs of one line can expect: the GPUs that are at work, those that come, and what is before the line.
+
+    `above` are the jobs that come first, `beside` has how many wait in each line that takes turns with this one.
+    """
+
+    on: list[str]
+    coming: list[str]
+    expect: answers.Outlook | None
+    above: int
+    beside: list[int]
+    starts: tuple[float | None, float | None]
+
+
+def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> Outlook:
+    """What the jobs of this line can expect, of which `job` is one."""
+    need = state.need_of(job)
+    fit = {gpu.name: gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)}
+    on = sorted(name for name, gpu in fit.items() if gpu.online)
+    expect = None
     if not on:
         expect = answers.outlook(state, need, now)
-        why = placement.no_way(state, need) or expect.why
-        return answers.offline(job.submit, position, now, expect._replace(why=why))
+        expect = expect._replace(why=placement.no_way(state, need) or expect.why)
+    planned = state.planned
     coming = [
         f"{name} {why}" if after is None else f"{name} is started in {after:.0f} s {why}"
-        for name, (do, after, why) in sorted((state.planned.machines if state.planned else {}).items())
-        if do == "wake" and placement.may(state, state.gpus[name], need)
+        for name, (do, after, why) in sorted(planned.machines.items() if planned is not None else ())
+        if do == "wake" and name in fit
     ]
-    reason = "; ".join((f"at work: {', '.join(on[:5])}", *coming[:3]))
-    return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=reason)
+    own = _level(job.priority, job.arrived, now)
+    levels = [
+        (_level(key[2], other.arrivals[0], now), len(other)) for key, other in state.lines.items() if other is not line
+    ]
+    above, beside = sum(size for level, size in levels if level > own), [size for level, size in levels if level == own]
+    starts = planned.starts.get(job.shape, (None, None)) if planned is not None else (None, None)
+    return Outlook(on, coming, expect, above, beside, starts)
 
 
-def _outlook(state: HubState, job: HubJob, now: float) -> tuple[int, float | None]:
-    """The job's place, 1 for the next one, and in how many seconds it starts if that is known."""
+def answer(state: HubState, job: HubJob, now: float, known: Outlook | None = None) -> m.Message:
+    """What a waiting job can expect now."""
     line = state.lines.get(job.shape)
     if line is None or job.id not in line:
-        return state.position(job), None
+        return answers.offline(job.submit, state.position(job), now, answers.outlook(state, state.need_of(job), now))
+    known = known or outlook_of(state, line, job, now)
     inside = line.before(job.id)
-    own = _level(job.priority, job.arrived, now)
-    others = 0
-    for key, other in state.lines.items():
-        if other is not line:
-            level = _level(key[2], other.arrivals[0], now)
-            others += len(other) if level > own else min(len(other), inside + 1) if level == own else 0
-    first, last = (state.planned.starts.get(job.shape) if state.planned else None) or (None, None)
-    known = first is not None and last is not None
-    eta = first + (last - first) * inside / max(1, len(line) - 1) if known else None  # type: ignore[operator]
-    return inside + others + 1, eta and round(eta, 1)
+    position = inside + known.above + sum(min(size, inside + 1) for size in known.beside) + 1
+    if known.expect is not None:
+        return answers.offline(job.submit, position, now, known.expect)
+    first, last = known.starts
+    eta = None if first is None or last is None else round(first + (last - first) * inside / max(1, len(line) - 1), 1)
+    reason = "; ".join((f"at work: {', '.join(known.on[:5])}", *known.coming[:3]))
+    return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=reason)
 
 
 def _level(priority: int, arrived: float, now: float) -> float:

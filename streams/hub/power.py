@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import get_args
 
 from msgspec.structs import replace
@@ -304,12 +305,45 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
         if name in state.gpus and not state.gpus[name].online:
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     hopeless = [need for need in state.wanted if _only_these_could_start(state, failed, need)]
-    hopeless_late = {need for need in hopeless if not plan.others(state, failed, need, now)}
-    for job in state.queued() if hopeless else ():
-        if state.need_of(job) not in (hopeless_late if job.late else hopeless):
-            continue
-        if job.late or not _is_yet_to_answer(state, peer, job, failed):
+    for job in [state.jobs[id_] for id_ in state.early] if hopeless else ():
+        if state.need_of(job) in hopeless and not _is_yet_to_answer(state, peer, job, failed):
             _fail_job(state, job, message, told, now, decision)
+    if not fail_late(state, now, decision, message, told):
+        plan.plan(state, now, decision)
+
+
+def fail_late(
+    state: HubState,
+    now: float,
+    decision: HubDecision,
+    message: m.BootResult | None = None,
+    told: Collection[_Told] = (),
+) -> bool:
+    """Fail jobs that are placed late and came before the last GPU failed that could be woken for them: some at a time.
+
+    Returns whether there are such jobs.
+    """
+    failed = {gpu.name: gpu for gpu in state.gpus.values() if gpu.phase == "failed"}
+    found: list[tuple[HubJob, Gpu]] = []
+    for need, owner, priority in state.lines if failed else ():
+        gpu = max((gpu for gpu in failed.values() if placement.may(state, gpu, need)), key=_since, default=None)
+        if gpu is None or plan.others(state, failed, state.need(need, owner), now):
+            continue
+        waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
+        before = ((job, gpu) for job in waiting if job.since <= gpu.since)
+        found += islice(before, MOST_FAILED - len(found))
+    for job, gpu in found:
+        said = message or m.BootResult(success=False, status="failed", msg=gpu.cause or None, gpu=gpu.name)
+        _fail_job(state, job, said, told, now, decision)
+    return bool(found)
+
+
+def _since(gpu: Gpu) -> float:
+    return gpu.since
+
+
+MOST_FAILED = 500
+"""Jobs that fail at a time, since each is told."""
 
 
 def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Collection[str]) -> bool:

@@ -420,7 +420,8 @@ class HubState(Durable):
     """The whole state: what is durable, indexes of that, what is known of connections, and the settings.
 
     Indexes: `queue` has the waiting jobs in order of arrival, `arrivals` their numbers, `wanted` counts them by what
-    they need. `lines` has those that are placed late and whose client is here, `early` those that are not placed late.
+    they need. `lines` has those that are placed late and whose client is here, `early` those that are not placed late,
+    `absent` those whose client is away, the one that is away for longest first.
     `jobs_of` has the jobs of each license, `kinds_bytes` is the size of
     all descriptions of kinds.
 
@@ -437,6 +438,7 @@ class HubState(Durable):
     arrivals: list[int] = field(default_factory=list)
     wanted: dict[Need, int] = field(default_factory=dict)
     early: dict[str, None] = field(default_factory=dict)
+    absent: dict[str, None] = field(default_factory=dict)
     lines: dict[Shape, Line] = field(default_factory=dict)
     planned: Planned | None = None
     jobs_of: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -487,7 +489,7 @@ class HubState(Durable):
 
     def blocks(self, *gpus: str) -> bool:
         """Whether no budget is left for any of these GPUs; without names, for those that have no name yet."""
-        return ALL in self.blocked or (bool(gpus) and all(gpu in self.blocked for gpu in gpus))
+        return bool(self.blocked) and (ALL in self.blocked or (bool(gpus) and all(gpu in self.blocked for gpu in gpus)))
 
     def blocked_until(self, gpu: str) -> float:
         """When this GPU has a budget again; 0 if it has one now."""

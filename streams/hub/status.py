@@ -56,19 +56,18 @@ def query(state: HubState, peer: Connection, message: m.HubStatusQuery, now: flo
 def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: float) -> m.HubStatus:
     """What `peer` may know of the hub's state."""
     entries = (_gpu(state, gpu, peer, now, message.since) for gpu in state.gpus.values())
-    queue = [state.jobs[id_] for id_ in state.queue]
     # The budgets; if there are many, those of which the least is left. That of all GPUs together comes first.
     order = sorted(budget.purses(state, now), key=lambda purse: (purse.gpu != ALL, -purse.spent / purse.limit))
-    counts = Counter(job.owner for job in queue).most_common(LICENSES_NAMED) if peer.admin else ()
+    counts = Counter(state.jobs[id_].owner for id_ in state.queue).most_common(LICENSES_NAMED) if peer.admin else ()
     status = m.HubStatus(
         request_id=message.request_id,
         ts=int(now),
-        queue=len(queue),
-        own_queued=sum(job.owner == peer.owner for job in queue),
+        queue=len(state.queue),
+        own_queued=sum(state.jobs[id_].gpu is None for id_ in state.jobs_of.get(peer.owner or "", ())),
         monitors=len(state.monitors),
         boots=len(state.boots),
         boot_s=ledger.boot_times(seconds for _, seconds in state.boots),
-        eta_s=eta(state, now) if queue and placement.free_at(state, ANY_GPU) is None else None,
+        eta_s=eta(state, now) if state.queue and placement.free_at(state, ANY_GPU) is None else None,
         currency=state.currency or None,
         zone=None if state.limits.zone == UTC else state.limits.zone,
         budgets=tuple(map(_budget, order[:MOST_BUDGETS])) or None,

@@ -30,12 +30,13 @@ class Line:
         ['a1', 'b1', 'a2']
     """
 
-    __slots__ = ("_known", "_served", "_users")
+    __slots__ = ("_arrivals", "_known", "_served", "_users")
 
     def __init__(self) -> None:
         self._users: dict[Hashable, list[Entry]] = {}
         self._served: dict[Hashable, int] = {}
         self._known: dict[str, tuple[Hashable, Entry]] = {}
+        self._arrivals: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -52,6 +53,9 @@ class Line:
             self._users[user], self._served[user] = [], min(self._served.values(), default=0)
         insort(self._users[user], entry)
         self._known[entry.id] = user, entry
+        if self._arrivals is not None:
+            first, last = self._arrivals
+            self._arrivals = min(first, entry.arrived), max(last, entry.arrived)
 
     def where(self, id_: str) -> tuple[Hashable, Entry]:
         """The user of a job, and its entry."""
@@ -60,6 +64,7 @@ class Line:
     def remove(self, user: Hashable, entry: Entry, *, served: bool = False) -> None:
         """Take a job out; `served`: it was its user's turn."""
         del self._known[entry.id]
+        self._arrivals = None
         mine = self._users[user]
         del mine[bisect_left(mine, entry)]
         self._served[user] += served
@@ -75,8 +80,10 @@ class Line:
     @property
     def arrivals(self) -> tuple[float, float]:
         """When the first and the last of them arrived."""
-        users = self._users.values()
-        return min(mine[0].arrived for mine in users), max(mine[-1].arrived for mine in users)
+        if self._arrivals is None:
+            users = self._users.values()
+            self._arrivals = min(mine[0].arrived for mine in users), max(mine[-1].arrived for mine in users)
+        return self._arrivals
 
     def before(self, id_: str) -> int:
         """How many of them come before this one."""
