@@ -10,7 +10,7 @@ from wakestream.operators.model.ports import Reading
 class ShellyPower(HttpPower):
     name, api = "shelly", "http://127.0.0.1"  # the socket's address is --power-option base_url=...
     states = {"on": "running", "off": "stopped"}  # noqa: RUF012
-    reports_address = False
+    options, reports_address = (), False
 
     async def start(self) -> None:
         await self._call("Set", on=True)
@@ -27,5 +27,4 @@ class ShellyPower(HttpPower):
 
 
 def create(config: PowerConfig) -> ShellyPower:
-    config.known("shelly")
     return ShellyPower(config)

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from tests.support.power.api_world import serving
 from tests.support.power.vast_api import VastWorld
 from tests.support.programs.client_scene import User
 from tests.support.programs.hub_keeper import Keeper
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.monitor.program import described
 from wakestream.adapters.power.config import CannotList, Machine, Provider
+from wakestream.adapters.testing.http_stand_in import serving
 from wakestream.streams.protocol import messages as m
 
 

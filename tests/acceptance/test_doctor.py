@@ -35,7 +35,7 @@ from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.fakes import FakePower
-from wakestream.adapters.testing.power_suite import no_health
+from wakestream.adapters.testing.power_watch import no_health
 from wakestream.operators.model.engine import Readiness
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE

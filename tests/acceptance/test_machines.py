@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld
@@ -18,13 +17,14 @@ from wakestream.adapters.cli.doctor.result import CheckResult
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.runpod import RunpodPower
+from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.operators.model.errors import PowerError
 
 WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld, "autodl": AutodlWorld}
 
 
 @pytest.fixture(params=WORLDS)
-async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiWorld]:
+async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HttpStandIn]:
     made = WORLDS[request.param]()
     for name, value in made.keys.items():
         monkeypatch.setenv(name, value)
@@ -32,16 +32,16 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         yield served
 
 
-def name_of(world: ApiWorld) -> str:
+def name_of(world: HttpStandIn) -> str:
     return next(name for name, kind in WORLDS.items() if type(world) is kind)
 
 
-async def run(world: ApiWorld, *arguments: str) -> int:
+async def run(world: HttpStandIn, *arguments: str) -> int:
     argv = ["machines", "--power", name_of(world), "--power-option", f"base_url={world.url}", *arguments]
     return await asyncio.to_thread(main.main, argv)
 
 
-async def test_the_machines_of_an_account_are_a_table(world: ApiWorld, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_machines_of_an_account_are_a_table(world: HttpStandIn, capsys: pytest.CaptureFixture[str]) -> None:
     assert await run(world) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["id", "name", "state", "GPU", "price/h", "address"]
@@ -51,7 +51,7 @@ async def test_the_machines_of_an_account_are_a_table(world: ApiWorld, capsys: p
     assert "1 x " in row
 
 
-async def test_and_as_json_objects(world: ApiWorld, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_and_as_json_objects(world: HttpStandIn, capsys: pytest.CaptureFixture[str]) -> None:
     await world.become("running")
     assert await run(world, "--json") == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -61,7 +61,7 @@ async def test_and_as_json_objects(world: ApiWorld, capsys: pytest.CaptureFixtur
 
 
 async def test_refused_credentials_are_one_sentence_without_them(
-    world: ApiWorld, capsys: pytest.CaptureFixture[str]
+    world: HttpStandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.fault = "denied"
     assert await run(world) != 0
@@ -72,7 +72,7 @@ async def test_refused_credentials_are_one_sentence_without_them(
 
 
 async def test_missing_credentials_say_where_to_put_them(
-    world: ApiWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: HttpStandIn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     name = next(iter(world.keys))
@@ -101,14 +101,14 @@ def test_a_secret_never_goes_over_an_open_line(monkeypatch: pytest.MonkeyPatch) 
     assert main.main(["machines", "--power", "runpod", "--power-option", "base_url=http://api.example"]) == 2
 
 
-async def looked_at(world: ApiWorld, machine: str) -> list[CheckResult]:
+async def looked_at(world: HttpStandIn, machine: str) -> list[CheckResult]:
     settings = Settings(
         power=name_of(world), power_machine=machine, power_option={"base_url": world.url}, power_timeout=2.0
     )
     return [found async for found in power_answers(settings)]
 
 
-async def test_the_doctor_looks_at_the_machine_and_says_what_it_costs_when_stopped(world: ApiWorld) -> None:
+async def test_the_doctor_looks_at_the_machine_and_says_what_it_costs_when_stopped(world: HttpStandIn) -> None:
     state, cost = await looked_at(world, world.machine_id)
     assert (state.level, cost.level) == ("ok", "ok")
     assert "stopped" in state.says
@@ -121,7 +121,7 @@ async def test_the_doctor_looks_at_the_machine_and_says_what_it_costs_when_stopp
     assert (await looked_at(world, world.machine_id))[0].level in ("fault", "warning")
 
 
-async def test_the_doctor_finds_a_machine_by_its_name(world: ApiWorld) -> None:
+async def test_the_doctor_finds_a_machine_by_its_name(world: HttpStandIn) -> None:
     assert (await looked_at(world, "studio gpu"))[0].level == "ok"
     unknown = (await looked_at(world, "attic"))[0]
     assert unknown.level == "fault"

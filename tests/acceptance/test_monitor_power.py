@@ -18,7 +18,7 @@ from wakestream.adapters.power import CommandPower, ProcessPower
 from wakestream.adapters.power import command as power_command
 from wakestream.adapters.power import process as power_process
 from wakestream.adapters.testing.fakes import FakeLink
-from wakestream.adapters.testing.power_suite import no_health
+from wakestream.adapters.testing.power_watch import no_health
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.operators.model.ports import Reading
 from wakestream.streams.monitor.monitor import Monitor

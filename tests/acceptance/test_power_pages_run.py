@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.power.vast_api import VastWorld
 from tests.support.programs.our_peers import Place
 from wakestream.adapters.net.hub_link import open_link
+from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.streams.protocol import messages as m
 
 PAGES = Path(__file__).parents[2] / "docs" / "power"
@@ -27,7 +27,7 @@ def commands(page: str, name: str) -> Iterator[list[str]]:
         yield shlex.split(line)
 
 
-async def begun(world: ApiWorld, folder: Path, *words: str) -> asyncio.subprocess.Process:
+async def begun(world: HttpStandIn, folder: Path, *words: str) -> asyncio.subprocess.Process:
     """A command with the credentials in `.env`, as the page says."""
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in world.keys.items()))
     (folder / ".env").chmod(0o600)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.power.vast_api import VastWorld
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
+from wakestream.adapters.testing.power_world import Fault
 
 WORLDS = {"compshare": CompshareWorld, "runpod": RunpodWorld, "vast": VastWorld, "autodl": AutodlWorld}
 
@@ -30,7 +30,7 @@ async def test_no_log_and_no_recording_has_the_credentials(name: str, fault: Fau
         assert b"***" in left
 
 
-async def monitored(world: ApiWorld, name: str, folder: Path, until: bytes) -> bytes:
+async def monitored(world: HttpStandIn, name: str, folder: Path, until: bytes) -> bytes:
     """What a monitor said, which is ended when it has said this."""
     command = [
         sys.executable, "-m", "wakestream.adapters.cli", "monitor", "--hub", "http://127.0.0.1:9", "--power", name,

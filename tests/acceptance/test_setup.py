@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.power.api_world import serving
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.programs import networks
 from tests.support.programs.client_scene import Running, User
@@ -28,6 +27,7 @@ from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.daemon.discovery import read
 from wakestream.adapters.engines.samples import make_speech, make_video
 from wakestream.adapters.net.tls import make_certificate
+from wakestream.adapters.testing.http_stand_in import serving
 
 
 class Machine(User):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.support.power.api_world import serving
 from tests.support.power.docker_engine import ID, DockerWorld, Podman
 from tests.support.programs.certificates import Authority
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import docker
 from wakestream.adapters.power.config import PowerConfig
+from wakestream.adapters.testing.http_stand_in import serving
 from wakestream.operators.model.errors import Denied, Gone, PowerError, Transient
 
 

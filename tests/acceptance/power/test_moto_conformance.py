@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.power.api_world import serving
-from tests.support.power.ec2_world import TIMEOUT, Ec2World, LibcloudWorld, account
+from tests.support.power.ec2_world import Ec2World, LibcloudWorld, account
 from tests.support.power.stand_ins import needs_clouds
-from wakestream.adapters.testing import power_suite
+from wakestream.adapters.testing.http_stand_in import serving
+from wakestream.adapters.testing.power_suite import PowerConformance
 
 pytestmark = needs_clouds()
 
@@ -20,13 +20,11 @@ def client(moto_url: str) -> Iterator[Any]:
     client.close()
 
 
-class TestEc2(power_suite.PowerConformance):
+class TestEc2(PowerConformance):
     kind: type[Ec2World | LibcloudWorld] = Ec2World
 
     @pytest.fixture
-    async def world(self, moto_url: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-        monkeypatch.setattr(power_suite, "CALL_TIMEOUT", TIMEOUT)
-        monkeypatch.setattr(power_suite, "WITHIN", 50.0)
+    async def world(self, moto_url: str, client: Any) -> AsyncIterator[Any]:
         async with serving(self.kind(moto_url, client)) as world:
             yield world
 

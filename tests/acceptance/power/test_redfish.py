@@ -10,13 +10,13 @@ import pytest
 import trustme
 
 from tests.support.engines.real_servers import Server, running
-from tests.support.power.api_world import serving
 from tests.support.power.redfish_bmc import ID, RedfishWorld
 from tests.support.power.stand_ins import needs_clouds, sushy
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import redfish
 from wakestream.adapters.power.config import PowerConfig
 from wakestream.adapters.power.redfish import RedfishPower
+from wakestream.adapters.testing.http_stand_in import serving
 from wakestream.operators.model.errors import Denied, PowerError, Transient
 from wakestream.operators.model.ports import Reading
 

@@ -11,7 +11,7 @@ from tests.support.power.own_machine import MAC, OwnMachine, own_machine
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import wol
 from wakestream.adapters.power.config import CannotList, PowerConfig, Provider
-from wakestream.adapters.testing import power_suite
+from wakestream.adapters.testing.power_suite import PowerConformance
 from wakestream.operators.model.errors import Denied, PowerError, Transient
 from wakestream.operators.model.ports import PowerState
 
@@ -24,11 +24,9 @@ async def machine(tmp_path: Path) -> AsyncIterator[OwnMachine]:
         yield machine
 
 
-class TestWol(power_suite.PowerConformance):
+class TestWol(PowerConformance):
     @pytest.fixture
-    def world(self, machine: OwnMachine, monkeypatch: pytest.MonkeyPatch) -> OwnMachine:
-        monkeypatch.setattr(power_suite, "CALL_TIMEOUT", 5.0)
-        monkeypatch.setattr(power_suite, "WITHIN", 40.0)
+    def world(self, machine: OwnMachine) -> OwnMachine:
         return machine
 
 

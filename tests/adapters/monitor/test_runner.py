@@ -12,7 +12,7 @@ from tests.support.log_lines import logged
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.testing.fakes import FakeLink, FakePower
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.adapters.testing.power_suite import no_health
+from wakestream.adapters.testing.power_watch import no_health
 from wakestream.operators.model.errors import JournalError, NoSpace, WorkerUnreachable
 from wakestream.operators.model.ports import Health, Journal, LinkUp, Reading
 from wakestream.streams.monitor.monitor import Monitor

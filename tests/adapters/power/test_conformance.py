@@ -4,21 +4,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.docker_engine import DockerWorld
 from tests.support.power.redfish_bmc import RedfishWorld
 from tests.support.power.runpod_api import RunpodWorld
 from tests.support.power.vast_api import VastWorld
+from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.adapters.testing.power_suite import PowerConformance
 
 
 class Served(PowerConformance):
-    kind: type[ApiWorld]
+    kind: type[HttpStandIn]
 
     @pytest.fixture
-    async def world(self) -> AsyncIterator[ApiWorld]:
+    async def world(self) -> AsyncIterator[HttpStandIn]:
         async with serving(self.kind()) as world:
             yield world
 

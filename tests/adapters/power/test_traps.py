@@ -9,7 +9,6 @@ import pytest
 from aiohttp import web
 from loguru import logger
 
-from tests.support.power.api_world import ApiWorld, serving
 from tests.support.power.autodl_api import AutodlWorld
 from tests.support.power.compshare_api import CompshareWorld
 from tests.support.power.runpod_api import RunpodWorld, problem
@@ -17,11 +16,12 @@ from tests.support.power.vast_api import VastWorld
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power import autodl, compshare, ec2, runpod, vast
 from wakestream.adapters.power.config import PowerConfig, Provider
+from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.operators.model.errors import Denied, Gone, NoCapacity, PowerError, QuotaExceeded, Transient, TryAgain
 
 
 @asynccontextmanager
-async def at(world: ApiWorld, **options: str) -> AsyncIterator[Provider]:
+async def at(world: HttpStandIn, **options: str) -> AsyncIterator[Provider]:
     async with serving(world):
         world.options = options
         power = world.provider()

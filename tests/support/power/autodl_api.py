@@ -16,9 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.power.api_world import ApiWorld
 from wakestream.adapters.power.autodl import create
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import ANY_API, Act, HttpStandIn
+from wakestream.adapters.testing.power_world import Fault
 from wakestream.operators.model.ports import PowerState
 
 _WORDS: dict[PowerState, str] = {
@@ -32,7 +32,8 @@ def answer(data: Any = None, code: str = "Success", msg: str = "") -> web.Respon
     return web.json_response({"code": code, "data": data, "msg": msg, "request_id": "r-1"})
 
 
-class AutodlWorld(ApiWorld):
+class AutodlWorld(HttpStandIn):
+    faults, addresses, name = ANY_API | {"no_capacity", "quota"}, True, "studio gpu"
     make = staticmethod(create)
     machine_id = "pro-76576c61fdf1"
     keys = {"AUTODL_TOKEN": "eyJhbGciOiJFUzI1NiJ9.abcdefgh.ijklmnop"}  # noqa: RUF012
@@ -56,8 +57,8 @@ class AutodlWorld(ApiWorld):
     def trusts(self, request: web.Request, body: Any) -> bool:
         return request.headers.get("Authorization") == self.keys["AUTODL_TOKEN"]
 
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return request.path.endswith("/power_on")
+    def act(self, request: web.Request, body: Any) -> Act:
+        return "start" if request.path.endswith("/power_on") else "stop" if request.path.endswith("/power_off") else ""
 
     def denied(self) -> web.Response:
         return answer(code="AuthorizeFailed", msg=f"登录超时 {self.keys['AUTODL_TOKEN']}")
@@ -69,22 +70,19 @@ class AutodlWorld(ApiWorld):
         }.get(fault, ("InternalError", "E7731"))
         return answer(code=code, msg=msg)
 
-    async def skew(self, seconds: float) -> None:
-        """It reports no times."""
-
     async def unknown_word(self) -> None:
         self.machine.odd = "hibernating"
 
     def _unknown(self, request: web.Request, id_: str | None) -> web.Response | None:
         if request.method == "GET" and request.can_read_body:
             return answer(code="RequestParameterIsWrong", msg="请求参数错误")
-        if id_ != self.machine_id or self.machine.state == "terminated":
+        if id_ != self.machine_id or self.state == "terminated":
             return answer(code="RecordNotFoundError", msg="记录不存在")
         return None
 
     async def _status(self, request: web.Request) -> web.Response:
         refusal = self._unknown(request, request.query.get("instance_uuid"))
-        return refusal or answer(self.machine.odd or _WORDS[self.machine.state])
+        return refusal or answer(self.machine.odd or _WORDS[self.state])
 
     async def _snapshot(self, request: web.Request) -> web.Response:
         refusal = self._unknown(request, request.query.get("instance_uuid"))
@@ -102,7 +100,7 @@ class AutodlWorld(ApiWorld):
     async def _list(self, request: web.Request) -> web.Response:
         page = (await request.json())["page_index"]
         row = {"uuid": self.machine_id, "instance_name": self.name} if page == 2 else {"uuid": "pro-000000000000"}
-        word = _WORDS[self.machine.state] if page == 2 else "running"
+        word = _WORDS[self.state] if page == 2 else "running"
         more = {"status": word, "req_gpu_amount": 1, "gpu_spec_uuid": "v-48g", "payg_price": 1970}
         return answer({"list": [{**row, **more}], "page_index": page, "max_page": 2, "result_total": 2})
 

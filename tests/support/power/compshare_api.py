@@ -17,9 +17,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.power.api_world import NOW, ApiWorld
 from wakestream.adapters.power.compshare import create
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import ANY_API, Act, HttpStandIn
+from wakestream.adapters.testing.power_world import Fault
 from wakestream.operators.model.ports import PowerState
 
 _WORDS: dict[PowerState, str] = {
@@ -33,7 +33,8 @@ def refusal(code: int, message: str) -> web.Response:
     return web.json_response({"RetCode": code, "Action": "Response", "Message": message})
 
 
-class CompshareWorld(ApiWorld):
+class CompshareWorld(HttpStandIn):
+    faults, addresses, name = ANY_API | {"no_capacity", "quota"}, True, "studio gpu"
     make = staticmethod(create)
     machine_id = "uhost-1qb2c3d4e5f6"
     keys = {  # noqa: RUF012
@@ -50,8 +51,9 @@ class CompshareWorld(ApiWorld):
         right = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324
         return body.get("PublicKey") == self.keys["COMPSHARE_PUBLIC_KEY"] and signature == right
 
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return bool(body.get("Action") == "StartCompShareInstance")
+    def act(self, request: web.Request, body: Any) -> Act:
+        acts: dict[Any, Act] = {"StartCompShareInstance": "start", "StopCompShareInstance": "stop"}
+        return acts.get(body.get("Action"), "")
 
     def denied(self) -> web.Response:
         return refusal(171, f"Signature VerifyAC Error for {' '.join(self.secrets)}")
@@ -75,7 +77,7 @@ class CompshareWorld(ApiWorld):
             return self._describe(form)
         if form.get("Zone") != ZONE or form.get("Region") != "cn-wlcb":
             return refusal(220, "Missing params [Zone]")
-        if form.get("UHostId") != self.machine_id or self.machine.state == "terminated":
+        if form.get("UHostId") != self.machine_id or self.state == "terminated":
             return refusal(8039, "uhost not exist")
         if form["Action"] == "StartCompShareInstance":
             if form.get("WithoutGpu") != "false":
@@ -86,7 +88,7 @@ class CompshareWorld(ApiWorld):
         return web.json_response({"RetCode": 0, "Action": f"{form['Action']}Response", "UHostId": self.machine_id})
 
     def _describe(self, form: Any) -> web.Response:
-        rows = [] if self.machine.state == "terminated" else [self.row()]
+        rows = [] if self.state == "terminated" else [self.row()]
         if "UHostIds.0" in form:
             rows = [row for row in rows if row["UHostId"] == form["UHostIds.0"]]
         answer = {"RetCode": 0, "Action": "DescribeCompShareInstanceResponse", "TotalCount": len(rows)}
@@ -97,7 +99,7 @@ class CompshareWorld(ApiWorld):
         private = {"IPMode": "IPv4", "Type": "Private", "IP": "10.9.8.7", "Weight": 100, "Default": "true"}
         return {
             "UHostId": self.machine_id, "Name": self.name, "Zone": ZONE, "GPU": self.machine.gpus, "GpuType": "4090",
-            "State": self.machine.odd if self.machine.odd is not None else _WORDS[self.machine.state],
+            "State": self.machine.odd if self.machine.odd is not None else _WORDS[self.state],
             "IPSet": [private, public], "InstancePrice": 1.58, "ChargeType": "Postpay", "Password": "c2VjcmV0",
-            "CreateTime": NOW + self.skewed, "ReleaseTime": self.release_time, "WithoutGpuSpec": {"Cpu": 1, "Gpu": 0},
+            "CreateTime": self.changed_at, "ReleaseTime": self.release_time, "WithoutGpuSpec": {"Cpu": 1, "Gpu": 0},
         }  # fmt: skip

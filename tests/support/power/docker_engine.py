@@ -15,6 +15,7 @@ import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,19 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.engines.real_servers import until
-from tests.support.power.api_world import ANY_API, ApiWorld
 from wakestream.adapters.power import docker
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import ANY_API, Act, HttpStandIn
+from wakestream.adapters.testing.power_world import Fault
 
 ID = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2"
 NEVER = "0001-01-01T00:00:00Z"
 
 
-class DockerWorld(ApiWorld):
+class DockerWorld(HttpStandIn):
     """One container `lips`."""
 
-    faults = ANY_API - {"busy", "start_busy", "quota"}  # an engine has no such answers
+    faults = ANY_API - {"busy", "start_busy", "stop_busy"} | {"no_capacity"}  # an engine has no such answers
+    addresses = True
     make = staticmethod(docker.create)
     machine_id, keys, name = ID[:12], {}, "lips"
 
@@ -44,6 +46,9 @@ class DockerWorld(ApiWorld):
 
     async def move(self) -> None:
         self.port += 1
+
+    async def replace(self) -> None:
+        """Its name is as good as an id."""
 
     async def unknown_word(self) -> None:
         self.machine.odd = "dreaming"
@@ -56,11 +61,9 @@ class DockerWorld(ApiWorld):
             web.get("/containers/{id}/json", self._describe),
         ]
 
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return request.path.endswith("/start")
-
-    def trusts(self, request: web.Request, body: Any) -> bool:
-        return True
+    def act(self, request: web.Request, body: Any) -> Act:
+        last = request.path.rpartition("/")[2]
+        return last if last in ("start", "stop") else ""  # type: ignore[return-value]
 
     def denied(self) -> web.Response:
         why = "authorization denied by plugin opa-docker-authz: request rejected by administrative policy"
@@ -75,10 +78,10 @@ class DockerWorld(ApiWorld):
     def word(self) -> str:
         """The container's state in Docker's words."""
         words = {"stopped": "exited", "starting": "restarting", "failed": "dead"}
-        return self.machine.odd or words.get(self.machine.state, self.machine.state)
+        return self.machine.odd or words.get(self.state, self.state)
 
     def _missing(self, request: web.Request) -> web.Response | None:
-        if self.machine.state != "terminated" and request.match_info["id"] in (ID, ID[:12], "lips"):
+        if self.state != "terminated" and request.match_info["id"] in (ID, ID[:12], "lips"):
             return None
         return web.json_response({"message": f"No such container: {request.match_info['id']}"}, status=404)
 
@@ -105,19 +108,20 @@ class DockerWorld(ApiWorld):
 
     async def _list(self, request: web.Request) -> web.Response:
         assert request.query["all"] == "true"
-        here = [] if self.machine.state == "terminated" else [ID]
+        here = [] if self.state == "terminated" else [ID]
         return web.json_response([{"Id": each, "Names": ["/lips"], "State": self.word()} for each in here])
 
     async def _describe(self, request: web.Request) -> web.Response:
         if (missing := self._missing(request)) is not None:
             return missing
-        run = self.word() == "running"
+        run, at = self.word() == "running", datetime.fromtimestamp(self.changed_at, UTC)
+        since = f"{at:%Y-%m-%dT%H:%M:%S.%f}789Z"
         ports = {"8383/tcp": [{"HostIp": "", "HostPort": str(self.port)}]}
         return web.json_response({
             "Id": ID, "Name": "/lips",
             "State": {
                 "Status": self.word(), "Running": run, "ExitCode": self.code, "Error": self.error,
-                "StartedAt": "2026-01-02T03:04:05.123456789Z", "FinishedAt": NEVER,
+                "StartedAt": since if run else NEVER, "FinishedAt": NEVER if run or self.error else since,
             },
             "NetworkSettings": {
                 "Ports": ports if run and self.published else {},

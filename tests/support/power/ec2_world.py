@@ -10,11 +10,11 @@ import aiohttp
 import boto3
 from aiohttp import web
 
-from tests.support.power.api_world import ANY_API, ApiWorld
 from tests.support.power.ec2_proxy import error, forwarded, with_states
 from wakestream.adapters.power import ec2, libcloud
 from wakestream.adapters.power.config import PowerConfig, Provider
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import ANY_API, Act, HttpStandIn
+from wakestream.adapters.testing.power_world import Fault
 from wakestream.operators.model.ports import PowerState
 
 REGION, IMAGE = "eu-central-1", "ami-12c6146b"
@@ -46,7 +46,7 @@ def instance(client: Any, name: str, *, stopped: bool = True) -> str:
     return found
 
 
-class Ec2World(ApiWorld):
+class Ec2World(HttpStandIn):
     """One instance.
 
     Args:
@@ -54,7 +54,8 @@ class Ec2World(ApiWorld):
         client: Its client.
     """
 
-    faults = ANY_API
+    faults, addresses = ANY_API | {"no_capacity", "quota"}, True
+    call_timeout, within = TIMEOUT, 50.0
     keys: ClassVar[dict[str, str]] = {"key": KEY, "secret": SECRET}
 
     def __init__(self, moto: str, client: Any) -> None:
@@ -73,8 +74,9 @@ class Ec2World(ApiWorld):
     def routes(self) -> list[web.RouteDef]:
         return [web.route("*", "/", self._answer)]  # libcloud asks by GET
 
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return "StartInstances" in (body.get("Action"), request.query.get("Action"))
+    def act(self, request: web.Request, body: Any) -> Act:
+        acts: dict[str, Act] = {"StartInstances": "start", "StopInstances": "stop"}
+        return acts.get({**request.query, **body}.get("Action", ""), "")
 
     def trusts(self, request: web.Request, body: Any) -> bool:
         return KEY in request.headers.get("Authorization", "") + request.query_string
@@ -95,6 +97,8 @@ class Ec2World(ApiWorld):
 
     async def _answer(self, request: web.Request) -> web.Response:
         action = {**request.query, **await request.post()}["Action"]
+        if self.fault == "missing":
+            return error(400, "InvalidInstanceID.NotFound", f"The instance ID '{self.instance}' does not exist")
         if action == "StartInstances":
             self.start()
         elif action == "StopInstances":
@@ -119,7 +123,7 @@ class Ec2World(ApiWorld):
     def _shown(self, name: str, word: str) -> dict[str, str]:
         if name != self.instance:
             return {"state": word}
-        word = self.machine.odd or WORDS[self.machine.state]
+        word = self.machine.odd or WORDS[self.state]
         launched = datetime.fromtimestamp(time.time() + self.skewed, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         shown = {"state": word, "launchTime": launched}
         return {**shown, "ipAddress": self.machine.address} if word == "running" else shown

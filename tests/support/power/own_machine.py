@@ -19,7 +19,7 @@ from aiohttp import web
 from tests.support.ports import free_port
 from wakestream.adapters.power import wol
 from wakestream.adapters.power.config import PowerConfig, Provider
-from wakestream.adapters.testing.power_suite import CALL_TIMEOUT, Fault, PowerWorld
+from wakestream.adapters.testing.power_world import CALL_TIMEOUT, Fault, PowerWorld
 from wakestream.operators.model.ports import PowerState
 
 MAC = "00:11:22:aa:bb:cc"
@@ -40,8 +40,8 @@ class OwnMachine(PowerWorld):
     """
 
     faults: ClassVar[frozenset[Fault]] = frozenset({"start_ignored"})
-    addresses = False
     shows_stopping = False
+    within = 40.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -13,16 +13,15 @@ from typing import Any, ClassVar
 import pytest
 from aiohttp import web
 
-from tests.support.power.api_world import ANY_API, ApiWorld
 from wakestream.adapters.power import redfish
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import Act, HttpStandIn
 from wakestream.operators.model.ports import PowerState
 
 ID = "System.Embedded.1"
 PATH = f"/redfish/v1/Systems/{ID}"
 
 
-class RedfishWorld(ApiWorld):
+class RedfishWorld(HttpStandIn):
     """One server.
 
     Attributes:
@@ -32,11 +31,9 @@ class RedfishWorld(ApiWorld):
         resets: The kinds that were asked for.
     """
 
-    faults = ANY_API - {"no_capacity", "quota"}  # a machine of one's own has no such answers
     make = staticmethod(redfish.create)
     machine_id, name = ID, "rack 3, top"
     keys: ClassVar[dict[str, str]] = {"REDFISH_USER": "wakestream", "REDFISH_PASSWORD": "correct horse"}
-    addresses = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,8 +58,17 @@ class RedfishWorld(ApiWorld):
     async def unknown_word(self) -> None:
         self.machine.odd = "Hibernating"
 
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return isinstance(body, dict) and body.get("ResetType") in ("On", "ForceOn")
+    async def replace(self) -> None:
+        pytest.skip("a machine of one's own is never made again")
+
+    def act(self, request: web.Request, body: Any) -> Act:
+        kind = body.get("ResetType", "")
+        return "" if not kind else "start" if kind in ("On", "ForceOn") else "stop"
+
+    def throttled(self) -> web.Response:
+        refusal = _error(503, "Base.1.8.ServiceTemporarilyUnavailable", "The service is temporarily unavailable.")
+        refusal.headers["Retry-After"] = "1"
+        return refusal
 
     def trusts(self, request: web.Request, body: Any) -> bool:
         both = b64encode(b"wakestream:correct horse").decode()
@@ -71,19 +77,19 @@ class RedfishWorld(ApiWorld):
     def denied(self) -> web.Response:
         return _error(401, "Base.1.8.NoValidSession", "no session for wakestream with the password correct horse")
 
-    def refused(self, fault: Fault) -> web.Response:
+    def refused(self, _: object) -> web.Response:
         return _error(400, "Vendor.1.0.Peculiar", "a reason that no document has")
 
     async def _list(self, request: web.Request) -> web.Response:
         return web.json_response({"Members": [{"@odata.id": PATH}], "Members@odata.count": 1})
 
     async def _describe(self, request: web.Request) -> web.Response:
-        if self.booting:
+        if self.booting or self.fault == "missing":
             return _error(404, "Base.1.8.ResourceMissingAtURI", f"The resource at {PATH} was not found.")
         words = {"running": "On", "stopped": "Off", "starting": "PoweringOn", "stopping": "PoweringOff"}
         return web.json_response({
             "Id": ID, "Name": self.name, "Manufacturer": "ACME", "Model": "G9", "Status": {"Health": "OK"},
-            "PowerState": self.machine.odd or words[self.machine.state],
+            "PowerState": self.machine.odd or words[self.state],
             "Actions": {"#ComputerSystem.Reset": {
                 "target": f"{PATH}/Actions/ComputerSystem.Reset", "ResetType@Redfish.AllowableValues": self.kinds,
             }},

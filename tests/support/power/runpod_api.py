@@ -16,9 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.power.api_world import NOW, ApiWorld
 from wakestream.adapters.power.runpod import create
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import ANY_API, Act, HttpStandIn
+from wakestream.adapters.testing.power_world import Fault
 from wakestream.operators.model.ports import PowerState
 
 _WORDS: dict[PowerState, str] = {
@@ -38,7 +38,8 @@ def problem(status: int, title: str, detail: str, **headers: str) -> web.Respons
     )  # fmt: skip
 
 
-class RunpodWorld(ApiWorld):
+class RunpodWorld(HttpStandIn):
+    faults, addresses, name = ANY_API | {"no_capacity", "quota"}, True, "studio gpu"
     make = staticmethod(create)
     machine_id = "7h9k2m4n6p"
     shows_stopping = False
@@ -50,11 +51,8 @@ class RunpodWorld(ApiWorld):
             web.post("/v2/pods/{id}/action", self._act),
         ]  # fmt: skip
 
-    def trusts(self, request: web.Request, body: Any) -> bool:
-        return request.headers.get("Authorization") == f"Bearer {self.secrets[0]}"
-
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return request.path.endswith("/action") and body == {"action": "start"}
+    def act(self, request: web.Request, body: Any) -> Act:
+        return body["action"] if request.path.endswith("/action") else ""  # type: ignore[no-any-return]
 
     def denied(self) -> web.Response:
         return problem(401, "Unauthorized", f"invalid bearer token {self.secrets[0]}")
@@ -76,13 +74,13 @@ class RunpodWorld(ApiWorld):
         return web.json_response({"pods": [self.pod()]})
 
     async def _get(self, request: web.Request) -> web.Response:
-        if request.match_info["id"] != self.machine_id or self.machine.state == "terminated":
+        if request.match_info["id"] != self.machine_id or self.state == "terminated":
             return problem(404, "Not Found", "pod not found")
         return web.json_response(self.pod())
 
     async def _act(self, request: web.Request) -> web.Response:
         action, pod = (await request.json())["action"], self.pod()
-        if request.match_info["id"] != self.machine_id or self.machine.state == "terminated":
+        if request.match_info["id"] != self.machine_id or self.state == "terminated":
             return problem(404, "Not Found", "pod not found")
         if action not in pod["actions"]:
             return problem(409, "Conflict", f"action {action} is not valid for status {pod['status']}")
@@ -90,10 +88,10 @@ class RunpodWorld(ApiWorld):
         return web.json_response(self.pod())
 
     def pod(self) -> dict[str, Any]:
-        status = self.machine.odd or _WORDS[self.machine.state]
+        status = self.machine.odd or _WORDS[self.state]
         runs = status == "RUNNING"
         ports = [{"private": 8383, "public": 34446, "type": "tcp", "ip": self.machine.address}]
-        started = datetime.fromtimestamp(NOW + self.skewed, UTC).isoformat().replace("+00:00", "Z")
+        started = datetime.fromtimestamp(self.changed_at, UTC).isoformat().replace("+00:00", "Z")
         return {
             "id": self.machine_id, "name": self.name, "status": status, "actions": list(_ALLOWED.get(status, ())),
             "image": "worker", "ports": ["8383/tcp", "22/tcp"], "locked": False, "cloud": "SECURE",

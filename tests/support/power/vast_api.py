@@ -16,9 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.power.api_world import ANY_API, ApiWorld
 from wakestream.adapters.power.vast import create
-from wakestream.adapters.testing.power_suite import Fault
+from wakestream.adapters.testing.http_stand_in import ANY_API, Act, HttpStandIn
+from wakestream.adapters.testing.power_world import Fault
 from wakestream.operators.model.ports import PowerState
 
 _ACTUAL: dict[PowerState, str | None] = {
@@ -26,11 +26,12 @@ _ACTUAL: dict[PowerState, str | None] = {
 }  # fmt: skip
 
 
-class VastWorld(ApiWorld):
+class VastWorld(HttpStandIn):
     make = staticmethod(create)
     machine_id = "883001"
     keys = {"VAST_API_KEY": "0123456789abcdef0123456789abcdef"}  # noqa: RUF012
-    faults = ANY_API - {"start_ignored"}  # what is accepted is intended, and shows as such
+    addresses, name = True, "studio gpu"
+    faults = ANY_API - {"start_ignored"} | {"no_capacity", "quota"}  # what is accepted is intended, and shows as such
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -38,11 +39,11 @@ class VastWorld(ApiWorld):
             web.put("/api/v0/instances/{id}/", self._set),
         ]  # fmt: skip
 
-    def trusts(self, request: web.Request, body: Any) -> bool:
-        return request.headers.get("Authorization") == f"Bearer {self.secrets[0]}"
+    def act(self, request: web.Request, body: Any) -> Act:
+        return {"running": "start", "stopped": "stop"}[body["state"]] if request.method == "PUT" else ""  # type: ignore[return-value]
 
-    def is_start(self, request: web.Request, body: Any) -> bool:
-        return request.method == "PUT" and body == {"state": "running"}
+    def throttled(self) -> web.Response:
+        return web.Response(text="API requests too frequent", status=429)
 
     def denied(self) -> web.Response:
         text = f"Invalid user key {self.secrets[0]}"
@@ -65,11 +66,11 @@ class VastWorld(ApiWorld):
         return web.json_response({"instances": [self.row()], "next_token": None})
 
     async def _get(self, request: web.Request) -> web.Response:
-        here = request.match_info["id"] == self.machine_id and self.machine.state != "terminated"
+        here = request.match_info["id"] == self.machine_id and self.state != "terminated"
         return web.json_response({"instances": self.row() if here else None})
 
     async def _set(self, request: web.Request) -> web.Response:
-        if request.match_info["id"] != self.machine_id or self.machine.state == "terminated":
+        if request.match_info["id"] != self.machine_id or self.state == "terminated":
             return web.json_response({"success": False, "error": "no_such_instance", "msg": "gone"}, status=404)
         if (await request.json())["state"] == "running":
             self.start()
@@ -78,7 +79,7 @@ class VastWorld(ApiWorld):
         return web.json_response({"success": True})
 
     def row(self) -> dict[str, Any]:
-        state = self.machine.state
+        state = self.state
         runs = state == "running"
         return {
             "id": int(self.machine_id), "label": self.name, "actual_status": self.machine.odd or _ACTUAL[state],

@@ -28,7 +28,7 @@ from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.telemetry.metrics_server import Collect, metrics_listener
 from wakestream.adapters.testing.fakes import FakePower
-from wakestream.adapters.testing.power_suite import no_health
+from wakestream.adapters.testing.power_watch import no_health
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
 from wakestream.adapters.worker.program import RunningWorker, running_worker
