@@ -205,7 +205,10 @@ class HttpPower(AccountPower):
 
     def _failed(self, what: str, answer: aiohttp.ClientResponse, document: Any, raw: bytes) -> PowerError:
         status, is_json = answer.status, document is not _NOT_JSON and document is not None
-        code, message = self.message(document) if is_json else ("", raw[:200].decode(errors="replace"))
+        try:
+            code, message = self.message(document) if is_json else ("", raw[:200].decode(errors="replace"))
+        except _UNEXPECTED:  # a proxy in front of the API has a form of its own
+            code, message = HttpPower.message(self, document)
         text = f"{self.name}: HTTP {status} to `{what}`: {self.plain(f'{code} {message}'.strip()) or answer.reason}"
         wait = _retry_after(answer.headers)
         if status == 429:
@@ -228,6 +231,7 @@ class HttpPower(AccountPower):
 
 
 _NOT_JSON = object()
+_UNEXPECTED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 
 
 def _expecting(call: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
@@ -237,7 +241,7 @@ def _expecting(call: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]
     async def read(self: HttpPower) -> R:
         try:
             return await call(self)
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        except _UNEXPECTED as error:
             logger.opt(exception=error).debug("{}: an unexpected answer", self.name)
             why = f"{type(error).__name__}: {self.plain(str(error))}"
             raise Transient(f"{self.name}: the API's answer has another form than its documents say ({why})") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -21,13 +22,15 @@ class Acme(HttpPower):
 DAY = "Thu, 01 Jan 2026"
 
 
-async def _served(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> tuple[web.AppRunner, Acme]:
+async def _served(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], kind: type[Acme] = Acme
+) -> tuple[web.AppRunner, Acme]:
     app = web.Application()
     app.router.add_get("/x", handler)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, Acme(PowerConfig("1", base_url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    return runner, kind(PowerConfig("1", base_url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
 
 
 async def test_an_answer_in_several_pieces_is_read_to_its_end() -> None:
@@ -98,6 +101,21 @@ async def test_what_a_status_means(
     with pytest.raises(kind, match=f"acme: HTTP {status} to `GET /x`: E1 no") as caught:
         await power.call("GET", "/x")
     assert getattr(caught.value, "retry_after", None) == wait
+    await power.close()
+    await runner.cleanup()
+
+
+async def test_a_refusal_of_a_proxy_in_another_form_than_the_api_s_own_is_read_too() -> None:
+    class Nested(Acme):
+        def message(self, document: Any) -> tuple[object, str]:
+            return document["problem"]["kind"], document["problem"]["text"]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "9"})
+
+    runner, power = await _served(answer, Nested)
+    with pytest.raises(TryAgain, match="HTTP 429 to `GET /x`: slow down"):
+        await power.call("GET", "/x")
     await power.close()
     await runner.cleanup()
 
