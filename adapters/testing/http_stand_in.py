@@ -49,6 +49,7 @@ class HttpStandIn(PowerWorld):
         options: The options of the provider (`--power-option`).
         machine: The machine, as it really is. What the API shows is `state`.
         url: The address of the stand-in.
+        asked: Notified after each request.
 
     Example:
         >>> class AcmeStandIn(HttpStandIn):
@@ -72,6 +73,7 @@ class HttpStandIn(PowerWorld):
         self.machine, self.shown, self.since = FakeMachine(), FakeMachine().state, time.time()
         self.skewed, self.no_gpu, self.url = 0.0, False, ""
         self.options: dict[str, str] = {}
+        self.asked = asyncio.Condition()
         self.secrets = tuple(self.keys.values())
 
     # --- for subclasses
@@ -168,6 +170,13 @@ class HttpStandIn(PowerWorld):
     @web.middleware
     async def faulty(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Answer a request as the fault says, or by its handler."""
+        try:
+            return await self._answer(request, handler)
+        finally:
+            async with self.asked:
+                self.asked.notify_all()
+
+    async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
         body: Any = await request.json() if request.content_type == "application/json" else dict(await request.post())
         act = self.act(request, body)
         self.calls += act == "start"

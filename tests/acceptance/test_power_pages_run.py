@@ -62,8 +62,6 @@ async def test_the_monitor_of_the_page_wakes_the_machine_for_a_job(name: str, tm
         client = open_link(f"ws://127.0.0.1:{hub.port}/dsp", lambda: register)
         heard: asyncio.Queue[object] = asyncio.Queue()
         subscription = client.events.subscribe(heard.put_nowait)
-        async with world.asked:  # its first look
-            await world.asked.wait_for(lambda: world.requests >= 1)
         while not any(gpu.phase == "off" for gpu in hub.state.gpus.values()):
             await heard.get()
         client.send(m.Boot(request_id="boot-1"))
