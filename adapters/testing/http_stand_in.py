@@ -70,7 +70,7 @@ class HttpStandIn(PowerWorld):
     refusals: ClassVar[Mapping[Fault, tuple[int, str]]] = {"start_unknown": (418, "E7731: no document knows this")}
 
     def __init__(self) -> None:
-        self.machine, self.shown, self.since = FakeMachine(), FakeMachine().state, time.time()
+        self.machine, self.__shown, self.__since = FakeMachine(), FakeMachine().state, time.time()
         self.skewed, self.no_gpu, self.url = 0.0, False, ""
         self.options: dict[str, str] = {}
         self.asked = asyncio.Condition()
@@ -91,12 +91,12 @@ class HttpStandIn(PowerWorld):
         """The state that the API shows; `terminated` while the machine is not found."""
         if self.fault == "missing":
             return "terminated"
-        return self.shown if self.fault == "lags" else self.machine.state
+        return self.__shown if self.fault == "lags" else self.machine.state
 
     @property
     def changed_at(self) -> float:
         """When the machine came into its state, in UNIX seconds of the provider's clock."""
-        return self.since + self.skewed
+        return self.__since + self.skewed
 
     def trusts(self, request: web.Request, body: Any) -> bool:
         """Whether the request has the right credentials: the first one, in the header `Authorization`."""
@@ -119,14 +119,14 @@ class HttpStandIn(PowerWorld):
         """A start that is accepted."""
         self.starts += 1
         if self.fault != "start_ignored":
-            self._change("starting", None if self.fault == "start_slow" else "running")
+            self.__change("starting", None if self.fault == "start_slow" else "running")
             self.machine.gpus = 0 if self.no_gpu else 1
 
     def stop(self) -> None:
         """A stop that is accepted."""
         self.stops += 1
         if self.machine.state in ("running", "starting"):
-            self._change("stopping", "stopped")
+            self.__change("stopping", "stopped")
 
     # --- PowerWorld
 
@@ -140,8 +140,8 @@ class HttpStandIn(PowerWorld):
         """See `PowerWorld.become`."""
         ends: Mapping[PowerState, PowerState] = {"starting": "running", "stopping": "stopped"}
         self.machine.odd = None
-        self._change(state, ends.get(state))
-        self.shown = state
+        self.__change(state, ends.get(state))
+        self.__shown = state
 
     async def finish(self) -> None:
         """See `PowerWorld.finish`."""
@@ -162,8 +162,8 @@ class HttpStandIn(PowerWorld):
         """See `PowerWorld.skew`."""
         self.skewed = seconds
 
-    def _change(self, state: PowerState, becoming: PowerState | None) -> None:
-        self.machine.state, self.machine.becoming, self.since = state, becoming, time.time()
+    def __change(self, state: PowerState, becoming: PowerState | None) -> None:
+        self.machine.state, self.machine.becoming, self.__since = state, becoming, time.time()
 
     # --- the server
 
@@ -171,12 +171,12 @@ class HttpStandIn(PowerWorld):
     async def faulty(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Answer a request as the fault says, or by its handler."""
         try:
-            return await self._answer(request, handler)
+            return await self.__respond(request, handler)
         finally:
             async with self.asked:
                 self.asked.notify_all()
 
-    async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
+    async def __respond(self, request: web.Request, handler: Any) -> web.StreamResponse:
         body: Any = await request.json() if request.content_type == "application/json" else dict(await request.post())
         act = self.act(request, body)
         self.calls += act == "start"
@@ -184,7 +184,7 @@ class HttpStandIn(PowerWorld):
         of, _, rest = fault.partition("_")
         if of in ("start", "stop"):  # these are faults of one kind of call
             fault = rest if of == act and rest in ("denied", "busy", "broken", "lost", "unknown") else ""
-        answer = await self._general(fault, request)
+        answer = await self.__general(fault, request)
         if answer is not None:
             return answer
         if fault == "denied" or not self.trusts(request, body):
@@ -194,7 +194,7 @@ class HttpStandIn(PowerWorld):
         served: web.StreamResponse = await handler(request)
         return web.json_response({"message": "internal error"}, status=500) if fault == "lost" else served
 
-    async def _general(self, fault: str, request: web.Request) -> web.StreamResponse | None:
+    async def __general(self, fault: str, request: web.Request) -> web.StreamResponse | None:
         match fault:
             case "slow":
                 await asyncio.Event().wait()

@@ -60,13 +60,18 @@ class Ec2World(HttpStandIn):
 
     def __init__(self, moto: str, client: Any) -> None:
         super().__init__()
-        self.moto = moto
+        self.moto, self.client = moto, client
         self._described: dict[str, str] = {}
         self.name = f"studio gpu {time.monotonic_ns()}"
         self.instance = instance(client, self.name)
 
     def provider(self, *, machine: str | None = None, timeout: float = TIMEOUT) -> Provider:
         return ec2.create(PowerConfig(machine or self.instance, {"region": REGION}, timeout=timeout, base_url=self.url))
+
+    async def replace(self) -> None:
+        old, self.instance = self.instance, instance(self.client, self.name)
+        self.client.terminate_instances(InstanceIds=[old])
+        self._described.clear()
 
     async def unknown_word(self) -> None:
         self.machine.odd = "meditating"
