@@ -14,6 +14,9 @@ from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
 from wakestream.streams.monitor.transitions import LONGEST_WHY, Step
 from wakestream.streams.protocol import messages as m
 
+GONE_AFTER = 20.0
+"""Seconds for which a provider must have answered that the machine does not exist."""
+
 _ORPHAN: dict[p.Orphans, str] = {
     "adopt": "it is taken over, and stopped when it has been idle for long enough",
     "stop": "it is stopped unless a job holds it",
@@ -35,8 +38,7 @@ def on_call_ended(step: Step, event: p.Taken | p.Reading | p.CallFailed) -> None
             _fail_look(step, event.detail or "the provider does not know")
         case p.Reading():
             _on_reading(step, event, event.reading)
-        case p.CallFailed(fault="gone") if looks.missed + 1 < step.policy.misses:
-            # One such answer is no proof: what an API describes can lag, and it may have restarted.
+        case p.CallFailed(fault="gone") if not _is_proof(step):
             looks.missed += 1
             step.boot.again_at = step.now if machine.state == "starting" else None  # that start had no effect
             _fail_look(step, event.why)
@@ -62,6 +64,12 @@ def on_call_ended(step: Step, event: p.Taken | p.Reading | p.CallFailed) -> None
             step.boot.again_at, machine.reason = step.now + wait, event.why[:LONGEST_WHY]
             step.note(f"the start failed, and is tried again in {wait:g} s: {event.why}")
             step.announce()
+
+
+def _is_proof(step: Step) -> bool:
+    """Whether answers that the machine does not exist are believed: an API can lag, and it may have restarted."""
+    looks = step.looks
+    return looks.missed + 1 >= step.policy.misses and step.now - looks.failed_since >= GONE_AFTER
 
 
 def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:
