@@ -40,7 +40,7 @@ def folder(given: Path | str | None) -> Path:
 
 
 @contextlib.contextmanager
-def told(state: Path, address: Address) -> Iterator[None]:
+def announced(state: Path, address: Address) -> Iterator[None]:
     """Write `state/daemon.json` while the block runs. `FileUnusable` when it cannot be written."""
     path = state / FILE
     _write(path, address)

@@ -25,7 +25,7 @@ from wakestream.adapters.daemon.console import preferences
 from wakestream.adapters.daemon.console.app import Console
 from wakestream.adapters.daemon.console.timeline import Timeline
 from wakestream.adapters.daemon.console.uploads import QUOTA
-from wakestream.adapters.daemon.discovery import Address, told
+from wakestream.adapters.daemon.discovery import Address, announced
 from wakestream.adapters.daemon.event_feed import EventFeed
 from wakestream.adapters.daemon.folder_watch import FolderWatch
 from wakestream.adapters.daemon.kinds import DaemonKinds
@@ -177,7 +177,7 @@ async def running_daemon(
         tasks.keeps("the console's waiting jobs", console.go_on)
         if config.watch is not None:
             tasks.keeps("--watch", FolderWatch(config.watch, config.state, box, settings.probe).run)
-        stack.enter_context(told(config.state, Address(url, token, os.getpid())))
+        stack.enter_context(announced(config.state, Address(url, token, os.getpid())))
         stack.enter_context(few_collections(*MANY_JOBS))
         yield RunningDaemon(url, box, console, journal, webhooks)
 

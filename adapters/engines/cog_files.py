@@ -33,7 +33,7 @@ _ENDINGS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class ModelOutput:
     """An uploaded file, and the name that the model gave it."""
 
     name: str
@@ -60,7 +60,7 @@ class Prediction:
     work: Work
     id: str
     news: asyncio.Queue[Mapping[str, Any]] = field(default_factory=asyncio.Queue)
-    uploads: dict[str, Upload] = field(default_factory=dict)
+    uploads: dict[str, ModelOutput] = field(default_factory=dict)
     fault: WakestreamError | None = None
     logs: int = 0
     health: asyncio.Future[Mapping[str, Any]] = field(default_factory=asyncio.Future)
@@ -185,7 +185,7 @@ class CogFiles:
         except OSError as error:  # Cog reports an output without the file then
             now.fault = NoSpace(f"the output {name[:80]} cannot be stored: {error.strerror or error}")
             return web.Response(status=507, text=str(now.fault))
-        now.uploads[path.stem] = Upload(name, path)
+        now.uploads[path.stem] = ModelOutput(name, path)
         headers = {"Location": f"{request.url.origin()}/out/{path.stem}", "Connection": "close"}
         answer = web.Response(status=201, headers=headers)
         answer.force_close()

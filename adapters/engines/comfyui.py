@@ -19,19 +19,7 @@ import aiohttp
 from loguru import logger
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.engines.comfyui_prompt import (
-    Listener,
-    Looks,
-    NodeTimes,
-    PromptProgress,
-    RunningPrompt,
-    best_files,
-    failure,
-    prompt_id,
-    refusal,
-    refused_outputs,
-    text_of,
-)
+from wakestream.adapters.engines import comfyui_prompt as prompts
 from wakestream.adapters.engines.comfyui_workflow import WorkflowKind, load_kinds
 from wakestream.adapters.engines.config import EngineConfig
 from wakestream.adapters.engines.http_engine import HttpEngine, NotMade, Waiting, ending, outputs_of
@@ -62,7 +50,7 @@ def create(config: EngineConfig) -> ComfyUi:
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"--engine-option url={url}: write an address such as {DEFAULT_URL}")
     kinds = load_kinds(Path(options["manifest"]).expanduser())
-    times = NodeTimes(None if config.folder is None else config.folder / _TIMES)
+    times = prompts.NodeTimes(None if config.folder is None else config.folder / _TIMES)
     return ComfyUi(url, kinds, options.get("client") or _client(config.folder), times)
 
 
@@ -83,7 +71,7 @@ class ComfyUi(Engine):
         times: What nodes took earlier.
     """
 
-    def __init__(self, url: str, kinds: Mapping[str, WorkflowKind], client: str, times: NodeTimes) -> None:
+    def __init__(self, url: str, kinds: Mapping[str, WorkflowKind], client: str, times: prompts.NodeTimes) -> None:
         self._http = HttpEngine(url, "ComfyUI")
         self._declared = dict(kinds)
         self._kinds = dict(kinds)
@@ -138,8 +126,10 @@ class ComfyUi(Engine):
     async def render(self, work: Work) -> AsyncGenerator[Frame | Line | Made, None]:
         """Run the workflow; a prompt of an earlier run of the worker that is still there is followed."""
         kind = self._kinds[work.kind]
-        prompt = RunningPrompt(prompt_id(work), kind, PromptProgress(work.kind, kind.workflow, self._times))
-        async with Listener(self._http, self._client, prompt):
+        prompt = prompts.RunningPrompt(
+            prompts.prompt_id(work), kind, prompts.PromptProgress(work.kind, kind.workflow, self._times)
+        )
+        async with prompts.Listener(self._http, self._client, prompt):
             if not await self._is_there(prompt):
                 await self._start(work, prompt)
             async for item in self._followed(prompt):
@@ -151,7 +141,7 @@ class ComfyUi(Engine):
 
     async def cancel(self, work: Work) -> None:
         """Remove the prompt from the queue, or interrupt it if it is the one that runs."""
-        prompt = prompt_id(work)
+        prompt = prompts.prompt_id(work)
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_WITHIN):
                 if (sent := self._sent.get(prompt)) is not None:
@@ -185,20 +175,20 @@ class ComfyUi(Engine):
         await self._http.json("POST", "/interrupt", json={"prompt_id": prompt})
         return True
 
-    async def _is_there(self, prompt: RunningPrompt) -> bool:
+    async def _is_there(self, prompt: prompts.RunningPrompt) -> bool:
         """Whether the prompt waits, runs or has succeeded. A failure is forgotten: the work is to be done again."""
         if await self._place(prompt.id) is not None:
             return True
         entry = await self._history(prompt.id)
-        if entry is not None and failure(prompt.kind, entry) is not None:
+        if entry is not None and prompts.failure(prompt.kind, entry) is not None:
             await self._forget(prompt)
             return False
         return entry is not None
 
-    async def _forget(self, prompt: RunningPrompt) -> None:
+    async def _forget(self, prompt: prompts.RunningPrompt) -> None:
         await self._http.json("POST", "/history", json={"delete": [prompt.id]})
 
-    async def _start(self, work: Work, prompt: RunningPrompt) -> None:
+    async def _start(self, work: Work, prompt: prompts.RunningPrompt) -> None:
         names = {name: await self._uploaded(name, path) for name, path in work.inputs.items()}
         asked = {
             "prompt": prompt.kind.prompt(names, work.params, prompt.id[:8]), "client_id": self._client,
@@ -206,12 +196,12 @@ class ComfyUi(Engine):
         }  # fmt: skip
         status, said = await self._send(prompt.id, asked)
         if status == 200 and isinstance(said, dict) and said.get("prompt_id") == prompt.id:
-            if (refused := refused_outputs(prompt.kind, said, work.outputs)) is not None:
+            if (refused := prompts.refused_outputs(prompt.kind, said, work.outputs)) is not None:
                 await self.cancel(work)  # ComfyUI runs the other outputs
                 raise refused
             return
         if status == 400 and isinstance(said, dict):
-            raise refusal(prompt.kind, said)
+            raise prompts.refusal(prompt.kind, said)
         raise EngineUnreachable(f"ComfyUI did not take the workflow: HTTP {status} {str(said or '')[:200]}".rstrip())
 
     async def _send(self, prompt: str, asked: Mapping[str, Any]) -> tuple[int, Any]:
@@ -245,12 +235,12 @@ class ComfyUi(Engine):
         folder = said.get("subfolder")
         return f"{folder}/{said['name']}" if folder else str(said["name"])
 
-    async def _followed(self, prompt: RunningPrompt) -> AsyncGenerator[Frame | Line, None]:
+    async def _followed(self, prompt: prompts.RunningPrompt) -> AsyncGenerator[Frame | Line, None]:
         """Progress until the prompt is in the history, which is the only sure sign of its end.
 
         The WebSocket alone is not enough: it may break, or stay open and silent.
         """
-        last, looks, waiting = None, Looks(), Waiting()
+        last, looks, waiting = None, prompts.Looks(), Waiting()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
@@ -292,22 +282,22 @@ class ComfyUi(Engine):
         found = said.get(prompt)
         return found if isinstance(found, dict) else None
 
-    async def _outputs(self, prompt: RunningPrompt) -> Mapping[str, Any]:
+    async def _outputs(self, prompt: prompts.RunningPrompt) -> Mapping[str, Any]:
         entry = await self._history(prompt.id)
         if entry is None:
             raise EngineUnreachable("ComfyUI does not know the work any more; it was restarted")
-        if (error := failure(prompt.kind, entry)) is not None:
+        if (error := prompts.failure(prompt.kind, entry)) is not None:
             raise error
         outputs = entry.get("outputs")
         return outputs if isinstance(outputs, dict) else {}
 
     async def _fetched(
-        self, work: Work, prompt: RunningPrompt, slot: Slot, outputs: Mapping[str, Any]
+        self, work: Work, prompt: prompts.RunningPrompt, slot: Slot, outputs: Mapping[str, Any]
     ) -> AsyncGenerator[Made, None]:
         node, name = prompt.kind.outputs[slot.name], slot.name
-        files = best_files(outputs.get(node), slot)
+        files = prompts.best_files(outputs.get(node), slot)
         if not files:
-            if (text := text_of(outputs.get(node))) is None:
+            if (text := prompts.text_of(outputs.get(node))) is None:
                 raise NotMade(f"ComfyUI made no file for the output {name} (node {node}); check the workflow")
             target = work.folder / f"{name}.txt"
             target.write_text(text, encoding="utf-8")

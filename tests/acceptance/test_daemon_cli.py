@@ -17,7 +17,7 @@ from tests.support.programs.client_scene import QUICK, User
 from tests.support.programs.daemon_scene import daemon, state_of
 from tests.support.programs.our_peers import Joining, Place, gpu_online, held, until
 from tests.support.programs.terminal_scene import plain, terminal
-from wakestream.adapters.daemon.discovery import Address, told
+from wakestream.adapters.daemon.discovery import Address, announced
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.streams.protocol import messages as m
 
@@ -360,7 +360,7 @@ async def test_without_a_daemon_detach_jobs_watch_and_cancel_say_how_to_start_on
 async def test_a_stale_daemon_file_is_detected_and_the_job_runs_without_a_daemon(user: User) -> None:
     user.environment["WAKESTREAM_DAEMON"] = str(user.folder.parent / "daemon")
     state_of(user).mkdir()
-    with told(state_of(user), Address("http://127.0.0.1:9", "token", 1)):
+    with announced(state_of(user), Address("http://127.0.0.1:9", "token", 1)):
         async with field(user, online=True):
             ran = await user.submit()
             assert (ran.code, ran.last["event"]) == (0, "done"), ran

@@ -11,7 +11,7 @@ from tests.support.programs import plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon, state_of
 from wakestream.adapters.daemon.api_client import DaemonRefused, open_daemon_client
-from wakestream.adapters.daemon.discovery import Address, told
+from wakestream.adapters.daemon.discovery import Address, announced
 from wakestream.adapters.disk.journal import open_journal
 from wakestream.streams.outbox import facts as f
 
@@ -56,7 +56,7 @@ async def test_a_refusal_that_comes_in_pieces_is_read_to_its_end(tmp_path: Path)
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        with told(tmp_path, Address(url, "token", 1)):
+        with announced(tmp_path, Address(url, "token", 1)):
             async with open_daemon_client(tmp_path) as client:
                 await client.needed()
                 with pytest.raises(DaemonRefused) as refused:
@@ -88,7 +88,7 @@ async def test_a_daemon_that_vanishes_between_two_jobs_leaves_the_ids_of_those_i
     state_of(user).mkdir()
     state = state_of(user) / "daemon.json"
     async with plain_server.answering([web.get("/api/health", health), web.post("/api/jobs", submit)]) as url:
-        with told(state_of(user), Address(url, "token", 1)):
+        with announced(state_of(user), Address(url, "token", 1)):
             ran = await user.run("submit", "--pairs", ".", "--yes", *(["--json"] if as_json else []))
     assert ran.code != 0
     assert ran.out.count(asked[0]) == 1

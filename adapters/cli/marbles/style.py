@@ -190,7 +190,7 @@ def verdict(picture: Diagram) -> str:
     return "≠ the replay diverges once" if count == 1 else f"≠ the replay diverges in {count} streams"
 
 
-def told(divergences: Sequence[Divergence]) -> Iterator[tuple[str, str]]:
+def divergence_notes(divergences: Sequence[Divergence]) -> Iterator[tuple[str, str]]:
     """Lines about divergences, each with its tone: a heading (`t-bad`), a difference (`mono`), or an aside (`soft`)."""
     for index, found in enumerate(divergences[:NOTES]):
         at = f" at {found.row.t:.3f} s" if found.row is not None else ""

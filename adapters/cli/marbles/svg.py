@@ -7,24 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from wakestream.adapters.cli.marbles.style import (
-    GLYPHS,
-    POWER,
-    STYLE,
-    WORDS,
-    clock,
-    compact,
-    cut,
-    labelled,
-    legend,
-    safe,
-    sections,
-    summary,
-    text_width,
-    ticks,
-    told,
-    verdict,
-)
+from wakestream.adapters.cli.marbles import style
 from wakestream.adapters.config.units import duration
 from wakestream.streams.diagram.groups import flow, gathered, spread
 from wakestream.streams.diagram.lanes import diagram
@@ -62,10 +45,10 @@ def track(lane: Lane, scale: Scale, crowd: int) -> Drawn:
     """The lane as SVG; `crowd` is the number of lanes that want labels, for the room that each can have."""
     bunches = bunched(lane.marks, scale.at, 26.0 if lane.members else 9.0)
     above, below = _HEIGHTS.get(lane.kind, (11.0, 11.0))
-    flags = labelled(
+    flags = style.labelled(
         lane, chained(bunches, CHAIN), _rows(lane, crowd), EDGE - LEFT,
-        label=lambda bunch: cut(bunch.label, LABEL * (2 if bunch.weight == 4 else 1)),
-        width=lambda text: text_width(text) + 11, fits=lambda span: _spot(span, scale) is not None,
+        label=lambda bunch: style.cut(bunch.label, LABEL * (2 if bunch.weight == 4 else 1)),
+        width=lambda text: style.text_width(text) + 11, fits=lambda span: _spot(span, scale) is not None,
     )  # fmt: skip
     line = max((row + 1 for *_, row in flags), default=0) * ROW + above
     parts = [*_under(lane, scale, line), *_raised(flags, line, above), *_marbles(lane, bunches, line)]
@@ -92,7 +75,7 @@ def _rows(lane: Lane, crowd: int) -> tuple[int, int]:
 
 def _spot(span: Span, scale: Scale) -> float | None:
     """Where the word of a state stands within its band, clear of the strokes that break it."""
-    left, right, wide = scale.at(span.start), scale.at(span.end), text_width(span.word)
+    left, right, wide = scale.at(span.start), scale.at(span.end), style.text_width(span.word)
     breaks = [middle for fold in scale.folds if left < (middle := (fold.left + fold.right) / 2) < right]
     for start, end in zip([left - 4, *breaks], [*breaks, right + 6], strict=True):
         if start + 9 + wide <= end - 8:
@@ -107,7 +90,7 @@ def _raised(flags: Iterable[tuple[Bunch, str, int]], line: float, above: float) 
         yield f'<path class="pole" d="M{x:.1f} {line:.1f}V{y - 9:.1f}"/>'
         if bunch.end > bunch.x + 1:
             yield f'<path class="many" d="M{x:.1f} {line - above + 3:.1f}H{LEFT + bunch.end:.1f}v3"/>'
-        yield f'<text class="f {css}" x="{x + 4:.1f}" y="{y:.1f}">{safe(label)}</text>'
+        yield f'<text class="f {css}" x="{x + 4:.1f}" y="{y:.1f}">{style.safe(label)}</text>'
 
 
 def _under(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
@@ -138,16 +121,16 @@ def _bars(lane: Lane, scale: Scale, line: float) -> Iterator[str]:
     top = line - height / 2
     for span in lane.spans:
         left, right = scale.at(span.start), scale.at(span.end)
-        tone = POWER.get(span.word, "off")
-        lasted = f"{span.word}: {duration(span.end - span.start)}, from {clock(span.start, 3)}"
-        yield f"<g><title>{safe(lasted)}</title>"
+        tone = style.POWER.get(span.word, "off")
+        lasted = f"{span.word}: {duration(span.end - span.start)}, from {style.clock(span.start, 3)}"
+        yield f"<g><title>{style.safe(lasted)}</title>"
         yield (
             f'<rect class="{f"p-{tone}" if power else span.word}" x="{LEFT + left:.1f}" y="{top:.1f}" '
             f'width="{max(1.5, right - left):.1f}" height="{height:.0f}" rx="{round_}"/></g>'
         )
         spot = _spot(span, scale) if power else None
         if spot is not None:
-            yield f'<text class="i-{tone}" x="{LEFT + spot:.1f}" y="{line + 4:.1f}">{safe(span.word)}</text>'
+            yield f'<text class="i-{tone}" x="{LEFT + spot:.1f}" y="{line + 4:.1f}">{style.safe(span.word)}</text>'
     # Two strokes through a bar where a wait is folded.
     for fold in scale.folds:
         if any(span.overlaps(fold.start, fold.end) for span in lane.spans):
@@ -184,7 +167,7 @@ def _marbles(lane: Lane, bunches: Sequence[Bunch], line: float) -> Iterator[str]
     for bunch in sorted(bunches, key=lambda bunch: (bunch.weight, bunch.x)):
         kind, x = bunch.first.kind, LEFT + bunch.x
         drawn = _marble(lane, bunch, kind, x, line)
-        yield f'<g data-rows="{len(bunch.marks)}"><title>{safe(_told(bunch))}</title>{drawn}</g>'
+        yield f'<g data-rows="{len(bunch.marks)}"><title>{style.safe(_told(bunch))}</title>{drawn}</g>'
 
 
 def _marble(lane: Lane, bunch: Bunch, kind: str, x: float, line: float) -> str:
@@ -245,24 +228,24 @@ def svg(log: Log, divergences: Sequence[Divergence] = ()) -> str:
 
 def _opening(picture: Diagram, height: float) -> Iterator[str]:
     lanes = ", ".join(lane.title for lane in picture.lanes)
-    told = f"{summary(picture)}. Time runs from left to right; long waits are folded. Lanes: {lanes}."
+    told = f"{style.summary(picture)}. Time runs from left to right; long waits are folded. Lanes: {lanes}."
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="wm" width="{WIDTH:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-labelledby="wm-title wm-desc">'
     )
     title = f"Marble diagram of a {picture.program} log"
-    yield f'<title id="wm-title">{safe(title)}</title><desc id="wm-desc">{safe(told)}</desc>'
-    yield STYLE
-    yield GLYPHS
+    yield f'<title id="wm-title">{style.safe(title)}</title><desc id="wm-desc">{style.safe(told)}</desc>'
+    yield style.STYLE
+    yield style.GLYPHS
     yield f'<rect class="page" width="{WIDTH:.0f}" height="{height:.0f}"/>'
 
 
 def _head(picture: Diagram) -> Iterator[str]:
-    heading = cut(f"{picture.program} · {summary(picture)}", WIDTH * 0.7, 18)
-    yield f'<text class="head" x="24" y="38">{safe(heading)}</text>'
+    heading = style.cut(f"{picture.program} · {style.summary(picture)}", WIDTH * 0.7, 18)
+    yield f'<text class="head" x="24" y="38">{style.safe(heading)}</text>'
     when = f"{datetime.fromtimestamp(picture.epoch, UTC):%Y-%m-%d %H:%M:%S} UTC"
     yield f'<text class="soft" x="24" y="57">recorded {when}; times are from its start, long waits are folded</text>'
-    said = verdict(picture)
+    said = style.verdict(picture)
     if said:
         yield f'<text class="t-bad" x="{WIDTH - 24:.0f}" y="38" text-anchor="end">{said}</text>'
 
@@ -274,12 +257,12 @@ def _folds(scale: Scale, bottom: float) -> Iterator[str]:
         yield f'<rect class="fold" x="{x:.1f}" y="{TOP - 30:.0f}" width="{wide:.1f}" height="{bottom - TOP + 30:.1f}"/>'
         middle = x + wide / 2
         yield f'<path class="zig" d="M{middle - 9:.1f} {TOP - 5:.0f}l4.5-7 4.5 10 4.5-10 4.5 7"/>'
-        yield f'<text class="foldtext mid" x="{middle:.1f}" y="{TOP - 18:.0f}">{compact(lasted)}</text></g>'
+        yield f'<text class="foldtext mid" x="{middle:.1f}" y="{TOP - 18:.0f}">{style.compact(lasted)}</text></g>'
 
 
 def _grid(scale: Scale, bottom: float) -> Iterator[str]:
     yield f'<path class="axis" d="M{LEFT:.0f} {TOP:.0f}H{RIGHT:.0f}"/>'
-    for x, label in ticks(scale, lambda text: text_width(text, 10) + 10):
+    for x, label in style.ticks(scale, lambda text: style.text_width(text, 10) + 10):
         at = LEFT + x
         yield f'<path class="grid" d="M{at:.1f} {TOP:.0f}V{bottom:.1f}"/>'
         yield f'<text class="tick" x="{at + 3:.1f}" y="{TOP - 6:.0f}">{label}</text>'
@@ -288,7 +271,7 @@ def _grid(scale: Scale, bottom: float) -> Iterator[str]:
 def _lanes(picture: Diagram, scale: Scale) -> tuple[list[str], float]:
     y, parts = TOP + 10, []
     crowds = Counter(lane.kind for lane in picture.lanes)
-    for index, lanes in enumerate(sections(picture)):
+    for index, lanes in enumerate(style.sections(picture)):
         if index:
             y += 8
             parts.append(f'<path class="grid" d="M24 {y:.1f}H{WIDTH - 24:.0f}"/>')
@@ -301,9 +284,10 @@ def _lanes(picture: Diagram, scale: Scale) -> tuple[list[str], float]:
 
 def _lane(lane: Lane, drawn: Drawn, y: float) -> Iterator[str]:
     ids = "" if len(lane.ids) < 2 else ": " + ", ".join(lane.ids[:40]) + (" …" if len(lane.ids) > 40 else "")
-    yield f'<g transform="translate(0 {y:.1f})" role="group" aria-label="{safe(lane.title)}">'
-    yield f"<g><title>{safe(lane.title + ids)}</title>"
-    yield f'<text class="title" x="24" y="{drawn.line + 4:.1f}">{safe(cut(lane.title, LEFT - 44, 12.6))}</text></g>'
+    yield f'<g transform="translate(0 {y:.1f})" role="group" aria-label="{style.safe(lane.title)}">'
+    yield f"<g><title>{style.safe(lane.title + ids)}</title>"
+    shown = style.safe(style.cut(lane.title, LEFT - 44, 12.6))
+    yield f'<text class="title" x="24" y="{drawn.line + 4:.1f}">{shown}</text></g>'
     yield from drawn.parts
     yield "</g>"
 
@@ -317,12 +301,12 @@ def _parting(picture: Diagram, scale: Scale, bottom: float) -> Iterator[str]:
 
 def _legend(picture: Diagram, y: float) -> tuple[list[str], float]:
     parts, x = [], 24.0
-    for name, text in legend(picture):
-        wide = 20 + text_width(text) + 16
+    for name, text in style.legend(picture):
+        wide = 20 + style.text_width(text) + 16
         if x + wide > WIDTH - 24:
             x, y = 24.0, y + 22
         stage = f'<rect class="{name}" y="-6" width="14" height="12" rx="3"/>'
-        parts.append(f'<g transform="translate({x:.1f} {y:.1f})">{stage if name in WORDS else glyph(name, 7, 0)}')
+        parts.append(f'<g transform="translate({x:.1f} {y:.1f})">{stage if name in style.WORDS else glyph(name, 7, 0)}')
         parts.append(f'<text class="minor" x="20" y="4">{text}</text></g>')
         x += wide
     return parts, y
@@ -331,9 +315,8 @@ def _legend(picture: Diagram, y: float) -> tuple[list[str], float]:
 def _notes(picture: Diagram, y: float) -> tuple[list[str], float]:
     """Each divergence in words; the first ones with the difference."""
     parts: list[str] = []
-    for css, line in told(picture.divergences):
+    for css, line in style.divergence_notes(picture.divergences):
         y += 24 if css == "t-bad" else 16
-        parts.append(
-            f'<text class="{css}" x="24" y="{y:.1f}" xml:space="preserve">{safe(cut(line, WIDTH - 48))}</text>'
-        )
+        shown = style.safe(style.cut(line, WIDTH - 48))
+        parts.append(f'<text class="{css}" x="24" y="{y:.1f}" xml:space="preserve">{shown}</text>')
     return parts, y + 20

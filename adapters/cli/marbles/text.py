@@ -8,19 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from wakestream.adapters.cli.marbles.style import (
-    POWER,
-    WORDS,
-    compact,
-    labelled,
-    legend,
-    sections,
-    summary,
-    ticks,
-    told,
-    verdict,
-    visible,
-)
+from wakestream.adapters.cli.marbles import style
 from wakestream.streams.diagram.groups import flow, gathered, spread
 from wakestream.streams.diagram.lanes import diagram
 from wakestream.streams.diagram.layout import Bunch, bunched, chained, scale
@@ -98,7 +86,7 @@ class _Page:
     """How the picture is spread over the cells; `left` and `right` are the first and the last column of time."""
 
     def __init__(self, picture: Diagram, width: int, glyphs: dict[str, str]) -> None:
-        widest = max((cell_len(visible(lane.title)) for lane in picture.lanes), default=0)
+        widest = max((cell_len(style.visible(lane.title)) for lane in picture.lanes), default=0)
         self.width, self.glyphs = width, glyphs
         self.left, self.right = min(widest, max(14, width // 6)) + 2, width - NOTE - 1
         self.crowds = Counter(lane.kind for lane in picture.lanes)
@@ -109,7 +97,7 @@ class _Page:
         return self.left + round(self.scale.at(t))
 
     def text(self, text: str) -> str:
-        shown = visible(text).replace("\n", " ")
+        shown = style.visible(text).replace("\n", " ")
         if self.glyphs is BOXES:
             return shown
         return shown.translate(ASCII).encode("ascii", "replace").decode()
@@ -139,7 +127,7 @@ def terminal(
     picture = gathered(diagram(log, divergences))
     page = _Page(picture, max(NARROWEST, width), BOXES if boxes else LETTERS)
     canvases = [*_head(picture, page), *_axis(page)]
-    for lanes in sections(picture):
+    for lanes in style.sections(picture):
         canvases += [Canvas(page.width), *(canvas for lane in lanes for canvas in _lane(lane, page))]
     canvases += [Canvas(page.width), *_legend(picture, page), *_notes(picture, page)]
     return "\n".join(canvas.line(colour) for canvas in canvases) + "\n"
@@ -147,8 +135,8 @@ def terminal(
 
 def _head(picture: Diagram, page: _Page) -> Iterator[Canvas]:
     canvas = Canvas(page.width)
-    canvas.put(0, page.text(f"{picture.program} · {summary(picture)}"), "head")
-    said = page.text(verdict(picture))
+    canvas.put(0, page.text(f"{picture.program} · {style.summary(picture)}"), "head")
+    said = page.text(style.verdict(picture))
     canvas.put(page.width - cell_len(said), said, "t-bad")
     yield canvas
     yield Canvas(page.width)
@@ -157,12 +145,12 @@ def _head(picture: Diagram, page: _Page) -> Iterator[Canvas]:
 def _axis(page: _Page) -> Iterator[Canvas]:
     numbers, line = Canvas(page.width), Canvas(page.width)
     line.put(page.left, page.glyphs["line"] * (page.right - page.left + 1), "soft")
-    for x, label in ticks(page.scale, lambda text: cell_len(text) + 2.0, 14.0):
+    for x, label in style.ticks(page.scale, lambda text: cell_len(text) + 2.0, 14.0):
         numbers.put(page.left + round(x), label, "soft")
         line.put(page.left + round(x), page.glyphs["tick"], "soft")
     for fold in page.scale.folds:
         middle = page.left + (fold.left + fold.right) / 2
-        lasted = compact(fold.end - fold.start)
+        lasted = style.compact(fold.end - fold.start)
         numbers.put(round(middle - cell_len(lasted) / 2), lasted, "title")
         line.put(round(middle) - 1, page.glyphs["fold"] * 2, "title")
     yield from (numbers, line)
@@ -171,7 +159,7 @@ def _axis(page: _Page) -> Iterator[Canvas]:
 def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
     bunches = bunched(lane.marks, lambda t: float(page.x(t)), 0.5 if not lane.members else 3.0)
     crowded = lane.kind in ("job", "connection") and page.crowds[lane.kind] > 2
-    found = labelled(
+    found = style.labelled(
         lane, chained(bunches, 3.0), (1, 3) if crowded else ROWS.get(lane.kind, (2, 1)), page.width,
         label=lambda bunch: page.cut(bunch.label, 28), width=lambda text: cell_len(text) + 2,
         fits=lambda span: _fits(span, page),
@@ -197,7 +185,7 @@ def _lane(lane: Lane, page: _Page) -> Iterator[Canvas]:
         least, most = spread(member.end - member.start for member in lane.members)[1:]
         columns = range(page.right - page.left + 1)
         layers = flow(lane, [page.scale.time(x) for x in columns])
-        asides = [page.text(f"{compact(least)} to"), compact(most), ""]
+        asides = [page.text(f"{style.compact(least)} to"), style.compact(most), ""]
         for level in range(LEVELS):
             canvas, share = Canvas(page.width), 1 - (level + 0.5) / LEVELS
             for x in columns:
@@ -219,12 +207,12 @@ def _line(lane: Lane, page: _Page, canvas: Canvas) -> None:
     for span in lane.spans:
         start, wide = page.x(span.start), page.x(span.end) - page.x(span.start) + 1
         glyph = "band" if power else span.word if span.word in glyphs else "line"
-        canvas.put(start, glyphs[glyph] * wide, POWER.get(span.word, "off") if power else span.word)
+        canvas.put(start, glyphs[glyph] * wide, style.POWER.get(span.word, "off") if power else span.word)
     for fold in page.scale.folds:
         if wire or any(span.overlaps(fold.start, fold.end) for span in lane.spans):
             canvas.put(page.left + round((fold.left + fold.right) / 2) - 1, glyphs["fold"] * 2, "")
     for span in lane.spans if power else ():
-        tone = POWER.get(span.word, "off")
+        tone = style.POWER.get(span.word, "off")
         canvas.put(page.x(span.start), glyphs["edge"], tone)
         if _fits(span, page):
             canvas.put(page.x(span.start) + 1, page.text(span.word), tone)
@@ -245,10 +233,10 @@ def _marbles(lane: Lane, bunches: Iterable[Bunch], page: _Page, canvas: Canvas) 
 def _note(lane: Lane, page: _Page, canvas: Canvas) -> None:
     x = page.right + 2
     if lane.kind == "job" and lane.outcome:
-        canvas.put(x, f"{page.glyphs[lane.outcome]} {compact(lane.end - lane.start)}", lane.outcome)
+        canvas.put(x, f"{page.glyphs[lane.outcome]} {style.compact(lane.end - lane.start)}", lane.outcome)
     if lane.kind == "jobs":
         middle = spread(member.end - member.start for member in lane.members)[0]
-        canvas.put(x, f"{page.glyphs.get(lane.outcome, ' ')} ~{compact(middle)}", lane.outcome)
+        canvas.put(x, f"{page.glyphs.get(lane.outcome, ' ')} ~{style.compact(middle)}", lane.outcome)
 
 
 def _at_level(layers: Iterable[tuple[str, int]], height: float) -> str:
@@ -263,10 +251,10 @@ def _at_level(layers: Iterable[tuple[str, int]], height: float) -> str:
 def _legend(picture: Diagram, page: _Page) -> Iterator[Canvas]:
     hidden = {"over"} if any(lane.kind == "effects" for lane in picture.lanes) else {"over", "effect"}
     canvas, x = Canvas(page.width), 0
-    for name, text in legend(picture):
+    for name, text in style.legend(picture):
         if name in hidden:
             continue
-        times = 2 if name in WORDS else 1
+        times = 2 if name in style.WORDS else 1
         if x + times + 1 + cell_len(text) > page.width:
             yield canvas
             canvas, x = Canvas(page.width), 0
@@ -279,7 +267,7 @@ def _legend(picture: Diagram, page: _Page) -> Iterator[Canvas]:
 def _notes(picture: Diagram, page: _Page) -> Iterator[Canvas]:
     if picture.divergences:
         yield Canvas(page.width)
-    for tone, line in told(picture.divergences):
+    for tone, line in style.divergence_notes(picture.divergences):
         canvas = Canvas(page.width)
         canvas.put(0, page.cut(line, page.width), tone)
         yield canvas

@@ -31,12 +31,12 @@ async def test_a_daemon_that_started_again_at_the_same_port_is_asked_with_its_ne
     app.router.add_get("/{path:.*}", daemon.answer)
     async with TestServer(app) as server, open_daemon_client(tmp_path) as client:
         url = str(server.make_url("")).rstrip("/")
-        with discovery.told(tmp_path, discovery.Address(url, "first", os.getpid())):
+        with discovery.announced(tmp_path, discovery.Address(url, "first", os.getpid())):
             assert await client.jobs("open", 10) == ([], 0)
         daemon.token = "second"
         with pytest.raises(DaemonUnreachable):  # its file is not written yet
             await client.jobs("open", 10)
-        with discovery.told(tmp_path, discovery.Address(url, "second", os.getpid())):
+        with discovery.announced(tmp_path, discovery.Address(url, "second", os.getpid())):
             assert await client.jobs("open", 10) == ([], 0)
             daemon.token = "third"
             with pytest.raises(DaemonUnreachable):
@@ -57,7 +57,7 @@ async def test_a_stream_that_ends_at_once_is_not_opened_in_a_loop(tmp_path: Path
         client.patience = 0.6
         address = discovery.Address(str(server.make_url("")).rstrip("/"), "token", os.getpid())
         with (
-            discovery.told(tmp_path, address),
+            discovery.announced(tmp_path, address),
             pytest.raises(DaemonUnreachable, match="its stream of events ends at once"),
         ):
             assert [event async for event in client.events()] == []
@@ -83,5 +83,5 @@ async def test_a_stream_older_than_the_patience_is_opened_again_when_it_breaks(t
     async with TestServer(app) as server, open_daemon_client(tmp_path) as client:
         client.patience = 0.0  # each stream is older than this
         address = discovery.Address(str(server.make_url("")).rstrip("/"), "token", os.getpid())
-        with discovery.told(tmp_path, address):
+        with discovery.announced(tmp_path, address):
             assert [event["event"] async for event in client.events("job-1")] == ["submitted", "done"]

@@ -41,7 +41,7 @@ HEADER = Header("daemon", 2e9, 1, {})
 
 
 def _tell(folder: Path) -> None:
-    with daemon_address.told(folder, daemon_address.Address("http://127.0.0.1:1", "token", 1)):
+    with daemon_address.announced(folder, daemon_address.Address("http://127.0.0.1:1", "token", 1)):
         assert json.loads((folder / daemon_address.FILE).read_bytes())["pid"] == 1
 
 
