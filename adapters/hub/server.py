@@ -374,10 +374,10 @@ def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:
                 "own GPU is idle: give both one key, or start one monitor with both names", gpu.name, apart[0],
                 stage="hub",
             )  # fmt: skip
-    for gpu in monitor.gpus:
+    for name in monitor.gpus:
         for fd in state.monitors:
-            if fd != monitor.fd and gpu in state.connections[fd].gpus:
+            if fd != monitor.fd and name in state.connections[fd].gpus:
                 logger.warning(
                     "connections {} and {} are monitors of one GPU, {}: if the first is no former one of the second, "
-                    "stop one of them", fd, monitor.fd, gpu, stage="hub",
+                    "stop one of them", fd, monitor.fd, name, stage="hub",
                 )  # fmt: skip
