@@ -119,6 +119,7 @@ def _gpu(state: HubState, gpu: Gpu, peer: Connection, now: float, since: int | N
         "why": gpu.closed_cause or gpu.orphan or gpu.cause or None,
         "plan": _plan(state, gpu, now),
         "slots": gpu.slots if gpu.slots > 1 else None,
+        "labels": {**gpu.told.get("monitor", {}), **gpu.told.get("worker", {})} or None,
         "retry_at": _whole(gpu.retry_at) if gpu.phase == "no_capacity" else None,
         "warm_until": _whole(keep_warm.warm_until(state, gpu, now)),
         "machine": gpu.machine or None if peer.admin else None,

@@ -70,6 +70,9 @@ def _gpu(gpu: Mapping[str, Any], now: int) -> list[str]:
         lines.append(t("status.why", why=_reason(gpu["why"])))
     lines += [t("plan.line", plan=planned)] if (planned := plan(gpu)) else []
     lines += [_running(gpu), _holders(gpu)]
+    if labels := gpu.get("labels"):
+        named = t("list.comma").join(f"{name}={value}" if value != "" else name for name, value in labels.items())
+        lines.append(t("status.labels", labels=named))
     lines += [t("status.span", span=t(f"span.{span}"), how=_span(gpu[span])) for span in SPANS[:2] if span in gpu]
     if gpu.get("boot_s"):
         lines.append("  " + _boot(gpu["boot_s"], gpu["boots"]))

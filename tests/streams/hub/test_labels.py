@@ -45,6 +45,15 @@ def test_the_hub_knows_the_labels_and_slots_of_a_gpu_and_the_workers_word_counts
     assert gpu.labels == {"cuda": "", "gpu": "studio", "machine": "i-1", "memory": "24GB", "zone": "eu"}
 
 
+def test_the_status_of_a_gpu_has_its_labels(net: Net) -> None:
+    net.join("monitor", gpus=("studio", "attic"), labels={"zone": "eu", "memory": 16})
+    worker(net, labels={"memory": "24GB"})
+    admin = net.join("admin", features=("hub_status",))
+    net.say(admin, m.HubStatusQuery(request_id="q"))
+    of = {gpu["gpu"]: gpu.get("labels") for gpu in net.heard(admin, m.HubStatus)[0].gpus}
+    assert of == {"studio": {"zone": "eu", "memory": "24GB"}, "attic": {"zone": "eu", "memory": 16}}
+
+
 def test_labels_that_are_said_again_are_no_fact_and_those_that_are_not_said_any_more_are_gone(net: Net) -> None:
     monitor = net.join("monitor", gpus=("studio",), labels={"memory": 16})
     for labels in ({"memory": 24}, {"memory": 24}, {}):

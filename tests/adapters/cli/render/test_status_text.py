@@ -56,3 +56,8 @@ def test_a_gpu_whose_engine_was_never_ready_runs_although_no_time_is_counted_yet
     lines = status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
     assert "  running; its time counts from when its engine is ready first" in lines
     assert "  not running" not in lines
+
+
+def test_a_gpu_shows_its_labels() -> None:
+    gpu = {"gpu": "studio", "phase": "off", "labels": {"cuda": "", "memory": "24GB", "shelf": 3}}
+    assert "  labels: cuda, memory=24GB, shelf=3" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
