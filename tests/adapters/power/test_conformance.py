@@ -13,35 +13,12 @@ from tests.support.power.vast_api import VastWorld
 from wakestream.adapters.testing.http_stand_in import HttpStandIn, serving
 from wakestream.adapters.testing.power_suite import PowerConformance
 
+KINDS = (CompshareWorld, RunpodWorld, VastWorld, AutodlWorld, DockerWorld, RedfishWorld)
 
-class Served(PowerConformance):
-    kind: type[HttpStandIn]
 
-    @pytest.fixture
-    async def world(self) -> AsyncIterator[HttpStandIn]:
-        async with serving(self.kind()) as world:
+class TestHttpProviders(PowerConformance):
+    @pytest.fixture(params=KINDS)
+    async def world(self, request: pytest.FixtureRequest) -> AsyncIterator[HttpStandIn]:
+        kind: type[HttpStandIn] = request.param
+        async with serving(kind()) as world:
             yield world
-
-
-class TestCompshare(Served):
-    kind = CompshareWorld
-
-
-class TestRunpod(Served):
-    kind = RunpodWorld
-
-
-class TestVast(Served):
-    kind = VastWorld
-
-
-class TestAutodl(Served):
-    kind = AutodlWorld
-
-
-class TestDocker(Served):
-    kind = DockerWorld
-
-
-class TestRedfish(Served):
-    kind = RedfishWorld

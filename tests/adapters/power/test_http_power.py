@@ -1,7 +1,8 @@
 """What all providers with an HTTP API share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -22,15 +23,22 @@ class Acme(HttpPower):
 DAY = "Thu, 01 Jan 2026"
 
 
-async def _served(
+@asynccontextmanager
+async def acme(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]], kind: type[Acme] = Acme
-) -> tuple[web.AppRunner, Acme]:
+) -> AsyncIterator[Acme]:
+    """The provider, at an API whose only call this handler answers."""
     app = web.Application()
     app.router.add_get("/x", handler)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, kind(PowerConfig("1", base_url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    power = kind(PowerConfig("1", base_url=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    try:
+        yield power
+    finally:
+        await power.close()
+        await runner.cleanup()
 
 
 async def test_an_answer_in_several_pieces_is_read_to_its_end() -> None:
@@ -44,12 +52,10 @@ async def test_an_answer_in_several_pieces_is_read_to_its_end() -> None:
         await response.write(b' and half"}')
         return response
 
-    runner, power = await _served(answer)
-    asking = asyncio.create_task(power.call("GET", "/x"))
-    asyncio.get_running_loop().call_later(0.1, arrived.set)
-    assert await asking == {"name": "half and half"}
-    await power.close()
-    await runner.cleanup()
+    async with acme(answer) as power:
+        asking = asyncio.create_task(power.call("GET", "/x"))
+        asyncio.get_running_loop().call_later(0.1, arrived.set)
+        assert await asking == {"name": "half and half"}
 
 
 async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,11 +64,9 @@ async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"[" * 5000)
 
-    runner, power = await _served(answer)
-    with pytest.raises(Transient, match="longer than 1000 bytes"):
-        await power.call("GET", "/x")
-    await power.close()
-    await runner.cleanup()
+    async with acme(answer) as power:
+        with pytest.raises(Transient, match="longer than 1000 bytes"):
+            await power.call("GET", "/x")
 
 
 def test_a_time_before_1970_is_no_time() -> None:
@@ -97,12 +101,10 @@ async def test_what_a_status_means(
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"code": "E1", "message": "no"}, status=status, headers=headers)
 
-    runner, power = await _served(answer)
-    with pytest.raises(kind, match=f"acme: HTTP {status} to `GET /x`: E1 no") as caught:
-        await power.call("GET", "/x")
-    assert getattr(caught.value, "retry_after", None) == wait
-    await power.close()
-    await runner.cleanup()
+    async with acme(answer) as power:
+        with pytest.raises(kind, match=f"acme: HTTP {status} to `GET /x`: E1 no") as caught:
+            await power.call("GET", "/x")
+        assert getattr(caught.value, "retry_after", None) == wait
 
 
 async def test_a_refusal_of_a_proxy_in_another_form_than_the_api_s_own_is_read_too() -> None:
@@ -113,23 +115,19 @@ async def test_a_refusal_of_a_proxy_in_another_form_than_the_api_s_own_is_read_t
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "9"})
 
-    runner, power = await _served(answer, Nested)
-    with pytest.raises(TryAgain, match="HTTP 429 to `GET /x`: slow down"):
-        await power.call("GET", "/x")
-    await power.close()
-    await runner.cleanup()
+    async with acme(answer, Nested) as power:
+        with pytest.raises(TryAgain, match="HTTP 429 to `GET /x`: slow down"):
+            await power.call("GET", "/x")
 
 
 async def test_a_refusal_that_the_table_knows_waits_as_long_as_the_answer_says() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"message": "still stopping"}, status=500, headers={"Retry-After": "9"})
 
-    runner, power = await _served(answer)
-    with pytest.raises(TryAgain) as caught:
-        await power.call("GET", "/x")
-    assert caught.value.retry_after == 9.0
-    await power.close()
-    await runner.cleanup()
+    async with acme(answer) as power:
+        with pytest.raises(TryAgain) as caught:
+            await power.call("GET", "/x")
+        assert caught.value.retry_after == 9.0
 
 
 async def test_nobody_there_is_transient_and_names_the_host() -> None:
@@ -172,8 +170,6 @@ async def test_an_answer_that_no_parser_reads_is_a_passing_fault(body: bytes) ->
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=body)
 
-    runner, power = await _served(answer)
-    with pytest.raises(Transient, match="something else than JSON"):
-        await power.call("GET", "/x")
-    await power.close()
-    await runner.cleanup()
+    async with acme(answer) as power:
+        with pytest.raises(Transient, match="something else than JSON"):
+            await power.call("GET", "/x")
