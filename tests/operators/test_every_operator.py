@@ -121,6 +121,12 @@ async def test_an_operator_does_all_at_once(make: Callable[[Source], Source]) ->
     assert ended == ["|"]  # in a later turn of the loop, it would depend on other jobs what came first
 
 
+@pytest.mark.parametrize("name", ["poll", "retry_backoff", "timeout", "timeout of an item"])
+def test_without_a_scheduler_an_operator_that_needs_time_is_a_clear_type_error(name: str) -> None:
+    with pytest.raises(TypeError, match="no scheduler"):
+        OPERATORS[name](never()).subscribe()
+
+
 @pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS)
 async def test_disposed_at_its_first_item_an_operator_keeps_no_subscription(make: Callable[[Source], Source]) -> None:
     source, seen, scheduler = Emitting(), list[Any](), LoopScheduler()

@@ -111,14 +111,19 @@ async def test_a_journal_that_was_emptied_or_removed_is_not_silently_new(tmp_pat
     assert await content(path) == ([], [], [])
 
 
-async def test_an_older_copy_of_a_journal_is_refused(tmp_path: Path) -> None:
-    path, copy = tmp_path / NAME, tmp_path / "copy"
+async def restored(path: Path) -> None:
+    """A journal in whose place there is an older copy of it."""
     async with journal(path) as first:
         await first.append([Put("a", 1)])
-    shutil.copy(path, copy)
+    shutil.copy(path, path.with_name("copy"))
     async with journal(path) as first:
         await first.append([Put("b", 2)])
-    shutil.copy(copy, path)
+    shutil.copy(path.with_name("copy"), path)
+
+
+async def test_an_older_copy_of_a_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    await restored(path)
     before = path.read_bytes()
     with pytest.raises(JournalError, match=r"it ends with fact 1, but 2 facts were written; .*journal accept"):
         await content(path)
@@ -135,13 +140,8 @@ async def test_another_journal_in_its_place_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_restored_journal_is_accepted_by_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, copy = tmp_path / NAME, tmp_path / "copy"
-    async with journal(path) as first:
-        await first.append([Put("a", 1)])
-    shutil.copy(path, copy)
-    async with journal(path) as first:
-        await first.append([Put("b", 2)])
-    shutil.copy(copy, path)
+    path = tmp_path / NAME
+    await restored(path)
     assert await asyncio.to_thread(main.main, ["journal", "check", str(tmp_path)]) == 1
     assert "it ends with fact 1, but 2 facts were written" in capsys.readouterr().err
     assert await asyncio.to_thread(main.main, ["journal", "accept", str(path)]) == 0

@@ -31,21 +31,18 @@ def test_a_new_folder_is_closed_to_others(tmp_path: Path, warned: list[str]) -> 
 
 
 @posix
-def test_a_folder_that_others_can_read_is_closed_with_a_warning(tmp_path: Path, warned: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [(0o755, 0o700, "its permissions are now 0700"), (0o1777, 0o1777, "choose a private folder")],
+)
+def test_a_folder_that_others_can_read_is_closed_with_a_warning_unless_all_share_it(
+    tmp_path: Path, warned: list[str], before: int, after: int, words: str
+) -> None:
     (tmp_path / "state").mkdir()
-    (tmp_path / "state").chmod(0o755)
+    (tmp_path / "state").chmod(before)
     make_private(tmp_path / "state")
-    assert mode(tmp_path / "state") == 0o700
-    assert "its permissions are now 0700" in warned[0]
-
-
-@posix
-def test_a_folder_that_all_share_keeps_its_permissions(tmp_path: Path, warned: list[str]) -> None:
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared").chmod(0o1777)
-    make_private(tmp_path / "shared")
-    assert mode(tmp_path / "shared") == 0o1777
-    assert "choose a private folder" in warned[0]
+    assert mode(tmp_path / "state") == after
+    assert words in warned[0]
 
 
 def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -132,11 +132,6 @@ async def test_disposing_cancels_the_effect_and_reaches_its_finally(loop_schedul
     assert left == ["left"]
 
 
-def test_no_scheduler_is_a_clear_type_error() -> None:
-    with pytest.raises(TypeError, match="no scheduler"):
-        rx.of(1).pipe(poll(every=2, until=bool)).subscribe()
-
-
 @pytest.mark.parametrize("pace", [0.0, 2.0])
 async def test_ten_thousand_polls_use_constant_memory(loop_scheduler: LoopScheduler, pace: float) -> None:
     number, sizes = 0, list[int]()

@@ -172,11 +172,6 @@ def test_cancellation_is_not_retried() -> None:
     assert len(attempts) == 1
 
 
-def test_no_scheduler_is_a_clear_type_error() -> None:
-    with pytest.raises(TypeError, match="no scheduler"):
-        rx.never().pipe(retry_backoff(EXACT, Random(1))).subscribe()
-
-
 async def test_each_attempt_runs_the_effect_again(loop_scheduler: LoopScheduler) -> None:
     attempts: list[float] = []
 

@@ -76,11 +76,6 @@ async def test_the_effect_that_took_too_long_is_cancelled_and_cleans_up(loop_sch
     assert seen == [30.0]
 
 
-def test_no_scheduler_is_a_clear_type_error() -> None:
-    with pytest.raises(TypeError, match="no scheduler"):
-        rx.never().pipe(timeout(1, "s")).subscribe()
-
-
 def test_silence_from_the_start_ends_it_to_the_tick(scheduler: TestScheduler) -> None:
     source = scheduler.create_hot_observable(on_next(900, "late"))
     (message,) = scheduler.start(lambda: source.pipe(silence(60, "transfer"))).messages
