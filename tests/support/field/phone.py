@@ -24,7 +24,6 @@ class FieldPhone:
         self.url, self.key = dsp(hub_url), key
         self.pause, self.poll = pause, poll
         self.heard, self.said = Frames(), Frames()
-        self.logged_out: str | None = None
         self._socket: ClientConnection | None = None
 
     async def run(self) -> None:
@@ -36,8 +35,6 @@ class FieldPhone:
                     await self.say(type="register", key=self.key, device_type="mobile")
                     async for text in socket:
                         frame = json.loads(text)
-                        if frame.get("type") == "kicked":
-                            self.logged_out = str(frame.get("msg"))
                         await self.heard.add(frame)
             self._socket = None
             await asyncio.sleep(min(self.pause * 1.5**attempt, 30.0))

@@ -30,7 +30,7 @@ __all__ = ["FieldWorker", "Task", "cache_key", "field_worker", "md5", "rendered"
 class FieldWorker(Tasks):
     """One life of the worker's process. `url` is its HTTP address, `line` its connection to a hub, if it has one.
 
-    A test holds the render with `held=True` and ends it with `finish()` or `fail(why)`; `advance` moves its progress.
+    A test holds the render with `held=True` and ends it with `finish()` or `fail(why)`.
     `renders` has one entry for each render that began, `calls` (of `http`) counts the HTTP calls.
     """
 

@@ -85,13 +85,6 @@ class Tasks(Watched):
         """Let the present render, or the next one, fail."""
         self._ends.put_nowait(why)
 
-    def advance(self, progress: int, current_frame: int = 0, status: str = "synthesizing") -> None:
-        """Set the progress of the present render."""
-        task = self.rendering
-        assert task is not None, "nothing is being rendered"
-        task.status, task.progress, task.current_frame = status, progress, current_frame
-        self.changed()
-
     @property
     def rendering(self) -> Task | None:
         """The task that is at work."""
