@@ -74,6 +74,7 @@ async def test_a_gpu_is_kept_on_with_a_key_or_through_the_daemon_and_is_not_stop
 
 
 async def test_foreground_and_another_hub_run_the_job_without_the_daemon(user: User, place: Place) -> None:
+    place.user = None  # whose hub is another one
     async with field(user, online=True) as (hub, _), place.hub():
         elsewhere = {"API_SERVER_URL": place.hub_url, "WAKESTREAM_KEY": place.keys["client"]}
         async with daemon(user, **elsewhere) as api:
