@@ -50,7 +50,7 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
             decision.fact(f.JobRemoved(message.request_id, never[0], now))
         return
     lost = held is not None and not usable and (not plan.may_be_back(held, now) if late else gpu is None)
-    if job is None or late is not job.late or lost:
+    if job is None or lost or (held is None and late is not job.late):
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now, late))
     else:
         decision.fact(f.JobClaimed(job.id, peer.fd, payload, now))

@@ -1,12 +1,13 @@
 """Whatever peers send, in whatever order: the hub never fails, contradicts itself, or loses a job without a word."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import hub
+from wakestream.streams.hub import hub, placement
 from wakestream.streams.hub.state import HubJob
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -32,7 +33,8 @@ from_clients = st.one_of(
     st.builds(m.Boot, request_id=st.none() | ids),
     st.builds(m.StatusQuery, request_id=ids),
     st.builds(m.KindsQuery, request_id=ids),
-    st.builds(m.GpuAdmin, request_id=ids, gpu=gpus, action=st.sampled_from(["stop", "keep"])),
+    st.builds(m.GpuAdmin, request_id=ids, gpu=gpus, action=st.sampled_from(["stop", "keep", "hold", "resume"])),
+    st.builds(m.JobOrder, jobs=st.lists(ids, max_size=4).map(tuple)),
 )
 from_workers = st.one_of(
     st.builds(m.Online, url=st.none() | st.just("http://w:1")),
@@ -66,7 +68,7 @@ relayed = st.builds(
 oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
 anything = st.one_of(from_clients, from_workers, from_monitors, relayed, oddities)
 fds = st.sampled_from(FDS)
-announced = st.sampled_from([None, ("capability",), ("inputs",), ("inputs", "kinds")])
+announced = st.sampled_from([None, ("capability",), ("inputs",), ("inputs", "kinds"), ("queue",), ("queue", "done")])
 registers = st.one_of(
     st.builds(
         lambda fd, who, new: f.Registering(
@@ -94,7 +96,7 @@ registers = st.one_of(
     ),
 )
 in_role = st.one_of(
-    st.builds(f.Received, st.sampled_from([1, 2, 5]), from_clients, st.booleans()),
+    st.builds(f.Received, st.sampled_from([1, 2, 2, 5]), from_clients, st.booleans()),
     st.builds(f.Received, st.sampled_from([1, 2, 5]), from_clients, st.booleans()),
     st.builds(f.Received, st.just(3), from_workers),
     st.builds(f.Received, st.just(4), from_monitors),
@@ -131,7 +133,7 @@ CAST: list[f.Event] = [
         f.Registering(fd, m.Register(key=who), who, f.License(f"id-{who}", "client"))
         for fd, who in ((1, "k1"), (5, "k2"))
     ),
-    f.Registering(2, m.Register(key="k1"), "k1", f.License("id-k1", "client")),
+    f.Registering(2, m.Register(key="k1", features=("queue", "done")), "k1", f.License("id-k1", "client")),
     f.Registering(3, m.Register(role="worker", gpu="one"), "w1", f.License("w1", "worker")),
     f.Registering(4, m.Register(role="gpu_monitor", gpus=("one",)), "m", f.License("id-m", "monitor")),
 ]
@@ -180,7 +182,25 @@ def coherent(state: hub.HubState) -> bool:
     leases = {id_: gpu.name for gpu in state.gpus.values() for id_ in gpu.leases}
     arrivals = [state.jobs[id_].seq for id_ in state.queue]
     connected = all(job.fd is None or job.fd in state.connections for job in state.jobs.values())
-    return waiting == set(state.queue) and held == leases and arrivals == state.arrivals and connected
+    away = {job.id for job in state.jobs.values() if job.gpu is None and job.gone is not None}
+    indexed = waiting == set(state.queue) and arrivals == state.arrivals and away == state.absent.keys()
+    return indexed and held == leases and connected
+
+
+def placed(state: hub.HubState) -> bool:
+    """Whether late jobs wait in line, none where it may be done at once, and no GPU has more than it may have."""
+    late = [job for job in state.jobs.values() if job.late]
+    lined = {id_ for line in state.lines.values() for id_ in line}
+    counts = Counter(job.gpu for job in late if job.gpu is not None)
+    most = {gpu.name: gpu.slots + state.limits.place.ahead for gpu in state.gpus.values()}
+    free = [gpu for gpu in state.gpus.values() if gpu.online and gpu.ready and len(gpu.leases) < gpu.slots]
+    idle = [(gpu, state.jobs[id_]) for gpu in free for id_ in lined]
+    return (
+        lined == {job.id for job in late if job.gpu is None and job.fd in state.connections}
+        and state.early.keys() == {job.id for job in state.jobs.values() if job.gpu is None and not job.late}
+        and all(counts[name] <= most[name] for name in most)
+        and not any(placement.may(state, gpu, state.need_of(job)) for gpu, job in idle)
+    )
 
 
 def restarted(state: hub.HubState, now: float) -> hub.HubState:
@@ -218,6 +238,7 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
         assert granted.items() <= {job.id: job.gpu for job in state.jobs.values()}.items()
         assert all(state.jobs[id_].gpu is not None for id_ in given_to_workers(commands))
         assert coherent(state)
+        assert placed(state)
 
 
 def decided(sequence: list[tuple[f.Event, float]]) -> Iterator[tuple[hub.HubState, f.Event, set[int], list[f.Command]]]:
@@ -238,7 +259,7 @@ def test_every_submit_is_answered_at_once(sequence: list[tuple[f.Event, float]])
         if isinstance(event, f.Received) and isinstance(event.message, m.Submit) and event.fd in connected:
             answers = [c.message.TYPE for c in commands if isinstance(c, f.Send) and c.fd == event.fd]  # type: ignore[union-attr]
             assert len(answers) == 1
-            assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.Error.TYPE)
+            assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.JobQueued.TYPE, m.Error.TYPE)
 
 
 @settings(max_examples=200, deadline=None)
