@@ -15,7 +15,7 @@ from wakestream.operators.model.errors import Denied, PowerError, Transient
 from wakestream.streams.monitor import persistence
 
 _SWALLOWED = {
-    "start": "The monitor would wait for a machine that nobody starts, and the jobs would not hear why",
+    "start": "The monitor would wait for a machine that does not start, and the jobs would not hear why",
     "stop": "The monitor would believe that the machine stops, while it runs and costs money",
 }
 

@@ -119,7 +119,7 @@ class _Steps:
 
 
 def _asleep() -> float:
-    """A clock of this thread that stands still while the thread computes, or waits for its turn at a processor."""
+    """The seconds for which this thread has slept: it neither computed nor waited for its turn at a processor."""
     waits = 0.0
     with suppress(OSError):  # only Linux has it
         waits = int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
@@ -203,7 +203,7 @@ class Watched:
         world = self.world
         return (
             f"the machine is {self.state} ({self.program.machine.reason}); the API had {world.calls} calls to start "
-            f"it, accepted {world.starts} of them and {world.stops} stops; the jobs were told: {told}"
+            f"it, accepted {world.starts} of them and {world.stops} stops; the jobs heard: {told}"
         )
 
 

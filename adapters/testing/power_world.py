@@ -15,7 +15,7 @@ Fault = Literal[
     "start_denied", "start_busy", "start_broken", "start_lost", "start_unknown", "start_ignored", "start_slow",
     "stop_denied", "stop_busy", "stop_broken", "no_capacity", "quota",
 ]  # fmt: skip
-"""What is wrong with the API, until `PowerWorld.fault` is None again.
+"""What is wrong with the API at present: `PowerWorld.fault`.
 
 `slow`: no answer. `down`: the connection is closed. `denied`: the credentials are refused. `busy`: too many requests,
 `Retry-After: 1`. `broken`: an error of the server. `garbage`: an answer that the API does not have. `strange`: JSON of

@@ -1,4 +1,7 @@
-"""EC2 for the conformance suite: moto answers, and the states, addresses and times in its answers are the world's."""
+"""EC2 for the conformance suite: moto answers, and the states, addresses and times in its answers are the world's.
+
+An id that EC2 does not find for a moment is in docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 Copied from the DMTF's Redfish specification (DSP0266) and the schema of ComputerSystem: errors are
 `error.@Message.ExtendedInfo`; a reset that does not fit the state is refused with 409; a graceful shutdown is accepted
-and may be ignored by the system's operating system; controllers differ in the kinds of reset that they have.
+and may be ignored by the system's operating system; a controller that is not ready yet answers 503 with the message
+ServiceTemporarilyUnavailable and `Retry-After`, as bmcweb of openbmc does; controllers differ in the kinds of reset
+that they have.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ provisioned, then `loading` and `running`; a stopped instance keeps `exited`; `p
 that changes; an instance that is gone is `{"instances": null}` with HTTP 200, not 404; refusals come as HTTP 200 with
 `success` false. The trap of "vastai start instance": without free GPUs nothing is refused, the instance stays in
 `scheduling`. `frozen` is billed like running, and `offline` and `unknown` say nothing of the container. The list is
-paged (`next_token`). No instance of Vast.ai was started for these tests.
+paged (`next_token`). Calls that come too fast get 429 with a plain text and without `Retry-After`
+(api-reference/rate-limits-and-errors). No instance of Vast.ai was started for these tests.
 """
 
 from __future__ import annotations
