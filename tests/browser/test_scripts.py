@@ -209,7 +209,7 @@ async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor)
         ("online", {"do": "stop", "in_s": None}, "Stops: another GPU is free too, and no job waits."),
         ("paused", {"do": "held", "in_s": None}, "Held for maintenance."),
         ("off", {"do": "of later", "why": "it moves"}, "It moves."),
-        ("off", None, "It wakes when you start a job."),
+        ("off", None, "It wakes when jobs need it."),
     ],
 )
 async def test_a_gpu_says_what_is_planned_and_how_long_its_own_boots_take(

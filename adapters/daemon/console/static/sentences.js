@@ -173,6 +173,7 @@ export function gpuSays(gpu, hub, told) {
   if (gpu.phase === "online" && gpu.orphan && !gpu.own && !gpu.others) return `${sentence(brief(gpu.orphan))}.`;
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until, hub.zone || "UTC") });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
+  if (gpu.phase === "off" && hub.gpus?.length > 1) return t(p50 ? "say.off.several.eta" : "say.off.several", usual);
   if (gpu.phase === "off" && p50) return t((gpu.boots || hub.boots) === 1 ? "say.off.eta.one" : "say.off.eta", usual);
   if (gpu.phase === "no_capacity") return noCapacity(retryAt([gpu]));
   if (gpu.phase === "failed" && gpu.why) return `${sentence(brief(gpu.why))}.`;

@@ -38,6 +38,7 @@ export const EN = {
   "say.starting.late": "Slower than usual; rarely over {p90}.", "say.starting.late.one": "Slower than the one start so far ({p50}).",
   "say.starting.new": "First start: the time is not known yet.",
   "say.draining": "Not in use. A new job keeps it on.", "say.stopping": "A new job starts it again.",
+  "say.off.several": "It wakes when jobs need it.", "say.off.several.eta": "It wakes when jobs need it; a start takes about {p50}, rarely over {p90}.",
   "say.off": "It wakes when you start a job.", "say.off.eta.one": "It wakes when you start a job: about {p50} (one start so far).",
   "say.off.eta": "It wakes when you start a job: about {p50}, rarely over {p90}.",
   "say.lost": "Connection to the worker lost. Reconnecting.",

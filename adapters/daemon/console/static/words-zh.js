@@ -36,6 +36,7 @@ export const ZH = {
   "say.starting.late": "比平时慢，很少超过 {p90}。", "say.starting.late.one": "比目前仅有的一次启动（{p50}）慢。",
   "say.starting.new": "首次启动，还不知道需要多久。",
   "say.draining": "没有人在用，新任务会让它继续运行。", "say.stopping": "有新任务会再次启动。",
+  "say.off.several": "有任务需要时才会启动。", "say.off.several.eta": "有任务需要时才会启动；启动约需 {p50}，很少超过 {p90}。",
   "say.off": "开始任务时自动唤醒。", "say.off.eta.one": "开始任务时自动唤醒：约 {p50}（目前只启动过一次）。",
   "say.off.eta": "开始任务时自动唤醒：约 {p50}，很少超过 {p90}。",
   "say.lost": "与 GPU 主机的连接断开，正在重连。",
