@@ -23,16 +23,7 @@ from wakestream.adapters.cli.render.display import NO_CURSOR, Display
 from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, files, jobs_table
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
-from wakestream.adapters.daemon.api_client import (
-    LIST_MOST,
-    NO_CHAIN,
-    Chain,
-    DaemonClient,
-    DaemonRefused,
-    DaemonUnreachable,
-    Lengths,
-    open_daemon_client,
-)
+from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.lifecycle.outcome import is_outcome
@@ -65,7 +56,7 @@ async def live_jobs(state: str | None, *, ended: bool = False) -> int:
     Raises:
         DaemonUnreachable: None runs, or it does not come back.
     """
-    async with open_daemon_client(state) as client:
+    async with api.open_daemon_client(state) as client:
         await client.needed()
         table = LiveJobs(printing.console(), ended=ended)
         with drawn(table):
@@ -75,7 +66,7 @@ async def live_jobs(state: str | None, *, ended: bool = False) -> int:
 
 
 async def follow_jobs(
-    client: DaemonClient, jobs: Collection[str], tell: Callable[[Listed], object] | None
+    client: api.DaemonClient, jobs: Collection[str], tell: Callable[[Listed], object] | None
 ) -> list[Listed]:
     """Follow these jobs to their ends: in a table on a terminal, or with a call of `tell` for each that has ended.
 
@@ -105,7 +96,7 @@ def drawn(table: LiveJobs) -> Live:
     return Live(get_renderable=table.picture, console=table.console, refresh_per_second=4, redirect_stdout=False)
 
 
-async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> list[Listed]:
+async def look(client: api.DaemonClient, table: LiveJobs, *, told: bool = True) -> list[Listed]:
     """Ask the daemon once; one that is away is looked for until its time is over.
 
     Args:
@@ -119,7 +110,7 @@ async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> l
     ends: list[Listed] = []
     gone: list[str] = []
     try:
-        found, _ = await client.jobs("all" if table.ended else "open", LIST_MOST)
+        found, _ = await client.jobs("all" if table.ended else "open", api.LIST_MOST)
         table.show(found)
         gone = table.gone(found)
         while gone:
@@ -133,7 +124,7 @@ async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> l
                 table.tell_end(job)
         if told and table.asks_costs():
             table.costs = Costs(*await client.costs())
-    except DaemonUnreachable:
+    except api.DaemonUnreachable:
         for id_ in gone:  # how they ended is asked again
             table.open_again(id_)
         table.away_since = table.away_since or time.monotonic()
@@ -143,11 +134,11 @@ async def look(client: DaemonClient, table: LiveJobs, *, told: bool = True) -> l
     return ends
 
 
-async def _known(client: DaemonClient, job: str) -> Listed:
+async def _known(client: api.DaemonClient, job: str) -> Listed:
     """The job; one that the daemon has forgotten since its end counts as failed."""
     try:
         return await client.job(job)
-    except DaemonRefused as error:
+    except api.DaemonRefused as error:
         outcome = {"event": "failed", "why": str(error), "code": error.code}
         return {"id": job, "state": "failed", "names": {}, "kind": job, "outcome": outcome}
 
@@ -237,7 +228,7 @@ def daemons_own(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(name for name in THE_DAEMONS if getattr(args, name) is not None)
 
 
-async def daemon_for(client: DaemonClient, hub: str | None, *, needed: bool, ignored: Collection[str]) -> bool:
+async def daemon_for(client: api.DaemonClient, hub: str | None, *, needed: bool, ignored: Collection[str]) -> bool:
     """Whether a daemon runs that can take this user's job.
 
     Args:
@@ -265,13 +256,13 @@ async def daemon_for(client: DaemonClient, hub: str | None, *, needed: bool, ign
 
 
 async def hand_over(
-    client: DaemonClient,
+    client: api.DaemonClient,
     job: Job,
     shown: Display,
     stop: Stop,
     exit_code: Callable[[JobEvent], int],
-    lengths: Lengths = (None, None),
-    chain: Chain = NO_CHAIN,
+    lengths: api.Lengths = (None, None),
+    chain: api.Chain = api.NO_CHAIN,
     if_exists: str = "fail",
 ) -> int:
     """Submit to the daemon and follow the job to its end. Ctrl-C leaves it to the daemon; a second one cancels it."""
@@ -280,7 +271,7 @@ async def hand_over(
 
 
 async def follow_or_cancel(
-    client: DaemonClient, job: str, shown: Display, stop: Stop, exit_code: Callable[[JobEvent], int]
+    client: api.DaemonClient, job: str, shown: Display, stop: Stop, exit_code: Callable[[JobEvent], int]
 ) -> int:
     """Follow a job of the daemon to its end, as `hand_over` does."""
     async with tasks_of_block() as start:
@@ -294,7 +285,7 @@ async def follow_or_cancel(
             shown.show(Note(t("cancelling")))
             try:
                 await client.cancel(job)
-            except DaemonRefused as error:
+            except api.DaemonRefused as error:
                 if error.code != "ended":  # it was faster
                     raise
         elif not following.done():
@@ -303,7 +294,7 @@ async def follow_or_cancel(
         return exit_code(await following)
 
 
-async def follow(client: DaemonClient, job: str, shown: Display) -> JobEvent:
+async def follow(client: api.DaemonClient, job: str, shown: Display) -> JobEvent:
     """Show what happens to a job of the daemon; returns its outcome."""
     async for event, at in job_events(client, job):
         shown.show(event, max(0.0, time.time() - at))
@@ -312,7 +303,7 @@ async def follow(client: DaemonClient, job: str, shown: Display) -> JobEvent:
     raise AssertionError("the events of a job end with its outcome")
 
 
-async def job_events(client: DaemonClient, job: str) -> AsyncIterator[tuple[JobEvent, float]]:
+async def job_events(client: api.DaemonClient, job: str) -> AsyncIterator[tuple[JobEvent, float]]:
     """The events that this version knows, each with its time in UNIX seconds."""
     async with contextlib.aclosing(client.events(job)) as happened:  # type: ignore[type-var]
         async for plain in happened:

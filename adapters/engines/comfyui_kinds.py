@@ -13,17 +13,7 @@ from typing import Any
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.atomic import replace_file, temporary_beside, write_atomic
-from wakestream.adapters.engines.comfyui_workflow import (
-    Place,
-    Workflow,
-    described,
-    file_input,
-    input_of,
-    load_kinds,
-    load_workflow,
-    place_of,
-    propose,
-)
+from wakestream.adapters.engines import comfyui_workflow as workflows
 from wakestream.adapters.engines.http_engine import HttpEngine, seed_of
 from wakestream.adapters.engines.manifest import content_of
 from wakestream.operators.model.errors import EngineUnreachable
@@ -53,10 +43,10 @@ class Draft:
     title: str
     path: Path
     manifest: Path
-    workflow: Workflow
-    inputs: Mapping[str, Place]
-    params: Mapping[str, Place]
-    outputs: Mapping[str, Place]
+    workflow: workflows.Workflow
+    inputs: Mapping[str, workflows.Place]
+    params: Mapping[str, workflows.Place]
+    outputs: Mapping[str, workflows.Place]
     info: Mapping[str, Any]
 
     @property
@@ -106,13 +96,13 @@ class Draft:
                 if isinstance(value, str) and choices is not None and value not in choices:
                     yield f"node {node}, {name}: {value}"
 
-    def _about(self, place: Place) -> str:
+    def _about(self, place: workflows.Place) -> str:
         """The class of the node, and what a parameter may be."""
         node, _, name = place.place.partition(".")
         about = str(self.workflow[node]["class_type"])
         if not name or place.accepts:
             return about
-        schema = described(self.workflow, place_of("", place.place, self.workflow), self.info)
+        schema = workflows.described(self.workflow, workflows.place_of("", place.place, self.workflow), self.info)
         return f"{about}: {_words(schema)}"
 
 
@@ -150,8 +140,8 @@ def draft(path: Path, manifest: Path, wanted: Chosen, info: Mapping[str, Any]) -
     Raises:
         SettingsError: The workflow cannot be used, or a name or a place is wrong.
     """
-    workflow = load_workflow(path)
-    proposed = propose(workflow, info)
+    workflow = workflows.load_workflow(path)
+    proposed = workflows.propose(workflow, info)
     made = Draft(
         wanted.name if wanted.name is not None else _name_from(path),
         wanted.title,
@@ -188,22 +178,26 @@ async def object_info(url: str) -> Mapping[str, Any]:
     return info
 
 
-def _input(name: str, text: str, workflow: Workflow, info: Mapping[str, Any]) -> Place:
-    node, field = place_of(f"--in {name}", text, workflow)
-    return Place(f"{node}.inputs.{field}", file_input(str(workflow[node]["class_type"]), field, info) or "")
+def _input(name: str, text: str, workflow: workflows.Workflow, info: Mapping[str, Any]) -> workflows.Place:
+    node, field = workflows.place_of(f"--in {name}", text, workflow)
+    return workflows.Place(
+        f"{node}.inputs.{field}", workflows.file_input(str(workflow[node]["class_type"]), field, info) or ""
+    )
 
 
-def _param(name: str, text: str, workflow: Workflow) -> Place:
-    node, field = place_of(f"--param {name}", text, workflow)
+def _param(name: str, text: str, workflow: workflows.Workflow) -> workflows.Place:
+    node, field = workflows.place_of(f"--param {name}", text, workflow)
     if isinstance(workflow[node]["inputs"][field], list):
         raise SettingsError(f"--param {name}: {text} comes from another node; name an input with a value of its own")
-    return Place(f"{node}.inputs.{field}")
+    return workflows.Place(f"{node}.inputs.{field}")
 
 
-def _output(name: str, node: str, workflow: Workflow, proposed: Mapping[str, Place]) -> Place:
+def _output(
+    name: str, node: str, workflow: workflows.Workflow, proposed: Mapping[str, workflows.Place]
+) -> workflows.Place:
     if node not in workflow:
         raise SettingsError(f"--out {name}: the workflow has no node {node!r}; its nodes are {', '.join(workflow)}")
-    return next((place for place in proposed.values() if place.place == node), Place(node))
+    return next((place for place in proposed.values() if place.place == node), workflows.Place(node))
 
 
 def write(made: Draft, *, replace: bool = False) -> None:
@@ -229,7 +223,7 @@ def write(made: Draft, *, replace: bool = False) -> None:
         with _copied(made.path, made.file, replace=replace), temporary_beside(manifest, ".new") as fresh:
             fresh.write_text(f"{text.rstrip()}\n\n{made.toml()}".lstrip(), encoding="utf-8")
             try:
-                load_kinds(fresh)
+                workflows.load_kinds(fresh)
             except SettingsError as error:
                 raise SettingsError(str(error).replace(fresh.name, manifest.name)) from None
             replace_file(fresh, manifest)
@@ -280,8 +274,8 @@ def _without(text: str, name: str) -> str:
 
 def _choices(info: Mapping[str, Any], class_type: str, name: str) -> list[Any] | None:
     """What a node's input may be; None if it is no choice, or files are uploaded for it."""
-    declared = input_of(info, class_type, name)
-    if declared is None or file_input(class_type, name, info) is not None:
+    declared = workflows.input_of(info, class_type, name)
+    if declared is None or workflows.file_input(class_type, name, info) is not None:
         return None
     of, options = declared
     return of if isinstance(of, list) else options.get("options") or None

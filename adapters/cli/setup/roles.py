@@ -13,17 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.setup.files import (
-    ROLES,
-    Setup,
-    SetupFile,
-    check_ours,
-    folder_of,
-    is_ours,
-    recorded,
-    toml,
-    write,
-)
+from wakestream.adapters.cli.setup import files as setup_files
 from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited, Paired, invited, pair
 from wakestream.adapters.config.addresses import host_of, listen_address
@@ -87,10 +77,10 @@ class Done:
 
 def check(role: str, base: Path | None) -> None:
     """Raise `SettingsError` if a file of the user's is where set-up of this role would write."""
-    folder = folder_of(role, base)
-    setup = recorded(folder) or Setup(role)
+    folder = setup_files.folder_of(role, base)
+    setup = setup_files.recorded(folder) or setup_files.Setup(role)
     for name in (KEY, CERTIFICATE, SETTINGS, *OWN):
-        check_ours(folder / name, setup.files)
+        setup_files.check_ours(folder / name, setup.files)
 
 
 def configure(answers: Answers) -> Done:
@@ -99,8 +89,8 @@ def configure(answers: Answers) -> Done:
     Raises:
         SettingsError: A file is there that set-up did not write, or cannot be written.
     """
-    folder = folder_of(answers.role, answers.base)
-    setup = recorded(folder) or Setup(answers.role)
+    folder = setup_files.folder_of(answers.role, answers.base)
+    setup = setup_files.recorded(folder) or setup_files.Setup(answers.role)
     setup.arguments = [*answers.arguments]
     setup.public, setup.license = answers.public or setup.public, answers.license or setup.license
     setup.code = answers.code or setup.code
@@ -114,31 +104,31 @@ def configure(answers: Answers) -> Done:
     typed: Mapping[str, str] = values.pop(SECRETS, {})
     files = []
     if answers.key:
-        files.append(SetupFile(folder / KEY, answers.key + "\n", private=True))
+        files.append(setup_files.SetupFile(folder / KEY, answers.key + "\n", private=True))
     if answers.certificate:
-        files.append(SetupFile(folder / CERTIFICATE, answers.certificate))
+        files.append(setup_files.SetupFile(folder / CERTIFICATE, answers.certificate))
     for name, content in zip(OWN, answers.own, strict=False):
-        files.append(SetupFile(folder / name, content, private=name.endswith(".key")))
-    if answers.role == "worker" and is_ours(folder / ".env", setup.files):
+        files.append(setup_files.SetupFile(folder / name, content, private=name.endswith(".key")))
+    if answers.role == "worker" and setup_files.is_ours(folder / ".env", setup.files):
         files.append(_secret(folder))
     if typed:
         content = "".join(f"{name}={value}\n" for name, value in typed.items())
-        files.append(SetupFile(folder / ".env", content, private=True))
+        files.append(setup_files.SetupFile(folder / ".env", content, private=True))
     heading = f"The settings of this {answers.role}. `wakestream leave {answers.role}` removes this file."
-    files.append(SetupFile(folder / SETTINGS, toml(heading, values)))
+    files.append(setup_files.SetupFile(folder / SETTINGS, setup_files.toml(heading, values)))
     start = ""
     if answers.as_service:
-        unit, start = service(answers.role, folder_of("client", answers.base), answers.arguments)
+        unit, start = service(answers.role, setup_files.folder_of("client", answers.base), answers.arguments)
         files.append(unit)
-    return Done(write(folder, setup, files), start, answers.arguments)
+    return Done(setup_files.write(folder, setup, files), start, answers.arguments)
 
 
-def _secret(folder: Path) -> SetupFile:
+def _secret(folder: Path) -> setup_files.SetupFile:
     """The secret that guards a worker against callers without a job; one of an earlier set-up stays."""
     path = folder / ".env"
     if path.exists():
-        return SetupFile(path, path.read_text(encoding="utf-8"), private=True)
-    return SetupFile(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)
+        return setup_files.SetupFile(path, path.read_text(encoding="utf-8"), private=True)
+    return setup_files.SetupFile(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)
 
 
 def lines_of(role: str, done: Done, folder: Path | None = None) -> Iterator[str]:
@@ -202,8 +192,8 @@ async def join(
         SettingsError: A file is there that set-up did not write, or an answer is missing.
     """
     given = code_from(code)
-    for place in ROLES:
-        if (setup := recorded(folder_of(place, base))) is not None and setup.code == given.name:
+    for place in setup_files.ROLES:
+        if (setup := setup_files.recorded(setup_files.folder_of(place, base))) is not None and setup.code == given.name:
             new = f"for other settings make a new one at the hub, with `wakestream invite {place}`"
             raise PairingError(f"this machine has used this code before, as a {place}; nothing was changed; {new}")
     is_for = await invited(address, given)
@@ -222,7 +212,7 @@ async def join(
         raise PairingError("the hub named another role before; someone may stand in between")
     if paired.gpus and settings.get("gpu") not in paired.gpus:  # a hub of an earlier version did not say it before
         settings["gpu"] = paired.gpus[0]
-    before = recorded(folder_of(place, base))
+    before = setup_files.recorded(setup_files.folder_of(place, base))
     answers = Answers(
         place, paired.hub_url, paired.key, paired.license, paired.certificate,
         settings=settings, base=base, as_service=as_service(place), own=(paired.signed, key) if key else (),
