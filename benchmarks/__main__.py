@@ -19,6 +19,7 @@ import several_gpus
 import startup
 import switchboard
 import transfers
+import waiting_hub
 import waiting_job
 
 if __name__ == "__main__":
@@ -30,6 +31,7 @@ if __name__ == "__main__":
         asyncio.run(receive_path.main()),
         replay.main(),
         placement.main(),
+        waiting_hub.main(),
         asyncio.run(online_to_first_byte.main()),
         transfers.main(),
         asyncio.run(many_files.main()),
