@@ -39,7 +39,7 @@ from wakestream.adapters.runtime.wall_clock import WallClock
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import holders, hub, relays
+from wakestream.streams.hub import hub, relays
 from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.hub.rows import event_row
 from wakestream.streams.hub.state import HubState
@@ -367,8 +367,8 @@ def warn_of_twins(state: HubState, monitor: f.ConnectionRegistered) -> None:
     """Warn about two monitors of one GPU, and of one machine with different licenses: they contradict each other."""
     for gpu in [state.gpus[name] for name in monitor.gpus if name in state.gpus]:
         same = (other for other in state.gpus.values() if gpu.machine and other.machine == gpu.machine)
-        ours = holders.machine_of(state, gpu)
-        if apart := [other.name for other in same if holders.machine_of(state, other) != ours]:
+        ours = gpu.host
+        if apart := [other.name for other in same if other.host != ours]:
             logger.warning(
                 "the monitors of {} and {} have one --machine and different licenses, so each switches it off when its "
                 "own GPU is idle: give both one key, or start one monitor with both names", gpu.name, apart[0],

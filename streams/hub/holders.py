@@ -34,20 +34,10 @@ def may_speak(state: HubState, role: str, owner: str | None, gpu: str, tied: Tie
     return holder is None or holder[0] == owner
 
 
-def machine_of(state: HubState, gpu: Gpu) -> str:
-    """The machine that a GPU is in, equal for all GPUs in it; "" if nothing says it.
-
-    It counts with the license of the monitor, so that no other license can name it and keep it on.
-    """
-    owners = state.tied.owners.get(("monitor", gpu.name)) or {state.holders.get(("monitor", gpu.name), ("",))[0]}
-    return "\n".join((*sorted(owners), gpu.machine)) if gpu.machine else ""
-
-
 def neighbours(state: HubState, gpus: Collection[Gpu]) -> list[Gpu]:
     """The other GPUs in the machines of these ones."""
-    machines = {machine_of(state, gpu) for gpu in gpus if gpu.machine}
-    others = (gpu for gpu in state.gpus.values() if gpu.machine and gpu not in gpus) if machines else ()
-    return [gpu for gpu in others if machine_of(state, gpu) in machines]
+    hosts = {gpu.host for gpu in gpus if gpu.host}
+    return [gpu for gpu in state.gpus.values() if gpu.host in hosts and gpu not in gpus] if hosts else []
 
 
 def refusal(

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from wakestream.streams.hub import answers, holders, keep_warm, placement
+from wakestream.streams.hub import answers, keep_warm, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
@@ -144,7 +144,7 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
     off = gpu.phase in _OFF or (gpu.phase == "no_capacity" and not retrying)
     return p.Machine(
         name=gpu.name,
-        host=holders.machine_of(state, gpu),
+        host=gpu.host,
         on=gpu.online and not gpu.closed,
         coming=coming or retrying,
         wakeable=off and watched and not asked,
