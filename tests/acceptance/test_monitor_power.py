@@ -90,7 +90,8 @@ async def test_a_program_is_started_seen_running_and_stopped(process: Start, log
     assert (await power.inspect()).state == "running"
     await power.stop()
     await power.ended()
-    assert await power.inspect() == Reading("stopped", detail="the program has ended")
+    reading = await power.inspect()
+    assert (reading.state, reading.detail) == ("stopped", "the program has ended")
     assert sum("up" in line for line in log.lines) == 1
 
 
