@@ -44,7 +44,14 @@ async def daemon_or_key(settings: Settings, state: State) -> AsyncIterator[tuple
         yield settings, None
 
 
-async def hub_status(settings: Settings, state: State, since: int | None = None, *, costs: bool = False) -> m.HubStatus:
+async def hub_status(
+    settings: Settings,
+    state: State,
+    since: int | None = None,
+    *,
+    costs: bool = False,
+    history: tuple[int, int] | None = None,
+) -> m.HubStatus:
     """The hub's status.
 
     Args:
@@ -52,6 +59,7 @@ async def hub_status(settings: Settings, state: State, since: int | None = None,
         state: The daemon's folder.
         since: UNIX seconds; asks for the costs from that day on as well.
         costs: Asks for the costs by day, job and license, too.
+        history: Asks for the arrivals of jobs from this day and job on, too.
 
     Raises:
         SettingsError: There is no key, and no daemon of this hub runs.
@@ -60,8 +68,9 @@ async def hub_status(settings: Settings, state: State, since: int | None = None,
     """
     async with daemon_or_key(settings, state) as (found, daemon):
         if daemon is None:
-            return await ask_hub(found, since, costs=costs)
-        return await daemon.ask_hub(m.HubStatusQuery(request_id="-", since=since, costs=costs or None), m.HubStatus)
+            return await ask_hub(found, since, costs=costs, history=history)
+        query = m.HubStatusQuery(request_id="-", since=since, costs=costs or None, history=history)
+        return await daemon.ask_hub(query, m.HubStatus)
 
 
 async def order(settings: Settings, state: State, wanted: m.GpuAdmin) -> m.GpuAdminDone:

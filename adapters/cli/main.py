@@ -50,6 +50,7 @@ COMMANDS = {
     "top": "show GPUs, queue, connections, costs and budgets of a hub, kept up to date",
     "why": "explain why a job waits, or why the GPU is on",
     "cost": "show how long the GPUs ran, what it cost and what was saved",
+    "plan": "show what other settings would have cost, and how long jobs would have waited",
     "doctor": "check settings, license, hub, monitor, worker, disk and clock",
     "journal": "check the journal of a stopped program, or accept a restored one",
     "logs": "show or follow a log file, by job and level",

@@ -125,20 +125,24 @@ async def hub_kinds(settings: Settings) -> KnownKinds:
         return await ask_kinds(link)
 
 
-async def ask_hub(settings: Settings, since: int | None = None, *, costs: bool = False) -> m.HubStatus:
+async def ask_hub(
+    settings: Settings, since: int | None = None, *, costs: bool = False, history: tuple[int, int] | None = None
+) -> m.HubStatus:
     """Connect to the hub, ask for its status and disconnect.
 
     Args:
         settings: Name the hub and the key.
         since: UNIX seconds; asks for the costs from that day on as well.
         costs: Asks for the costs by day, job and license, too.
+        history: Asks for the arrivals of jobs, too: the first day, and how many jobs of it to leave out.
 
     Raises:
         HubUnreachable: no connection, or no answer in time.
         HubRefused: the hub refuses the connection, or is too old for this question.
     """
     async with _linked(settings, FEATURE) as link:
-        return await ask(link, m.HubStatusQuery(request_id="", since=since, costs=costs or None), m.HubStatus)
+        query = m.HubStatusQuery(request_id="", since=since, costs=costs or None, history=history)
+        return await ask(link, query, m.HubStatus)
 
 
 async def order_gpu(settings: Settings, order: m.GpuAdmin) -> m.GpuAdminDone:

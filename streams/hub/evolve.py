@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import RUNNING, Account, Meter
-from wakestream.streams.hub.local_time import day_of, first_of_month
+from wakestream.streams.hub.local_time import UTC, begin_of, day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import NEVER, RESTARTED, UNWATCHED, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.moments import Mover, mover
@@ -186,6 +186,8 @@ def _book(state: HubState, job: HubJob, at: float) -> None:
         booked = f.JobUsed(job.id, job.owner, job.kind, used, first_of_month(day), at)
         took = sum(seconds * (state.gpus[gpu].parts if gpu in state.gpus else 1) for gpu, seconds in used)
         state.usage.book(booked, day, took)
+        arrived = day_of(job.arrived, UTC)
+        state.usage.arrived(job.need, arrived, job.arrived - begin_of(arrived, UTC), took)
 
 
 def _usage_kept(state: HubState, fact: f.UsageKept) -> None:

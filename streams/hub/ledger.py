@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.local_time import DAY, UTC, begin_of, day_of, first_of_month
+from wakestream.streams.hub.needs import Need
 from wakestream.streams.moments import Moment
 
 LEAST = 1e-6
@@ -217,6 +218,12 @@ KEPT_KINDS: Final = 500
 NEWEST: Final = 0.2
 """The share of the newest job in that."""
 
+KEPT_ARRIVALS: Final = 100_000
+"""Arrivals of jobs that are remembered: the days with the newest ones."""
+
+KEPT_NEEDS: Final = 500
+"""Different needs of these jobs that are remembered."""
+
 KEPT_MONTHS: Final = 13
 """Months that are kept for each license."""
 
@@ -243,6 +250,9 @@ class Usage:
 
     `totals` are the `months` of all licenses together: there may be many. `days` has the last day of each license, and
     seconds by GPU of the jobs that ended on it. `work` are the seconds that a job of each kind takes.
+
+    `history` has three numbers for each job that has ended, by the day of its arrival: the second of that day, the
+    seconds that it took, and the place of what it needs in `needs` (-1: not kept).
     """
 
     jobs: list[f.JobUsed] = field(default_factory=list)
@@ -250,6 +260,18 @@ class Usage:
     totals: dict[int, dict[str, float]] = field(default_factory=dict, compare=False)
     days: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
+    needs: list[Need] = field(default_factory=list)
+    history: dict[int, list[int]] = field(default_factory=dict)
+
+    def arrived(self, need: Need, day: int, second: float, took: float) -> None:
+        """Remember when a job arrived, and how long it took, for `wakestream plan`."""
+        of_day = self.history.setdefault(day, [])
+        if need not in self.needs and len(self.needs) < KEPT_NEEDS:
+            self.needs.append(need)
+        if len(of_day) < 3 * KEPT_ARRIVALS:
+            of_day += round(second), round(took), self.needs.index(need) if need in self.needs else -1
+        while len(self.history) > KEPT_DAYS or sum(map(len, self.history.values())) > 3 * KEPT_ARRIVALS:
+            del self.history[min(self.history)]
 
     def on_day(self, owner: str, day: int) -> dict[str, float]:
         """Seconds by GPU of a license's jobs that ended on this day; nothing is known of a day before its last one."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
+import orjson
 from msgspec.structs import replace
 
 from wakestream.streams.hub import budget, costs, keep_warm, ledger, placement
@@ -79,7 +81,31 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
     if message.costs:
         room = int(SHARE * (state.limits.batch - len(wire.octets(status))))
         status = replace(status, costs=costs.of(state, peer, now, message.since, room))
+    if message.history is not None and peer.admin:
+        room = int(SHARE * (state.limits.batch - len(wire.octets(status))))
+        status = replace(status, history=_history(state, *message.history, room))
     return _fitting(state, status, entries)
+
+
+def _history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
+    """When jobs arrived and how long they took, from a job of a day on, and the settings that placed them."""
+    usage, limits = state.usage, state.limits
+    found: dict[str, Any] = {
+        "place": asdict(limits.place),
+        "fits": [[gpu.name for gpu in state.gpus.values() if placement.can(state, gpu, need)] for need in usage.needs],
+        "gpus": {gpu.name: {"slots": gpu.slots, "boots": [*map(round, gpu.boots)]} for gpu in state.gpus.values()},
+        "keep_warm": limits.keep_warm,
+        "days": [],
+    }
+    room = (room - len(orjson.dumps(found))) // len("86399,99999,499,")
+    for each in sorted(each for each in usage.history if each >= day):
+        jobs = usage.history[each][3 * skip :] if each == day else usage.history[each]
+        if len(jobs) > 3 * max(1, room):
+            found["days"].append([each, jobs[: 3 * max(1, room)]])
+            return found | {"next": [each, max(1, room) + (skip if each == day else 0)]}
+        found["days"].append([each, jobs])
+        room -= len(jobs) // 3 + 2
+    return found
 
 
 def _connections(state: HubState) -> dict[str, int]:

@@ -232,12 +232,14 @@ class StatusResponse(_WithId, frozen=True, kw_only=True):
 class HubStatusQuery(_WithId, frozen=True, kw_only=True):
     """client or monitor -> hub, ours: asks for the state of the GPUs. `since` (UNIX seconds) adds one more period.
 
-    `costs`: asks for the costs by day, job and license as well.
+    `costs`: asks for the costs by day, job and license as well. `history`, from an admin: asks for the arrivals of jobs
+    from this day on (days since 1970-01-01, UTC), without the first ones of it.
     """
 
     TYPE: ClassVar[str] = "hub.status.query"
     since: int | None = None
     costs: bool | None = None
+    history: tuple[int, int] | None = None
 
 
 class HubStatus(_WithId, frozen=True, kw_only=True):
@@ -268,6 +270,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     costs: Data[Mapping[str, Any] | None] = None
     connections: Data[Mapping[str, Any] | None] = None
     waiting: Data[tuple[Mapping[str, Any], ...] | None] = None
+    history: Data[Mapping[str, Any] | None] = None
     expected: Data[tuple[Mapping[str, Any], ...] | None] = None
 
 

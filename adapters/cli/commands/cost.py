@@ -18,7 +18,7 @@ EXAMPLES = ("cost", "cost --since 30d", "cost --jobs", "cost --since 2026-01-01 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     text = "from this day on: 2026-01-31, or 30d for thirty days ago (default: today, this month and total)"
-    flags.add(parser, "--since DAY", text, type=_day)
+    flags.add(parser, "--since DAY", text, type=day)
     flags.add(parser, "--jobs", "what each of your last jobs cost")
     flags.add(parser, "--licenses", "what your license used this month, and the others together (admin: each)")
     flags.add(parser, "--json", "the hub's answer as one JSON object")
@@ -40,7 +40,7 @@ def _lines(args: argparse.Namespace, answer: m.HubStatus) -> list[str]:
     return [*cost_text.costs(answer), *cost_text.chart(answer, bar, all_days=args.since is not None)]
 
 
-def _day(text: str) -> int:
+def day(text: str) -> int:
     days = re.fullmatch(r"(\d{1,4})d", text)
     if days:
         return int((datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=int(days[1]))).timestamp())

@@ -1,0 +1,195 @@
+"""What other settings would have cost, and how long jobs would have waited: recorded arrivals, simulated. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Final, NamedTuple
+
+from wakestream.streams.placement.place import PlacePolicy
+from wakestream.streams.placement.simulate import DAY, Job, Outcome, Placed, Spec, World
+
+LEAST_JOBS: Final = 30
+LEAST_DAYS: Final = 7
+"""With fewer jobs, or fewer days with jobs, nothing is recommended."""
+
+SURE: Final = 0.9
+"""The share of resamples in which a setting must be better."""
+
+RESAMPLES: Final = 500
+MOST_JOBS: Final = 3000
+"""The newest jobs are simulated."""
+
+CHEAPER, FASTER = 0.95, 0.8
+"""At most this share of the cost, or of the wait, makes a setting better."""
+
+LONGER, DEARER = 1.1, 1.02
+SPARE: Final = 5.0
+"""A cheaper one may have jobs wait this much longer, and these seconds; a faster one may cost this much more."""
+
+IDLES: Final = (60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+PATIENCES: Final = (0.0, 60.0, 300.0, 900.0)
+WARM_HOURS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to run the machines: `name` and `value` say what is different."""
+
+    name: str
+    value: str
+    machines: tuple[Spec, ...]
+    policy: PlacePolicy = field(default_factory=PlacePolicy)
+    idle_stop: float = 300.0
+    warm: tuple[int, int] | None = None
+    """The hours of UTC in which the cheapest machine is kept on."""
+
+
+class Row(NamedTuple):
+    """What a setting would have come to; `sure`: the share of resamples in which it is better than the present one."""
+
+    setting: Setting
+    cost: float
+    mean: float
+    p95: float
+    sure: float
+
+
+class Plan(NamedTuple):
+    """All settings, the present one first; `best` is recommended, if one is. `enough`: there was enough to say so."""
+
+    jobs: int
+    days: int
+    rows: list[Row]
+    enough: bool
+    best: Row | None
+
+
+def plan(jobs: Sequence[Job], present: Setting, seed: int = 0) -> Plan:
+    """Simulate recorded jobs with the present setting and with others.
+
+    Args:
+        jobs: In order of arrival, at UNIX seconds; at least one.
+        present: How the machines are run now.
+        seed: For what is drawn: boots and resamples.
+
+    Returns:
+        The plan. A setting is recommended if it is cheaper and jobs do not wait much longer, or if jobs wait less and
+        it costs hardly more, in nine of ten resamples of the days.
+    """
+    jobs = jobs[-MOST_JOBS:]
+    days = range(int(jobs[0].at // DAY), int(jobs[-1].at // DAY) + 1)
+    used = len({int(job.at // DAY) for job in jobs})
+    base = _run(jobs, present, seed)
+    rows = [_row(present, base, 0.0)]
+    for setting in others(jobs, present):
+        outcome = _run(jobs, setting, seed)
+        rows.append(_row(setting, outcome, _sure(days, base, outcome, Random(seed))))
+    enough = len(jobs) >= LEAST_JOBS and used >= LEAST_DAYS
+    better = [row for row in rows[1:] if row.sure >= SURE and better_than(row[1:3], rows[0][1:3])]
+    best = min(better, key=lambda row: (row.cost > CHEAPER * rows[0].cost, row.cost, row.mean), default=None)
+    return Plan(len(jobs), used, rows, enough, best if enough else None)
+
+
+def others(jobs: Sequence[Job], present: Setting) -> Iterator[Setting]:
+    """The other settings: of each kind, those that are not the present one."""
+    for idle in IDLES:
+        if idle != present.idle_stop:
+            yield replace(present, name="idle", value=f"{idle:g}", idle_stop=idle)
+    for patience in PATIENCES:
+        if patience != present.policy.patience:
+            policy = replace(present.policy, patience=patience)
+            yield replace(present, name="patience", value=f"{patience:g}", policy=policy)
+    machines = present.machines
+    for spec in machines if 1 < len(machines) <= 4 else ():
+        left = tuple(each for each in machines if each is not spec)
+        if all(job.fits is None or job.fits.intersection(each.name for each in left) for job in jobs):
+            yield replace(present, name="fewer", value=spec.name, machines=left)
+    cheapest = min(machines, key=lambda spec: (spec.price, spec.name))
+    more = cheapest._replace(name=f"{cheapest.name} (2)")
+    yield replace(present, name="more", value=cheapest.name, machines=(*machines, more))
+    for price in sorted({spec.price for spec in machines})[:-1]:
+        left = tuple(spec for spec in machines if spec.price <= price)
+        if len(left) < len(machines) - 1 and all(
+            job.fits is None or job.fits.intersection(each.name for each in left) for job in jobs
+        ):
+            yield replace(present, name="price", value=f"{price:g}", machines=left)
+    hours = Counter(int(job.at % DAY // 3600) for job in jobs)
+    begin = max(range(24), key=lambda first: (sum(hours[(first + n) % 24] for n in range(WARM_HOURS)), -first))
+    end = (begin + WARM_HOURS) % 24
+    yield replace(present, name="warm", value=f"{begin:02}:00-{end:02}:00", warm=(begin, end))
+
+
+def better_than(found: Sequence[float], present: Sequence[float]) -> bool:
+    """Whether a cost and mean wait are better than the present ones."""
+    (cost, wait), (cost_now, wait_now) = found, present
+    cheaper = cost <= CHEAPER * cost_now and wait <= LONGER * wait_now + SPARE
+    return cheaper or (wait <= FASTER * wait_now and cost <= DEARER * cost_now)
+
+
+def _run(jobs: Sequence[Job], setting: Setting, seed: int) -> Outcome:
+    work = sum(job.work for job in jobs) / len(jobs)
+    warm = None
+    if setting.warm is not None:
+        (begin, end), cheapest = setting.warm, min(setting.machines, key=lambda spec: (spec.price, spec.name)).name
+
+        def warm(name: str, now: float) -> bool:
+            return name == cheapest and (now % DAY // 3600 - begin) % 24 < (end - begin) % 24
+
+    known = {spec.name for spec in setting.machines}
+    more = frozenset(known - {name for job in jobs for name in job.fits or ()})
+    fitting = [job if job.fits is None else job._replace(fits=(job.fits & known) | more) for job in jobs]
+    return World(fitting, setting.machines, seed).run(Placed(setting.policy, setting.idle_stop, work, warm))
+
+
+def _row(setting: Setting, outcome: Outcome, sure: float) -> Row:
+    return Row(setting, outcome.total, outcome.mean, outcome.p95, sure)
+
+
+def _sure(days: range, base: Outcome, other: Outcome, random: Random) -> float:
+    """The share of resamples of the days in which the other one is better."""
+    parts = [{day: [outcome.cost.get(day, 0.0), 0.0, 0.0] for day in days} for outcome in (base, other)]
+    for part, outcome in zip(parts, (base, other), strict=True):
+        for day, wait in outcome.waits:
+            part[day][1] += wait
+            part[day][2] += 1
+
+    def of(part: dict[int, list[float]], drawn: Sequence[int]) -> tuple[float, float]:
+        cost, wait, jobs = (sum(part[day][n] for day in drawn) for n in range(3))
+        return cost, wait / max(1.0, jobs)
+
+    better = 0
+    for _ in range(RESAMPLES):
+        drawn = random.choices(days, k=len(days))
+        better += better_than(of(parts[1], drawn), of(parts[0], drawn))
+    return better / RESAMPLES
+
+
+def picture(found: Plan, labels: Sequence[str], axes: tuple[str, str]) -> str:
+    """An SVG: each setting as a point, its cost to the right and its mean wait upwards.
+
+    Args:
+        found: The plan.
+        labels: What each row is called.
+        axes: What cost and wait are called.
+    """
+    from html import escape
+
+    most = max(row.cost for row in found.rows) or 1.0, max(row.mean for row in found.rows) or 1.0
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 460" font-family="sans-serif" font-size="12">',
+        '<path d="M60 20V420H780" fill="none" stroke="#888"/>',
+        f'<text x="780" y="440" text-anchor="end" fill="#888">{escape(axes[0])}: {most[0]:.2f}</text>',
+        f'<text x="64" y="16" fill="#888">{escape(axes[1])}: {most[1]:.0f} s</text>',
+    ]
+    for row, label in zip(found.rows, labels, strict=True):
+        x, y = 60 + 640 * row.cost / most[0], 420 - 390 * row.mean / most[1]
+        colour = "#2a7" if row is found.best else "#c50" if row is found.rows[0] else "#58c"
+        anchor, by = ("end", -8) if x > 520 else ("start", 8)
+        parts += [
+            f'<circle cx="{x:.0f}" cy="{y:.0f}" r="5" fill="{colour}"/>',
+            f'<text x="{x + by:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}" fill="{colour}">{escape(label)}</text>',
+        ]
+    return "\n".join((*parts, "</svg>\n"))
