@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.browser.console_scene import House
+from wakestream.streams.hub.state import UNWATCHED
 from wakestream.streams.protocol.kinds import MEDIA
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -576,8 +577,10 @@ async def test_a_gpu_in_its_keep_warm_hours_says_until_when(visitor: Visitor) ->
         gpu = {"gpu": "studio", "phase": "online", "warm_until": noon}
         said = await page.evaluate(GPU, [gpu, {"monitors": 1, "zone": "Europe/Berlin"}, None])
         assert said.replace("\u202f", " ") == "Jobs start at once. Kept on until Mar 11, 2030, 1:00 PM Europe/Berlin."
-        orphan = {"gpu": "studio", "phase": "online", "orphan": "its monitor is not connected"}
-        assert await page.evaluate(GPU, [orphan, {"monitors": 0}, None]) == "Its monitor is not connected."
+        orphan = {"gpu": "studio", "phase": "online", "orphan": UNWATCHED}
+        assert await page.evaluate(GPU, [orphan, {"monitors": 0}, None]) == (
+            "Its monitor is not connected, so nothing switches it off. Start wakestream monitor again."
+        )
         assert await page.evaluate(GPU, [{**gpu, "own": 1}, {"monitors": 1}, None]) == ("In use.")
 
 

@@ -170,7 +170,7 @@ export function gpuSays(gpu, hub, told) {
     if (!p50) return t("say.starting.new");
     return left(eta) < 1 ? t(p50 === p90 ? "say.starting.late.one" : "say.starting.late", usual) : t(once("say.starting.left", eta), { left: times(eta).p50, p90: times(eta).p90 });
   }
-  if (gpu.phase === "online" && gpu.orphan && !gpu.own && !gpu.others) return `${sentence(brief(gpu.orphan))}.`;
+  if (gpu.phase === "online" && gpu.orphan && !gpu.own && !gpu.others) return gpu.orphan.startsWith("its monitor") ? t("say.unwatched") : `${sentence(brief(gpu.orphan))}.`;
   if (gpu.phase === "online" && gpu.warm_until && !gpu.own && !gpu.others) return t("say.warm", { time: moment(gpu.warm_until, hub.zone || "UTC") });
   if (gpu.phase === "online") return occupied(gpu, hub) || t("say.online");
   if (gpu.phase === "off" && hub.gpus?.length > 1) return t(p50 ? "say.off.several.eta" : "say.off.several", usual);
