@@ -218,7 +218,7 @@ async def watched(
     policy: dict[str, Any] = {
         "look_soon": LOOK, "look_online": LOOK, "look_rarely": 2 * LOOK, "boot_timeout": 2 * world.within,
         "call_timeout": world.call_timeout, "checks_health": False, "follows_address": True,
-        "stop_again": 0.5, "shows_within": 0.1,
+        "stop_again": 0.5, "shows_within": 0.1, "gone_after": 0.1,
         "capacity": Backoff(initial=0.05, max_delay=0.1), "trouble": Backoff(initial=0.05, max_delay=0.1), **more,
     }  # fmt: skip
     link, power = FakeLink(), CheckedPower(world.provider(machine=machine, timeout=policy["call_timeout"]))

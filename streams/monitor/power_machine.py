@@ -46,6 +46,7 @@ class PowerPolicy:
         capacity: The pauses between starts while the provider has no machine.
         asks_first: Whether worker and hub are asked if an idle machine is in use before it drains; otherwise after.
         trouble: The pauses after failed calls to the provider.
+        gone_after: How long the provider must answer that the machine does not exist until that is believed.
         shows_within: How long a start whose answer was lost may take to show at the provider.
         start_within: The time after which a start that has not led to a running machine counts as no capacity; None for
             no limit.
@@ -73,6 +74,7 @@ class PowerPolicy:
     capacity: Backoff = field(default_factory=lambda: Backoff(initial=5.0, max_delay=60.0))
     asks_first: bool = True
     trouble: Backoff = field(default_factory=lambda: Backoff(initial=2.0, max_delay=60.0))
+    gone_after: float = 20.0
     shows_within: float = 60.0
     start_within: float | None = None
     follows_address: bool = False

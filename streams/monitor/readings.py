@@ -14,9 +14,6 @@ from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
 from wakestream.streams.monitor.transitions import LONGEST_WHY, Step
 from wakestream.streams.protocol import messages as m
 
-GONE_AFTER = 20.0
-"""Seconds for which a provider must have answered that the machine does not exist."""
-
 _ORPHAN: dict[p.Orphans, str] = {
     "adopt": "it is taken over, and stopped when it has been idle for long enough",
     "stop": "it is stopped unless a job holds it",
@@ -69,7 +66,7 @@ def on_call_ended(step: Step, event: p.Taken | p.Reading | p.CallFailed) -> None
 def _is_proof(step: Step) -> bool:
     """Whether answers that the machine does not exist are believed: an API can lag, and it may have restarted."""
     looks = step.looks
-    return looks.missed + 1 >= step.policy.misses and step.now - looks.failed_since >= GONE_AFTER
+    return looks.missed + 1 >= step.policy.misses and step.now - looks.failed_since >= step.policy.gone_after
 
 
 def _on_reading(step: Step, event: p.Reading, reading: PowerState) -> None:

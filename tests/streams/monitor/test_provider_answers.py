@@ -4,7 +4,6 @@ import pytest
 
 from tests.support.streams.monitor_desk import Desk
 from wakestream.streams.monitor import power_machine as p
-from wakestream.streams.monitor.readings import GONE_AFTER
 from wakestream.streams.protocol import messages as m
 
 URL = "http://203.0.113.7:8383"
@@ -78,7 +77,7 @@ def test_a_machine_that_is_gone_at_the_start_is_told_when_further_looks_do_not_f
     assert (desk.state, desk.said(m.BootResult)) == ("starting", []), "several answers in a row may come within seconds"
     while desk.state == "starting":
         desk.fails("no such machine", fault="gone")
-    assert desk.now - begin >= GONE_AFTER
+    assert desk.now - begin >= desk.policy.gone_after
     assert (desk.state, desk.said(m.BootResult)[0].msg) == ("failed", "no such machine")
     assert starts(desk) == 1
 
@@ -108,7 +107,7 @@ def test_a_machine_that_serves_is_not_failed_by_one_answer_that_it_does_not_exis
     begin = desk.now
     while desk.state == "online":
         desk.fails("no such machine", fault="gone")
-    assert (desk.state, desk.now - begin >= GONE_AFTER) == ("failed", True)
+    assert (desk.state, desk.now - begin >= desk.policy.gone_after) == ("failed", True)
 
 
 def test_refused_credentials_are_told_to_a_job_at_once() -> None:
