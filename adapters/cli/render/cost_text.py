@@ -138,6 +138,8 @@ def estimate(found: Mapping[str, Any]) -> list[str]:
     parts = [t(f"many.{part}", time=long(found[f"{part}_s"])) for part in ("wake", "idle") if found.get(f"{part}_s")]
     if parts:
         lines.append(valued("many.all", found["all_s"], found.get("all_cost"), parts=t("list.and").join(parts)))
+    if "share_s" in found:
+        lines.append(valued("many.share", found["share_s"], found.get("share")))
     if "done_at" in found:
         lines.append(t("many.when", time=clock_time(found["done_at"])))
     return lines

@@ -239,8 +239,9 @@ def estimate(
         now: UNIX seconds.
 
     Returns:
-        `jobs`, `used_s`, `wake_s`, `idle_s`, `all_s`, `cost`, `all_cost`, `currency` and `done_at`, as far as they are
-        known; an empty object without the usual time of a kind.
+        `jobs`, `used_s`, `wake_s`, `idle_s`, `all_s`, `share_s`, `cost`, `all_cost`, `share`, `currency` and `done_at`,
+        as far as they are known; an empty object without the usual time of a kind. `share_s` is the usual share of
+        boots and idle time, as this month.
     """
     used, before = _used(usually, jobs), _used(usually, ahead)
     if not used:
@@ -251,11 +252,15 @@ def estimate(
     wake = 0.0 if on else (first.get("boot_s") or told.get("boot_s") or {}).get("p50") if gpus else None
     whole = used + (wake or 0.0) + first.get("idle_after_s", 0.0)
     found = {"jobs": len(jobs), "used_s": used, "wake_s": wake, "idle_s": first.get("idle_after_s"), "all_s": whole}
+    costs = told.get("costs") or {}
+    if (worked := sum(row["used_s"] for row in costs.get("licenses", ()))) and "unused" in costs:
+        found["share_s"] = used * costs["unused"]["used_s"] / worked
     kind = usually[jobs[0][0]]
     rate = first["price_per_hour"] / 3600 if "price_per_hour" in first else kind.get("cost", 0) / (kind["used_s"] or 1)
     if rate:
         currency = first.get("currency") or told.get("currency") or kind.get("currency")
-        found |= {"cost": rate * used, "all_cost": rate * whole, "currency": currency}
+        share = {"share": rate * found["share_s"]} if "share_s" in found else {}
+        found |= {"cost": rate * used, "all_cost": rate * whole, **share, "currency": currency}
     others = told.get("queue", 0) > told.get("own_queued", 0) or any(gpu.get("others") for gpu in gpus)
     if wake is not None and before is not None and not others:
         found["done_at"] = now + wake + (before + used) / max(1, len(on))

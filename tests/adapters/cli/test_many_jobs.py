@@ -188,9 +188,11 @@ def test_the_end_of_the_terminal_is_no_answer(typed: str, agreed: bool, monkeypa
     many = many_jobs.many_jobs(args)
     assert many is not None
     told = {"jobs": 1, "used_s": 60.0, "cost": 0.1, "idle_s": 300.0, "all_s": 360.0, "all_cost": 0.6, "done_at": 0}
+    told |= {"share_s": 30.0, "share": 0.05}
     assert many_jobs.confirmed(args, many, lambda: cost_text.estimate(told)) is agreed
     said = screen.getvalue()
     assert said.index("1 job: about 1 min 00 s of GPU time and 0.10.\nWith the idle time") < said.index("submit 1 job?")
+    assert "Usual share of boots and idle time: 30 s and 0.05.\n" in said
 
 
 def test_the_two_files_of_one_pattern_are_a_video_and_its_audio() -> None:

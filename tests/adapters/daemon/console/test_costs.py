@@ -243,6 +243,13 @@ def test_an_estimate_says_when_all_is_done_after_the_jobs_before_on_all_gpus_tha
     assert estimate(USUAL, [("paint", 0.0)], [("lipsync", 5.0)] * 3, two, 1000.0)["done_at"] == 1020.0
 
 
+def test_an_estimate_has_the_share_of_boots_and_idle_time_that_is_usual_this_month() -> None:
+    costs = {"licenses": [{"license": "a", "used_s": 300}, {"license": "", "used_s": 100}], "unused": {"used_s": 200}}
+    found = estimate(USUAL, [("lipsync", 0.0)], [], HUB | {"costs": costs}, 1000.0)
+    assert (found["used_s"], found["share_s"], found["share"]) == (60.0, 30.0, pytest.approx(0.03))
+    assert "share_s" not in estimate(USUAL, [("lipsync", 0.0)], [], HUB, 1000.0)
+
+
 def test_an_estimate_takes_price_and_start_of_the_gpu_that_comes_first() -> None:
     dear = ASLEEP | {"price_per_hour": 36.0, "boot_s": {"p50": 10.0}}
     cheap = ASLEEP | {"boot_s": {"p50": 200.0}}
