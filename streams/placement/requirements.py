@@ -100,6 +100,7 @@ def all_of(said: object) -> tuple[str, ...]:
     return tuple(sorted({"".join(parse(text)) for text in said}))
 
 
+@lru_cache(maxsize=16384)
 def met(requirement: Requirement, label: str | float | None) -> bool:
     """Whether a label's value (None: there is no such label) is as required.
 
