@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,7 +91,7 @@ def _present(status: m.HubStatus, history: Mapping[str, Any]) -> Setting:
     machines = tuple(
         Spec(
             name,
-            max(0.0, float(told.get(name, {}).get("price_per_hour", 0.0 if priced else 1.0))),
+            _price(told.get(name, {}).get("price_per_hour")) if priced else 1.0,
             tuple(gpu["boots"]) or (BOOT,),
             gpu["slots"],
         )
@@ -99,6 +100,11 @@ def _present(status: m.HubStatus, history: Mapping[str, Any]) -> Setting:
     idles = sorted(gpu["idle_after_s"] for gpu in told.values() if gpu.get("idle_after_s") is not None)
     idle = idles[len(idles) // 2] if idles else IDLE
     return Setting("now", "", machines, PlacePolicy(**history["place"]), idle)
+
+
+def _price(told: object) -> float:
+    """The price of an hour; 0 if there is none, as for costs, or if it is no price."""
+    return float(told) if isinstance(told, int | float) and 0 <= told < math.inf else 0.0
 
 
 def _name(setting: Setting) -> str:

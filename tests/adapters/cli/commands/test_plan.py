@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from wakestream.adapters.cli.commands import plan
 from wakestream.adapters.cli.main import main
@@ -49,6 +50,15 @@ def test_json_has_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch, capsys
     said = json.loads(capsys.readouterr().out)
     assert (said["recommended"]["setting"], said["recommended"]["value"], said["currency"]) == ("idle", "60", "EUR")
     assert said["rows"][0]["setting"] == "now"
+
+
+@pytest.mark.parametrize("price", [-1.0, "much", float("nan")])
+def test_a_machine_whose_price_is_no_price_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], price: object
+) -> None:
+    answer = structs.replace(told(lonely(range(3))), gpus=({**GPU, "price_per_hour": price},))
+    assert run(monkeypatch, [answer], "--json") == 0
+    assert {row["cost"] for row in json.loads(capsys.readouterr().out)["rows"]} == {0.0}
 
 
 def test_with_little_history_it_recommends_nothing(
