@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from wakestream.adapters.runtime.known_secrets import hide
 from wakestream.operators.model.errors import PowerError, Transient
 from wakestream.operators.model.ports import Power, PowerState, Reading
 from wakestream.streams.protocol.printable import printable
+
+T = TypeVar("T")
 
 PROVIDERS = Plugins("wakestream.power", "--power", "power provider")
 
@@ -214,6 +216,14 @@ class PowerConfig:
             SettingsError: An option is unknown or missing.
         """
         return PROVIDERS.known(self.options, provider, names, needed)
+
+    def option(self, name: str, default: str, read: Callable[[str], T]) -> T:
+        """An option as `read` returns it. `SettingsError`: `read` raises a ValueError; its text says what to write."""
+        text = self.options.get(name, default)
+        try:
+            return read(text)
+        except ValueError as error:
+            raise SettingsError(f"--power-option {name}={text[:80]}: {error}") from None
 
     def needs_machine(self, provider: str) -> str:
         """Return the machine's id or name, empty if only the list is asked for. `SettingsError`: it is not set."""

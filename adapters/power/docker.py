@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
@@ -67,8 +68,8 @@ class DockerPower(HttpPower):
 
     def __init__(self, config: PowerConfig) -> None:
         config.known(self.name, OPTIONS)
-        self._port = _number(config.options, "port", WORKER_PORT, 1)
-        self._grace = _number(config.options, "grace", 10, 0)
+        self._port = config.option("port", str(WORKER_PORT), partial(_number, least=1))
+        self._grace = config.option("grace", "10", _number)
         if self._grace >= config.timeout:
             raise SettingsError(
                 f"--power-option grace={self._grace} is not shorter than --call-timeout, {config.timeout:g} s"
@@ -148,13 +149,10 @@ class DockerPower(HttpPower):
         return at_port(own, self._port) if own and self._socket else None
 
 
-def _number(options: Mapping[str, str], name: str, default: int, least: int) -> int:
-    text = options.get(name)
-    if text is None:
-        return default
+def _number(text: str, least: int = 0) -> int:
     number = whole_number(text, least, 65535)
     if number is None:
-        raise SettingsError(f"--power-option {name}={text[:40]}: write a whole number from {least} to 65535")
+        raise ValueError(f"write a whole number from {least} to 65535")
     return number
 
 

@@ -67,7 +67,7 @@ class RedfishPower(HttpPower):
         options = config.known(self.name, OPTIONS)
         if not config.base_url:
             raise SettingsError("--power redfish needs --power-option base_url=https://BMC, the controller's address")
-        self._grace = _time(options.get("grace", "2min"))
+        self._grace = config.option("grace", "2min", seconds)
         self._address = options.get("address")
         self._tls = _pin(options)
         super().__init__(config)
@@ -191,13 +191,6 @@ def _path(text: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9_.~!$&'()*+,;=:@%/#-]*", text) or text.startswith("//"):
         raise PowerError(f"redfish: the controller names the path {text[:80]!r}, which is not one of its own")
     return text
-
-
-def _time(text: str) -> float:
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise SettingsError(f"--power-option grace={text[:40]}: {error}") from None
 
 
 def _pin(options: Mapping[str, str]) -> aiohttp.Fingerprint | None:

@@ -74,15 +74,15 @@ class WolPower(Provider):
             self._packet = magic_packet(config.needs_machine("wol")) if config.machine is not None else b""
         except ValueError as error:
             raise SettingsError(f"--machine: {error}") from None
-        self._worker = _checked("worker", worker_url, options["worker"])
+        self._worker = config.option("worker", "", worker_url)
         text = options["ssh"]
         match = re.fullmatch(r"([^@\s]+)@(\[[0-9a-fA-F:]+\]|[^@:\s\[\]]+)(?::(\d{1,5}))?", text)
         if match is None:
             raise SettingsError(f"--power-option ssh={text[:80]}: write USER@HOST or USER@HOST:PORT")
         self._user, self._host, self._port = match[1], match[2].strip("[]"), int(match[3] or 22)
-        self._broadcast = _target(options.get("broadcast", "255.255.255.255:9"))
-        self._boot = _checked("boot", seconds, options.get("boot", "5min"))
-        self._quiet = _checked("quiet", seconds, options.get("quiet", "30s"))
+        self._broadcast = config.option("broadcast", "255.255.255.255:9", _target)
+        self._boot = config.option("boot", "5min", seconds)
+        self._quiet = config.option("quiet", "30s", seconds)
         self._ssh = needs("asyncssh", "wol")
         self._workers = HttpWorkers(self._worker)
         self._woken: float | None = None
@@ -187,19 +187,10 @@ class WolPower(Provider):
         return Transient(f"wol: no ssh to {who}: {error}")
 
 
-def _checked(name: str, read: Any, text: str) -> Any:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise SettingsError(f"--power-option {name}={text[:80]}: {error}") from None
-
-
 def _target(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?", text)
     if match is None:
-        raise SettingsError(
-            f"--power-option broadcast={text[:40]}: write the broadcast address of its network, such as 10.0.0.255:9"
-        )
+        raise ValueError("write the broadcast address of its network, such as 10.0.0.255:9")
     return match[1], int(match[2] or 9)
 
 
