@@ -67,5 +67,5 @@ async def test_a_monitor_knows_its_machine_by_id_or_name_or_goes_on_without() ->
     assert await described(Account(), "attic") is None
     assert await described(Account(), None) is None
     assert await described(Account(hangs=True), "i-1") is None
-    assert await described(Account(fails=True), "i-1") is None
+    assert await described(Account(fails=True), "i-1") == Machine("i-1", "", "unknown")
     assert await described(Account(broken=True), "i-1") is None
