@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from random import Random
 from typing import Final, NamedTuple
 
@@ -167,29 +168,28 @@ def _sure(days: range, base: Outcome, other: Outcome, random: Random) -> float:
     return better / RESAMPLES
 
 
-def picture(found: Plan, labels: Sequence[str], axes: tuple[str, str]) -> str:
-    """An SVG: each setting as a point, its cost to the right and its mean wait upwards.
+def picture(rows: Sequence[Row], labels: Sequence[str], axes: tuple[str, str], best: Row | None = None) -> str:
+    """An SVG: for each setting a bar of its cost and one of its mean wait.
 
     Args:
-        found: The plan.
+        rows: The settings, the present one first.
         labels: What each row is called.
         axes: What cost and wait are called.
+        best: The recommended one.
     """
-    from html import escape
-
-    most = max(row.cost for row in found.rows) or 1.0, max(row.mean for row in found.rows) or 1.0
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 460" font-family="sans-serif" font-size="12">',
-        '<path d="M60 20V420H780" fill="none" stroke="#888"/>',
-        f'<text x="780" y="440" text-anchor="end" fill="#888">{escape(axes[0])}: {most[0]:.2f}</text>',
-        f'<text x="64" y="16" fill="#888">{escape(axes[1])}: {most[1]:.0f} s</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {24 * len(rows) + 40}" font-family="sans-serif" '
+        'font-size="13" fill="#777">',
+        *(f'<text x="{x}" y="20">{escape(axis)}</text>' for x, axis in zip((250, 540), axes, strict=True)),
     ]
-    for row, label in zip(found.rows, labels, strict=True):
-        x, y = 60 + 640 * row.cost / most[0], 420 - 390 * row.mean / most[1]
-        colour = "#2a7" if row is found.best else "#c50" if row is found.rows[0] else "#58c"
-        anchor, by = ("end", -8) if x > 520 else ("start", 8)
-        parts += [
-            f'<circle cx="{x:.0f}" cy="{y:.0f}" r="5" fill="{colour}"/>',
-            f'<text x="{x + by:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}" fill="{colour}">{escape(label)}</text>',
-        ]
+    most = max(row.cost for row in rows) or 1.0, max(row.mean for row in rows) or 1.0
+    for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        colour, y = "#2a7" if row is best else "#c50" if number == 0 else "#58c", 32 + 24 * number
+        parts.append(f'<g fill="{colour}"><text x="240" y="{y + 13}" text-anchor="end">{escape(label)}</text>')
+        bars = (250, row.cost / most[0], f"{row.cost:.2f}"), (540, row.mean / most[1], f"{row.mean:.0f} s")
+        for x, share, text in bars:
+            width = 200 * share
+            parts.append(f'<rect x="{x}" y="{y}" width="{width:.1f}" height="16"/>')
+            parts.append(f'<text x="{x + width + 6:.0f}" y="{y + 13}">{text}</text>')
+        parts.append("</g>")
     return "\n".join((*parts, "</svg>\n"))

@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     found = plan(jobs, _present(status, history))
     if args.svg is not None:
         labels = [_name(row.setting) for row in found.rows]
-        args.svg.write_text(picture(found, labels, (t("cost.cost"), t("option.wait"))), encoding="utf-8")
+        args.svg.write_text(
+            picture(found.rows, labels, (t("cost.cost"), t("option.wait")), found.best), encoding="utf-8"
+        )
     answer(_plain(status, found), *(() if args.json else _lines(status, found)), as_json=args.json)
     return exit_codes.DONE
 

@@ -62,8 +62,8 @@ def test_a_machine_that_only_one_kind_of_job_needs_is_not_left_out() -> None:
     assert ("fewer", "b") not in names
 
 
-def test_the_picture_is_well_formed_and_has_a_point_for_each_setting() -> None:
+def test_the_picture_is_well_formed_and_has_bars_for_each_setting() -> None:
     found = plan(lonely(8), Setting("now", "", ONE))
     labels = [f"<{row.setting.name}> & {row.setting.value}" for row in found.rows]
-    root = ElementTree.fromstring(picture(found, labels, ("cost", "wait")))  # noqa: S314 - it is our own
-    assert len(root.findall("{*}circle")) == len(found.rows)
+    root = ElementTree.fromstring(picture(found.rows, labels, ("cost", "wait")))  # noqa: S314 - it is our own
+    assert [len(group.findall("{*}rect")) for group in root.findall("{*}g")] == [2] * len(found.rows)
