@@ -13,7 +13,17 @@ from reactivex.abc import SchedulerBase
 
 from wakestream.operators.model import ports
 from wakestream.operators.model.errors import BootFailed, HubRefused, HubUnreachable
-from wakestream.operators.model.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
+from wakestream.operators.model.events import (
+    Branch,
+    Eta,
+    Fingerprint,
+    Fingerprinted,
+    Granted,
+    Job,
+    JobEvent,
+    Queued,
+    Waking,
+)
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import seconds_now
 from wakestream.operators.rx.each import Operator
@@ -75,6 +85,7 @@ class Wait:
     retry_at: float | None = None
     reached: bool = False
     refusals: int = 0
+    hashed: bool = False
     excused_before: float = 0.0
     excused_since: float | None = None
 
@@ -187,7 +198,14 @@ class Wait:
         """A line at each interval."""
         lines = interval(self.policy.line_every, lambda _: self.line(phase, why))
         # The files are hashed while the GPU starts; one that cannot be read ends the wait.
-        return lines.pipe(merge_errors(self.fingerprints.of(EVERY_ALGORITHM))) if self.offline else lines
+        hashed = self.fingerprints.of(EVERY_ALGORITHM).do_action(self._tell_hashes)
+        return lines.pipe(merge_errors(hashed)) if self.offline else lines
+
+    def _tell_hashes(self, taken: Fingerprinted) -> None:
+        """A hub that places jobs prefers a GPU that has the files."""
+        if not self.hashed and self.link is not None and QUEUE in self.link.features:
+            self.hashed = True
+            self.hub.submit(self.job, taken.files)
 
     def line(self, phase: str, why: str = "") -> JobEvent:
         """What is known now."""

@@ -17,7 +17,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import day_of
-from wakestream.streams.hub.needs import Need
+from wakestream.streams.hub.needs import Need, hashes_of
 from wakestream.streams.hub.state import RESTARTED, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
@@ -46,6 +46,9 @@ WORK: Final = 60.0
 FIRST_BACKOFF: Final = 60.0
 LONGEST_BACKOFF: Final = 1800.0
 """Seconds for which a machine that did not start is woken only if there is no other; they double with each failure."""
+
+NEAR: Final = 20.0
+"""Seconds that a GPU may be free later than another one, if it has files of the job already."""
 
 EVERY: Final = 10
 """Seconds after which a waiting job is told its place again."""
@@ -179,7 +182,10 @@ def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holdin
     line, work = state.lines[key], _work(state, need)
     first, last = line.arrivals
     used = sum(state.usage.on_day(owner, today).values()) + work * holding[owner]
-    return p.Shape(key, len(line), fits, work, first, last, priority, used, work)
+    head = state.jobs[line.next]
+    files = {*hashes_of(head.payload)}
+    near = {name: NEAR for name in fits if name == head.last or not files.isdisjoint(state.gpus[name].seen)}
+    return p.Shape(key, len(line), fits, work, first, last, priority, used, work, near)
 
 
 def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
