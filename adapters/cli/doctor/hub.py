@@ -18,6 +18,7 @@ from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, f
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.power import OF_GPU
+from wakestream.streams.hub.state import UNWATCHED
 from wakestream.streams.hub.status import FEATURE, WHERE
 from wakestream.streams.protocol import messages as m
 
@@ -142,9 +143,10 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
         clause = t(f"status.{phase}") if known(f"status.{phase}") else phase
         says = t("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
         cause = t("why.says", why=translated(str(why)) or why) if why else ""
-        if phase in AMISS or gpu.get("orphan"):
+        unwatched = gpu.get("orphan") == UNWATCHED
+        if phase in AMISS or unwatched:
             level = fault if phase == "unknown" else warning
-            what = "doctor.on.do" if gpu.get("orphan") else _TODO.get(phase, "doctor.gpu.do")
+            what = "doctor.on.do" if unwatched else _TODO.get(phase, "doctor.gpu.do")
             yield level("gpu", says + cause, t(what))
         else:
             yield ok("gpu", says)
