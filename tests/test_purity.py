@@ -25,6 +25,7 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("streams/jobs/effects.py", ".now()"): "a call that ends at once, not a clock",
     ("streams/hub/local_time.py", "from datetime import date"): "the calendar; the time is an argument",
     ("streams/hub/local_time.py", "from datetime import datetime"): "the calendar; the time is an argument",
+    ("streams/hub/evolve.py", "id"): "asks whether it is the same account; never an order, and never shown",
     ("streams/diagram/groups.py", "id"): "asks whether it is the same lane; never an order, and never shown",
 }
 """What a module may do by exception, and why."""

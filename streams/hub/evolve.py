@@ -453,8 +453,10 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
     state.clients.pop(fact.fd, None)
     if fact.fd in state.monitors:
         del state.monitors[fact.fd]
-        for alone in [state.gpus[name] for name in {*peer.gpus} - state.named() if name in state.gpus]:
-            alone.unwatched = fact.at
+        named = state.named()
+        for name in peer.gpus:
+            if name in state.gpus and name not in named:
+                state.gpus[name].unwatched = fact.at
     state.texts.end(lambda text: text.worker == fact.fd)
     if peer.owner is not None:
         fds = state.by_owner[peer.owner]

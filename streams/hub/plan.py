@@ -120,7 +120,7 @@ def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu]
     machines = [_machine(state, gpu, now) for gpu in gpus]
     fits = {
         need: frozenset(gpu.name for gpu in gpus if placement.may(state, gpu, need))
-        for need in {state.need(need, owner) for need, owner, _ in state.lines}
+        for need in dict.fromkeys(state.need(need, owner) for need, owner, _ in state.lines)
     }
     today = day_of(now, state.limits.zone)
     holding = Counter(state.jobs[id_].owner for gpu in state.gpus.values() for id_ in gpu.leases)
@@ -184,7 +184,8 @@ def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holdin
     used = sum(state.usage.on_day(owner, today).values()) + work * holding[owner]
     head = state.jobs[line.next]
     files = {*hashes_of(head.payload)}
-    near = {name: NEAR for name in fits if name == head.last or not files.isdisjoint(state.gpus[name].seen)}
+    having = (name for name, gpu in state.gpus.items() if name == head.last or not files.isdisjoint(gpu.seen))
+    near = dict.fromkeys((name for name in having if name in fits), NEAR)
     return p.Shape(key, len(line), fits, work, first, last, priority, used, work, near)
 
 

@@ -227,7 +227,7 @@ def _grant(
 
 def _soonest(lines: Mapping[str, _Line], shape: Shape) -> float:
     """When the first of the machines is on that are coming for such jobs or may be woken."""
-    fit = (lines[name] for name in shape.fits if name in lines)
+    fit = (line for name, line in lines.items() if name in shape.fits)
     off = (line for line in fit if not line.machine.on)
     return min(
         (line.free for line in off if line.counts or (line.machine.wakeable and not line.machine.backed_off)),
@@ -266,7 +266,7 @@ def _wake(
         return _last_start(ends, shape.jobs * shape.work, shape.work)
 
     for shape in left:
-        usable = [name for name in shape.fits if name in lines and lines[name].counts]
+        usable = [name for name, line in lines.items() if name in shape.fits and line.counts]
         start, level = last_start(usable, shape)
         none = not any(lines[name].machine.on or name in coming for name in shape.fits if name in lines)
         latest = policy.patience - max(0.0, now - shape.last)
@@ -317,7 +317,7 @@ def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts:
 
     One that is backed off comes last, and only if there is no other (`only`).
     """
-    fit = [lines[name].machine for name in shape.fits if name in lines and name not in coming]
+    fit = [line.machine for name, line in lines.items() if name in shape.fits and name not in coming]
     free = [machine for machine in fit if machine.wakeable and (only or not machine.backed_off)]
 
     def price(machine: Machine) -> tuple[bool, float, float, str]:
@@ -329,7 +329,7 @@ def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts:
 
 def _leave(machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePolicy, placing: Placing) -> None:
     """The machines that are coming for no job, and idle ones beyond the first; GPUs of one host leave together."""
-    wanted: set[str] = set().union(*(shape.fits for shape in left)) if left else set()
+    needed: set[str] = set().union(*(shape.fits for shape in left)) if left else set()
     used = {name for _, name in placing.grants} | {wake.gpu for wake in placing.wakes}
     hosts: dict[str, list[Machine]] = {}
     for machine in machines:
@@ -339,7 +339,7 @@ def _leave(machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePoli
         if used.intersection(gpu.name for gpu in gpus) or any(gpu.held for gpu in gpus):
             continue
         coming = [gpu.name for gpu in gpus if gpu.coming]
-        if coming and any(gpu.name in wanted for gpu in gpus if gpu.coming or gpu.wakeable):
+        if coming and any(gpu.name in needed for gpu in gpus if gpu.coming or gpu.wakeable):
             continue
         if any(gpu.on for gpu in gpus):
             idle.append([gpu for gpu in gpus if gpu.on])

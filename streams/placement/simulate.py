@@ -292,7 +292,7 @@ class Placed:
                 after = min([after, *left])
                 if idle >= self.idle_stop:
                     stops.add(name)
-        wakes = [wake.gpu for wake in found.wakes] + [name for name in warm if world.gpus[name].phase == "off"]
+        wakes = [wake.gpu for wake in found.wakes] + [name for name in sorted(warm) if world.gpus[name].phase == "off"]
         return Moves(grants, wakes, sorted(stops)), after
 
     def _machine(self, gpu: Gpu, now: float) -> Machine:

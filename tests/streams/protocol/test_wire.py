@@ -217,6 +217,14 @@ FIELD = [
     ),
     ('{"type":"kicked"}', m.Kicked()),
     ('{"type":"gpu.job.cancel","request_id":"R"}', m.Cancel(request_id="R")),
+    (
+        '{"type":"gpu.monitor.state","gpu":"studio","connected":false}',
+        m.MonitorState(gpu="studio", connected=False),
+    ),
+    (
+        '{"type":"gpu.job.work","request_id":"R","seconds":2.5,"ended":true}',
+        m.JobWork(request_id="R", seconds=2.5, ended=True),
+    ),
     ('{"type":"gpu.job.order","jobs":["R","S"]}', m.JobOrder(jobs=("R", "S"))),
     (
         '{"type":"gpu.job.queued","request_id":"R","position":3,"eta_s":40.5,"reason":"at work: a"}',
