@@ -178,15 +178,14 @@ def _path(wanted: type, value: Any) -> Any:
     raise NotImplementedError(f"{wanted} in an event")
 
 
-_SWITCHES = ("again", "overwrite", "unnamed")
-"""Fields of a job that are written only where they are true."""
+_CHOICES = {"gpus": tuple, "requires": tuple, "priority": int, "again": bool, "overwrite": bool, "unnamed": bool}
+"""Fields of a job that are written only where they were chosen, and how each is read."""
 
 
 def plain_job(job: Job) -> dict[str, Any]:
     """Return a job as JSON, without its id. A job of the old shape has the fields that it always had."""
     inputs = {name: plain_text(path) for name, path in job.inputs.items()}
-    more: dict[str, Any] = {name: True for name in _SWITCHES if getattr(job, name)}
-    more |= {"gpus": [*job.gpus]} if job.gpus else {}
+    more: dict[str, Any] = {name: _plain(said) for name in _CHOICES if (said := getattr(job, name))}
     if job.old_shape:
         return {**inputs, "output": plain_text(job.output), "task_type": job.task_type, **more}
     outputs = {name: plain_text(path) for name, path in job.outputs.items()}
@@ -201,8 +200,7 @@ def job_from(job_id: str, plain: Mapping[str, Any]) -> Job:
     else:
         video, audio, output = (Path(plain[name]) for name in ("video", "audio", "output"))
         job = Job.lipsync(job_id, video, audio, output, plain["task_type"])
-    again, overwrite, unnamed = (bool(plain.get(name)) for name in _SWITCHES)
-    return replace(job, gpus=tuple(plain.get("gpus", ())), again=again, overwrite=overwrite, unnamed=unnamed)
+    return replace(job, **{name: read(plain[name]) for name, read in _CHOICES.items() if name in plain})
 
 
 def _paths(plain: Mapping[str, str]) -> dict[str, Path]:
