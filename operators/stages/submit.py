@@ -197,9 +197,10 @@ class Wait:
     def waking(self, phase: str, why: str = "") -> Observable[JobEvent]:
         """A line at each interval."""
         lines = interval(self.policy.line_every, lambda _: self.line(phase, why))
+        if not self.offline:
+            return lines
         # The files are hashed while the GPU starts; one that cannot be read ends the wait.
-        hashed = self.fingerprints.of(EVERY_ALGORITHM).do_action(self._tell_hashes)
-        return lines.pipe(merge_errors(hashed)) if self.offline else lines
+        return lines.pipe(merge_errors(self.fingerprints.of(EVERY_ALGORITHM).do_action(self._tell_hashes)))
 
     def _tell_hashes(self, taken: Fingerprinted) -> None:
         """A hub that places jobs prefers a GPU that has the files."""
