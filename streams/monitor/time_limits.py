@@ -62,9 +62,10 @@ def _watch_state(step: Step) -> None:
     off_from = step.looks.read_from if reading == "stopped" else -math.inf  # when that look began
     silent = use.asked_at is not None and not step.awaits_the_hub()
     runs_on = use.stop_ours and reading == "running" and machine.call is None and now >= use.stop_again_at
-    # A late start may still be carried out: it is repeated only if the machine is known to be off.
+    # A late start may still be carried out: it is repeated only if the machine is known to be off. A look that failed
+    # does not tell whether a machine that was stopping is off by now.
     may_retry = off_from >= boot.tried_at + policy.shows_within if boot.late else reading != "stopping"
-    may_retry = may_retry and not step.looks.missed
+    may_retry = may_retry and not step.looks.failed
     match machine.state:
         case "starting" if boot.again_at is not None and now >= boot.again_at and off_from >= boot.again_at:
             machine.due, boot.again_at, boot.tried_at = "start", None, now

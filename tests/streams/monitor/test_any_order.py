@@ -125,7 +125,8 @@ class World(RuleBasedStateMachine):
         assert self.call is not None
         number, self.call = self.call.number, None
         self.gone = reading == "terminated" or (self.gone and reading == "unknown")
-        self.runs_for_sure = reading in ("running", "starting", "stopping")
+        if reading != "unknown":
+            self.runs_for_sure = reading in ("running", "starting", "stopping")
         if reading in ("stopped", "failed", "no_capacity"):
             self.held = 0  # its holder has lost it
         self.happens(p.Reading(number, reading, gpus=gpus))
@@ -241,4 +242,20 @@ def test_a_late_answer_that_jobs_hold_a_machine_keeps_it_on() -> None:
     world.the_hub_answers(count=1, recent=False)
     world.the_hub_says("deployed")
     assert world.machine.state == "failed"
+    world.teardown()
+
+
+def test_a_look_that_fails_does_not_make_a_machine_that_was_stopping_start() -> None:
+    world = World()
+    world.begins(honest=False, hidden=0.0, checks_health=False, orphans="adopt", more=())
+    world.a_job_needs_it(boot=False, answer=False)
+    world.a_look_ends()
+    world.a_call_fails("transient", no_capacity=True)
+    world.a_look_says_anything("stopping", None)
+    world.time_passes(31.0)
+    world.a_call_fails("transient", no_capacity=False)
+    assert world.machine.state == "no_capacity"
+    world.time_passes(31.0)
+    world.a_look_says_anything("stopped", None)
+    assert world.machine.state == "starting"
     world.teardown()
