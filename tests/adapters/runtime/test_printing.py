@@ -60,5 +60,5 @@ def test_all_that_is_printed_goes_through_the_one_module() -> None:
                 found.append(f"{path.name}: {called}")
             if isinstance(node, ast.ImportFrom) and node.module == "rich.console":
                 found += [f"{path.name}: rich's Console" for name in node.names if name.name == "Console"]
-    drawn = [f"{name}.py: rich's Console" for name in ("live", "live_jobs", "output")]
+    drawn = [f"{name}.py: rich's Console" for name in ("display", "live_jobs", "output")]
     assert sorted(found) == sorted([*drawn, "logs.py: sys.stderr.write"])
