@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from wakestream.operators.model.backoff import Backoff
-
 P = TypeVar("P")
 
 
@@ -19,7 +17,7 @@ def plain_config(policy: Any) -> dict[str, Any]:
         30.0
 
     Args:
-        policy: A dataclass such as `Policy`. Of a `Backoff` in it, only the numbers are kept.
+        policy: A dataclass such as `Policy`. Functions in it are not kept.
 
     Returns:
         Its fields as a JSON object.
@@ -54,7 +52,7 @@ def changed(policy: P, name: str, value: float | None) -> P:
 
     Args:
         policy: The policy.
-        name: A field, such as `online` (or `online_timeout`), or a field of a backoff, such as `again.max_retries`.
+        name: A field, such as `online` (or `online_timeout`), or a field in it, such as `again.max_retries`.
         value: The new value.
 
     Returns:
@@ -66,7 +64,7 @@ def changed(policy: P, name: str, value: float | None) -> P:
     known = _fields(policy)
     first, _, rest = name.partition(".")
     first = first if first in known else first.removesuffix("_timeout")
-    if first not in known or bool(rest) != isinstance(known[first], Backoff):
+    if first not in known or bool(rest) != dataclasses.is_dataclass(known[first]):
         raise ValueError(f"there is no {name!r}; there are {', '.join(sorted(_names(known)))}")
     return dataclasses.replace(policy, **{first: changed(known[first], rest, value) if rest else value})  # type: ignore[type-var]
 
@@ -75,20 +73,20 @@ def _names(fields: Mapping[str, Any]) -> list[str]:
     names = []
     for name, value in fields.items():
         inner = _plain(value)
-        names += [f"{name}.{part}" for part in inner] if isinstance(value, Backoff) else [name]
+        names += [f"{name}.{part}" for part in inner] if dataclasses.is_dataclass(value) else [name]
     return names
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Backoff):
-        return {name: number for name, number in _fields(value).items() if not callable(number)}
+    if dataclasses.is_dataclass(value):
+        return {name: inner for name, inner in _fields(value).items() if not callable(inner)}
     return sorted(value) if isinstance(value, frozenset) else value
 
 
 def _like(today: Any, value: Any) -> Any:
-    if isinstance(today, Backoff):
+    if dataclasses.is_dataclass(today):
         return config_from(today, value)
-    return frozenset(value) if isinstance(today, frozenset) else value
+    return type(today)(value) if isinstance(today, frozenset | tuple) else value
 
 
 def _fields(value: Any) -> dict[str, Any]:

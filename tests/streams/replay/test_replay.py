@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from wakestream.operators.model.policy import Policy
+from wakestream.streams.hub.state import Limits, Prices
+from wakestream.streams.monitor.power_machine import PowerPolicy
 from wakestream.streams.recording.config_json import changed, config_from, plain_config
 from wakestream.streams.recording.recording import Log, Row, UnusableLog, read_log
 from wakestream.streams.replay.divergence import Divergence
@@ -130,9 +133,17 @@ async def test_a_log_of_a_program_that_cannot_be_replayed_is_refused() -> None:
         await replay(replace(recorded, header=replace(recorded.header, program="worker")))
 
 
-def test_a_policy_survives_its_way_through_a_header() -> None:
-    policy = changed(replace(Policy(), online=7.0, hub=3.0), "again.max_retries", 2)
-    assert plain_config(config_from(Policy(), plain_config(policy))) == plain_config(policy)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        changed(replace(Policy(), online=7.0, hub=3.0), "again.max_retries", 2),
+        changed(Limits(open_roles=frozenset({"client"}), prices=Prices({"gpu-1": 1.5})), "place.ahead", 0),
+        PowerPolicy("gpu-1", more=("gpu-2",), start_within=40.0),
+    ],
+)
+def test_a_policy_survives_its_way_through_a_header(policy: Policy | Limits | PowerPolicy) -> None:
+    today = PowerPolicy("") if isinstance(policy, PowerPolicy) else type(policy)()
+    assert config_from(today, msgspec.json.decode(msgspec.json.encode(plain_config(policy)))) == policy
 
 
 OUTCOME = """
