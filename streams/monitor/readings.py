@@ -14,10 +14,12 @@ from wakestream.streams.monitor.power_table import BOOTING, STATUS, Signal
 from wakestream.streams.monitor.transitions import LONGEST_WHY, Step
 from wakestream.streams.protocol import messages as m
 
+LEFT_ALONE = "it is left alone until it is used"
+
 _ORPHAN: dict[p.Orphans, str] = {
     "adopt": "it is taken over, and stopped when it has been idle for long enough",
     "stop": "it is stopped unless a job holds it",
-    "report": "it is left alone until it is used",
+    "report": LEFT_ALONE,
 }
 
 

@@ -40,7 +40,7 @@ from wakestream.operators.model.engine import Readiness
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
 from wakestream.streams.monitor.monitor import Monitor
-from wakestream.streams.monitor.power_machine import PowerPolicy
+from wakestream.streams.monitor.power_machine import Orphans, PowerPolicy
 from wakestream.streams.outbox.facts import FileStat
 from wakestream.streams.protocol import messages as m
 
@@ -84,11 +84,12 @@ class Scene:
 
         return await self.stack.enter_async_context(plain_server.answering(answer))
 
-    async def monitor(self, *, on: bool) -> None:
+    async def monitor(self, *, on: bool, orphans: Orphans = "adopt") -> None:
         key = self.place.keys["monitor"]
         link = open_link(self.place.hub_url, lambda: m.Register(role="gpu_monitor", token=key, gpus=("gpu",)))
         self.stack.push_async_callback(link.close)
-        program = MonitorProgram(Monitor(PowerPolicy(gpu="gpu"), Random(1)), link, FakePower(on=on), no_health)
+        monitor = Monitor(PowerPolicy(gpu="gpu", orphans=orphans), Random(1))
+        program = MonitorProgram(monitor, link, FakePower(on=on), no_health)
         stop = asyncio.Event()
         task = asyncio.create_task(program.run(stop))
         self.stack.push_async_callback(lambda: task)
@@ -120,6 +121,20 @@ async def test_a_healthy_system_passes_all_checks(scene: Scene, monkeypatch: pyt
     assert not scene.running.refused  # a look is no attempt to get in
     assert "the GPU is running" in found["monitor"].says
     assert "test upload of 2 MiB succeeded" in found["upload"].says
+
+
+@pytest.mark.parametrize(
+    ("orphans", "level", "says", "do"),
+    [("adopt", "ok", "taken over, and stopped when", ""), ("report", "warning", "left alone", "switch it off")],
+)
+async def test_a_gpu_found_running_is_warned_of_where_nothing_switches_it_off(
+    scene: Scene, orphans: Orphans, level: str, says: str, do: str
+) -> None:
+    await scene.hub()
+    await scene.monitor(on=True, orphans=orphans)
+    await scene.worker()
+    gpu = (await scene.look())["gpu"]
+    assert (gpu.level, says in gpu.says, do in gpu.todo) == (level, True, True), gpu
 
 
 GAVE_UP = frozenset({"failed", "timed_out", "retrying"})

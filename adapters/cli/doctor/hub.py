@@ -20,6 +20,7 @@ from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.power import OF_GPU
 from wakestream.streams.hub.state import UNWATCHED
 from wakestream.streams.hub.status import FEATURE, WHERE
+from wakestream.streams.monitor.readings import LEFT_ALONE
 from wakestream.streams.protocol import messages as m
 
 
@@ -143,13 +144,14 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
         clause = t(f"status.{phase}") if known(f"status.{phase}") else phase
         says = t("doctor.gpu", gpu=gpu.get("gpu", "?"), phase=clause)
         cause = t("why.says", why=translated(str(why)) or why) if why else ""
-        unwatched = gpu.get("orphan") == UNWATCHED
-        if phase in AMISS or unwatched:
+        orphan = str(gpu.get("orphan") or "")
+        runs_on = orphan == UNWATCHED or LEFT_ALONE in orphan  # nothing switches it off
+        if phase in AMISS or runs_on:
             level = fault if phase == "unknown" else warning
-            what = "doctor.on.do" if unwatched else _TODO.get(phase, "doctor.gpu.do")
+            what = "doctor.on.do" if runs_on else _TODO.get(phase, "doctor.gpu.do")
             yield level("gpu", says + cause, t(what))
         else:
-            yield ok("gpu", says)
+            yield ok("gpu", says + (cause if orphan else ""))
 
 
 async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult:
