@@ -134,12 +134,14 @@ def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu]
 
 
 def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
-    boots = boot_times(gpu.boots or (seconds for _, seconds in state.boots)) or {"p50": BOOT, "p90": 2 * BOOT}
+    seen = gpu.boots or [seconds for _, seconds in state.boots]
+    boots = boot_times(seen) or {"p50": BOOT, "p90": 2 * BOOT}
     asked = gpu.phase in _OFF and now - gpu.woken < UNANSWERED
     coming = asked or gpu.phase in ("starting", "booted", "lost")
     retrying = gpu.phase == "no_capacity" and gpu.retry_at is not None
     lost = gpu.phase == "lost"
-    boot, longest = (LOST, 2 * LOST) if lost else (boots["p50"], boots["p90"])
+    # The longest of few boots is often exceeded.
+    boot, longest = (LOST, 2 * LOST) if lost else (boots["p50"], boots["p90"] * (1 + 2 / max(1, len(seen))))
     spent = now - (gpu.woken if gpu.woken > 0 and not lost else gpu.since) if coming else 0.0
     watched = any(gpu.name in state.connections[fd].gpus for fd in state.monitors)
     held, first = len(gpu.leases), next(iter(gpu.leases), None)
