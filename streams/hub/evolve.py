@@ -566,6 +566,8 @@ _MOVER: Mover = mover(HubState)  # type: ignore[assignment] # it has moments
 def reindex(state: HubState) -> None:
     """Make the indexes of what a snapshot has restored."""
     for job in sorted(state.jobs.values(), key=lambda job: job.seq):
+        if not job.order:  # its snapshot is from before jobs had places
+            job = state.jobs[job.id] = replace(job, arrived=job.since, order=job.seq)
         if job.gpu is None:
             _enqueue(state, job)
         else:

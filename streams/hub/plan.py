@@ -156,7 +156,7 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
         backed_off=gpu.phase == "no_capacity" or (gpu.phase == "failed" and now - gpu.since < backoff(gpu)),
         price=float(state.price_of(gpu.name) or 0),
         slots=gpu.slots,
-        held=held,
+        held=_room_taken(state, gpu),
         backlog=max(0.0, held * work - min(now - gpu.changed, 0.9 * work)) if held else 0.0,
         boot=max(0.0, boot - spent),
         late=retrying or (coming and spent > longest),
@@ -290,7 +290,17 @@ _FREES: Final = (f.JobRemoved, f.JobQueued)
 
 
 def _has_room(state: HubState, gpu: Gpu) -> bool:
-    return gpu.online and len(gpu.leases) < gpu.slots + state.limits.place.ahead
+    return gpu.online and _room_taken(state, gpu) < gpu.slots + state.limits.place.ahead
+
+
+def _room_taken(state: HubState, gpu: Gpu) -> int:
+    """How many jobs it holds. Those that are granted at once never take the last place: with a steady flow of them
+    those that are placed late would never have their turn.
+    """
+    most = gpu.slots + state.limits.place.ahead - 1
+    if len(gpu.leases) <= most:
+        return len(gpu.leases)
+    return max(most, sum(state.jobs[id_].late for id_ in gpu.leases))
 
 
 class Outlook(NamedTuple):

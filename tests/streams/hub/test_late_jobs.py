@@ -1,6 +1,9 @@
 """Jobs of clients that announce `queue`: each waits in the hub until its turn at a GPU comes."""
 
+import re
+
 from tests.support.streams.hub_net import Net
+from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.protocol import messages as m
 
 MONITOR = ("release", "power_age")
@@ -203,6 +206,52 @@ def test_jobs_of_other_clients_are_granted_at_once_as_before() -> None:
     net = Net()
     old, _ = net.join("client", features=("done",)), net.worker("a")
     assert [type(net.submit(old, f"j{n}")) for n in range(4)] == [m.Ack] * 4
+
+
+def test_neither_jobs_that_are_granted_at_once_nor_those_that_are_placed_late_starve_the_others() -> None:
+    net = Net()
+    old, ann, worker = net.join("client", owner="old", features=("done",)), client(net), net.worker("a")
+    for n in range(4):
+        net.submit(old, f"o{n}")
+    assert [type(net.submit(ann, f"j{n}")) for n in range(3)] == [m.Ack, m.Ack, m.JobQueued]
+    assert isinstance(net.submit(old, "o4"), m.Ack)
+    done(net, old, "o0")
+    assert leases(net, "a") == ["o1", "o2", "o3", "j0", "j1", "o4"]
+    done(net, ann, "j0")
+    assert [each.request_id for each in net.heard(worker, m.Submit)] == ["o0", "o1", "o2", "o3", "j0", "j1", "o4", "j2"]
+    net = Net(place=PlacePolicy(ahead=0))
+    old, ann, _ = net.join("client", owner="old", features=("done",)), client(net), net.worker("a")
+    for n in range(2):
+        net.submit(old, f"o{n}")
+    assert [type(net.submit(ann, f"j{n}")) for n in range(2)] == [m.Ack, m.JobQueued]
+
+
+def test_jobs_that_are_granted_at_once_are_work_that_a_machine_is_woken_to_share() -> None:
+    net = Net()
+    monitors = off(net, "a", "b")
+    old, ann, _ = net.join("client", owner="old", features=("done",)), client(net), net.worker("a")
+    for n in range(20):
+        net.submit(old, f"o{n}")
+    net.submit(ann)
+    net.pass_time(1.0)
+    assert (woken(net, monitors)[-1:], net.state.jobs["j1"].gpu) == (["b"], None)
+
+
+def test_jobs_in_a_snapshot_of_before_there_were_places_have_those_of_their_arrival() -> None:
+    net = Net()
+    old = net.join("client", owner="ann", features=("done",))
+    for n in (9, 8, 7):
+        net.submit(old, f"j{n}")
+        net.pass_time(1.0)
+    net.restart(compacted=True)
+    net.rows = [re.sub(rb',"late":[^}]*,"order":[0-9]+', b"", row) for row in net.rows]
+    net.restart(compacted=False)
+    ann, bob = client(net), client(net, "bob")
+    net.submit(bob, "b1")
+    for n in (7, 8, 9):
+        net.submit(ann, f"j{n}")
+    net.worker("a")
+    assert leases(net, "a") == ["j9", "b1"]
 
 
 def test_a_waiting_job_is_told_its_place_again() -> None:
