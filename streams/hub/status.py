@@ -83,11 +83,11 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         status = replace(status, costs=costs.of(state, peer, now, message.since, room))
     if message.history is not None and peer.admin:
         room = int(SHARE * (state.limits.batch - len(wire.octets(status))))
-        status = replace(status, history=_history(state, *message.history, room))
+        status = replace(status, history=history(state, *message.history, room))
     return _fitting(state, status, entries)
 
 
-def _history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
+def history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
     """When jobs arrived and how long they took, from a job of a day on, and the settings that placed them."""
     usage, limits = state.usage, state.limits
     found: dict[str, Any] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.placement.simulate import DAY, Job, Outcome, Placed, Spec, World
@@ -33,6 +34,12 @@ SPARE: Final = 5.0
 IDLES: Final = (60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 PATIENCES: Final = (0.0, 60.0, 300.0, 900.0)
 WARM_HOURS: Final = 8
+
+BOOT: Final = 120.0
+"""Seconds of a boot, until one was seen."""
+
+IDLE: Final = 1800.0
+"""Seconds of idle time of a monitor that does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,56 @@ class Plan(NamedTuple):
     enough: bool
     best: Row | None
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON: all settings, and the recommended one."""
+        rows = [
+            {
+                "setting": row.setting.name, "value": row.setting.value, "cost": round(row.cost, 2),
+                "wait_s": round(row.mean, 1), "wait_p95_s": round(row.p95, 1), "sure": round(row.sure, 3),
+            }
+            for row in self.rows
+        ]  # fmt: skip
+        best = None if self.best is None else rows[self.rows.index(self.best)]
+        return {"jobs": self.jobs, "days": self.days, "enough": self.enough, "recommended": best, "rows": rows}
+
+
+def recorded(history: Mapping[str, Any]) -> Iterator[Job]:
+    """The jobs of a part of the hub's history that a GPU can do."""
+    fits = [None if len(names) == len(history["gpus"]) else frozenset(names) for names in history["fits"]]
+    for number, flat in history["days"]:
+        for n in range(0, len(flat), 3):
+            names = fits[flat[n + 2]] if flat[n + 2] >= 0 else None
+            if names is None or names:
+                yield Job(number * DAY + flat[n], max(1.0, flat[n + 1]), names)
+
+
+def as_now(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> Setting:
+    """How the machines are run now, by what the hub tells of its GPUs and by its history."""
+    told = {gpu["gpu"]: gpu for gpu in gpus}
+    priced = any("price_per_hour" in gpu for gpu in told.values())
+    machines = tuple(
+        Spec(
+            name,
+            _price(told.get(name, {}).get("price_per_hour")) if priced else 1.0,
+            tuple(gpu["boots"]) or (BOOT,),
+            gpu["slots"],
+        )
+        for name, gpu in history["gpus"].items()
+    )
+    idles = sorted(gpu["idle_after_s"] for gpu in told.values() if gpu.get("idle_after_s") is not None)
+    idle = idles[len(idles) // 2] if idles else IDLE
+    return Setting("now", "", machines, PlacePolicy(**history["place"]), idle)
+
+
+def _price(told: object) -> float:
+    """The price of an hour; 0 if there is none, as for costs, or if it is no price."""
+    return float(told) if isinstance(told, int | float) and 0 <= told < math.inf else 0.0
+
+
+def is_enough(jobs: Sequence[Job]) -> bool:
+    """Whether there are enough jobs and days with jobs to recommend a setting."""
+    return len(jobs) >= LEAST_JOBS and len({int(job.at // DAY) for job in jobs}) >= LEAST_DAYS
+
 
 def plan(jobs: Sequence[Job], present: Setting, seed: int = 0) -> Plan:
     """Simulate recorded jobs with the present setting and with others.
@@ -88,7 +145,7 @@ def plan(jobs: Sequence[Job], present: Setting, seed: int = 0) -> Plan:
     for setting in others(jobs, present):
         outcome = _run(jobs, setting, seed)
         rows.append(_row(setting, outcome, _sure(days, base, outcome, Random(seed))))
-    enough = len(jobs) >= LEAST_JOBS and used >= LEAST_DAYS
+    enough = is_enough(jobs)
     better = [row for row in rows[1:] if row.sure >= SURE and better_than(row[1:3], rows[0][1:3])]
     best = min(better, key=lambda row: (row.cost > CHEAPER * rows[0].cost, row.cost, row.mean), default=None)
     return Plan(len(jobs), used, rows, enough, best if enough else None)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loguru import logger
 
-from tests.support.programs.operator_scene import Scene, proxied
+from tests.support.programs.operator_scene import DAY, Scene, proxied
 from wakestream.adapters.hub.admission import TRIES
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net import qr_code
+from wakestream.streams.hub.needs import ANY_GPU
 from wakestream.streams.hub.state import Budgets, Prices
 from wakestream.streams.protocol import messages as m
 
@@ -157,6 +158,20 @@ async def test_amounts_of_different_money_are_not_added_up(browser: Browser, sce
             )
             await expect(page.locator("#costs-figures")).to_contain_text("h")
             assert "EUR" not in await page.locator("#costs-figures").inner_text()
+
+
+@pytest.mark.parametrize(("days", "said"), [(2, "Too few jobs or days"), (12, "Recommended: ")])
+async def test_the_page_shows_what_other_settings_would_have_cost(
+    browser: Browser, scene: Scene, days: int, said: str
+) -> None:
+    async with scene.hub(days=30) as hub, Visit(browser, scene).page(key=None) as page:
+        today = int(scene.now // DAY)
+        for day in range(days):
+            for hour in (2, 8, 14, 20):
+                hub.state.usage.arrived(ANY_GPU, today - 1 - day, 3600.0 * hour, 120.0)
+        await Visit(browser, scene).login(page)
+        await expect(page.locator("#plan-said")).to_contain_text(said)
+        await expect(page.locator("#plan-rows [data-of=best]")).to_have_count(int(days > 7))
 
 
 async def test_names_are_shown_as_text(visit: Visit, scene: Scene) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,18 +20,11 @@ from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.runtime.printing import answer
 from wakestream.operators.model.errors import WakestreamError
-from wakestream.streams.placement.place import PlacePolicy
-from wakestream.streams.placement.plan import Plan, Row, Setting, picture, plan
-from wakestream.streams.placement.simulate import DAY, Job, Spec
+from wakestream.streams.placement.plan import Plan, Row, Setting, as_now, picture, plan, recorded
+from wakestream.streams.placement.simulate import DAY, Job
 from wakestream.streams.protocol import messages as m
 
 EXAMPLES = ("plan", "plan --since 90d", "plan --svg plan.svg", "plan --json --key-file admin.key")
-
-BOOT = 120.0
-"""Seconds of a boot, until one was seen."""
-
-IDLE = 1800.0
-"""Seconds of idle time of a monitor that does not tell it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +46,14 @@ def run(args: argparse.Namespace) -> int:
         raise WakestreamError(
             "no job has ended since then; use the hub first, or an earlier --since", code="no_history"
         )
-    found = plan(jobs, _present(status, history))
+    found = plan(jobs, as_now(status.gpus, history))
     if args.svg is not None:
         labels = [_name(row.setting) for row in found.rows]
         args.svg.write_text(
             picture(found.rows, labels, (t("cost.cost"), t("option.wait")), found.best), encoding="utf-8"
         )
-    answer(_plain(status, found), *(() if args.json else _lines(status, found)), as_json=args.json)
+    told = {"currency": status.currency} if status.currency else {}
+    answer({**found.plain(), **told}, *(() if args.json else _lines(status, found)), as_json=args.json)
     return exit_codes.DONE
 
 
@@ -76,37 +69,9 @@ async def _history(settings: Settings, state: State, first: int) -> tuple[m.HubS
             )
             raise WakestreamError(why, code="no_history")
         history = status.history
-        fits = [None if len(names) == len(history["gpus"]) else frozenset(names) for names in history["fits"]]
-        for number, flat in history["days"]:
-            found += [
-                Job(number * DAY + flat[n], max(1.0, flat[n + 1]), fits[flat[n + 2]] if flat[n + 2] >= 0 else None)
-                for n in range(0, len(flat), 3)
-            ]
+        found += recorded(history)
         at = tuple(history["next"]) if "next" in history else None
-    return status, history, sorted((job for job in found if job.fits is None or job.fits), key=lambda job: job.at)
-
-
-def _present(status: m.HubStatus, history: Mapping[str, Any]) -> Setting:
-    """How the machines are run now."""
-    told = {gpu["gpu"]: gpu for gpu in status.gpus}
-    priced = any("price_per_hour" in gpu for gpu in told.values())
-    machines = tuple(
-        Spec(
-            name,
-            _price(told.get(name, {}).get("price_per_hour")) if priced else 1.0,
-            tuple(gpu["boots"]) or (BOOT,),
-            gpu["slots"],
-        )
-        for name, gpu in history["gpus"].items()
-    )
-    idles = sorted(gpu["idle_after_s"] for gpu in told.values() if gpu.get("idle_after_s") is not None)
-    idle = idles[len(idles) // 2] if idles else IDLE
-    return Setting("now", "", machines, PlacePolicy(**history["place"]), idle)
-
-
-def _price(told: object) -> float:
-    """The price of an hour; 0 if there is none, as for costs, or if it is no price."""
-    return float(told) if isinstance(told, int | float) and 0 <= told < math.inf else 0.0
+    return status, history, sorted(found, key=lambda job: job.at)
 
 
 def _name(setting: Setting) -> str:
@@ -136,16 +101,3 @@ def _lines(status: m.HubStatus, found: Plan) -> list[str]:
         wait=long(best.mean), before=long(now.mean),
     )  # fmt: skip
     return [*lines, text]
-
-
-def _plain(status: m.HubStatus, found: Plan) -> dict[str, Any]:
-    rows = [
-        {
-            "setting": row.setting.name, "value": row.setting.value, "cost": round(row.cost, 2),
-            "wait_s": round(row.mean, 1), "wait_p95_s": round(row.p95, 1), "sure": round(row.sure, 3),
-        }
-        for row in found.rows
-    ]  # fmt: skip
-    best = None if found.best is None else rows[found.rows.index(found.best)]
-    told = {"currency": status.currency} if status.currency else {}
-    return {"jobs": found.jobs, "days": found.days, "enough": found.enough, "recommended": best, **told, "rows": rows}

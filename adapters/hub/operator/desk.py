@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -27,6 +28,8 @@ from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub import status
 from wakestream.streams.hub.state import Connection, HubState
+from wakestream.streams.placement.plan import MOST_JOBS, as_now, is_enough, plan, recorded
+from wakestream.streams.placement.simulate import DAY
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -38,6 +41,11 @@ EVERY: Final = 1.0
 
 COSTS_EVERY: Final = 10.0
 """Seconds between two sums of the costs: they are expensive."""
+
+PLAN_EVERY: Final = 3600.0
+"""Seconds between two simulations of other settings, in which the jobs of PLAN_DAYS are simulated."""
+
+PLAN_DAYS: Final = 30
 
 BEAT: Final = 10.0
 """Seconds after which a message is sent even if nothing has changed, so that a page notices a dead connection."""
@@ -106,6 +114,7 @@ class OperatorDesk:
         self._pages = 0
         self._state_told: tuple[float, dict[str, Any]] = (-math.inf, {})
         self._costs_told: tuple[float, dict[str, Any]] = (-math.inf, {})
+        self._plan_told: tuple[float, dict[str, Any] | None] = (-math.inf, None)
 
     async def serve(self, socket: ServerConnection, caller: Caller) -> None:
         """Serve one page, which came as `caller`, until its connection ends."""
@@ -187,6 +196,8 @@ class OperatorDesk:
                 if self._sessions.find(token) is None:  # another tab has logged out
                     raise _Refused("no_session")
                 self._check(page.session)
+                if time.monotonic() - self._plan_told[0] >= PLAN_EVERY:
+                    start(self._plan())
                 await self._tell(page)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(EVERY):
@@ -225,6 +236,8 @@ class OperatorDesk:
         if now - self._costs_told[0] >= COSTS_EVERY:
             self._costs_told = now, costs_of(self._state, self._clock())
         await self._tell_if_new(page, "costs", self._costs_told[1])
+        if self._plan_told[1] is not None:
+            await self._tell_if_new(page, "plan", self._plan_told[1])
         await self._tell_if_new(page, "invites", await asyncio.to_thread(self._pending, page.host))
         await self._tell_if_new(page, "book", self._book.stamp)
         if lines := self._log.since(page.log):
@@ -233,6 +246,19 @@ class OperatorDesk:
         if now - page.sent >= BEAT:
             page.sent = now
             await _send(page.socket, {"type": "beat"})
+
+    async def _plan(self) -> None:
+        """Simulate other settings in a thread, for all pages together; again soon if this page goes meanwhile."""
+        last = self._plan_told
+        self._plan_told = math.inf, last[1]
+        try:
+            first = int(self._clock() // DAY) - PLAN_DAYS
+            history = status.history(self._state, first, 0, sys.maxsize)
+            history["days"] = [[day, [*jobs]] for day, jobs in history["days"]]
+            gpus = _answer(self._state, self._clock(), costs=False).get("gpus", ())
+            last = time.monotonic(), await asyncio.to_thread(plan_of, gpus, history)
+        finally:
+            self._plan_told = last
 
     async def _tell_if_new(self, page: _Page, kind: str, value: Any) -> None:
         compared = {name: told for name, told in value.items() if name != "ts"} if isinstance(value, dict) else value
@@ -307,6 +333,12 @@ def costs_of(state: HubState, now: float) -> dict[str, Any]:
     """The cost of each day, of today and of this month, and the forecast."""
     costs = _answer(state, now, costs=True)["costs"]
     return {name: costs[name] for name in ("today", "totals", "days", "forecast")}
+
+
+def plan_of(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> dict[str, Any]:
+    """What other settings would have cost; nothing is simulated if there are too few jobs to recommend one."""
+    jobs = sorted(recorded(history), key=lambda job: job.at)
+    return plan(jobs, as_now(gpus, history)).plain() if is_enough(jobs[-MOST_JOBS:]) else {"enough": False}
 
 
 def _answer(state: HubState, now: float, *, costs: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -329,3 +330,19 @@ def test_a_secret_at_the_cut_is_not_shown_in_part() -> None:
     with log.kept():
         logger.info("{} ws_admin_{}", "x" * (LONGEST - 15), "b" * 52)
     assert "bbb" not in log.since(0)[0]["text"]
+
+
+def history(days: int) -> dict[str, Any]:
+    """Four lonely jobs a day at one GPU."""
+    jobs = [n for hour in (2, 8, 14, 20) for n in (3600 * hour, 120, 0)]
+    gpus = {"studio": {"slots": 1, "boots": [90]}}
+    place = {"patience": 60.0, "min_gain": 5.0, "surplus_after": 90.0, "ahead": 1}
+    return {"place": place, "fits": [["studio"]], "gpus": gpus, "days": [[20_000 + day, jobs] for day in range(days)]}
+
+
+def test_other_settings_are_simulated_once_there_are_enough_jobs() -> None:
+    gpus = [{"gpu": "studio", "price_per_hour": 2.0, "idle_after_s": 1800}]
+    assert desk.plan_of(gpus, history(6)) == {"enough": False}
+    assert desk.plan_of(gpus, {**history(0), "gpus": {}}) == {"enough": False}
+    told = desk.plan_of(gpus, history(12))
+    assert (told["recommended"]["setting"], told["jobs"], told["enough"]) == ("idle", 48, True)

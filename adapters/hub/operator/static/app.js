@@ -6,7 +6,7 @@ import { invites } from "./invites.js";
 import { call, follow, knock, leave, Refusal, session } from "./link.js";
 import { licenses } from "./licenses.js";
 import { log } from "./log.js";
-import { showBudgets, showCosts } from "./money.js";
+import { showBudgets, showCosts, showPlan } from "./money.js";
 import { duration, knows, moment, t, translate } from "./words.js";
 
 const known = { state: null, at: 0, costs: null, license: "", version: "", until: 0 };
@@ -48,6 +48,7 @@ const hear = {
     known.costs = value;
     if (known.state) showCosts(value, known.state);
   },
+  plan: ({ value }) => showPlan(value, known.state),
   invites: ({ value }) => parts.invites.show(value),
   book: () => parts.licenses.refresh(),
   log: ({ value }) => parts.log.add(value),

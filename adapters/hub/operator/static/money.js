@@ -1,8 +1,8 @@
-// Costs: a bar for each day, this month, the forecast, and what is left of each budget.
+// Costs: a bar for each day, this month, the forecast, what is left of each budget, and what other settings would cost.
 
-import { by, h } from "./dom.js";
+import { by, h, say, show } from "./dom.js";
 import { amount, cells, fill } from "./gpus.js";
-import { duration, lang, moment, percent, t } from "./words.js";
+import { duration, lang, moment, number, percent, t } from "./words.js";
 
 const DAYS = 31;
 const DAY = 86400000;
@@ -76,4 +76,28 @@ function budget(one, state) {
   bar.style.width = `${Math.min(100, 100 * part)}%`;
   return h("div", { class: "budget" }, h("p", {}, h("bdi", { text: name }), h("span", { class: "soft", text: percent(part) })),
     h("span", { class: "meter", "aria-hidden": "true" }, bar), h("p", { class: "soft", text: said }));
+}
+
+const VALUES = { idle: duration, patience: duration };
+
+/** The recommendation, and for each setting a bar of its cost and one of its mean wait, as `wakestream plan --svg` draws them. */
+export function showPlan(plan, state) {
+  show(by("plan"), true);
+  const priced = state.gpus.some((gpu) => "price_per_hour" in gpu);
+  const rows = plan.rows || [];
+  const nameOf = ({ setting, value }) => t(`option.${setting}`, { value: VALUES[setting]?.(Number(value)) ?? value });
+  const costOf = (row) => (priced ? amount(row.cost, state) : duration(3600 * row.cost));
+  const best = rows.find((row) => plan.recommended && row.setting === plan.recommended.setting && row.value === plan.recommended.value);
+  const said = best && { setting: nameOf(best), cost: costOf(best), now: costOf(rows[0]), wait: duration(best.wait_s), before: duration(rows[0].wait_s), sure: percent(best.sure) };
+  say(by("plan-said"), best ? t("option.best", said) : t(plan.enough ? "option.stay" : "option.too_little"));
+  say(by("plan-from"), plan.enough ? t("option.from", { jobs: number(plan.jobs), days: plan.days }) : "");
+  const bar = (name, row, text) => {
+    const made = h("span", { class: "plan-fill" });
+    made.style.width = `${(100 * row[name]) / Math.max(...rows.map((each) => each[name]), 1e-9)}%`;
+    return h("span", { class: "plan-cell", role: "cell" }, made, h("span", { text }));
+  };
+  const heads = ["", t("costs"), t("option.wait")].map((text) => h("span", { class: "soft", role: "columnheader", text }));
+  by("plan-rows").replaceChildren(...(rows.length ? [h("div", { role: "row" }, ...heads)] : []), ...rows.map((row) =>
+    h("div", { role: "row", "data-of": row === best ? "best" : row === rows[0] ? "now" : null },
+      h("bdi", { role: "cell", text: nameOf(row) }), bar("cost", row, costOf(row)), bar("wait_s", row, duration(row.wait_s)))));
 }

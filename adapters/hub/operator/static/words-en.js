@@ -49,6 +49,13 @@ export const EN = {
   "budget.all": "all GPUs", "budget.day": "Budget today, {of}", "budget.month": "Budget this month, {of}",
   "budget.left": "{spent} of {limit} spent, {left} left until {time}", "budget.spent": "{spent} of {limit} spent; no job wakes a GPU before {time}", "budget.spent.one": "{spent} of {limit} spent; no job wakes {gpu} before {time}",
 
+  "option.title": "What other settings would have cost", "option.wait": "Mean wait",
+  "option.now": "as now", "option.idle": "idle time {value}", "option.patience": "patience {value}", "option.fewer": "without {value}",
+  "option.more": "one more like {value}", "option.price": "none dearer than {value} per hour", "option.warm": "kept on {value} UTC",
+  "option.from": "{jobs} jobs on {days} of the last 30 days, simulated.", "option.stay": "No setting is clearly better than the present one.",
+  "option.too_little": "Too few jobs or days to recommend a setting.",
+  "option.best": "Recommended: {setting}. Cost {cost} instead of {now}, mean wait {wait} instead of {before}; better in {sure} of the resamples.",
+
   "field.role": "Role", "field.note": "Note", "field.note.hint": "such as a person's name", "field.gpus": "Only for these GPUs",
   "field.gpus.hint": "any; or studio, lab", "field.gpus.long": "A GPU's name has 100 characters at most.",
   "copy": "Copy the key", "copied": "Copied", "copy.failed": "The browser did not allow copying. Select the text and copy it.",

@@ -48,6 +48,13 @@ export const ZH = {
   "budget.all": "所有 GPU", "budget.day": "今日预算，{of}", "budget.month": "本月预算，{of}",
   "budget.left": "已用 {spent}，共 {limit}，剩余 {left}，至 {time}", "budget.spent": "已用 {spent}，共 {limit}；{time} 之前任务不会唤醒 GPU", "budget.spent.one": "已用 {spent}，共 {limit}；{time} 之前任务不会唤醒 {gpu}",
 
+  "option.title": "其他设置的费用", "option.wait": "平均等待",
+  "option.now": "当前设置", "option.idle": "空闲时间 {value}", "option.patience": "最长等待 {value}", "option.fewer": "不用 {value}",
+  "option.more": "再加一台同 {value}", "option.price": "每小时不超过 {value}", "option.warm": "{value}（UTC）保持开机",
+  "option.from": "模拟了最近 30 天中 {days} 天的 {jobs} 个任务。", "option.stay": "没有哪种设置明显好于当前设置。",
+  "option.too_little": "任务或天数太少，无法推荐设置。",
+  "option.best": "推荐：{setting}。费用 {cost}，现为 {now}；平均等待 {wait}，现为 {before}；在 {sure} 的重抽样中更好。",
+
   "field.role": "角色", "field.note": "备注", "field.note.hint": "例如使用者的名字", "field.gpus": "仅限这些 GPU",
   "field.gpus.hint": "不限；或 studio, lab", "field.gpus.long": "GPU 的名字最多 100 个字符。",
   "copy": "复制密钥", "copied": "已复制", "copy.failed": "浏览器不允许复制。请选中文字后复制。",
