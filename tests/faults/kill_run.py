@@ -149,14 +149,13 @@ class KillRun:
             await clients.start()
             maker = JobMaker(self.folder / "files", Random(self.random.random()))
             stop = asyncio.Event()
-            submitting = asyncio.create_task(self._submit(clients, maker, stop))
             try:
-                await self._kill(house, clients)
-                stop.set()
-                await submitting
+                async with asyncio.TaskGroup() as group:  # a submit that fails ends the run
+                    group.create_task(self._submit(clients, maker, stop))
+                    await self._kill(house, clients)
+                    stop.set()
                 await self._settle(house, maker.jobs)
             finally:
-                submitting.cancel()
                 await clients.close()
             clients.read_ends(maker.jobs)
             self._account(house, maker.jobs, clients)

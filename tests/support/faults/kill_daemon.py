@@ -56,7 +56,7 @@ class DaemonClients:
         assert self._client is not None
         while not job.acknowledged:
             try:
-                await self._client.submit(Job.lipsync(job.id, job.video, job.audio, job.output), 0)
+                await self._client.submit(Job.lipsync(job.id, job.video, job.audio, job.output))
                 job.acknowledged = True
             except (DaemonUnreachable, DaemonRefused) as error:
                 job.why = str(error)
