@@ -247,7 +247,7 @@ def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
             machines[gpu.name] = "held", None, gpu.closed_cause
         elif gpu.phase == "failed" and (left := backoff(gpu) - (now - gpu.since)) > 0:
             machines[gpu.name] = "backed_off", round(left, 1), f"it did not start: {gpu.cause}"
-        elif gpu.woken > 0 and not gpu.online and gpu.phase != "lost":
+        elif gpu.woken > (gpu.since if gpu.phase == "stopping" else 0) and not gpu.online and gpu.phase != "lost":
             machines[gpu.name] = "wake", None, "it is started for jobs that wait"
     machines |= {name: ("call_back", None, CALLED_BACK) for name in found.unwanted if state.gpus[name].woken > 0}
     machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].woken > 0}
@@ -328,7 +328,7 @@ def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> O
         expect = expect._replace(why=placement.no_way(state, need) or expect.why)
     planned = state.planned
     coming = [
-        f"{name} {why}" if after is None else f"{name} is started in {after:.0f} s {why}"
+        f"{name} {why.removeprefix('it ')}" if after is None else f"{name} is started in {after:.0f} s {why}"
         for name, (do, after, why) in sorted(planned.machines.items() if planned is not None else ())
         if do == "wake" and name in fit
     ]

@@ -130,9 +130,13 @@ class JobProgress:
 
     @property
     def place(self) -> int | None:
-        """The place in the worker's queue; None if the job is not in it, or the place is not known."""
-        event = self._last
-        return event.position if isinstance(event, e.Running) and event.status == "queued" else None
+        """The place in the queue of the hub, while a GPU is on, or of the worker; None if it is in none, or unknown."""
+        match self._last:
+            case e.Running(status="queued", position=place) | e.Queued(phase="queued", position=place):
+                return place
+            case e.Waking(phase="queued", position=place):
+                return place
+        return None
 
     def show(self, event: e.JobEvent, at: float) -> None:
         """Read an event that happened at this time."""

@@ -266,6 +266,20 @@ def test_a_waiting_job_is_told_its_place_again() -> None:
     assert told == {f"j{n + 1}": (n, "at work: a") for n in range(1, 4)}
 
 
+def test_a_gpu_comes_for_jobs_that_wait_until_it_is_stopped() -> None:
+    net = Net()
+    ann, _, monitor = client(net), net.worker("a"), net.monitor("b", "release")
+    net.phase(monitor, "off", "b")
+    for n in range(30):
+        net.submit(ann, f"j{n}")
+    for _ in range(10):
+        net.pass_time(10.0)
+    assert "at work: a; b is started for jobs that wait" in {each.reason for each in net.heard(ann, m.JobQueued)}
+    net.phase(monitor, "stopping", "b")
+    net.pass_time(1.0)
+    assert net.state.planned is None or "b" not in net.state.planned.machines
+
+
 def test_a_job_at_work_keeps_its_gpu_when_hub_and_client_are_back_before_the_worker() -> None:
     net = Net()
     ann, bob = client(net), client(net, "bob")

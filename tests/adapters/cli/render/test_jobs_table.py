@@ -61,6 +61,9 @@ def test_ended_queued_and_pausing_jobs() -> None:
     assert ("waiting" in waits, "render" in waits) == (True, False)
     assert "%" not in rows[1]
     assert "30 s" in rows[3]
+    for event in ("queued", "waking"):
+        last = {"event": event, "waited": 3.0, "phase": "queued", "position": 7, "at": NOW}
+        assert "queued (7)" in lines(job(5, stage="wake", last=last, first=None))[1], "in the hub's queue"
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100, 110, 140])
