@@ -305,8 +305,10 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
         if name in state.gpus and not state.gpus[name].online:
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     hopeless = [need for need in state.wanted if _only_these_could_start(state, failed, need)]
-    for job in [state.jobs[id_] for id_ in state.early] if hopeless else ():
-        if state.need_of(job) in hopeless and not _is_yet_to_answer(state, peer, job, failed):
+    # A monitor that names no GPU was asked for each job; the others for those that `plan` woke their machine for.
+    for job in [state.jobs[id_] for id_ in (state.early if peer.gpus else state.queue)] if hopeless else ():
+        theirs = job.late and any(placement.helps(state, (name,), job.need) for name in state.named())
+        if state.need_of(job) in hopeless and not (theirs or _is_yet_to_answer(state, peer, job, failed)):
             _fail_job(state, job, message, told, now, decision)
     if not fail_late(state, now, decision, message, told):
         plan.plan(state, now, decision)

@@ -254,6 +254,20 @@ def test_jobs_in_a_snapshot_of_before_there_were_places_have_those_of_their_arri
     assert leases(net, "a") == ["j9", "b1"]
 
 
+def test_a_monitor_that_names_no_gpu_and_could_not_start_its_machine_fails_the_job_unless_another_may_do_it() -> None:
+    for others in ((), ("b",)):
+        net = Net()
+        field = net.join("monitor")
+        off(net, *others)
+        ann = client(net)
+        net.submit(ann)
+        assert len(net.heard(field, m.Submit)) == 1
+        net.say(field, m.BootResult(success=False, status="failed", msg="no power"))
+        net.pass_time(1.0)
+        assert [each.msg for each in net.heard(ann, m.BootResult)] == ([] if others else ["no power"])
+        assert [*net.state.jobs] == (["j1"] if others else [])
+
+
 def test_a_waiting_job_is_told_its_place_again() -> None:
     net = Net()
     ann, _ = client(net), net.worker("a")
