@@ -1,6 +1,7 @@
 """Each program of this tree beside the programs of the last release, in every mix, and replaced while a job runs."""
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from pathlib import Path
@@ -34,6 +35,23 @@ async def test_jobs_are_done_in_every_mix_and_while_its_old_programs_are_replace
                 await house.replace(name, OURS)
             house.hold.unlink()
             assert await house.outcome("while-replaced", job) == "done"
+
+
+async def test_a_daemon_of_ours_has_its_turn_while_one_of_the_last_release_has_many_jobs_at_the_gpu(
+    tmp_path: Path,
+) -> None:
+    mix = dict.fromkeys(PROGRAMS, OURS) | {"daemon": RELEASED, "daemon-new": OURS}
+    async with asyncio.timeout(280), House(tmp_path, mix).open() as house, contextlib.AsyncExitStack() as jobs:
+        await house.start("daemon-new")
+        house.hold.touch()
+        running = {}
+        for name in ("old-1", "old-2", "old-3", "new"):
+            daemon = "daemon-new" if name == "new" else "daemon"
+            running[name] = await jobs.enter_async_context(house.submitted(name, daemon))
+            await running[name].event("running")
+        house.hold.unlink()
+        outcomes = [await house.outcome(name, job) for name, job in running.items()]
+        assert outcomes == ["done"] * 4
 
 
 async def test_going_back_takes_the_copies_that_the_upgrade_made_and_a_second_upgrade_works(tmp_path: Path) -> None:

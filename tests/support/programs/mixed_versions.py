@@ -69,7 +69,7 @@ class House:
             asks = [shlex.join(("sh", "-c", f"echo {word} > {self._asked}")) for word in ("start", "stop")]
             power = ("--power", "command", "--start", asks[0], "--stop", asks[1], "--inspect", f"cat {self._state}")
             return ("monitor", *self._at(hub, "monitor"), *state, *power, "--worker-url", f"http://{worker}")
-        if name == "daemon":
+        if name.startswith("daemon"):
             return ("daemon", *self._at(hub, "client"), *state, *QUICK)
         engine = (sys.executable, "-S", "-E", str(ENGINE), "--log", str(self.folder / "engine.log"))
         command = shlex.join((*engine, "--hold", str(self.hold), "{video}", "{audio}", "{output}"))
@@ -155,16 +155,16 @@ class House:
             self._state.write_text("running\n" if word == "start" else "stopped\n")
 
     @asynccontextmanager
-    async def submitted(self, job: str) -> AsyncIterator[Running]:
-        """`wakestream submit` of the daemon's version, while it follows a job of two new files."""
+    async def submitted(self, job: str, daemon: str = "daemon") -> AsyncIterator[Running]:
+        """`wakestream submit` of a daemon's version, while it follows a job of two new files."""
         folder = _made(self.user.folder / job)
         files = [folder / "clip.mp4", folder / "speech.wav"]
         for file in files:
             file.write_text(f"{job} {file.name} " * 1000)
         words = ("submit", *map(str, files), "-o", str(folder / "out.mp4"), "--json", "--job-id", job)
         process = await asyncio.create_subprocess_exec(
-            self.pythons["daemon"], "-m", "wakestream.adapters.cli", *words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
-            cwd=folder, env=clean_environment() | {"WAKESTREAM_DAEMON": str(self.folder / "daemon")},
+            self.pythons[daemon], "-m", "wakestream.adapters.cli", *words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
+            cwd=folder, env=clean_environment() | {"WAKESTREAM_DAEMON": str(self.folder / daemon)},
         )  # fmt: skip
         try:
             yield Running(process)
