@@ -351,6 +351,8 @@ async def test_the_lamp_says_what_a_gpu_does_how_many_wait_and_when_it_is_free(v
         lamps = await page.evaluate(BUSY, [events, waiting, both])
         assert lamps[:2] == ["Rendering clip.mp4, free in about 1 min.", "In use, 2 waiting."]
         assert lamps[2] == "Waiting for other jobs."
+        shared = {**hub, "gpus": [{**one, "waiting": 3}, {**two, "waiting": 3}]}
+        assert (await page.evaluate(BUSY, [events, waiting, shared]))[0] == "Rendering clip.mp4, 3 waiting."
 
 
 REPORT = r"""

@@ -212,7 +212,7 @@ function occupied(gpu, hub) {
   const all = own + (gpu.others || 0);
   if (!all) return "";
   const job = atWork(gpu);
-  const left = job ? busyFor(job, all - 1, hub) : null;
+  const left = job && (alone || !gpu.waiting) ? busyFor(job, all - 1, hub) : null; // another GPU may take those that wait
   return `${[
     job ? t(`doing.${job.stage}`, { name: titleText(job) }) : t("say.busy"),
     ...(all > 1 ? [t("say.waiting", { count: number(all - 1) })] : []),

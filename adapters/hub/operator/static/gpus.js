@@ -72,7 +72,7 @@ function update(root, gpu, state) {
   put(root, "data-lamp", LAMPS[gpu.phase] || "off");
   say(root.querySelector(".gpu-phase"), phase(gpu.phase));
   const text = root.querySelector(".gpu-text");
-  say(text, planOf(gpu, state) || gpu.why || [gpu.machine, gpu.waiting ? t("gpu.waiting", { count: number(gpu.waiting) }) : ""].filter(Boolean).join(" · "));
+  say(text, planOf(gpu, state) || (gpu.phase !== "online" && gpu.why) || [gpu.machine, gpu.waiting ? t("gpu.waiting", { count: number(gpu.waiting) }) : ""].filter(Boolean).join(" · "));
   show(text, Boolean(text.textContent));
   cells(root.querySelector(".figures"), [...figures(gpu, state)]);
 }
