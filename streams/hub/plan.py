@@ -349,10 +349,11 @@ def answer(state: HubState, job: HubJob, now: float, known: Outlook | None = Non
     known = known or outlook_of(state, line, job, now)
     inside = line.before(job.id)
     position = inside + known.above + sum(min(size, inside + 1) for size in known.beside) + 1
-    if known.expect is not None:
-        return answers.offline(job.submit, position, now, known.expect)
     first, last = known.starts
     eta = None if first is None or last is None else round(first + (last - first) * inside / max(1, len(line) - 1), 1)
+    if (expect := known.expect) is not None:  # it starts when a GPU is on and those before it have one
+        later = expect.eta and {name: max(seconds, eta or 0.0) for name, seconds in expect.eta.items()}
+        return answers.offline(job.submit, position, now, expect._replace(eta=later))
     reason = "; ".join((f"at work: {', '.join(known.on[:5])}", *known.coming[:3]))
     return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=reason)
 
