@@ -74,6 +74,8 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         gone = gpu.phase == "off" or (gpu.phase == "unknown" and gpu.account.running_since is None)
         if gpu.leases and gone and now - gpu.since >= GONE_AFTER:
             give_back(state, gpu.leases, now, decision)
+        elif gpu.leases and gpu.cause == RESTARTED and not may_be_back(gpu, now):
+            give_back(state, asked_again(state, gpu), now, decision)
         elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:
             # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
             give_back(state, [id_ for id_ in gpu.leases if state.jobs[id_].fd is None], now, decision)
@@ -104,6 +106,12 @@ def _was_on(gpu: Gpu, now: float) -> bool:
 def may_be_back(gpu: Gpu, now: float) -> bool:
     """Whether the hub was restarted so short a time ago that the worker of a GPU may not be back yet."""
     return gpu.phase == "lost" and gpu.cause == RESTARTED and now - gpu.since < LOST
+
+
+def asked_again(state: HubState, gpu: Gpu) -> list[str]:
+    """The jobs of a lost GPU whose clients have asked for one since: they do not follow their jobs there."""
+    lost = (state.jobs[id_] for id_ in gpu.leases) if gpu.phase == "lost" else ()
+    return [job.id for job in lost if job.late and job.since >= gpu.since and job.fd is not None]
 
 
 def give_back(state: HubState, ids: Iterable[str], now: float, decision: HubDecision) -> None:

@@ -252,7 +252,9 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
         elif not _is_unmet(gpu):
             decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED, switched=switched))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
+        asked = plan.asked_again(state, gpu)
         decision.fact(f.GpuPhase(gpu.name, message.state, now, cause, retry_at, switched))
+        plan.give_back(state, asked, now, decision)
     elif message.state == gpu.phase and ((cause and gpu.cause != cause) or (retry_at, gpu.retry_at) != (None, None)):
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:

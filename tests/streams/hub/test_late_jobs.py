@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.support.streams.hub_net import Net
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.protocol import messages as m
@@ -149,6 +151,26 @@ def test_a_job_whose_gpu_was_lost_keeps_its_place() -> None:
     assert leases(net, "a") == []
     net.worker("a")
     assert leases(net, "a") == ["j0", "j1"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_restarted_hub_places_a_job_again_whose_worker_does_not_come_back(*, known: bool) -> None:
+    net = Net()
+    ann = client(net)
+    net.worker("a")
+    net.submit(ann, "j1")
+    net.restart(compacted=True)
+    monitors, ann = {"a": net.monitor("a", *MONITOR)}, client(net)
+    assert isinstance(net.submit(ann, "j1"), m.Offline)
+    assert leases(net, "a") == ["j1"]
+    if known:
+        net.phase(monitors["a"], "off", "a")
+        net.pass_time(1.0)
+        assert woken(net, monitors) == ["a"]
+    else:
+        net.worker("b")
+        net.pass_time(31.0)
+        assert leases(net, "b") == ["j1"]
 
 
 def test_a_job_whose_client_is_away_is_given_no_gpu_until_it_is_back() -> None:
