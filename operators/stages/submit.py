@@ -86,6 +86,7 @@ class Wait:
     reached: bool = False
     refusals: int = 0
     hashed: bool = False
+    answered: bool = False
     excused_before: float = 0.0
     excused_since: float | None = None
 
@@ -127,7 +128,7 @@ class Wait:
 
     def ask(self, link: ports.LinkUp, around: Operator) -> Observable[JobEvent]:
         """`gpu.job.submit`, with the hashes if the hub needs them; `around` surrounds the wait for the hub's reply."""
-        self.reached, self.link = True, link
+        self.reached, self.link, self.answered = True, link, False
 
         def send(files: Sequence[Fingerprint]) -> Observable[JobEvent]:
             self.hub.submit(self.job, files)
@@ -150,8 +151,9 @@ class Wait:
         """`gpu.power.offline` or `gpu.job.queued`: lines about the wait, without end."""
         before, self.offline, self.offline_at = self.offline, reply, seconds_now(self.time)
         self._excuse(self.offline_at if reply.phase in EXCUSED else None)
-        if self.link and QUEUE in self.link.features and before and _same(before, reply):
+        if self.answered and self.link and QUEUE in self.link.features and before and _same(before, reply):
             return None  # such a hub says it again: the lines go on, with the new times
+        self.answered = True
         self._plan_retry(reply.retry_in)
         # A reason is shown at once and stays: without help from outside, this job may wait without end.
         told = bool(reply.reason) and reply.phase != IN_LINE

@@ -18,7 +18,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import day_of
 from wakestream.streams.hub.needs import Need, hashes_of
-from wakestream.streams.hub.state import RESTARTED, Gpu, HubJob, HubState, Shape
+from wakestream.streams.hub.state import RESTARTED, Connection, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
 from wakestream.streams.protocol import messages as m
@@ -214,14 +214,27 @@ def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision)
 
 def _wake(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
     for name, key, _ in found.wakes:
-        line = state.lines[key]  # type: ignore[index]
         decision.fact(f.GpuWoken(name, now))
-        boot = m.Boot(request_id=line.next, source="hub", msg=f"{len(line)} jobs wait for a GPU", gpu=name)
         for fd in _monitors(state, name):
-            if state.connections[fd].gpus == (name,):
-                placement.tell(state, state.jobs[line.next].submit, [fd], decision)
-            else:  # a copy of a submit does not name the GPU
-                decision.send(fd, boot)
+            _start(state, state.connections[fd], name, state.lines[key], decision)  # type: ignore[index]
+
+
+def _start(state: HubState, monitor: Connection, gpu: str, line: Line, decision: HubDecision) -> None:
+    if monitor.gpus == (gpu,):
+        placement.tell(state, state.jobs[line.next].submit, [monitor.fd], decision)
+    else:  # a copy of a submit does not name the GPU
+        text = f"{len(line)} jobs wait for a GPU"
+        decision.send(monitor.fd, m.Boot(request_id=line.next, source="hub", msg=text, gpu=gpu))
+
+
+def greet(state: HubState, monitor: Connection, now: float, decision: HubDecision) -> None:
+    """Have a new monitor start the machines that were woken a moment ago: the former one may not have heard it."""
+    for name in monitor.gpus:
+        gpu = state.gpus.get(name)
+        if gpu is not None and gpu.phase in _OFF and now - gpu.woken < UNANSWERED:
+            fit = (line for (need, *_), line in state.lines.items() if placement.may(state, gpu, need))
+            if (line := next(fit, None)) is not None:
+                _start(state, monitor, name, line, decision)
 
 
 def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:

@@ -153,6 +153,7 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
         if not gpus or gpu.name in gpus:
             tell_worker(state, gpu, decision)
     boot_for_the_queue(state, monitor, decision)
+    plan.greet(state, monitor, now, decision)
 
 
 def boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecision) -> None:
