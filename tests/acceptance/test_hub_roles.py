@@ -48,6 +48,8 @@ MAY: dict[type[m.Message], set[str]] = {
     m.Cancel: CLIENTS,
     m.JobDone: CLIENTS,
     m.JobReleased: set(),
+    m.JobQueued: set(),
+    m.JobOrder: CLIENTS,
     m.Capability: set(),
     m.LicenseRevoked: set(),
     m.Error: REGISTERED,
@@ -58,6 +60,8 @@ MAY: dict[type[m.Message], set[str]] = {
     m.GpuKinds: {"worker"},
     m.KindsQuery: CLIENTS,
     m.WorkerState: {"worker"},
+    m.JobWork: {"worker"},
+    m.MonitorState: set(),
     m.GpuAdmin: CLIENTS,
     m.GpuAdminDone: set(),
     m.KindsResponse: set(),
@@ -69,7 +73,7 @@ MAY: dict[type[m.Message], set[str]] = {
 FIELDS: dict[str, Any] = {
     "fd": 1, "task_id": "t1", "status": "running", "gpu": "gpu", "state": "starting", "url": "http://w:1",
     "active_count": 0, "has_recent_active": False, "capability": "eyJ.a.b", "expires": 1, "license": "lic",
-    "action": "stop",
+    "action": "stop", "position": 1, "connected": True, "jobs": ("t1",),
 }  # fmt: skip
 
 
