@@ -63,21 +63,21 @@ async def listening(
         server = runner.server
         assert server is not None  # noqa: S101 - it was set up
         expecting(server)
-        if silent is None:
-            await web.TCPSite(runner, host, port).start()
-            yield runner.addresses[0][1]
-            return
-        silent.watch(server)
+        loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
+            places: list[dict[str, Any]] = [{"host": host, "port": port}]
+            if silent is not None:
+                silent.watch(server)
+                places = [{"sock": bound} for bound in await silent.acceptor.bind(host, port)]
             taken = 0
-            for bound in await silent.acceptor.bind(host, port):
-                stack.callback(bound.close)
-                taken = taken or bound.getsockname()[1]
-                within = tls_within if tls else None
-                listener = await asyncio.get_running_loop().create_server(
-                    server, sock=bound, ssl=tls, ssl_handshake_timeout=within
+            for place in places:
+                if silent is not None:
+                    stack.callback(place["sock"].close)
+                listener = await loop.create_server(
+                    server, **place, ssl=tls, ssl_handshake_timeout=tls_within if tls else None
                 )
                 stack.push_async_callback(_close, listener)
+                taken = taken or listener.sockets[0].getsockname()[1]
             yield taken
     finally:
         if silent is not None:

@@ -38,8 +38,8 @@ def metrics(_: Place) -> AbstractAsyncContextManager[str]:
     return metrics_listener(LOOPBACK, list)
 
 
-def console(_: Place) -> AbstractAsyncContextManager[str]:
-    return local_server(list[web.RouteDef](), *LOOPBACK, Doors("token"))
+def console(place: Place) -> AbstractAsyncContextManager[str]:
+    return local_server(list[web.RouteDef](), *LOOPBACK, Doors("token"), place.folder)
 
 
 @pytest.mark.parametrize("turns", range(5))
