@@ -206,6 +206,7 @@ async def test_the_remaining_boot_time_is_shown_in_every_phase(visitor: Visitor)
     [
         ("off", {"do": "wake", "in_s": 40.0}, "Woken in 40 s, unless another GPU gets free before."),
         ("starting", {"do": "wake", "in_s": None}, "Usually takes 1 min 30 s."),
+        ("no_capacity", {"do": "wake", "in_s": None}, "No GPU available. Trying again automatically."),
         ("starting", {"do": "call_back", "in_s": None}, "Its start is called back: no job needs it any more."),
         ("online", {"do": "stop", "in_s": None}, "Stops: another GPU is free too, and no job waits."),
         ("paused", {"do": "held", "in_s": None}, "Held for maintenance."),

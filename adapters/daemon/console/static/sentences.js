@@ -184,7 +184,7 @@ export function gpuSays(gpu, hub, told) {
 /** What the hub plans for a GPU; empty if nothing, or if its phase says it already. `at` is when the hub said it. */
 export function planOf(gpu, at) {
   const { do: act, in_s } = gpu.plan ?? {};
-  const comes = act === "wake" && (gpu.phase === "starting" || gpu.phase === "booted");
+  const comes = act === "wake" && (["starting", "booted"].includes(gpu.phase) || (gpu.phase === "no_capacity" && in_s == null));
   if (!act || act === "keep" || comes) return "";
   const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - at)));
   const key = act === "wake" && in_s != null ? "plan.wake.in" : `plan.${act}`;

@@ -80,7 +80,7 @@ function update(root, gpu, state) {
 /** What the hub plans for a GPU; empty if nothing. */
 function planOf(gpu, state) {
   const { do: act, in_s, why } = gpu.plan ?? {};
-  if (!act || act === "keep") return "";
+  if (!act || act === "keep" || (act === "wake" && in_s == null && gpu.phase === "no_capacity")) return ""; // it may not come
   const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - state.ts)));
   const key = act === "wake" && in_s != null ? "plan.wake.in" : `plan.${act}`;
   return knows(key) ? t(key, { time }) : why;
