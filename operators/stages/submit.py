@@ -17,7 +17,6 @@ from wakestream.operators.model.events import (
     Branch,
     Eta,
     Fingerprint,
-    Fingerprinted,
     Granted,
     Job,
     JobEvent,
@@ -85,7 +84,6 @@ class Wait:
     retry_at: float | None = None
     reached: bool = False
     refusals: int = 0
-    hashed: bool = False
     answered: bool = False
     excused_before: float = 0.0
     excused_since: float | None = None
@@ -202,13 +200,7 @@ class Wait:
         if not self.offline:
             return lines
         # The files are hashed while the GPU starts; one that cannot be read ends the wait.
-        return lines.pipe(merge_errors(self.fingerprints.of(EVERY_ALGORITHM).do_action(self._tell_hashes)))
-
-    def _tell_hashes(self, taken: Fingerprinted) -> None:
-        """A hub that places jobs prefers a GPU that has the files."""
-        if not self.hashed and self.link is not None and QUEUE in self.link.features:
-            self.hashed = True
-            self.hub.submit(self.job, taken.files)
+        return lines.pipe(merge_errors(self.fingerprints.of(EVERY_ALGORITHM)))
 
     def line(self, phase: str, why: str = "") -> JobEvent:
         """What is known now."""

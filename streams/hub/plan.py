@@ -65,6 +65,7 @@ GONE_AFTER: Final = 90.0
 LOST_AFTER: Final = 600.0
 """The same for a GPU whose worker is gone, and for jobs whose client is gone too."""
 
+_SERVES: Final = ("online", "lost")
 _OFF: Final = ("off", "unknown", "failed", "draining", "stopping")
 
 
@@ -268,7 +269,7 @@ def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
             machines[gpu.name] = "held", None, gpu.closed_cause
         elif gpu.phase == "failed" and (left := backoff(gpu) - (now - gpu.since)) > 0:
             machines[gpu.name] = "backed_off", round(left, 1), f"it did not start: {gpu.cause}"
-        elif gpu.woken > (gpu.since if gpu.phase == "stopping" else 0) and not gpu.online and gpu.phase != "lost":
+        elif gpu.woken > (gpu.since if gpu.phase == "stopping" else 0) and gpu.phase not in (*_SERVES, "no_capacity"):
             machines[gpu.name] = "wake", None, "it is started for jobs that wait"
     machines |= {name: ("call_back", None, CALLED_BACK) for name in found.unwanted if state.gpus[name].woken > 0}
     machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].woken > 0}
