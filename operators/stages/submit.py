@@ -13,16 +13,7 @@ from reactivex.abc import SchedulerBase
 
 from wakestream.operators.model import ports
 from wakestream.operators.model.errors import BootFailed, HubRefused, HubUnreachable
-from wakestream.operators.model.events import (
-    Branch,
-    Eta,
-    Fingerprint,
-    Granted,
-    Job,
-    JobEvent,
-    Queued,
-    Waking,
-)
+from wakestream.operators.model.events import Branch, Eta, Fingerprint, Granted, Job, JobEvent, Queued, Waking
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.rx.core.scheduler import seconds_now
 from wakestream.operators.rx.each import Operator
@@ -160,9 +151,7 @@ class Wait:
 
     def power(self, notice: ports.PowerNotice) -> Observable[JobEvent] | None:
         """The GPU's state: other lines about the wait."""
-        if (
-            self.offline is None or self.offline.phase in EXCUSED
-        ):  # the news is of a GPU that this job does not wait for
+        if self.offline is None or self.offline.phase in EXCUSED:  # it does not wait for the GPU that this is about
             return None
         if notice.phase == NO_CAPACITY:
             self._plan_retry(notice.retry_in)
@@ -224,7 +213,9 @@ def unreachable(link: ports.LinkDown) -> Callable[[str, float], Exception]:
 
 
 def _same(before: ports.OfflineReply, now: ports.OfflineReply) -> bool:
-    return (before.phase, before.position, before.until) == (now.phase, now.position, now.until)
+    if (before.phase, before.position, before.until) != (now.phase, now.position, now.until):
+        return False
+    return now.phase == IN_LINE or before.reason == now.reason
 
 
 def _left(eta: Eta | None, elapsed: float) -> Eta | None:

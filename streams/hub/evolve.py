@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import UTC, begin_of, day_of, first_of_month
-from wakestream.streams.hub.needs import hashes_of, weight
+from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import NEVER, RESTARTED, UNWATCHED, Connection, Gpu, HubJob, HubState, Tied
 from wakestream.streams.moments import Mover, mover
 from wakestream.streams.placement.waiting import Entry, Line
@@ -147,8 +147,6 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     state.jobs[job.id] = replace(job, gpu=fact.gpu, since=fact.at, seq=state.serial, began=began)
     if not gpu.leases:
         gpu.changed = fact.at
-    for digest in hashes_of(job.payload):
-        _remember(gpu.seen, digest, None)
     gpu.leases[job.id], gpu.active = None, fact.at
     gpu.orphan = gpu.orphan if gpu.orphan == UNWATCHED else ""
     _remember(gpu.served, job.owner, None)
@@ -397,7 +395,6 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
         gpu.unwatched = fact.at if gpu.idle_after is not None or ("monitor", gpu.name) in state.holders else None
         gpu.active = gpu.let_go = gpu.warmed = gpu.changed = float("-inf")
         gpu.failures = 0
-        gpu.seen.clear()
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, RESTARTED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -57,14 +57,6 @@ def need_of(task_type: str, payload: Mapping[str, Any]) -> Need:
         return Need(kind if isinstance(kind, str) else None, any_kind=True, gpus=gpus, requires=requires)
     plain = PAIR if task_type == RENDER else ANY_GPU
     return plain._replace(gpus=gpus, requires=requires) if gpus or requires else plain
-
-
-def hashes_of(payload: Mapping[str, Any]) -> Iterator[str]:
-    """The hashes of a job's files, as far as its client has sent them."""
-    inputs = payload.get("inputs")
-    found = [each.get("hash") for each in inputs.values() if isinstance(each, dict)] if isinstance(inputs, dict) else []
-    found += [payload.get("video_hash"), payload.get("audio_hash")]
-    return (each for each in found if isinstance(each, str))
 
 
 def weight(kinds: Iterable[Mapping[str, Any]] | None) -> int:

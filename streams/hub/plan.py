@@ -17,7 +17,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import day_of
-from wakestream.streams.hub.needs import Need, hashes_of
+from wakestream.streams.hub.needs import Need
 from wakestream.streams.hub.state import RESTARTED, Connection, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
@@ -48,7 +48,7 @@ LONGEST_BACKOFF: Final = 1800.0
 """Seconds for which a machine that did not start is woken only if there is no other; they double with each failure."""
 
 NEAR: Final = 20.0
-"""Seconds that a GPU may be free later than another one, if it has files of the job already."""
+"""Seconds that the GPU which had the job may be free later than another one: it has files of the job."""
 
 EVERY: Final = 10
 """Seconds after which a waiting job is told its place again."""
@@ -194,9 +194,7 @@ def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holdin
     first, last = line.arrivals
     used = sum(state.usage.on_day(owner, today).values()) + work * holding[owner]
     head = state.jobs[line.next]
-    files = {*hashes_of(head.payload)}
-    having = (name for name, gpu in state.gpus.items() if name == head.last or not files.isdisjoint(gpu.seen))
-    near = dict.fromkeys((name for name in having if name in fits), NEAR)
+    near = {head.last: NEAR} if head.last in fits else {}
     return p.Shape(key, len(line), fits, work, first, last, priority, used, work, near)
 
 

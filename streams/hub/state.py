@@ -278,7 +278,6 @@ class Gpu(GpuRecord):
 
     `unaddressed` is since when a worker waits for the machine's address. `active` is the last sign of work, `let_go`
     when its monitors heard that it is not needed any more, `warmed` when they were asked for its keep-warm hours.
-    `seen` are the hashes of files of the jobs that it was given, the last ones.
     `changed` is when it came online, or when the first of its jobs began, or another one ended, last.
     """
 
@@ -291,7 +290,6 @@ class Gpu(GpuRecord):
     warmed: Moment = float("-inf")
     changed: Moment = float("-inf")
     failures: int = 0
-    seen: dict[str, None] = field(default_factory=dict)
     unwatched: Moment | None = None
 
     def metered(self, at: float) -> float:

@@ -185,18 +185,6 @@ def test_a_job_whose_client_is_away_is_given_no_gpu_until_it_is_back() -> None:
     assert woken(net, monitors) == ["a"]
 
 
-def test_a_gpu_that_has_the_files_is_preferred_to_a_cheaper_one() -> None:
-    net = Net(prices={"a": 1.0, "b": 2.0})
-    ann, files = client(net), {"video_hash": "1" * 32, "audio_hash": "2" * 32}
-    net.worker("b")
-    net.submit(ann, "j1", files)
-    done(net, ann, "j1")
-    net.worker("a")
-    net.submit(ann, "j2", files)
-    net.submit(ann, "j3", {"video_hash": "3" * 32})
-    assert (leases(net, "b"), leases(net, "a")) == (["j2"], ["j3"])
-
-
 def test_the_owner_may_change_the_order_of_its_waiting_jobs_and_of_no_others() -> None:
     net = Net()
     ann, bob = client(net), client(net, "bob")
