@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from wakestream.streams.hub import answers, halts, jobs, placement, plan, power, relays
+from wakestream.streams.hub import answers, halts, jobs, late_jobs, placement, power, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
@@ -59,7 +59,7 @@ def _stop(
     if (held := in_use(state, peer, gpu)) is not None:
         return "gpu_in_use", held
     to = [fd for fd in state.monitors if gpu.name in state.connections[fd].gpus]
-    if not (to := [fd for fd in to if plan.RELEASE in state.connections[fd].features]):
+    if not (to := [fd for fd in to if late_jobs.RELEASE in state.connections[fd].features]):
         return "no_monitor", f"no monitor of {gpu.name} that can turn it off is connected; start or update it"
     decision.fact(f.MonitorsTold(peer.fd, now), f.GpuOrdered(gpu.name, "stop", now, now))
     decision.send(to, m.Release(gpu=gpu.name, msg="a person turns it off, and no job holds it"))
@@ -132,7 +132,7 @@ def _hold(
     """Give a GPU no more work; what it has ends."""
     if not gpu.suspended:
         decision.fact(f.MonitorsTold(peer.fd, now), f.GpuSuspended(gpu.name, peer.owner or "a person", now))
-        plan.plan(state, now, decision)
+        late_jobs.plan(state, now, decision)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What jobs and workers are told of grants and waits. Pure."""
+"""The messages to clients and workers about grants and waits. Pure."""
 
 from __future__ import annotations
 

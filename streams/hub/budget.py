@@ -14,7 +14,7 @@ from wakestream.streams.hub import answers, costs, jobs, ledger, power
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import local_time as t
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.plan import AGAIN, RELEASE
+from wakestream.streams.hub.late_jobs import AGAIN, RELEASE
 from wakestream.streams.hub.state import ALL, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 

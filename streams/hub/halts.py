@@ -7,7 +7,7 @@ queue, for this GPU or for another one.
 from __future__ import annotations
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import jobs, plan, power
+from wakestream.streams.hub import jobs, late_jobs, power
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
@@ -29,8 +29,8 @@ def heard(state: HubState, peer: Connection, message: m.WorkerState, now: float,
     listening = [fd for fd in state.clients if m.WorkerState.FEATURE in state.connections[fd].features]
     decision.send(listening, m.WorkerState(gpu=gpu.name, state=message.state, reason=cause or None))
     if halted:
-        plan.give_back(state, gpu.leases, now, decision)
-        plan.plan(state, now, decision)
+        late_jobs.give_back(state, gpu.leases, now, decision)
+        late_jobs.plan(state, now, decision)
     elif gpu.online and gpu.ready:
         jobs.grant(state, gpu, state.url_of(gpu), now, decision, again=False)
 
@@ -42,7 +42,7 @@ def open_again(state: HubState, gpu: Gpu, now: float, decision: HubDecision) -> 
         return
     for fd in jobs.monitors_of(state, gpu.name):
         power.boot_for_the_queue(state, state.connections[fd], decision)
-    plan.plan(state, now, decision)
+    late_jobs.plan(state, now, decision)
 
 
 def registered(state: HubState, gpu: str | None, features: frozenset[str], now: float, decision: HubDecision) -> None:

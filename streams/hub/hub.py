@@ -20,9 +20,9 @@ from wakestream.streams.hub import (
     jobs,
     keep_warm,
     kinds,
+    late_jobs,
     news,
     placement,
-    plan,
     power,
     relays,
 )
@@ -260,7 +260,7 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         PRIORITY: role == "client" and cap > 0,
         KINDS: role in ("client", "worker"),
         m.GpuAdmin.FEATURE: role == "client",
-        plan.FEATURE: role == "client",
+        late_jobs.FEATURE: role == "client",
         power.AGE: role == "monitor",
         power.OF_GPU: may_ask,
         m.WorkerState.FEATURE: role in ("client", "worker"),
@@ -323,7 +323,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
     holders.tick(state, now, decision)
     halts.tick(state, now, decision)
     power.fail_late(state, now, decision)
-    plan.tick(state, now, decision)
+    late_jobs.tick(state, now, decision)
     power.unmet(state, now, decision)
     power.abandoned(state, now, decision)
     power.unwatched(state, now, decision)
@@ -400,7 +400,7 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
 
 
 def _finish(state: HubState, decision: HubDecision, now: float) -> None:
-    plan.fill(state, decision, now)
+    late_jobs.fill(state, decision, now)
     capabilities.give(state, decision, now)
 
 

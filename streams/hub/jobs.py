@@ -8,7 +8,7 @@ from itertools import takewhile
 from msgspec.structs import replace
 
 from wakestream.operators.model.events import MAX_PRIORITY
-from wakestream.streams.hub import answers, capabilities, placement, plan
+from wakestream.streams.hub import answers, capabilities, late_jobs, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import need_of
@@ -43,13 +43,13 @@ def submit(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     held = state.gpus[job.gpu] if job is not None and job.gpu is not None else None
     payload, need = message.payload, state.need(need_of(message.task_type, message.payload), owner)
     usable = held is not None and held.online and not held.halted
-    gpu, late = held if usable else placement.best_gpu(state, need), plan.FEATURE in peer.features
+    gpu, late = held if usable else placement.best_gpu(state, need), late_jobs.FEATURE in peer.features
     if gpu is None and (never := placement.refusal(state, need)) is not None:
         decision.refuse(peer.fd, *never, message.request_id)
         if message.request_id in state.jobs:
             decision.fact(f.JobRemoved(message.request_id, never[0], now))
         return
-    lost = held is not None and not usable and (not plan.may_be_back(held, now) if late else gpu is None)
+    lost = held is not None and not usable and (not late_jobs.may_be_back(held, now) if late else gpu is None)
     if job is None or lost or (held is None and late is not job.late):
         decision.fact(f.JobQueued(message.request_id, owner, peer.fd, message.task_type, payload, now, late))
     else:
@@ -77,10 +77,10 @@ def _place(state: HubState, peer: Connection, message: m.Submit, now: float, dec
     """Have a job placed when its turn comes, which may be now."""
     job = state.jobs[message.request_id]
     if job.gpu is None:
-        plan.place_new(state, job, now, decision)
+        late_jobs.place_new(state, job, now, decision)
         job = state.jobs[message.request_id]
     if job.gpu is None or not state.gpus[job.gpu].online:
-        decision.send(peer.fd, plan.answer(state, job, now))
+        decision.send(peer.fd, late_jobs.answer(state, job, now))
     # Other monitors are asked when their machine is needed.
     unnamed = [fd for fd in state.monitors if not state.connections[fd].gpus]
     if unnamed and placement.helps(state, (), state.need_of(job)):
@@ -172,7 +172,7 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     again_held = [job for job in held if placement.can(state, gpu, job.need)] if again else []
     answers.dispatch(state, gpu, [*again_held, *queued], now, decision)
     refuse_impossible(state, now, decision)
-    plan.plan(state, now, decision)
+    late_jobs.plan(state, now, decision)
 
 
 def refuse_impossible(state: HubState, now: float, decision: HubDecision) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 from msgspec.structs import replace
 
 from wakestream.operators.model.ports import PowerWord
-from wakestream.streams.hub import answers, holders, jobs, keep_warm, kinds, ledger, placement, plan, relays
+from wakestream.streams.hub import answers, holders, jobs, keep_warm, kinds, late_jobs, ledger, placement, relays
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import time_text
@@ -153,12 +153,12 @@ def greet_monitor(state: HubState, monitor: Connection, now: float, decision: Hu
         if not gpus or gpu.name in gpus:
             tell_worker(state, gpu, decision)
     boot_for_the_queue(state, monitor, decision)
-    plan.greet(state, monitor, now, decision)
+    late_jobs.greet(state, monitor, now, decision)
 
 
 def boot_for_the_queue(state: HubState, monitor: Connection, decision: HubDecision) -> None:
     """Have this monitor start its GPU if jobs wait that it could do."""
-    wanted = state.early_wanted() if monitor.gpus else state.wanted  # the others are woken for as `plan` says
+    wanted = state.early_wanted() if monitor.gpus else state.wanted  # the others are woken for as `late_jobs` says
     fit = {need: count for need, count in wanted.items() if placement.helps(state, monitor.gpus, need)}
     if fit:
         first = next(id_ for id_ in state.queue if state.need_of(state.jobs[id_]) in fit)
@@ -253,9 +253,9 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
         elif not _is_unmet(gpu):
             decision.fact(f.GpuPhase(gpu.name, "booted", now, WORKER_NOT_REGISTERED, switched=switched))
     elif message.state not in ("online", gpu.phase) and not _is_no_news(gpu, message.state):
-        asked = plan.asked_again(state, gpu)
+        asked = late_jobs.asked_again(state, gpu)
         decision.fact(f.GpuPhase(gpu.name, message.state, now, cause, retry_at, switched))
-        plan.give_back(state, asked, now, decision)
+        late_jobs.give_back(state, asked, now, decision)
     elif message.state == gpu.phase and ((cause and gpu.cause != cause) or (retry_at, gpu.retry_at) != (None, None)):
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
@@ -308,13 +308,13 @@ def boot_result(state: HubState, peer: Connection, message: m.BootResult, now: f
         if name in state.gpus and not state.gpus[name].online:
             decision.fact(f.GpuPhase(name, "failed", now, (message.msg or "")[:LONGEST_CAUSE]))
     hopeless = [need for need in state.wanted if _only_these_could_start(state, failed, need)]
-    # A monitor that names no GPU was asked for each job; the others for those that `plan` woke their machine for.
+    # A monitor that names no GPU was asked for each job; the others for those that `late_jobs` woke their machine for.
     for job in [state.jobs[id_] for id_ in (state.early if peer.gpus else state.queue)] if hopeless else ():
         theirs = job.late and any(placement.helps(state, (name,), job.need) for name in state.named())
         if state.need_of(job) in hopeless and not (theirs or _is_yet_to_answer(state, peer, job, failed)):
             _fail_job(state, job, message, told, now, decision)
     if not fail_late(state, now, decision, message, told):
-        plan.plan(state, now, decision)
+        late_jobs.plan(state, now, decision)
 
 
 def fail_late(
@@ -332,7 +332,7 @@ def fail_late(
     found: list[tuple[HubJob, Gpu]] = []
     for need, owner, priority in state.lines if failed else ():
         gpu = max((gpu for gpu in failed.values() if placement.may(state, gpu, need)), key=_since, default=None)
-        if gpu is None or plan.others(state, failed, state.need(need, owner), now):
+        if gpu is None or late_jobs.others(state, failed, state.need(need, owner), now):
             continue
         waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
         before = ((job, gpu) for job in waiting if job.since <= gpu.since)
@@ -348,7 +348,7 @@ def _since(gpu: Gpu) -> float:
 
 
 MOST_FAILED = 500
-"""Jobs that fail at a time, since each is told."""
+"""The most jobs that fail at one time, since each one needs a message."""
 
 
 def _is_yet_to_answer(state: HubState, peer: Connection, job: HubJob, failed: Collection[str]) -> bool:
@@ -574,7 +574,7 @@ def unmet(state: HubState, now: float, decision: HubDecision) -> None:
         f"{state.limits.unmet:g} s; look at the worker's log: is its key refused, its --hub another?"
     )
     message = m.BootResult(success=False, status="failed", msg=why, gpu=watched[0])
-    hopeless_late = {need for need in hopeless if not plan.others(state, late, need, now)}
+    hopeless_late = {need for need in hopeless if not late_jobs.others(state, late, need, now)}
     for job in state.queued():
         if state.need_of(job) not in (hopeless_late if job.late else hopeless):
             continue

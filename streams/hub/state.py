@@ -67,7 +67,7 @@ class Limits:
         draining: How long an announced stop may take to begin.
         unaddressed: How long an online worker may wait for the monitor to learn its machine's address.
         unmet: How long the worker of a GPU that is on may take to register while jobs wait for it.
-        unwatched: How long the monitor of a GPU that is on may be away until people and its worker are told.
+        unwatched: How long the monitor of a GPU that is on may be away before people and its worker get a message.
         abandoned: How long a GPU without worker and monitor counts as on; then it was off since the last sign of life.
         accepted: A deployed worker's result within this time after the job was sent says only that it took the job.
         kept_results: Undelivered results of one license.
@@ -215,7 +215,7 @@ class GpuRecord:
     the same for all GPUs in its machine, empty if that is not known. `slots` is
     how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by role. `woken`
     is when the hub had its machine started for a job, until it is off again. `suspended` is who held it for
-    maintenance; empty: nobody. `orphan` is why it is on without a job, if its monitor found it so or is gone.
+    maintenance, or empty. `orphan` is why it is on without a job, if its monitor found it so or is gone.
     """
 
     name: str
@@ -251,7 +251,7 @@ class GpuRecord:
     suspended: str = ""
 
     def label(self, name: str) -> str | float | None:
-        """The value of a label, None if there is none. The worker's word counts more than the monitor's."""
+        """The value of a label; None without that label. The worker's word counts more than the monitor's."""
         if name == "gpu":
             return self.name
         if name == "machine":

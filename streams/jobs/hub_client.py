@@ -100,7 +100,7 @@ _OLD_HUB = "the hub knows only jobs of a video and an audio file, not the kind {
 _NO_LABELS = "the hub has an earlier version and knows no requirements; update it, or leave --requires out"
 
 MOST_ORDERED = 200
-"""Jobs whose order is told to the hub: those that come first."""
+"""The most jobs whose order the hub gets: those that come first."""
 
 NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
 """Power states that waiting jobs get as `PowerNotice`."""
@@ -240,7 +240,7 @@ class HubClient:
             job = replace(job, gpus=())  # this hub would hand the field on to a worker that does not know it
         if REQUIRES not in self.features:
             job = replace(job, priority=0)
-        elif self._lasting and PRIORITY not in self.features:  # it orders the jobs of this program, as ever
+        elif self._lasting and PRIORITY not in self.features:  # it orders the jobs of this program too
             job = replace(job, priority=min(0, job.priority))
         self._submitted[job.id] = m.Submit(
             request_id=job.id, trace_id=trace, task_type=job.task_type, payload=payload(job, files)

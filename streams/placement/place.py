@@ -107,7 +107,7 @@ class Wake(NamedTuple):
 
 @dataclass(slots=True)
 class Placing:
-    """What is to be done now, and what is expected.
+    """What to do now, and what to expect.
 
     Attributes:
         grants: GPUs for the next jobs of shapes, in this order.

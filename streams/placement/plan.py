@@ -116,7 +116,7 @@ def as_now(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> Set
 
 
 def _price(told: object) -> float:
-    """The price of an hour; 0 if there is none, as for costs, or if it is no price."""
+    """The price of an hour; 0 without a price, as for costs, and for a number that is no price."""
     return float(told) if isinstance(told, int | float) and 0 <= told < math.inf else 0.0
 
 

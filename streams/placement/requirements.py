@@ -63,7 +63,7 @@ def parse(text: str) -> Requirement:
         The requirement.
 
     Raises:
-        ValueError: It is none; the text is a sentence that says what to write.
+        ValueError: It cannot be read; the text is a sentence that says what to write.
     """
     found = _WHOLE.fullmatch(text)
     if found is None:
@@ -89,7 +89,7 @@ def all_of(said: object) -> tuple[str, ...]:
         The expressions, sorted, each once.
 
     Raises:
-        ValueError: They are none, or too many; the text is a sentence that says what to write.
+        ValueError: They cannot be read, or are too many; the text is a sentence that says what to write.
     """
     if said is None:
         return ()

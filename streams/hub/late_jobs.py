@@ -51,13 +51,13 @@ NEAR: Final = 20.0
 """Seconds that the GPU which had the job may be free later than another one: it has files of the job."""
 
 EVERY: Final = 10
-"""Seconds after which a waiting job is told its place again."""
+"""Seconds after which the client of a waiting job gets its place again."""
 
 MENTIONED: Final = 1200.0
-"""Seconds in which all waiting jobs are told that no GPU is on any more."""
+"""Seconds in which all clients of waiting jobs get the news that no GPU is on any more."""
 
 A_TICK: Final = 100
-"""The most jobs that are told their place in a second."""
+"""The most jobs whose clients get their place in one second."""
 
 GONE_AFTER: Final = 90.0
 """Seconds after which the jobs of a GPU that is off go back to their places."""
@@ -323,7 +323,7 @@ def _room_taken(state: HubState, gpu: Gpu) -> int:
     return max(most, sum(state.jobs[id_].late for id_ in gpu.leases))
 
 
-class Outlook(NamedTuple):
+class LineOutlook(NamedTuple):
     """What the jobs of one line can expect: the GPUs that are at work, those that come, and what is before the line.
 
     `above` are the jobs that come first, `beside` has how many wait in each line that takes turns with this one.
@@ -337,7 +337,7 @@ class Outlook(NamedTuple):
     starts: tuple[float | None, float | None]
 
 
-def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> Outlook:
+def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> LineOutlook:
     """What the jobs of this line can expect, of which `job` is one."""
     need = state.need_of(job)
     fit = {gpu.name: gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)}
@@ -358,10 +358,10 @@ def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> O
     ]
     above, beside = sum(size for level, size in levels if level > own), [size for level, size in levels if level == own]
     starts = planned.starts.get(job.shape, (None, None)) if planned is not None else (None, None)
-    return Outlook(on, coming, expect, above, beside, starts)
+    return LineOutlook(on, coming, expect, above, beside, starts)
 
 
-def answer(state: HubState, job: HubJob, now: float, known: Outlook | None = None) -> m.Message:
+def answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None = None) -> m.Message:
     """What a waiting job can expect now."""
     line = state.lines.get(job.shape)
     if line is None or job.id not in line:
