@@ -122,11 +122,11 @@ def eta(state: HubState, now: float, need: Need = ANY_GPU) -> dict[str, float] |
     Boots of others count for a GPU of which none is known.
     """
     fit = [gpu for gpu in state.gpus.values() if placement.may(state, gpu, need)]
-    coming = [gpu for gpu in fit if gpu.woken > 0 or gpu.phase in ("starting", "booted")] or fit
+    coming = [gpu for gpu in fit if gpu.started(now) or gpu.phase in ("starting", "booted")] or fit
     usual = boot_times([seconds for gpu in fit for seconds in gpu.boots] or (seconds for _, seconds in state.boots))
     left = []
-    for woken, boots in [(gpu.woken, boot_times(gpu.boots) or usual) for gpu in coming] or [(0.0, usual)]:
-        since = woken if woken > 0 else now if state.waking is None else state.waking
+    for woken, boots in [(gpu.started(now), boot_times(gpu.boots) or usual) for gpu in coming] or [(None, usual)]:
+        since = woken if woken is not None else now if state.waking is None else state.waking
         left.append({name: round(max(0.0, seconds - (now - since)), 1) for name, seconds in (boots or {}).items()})
     return min(left, key=lambda times: times.get("p50", 0.0)) or None
 

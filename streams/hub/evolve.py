@@ -261,7 +261,8 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
 
 def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     gpu = _gpu(state, fact.gpu)
-    if fact.phase == "failed" or (fact.phase == "off" and gpu.phase not in ("off", "unknown")):
+    stops = fact.phase == "off" and gpu.phase not in ("off", "unknown")
+    if fact.phase == "failed" or stops or gpu.started(fact.at) is None:
         gpu.woken = NEVER
     gpu.failures += fact.phase == "failed" != gpu.phase
     gpu.phase, gpu.since, gpu.cause, gpu.retry_at = fact.phase, fact.at, fact.cause, fact.retry_at

@@ -18,7 +18,7 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import day_of
 from wakestream.streams.hub.needs import Need
-from wakestream.streams.hub.state import RESTARTED, Connection, Gpu, HubJob, HubState, Shape
+from wakestream.streams.hub.state import NOT_COMING, RESTARTED, UNANSWERED, Connection, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
 from wakestream.streams.protocol import messages as m
@@ -30,9 +30,6 @@ RELEASE: Final = "release"
 
 AGAIN: Final = 60.0
 """Seconds after which the message to a monitor that its GPU is not needed is repeated."""
-
-UNANSWERED: Final = 30.0
-"""Seconds in which a monitor that was asked to start its machine says that it does."""
 
 LOST: Final = 30.0
 """Seconds in which the worker of a GPU comes back, usually, whose connection broke."""
@@ -66,7 +63,6 @@ LOST_AFTER: Final = 600.0
 """The same for a GPU whose worker is gone, and for jobs whose client is gone too."""
 
 _SERVES: Final = ("online", "lost")
-_OFF: Final = ("off", "unknown", "failed", "draining", "stopping")
 
 
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
@@ -80,7 +76,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:
             # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
             give_back(state, [id_ for id_ in gpu.leases if state.jobs[id_].fd is None], now, decision)
-    if not (state.lines or any(_may_stop(gpu) for gpu in state.gpus.values())):
+    if not (state.lines or any(_may_stop(gpu, now) for gpu in state.gpus.values())):
         if state.planned is not None and (state.planned.machines or state.planned.needless):
             decision.fact(f.Planned(now, {}, frozenset(), {}))
         return
@@ -145,7 +141,7 @@ def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu]
 def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
     seen = gpu.boots or [seconds for _, seconds in state.boots]
     boots = boot_times(seen) or {"p50": BOOT, "p90": 2 * BOOT}
-    asked = gpu.phase in _OFF and now - gpu.woken < UNANSWERED
+    asked = gpu.phase in NOT_COMING and now - gpu.woken < UNANSWERED
     coming = asked or gpu.phase in ("starting", "booted", "lost")
     retrying = gpu.phase == "no_capacity" and gpu.retry_at is not None
     lost = gpu.phase == "lost"
@@ -155,7 +151,7 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
     watched = any(gpu.name in state.connections[fd].gpus for fd in state.monitors)
     held, first = len(gpu.leases), next(iter(gpu.leases), None)
     work = _work(state, state.jobs[first].need) if first is not None else WORK
-    off = gpu.phase in _OFF or (gpu.phase == "no_capacity" and not retrying)
+    off = gpu.phase in NOT_COMING or (gpu.phase == "no_capacity" and not retrying)
     return p.Machine(
         name=gpu.name,
         host=gpu.host,
@@ -169,7 +165,7 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
         backlog=max(0.0, held * work - min(now - gpu.changed, 0.9 * work)) if held else 0.0,
         boot=max(0.0, boot - spent),
         late=retrying or (coming and spent > longest),
-        idle=now - gpu.changed if _may_stop(gpu) and not keep_warm.keeps(state, gpu, now) else 0.0,
+        idle=now - gpu.changed if _may_stop(gpu, now) and not keep_warm.keeps(state, gpu, now) else 0.0,
     )
 
 
@@ -178,9 +174,9 @@ def backoff(gpu: Gpu) -> float:
     return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** max(0, gpu.failures - 1))
 
 
-def _may_stop(gpu: Gpu) -> bool:
+def _may_stop(gpu: Gpu, now: float) -> bool:
     """Whether the hub may have this machine stopped before its idle time: it runs because a job needed it."""
-    return gpu.woken > 0 and not gpu.leases
+    return gpu.started(now) is not None and not gpu.leases
 
 
 def _work(state: HubState, need: Need) -> float:
@@ -230,7 +226,7 @@ def greet(state: HubState, monitor: Connection, now: float, decision: HubDecisio
     """Have a new monitor start the machines that were woken a moment ago: the former one may not have heard it."""
     for name in monitor.gpus:
         gpu = state.gpus.get(name)
-        if gpu is not None and gpu.phase in _OFF and now - gpu.woken < UNANSWERED:
+        if gpu is not None and gpu.phase in NOT_COMING and now - gpu.woken < UNANSWERED:
             fit = (line for (need, *_), line in state.lines.items() if placement.may(state, gpu, need))
             if (line := next(fit, None)) is not None:
                 _start(state, monitor, name, line, decision)
@@ -240,7 +236,7 @@ def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecis
     early = state.early_wanted()
     for name, why in (*((name, CALLED_BACK) for name in found.unwanted), *((name, SURPLUS) for name in found.surplus)):
         gpu = state.gpus[name]
-        needed = gpu.woken < 0 or any(placement.may(state, gpu, need) for need in early)
+        needed = gpu.started(now) is None or any(placement.may(state, gpu, need) for need in early)
         if needed or now - gpu.let_go < AGAIN or keep_warm.warm_until(state, gpu, now) is not None:
             continue
         if to := _monitors(state, name, RELEASE):
@@ -267,10 +263,10 @@ def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
             machines[gpu.name] = "held", None, gpu.closed_cause
         elif gpu.phase == "failed" and (left := backoff(gpu) - (now - gpu.since)) > 0:
             machines[gpu.name] = "backed_off", round(left, 1), f"it did not start: {gpu.cause}"
-        elif gpu.woken > (gpu.since if gpu.phase == "stopping" else 0) and gpu.phase not in (*_SERVES, "no_capacity"):
+        elif gpu.started(now) is not None and gpu.phase not in (*_SERVES, "no_capacity"):
             machines[gpu.name] = "wake", None, "it is started for jobs that wait"
-    machines |= {name: ("call_back", None, CALLED_BACK) for name in found.unwanted if state.gpus[name].woken > 0}
-    machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].woken > 0}
+    machines |= {name: ("call_back", None, CALLED_BACK) for name in found.unwanted if state.gpus[name].started(now)}
+    machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].started(now)}
     needless = frozenset((*found.unwanted, *found.surplus))
     starts = {key: (_known(found.begins[key]), _known(last)) for key, last in found.expected.items()}
     return f.Planned(now, machines, needless, starts)

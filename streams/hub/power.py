@@ -121,7 +121,7 @@ def _online(
     kept = state.worker_url(gpu) if gpu.machine_url else url  # the machine's address is another one after each start
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
         decision.fact(f.GpuOnline(gpu.name, kept, now, tells_work=_tells_work(state, gpu)))
-    woken = gpu.woken if gpu.woken > 0 else state.waking if placement.waiting_for(state, (gpu,)) else None
+    woken = gpu.started(now) or (state.waking if placement.waiting_for(state, (gpu,)) else None)
     if cold and woken is not None:
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - woken), 3), now))
     note = _announcement(gpu.name, url, now, said)

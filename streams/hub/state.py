@@ -190,6 +190,12 @@ class Connection:
         return self.told[1] if self.told[0] == int(now) else 0
 
 
+NOT_COMING = ("off", "unknown", "failed", "draining", "stopping")
+"""Phases of a machine that is not coming, unless it was woken a moment ago."""
+
+UNANSWERED = 30.0
+"""Seconds in which a monitor that was asked to start its machine says that it does."""
+
 RESTARTED = "the hub was restarted"
 """Why a GPU counts as lost whose worker is not back yet after that."""
 
@@ -310,6 +316,12 @@ class Gpu(GpuRecord):
             return max(0.0, self.meter.share + more - job.began) / account.gpus
         until = at if running else min(at, account.off_since or at)
         return 0.0 if job.works is None else max(0.0, until - job.works) / self.parts
+
+    def started(self, now: float) -> float | None:
+        """When the hub had its machine started; None if it did not, or if that machine has stopped since."""
+        stops = self.phase in ("draining", "stopping") and self.woken <= self.since
+        stopped = stops or (self.phase in NOT_COMING and now - self.woken >= UNANSWERED)
+        return None if stopped or self.woken < 0 else self.woken
 
     @property
     def closed(self) -> str:

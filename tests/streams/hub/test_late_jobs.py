@@ -185,6 +185,24 @@ def test_a_job_whose_client_is_away_is_given_no_gpu_until_it_is_back() -> None:
     assert woken(net, monitors) == ["a"]
 
 
+def test_a_start_counts_no_more_when_its_monitor_was_away_while_the_machine_stopped() -> None:
+    net = Net()
+    monitors, ann = off(net, "a"), client(net)
+    net.submit(ann, "j1")
+    net.phase(monitors["a"], "starting", "a")
+    net.worker("a")
+    done(net, ann, "j1")
+    net.pass_time(40.0)
+    net.phase(monitors["a"], "stopping", "a")
+    net.leave(monitors["a"])
+    again = net.monitor("a", *MONITOR)
+    net.phase(again, "unknown", "a")
+    net.phase(again, "off", "a")
+    net.pass_time(1.0)
+    assert net.state.gpus["a"].started(net.now) is None
+    assert net.state.planned is None or net.state.planned.machines == {}
+
+
 def test_the_owner_may_change_the_order_of_its_waiting_jobs_and_of_no_others() -> None:
     net = Net()
     ann, bob = client(net), client(net, "bob")

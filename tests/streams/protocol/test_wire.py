@@ -30,7 +30,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if origin in (types.UnionType, typing.Union):
         return st.none() | values_of(next(arg for arg in args if arg is not type(None)))
     if origin is tuple:
-        return st.lists(values_of(args[0]), max_size=3).map(tuple)
+        return st.lists(values_of(args[0]), max_size=3).map(tuple) if ... in args else st.tuples(*map(values_of, args))
     if origin is not None and issubclass(origin, Mapping):
         return OBJECTS if args[1] is not str else st.dictionaries(TEXT, TEXT, max_size=3)
     numbers = st.floats(allow_nan=False, allow_infinity=False)
