@@ -81,7 +81,12 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
             decision.fact(f.Planned(now, {}, frozenset(), {}))
         return
     plan(state, now, decision)
-    turn, told, size = int(now) % EVERY, 0, A_TICK * EVERY
+    tell(state, now, decision, int(now) % EVERY)
+
+
+def tell(state: HubState, now: float, decision: HubDecision, turn: int | None = None) -> None:
+    """Send clients the places of waiting jobs: of those whose turn it is in these `EVERY` seconds, or of the first."""
+    told, size = 0, A_TICK * EVERY
     for (need, _, _), line in state.lines.items():
         if not any(_was_on(gpu, now) and placement.can(state, gpu, need) for gpu in state.gpus.values()):
             continue  # what was said when they came is still true
@@ -91,7 +96,7 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
         for job in map(state.jobs.__getitem__, islice(line, at, at + size)):
             if told >= A_TICK:
                 return
-            if job.seq % EVERY == turn and job.fd is not None:
+            if turn in (None, job.seq % EVERY) and job.fd is not None:
                 decision.send(job.fd, answer(state, job, now, outlook))
                 told += 1
 

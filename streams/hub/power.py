@@ -128,6 +128,8 @@ def _online(
     decision.send(state.clients, note, old=True)
     decision.send([fd for fd in state.monitors if state.connections[fd].gpus], note)
     jobs.grant(state, gpu, url, now, decision, again=again)
+    if cold:  # for those that still wait, another time counts now
+        late_jobs.tell(state, now, decision)
 
 
 def _tells_work(state: HubState, gpu: Gpu) -> bool:

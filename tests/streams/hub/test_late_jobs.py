@@ -296,6 +296,17 @@ def test_a_monitor_that_names_no_gpu_and_could_not_start_its_machine_fails_the_j
         assert [*net.state.jobs] == (["j1"] if others else [])
 
 
+def test_jobs_that_go_on_waiting_hear_at_once_that_a_gpu_is_on() -> None:
+    net = Net()
+    off(net, "a")
+    ann = client(net)
+    for n in range(4):
+        net.submit(ann, f"j{n}")
+    net.sent.clear()
+    net.worker("a")
+    assert [each.request_id for each in net.heard(ann, m.JobQueued)] == ["j2", "j3"]
+
+
 def test_a_waiting_job_is_told_its_place_again() -> None:
     net = Net()
     ann, _ = client(net), net.worker("a")
