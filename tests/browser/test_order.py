@@ -28,13 +28,16 @@ if TYPE_CHECKING:
     from conftest import Visitor
 
 
-async def waiting(page: Page, count: int) -> None:
-    """Start jobs that wait for the GPU, and show them all."""
+async def waiting(home: House, page: Page, count: int) -> None:
+    """Start jobs that wait for the GPU, and show them all, the first started first."""
+    assert home.daemon is not None
     await page.get_by_label("Choose a video").wait_for()
     await drop(page, *files(*(f"clip{at}.{end}" for at in range(count) for end in ("mp4", "wav"))))
     await page.get_by_role("button", name=f"Start {count} jobs").click()
     waits = page.locator(".fold", has_text="waiting for the GPU")  # another one is of jobs whose files are being copied
     await expect(waits).to_have_text(f"{count - 2} more waiting for the GPU")
+    for _, job in sorted(zip(turns(home), home.daemon.outbox.state.in_turn(), strict=True)):
+        await home.daemon.outbox.move(job)  # copies end in any order, and a job's turn comes with its last copy
     await waits.click()
     await shows(page, *range(count))
 
@@ -82,7 +85,7 @@ async def drag_to(page: Page, number: int, over: int) -> None:
 async def test_jobs_are_dragged_and_two_pages_agree(home: House, visitor: Visitor) -> None:
     await home.monitor()
     async with visitor.page() as page, visitor.page() as other:
-        await waiting(page, 4)
+        await waiting(home, page, 4)
         await other.locator(".fold").click()
         await shows(other, 0, 1, 2, 3)
         await drag_to(page, 3, 0)
@@ -115,7 +118,7 @@ async def test_jobs_are_dragged_and_two_pages_agree(home: House, visitor: Visito
 async def test_jobs_are_moved_with_the_keys_and_the_focus_stays(home: House, visitor: Visitor) -> None:
     await home.monitor()
     async with visitor.page() as page:
-        await waiting(page, 4)
+        await waiting(home, page, 4)
         await grip(page, 3).focus()
         for _ in range(2):
             await page.keyboard.press("ArrowUp")
@@ -140,7 +143,7 @@ async def test_jobs_are_moved_with_the_keys_and_the_focus_stays(home: House, vis
 async def test_axe_core_finds_no_violation(home: House, visitor: Visitor, look: dict[str, Any]) -> None:
     await home.monitor()
     async with visitor.page(reduced_motion="reduce") as page:
-        await waiting(page, 8)
+        await waiting(home, page, 8)
     async with visitor.page(reduced_motion="reduce", **look) as page:
         await page.locator(".fold").click()
         await page.locator(".grip").nth(4).focus()
@@ -211,7 +214,7 @@ async def test_a_job_that_is_dropped_where_another_began_comes_to_the_nearest_th
 ) -> None:
     await home.monitor()
     async with visitor.page() as page:
-        await waiting(page, 4)
+        await waiting(home, page, 4)
         x, y = await middle(grip(page, job))
         await page.mouse.move(x, y)
         await page.mouse.down()
@@ -255,7 +258,7 @@ async def test_after_an_error_during_a_drop_the_page_goes_on(visitor: Visitor) -
 async def test_of_many_jobs_that_wait_one_is_moved_far(home: House, visitor: Visitor) -> None:
     await home.monitor()
     async with visitor.page() as page:
-        await waiting(page, 9)
+        await waiting(home, page, 9)
         await grip(page, 8).press("Home")
         await shows(page, 8, *range(8))
         await page.locator(".fold").click()
@@ -270,7 +273,7 @@ async def test_of_many_jobs_that_wait_one_is_moved_far(home: House, visitor: Vis
 async def test_beyond_twenty_jobs_each_takes_one_line(home: House, visitor: Visitor, width: int) -> None:
     await home.monitor()
     async with visitor.page(viewport={"width": width, "height": 900}) as page:
-        await waiting(page, 22)
+        await waiting(home, page, 22)
         low = "(card) => card.getBoundingClientRect().height < 50"
         await page.wait_for_function(f"() => [...document.querySelectorAll('#cards > .card')].every({low})")
         row = page.locator("#cards > .card").nth(1)

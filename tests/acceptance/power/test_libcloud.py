@@ -1,4 +1,4 @@
-"""The power provider `libcloud` with its own dummy driver; test_moto_conformance.py has its driver for EC2."""
+"""The power provider `libcloud` with its own dummy driver; test_libcloud_conformance.py has its driver for EC2."""
 
 import sys
 from typing import Any, ClassVar
