@@ -25,6 +25,8 @@
     │   ├── FileUnusable            missing, empty, a folder, unreadable    code file_unusable
     │   ├── FileChanged             changed while it was read               code file_changed
     │   └── NoSpace                 the disk is full                        code no_space
+    ├── DepotError                  it is down, full or slow                code depot_error
+    │   └── LinkExpired             a link of it is over                    code link_expired
     ├── WrongInput                  a field of the job does not fit         code wrong_input
     │   └── UnknownKind             no GPU has this kind                    code unknown_kind
     ├── JournalError                a program's journal on disk             code journal_error
@@ -176,6 +178,14 @@ class Corrupt(WorkerError, code="corrupt", retryable=True):
 
 DAMAGED: Final = "damaged"
 """The code of `Corrupt` when the transfer was complete: a better connection would not help."""
+
+
+class DepotError(WakestreamError, code="depot_error", retryable=True):
+    """The depot did not do what was asked; `code` may be `down`, `full`, `quota`, `denied` or `too_large`."""
+
+
+class LinkExpired(DepotError, code="link_expired"):
+    """A link to the depot is no longer valid, or was never: ask for a new one."""
 
 
 class FileError(WakestreamError, code="file_error"):

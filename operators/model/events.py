@@ -296,6 +296,46 @@ class Downloading:
 
 
 @dataclass(frozen=True, slots=True)
+class Storing:
+    """The depot has `bytes` of the `of` bytes of the job's files; `name` is the present file."""
+
+    bytes: int
+    of: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All files, of `size` bytes, are in the depot, and the hub does the job: this program may go.
+
+    `until` (UNIX seconds): how long the files are kept without a use.
+    """
+
+    size: int
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The hub says how far the work is without this program.
+
+    `step` is `wait`, `fetch`, `render` or `deliver`, `percent` (0-100) how much of it is done.
+    """
+
+    step: str
+    percent: float | None = None
+    gpu: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The results, of `size` bytes, are in the depot; `gpu` made them."""
+
+    size: int
+    gpu: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Retrying:
     """A retryable error happened (`why`): attempt `attempt` starts in `delay` seconds."""
 
@@ -366,6 +406,6 @@ class Cancelled:
 Outcome = Done | Failed | TimedOut | Cancelled
 Progress = (
     Queued | Waking | Granted | Online | Fingerprinted | Checked | Uploading | Uploaded | Submitted | Running | Rendered
-    | Downloading | Retrying | Note
+    | Downloading | Storing | Stored | Remote | Delivered | Retrying | Note
 )  # fmt: skip
 JobEvent = Progress | Outcome

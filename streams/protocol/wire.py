@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.messages import MAX_ID, MAX_URL
 from wakestream.streams.protocol.structs import fault_of, needed
@@ -55,7 +56,7 @@ def _kind_of(message: type[m.Message]) -> _Kind:
     )
 
 
-_KINDS = {message: _kind_of(message) for message in m.KNOWN}
+_KINDS = {message: _kind_of(message) for message in (*m.KNOWN, *d.KNOWN)}
 _BY_NAME = {name: kind for kind in _KINDS.values() for name in (kind.message.TYPE, kind.message.OLD) if name}
 
 _MADE_IDS = {
@@ -189,7 +190,11 @@ def to_frame(message: m.Message) -> dict[str, Any]:
 def _write(into: dict[str, Any], message: m.Message, names: Iterable[str], lists: Container[str]) -> None:
     for name in names:
         if (value := getattr(message, name)) is not None:
-            into[name] = value if name not in lists else list(value)
+            into[name] = value if name not in lists else [_plain(item) for item in value]
+
+
+def _plain(item: Any) -> Any:
+    return msgspec.to_builtins(item) if isinstance(item, msgspec.Struct) else item
 
 
 def octets(message: m.Message) -> bytes:
