@@ -20,7 +20,7 @@ KEY_LENGTH = (8, 512)
 """The least and the most characters of an imported key."""
 ID_LENGTH = 12
 VERSION = 1
-_LATER = ("gpus", "released", "keys", "max_priority")
+_LATER: dict[str, Any] = {"gpus": (), "released": None, "keys": (), "max_priority": 0, "weight": 1}
 
 
 class LicenseError(WakestreamError):
@@ -56,6 +56,7 @@ class License:
         released: When the GPU names that it had reserved by use were freed last.
         keys: All its keys if the key was replaced; the current one is the last.
         max_priority: The highest priority that its jobs may have.
+        weight: Its share of the GPUs while others wait too: one of weight 2 gets twice as much.
     """
 
     id: str
@@ -68,6 +69,7 @@ class License:
     released: float | None = None
     keys: tuple[Key, ...] = ()
     max_priority: int = 0
+    weight: int = 1
 
     @property
     def all_keys(self) -> tuple[Key, ...]:
@@ -85,16 +87,16 @@ def key_mark(key: str) -> str:
     return digest_of(key)[:ID_LENGTH]
 
 
-def check_wanted(role: str, note: str, gpus: Sequence[str], max_priority: int = 0) -> None:
-    """Check a new license. `LicenseError`: its role, note, GPUs or highest priority are not valid."""
+def check_wanted(role: str, note: str, gpus: Sequence[str], max_priority: int = 0, weight: int = 1) -> None:
+    """Check a license. `LicenseError`: its role, note, GPUs, highest priority or weight are not valid."""
     if role not in ROLES:
         raise LicenseError(f"there is no role {role!r}; choose from {', '.join(ROLES)}")
     if len(note) > MAX_NOTE or printable(note) != note:
         raise LicenseError(f"a note is one line of {MAX_NOTE} characters at most")
     if gpus and role not in TIED_ROLES:
         raise LicenseError(f"a license of role {role} cannot be limited to a GPU; leave --gpu out")
-    if max_priority and role in TIED_ROLES:
-        raise LicenseError(f"a license of role {role} submits no jobs; leave --max-priority out")
+    if (max_priority, weight) != (0, 1) and role in TIED_ROLES:
+        raise LicenseError(f"a license of role {role} submits no jobs; leave --max-priority and --weight out")
     if not all(map(is_name, gpus)):
         raise LicenseError(f"a GPU's name has 1 to {LONGEST_NAME} printable characters, without spaces at the ends")
 
@@ -132,8 +134,8 @@ def listed(document: Any) -> list[dict[str, Any]]:
 
 
 def entry_of(one: License) -> dict[str, Any]:
-    """The license's entry in the file; without empty fields, so that earlier versions can read it."""
-    return {name: value for name, value in asdict(one).items() if name not in _LATER or value}
+    """The license's entry in the file; later fields only if they are set, so that earlier versions can read it."""
+    return {name: value for name, value in asdict(one).items() if name not in _LATER or value != _LATER[name]}
 
 
 def license_of(entry: dict[str, Any]) -> License:
@@ -142,6 +144,6 @@ def license_of(entry: dict[str, Any]) -> License:
         raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
     found = msgspec.convert(entry, License)
     hashed = all(len(bytes.fromhex(key.hash)) == 32 for key in (Key(found.hash), *found.keys))
-    if not hashed or found.role not in ROLES or found.hash[:ID_LENGTH] != found.id:
+    if not hashed or found.role not in ROLES or found.hash[:ID_LENGTH] != found.id or found.weight < 1:
         raise ValueError("not a license")
     return found

@@ -86,8 +86,9 @@ class LicenseWatch:
         self._update_gpus()
 
     def _update_gpus(self, gone: Iterable[str] = ()) -> None:
-        """Pass on which licenses are for which GPUs, if that has changed; `gone` are removed licenses."""
-        seen = f.BookSeen(self._book.tied, (*self._book.released, *((id_, self._clock()) for id_ in gone)))
+        """Pass on GPUs and weights of licenses, if they have changed; `gone` are removed licenses."""
+        released = (*self._book.released, *((id_, self._clock()) for id_ in gone))
+        seen = f.BookSeen(self._book.tied, released, self._book.weights)
         if seen != self._last_seen:
             self._last_seen = seen
             self._happen(seen)

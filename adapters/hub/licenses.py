@@ -60,15 +60,17 @@ class LicenseBook:
         return tuple(self._read().values())
 
     def issue(
-        self, role: str, note: str, now: float, gpus: Sequence[str] = (), max_priority: int = 0
+        self, role: str, note: str, now: float, gpus: Sequence[str] = (), max_priority: int = 0, weight: int = 1
     ) -> tuple[License, str]:
         """Issue a license; returns it with its key, which cannot be shown again. `gpus` limits a worker or monitor."""
-        check_wanted(role, note, gpus, max_priority)
+        check_wanted(role, note, gpus, max_priority, weight)
         with self._locked():
             known = self._read()
             key = _unused_key(known, role)
             digest = digest_of(key)
-            license_ = License(digest[:ID_LENGTH], role, note, now, digest, gpus=tuple(gpus), max_priority=max_priority)
+            license_ = License(
+                digest[:ID_LENGTH], role, note, now, digest, None, tuple(gpus), None, (), max_priority, weight
+            )
             self._write({**known, license_.id: license_})
         return license_, key
 
@@ -108,6 +110,20 @@ class LicenseBook:
             return replace(license_, keys=(*former, Key(present.hash, now + old_for), Key(digest_of(key))))
 
         return self._change(prefix, replaced), key
+
+    def change(self, prefix: str, max_priority: int | None, weight: int | None) -> License:
+        """Change what the license whose id begins with `prefix` may have; None changes nothing.
+
+        `LicenseError`: no id or several begin with it, or its role submits no jobs.
+        """
+
+        def changed(one: License, _: dict[str, License]) -> License:
+            priority = one.max_priority if max_priority is None else max_priority
+            new = replace(one, max_priority=priority, weight=one.weight if weight is None else weight)
+            check_wanted(new.role, new.note, new.gpus, new.max_priority, new.weight)
+            return new
+
+        return self._change(prefix, changed)
 
     def release(self, prefix: str, now: float) -> License:
         """Free the GPU names that a license has reserved by use. It keeps those that it was issued for.
@@ -166,6 +182,11 @@ class LicenseBook:
     def released(self) -> tuple[tuple[str, float], ...]:
         """The licenses whose GPU names were freed, with the time, as of the last `refresh`."""
         return tuple((one.id, one.released) for one in self._by_id.values() if one.released is not None)
+
+    @property
+    def weights(self) -> tuple[tuple[str, int], ...]:
+        """The licenses with another weight than 1, as of the last `refresh`."""
+        return tuple((one.id, one.weight) for one in self._by_id.values() if one.weight != 1)
 
     @property
     def stamp(self) -> tuple[int, int, int] | None:

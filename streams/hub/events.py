@@ -93,11 +93,12 @@ class BookSeen(Frozen, frozen=True):
     """The license file was read.
 
     `tied` has the licenses that were issued for GPUs, each with its role and the names. `released` has the licenses
-    that hold other names no more, each with the time of the release.
+    that hold other names no more, each with the time of the release. `weights` has the shares that are not 1.
     """
 
     tied: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     released: tuple[tuple[str, float], ...] = ()
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 class NewsSettled(Frozen, frozen=True):
@@ -499,9 +500,10 @@ class GpuForgotten(_OfGpu, frozen=True):
 
 
 class GpusTied(_Transient, frozen=True):
-    """The names that licenses were issued for are these; see `BookSeen`."""
+    """The names that licenses were issued for are these, and their weights; see `BookSeen`."""
 
     tied: tuple[tuple[str, str, tuple[str, ...]], ...]
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 class HubStarted(_Durable, frozen=True):

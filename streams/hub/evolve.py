@@ -383,7 +383,7 @@ def _kinds_heard(state: HubState, fact: f.KindsHeard) -> None:
 
 
 def _gpus_tied(state: HubState, fact: f.GpusTied) -> None:
-    state.tied = Tied.of(fact.tied)
+    state.tied = Tied.of(fact.tied, fact.weights)
 
 
 def _hub_started(state: HubState, fact: f.HubStarted) -> None:

@@ -170,10 +170,10 @@ def book_seen(state: HubState, event: f.BookSeen, decision: HubDecision) -> list
     """Apply what the licenses were issued for and which were released; returns the connections to close."""
     for license_, at in event.released:
         release(state, license_, at, decision)
-    tied = Tied.of(event.tied)
+    tied = Tied.of(event.tied, event.weights)
     if tied == state.tied:
         return []
-    decision.fact(f.GpusTied(event.tied))
+    decision.fact(f.GpusTied(event.tied, event.weights))
     peers = state.connections.values()
     names = {peer.fd: peer.gpus if peer.role == "monitor" else (peer.gpu,) if peer.gpu else () for peer in peers}
     return [

@@ -193,10 +193,11 @@ def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holdin
     need, owner, priority = key
     line, work = state.lines[key], _work(state, need)
     first, last = line.arrivals
-    used = sum(state.usage.on_day(owner, today).values()) + work * holding[owner]
+    weight = state.tied.weights.get(owner, 1)
+    used = (sum(state.usage.on_day(owner, today).values()) + work * holding[owner]) / weight
     head = state.jobs[line.next]
     near = {head.last: NEAR} if head.last in fits else {}
-    return p.Shape(key, len(line), fits, work, first, last, priority, used, work, near)
+    return p.Shape(key, len(line), fits, work, first, last, priority, used, work / weight, near)
 
 
 def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:

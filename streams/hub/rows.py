@@ -34,8 +34,8 @@ def event_row(event: f.Event, now: float) -> Told:
             return "in", label, data | ({"without_key": True} if without_key else {}), None
         case f.Unreadable():
             return "in", "unreadable", {"fd": event.fd, "now": now, "why": event.reason, "code": event.code}, None
-        case f.BookSeen(tied, released):
-            return "in", "licenses", {"tied": [*map(list, tied)], "released": [*map(list, released)], "now": now}, None
+        case f.BookSeen():
+            return "in", "licenses", msgspec.to_builtins(event) | {"now": now}, None
         case f.ProcessStarted(rows, kept):
             old = {"kept": [*map(FACTS.plain, kept)]} if kept else {}
             state = {"state": [*map(msgspec.json.decode, rows)]} if rows else {}

@@ -142,18 +142,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Tied:
-    """The GPUs that licenses were issued for: the names of each such license, and the licenses of each name by role."""
+    """The GPUs that licenses were issued for: the names of each such license, and the licenses of each name by role.
+
+    `weights` are those that are not 1.
+    """
 
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     owners: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    weights: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tied: Sequence[tuple[str, str, tuple[str, ...]]]) -> Tied:
-        """From each license's id, role and names."""
+    def of(cls, tied: Sequence[tuple[str, str, tuple[str, ...]]], weights: Sequence[tuple[str, int]] = ()) -> Tied:
+        """From each license's id, role and names, and from their weights."""
         owners: dict[tuple[str, str], frozenset[str]] = {}
         for license_, role, names in tied:
             owners |= {(role, name): owners.get((role, name), frozenset()) | {license_} for name in names}
-        return cls({license_: names for license_, _, names in tied}, owners)
+        return cls({license_: names for license_, _, names in tied}, owners, dict(weights))
 
 
 @dataclass(slots=True)

@@ -110,7 +110,7 @@ def event_from(row: Row) -> f.Event:
     message = wire.from_frame(data["frame"])
     if isinstance(message, m.Register):
         credential = None if data.get("without_key") else REDACTED
-        return f.Registering(data["fd"], message, credential, _license(data["license"]))
+        return f.Registering(data["fd"], message, credential, msgspec.convert(data["license"], f.License | None))
     return f.Received(data["fd"], message, data["old"])
 
 
@@ -127,9 +127,5 @@ _HUB_EVENTS: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
     "disk": lambda data: f.DiskSeen(bool(data["low"])),
     "revoked": lambda data: f.Revoked(data["license"]),
     "key_ended": lambda data: f.KeyEnded(data["fd"]),
-    "licenses": lambda data: msgspec.convert({"tied": data["tied"], "released": data["released"]}, f.BookSeen),
+    "licenses": lambda data: msgspec.convert(data, f.BookSeen),
 }
-
-
-def _license(found: Any) -> f.License | None:
-    return None if found is None else f.License(found["id"], found["role"], found["revoked"])

@@ -20,6 +20,7 @@ from wakestream.streams.hub.rows import event_row
 from wakestream.streams.hub.state import WarmHours
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.recording import Row
+from wakestream.streams.recording.secrets import REDACTED
 from wakestream.streams.replay.input_rows import event_from
 
 STEPS = pytest.mark.parametrize("by", [3600.0, 86_400.0, -3600.0, -86_400.0])
@@ -170,8 +171,16 @@ def test_a_restart_restores_the_hubs_state(desk: Desk, by: float) -> None:
     assert [job.since for job in short.jobs.values()] == [job.since for job in desk.state.jobs.values()]
 
 
-def test_a_step_is_on_the_record_and_is_replayed() -> None:
-    event = f.ClockMoved(-3600.0)
+@pytest.mark.parametrize(
+    "event",
+    [
+        f.ClockMoved(-3600.0),
+        f.BookSeen((("w", "worker", ("one",)),), (("w", 1.0),), (("c", 3),)),
+        f.Registering(1, m.Register(key=REDACTED), REDACTED, f.License("c", "client", max_priority=5)),
+    ],
+    ids=["clock", "licenses", "register"],
+)
+def test_an_event_is_on_the_record_and_is_replayed_whole(event: f.Event) -> None:
     direction, label, data, job = event_row(event, NOW)
     assert event_from(Row(1, 0.0, direction, label, data, job)) == event
 

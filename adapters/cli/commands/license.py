@@ -38,8 +38,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--role", required=True, choices=("client", "worker", "monitor", "admin"), help=role)
         flags.add(action, "--note TEXT", "a note, such as a person's name", default="")
         flags.add(action, "--gpu NAME", tied, action="append", default=[])
-    text = "the highest priority of its jobs, for a client (default 0)"
-    flags.add(issue, "--max-priority N", text, type=flags.whole(0, MAX_PRIORITY), default=0)
+    change = actions.add_parser("change", help="change the highest priority or the weight of a client's license")
+    for action, default in ((issue, 0), (change, None)):
+        text = "the highest priority of its jobs, for a client (default 0)"
+        flags.add(action, "--max-priority N", text, type=flags.whole(0, MAX_PRIORITY), default=default)
+        text = "its share of the GPUs while others wait too, for a client (default 1); 2 is twice as much"
+        flags.add(action, "--weight N", text, type=flags.whole(1, 1000), default=default if default is None else 1)
     flags.add(taken, "--key-file FILE", "a .license file, or one key a line (default: standard input)")
     listed = actions.add_parser("list", help="show all licenses, without their keys")
     flags.add(listed, "--json", "one JSON object for each license")
@@ -48,9 +52,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "how long the old key stays valid (default 24h); 0: not at all"
     flags.add(rotate, "--old-key-for TIME", text, type=flags.time_or_zero, default=24 * 3600.0)
     release = actions.add_parser("release", help="release the GPU names that a license reserved by using them")
-    for action in (revoke, rotate, release):
+    for action in (revoke, rotate, release, change):
         action.add_argument("id", metavar="ID", help="the license's id, or its first 4 characters or more")
-    for action in (issue, taken, listed, revoke, rotate, release):
+    for action in (issue, taken, listed, revoke, rotate, release, change):
         hub.state(action)
         parsing.part(action)
 
@@ -60,13 +64,14 @@ def run(args: argparse.Namespace) -> int:
     book = LicenseBook(hub.folder_here(args.state))
     actions = {
         "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
+        "change": _change,
     }  # fmt: skip
     actions[args.action](args, book)
     return exit_codes.DONE
 
 
 def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
-    license_, key = book.issue(args.role, args.note, time.time(), args.gpu, args.max_priority)
+    license_, key = book.issue(args.role, args.note, time.time(), args.gpu, args.max_priority, args.weight)
     # On standard error, so that `> FILE` gets the key alone.
     say(t("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
     say(key)
@@ -98,19 +103,33 @@ def _release(args: argparse.Namespace, book: LicenseBook) -> None:
     say(t("license.released", id=license_.id, role=license_.role))
 
 
+def _change(args: argparse.Namespace, book: LicenseBook) -> None:
+    license_ = book.change(args.id, args.max_priority, args.weight)
+    say(t("license.changed", id=license_.id, priority=license_.max_priority, weight=license_.weight))
+
+
 def _list(args: argparse.Namespace, book: LicenseBook) -> None:
     if args.json:
-        names = ("id", "role", "note", "issued", "revoked", "gpus", "max_priority")
+        names = ("id", "role", "note", "issued", "revoked", "gpus", "max_priority", "weight")
         for each in book.all():
             say_json({name: getattr(each, name) for name in names})
         return
 
-    if not book.all():
+    if not (licenses := book.all()):
         say(t("license.none", folder=book.path.parent))
         return
-    rows = [tuple(t(f"license.{name}") for name in ("id", "role", "gpu", "when", "until", "note"))]
-    rows += [(one.id, one.role, ", ".join(one.gpus), day(one.issued), day(one.revoked), one.note) for one in book.all()]
-    say(*table(rows))
+    columns = {
+        "id": [one.id for one in licenses],
+        "role": [one.role for one in licenses],
+        "gpu": [", ".join(one.gpus) for one in licenses],
+        "priority": [str(one.max_priority) for one in licenses] if any(one.max_priority for one in licenses) else [],
+        "weight": [str(one.weight) for one in licenses] if any(one.weight != 1 for one in licenses) else [],
+        "when": [day(one.issued) for one in licenses],
+        "until": [day(one.revoked) for one in licenses],
+        "note": [one.note for one in licenses],
+    }
+    shown = [(t(f"license.{name}"), *cells) for name, cells in columns.items() if cells]
+    say(*table([*zip(*shown, strict=True)]))
 
 
 def day(at: float | None) -> str:

@@ -169,9 +169,39 @@ def test_an_unknown_role_or_an_unfit_note_is_refused(book: LicenseBook, role: st
 
 
 @pytest.mark.parametrize("role", ["worker", "monitor"])
-def test_only_who_submits_jobs_has_a_highest_priority(book: LicenseBook, role: str) -> None:
-    with pytest.raises(LicenseError, match="submits no jobs; leave --max-priority out"):
-        book.issue(role, "", 0.0, (), 5)
+@pytest.mark.parametrize("wanted", [(5, 1), (0, 2)])
+def test_only_who_submits_jobs_has_a_highest_priority_or_a_weight(
+    book: LicenseBook, role: str, wanted: tuple[int, int]
+) -> None:
+    with pytest.raises(LicenseError, match="submits no jobs; leave --max-priority and --weight out"):
+        book.issue(role, "", 0.0, (), *wanted)
+    one, _ = book.issue(role, "", 0.0)
+    with pytest.raises(LicenseError, match="submits no jobs; leave --max-priority and --weight out"):
+        book.change(one.id, *wanted)
+
+
+def test_the_list_shows_the_highest_priority_and_the_weight_where_a_license_has_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = ["--state", str(tmp_path)]
+
+    def table() -> list[list[str]]:
+        capsys.readouterr()
+        assert main(["license", "list", *state]) == 0
+        return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+    assert main(["license", "issue", "--role", "client", *state]) == 0
+    assert table()[0] == ["ID", "ROLE", "GPU", "ISSUED", "REVOKED", "NOTE"]
+    assert main(["license", "issue", "--role", "client", "--weight", "3", *state]) == 0
+    assert (table()[0][2:4], table()[1][2], table()[2][2]) == (["GPU", "WEIGHT"], "1", "3")
+    first = LicenseBook(tmp_path).all()[0]
+    assert main(["license", "change", first.id, "--max-priority", "7", *state]) == 0
+    assert (table()[1][2:4], table()[2][2]) == (["7", "1"], "0")
+    assert main(["license", "change", first.id, "--weight", "2", *state]) == 0
+    assert table()[1][2:4] == ["7", "2"]
+    assert main(["license", "change", first.id, "--max-priority", "0", "--weight", "1", *state]) == 0
+    assert LicenseBook(tmp_path).all()[0] == first
+    assert "weight" not in json.loads((tmp_path / "licenses.json").read_text())["licenses"][0]
 
 
 # The command

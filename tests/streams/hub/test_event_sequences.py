@@ -113,11 +113,12 @@ coming_and_going = st.one_of(
 rare = st.one_of(
     st.builds(f.Revoked, st.sampled_from(["id-k1", "w1", "id-m"])),
     st.builds(
-        lambda tied, released: f.BookSeen(tied, released),
+        f.BookSeen,
         st.sampled_from(
             [(), (("w1", "worker", ("one",)),), (("w2", "worker", ("one",)), ("id-m", "monitor", ("two",)))]
         ),
         st.sampled_from([(), (("w1", 1e9), ("id-m", 1e9))]),
+        st.sampled_from([(), (("id-k1", 3),)]),
     ),
     st.builds(f.KeyEnded, fds),
     st.just(f.ProcessStarted()),

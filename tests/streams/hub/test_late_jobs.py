@@ -1,10 +1,12 @@
 """Jobs of clients that announce `queue`: each waits in the hub until its turn at a GPU comes."""
 
 import re
+from collections import Counter
 
 import pytest
 
 from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.protocol import messages as m
 
@@ -136,6 +138,27 @@ def test_licenses_take_turns_and_so_do_the_users_of_one() -> None:
         done(net, fd, first)
     assert given[:2] == ["a0", "a1"]
     assert sorted(given[2:8]) == ["a2", "a3", "b0", "b1", "m0", "m1"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_license_of_twice_the_weight_gets_twice_the_work_also_while_its_client_is_away(*, restart: bool) -> None:
+    net = Net()
+    net.happen(f.BookSeen(weights=(("ann", 2),)))
+    if restart:
+        net.restart(compacted=True)
+        net.happen(f.BookSeen(weights=(("ann", 2),)))
+    clients = {"a": client(net), "b": client(net, "bob")}
+    net.worker("a")
+    for n in range(12):
+        for name, fd in clients.items():
+            net.submit(fd, f"{name}{n}")
+    given = Counter[str]()
+    for _ in range(12):
+        first = leases(net, "a")[0]
+        given[first[0]] += 1
+        net.pass_time(10.0)
+        done(net, clients[first[0]], first)
+    assert given == {"a": 8, "b": 4}
 
 
 def test_a_job_whose_gpu_was_lost_keeps_its_place() -> None:
