@@ -13,7 +13,8 @@ from wakestream.operators.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from wakestream.streams.jobs.effects import recorded as recorded
-    from wakestream.streams.jobs.hub_client import HubClient as HubClient, reply_to as reply_to
+    from wakestream.streams.jobs.hub_client import HubClient as HubClient
+    from wakestream.streams.jobs.hub_replies import reply_to as reply_to
     from wakestream.streams.jobs.stages import guarded as guarded
     from wakestream.streams.jobs.job_runner import Daemon as Daemon, job_random as job_random
     from wakestream.streams.jobs.keyed_subject import KeyedSubject as KeyedSubject

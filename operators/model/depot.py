@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from wakestream.operators.model.events import Done, Downloading, Fingerprint, Note
-from wakestream.operators.model.ports import Resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The first `bytes` bytes of the file are there already; the upload continues there."""
+
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from reactivex import Observable
 
+from wakestream.operators.model.depot import AtGpu, DepotFile, InDepot, InDepotDone, Places
+from wakestream.operators.model.depot import Resumed as Resumed
 from wakestream.operators.model.events import Algorithm, Done, Downloading, Eta, FileRef, Fingerprint, Job, Note
 
 
@@ -115,7 +117,10 @@ class BootFailure:
     reason: str
 
 
-Reply = LinkUp | LinkDown | Accepted | OfflineReply | PowerNotice | OnlineNotice | Refused | Busy | Free | BootFailure
+Reply = (
+    LinkUp | LinkDown | Accepted | OfflineReply | PowerNotice | OnlineNotice | Refused | Busy | Free | BootFailure
+    | Places | InDepot | AtGpu | InDepotDone
+)  # fmt: skip
 
 
 class Hub(Protocol):
@@ -147,6 +152,35 @@ class Hub(Protocol):
         Args:
             job: The job.
             cancelled: Whether the job was cancelled.
+        """
+        ...
+
+    def offer(self, job: Job, files: Sequence[DepotFile]) -> None:
+        """Ask where these files of the job are put, or ask for new links. Repeated at each new connection.
+
+        Args:
+            job: The job.
+            files: All of its files.
+        """
+        ...
+
+    def storing(self, job: Job, left: int, rate: float | None) -> None:
+        """Tell how far the upload to the depot is.
+
+        Args:
+            job: The job.
+            left: The bytes that are still to be sent.
+            rate: Bytes a second of the last seconds; None if unknown.
+        """
+        ...
+
+    def depot(self, job: Job, said: Literal["stored", "withdraw", "query"]) -> None:
+        """Tell what is next with the job's files.
+
+        Args:
+            job: The job.
+            said: `stored`: all are in the depot. `withdraw`: they go to the worker itself. `query`: ask for the
+                results, with new links.
         """
         ...
 
@@ -206,13 +240,6 @@ class TaskReport:
     outputs: tuple[Output, ...] = ()
     waits: str = ""
     live: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The worker has the first `bytes` bytes of the file already; the upload continues there."""
-
-    bytes: int
 
 
 class Worker(Protocol):

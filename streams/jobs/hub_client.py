@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
-from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES, Eta, Fingerprint, Job
+from wakestream.operators.model.depot import DepotFile, InDepot
+from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES, Fingerprint, Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.operators.rx.core.observable import LightObservable
+from wakestream.streams.jobs.hub_replies import reply_to
 from wakestream.streams.jobs.keyed_subject import Fault, KeyedSubject
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS
 
@@ -68,7 +71,6 @@ class HubNews(KeyedSubject[HubEvent]):
 
 
 Send = Callable[[m.Message], bool]
-_Answer = tuple[ports.Reply, str | None]
 
 
 RELEASED = "released"
@@ -101,9 +103,6 @@ _NO_LABELS = "the hub has an earlier version and knows no requirements; update i
 
 MOST_ORDERED = 200
 """The most jobs whose order the hub gets: those that come first."""
-
-NEWS = frozenset({"starting", "booted", "no_capacity", "draining", "stopping"})
-"""Power states that waiting jobs get as `PowerNotice`."""
 
 
 class HubClient:
@@ -150,6 +149,7 @@ class HubClient:
         self._grants = False
         self._submitted: dict[str, m.Submit] = {}
         self._granted: set[str] = set()
+        self._at_depot: dict[str, m.Message] = {}  # what each new connection gets of a job
         self._refused: dict[str, None] = {}  # by a busy hub; they ask again in this order
         self._ended: str | None = None
         self._pending: dict[str, m.Message] = {}
@@ -175,6 +175,9 @@ class HubClient:
             reply, request_id = answer
             if request_id in self._submitted and isinstance(reply, ports.Accepted):
                 self._granted.add(request_id)
+                self._at_depot.pop(request_id, None)
+            if request_id in self._submitted and isinstance(reply, InDepot):
+                self._at_depot[request_id] = d.DepotQuery(request_id=request_id)
             if request_id is not None and isinstance(reply, ports.Busy) and not reply.own:
                 self._refused[request_id] = None
             self._replies.feed(reply, request_id)
@@ -198,6 +201,8 @@ class HubClient:
         if self._grants:
             for request_id in sorted(self._granted):
                 self._send(self._submitted[request_id])
+        for message in tuple(self._at_depot.values()):
+            self._tell(message)
 
     def replies(self, job: Job) -> Observable[ports.Reply]:
         """See `Hub.replies`."""
@@ -252,9 +257,31 @@ class HubClient:
         if self._stopped:
             return
         self._granted.discard(job.id)
+        self._at_depot.pop(job.id, None)
         self._refused.pop(job.id, None)
         if self._submitted.pop(job.id, None) is not None or self._lasting:
             self.end_job(job.id, cancelled=cancelled)
+
+    def offer(self, job: Job, files: Sequence[DepotFile]) -> None:
+        """See `Hub.offer`."""
+        offered = tuple(d.DepotFile(name=file.name, blake3=file.blake3, ext=file.ext, size=file.size) for file in files)
+        self._keep_told(job, d.DepotOffer(request_id=job.id, files=offered, again=job.again or None))
+
+    def storing(self, job: Job, left: int, rate: float | None) -> None:
+        """See `Hub.storing`."""
+        self._tell(d.DepotProgress(request_id=job.id, left=left, rate=rate))
+
+    def depot(self, job: Job, said: Literal["stored", "withdraw", "query"]) -> None:
+        """See `Hub.depot`."""
+        self._keep_told(job, _OF_DEPOT[said](request_id=job.id))
+
+    def _keep_told(self, job: Job, message: m.Message) -> None:
+        self._at_depot[job.id] = message
+        self._tell(message)
+
+    def _tell(self, message: m.Message) -> None:
+        if d.FEATURE in self.features:
+            self._send(message)
 
     def order(self, jobs: Sequence[str]) -> None:
         """See `Hub.order`."""
@@ -285,6 +312,9 @@ class HubClient:
                     self.on_released(request_id)
 
 
+_OF_DEPOT = {"stored": d.DepotStored, "withdraw": d.DepotWithdraw, "query": d.DepotQuery}
+
+
 def trace_of(job_id: str) -> str:
     """The trace id of a job, in W3C form: 32 hex digits that depend on the job's id only."""
     return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
@@ -301,70 +331,3 @@ def payload(job: Job, files: Sequence[Fingerprint]) -> dict[str, Any]:
     if job.old_shape:
         return {f"{name}_{field}": value for name, fields in found.items() for field, value in fields.items()} | chosen
     return {"kind": job.kind, "inputs": found, "params": dict(job.params), "outputs": [*job.outputs], **chosen}
-
-
-def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
-    """Turn a message of the hub into a reply.
-
-    Example:
-        >>> reply_to(messages.Ack(request_id="job-1", gpu="a"), grants=True)
-        (Accepted(gpu='a', url=None, position=None), 'job-1')
-
-    Args:
-        message: A message of the hub.
-        grants: Whether the hub announced `grant`: then a broadcast that a GPU is online grants nothing.
-
-    Returns:
-        The reply, and the id of its job (None: all jobs); None for messages that are no reply.
-    """
-    match message:
-        case m.Ack():
-            return ports.Accepted(message.gpu, message.url, message.position), message.request_id
-        case m.Offline():
-            phase, why = message.phase or "booting", message.why or ""
-            position, retry_in = message.position, message.retry_in
-            offline = ports.OfflineReply(phase, position, _eta(message), message.until, why, retry_in)
-            return offline, message.request_id
-        case m.JobQueued():
-            eta = None if message.eta_s is None else Eta(message.eta_s, message.eta_s)
-            in_line = ports.OfflineReply("queued", message.position, eta, reason=message.reason or "")
-            return in_line, message.request_id
-        case m.Online():
-            return None if grants else (ports.OnlineNotice(message.gpu, message.url), None)
-        case m.Booted() | m.PowerState() | m.WorkerState():
-            notice = _notice(message)
-            return None if notice is None else (notice, None)
-        case m.BootResult(success=False):
-            return ports.BootFailure(message.msg or f"the GPU could not be started ({message.status or 'failed'})"), (
-                message.request_id
-            )
-        case m.Error(request_id=str(request_id)):
-            return _refusal(message, request_id), request_id
-    return None
-
-
-def _notice(message: m.Booted | m.PowerState | m.WorkerState) -> ports.PowerNotice | None:
-    """News about a GPU for all waiting jobs."""
-    match message:
-        case m.PowerState():
-            new = message.present is None and message.state in NEWS
-            return ports.PowerNotice(message.state, retry_in=message.retry_in) if new else None
-        case m.WorkerState(state="ready"):
-            return None
-        case m.WorkerState():
-            return ports.PowerNotice(message.state, f"GPU {message.gpu}: {message.reason or message.state}")
-    return ports.PowerNotice("booted")
-
-
-def _refusal(error: m.Error, request_id: str) -> ports.Reply:
-    if error.old_request_id is not None:
-        return ports.Busy(own=error.old_request_id == request_id)
-    return ports.Refused(error.text, error.code or "refused")
-
-
-def _eta(message: m.Offline) -> Eta | None:
-    seconds = message.eta_s or {}
-    p50, p90 = seconds.get("p50"), seconds.get("p90")
-    if isinstance(p50, int | float) and isinstance(p90, int | float):
-        return Eta(float(p50), float(p90))
-    return None

@@ -11,6 +11,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.depot import Depot
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Effects, Files, Hub, Workers
@@ -52,6 +53,7 @@ class World:
         effects: Runs and records the effects of your own stages.
         retry_now: Ends a pause of the job when it emits.
         moves: Changes the place of the job among those that wait when it emits.
+        depot: Moves files between here and the depot; None: all jobs go the direct way.
     """
 
     hub: Hub
@@ -61,6 +63,7 @@ class World:
     effects: Effects = field(default_factory=Direct)
     retry_now: Observable[Any] = field(default_factory=never)
     moves: Observable[Move | Order] = field(default_factory=never)
+    depot: Depot | None = None
 
 
 @dataclass(frozen=True, slots=True)
