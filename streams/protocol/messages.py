@@ -250,7 +250,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     `eta_s` has the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`;
     `budgets` has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin`
     gets `connections`, by role, and `waiting`, the number of waiting jobs by license. `expected`: when the waiting jobs
-    start, by kind and priority.
+    start, by kind and priority. `depot`: the jobs that go through the depot, and what the license has there.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -272,6 +272,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     waiting: Data[tuple[Mapping[str, Any], ...] | None] = None
     history: Data[Mapping[str, Any] | None] = None
     expected: Data[tuple[Mapping[str, Any], ...] | None] = None
+    depot: Data[Mapping[str, Any] | None] = None
 
 
 class Booted(Message, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from wakestream.adapters.cli.hub_answers import State, daemon_or_key, hub_status
 from wakestream.adapters.cli.i18n.catalog import known, t
 from wakestream.adapters.cli.live_jobs import is_terminal
 from wakestream.adapters.cli.render.job_text import count
-from wakestream.adapters.cli.render.status_text import budgets, long, money, plan, starts
+from wakestream.adapters.cli.render.status_text import budgets, depot, long, money, plan, starts
 from wakestream.adapters.cli.render.table import cut, paragraphs, table, terminal_columns, width
 from wakestream.adapters.cli.service import begin, run_program, unless_stopped
 from wakestream.adapters.config.addresses import host_of
@@ -194,6 +194,7 @@ def top(answer: m.HubStatus, hub: str, columns: int) -> list[str]:
                 *_plans(answer),
                 *_queue(answer),
                 *starts(answer),
+                *depot(answer),
                 *_connections(answer),
                 *_costs(answer),
                 *budgets(answer),

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.job_text import clock_time, count
-from wakestream.adapters.cli.render.status_text import SPANS, budgets, long, money, more
+from wakestream.adapters.cli.render.status_text import SPANS, budgets, long, money, more, saved
 from wakestream.adapters.cli.render.table import table
 from wakestream.streams.protocol import messages as m
 
@@ -43,7 +43,14 @@ def costs(answer: m.HubStatus) -> list[str]:
         zone = answer.zone or "UTC"
         day = datetime.datetime.fromtimestamp(known_since, ZoneInfo(zone))
         lines.append(t("cost.book", day=f"{day:%Y-%m-%d %H:%M}", zone=zone))
-    return [*table(rows, right=(2, 3, 4, 5)), *more(answer), *budgets(answer), *forecast(answer), *lines]
+    return [
+        *table(rows, right=(2, 3, 4, 5)),
+        *more(answer),
+        *budgets(answer),
+        *forecast(answer),
+        *saved(answer),
+        *lines,
+    ]
 
 
 def _row(gpu: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
+from wakestream.adapters.config.units import size
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import printable
 
@@ -18,7 +19,14 @@ SPANS = ("today", "month", "asked", "all")
 def status(answer: m.HubStatus) -> list[str]:
     """How each GPU is, who holds it, what it has cost, and how long a boot takes."""
     lines = [line for gpu in answer.gpus for line in _gpu(gpu, answer.ts or 0)]
-    return [*(lines or [t("status.no_gpu")]), *more(answer), *budgets(answer), *_rest(answer), *starts(answer)]
+    return [
+        *(lines or [t("status.no_gpu")]),
+        *more(answer),
+        *budgets(answer),
+        *_rest(answer),
+        *starts(answer),
+        *depot(answer),
+    ]
 
 
 def plan(gpu: Mapping[str, Any]) -> str:
@@ -43,6 +51,30 @@ def _starts(line: Mapping[str, Any]) -> str:
     first, last = (duration(time or 0, tenths=False) for time in times)
     name = ("plan.job" if line["jobs"] == 1 else "plan.jobs") + (".unknown" if None in times else "")
     return t(name, jobs=count(line["jobs"]), kind=printable(line["kind"]), first=first, last=last)
+
+
+def depot(answer: m.HubStatus) -> list[str]:
+    """What the depot has, the jobs that use it, and what it saved; nothing of a hub without one."""
+    told = answer.depot
+    if told is None:
+        return []
+    if not told["up"]:
+        return [t("depot.down")]
+    quota = t("depot.quota", quota=size(told["quota"])) if told.get("quota") else ""
+    lines = [t("depot.has", files=told["files"], size=size(told["size"]), quota=quota)]
+    lines += [t("depot.of", license=of["license"], size=size(of["size"])) for of in told.get("licenses", ())]
+    states = [t(f"depot.{name}", jobs=count(told[name])) for name in DEPOT_STATES if told.get(name)]
+    lines += [t("depot.jobs", jobs=t("list.comma").join(states))] if states else []
+    return [*lines, *saved(answer)]
+
+
+DEPOT_STATES = ("storing", "stored", "at_work", "delivered")
+
+
+def saved(answer: m.HubStatus) -> list[str]:
+    """The time that no GPU spent on uploads this month, thanks to the depot."""
+    seconds = (answer.depot or {}).get("saved_s", 0)
+    return [t("depot.saved", time=long(seconds))] if seconds >= 1 else []
 
 
 def budgets(answer: m.HubStatus) -> list[str]:

@@ -61,3 +61,26 @@ def test_a_gpu_whose_engine_was_never_ready_runs_although_no_time_is_counted_yet
 def test_a_gpu_shows_its_labels() -> None:
     gpu = {"gpu": "studio", "phase": "off", "labels": {"cuda": "", "memory": "24GB", "shelf": 3}}
     assert "  labels: cuda, memory=24GB, shelf=3" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
+
+
+IN_DEPOT = {"up": True, "storing": 1, "stored": 2, "at_work": 0, "delivered": 1, "files": 3, "size": 150_000_000}
+
+
+def test_a_depot_shows_its_files_its_jobs_and_what_it_saved() -> None:
+    told = {**IN_DEPOT, "quota": 50_000_000_000, "saved_s": 10_800}
+    assert status_text.depot(m.HubStatus(request_id="q", depot=told)) == [
+        "depot: files 3, 150.0 MB of 50.0 GB",
+        "jobs with files in the depot: 1 job uploading, 2 jobs ready for a GPU, 1 job done, result not fetched yet",
+        "the depot saved 3 h 00 min this month: uploads while no GPU was on",
+    ]
+
+
+def test_an_admin_sees_which_license_uses_the_depot() -> None:
+    told = {**IN_DEPOT, "licenses": [{"license": "1f0c", "files": 3, "size": 150_000_000}]}
+    assert "  license 1f0c: 150.0 MB" in status_text.status(m.HubStatus(request_id="q", depot=told))
+
+
+def test_a_depot_that_is_away_says_what_jobs_do_instead() -> None:
+    answer = m.HubStatus(request_id="q", depot={**IN_DEPOT, "up": False})
+    assert status_text.depot(answer) == ["the depot is not connected: files go straight to the GPU machine"]
+    assert status_text.depot(m.HubStatus(request_id="q")) == []
