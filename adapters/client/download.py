@@ -168,7 +168,7 @@ class Partial:
             raise Corrupt(f"the download was interrupted after {self.size} of {length or 'unknown'} bytes")
         if self.expected is not None and self._hash.hexdigest() != self.expected:
             self.etag = None  # the bytes cannot be resumed
-            why = "the result's BLAKE3 differs from the one that the worker announced; the download was discarded"
+            why = "the file's BLAKE3 differs from the announced one; the download was discarded"
             raise Corrupt(why, code=DAMAGED)
 
     async def finish(self) -> None:
@@ -276,13 +276,22 @@ async def fetch(
 
     Raises what a download raises (`ports.Worker`); the bytes stay in `partial` if they can be resumed.
     """
-    resumable = "range" in calls.features
     params = {"task_id": task_id} | ({} if name is None else {"name": name})
+    received = _receive(calls, params, partial)
+    async with aclosing(kept(partial, received, calls.session.idle, resumable="range" in calls.features)) as steps:
+        async for step in steps:
+            yield step
+
+
+async def kept(
+    partial: Partial, received: AsyncGenerator[Downloading, None], idle: float, *, resumable: bool
+) -> AsyncGenerator[Downloading, None]:
+    """Prepare `partial`, fill it by `received`, and put it at its output; after an error, keep what can be resumed."""
     try:
         for part in (
-            _kept_alive(lambda: partial.prepare(resumable=resumable), partial, calls.session.idle),
-            _receive(calls, params, partial),
-            _kept_alive(partial.finish, partial, calls.session.idle),
+            _kept_alive(lambda: partial.prepare(resumable=resumable), partial, idle),
+            received,
+            _kept_alive(partial.finish, partial, idle),
         ):
             async with aclosing(part) as steps:
                 async for step in steps:
@@ -311,22 +320,31 @@ async def _receive(calls: WorkerCalls, params: dict[str, str], partial: Partial)
             except Corrupt:
                 partial.etag = None  # the bytes on the disk are of another result
                 raise
-            meter = Meter(partial.size)
-            yield Downloading(partial.size, length)
-            cut = False
-            try:
-                if response.status != 416:  # the body of which is an error message
-                    transport = response.connection.transport if response.connection is not None else None
-                    size = 0 if "Content-Encoding" in response.headers else response.content_length or 0
-                    async with aclosing(body_blocks(response.content, transport, size, calls.session.idle)) as blocks:
-                        async for block in blocks:
-                            await partial.write(block)
-                            if meter.add(len(block)):
-                                yield Downloading(partial.size, length)
-            except (aiohttp.ClientPayloadError, ConnectionError):
-                cut = True  # `verify` decides whether the download is complete
-            await partial.verify(length, cut=cut)
-            yield Downloading(partial.size, length)
+            async with aclosing(body_into(partial, response, length, calls.session.idle)) as steps:
+                async for step in steps:
+                    yield step
+
+
+async def body_into(
+    partial: Partial, response: aiohttp.ClientResponse, length: int | None, idle: float
+) -> AsyncGenerator[Downloading, None]:
+    """Append the body of the reply to `partial`, which then has `length` bytes, and verify it."""
+    meter = Meter(partial.size)
+    yield Downloading(partial.size, length)
+    cut = False
+    try:
+        if response.status != 416:  # the body of which is an error message
+            transport = response.connection.transport if response.connection is not None else None
+            size = 0 if "Content-Encoding" in response.headers else response.content_length or 0
+            async with aclosing(body_blocks(response.content, transport, size, idle)) as blocks:
+                async for block in blocks:
+                    await partial.write(block)
+                    if meter.add(len(block)):
+                        yield Downloading(partial.size, length)
+    except (aiohttp.ClientPayloadError, ConnectionError):
+        cut = True  # `verify` decides whether the download is complete
+    await partial.verify(length, cut=cut)
+    yield Downloading(partial.size, length)
 
 
 async def _begin(response: aiohttp.ClientResponse, partial: Partial, features: Collection[str]) -> int | None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import orjson
-from aiohttp import ClientResponse, MultipartWriter
+from aiohttp import ClientError, ClientResponse, MultipartWriter
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload, StringPayload
 from yarl import URL
@@ -26,6 +27,7 @@ from wakestream.adapters.client.worker_calls import WorkerCalls
 from wakestream.adapters.client.worker_replies import shortened
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.disk.hashing_writer import hash_of
+from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import (
     DAMAGED,
     Corrupt,
@@ -50,13 +52,19 @@ QUICK, SLOW = 0.05, 0.5
 
 
 class FilePart(Payload):
-    """The bytes of a file from `start` on; fails when the file has changed since it was hashed."""
+    """The bytes of a file from `start` on, at most `most`; fails when the file has changed since it was hashed."""
 
     def __init__(
-        self, file: Fingerprint, executor: Executor, idle: float, sent: Callable[[int], object], start: int = 0
+        self,
+        file: Fingerprint,
+        executor: Executor,
+        idle: float,
+        sent: Callable[[int], object],
+        start: int = 0,
+        most: int | None = None,
     ) -> None:
         super().__init__(file.path, content_type="application/octet-stream")
-        self._size = file.size - start
+        self._size = self._length = min(file.size - start, file.size if most is None else most)
         self._start = start
         self._file = file
         self._executor = executor
@@ -75,7 +83,7 @@ class FilePart(Payload):
         """Wraps a request with this body: raises the body's own error, not what aiohttp makes of it."""
         try:
             yield
-        except WakestreamError:
+        except (WakestreamError, ClientError):
             if self._fault is not None:
                 raise self._fault from None
             raise
@@ -84,7 +92,7 @@ class FilePart(Payload):
         """Send the file; it is checked for changes before its last block is sent."""
         try:
             opened = _open(self._file, self._start)
-            left = self._file.size - self._start
+            left = self._length
             ahead = self._executor.submit(_read, opened, self._file, left, self._block)
             try:
                 while left:
@@ -106,7 +114,7 @@ class FilePart(Payload):
             async with asyncio.timeout(self._idle):
                 await writer.write(block)
         except TimeoutError:
-            raise WorkerUnreachable(f"the worker accepted no byte for {self._idle:g} s during an upload") from None
+            raise WorkerUnreachable(f"the server accepted no byte for {self._idle:g} s during an upload") from None
         self._sent(len(block))
         took = self._clock() - began
         if took <= QUICK:
@@ -239,6 +247,18 @@ class Meter:
             elif not work.done():
                 yield self.total
         work.result()
+
+
+async def reported(meter: Meter, work: Coroutine[Any, Any, None], name: str) -> AsyncGenerator[int | Resumed, None]:
+    """Run an upload that adds to `meter`, and yield its totals."""
+    sending = asyncio.create_task(work, name=name)
+    try:
+        async with aclosing(meter.follow(sending)) as totals:
+            async for total in totals:
+                yield total
+        yield meter.total
+    finally:
+        await end(sending)
 
 
 VERSION = {"Tus-Resumable": "1.0.0"}

@@ -14,13 +14,12 @@ from typing import Any
 
 from wakestream.adapters.client import worker_replies as replies
 from wakestream.adapters.client.download import Partial, fetch
-from wakestream.adapters.client.upload import FilePart, Meter, form, small_files, tus_upload
+from wakestream.adapters.client.upload import FilePart, Meter, form, reported, small_files, tus_upload
 from wakestream.adapters.client.worker_calls import REMEMBERED, WAIT, Known, Session, Wallet, WorkerCalls
 from wakestream.adapters.disk.hashing_writer import algorithm_of, hash_of
 from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.capabilities import is_token
 from wakestream.adapters.runtime.recent import Recent
-from wakestream.adapters.runtime.tasks import end
 from wakestream.operators.model.errors import TaskLost, WorkerRefused
 from wakestream.operators.model.events import INPUTS, Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.ports import Health, Output, Resumed, TaskReceipt, TaskReport, Workers
@@ -242,14 +241,9 @@ class HttpWorker(WorkerCalls):
     async def upload(self, file: Fingerprint, ref: FileRef) -> AsyncIterator[int | Resumed]:
         """See `Worker.upload`. Yields the bytes at the worker, ten times a second."""
         meter = Meter()
-        sending = asyncio.create_task(self._send(file, ref, meter), name=f"upload {ref.hash}")
-        try:
-            async with aclosing(meter.follow(sending)) as totals:
-                async for total in totals:
-                    yield total
-            yield file.size
-        finally:
-            await end(sending)
+        async with aclosing(reported(meter, self._send(file, ref, meter), f"upload {ref.hash}")) as totals:
+            async for total in totals:
+                yield total
 
     async def upload_small(self, files: Mapping[FileRef, Fingerprint]) -> None:
         """See `Worker.upload_small`."""

@@ -181,7 +181,19 @@ DAMAGED: Final = "damaged"
 
 
 class DepotError(WakestreamError, code="depot_error", retryable=True):
-    """The depot did not do what was asked; `code` may be `down`, `full`, `quota`, `denied` or `too_large`."""
+    """The depot did not do what was asked.
+
+    `code` may be `down`, `full`, `quota`, `denied`, `too_large`, or `lost`: it has no such file or upload.
+
+    Args:
+        reason: The sentence for people.
+        code: The word for programs.
+        retry_after: Seconds after which the depot asks to be called again.
+    """
+
+    def __init__(self, reason: str, *, code: str | None = None, retry_after: float = 0.0) -> None:
+        super().__init__(reason, code=code)
+        self.retry_after = retry_after
 
 
 class LinkExpired(DepotError, code="link_expired"):

@@ -1,0 +1,248 @@
+"""Files to and from a depot in a bucket: plain HTTP by signed links, without credentials of the bucket.
+
+Whoever has a link may use it, so no error and no log shows one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from wakestream.adapters.client import worker_replies as replies
+from wakestream.adapters.client.download import Partial, body_into, kept
+from wakestream.adapters.client.upload import FilePart, Meter, reported
+from wakestream.adapters.client.worker_calls import Session
+from wakestream.adapters.config.numbers import whole_number
+from wakestream.adapters.net.connect_errors import no_connection
+from wakestream.adapters.net.tls import explained
+from wakestream.adapters.runtime.tasks import tasks_of_block
+from wakestream.operators.model.backoff import Backoff
+from wakestream.operators.model.depot import Place
+from wakestream.operators.model.errors import DAMAGED, Corrupt, DepotError, LinkExpired, WorkerUnreachable
+from wakestream.operators.model.events import Downloading, Fingerprint
+from wakestream.operators.model.ports import Resumed
+
+AT_ONCE: Final = 3
+"""Parts that are sent at the same time."""
+
+WHOLE: Final = 3600.0
+"""Seconds that one PUT may take: a whole file of at most 64 MiB, or one part."""
+
+AGAIN: Final = Backoff(max_retries=4, initial=0.5, max_delay=20.0)
+"""The pauses before a file or a part is sent again."""
+
+LONGEST_PAUSE: Final = 60.0
+"""Seconds that a depot may ask to wait."""
+
+
+async def put(session: Session, file: Fingerprint, place: Place) -> AsyncGenerator[int | Resumed, None]:
+    """Send a file, or those of its parts for which there are links. Implements `Depot.put` for buckets.
+
+    Args:
+        session: Makes the requests.
+        file: The file.
+        place: Where it is put.
+
+    Yields:
+        How many bytes the depot has; `Resumed` if it had some before, or if a part is sent again.
+
+    Raises:
+        LinkExpired: The depot does not accept the link: ask for a new one.
+        FileChanged: The file changed after it was hashed.
+        DepotError: Its `code` is `down`, `full`, `too_large` or `lost` (the upload was removed).
+    """
+    meter = Meter()
+    if parted := place.parted:
+        meter.resume(min(parted * place.part_size, file.size))
+    async with aclosing(reported(meter, _send(session, file, place, meter), f"put {place.file.blake3}")) as totals:
+        async for total in totals:
+            yield total
+
+
+async def _send(session: Session, file: Fingerprint, place: Place, meter: Meter) -> None:
+    if place.url:
+        return await _patient(session, place.url, file, meter, 0, file.size)
+    numbers = iter(sorted(place.parts))
+
+    async def sender() -> None:
+        for number in numbers:
+            link, start = place.parts[number], (number - 1) * place.part_size
+            if link in session.parts:  # of an earlier attempt
+                meter.resume(meter.total + min(place.part_size, file.size - start))
+            else:
+                await _patient(session, link, file, meter, start, place.part_size)
+                session.parts[link] = None
+
+    async with tasks_of_block() as start:
+        await asyncio.wait([start(sender()) for _ in range(AT_ONCE)])
+    return None
+
+
+async def _patient(session: Session, link: str, file: Fingerprint, meter: Meter, start: int, most: int) -> None:
+    """Put one file or part, again after a temporary error."""
+    random, attempt, length = Random(), 0, min(most, file.size - start)
+    while True:
+        sent = 0
+
+        def add(count: int) -> None:
+            nonlocal sent
+            count = min(count, length - sent)  # aiohttp repeats a PUT whose connection was just closed
+            sent += count
+            meter.add(count)
+
+        try:
+            return await _put(session, link, FilePart(file, session.executor, session.idle, add, start, most))
+        except DepotError as error:
+            meter.resume(meter.total - sent)
+            attempt += 1
+            if error.code != "down" or attempt > (AGAIN.max_retries or 0):
+                raise
+            await asyncio.sleep(max(min(error.retry_after, LONGEST_PAUSE), AGAIN.delay(attempt, random)))
+
+
+async def _put(session: Session, link: str, part: FilePart) -> None:
+    timeout = aiohttp.ClientTimeout(total=WHOLE, sock_connect=session.connect, sock_read=session.idle)
+    with _errors(link), part.own_errors():
+        async with _exchange(session, "PUT", link, data=part, timeout=timeout) as response:
+            if response.status not in (200, 201, 204):
+                raise await _refused(response)
+
+
+async def get(session: Session, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:
+    """Fetch a file; what an earlier attempt or run left of it in `partial` is continued.
+
+    Args:
+        session: Makes the request.
+        place: Where the file is.
+        partial: Receives it; its output appears when it is complete and its BLAKE3 is right.
+
+    Yields:
+        The progress.
+
+    Raises:
+        LinkExpired: The depot does not accept the link: ask for a new one.
+        DepotError: Its `code` is `down` or `lost`.
+        Corrupt: The file was cut, or is damaged.
+        FileError: The disk cannot store it.
+    """
+    async with aclosing(kept(partial, _receive(session, place, partial), session.idle, resumable=True)) as steps:
+        async for step in steps:
+            yield step
+
+
+async def _receive(session: Session, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:
+    # The content is known before its first byte, so a part of it needs no validator of the depot (stores ignore
+    # If-Range, and the ETag of parts is no hash).
+    etag, size = f'"{place.file.blake3}"', place.file.size
+    if partial.etag not in (None, etag) or partial.size > size:
+        partial.begin(etag=etag, verified=True, resumable=True)
+    if partial.size == size:
+        partial.resume(etag, verified=True)
+        await partial.verify(size, cut=False)
+        return
+    headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
+    with _errors(place.url):
+        async with _exchange(session, "GET", place.url, headers=headers) as response:
+            if response.status == 206:
+                length: int | None = replies.continued(response.headers, response.headers.get("ETag"), partial.size)
+                partial.resume(etag, verified=True)
+            elif response.status == 200:
+                length = response.content_length if "Content-Encoding" not in response.headers else None
+                partial.begin(etag=etag, verified=True, resumable=True)
+            else:
+                raise await _refused(response)
+            if length not in (None, size):
+                partial.etag = None
+                raise Corrupt(f"the depot has {length} bytes of a file of {size} bytes", code=DAMAGED)
+            partial.make_room(size - partial.size)
+            async with aclosing(body_into(partial, response, size, session.idle)) as steps:
+                async for step in steps:
+                    yield step
+
+
+@asynccontextmanager
+async def _exchange(
+    session: Session, method: str, link: str, **options: Any
+) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+    url = URL(link, encoded=True)  # quoted otherwise, its signature were wrong
+    async with session.http.request(method, url, allow_redirects=False, **options) as response:
+        try:
+            yield response
+        finally:
+            if not response.content.at_eof():
+                response.close()
+
+
+@contextmanager
+def _errors(link: str) -> Iterator[None]:
+    """Turns errors of the connection into `DepotError`, without the link, which the texts of aiohttp may show."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, WorkerUnreachable) as error:
+        if _is_over(link, time.time()):  # a depot may close the connection before its answer can be read
+            raise LinkExpired("the depot's link has expired; a new one is needed") from None
+        why = f"the connection broke ({type(error).__name__})"
+        match error:
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                why = f"no secure connection: {explained(error) or type(error).__name__}"
+            case aiohttp.ClientConnectorError():
+                why = f"no connection: {no_connection(error.os_error)}"
+            case aiohttp.InvalidURL():
+                why = "the link from the hub is no address"
+            case TimeoutError() | WorkerUnreachable():
+                why = "it accepted or sent no byte for too long"
+        raise DepotError(f"the depot{_host(link)}: {why}", code="down") from None
+
+
+def _host(link: str) -> str:
+    with suppress(ValueError):
+        return f" at {URL(link, encoded=True).host}"
+    return ""
+
+
+def _is_over(link: str, now: float) -> bool:
+    """Whether this machine's clock is past the end of the link."""
+    made, seconds = (re.search(rf"[?&]X-Amz-{name}=(\w+)", link) for name in ("Date", "Expires"))
+    if made is None or seconds is None or (lasts := whole_number(seconds[1], most=10**9)) is None:
+        return False
+    with suppress(ValueError):
+        return now > datetime.strptime(made[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() + lasts
+    return False
+
+
+_CODE: Final = re.compile(rb"<Code>(\w{1,60})</Code>")
+
+_FULL: Final = frozenset(
+    {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"}
+)
+_DOWN: Final = frozenset({"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "OperationAborted"})
+_EXPIRED: Final = frozenset({"ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed"})
+
+
+async def _refused(response: aiohttp.ClientResponse) -> DepotError:
+    """The error for an answer that is no success."""
+    found = _CODE.search((await response.content.read(65536))[:65536])
+    word, status = found[1].decode() if found else "", response.status
+    said = f"the depot{_host(str(response.url))} answered HTTP {status}{word and f' {word}'}"
+    if status in (413, 507) or word in _FULL:
+        return DepotError(f"{said}: it is full, or accepts no file of this size", code="full")
+    if word == "EntityTooLarge":
+        return DepotError(f"{said}: the file is too large for it", code="too_large")
+    if status in (429, 500, 502, 503, 504) or word in _DOWN:
+        pause = whole_number(response.headers.get("Retry-After", ""), most=86400) or 0
+        return DepotError(f"{said}; it is asked again", code="down", retry_after=pause)
+    if status in (401, 403) or word in _EXPIRED:
+        why = "the link has expired, or a clock is wrong by more than 15 minutes; a new link is needed"
+        return LinkExpired(f"{said}: {why}")
+    if status == 404:
+        return DepotError(f"{said}: it has no such file or upload any more", code="lost")
+    return DepotError(f"{said}, which is unexpected; run `wakestream depot check` at the hub", code=f"http_{status}")
