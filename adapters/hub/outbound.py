@@ -58,13 +58,13 @@ class Outbound:
             case f.Close():
                 self.close(command)
 
-    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | None = None) -> None:
+    def _send(self, to: Collection[int], message: m.Message, old: bool, seal: f.Seal | f.Links | None = None) -> None:
         if isinstance(message, m.Error):
             self._refused.count(message.code or "refused")
         if self._tap is not untapped:
             here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
             self._tap.row(*sent_row(here, message, old, gone))
-        if seal is not None:  # after recording: a capability must not be in a log
+        if isinstance(seal, f.Seal):  # after recording: a capability must not be in a log
             message = self._signer.sealed(message, seal, self._clock())
         sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
         text = wire.octets(message)

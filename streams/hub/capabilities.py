@@ -91,8 +91,9 @@ def hears_ends(state: HubState, worker: int | None) -> bool:
 
 
 def told_of(state: HubState) -> list[int]:
-    """The workers to notify about a revoked license."""
+    """The workers, and the depot, to notify about a revoked license."""
     workers = [gpu.worker for gpu in state.gpus.values() if gpu.worker is not None]
+    workers += [state.depot] if state.depot is not None else []
     return [fd for fd in workers if announced(state, fd)]
 
 

@@ -7,10 +7,11 @@ describe connections, which do not outlive the process. A license key is a secre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from wakestream.streams.decider import Decision
 from wakestream.streams.moments import Moment
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.structs import Frozen
 from wakestream.streams.webhooks import WebhookOwed
@@ -123,9 +124,37 @@ class Tick(Frozen, frozen=True):
     """Time passes; comes about once a second."""
 
 
+class AskDepot(Frozen, frozen=True):
+    """A command: ask the depot about files of the license `owner`. A `DepotAnswered` with it follows in any case.
+
+    The questions about one license are asked one after the other. `ask` is the method of the store: `open` and `check`
+    for the files of a job, or for the results that `gpu` made of it; `remove`. `fd` is the connection that waits for
+    the answer; 0: none.
+    """
+
+    ask: Literal["open", "check", "remove"]
+    owner: str
+    request_id: str
+    fd: int
+    files: tuple[d.DepotFile, ...]
+    gpu: str = ""
+
+
+class DepotAnswered(Frozen, frozen=True):
+    """What the depot said: `have` is the size of each file that is there, by BLAKE3.
+
+    With a `code` (`down`, `full`, `denied`) it did not do what it was asked, for the `reason`.
+    """
+
+    asked: AskDepot
+    have: Mapping[str, int] = {}
+    code: str = ""
+    reason: str = ""
+
+
 Event = (
     ProcessStarted | Opened | Closed | Received | Registering | Unreadable | Revoked | KeyEnded | BookSeen | ClockMoved
-    | DiskSeen | Tick | NewsSettled
+    | DiskSeen | Tick | NewsSettled | DepotAnswered
 )  # fmt: skip
 
 
@@ -212,8 +241,71 @@ class JobWorked(_OfJob, frozen=True):
     at: float
 
 
+class JobStoring(_OfJob, frozen=True):
+    """The files of this job go into the depot; `again`: its result must be made for it."""
+
+    files: tuple[d.DepotFile, ...]
+    at: float
+    again: bool = False
+
+
+class JobStored(_OfJob, frozen=True):
+    """All files of this job are in the depot: the hub does it by itself."""
+
+    at: float
+
+
+class JobDirect(_OfJob, frozen=True):
+    """The client of this job sends its files to the worker itself."""
+
+
+class JobDelivered(_OfJob, frozen=True):
+    """The results that `gpu` made of this job are in the depot. With a `code` the work failed, for the `reason`."""
+
+    owner: str
+    gpu: str
+    files: tuple[d.DepotFile, ...]
+    at: Moment
+    code: str = ""
+    reason: str = ""
+
+
+class DeliveriesGone(_Durable, frozen=True):
+    """The clients of these delivered jobs have the results, or will not get them any more."""
+
+    ids: tuple[str, ...]
+
+
+class DepotUsed(_Durable, frozen=True):
+    """These files of a license are in the depot, or on their way, and were used now."""
+
+    owner: str
+    files: tuple[d.DepotFile, ...]
+    at: float
+
+
+class DepotUnused(_Durable, frozen=True):
+    """Nothing needs the files of this license any more."""
+
+    owner: str
+
+
+class DepotRemoved(_Durable, frozen=True):
+    """These files of a license, by their BLAKE3, are in the depot no more."""
+
+    owner: str
+    files: tuple[str, ...]
+
+
+class DepotHeld(_Durable, frozen=True):
+    """`license` runs our own depot, `name`; no other license may. Without a license, any may."""
+
+    license: str
+    name: str
+
+
 class JobRemoved(_OfJob, frozen=True):
-    """The job has left the hub; `why` is a word (done, cancelled, result, boot_failed, expired, revoked).
+    """The job has left the hub; `why` is a word (done, cancelled, result, delivered, boot_failed, expired, revoked).
 
     `fd` is the connection that cancelled it, if one did.
     """
@@ -241,13 +333,14 @@ class ResultsGone(_Durable, frozen=True):
 class GpuOnline(_Ledger, frozen=True):
     """The worker of `gpu` takes work at `url`. Part of the power ledger. `switched`: see `GpuPhase`.
 
-    `tells_work`: it says how long it works for each job, see `JobWorked`.
+    `tells_work`: it says how long it works for each job, see `JobWorked`. `depot`: it fetches files from the depot.
     """
 
     url: str | None
     at: float
     switched: float | None = None
     tells_work: bool = False
+    depot: bool | None = None
 
 
 class GpuPhase(_Ledger, frozen=True):
@@ -689,12 +782,14 @@ class Planned(_Transient, frozen=True):
             that is not now, and why.
         needless: The GPUs that no waiting job needs.
         starts: For each shape in its order, in how many seconds its first and its last job start; None: not known.
+        near: The shapes whose files will soon be in the depot.
     """
 
     at: float
     machines: Mapping[str, tuple[str, float | None, str]]
     needless: frozenset[str]
     starts: Mapping[Any, tuple[float | None, float | None]]
+    near: frozenset[Any] = frozenset()
 
 
 class GpusBlocked(_Transient, frozen=True):
@@ -708,6 +803,21 @@ class LicensesUnpaid(_Transient, frozen=True):
 
     licenses: frozenset[str]
     until: float
+
+
+class UploadSeen(_Transient, frozen=True):
+    """The client of job `id` has still to send `left` bytes to the depot, at `rate` bytes a second (0: not known)."""
+
+    id: str
+    left: int
+    rate: float
+    at: Moment
+
+
+class ExpiryTold(_Transient, frozen=True):
+    """The owners of these delivered jobs know that their results will be removed soon."""
+
+    ids: tuple[str, ...]
 
 
 class DiskLow(_Transient, frozen=True):
@@ -726,6 +836,8 @@ Fact = (
     | JobUsedKept | UsageKept | MeterKept | JobMetered
     | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
     | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | Asked | Answered | ClockSet
+    | JobStoring | JobStored | JobDirect | JobDelivered | DeliveriesGone | DepotUsed | DepotUnused | DepotRemoved
+    | DepotHeld | UploadSeen | ExpiryTold
     | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 
@@ -744,13 +856,25 @@ class Seal(Frozen, frozen=True):
     license: str = ""
 
 
+class Links(Frozen, frozen=True):
+    """The links of a message about files in the depot, which are made when it is sent: for PUTs, or for GETs.
+
+    The message has `files`, and for a PUT `have` of those that are there. For our own depot it gets the address, and a
+    capability for the job `job` of the license `owner`.
+    """
+
+    owner: str
+    job: str
+    method: Literal["put", "get"]
+
+
 class Send(Frozen, frozen=True):
     """One message to one connection; `old` sends it under its older name as well."""
 
     fd: int
     message: m.Message
     old: bool = False
-    seal: Seal | None = None
+    seal: Seal | Links | None = None
 
 
 class Broadcast(Frozen, frozen=True):
@@ -775,7 +899,7 @@ class Notify(Frozen, frozen=True):
     news: PowerNews
 
 
-Command = Send | Broadcast | Close | Notify
+Command = Send | Broadcast | Close | Notify | AskDepot
 
 
 class HubDecision(Decision[Fact, Command]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,9 +12,20 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.ledger import RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import UTC, begin_of, day_of, first_of_month
 from wakestream.streams.hub.needs import weight
-from wakestream.streams.hub.state import NEVER, RESTARTED, UNWATCHED, Connection, Gpu, HubJob, HubState, Tied
+from wakestream.streams.hub.state import (
+    NEVER,
+    RESTARTED,
+    UNWATCHED,
+    Connection,
+    Gpu,
+    HubJob,
+    HubState,
+    JobFiles,
+    Tied,
+)
 from wakestream.streams.moments import Mover, mover
 from wakestream.streams.placement.waiting import Entry, Line
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol.kinds import flat_kind
 
 _STOPPED = ("cancelled", "expired", "revoked")  # reasons for which a worker must stop the job
@@ -92,10 +103,10 @@ def _enqueue(state: HubState, job: HubJob) -> None:
 
 
 def _line_up(state: HubState, job: HubJob) -> None:
-    """A job that is placed late waits in line while its client is here, which has the files."""
-    if job.gone is not None:
+    """A job that is placed late waits in line while its client is here, or the depot has its files."""
+    if job.gone is not None and not job.stored:
         state.absent[job.id] = None
-    if job.late and job.fd in state.connections:
+    if job.late and (job.stored or job.fd in state.connections):
         line = state.lines.get(job.shape) or state.lines.setdefault(job.shape, Line())
         line.add(job.fd, Entry(job.order, job.arrived, job.id))
 
@@ -122,14 +133,84 @@ def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
     job = state.jobs.get(fact.id)
     if job is None:
         return
+    _change(state, job, fd=fact.fd, payload=fact.payload, since=fact.at, gone=None)
+
+
+def _change(state: HubState, job: HubJob, **fields: Any) -> None:
+    """Change a job, which may then wait in another line."""
     waits = job.id in state.queue
     if waits:
         _want(state, job, -1)
         _leave_line(state, job)
-    job = state.jobs[job.id] = replace(job, fd=fact.fd, payload=fact.payload, since=fact.at, gone=None)
+    job = state.jobs[job.id] = replace(job, **fields)
     if waits:
         _want(state, job, 1)
         _line_up(state, job)
+
+
+def _job_storing(state: HubState, fact: f.JobStoring) -> None:
+    job = state.jobs.get(fact.id)
+    if job is not None:
+        state.stored.pop(job.id, None)
+        _change(state, job, depot=JobFiles(fact.files, None, fact.again), direct=False)
+        _use(state, job.owner, fact.files, fact.at)
+
+
+def _job_stored(state: HubState, fact: f.JobStored) -> None:
+    job = state.jobs.get(fact.id)
+    if job is not None and job.depot is not None:
+        state.uploads.pop(job.id, None)
+        state.stored[job.id] = None
+        _change(state, job, depot=replace(job.depot, stored=fact.at))
+        _use(state, job.owner, job.depot.files, fact.at)
+
+
+def _job_direct(state: HubState, fact: f.JobDirect) -> None:
+    job = state.jobs.get(fact.id)
+    if job is not None:
+        _leave_depot(state, job.id)
+        _change(state, job, depot=None, direct=True)
+
+
+def _leave_depot(state: HubState, id_: str) -> None:
+    state.uploads.pop(id_, None)
+    state.stored.pop(id_, None)
+
+
+def _use(state: HubState, owner: str, files: Iterable[d.DepotFile], at: float) -> None:
+    """Note files of a license in the depot, and that they are used now."""
+    kept = state.in_depot.setdefault(owner, {})
+    for file in files:
+        kept.pop(file.blake3, None)
+        kept[file.blake3] = file.size, at, file.ext
+
+
+def _job_delivered(state: HubState, fact: f.JobDelivered) -> None:
+    state.delivered[fact.id] = fact
+    _use(state, fact.owner, fact.files, fact.at)
+
+
+def _deliveries_gone(state: HubState, fact: f.DeliveriesGone) -> None:
+    for id_ in fact.ids:
+        state.delivered.pop(id_, None)
+        state.expiry_told.pop(id_, None)
+
+
+def _depot_unused(state: HubState, fact: f.DepotUnused) -> None:
+    kept = state.in_depot.get(fact.owner, {})
+    kept.update({blake3: (size, NEVER, ext) for blake3, (size, _, ext) in kept.items()})
+
+
+def _depot_removed(state: HubState, fact: f.DepotRemoved) -> None:
+    kept = state.in_depot.get(fact.owner, {})
+    for blake3 in fact.files:
+        kept.pop(blake3, None)
+    if not kept:
+        state.in_depot.pop(fact.owner, None)
+
+
+def _depot_held(state: HubState, fact: f.DepotHeld) -> None:
+    state.depot_of = (fact.license, fact.name) if fact.name else None
 
 
 def _job_granted(state: HubState, fact: f.JobGranted) -> None:
@@ -150,6 +231,8 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     gpu.leases[job.id], gpu.active = None, fact.at
     gpu.orphan = gpu.orphan if gpu.orphan == UNWATCHED else ""
     _remember(gpu.served, job.owner, None)
+    if job.depot is not None and job.stored:
+        _use(state, job.owner, job.depot.files, fact.at)
     if not state.queue:
         state.waking = None
 
@@ -159,6 +242,7 @@ def _job_released(state: HubState, fact: f.JobRemoved) -> None:
     state.capabilities.pop(fact.id, None)
     if job is None:
         return
+    _leave_depot(state, job.id)
     gpu = state.gpus[job.gpu] if job.gpu is not None else None
     holder = job.gpu or job.last  # a lost worker may still have the job and would render it on its return
     if holder is not None and fact.why in _STOPPED:
@@ -187,7 +271,7 @@ def _book(state: HubState, job: HubJob, at: float) -> None:
         took = sum(seconds * (state.gpus[gpu].parts if gpu in state.gpus else 1) for gpu, seconds in used)
         state.usage.book(booked, day, took)
         arrived = day_of(job.arrived, UTC)
-        state.usage.arrived(job.need, arrived, job.arrived - begin_of(arrived, UTC), took)
+        state.usage.arrived(job.need._replace(depot=""), arrived, job.arrived - begin_of(arrived, UTC), took)
 
 
 def _usage_kept(state: HubState, fact: f.UsageKept) -> None:
@@ -255,7 +339,7 @@ def _gpu_online(state: HubState, fact: f.GpuOnline) -> None:
     if gpu.phase != "online":
         gpu.since, gpu.cause, gpu.changed = fact.at, "", fact.at
     gpu.phase, gpu.ready, gpu.unaddressed, gpu.failures = "online", True, None, 0
-    gpu.url, gpu.tells_work = fact.url or gpu.url, fact.tells_work
+    gpu.url, gpu.tells_work, gpu.depot = fact.url or gpu.url, fact.tells_work, fact.depot
     _enter(state, gpu, "online", fact.at, fact.switched)
 
 
@@ -390,7 +474,12 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.cancelled.clear()
     state.jobs = {id_: replace(job, fd=None, gone=fact.at) for id_, job in state.jobs.items()}
     state.lines.clear()
-    state.absent = dict.fromkeys(state.queue)
+    state.absent.clear()
+    state.uploads.clear()
+    for id_ in state.queue:
+        _line_up(state, state.jobs[id_])
+    if state.stored:
+        state.wanted = state.count_wanted()
     for gpu in state.gpus.values():
         gpu.worker, gpu.ready, gpu.unaddressed = None, False, None
         gpu.unwatched = fact.at if gpu.idle_after is not None or ("monitor", gpu.name) in state.holders else None
@@ -426,6 +515,8 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
         state.monitors[fact.fd] = None
         for gpu in [state.gpus[name] for name in fact.gpus or state.gpus if name in state.gpus]:
             gpu.unwatched, gpu.orphan = None, "" if gpu.orphan == UNWATCHED else gpu.orphan
+    elif fact.role == "depot":
+        state.depot = fact.fd
     elif fact.gpu is not None:
         _take_gpu(state, peer, fact.gpu)
 
@@ -456,6 +547,7 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
             if name in state.gpus and name not in named:
                 state.gpus[name].unwatched = fact.at
     state.texts.end(lambda text: text.worker == fact.fd)
+    state.depot = None if state.depot == fact.fd else state.depot
     if peer.owner is not None:
         fds = state.by_owner[peer.owner]
         fds.pop(peer.fd, None)
@@ -464,10 +556,7 @@ def _closed(state: HubState, fact: f.ConnectionClosed) -> None:
         for id_ in state.jobs_of.get(peer.owner, ()):
             job = state.jobs[id_]
             if job.fd == peer.fd:
-                state.jobs[id_] = replace(job, fd=None, gone=fact.at)
-                if job.gpu is None:
-                    _leave_line(state, job)
-                    _line_up(state, state.jobs[id_])
+                _change(state, job, fd=None, gone=fact.at)
         _forget_key(state, peer.owner)
     gpu = state.gpus.get(peer.gpu) if peer.gpu is not None else None
     if gpu is not None and gpu.worker == fact.fd:
@@ -566,6 +655,8 @@ def reindex(state: HubState) -> None:
     for job in sorted(state.jobs.values(), key=lambda job: job.seq):
         if not job.order:  # its snapshot is from before jobs had places
             job = state.jobs[job.id] = replace(job, arrived=job.since, order=job.seq)
+        if job.stored:
+            state.stored[job.id] = None
         if job.gpu is None:
             _enqueue(state, job)
         else:
@@ -584,6 +675,17 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.JobGranted: _job_granted,
     f.JobWorked: _job_worked,
     f.JobRemoved: _job_released,
+    f.JobStoring: _job_storing,
+    f.JobStored: _job_stored,
+    f.JobDirect: _job_direct,
+    f.JobDelivered: _job_delivered,
+    f.DeliveriesGone: _deliveries_gone,
+    f.DepotUsed: lambda state, fact: _use(state, fact.owner, fact.files, fact.at),
+    f.DepotUnused: _depot_unused,
+    f.DepotRemoved: _depot_removed,
+    f.DepotHeld: _depot_held,
+    f.UploadSeen: lambda state, fact: state.uploads.update({fact.id: (fact.left, fact.rate, fact.at)}),
+    f.ExpiryTold: lambda state, fact: state.expiry_told.update(dict.fromkeys(fact.ids)),
     f.ResultKept: _result_kept,
     f.ResultsGone: lambda state, fact: state.kept.pop(fact.owner, None),
     f.GpuOnline: _gpu_online,

@@ -15,6 +15,7 @@ from wakestream.streams.hub import (
     admin,
     budget,
     capabilities,
+    depot,
     halts,
     holders,
     jobs,
@@ -34,6 +35,7 @@ from wakestream.streams.hub.jobs import FEATURES
 from wakestream.streams.hub.power import REPLACED
 from wakestream.streams.hub.state import Connection, Durable, HubState, Limits
 from wakestream.streams.placement import requirements
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.printable import is_name
@@ -59,8 +61,8 @@ LONGEST_MACHINE = 200
 """Characters of a machine's name that are kept."""
 
 _ROLES = dict.fromkeys((None, "client", "admin", "pc"), "client")
-_ROLES |= {"worker": "worker", "gpu_monitor": "monitor", "monitor": "monitor"}
-_GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor"}
+_ROLES |= {"worker": "worker", "gpu_monitor": "monitor", "monitor": "monitor", "depot": "depot"}
+_GIVES = {"client": "client", "admin": "client", "worker": "worker", "monitor": "monitor", "depot": "depot"}
 
 _CLOSES = {"unauthorized": UNAUTHORIZED, "too_many_connections": TOO_MANY}
 
@@ -118,6 +120,7 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
         return
     refusal = _refusal(state, event) or _unfit(event.message) or _crowded(state, event.license)
     refusal = refusal or holders.refusal(state, *_claimed(event), now) or _second(state, event.message)
+    refusal = refusal or depot.refusal(state, event)
     if refusal is not None:
         code, why = refusal
         decision.refuse(event.fd, code, why)
@@ -125,8 +128,8 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
         return
     message, fd = event.message, event.fd
     role, owner, names = _claimed(event)
-    gpu = message.gpu if role == "worker" else None
-    if gpu is not None and not _take(state, peer, gpu, owner, now, decision):
+    gpu = message.gpu or depot.NAME if role == "depot" else message.gpu if role == "worker" else None
+    if gpu is not None and not _take(state, peer, role, gpu, owner, now, decision):
         return
     for former in _monitors_like(state, message):
         _drop(state, former, REPLACED, "this monitor connected again", now, decision)
@@ -150,7 +153,7 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
     else:
         placement.label(state, peer, names, decision)
     halts.registered(state, gpu, features, now, decision)
-    if role == "worker" and _capable(state, message, role):
+    if role in ("worker", "depot") and _capable(state, message, role):
         for id_ in capabilities.recently_revoked(state, now):
             decision.send(fd, m.LicenseRevoked(license=id_))
     if role == "monitor":
@@ -167,7 +170,7 @@ def _refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
     """Why this peer may not have the role that it claims, or None."""
     claimed = _ROLES.get(event.message.role)
     if claimed is None:
-        return "forbidden", 'there is no such role; "role" is worker or gpu_monitor, a client gives "key" instead'
+        return "forbidden", 'there is no such role; "role" is worker, gpu_monitor or depot; a client gives "key"'
     if event.credential is None:
         if claimed in state.limits.open_roles:
             return None
@@ -266,19 +269,28 @@ def _welcome(state: HubState, message: m.Register, role: str, fd: int, decision:
         m.WorkerState.FEATURE: role in ("client", "worker"),
         m.JobWork.FEATURE: role == "worker",
         m.MonitorState.FEATURE: role == "worker",
+        d.FEATURE: role == "worker" or (role == "client" and state.has_depot),
     }
     features = (*FEATURES, *(name for name, offered in offers.items() if offered and name in wanted))
     registered = m.Registered(key=message.key, role=message.role, device_type=device, features=features)
-    decision.command(f.Send(fd, registered, seal=f.Seal() if capable and role == "worker" else None))
+    decision.command(f.Send(fd, registered, seal=f.Seal() if capable and role != "client" else None))
 
 
 def _capable(state: HubState, message: m.Register, role: str) -> bool:
     wanted = capabilities.FEATURE in (message.features or ()) and state.limits.capability_ttl > 0
-    return wanted and role in ("client", "worker")
+    return wanted and role in ("client", "worker", "depot")
 
 
-def _take(state: HubState, peer: Connection, gpu: str, owner: str | None, now: float, decision: HubDecision) -> bool:
-    """Free the GPU for a worker: close a former connection of the same license, but not of another one."""
+def _take(
+    state: HubState, peer: Connection, role: str, gpu: str, owner: str | None, now: float, decision: HubDecision
+) -> bool:
+    """Free the GPU for a worker, or the depot: close a former connection of the same license, not of another one."""
+    if role == "depot":
+        if (before := state.connections.get(state.depot or 0)) is not None:
+            _drop(state, before, REPLACED, "this depot connected again", now, decision)
+        if state.depot_of != (owner or "", gpu):
+            decision.fact(f.DepotHeld(owner or "", gpu))
+        return True
     before = None if holders.free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
         return True
@@ -419,6 +431,7 @@ DECIDER: Decider[HubState, f.Event, f.Fact, f.Command] = Decider(
         f.ClockMoved: lambda state, event, now, decision: decision.fact(f.ClockSet(event.by, now)),
         f.DiskSeen: lambda state, event, now, decision: decision.fact(f.DiskLow(event.low)),
         f.NewsSettled: news.settled,
+        f.DepotAnswered: depot.answered,
         f.Tick: _tick,
     },
     CHANGES,

@@ -16,6 +16,10 @@ RENDER: Final = "heygem_submit"
 FIELDS: Final = frozenset({"kind", "inputs", "params", "outputs", "gpus", "requires", "priority"})
 """The fields of a payload that deployed programs do not know."""
 
+STORING: Final = "storing"
+STORED: Final = "stored"
+"""Values of `Need.depot`."""
+
 MOST_GPUS: Final = 64
 """The most GPUs that a job may name."""
 
@@ -29,6 +33,8 @@ class Need(NamedTuple):
         unpaid: Whether the job's license has spent its budget, so that the job waits for another one.
         gpus: The names of the GPUs that may do it; empty if any may.
         requires: What it requires of the labels of a GPU.
+        depot: `storing` while its files go into the depot: it does not start yet; `stored` if they are there only, so
+            that its GPU must fetch them.
     """
 
     kind: str | None
@@ -36,6 +42,7 @@ class Need(NamedTuple):
     unpaid: bool = False
     gpus: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    depot: str = ""
 
 
 PAIR: Final = Need(LIPSYNC, any_kind=False)

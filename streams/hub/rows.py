@@ -40,6 +40,8 @@ def event_row(event: f.Event, now: float) -> Told:
             old = {"kept": [*map(FACTS.plain, kept)]} if kept else {}
             state = {"state": [*map(msgspec.json.decode, rows)]} if rows else {}
             return "conn", "started", {"now": now, **state, **old}, None
+        case f.DepotAnswered():
+            return "in", "depot", {**msgspec.to_builtins(event), "now": now}, event.asked.request_id or None
         case _:
             direction, label = _PLAIN[type(event)]
             return direction, label, {**asdict(event), "now": now}, None

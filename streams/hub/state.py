@@ -11,15 +11,16 @@ from itertools import chain
 from typing import Any, NewType
 
 from wakestream.operators.model.events import LIPSYNC
-from wakestream.streams.hub.events import BudgetReached, Planned, PowerNews
+from wakestream.streams.hub.events import BudgetReached, JobDelivered, Planned, PowerNews
 from wakestream.streams.hub.ledger import Account, Meter, Usage, money
 from wakestream.streams.hub.local_time import UTC
-from wakestream.streams.hub.needs import Need, need_of
+from wakestream.streams.hub.needs import STORED, STORING, Need, need_of
 from wakestream.streams.hub.texts import Texts
 from wakestream.streams.moments import Moment
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.placement.requirements import KIND
 from wakestream.streams.placement.waiting import Line
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import MAX_KINDS
 from wakestream.streams.protocol.structs import Frozen
@@ -90,6 +91,10 @@ class Limits:
         webhook: Whether there is a webhook for power and money.
         keep_warm: The hours in which GPUs are kept on without work.
         place: The times of the rules by which jobs are placed.
+        depot: Whether the depot is a bucket; else it is our own one, if one connects.
+        depot_keep: How long files stay in the depot that no open job needs, and results that no client fetches.
+        depot_quota: The most bytes of one license in the depot; None: no limit.
+        depot_files: The most files of one license in the depot.
     """
 
     register: float = 10.0
@@ -133,6 +138,10 @@ class Limits:
     webhook: bool = False
     keep_warm: WarmHours = field(default_factory=lambda: WarmHours({}))
     place: PlacePolicy = field(default_factory=PlacePolicy)
+    depot: bool = False
+    depot_keep: float = 7 * 86_400.0
+    depot_quota: int | None = None
+    depot_files: int = 10_000
 
     def price_of(self, gpu: str) -> Decimal | None:
         """The price of an hour of this GPU, or None."""
@@ -162,7 +171,7 @@ class Tied:
 
 @dataclass(slots=True)
 class Connection:
-    """One open connection. `role` is client, worker or monitor, from its registration on.
+    """One open connection. `role` is client, worker, monitor or depot, from its registration on.
 
     `told` is a second and how many messages of this connection went to monitors in it. `kinds` are those that a worker
     has described, and which are not yet its GPU's; `described`: these are all. `instance` is a monitor's process.
@@ -225,7 +234,8 @@ class GpuRecord:
     the same for all GPUs in its machine, empty if that is not known. `slots` is
     how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by role. `woken`
     is when the hub had its machine started for a job, until it is off again. `suspended` is who held it for
-    maintenance, or empty. `orphan` is why it is on without a job, if its monitor found it so or is gone.
+    maintenance, or empty. `depot`: its worker fetches files from the depot; None: not known. `orphan` is why it is on
+    without a job, if its monitor found it so or is gone.
     """
 
     name: str
@@ -259,6 +269,7 @@ class GpuRecord:
     woken: Moment = NEVER
     orphan: str = ""
     suspended: str = ""
+    depot: bool | None = None
 
     def label(self, name: str) -> str | float | None:
         """The value of a label; None without that label. The worker's word counts more than the monitor's."""
@@ -350,6 +361,17 @@ LONGEST_KIND = 40
 """Characters of a kind of work that are shown."""
 
 
+class JobFiles(Frozen, frozen=True):
+    """The files of a job that go through the depot, and since when all of them are there.
+
+    `again`: the result must be made for this job.
+    """
+
+    files: tuple[d.DepotFile, ...]
+    stored: Moment | None = None
+    again: bool = False
+
+
 class HubJob(Frozen, frozen=True):
     """One job: it holds a lease on `gpu`, or waits. `gone` is the time at which its owner's connection was closed.
 
@@ -357,7 +379,7 @@ class HubJob(Frozen, frozen=True):
     `used` are the seconds that it used of GPUs and that are booked, `began` is what the meter of its GPU said when it
     got it. `works` is since when its task runs, as the worker says.
     `late`: it is given to a GPU only when its turn comes, and keeps its place: `arrived` is when it came first, `order`
-    its place among those of its license.
+    its place among those of its license. `depot` are its files in the depot; `direct`: its client does without that.
     """
 
     id: str
@@ -376,6 +398,13 @@ class HubJob(Frozen, frozen=True):
     late: bool = False
     arrived: Moment = 0.0
     order: int = 0
+    depot: JobFiles | None = None
+    direct: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether all of its files are in the depot, so that the hub does it."""
+        return self.depot is not None and self.depot.stored is not None
 
     @property
     def shape(self) -> Shape:
@@ -384,8 +413,11 @@ class HubJob(Frozen, frozen=True):
 
     @property
     def need(self) -> Need:
-        """What it needs of a GPU."""
-        return need_of(self.task_type, self.payload)
+        """What it needs of a GPU. A worker that knows no depot needs the client, which has the files."""
+        need = need_of(self.task_type, self.payload)
+        if self.depot is None or (self.stored and self.gone is None):
+            return need
+        return need._replace(depot=STORED if self.stored else STORING)
 
     @property
     def priority(self) -> int:
@@ -414,7 +446,9 @@ class Durable:
     their clients released: a client may have released the GPU for a pause only, and cancel the job later. `serial` is
     the last `seq` of a job. `holders` are the licenses that use each GPU's name, by role and name, each with the time
     of its last use. `reached` has the last report about each budget, by GPU and period. `news` are the webhooks that
-    are pending. `usage` is what jobs and licenses used.
+    are pending. `usage` is what jobs and licenses used. `delivered` are the jobs whose results are in the depot, the
+    oldest first, until their clients have them. `in_depot` has the files of each license by BLAKE3: bytes, last use and
+    ending, the one that was not used for longest first. `depot_of` is the license of our own depot, and its name.
     """
 
     gpus: dict[str, GpuRecord] = field(default_factory=dict)
@@ -429,6 +463,9 @@ class Durable:
     reached: dict[tuple[str, str], BudgetReached] = field(default_factory=dict)
     news: dict[str, PowerNews] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    delivered: dict[str, JobDelivered] = field(default_factory=dict)
+    in_depot: dict[str, dict[str, tuple[int, Moment, str]]] = field(default_factory=dict)
+    depot_of: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -439,13 +476,14 @@ class HubState(Durable):
     they need. `lines` has those that are placed late and whose client is here, `early` those that are not placed late,
     `absent` those whose client is away, the one that is away for longest first.
     `jobs_of` has the jobs of each license, `kinds_bytes` is the size of
-    all descriptions of kinds.
+    all descriptions of kinds. `stored` are the jobs that the hub does.
 
     Of this process: `undone` are the workers whose described kinds are not yet those of their GPU. `capabilities` has
     the expiry of each job's capability, the earliest first; `revoked` when each license was revoked. `cancelled` has
     the owner and the connection of the last cancelled jobs. `blocked` are the GPUs, or `ALL`, whose budget is spent,
     each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
-    `unpaid_until`.
+    `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each job whose client stores its files
+    the bytes that are left, their rate, and since when. `expiry_told` are delivered jobs whose results will go soon.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -476,6 +514,20 @@ class HubState(Durable):
     blocked: Mapping[str, float] = field(default_factory=dict)
     unpaid: frozenset[str] = frozenset()
     unpaid_until: float = 0.0
+    stored: dict[str, None] = field(default_factory=dict)
+    depot: int | None = None
+    uploads: dict[str, tuple[int, float, Moment]] = field(default_factory=dict)
+    expiry_told: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def has_depot(self) -> bool:
+        """Whether there is a depot, though our own one may be away."""
+        return self.limits.depot or self.depot_of is not None
+
+    @property
+    def depot_url(self) -> str | None:
+        """The address of our own depot; None if it is not connected."""
+        return self.connections[self.depot].url if self.depot is not None else None
 
     def need(self, need: Need, owner: str) -> Need:
         """The need of a job of this license."""

@@ -9,7 +9,7 @@ import heapq
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 LEVEL = 600.0
 """Seconds of waiting that raise a job by one priority."""
@@ -25,12 +25,15 @@ class PlacePolicy:
         surplus_after: How long a machine that is not the only idle one stays on without work.
         ahead: Jobs beyond its slots that a GPU is granted, so that uploads overlap the work, unless a machine that is
             coming or may be woken would start them sooner.
+        wake_when: `ready`: a machine is woken when it is on by the time the files of a job are in the depot;
+            `submitted`: at once.
     """
 
     patience: float = 60.0
     min_gain: float = 5.0
     surplus_after: float = 90.0
     ahead: int = 1
+    wake_when: Literal["ready", "submitted"] = "ready"
 
 
 class Machine(NamedTuple):

@@ -124,6 +124,7 @@ _HUB_EVENTS: dict[str, Callable[[Mapping[str, Any]], f.Event]] = {
     "unreadable": lambda data: f.Unreadable(data["fd"], data["why"], data["code"]),
     "clock": lambda data: f.ClockMoved(float(data["by"])),
     "news_settled": lambda data: f.NewsSettled(data["delivery"]),
+    "depot": lambda data: msgspec.convert(data, f.DepotAnswered),
     "disk": lambda data: f.DiskSeen(bool(data["low"])),
     "revoked": lambda data: f.Revoked(data["license"]),
     "key_ended": lambda data: f.KeyEnded(data["fd"]),

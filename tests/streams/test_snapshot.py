@@ -18,17 +18,21 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.outbox import outbox
 from wakestream.streams.outbox.facts import JobAccepted, OutboxFact
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.snapshot import LONGEST
 from wakestream.streams.worker import state as w
 from wakestream.streams.worker import worker
 
 WORDS = st.sampled_from(["a", "b", "c", "online", "off", "cancelled"])
+BLAKE3 = st.sampled_from(["a" * 64, "b" * 64])
 ANY = st.sampled_from([{}, {"name": "a", "kind": "b"}, {"name": "c", "inputs": {"a": [1, "b"]}}])
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Values of a type, few enough that facts meet."""
     origin, args = get_origin(hint), get_args(hint)
+    if hint is d.DepotFile:
+        return st.builds(hint, name=WORDS, blake3=BLAKE3, ext=st.sampled_from(["", ".mp4"]), size=st.integers(0, 9))
     if origin in (types.UnionType, Union):
         return st.one_of(*map(values, args))
     if origin is Literal:
