@@ -30,6 +30,14 @@ class Claims:
     exp: int
 
 
+def of_depot(name: str, *, hub: bool = False) -> str:
+    """The `gpu` of a capability for the depot of this name; with `hub`, of one that the hub makes for itself only.
+
+    Names of GPUs have no line breaks, so no worker gets a capability that a depot accepts.
+    """
+    return f"depot\n{name}\nhub" if hub else f"depot\n{name}"
+
+
 def is_token(text: str) -> bool:
     """Whether a bearer token has the form of a capability."""
     return text.startswith("eyJ") and text.count(".") == 2

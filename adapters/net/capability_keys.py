@@ -115,11 +115,12 @@ class Signer:
 class Verifier:
     """The worker's side. It pins the first public key of its hub; before that it accepts no capability.
 
-    `ended` knows the jobs that have ended. `clock` gives UNIX seconds.
+    `ended` knows the jobs that have ended. `clock` gives UNIX seconds. `hub` is a second name whose
+    capabilities it accepts, beside `gpu`.
     """
 
-    def __init__(self, gpu: str | None, clock: Callable[[], float] = time.time) -> None:
-        self._gpu = gpu
+    def __init__(self, gpu: str | None, clock: Callable[[], float] = time.time, hub: str | None = None) -> None:
+        self._gpus = gpu, hub
         self._clock = clock
         self._pinned: tuple[str, Ed25519PublicKey] | None = None
         self._another = False
@@ -174,7 +175,7 @@ class Verifier:
             raise _refused("its lifetime is longer than a day")
         if not claims.lic or not claims.job:
             raise _refused("it lacks a license or a job")
-        if claims.gpu != self._gpu:
+        if claims.gpu not in self._gpus:
             raise _refused("it is for another GPU")
         if claims.lic in self._revoked:
             raise _refused("its license was revoked")

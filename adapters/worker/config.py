@@ -100,6 +100,7 @@ class WorkerConfig:
         room: The limits for open connections.
         labels: The labels of the GPU, which jobs may require.
         slots: How many tasks it does at one time; above 1 for engines that can.
+        depot: The most bytes of a depot, which has files only and does no tasks; None for a worker.
     """
 
     state: Path
@@ -119,3 +120,4 @@ class WorkerConfig:
     dead_man: DeadMan | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     slots: int = 1
+    depot: int | None = None

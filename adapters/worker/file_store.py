@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -96,10 +97,11 @@ async def _remove_nothing(_: int = 0) -> int:
 
 
 class FileStore:
-    """Files by their hash in `root`. `OSError`: the folder cannot be written."""
+    """Files by their hash in `root`, of at most `most` bytes. `OSError`: the folder cannot be written."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, most: int | None = None) -> None:
+        self.root, self.most = root, most
+        self._used, self._counting = 0, threading.Lock()
         self._files, self.partials, self._results = root / "files", root / "partial", root / "results"
         for folder in (self._files, self.partials, self._results):
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +114,8 @@ class FileStore:
         """Removes files until this many bytes are free, if possible."""
         self.removable: Callable[[], Awaitable[int]] = _remove_nothing
         """Returns the bytes of the files that may be removed."""
+        self.unfinished: Callable[[], int] = lambda: 0
+        """Returns the bytes of unfinished uploads on the disk."""
 
     def sweep(self) -> None:
         """Remove what an earlier run left: partial files, and small files that a power cut damaged.
@@ -127,6 +131,7 @@ class FileStore:
                     logger.warning("{} was damaged by the end of the machine and is removed", path.name)
                     remove(path)
             self._sync_small()
+        self._used = sum(file.size for file in self.stored()) if self.most is not None else 0
 
     def close(self) -> None:
         """Wait for running writes."""
@@ -175,16 +180,29 @@ class FileStore:
         return None
 
     def free(self) -> int:
-        """The free bytes of the disk."""
-        return shutil.disk_usage(self.root).free
+        """The free bytes of the disk, or of the limit."""
+        free = shutil.disk_usage(self.root).free
+        return free if self.most is None else max(0, min(free, self.most - self._used - self.unfinished()))
 
     def size(self) -> int:
-        """The size of the disk in bytes."""
-        return shutil.disk_usage(self.root).total
+        """The size of the disk in bytes, or the limit."""
+        total = shutil.disk_usage(self.root).total
+        return total if self.most is None else min(total, self.most)
+
+    def _count(self, path: Path, size: int) -> None:
+        """Count a new file. `WorkerRefused` (`full`): the limit does not allow it."""
+        with self._counting:
+            if self.most is not None and not path.exists():
+                if self._used + size > self.most:
+                    raise self.refusal(size, self.most - self._used)
+                self._used += size
 
     def refusal(self, length: int, room: int) -> WorkerRefused:
         """The error for an upload of `length` bytes with room for `room`: `too_large` if removing files cannot help."""
         size = self.size()
+        if self.most is not None and length <= size:
+            why = f"the depot is full: it has room for {room} bytes, the upload has {length}"
+            return WorkerRefused(f"{why}; remove files with `wakestream depot rm`, or give it more room", code="full")
         if length > size:
             why = f"the worker's whole disk has {size} bytes, the upload has {length}: give it a larger one"
             return WorkerRefused(why, code="too_large")
@@ -216,6 +234,8 @@ class FileStore:
             one.path.rename(aside)
         except OSError:  # removed already, or, on Windows, being read
             return False
+        with self._counting:
+            self._used -= one.size
         await self.in_thread(lambda: remove(aside))
         return True
 
@@ -297,9 +317,10 @@ class FileStore:
 
     def publish(self, file: FileIO, partial: Path, ref: FileRef) -> None:
         """Sync a verified file, close it, and rename it to its hash. It blocks: call it in a thread."""
+        path = self.path(ref)
+        self._count(path, os.fstat(file.fileno()).st_size)
         os.fsync(file.fileno())
         file.close()
-        path = self.path(ref)
         try:
             replace_file(partial, path)
         except PermissionError:  # Windows, when the same content is there already and being read
@@ -331,6 +352,8 @@ class FileStore:
         for ref, content in files.items():
             path = self._place(ref)
             if not os.path.isfile(path):  # noqa: PTH113 - see `_write`
+                if self.most is not None:
+                    self._count(Path(path), len(content))
                 try:
                     _write(part, content)
                     retry_in_use(partial(os.replace, part, path))

@@ -20,6 +20,7 @@ from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
 from wakestream.adapters.disk.secret_values import FILE, SecretValues
 from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.net.capabilities import of_depot
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
@@ -28,6 +29,7 @@ from wakestream.adapters.runtime.wall_clock import ClockStep, WallClock
 from wakestream.adapters.telemetry.recorder import recording
 from wakestream.adapters.worker.config import Retention, WorkerConfig, watch
 from wakestream.adapters.worker.file_store import FileStore
+from wakestream.adapters.worker.http.depot import DepotCalls
 from wakestream.adapters.worker.http.server import FEATURES, Readiness, WorkerCalls, WorkerServer, serving
 from wakestream.adapters.worker.hub_session import WorkerHub
 from wakestream.adapters.worker.resumable_uploads import Uploads, expire_regularly
@@ -36,6 +38,7 @@ from wakestream.operators.model.engine import Engine, Kind
 from wakestream.operators.model.engine import Readiness as State
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.streams.hub import capabilities
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS, check_own_kind
 from wakestream.streams.recording.recording import Tap, TapPair
@@ -116,7 +119,7 @@ async def running_worker(
     async with AsyncExitStack() as stack:
         with _usable(config.state):
             stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
-            store = FileStore(config.state)
+            store = FileStore(config.state, config.depot)
             stack.callback(store.close)
             await store.in_thread(store.sweep)  # before a client can reach a damaged file, or send one
         journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
@@ -139,8 +142,7 @@ async def running_worker(
             uploads.move_times(step.moved)
 
         clock.on_step = move_times
-        verifier = Verifier(config.gpu) if config.gpu is not None and open_link is not None else None
-        calls = WorkerCalls(store, queue, uploads, config.gpu, verifier)
+        calls = await _calls(config, store, queue, uploads, linked=open_link is not None)
         server = await stack.enter_async_context(serving(calls, config))
         if config.secret is None:
             logger.warning(
@@ -149,12 +151,13 @@ async def running_worker(
                 server.address,
             )
         hub = _join(stack, config, server, open_link) if open_link is not None else None
-        store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, clock())
-        store.removable = lambda: removable(store, queue, clock())
         tasks = await stack.enter_async_context(supervised("the worker"))
         tasks.needs("the journal", queue.runner.ended)
-        tasks.keeps("the check of the engine", lambda: _warm_up(config, calls, hub))
-        tasks.keeps("the removal of old files", lambda: tidy_regularly(store, queue, config.retention, clock))
+        if config.depot is None:
+            store.make_room = lambda wanted: make_room(store, queue, config.retention, wanted, clock())
+            store.removable = lambda: removable(store, queue, clock())
+            tasks.keeps("the check of the engine", lambda: _warm_up(config, calls, hub))
+            tasks.keeps("the removal of old files", lambda: tidy_regularly(store, queue, config.retention, clock))
         tasks.keeps("the removal of old uploads", lambda: expire_regularly(uploads))
         if config.tls is not None:
             tasks.keeps("the watch of the certificate", config.tls.watch)
@@ -174,13 +177,29 @@ def _usable(folder: Path) -> Iterator[None]:
         raise SettingsError(f"--state: {folder} cannot be used ({error.strerror}); choose another folder") from error
 
 
+async def _calls(
+    config: WorkerConfig, store: FileStore, queue: TaskQueue, uploads: Uploads, *, linked: bool
+) -> WorkerCalls:
+    gpu = config.gpu
+    if config.depot is None or gpu is None:
+        return WorkerCalls(store, queue, uploads, gpu, Verifier(gpu) if gpu is not None and linked else None)
+    verifier = Verifier(of_depot(gpu), hub=of_depot(gpu, hub=True))
+    calls = DepotCalls(store, queue, uploads, gpu, verifier)
+    # A stop between the end of an upload and the record of its license leaves a file that no license has.
+    await calls.erase([file.path.name for file in await store.in_thread(store.stored)])
+    return calls
+
+
 def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, open_link: OpenLink) -> WorkerHub:
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
     announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE)
+    role = "worker"
+    if config.depot is not None:
+        role, announced = "depot", (capabilities.FEATURE, d.FEATURE)
     register = m.Register(
-        role="worker", token=config.key, gpu=config.gpu, url=url, features=announced, labels=config.labels,
+        role=role, token=config.key, gpu=config.gpu, url=url, features=announced, labels=config.labels,
         slots=config.slots,
     )  # fmt: skip
     link = open_link(lambda: register)

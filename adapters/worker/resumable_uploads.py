@@ -51,6 +51,7 @@ class Uploads:
         self.folder = UploadFolder(store.root / "uploads")
         self._creating = asyncio.Lock()
         self._uploads = {upload.id: upload for upload in self.folder.found(store.has)}
+        store.unfinished = lambda: sum(one.offset for one in self._unfinished())
 
     def room(self, but: Upload | None = None) -> int:
         """Free bytes that are not reserved for uploads other than `but`. It blocks."""

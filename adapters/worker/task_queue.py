@@ -153,6 +153,16 @@ class TaskQueue:
         new = [w.Show(file, license_) for file in files if not self.state.has(license_, file)]
         await asyncio.gather(*(self.runner.perform(each) for each in new))
 
+    async def hide(self, license_: str, hashes: Collection[str]) -> list[str]:
+        """Record that the license no longer has the files with these hashes; returns their names (`HASH.EXT`)."""
+        names = [name for name in self.state.files.get(license_, {}) if name.partition(".")[0] in hashes]
+        await self.runner.perform(w.Hide(tuple(names), license_))
+        return names
+
+    def is_shown(self, name: str) -> bool:
+        """Whether a license has the file of this name."""
+        return any(name in files for files in self.state.files.values())
+
     def use(self, task_id: str) -> bool:
         """Record a use of this result, which extends its life; returns whether it exists."""
         here = self._store.kept(task_id)

@@ -236,6 +236,13 @@ class Show(Frozen, frozen=True):
     license: str
 
 
+class Hide(Frozen, frozen=True):
+    """A license no longer has these files, each `HASH.EXT`."""
+
+    files: tuple[str, ...]
+    license: str
+
+
 class Ready(Frozen, frozen=True):
     """The engine can work."""
 
@@ -275,7 +282,7 @@ class ClockMoved(Frozen, frozen=True):
     by: float
 
 
-Event = Ask | Drop | Show | Ready | Unready | Room | Ended | ClockMoved
+Event = Ask | Drop | Show | Hide | Ready | Unready | Room | Ended | ClockMoved
 
 
 class Changed(Frozen, frozen=True):
@@ -301,6 +308,13 @@ class Shown(Frozen, frozen=True):
     """The license has the file of this name (`HASH.EXT`)."""
 
     file: str
+    license: str
+
+
+class Hidden(Frozen, frozen=True):
+    """The license no longer has these files."""
+
+    files: tuple[str, ...]
     license: str
 
 
@@ -335,9 +349,9 @@ class ClockSet(Frozen, frozen=True):
     at: float
 
 
-Fact = Changed | Advanced | Used | Shown | Forgotten | EngineFree | EngineReady | Halted | Short | ClockSet
+Fact = Changed | Advanced | Used | Shown | Hidden | Forgotten | EngineFree | EngineReady | Halted | Short | ClockSet
 
-Kept = Changed | Forgotten | Shown | ClockSet
+Kept = Changed | Forgotten | Shown | Hidden | ClockSet
 """The facts to journal; the others are about an engine, which does not survive a restart."""
 
 
@@ -434,6 +448,13 @@ def _shown(state: State, fact: Shown) -> None:
         del files[next(iter(files))]
 
 
+def _hidden(state: State, fact: Hidden) -> None:
+    gone = frozenset(fact.files)
+    left = {name: None for name in state.files.pop(fact.license, {}) if name not in gone}
+    if left:
+        state.files[fact.license] = left
+
+
 def _forgotten(state: State, fact: Forgotten) -> None:
     state.tasks.pop(fact.task_id, None)
     state.used.pop(fact.task_id, None)
@@ -475,6 +496,7 @@ CHANGES: Mapping[type, Callable[[State, Any], None]] = {
     Advanced: _advanced,
     Used: lambda state, fact: state.used.update({fact.task_id: fact.at}),
     Shown: _shown,
+    Hidden: _hidden,
     Forgotten: _forgotten,
     EngineFree: _engine_free,
     EngineReady: _engine_ready,

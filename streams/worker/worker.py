@@ -158,6 +158,7 @@ DECIDER: Decider[w.State, w.Event, w.Fact, w.Command] = Decider(
     {
         w.Ask: _ask,
         w.Drop: _drop,
+        w.Hide: lambda state, hide, now, decision: decision.fact(w.Hidden(hide.files, hide.license)),
         w.Show: _show,
         w.Ready: _ready,
         w.Unready: _unready,

@@ -127,8 +127,9 @@ def test_the_page_shows_the_progress_that_the_worker_reports() -> None:
 
 
 def test_the_page_names_every_call_of_the_worker() -> None:
-    source = (Path(__file__).parents[2] / "adapters" / "worker" / "http" / "server.py").read_text(encoding="utf-8")
-    calls = re.findall(r'web\.(get|post)\(f"\{at\}/(\w+)"', source)
+    folder = Path(__file__).parents[2] / "adapters" / "worker" / "http"
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in ("server.py", "depot.py"))
+    calls = re.findall(r'web\.(get|post)\(f"\{AT\}(\w+)"', source)
     assert len(calls) > 8
     for method, name in calls:
-        assert re.search(rf"\*\*`{method.upper()} {name}(\?task_id=)?`\*\*", DOC), name
+        assert re.search(rf"\*\*`{method.upper()} {name}(\?[\w=&]+)?`\*\*", DOC), name

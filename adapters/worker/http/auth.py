@@ -177,6 +177,12 @@ def is_still_allowed(request: web.Request) -> bool:
     return claims is None or verifier is None or verifier.is_valid(claims)
 
 
+def check_hub(request: web.Request) -> None:
+    """Check that the hub made the caller's capability for itself. `WorkerRefused` (`forbidden`)."""
+    if not (_CLAIMS in request and request[_CLAIMS].gpu.endswith("\nhub")):
+        raise WorkerRefused("only the hub may do this; use `wakestream depot` at a client", code="forbidden")
+
+
 def check_everyones(request: web.Request) -> None:
     """Refuse a call with a capability, because it affects more than one job. `WorkerRefused`."""
     if _CLAIMS in request:

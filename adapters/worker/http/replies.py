@@ -41,6 +41,7 @@ _STATUS = {
     "not_ready": 503,
     "queue_full": 503,
     "no_space": 507,
+    "full": 507,
 }
 _LISTED = 100
 

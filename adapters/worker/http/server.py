@@ -46,6 +46,9 @@ BY_CAPABILITY = ("capability", "proof")
 TLS_WITHIN = 10.0
 """Seconds for a TLS handshake; less than the time for the headers of the first request."""
 
+AT = "/api/heygem/"
+"""Where the calls are."""
+
 _READ_BUFFER = 1024 * 1024
 _GRACE = 2.0
 """Seconds for calls to end at a stop, and to read on after a refused upload, so that its sender gets the reason."""
@@ -83,20 +86,26 @@ class WorkerCalls:
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of all calls."""
-        at = "/api/heygem"
         return [
             web.get("/", self.page),
-            web.get(f"{at}/health", self.health),
-            web.post(f"{at}/check_files", self.check_files),
-            web.post(f"{at}/prove", self.prove),
-            web.post(f"{at}/upload_file", self.upload_file),
-            web.post(f"{at}/upload_files", self.upload_files),
-            web.post(f"{at}/submit", self.submit),
-            web.post(f"{at}/upload", self.upload),
-            web.get(f"{at}/progress", self.progress),
-            web.get(f"{at}/download", self.download),
-            web.get(f"{at}/queue", self.list_queue),
-            web.post(f"{at}/cancel", self.cancel),
+            *self.of_files(),
+            web.post(f"{AT}submit", self.submit),
+            web.post(f"{AT}upload", self.upload),
+            web.get(f"{AT}progress", self.progress),
+            web.get(f"{AT}download", self.download),
+            web.get(f"{AT}queue", self.list_queue),
+            web.post(f"{AT}cancel", self.cancel),
+        ]
+
+    def of_files(self) -> list[web.RouteDef]:
+        """The routes of the calls that need no engine."""
+        return [
+            web.get(f"{AT}health", self.health),
+            web.post(f"{AT}check_files", self.check_files),
+            web.post(f"{AT}prove", self.prove),
+            web.post(f"{AT}upload_file", self.upload_file),
+            web.post(f"{AT}upload_files", self.upload_files),
+            web.get(f"{AT}file", self.file),
             *TusCalls(self.uploads).routes(),
         ]
 
@@ -158,6 +167,13 @@ class WorkerCalls:
         files = await transfers.receive(request, self.store)
         await self.queue.show(auth.license_of(request), *files)
         return replies.ok({"files": len(files)})
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """Addition: one of the caller's files, or a part of it; its ETag is its BLAKE3."""
+        ref = FileRef(requests.blake3(request.query.get("hash"), "hash"), requests.file_ext(request.query.get("ext")))
+        if not self._here(request, ref):
+            raise WorkerRefused(f"the file {w.file_name(ref)} is not here", code="not_found")
+        return result_response(request, self.store.path(ref), ref.hash)
 
     async def submit(self, request: web.Request) -> web.Response:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""

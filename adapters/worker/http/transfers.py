@@ -24,7 +24,7 @@ from wakestream.operators.model.engine import MAX_FILES
 from wakestream.operators.model.errors import WorkerRefused
 from wakestream.operators.model.events import FileRef
 
-_CALLS = frozenset(f"/api/heygem/{call}" for call in ("upload_file", "upload_files", "upload", "download"))
+_CALLS = frozenset(f"/api/heygem/{call}" for call in ("upload_file", "upload_files", "upload", "download", "file"))
 
 
 LEAST = 1024

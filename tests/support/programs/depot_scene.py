@@ -1,0 +1,65 @@
+"""Our own depot, and callers of it with capabilities of its hub."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from blake3 import blake3
+
+from tests.support.programs.capability_scene import Caller
+from wakestream.adapters.engines import Command
+from wakestream.adapters.net.capabilities import of_depot
+from wakestream.adapters.net.capability_keys import Signer
+from wakestream.adapters.worker.config import WorkerConfig
+from wakestream.adapters.worker.program import RunningWorker, running_worker
+
+NAME = "depot"
+
+
+def config(state: Path, size: int = 1 << 30, port: int = 0, **more: str) -> WorkerConfig:
+    """The configuration of a depot."""
+    return WorkerConfig(state, Command(()), "nobody knows it", port=port, gpu=NAME, depot=size, **more)  # type: ignore[arg-type]
+
+
+def named(content: bytes) -> str:
+    """The name of a file."""
+    return blake3(content).hexdigest()
+
+
+class DepotScene:
+    """A depot that knows the key of its hub."""
+
+    def __init__(self, depot: RunningWorker, signer: Signer, session: aiohttp.ClientSession) -> None:
+        self.depot, self.signer, self.session = depot, signer, session
+
+    def token(self, owner: str, gpu: str = of_depot(NAME)) -> str:
+        """A capability for any job of a license."""
+        return self.signer.mint("j", owner, gpu, (now := time.time()), now + 900)
+
+    def caller(self, owner: str, gpu: str = of_depot(NAME)) -> Caller:
+        """A caller with such a capability."""
+        return Caller(self.session, self.depot.address, self.token(owner, gpu))
+
+    def hub(self, owner: str) -> Caller:
+        """The hub, in the name of a license."""
+        return self.caller(owner, of_depot(NAME, hub=True))
+
+
+@asynccontextmanager
+async def depot_scene(state: Path, size: int = 1 << 30, signer: Signer | None = None) -> AsyncIterator[DepotScene]:
+    """A running depot."""
+    signer = signer or Signer.fresh()
+    async with running_worker(config(state, size)) as depot, aiohttp.ClientSession() as session:
+        verifier = depot.server.calls.verifier
+        assert verifier is not None
+        verifier.pin(signer.public)
+        yield DepotScene(depot, signer, session)
+
+
+async def put(caller: Caller, content: bytes) -> int:
+    """Send a file as one of several small ones; returns the status."""
+    listed = f'[{{"hash":"{named(content)}","ext":".mp4","size":{len(content)}}}]\n'.encode()
+    status, _ = await caller("POST", "upload_files", data=listed + content)
+    return status
