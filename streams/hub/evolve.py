@@ -348,7 +348,8 @@ def _gpu_phase(state: HubState, fact: f.GpuPhase) -> None:
     stops = fact.phase == "off" and gpu.phase not in ("off", "unknown")
     if fact.phase == "failed" or stops or gpu.started(fact.at) is None:
         gpu.woken = NEVER
-    gpu.failures += fact.phase == "failed" != gpu.phase
+    failed = fact.phase == "failed" != gpu.phase
+    gpu.failures, gpu.failed_boots = gpu.failures + failed, gpu.failed_boots + failed
     gpu.phase, gpu.since, gpu.cause, gpu.retry_at = fact.phase, fact.at, fact.cause, fact.retry_at
     gpu.orphan = "" if fact.phase == "off" else gpu.orphan
     _enter(state, gpu, fact.phase, fact.at, fact.switched)
@@ -404,6 +405,7 @@ def _abandoned(state: HubState, fact: f.GpuAbandoned) -> None:
 
 def _boot_took(state: HubState, fact: f.BootTook) -> None:
     gpu = _gpu(state, fact.gpu)
+    gpu.failed_boots *= len(gpu.boots) < _BOOTS or 1 - 1 / _BOOTS
     gpu.boots = [*gpu.boots, fact.seconds][-_BOOTS:]
     state.boots = [*state.boots, (fact.at, fact.seconds)][-_BOOTS:]
     state.waking = None

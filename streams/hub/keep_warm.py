@@ -7,14 +7,14 @@ the GPU is in use, so that the idle time does not stop it. A budget that is spen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
-from wakestream.streams.hub.local_time import day_of, moment, weekday
+from wakestream.streams.hub.local_time import UTC, day_of, moment, weekday
 from wakestream.streams.hub.state import ALL, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 
@@ -94,6 +94,18 @@ def covered_until(hours: Iterable[Hours], at: float, zone: str, lead: float = 0.
         and moment(day, each.begin, zone) - lead <= at < (end := moment(day, each.end, zone, last=True))
     ]
     return max(ends, default=None)
+
+
+def kept_in(history: Mapping[str, Any]) -> Callable[[str, float], bool] | None:
+    """Whether a GPU is kept on at a time, by the hours that a hub tells with its history; None if it has none."""
+    texts: Mapping[str, Iterable[str]] = history.get("keep_warm") or {}
+
+    @lru_cache(maxsize=100_000)
+    def in_minute(name: str, minute: int) -> bool:
+        hours = map(parse, (*texts.get(ALL, ()), *texts.get(name, ())))
+        return covered_until(hours, minute * 60.0, history.get("zone", UTC)) is not None
+
+    return (lambda name, now: in_minute(name, int(now // 60))) if texts else None
 
 
 LEAD = 300.0

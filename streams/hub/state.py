@@ -230,12 +230,12 @@ class GpuRecord:
     (`not_ready` or `paused`, else empty), since `halted_at`. `machine`, `price`, `currency` and `idle_after` are as its
     monitor says, `retry_at` is when that asks the provider for a machine again. `alone_since`: without worker and
     monitor. `kept_until` and `stopped_at` are what people ordered last: not to stop it before then, or to turn it off.
-    `boots` are the seconds of its last boots. `tells_work`: its worker says how long it works for each job. `host` is
-    the same for all GPUs in its machine, empty if that is not known. `slots` is
-    how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by role. `woken`
-    is when the hub had its machine started for a job, until it is off again. `suspended` is who held it for
-    maintenance, or empty. `depot`: its worker fetches files from the depot; None: not known. `orphan` is why it is on
-    without a job, if its monitor found it so or is gone.
+    `boots` are the seconds of its last boots, `failed_boots` is how many failed meanwhile. `tells_work`: its worker
+    says how long it works for each job. `host` is the same for all GPUs in its machine, empty if that is not known.
+    `slots` is how many tasks its worker does at one time, `told` the labels that its worker and its monitor said, by
+    role. `woken` is when the hub had its machine started for a job, until it is off again. `suspended` is who held it
+    for maintenance, or empty. `depot`: its worker fetches files from the depot; None: not known. `orphan` is why it is
+    on without a job, if its monitor found it so or is gone.
     """
 
     name: str
@@ -262,6 +262,7 @@ class GpuRecord:
     kept_until: Moment = NEVER
     stopped_at: Moment = NEVER
     boots: list[float] = field(default_factory=list)
+    failed_boots: float = 0.0
     tells_work: bool = False
     host: str = ""
     slots: int = 1

@@ -93,8 +93,17 @@ def history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "place": asdict(limits.place),
         "fits": [[gpu.name for gpu in state.gpus.values() if placement.can(state, gpu, need)] for need in usage.needs],
-        "gpus": {gpu.name: {"slots": gpu.slots, "boots": [*map(round, gpu.boots)]} for gpu in state.gpus.values()},
+        "gpus": {
+            gpu.name: {
+                "slots": gpu.slots,
+                "boots": [*map(round, gpu.boots)],
+                "failed": round(gpu.failed_boots / max(1.0, gpu.failed_boots + len(gpu.boots)), 3),
+            }
+            for gpu in state.gpus.values()
+        },
         "keep_warm": limits.keep_warm,
+        "budgets": limits.budgets,
+        "zone": limits.zone,
         "days": [],
     }
     room = (room - len(orjson.dumps(found))) // len("86399,99999,499,")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from random import Random
 from typing import Any, Final, NamedTuple
 
 from wakestream.streams.placement.place import PlacePolicy
-from wakestream.streams.placement.simulate import DAY, Job, Outcome, Placed, Spec, World
+from wakestream.streams.placement.simulate import DAY, Budgets, Job, Outcome, Placed, Spec, World
 
 LEAST_JOBS: Final = 30
 LEAST_DAYS: Final = 7
@@ -38,27 +38,31 @@ WARM_HOURS: Final = 8
 BOOT: Final = 120.0
 """Seconds of a boot, until one was seen."""
 
+MOST_FAILED: Final = 0.9
+"""The share of boots that fail at most in a simulation, which would not end otherwise."""
+
 IDLE: Final = 1800.0
 """Seconds of idle time of a monitor that does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to run the machines: `name` and `value` say what is different."""
+    """One way to run the machines: `name` and `value` say what is different. `warm`: is a machine kept on at a time?"""
 
     name: str
     value: str
     machines: tuple[Spec, ...]
     policy: PlacePolicy = field(default_factory=PlacePolicy)
     idle_stop: float = 300.0
-    warm: tuple[int, int] | None = None
-    """The hours of UTC in which the cheapest machine is kept on."""
+    warm: Callable[[str, float], bool] | None = None
+    budgets: Budgets = field(default_factory=dict)
 
 
 class Row(NamedTuple):
     """What a setting would have come to; `sure`: the share of resamples in which it is better than the present one."""
 
     setting: Setting
+    outcome: Outcome
     cost: float
     mean: float
     p95: float
@@ -66,9 +70,13 @@ class Row(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All settings, the present one first; `best` is recommended, if one is. `enough`: there was enough to say so."""
+    """All settings, the present one first; `best` is recommended, if one is. `enough`: there was enough to say so.
+
+    `jobs` are simulated, `left_out` is how many older ones are not.
+    """
 
     jobs: int
+    left_out: int
     days: int
     rows: list[Row]
     enough: bool
@@ -84,7 +92,8 @@ class Plan(NamedTuple):
             for row in self.rows
         ]  # fmt: skip
         best = None if self.best is None else rows[self.rows.index(self.best)]
-        return {"jobs": self.jobs, "days": self.days, "enough": self.enough, "recommended": best, "rows": rows}
+        counts = {"jobs": self.jobs, "left_out": self.left_out, "days": self.days, "enough": self.enough}
+        return {**counts, "recommended": best, "rows": rows}
 
 
 def recorded(history: Mapping[str, Any]) -> Iterator[Job]:
@@ -97,8 +106,12 @@ def recorded(history: Mapping[str, Any]) -> Iterator[Job]:
                 yield Job(number * DAY + flat[n], max(1.0, flat[n + 1]), names)
 
 
-def as_now(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> Setting:
-    """How the machines are run now, by what the hub tells of its GPUs and by its history."""
+def as_now(
+    gpus: Iterable[Mapping[str, Any]],
+    history: Mapping[str, Any],
+    warm: Callable[[str, float], bool] | None = None,
+) -> Setting:
+    """How the machines are run now, by what the hub tells of its GPUs and by its history; `warm`: the hours of it."""
     told = {gpu["gpu"]: gpu for gpu in gpus}
     priced = any("price_per_hour" in gpu for gpu in told.values())
     machines = tuple(
@@ -107,12 +120,14 @@ def as_now(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> Set
             _price(told.get(name, {}).get("price_per_hour")) if priced else 1.0,
             tuple(gpu["boots"]) or (BOOT,),
             gpu["slots"],
+            min(MOST_FAILED, gpu.get("failed", 0.0)),
         )
         for name, gpu in history["gpus"].items()
     )
     idles = sorted(gpu["idle_after_s"] for gpu in told.values() if gpu.get("idle_after_s") is not None)
     idle = idles[len(idles) // 2] if idles else IDLE
-    return Setting("now", "", machines, PlacePolicy(**history["place"]), idle)
+    budgets = history.get("budgets", {}) if priced else {}
+    return Setting("now", "", machines, PlacePolicy(**history["place"]), idle, warm, budgets)
 
 
 def _price(told: object) -> float:
@@ -137,7 +152,7 @@ def plan(jobs: Sequence[Job], present: Setting, seed: int = 0) -> Plan:
         The plan. A setting is recommended if it is cheaper and jobs do not wait much longer, or if jobs wait less and
         it costs hardly more, in nine of ten resamples of the days.
     """
-    jobs = jobs[-MOST_JOBS:]
+    left_out, jobs = max(0, len(jobs) - MOST_JOBS), jobs[-MOST_JOBS:]
     days = range(int(jobs[0].at // DAY), int(jobs[-1].at // DAY) + 1)
     used = len({int(job.at // DAY) for job in jobs})
     base = _run(jobs, present, seed)
@@ -146,9 +161,9 @@ def plan(jobs: Sequence[Job], present: Setting, seed: int = 0) -> Plan:
         outcome = _run(jobs, setting, seed)
         rows.append(_row(setting, outcome, _sure(days, base, outcome, Random(seed))))
     enough = is_enough(jobs)
-    better = [row for row in rows[1:] if row.sure >= SURE and better_than(row[1:3], rows[0][1:3])]
+    better = [row for row in rows[1:] if row.sure >= SURE and better_than(row[2:4], rows[0][2:4])]
     best = min(better, key=lambda row: (row.cost > CHEAPER * rows[0].cost, row.cost, row.mean), default=None)
-    return Plan(len(jobs), used, rows, enough, best if enough else None)
+    return Plan(len(jobs), left_out, used, rows, enough, best if enough else None)
 
 
 def others(jobs: Sequence[Job], present: Setting) -> Iterator[Setting]:
@@ -177,7 +192,15 @@ def others(jobs: Sequence[Job], present: Setting) -> Iterator[Setting]:
     hours = Counter(int(job.at % DAY // 3600) for job in jobs)
     begin = max(range(24), key=lambda first: (sum(hours[(first + n) % 24] for n in range(WARM_HOURS)), -first))
     end = (begin + WARM_HOURS) % 24
-    yield replace(present, name="warm", value=f"{begin:02}:00-{end:02}:00", warm=(begin, end))
+
+    def busiest(name: str, now: float) -> bool:
+        return name == cheapest.name and (now % DAY // 3600 - begin) % 24 < WARM_HOURS
+
+    yield replace(present, name="warm", value=f"{begin:02}:00-{end:02}:00", warm=busiest)
+    if present.warm is not None:
+        yield replace(present, name="cold", warm=None)
+    if present.budgets:
+        yield replace(present, name="unlimited", budgets={})
 
 
 def better_than(found: Sequence[float], present: Sequence[float]) -> bool:
@@ -189,21 +212,15 @@ def better_than(found: Sequence[float], present: Sequence[float]) -> bool:
 
 def _run(jobs: Sequence[Job], setting: Setting, seed: int) -> Outcome:
     work = sum(job.work for job in jobs) / len(jobs)
-    warm = None
-    if setting.warm is not None:
-        (begin, end), cheapest = setting.warm, min(setting.machines, key=lambda spec: (spec.price, spec.name)).name
-
-        def warm(name: str, now: float) -> bool:
-            return name == cheapest and (now % DAY // 3600 - begin) % 24 < (end - begin) % 24
-
     known = {spec.name for spec in setting.machines}
     more = frozenset(known - {name for job in jobs for name in job.fits or ()})
     fitting = [job if job.fits is None else job._replace(fits=(job.fits & known) | more) for job in jobs]
-    return World(fitting, setting.machines, seed).run(Placed(setting.policy, setting.idle_stop, work, warm))
+    policy = Placed(setting.policy, setting.idle_stop, work, setting.warm, setting.budgets)
+    return World(fitting, setting.machines, seed).run(policy)
 
 
 def _row(setting: Setting, outcome: Outcome, sure: float) -> Row:
-    return Row(setting, outcome.total, outcome.mean, outcome.p95, sure)
+    return Row(setting, outcome, outcome.total, outcome.mean, outcome.p95, sure)
 
 
 def _sure(days: range, base: Outcome, other: Outcome, random: Random) -> float:

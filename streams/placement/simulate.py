@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain, count
 from math import inf
 from random import Random
@@ -26,8 +27,17 @@ LATE: Final = 1.4
 AGAIN: Final = 60.0
 """Seconds after a failed boot in which another machine is preferred."""
 
+LONGEST: Final = 400 * DAY
+"""Seconds after the last arrival in which jobs that a budget stops are simulated."""
+
+Budgets = Mapping[str, Sequence[float | None]]
+"""What a day and a month (of UTC) may cost, by the machine's name, or for "" together. None: no limit."""
+
 EVERY: Final = 5.0
 """Seconds after which jobs that wait are looked at again."""
+
+WARM: Final = 300.0
+"""Hours in which machines are kept on begin and end at a multiple of these seconds."""
 
 
 class Job(NamedTuple):
@@ -64,6 +74,7 @@ class Gpu:
     held: list[int] = field(default_factory=list)
     running: dict[int, float] = field(default_factory=dict)
     life: int = 0
+    cost: dict[int, float] = field(default_factory=dict)
 
     @property
     def jobs(self) -> int:
@@ -135,7 +146,6 @@ class World:
         ]
         self._open = len(jobs)
         self._waits = [0.0] * len(jobs)
-        self._cost: dict[int, float] = {}
         self._boots = 0
         self.now = 0.0
 
@@ -145,13 +155,13 @@ class World:
         return sorted(chain.from_iterable(self.lines.values()))
 
     def run(self, policy: Policy) -> Outcome:
-        """Run until all jobs are done and all machines are off, or are only kept on."""
+        """Run until all jobs are done and all machines are off, or are only kept on, or nothing is done for long."""
         asked = inf
         end = self.jobs[-1].at if self.jobs else 0.0
         while self._open or any(gpu.phase != "off" for gpu in self.gpus.values()):
             due = self._due[0][0] if self._due else inf
             self.now = min(due, asked)
-            if self.now == inf or (not self._open and self.now > end + DAY):
+            if self.now == inf or self.now > end + (LONGEST if self._open else DAY):
                 break
             while self._due and self._due[0][0] <= self.now:
                 _, _, kind, name, number = heapq.heappop(self._due)
@@ -166,10 +176,20 @@ class World:
                 self._wake(self.gpus[name])
             for name in moves.stops:
                 self._off(self.gpus[name])
+        cost: dict[int, float] = {}
         for gpu in self.gpus.values():
             self._off(gpu)
+            for day, amount in gpu.cost.items():
+                cost[day] = cost.get(day, 0.0) + amount
+        for number in self.waiting if self.now < inf else ():
+            self._waits[number] = self.now - self.jobs[number].at
         waits = [(int(job.at // DAY), wait) for job, wait in zip(self.jobs, self._waits, strict=True)]
-        return Outcome(self._cost, waits, sum(job.work for job in self.jobs), self._boots)
+        return Outcome(cost, waits, sum(job.work for job in self.jobs), self._boots)
+
+    def spent(self, gpu: Gpu, first: float) -> float:
+        """What a machine cost since this day."""
+        running = 0.0 if gpu.phase == "off" else (self.now - max(gpu.paid, first * DAY)) / 3600 * gpu.spec.price
+        return running + sum(amount for day, amount in gpu.cost.items() if day >= first)
 
     def _later(self, seconds: float, kind: str, gpu: Gpu, number: int) -> None:
         heapq.heappush(self._due, (self.now + seconds, next(self._number), kind, gpu.spec.name, number))
@@ -217,7 +237,7 @@ class World:
         while at < self.now:
             until = min(self.now, (at // DAY + 1) * DAY)
             day = int(at // DAY)
-            self._cost[day] = self._cost.get(day, 0.0) + (until - at) / 3600 * gpu.spec.price
+            gpu.cost[day] = gpu.cost.get(day, 0.0) + (until - at) / 3600 * gpu.spec.price
             at = until
         for number in (*gpu.held, *gpu.running):
             insort(self._line(number), number)
@@ -261,12 +281,14 @@ class Placed:
         idle_stop: Seconds without a job after which a machine stops.
         work: What a job is expected to take.
         warm: Whether a machine is kept on at a time.
+        budgets: What a day and a month may cost. Where that is spent, work that has begun goes on, and no other begins.
     """
 
     policy: PlacePolicy = field(default_factory=PlacePolicy)
     idle_stop: float = 300.0
     work: float = 120.0
     warm: Callable[[str, float], bool] | None = None
+    budgets: Budgets = field(default_factory=dict)
 
     def step(self, world: World, now: float) -> tuple[Moves, float]:
         """See `Policy`."""
@@ -275,8 +297,10 @@ class Placed:
             for fits, line in world.lines.items()
             if line
         ]
-        warm = {name for name in world.gpus if self.warm and self.warm(name, now)}
-        found = place([self._machine(gpu, now) for gpu in world.gpus.values()], shapes, self.policy, now)
+        blocked = self._blocked(world, now)
+        warm = {name for name in world.gpus if name not in blocked and self.warm and self.warm(name, now)}
+        machines = [self._machine(gpu, now, gpu.spec.name not in blocked) for gpu in world.gpus.values()]
+        found = place(machines, shapes, self.policy, now)
         given: dict[Hashable, int] = {}
         grants = []
         for key, name in found.grants:
@@ -284,9 +308,15 @@ class Placed:
             grants.append((world.lines[key][at], name))  # type: ignore[index] # the keys are fits
         used = {name for _, name in found.grants}
         stops = {*found.unwanted, *found.surplus} - warm
-        after = EVERY if len(grants) < sum(map(len, world.lines.values())) else 60.0 if self.warm else inf
+        after = WARM - now % WARM if self.warm else inf
+        if len(blocked) == len(world.gpus):
+            after = min(after, DAY - now % DAY)
+        elif len(grants) < sum(map(len, world.lines.values())) and {gpu.phase for gpu in world.gpus.values()} != {"on"}:
+            after = EVERY  # where all are on, only an event changes anything
         for name, gpu in world.gpus.items():
-            if gpu.phase == "on" and not gpu.jobs and name not in used and name not in warm:
+            if name in blocked and not gpu.jobs:
+                stops.add(name)
+            elif gpu.phase == "on" and not gpu.jobs and name not in used and name not in warm:
                 idle = now - gpu.idle_since
                 left = [limit - idle for limit in (self.policy.surplus_after, self.idle_stop) if idle < limit]
                 after = min([after, *left])
@@ -295,12 +325,24 @@ class Placed:
         wakes = [wake.gpu for wake in found.wakes] + [name for name in sorted(warm) if world.gpus[name].phase == "off"]
         return Moves(grants, wakes, sorted(stops)), after
 
-    def _machine(self, gpu: Gpu, now: float) -> Machine:
+    def _blocked(self, world: World, now: float) -> set[str]:
+        """The machines whose budget is spent, or all if that of all of them is."""
+        blocked: set[str] = set()
+        today = datetime.fromtimestamp(now, UTC)
+        firsts = now // DAY, now // DAY - today.day + 1
+        for name, limits in self.budgets.items():
+            named = [gpu for gpu in world.gpus.values() if name in ("", gpu.spec.name)]
+            for first, limit in zip(firsts, limits, strict=True):
+                if limit is not None and sum(world.spent(gpu, first) for gpu in named) >= limit:
+                    blocked |= {gpu.spec.name for gpu in named}
+        return blocked
+
+    def _machine(self, gpu: Gpu, now: float, free: bool) -> Machine:
         spent = now - gpu.since
         coming, spec = gpu.phase == "coming", gpu.spec
         done = sum(min(now - begun, 0.9 * self.work) for begun in gpu.running.values())
         return Machine(
-            spec.name, on=gpu.phase == "on", coming=coming, wakeable=gpu.phase == "off",
+            spec.name, on=free and gpu.phase == "on", coming=coming, wakeable=free and gpu.phase == "off",
             backed_off=now - gpu.failed < AGAIN, price=spec.price, slots=spec.slots, held=gpu.jobs,
             backlog=gpu.jobs * self.work - done,
             boot=max(0.0, gpu.boot - spent) if coming else gpu.boot,

@@ -20,6 +20,7 @@ from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.runtime.printing import answer
 from wakestream.operators.model.errors import WakestreamError
+from wakestream.streams.hub.keep_warm import kept_in
 from wakestream.streams.placement.plan import Plan, Row, Setting, as_now, picture, plan, recorded
 from wakestream.streams.placement.simulate import DAY, Job
 from wakestream.streams.protocol import messages as m
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise WakestreamError(
             "no job has ended since then; use the hub first, or an earlier --since", code="no_history"
         )
-    found = plan(jobs, as_now(status.gpus, history))
+    found = plan(jobs, as_now(status.gpus, history, kept_in(history)))
     if args.svg is not None:
         labels = [_name(row.setting) for row in found.rows]
         args.svg.write_text(
@@ -91,6 +92,7 @@ def _lines(status: m.HubStatus, found: Plan) -> list[str]:
         sure = f"{row.sure:.0%}" if row.sure else "-"
         rows.append((_name(row.setting), amount(row), long(row.mean), long(row.p95), sure))
     lines = [*table(rows, right=(1, 2, 3, 4)), t("option.from", jobs=count(found.jobs), days=str(found.days))]
+    lines += [t("option.left_out", n=found.left_out, jobs=found.jobs)] if found.left_out else []
     if not found.enough:
         return [*lines, t("option.too_little")]
     if found.best is None:

@@ -27,6 +27,7 @@ from wakestream.adapters.hub.operator.actions import Actions
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.adapters.telemetry.logs import RecentLog
 from wakestream.streams.hub import status
+from wakestream.streams.hub.keep_warm import kept_in
 from wakestream.streams.hub.state import Connection, HubState
 from wakestream.streams.placement.plan import MOST_JOBS, as_now, is_enough, plan, recorded
 from wakestream.streams.placement.simulate import DAY
@@ -338,7 +339,8 @@ def costs_of(state: HubState, now: float) -> dict[str, Any]:
 def plan_of(gpus: Iterable[Mapping[str, Any]], history: Mapping[str, Any]) -> dict[str, Any]:
     """What other settings would have cost; nothing is simulated if there are too few jobs to recommend one."""
     jobs = sorted(recorded(history), key=lambda job: job.at)
-    return plan(jobs, as_now(gpus, history)).plain() if is_enough(jobs[-MOST_JOBS:]) else {"enough": False}
+    now = as_now(gpus, history, kept_in(history))
+    return plan(jobs, now).plain() if is_enough(jobs[-MOST_JOBS:]) else {"enough": False}
 
 
 def _answer(state: HubState, now: float, *, costs: bool) -> dict[str, Any]:

@@ -37,6 +37,23 @@ def test_an_admin_is_told_the_arrival_and_the_work_of_each_job_also_after_a_rest
     assert ask(net, net.join("client", features=("hub_status",))).history is None
 
 
+def test_the_history_has_the_share_of_failed_boots_and_the_limits_of_the_hub() -> None:
+    net = Net(budgets={"": (5.0, None)}, zone="Asia/Tokyo")
+    monitor = net.monitor("studio", "power_age")
+    for _ in range(3):
+        net.phase(monitor, "starting", "studio")
+        net.say(monitor, m.BootResult(success=False, status="failed", gpu="studio", msg="no power"))
+        net.phase(monitor, "failed", "studio", "no power")
+    net.submit(net.join("client", features=("done",)))
+    net.phase(monitor, "starting", "studio")
+    net.leave(net.worker())
+    for compacted in (False, True):
+        net.restart(compacted=compacted)
+        history = ask(net, net.join("admin", features=("hub_status",))).history or {}
+        assert history["gpus"]["studio"]["failed"] == 0.75
+        assert (history["budgets"], history["zone"]) == ({"": (5.0, None)}, "Asia/Tokyo")
+
+
 def test_a_long_history_is_told_in_parts() -> None:
     net = Net(now=20_000.0 * DAY, batch=6000)
     for n in range(1500):

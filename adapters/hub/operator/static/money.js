@@ -90,7 +90,9 @@ export function showPlan(plan, state) {
   const best = rows.find((row) => plan.recommended && row.setting === plan.recommended.setting && row.value === plan.recommended.value);
   const said = best && { setting: nameOf(best), cost: costOf(best), now: costOf(rows[0]), wait: duration(best.wait_s), before: duration(rows[0].wait_s), sure: percent(best.sure) };
   say(by("plan-said"), best ? t("option.best", said) : t(plan.enough ? "option.stay" : "option.too_little"));
-  say(by("plan-from"), plan.enough ? t("option.from", { jobs: number(plan.jobs), days: plan.days }) : "");
+  const from = plan.enough ? [t("option.from", { jobs: number(plan.jobs), days: plan.days })] : [];
+  if (plan.left_out) from.push(t("option.left_out", { n: number(plan.left_out) }));
+  say(by("plan-from"), from.join(" "));
   const bar = (name, row, text) => {
     const made = h("span", { class: "plan-fill" });
     made.style.width = `${(100 * row[name]) / Math.max(...rows.map((each) => each[name]), 1e-9)}%`;

@@ -52,6 +52,7 @@ export const EN = {
   "option.title": "What other settings would have cost", "option.wait": "Mean wait",
   "option.now": "as now", "option.idle": "idle time {value}", "option.patience": "patience {value}", "option.fewer": "without {value}",
   "option.more": "one more like {value}", "option.price": "none dearer than {value} per hour", "option.warm": "kept on {value} UTC",
+  "option.cold": "without the keep-warm hours", "option.unlimited": "without budgets", "option.left_out": "{n} older jobs are left out.",
   "option.from": "{jobs} jobs on {days} of the last 30 days, simulated.", "option.stay": "No setting is clearly better than the present one.",
   "option.too_little": "Too few jobs or days to recommend a setting.",
   "option.best": "Recommended: {setting}. Cost {cost} instead of {now}, mean wait {wait} instead of {before}; better in {sure} of the resamples.",

@@ -51,6 +51,7 @@ export const ZH = {
   "option.title": "其他设置的费用", "option.wait": "平均等待",
   "option.now": "当前设置", "option.idle": "空闲时间 {value}", "option.patience": "最长等待 {value}", "option.fewer": "不用 {value}",
   "option.more": "再加一台同 {value}", "option.price": "每小时不超过 {value}", "option.warm": "{value}（UTC）保持开机",
+  "option.cold": "不设常开时段", "option.unlimited": "不设预算", "option.left_out": "未计入较早的 {n} 个任务。",
   "option.from": "模拟了最近 30 天中 {days} 天的 {jobs} 个任务。", "option.stay": "没有哪种设置明显好于当前设置。",
   "option.too_little": "任务或天数太少，无法推荐设置。",
   "option.best": "推荐：{setting}。费用 {cost}，现为 {now}；平均等待 {wait}，现为 {before}；在 {sure} 的重抽样中更好。",
