@@ -17,7 +17,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 WAITING := --numprocesses $(shell $(PYTHON) -c 'import os; print(3 * (os.cpu_count() or 2) // 2)') --dist loadfile --durations 20
 ENGINES := .venv/engines/cog/.ready .venv/engines/gradio/.ready
 
-.PHONY: setup demo test test-rest test-all faults kills determinism mutants bench simulate check lint types imports peers browser engines clouds released queues hashes audit release docs clean
+.PHONY: setup demo test test-rest test-all faults kills determinism mutants bench simulate check lint types imports peers browser engines clouds s3 released queues hashes audit release docs clean
 
 setup: $(READY)
 
@@ -98,6 +98,12 @@ clouds: .venv/clouds/.ready
 	$(BIN)/python -m venv .venv/clouds
 	.venv/clouds/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	touch $@
+
+# A real S3 store, Ceph's (Debian packages, for root), and s3rver by npm; without them their tests are skipped.
+s3:
+	command -v radosgw >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		--no-install-recommends radosgw ceph-mon ceph-osd ceph-common curl; }
+	if command -v npm >/dev/null; then $(MAKE) peers; fi
 
 # The programs of the last release, at the commit that it consists of, in an environment of their own: tests of mixed
 # versions run them. Without the history of this repository these tests are skipped.

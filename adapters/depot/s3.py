@@ -1,0 +1,288 @@
+"""A depot in a bucket: the hub signs links, and the bytes go from the peers to the bucket.
+
+Nothing is used that AWS, MinIO, R2, Ceph or Garage lacks. The calls of boto3 block, so they run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import asdict
+
+from wakestream.adapters.depot.bucket import CALLS, Bucket, bucket_errors, clients, code_of
+from wakestream.adapters.depot.store import LINKS, Method
+from wakestream.adapters.runtime.tasks import background, end
+from wakestream.operators.model.errors import DepotError
+from wakestream.streams.protocol import depot_messages as d
+
+T = TypeVar("T")
+
+MIB: Final = 1024 * 1024
+
+WHOLE: Final = 64 * MIB
+"""Larger files are put in parts."""
+
+PART: Final = 16 * MIB
+"""Bytes of each part but the last (R2 demands equal ones); larger where there would be more than `MOST_PARTS`."""
+
+MOST_PARTS: Final = 10_000
+
+MOST_WHOLE: Final = 5 * 1024 * MIB
+"""The most bytes of one PUT."""
+
+ABANDONED: Final = 86400.0
+"""Seconds after which an upload that nobody goes on with is removed."""
+
+SWEEP: Final = 6 * 3600.0
+"""Seconds between two looks for such uploads."""
+
+_NO_SUCH: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
+_LACKS: Final = frozenset({"405", "501", "MethodNotAllowed", "NotImplemented"})
+
+
+@dataclass(slots=True)
+class _Upload:
+    """An upload in parts: its id, the bytes of a part, and the ETags of the parts that the bucket has."""
+
+    id: str
+    size: int
+    parts: dict[int, str] = field(default_factory=dict)
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def part_size(self) -> int:
+        """The bytes of each part but the last, in whole MiB."""
+        return max(PART, MIB * -(-self.size // (MIB * MOST_PARTS)))
+
+    @property
+    def count(self) -> int:
+        """How many parts the file has."""
+        return -(-self.size // self.part_size)
+
+    def length(self, number: int) -> int:
+        """The bytes of a part."""
+        return min(self.part_size, self.size - (number - 1) * self.part_size)
+
+
+class S3Depot:
+    """Implements `DepotStore` with a bucket.
+
+    Args:
+        bucket: Where it is.
+        environment: Where `PUT_KEY` is read.
+
+    Raises:
+        SettingsError: boto3 is not installed, or there are no credentials.
+
+    Example:
+        >>> depot = S3Depot(Bucket.parse("s3://films/wakestream", "https://s3.example"))
+        >>> there = await depot.open("license", files)
+        >>> places = depot.sign(files, there, "license", "put", time.time())
+    """
+
+    def __init__(self, bucket: Bucket, environment: Mapping[str, str] = os.environ) -> None:
+        self.bucket = bucket
+        self._client, self._putter = clients(bucket, environment)
+        self._pool = ThreadPoolExecutor(CALLS, "wakestream-bucket")
+        self._uploads: dict[str, _Upload] = {}
+        self._beginning = threading.Lock()  # two jobs with the same file have one upload
+        self._has_parts = True  # until it says that it cannot list them
+        self._swept = float("-inf")
+        self._sweeping: asyncio.Task[int] | None = None
+
+    async def open(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
+        """See `DepotStore.open`. A file with another length is not there."""
+        if time.monotonic() - self._swept > SWEEP:
+            self._swept = time.monotonic()
+            self._sweeping = background("removing unfinished uploads", self.sweep())
+        return await self._each(self._opened, owner, files)
+
+    def sign(
+        self, files: Sequence[d.DepotFile], have: Collection[str], owner: str, method: Method, now: float
+    ) -> tuple[d.DepotPlace, ...]:
+        """See `DepotStore.sign`. Links begin now, by this machine's clock."""
+        left, places = d.PARTS, []
+        for file in files:
+            places.append(self._place(file, self.bucket.key(owner, file.blake3), file.blake3 in have, method, left))
+            left -= len(places[-1].parts)
+        return tuple(places)
+
+    async def check(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
+        """See `DepotStore.check`."""
+        return await self._each(self._checked, owner, files)
+
+    async def remove(self, owner: str, files: Collection[str]) -> None:
+        """See `DepotStore.remove`. Other versions of a file go by the bucket's lifecycle rule."""
+        await asyncio.gather(*(self._call(self._removed, self.bucket.key(owner, blake3)) for blake3 in files))
+
+    async def sweep(self) -> int:
+        """Remove uploads in parts that nobody went on with for a day; returns how many."""
+        return await self._call(self._sweep)
+
+    async def close(self) -> None:
+        """See `DepotStore.close`."""
+        if self._sweeping is not None:
+            await end(self._sweeping)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+        self._putter.close()
+
+    async def _each(
+        self, work: Callable[[str, int], int | None], owner: str, files: Sequence[d.DepotFile]
+    ) -> Mapping[str, int]:
+        keys = {file.blake3: (self.bucket.key(owner, file.blake3), file.size) for file in files}
+        sizes = await asyncio.gather(*(self._call(work, *key) for key in keys.values()))
+        return {blake3: size for blake3, size in zip(keys, sizes, strict=True) if size is not None}
+
+    async def _call(self, work: Callable[..., T], *args: Any) -> T:
+        def guarded() -> T:
+            with bucket_errors(self.bucket):
+                return work(*args)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
+
+    def _place(self, file: d.DepotFile, key: str, there: bool, method: Method, most: int) -> d.DepotPlace:
+        said = asdict(file)
+        if method == "get":
+            return d.DepotPlace(**said, have=there, url=self._link(self._client, "get_object", key))
+        if there:
+            return d.DepotPlace(**said, have=True)
+        upload = self._uploads.get(key)
+        if upload is None:
+            return d.DepotPlace(**said, url=self._link(self._putter, "put_object", key, ContentLength=file.size))
+        missing = [number for number in range(1, upload.count + 1) if number not in upload.parts][:most]
+        links = {
+            str(number): self._link(
+                self._putter, "upload_part", key,
+                UploadId=upload.id, PartNumber=number, ContentLength=upload.length(number),
+            )
+            for number in missing
+        }  # fmt: skip
+        return d.DepotPlace(**said, parts=links, part_size=upload.part_size, parted=len(upload.parts))
+
+    def _link(self, client: Any, method: str, key: str, **params: Any) -> str:
+        params |= {"Bucket": self.bucket.name, "Key": key}
+        return str(client.generate_presigned_url(method, Params=params, ExpiresIn=int(LINKS)))
+
+    # In a thread
+
+    def _opened(self, key: str, size: int) -> int | None:
+        found = self._size(key, size)
+        if found is None and size > WHOLE and self._has_parts:
+            with self._beginning:
+                self._begin(key, size)
+        elif found is None and size > MOST_WHOLE:
+            why = f"the bucket {self.bucket.name} takes files of at most {MOST_WHOLE} bytes, this one has {size}"
+            raise DepotError(why, code="too_large")
+        return found
+
+    def _size(self, key: str, size: int) -> int | None:
+        """The bytes of the object; None if there is none, or one of another length."""
+        try:
+            found = int(self._client.head_object(Bucket=self.bucket.name, Key=key)["ContentLength"])
+        except self._client.exceptions.ClientError as error:
+            if code_of(error) not in _NO_SUCH:
+                raise
+            return None
+        return found if size in (0, found) else None
+
+    def _begin(self, key: str, size: int) -> None:
+        """Go on with an upload in parts, or begin one."""
+        upload = self._known(key, size)
+        if upload is None or not self._lists(key, upload):
+            made = self._client.create_multipart_upload(Bucket=self.bucket.name, Key=key)
+            upload = _Upload(made["UploadId"], size)
+            if not self._lists(key, upload):  # without the ETags no upload can be completed
+                self._has_parts = False
+                return
+        upload.used = time.monotonic()
+        self._uploads[key] = upload
+
+    def _known(self, key: str, size: int) -> _Upload | None:
+        """The upload of this key, also of an earlier run."""
+        if key in self._uploads:
+            return self._uploads[key]
+        begun = [each for each in self._unfinished(key) if each["Key"] == key]
+        return _Upload(max(begun, key=lambda each: each["Initiated"])["UploadId"], size) if begun else None
+
+    def _unfinished(self, prefix: str) -> Iterator[Mapping[str, Any]]:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket.name, Prefix=prefix)
+        try:
+            for page in pages:
+                yield from page.get("Uploads", ())
+        except self._client.exceptions.ClientError as error:
+            if code_of(error) not in _LACKS:
+                raise
+
+    def _lists(self, key: str, upload: _Upload) -> bool:
+        """Read which parts are there. False, and the upload is gone, if they cannot be listed or do not fit."""
+        pages = self._client.get_paginator("list_parts")
+        try:
+            parts = [
+                part
+                for page in pages.paginate(Bucket=self.bucket.name, Key=key, UploadId=upload.id)
+                for part in page.get("Parts", ())
+            ]
+        except self._client.exceptions.ClientError as error:
+            if code_of(error) not in _NO_SUCH | _LACKS:
+                raise
+            parts = [{"PartNumber": 0}]
+        if all(0 < part["PartNumber"] <= upload.count and part["Size"] == upload.length(part["PartNumber"])
+               for part in parts):  # fmt: skip
+            upload.parts = {part["PartNumber"]: part["ETag"] for part in parts}
+            return True
+        self._abort(key, upload.id)
+        return False
+
+    def _checked(self, key: str, size: int) -> int | None:
+        found = self._size(key, size)
+        if found is None and size > WHOLE and self._has_parts:
+            upload = self._known(key, size)
+            if upload is not None and self._lists(key, upload) and len(upload.parts) == upload.count:
+                self._complete(key, upload)
+                found = self._size(key, size)
+        if found is not None:
+            self._uploads.pop(key, None)
+        return found
+
+    def _complete(self, key: str, upload: _Upload) -> None:
+        parts = [{"PartNumber": number, "ETag": upload.parts[number]} for number in sorted(upload.parts)]
+        try:  # boto3 repeats it after an error inside of a 200
+            self._client.complete_multipart_upload(
+                Bucket=self.bucket.name, Key=key, UploadId=upload.id, MultipartUpload={"Parts": parts}
+            )
+        except self._client.exceptions.ClientError as error:
+            if code_of(error) not in _NO_SUCH:  # of another check: the size tells
+                raise
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        self._uploads.pop(key, None)
+        with suppress(self._client.exceptions.ClientError):  # the sweep tries it again
+            self._client.abort_multipart_upload(Bucket=self.bucket.name, Key=key, UploadId=upload_id)
+
+    def _removed(self, key: str) -> None:
+        if (upload := self._uploads.get(key)) is not None:
+            self._abort(key, upload.id)
+        try:
+            self._client.delete_object(Bucket=self.bucket.name, Key=key)
+        except self._client.exceptions.ClientError as error:
+            if code_of(error) not in _NO_SUCH:
+                raise
+
+    def _sweep(self) -> int:
+        now, removed = time.monotonic(), 0
+        used = {upload.id for upload in self._uploads.values() if now - upload.used < ABANDONED}
+        for begun in [*self._unfinished(self.bucket.prefix)]:
+            if begun["UploadId"] not in used and (datetime.now(UTC) - begun["Initiated"]).total_seconds() > ABANDONED:
+                self._abort(begun["Key"], begun["UploadId"])
+                removed += 1
+        return removed
