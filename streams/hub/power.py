@@ -414,12 +414,28 @@ def boot(state: HubState, peer: Connection, message: m.Boot, now: float, decisio
     elif not state.monitors:
         why = "no monitor is connected, so the GPU cannot be started; start `wakestream monitor`"
         decision.refuse(peer.fd, "no_monitor", why, message.request_id)
-    elif not (to := state.may_wake()):
+    elif not (to := _to_boot(state, message.gpu)):
         when = time_text(placement.free_at(state, ANY_GPU) or now, state.limits.zone)
         why = f"the budget is spent, so no GPU is started before {when}; raise it to go on now"
         decision.refuse(peer.fd, answers.BUDGET, why, message.request_id)
     else:
         _ask(state, peer, message, to, now, decision)
+
+
+def _to_boot(state: HubState, gpu: str | None) -> list[int]:
+    """The monitors that may start this GPU; without a name one for each machine, and those that name no GPU."""
+    if gpu is not None and state.blocks(gpu):
+        return []
+    fit = state.monitors if gpu is None else jobs.monitors_of(state, gpu)
+    machines: set[str] = set()
+    found = []
+    for fd in (fd for fd in state.may_wake() if fd in fit):
+        named = (state.gpus.get(name) for name in state.connections[fd].gpus)
+        hosts = {each.host or each.name for each in named if each is not None}
+        if not hosts or hosts - machines:
+            found.append(fd)
+        machines |= hosts
+    return found
 
 
 def too_fast(peer: Connection, request_id: str | None, decision: HubDecision) -> None:

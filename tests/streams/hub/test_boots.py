@@ -28,6 +28,17 @@ def test_a_boot_of_an_offline_gpu_is_answered_by_its_monitor(net: Net) -> None:
     assert [told.request_id for told in net.heard(client, m.BootResult)] == ["b"]
 
 
+def test_a_boot_goes_to_the_monitor_of_its_gpu_and_without_a_name_to_one_of_each_machine(net: Net) -> None:
+    features, box = ("power_state",), "box-1"
+    a, b = (net.join("monitor", gpus=(gpu,), features=features, machine=box) for gpu in ("a", "b"))
+    other, deployed = net.monitor("c"), net.join("monitor")
+    monitors, client = (a, b, other, deployed), net.join("client")
+    net.say(client, m.Boot(request_id="named", gpu="b"))
+    assert [len(net.heard(fd, m.Boot)) for fd in monitors] == [0, 1, 0, 1]
+    net.say(client, m.Boot(request_id="any"))
+    assert [len(net.heard(fd, m.Boot)) for fd in monitors] == [1, 1, 1, 2]
+
+
 def test_a_wait_is_estimated_from_the_boots_of_the_gpu_that_is_coming() -> None:
     net = Net()
     monitors = {gpu: net.monitor(gpu) for gpu in ("quick", "slow")}
