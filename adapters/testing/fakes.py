@@ -14,6 +14,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 from wakestream.adapters.power.config import Machine
+from wakestream.operators.model.depot import Place
 from wakestream.operators.model.errors import FileUnusable, NoCapacity, PowerError, WakestreamError, WorkerRefused
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job
 from wakestream.operators.model.ports import (
@@ -299,6 +300,23 @@ def _next_of(script: deque[Scripted | WakestreamError]) -> Scripted:
     if isinstance(answer, WakestreamError):
         raise answer
     return answer
+
+
+class FakeDepot(FakeWorker):
+    """A depot with scripted answers, as those of `FakeWorker`: `put` is its `upload`, `get` its `download`.
+
+    Example:
+        >>> depot = FakeDepot()
+        >>> depot.failures["upload"] = [LinkExpired("the link is over")]
+    """
+
+    def put(self, file: Fingerprint, place: Place) -> AsyncGenerator[int, None]:
+        """Receive the file in two halves."""
+        return self.upload(file, FileRef(place.file.blake3, place.file.ext))
+
+    def get(self, place: Place, output: Path) -> AsyncGenerator[Downloading | Done, None]:
+        """Report `size` bytes and write nothing."""
+        return self.download(place.file.blake3, output)
 
 
 class FakeWorkers:

@@ -14,6 +14,7 @@ from typing import Any
 from reactivex import Observable
 
 from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
+from wakestream.operators.model.depot import Depot
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import Fingerprint, Job, JobEvent, Outcome
 from wakestream.operators.model.policy import Policy
@@ -73,6 +74,7 @@ class PipelineHarness:
         policy: Timeouts and retries.
         features: What the hub announces.
         seed: Of the jobs' random numbers.
+        depot: None by default.
 
     Example:
         >>> harness = PipelineHarness()
@@ -91,6 +93,7 @@ class PipelineHarness:
         policy: Policy | None = None,
         features: tuple[str, ...] = FEATURES,
         seed: int = 1,
+        depot: Depot | None = None,
     ) -> None:
         loop = self._loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -99,11 +102,12 @@ class PipelineHarness:
         self.events: dict[str, list[tuple[float, JobEvent]]] = {}
         self.faults: list[Exception] = []
         self._answer, self._features = answer, features
-        self._header = Header("daemon", time.time(), seed, {"policy": plain_config(self.policy)})
+        config = {"policy": plain_config(self.policy)} | ({} if depot is None else {"depot": True})
+        self._header = Header("daemon", time.time(), seed, config)
         self._tap = MemoryTap(lambda: loop.time() - begun)
         self._hub = HubClient(self._send, lambda error, _: self.faults.append(error))
         self._world = (workers or FakeWorkers({GPU: FakeWorker()}, GPU), files or FakeFiles(SAMPLES))
-        self._effects = effects or Direct()
+        self._effects, self._depot = effects or Direct(), depot
         self.link.events.subscribe(self._heard)
 
     @property
@@ -158,12 +162,17 @@ class PipelineHarness:
         return daemon.events(job).do_action(lambda event: events.append((self._loop.time(), event)))
 
     def _of(self, job: Job) -> World:
-        return World(self._hub, *self._world, job_random(self._header.seed, job), self._effects)
+        random = job_random(self._header.seed, job)
+        return World(self._hub, *self._world, random, self._effects, depot=self._depot)
+
+    def reply(self, message: m.Message) -> m.Message | None:
+        """The hub's answer to a frame: that to a submit, none to others. A subclass may answer these."""
+        return self._answer(message) if isinstance(message, m.Submit) else None
 
     def _send(self, message: m.Message) -> bool:
         if self.link.up:
             self._tap.frame("out", message)
-            reply = self._answer(message) if isinstance(message, m.Submit) else None
+            reply = self.reply(message)
             if reply is not None:
                 self.at(0.001, self.say, reply)
         return self.link.send(message)

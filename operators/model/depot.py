@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from wakestream.operators.model.events import Done, Downloading, Fingerprint, Note
+
+FEATURE: Final = "depot"
+"""The feature of hubs with a depot, and of clients that use it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -43,11 +43,27 @@ def then(*stages: Stage[U]) -> Callable[[Observable[T]], Observable[T | U]]:
     return operator_with(lambda observer, scheduler: _Chain(observer, scheduler, stages))
 
 
+def then_by_type(stages: Mapping[type, Sequence[Stage[U]]]) -> Callable[[Observable[T]], Observable[T | U]]:
+    """Like `then`, but the type of the last item chooses the stages that follow; after these again, until it has none.
+
+    Example:
+        >>> stages.submit(stages.depot).pipe(then_by_type({Stored: [stages.delivered], Delivered: [stages.fetch]}))
+
+    Args:
+        stages: The stages that follow, by the exact type of the last item.
+
+    Returns:
+        An operator function: the result has the items of the source and of all stages.
+    """
+    return operator_with(lambda observer, scheduler: _Chain(observer, scheduler, (), stages))
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class _Chain(FollowingObserver[Any]):
     """The state of one subscription: the stages that are left, and the last item of the present one."""
 
-    left: tuple[Stage[Any], ...]
+    left: Sequence[Stage[Any]]
+    by_type: Mapping[type, Sequence[Stage[Any]]] = field(default_factory=dict)
     last: Any = _NOTHING
 
     def on_next(self, value: Any) -> None:
@@ -55,10 +71,11 @@ class _Chain(FollowingObserver[Any]):
         self.observer.on_next(value)
 
     def on_completed(self) -> None:
-        if self.last is _NOTHING or not self.left:
+        left = self.left or self.by_type.get(type(self.last), ())
+        if self.last is _NOTHING or not left:
             self.observer.on_completed()
             return
-        stage, self.left = self.left[0], self.left[1:]
+        stage, self.left = left[0], left[1:]
         before, self.last = self.last, _NOTHING
         try:
             after = require_observable(stage(before), stage, "then")

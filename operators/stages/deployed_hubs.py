@@ -7,7 +7,7 @@ no GPU to a single job. While no hub can grant the GPU, the worker at the config
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import reactivex as rx
 from reactivex import Observable
@@ -22,7 +22,7 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.sources import never, start_with
-from wakestream.operators.stages.submit import Answer, Answers, Wait
+from wakestream.operators.stages.submit import Answer, Answers, Wait, raised
 
 GRANT = "grant"
 """The hub's feature: it grants a GPU to each job, and a broadcast does not."""
@@ -66,7 +66,7 @@ def with_deployed_hubs(answers: Answers) -> Answers:
 
             lines = interval(wait.policy.line_every, line).pipe(start_with(line(0.0)))
         again = rx.timer(pause).flat_map(lambda _: free(wait) or never())
-        waiting = first_success(lines, again, dropped=_raised)
+        waiting = first_success(lines, again, dropped=raised)
         return _or_worker_ready(wait, waiting, line=not reply.own) if ask else waiting
 
     def or_settled(kind: type) -> Answer:
@@ -117,7 +117,7 @@ def _or_worker_ready(
     checks = from_async(lambda: _is_ready(wait.workers), "health").pipe(poll(wait.policy.straight, bool))
     late = rx.timer(after).flat_map(lambda _: checks) if after else checks
     settled = late.pipe(ops.filter(bool), ops.flat_map(lambda _: rx.timer(settle).flat_map(go) if settle else go(None)))
-    return first_success(waiting, settled, dropped=_raised)
+    return first_success(waiting, settled, dropped=raised)
 
 
 async def _is_ready(workers: ports.Workers | None) -> bool:
@@ -127,8 +127,3 @@ async def _is_ready(workers: ports.Workers | None) -> bool:
         return (await workers.at(None).health()).initialized
     except WakestreamError:
         return False
-
-
-def _raised(_: int, error: Exception) -> NoReturn:
-    """An error of either side ends the wait."""
-    raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from reactivex import operators as ops
 from wakestream.operators.model.engine import LISTS, list_of
 from wakestream.operators.model.errors import TaskFailed
 from wakestream.operators.model.events import Done, Downloading, JobEvent, Rendered, ResultFile
-from wakestream.operators.model.ports import Output, TaskReport, Worker, Workers
+from wakestream.operators.model.ports import Output, TaskReport, Workers
 from wakestream.operators.rx.each import Effect, Operator
 from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.sources import concat, of
@@ -40,7 +40,12 @@ def download(outputs: Mapping[str, Path], workers: Workers) -> Effect[JobEvent]:
 
     def stage(rendered: Rendered, around: Operator, _: object) -> Observable[JobEvent]:
         task, worker = rendered.task, workers.at(rendered.task.worker.url)
-        results = _Results(outputs, worker, task.task_id, around)
+
+        def get(path: Path, name: str | None, made: Output | None) -> Observable[JobEvent]:
+            more = () if made is None else (made,)  # a worker of the user's own may know no lists
+            return around(from_async(partial(worker.download, task.task_id, path, name, *more), "download"))
+
+        results = Results(outputs, get)
         if LISTS in task.worker.features:
             return around(from_async(lambda: worker.report(task.task_id), "report")).pipe(ops.flat_map(results.made))
         return results.all_of([(name, path, None) for name, path in outputs.items()])
@@ -71,13 +76,16 @@ def bytes_received(event: JobEvent) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Results:
-    """The results of one task on their way to `outputs`."""
+class Results:
+    """The results of one task on their way to `outputs`.
+
+    Attributes:
+        outputs: The files to write, by name.
+        get: Fetches one, from its path, its name (None for the main one) and what is known of a further file of a list.
+    """
 
     outputs: Mapping[str, Path]
-    worker: Worker
-    task_id: str
-    around: Operator
+    get: Callable[[Path, str | None, Output | None], Observable[JobEvent]]
 
     def made(self, report: TaskReport) -> Observable[JobEvent]:
         """Fetch what the worker says that it made."""
@@ -117,8 +125,4 @@ class _Results:
         return concat(*(rx.defer(partial(one, *file)) for file in files))
 
     def _one(self, path: Path, name: str | None, made: Output | None = None) -> Observable[JobEvent]:
-        more = () if made is None else (made,)  # a worker of the user's own may know no lists
-        attempt = partial(self.worker.download, self.task_id, path, name, *more)
-        return self.around(from_async(attempt, "download")).take_while(
-            lambda event: not isinstance(event, Done), inclusive=True
-        )
+        return self.get(path, name, made).take_while(lambda event: not isinstance(event, Done), inclusive=True)

@@ -76,6 +76,7 @@ class Wait:
     reached: bool = False
     refusals: int = 0
     answered: bool = False
+    excuses: frozenset[str] = frozenset()
     excused_before: float = 0.0
     excused_since: float | None = None
 
@@ -108,9 +109,10 @@ class Wait:
         return math.inf if self.reached or self.policy.hub is None else max(0.0, self.policy.hub - self.waited)
 
     def excused(self) -> float:
-        """Seconds so far in which the hub said that the budget is spent, or that other jobs come first.
+        """Seconds so far in which the hub said that the budget is spent, or that other jobs come first, or in which
+        files went to the depot.
 
-        It cannot say so while it is lost.
+        The hub cannot say so while it is lost.
         """
         going = 0.0 if self.excused_since is None else seconds_now(self.time) - self.excused_since
         return self.excused_before + going
@@ -139,7 +141,7 @@ class Wait:
     def queued(self, reply: ports.OfflineReply) -> Observable[JobEvent] | None:
         """`gpu.power.offline` or `gpu.job.queued`: lines about the wait, without end."""
         before, self.offline, self.offline_at = self.offline, reply, seconds_now(self.time)
-        self._excuse(self.offline_at if reply.phase in EXCUSED else None)
+        self.excuse("hub", excused=reply.phase in EXCUSED)
         if self.answered and self.link and QUEUE in self.link.features and before and _same(before, reply):
             return None  # such a hub says it again: the lines go on, with the new times
         self.answered = True
@@ -163,7 +165,7 @@ class Wait:
             raise HubRefused(link.reason, code=link.code)
         if self.link is not None:
             self.link, self.down = None, seconds_now(self.time)
-            self._excuse(None)
+            self.excuse("hub", excused=False)
         self.reached = self.reached or link.asked
         unreached = "connecting" if link.connecting else "hub_unreachable"
         phase = "hub_lost" if self.reached else unreached
@@ -200,11 +202,19 @@ class Wait:
         retry_in = max(0.0, (self.retry_at or 0.0) - now) if again else None
         return Waking(now - self.started, phase, reply.position, eta, why, until, retry_in)
 
-    def _excuse(self, since: float | None) -> None:
-        self.excused_before, self.excused_since = self.excused(), since
+    def excuse(self, why: str, *, excused: bool) -> None:
+        """From now on, the time of the wait does not count for this reason, or does so again."""
+        self.excused_before = self.excused()
+        self.excuses = self.excuses | {why} if excused else self.excuses - {why}
+        self.excused_since = seconds_now(self.time) if self.excuses else None
 
     def _plan_retry(self, after: float | None) -> None:
         self.retry_at = None if after is None else seconds_now(self.time) + after
+
+
+def raised(_: int, error: Exception) -> NoReturn:
+    """For `first_success`: an error of either side ends the wait."""
+    raise error
 
 
 def unreachable(link: ports.LinkDown) -> Callable[[str, float], Exception]:

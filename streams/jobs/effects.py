@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import orjson
 
 from wakestream.operators.model import errors
+from wakestream.operators.model.depot import Depot, Place
 from wakestream.operators.model.events import Algorithm, Done, Downloading, FileRef, Fingerprint, Job, Note
 from wakestream.operators.model.faults import describe_error
 from wakestream.operators.model.ports import (
@@ -124,6 +125,7 @@ def recorded(world: World, tap: Tap, job: Job) -> World:
         workers=LoggedWorkers(calls, world.workers),
         files=LoggedFiles(calls, world.files),
         effects=LoggedEffects(calls, world.effects),
+        depot=None if world.depot is None else LoggedDepot(calls, world.depot),
     )
 
 
@@ -276,6 +278,23 @@ class _LoggedWorker(Worker):
     async def cancel(self, task_id: str, job_id: str | None = None) -> None:
         asked = self._asked(task_id=task_id)
         await self._calls.call("cancel", asked, lambda: self._worker.cancel(task_id, job_id), _NOTHING)
+
+
+class LoggedDepot(Depot):
+    """The port `Depot`, whose calls go through `calls` to `depot` (None in a replay). Links are in no row."""
+
+    def __init__(self, calls: Calls, depot: Any = None) -> None:
+        self._calls, self._depot = calls, depot
+
+    def put(self, file: Fingerprint, place: Place) -> AsyncIterator[int | Resumed]:
+        """See `Depot.put`."""
+        asked = {"args": {"hash": place.file.blake3}}
+        return self._calls.items("put", asked, lambda: self._depot.put(file, place), _SENT)
+
+    def get(self, place: Place, output: Path) -> AsyncIterator[Downloading | Note | Done]:
+        """See `Depot.get`."""
+        asked = {"args": {"hash": place.file.blake3, "name": place.file.name}}
+        return self._calls.items("get", asked, lambda: self._depot.get(place, output), _RECEIVED)
 
 
 def own(label: str) -> str:

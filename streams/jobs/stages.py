@@ -38,6 +38,8 @@ from wakestream.operators.stages.fingerprint import Fingerprints
 from wakestream.operators.stages.note import note
 from wakestream.streams.jobs.standard import standard, steps, submit, whole
 from wakestream.streams.jobs.world import Build, Events, Parts, Steps, World
+from wakestream.streams.protocol.depot_messages import MOST_FILES
+from wakestream.streams.recording.secrets import REDACTED
 
 T = TypeVar("T")
 
@@ -100,12 +102,18 @@ class Stages(Parts):
         return replace(self, policy=policy)
 
     def standard(self) -> Events:
-        """Run all stages in order, from `submit` to `download`; ends with `Done`."""
+        """Run all stages in order, from `submit` to `download` or `fetch`; ends with `Done`."""
         return standard(self)
 
-    def submit(self) -> Events:
-        """Ask the hub for a GPU and wait for it; ends with `Granted`."""
-        return submit(self)
+    def submit(self, depot: Callable[[Any], Events] | None = None) -> Events:
+        """Ask the hub for a GPU and wait for it; ends with `Granted`.
+
+        Args:
+            depot: What is done with the files meanwhile: `stages.depot`, whose end `Stored` then ends the wait, too.
+                An earlier run may have stored them, or even have the results there (`Delivered`). None, or no depot,
+                or a job that cannot go that way: `Granted` only.
+        """
+        return submit(self, depot if self.world.depot is not None and may_be_stored(self.job) else None)
 
     @property
     def online(self) -> JobStage:
@@ -136,6 +144,24 @@ class Stages(Parts):
     def download(self) -> JobStage:
         """Download the results to `job.outputs`; from `Rendered` to `Done`."""
         return JobStage(self, "download")
+
+    @property
+    def depot(self) -> JobStage:
+        """Put the files into the depot during `submit`; from `Fingerprinted` to `Stored`."""
+        return JobStage(self, "depot")
+
+    @property
+    def delivered(self) -> JobStage:
+        """Watch what the hub does with a stored job; from `Stored` to `Delivered`.
+
+        It ends with `Granted` if the files must go the direct way after all.
+        """
+        return JobStage(self, "delivered")
+
+    @property
+    def fetch(self) -> JobStage:
+        """Download the results from the depot to `job.outputs`; from `Delivered` to `Done`."""
+        return JobStage(self, "fetch")
 
     def run(self, name: str, stage: Stage[JobEvent], before: Any) -> Events:
         """Begin a stage; the daemon's jobs wait for their turn first."""
@@ -183,6 +209,12 @@ class Stages(Parts):
         """
         called = effect(label, args, do, self.world.effects)
         return called.pipe(retry_backoff(self.policy.call, self.world.random))
+
+
+def may_be_stored(job: Job) -> bool:
+    """Whether a job may go by way of the depot: it has few enough files, and no secret parameter."""
+    hidden = (isinstance(value, str) and value.startswith(REDACTED) for value in job.params.values())
+    return len(job.inputs) <= MOST_FILES and not any(hidden)
 
 
 def _next_job(

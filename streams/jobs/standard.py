@@ -10,8 +10,9 @@ from reactivex import Observable
 
 from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.lifecycle.outcome import outcome
+from wakestream.operators.model.depot import AtGpu, InDepotDone, Places
 from wakestream.operators.model.errors import Stalled
-from wakestream.operators.model.events import JobEvent, Retrying
+from wakestream.operators.model.events import Delivered, Granted, JobEvent, Retrying, Stored
 from wakestream.operators.model.ports import (
     Accepted,
     BootFailure,
@@ -25,14 +26,26 @@ from wakestream.operators.model.ports import (
 from wakestream.operators.rx.each import each
 from wakestream.operators.rx.poll import poll
 from wakestream.operators.rx.switch_by_type import switch_by_type
-from wakestream.operators.rx.then import then
+from wakestream.operators.rx.then import then_by_type
 from wakestream.operators.rx.timeout import each_item, timeout
 from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.deployed_hubs import with_deployed_hubs
+from wakestream.operators.stages.depot import (
+    AT_ONCE,
+    at_gpu,
+    bytes_stored,
+    delivered,
+    fetch,
+    gone,
+    is_stored,
+    store,
+    watch,
+    with_depot,
+)  # fmt: skip
 from wakestream.operators.stages.download import bytes_received, download
 from wakestream.operators.stages.follow import follow, is_finished, pause, place
 from wakestream.operators.stages.online import is_ready, online, until_lost
-from wakestream.operators.stages.submit import Wait, unreachable
+from wakestream.operators.stages.submit import Answers, Wait, unreachable
 from wakestream.operators.stages.synthesize import synthesize
 from wakestream.operators.stages.upload import bytes_sent, upload
 from wakestream.streams.jobs.world import Events, Parts, Steps, waiting
@@ -55,14 +68,19 @@ def whole(s: Parts, attempt: Events, cancel: Observable[Any], release: Release) 
 
 def standard(s: Stages) -> Events:
     """An attempt: the last event of each stage starts the next one."""
-    return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.download))
+    return s.submit(s.depot).pipe(then_by_type({
+        Granted: (s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.download),  # the direct way
+        Stored: (s.delivered,),  # to `Delivered`, or to `Granted` after all
+        Delivered: (s.fetch,),
+    }))  # fmt: skip
 
 
-def submit(s: Parts) -> Events:
+def submit(s: Parts, depot: Callable[[Any], Events] | None = None) -> Events:
     """The wait for a GPU: follow what the hub said last. The branch that completes is the grant."""
     return waiting(s, lambda wait: wait.replies.pipe(
         switch_by_type(wait.follow(ANSWERS)),
         timeout(s.policy.online, "online", excused=wait.excused),  # 30 minutes for the start
+        with_depot(wait, depot),  # meanwhile the files go there, and then `Stored` ends the wait
     ))  # fmt: skip
 
 
@@ -80,10 +98,25 @@ ANSWERS = with_deployed_hubs({  # these may be busy, have this job already, or g
 })  # fmt: skip
 
 
+def watched(s: Parts) -> Events:
+    """After `Stored` the hub does the job: follow what it says of it."""
+    return waiting(s, lambda wait: wait.replies.pipe(switch_by_type(wait.follow(REMOTE))))
+
+
+REMOTE: Answers = {
+    LinkUp: watch, LinkDown: Wait.hub_down, OfflineReply: Wait.queued, Refused: Wait.refused,
+    AtGpu: at_gpu,  # gpu.depot.progress: how far the work is
+    InDepotDone: delivered,  # gpu.depot.delivered
+    Accepted: Wait.granted,  # by a GPU that needs the files from here: the direct way
+    Places: gone,  # the depot lacks files: the next attempt stores them again
+}  # fmt: skip
+
+
 def steps(s: Parts) -> Steps:
-    """The stages after the grant; `each` has the operators around each call, from the inside outwards."""
-    p, workers, retry = s.policy, s.world.workers, s.retry
+    """The stages after `submit`; `each` has the operators around each call, from the inside outwards."""
+    p, workers, hub, depot, retry = s.policy, s.world.workers, s.world.hub, s.world.depot, s.retry
     idle = timeout(p.transfer, "transfer", reset=each_item, error=Stalled)
+    no_byte = timeout(p.transfer, "depot", reset=bytes_stored, error=Stalled)
     ready, work = timeout(p.ready, "ready"), timeout(p.execution, "execution", reset=place)
     return Steps(
         each(online(workers), retry(until_lost(p)), poll(p.health_every, is_ready), ready),
@@ -92,4 +125,7 @@ def steps(s: Parts) -> Steps:
         each(synthesize(s.job, workers), retry(p.call)),
         each(follow(workers), retry(p.call), poll(pause(p.poll_every), is_finished), work),
         each(download(s.job.outputs, workers), idle, retry(p.call, progress=bytes_received)),
+        each(store(s.job, hub, depot), retry(p.call, bytes_stored), poll(AT_ONCE, is_stored), no_byte),
+        each(lambda _, around: around(watched(s))),
+        each(fetch(s.job, hub, depot), idle, retry(p.call, progress=bytes_received)),
     )

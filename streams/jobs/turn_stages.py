@@ -110,7 +110,7 @@ class TurnStages(Stages):
     shared: Lanes
     slot: _Slot
 
-    def submit(self) -> Events:
+    def submit(self, depot: Callable[[Any], Events] | None = None) -> Events:
         """Until the GPU is granted, the job gives its place to one that the user moves before it."""
         asking, job = self.shared.asking, self.job.id
 
@@ -121,7 +121,7 @@ class TurnStages(Stages):
                     self.world.hub.order(self.shared.waiting)
 
         def subscribe(observer: ObserverBase[JobEvent], scheduler: SchedulerBase | None = None) -> DisposableBase:
-            asked = subscribe_through(Stages.submit(self).do_action(note), observer, scheduler)
+            asked = subscribe_through(Stages.submit(self, depot).do_action(note), observer, scheduler)
             return CompositeDisposable(asked, Disposable(lambda: asking.pop(job, None)))
 
         return LightObservable(subscribe)
@@ -141,7 +141,9 @@ class TurnStages(Stages):
                 return self.shared.at_gpu.in_order(self.job.id, self.slot.take(hold, stage(before)))
             case "follow":  # the end of this stage is the end of that turn
                 return stage(before).do_action(on_completed=self.slot.free)
-            case "download":
+            case "depot":
+                return stage(before).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload"))
+            case "download" | "fetch":
                 return stage(before).pipe(turn(self.job, self.shared, self.shared.downloads, "to download"))
         return stage(before)
 

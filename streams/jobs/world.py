@@ -98,7 +98,7 @@ def waiting(s: Parts, make: Callable[[Wait], Events]) -> Events:
 
 
 class Steps(NamedTuple):
-    """The stages after the grant, in order."""
+    """The stages after `submit`: those of the direct way in order, then those by way of the depot."""
 
     online: Stage[JobEvent]
     dedupe: Stage[JobEvent]
@@ -106,6 +106,9 @@ class Steps(NamedTuple):
     synthesize: Stage[JobEvent]
     follow: Stage[JobEvent]
     download: Stage[JobEvent]
+    depot: Stage[JobEvent]
+    delivered: Stage[JobEvent]
+    fetch: Stage[JobEvent]
 
 
 Build = Callable[[Job, World, Policy, Observable[Any]], Observable[JobEvent]]

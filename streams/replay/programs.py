@@ -43,7 +43,10 @@ from wakestream.streams.replay.network import Channel, Network
 from wakestream.streams.replay.recorded_ports import Answers, Known, Watch, effects_of, recorded_world
 from wakestream.streams.replay.row_order import RowOrder
 
-OURS = frozenset({"gpu.job.submit", "gpu.job.cancel", "gpu.job.done"})
+OURS = frozenset({
+    "gpu.job.submit", "gpu.job.cancel", "gpu.job.done",
+    "gpu.depot.offer", "gpu.depot.progress", "gpu.depot.stored", "gpu.depot.withdraw", "gpu.depot.query",
+})  # fmt: skip
 """Frames that jobs send. The other frames of a client's log come from the link or from a user."""
 
 Action = Callable[[], object]
@@ -262,7 +265,9 @@ class ClientProgram(PeerProgram):
     def _world(self, job: Job) -> World:
         tap = untapped if self._simulate else self.tap  # simulated ports are recorded with the others
         answers = Answers(self._known, job.id, self.order.until, self.watch, tap)
-        world = recorded_world(self.hub, answers, job_random(self.log.header.seed, job))
+        header = self.log.header
+        depot = bool(header.config.get("depot"))
+        world = recorded_world(self.hub, answers, job_random(header.seed, job), depot=depot)
         return self._simulate(world, job, self._known) if self._simulate else world
 
     def start_connected(self, link: LinkUp) -> None:

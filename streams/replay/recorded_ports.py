@@ -16,6 +16,7 @@ from wakestream.streams.jobs.effects import (
     Calls,
     EqualCalls,
     Form,
+    LoggedDepot,
     LoggedEffects,
     LoggedFiles,
     LoggedWorkers,
@@ -167,6 +168,7 @@ _OUTCOME = frozenset({"ok", "error", "item", "end"})
 """What a row says beside what was asked."""
 
 
-def recorded_world(hub: Hub, answers: Answers, random: Random) -> World:
-    """The world of a replayed job: the log answers all calls but those to the hub."""
-    return World(hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers))
+def recorded_world(hub: Hub, answers: Answers, random: Random, *, depot: bool = False) -> World:
+    """The world of a replayed job, with a depot or without: the log answers all calls but those to the hub."""
+    stored = LoggedDepot(answers) if depot else None
+    return World(hub, LoggedWorkers(answers), LoggedFiles(answers), random, LoggedEffects(answers), depot=stored)

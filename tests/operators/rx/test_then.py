@@ -9,7 +9,8 @@ from reactivex.testing.marbles import marbles_testing
 from tests.support.streams.virtual_time import on_completed, on_error, on_next, subscribe
 from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.from_async import from_async
-from wakestream.operators.rx.then import then
+from wakestream.operators.rx.sources import of
+from wakestream.operators.rx.then import then, then_by_type
 from wakestream.operators.rx.to_future import to_future
 
 
@@ -126,3 +127,14 @@ async def test_the_scheduler_given_once_reaches_every_stage(loop_scheduler: Loop
     stages = from_async(effect).pipe(then(lambda _: from_async(effect)), then(lambda _: rx.timer(5.0)))
     assert await to_future(loop_scheduler)(stages) == 0
     assert loop_scheduler.loop.time() == 5.0
+
+
+def test_the_type_of_the_last_item_chooses_the_stages_that_follow_until_it_has_none() -> None:
+    def stages(chosen: Observable[object]) -> list[object]:
+        heard: list[object] = []
+        twice = (lambda n: of(n + 1), lambda n: of("b", f"{n}"))
+        chosen.pipe(then_by_type({int: twice, str: (lambda text: of(float(text)),)})).subscribe(heard.append)
+        return heard
+
+    assert stages(of("x", 1)) == ["x", 1, 2, "b", "2", 2.0]
+    assert stages(of()) == []

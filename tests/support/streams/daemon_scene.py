@@ -56,7 +56,7 @@ class House(Scene):
         job = e.Job.lipsync(f"job-{n}", Path(f"{n}.mp4"), Path("speech.wav"), Path(f"{n}.out.mp4"))
         self.priorities[job.id] = priority
         told = self.told.setdefault(job.id, [])
-        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n))
+        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(n), depot=self.depot)
         world = replace(world, retry_now=self.retries.by_key(job.id))
         events = self.build(job, world, policy, self.cancel)
         noted = events.do_action(lambda event: told.append((round(self.loop.time(), 1), event)))

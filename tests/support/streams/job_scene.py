@@ -8,7 +8,7 @@ from typing import Any
 
 from reactivex.subject import Subject
 
-from wakestream.adapters.testing.fakes import FakeFiles, FakeLink, FakeWorker, FakeWorkers
+from wakestream.adapters.testing.fakes import FakeDepot, FakeFiles, FakeLink, FakeWorker, FakeWorkers
 from wakestream.adapters.testing.harness import HubAnswer
 from wakestream.operators.model.events import Job, JobEvent
 from wakestream.operators.model.policy import Policy
@@ -16,7 +16,7 @@ from wakestream.operators.rx.core.scheduler import LoopScheduler
 from wakestream.operators.rx.to_future import to_future
 from wakestream.streams.jobs.hub_client import HubClient
 from wakestream.streams.jobs.stages import job_pipeline
-from wakestream.streams.jobs.world import World
+from wakestream.streams.jobs.world import Build, World
 from wakestream.streams.protocol import messages as m
 
 URL = "http://gpu:8383"
@@ -42,11 +42,18 @@ class Scene:
     """`answer` is what the hub says to each submit, a moment later."""
 
     def __init__(
-        self, answer: HubAnswer = ack, *, worker: FakeWorker | None = None, features: tuple[str, ...] = OURS
+        self,
+        answer: HubAnswer = ack,
+        *,
+        worker: FakeWorker | None = None,
+        features: tuple[str, ...] = OURS,
+        depot: FakeDepot | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.answer = answer
         self.features = features
+        self.depot = depot
+        self.build: Build = job_pipeline
         self.worker = worker or FakeWorker()
         self.files = FakeFiles({"clip.mp4": b"v" * 1000, "speech.wav": b"a" * 500})
         self.link = FakeLink()
@@ -63,11 +70,15 @@ class Scene:
         self.link.connect(*self.features)
 
     def _send(self, message: m.Message) -> bool:
-        if isinstance(message, m.Submit) and self.link.up:
-            reply = self.answer(message)
+        if self.link.up:
+            reply = self.reply(message)
             if reply is not None:
                 self.loop.call_later(0.001, self.link.receive, reply)
         return self.link.send(message)
+
+    def reply(self, message: m.Message) -> m.Message | None:
+        """What the hub says to a frame."""
+        return self.answer(message) if isinstance(message, m.Submit) else None
 
     def at(self, seconds: float, action: Callable[..., Any], *args: Any) -> None:
         """Do something at a moment of virtual time."""
@@ -75,8 +86,8 @@ class Scene:
 
     async def run(self, policy: Policy | None = None, **waits: Any) -> JobEvent:
         """Run the job to its outcome."""
-        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(7))
-        pipeline = job_pipeline(self.job, world, policy or Policy(**waits), self.cancel)
+        world = World(self.hub, FakeWorkers({URL: self.worker}, URL), self.files, Random(7), depot=self.depot)
+        pipeline = self.build(self.job, world, policy or Policy(**waits), self.cancel)
         noted = pipeline.do_action(lambda event: self.events.append((round(self.loop.time(), 3), event)))
         outcome: JobEvent = await noted.pipe(to_future(self.scheduler))
         await self.scheduler.close()

@@ -1,0 +1,355 @@
+"""A job by way of the depot: what goes there while it waits, what each fault leads to, and that links are in no log."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import pytest
+
+from tests.support.streams.depot_hub import FEATURES, RESULT, DepotHub, delivered, said
+from tests.support.streams.job_scene import OURS, Scene, ack, offline
+from wakestream.adapters.testing.fakes import FakeDepot
+from wakestream.adapters.testing.harness import PipelineHarness, asleep
+from wakestream.operators.model import errors
+from wakestream.operators.model import events as e
+from wakestream.operators.model.depot import Place
+from wakestream.operators.model.errors import DepotError, LinkExpired
+from wakestream.operators.rx.then import then
+from wakestream.streams.jobs.stages import Stages, pipeline
+from wakestream.streams.jobs.world import Events
+from wakestream.streams.protocol import depot_messages as d
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.secrets import redact
+from wakestream.streams.replay.divergence import divergences
+from wakestream.streams.replay.replay import replay
+
+
+class DepotScene(Scene):
+    """The GPU is off, and the hub has a depot."""
+
+    def __init__(self, features: tuple[str, ...] = FEATURES, depot: FakeDepot | None = None) -> None:
+        self.depot: FakeDepot = depot or FakeDepot()
+        super().__init__(offline, features=features, depot=self.depot)
+        self.town = DepotHub(self.depot, lambda submit: self.answer(submit))
+        self.connect()
+
+    def reply(self, message: m.Message) -> m.Message | None:
+        """What the hub says to a frame."""
+        return self.town.answer(message)
+
+    def finish(self, **how: object) -> None:
+        """The results are in the depot."""
+        self.town.result = how
+        self.link.receive(delivered("job-1", **how))
+
+    def grant(self) -> None:
+        """A GPU takes the files from here."""
+        self.link.receive(ack(m.Submit(request_id="job-1", task_type="", payload={})))
+
+    @property
+    def notes(self) -> list[str]:
+        return [note.text for note in self.of(e.Note)]
+
+
+@pytest.fixture
+async def scene() -> DepotScene:
+    return DepotScene()
+
+
+async def test_the_files_go_to_the_depot_while_the_job_waits_and_the_hub_does_the_rest(scene: DepotScene) -> None:
+    steps = (d.DepotProgress(request_id="job-1", step=step, percent=50.0, gpu="a") for step in ("fetch", "render"))
+    for moment, step in zip((100.0, 110.0), steps, strict=True):
+        scene.at(moment, scene.link.receive, step)
+    scene.at(120.0, scene.finish)
+    assert await scene.run() == e.Done(scene.job.output, 1000)
+    assert [step.bytes for step in scene.of(e.Storing)][-1] == 1500
+    assert scene.of(e.Stored) == [e.Stored(1500, 1000)]
+    assert scene.of(e.Remote) == [e.Remote("fetch", 50.0, "a"), e.Remote("render", 50.0, "a")]
+    assert scene.of(e.Delivered) == [e.Delivered(1000, "a")]
+    assert scene.of(e.Granted) == []
+    assert said(scene.link) == ["job.submit", "depot.offer", "depot.stored", "depot.query", "job.done"]
+    offered = scene.link.said(d.DepotOffer)[0].files
+    assert [(file.name, file.ext, file.size) for file in offered] == [("video", ".mp4", 1000), ("audio", ".wav", 500)]
+
+
+async def test_a_gpu_that_is_on_gets_the_files_directly() -> None:
+    scene = DepotScene()
+    scene.answer = ack
+    assert isinstance(await scene.run(), e.Done)
+    assert said(scene.link) == ["job.submit", "job.done"]
+    assert scene.depot.calls == []
+
+
+@pytest.mark.parametrize("lacks", ["the hub", "the client", "room for a secret parameter", "a stage"])
+async def test_without_a_depot_nothing_changes(lacks: str) -> None:
+    scene = DepotScene(OURS if lacks == "the hub" else FEATURES)
+    if lacks == "the client":
+        scene.depot = None  # type: ignore[assignment]
+    if lacks == "room for a secret parameter":
+        scene.job = replace(scene.job, kind="upscale", params={"token": "[redacted] 1234"})
+        scene.features = (*FEATURES, e.INPUTS)
+        scene.connect()
+    if lacks == "a stage":
+        scene.build = pipeline(direct)
+    scene.at(50.0, scene.grant)
+    assert isinstance(await scene.run(), e.Done)
+    assert said(scene.link) == ["job.submit", "job.done"]
+
+
+def direct(s: Stages) -> Events:
+    return s.submit().pipe(then(s.online, s.dedupe, s.upload, s.synthesize, s.follow, s.download))
+
+
+async def test_the_upload_is_not_restarted_by_what_the_hub_says_meanwhile(scene: DepotScene) -> None:
+    scene.depot.delays["upload"] = 20.0
+    for moment, state in ((5.0, "starting"), (10.0, "booted")):
+        scene.at(moment, scene.link.receive, m.PowerState(gpu="a", state=state))
+    scene.at(12.0, scene.link.receive, m.Offline(request_id="job-1", phase="booting", position=2))
+    scene.at(60.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.depot.said("upload")) == 2
+    assert "starting" in {line.phase for line in scene.of(e.Waking)}
+
+
+async def test_a_new_connection_in_the_upload_repeats_the_offer_and_sends_no_file_again(scene: DepotScene) -> None:
+    scene.depot.delays["upload"] = 20.0
+    scene.at(5.0, scene.link.disconnect)
+    scene.at(10.0, scene.connect)
+    scene.at(60.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.depot.said("upload")) == 2
+    assert said(scene.link, d.DepotProgress)[:5] == [
+        "job.submit",
+        "depot.offer",
+        "job.submit",
+        "depot.offer",
+        "depot.stored",
+    ]
+
+
+async def test_the_hub_is_told_how_far_the_upload_is() -> None:
+    scene = DepotScene(depot=Slow())
+    scene.at(60.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    told = [(progress.left, progress.rate) for progress in scene.link.said(d.DepotProgress)]
+    assert told[0] == (1450, pytest.approx(50, rel=0.01))
+    assert told[1][1] == pytest.approx(100, rel=0.1)
+    assert [left for left, _ in told] == sorted((left for left, _ in told), reverse=True)
+    assert len(told) < 5
+
+
+class Slow(FakeDepot):
+    """50 bytes a second for each file."""
+
+    async def put(self, file: e.Fingerprint, place: Place) -> AsyncGenerator[int, None]:
+        for at in range(50, file.size + 1, 50):
+            await asyncio.sleep(1.0)
+            yield at
+        self.known.add(place.file.blake3)
+
+
+@pytest.mark.parametrize("code", ["no_depot", "down", "full", "quota", "too_large", "unsupported", "unknown_job"])
+async def test_a_depot_that_the_hub_cannot_use_is_said_in_one_line_and_the_job_goes_the_direct_way(
+    scene: DepotScene, code: str
+) -> None:
+    scene.town.refused = code
+    scene.at(50.0, scene.grant)
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.notes == [
+        f"the depot is not used: this depot is {code}; the files go to the GPU machine itself, so this PC must stay on"
+    ]
+    assert said(scene.link) == ["job.submit", "depot.offer", "depot.withdraw", "job.done"]
+
+
+@pytest.mark.parametrize(
+    "error", [DepotError("507", code="full"), errors.WorkerUnreachable("reset"), errors.WorkerRefused("no")]
+)
+async def test_an_upload_that_fails_goes_the_direct_way(scene: DepotScene, error: errors.WakestreamError) -> None:
+    scene.depot.gone = error
+    scene.at(50.0, scene.grant)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.notes) == 1
+    assert len(scene.link.said(d.DepotWithdraw)) == 1
+
+
+async def test_a_depot_that_takes_no_byte_is_left_after_the_idle_time(scene: DepotScene) -> None:
+    scene.depot.delays["upload"] = 1000.0
+    scene.at(100.0, scene.grant)
+    assert isinstance(await scene.run(transfer=30.0), e.Done)
+    assert [round(at) for at in scene.when(e.Note)] == [30]
+    assert len(scene.link.said(d.DepotWithdraw)) == 1
+
+
+async def test_a_hub_that_does_not_answer_an_offer_is_left_after_the_idle_time(scene: DepotScene) -> None:
+    scene.town.deaf = True
+    scene.at(100.0, scene.grant)
+    assert isinstance(await scene.run(transfer=30.0), e.Done)
+    assert [round(at) for at in scene.when(e.Note)] == [30]
+
+
+async def test_after_a_lost_connection_the_depot_is_tried_again(scene: DepotScene) -> None:
+    scene.depot.gone = errors.WorkerUnreachable("no network")
+    scene.at(0.5, scene.link.disconnect)
+    scene.at(100.0, setattr, scene.depot, "gone", None)
+    scene.at(100.0, scene.connect)
+    scene.at(150.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.notes == []
+    assert len(scene.of(e.Stored)) == 1
+
+
+async def test_an_expired_link_is_asked_for_again(scene: DepotScene) -> None:
+    scene.depot.failures["upload"] = [LinkExpired("over")]
+    scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert said(scene.link)[:4] == ["job.submit", "depot.offer", "depot.offer", "depot.stored"]
+    assert scene.notes == []
+
+
+async def test_a_file_that_is_missing_after_all_is_sent_again(scene: DepotScene) -> None:
+    scene.depot.delays["upload"] = 1.0
+    scene.at(1.02, scene.depot.known.clear)  # just when all is there
+    scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert said(scene.link, d.DepotProgress)[1:4] == ["depot.offer", "depot.stored", "depot.stored"]
+
+
+async def test_a_depot_that_loses_files_again_and_again_is_left(scene: DepotScene) -> None:
+    class Leaky(set[str]):
+        def add(self, _: str) -> None:
+            """Nothing stays."""
+
+    scene.depot.known = Leaky()
+    scene.at(50.0, scene.grant)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(d.DepotWithdraw)) == 1
+
+
+async def test_a_file_that_changes_ends_the_job_as_in_the_direct_way(scene: DepotScene) -> None:
+    scene.depot.failures["upload"] = [errors.FileChanged("clip.mp4 was changed")]
+    assert await scene.run() == e.Failed("clip.mp4 was changed", "file_changed")
+
+
+async def test_an_upload_may_take_longer_than_the_wait_for_a_gpu() -> None:
+    scene = DepotScene(depot=Slow())
+    scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(online=5.0), e.Done)
+
+
+async def test_a_grant_in_the_upload_ends_it(scene: DepotScene) -> None:
+    scene.depot.delays["upload"] = 20.0
+    scene.at(5.0, scene.grant)
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.of(e.Stored) == []
+    assert len(scene.worker.said("upload")) == 2
+
+
+async def test_a_stored_job_that_a_gpu_without_the_feature_takes_goes_the_direct_way(scene: DepotScene) -> None:
+    scene.at(50.0, scene.grant)
+    assert isinstance(await scene.run(), e.Done)
+    assert (len(scene.of(e.Stored)), len(scene.of(e.Granted))) == (1, 1)
+    assert len(scene.worker.said("upload")) == 2
+
+
+async def test_a_stored_job_whose_files_are_gone_stores_them_again(scene: DepotScene) -> None:
+    def gone() -> None:
+        scene.depot.known.clear()
+        scene.town.stored.clear()
+        scene.link.receive(scene.town.places("job-1"))
+
+    scene.at(50.0, gone)
+    scene.at(90.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.of(e.Stored)) == 2
+    assert len(scene.depot.said("upload")) == 4
+
+
+async def test_after_a_lost_connection_a_stored_job_asks_what_became_of_it(scene: DepotScene) -> None:
+    scene.at(50.0, scene.link.disconnect)
+    scene.at(55.0, setattr, scene.town, "result", {})
+    scene.at(70.0, scene.connect)
+    assert isinstance(await scene.run(), e.Done)
+    assert said(scene.link)[3:] == ["depot.query", "depot.query", "job.done"]
+    assert {line.phase for at, line in scene.events if isinstance(line, e.Waking) and at > 50} == {"hub_lost"}
+
+
+async def test_work_that_fails_ends_the_job_with_its_reason(scene: DepotScene) -> None:
+    scene.at(50.0, lambda: scene.finish(files=(), code="task_failed", reason="the video has no face"))
+    assert await scene.run() == e.Failed("the video has no face", "task_failed")
+
+
+async def test_a_result_whose_link_expires_is_fetched_with_a_new_one(scene: DepotScene) -> None:
+    scene.depot.failures["download"] = [LinkExpired("over")]
+    scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.link.said(d.DepotQuery)) == 2
+
+
+async def test_several_results_are_fetched_with_one_question(scene: DepotScene) -> None:
+    outputs = {name: scene.job.output.with_name(name) for name in ("video", "mask")}
+    scene.job = replace(scene.job, outputs=outputs)
+    scene.connect()
+    mask = d.DepotPlace(name="mask", blake3="e" * 64, ext=".png", size=1000, have=True)
+    scene.features = (*FEATURES, e.INPUTS)
+    scene.connect()
+    scene.at(50.0, lambda: scene.finish(files=(RESULT, mask)))
+    done = await scene.run()
+    assert isinstance(done, e.Done)
+    assert [file.name for file in done.files] == ["video", "mask"]
+    assert len(scene.link.said(d.DepotQuery)) == 1
+
+
+@pytest.mark.parametrize("state", ["stored", "delivered"])
+async def test_a_program_that_comes_back_stores_nothing_again_and_fetches_once(scene: DepotScene, state: str) -> None:
+    scene.town.stored.add("job-1")
+    if state == "delivered":
+        scene.town.result = {}
+    else:
+        scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert scene.depot.said("upload") == []
+    assert len(scene.depot.said("download")) == 1
+    assert len(scene.of(e.Stored)) == (state == "stored")
+
+
+@pytest.mark.parametrize("moment", [0.5, 50.0])
+async def test_a_cancel_reaches_the_hub_in_each_state(scene: DepotScene, moment: float) -> None:
+    scene.depot.delays["upload"] = 20.0
+    scene.at(moment, scene.cancel.on_next, None)
+    assert isinstance(await scene.run(), e.Cancelled)
+    assert said(scene.link)[-1] == "job.cancel"
+
+
+class DepotHarness(PipelineHarness):
+    """A recorded client with a depot."""
+
+    def __init__(self) -> None:
+        self.depot = FakeDepot()
+        self.town = DepotHub(self.depot, asleep)
+        super().__init__(asleep, features=FEATURES, depot=self.depot)
+
+    def reply(self, message: m.Message) -> m.Message | None:
+        """What the hub says to a frame."""
+        return self.town.answer(message)
+
+
+async def test_a_recorded_job_replays_without_a_depot_and_its_log_has_no_capability() -> None:
+    harness = DepotHarness()
+    harness.depot.delays["upload"] = 7.0
+    harness.depot.failures["download"] = [LinkExpired("over")]
+    harness.at(30.0, setattr, harness.town, "result", {})
+    harness.at(30.0, harness.say, delivered("job-1", capability="sealed"))
+    assert isinstance((await harness.run())["job-1"], e.Done)
+    log = harness.log
+    assert {row.label for row in log.rows if row.dir == "effect"} == {"fingerprint", "put", "get"}
+    assert {"storing", "stored", "delivered"} <= {row.label for row in log.rows}
+    found = await replay(log)
+    assert divergences(log, found.again) == []
+    assert "sealed" not in "".join(map(str, redact([row.data for row in log.rows])))
+
+
+async def test_a_log_of_a_client_without_a_depot_replays_without_an_offer_to_a_hub_that_has_one() -> None:
+    harness = PipelineHarness(asleep, features=FEATURES)
+    harness.at(30.0, harness.wake)
+    assert isinstance((await harness.run())["job-1"], e.Done)
+    assert divergences(harness.log, (await replay(harness.log)).again) == []
