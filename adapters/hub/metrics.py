@@ -14,7 +14,7 @@ from wakestream.adapters.disk.journal import SqliteJournal
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.operators.model.ports import PowerWord
-from wakestream.streams.hub import budget, ledger
+from wakestream.streams.hub import budget, ledger, status
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import phase
 from wakestream.streams.hub.state import HubState
@@ -26,6 +26,8 @@ WAITING = ("budget", "no_monitor", "booting", "booted", "stopping", "lost", "no_
 
 _MOVES = {f.JobQueued: "queued", f.JobGranted: "granted", f.JobRemoved: "released"}
 
+_DEPOT_MOVES = {f.JobStored: "stored", f.JobDelivered: "delivered", f.JobDirect: "direct"}
+
 
 class HubMetrics:
     """A callable that returns the families of a hub with this journal and state folder; `clock` gives UNIX seconds."""
@@ -36,6 +38,7 @@ class HubMetrics:
         self._hub, self._journal, self._folder, self._clock = hub, journal, folder, clock
         self._registered: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
+        self._depot_moves: Counter[str] = Counter()
         self._boots = ff.histogram("wakestream_hub_boot_seconds", "From the first job that waits to a GPU online.")
         hub.on_fact = self._hear
 
@@ -47,6 +50,9 @@ class HubMetrics:
                 self._boots.observe(fact.seconds)
             case f.JobQueued() | f.JobGranted() | f.JobRemoved():
                 self._moves[_MOVES[type(fact)]] += 1
+            case f.JobStored() | f.JobDirect() | f.JobDelivered():
+                move = "failed" if isinstance(fact, f.JobDelivered) and fact.code else _DEPOT_MOVES[type(fact)]
+                self._depot_moves[move] += 1
 
     def __call__(self) -> Iterator[Metric]:
         """All families of the hub."""
@@ -55,6 +61,7 @@ class HubMetrics:
         yield from self._jobs(state)
         yield from self._peers(state)
         yield from self._gpus(state)
+        yield from self._depot(state)
         yield from ff.observed(self._boots)
         percentiles = {
             (gpu.name, name.removeprefix("p")): seconds
@@ -90,6 +97,22 @@ class HubMetrics:
         ever = {role: self._registered[role] for role in ROLES[:-1]}
         text = "Connections that registered: grows quickly when peers cannot stay."
         yield ff.counters("wakestream_hub_registrations_total", text, ("role",), ever)
+
+    def _depot(self, state: HubState) -> Iterator[Metric]:
+        up = float(state.depot_up) if state.has_depot else None
+        yield ff.gauge("wakestream_hub_depot_up", "1 while the depot can be used; absent without one.", up)
+        uses = status.depot_use(state)
+        for name, text in {"files": "Files", "size": "Bytes"}.items():
+            by = {use["license"]: use[name] for use in uses}
+            metric = f"wakestream_hub_depot_{text.lower()}"
+            yield ff.gauges(metric, f"{text} of the license in the depot.", ("license",), by)
+        text = "Jobs that go through the depot, by where they are."
+        yield ff.gauges("wakestream_hub_depot_jobs", text, ("state",), status.depot_jobs(state))
+        moves = {move: self._depot_moves[move] for move in (*_DEPOT_MOVES.values(), "failed")}
+        text = "Jobs that made this move; direct: their files go to the worker; failed: their work failed."
+        yield ff.counters("wakestream_hub_depot_jobs_total", text, ("move",), moves)
+        saved = sum(state.depot_saved.values())
+        yield ff.counter("wakestream_hub_depot_saved_seconds_total", "Uploads to it while no GPU was on.", saved)
 
     def _gpus(self, state: HubState) -> Iterator[Metric]:
         gpus = sorted(state.gpus.values(), key=lambda gpu: gpu.name)

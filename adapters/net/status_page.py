@@ -72,6 +72,7 @@ def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, 
         (words["waiting"], jobs(len(state.queue))),
         (words["boot"], words.usual(boots["p50"], boots["p90"]) if boots else words["no_boot"]),
         (words["connected"], words["peers"].format(*peers)),
+        *([(words["depot"], words["ready" if state.depot_up else "away"])] if state.has_depot else []),
     ]
 
 

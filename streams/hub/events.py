@@ -250,9 +250,13 @@ class JobStoring(_OfJob, frozen=True):
 
 
 class JobStored(_OfJob, frozen=True):
-    """All files of this job are in the depot: the hub does it by itself."""
+    """All files of this job are in the depot: the hub does it by itself.
+
+    `saved`: seconds of their upload while no GPU was on.
+    """
 
     at: float
+    saved: float = 0.0
 
 
 class JobDirect(_OfJob, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub.ledger import RUNNING, Account, Meter
+from wakestream.streams.hub.ledger import KEPT_MONTHS, RUNNING, Account, Meter
 from wakestream.streams.hub.local_time import UTC, begin_of, day_of, first_of_month
 from wakestream.streams.hub.needs import weight
 from wakestream.streams.hub.state import (
@@ -159,8 +159,12 @@ def _job_storing(state: HubState, fact: f.JobStoring) -> None:
 def _job_stored(state: HubState, fact: f.JobStored) -> None:
     job = state.jobs.get(fact.id)
     if job is not None and job.depot is not None:
-        state.uploads.pop(job.id, None)
+        _leave_depot(state, job.id)
         state.stored[job.id] = None
+        month = first_of_month(day_of(fact.at, state.limits.zone))
+        state.depot_saved[month] = state.depot_saved.get(month, 0.0) + fact.saved
+        for old in sorted(state.depot_saved)[:-KEPT_MONTHS]:
+            del state.depot_saved[old]
         _change(state, job, depot=replace(job.depot, stored=fact.at))
         _use(state, job.owner, job.depot.files, fact.at)
 
@@ -172,8 +176,14 @@ def _job_direct(state: HubState, fact: f.JobDirect) -> None:
         _change(state, job, depot=None, direct=True)
 
 
+def _upload_seen(state: HubState, fact: f.UploadSeen) -> None:
+    state.saving[fact.id] = state.upload_saved(fact.id, fact.left, fact.rate, fact.at)
+    state.uploads[fact.id] = fact.left, fact.rate, fact.at
+
+
 def _leave_depot(state: HubState, id_: str) -> None:
     state.uploads.pop(id_, None)
+    state.saving.pop(id_, None)
     state.stored.pop(id_, None)
 
 
@@ -478,6 +488,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.lines.clear()
     state.absent.clear()
     state.uploads.clear()
+    state.saving.clear()
     for id_ in state.queue:
         _line_up(state, state.jobs[id_])
     if state.stored:
@@ -686,7 +697,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.DepotUnused: _depot_unused,
     f.DepotRemoved: _depot_removed,
     f.DepotHeld: _depot_held,
-    f.UploadSeen: lambda state, fact: state.uploads.update({fact.id: (fact.left, fact.rate, fact.at)}),
+    f.UploadSeen: _upload_seen,
     f.ExpiryTold: lambda state, fact: state.expiry_told.update(dict.fromkeys(fact.ids)),
     f.ResultKept: _result_kept,
     f.ResultsGone: lambda state, fact: state.kept.pop(fact.owner, None),

@@ -450,6 +450,7 @@ class Durable:
     are pending. `usage` is what jobs and licenses used. `delivered` are the jobs whose results are in the depot, the
     oldest first, until their clients have them. `in_depot` has the files of each license by BLAKE3: bytes, last use and
     ending, the one that was not used for longest first. `depot_of` is the license of our own depot, and its name.
+    `depot_saved` are the seconds of uploads to the depot while no GPU was on, by the first day of the month.
     """
 
     gpus: dict[str, GpuRecord] = field(default_factory=dict)
@@ -467,6 +468,7 @@ class Durable:
     delivered: dict[str, JobDelivered] = field(default_factory=dict)
     in_depot: dict[str, dict[str, tuple[int, Moment, str]]] = field(default_factory=dict)
     depot_of: tuple[str, str] | None = None
+    depot_saved: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -484,7 +486,8 @@ class HubState(Durable):
     the owner and the connection of the last cancelled jobs. `blocked` are the GPUs, or `ALL`, whose budget is spent,
     each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
     `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each job whose client stores its files
-    the bytes that are left, their rate, and since when. `expiry_told` are delivered jobs whose results will go soon.
+    the bytes that are left, their rate, and since when; `saving` has its seconds while no GPU was on. `expiry_told`
+    are delivered jobs whose results will go soon.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -518,6 +521,7 @@ class HubState(Durable):
     stored: dict[str, None] = field(default_factory=dict)
     depot: int | None = None
     uploads: dict[str, tuple[int, float, Moment]] = field(default_factory=dict)
+    saving: dict[str, float] = field(default_factory=dict)
     expiry_told: dict[str, None] = field(default_factory=dict)
 
     @property
@@ -526,9 +530,26 @@ class HubState(Durable):
         return self.limits.depot or self.depot_of is not None
 
     @property
+    def depot_up(self) -> bool:
+        """Whether files can go to the depot, as far as the hub knows."""
+        return self.limits.depot or self.depot is not None
+
+    @property
     def depot_url(self) -> str | None:
         """The address of our own depot; None if it is not connected."""
         return self.connections[self.depot].url if self.depot is not None else None
+
+    def upload_saved(self, id_: str, left: int, rate: float, at: float) -> float:
+        """Seconds of a job's upload while no GPU was on, when `left` bytes are left of it.
+
+        These are the bytes that were sent divided by the rate; a pause saves nothing.
+        """
+        saved = self.saving.get(id_, 0.0)
+        if id_ not in self.uploads or any(gpu.account.running_since is not None for gpu in self.gpus.values()):
+            return saved
+        before, last, since = self.uploads[id_]
+        rate = rate or last
+        return saved + (max(0, before - left) / rate if rate else max(0.0, at - since))
 
     def need(self, need: Need, owner: str) -> Need:
         """The need of a job of this license."""

@@ -18,8 +18,8 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import eta
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.jobs import ASKS
-from wakestream.streams.hub.local_time import UTC
-from wakestream.streams.hub.needs import ANY_GPU
+from wakestream.streams.hub.local_time import UTC, day_of, first_of_month
+from wakestream.streams.hub.needs import ANY_GPU, STORING
 from wakestream.streams.hub.state import ALL, LONGEST_KIND, Connection, Gpu, HubState
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -77,6 +77,7 @@ def answer(state: HubState, peer: Connection, message: m.HubStatusQuery, now: fl
         connections=_connections(state) if peer.admin else None,
         expected=tuple(islice(_expected(state, peer, now), LICENSES_NAMED)) or None,
         waiting=tuple({"license": owner, "jobs": count} for owner, count in counts) if peer.admin else None,
+        depot=_depot(state, peer, now) if state.has_depot else None,
     )
     if message.costs:
         room = int(SHARE * (state.limits.batch - len(wire.octets(status))))
@@ -115,6 +116,36 @@ def history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
         found["days"].append([each, jobs])
         room -= len(jobs) // 3 + 2
     return found
+
+
+def _depot(state: HubState, peer: Connection, now: float) -> dict[str, Any]:
+    uses = [use for use in depot_use(state) if peer.admin or use["license"] == peer.owner]
+    return {
+        "up": state.depot_up,
+        **depot_jobs(state),
+        **{name: sum(use[name] for use in uses) for name in ("files", "size")},
+        **({"quota": state.limits.depot_quota} if state.limits.depot_quota is not None else {}),
+        "saved_s": round(state.depot_saved.get(first_of_month(day_of(now, state.limits.zone)), 0.0)),
+        **({"licenses": uses[:LICENSES_NAMED]} if peer.admin else {}),
+    }
+
+
+def depot_jobs(state: HubState) -> dict[str, int]:
+    """How many jobs go through the depot, by where they are."""
+    at_work = sum(state.jobs[id_].gpu is not None for id_ in state.stored)
+    return {
+        "storing": sum(count for need, count in state.wanted.items() if need.depot == STORING),
+        "stored": len(state.stored) - at_work,
+        "at_work": at_work,
+        "delivered": len(state.delivered),
+    }
+
+
+def depot_use(state: HubState) -> list[dict[str, Any]]:
+    """What each license has in the depot; those that use most come first."""
+    sizes = {owner: [size for size, _, _ in files.values()] for owner, files in state.in_depot.items()}
+    uses = [{"license": owner, "files": len(each), "size": sum(each)} for owner, each in sizes.items()]
+    return sorted(uses, key=lambda use: (-use["size"], use["license"]))
 
 
 def _connections(state: HubState) -> dict[str, int]:

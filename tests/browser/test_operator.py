@@ -19,8 +19,11 @@ from wakestream.adapters.hub.admission import TRIES
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net import qr_code
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.hub import DECIDER
 from wakestream.streams.hub.needs import ANY_GPU
 from wakestream.streams.hub.state import Budgets, Prices
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install wakestream[browser]")
@@ -172,6 +175,20 @@ async def test_the_page_shows_what_other_settings_would_have_cost(
         await Visit(browser, scene).login(page)
         await expect(page.locator("#plan-said")).to_contain_text(said)
         await expect(page.locator("#plan-rows [data-of=best]")).to_have_count(int(days > 7))
+
+
+async def test_the_page_shows_how_much_of_the_depot_is_used_by_whom(visit: Visit, scene: Scene, hub: HubServer) -> None:
+    editing = scene.book.issue("client", "editing PC", scene.now)[0].id
+    async with visit.page(viewport={"width": 360, "height": 740}) as page:
+        await expect(page.locator("#overview")).to_be_visible()
+        assert not await page.locator("#depot").is_visible(), "this hub has none"
+        file = d.DepotFile(name="video", blake3="a" * 64, size=40_000_000_000)
+        for fact in (f.DepotHeld("id-depot", "depot"), f.DepotUsed(editing, (file,), scene.now)):
+            DECIDER.evolve(hub.state, fact)
+        await expect(page.locator("#depot-licenses tbody tr")).to_have_text(re.compile(r"editing PC\s*1\s*40\sGB"))
+        await expect(page.locator("#depot-away")).to_be_visible()
+        assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
+        assert await faults(page) == []
 
 
 async def test_names_are_shown_as_text(visit: Visit, scene: Scene) -> None:

@@ -317,7 +317,8 @@ def state_of(state: HubState, now: float, note_of: Callable[[str], str]) -> dict
         for job in (state.jobs[id_] for id_ in gpu.leases)
     ]
     jobs = _jobs(state)
-    shown = {row["license"] for row in (*leases[:MOST], *jobs[:MOST])}
+    users = (told.get("depot") or {}).get("licenses", ())
+    shown = {row["license"] for row in (*leases[:MOST], *jobs[:MOST], *users)}
     # The open connections by role; `other` have not registered yet.
     found = Counter(peer.role for peer in state.connections.values())
     return {

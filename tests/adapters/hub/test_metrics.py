@@ -5,11 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.streams.hub_net import Net
 from wakestream.adapters.hub.metrics import HubMetrics
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
 from wakestream.streams.hub.state import Prices
+from wakestream.streams.protocol import depot_messages as d
 
 
 @pytest.fixture
@@ -20,7 +24,11 @@ def net() -> Net:
 def read(net: Net) -> dict[str, dict[tuple[str, ...], float]]:
     """The samples about jobs and GPUs."""
     program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
-    families = HubMetrics(program, program, Path(), clock=lambda: net.now)()
+    return samples(HubMetrics(program, program, Path(), clock=lambda: net.now))
+
+
+def samples(metrics: HubMetrics) -> dict[str, dict[tuple[str, ...], float]]:
+    families = metrics()
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in takewhile(lambda family: "refusals" not in family.name, families):
         for sample in family.samples:
@@ -49,3 +57,19 @@ def test_gpus_in_one_machine_cost_it_once(net: Net) -> None:
     assert said["wakestream_hub_gpu_uptime_seconds_total"] == {("lab",): 100.0, ("studio",): 100.0}
     assert said["wakestream_hub_gpu_cost_total"] == {("lab",): 50.0, ("studio",): 50.0}
     assert said["wakestream_hub_gpu_saved_total"] == {("lab",): 0.0, ("studio",): 0.0}
+
+
+def test_the_depot_tells_what_each_license_has_and_what_became_of_its_jobs(net: Net) -> None:
+    program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
+    metrics = HubMetrics(program, program, Path(), clock=lambda: net.now)
+    file = d.DepotFile(name="video", blake3="a" * 64, size=30)
+    delivered = f.JobDelivered("j1", "mine", "lab", (file,), net.now)
+    for fact in (f.DepotHeld("id-depot", "depot"), delivered, msgspec.structs.replace(delivered, code="failed")):
+        hub.DECIDER.evolve(net.state, fact)
+        program.on_fact(fact)
+    said = samples(metrics)
+    assert said["wakestream_hub_depot_up"] == {(): 0.0}
+    assert said["wakestream_hub_depot_bytes"] == {("mine",): 30.0}
+    assert said["wakestream_hub_depot_jobs"]["delivered",] == 1.0
+    moves = {"stored": 0.0, "delivered": 1.0, "direct": 0.0, "failed": 1.0}
+    assert said["wakestream_hub_depot_jobs_total"] == {(move,): count for move, count in moves.items()}

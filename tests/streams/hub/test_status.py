@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from tests.support.streams.hub_net import Net
+from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.local_time import DAY
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -434,3 +436,77 @@ def test_a_gpu_that_a_person_holds_says_so(net: Net) -> None:
     (gpu,) = asked(net, boss).gpus
     assert gpu["phase"] == "paused"
     assert gpu["why"].startswith("it is held for maintenance")
+
+
+def in_depot(net: Net, *facts: f.Fact) -> None:
+    for fact in (f.DepotHeld("id-depot", "depot"), *facts):
+        hub.DECIDER.evolve(net.state, fact)
+
+
+def files(size: int, letter: str = "a") -> tuple[d.DepotFile, ...]:
+    return (d.DepotFile(name="video", blake3=letter * 64, size=size),)
+
+
+def test_it_tells_what_a_license_has_in_the_depot_and_an_admin_who_has_most(net: Net) -> None:
+    used = [f.DepotUsed("mine", files(30), net.now), f.DepotUsed("other", (*files(30), *files(5, "b")), net.now)]
+    in_depot(net, *used)
+    mine = asked(net, net.join("client", owner="mine", features=("hub_status",))).depot or {}
+    assert (mine["up"], mine["files"], mine["size"], "licenses" in mine) == (False, 1, 30, False)
+    boss = asked(net, net.join("admin", owner="boss", features=("hub_status",))).depot or {}
+    assert [(use["license"], use["files"], use["size"]) for use in boss["licenses"]] == [
+        ("other", 2, 35),
+        ("mine", 1, 30),
+    ]
+    assert (boss["files"], boss["size"]) == (3, 65)
+
+
+def test_a_hub_without_a_depot_tells_nothing_of_one(net: Net) -> None:
+    assert asked(net, net.join("client", features=("hub_status",))).depot is None
+
+
+def test_it_counts_the_jobs_that_go_through_the_depot_by_where_they_are(net: Net) -> None:
+    client = net.join("client", owner="mine", features=("done", "hub_status", "queue"))
+    for name in ("storing", "stored", "direct"):
+        net.submit(client, name)
+    in_depot(
+        net,
+        *(f.JobStoring(name, files(9), net.now) for name in ("storing", "stored")),
+        f.JobStored("stored", net.now),
+        f.JobDelivered("ended", "mine", "studio", files(9), net.now),
+    )
+    told = asked(net, net.join("client", owner="mine", features=("hub_status",))).depot or {}
+    counts = {name: told[name] for name in ("storing", "stored", "at_work", "delivered")}
+    assert counts == {"storing": 1, "stored": 1, "at_work": 0, "delivered": 1}
+
+
+def upload(net: Net, *seen: tuple[int, float, float]) -> float:
+    """The seconds saved by an upload of which these bytes are left, at this rate, so many seconds later."""
+    hub.DECIDER.evolve(net.state, f.JobStoring("j1", files(1000), net.now))
+    for left, rate, later in seen:
+        net.now += later
+        hub.DECIDER.evolve(net.state, f.UploadSeen("j1", left, rate, net.now))
+    return net.state.upload_saved("j1", 0, 0.0, net.now)
+
+
+def test_an_upload_while_no_gpu_is_on_saves_its_bytes_divided_by_the_rate(net: Net) -> None:
+    net.submit(net.join("client", features=("done", "queue")))
+    assert upload(net, (1000, 0.0, 0.0), (600, 100.0, 7200.0)) == 10.0, "a pause saves nothing"
+
+
+def test_an_upload_while_a_gpu_is_on_saves_nothing(net: Net) -> None:
+    net.submit(net.join("client", features=("done", "queue")))
+    net.phase(net.monitor(), "starting")
+    assert upload(net, (1000, 0.0, 0.0), (600, 100.0, 4.0)) == 0.0
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_what_the_depot_saved_this_month_survives_a_restart(compacted: bool) -> None:
+    net = Net(MORNING)
+    net.submit(net.join("client", features=("done", "queue")))
+    stored = f.JobStored("j1", net.now, saved=90.0)
+    net.journal += [f.DepotHeld("id-depot", "depot"), f.JobStoring("j1", files(9), net.now), stored]
+    net.restart(compacted=False)
+    net.restart(compacted=compacted)
+    assert (asked(net, net.join("client", features=("hub_status",))).depot or {})["saved_s"] == 90
+    net.now += 60 * DAY
+    assert (asked(net, net.join("client", features=("hub_status",))).depot or {})["saved_s"] == 0

@@ -1,7 +1,7 @@
 // Connects the parts of the operator's page: login, the hub's news, and the panels.
 
 import { by, h, say, show } from "./dom.js";
-import { showGpus, showJobs, showLeases, showOverview } from "./gpus.js";
+import { showDepot, showGpus, showJobs, showLeases, showOverview } from "./gpus.js";
 import { invites } from "./invites.js";
 import { call, follow, knock, leave, Refusal, session } from "./link.js";
 import { licenses } from "./licenses.js";
@@ -61,6 +61,7 @@ function draw() {
   showGpus(state);
   showJobs(state);
   showLeases(state);
+  showDepot(state);
   if (known.costs) showCosts(known.costs, state);
   show(by("disk"), state.disk_low);
   const running = state.all_leases;

@@ -1,7 +1,7 @@
 // GPUs, who holds them, and the jobs of each license.
 
 import { by, h, named, put, say, show } from "./dom.js";
-import { duration, knows, money, number, phase, t } from "./words.js";
+import { bytes, duration, knows, money, number, phase, t } from "./words.js";
 
 const LAMPS = {
   online: "on", booted: "near", starting: "near", draining: "leave", stopping: "leave", off: "off", lost: "bad",
@@ -112,6 +112,19 @@ export function showLeases(state) {
   const rows = state.leases.map((row) => [row.job, row.gpu, licenseName(row.license, state), since(row.since)]);
   fill(by("leases"), [t("col.job"), "GPU", t("col.license"), `#${t("gpu.since")}`], rows, t("leases.none"));
   rest(by("leases-more"), state.all_leases - rows.length);
+}
+
+/** What each license has in the depot, and the jobs whose files are there. */
+export function showDepot(state) {
+  const { depot } = state;
+  show(by("depot"), Boolean(depot));
+  if (!depot) return;
+  show(by("depot-away"), !depot.up);
+  const jobs = ["storing", "stored", "at_work", "delivered"].map((name) => [t(`depot.${name}`), number(depot[name])]);
+  const quota = depot.quota ? [[t("depot.quota"), bytes(depot.quota)]] : [];
+  cells(by("depot-figures"), [[t("depot.size"), bytes(depot.size)], ...quota, ...jobs, [t("costs.saved"), duration(depot.saved_s), t("depot.saved.title")]]);
+  const rows = depot.licenses.map((row) => [licenseName(row.license, state), number(row.files), bytes(row.size)]);
+  fill(by("depot-licenses"), [t("col.license"), `#${t("depot.files")}`, `#${t("depot.size")}`], rows, t("depot.none"));
 }
 
 function rest(line, count) {

@@ -40,6 +40,11 @@ export const EN = {
   "jobs": "Jobs by license", "jobs.none": "No jobs.", "leases": "Leases", "leases.none": "No job holds a GPU.",
   "col.license": "License", "col.job": "Job", "col.day": "Day", "col.on": "On", "col.cost": "Cost",
 
+  "depot": "Depot", "depot.away": "The depot is not connected: files go straight to the GPU machine.",
+  "depot.size": "Size", "depot.quota": "Quota of a license", "depot.files": "Files", "depot.none": "The depot is empty.", "depot.storing": "Uploading",
+  "depot.stored": "Ready for a GPU", "depot.at_work": "At a GPU", "depot.delivered": "Not fetched yet",
+  "depot.saved.title": "Uploads while no GPU was on",
+
   "costs": "Costs", "costs.today": "Today", "costs.month": "This month", "costs.saved": "Saved this month",
   "costs.saved.title": "Compared with GPUs that are always on", "costs.forecast": "Forecast for the month",
   "costs.forecast.title": "The month so far, and {mean} for each day left (the mean of the last {days} full days)",

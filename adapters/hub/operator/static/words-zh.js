@@ -39,6 +39,11 @@ export const ZH = {
   "jobs": "各许可证的任务", "jobs.none": "没有任务。", "leases": "占用", "leases.none": "没有任务占用 GPU。",
   "col.license": "许可证", "col.job": "任务", "col.day": "日期", "col.on": "运行", "col.cost": "费用",
 
+  "depot": "文件仓库", "depot.away": "文件仓库没有连接：文件直接送到 GPU 主机。",
+  "depot.size": "大小", "depot.quota": "每个许可证的配额", "depot.files": "文件", "depot.none": "文件仓库是空的。", "depot.storing": "正在上传",
+  "depot.stored": "等待 GPU", "depot.at_work": "在 GPU 上", "depot.delivered": "尚未取回",
+  "depot.saved.title": "上传期间没有 GPU 开机",
+
   "costs": "费用", "costs.today": "今天", "costs.month": "本月", "costs.saved": "本月节省",
   "costs.saved.title": "与 GPU 一直开机相比", "costs.forecast": "本月预计",
   "costs.forecast.title": "本月至今的费用，加上剩余每天 {mean}（最近 {days} 个整天的平均值）",

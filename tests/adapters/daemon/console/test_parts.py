@@ -286,6 +286,15 @@ def test_the_hubs_page_counts_omitted_gpus(languages: str, said: tuple[str, str]
     assert len([name for name, _ in facts if name.startswith("GPU gpu-")]) == 50
 
 
+@pytest.mark.parametrize(
+    ("languages", "said"), [("en", ("Depot", "not connected")), ("zh-CN", ("文件仓库", "没有连接"))]
+)
+def test_the_hubs_page_says_whether_its_depot_is_there(languages: str, said: tuple[str, str]) -> None:
+    away = HubState(depot_of=("id-depot", "depot"))
+    assert said in hub_facts(away, 5.0, words_for(languages))
+    assert said[0] not in dict(hub_facts(HubState(), 5.0, words_for(languages)))
+
+
 def begun(epoch: float) -> Timeline:
     timeline = Timeline(now=lambda: epoch)
     timeline.begin(Header("daemon", epoch, 0))
