@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from loguru import logger
 
+from wakestream.adapters.client.depot import DepotWallet, HttpDepot
 from wakestream.adapters.client.hub_query import QUESTIONS
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.client.worker_calls import Wallet
@@ -31,6 +32,7 @@ from wakestream.streams.jobs.job_order import Order
 from wakestream.streams.jobs.job_runner import Daemon, job_random
 from wakestream.streams.jobs.stages import job_pipeline
 from wakestream.streams.jobs.world import Build, World
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.config_json import plain_config
 from wakestream.streams.recording.recording import Direction, Header, Tap, TapPair
@@ -140,13 +142,15 @@ async def open_client(
     settings = settings or load({})
     policy = policy or settings.policy()
     url, key = settings.needs_hub(), settings.needs_key()
-    register = m.Register(key=key, device_type="pc", features=(*FEATURES, *QUESTIONS))
+    depot = workers is None or isinstance(workers, HttpWorkers)
+    asked = (*FEATURES, *QUESTIONS, *((d.FEATURE,) if depot else ()))
+    register = m.Register(key=key, device_type="pc", features=asked)
     ca = client_context(settings.ca)
     seed = random.SystemRandom().getrandbits(32)
     without_secret = workers is None and settings.api_secret is None and not settings.no_secret
     needs = frozenset({"capability"} if without_secret else ())
     # What a replay must know; an option that is not used is not recorded.
-    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting}
+    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting, "depot": depot}
     config = {"policy": plain_config(policy), **(about or {})}
     header = Header("daemon", time.time(), seed, config | {name: value for name, value in options.items() if value})
     async with AsyncExitStack() as stack:
@@ -176,15 +180,17 @@ async def open_client(
         opened = open_link(url, lambda: register, tap=_OfJobs(tap), random=random.Random(seed), ca=ca)
         link = _closed_with(stack, opened)
         scheduler = _closed_with(stack, LoopScheduler())
-        wallet = Wallet()
+        wallet, permissions = Wallet(), DepotWallet()
         hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
-        # The wallet comes first: it must have the capability when an ack continues a job.
-        for observer in (wallet.feed, hub.feed, _complaint):
+        # The wallets come first: they must have the capability when a message continues a job.
+        for observer in (wallet.feed, permissions.feed, hub.feed, _complaint):
             link.events.subscribe(observer)
 
         def world(job: Job) -> World:
-            mine = found.of_job(job.id, wallet) if isinstance(found, HttpWorkers) else found
-            return World(hub, mine, read, job_random(seed, job))
+            if not isinstance(found, HttpWorkers):
+                return World(hub, found, read, job_random(seed, job))
+            store = HttpDepot(found, permissions, job)
+            return World(hub, found.of_job(job.id, wallet), read, job_random(seed, job), depot=store)
 
         client = Client(Daemon(world, policy, tap=tap, build=build), link, scheduler, hub, found)
         stack.callback(client.cancel_all)

@@ -277,10 +277,11 @@ async def fetch(
     Raises what a download raises (`ports.Worker`); the bytes stay in `partial` if they can be resumed.
     """
     params = {"task_id": task_id} | ({} if name is None else {"name": name})
-    received = _receive(calls, params, partial)
-    async with aclosing(kept(partial, received, calls.session.idle, resumable="range" in calls.features)) as steps:
-        async for step in steps:
-            yield step
+    body = received(calls, "download", params, partial)
+    with replies.task_known():
+        async with aclosing(kept(partial, body, calls.session.idle, resumable="range" in calls.features)) as steps:
+            async for step in steps:
+                yield step
 
 
 async def kept(
@@ -311,18 +312,20 @@ async def _kept_alive(
             yield Downloading(partial.size, partial.size or None)
 
 
-async def _receive(calls: WorkerCalls, params: dict[str, str], partial: Partial) -> AsyncGenerator[Downloading, None]:
+async def received(
+    calls: WorkerCalls, call: str, params: dict[str, str], partial: Partial
+) -> AsyncGenerator[Downloading, None]:
+    """Append what this call answers to a `partial` that is prepared, and verify it."""
     headers = {"Range": f"bytes={partial.size}-", "If-Range": partial.etag} if partial.etag else None
-    with replies.task_known():
-        async with calls.exchange("GET", "download", params=params, headers=headers) as response:
-            try:
-                length = await _begin(response, partial, calls.features)
-            except Corrupt:
-                partial.etag = None  # the bytes on the disk are of another result
-                raise
-            async with aclosing(body_into(partial, response, length, calls.session.idle)) as steps:
-                async for step in steps:
-                    yield step
+    async with calls.exchange("GET", call, params=params, headers=headers) as response:
+        try:
+            length = await _begin(response, partial, calls.features)
+        except Corrupt:
+            partial.etag = None  # the bytes on the disk are of another result
+            raise
+        async with aclosing(body_into(partial, response, length, calls.session.idle)) as steps:
+            async for step in steps:
+                yield step
 
 
 async def body_into(

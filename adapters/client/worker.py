@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,9 +78,34 @@ class HttpWorkers(Session):
         partial = self._partials[task_id, output] = Partial(task_id, output, self.executor, before)
         return partial
 
-    def finished(self, task_id: str, output: Path) -> None:
-        """Forget a download, because its result is complete."""
+    async def fetched(
+        self,
+        task_id: str,
+        output: Path,
+        made: Output | None,
+        job: Job | None,
+        put: Recent[tuple[str, Path], Path],
+        fetch: Callable[[Partial], AsyncGenerator[Downloading, None]],
+    ) -> AsyncGenerator[Downloading | Note | Done, None]:
+        """Fetch a result by `fetch`, and put it at `output` as its `job` says; see `Worker.download`.
+
+        `put` remembers where each result was put: it is replaced when it is fetched again.
+        """
+        partial = self.partial(task_id, output)
+        if made is not None and await partial.is_there(made):
+            self._partials.pop((task_id, output), None)
+            yield Done(partial.output, made.size)
+            return
+        partial.overwrite, partial.unnamed = job is not None and job.overwrite, job is not None and job.unnamed
+        partial.own = put.get((task_id, output))
+        async with aclosing(fetch(partial)) as steps:
+            async for step in steps:
+                yield step
         self._partials.pop((task_id, output), None)
+        put[task_id, output] = partial.output
+        if partial.contradiction:
+            yield Note(partial.contradiction)
+        yield Done(partial.output, partial.size)
 
     def give_up(self, task_id: str, output: Path | None = None) -> None:
         """Remove the downloads of a task, or the one to `output`."""
@@ -268,19 +293,10 @@ class HttpWorker(WorkerCalls):
         self, task_id: str, output: Path, name: str | None = None, made: Output | None = None
     ) -> AsyncIterator[Downloading | Note | Done]:
         """See `Worker.download`. After a temporary error, the next attempt resumes the download."""
-        partial = self.session.partial(task_id, output)
-        if made is not None and await partial.is_there(made):
-            self.session.finished(task_id, output)
-            yield Done(partial.output, made.size)
-            return
-        job = self._known.jobs.get(output)
-        partial.overwrite, partial.unnamed = job is not None and job.overwrite, job is not None and job.unnamed
-        partial.own = self._known.put.get((task_id, output))
-        async with aclosing(fetch(self, task_id, name, partial)) as steps:
+        job, put = self._known.jobs.get(output), self._known.put
+        steps = self.session.fetched(
+            task_id, output, made, job, put, lambda partial: fetch(self, task_id, name, partial)
+        )
+        async with aclosing(steps):
             async for step in steps:
                 yield step
-        self.session.finished(task_id, output)
-        self._known.put[task_id, output] = partial.output
-        if partial.contradiction:
-            yield Note(partial.contradiction)
-        yield Done(partial.output, partial.size)
