@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wakestream.streams.hub import capabilities, placement
-from wakestream.streams.hub.events import HubDecision, Send
+from wakestream.streams.hub.events import HubDecision, Links, Send
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.state import Gpu, HubJob, HubState
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -134,13 +135,55 @@ def eta(state: HubState, now: float, need: Need = ANY_GPU) -> dict[str, float] |
 def dispatch(
     state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float, decision: HubDecision, *, alone: bool = False
 ) -> None:
-    """Send jobs to the GPU's worker: together, or `alone`."""
+    """Send jobs to the GPU's worker: together, or `alone`; those that it fetches each for itself."""
     if gpu.worker is None:
         return
+    for job in jobs:
+        if gpu.fetches(job):
+            fetch(state, gpu, job, decision)
+    jobs = [job for job in jobs if not gpu.fetches(job)]
     if alone:
         decision.command(*(Send(gpu.worker, _copy(state, gpu, job)) for job in jobs))
     else:
         decision.command(*(Send(gpu.worker, batch) for batch in _batches(state, gpu, jobs, now)))
+
+
+def fetch(state: HubState, gpu: Gpu, job: HubJob, decision: HubDecision) -> None:
+    """Have the GPU's worker do a job whose files are in the depot; its client, if it is here, hears of that."""
+    if job.depot is None or gpu.worker is None:
+        return
+    message = d.DepotFetch(
+        request_id=job.id,
+        task_type=job.task_type,
+        payload=_hashed(job.payload, job.depot.files),
+        license=job.owner or None,
+        files=places(job.depot.files, [file.blake3 for file in job.depot.files]),
+        again=job.depot.again or None,
+    )
+    decision.command(Send(gpu.worker, message, seal=Links(job.owner, job.id, "get")))
+    if job.fd is not None:
+        decision.send(job.fd, d.DepotProgress(request_id=job.id, step="wait", gpu=gpu.name))
+
+
+def places(files: Iterable[d.DepotFile], have: Collection[str]) -> tuple[d.DepotPlace, ...]:
+    """The places of files, without links, of which the depot has some."""
+    return tuple(
+        d.DepotPlace(name=file.name, blake3=file.blake3, ext=file.ext, size=file.size, have=file.blake3 in have)
+        for file in files
+    )
+
+
+def _hashed(payload: Mapping[str, Any], files: Iterable[d.DepotFile]) -> dict[str, Any]:
+    """A payload with the BLAKE3 of each file, in the shape that it has."""
+    if isinstance(inputs := payload.get("inputs"), dict):
+        named = {file.name: {"hash": file.blake3, "ext": file.ext} for file in files}
+        known = {name: value if isinstance(value, dict) else {} for name, value in inputs.items()}
+        return {**payload, "inputs": {**known, **{name: known.get(name, {}) | ref for name, ref in named.items()}}}
+    named_old = ((file.name, file.blake3, file.ext) for file in files)
+    fields = {
+        f"{name}_{word}": text for name, hash_, ext in named_old for word, text in (("hash", hash_), ("ext", ext))
+    }
+    return {**payload, **fields}
 
 
 def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> Iterable[m.DispatchBatch]:

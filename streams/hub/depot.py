@@ -7,21 +7,30 @@ What other parts use of it:
   as `open` and `check` do. Questions about one license are asked in their order.
 - `events.Links(owner, job, method)` is the seal of `places` (put), `fetch` and `delivered` (get): the adapter fills
   `files` by the store's `sign`, for our own depot also `depot`, `capability` and `expires`. Its address is
-  `state.depot_url`, its name `state.depot_of[1]`. Clients hear of the feature if `state.has_depot`.
+  `state.depot_url`, its name `state.depot_name`. Clients hear of the feature if `state.has_depot`.
 - `Limits.depot` (a bucket), `depot_keep`, `depot_quota` (bytes), `depot_files`; `PlacePolicy.wake_when`.
 - A client that submits a stored job again gets `stored`, and then the usual answer of a job that waits, or `progress`
   if a GPU has it; after the end it gets `delivered`. `delivered` may come for a job of another program of the license.
 - A worker repeats the files of its results in `delivered` (name, blake3, ext, size). With the code `gone` an input is
-  not in the depot, or is not what it should be: the job waits for its client again. `stored` ends its part.
+  not in the depot, or is not what it should be (`files` are those): the job waits for its client again. `stored` ends
+  the worker's part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from wakestream.streams.hub import answers, capabilities, depot_files, late_jobs, placement
 from wakestream.streams.hub import events as f
+from wakestream.streams.hub.depot_files import Refusal, files_of
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.state import HubState
+from wakestream.streams.hub.needs import STORING
+from wakestream.streams.hub.state import Connection, HubJob, HubState
+from wakestream.streams.protocol import depot_messages as d
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
+from wakestream.streams.protocol.param_schema import is_secret
 
 NAME: Final = "depot"
 """The name of our own depot, unless it gives another."""
@@ -29,8 +38,14 @@ NAME: Final = "depot"
 GONE: Final = "gone"
 """The code of a worker that cannot fetch an input, because it is not in the depot."""
 
+LONGEST_REASON: Final = 300
+"""Characters that are kept of why a job failed."""
 
-def refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
+LINK: Final = 1000
+"""The most bytes of a link to a bucket."""
+
+
+def refusal(state: HubState, event: f.Registering) -> Refusal | None:
     """Why this depot may not serve this hub, or None."""
     if event.message.role != NAME:
         return None
@@ -44,5 +59,338 @@ def refusal(state: HubState, event: f.Registering) -> tuple[str, str] | None:
     return None
 
 
+# Jobs of clients
+
+
+def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, decision: HubDecision) -> None:
+    """A client offers the files of a job that waits. One that the depot cannot take goes the direct way."""
+    if depot_files.too_fast(state, peer, message.request_id, now, decision):
+        return
+    job, id_ = _own(state, peer, message.request_id), message.request_id
+    if job is None and _told(state, peer, id_, decision):
+        return
+    if job is not None and job.stored and (job.gpu is not None or files_of(job) == message.files):
+        say_stored(state, job, peer.fd, now, decision)
+        return
+    refused = _refused(state, job, message.files, now, decision)
+    if refused is not None or job is None:
+        code, reason = refused or ("unknown_job", "no open job of this license has that request_id")
+        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code=code, reason=reason))
+        if job is not None and job.gpu is None:
+            _direct(state, job, now, decision)
+        return
+    decision.fact(f.JobStoring(id_, message.files, now, bool(message.again)))
+    decision.command(f.AskDepot("open", job.owner, id_, peer.fd, message.files))
+
+
+def _refused(
+    state: HubState, job: HubJob | None, files: Sequence[d.DepotFile], now: float, decision: HubDecision
+) -> Refusal | None:
+    """Why this job does not go through the depot, or None. Files that nothing needs make room for its own ones."""
+    if job is None:
+        return "unknown_job", "no open job of this license has that request_id"
+    if job.gpu is not None:
+        return "unknown_job", f"the GPU {job.gpu} has the job already"
+    if not state.has_depot:
+        return "no_depot", "this hub has no depot"
+    if not state.depot_up:
+        return "down", "the depot is not connected"
+    if (why := _unsupported(state, job)) is not None:
+        return "unsupported", why
+    if _frame(state, job.submit, files) > wire.MAX_FRAME:
+        return "too_large", f"the job with its {len(files)} files is too large for one message"
+    return depot_files.make_room(state, job, files, now, decision)
+
+
+def _unsupported(state: HubState, job: HubJob) -> str | None:
+    if not job.late:
+        return "the client does not announce `queue`"
+    plain = state.need_of(job)._replace(depot="")
+    fit = [gpu for gpu in state.gpus.values() if placement.can(state, gpu, plain)]
+    if fit and not any(placement.can(state, gpu, plain._replace(depot=STORING)) for gpu in fit):
+        return "only workers of an earlier version can do the job, and they do not know the depot"
+    for gpu in fit:
+        params = (gpu.kinds or {}).get(plain.kind or "", {}).get("params", {})
+        for name in params.get("required", ()):
+            if is_secret(params.get("properties", {}).get(name, {})):
+                return f"the parameter {name} is secret, and the hub does not get it"
+    return None
+
+
+def uploading(state: HubState, peer: Connection, message: d.DepotProgress, now: float, decision: HubDecision) -> None:
+    """A client says how far its upload is."""
+    job = _own(state, peer, message.request_id)
+    if job is not None and job.depot is not None and not job.stored:
+        decision.fact(f.UploadSeen(job.id, max(0, message.left or 0), max(0.0, message.rate or 0.0), now))
+
+
+def stored(state: HubState, peer: Connection, message: d.DepotStored, now: float, decision: HubDecision) -> None:
+    """A client says that all files of its job are there: look."""
+    id_ = message.request_id
+    job = _own(state, peer, id_)
+    if depot_files.too_fast(state, peer, id_, now, decision) or (job is None and _told(state, peer, id_, decision)):
+        return
+    if job is None or job.depot is None:
+        why = "the job is not stored in the depot; offer its files again"
+        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="unknown_job", reason=why))
+    elif job.stored:
+        say_stored(state, job, peer.fd, now, decision)
+    else:
+        decision.command(f.AskDepot("check", job.owner, id_, peer.fd, job.depot.files))
+
+
+def withdraw(state: HubState, peer: Connection, message: d.DepotWithdraw, now: float, decision: HubDecision) -> None:
+    """A client sends the files of its job to the worker itself; a job that the hub does already stays with it."""
+    job = _own(state, peer, message.request_id)
+    if job is None:
+        _unknown(peer, message.request_id, decision)
+    elif job.stored:
+        say_stored(state, job, peer.fd, now, decision)
+    elif job.gpu is None:
+        _direct(state, job, now, decision)
+
+
+def _direct(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
+    """The job waits as without a depot."""
+    if not job.direct:
+        decision.fact(f.JobDirect(job.id))
+    if job.late:
+        late_jobs.place_new(state, state.jobs[job.id], now, decision)
+        job = state.jobs[job.id]
+        if job.gpu is None and job.fd is not None:
+            decision.send(job.fd, late_jobs.answer(state, job, now))
+
+
+def query(state: HubState, peer: Connection, message: d.DepotQuery, now: float, decision: HubDecision) -> None:
+    """A client asks how far its job is, or for new links."""
+    job = _own(state, peer, message.request_id)
+    if job is not None and job.stored:
+        say_stored(state, job, peer.fd, now, decision)
+    elif job is not None or not _told(state, peer, message.request_id, decision):
+        _unknown(peer, message.request_id, decision)
+
+
+def say_stored(state: HubState, job: HubJob, fd: int, now: float, decision: HubDecision) -> None:
+    """Tell the client that the hub does this job, and how far it is."""
+    if job.depot is None:
+        return
+    decision.send(fd, _stored(state, job.id, job.depot.stored or now))
+    if job.gpu is not None:
+        decision.send(fd, d.DepotProgress(request_id=job.id, step="wait", gpu=job.gpu))
+    else:
+        decision.send(fd, late_jobs.answer(state, job, now))
+
+
+def _stored(state: HubState, id_: str, since: float) -> d.DepotStored:
+    return d.DepotStored(request_id=id_, until=int(since + state.limits.depot_keep))
+
+
+def knows(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> bool:
+    """Answer a submit of a job that the hub does by itself, or whose results are in the depot."""
+    job = _own(state, peer, id_)
+    able = d.FEATURE in peer.features
+    if job is None and able:
+        return _told(state, peer, id_, decision)
+    if job is None:  # a client of an earlier version cannot fetch the results: the job is done again
+        forget(state, peer, id_, decision)
+        return False
+    if job.depot is not None and not able:
+        decision.fact(f.JobDirect(id_))
+    if not (able and job.stored):
+        return False
+    decision.fact(f.JobClaimed(id_, peer.fd, job.payload, now))
+    say_stored(state, state.jobs[id_], peer.fd, now, decision)
+    return True
+
+
+def forget(state: HubState, peer: Connection, id_: str, decision: HubDecision) -> bool:
+    """The client has the results of this job, or wants none; returns whether there are any."""
+    record = state.delivered.get(id_)
+    if record is None or record.owner != (peer.owner or ""):
+        return False
+    decision.fact(f.DeliveriesGone((id_,)))
+    return True
+
+
+def _told(state: HubState, peer: Connection, id_: str, decision: HubDecision) -> bool:
+    """Send the client where the results of a job are; returns whether there are any."""
+    record = state.delivered.get(id_)
+    if record is None or record.owner != (peer.owner or ""):
+        return False
+    _send_results(record, [peer.fd], decision)
+    return True
+
+
+def _send_results(record: f.JobDelivered, to: Iterable[int], decision: HubDecision) -> None:
+    message = d.DepotDelivered(
+        request_id=record.id,
+        gpu=record.gpu or None,
+        files=answers.places(record.files, [file.blake3 for file in record.files]),
+        code=record.code or None,
+        reason=record.reason or None,
+    )
+    decision.command(*(f.Send(fd, message, seal=f.Links(record.owner, record.id, "get")) for fd in to))
+
+
+# What the depot says
+
+
 def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:
-    """The depot said what it has of the files of a job."""
+    """The depot said what it has of the files of a job, of its results, or that files are removed."""
+    asked = event.asked
+    job = state.jobs.get(asked.request_id)
+    if asked.ask == "remove":
+        depot_files.removed(state, event, decision)
+    elif asked.gpu:
+        _results_seen(state, job, event, now, decision)
+    elif job is not None and job.depot is not None and not job.stored and files_of(job) == asked.files:
+        left = sum({file.blake3: file.size for file in asked.files if not _is_there(file, event)}.values())
+        if event.code:
+            decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code=event.code, reason=event.reason or None))
+            _direct(state, job, now, decision)
+        elif asked.ask == "open" or left or not all(_is_there(file, event) for file in asked.files):
+            decision.fact(f.UploadSeen(job.id, left, state.uploads.get(job.id, (0, 0.0, 0.0))[1], now))
+            _send_places(state, job.fd, event, decision)
+        else:
+            decision.fact(f.JobStored(job.id, now, round(state.upload_saved(job.id, 0, 0.0, now), 1)))
+            if job.fd is not None:
+                decision.send(job.fd, _stored(state, job.id, now))
+            late_jobs.place_new(state, state.jobs[job.id], now, decision)
+
+
+def _is_there(file: d.DepotFile, event: f.DepotAnswered) -> bool:
+    return event.have.get(file.blake3) == file.size
+
+
+def _send_places(state: HubState, fd: int | None, event: f.DepotAnswered, decision: HubDecision) -> None:
+    asked = event.asked
+    if fd is not None and fd in state.connections:
+        have = [file.blake3 for file in asked.files if _is_there(file, event)]
+        message = d.DepotPlaces(request_id=asked.request_id, files=answers.places(asked.files, have))
+        decision.command(f.Send(fd, message, seal=f.Links(asked.owner, asked.request_id, "put")))
+
+
+# Work of workers
+
+
+def offer_results(state: HubState, peer: Connection, message: d.DepotOffer, now: float, decision: HubDecision) -> None:
+    """A worker offers the results of a job that it fetched."""
+    job = _work(state, peer, message.request_id, now, decision)
+    if job is None:
+        return
+    refused: Refusal | None = None
+    if not state.depot_up:
+        refused = "down", "the depot is not connected"
+    elif _frame(state, message, message.files) > wire.MAX_FRAME:
+        refused = "too_large", f"the {len(message.files)} results are too many for one message"
+    if refused is not None:
+        decision.send(peer.fd, d.DepotPlaces(request_id=job.id, code=refused[0], reason=refused[1]))
+        return
+    decision.fact(f.DepotUsed(job.owner, message.files, now))
+    decision.command(f.AskDepot("open", job.owner, job.id, peer.fd, message.files, peer.gpu or ""))
+
+
+def working(state: HubState, peer: Connection, message: d.DepotProgress, now: float, decision: HubDecision) -> None:
+    """A worker says how far a job is."""
+    job = state.jobs.get(message.request_id)
+    if job is None or job.gpu is None or job.gpu != peer.gpu:
+        return
+    decision.fact(f.GpuActive(job.gpu, now))
+    if job.fd is not None and job.stored:
+        step, percent = message.step, message.percent
+        decision.send(job.fd, d.DepotProgress(request_id=job.id, step=step, percent=percent, gpu=job.gpu))
+
+
+def fetch_again(state: HubState, peer: Connection, message: d.DepotQuery, now: float, decision: HubDecision) -> None:
+    """A worker asks for new links to the files of a job."""
+    job = _work(state, peer, message.request_id, now, decision)
+    if job is None:
+        return
+    if job.gpu == peer.gpu and job.stored:
+        answers.fetch(state, state.gpus[job.gpu or ""], job, decision)
+    else:
+        decision.send(peer.fd, m.Cancel(request_id=job.id))
+
+
+def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now: float, decision: HubDecision) -> None:
+    """A worker says that the results of a job are in the depot, or why there are none. The first delivery counts."""
+    job, gpu = _work(state, peer, message.request_id, now, decision), peer.gpu or ""
+    if job is None:
+        return
+    files = tuple(
+        d.DepotFile(name=each.name, blake3=each.blake3, ext=each.ext, size=each.size) for each in message.files
+    )
+    if not message.code:
+        decision.command(f.AskDepot("check", job.owner, job.id, peer.fd, files, gpu))
+        return
+    if job.gpu == gpu and message.code == GONE and job.depot is not None:
+        late_jobs.give_back(state, [job.id], now, decision)
+        decision.fact(f.JobStoring(job.id, job.depot.files, now, job.depot.again))
+        bad = [file.blake3 for file in files or job.depot.files]
+        depot_files.take_out(state, job.owner, bad, decision)
+        if job.fd is not None:
+            decision.command(f.AskDepot("open", job.owner, job.id, job.fd, job.depot.files))
+    elif job.gpu == gpu:
+        reason = (message.reason or "")[:LONGEST_REASON]
+        _end(state, job, f.JobDelivered(job.id, job.owner, gpu, (), now, message.code, reason), decision)
+    decision.send(peer.fd, _stored(state, job.id, now))
+
+
+def _results_seen(
+    state: HubState, job: HubJob | None, event: f.DepotAnswered, now: float, decision: HubDecision
+) -> None:
+    asked = event.asked
+    here = asked.fd in state.connections
+    if event.code and here:
+        message = d.DepotPlaces(request_id=asked.request_id, code=event.code, reason=event.reason or None)
+        decision.send(asked.fd, message)
+    elif not event.code and (asked.ask == "open" or not all(_is_there(file, event) for file in asked.files)):
+        _send_places(state, asked.fd, event, decision)
+    elif not event.code:
+        if job is not None:
+            result = f.JobDelivered(job.id, job.owner, asked.gpu, asked.files, now)
+            _end(state, job, result, decision)
+        if here:
+            decision.send(asked.fd, _stored(state, asked.request_id, now))
+
+
+def _end(state: HubState, job: HubJob, record: f.JobDelivered, decision: HubDecision) -> None:
+    """The job is done, or has failed: its lease ends, and its client hears of it. No other GPU goes on with it."""
+    to = [fd for fd in state.listeners(job) if d.FEATURE in state.connections[fd].features]
+    decision.fact(record)
+    if job.gpu is not None and job.gpu != record.gpu:
+        other = state.gpus[job.gpu]
+        decision.fact(f.CancelOwed(job.gpu, job.id, record.at))
+        answers.to_worker(other, capabilities.cancelled(state, other, job.id, job.owner), decision)
+    decision.fact(f.JobRemoved(job.id, "delivered", record.at))
+    if job.id in state.pending_cancels.get(record.gpu, ()):
+        decision.fact(f.CancelsSettled(record.gpu, (job.id,)))
+    _send_results(record, to, decision)
+
+
+def _work(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> HubJob | None:
+    """The job that a worker speaks of; for one that has ended it hears that its part is done."""
+    job, gpu = state.jobs.get(id_), state.gpus.get(peer.gpu or "")
+    if job is None:
+        decision.send(peer.fd, _stored(state, id_, now))
+    elif gpu is None or job.owner not in gpu.served:
+        why = "this job is not this worker's: only one that was given it delivers its results"
+        decision.refuse(peer.fd, "forbidden", why, id_)
+    else:
+        return job
+    return None
+
+
+def _own(state: HubState, peer: Connection, id_: str) -> HubJob | None:
+    job = state.jobs.get(id_)
+    return job if job is not None and job.owner == (peer.owner or "") else None
+
+
+def _unknown(peer: Connection, id_: str, decision: HubDecision) -> None:
+    decision.refuse(peer.fd, "unknown_job", "no job of this license with that request_id is in the depot", id_)
+
+
+def _frame(state: HubState, message: m.Message, files: Sequence[d.DepotFile]) -> int:
+    """The most bytes of a message with the links of these files."""
+    link = LINK if state.limits.depot else 0
+    return len(wire.octets(message)) + sum(len(file.name.encode()) + link + 300 for file in files)

@@ -302,10 +302,11 @@ class DepotRemoved(_Durable, frozen=True):
 
 
 class DepotHeld(_Durable, frozen=True):
-    """`license` runs our own depot, `name`; no other license may. Without a license, any may."""
+    """`license` runs our own depot, `name`; no other license may. Without a name, any may."""
 
     license: str
     name: str
+    at: float
 
 
 class JobRemoved(_OfJob, frozen=True):
@@ -786,7 +787,7 @@ class Planned(_Transient, frozen=True):
             that is not now, and why.
         needless: The GPUs that no waiting job needs.
         starts: For each shape in its order, in how many seconds its first and its last job start; None: not known.
-        near: The shapes whose files will soon be in the depot.
+        near: The shapes that machines are kept on for.
     """
 
     at: float
@@ -818,10 +819,11 @@ class UploadSeen(_Transient, frozen=True):
     at: Moment
 
 
-class ExpiryTold(_Transient, frozen=True):
-    """The owners of these delivered jobs know that their results will be removed soon."""
+class DepotSwept(_Transient, frozen=True):
+    """The hub looked for what can leave the depot. The owners of the jobs `told` know that their results will."""
 
-    ids: tuple[str, ...]
+    told: tuple[str, ...]
+    at: Moment
 
 
 class DiskLow(_Transient, frozen=True):
@@ -841,7 +843,7 @@ Fact = (
     | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
     | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | Asked | Answered | ClockSet
     | JobStoring | JobStored | JobDirect | JobDelivered | DeliveriesGone | DepotUsed | DepotUnused | DepotRemoved
-    | DepotHeld | UploadSeen | ExpiryTold
+    | DepotHeld | UploadSeen | DepotSwept
     | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

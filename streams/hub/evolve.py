@@ -196,6 +196,7 @@ def _use(state: HubState, owner: str, files: Iterable[d.DepotFile], at: float) -
 
 
 def _job_delivered(state: HubState, fact: f.JobDelivered) -> None:
+    state.delivered.pop(fact.id, None)
     state.delivered[fact.id] = fact
     _use(state, fact.owner, fact.files, fact.at)
 
@@ -219,8 +220,13 @@ def _depot_removed(state: HubState, fact: f.DepotRemoved) -> None:
         state.in_depot.pop(fact.owner, None)
 
 
+def _swept(state: HubState, fact: f.DepotSwept) -> None:
+    state.swept = fact.at
+    state.expiry_told.update(dict.fromkeys(fact.told))
+
+
 def _depot_held(state: HubState, fact: f.DepotHeld) -> None:
-    state.depot_of = (fact.license, fact.name) if fact.name else None
+    state.depot_of = (fact.license, fact.at) if fact.name else None
 
 
 def _job_granted(state: HubState, fact: f.JobGranted) -> None:
@@ -698,7 +704,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.DepotRemoved: _depot_removed,
     f.DepotHeld: _depot_held,
     f.UploadSeen: _upload_seen,
-    f.ExpiryTold: lambda state, fact: state.expiry_told.update(dict.fromkeys(fact.ids)),
+    f.DepotSwept: _swept,
     f.ResultKept: _result_kept,
     f.ResultsGone: lambda state, fact: state.kept.pop(fact.owner, None),
     f.GpuOnline: _gpu_online,

@@ -187,6 +187,8 @@ def release(state: HubState, license_: str, at: float, decision: HubDecision) ->
     """Release the names that this license held before or at `at`."""
     held = [key for key, (owner, since) in state.holders.items() if owner == license_ and since <= at]
     decision.fact(*(f.GpuReleased(role, gpu) for role, gpu in held))
+    if state.depot_of is not None and state.depot_of[0] == license_ and state.depot_of[1] <= at:
+        decision.fact(f.DepotHeld("", "", at))
 
 
 # The GPUs of workers that do not name theirs. A deployed worker registers without a name, and so does a text worker,

@@ -16,6 +16,7 @@ from wakestream.streams.hub import (
     budget,
     capabilities,
     depot,
+    depot_files,
     halts,
     holders,
     jobs,
@@ -288,8 +289,8 @@ def _take(
     if role == "depot":
         if (before := state.connections.get(state.depot or 0)) is not None:
             _drop(state, before, REPLACED, "this depot connected again", now, decision)
-        if state.depot_of != (owner or "", gpu):
-            decision.fact(f.DepotHeld(owner or "", gpu))
+        if state.depot_of is None:
+            decision.fact(f.DepotHeld(owner or "", gpu, now))
         return True
     before = None if holders.free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
@@ -390,6 +391,13 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.Boot: power.boot,
         m.KindsQuery: kinds.query,
         m.GpuAdmin: admin.order,
+        d.DepotOffer: depot.offer,
+        d.DepotProgress: depot.uploading,
+        d.DepotStored: depot.stored,
+        d.DepotWithdraw: depot.withdraw,
+        d.DepotQuery: depot.query,
+        d.DepotList: depot_files.list_files,
+        d.DepotRemove: depot_files.remove,
     },
     "worker": {
         m.Online: power.online,
@@ -399,6 +407,10 @@ _BY_ROLE: Mapping[str, Mapping[type[m.Message], Handler]] = {
         m.GpuKinds: kinds.heard,
         m.WorkerState: halts.heard,
         m.Url: _worker_url,
+        d.DepotOffer: depot.offer_results,
+        d.DepotProgress: depot.working,
+        d.DepotDelivered: depot.delivered,
+        d.DepotQuery: depot.fetch_again,
     },
     "monitor": {
         m.StatusResponse: power.status_response,

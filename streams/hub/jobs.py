@@ -8,7 +8,7 @@ from itertools import takewhile
 from msgspec.structs import replace
 
 from wakestream.operators.model.events import MAX_PRIORITY
-from wakestream.streams.hub import answers, capabilities, late_jobs, placement
+from wakestream.streams.hub import answers, capabilities, depot, depot_files, late_jobs, placement
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import need_of
@@ -34,6 +34,8 @@ FEATURES = ("grant", "cancel", "done", "late_hashes", "power_state")
 
 def submit(state: HubState, peer: Connection, message: m.Submit, now: float, decision: HubDecision) -> None:
     """Queue or grant a job; the same id again gets the answer that is true now."""
+    if depot.knows(state, peer, message.request_id, now, decision):
+        return
     job = state.jobs.get(message.request_id)
     refusal = _refusal(state, peer, job, message)
     if refusal is not None:
@@ -117,7 +119,8 @@ def had_its_share(state: HubState, peer: Connection, now: float) -> bool:
 
 
 def _refusal(state: HubState, peer: Connection, job: HubJob | None, message: m.Submit) -> tuple[str, str] | None:
-    if job is not None and job.owner != _owner(peer):
+    known = job or state.delivered.get(message.request_id)
+    if known is not None and known.owner != _owner(peer):
         return "conflict", "another license has a job with this request_id; submit with a fresh one"
     limit = state.limits
     # Whether the submit comes late over an older connection than the one that cancelled the job.
@@ -167,7 +170,7 @@ def grant(state: HubState, gpu: Gpu, url: str | None, now: float, decision: HubD
     for position, job in enumerate([*held, *queued], 1):
         if job.gpu is None:
             answers.leave_halted(state, job, gpu, decision)
-        if (again or job.gpu is None) and job.fd in state.connections:
+        if (again or job.gpu is None) and job.fd in state.connections and not gpu.fetches(job):
             decision.send(job.fd, answers.ack(job.submit, gpu, position, url))
     again_held = [job for job in held if placement.can(state, gpu, job.need)] if again else []
     answers.dispatch(state, gpu, [*again_held, *queued], now, decision)
@@ -192,6 +195,8 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
     owner, gpu = state.recently_released.get(message.request_id, (None, ""))
     if job is not None:
         stop(state, job, "cancelled", now, decision, peer.fd)
+    elif depot.forget(state, peer, message.request_id, decision):
+        pass
     elif owner == _owner(peer):
         decision.fact(f.CancelOwed(gpu, message.request_id, now))
         answers.to_worker(
@@ -240,6 +245,7 @@ def done(state: HubState, peer: Connection, message: m.JobDone, now: float, deci
         decision.fact(f.JobRemoved(job.id, "done", now))
         if job.gpu is not None and capabilities.hears_ends(state, state.gpus[job.gpu].worker):
             answers.to_worker(state.gpus[job.gpu], m.JobDone(request_id=job.id, license=job.owner or None), decision)
+    depot.forget(state, peer, message.request_id, decision)
     _confirm(peer, message.request_id, decision)
 
 
@@ -270,6 +276,8 @@ def result(state: HubState, peer: Connection, message: m.Result, now: float, dec
         why = "this job is not this worker's: only the one that was given a job sends its result"
         decision.refuse(peer.fd, "forbidden", why, message.request_id)
         return
+    if job is not None and peer.gpu is not None and state.gpus[peer.gpu].fetches(job):
+        return  # it delivers the results
     clean = replace(message, key=None, license=None, sender_fd=None)
     owner = job.owner if job is not None else _owner_of(state, peer, message)
     to = _addressees(state, job, message, owner)
@@ -328,7 +336,11 @@ def expire(state: HubState, now: float, decision: HubDecision) -> None:
     """Expire abandoned jobs and notify the owner's open connections."""
     waiting = takewhile(lambda job: _expired(state, job, now), map(state.jobs.__getitem__, state.absent))
     held = (state.jobs[id_] for gpu in state.gpus.values() for id_ in gpu.leases)
-    for job in [*waiting, *(job for job in held if _expired(state, job, now))]:
+    for job in [
+        *waiting,
+        *(job for job in held if _expired(state, job, now)),
+        *depot_files.sweep(state, now, decision),
+    ]:
         stop(state, job, "expired", now, decision)
         for fd in state.of_owner(job.owner) if job.gone is not None or says_done(state, job) else ():
             decision.refuse(fd, "expired", _GONE if job.gone is not None else _SILENT, job.id)
@@ -348,6 +360,8 @@ _SILENT = "the job's GPU was given up: neither its client nor the GPU has shown 
 def _expired(state: HubState, job: HubJob, now: float) -> bool:
     limit = state.limits
     worked = state.gpus[job.gpu].active if job.gpu is not None else float("-inf")
+    if job.stored:  # the hub does it
+        return job.gpu is not None and now - max(job.since, worked) > limit.silent_ttl
     if job.gone is not None:
         return now - max(job.gone, worked) > (limit.queued_ttl if job.gpu is None else limit.granted_ttl)
     if job.gpu is None or job.fd not in state.connections:
@@ -361,3 +375,4 @@ def revoke(state: HubState, owner: str, now: float, decision: HubDecision) -> No
         stop(state, state.jobs[id_], "revoked", now, decision)
     if owner in state.kept:
         decision.fact(f.ResultsGone(owner))
+    depot_files.revoke(state, owner, decision)

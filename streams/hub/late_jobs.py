@@ -17,7 +17,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.ledger import boot_times
 from wakestream.streams.hub.local_time import day_of
-from wakestream.streams.hub.needs import Need
+from wakestream.streams.hub.needs import STORING, Need
 from wakestream.streams.hub.state import NOT_COMING, RESTARTED, UNANSWERED, Connection, Gpu, HubJob, HubState, Shape
 from wakestream.streams.placement import place as p
 from wakestream.streams.placement.waiting import Line
@@ -75,7 +75,8 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
             give_back(state, asked_again(state, gpu), now, decision)
         elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:
             # A client that is here sees by itself whether its job goes on there; what goes on must not begin again.
-            give_back(state, [id_ for id_ in gpu.leases if state.jobs[id_].fd is None], now, decision)
+            held = (state.jobs[id_] for id_ in gpu.leases)
+            give_back(state, [job.id for job in held if job.fd is None or gpu.fetches(job)], now, decision)
     if not (state.lines or any(_may_stop(gpu, now) for gpu in state.gpus.values())):
         if state.planned is not None and (state.planned.machines or state.planned.needless):
             decision.fact(f.Planned(now, {}, frozenset(), {}))
@@ -88,7 +89,9 @@ def tell(state: HubState, now: float, decision: HubDecision, turn: int | None = 
     """Send clients the places of waiting jobs: of those whose turn it is in these `EVERY` seconds, or of the first."""
     told, size = 0, A_TICK * EVERY
     for (need, _, _), line in state.lines.items():
-        if not any(_was_on(gpu, now) and placement.can(state, gpu, need) for gpu in state.gpus.values()):
+        if not need.depot and not any(
+            _was_on(gpu, now) and placement.can(state, gpu, need) for gpu in state.gpus.values()
+        ):
             continue  # what was said when they came is still true
         outlook = outlook_of(state, line, state.jobs[line.next], now)
         # In turn the first ones, and others.
@@ -113,7 +116,8 @@ def may_be_back(gpu: Gpu, now: float) -> bool:
 def asked_again(state: HubState, gpu: Gpu) -> list[str]:
     """The jobs of a lost GPU whose clients have asked for one since: they do not follow their jobs there."""
     lost = (state.jobs[id_] for id_ in gpu.leases) if gpu.phase == "lost" else ()
-    return [job.id for job in lost if job.late and job.since >= gpu.since and job.fd is not None]
+    asked = (job for job in lost if job.late and job.since >= gpu.since and job.fd is not None)
+    return [job.id for job in asked if not gpu.fetches(job)]
 
 
 def give_back(state: HubState, ids: Iterable[str], now: float, decision: HubDecision) -> None:
@@ -132,9 +136,10 @@ def plan(state: HubState, now: float, decision: HubDecision, only: Iterable[Gpu]
         need: frozenset(gpu.name for gpu in gpus if placement.may(state, gpu, need))
         for need in dict.fromkeys(state.need(need, owner) for need, owner, _ in state.lines)
     }
+    keys = [key for key in state.lines if only is None or key[0].depot != STORING]
     today = day_of(now, state.limits.zone)
     holding = Counter(state.jobs[id_].owner for gpu in state.gpus.values() for id_ in gpu.leases)
-    shapes = [_shape(state, key, fits[state.need(key[0], key[1])], today, holding) for key in state.lines]
+    shapes = [_shape(state, key, fits[state.need(key[0], key[1])], today, holding, now) for key in keys]
     found = p.place(machines, shapes, state.limits.place, now)
     _grant(state, found, now, decision)
     if only is None:
@@ -189,7 +194,9 @@ def _work(state: HubState, need: Need) -> float:
     return known.get(need.kind or "") or (sum(known.values()) / len(known) if known else WORK)
 
 
-def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holding: Mapping[str, int]) -> p.Shape:
+def _shape(
+    state: HubState, key: Shape, fits: frozenset[str], today: int, holding: Mapping[str, int], now: float
+) -> p.Shape:
     need, owner, priority = key
     line, work = state.lines[key], _work(state, need)
     first, last = line.arrivals
@@ -197,7 +204,12 @@ def _shape(state: HubState, key: Shape, fits: frozenset[str], today: int, holdin
     used = (sum(state.usage.on_day(owner, today).values()) + work * holding[owner]) / weight
     head = state.jobs[line.next]
     near = {head.last: NEAR} if head.last in fits else {}
-    return p.Shape(key, len(line), fits, work, first, last, priority, used, work / weight, near)
+    said = fits, work, first, last, priority, used, work / weight, near
+    if need.depot == STORING:  # the others come later
+        ready = placement.ready_in(state, line, now)
+        return p.Shape(key, 1, *said, ready, grantable=False)
+    ready = math.inf if placement.will_offer(state, head, now) else 0.0
+    return p.Shape(key, len(line), *said, ready)
 
 
 def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision) -> None:
@@ -206,7 +218,7 @@ def _grant(state: HubState, found: p.Placing, now: float, decision: HubDecision)
         job, gpu = state.jobs[state.lines[key].next], state.gpus[name]  # type: ignore[index] # the keys are shapes
         decision.fact(f.JobGranted(job.id, name, now))
         answers.leave_halted(state, job, gpu, decision)
-        if job.fd is not None:
+        if job.fd is not None and not gpu.fetches(job):
             decision.send(job.fd, answers.ack(job.submit, gpu, len(gpu.leases), state.url_of(gpu)))
         given.setdefault(name, []).append(job)
     for name, granted in given.items():
@@ -251,6 +263,7 @@ def _call_back(state: HubState, found: p.Placing, now: float, decision: HubDecis
 
 
 CALLED_BACK: Final = "no job needs it any more"
+UPLOADED: Final = "when the upload will be nearly done"
 SURPLUS: Final = "another GPU is free too, and no job waits"
 
 
@@ -262,8 +275,9 @@ def _monitors(state: HubState, gpu: str, feature: str | None = None) -> list[int
 def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
     """What is planned, for people."""
     machines: dict[str, tuple[str, float | None, str]] = {}
-    for name, (_, after) in found.planned.items():
-        machines[name] = "wake", round(after, 1), "unless another GPU gets free before"
+    for name, (key, after) in found.planned.items():
+        stores = key[0].depot == STORING  # type: ignore[index] # the keys are shapes
+        machines[name] = "wake", round(after, 1), UPLOADED if stores else "unless another GPU gets free before"
     for gpu in state.gpus.values():
         if gpu.suspended:
             machines[gpu.name] = "held", None, gpu.closed_cause
@@ -275,7 +289,7 @@ def _summary(state: HubState, found: p.Placing, now: float) -> f.Planned:
     machines |= {name: ("stop", None, SURPLUS) for name in found.surplus if state.gpus[name].started(now)}
     needless = frozenset((*found.unwanted, *found.surplus))
     starts = {key: (_known(found.begins[key]), _known(last)) for key, last in found.expected.items()}
-    return f.Planned(now, machines, needless, starts)
+    return f.Planned(now, machines, needless, starts, frozenset(found.near))
 
 
 def _known(seconds: float) -> float | None:
@@ -350,7 +364,9 @@ def outlook_of(state: HubState, line: Line | None, job: HubJob, now: float) -> L
         expect = expect._replace(why=placement.no_way(state, need) or expect.why)
     planned = state.planned
     coming = [
-        f"{name} {why.removeprefix('it ')}" if after is None else f"{name} is started in {after:.0f} s {why}"
+        f"{name} {why.removeprefix('it ')}"
+        if after is None
+        else f"{name} is started in {after:.0f} s{',' * (why == UPLOADED)} {why}"
         for name, (do, after, why) in sorted(planned.machines.items() if planned is not None else ())
         if do == "wake" and name in fit
     ]
@@ -373,11 +389,18 @@ def answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None =
     position = inside + known.above + sum(min(size, inside + 1) for size in known.beside) + 1
     first, last = known.starts
     eta = None if first is None or last is None else round(first + (last - first) * inside / max(1, len(line) - 1), 1)
+    stores = state.need_of(job).depot == STORING
     if (expect := known.expect) is not None:  # it starts when a GPU is on and those before it have one
         later = expect.eta and {name: max(seconds, eta or 0.0) for name, seconds in expect.eta.items()}
-        return answers.offline(job.submit, position, now, expect._replace(eta=later))
+        why = "; ".join(known.coming[:3]) or None if stores else None
+        return answers.offline(job.submit, position, now, expect._replace(eta=later, why=expect.why or why))
+    if stores:
+        return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=ON_THE_WAY)
     reason = "; ".join((f"at work: {', '.join(known.on[:5])}", *known.coming[:3]))
     return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=reason)
+
+
+ON_THE_WAY: Final = "its files are on the way to the depot"
 
 
 def _level(priority: int, arrived: float, now: float) -> float:

@@ -6,17 +6,30 @@ kinds are not known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from wakestream.operators.model.events import INPUTS
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
-from wakestream.streams.hub.needs import Need, without_fields
-from wakestream.streams.hub.state import ALL, Connection, Gpu, HubState
+from wakestream.streams.hub.needs import STORING, Need, without_fields
+from wakestream.streams.hub.state import ALL, Connection, Gpu, HubJob, HubState
 from wakestream.streams.placement import requirements
+from wakestream.streams.placement.waiting import Line
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+
+OFFERED_WITHIN: Final = 30.0
+"""Seconds in which a client offers the files of its job to the depot, before a machine is woken for it anyway."""
+
+REPORTED_EVERY: Final = 5.0
+"""Seconds between two reports of an upload."""
+
+GUESSED_RATE: Final = 1e6
+"""Bytes a second of an upload, until its client has said it."""
 
 _SHOWN = 20
 """Names in a sentence."""
@@ -25,6 +38,8 @@ _SHOWN = 20
 def can(state: HubState, gpu: Gpu, need: Need) -> bool:
     """Whether this GPU can do such a job, as far as the hub knows."""
     if (need.gpus and gpu.name not in need.gpus) or lacks(state, gpu, need):
+        return False
+    if need.depot and gpu.depot is False:
         return False
     if pairs_only(state, gpu):
         return not need.any_kind
@@ -123,12 +138,30 @@ def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
     """How many waiting jobs one of these GPUs may do and is expected to; all of them if none is named."""
     if not gpus:
         return len(state.queue)
-    early, needless = state.early_wanted(), state.planned.needless if state.planned is not None else ()
+    early, planned = state.early_wanted(), state.planned or f.Planned(0.0, {}, frozenset(), {})
     found = sum(count for need, count in early.items() if any(may(state, gpu, need) for gpu in gpus))
-    expected = [gpu for gpu in gpus if gpu.name not in needless]
-    for (need, owner, _), line in state.lines.items() if expected else ():
+    expected = [gpu for gpu in gpus if gpu.name not in planned.needless]
+    for (need, owner, priority), line in state.lines.items() if expected else ():
+        if need.depot == STORING and (need, owner, priority) not in planned.near:
+            continue  # its files come later than its machine needs to start
         found += len(line) if any(may(state, gpu, state.need(need, owner)) for gpu in expected) else 0
     return found
+
+
+def ready_in(state: HubState, line: Line, now: float) -> float:
+    """In how many seconds the first job of a line has its files in the depot."""
+
+    def left_of(left: int, rate: float, at: float) -> float:
+        return max(0.0, left / (rate or GUESSED_RATE) - min(now - at, REPORTED_EVERY))
+
+    return min((left_of(*state.uploads[id_]) for id_ in line if id_ in state.uploads), default=math.inf)
+
+
+def will_offer(state: HubState, job: HubJob, now: float) -> bool:
+    """Whether the client of a new job will soon say what it puts into the depot: it still hashes the files."""
+    peer = state.connections.get(job.fd or 0)
+    waits = job.depot is None and not job.direct and now - job.arrived < OFFERED_WITHIN
+    return waits and state.depot_up and peer is not None and d.FEATURE in peer.features
 
 
 def wanting(state: HubState, gpu: Gpu) -> int:
@@ -148,6 +181,7 @@ def tell(state: HubState, message: m.Message, to: Iterable[int], decision: HubDe
 
 def refusal(state: HubState, need: Need) -> tuple[str, str] | None:
     """Why no GPU will ever do such a job: a code and a sentence; None if one may."""
+    need = need._replace(depot="")
     named = state.named()
     if need.gpus and state.gpus and not any(name in state.gpus or name in named for name in need.gpus):
         return "unknown_kind", f"there is no GPU {_list(need.gpus)}; there are {_list({*state.gpus, *named})}"

@@ -16,6 +16,7 @@ from wakestream.streams.hub.local_time import time_text
 from wakestream.streams.hub.needs import ANY_GPU, Need
 from wakestream.streams.hub.old_workers import silently_ended
 from wakestream.streams.hub.state import UNWATCHED, Connection, Gpu, HubJob, HubState, Limits
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import is_name
 
@@ -120,7 +121,7 @@ def _online(
     cold, again = gpu.phase not in _WARM, not gpu.ready
     kept = state.worker_url(gpu) if gpu.machine_url else url  # the machine's address is another one after each start
     if not (gpu.online and gpu.ready and gpu.url == kept):  # said again, it is nothing to be kept for good
-        decision.fact(f.GpuOnline(gpu.name, kept, now, tells_work=_tells_work(state, gpu)))
+        decision.fact(f.GpuOnline(gpu.name, kept, now, None, *_announced(state, gpu)))
     woken = gpu.started(now) or (state.waking if placement.waiting_for(state, (gpu,)) else None)
     if cold and woken is not None:
         decision.fact(f.BootTook(gpu.name, round(max(0.0, now - woken), 3), now))
@@ -132,9 +133,11 @@ def _online(
         late_jobs.tell(state, now, decision)
 
 
-def _tells_work(state: HubState, gpu: Gpu) -> bool:
+def _announced(state: HubState, gpu: Gpu) -> tuple[bool, bool]:
+    """Whether the worker says how long it works for each job, and whether it fetches files from the depot."""
     worker = state.connections.get(gpu.worker) if gpu.worker is not None else None
-    return worker is not None and m.JobWork.FEATURE in worker.features
+    features = worker.features if worker is not None else frozenset()
+    return m.JobWork.FEATURE in features, d.FEATURE in features
 
 
 def _announcement(gpu: str, url: str | None, now: float, said: m.Online = _UNSAID) -> m.Online:
@@ -261,7 +264,7 @@ def _phase_seen(state: HubState, gpu: Gpu, message: m.PowerState, now: float, de
     elif message.state == gpu.phase and ((cause and gpu.cause != cause) or (retry_at, gpu.retry_at) != (None, None)):
         decision.fact(f.GpuNote(gpu.name, cause or gpu.cause, retry_at))
     if switched is not None and message.state == "online" and serving:
-        decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched, _tells_work(state, gpu)))
+        decision.fact(f.GpuOnline(gpu.name, gpu.url, now, switched, *_announced(state, gpu)))
 
 
 def present(state: HubState, fd: int, decision: HubDecision) -> None:

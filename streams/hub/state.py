@@ -349,6 +349,10 @@ class Gpu(GpuRecord):
         """The same as a sentence."""
         return SUSPENDED.format(by=self.suspended) if self.suspended else self.halt_cause
 
+    def fetches(self, job: HubJob) -> bool:
+        """Whether its worker fetches the files of this job, so that the hub does it and not the client."""
+        return job.stored and bool(self.depot)
+
     @property
     def online(self) -> bool:
         """Whether it may be given work."""
@@ -449,7 +453,7 @@ class Durable:
     of its last use. `reached` has the last report about each budget, by GPU and period. `news` are the webhooks that
     are pending. `usage` is what jobs and licenses used. `delivered` are the jobs whose results are in the depot, the
     oldest first, until their clients have them. `in_depot` has the files of each license by BLAKE3: bytes, last use and
-    ending, the one that was not used for longest first. `depot_of` is the license of our own depot, and its name.
+    ending, the one that was not used for longest first. `depot_of` is the license of our own depot, and since when.
     `depot_saved` are the seconds of uploads to the depot while no GPU was on, by the first day of the month.
     """
 
@@ -467,7 +471,7 @@ class Durable:
     usage: Usage = field(default_factory=Usage)
     delivered: dict[str, JobDelivered] = field(default_factory=dict)
     in_depot: dict[str, dict[str, tuple[int, Moment, str]]] = field(default_factory=dict)
-    depot_of: tuple[str, str] | None = None
+    depot_of: tuple[str, Moment] | None = None
     depot_saved: dict[int, float] = field(default_factory=dict)
 
 
@@ -487,7 +491,7 @@ class HubState(Durable):
     each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
     `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each job whose client stores its files
     the bytes that are left, their rate, and since when; `saving` has its seconds while no GPU was on. `expiry_told`
-    are delivered jobs whose results will go soon.
+    are delivered jobs whose results will go soon, `swept` is when the hub looked for those last.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -523,11 +527,12 @@ class HubState(Durable):
     uploads: dict[str, tuple[int, float, Moment]] = field(default_factory=dict)
     saving: dict[str, float] = field(default_factory=dict)
     expiry_told: dict[str, None] = field(default_factory=dict)
+    swept: Moment = float("-inf")
 
     @property
     def has_depot(self) -> bool:
         """Whether there is a depot, though our own one may be away."""
-        return self.limits.depot or self.depot_of is not None
+        return self.limits.depot or self.depot_of is not None or self.depot is not None
 
     @property
     def depot_up(self) -> bool:
@@ -538,6 +543,11 @@ class HubState(Durable):
     def depot_url(self) -> str | None:
         """The address of our own depot; None if it is not connected."""
         return self.connections[self.depot].url if self.depot is not None else None
+
+    @property
+    def depot_name(self) -> str:
+        """The name of our own depot, which capabilities are for; empty if it is not connected."""
+        return self.connections[self.depot].gpu or "" if self.depot is not None else ""
 
     def upload_saved(self, id_: str, left: int, rate: float, at: float) -> float:
         """Seconds of a job's upload while no GPU was on, when `left` bytes are left of it.

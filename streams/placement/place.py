@@ -84,6 +84,9 @@ class Shape(NamedTuple):
         used: What its license used of GPUs lately, divided by the weight of the license.
         share: What one of its jobs adds to that.
         near: Seconds that the files which a GPU has already save, by its name.
+        ready: In how many seconds the first of them has its files in the depot; 0: now. No machine is woken for it that
+            would be on before.
+        grantable: Whether they may start as soon as a GPU is on.
     """
 
     key: Hashable
@@ -96,6 +99,8 @@ class Shape(NamedTuple):
     used: float = 0.0
     share: float = 0.0
     near: Mapping[str, float] = {}
+    ready: float = 0.0
+    grantable: bool = True
 
 
 class Wake(NamedTuple):
@@ -120,6 +125,7 @@ class Placing:
         planned: The machines that are woken if others do not get free as expected: the shape, and in how many seconds.
         begins: When the first waiting job of each shape starts, in seconds from now; infinite if no machine comes.
         expected: The same for the last one.
+        near: The shapes that go on waiting and that machines are kept on for.
     """
 
     grants: list[tuple[Hashable, str]] = field(default_factory=list)
@@ -129,6 +135,7 @@ class Placing:
     planned: dict[str, tuple[Hashable, float]] = field(default_factory=dict)
     begins: dict[Hashable, float] = field(default_factory=dict)
     expected: dict[Hashable, float] = field(default_factory=dict)
+    near: set[Hashable] = field(default_factory=set)
 
 
 def place(machines: Sequence[Machine], shapes: Sequence[Shape], policy: PlacePolicy, now: float) -> Placing:
@@ -195,7 +202,7 @@ def _grant(
     }
     given = [0] * len(shapes)
     others = [_soonest(lines, shape) + policy.min_gain for shape in shapes] if policy.ahead else []
-    order = [(_rank(shape, now, 0), number) for number, shape in enumerate(shapes) if shape.jobs]
+    order = [(_rank(shape, now, 0), number) for number, shape in enumerate(shapes) if shape.jobs and shape.grantable]
     heapq.heapify(order)
     while room and order:
         number = order[0][1]
@@ -220,12 +227,12 @@ def _grant(
             heapq.heappop(order)
         else:
             heapq.heapreplace(order, (_rank(shape, now, given[number]), number))
-    left = sorted(
-        (_rank(shape, now, count), number)
+    left = sorted(  # what can start comes first
+        (not shapes[number].grantable, _rank(shape, now, count), number)
         for number, (shape, count) in enumerate(zip(shapes, given, strict=True))
         if count < shape.jobs
     )
-    return [shapes[number]._replace(jobs=shapes[number].jobs - given[number]) for _, number in left]
+    return [shapes[number]._replace(jobs=shapes[number].jobs - given[number]) for *_, number in left]
 
 
 def _soonest(lines: Mapping[str, _Line], shape: Shape) -> float:
@@ -279,10 +286,14 @@ def _wake(
             machine = lines[name].machine
             if name in coming or (machine.backed_off and not none):
                 continue
+            if shape.ready > machine.boot and policy.wake_when == "ready":
+                if none and math.isfinite(shape.ready):
+                    placing.planned.setdefault(name, (shape.key, shape.ready - machine.boot))
+                break
             starting = _together(machine, lines)
             with_it = [*usable, *(each for each in starting if each in shape.fits)]
             sooner, next_level = last_start(with_it, shape)
-            if not none and start - sooner < policy.min_gain:
+            if not none and start - max(sooner, shape.ready) < policy.min_gain:
                 continue
             placing.wakes.append(Wake(name, shape.key, None if none else start - sooner))
             usable, start, level, none = with_it, sooner, next_level, False
@@ -291,10 +302,10 @@ def _wake(
                 lines[each].counts = True
             hosts.add(machine.host or name)
         left_over = latest - start
-        if left_over >= 0 and (spare := _cheapest(lines, shape, coming, hosts, only=False)):
+        if left_over >= 0 and not shape.ready and (spare := _cheapest(lines, shape, coming, hosts, only=False)):
             placing.planned.setdefault(spare[0], (shape.key, left_over))
-        placing.begins[shape.key] = min((lines[name].free for name in usable), default=math.inf)
-        placing.expected[shape.key] = start
+        placing.begins[shape.key] = max(shape.ready, min((lines[name].free for name in usable), default=math.inf))
+        placing.expected[shape.key] = max(shape.ready, start)
         for name in usable:
             lines[name].free = max(lines[name].free, level)
 
@@ -332,7 +343,15 @@ def _cheapest(lines: Mapping[str, _Line], shape: Shape, coming: set[str], hosts:
 
 def _leave(machines: Sequence[Machine], left: Sequence[Shape], policy: PlacePolicy, placing: Placing) -> None:
     """The machines that are coming for no job, and idle ones beyond the first; GPUs of one host leave together."""
-    needed: set[str] = set().union(*(shape.fits for shape in left)) if left else set()
+    # A machine that has to wait for longer stops, and starts again.
+    longest = {machine.name: policy.patience + 2 * machine.boot for machine in machines}
+    needed: set[str] = set()
+    for shape in left:
+        always = shape.grantable or policy.wake_when == "submitted"
+        waits = {name for name in shape.fits if always or shape.ready <= longest.get(name, 0.0)}
+        needed |= waits
+        if waits:
+            placing.near.add(shape.key)
     used = {name for _, name in placing.grants} | {wake.gpu for wake in placing.wakes}
     hosts: dict[str, list[Machine]] = {}
     for machine in machines:

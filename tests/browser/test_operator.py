@@ -183,7 +183,7 @@ async def test_the_page_shows_how_much_of_the_depot_is_used_by_whom(visit: Visit
         await expect(page.locator("#overview")).to_be_visible()
         assert not await page.locator("#depot").is_visible(), "this hub has none"
         file = d.DepotFile(name="video", blake3="a" * 64, size=40_000_000_000)
-        for fact in (f.DepotHeld("id-depot", "depot"), f.DepotUsed(editing, (file,), scene.now)):
+        for fact in (f.DepotHeld("id-depot", "depot", scene.now), f.DepotUsed(editing, (file,), scene.now)):
             DECIDER.evolve(hub.state, fact)
         await expect(page.locator("#depot-licenses tbody tr")).to_have_text(re.compile(r"editing PC\s*1\s*40\sGB"))
         await expect(page.locator("#depot-away")).to_be_visible()

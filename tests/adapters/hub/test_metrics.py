@@ -64,7 +64,11 @@ def test_the_depot_tells_what_each_license_has_and_what_became_of_its_jobs(net: 
     metrics = HubMetrics(program, program, Path(), clock=lambda: net.now)
     file = d.DepotFile(name="video", blake3="a" * 64, size=30)
     delivered = f.JobDelivered("j1", "mine", "lab", (file,), net.now)
-    for fact in (f.DepotHeld("id-depot", "depot"), delivered, msgspec.structs.replace(delivered, code="failed")):
+    for fact in (
+        f.DepotHeld("id-depot", "depot", net.now),
+        delivered,
+        msgspec.structs.replace(delivered, code="failed"),
+    ):
         hub.DECIDER.evolve(net.state, fact)
         program.on_fact(fact)
     said = samples(metrics)

@@ -94,7 +94,7 @@ def test_what_placing_promises_holds_after_each_event(sequence: list[tuple[str, 
     crowd = Crowd()
     net = crowd.net
     for name, number, pick in sequence:
-        before = len(net.facts)
+        before, lines = len(net.facts), {*net.state.lines}
         off = {gpu.name for gpu in net.state.gpus.values() if net.now - gpu.woken < 30.0 and gpu.phase == "off"}
         getattr(crowd, name)(number, pick)
         assert coherent(net.state)
@@ -103,6 +103,6 @@ def test_what_placing_promises_holds_after_each_event(sequence: list[tuple[str, 
         passed = 0.0 if name != "waits" else net.now
         assert passed or not off.intersection(woken), "a machine is woken twice"
         for gpu in woken:
-            fits = [line for (need, *_), line in net.state.lines.items() if not need.gpus or gpu in need.gpus]
+            fits = [need for need, *_ in lines | {*net.state.lines} if not need.gpus or gpu in need.gpus]
             assert fits, "a machine is woken for nobody"
             assert not net.state.gpus[gpu].suspended

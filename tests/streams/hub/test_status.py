@@ -439,7 +439,7 @@ def test_a_gpu_that_a_person_holds_says_so(net: Net) -> None:
 
 
 def in_depot(net: Net, *facts: f.Fact) -> None:
-    for fact in (f.DepotHeld("id-depot", "depot"), *facts):
+    for fact in (f.DepotHeld("id-depot", "depot", net.now), *facts):
         hub.DECIDER.evolve(net.state, fact)
 
 
@@ -504,7 +504,7 @@ def test_what_the_depot_saved_this_month_survives_a_restart(compacted: bool) -> 
     net = Net(MORNING)
     net.submit(net.join("client", features=("done", "queue")))
     stored = f.JobStored("j1", net.now, saved=90.0)
-    net.journal += [f.DepotHeld("id-depot", "depot"), f.JobStoring("j1", files(9), net.now), stored]
+    net.journal += [f.DepotHeld("id-depot", "depot", net.now), f.JobStoring("j1", files(9), net.now), stored]
     net.restart(compacted=False)
     net.restart(compacted=compacted)
     assert (asked(net, net.join("client", features=("hub_status",))).depot or {})["saved_s"] == 90

@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 
-ROLES = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_monitor"}
+ROLES = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_monitor", "depot": "depot"}
 M = TypeVar("M", bound=m.Message)
 
 
@@ -25,13 +26,14 @@ class Net:
         self.rows: list[bytes] = []
         self.journal: list[f.Fact] = []
         self.fd = 0
+        self.asked: list[f.AskDepot] = []
         self.happen(f.ProcessStarted())
 
     def restart(self, *, compacted: bool) -> None:
         if compacted:
             self.rows, self.journal = list(hub.DECIDER.snapshot(self.state)), []
         self.state = hub.DECIDER.recover(self.journal, hub.HubState(self.limits), self.rows)
-        self.sent, self.fd = {}, 0
+        self.sent, self.fd, self.asked = {}, 0, []
         self.happen(f.ProcessStarted())
 
     def happen(self, event: f.Event) -> None:
@@ -42,6 +44,9 @@ class Net:
         for command in commands:
             if isinstance(command, f.Close):
                 self.closed[command.fd] = command.code
+                continue
+            if isinstance(command, f.AskDepot):
+                self.asked.append(command)
                 continue
             if isinstance(command, f.Notify):
                 continue
@@ -85,3 +90,36 @@ class Net:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.happen(f.Tick())
+
+
+class Store(Net):
+    """A hub with a bucket that has `files`: their sizes by license and BLAKE3.
+
+    It answers at once unless `slow`; `fault` is the code with which it refuses.
+    """
+
+    def __init__(self, **limits: Any) -> None:
+        self.files: dict[tuple[str, str], int] = {}
+        self.slow, self.fault = False, ""
+        super().__init__(**{"depot": True, **limits})
+
+    def happen(self, event: f.Event) -> None:
+        super().happen(event)
+        while self.asked and not self.slow:
+            self.answer()
+
+    def answer(self) -> None:
+        """Answer the first question."""
+        asked = self.asked.pop(0)
+        if self.fault:
+            super().happen(f.DepotAnswered(asked, code=self.fault, reason="it said so"))
+            return
+        names = [file.blake3 for file in asked.files]
+        if asked.ask == "remove":
+            self.files = {key: size for key, size in self.files.items() if key[0] != asked.owner or key[1] not in names}
+        have = {name: size for name in names if (size := self.files.get((asked.owner, name))) is not None}
+        super().happen(f.DepotAnswered(asked, have))
+
+    def put(self, owner: str, *files: d.DepotFile) -> None:
+        """Files of a license are there now."""
+        self.files |= {(owner, file.blake3): file.size for file in files}

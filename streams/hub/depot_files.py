@@ -1,0 +1,174 @@
+"""What each license has in the depot: quotas, the list, and what is removed when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import islice, takewhile
+from typing import Final
+
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub.events import HubDecision
+from wakestream.streams.hub.local_time import DAY
+from wakestream.streams.hub.state import Connection, HubJob, HubState
+from wakestream.streams.protocol import depot_messages as d
+
+EVERY: Final = 60.0
+"""Seconds between two looks for what can leave the depot."""
+
+Refusal = tuple[str, str]
+"""A code and a sentence."""
+
+
+def make_room(
+    state: HubState, job: HubJob, files: Sequence[d.DepotFile], now: float, decision: HubDecision
+) -> Refusal | None:
+    kept, limits = state.in_depot.get(job.owner, {}), state.limits
+    sizes = {file.blake3: file.size for file in files}
+    quota = limits.depot_quota if limits.depot_quota is not None else float("inf")
+    if sum(sizes.values()) > quota or len(sizes) > limits.depot_files:
+        return "too_large", f"the files have {sum(sizes.values())} bytes, and this license may have {quota:.0f}"
+    new = {blake3: size for blake3, size in sizes.items() if blake3 not in kept}
+    size = sum(entry[0] for entry in kept.values()) + sum(new.values()) if limits.depot_quota is not None else 0
+    count, out = len(kept) + len(new), list[str]()
+    if size > quota or count > limits.depot_files:
+        needed = _needed(state, job.owner) | sizes.keys()
+        for blake3, (bytes_, *_) in kept.items():
+            if blake3 not in needed and (size > quota or count > limits.depot_files):
+                out, size, count = [*out, blake3], size - bytes_, count - 1
+    if size > quota or count > limits.depot_files:
+        why = f"this license has {len(kept)} files in the depot, and its quota leaves no room for these"
+        return "quota", f"{why}; remove some with `wakestream depot rm`, or fetch results"
+    take_out(state, job.owner, out, decision)
+    return None
+
+
+def list_files(state: HubState, peer: Connection, message: d.DepotList, now: float, decision: HubDecision) -> None:
+    """Tell a client what its license has in the depot."""
+    if not too_fast(state, peer, message.request_id, now, decision):
+        kept = state.in_depot.get(peer.owner or "", {})
+        page = [blake3 for blake3 in sorted(kept) if blake3 > (message.after or "")][: d.MOST_FILES + 1]
+        files = [
+            {
+                "blake3": blake3,
+                "ext": ext,
+                "size": size,
+                "used": int(used),
+                "until": int(used + state.limits.depot_keep),
+            }
+            for blake3, (size, used, ext) in ((blake3, kept[blake3]) for blake3 in page[: d.MOST_FILES])
+        ]
+        _list(state, peer, message.request_id, decision, files, more=len(page) > d.MOST_FILES)
+
+
+def _list(
+    state: HubState,
+    peer: Connection,
+    id_: str,
+    decision: HubDecision,
+    files: Sequence[dict[str, object]] = (),
+    *,
+    more: bool = False,
+) -> None:
+    kept = state.in_depot.get(peer.owner or "", {})
+    size, quota = sum(entry[0] for entry in kept.values()), state.limits.depot_quota
+    listed = d.DepotListed(request_id=id_, files=tuple(files), count=len(kept), size=size, quota=quota, more=more)
+    decision.send(peer.fd, listed)
+
+
+def remove(state: HubState, peer: Connection, message: d.DepotRemove, now: float, decision: HubDecision) -> None:
+    """A client removes files of its license; those of open jobs and of results that were not fetched stay."""
+    if too_fast(state, peer, message.request_id, now, decision):
+        return
+    owner = peer.owner or ""
+    known = state.in_depot.get(owner, {}).keys() - _needed(state, owner)
+    out = [blake3 for blake3 in dict.fromkeys(message.files) if blake3 in known]
+    if out:
+        take_out(state, owner, out, decision, message.request_id, peer.fd)
+    else:
+        _list(state, peer, message.request_id, decision)
+
+
+def take_out(
+    state: HubState, owner: str, out: Collection[str], decision: HubDecision, id_: str = "", fd: int = 0
+) -> None:
+    """Have the depot remove files of a license."""
+    kept = state.in_depot.get(owner, {})
+    known = ((blake3, kept[blake3]) for blake3 in out if blake3 in kept)
+    files = tuple(d.DepotFile(name=blake3, blake3=blake3, ext=ext, size=size) for blake3, (size, _, ext) in known)
+    if files:
+        decision.command(f.AskDepot("remove", owner, id_, fd, files))
+
+
+def removed(state: HubState, event: f.DepotAnswered, decision: HubDecision) -> None:
+    owner, peer = event.asked.owner, state.connections.get(event.asked.fd)
+    if not event.code:
+        needed = _needed(state, owner)  # such a file is on its way again
+        decision.fact(f.DepotRemoved(owner, tuple(b for file in event.asked.files if (b := file.blake3) not in needed)))
+    if peer is not None and event.code:
+        decision.refuse(peer.fd, event.code, event.reason, event.asked.request_id)
+    elif peer is not None:
+        _list(state, peer, event.asked.request_id, decision)
+
+
+def _needed(state: HubState, owner: str) -> set[str]:
+    """The files of a license that open jobs need, or that are results which no client has fetched."""
+    jobs = (state.jobs[id_] for id_ in state.jobs_of.get(owner, ()))
+    results = (record.files for record in state.delivered.values() if record.owner == owner)
+    return {file.blake3 for files in (*map(files_of, jobs), *results) for file in files}
+
+
+def sweep(state: HubState, now: float, decision: HubDecision) -> list[HubJob]:
+    """Once a minute: remove what is too old, and tell owners a day before. Returns the stored jobs that no GPU did."""
+    if not (state.in_depot or state.delivered or state.stored) or now - state.swept < EVERY:
+        return []
+    keep = state.limits.depot_keep
+    old = [*takewhile(lambda record: now - record.at > keep, state.delivered.values())]
+    if old:
+        decision.fact(f.DeliveriesGone(tuple(record.id for record in old)))
+    soon = now - keep + min(DAY, keep / 2)
+    told: dict[str, list[f.JobDelivered]] = {}
+    for record in takewhile(lambda record: record.at < soon, state.delivered.values()):
+        if record.id not in state.expiry_told and hearers(state, record.owner):
+            told.setdefault(record.owner, []).append(record)
+    for owner, records in told.items():
+        for at in range(0, len(records), d.MOST_FILES):
+            ids = tuple(record.id for record in records[at : at + d.MOST_FILES])
+            decision.send(hearers(state, owner), d.DepotExpiring(jobs=ids, at=int(records[at].at + keep)))
+    decision.fact(f.DepotSwept(tuple(record.id for records in told.values() for record in records), now))
+    for owner in state.in_depot if state.depot_up else ():
+        _sweep_files(state, owner, now, decision)
+    kept = ((state.jobs[id_], state.jobs[id_].depot) for id_ in state.stored)
+    return [job for job, files in kept if job.gpu is None and files is not None and now - (files.stored or now) > keep]
+
+
+def hearers(state: HubState, owner: str) -> list[int]:
+    """The clients of a license that know the depot."""
+    return [fd for fd in state.of_owner(owner) if d.FEATURE in state.connections[fd].features]
+
+
+def _sweep_files(state: HubState, owner: str, now: float, decision: HubDecision) -> None:
+    old = [*takewhile(lambda entry: now - entry[1][1] > state.limits.depot_keep, state.in_depot[owner].items())]
+    if old:
+        needed = _needed(state, owner)
+        take_out(state, owner, [*islice((b for b, _ in old if b not in needed), d.MOST_FILES)], decision)
+
+
+def revoke(state: HubState, owner: str, decision: HubDecision) -> None:
+    """The results of a revoked license are fetched by no one, and its files are removed by the next sweeps."""
+    if ids := tuple(record.id for record in state.delivered.values() if record.owner == owner):
+        decision.fact(f.DeliveriesGone(ids))
+    if owner in state.in_depot:
+        decision.fact(f.DepotUnused(owner))
+
+
+def files_of(job: HubJob) -> tuple[d.DepotFile, ...]:
+    return job.depot.files if job.depot is not None else ()
+
+
+def too_fast(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> bool:
+    """Refuse what a connection sends too often; else count it."""
+    if peer.told_in(now) >= state.limits.passed_on:
+        decision.refuse(peer.fd, "too_fast", "this connection asks too often; try again in 1 s", id_)
+        return True
+    decision.fact(f.MonitorsTold(peer.fd, now))
+    return False

@@ -1,0 +1,726 @@
+"""Jobs whose files go through the depot: the hub has them stored, does them by itself, and keeps their results."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.streams.hub_net import Net, Store
+from wakestream.streams.hub import events as f
+from wakestream.streams.hub import hub
+from wakestream.streams.placement.place import PlacePolicy
+from wakestream.streams.protocol import depot_messages as d
+from wakestream.streams.protocol import messages as m
+
+DAY = 86_400.0
+VIDEO = d.DepotFile(name="video", blake3="a" * 64, ext=".mp4", size=40_000_000)
+AUDIO = d.DepotFile(name="audio", blake3="b" * 64, ext=".wav", size=10_000_000)
+FILES = (VIDEO, AUDIO)
+RESULT = d.DepotFile(name="result", blake3="c" * 64, ext=".mp4", size=9)
+
+
+def client(net: Net, owner: str = "ann", *more: str) -> int:
+    return net.join("client", owner=owner, features=("queue", "done", "depot", "released", *more))
+
+
+def worker(net: Net, gpu: str = "studio", *, depot: bool = True) -> int:
+    return net.worker(gpu, features=("inputs", "depot") if depot else ("inputs",))
+
+
+def off(net: Net, *gpus: str) -> dict[str, int]:
+    monitors = {gpu: net.monitor(gpu, "release") for gpu in gpus or ("studio",)}
+    for gpu, fd in monitors.items():
+        net.phase(fd, "off", gpu)
+    return monitors
+
+
+def woken(net: Net, monitor: int) -> bool:
+    return bool(net.heard(monitor, m.Submit))
+
+
+def offer(net: Net, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] = FILES) -> d.DepotPlaces:
+    net.submit(fd, id_)
+    net.say(fd, d.DepotOffer(request_id=id_, files=files))
+    return net.heard(fd, d.DepotPlaces)[-1]
+
+
+def store(net: Store, fd: int, id_: str = "j1", files: tuple[d.DepotFile, ...] = FILES, owner: str = "ann") -> None:
+    """Have a job stored, whose client is then free to go."""
+    offer(net, fd, id_, files)
+    net.put(owner, *files)
+    net.say(fd, d.DepotStored(request_id=id_))
+    assert net.heard(fd, d.DepotStored)
+
+
+def deliver(net: Store, fd: int, id_: str = "j1", owner: str = "ann") -> None:
+    net.say(fd, d.DepotOffer(request_id=id_, files=(RESULT,)))
+    net.put(owner, RESULT)
+    net.say(fd, d.DepotDelivered(request_id=id_, files=(d.DepotPlace(**place(RESULT)),)))
+
+
+def place(file: d.DepotFile) -> dict[str, Any]:
+    return {"name": file.name, "blake3": file.blake3, "ext": file.ext, "size": file.size}
+
+
+def seals(net: Net, kind: type[m.Message]) -> list[f.Seal | f.Links | None]:
+    return [each.seal for each in net.commands if isinstance(each, f.Send) and isinstance(each.message, kind)]
+
+
+def codes(net: Net, fd: int) -> list[str | None]:
+    return [each.code for each in net.heard(fd, d.DepotPlaces)]
+
+
+# Files of a job that waits
+
+
+def test_the_answer_to_an_offer_says_what_is_missing_and_the_job_is_not_granted_while_it_is_stored() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    net.put("ann", AUDIO)
+    places = offer(net, ann)
+    assert [(each.name, each.have) for each in places.files] == [("video", False), ("audio", True)]
+    assert seals(net, d.DepotPlaces) == [f.Links("ann", "j1", "put")]
+    assert d.FEATURE in net.heard(client(net), m.Registered)[0].features  # type: ignore[operator]
+    one = worker(net)
+    assert not net.heard(ann, m.Ack)
+    assert not net.heard(one, d.DepotFetch)
+    net.say(ann, d.DepotWithdraw(request_id="j1"))
+    assert net.heard(ann, m.Ack)[0].gpu == "studio"
+
+
+def test_a_job_that_is_granted_at_once_does_not_use_the_depot() -> None:
+    net = Store()
+    worker(net)
+    ann = client(net)
+    assert isinstance(net.submit(ann), m.Ack)
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    assert codes(net, ann) == ["unknown_job"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [({"depot": False}, "no_depot"), ({"depot_quota": 10}, "too_large"), ({"depot_files": 1}, "too_large")],
+)
+def test_a_job_that_the_depot_cannot_take_goes_the_direct_way_and_wakes_its_machine(
+    limits: dict[str, Any], code: str
+) -> None:
+    net = Store(**limits)
+    monitor = off(net)["studio"]
+    ann = client(net)
+    assert offer(net, ann).code == code
+    assert woken(net, monitor)
+    worker(net)
+    assert net.heard(ann, m.Ack)
+
+
+@pytest.mark.parametrize("fault", ["down", "full", "denied"])
+def test_a_depot_that_fails_holds_no_job(fault: str) -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    net.fault = fault
+    places = offer(net, ann)
+    assert (places.code, places.reason) == (fault, "it said so")
+    assert woken(net, monitor)
+    net.fault = ""
+    assert offer(net, ann).code is None
+    net.fault = fault
+    net.say(ann, d.DepotStored(request_id="j1"))
+    assert codes(net, ann)[-1] == fault
+    worker(net)
+    assert net.heard(ann, m.Ack)
+
+
+def test_kinds_that_need_a_secret_and_workers_of_an_earlier_version_are_no_work_for_the_depot() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    one = worker(net, depot=False)
+    net.leave(one)
+    net.phase(monitor, "off")
+    ann = client(net)
+    assert offer(net, ann).code == "unsupported"
+    one = net.join("worker", gpu="studio", url="http://w:1", features=("inputs", "kinds", "depot"))
+    params = {"properties": {"token": {"type": "string", "format": "password"}}, "required": ["token"]}
+    kind = {"name": "paint", "outputs": [{"name": "x"}], "params": params}
+    net.say(one, m.GpuKinds(number=1, of=1, kind=kind))
+    net.say(one, m.Online())
+    net.leave(one)
+    net.phase(monitor, "off")
+    net.submit(ann, "j2", {"kind": "paint", "inputs": {}})
+    net.say(ann, d.DepotOffer(request_id="j2", files=FILES))
+    assert net.heard(ann, d.DepotPlaces)[-1].reason == "the parameter token is secret, and the hub does not get it"
+
+
+def test_a_job_of_another_license_and_one_that_is_not_known_have_no_places() -> None:
+    net = Store()
+    off(net)
+    ann, bob = client(net), client(net, "bob")
+    net.submit(ann)
+    for id_ in ("j1", "j2"):
+        net.say(bob, d.DepotOffer(request_id=id_, files=FILES))
+        net.say(bob, d.DepotStored(request_id=id_))
+    assert codes(net, bob) == ["unknown_job"] * 4
+    assert not net.state.jobs["j1"].depot
+
+
+def test_stored_is_said_only_when_the_depot_has_all_bytes() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    offer(net, ann)
+    net.put("ann", AUDIO, d.DepotFile(name="video", blake3=VIDEO.blake3, size=5))
+    net.say(ann, d.DepotStored(request_id="j1"))
+    assert not net.heard(ann, d.DepotStored)
+    assert [each.have for each in net.heard(ann, d.DepotPlaces)[-1].files] == [False, True]
+    net.put("ann", VIDEO)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    assert net.heard(ann, d.DepotStored)[0].until == net.now + 7 * DAY
+
+
+# When a machine is woken
+
+
+def test_a_machine_is_woken_when_it_is_on_by_the_time_the_upload_is_done() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    net.submit(ann)
+    assert not woken(net, monitor)
+    net.say(ann, d.DepotOffer(request_id="j1", files=(d.DepotFile(name="video", blake3="a" * 64, size=300_000_000),)))
+    net.say(ann, d.DepotProgress(request_id="j1", left=300_000_000, rate=1_500_000.0))
+    for _ in range(10):
+        net.pass_time(1.0)
+    assert not woken(net, monitor)
+    said = net.heard(ann, m.Offline)[-1].why
+    assert said is not None
+    assert said.startswith("studio is started in ")
+    assert said.endswith(" s, when the upload will be nearly done")
+    net.say(ann, d.DepotProgress(request_id="j1", left=179_000_000, rate=1_500_000.0))
+    net.pass_time(1.0)
+    assert woken(net, monitor)
+
+
+def test_a_client_that_offers_nothing_wakes_a_machine_a_little_later() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    net.submit(client(net))
+    net.pass_time(29.0)
+    assert not woken(net, monitor)
+    net.pass_time(2.0)
+    assert woken(net, monitor)
+
+
+@pytest.mark.parametrize("way", ["submitted", "an earlier client"])
+def test_a_machine_is_woken_at_once_for_earlier_clients_or_if_the_operator_wants_that(way: str) -> None:
+    net = Store(place=PlacePolicy(wake_when="submitted" if way == "submitted" else "ready"))
+    monitor = off(net)["studio"]
+    fd = client(net) if way == "submitted" else net.join("client", owner="ann", features=("queue", "done"))
+    net.submit(fd)
+    assert woken(net, monitor)
+
+
+def test_an_upload_whose_client_is_gone_wakes_nothing_and_waits_for_its_pc() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    offer(net, ann)
+    net.leave(ann)
+    for _ in range(20):
+        net.pass_time(60.0)
+    assert not woken(net, monitor)
+    assert "j1" in net.state.jobs
+    ann = client(net)
+    assert offer(net, ann).code is None
+
+
+def test_a_machine_that_is_on_stops_when_an_upload_takes_longer_than_to_start_it_again() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    offer(net, ann)
+    worker(net)
+    for left, active in ((100_000_000, 1), (900_000_000, 0)):
+        net.say(ann, d.DepotProgress(request_id="j1", left=left, rate=1e6))
+        net.pass_time(1.0)
+        net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
+        assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == active
+
+
+# Work without the client
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_stored_job_is_fetched_by_its_worker_and_its_client_gets_no_ack(here: bool) -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    if not here:
+        net.leave(ann)
+    one = worker(net)
+    fetch = net.heard(one, d.DepotFetch)[0]
+    assert fetch.payload == {
+        "video_hash": VIDEO.blake3, "video_ext": ".mp4", "audio_hash": AUDIO.blake3, "audio_ext": ".wav",
+    }  # fmt: skip
+    assert (fetch.license, [each.have for each in fetch.files]) == ("ann", [True, True])
+    assert seals(net, d.DepotFetch) == [f.Links("ann", "j1", "get")]
+    assert not net.heard(one, m.Submit)
+    assert not net.heard(one, m.DispatchBatch)
+    if here:
+        assert not net.heard(ann, m.Ack)
+        assert [(each.step, each.gpu) for each in net.heard(ann, d.DepotProgress)] == [("wait", "studio")]
+        net.say(one, d.DepotProgress(request_id="j1", step="render", percent=40.0))
+        assert net.heard(ann, d.DepotProgress)[-1] == d.DepotProgress(
+            request_id="j1", step="render", percent=40.0, gpu="studio"
+        )
+
+
+def test_the_hashes_of_a_job_of_any_kind_stand_beside_its_inputs() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    payload = {"kind": "paint", "inputs": {"video": {"ext": ".mp4"}, "audio": {}}, "params": {"seed": 5}}
+    net.submit(ann, "j1", payload)
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES, again=True))
+    net.put("ann", *FILES)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    fetch = net.heard(worker(net), d.DepotFetch)[0]
+    assert fetch.again
+    assert fetch.payload == {
+        "kind": "paint", "params": {"seed": 5}, "inputs": {
+            "video": {"hash": VIDEO.blake3, "ext": ".mp4"}, "audio": {"hash": AUDIO.blake3, "ext": ".wav"},
+        },
+    }  # fmt: skip
+
+
+def test_a_worker_that_knows_no_depot_gets_a_stored_job_only_while_its_client_is_there() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    net.leave(ann)
+    one = worker(net, depot=False)
+    assert not net.state.gpus["studio"].leases
+    ann = client(net)
+    net.submit(ann)
+    net.pass_time(1.0)
+    assert net.heard(ann, m.Ack)[0].gpu == "studio"
+    assert net.heard(one, m.Submit)
+
+
+def test_a_stored_job_wakes_a_machine_also_when_its_client_is_gone() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    offer(net, ann, files=(d.DepotFile(name="video", blake3="a" * 64, size=900_000_000),))
+    net.put("ann", d.DepotFile(name="video", blake3="a" * 64, size=900_000_000))
+    net.slow = True
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.leave(ann)
+    assert not woken(net, monitor)
+    net.answer()
+    assert woken(net, monitor)
+
+
+def test_the_lease_ends_with_the_delivery_and_the_client_hears_where_the_results_are() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    deliver(net, one)
+    assert not net.state.gpus["studio"].leases
+    assert [each.have for each in net.heard(one, d.DepotPlaces)[0].files] == [False]
+    assert net.heard(one, d.DepotStored)
+    assert [(each.gpu, each.code, each.files[0].blake3) for each in net.heard(ann, d.DepotDelivered)] == [
+        ("studio", None, RESULT.blake3)
+    ]
+    assert seals(net, d.DepotDelivered) == [f.Links("ann", "j1", "get")]
+
+
+def test_results_that_are_not_all_there_are_no_delivery() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    net.say(one, d.DepotDelivered(request_id="j1", files=(d.DepotPlace(**place(RESULT)),)))
+    assert [each.have for each in net.heard(one, d.DepotPlaces)[0].files] == [False]
+    net.fault = "down"
+    net.say(one, d.DepotDelivered(request_id="j1", files=(d.DepotPlace(**place(RESULT)),)))
+    assert codes(net, one)[-1] == "down"
+    assert "j1" in net.state.gpus["studio"].leases
+    assert not net.heard(ann, d.DepotDelivered)
+
+
+def test_a_failure_of_the_work_is_kept_like_a_result() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    net.leave(ann)
+    net.say(one, d.DepotDelivered(request_id="j1", code="engine_error", reason="no frame"))
+    assert net.heard(one, d.DepotStored)
+    said = net.submit(client(net))
+    assert isinstance(said, d.DepotDelivered)
+    assert (said.code, said.reason, said.gpu) == ("engine_error", "no frame", "studio")
+
+
+def test_an_input_that_is_gone_or_spoiled_is_removed_and_asked_for_again() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    net.say(one, d.DepotDelivered(request_id="j1", code="gone", files=(d.DepotPlace(**place(VIDEO)),)))
+    assert ("ann", VIDEO.blake3) not in net.files
+    assert [each.have for each in net.heard(ann, d.DepotPlaces)[-1].files] == [False, True]
+    assert not net.state.gpus["studio"].leases
+    net.put("ann", VIDEO)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    assert len(net.heard(one, d.DepotFetch)) == 2
+
+
+def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_of_a_worker_any_more() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    worker(net)
+    other = worker(net, "other")
+    for message in (d.DepotOffer(request_id="j1", files=(RESULT,)), d.DepotDelivered(request_id="j1", code="x")):
+        net.say(other, message)
+    assert [each.code for each in net.heard(other, m.Error)] == ["forbidden", "forbidden"]
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.say(other, d.DepotDelivered(request_id="j1", code="x"))
+    assert net.heard(other, d.DepotStored)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+@pytest.mark.parametrize("at", ["storing", "stored", "held", "delivered"])
+def test_a_hub_that_was_killed_goes_on_with_each_job_where_it_was(at: str, compacted: bool) -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    offer(net, ann)
+    if at != "storing":
+        net.put("ann", *FILES)
+        net.say(ann, d.DepotStored(request_id="j1"))
+    if at in ("held", "delivered"):
+        one = worker(net)
+        if at == "delivered":
+            deliver(net, one)
+    net.restart(compacted=compacted)
+    off(net)
+    if at == "storing":
+        ann = client(net)
+        places = offer(net, ann)
+        assert [each.have for each in places.files] == [False, False]
+        net.put("ann", *FILES)
+        net.say(ann, d.DepotStored(request_id="j1"))
+    if at != "delivered":
+        one = worker(net)
+        assert len(net.heard(one, d.DepotFetch)) == 1
+        deliver(net, one)
+    said = net.submit(client(net))
+    assert isinstance(said, d.DepotDelivered)
+    assert said.files[0].blake3 == RESULT.blake3
+
+
+def test_a_question_that_the_killed_hub_had_open_is_asked_again_by_its_client() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    offer(net, ann)
+    net.put("ann", *FILES)
+    net.slow = True
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.restart(compacted=True)
+    net.slow = False
+    ann = client(net)
+    net.submit(ann)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    assert net.heard(ann, d.DepotStored)
+
+
+def test_a_gpu_that_is_off_gives_the_job_back_although_its_client_is_there_and_the_first_of_two_deliveries_counts() -> (
+    None
+):
+    net = Store()
+    monitors = off(net, "a", "b")
+    ann = client(net)
+    store(net, ann)
+    one = worker(net, "a")
+    net.leave(one)
+    net.phase(monitors["a"], "off", "a")
+    net.pass_time(91.0)
+    two = worker(net, "b")
+    assert net.heard(two, d.DepotFetch)
+    again = worker(net, "a")
+    assert net.heard(again, m.Cancel)
+    deliver(net, again)
+    assert net.heard(two, m.Cancel)
+    assert [each.gpu for each in net.heard(ann, d.DepotDelivered)] == ["a"]
+    deliver(net, two)
+    assert net.heard(two, d.DepotStored)
+    assert len(net.heard(ann, d.DepotDelivered)) == 1
+    assert not net.state.gpus["b"].leases
+
+
+def test_a_worker_that_is_back_is_told_its_job_again_and_one_that_stays_away_loses_it() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    net.leave(worker(net))
+    one = worker(net)
+    assert len(net.heard(one, d.DepotFetch)) == 1
+    assert not net.heard(ann, m.Ack)
+    net.say(one, d.DepotQuery(request_id="j1"))
+    assert len(net.heard(one, d.DepotFetch)) == 2
+    net.leave(one)
+    net.pass_time(601.0)
+    assert "j1" in net.state.queue
+
+
+@pytest.mark.parametrize("at", ["storing", "stored", "held", "delivered"])
+@pytest.mark.parametrize("how", ["cancelled", "revoked"])
+def test_a_job_that_is_cancelled_or_whose_license_is_revoked_ends_in_each_state(at: str, how: str) -> None:
+    net = Store()
+    off(net)
+    ann, one = client(net), None
+    offer(net, ann)
+    if at != "storing":
+        net.put("ann", *FILES)
+        net.say(ann, d.DepotStored(request_id="j1"))
+    if at in ("held", "delivered"):
+        one = worker(net)
+        if at == "delivered":
+            deliver(net, one)
+    if how == "cancelled":
+        net.say(ann, m.Cancel(request_id="j1"))
+        assert net.heard(ann, m.JobReleased)
+    else:
+        net.happen(f.Revoked("ann"))
+        net.pass_time(61.0)
+        assert not net.files
+        assert not net.state.in_depot
+    assert not net.state.jobs
+    assert not net.state.delivered
+    assert not net.state.stored
+    if at == "held" and one is not None:
+        assert net.heard(one, m.Cancel)
+
+
+@pytest.mark.parametrize("by", [1200.0, -1200.0])
+def test_a_clock_that_is_set_by_twenty_minutes_changes_no_term(by: float) -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    deliver(net, worker(net))
+    net.now += by
+    net.happen(f.ClockMoved(by))
+    net.pass_time(7 * DAY - 60)
+    assert net.state.delivered
+    net.pass_time(120.0)
+    assert not net.state.delivered
+
+
+# Results that wait for their client
+
+
+def test_a_delivered_job_is_on_record_until_its_client_confirms_it() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    net.leave(ann)
+    deliver(net, one)
+    ann = client(net)
+    assert isinstance(net.submit(ann), d.DepotDelivered)
+    net.say(ann, d.DepotQuery(request_id="j1"))
+    assert len(net.heard(ann, d.DepotDelivered)) == 2
+    bob = client(net, "bob")
+    assert net.submit(bob).code == "conflict"  # type: ignore[attr-defined]
+    net.say(ann, m.JobDone(request_id="j1"))
+    assert net.heard(ann, m.JobReleased)
+    assert not net.state.delivered
+
+
+def test_a_client_of_an_earlier_version_that_submits_a_delivered_or_stored_job_gets_it_done_as_usual() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    deliver(net, one)
+    old = net.join("client", owner="ann", features=("queue", "done"))
+    assert isinstance(net.submit(old), m.Ack)
+    assert net.heard(one, m.Submit)
+    assert not net.state.delivered
+
+
+def test_a_client_that_is_back_hears_that_the_hub_has_its_job() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    net.leave(ann)
+    ann = client(net)
+    assert isinstance(net.submit(ann), d.DepotStored)
+    assert isinstance(net.sent[ann][1], m.Offline)
+    net.leave(ann)
+    worker(net)
+    ann = client(net)
+    assert isinstance(net.submit(ann), d.DepotStored)
+    assert net.sent[ann][1] == d.DepotProgress(request_id="j1", step="wait", gpu="studio")
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    assert not codes(net, ann)
+
+
+def test_a_result_goes_after_its_time_and_its_owner_is_told_a_day_before() -> None:
+    net = Store(depot_keep=3 * DAY)
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    deliver(net, worker(net))
+    due = int(net.now + 3 * DAY)
+    net.pass_time(2 * DAY - 60)
+    assert not net.heard(ann, d.DepotExpiring)
+    net.pass_time(120.0)
+    net.pass_time(120.0)
+    assert net.heard(ann, d.DepotExpiring) == [d.DepotExpiring(jobs=("j1",), at=due)]
+    net.pass_time(DAY)
+    net.pass_time(61.0)
+    assert not net.state.delivered
+    assert not net.files
+
+
+def test_a_stored_job_that_no_gpu_does_is_given_up_after_the_time_that_files_are_kept() -> None:
+    net = Store(depot_keep=3 * DAY)
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    net.leave(ann)
+    net.pass_time(2 * DAY)
+    assert "j1" in net.state.jobs
+    net.pass_time(DAY + 61)
+    assert "j1" not in net.state.jobs
+
+
+# What a license has there
+
+
+def test_files_that_nothing_needs_make_room_and_others_count_against_the_quota() -> None:
+    net = Store(depot_quota=120_000_000)
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    more = d.DepotFile(name="video", blake3="e" * 64, size=80_000_000)
+    assert offer(net, ann, "j2", (more,)).code == "quota"
+    net.say(ann, m.Cancel(request_id="j1"))
+    assert offer(net, ann, "j3", (more,)).code is None
+    assert ("ann", VIDEO.blake3) not in net.files
+    bob = client(net, "bob")
+    assert offer(net, bob, "j4").code is None
+
+
+def test_a_license_lists_and_removes_its_own_files_but_not_those_of_open_jobs() -> None:
+    net = Store(depot_quota=1_000_000_000)
+    off(net)
+    ann, bob = client(net), client(net, "bob")
+    store(net, ann)
+    for fd in (ann, bob):
+        net.say(fd, d.DepotList(request_id="l"))
+    listed = net.heard(ann, d.DepotListed)[0]
+    assert (listed.count, listed.size, listed.quota, listed.more) == (2, 50_000_000, 1_000_000_000, False)
+    assert [(each["blake3"], each["ext"], each["size"]) for each in listed.files] == [
+        (VIDEO.blake3, ".mp4", VIDEO.size), (AUDIO.blake3, ".wav", AUDIO.size),
+    ]  # fmt: skip
+    assert net.heard(bob, d.DepotListed)[0].count == 0
+    for fd in (bob, ann):
+        net.say(fd, d.DepotRemove(request_id="r", files=(VIDEO.blake3,)))
+    assert len(net.files) == 2
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.say(ann, d.DepotRemove(request_id="r", files=(VIDEO.blake3,)))
+    assert [*net.files] == [("ann", AUDIO.blake3)]
+    assert net.heard(ann, d.DepotListed)[-1].count == 1
+    net.fault = "down"
+    net.say(ann, d.DepotRemove(request_id="r", files=(AUDIO.blake3,)))
+    assert net.heard(ann, m.Error)[-1].code == "down"
+
+
+def test_a_long_list_comes_in_pages() -> None:
+    net = Net(depot=True)
+    many = tuple(d.DepotFile(name="x", blake3=f"{n:064x}", size=1) for n in range(150))
+    hub.DECIDER.evolve(net.state, f.DepotUsed("ann", many, net.now))
+    ann, seen = client(net), list[str]()
+    while not seen or net.heard(ann, d.DepotListed)[-1].more:
+        net.say(ann, d.DepotList(request_id="l", after=seen[-1] if seen else None))
+        seen += [each["blake3"] for each in net.heard(ann, d.DepotListed)[-1].files]
+    assert seen == [each.blake3 for each in many]
+
+
+def test_files_that_are_not_used_for_long_are_removed_and_a_file_that_is_offered_meanwhile_stays() -> None:
+    net = Store(depot_keep=3 * DAY)
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.pass_time(3 * DAY)
+    assert len(net.files) == 2
+    net.slow = True
+    net.pass_time(60.0)
+    net.submit(ann, "j2")
+    net.say(ann, d.DepotOffer(request_id="j2", files=(VIDEO,)))
+    net.answer()
+    net.answer()
+    assert net.state.in_depot["ann"].keys() == {VIDEO.blake3}
+    assert [each.have for each in net.heard(ann, d.DepotPlaces)[-1].files] == [False]
+
+
+# Our own depot
+
+
+def own(net: Net, owner: str = "dep", **more: Any) -> int:
+    return net.join("depot", owner=owner, url="http://d:1", features=("capability",), **more)
+
+
+def test_our_own_depot_serves_the_hub_while_it_is_connected() -> None:
+    net = Store(depot=False)
+    off(net)
+    early = net.join("client", owner="ann", features=("queue", "depot"))
+    assert d.FEATURE not in net.heard(early, m.Registered)[0].features  # type: ignore[operator]
+    fd = own(net, gpu="cellar")
+    assert (net.state.depot_url, net.state.depot_name) == ("http://d:1", "cellar")
+    assert seals(net, m.Registered)[-1] == f.Seal()
+    ann = client(net)
+    assert offer(net, ann).code is None
+    net.happen(f.Revoked("bob"))
+    assert net.heard(fd, m.LicenseRevoked)
+    net.leave(fd)
+    assert net.state.depot_url is None
+    assert offer(net, ann, "j2").code == "down"
+    assert net.heard(own(net), m.LicenseRevoked)
+
+
+def test_a_hub_has_one_depot() -> None:
+    net = Net()
+    first = own(net)
+    assert net.closed[own(net, "another")]
+    second = own(net)
+    assert first in net.closed
+    assert net.state.depot == second
+    net.leave(second)
+    net.restart(compacted=True)
+    assert net.closed[own(net, "another")]
+    net.happen(f.BookSeen(released=(("dep", net.now),)))
+    assert own(net, "another") == net.state.depot
+    net = Net(depot=True)
+    assert net.closed[own(net)]
