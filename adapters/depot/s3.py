@@ -45,8 +45,8 @@ ABANDONED: Final = 86400.0
 SWEEP: Final = 6 * 3600.0
 """Seconds between two looks for such uploads."""
 
-_NO_SUCH: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
-_LACKS: Final = frozenset({"405", "501", "MethodNotAllowed", "NotImplemented"})
+NO_SUCH: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
+LACKS: Final = frozenset({"405", "501", "MethodNotAllowed", "NotImplemented"})
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class S3Depot:
 
     def __init__(self, bucket: Bucket, environment: Mapping[str, str] = os.environ) -> None:
         self.bucket = bucket
-        self._client, self._putter = clients(bucket, environment)
+        self.clients = self._client, self._putter = clients(bucket, environment)
         self._pool = ThreadPoolExecutor(CALLS, "wakestream-bucket")
         self._uploads: dict[str, _Upload] = {}
         self._beginning = threading.Lock()  # two jobs with the same file have one upload
@@ -190,7 +190,7 @@ class S3Depot:
         try:
             found = int(self._client.head_object(Bucket=self.bucket.name, Key=key)["ContentLength"])
         except self._client.exceptions.ClientError as error:
-            if code_of(error) not in _NO_SUCH:
+            if code_of(error) not in NO_SUCH:
                 raise
             return None
         return found if size in (0, found) else None
@@ -220,7 +220,7 @@ class S3Depot:
             for page in pages:
                 yield from page.get("Uploads", ())
         except self._client.exceptions.ClientError as error:
-            if code_of(error) not in _LACKS:
+            if code_of(error) not in LACKS:
                 raise
 
     def _lists(self, key: str, upload: _Upload) -> bool:
@@ -233,7 +233,7 @@ class S3Depot:
                 for part in page.get("Parts", ())
             ]
         except self._client.exceptions.ClientError as error:
-            if code_of(error) not in _NO_SUCH | _LACKS:
+            if code_of(error) not in NO_SUCH | LACKS:
                 raise
             parts = [{"PartNumber": 0}]
         if all(0 < part["PartNumber"] <= upload.count and part["Size"] == upload.length(part["PartNumber"])
@@ -261,7 +261,7 @@ class S3Depot:
                 Bucket=self.bucket.name, Key=key, UploadId=upload.id, MultipartUpload={"Parts": parts}
             )
         except self._client.exceptions.ClientError as error:
-            if code_of(error) not in _NO_SUCH:  # of another check: the size tells
+            if code_of(error) not in NO_SUCH:  # of another check: the size tells
                 raise
 
     def _abort(self, key: str, upload_id: str) -> None:
@@ -275,7 +275,7 @@ class S3Depot:
         try:
             self._client.delete_object(Bucket=self.bucket.name, Key=key)
         except self._client.exceptions.ClientError as error:
-            if code_of(error) not in _NO_SUCH:
+            if code_of(error) not in NO_SUCH:
                 raise
 
     def _sweep(self) -> int:

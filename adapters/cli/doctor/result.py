@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
+from wakestream.adapters.cli.i18n.catalog import t
+from wakestream.adapters.depot.probe import Found
+
 Level = Literal["ok", "warning", "fault", "skipped"]
 
 
@@ -25,6 +28,13 @@ def _result(level: Level, check: str, says: str, todo: str = "") -> CheckResult:
 
 
 ok, warning, fault, skipped = (partial(_result, level) for level in get_args(Level))
+
+
+def of_bucket(found: Found) -> CheckResult:
+    """What the check of a bucket found, in the user's language."""
+    values = {**found.values}
+    todo = t(f"bucket.{found.check}.do", **values) if found.level in ("warning", "fault") else ""
+    return CheckResult(found.check, found.level, t(f"bucket.{found.check}.{found.level}", **values), todo)
 
 
 async def each(*parts: AsyncIterator[CheckResult] | Iterable[CheckResult]) -> AsyncIterator[CheckResult]:

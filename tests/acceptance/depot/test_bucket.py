@@ -16,20 +16,19 @@ import pytest
 from blake3 import blake3
 from yarl import URL
 
-from tests.support.depot.stores import Store
+from tests.support.depot.stores import Store, clock_off, only_radosgw
 from wakestream.adapters.client import links
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.depot import s3
 from wakestream.adapters.depot.bucket import PUT_KEY, Bucket
 from wakestream.adapters.depot.s3 import MIB, S3Depot
+from wakestream.adapters.depot.store import Method
 from wakestream.operators.model.depot import DepotFile, Place
 from wakestream.operators.model.errors import DepotError, LinkExpired
 from wakestream.operators.model.events import Fingerprint
 from wakestream.streams.protocol import depot_messages as d
 
 ME, OTHER = "license-me", "license-other"
-
-only_radosgw = pytest.mark.parametrize("store", ["radosgw"], indirect=True)
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def place(at: d.DepotPlace) -> Place:
     return Place(file, url=at.url, parts=parts, part_size=at.part_size, parted=at.parted, have=at.have)
 
 
-async def where(depot: S3Depot, file: Fingerprint, method: s3.Method = "put", owner: str = ME) -> Place:
+async def where(depot: S3Depot, file: Fingerprint, method: Method = "put", owner: str = ME) -> Place:
     there = await depot.open(owner, [offered(file)])
     return place(*depot.sign([offered(file)], there, owner, method, 0.0))
 
@@ -247,14 +246,6 @@ async def test_an_upload_that_was_removed_begins_again(
     assert raised.value.code == "lost"
     await put(session, file, await where(depot, file))
     assert await there(depot, file)
-
-
-def clock_off(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
-    """The clock of this machine, as boto3 reads it to sign."""
-    from botocore import auth  # type: ignore[import-untyped]
-
-    now = auth.get_current_datetime
-    monkeypatch.setattr(auth, "get_current_datetime", lambda *options, **named: now(*options, **named) + by)
 
 
 async def test_a_link_ends_and_a_new_one_works(

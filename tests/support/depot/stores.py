@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,13 @@ def s3rver(folder: Path) -> Iterator[Store]:
 
 
 STORES = {"radosgw": radosgw, "s3rver": s3rver}
+
+only_radosgw = pytest.mark.parametrize("store", ["radosgw"], indirect=True)
+"""For tests of what s3rver lacks: it checks no signature, and has neither lists of parts nor rights."""
+
+
+def clock_off(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+    """The clock of this machine, as boto3 reads it to sign."""
+    auth = import_module("botocore.auth")
+    now = auth.get_current_datetime
+    monkeypatch.setattr(auth, "get_current_datetime", lambda *options, **named: now(*options, **named) + by)
