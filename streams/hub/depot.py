@@ -67,7 +67,7 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     if depot_files.too_fast(state, peer, message.request_id, now, decision):
         return
     job, id_ = _own(state, peer, message.request_id), message.request_id
-    if job is None and _told(state, peer, id_, decision):
+    if job is None and (_told(state, peer, id_, decision) or depot_files.probe(state, peer, message, now, decision)):
         return
     if job is not None and job.stored and (job.gpu is not None or files_of(job) == message.files):
         say_stored(state, job, peer.fd, now, decision)
@@ -241,6 +241,8 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     job = state.jobs.get(asked.request_id)
     if asked.ask == "remove":
         depot_files.removed(state, event, decision)
+    elif job is None and depot_files.is_probe(asked.files) and asked.fd in state.connections:
+        depot_files.probed(event, decision)
     elif asked.gpu:
         _results_seen(state, job, event, now, decision)
     elif job is not None and job.depot is not None and not job.stored and files_of(job) == asked.files:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import islice, takewhile
 from typing import Final
 
+from wakestream.streams.hub import answers
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import DAY
@@ -40,6 +41,40 @@ def make_room(
         return "quota", f"{why}; remove some with `wakestream depot rm`, or fetch results"
     take_out(state, job.owner, out, decision)
     return None
+
+
+def is_probe(files: Sequence[d.DepotFile]) -> bool:
+    return len(files) == 1 and files[0].name == d.PROBE and files[0].size <= d.MOST_OF_PROBE
+
+
+def probe(state: HubState, peer: Connection, message: d.DepotOffer, now: float, decision: HubDecision) -> bool:
+    """Let a client try the depot with a file of no job; returns whether this is one."""
+    if not (is_probe(message.files) and state.depot_up):
+        return False
+    owner = peer.owner or ""
+    if len(state.in_depot.get(owner, {})) >= state.limits.depot_files:
+        why = "this license has no room for another file in the depot; remove some with `wakestream depot rm`"
+        decision.send(peer.fd, d.DepotPlaces(request_id=message.request_id, code="quota", reason=why))
+        return True
+    decision.fact(f.DepotUsed(owner, message.files, now))
+    decision.command(f.AskDepot("open", owner, message.request_id, peer.fd, message.files))
+    return True
+
+
+def probed(event: f.DepotAnswered, decision: HubDecision) -> None:
+    """Tell the client where the file of its try is put, or where it is."""
+    asked = event.asked
+    there = event.have.get(asked.files[0].blake3) == asked.files[0].size
+    kind: type[d.DepotPlaces | d.DepotDelivered] = d.DepotDelivered if there else d.DepotPlaces
+    files = answers.places(asked.files, [file.blake3 for file in asked.files if there])
+    message = kind(
+        request_id=asked.request_id,
+        files=() if event.code else files,
+        code=event.code or None,
+        reason=event.reason or None,
+    )
+    seal = None if event.code else f.Links(asked.owner, asked.request_id, "get" if there else "put")
+    decision.command(f.Send(asked.fd, message, seal=seal))
 
 
 def list_files(state: HubState, peer: Connection, message: d.DepotList, now: float, decision: HubDecision) -> None:

@@ -32,6 +32,12 @@ MOST_FILES: Final = 100
 PARTS: Final = 32
 """The most links to parts in one message, for all of its files; a repeated `offer` gets the next ones."""
 
+PROBE: Final = "probe of wakestream doctor"
+"""The name of a small file that belongs to no job: it shows whether the depot works."""
+
+MOST_OF_PROBE: Final = 4096
+"""The most bytes of it."""
+
 Blake3 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 lower-case hex digits, the file's BLAKE3")]
 Ext = Annotated[str, Meta(pattern=r"\A(?:\.[a-z0-9]{1,10})?\Z", description="an ending such as .mp4, or nothing")]
 Size = Annotated[int, Meta(ge=0, le=1 << 50, description="the bytes of the file, a whole number")]
@@ -86,7 +92,8 @@ class _WithLinks(_OfJob, frozen=True, kw_only=True):
 class DepotOffer(_OfJob, frozen=True, kw_only=True):
     """client -> hub: the files of a job that waits; worker -> hub: the results of a job that it fetched.
 
-    The same message again asks for new links. `again`: the result must be made for this job.
+    The same message again asks for new links. `again`: the result must be made for this job. A client may offer one
+    file of the name `PROBE` without a job: it is answered with `places` until it is there, then with `delivered`.
     """
 
     TYPE: ClassVar[str] = "gpu.depot.offer"

@@ -724,3 +724,39 @@ def test_a_hub_has_one_depot() -> None:
     assert own(net, "another") == net.state.depot
     net = Net(depot=True)
     assert net.closed[own(net)]
+
+
+# A try of the depot without a job
+
+PROBE = d.DepotFile(name=d.PROBE, blake3="e" * 64, size=d.MOST_OF_PROBE)
+
+
+def test_a_client_may_try_the_depot_with_one_small_file_and_remove_it() -> None:
+    net = Store()
+    ann = client(net)
+    net.say(ann, d.DepotOffer(request_id="try", files=(PROBE,)))
+    assert seals(net, d.DepotPlaces) == [f.Links("ann", "try", "put")]
+    net.put("ann", PROBE)
+    net.say(ann, d.DepotOffer(request_id="try", files=(PROBE,)))
+    assert [file.blake3 for file in net.heard(ann, d.DepotDelivered)[0].files] == [PROBE.blake3]
+    assert seals(net, d.DepotDelivered) == [f.Links("ann", "try", "get")]
+    net.say(ann, d.DepotRemove(request_id="try", files=(PROBE.blake3,)))
+    assert (net.files, net.heard(ann, d.DepotListed)[-1].count) == ({}, 0)
+    assert not net.state.jobs
+
+
+@pytest.mark.parametrize(("files", "code"), [(10_000, "down"), (0, "quota")])
+def test_a_try_that_the_depot_refuses_says_why(files: int, code: str) -> None:
+    net = Store(depot_files=files)
+    net.fault = "down"
+    ann = client(net)
+    net.say(ann, d.DepotOffer(request_id="try", files=(PROBE,)))
+    assert codes(net, ann) == [code]
+
+
+@pytest.mark.parametrize("more", [{"size": d.MOST_OF_PROBE + 1}, {"name": "video"}])
+def test_other_files_without_a_job_are_refused(more: dict[str, Any]) -> None:
+    net = Store()
+    ann = client(net)
+    net.say(ann, d.DepotOffer(request_id="try", files=(d.DepotFile(**{**place(PROBE), **more}),)))
+    assert codes(net, ann) == ["unknown_job"]
