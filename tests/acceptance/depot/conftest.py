@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from tests.support.depot.stores import STORES, Store
+from tests.support.log_lines import logged
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.s3 import S3Depot
@@ -22,6 +23,14 @@ _started: dict[str, Store] = {}
 def _stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with _stack:
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_link_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a test does, neither our log nor that of boto3 at its usual level shows a signature."""
+    with logged("TRACE") as lines:
+        yield
+    assert not any("Signature=" in line for line in (*lines, caplog.text))
 
 
 @pytest.fixture(params=sorted(STORES))
