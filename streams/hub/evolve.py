@@ -249,6 +249,8 @@ def _job_granted(state: HubState, fact: f.JobGranted) -> None:
     _remember(gpu.served, job.owner, None)
     if job.depot is not None and job.stored:
         _use(state, job.owner, job.depot.files, fact.at)
+        for file in job.depot.files:
+            _remember(gpu.seen, file.blake3, None)
     if not state.queue:
         state.waking = None
 
@@ -504,6 +506,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
         gpu.unwatched = fact.at if gpu.idle_after is not None or ("monitor", gpu.name) in state.holders else None
         gpu.active = gpu.let_go = gpu.warmed = gpu.changed = float("-inf")
         gpu.failures = 0
+        gpu.seen.clear()
         gpu.machine_url = None if gpu.machine_url is None else ""  # another machine may have that address by now
         if gpu.phase == "online":
             gpu.phase, gpu.since, gpu.cause = "lost", fact.at, RESTARTED

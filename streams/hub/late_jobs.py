@@ -45,7 +45,7 @@ LONGEST_BACKOFF: Final = 1800.0
 """Seconds for which a machine that did not start is woken only if there is no other; they double with each failure."""
 
 NEAR: Final = 20.0
-"""Seconds that the GPU which had the job may be free later than another one: it has files of the job."""
+"""Seconds that a GPU which had the job, or one with the same file, may be free later than another one."""
 
 EVERY: Final = 10
 """Seconds after which the client of a waiting job gets its place again."""
@@ -203,7 +203,8 @@ def _shape(
     weight = state.tied.weights.get(owner, 1)
     used = (sum(state.usage.on_day(owner, today).values()) + work * holding[owner]) / weight
     head = state.jobs[line.next]
-    near = {head.last: NEAR} if head.last in fits else {}
+    files = {file.blake3 for file in head.depot.files} if head.depot is not None else set()
+    near = {name: NEAR for name in fits if name == head.last or not files.isdisjoint(state.gpus[name].seen)}
     said = fits, work, first, last, priority, used, work / weight, near
     if need.depot == STORING:  # the others come later
         ready = placement.ready_in(state, line, now)

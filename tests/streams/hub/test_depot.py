@@ -760,3 +760,28 @@ def test_other_files_without_a_job_are_refused(more: dict[str, Any]) -> None:
     ann = client(net)
     net.say(ann, d.DepotOffer(request_id="try", files=(d.DepotFile(**{**place(PROBE), **more}),)))
     assert codes(net, ann) == ["unknown_job"]
+
+
+def test_a_job_goes_to_the_gpu_that_had_one_with_the_same_file_though_another_comes_first_by_name() -> None:
+    net = Store()
+    ann = client(net)
+    store(net, ann, "j1")
+    second = worker(net, "b")
+    assert [each.request_id for each in net.heard(second, d.DepotFetch)] == ["j1"]
+    deliver(net, second, "j1")
+    other = d.DepotFile(name="audio", blake3="d" * 64, ext=".wav", size=10)
+    net.leave(second)
+    store(net, ann, "like", (VIDEO, other))
+    store(net, ann, "unlike", (other,))
+    for _ in range(2):
+        net.pass_time(1.0)
+    net.phase(net.monitor("a"), "off", "a")
+    for gpu in ("a", "b"):
+        net.state.gpus[gpu].suspended = "a person"
+    fds = {gpu: worker(net, gpu) for gpu in ("a", "b")}
+    for gpu in fds:
+        net.state.gpus[gpu].suspended = ""
+    net.pass_time(1.0)
+    assert {gpu: [each.request_id for each in net.heard(fd, d.DepotFetch)] for gpu, fd in fds.items()} == {
+        "a": ["unlike"], "b": ["like"],
+    }  # fmt: skip
