@@ -26,7 +26,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.depot_files import Refusal, files_of
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import STORING
-from wakestream.streams.hub.state import Connection, HubJob, HubState
+from wakestream.streams.hub.state import Connection, HubJob, HubState, JobFiles
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -79,7 +79,8 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
         if job is not None and job.gpu is None:
             _direct(state, job, now, decision)
         return
-    decision.fact(f.JobStoring(id_, message.files, now, bool(message.again)))
+    if job.depot != JobFiles(message.files, None, bool(message.again)):  # else it asks for new links
+        decision.fact(f.JobStoring(id_, message.files, now, bool(message.again)))
     decision.command(f.AskDepot("open", job.owner, id_, peer.fd, message.files))
 
 
@@ -131,8 +132,7 @@ def stored(state: HubState, peer: Connection, message: d.DepotStored, now: float
     if depot_files.too_fast(state, peer, id_, now, decision) or (job is None and _told(state, peer, id_, decision)):
         return
     if job is None or job.depot is None:
-        why = "the job is not stored in the depot; offer its files again"
-        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="unknown_job", reason=why))
+        _unknown(peer, id_, decision)
     elif job.stored:
         say_stored(state, job, peer.fd, now, decision)
     else:
@@ -143,7 +143,7 @@ def withdraw(state: HubState, peer: Connection, message: d.DepotWithdraw, now: f
     """A client sends the files of its job to the worker itself; a job that the hub does already stays with it."""
     job = _own(state, peer, message.request_id)
     if job is None:
-        _unknown(peer, message.request_id, decision)
+        _told(state, peer, message.request_id, decision)
     elif job.stored:
         say_stored(state, job, peer.fd, now, decision)
     elif job.gpu is None:
@@ -389,7 +389,8 @@ def _own(state: HubState, peer: Connection, id_: str) -> HubJob | None:
 
 
 def _unknown(peer: Connection, id_: str, decision: HubDecision) -> None:
-    decision.refuse(peer.fd, "unknown_job", "no job of this license with that request_id is in the depot", id_)
+    why = "the hub has no such job in the depot; submit it, and offer its files"
+    decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="unknown_job", reason=why))
 
 
 def _frame(state: HubState, message: m.Message, files: Sequence[d.DepotFile]) -> int:

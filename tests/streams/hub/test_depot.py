@@ -367,6 +367,32 @@ def test_a_failure_of_the_work_is_kept_like_a_result() -> None:
     assert (said.code, said.reason, said.gpu) == ("engine_error", "no frame", "studio")
 
 
+def test_a_lease_without_its_client_lasts_as_long_as_its_worker_shows_work() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    net.leave(ann)
+    for _ in range(8):
+        net.pass_time(3700.0)
+        net.say(one, d.DepotProgress(request_id="j1", step="render"))
+    assert "j1" in net.state.gpus["studio"].leases
+    net.pass_time(6 * 3600.0 + 1)
+    assert "j1" not in net.state.jobs
+
+
+def test_new_links_cost_no_entry_in_the_journal() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    offer(net, ann)
+    before = len(net.journal)
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    assert len(net.heard(ann, d.DepotPlaces)) == 2
+    assert len(net.journal) == before
+
+
 def test_an_input_that_is_gone_or_spoiled_is_removed_and_asked_for_again() -> None:
     net = Store()
     off(net)

@@ -183,9 +183,10 @@ def coherent(state: hub.HubState) -> bool:
     leases = {id_: gpu.name for gpu in state.gpus.values() for id_ in gpu.leases}
     arrivals = [state.jobs[id_].seq for id_ in state.queue]
     connected = all(job.fd is None or job.fd in state.connections for job in state.jobs.values())
-    away = {job.id for job in state.jobs.values() if job.gpu is None and job.gone is not None}
+    away = {job.id for job in state.jobs.values() if job.gpu is None and job.gone is not None and not job.stored}
     indexed = waiting == set(state.queue) and arrivals == state.arrivals and away == state.absent.keys()
-    return indexed and held == leases and connected
+    stored = {job.id for job in state.jobs.values() if job.stored}
+    return indexed and held == leases and connected and stored == state.stored.keys()
 
 
 def placed(state: hub.HubState) -> bool:
@@ -195,9 +196,10 @@ def placed(state: hub.HubState) -> bool:
     counts = Counter(job.gpu for job in late if job.gpu is not None)
     most = {gpu.name: gpu.slots + state.limits.place.ahead for gpu in state.gpus.values()}
     free = [gpu for gpu in state.gpus.values() if gpu.online and gpu.ready and len(gpu.leases) < gpu.slots]
-    idle = [(gpu, state.jobs[id_]) for gpu in free for id_ in lined]
+    can_start = [job for job in map(state.jobs.__getitem__, lined) if job.depot is None or job.stored]
+    idle = [(gpu, job) for gpu in free for job in can_start]
     return (
-        lined == {job.id for job in late if job.gpu is None and job.fd in state.connections}
+        lined == {job.id for job in late if job.gpu is None and (job.stored or job.fd in state.connections)}
         and state.early.keys() == {job.id for job in state.jobs.values() if job.gpu is None and not job.late}
         and all(counts[name] <= most[name] for name in most)
         and not any(placement.may(state, gpu, state.need_of(job)) for gpu, job in idle)
