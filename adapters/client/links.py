@@ -1,6 +1,6 @@
 """Files to and from a depot in a bucket: plain HTTP by signed links, without credentials of the bucket.
 
-Whoever has a link may use it, so no error and no log shows one.
+A link is a permission for everyone who reads it, so errors and logs never show one.
 """
 
 from __future__ import annotations

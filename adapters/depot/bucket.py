@@ -130,7 +130,7 @@ def clients(bucket: Bucket, environment: Mapping[str, str] = os.environ) -> tupl
 
 
 def code_of(error: Exception) -> str:
-    """The word of the bucket for an error; the HTTP status where there is none (HEAD has no body)."""
+    """The store's word for an error; the HTTP status if it gives no word, as for HEAD."""
     response = getattr(error, "response", {})
     return str(response.get("Error", {}).get("Code") or response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
 

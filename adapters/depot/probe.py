@@ -1,4 +1,4 @@
-"""The check of a bucket: tries what the depot needs, and what nobody else may do, with files of its own.
+"""The check of a bucket: tries what the depot needs and what must be refused, with files of its own.
 
 Stores differ in what they leave unsigned: with a link for an upload, some let its holder copy a file that he cannot
 read (`x-amz-copy-source`) or publish his own (`x-amz-acl`). So each bucket is tried.
@@ -123,7 +123,7 @@ class _Probe:
         return str(client.generate_presigned_url(call, Params=params, ExpiresIn=seconds))
 
     def _send(self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes | None:
-        """The answer to a request without any key of ours; None if it is refused."""
+        """The answer to a request that is not signed by a header; None if it is refused."""
         request = import_module("botocore.awsrequest").AWSRequest(method, url, {**(headers or {})}, body)
         answer = self._http.send(request.prepare())
         if date := answer.headers.get("Date"):

@@ -40,7 +40,7 @@ MOST_WHOLE: Final = 5 * 1024 * MIB
 """The most bytes of one PUT."""
 
 ABANDONED: Final = 86400.0
-"""Seconds after which an upload that nobody goes on with is removed."""
+"""Seconds without use after which an unfinished upload is removed."""
 
 SWEEP: Final = 6 * 3600.0
 """Seconds between two looks for such uploads."""
@@ -125,7 +125,7 @@ class S3Depot:
         await asyncio.gather(*(self._call(self._removed, self.bucket.key(owner, blake3)) for blake3 in files))
 
     async def sweep(self) -> int:
-        """Remove uploads in parts that nobody went on with for a day; returns how many."""
+        """Remove uploads in parts that were not used for a day; returns how many."""
         return await self._call(self._sweep)
 
     async def close(self) -> None:
@@ -186,7 +186,7 @@ class S3Depot:
         return found
 
     def _size(self, key: str, size: int) -> int | None:
-        """The bytes of the object; None if there is none, or one of another length."""
+        """The bytes of the object; None if it is missing or has another length."""
         try:
             found = int(self._client.head_object(Bucket=self.bucket.name, Key=key)["ContentLength"])
         except self._client.exceptions.ClientError as error:
