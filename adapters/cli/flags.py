@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.numbers import seconds, whole_number
+from wakestream.adapters.config.numbers import size as read_size
 from wakestream.adapters.config.settings import WAITS, Settings
 from wakestream.streams.placement.requirements import parse
 
@@ -84,6 +85,14 @@ def time(text: str) -> float:
     """The `type` of a flag that takes a time in seconds or with a unit."""
     try:
         return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
+
+
+def size(text: str) -> int:
+    """The `type` of a flag that takes a size in bytes or with a unit."""
+    try:
+        return read_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} {error}") from None
 

@@ -8,7 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from wakestream.adapters.client.hub_query import ask_hub, hub_statuses, order_gpu
+from wakestream.adapters.client.hub_query import Answer, Query, ask_hub, hub_statuses
+from wakestream.adapters.client.hub_query import order as order_once
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.operators.model.ports import LinkDown
@@ -73,10 +74,10 @@ async def hub_status(
         return await daemon.ask_hub(query, m.HubStatus)
 
 
-async def order(settings: Settings, state: State, wanted: m.GpuAdmin) -> m.GpuAdminDone:
-    """Give the hub an order for a GPU; the arguments and errors are those of `hub_status`."""
+async def order(settings: Settings, state: State, wanted: Query, kind: type[Answer]) -> Answer:
+    """Give the hub an order; `kind` is the type of its answer. Other arguments and errors are those of `hub_status`."""
     async with daemon_or_key(settings, state) as (found, daemon):
-        return await (order_gpu(found, wanted) if daemon is None else daemon.ask_hub(wanted, m.GpuAdminDone))
+        return await (order_once(found, wanted, kind) if daemon is None else daemon.ask_hub(wanted, kind))
 
 
 async def statuses(settings: Settings, state: State, every: float) -> AsyncGenerator[m.HubStatus | LinkDown, None]:

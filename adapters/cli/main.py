@@ -42,6 +42,7 @@ COMMANDS = {
     "machines": "list the machines of your account at a power provider",
     "gpu": "turn a GPU off now, keep it on for a while, or forget it",
     "worker": "run the worker on the GPU machine: receives files and renders",
+    "depot": "run the depot, which keeps files while PC and GPU are off; list or remove its files",
     "kinds": "list the kinds of jobs that the GPUs can do, or add a ComfyUI workflow as one",
     "invite": "make a code with which another machine joins this hub",
     "license": "issue, import, list, rotate and revoke license keys",
@@ -68,7 +69,7 @@ AFTER_HELP = f"""\
 
 {exit_codes.HELP}"""
 
-LASTING = ("daemon", "hub", "monitor", "worker")
+LASTING = ("daemon", "hub", "monitor", "worker", "depot")
 """Commands that run until the user stops them."""
 
 _WITH_VALUE = ("--log-level", "--lang")

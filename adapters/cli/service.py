@@ -27,7 +27,7 @@ from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.adapters.runtime.windows_loop import loop_factory
 from wakestream.adapters.telemetry import logs
 
-OF_A_MACHINE = ("hub", "monitor", "worker")
+OF_A_MACHINE = ("hub", "monitor", "worker", "depot")
 """Programs whose settings may be in a folder of their own, below the user's."""
 
 
@@ -56,8 +56,8 @@ def begin(args: argparse.Namespace, *, usual_level: str | None = None) -> settin
 
     `usual_level` is that of a command which says itself what is wrong, unless the user asks for another; `-q` does not.
     """
-    command = getattr(args, "command", "")
-    found = settings.load(vars(args), program=command if command in OF_A_MACHINE else "")
+    command, runs = getattr(args, "command", ""), getattr(args, "action", "run") == "run"
+    found = settings.load(vars(args), program=command if runs and command in OF_A_MACHINE else "")
     asked = usual_level is None or ("log_level" in args and not (flags.is_quiet(args) and args.log_level == QUIET))
     lasting = found.log_file is not None and "log_file" in args
     if lasting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -18,14 +18,21 @@ from wakestream.operators.model.errors import HubError, HubRefused, HubUnreachab
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.power import OF_GPU
 from wakestream.streams.hub.status import FEATURE, WHERE
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.kinds import KINDS
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds, from_frames
 
 T = TypeVar("T")
 
-Query = m.HubStatusQuery | m.StatusQuery | m.GpuAdmin
-Answer = TypeVar("Answer", m.HubStatus, m.StatusResponse, m.GpuAdminDone)
+Query = m.HubStatusQuery | m.StatusQuery | m.GpuAdmin | d.DepotList | d.DepotRemove
+Answer = TypeVar("Answer", m.HubStatus, m.StatusResponse, m.GpuAdminDone, d.DepotListed)
+
+ANSWERS: Mapping[type[Query], type[m.Message]] = {
+    m.HubStatusQuery: m.HubStatus, m.StatusQuery: m.StatusResponse, m.GpuAdmin: m.GpuAdminDone,
+    d.DepotList: d.DepotListed, d.DepotRemove: d.DepotListed,
+}  # fmt: skip
+"""The answer to each question."""
 
 ANSWER_WITHIN = 15.0
 """Seconds that the hub has to connect, register us and answer."""
@@ -145,14 +152,16 @@ async def ask_hub(
         return await ask(link, query, m.HubStatus)
 
 
-async def order_gpu(settings: Settings, order: m.GpuAdmin) -> m.GpuAdminDone:
-    """Connect to the hub, give an order for a GPU and disconnect. Raises as `ask_hub`."""
-    async with _linked(settings, FEATURE, m.GpuAdmin.FEATURE) as link:
-        return await ask(link, order, m.GpuAdminDone)
+async def order(settings: Settings, order: Query, kind: type[Answer]) -> Answer:
+    """Connect to the hub, give an order for a GPU or about the depot, and disconnect. Raises as `ask_hub`."""
+    async with _linked(settings, FEATURE, m.GpuAdmin.FEATURE, d.FEATURE) as link:
+        return await ask(link, order, kind)
 
 
 def old_hub(query: Query | m.KindsQuery | None = None) -> HubRefused:
     """The error for a hub that cannot answer this question."""
+    if isinstance(query, d.DepotList | d.DepotRemove):
+        return HubRefused("this hub has no depot; start one with `wakestream depot run`", code="no_depot")
     what = "takes no orders for a GPU" if isinstance(query, m.GpuAdmin) else "does not report its status"
     return HubRefused(f"this hub {what}; it is older than this program", code="old_hub")
 
@@ -176,7 +185,8 @@ async def ask(link: Link, query: Query, kind: type[Answer], within: float = ANSW
 
 async def _asked(link: Link, query: Query | m.KindsQuery, take: Callable[[Any], T | None], within: float) -> T:
     """Send the query when the link is up, and wait for the first answer that `take` turns into a value."""
-    feature = {m.GpuAdmin: m.GpuAdmin.FEATURE, m.KindsQuery: KINDS}.get(type(query), FEATURE)
+    of_depot = dict.fromkeys((d.DepotList, d.DepotRemove), d.FEATURE)
+    feature = {m.GpuAdmin: m.GpuAdmin.FEATURE, m.KindsQuery: KINDS, **of_depot}.get(type(query), FEATURE)
 
     def look(event: Any) -> T | None:
         match event:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 
+from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.capability_keys import Signer
@@ -40,6 +42,8 @@ class HubConfig:
         signer: Signs capabilities; by default with a new key.
         uses: Records when and from where each license was used.
         room: Limits the number of connections.
+        bucket: The depot, if it is a bucket; else it is our own depot, once one connects.
+        ca: Verifies our own depot, if the system does not trust its certificate.
     """
 
     book: LicenseBook
@@ -57,4 +61,6 @@ class HubConfig:
     disk_low: Callable[[], bool] = lambda: False
     signer: Signer = field(default_factory=Signer.fresh)
     uses: LicenseUses | None = None
+    bucket: DepotStore | None = None
+    ca: SSLContext | None = None
     room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from loguru import logger
 from websockets.protocol import State
@@ -40,9 +40,17 @@ class Outbound:
         sockets: The open connections.
         refused: Counts the errors that are sent.
         config: The hub's settings.
+        with_links: Returns a message with links to the depot.
     """
 
-    def __init__(self, sockets: Mapping[int, GuardedConnection], refused: Refusals, config: HubConfig) -> None:
+    def __init__(
+        self,
+        sockets: Mapping[int, GuardedConnection],
+        refused: Refusals,
+        config: HubConfig,
+        with_links: Callable[[m.Message, f.Links], m.Message],
+    ) -> None:
+        self._with_links = with_links
         self._sockets, self._refused = sockets, refused
         self._tap, self._signer, self._clock = config.tap, config.signer, config.clock
         self._waiting: dict[GuardedConnection, list[bytes]] = {}
@@ -64,8 +72,11 @@ class Outbound:
         if self._tap is not untapped:
             here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
             self._tap.row(*sent_row(here, message, old, gone))
-        if isinstance(seal, f.Seal):  # after recording: a capability must not be in a log
+        # After recording: capabilities and links must not be in a log.
+        if isinstance(seal, f.Seal):
             message = self._signer.sealed(message, seal, self._clock())
+        elif seal is not None:
+            message = self._with_links(message, seal)
         sockets = [socket for fd in to if (socket := self._sockets.get(fd)) is not None]
         text = wire.octets(message)
         if isinstance(message, m.DispatchBatch):

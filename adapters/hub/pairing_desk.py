@@ -107,7 +107,7 @@ class PairingDesk:
         sealed = b64encode(pairing.seal(given)).decode()
         await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
         logger.info("paired: license {} ({}) for {}", license_, invite.role, note)
-        if invite.role == "worker":
+        if invite.role in ("worker", "depot"):
             # Whether other machines can connect to a port of the guest. Only its own address is tried.
             port = (await _receive(socket, "pair.reach")).get("port")
             if not isinstance(port, int) or not 0 < port < 65536:

@@ -17,8 +17,10 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port
+from wakestream.adapters.depot.builtin import BuiltinDepot
 from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, path_of
 from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.depot_desk import DepotDesk
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_watch import LicenseWatch, bearer
 from wakestream.adapters.hub.operator.actions import Actions
@@ -80,7 +82,9 @@ class HubServer:
         self.webhooks: Webhooks | None = None
         self.on_news: Callable[[f.PowerNews], object] = lambda _: None
         self._sockets: dict[int, GuardedConnection] = {}
-        self._outbound = Outbound(self._sockets, self.refused, config)
+        own = BuiltinDepot(self._depot, config.signer, config.ca, config.clock)
+        self.depot = DepotDesk(config.bucket or own, self.happen, config.clock)
+        self._outbound = Outbound(self._sockets, self.refused, config, self.depot.with_links)
         now = WallClock("leases and time limits keep their lengths", config.clock, config.steady)
         now.on_step = lambda step: self.runner.happen(f.ClockMoved(round(step.by, 3)), step.now)
         self._disk_known = True
@@ -133,8 +137,15 @@ class HubServer:
     def _execute(self, command: f.Command) -> None:
         if isinstance(command, f.Notify):
             self.on_news(command.news)
+        elif isinstance(command, f.AskDepot):
+            self.depot.ask(command)
         else:
             self._outbound.execute(command)
+
+    def _depot(self) -> tuple[str, str] | None:
+        """The address and the name of our own depot, while it is connected."""
+        url = self.state.depot_url
+        return None if url is None else (url, self.state.depot_name)
 
     def _record(self, event: f.Event, decision: Decision[f.Fact, f.Command], now: float) -> None:
         if any(decision) or not isinstance(event, f.Tick):
@@ -282,6 +293,7 @@ class HubServer:
             for server in servers:
                 await accept_no_more(server)
         finally:
+            await self.depot.close()
             await self.runner.close()
             self._gate.cut_handshakes()
             for server in servers:

@@ -50,6 +50,7 @@ class WorkerHub:
         url: The worker's address, for clients.
         later: Calls a function later; by default that of the running loop.
         on_revoked: Called with the id of a revoked license.
+        role: `worker`; or `depot`, which does no tasks.
 
     Attributes:
         watched: Whether a monitor can switch this machine off, as far as the hub said.
@@ -63,12 +64,15 @@ class WorkerHub:
         url: str | None = None,
         later: Later | None = None,
         on_revoked: Callable[[str], None] = lambda _: None,
+        role: str = "worker",
     ) -> None:
         self._link, self._calls, self._queue, self._store = link, calls, calls.queue, calls.store
         self._verifier, self._on_revoked = calls.verifier, on_revoked
         self._online = m.Online(msg="the GPU is online", gpu=calls.gpu, url=url)
         self._later: Later = later or asyncio.get_running_loop().call_later
-        calls.transfers.on_first = self._start_activity
+        self._role = role
+        if role == "worker":
+            calls.transfers.on_first = self._start_activity
         self._initialized = False
         self._refused = False
         self.watched = True
@@ -143,9 +147,9 @@ class WorkerHub:
             case LinkDown(code=code) if code:
                 if not self._refused:  # the link logs the reason at each attempt; log what to do only once
                     logger.error(
-                        "the hub refuses this worker: give it a key of role worker (`wakestream license issue "
-                        "--role worker` at the hub). Until then it only serves HTTP"
-                    )
+                        "the hub refuses this {role}: give it a key of role {role} (`wakestream license issue "
+                        "--role {role}` at the hub). Until then it only serves HTTP", role=self._role
+                    )  # fmt: skip
                 self._refused = True
             case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
                 if self._verifier is not None:
@@ -156,9 +160,9 @@ class WorkerHub:
         self._old, self._refused, self.watched = not up.features, False, True
         if self._verifier is not None and not self._verifier.pin(up.capability_key):
             logger.error(
-                "the hub has another key than before: this worker refuses capabilities until it is restarted. If the "
-                "hub's state folder was not created again, find the cause first"
-            )
+                "the hub has another key than before: this {} refuses capabilities until it is restarted. If the "
+                "hub's state folder was not created again, find the cause first", self._role
+            )  # fmt: skip
         self._hub_features, self._told = up.features, None
         self._report_state()  # before the GPU is online: the hub then grants jobs
         if self._initialized:

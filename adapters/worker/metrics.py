@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
+from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.program import RunningWorker
 from wakestream.streams.worker import state as w
 
@@ -36,16 +37,26 @@ class WorkerMetrics:
             self._renders.labels(task.status).observe(max(0.0, task.finished_at - began))
 
     def __call__(self) -> Iterator[Metric]:
-        """All families of a worker."""
+        """All families of a worker, or of a depot."""
+        worker, store = self._worker, self._worker.store
+        program = "worker" if store.most is None else "depot"
+        yield ff.build(program)
+        yield from self._of_tasks() if store.most is None else _of_files(store)
+        yield ff.refusals(program, worker.server.refused)
+        if self._link is not None:
+            yield from self._link.families(program)
+        yield from ff.journal(program, worker.journal)
+        yield from ff.disk(program, store.root)
+
+    def _of_tasks(self) -> Iterator[Metric]:
         worker, state = self._worker, self._worker.queue.state
-        yield ff.build("worker")
         ready = worker.server.calls.readiness.initialized
         yield ff.gauge("wakestream_worker_initialized", "1 when the engine can work.", ready)
         yield ff.gauge("wakestream_worker_queue_length", "Tasks that wait for the engine.", len(state.line))
         yield ff.gauge("wakestream_worker_rendering", "Tasks that the engine has.", len(state.busy))
         yield from ff.observed(self._renders)
-        yield ff.refusals("worker", worker.server.refused)
-        if self._link is not None:
-            yield from self._link.families("worker")
-        yield from ff.journal("worker", worker.journal)
-        yield from ff.disk("worker", worker.store.root)
+
+
+def _of_files(store: FileStore) -> Iterator[Metric]:
+    yield ff.gauge("wakestream_depot_room_bytes", "Bytes that the depot still takes.", store.free())
+    yield ff.gauge("wakestream_depot_size_bytes", "Bytes that it takes in all.", store.size())

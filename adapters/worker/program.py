@@ -63,7 +63,7 @@ OpenLink = Callable[[Callable[[], m.Register]], Link]
 
 @contextmanager
 def hub_link(
-    settings: Settings, watch: Tap | None, on_link: Callable[[Observable[Any]], None]
+    settings: Settings, watch: Tap | None, on_link: Callable[[Observable[Any]], None], program: str = "worker"
 ) -> Iterator[OpenLink | None]:
     """How to connect to the hub of `settings`, recorded while the block runs; None where no hub is set.
 
@@ -75,7 +75,7 @@ def hub_link(
     url = settings.needs_hub()
     ca = client_context(settings.ca)
     seed = Random().getrandbits(32)
-    with recording(settings.record, "worker", seed, {}) as recorder:
+    with recording(settings.record, program, seed, {}) as recorder:
         tap = recorder if watch is None else TapPair(recorder, watch)
 
         def opened(register: Callable[[], m.Register]) -> Link:
@@ -204,7 +204,7 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     )  # fmt: skip
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)
-    hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke)
+    hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke, role=role)
     stack.push_async_callback(hub.close)
     return hub
 

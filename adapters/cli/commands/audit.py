@@ -23,6 +23,7 @@ _MAY = {
     "admin": ("wake_gpus", "run_jobs", "cancel_own_jobs", "see_all", "manage_licenses"),
     "worker": ("serve_gpus", "give_results"),
     "monitor": ("report_gpus", "switch_gpus"),
+    "depot": ("keep_files",),
 }
 """What each role may do, in words for programs."""
 
@@ -91,7 +92,9 @@ def _may(one: License, uses: LicenseUses) -> str:
     if one.revoked is not None:
         return t("audit.may.nothing")
     may = t("audit.may.admin" if one.role == "admin" else "audit.may.client")
-    if one.role in ("worker", "monitor"):
+    if one.role == "depot":
+        may = t("audit.may.depot")
+    elif one.role in ("worker", "monitor"):
         held = ", ".join(_held(one, uses))
         gpus = ", ".join(one.gpus) or (t("audit.more", gpus=held) if held else t("audit.any"))
         may = t("audit.may.worker" if one.role == "worker" else "audit.may.monitor", gpus=gpus)

@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
         request_id=f"gpu-{uuid.uuid4().hex}", gpu=args.name, action=args.action, seconds=seconds, force=force
     )
     try:
-        done = asyncio.run(order(settings, args.state, wanted))
+        done = asyncio.run(order(settings, args.state, wanted, m.GpuAdminDone))
     except WakestreamError as error:
         if error.code != WANTED or not agrees(t("gpu.remove.ask", why=str(error))):
             raise
-        done = asyncio.run(order(settings, args.state, replace(wanted, force=True)))
+        done = asyncio.run(order(settings, args.state, replace(wanted, force=True), m.GpuAdminDone))
     say(t(f"gpu.{args.action}", gpu=done.gpu, time=clock_time(done.until or 0)))
     return exit_codes.DONE

@@ -16,12 +16,15 @@ from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.depot.bucket import Bucket
+from wakestream.adapters.depot.s3 import S3Depot
+from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import running_hub
-from wakestream.adapters.net.tls import server_tls
+from wakestream.adapters.net.tls import client_context, server_tls
 from wakestream.adapters.net.webhooks import receiver
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.keep_warm import parse
@@ -56,6 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--price-per-hour [GPU=]PRICE", text, type=price_flag, action="append", default=[])
     money(parser)
     placing(parser)
+    depot(parser)
     flags.record(parser)
     flags.program(parser)
 
@@ -89,6 +93,31 @@ def placing(parser: argparse.ArgumentParser) -> None:
     flags.add(group, "--surplus-after TIME", text, type=flags.time_or_zero, default=usual.surplus_after)
     text = "jobs that a GPU is given beyond those it does, so that uploads overlap the work (default 1)"
     flags.add(group, "--ahead N", text, type=flags.whole(0, 100), default=usual.ahead)
+
+
+def depot(parser: argparse.ArgumentParser) -> None:
+    """`--depot` and the flags beside it."""
+    group, usual = parser.add_argument_group("the depot"), Limits()
+    text = "a bucket, s3://BUCKET/PREFIX (default: the `wakestream depot run` that connects)"
+    flags.add(group, "--depot URL", text)
+    flags.add(group, "--depot-endpoint URL", "the address of an S3 service that is not Amazon's")
+    text = "remove files that no open job needs, and results, after this time without a use (default 7d)"
+    flags.add(group, "--depot-keep TIME", text, type=flags.time, default=usual.depot_keep)
+    flags.add(
+        group, "--depot-quota SIZE", "the most bytes of a license, such as 20GB (default: no limit)", type=flags.size
+    )
+    text = "the most files of a license (default 10000)"
+    flags.add(group, "--depot-files N", text, type=flags.whole(1, usual.depot_files), default=usual.depot_files)
+    text = "ready (default): start a GPU so that it is on when the upload is nearly done; submitted: at once"
+    flags.add(group, "--wake-when WHEN", text, choices=("ready", "submitted"), default=PlacePolicy().wake_when)
+
+
+def _bucket(args: argparse.Namespace) -> DepotStore | None:
+    if args.depot is None:
+        if args.depot_endpoint is not None:
+            raise SettingsError("--depot-endpoint needs --depot s3://BUCKET/PREFIX; give both, or none of them")
+        return None
+    return S3Depot(Bucket.parse(args.depot, args.depot_endpoint))
 
 
 def state(parser: argparse.ArgumentParser) -> None:
@@ -201,7 +230,11 @@ def run(args: argparse.Namespace) -> int:
         keep_warm=_keep_warm(args.keep_warm),
         zone=args.time_zone or _system_zone(),
         webhook=settings.power_webhook_url is not None,
-        place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead),
+        place=PlacePolicy(args.patience, args.min_gain, args.surplus_after, args.ahead, args.wake_when),
+        depot=args.depot is not None,
+        depot_keep=args.depot_keep,
+        depot_quota=args.depot_quota,
+        depot_files=args.depot_files,
     )
     webhook = receiver("power_webhook_url", settings)
     tls = server_tls(settings.tls_cert, settings.tls_key)
@@ -209,7 +242,7 @@ def run(args: argparse.Namespace) -> int:
     state = folder(args.state)
     config = HubConfig(
         LicenseBook(state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
-        public=_public(),
+        public=_public(), bucket=_bucket(args), ca=client_context(settings.ca or settings.tls_cert),
     )  # fmt: skip
 
     async def serve(stop: asyncio.Event) -> None:

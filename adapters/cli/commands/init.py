@@ -29,8 +29,8 @@ from wakestream.adapters.runtime.printing import say
 
 EXAMPLES = (
     "init hub --public https://hub.example:8765",
-    "init hub --public https://hub.example --listen 127.0.0.1:8765",
     'init monitor --gpu studio --power command --start "cloud on 1" --stop "cloud off 1" --inspect "cloud state 1"',
+    "init hub --public https://hub.example:8765 --depot /srv/depot --depot-size 50GB",
     "init client",
 )
 INVITED = ("worker", "client")
@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     begin(args)
     if args.role == "hub":
         done = _hub(args)
-        say(*lines_of("hub", done, args.folder), "", *_codes(args))
+        beside = _depot(args) if args.depot is not None else None
+        say(*lines_of("hub", done, args.folder))
+        say(*(lines_of("depot", beside, args.folder) if beside is not None else ()), "", *_codes(args))
     else:
         say(*lines_of(args.role, _beside_the_hub(args), args.folder))
     return exit_codes.DONE
@@ -95,6 +97,20 @@ def _hub(args: argparse.Namespace) -> Done:
     return configure(answers)
 
 
+def _depot(args: argparse.Namespace) -> Done:
+    """The depot of a new hub, on the same machine and with the same certificate."""
+    found, setup = load({}, folder=folder_of("hub", args.folder)), recorded(folder_of("hub", args.folder))
+    host = addresses.host_of(setup.public if setup is not None else "")
+    listens = (found.listen or ("0.0.0.0", 0))[0]  # noqa: S104 - as the hub
+    secure = found.tls_cert is not None or (setup is not None and setup.public.startswith("wss:"))
+    own = {
+        "role": "depot", "public": None, "tls_cert": found.tls_cert, "tls_key": found.tls_key,
+        "listen": addresses.at_port(listens, options.DEPOT_PORT),
+        "public_url": f"{'https' if secure else 'http'}://{addresses.at_port(host, options.DEPOT_PORT)}",
+    }  # fmt: skip
+    return _beside_the_hub(argparse.Namespace(**{**vars(args), **own}))
+
+
 def _codes(args: argparse.Namespace) -> Iterator[str]:
     invites, public = Invites(hub.folder(args.state)), invite.public_url(None, args.folder)
     for role in INVITED:
@@ -132,7 +148,15 @@ def _beside_the_hub(args: argparse.Namespace) -> Done:
         say(t("setup.money", arguments=shlex.join(money)))
     return configure(
         Answers(
-            args.role, url, key, license_id, certificate, settings=settings, base=args.folder, as_service=args.service
+            args.role,
+            url,
+            key,
+            license_id,
+            certificate,
+            settings=settings,
+            base=args.folder,
+            as_service=args.service,
+            arguments=options.depot_arguments(args) if args.role == "depot" else (),
         )
     )
 

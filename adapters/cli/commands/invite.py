@@ -15,6 +15,7 @@ from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.hub.invites import Invite, Invites
+from wakestream.adapters.hub.licenses import ROLES
 from wakestream.adapters.hub.operator.actions import join_command
 from wakestream.adapters.net import qr_code
 from wakestream.adapters.runtime.printing import draw, say, say_json
@@ -24,12 +25,11 @@ EXAMPLES = (
     "invite client --note alice",
     "invite client --public hub.example --qr",
 )
-ROLES = ("client", "worker", "monitor", "admin")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The role, and what the license is for."""
-    parser.add_argument("role", metavar="ROLE", choices=ROLES, help="client, worker, monitor or admin")
+    parser.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES))
     flags.add(parser, "--note TEXT", "a note, such as a person's name", default="")
     text = "reserve this GPU for the key of a worker or monitor; may be repeated"
     flags.add(parser, "--gpu NAME", text, action="append", default=[])

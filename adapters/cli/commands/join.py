@@ -43,12 +43,16 @@ def run(args: argparse.Namespace) -> int:
         offered = not args.service and role == CLIENT and agrees(t("join.service"))
         return bool(args.service or offered)
 
-    joined = asyncio.run(join(address, args.code, settings_of, args.folder, as_service=as_service))
+    joined = asyncio.run(
+        join(
+            address, args.code, settings_of, args.folder, as_service=as_service, arguments=options.depot_arguments(args)
+        )
+    )
     role, hub = joined.paired.role, joined.paired.hub_url
     say(t(f"join.done.{role}", hub=hub))
     if joined.replaced:
         say(t("leave.license", license=joined.replaced))
-    if role == "worker":
+    if role in ("worker", "depot"):
         say(*_opened(joined))
     say(*lines_of(CLIENT if role == ADMIN else role, joined.done, args.folder))
     if role in (CLIENT, ADMIN) and joined.done.start:
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _opened(joined: Joined) -> Iterator[str]:
-    """What a worker opens, and whether the hub could connect to it."""
+    """What a worker or a depot opens, and whether the hub could connect to it."""
     listen, tls = joined.settings["listen"], joined.settings["tls_cert"] or joined.paired.signed
     url, why = joined.settings["public_url"], joined.paired.unreachable
     host, port = addresses.listen_address(listen)

@@ -13,7 +13,7 @@ from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.config.setting_files import read_keys
-from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.licenses import ROLES, LicenseBook
 from wakestream.adapters.runtime.printing import say, say_json
 from wakestream.operators.model.events import MAX_PRIORITY
 
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     taken = actions.add_parser("import", help="accept keys that users already have")
     tied = "reserve this GPU for the key of a worker or monitor; may be repeated"
     for action, role in ((issue, "role of the key"), (taken, "role of the keys")):
-        action.add_argument("--role", required=True, choices=("client", "worker", "monitor", "admin"), help=role)
+        action.add_argument("--role", required=True, choices=ROLES, help=role)
         flags.add(action, "--note TEXT", "a note, such as a person's name", default="")
         flags.add(action, "--gpu NAME", tied, action="append", default=[])
     change = actions.add_parser("change", help="change the highest priority or the weight of a client's license")

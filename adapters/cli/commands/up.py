@@ -117,10 +117,12 @@ async def _set_up(programs: list[tuple[str, list[str]]], folder: Path | None) ->
 async def _everything(
     gpu: str, idle_after: float, money: Sequence[str], slots: int
 ) -> AsyncIterator[asyncio.Future[None]]:
-    """Hub, monitor, worker and daemon, all on this machine; the worker runs while there are jobs."""
+    """Hub, depot, monitor, worker and daemon, all on this machine; the worker runs while there are jobs."""
     folder = data_folder("up")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    running = house(folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu, hub_flags=money, slots=slots)
+    running = house(
+        folder, _show, boot_seconds=0.0, idle_after=idle_after, gpu=gpu, hub_flags=money, slots=slots, depot=True
+    )
     async with (
         running as all_of_it,
         own_daemon(all_of_it, folder, _show) as broken,

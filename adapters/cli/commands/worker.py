@@ -107,18 +107,23 @@ def run(args: argparse.Namespace) -> int:
         labels=settings.label,
         slots=settings.slots,
     )
-    warn_unless_private(config.host, tls)
+    return served(config, settings, args)
+
+
+def served(config: WorkerConfig, settings: Settings, args: argparse.Namespace, program: str = "worker") -> int:
+    """Run a worker or a depot until the user stops it."""
+    warn_unless_private(config.host, config.tls)
 
     async def serve(stop: asyncio.Event) -> None:
         refused = Refusal(stop, args)
         async with contextlib.AsyncExitStack() as stack:
             watch = LinkWatch() if settings.metrics is not None and settings.hub_url is not None else None
-            open_link = stack.enter_context(hub_link(settings, watch, refused.listen))
+            open_link = stack.enter_context(hub_link(settings, watch, refused.listen, program))
             with listening(config.host, config.port):
                 worker = await stack.enter_async_context(running_worker(config, open_link))
             if settings.metrics is not None:
                 await serve_metrics(stack, settings.metrics, WorkerMetrics(worker, watch))
-            announce("worker", worker.address)
+            announce(program, worker.address)
             await stop.wait()
         refused.check()
 

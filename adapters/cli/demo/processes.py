@@ -65,18 +65,20 @@ async def house(
     gpu: str = GPU,
     hub_flags: Sequence[str] = (),
     slots: int = 1,
+    depot: bool = False,
 ) -> AsyncIterator[House]:
-    """Hub and monitor run for as long as the block does; the worker is off until a job wakes it.
+    """Hub and monitor run for as long as the block does, with `depot` a depot too. A job wakes the worker.
 
     They see no settings but these: neither the user's variables nor the files of the current folder. A folder that was
     used before keeps its keys, jobs and ports.
     """
     book = LicenseBook(folder / "hub")
-    keys = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor")}
+    of_depot = ("depot",) if depot else ()
+    keys = {role: folder / f"{role}.key" for role in ("client", "worker", "monitor", *of_depot)}
     for role, path in keys.items():
         _kept(path, partial(_issued, book, role))
     secret = _kept(folder / "worker.secret", lambda: secrets.token_urlsafe(24))
-    ports = {name: _port(folder / f"{name}.port") for name in ("hub", "worker")}
+    ports = {name: _port(folder / f"{name}.port") for name in ("hub", "worker", *of_depot)}
     worker_url = f"http://127.0.0.1:{ports['worker']}"
     ours = {"HEYGEM_API_SECRET": secret, "WAKESTREAM_KEY": "", USER_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
     inherited = {name: value for name, value in os.environ.items() if name not in variables()}
@@ -85,6 +87,9 @@ async def house(
         keep = () if record is None else ("--record", str(record.resolve()))
         listen = ("--listen", f"127.0.0.1:{ports['hub']}", "--state", str(folder / "hub"), *keep)
         hub = await program.start("hub", (*listen, *hub_flags), listens=True)
+        if depot:
+            at = ("--listen", f"127.0.0.1:{ports['depot']}", "--state", str(folder / "depot"))
+            await program.start("depot", ("run", "--hub", hub, "--key-file", str(keys["depot"]), *at, *keep))
         worker = _worker_command(folder, keys["worker"], hub, worker_url, boot_seconds, gpu, slots)
         monitor = (
             *_monitor(keys["monitor"], hub, worker_url, worker, idle_after, gpu),

@@ -19,7 +19,7 @@ from wakestream.adapters.disk.state_file import later_format
 RECORD: Final = "setup.json"
 """The file that lists what set-up has written, in the role's folder."""
 
-ROLES: Final = ("hub", "monitor", "worker", "client")
+ROLES: Final = ("hub", "depot", "monitor", "worker", "client")
 
 
 def folder_of(role: str, given: Path | None = None) -> Path:

@@ -167,11 +167,16 @@ MONITOR = (
 )  # fmt: skip
 
 
+DEPOT_PORT = 8384
+
 MONEY = ("price_per_hour", "budget_per_day")
 """For `init monitor`: the hub's arguments for its GPU."""
 
+DEPOT = ("depot", "depot_size")
+
 OF_ROLE = {
-    "hub": ("listen", "public", "tls_cert", "tls_key"),
+    "hub": ("listen", "public", "tls_cert", "tls_key", *DEPOT),
+    "depot": ("listen", "public_url", "tls", "tls_cert", "tls_key", *DEPOT),
     "worker": ("gpu", "label", "slots", "listen", "public_url", "engine", "tls", "tls_cert", "tls_key"),
     "monitor": ("gpu", *MONITOR, *MONEY),
 }
@@ -183,8 +188,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--gpu NAME", "the name of the GPU, for a worker or a monitor")
     flags.labels(parser)
     flags.slots(parser)
-    flags.add(parser, "--listen HOST:PORT", "the address that a hub or worker listens on")
-    flags.add(parser, "--public-url URL", "under which clients reach a worker, where that is not what it listens on")
+    flags.add(parser, "--listen HOST:PORT", "the address that a hub, a worker or a depot listens on")
+    flags.add(parser, "--public-url URL", "the address at which others reach a worker or a depot, if it differs")
     flags.add(parser, "--engine NAME", "the worker's engine (default ffmpeg)")
     power = parser.add_argument_group("the machine, for a monitor")
     flags.provider(power)
@@ -194,7 +199,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(power, "--inspect CMD", "prints the machine's state", dest="power_inspect")
     flags.add(power, "--idle-after TIME", "stop the machine after this idle time (default 30min)")
     flags.tls(parser)
-    flags.add(parser, "--tls", "for a worker: serve TLS with a certificate that the hub signs", default=None)
+    text = "for a worker or a depot: serve TLS with a certificate that the hub signs"
+    flags.add(parser, "--tls", text, default=None)
+    depot = parser.add_argument_group("a depot, also beside a hub")
+    flags.add(depot, "--depot DIR", "the folder of its files")
+    flags.add(depot, "--depot-size SIZE", "the most bytes of its files, such as 50GB (the default)", type=flags.size)
     flags.add(parser, "--service", "write a service of this account that starts the program, too")
     flags.add(parser, "--folder DIR", "the folder of the settings (default: the user's own)", type=Path)
 
@@ -222,19 +231,30 @@ def settings_of(is_for: Invited, args: argparse.Namespace) -> dict[str, Any]:
     if role == "worker":
         gpu = args.gpu or next(iter(is_for.gpus), "") or _gpu(is_for.watched)
         load({"slots": args.slots, "label": args.label})  # checks them
-        listen = args.listen or "0.0.0.0:8383"
-        host, port = _listen(listen)
-        tls: dict[str, Any] = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
-        if _signed(is_for, args, host):
-            tls[TLS] = True
-        public = args.public_url
-        if public is None and host in ("0.0.0.0", "::"):  # noqa: S104 - compared
-            public = asked(
-                "--public-url", f"{'https' if any(tls.values()) else 'http'}://{addresses.at_port(is_for.seen, port)}"
-            )
         own = {"label": args.label, "slots": args.slots and int(args.slots)}
-        return {"gpu": gpu, "listen": listen, "public_url": _url(public), "engine": args.engine, **own, **tls}
-    return {}
+        return {"gpu": gpu, **_server(is_for, args, "0.0.0.0:8383"), "engine": args.engine, **own}
+    return _server(is_for, args, f"0.0.0.0:{DEPOT_PORT}") if role == "depot" else {}
+
+
+def depot_arguments(args: argparse.Namespace) -> list[str]:
+    """The arguments of a depot."""
+    state = ("--state", str(absolute(args.depot))) if args.depot is not None else ()
+    return ["run", *state, *(("--size", str(args.depot_size)) if args.depot_size is not None else ())]
+
+
+def _server(is_for: Invited, args: argparse.Namespace, usual: str) -> dict[str, Any]:
+    """The addresses and the certificate of a worker or a depot."""
+    listen = args.listen or usual
+    host, port = _listen(listen)
+    tls: dict[str, Any] = {name: absolute(getattr(args, name)) for name in ("tls_cert", "tls_key")}
+    if _signed(is_for, args, host):
+        tls[TLS] = True
+    public = args.public_url
+    if public is None and host in ("0.0.0.0", "::"):  # noqa: S104 - compared
+        public = asked(
+            "--public-url", f"{'https' if any(tls.values()) else 'http'}://{addresses.at_port(is_for.seen, port)}"
+        )
+    return {"listen": listen, "public_url": _url(public), **tls}
 
 
 def _gpu(watched: Sequence[str]) -> str:

@@ -175,6 +175,7 @@ async def join(
     *,
     only: str = "",
     as_service: Callable[[str], bool] = lambda _: False,
+    arguments: Sequence[str] = (),
 ) -> Joined:
     """Join the hub at an address.
 
@@ -186,6 +187,7 @@ async def join(
         base: The folder of the user's own settings; None for the usual one.
         only: The only role that can be used here; a code for another one is not used up.
         as_service: Returns whether the program of a role is to be a service.
+        arguments: The arguments of the program, if it is a depot.
 
     Raises:
         PairingError: The code is wrong, used, too old or for another role, or no hub answers.
@@ -216,7 +218,7 @@ async def join(
     answers = Answers(
         place, paired.hub_url, paired.key, paired.license, paired.certificate,
         settings=settings, base=base, as_service=as_service(place), own=(paired.signed, key) if key else (),
-        code=given.name,
+        code=given.name, arguments=arguments if place == "depot" else (),
     )  # fmt: skip
     done = configure(answers)
     replaced = before.license if before is not None and before.license != paired.license else ""

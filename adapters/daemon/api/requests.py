@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from wakestream.adapters.client.hub_query import ANSWERS, Query
 from wakestream.adapters.config.numbers import whole_number
 from wakestream.adapters.daemon.api.auth import ApiError, bad_request
 from wakestream.adapters.daemon.api_client import LIST_MOST
@@ -25,7 +26,6 @@ from wakestream.operators.model.events import MAX_PRIORITY, Job
 from wakestream.streams.outbox.facts import FileStat, JobAccepted, Submitting
 from wakestream.streams.outbox.state import Entry
 from wakestream.streams.placement.requirements import MAX_REQUIREMENTS, all_of
-from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import check_bounds, check_kind_name
 from wakestream.streams.protocol.messages import MAX_ID
@@ -63,17 +63,16 @@ async def json_object(request: web.Request) -> dict[str, Any]:
         raise bad_request(str(error)) from None
 
 
-def hub_query(frame: Mapping[str, Any]) -> m.HubStatusQuery | m.StatusQuery | m.GpuAdmin:
+def hub_query(frame: Mapping[str, Any]) -> Query:
     """A question for the hub, from its frame (docs/protocol-api.md)."""
     try:
         query = wire.from_frame({**frame, "request_id": "-"})
     except wire.Malformed as error:
         raise bad_request(str(error)) from None
-    if isinstance(query, m.HubStatusQuery | m.StatusQuery | m.GpuAdmin):
+    if isinstance(query, Query):
         return query
-    raise bad_request(
-        f"{str(frame['type'])[:40]!r} is not passed on; send hub.status.query, gpu.status.query or gpu.admin"
-    )
+    passed_on = ", ".join(sorted(known.TYPE for known in ANSWERS))
+    raise bad_request(f"{str(frame['type'])[:40]!r} is not passed on; send one of {passed_on}")
 
 
 Word = Annotated[

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 from msgspec.structs import replace
 
-from wakestream.adapters.client.hub_query import Query
+from wakestream.adapters.client.hub_query import ANSWERS, Query
 from wakestream.adapters.daemon import event_feed as sse
 from wakestream.adapters.daemon.api import requests
 from wakestream.adapters.daemon.api.auth import ApiError, json_answer
@@ -50,7 +50,7 @@ class Api:
     names: Callable[[Entry], Mapping[str, str]]
     kinds: DaemonKinds
     costs: Callable[[], Awaitable[dict[str, Any]]]
-    ask: Callable[[Query, type[Any]], Awaitable[m.HubStatus | m.StatusResponse | m.GpuAdminDone]]
+    ask: Callable[[Query, type[Any]], Awaitable[m.Message]]
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -87,10 +87,8 @@ class Api:
     async def ask_hub(self, request: web.Request) -> web.Response:
         """Ask the hub with the daemon's key, which commands of this user do not see. The frame of the answer."""
         query = requests.hub_query(await requests.json_object(request))
-        kinds = {m.HubStatusQuery: m.HubStatus, m.StatusQuery: m.StatusResponse, m.GpuAdmin: m.GpuAdminDone}
-        kind = kinds[type(query)]
         try:
-            return json_answer(wire.to_frame(await self.ask(query, kind)))
+            return json_answer(wire.to_frame(await self.ask(query, ANSWERS[type(query)])))
         except HubError as error:
             raise ApiError(502, error.code, str(error)) from None
 

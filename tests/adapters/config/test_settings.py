@@ -232,7 +232,7 @@ def test_waits_set_by_the_user_replace_those_of_the_base(tmp_path: Path) -> None
     assert policy.ready == Policy().ready
 
 
-@pytest.mark.parametrize("rubbish", ["", "soon", "-1", "0", "1d", "nan", "inf", "1e3", True, None, [1]])
+@pytest.mark.parametrize("rubbish", ["", "soon", "-1", "0", "1w", "nan", "inf", "1e3", True, None, [1]])
 def test_an_invalid_duration_is_refused(rubbish: object) -> None:
     with pytest.raises(ValueError, match=r"must be longer|is not a time"):
         seconds(rubbish)

@@ -1,0 +1,104 @@
+"""The hub's calls of the depot: what its decider asks, and the links in what it sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from loguru import logger
+from msgspec.structs import replace
+
+from wakestream.adapters.depot.builtin import BuiltinDepot
+from wakestream.adapters.depot.store import LINKS, DepotStore
+from wakestream.adapters.runtime.known_secrets import redacted_text
+from wakestream.adapters.runtime.tasks import background, end
+from wakestream.operators.model.errors import WakestreamError
+from wakestream.streams.hub import events as f
+from wakestream.streams.protocol import depot_messages as d
+from wakestream.streams.protocol import messages as m
+
+AT_ONCE: Final = 16
+"""Questions that the depot is asked at one time."""
+
+WITHIN: Final = 120.0
+"""Seconds for a question; a bucket may put the parts of large files together."""
+
+
+class DepotDesk:
+    """Asks the depot.
+
+    Args:
+        store: The depot.
+        answer: Called with each answer.
+        clock: Returns UNIX seconds.
+    """
+
+    def __init__(
+        self, store: DepotStore, answer: Callable[[f.DepotAnswered], object], clock: Callable[[], float]
+    ) -> None:
+        self._store, self._answer, self._clock = store, answer, clock
+        self._lines: dict[str, deque[f.AskDepot]] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ask(self, asked: f.AskDepot) -> None:
+        """Ask; the questions about one license are asked one after the other."""
+        line = self._lines.setdefault(asked.owner, deque())
+        line.append(asked)
+        if len(line) == 1:
+            task = background("a question to the depot", self._work(asked.owner, line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def with_links(self, message: m.Message, links: f.Links) -> m.Message:
+        """The message with what its receiver needs at the depot."""
+        if not isinstance(message, d.DepotPlaces | d.DepotFetch | d.DepotDelivered):
+            return message
+        have = [file.blake3 for file in message.files if file.have]
+        now = self._clock()
+        files = self._store.sign(message.files, have, links.owner, links.method, now)
+        if not isinstance(self._store, BuiltinDepot):
+            return replace(message, files=files, expires=int(now + LINKS))
+        permission = self._store.permission(links.owner, links.job)
+        return replace(message, files=files, **({} if permission is None else permission._asdict()))
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await end(*self._tasks)
+        await self._store.close()
+
+    async def _work(self, owner: str, line: deque[f.AskDepot]) -> None:
+        try:
+            while line:
+                async with self._room:
+                    answered = await self._answered(line[0])
+                self._answer(answered)
+                line.popleft()  # only now: what the answer leads to waits in this line
+        finally:
+            del self._lines[owner]
+
+    async def _answered(self, asked: f.AskDepot) -> f.DepotAnswered:
+        try:
+            async with asyncio.timeout(WITHIN):
+                return f.DepotAnswered(asked, await self._done(asked))
+        except TimeoutError:
+            code, why = "down", f"the depot did not answer within {WITHIN:g} s"
+        except WakestreamError as error:
+            code, why = error.code, redacted_text(str(error))
+        except Exception as error:  # such as one of boto3: the job goes the direct way
+            logger.opt(exception=error).error("a question to the depot failed")
+            code, why = "down", f"the hub could not use the depot ({type(error).__name__}); see its log"
+        logger.bind(job=asked.request_id or None).warning("the depot: {}", why)
+        return f.DepotAnswered(asked, code=code, reason=why)
+
+    async def _done(self, asked: f.AskDepot) -> Mapping[str, int]:
+        match asked.ask:
+            case "open":
+                return await self._store.open(asked.owner, asked.files)
+            case "check":
+                return await self._store.check(asked.owner, asked.files)
+            case "remove":
+                await self._store.remove(asked.owner, [file.blake3 for file in asked.files])
+        return {}
