@@ -27,7 +27,7 @@ from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.runtime import printing
 from wakestream.adapters.runtime.tasks import first_of, tasks_of_block
 from wakestream.operators.lifecycle.outcome import is_outcome
-from wakestream.operators.model.events import Job, JobEvent, Note
+from wakestream.operators.model.events import JobEvent, Note, Stored
 from wakestream.streams.recording.event_json import event_from
 
 ASK_EVERY = 1.0
@@ -255,27 +255,21 @@ async def daemon_for(client: api.DaemonClient, hub: str | None, *, needed: bool,
     return True
 
 
-async def hand_over(
+async def follow_or_cancel(
     client: api.DaemonClient,
-    job: Job,
+    job: str,
     shown: Display,
     stop: Stop,
     exit_code: Callable[[JobEvent], int],
-    lengths: api.Lengths = (None, None),
-    chain: api.Chain = api.NO_CHAIN,
-    if_exists: str = "fail",
+    *,
+    leave: bool = False,
 ) -> int:
-    """Submit to the daemon and follow the job to its end. Ctrl-C leaves it to the daemon; a second one cancels it."""
-    await client.submit(job, lengths, chain, if_exists)
-    return await follow_or_cancel(client, job.id, shown, stop, exit_code)
+    """Follow a job of the daemon to its end. Ctrl-C leaves it to the daemon; a second one cancels it.
 
-
-async def follow_or_cancel(
-    client: api.DaemonClient, job: str, shown: Display, stop: Stop, exit_code: Callable[[JobEvent], int]
-) -> int:
-    """Follow a job of the daemon to its end, as `hand_over` does."""
+    With `leave` it is followed until its files are in the depot.
+    """
     async with tasks_of_block() as start:
-        following = start(follow(client, job, shown))
+        following = start(follow(client, job, shown, leave=leave))
         await first_of(stop.wait(), following)
         if stop.interrupted and not following.done():
             stop.again = asyncio.Event()
@@ -294,11 +288,11 @@ async def follow_or_cancel(
         return exit_code(await following)
 
 
-async def follow(client: api.DaemonClient, job: str, shown: Display) -> JobEvent:
-    """Show what happens to a job of the daemon; returns its outcome."""
+async def follow(client: api.DaemonClient, job: str, shown: Display, *, leave: bool = False) -> JobEvent:
+    """Show what happens to a job of the daemon; returns its outcome, or with `leave` also `Stored`."""
     async for event, at in job_events(client, job):
         shown.show(event, max(0.0, time.time() - at))
-        if is_outcome(event):
+        if is_outcome(event) or (leave and isinstance(event, Stored)):
             return event
     raise AssertionError("the events of a job end with its outcome")
 

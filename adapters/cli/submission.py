@@ -12,10 +12,10 @@ from pathlib import Path
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.i18n.catalog import t, translated
-from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, hand_over
+from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own, follow_or_cancel
 from wakestream.adapters.cli.many_jobs import agrees, folder_of_one
 from wakestream.adapters.cli.render import job_text as words
-from wakestream.adapters.cli.render.display import Display, Notifying, display
+from wakestream.adapters.cli.render.display import Display, Leaving, Notifying, display
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.client.hub_query import hub_kinds
@@ -29,7 +29,7 @@ from wakestream.adapters.runtime.known_secrets import known_params
 from wakestream.adapters.runtime.printing import answer
 from wakestream.adapters.runtime.tasks import tasks_of_block
 from wakestream.operators.model.errors import UnknownKind, WakestreamError, WrongInput
-from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, TimedOut
+from wakestream.operators.model.events import Cancelled, Done, Failed, Job, JobEvent, Note, Stored, TimedOut
 from wakestream.operators.model.policy import Policy
 from wakestream.streams.protocol.known_kinds import UNKNOWN, KnownKinds
 from wakestream.streams.protocol.messages import MAX_ID
@@ -55,6 +55,7 @@ class Submission:
         plain: Write plain lines even on a terminal.
         quiet: Write only the outcome.
         notify: Show a notification at the end.
+        leave: Return when the files are in the depot.
         again: Make the result for this job, also if it was made before.
         if_exists: What happens where the file of a result exists: `fail`, `number` or `replace`.
     """
@@ -71,6 +72,7 @@ class Submission:
     plain: bool
     quiet: bool
     notify: bool = False
+    leave: bool = False
     again: bool = False
     if_exists: str = "fail"
 
@@ -93,6 +95,8 @@ class Submission:
     def display(self, job: Job) -> Display:
         """A display of the job."""
         shown = display(job, as_json=self.as_json, plain=self.plain, quiet=self.quiet)
+        if self.leave:
+            return Leaving(shown)
         return Notifying(shown, job) if self.notify else shown
 
 
@@ -111,6 +115,7 @@ def submission_of(args: argparse.Namespace, settings: Settings) -> Submission:
         plain=args.plain,
         quiet=flags.is_quiet(args),
         notify=args.notify,
+        leave=args.leave,
         again=args.again,
         if_exists="replace" if args.overwrite else "fail" if _is_named(args) else "number",
     )
@@ -137,7 +142,7 @@ async def run_one(asked: Submission, stop: Stop) -> int:
         check_writable(path, new=True)
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
-        return await _submit(job, asked.settings, shown, stop)
+        return await _submit(job, asked, shown, stop)
 
 
 async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int:
@@ -149,7 +154,8 @@ async def _hand_over(client: DaemonClient, asked: Submission, stop: Stop) -> int
         return exit_codes.DONE
     with asked.display(job) as shown:
         show_lengths(job, lengths, shown)
-        return await hand_over(client, job, shown, stop, exit_code, lengths, asked.chain, asked.if_exists)
+        await client.submit(job, lengths, asked.chain, asked.if_exists)
+        return await follow_or_cancel(client, job.id, shown, stop, exit_code, leave=asked.leave)
 
 
 async def checked(asked: Submission, ask: Callable[[], Awaitable[KnownKinds]]) -> tuple[Job, Lengths]:
@@ -277,12 +283,15 @@ def job_of(video: Path, audio: Path, output: Path | None, job_id: str | None = N
     return Job.lipsync(name, video, audio, result)
 
 
-async def _submit(job: Job, settings: Settings, shown: Display, stop: asyncio.Event) -> int:
-    policy, secrets = settings.policy(Policy(hub=HUB_PATIENCE)), SecretValues()
+async def _submit(job: Job, asked: Submission, shown: Display, stop: asyncio.Event) -> int:
+    policy, secrets = asked.settings.policy(Policy(hub=HUB_PATIENCE)), SecretValues()
     job = replace(job, params=secrets.hide(job.params, known_params(job.params)))
-    async with open_client(settings, policy, secrets=secrets) as client, tasks_of_block() as start:
+    async with open_client(asked.settings, policy, secrets=secrets) as client, tasks_of_block() as start:
         start(_cancel_on(stop, shown, lambda: client.cancel(job.id)))
-        return exit_code(await client.run(job, shown.show))
+        last = await client.start(job, shown.show, leave=asked.leave)
+        if isinstance(last, Stored):
+            shown.show(Note(t("leave.fetch", job=job.id)))
+        return exit_code(last)
 
 
 async def _cancel_on(stop: asyncio.Event, shown: Display, cancel: Callable[[], object]) -> None:
@@ -294,7 +303,7 @@ async def _cancel_on(stop: asyncio.Event, shown: Display, cancel: Callable[[], o
 def exit_code(outcome: JobEvent) -> int:
     """The exit code of a job's outcome."""
     match outcome:
-        case Done():
+        case Done() | Stored():
             return exit_codes.DONE
         case TimedOut():
             return exit_codes.TIMED_OUT

@@ -13,9 +13,10 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow_jobs, is_terminal
+from wakestream.adapters.cli.live_jobs import Listed, daemon_for, follow, follow_jobs, is_terminal
 from wakestream.adapters.cli.render import cost_text
 from wakestream.adapters.cli.render import job_text as words
+from wakestream.adapters.cli.render.display import Display, JsonLines, PlainLines
 from wakestream.adapters.cli.render.jobs_table import files
 from wakestream.adapters.cli.service import Stop, unless_stopped
 from wakestream.adapters.cli.submission import Submission, checked, exit_code, run_one, submission_of
@@ -139,6 +140,9 @@ async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wai
                 jobs = words.count(len(several))
                 going_on = t("many.broken", done=len(submitted), jobs=jobs, id=left[0].id)
                 say(f"wakestream: {going_on}", error=True)
+    for id_ in submitted if several[0].leave else ():
+        shown: Display = JsonLines(id_) if several[0].as_json else PlainLines(f"{id_}  ")
+        codes.append(exit_code(await follow(client, id_, shown, leave=True)))
     if wait and submitted:
         codes.append(await _followed(client, submitted, several[0]))
     return max(codes)

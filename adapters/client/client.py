@@ -22,7 +22,7 @@ from wakestream.adapters.disk.secret_values import SecretValues
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.net.tls import client_context
 from wakestream.adapters.telemetry.recorder import recording
-from wakestream.operators.model.events import Job, JobEvent, Outcome
+from wakestream.operators.model.events import Job, JobEvent, Outcome, Stored
 from wakestream.operators.model.policy import Policy
 from wakestream.operators.model.ports import Workers
 from wakestream.operators.rx.core.scheduler import LoopScheduler
@@ -67,9 +67,21 @@ class Client:
         """
         return cast("Outcome", await self.start(job, show))
 
-    def start(self, job: Job, show: Callable[[JobEvent], Any]) -> asyncio.Future[Any]:
-        """As `run`, but the job has started when this returns. Cancelling the future cancels the job."""
-        future = self.daemon.events(job).do_action(show).pipe(to_future(self.scheduler))
+    def start(self, job: Job, show: Callable[[JobEvent], Any], *, leave: bool = False) -> asyncio.Future[Any]:
+        """As `run`, but the job has started when this returns. Cancelling the future cancels the job.
+
+        With `leave` it ends with `Stored` when the files are in the depot: then the job goes on without this program,
+        which is to end.
+        """
+
+        def goes_on(event: JobEvent) -> bool:
+            if leave and isinstance(event, Stored):
+                self.hub.stop_releasing()
+                return False
+            return True
+
+        events = self.daemon.events(job).do_action(show).take_while(goes_on, inclusive=True)
+        future = events.pipe(to_future(self.scheduler))
         self.running.add(future)
         future.add_done_callback(self.running.discard)
         return future

@@ -28,7 +28,7 @@ ENDED_KEPT: Final = 200
 QUEUED: Final = 1_000
 """Events that wait for one reader. A slower reader is disconnected, and reconnects with its last number."""
 
-STEADY: Final = frozenset({"waking", "uploading", "running", "downloading"})
+STEADY: Final = frozenset({"waking", "uploading", "running", "downloading", "storing", "remote"})
 """Of several events of such a kind in a row, only the newest is stored."""
 
 

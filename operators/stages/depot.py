@@ -25,6 +25,7 @@ from wakestream.operators.model.events import (
     Remote,
     Stored,
     Storing,
+    Waking,
 )
 from wakestream.operators.model.ports import Hub, LinkUp, OfflineReply, Output, TaskReport
 from wakestream.operators.rx.all_done import all_done
@@ -116,7 +117,7 @@ class _Beside:
             self.begun = False
             return never()
         self.wait.hub.depot(self.wait.job, "withdraw")
-        why = f"the depot is not used: {error}; the files go to the GPU machine itself, so this PC must stay on"
+        why = f"the depot is not used: {error}; the files go straight to the GPU machine, so this PC must stay on"
         return never().pipe(start_with(Note(why, {"direct": getattr(error, "code", "error"), "why": str(error)})))
 
 
@@ -257,6 +258,12 @@ def at_gpu(wait: Wait, reply: d.AtGpu) -> Observable[JobEvent]:
     """How far the work is without this program."""
     wait.offline = wait.offline or OfflineReply()  # a later grant is one after a wait
     return never().pipe(start_with(Remote(reply.step, reply.percent, reply.gpu)))
+
+
+def waits(wait: Wait, reply: OfflineReply) -> Observable[JobEvent] | None:
+    """The job waits for a GPU, or for its turn: lines about it."""
+    lines = wait.queued(reply)
+    return None if lines is None else lines.pipe(of_type(Waking))
 
 
 def delivered(_: Wait, reply: d.InDepotDone) -> Observable[JobEvent]:

@@ -18,11 +18,12 @@ from wakestream.streams.replay.input_rows import frame_of
 
 _STAGE_AFTER = {
     "job.accept": "wait", "retrying": "wait", "online": "upload", "uploaded": "render", "rendered": "download",
+    "storing": "upload", "stored": "wait", "delivered": "download",
 }  # fmt: skip
 _STEADY = frozenset({
     "waking", "running", "uploading", "downloading", "ping", "pong", "tick", "report", "health", "resolve", "upload",
     "download", "connected", "gpu.task.active", "gpu.status.query", "gpu.status.response", "power.inspect",
-    "power.health", "started",
+    "power.health", "started", "storing", "remote", "put", "get", "gpu.depot.progress",
 })  # fmt: skip
 _MINOR = frozenset(
     {"job.accept", "register", "registered", "gpu.power.state", "fingerprint", "check", "submit", "opened", "closed"}

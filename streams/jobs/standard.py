@@ -39,6 +39,7 @@ from wakestream.operators.stages.depot import (
     gone,
     is_stored,
     store,
+    waits,
     watch,
     with_depot,
 )  # fmt: skip
@@ -104,7 +105,7 @@ def watched(s: Parts) -> Events:
 
 
 REMOTE: Answers = {
-    LinkUp: watch, LinkDown: Wait.hub_down, OfflineReply: Wait.queued, Refused: Wait.refused,
+    LinkUp: watch, LinkDown: Wait.hub_down, OfflineReply: waits, Refused: Wait.refused,
     AtGpu: at_gpu,  # gpu.depot.progress: how far the work is
     InDepotDone: delivered,  # gpu.depot.delivered
     Accepted: Wait.granted,  # by a GPU that needs the files from here: the direct way

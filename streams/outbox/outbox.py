@@ -19,7 +19,7 @@ from wakestream.streams.outbox import chains
 from wakestream.streams.outbox import facts as f
 from wakestream.streams.outbox.state import CHANGES, Durable, Entry, OutboxState, reindex
 from wakestream.streams.recording.event_json import kind
-from wakestream.streams.recording.timeline import STAGE_AFTER
+from wakestream.streams.recording.timeline import stage_after
 from wakestream.streams.webhooks import MAX_PENDING, WebhookOwed, WebhookSettled, delivery_id
 
 
@@ -156,7 +156,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
     else:
         # A new stage, or new details of it; most events have neither.
         before = entry.stage or f.JobStage(event.job, "", now)
-        stage = STAGE_AFTER.get(type(event.event), before.stage)
+        stage = stage_after(before.stage, event.event)
         moved = replace(before, stage=stage, reused=reused(before.reused, event.event))
         match event.event:
             case e.Uploaded(_, more):

@@ -14,12 +14,25 @@ STAGES = ("submit", "wake", "ready", "check", "upload", "render", "download")
 STAGE_AFTER: Mapping[type, str] = {
     e.Queued: "wake", e.Waking: "wake", e.Granted: "check", e.Online: "check", e.Checked: "upload",
     e.Uploading: "upload", e.Uploaded: "render", e.Submitted: "render", e.Running: "render", e.Rendered: "download",
-    e.Downloading: "download",
+    e.Downloading: "download", e.Storing: "upload", e.Stored: "render", e.Remote: "render", e.Delivered: "download",
 }  # fmt: skip
 """The stage that a job is in after an event, as people see it: the wait for the worker counts as `check`."""
 
+
+def stage_after(stage: str, event: e.JobEvent) -> str:
+    """The stage after one more event. A wait for the GPU is no step back while the files go to the depot, or later.
+
+    Example:
+        >>> stage_after("upload", Waking(10.0)), stage_after("upload", Queued())
+        ('upload', 'wake')
+    """
+    after = STAGE_AFTER.get(type(event), stage)
+    return stage if isinstance(event, e.Waking) and stage in ("upload", "render", "download") else after
+
+
 _BEGINS = {
-    kind_of(event): STAGE_AFTER[event] for event in (e.Queued, e.Waking, e.Online, e.Checked, e.Uploaded, e.Rendered)
+    kind_of(event): STAGE_AFTER[event]
+    for event in (e.Queued, e.Waking, e.Online, e.Checked, e.Uploaded, e.Rendered, e.Stored, e.Delivered)
 }
 _BEGINS |= {"granted": "ready", "retrying": "submit"}
 """The stage that each kind of event begins."""
@@ -62,6 +75,6 @@ def spent(entered: Iterable[tuple[float, str]]) -> dict[str, float]:
 
 
 def _entered(stage: str, name: str) -> str:
-    if name == "waking" and stage == "ready":
-        return stage  # the GPU is on, and the worker's engine is loading
+    if name == "waking" and stage in ("ready", "render"):
+        return stage  # the GPU is on, and the worker's engine is loading; or the files are in the depot
     return _BEGINS.get(name, stage)

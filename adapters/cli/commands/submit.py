@@ -61,6 +61,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(where, "--foreground", "run the job here even if a daemon runs")
     flags.add(where, "--detach", "submit to the daemon, print the job's id and return (needs `wakestream daemon`)")
     flags.add(where, "--wait", "follow several jobs to their end, too; one job is followed without this flag")
+    text = "return when the files are in the hub's depot: this PC may be off then; without a depot, at the job's end"
+    flags.add(parser, "--leave", text)
     flags.add(parser, "--notify", "show a notification on the desktop at the end (implies --wait)")
     text = "priority, -100 to 100; higher runs first (default 0); at the hub, your license limits it"
     flags.add(parser, "--priority N", text, type=flags.whole(-100, 100), default=0)
@@ -92,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         return run_program(lambda _: show_kind(asks.kind, found, asks.state))
     if args.notify and args.detach:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")
+    if args.leave and (args.detach or args.wait or args.notify):
+        raise SettingsError("--leave returns before the end, --detach at once, --wait and --notify wait; give one")
     many = many_jobs(args)
     settings = begin(args)
     if not args.json and is_first_start(settings, args.state):
@@ -122,7 +126,7 @@ def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:
         stage.after = [*(stage.after or ()), before.job_id]
         stage.state = stage.state or before.state
         stages.append(stage)
-    for switch in ("json", "plain", "detach", "foreground", "notify"):
+    for switch in ("json", "plain", "detach", "foreground", "notify", "leave"):
         given = any(getattr(stage, switch) for stage in stages)
         for stage in stages:
             setattr(stage, switch, given)

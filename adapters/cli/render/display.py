@@ -32,7 +32,7 @@ from wakestream.operators.lifecycle.reuse import OWN, reused
 from wakestream.operators.model import events as e
 from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.event_json import kind, plain_event
-from wakestream.streams.recording.timeline import STAGE_AFTER, STAGES
+from wakestream.streams.recording.timeline import STAGES, stage_after
 
 # The live display of one job on a terminal: its stages, what it does now, and a bar with rate and time left.
 
@@ -62,7 +62,6 @@ class Display(AbstractContextManager["Display"]):
 
 
 _SHOWN = tuple(stage for stage in STAGES if stage != "ready")
-_STAGE_AFTER = {**STAGE_AFTER, e.Fingerprinted: "check"}
 
 WORTH_TELLING = 1.0
 """Seconds from which a stage's time is shown: all of them would not fit into 80 columns."""
@@ -114,6 +113,7 @@ class LiveDisplay(Display):
         self._line = t("asking")
         self._wait: tuple[e.Queued | e.Waking, float] | None = None
         self._outcome: e.JobEvent | None = None
+        self._stores = False
         note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
         self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
         self._many = (
@@ -141,11 +141,14 @@ class LiveDisplay(Display):
 
     def _show(self, event: e.JobEvent, at: float) -> None:
         self._entered["submit"] = min(self._entered["submit"], at)
+        if isinstance(event, e.Waking) and self._stores and not event.phase.startswith("hub_"):
+            return  # it would hide the bar of the upload to the depot
+        self._stores = isinstance(event, e.Storing)
         self._line = words.event(event, self._reused)
         self._reported.show(event, at)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
-        stage = _STAGE_AFTER.get(type(event))
-        if stage and stage != self._stage:
+        stage = "check" if isinstance(event, e.Fingerprinted) else stage_after(self._stage, event)
+        if stage != self._stage:
             self._left[self._stage] = at
             self._left.pop(stage, None)
             self._entered[stage] = at
@@ -153,13 +156,15 @@ class LiveDisplay(Display):
         if isinstance(event, e.Retrying):
             self._live.console.print(Text(self._line, "yellow"))
         match event:
-            case e.Uploading() | e.Downloading():
-                stage = "upload" if isinstance(event, e.Uploading) else "download"
+            case e.Uploading() | e.Downloading() | e.Storing():
+                stage = "download" if isinstance(event, e.Downloading) else "upload"
                 note = units.size(event.bytes) + (f" / {units.size(event.of)}" if event.of else "")
                 self._move(stage, event.bytes, event.of, note)
             case e.Running() if event.status != "queued":
                 note = t("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
                 self._move("render", event.percent, 100, note)
+            case e.Remote(percent=float(percent)):
+                self._move("render", percent, 100, words.event(event))
             case _:
                 self._progress.update(self._bar, visible=False)
         if is_outcome(event):
@@ -223,7 +228,7 @@ class LiveDisplay(Display):
         return "bold green" if isinstance(self._outcome, e.Done) else "bold red"
 
 
-STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking)
+STEADY = (e.Uploading, e.Running, e.Downloading, e.Waking, e.Storing, e.Remote)
 """Events that come often: plain output shows one of a kind every few seconds."""
 
 PLAIN_EVERY = 5.0
@@ -297,7 +302,7 @@ class PlainLines(Display):
     def _due(self, event: e.JobEvent, at: float) -> bool:
         if not isinstance(event, STEADY):
             return True
-        changed = getattr(event, "phase", getattr(event, "status", None))
+        changed = next((getattr(event, name) for name in ("phase", "status", "step") if hasattr(event, name)), None)
         last, before = self._shown.get(kind(event), (-math.inf, None))
         if at - last < PLAIN_EVERY and changed == before:
             return False
@@ -315,6 +320,31 @@ def display(job: e.Job, *, as_json: bool, plain: bool = False, quiet: bool = Fal
         return PlainLines()
 
     return LiveDisplay(job)
+
+
+class Leaving(Display):
+    """Shows the events with another display, and whether the PC may be switched off."""
+
+    def __init__(self, shown: Display) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def __enter__(self) -> Self:
+        self._shown.__enter__()
+        self._shown.show(e.Note(t("leave.begun")))
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self._shown.__exit__(*failed)
+
+    def show(self, event: e.JobEvent, ago: float = 0.0) -> None:
+        """Show an event."""
+        self._shown.show(event, ago)
+        if isinstance(event, e.Granted):
+            self._shown.show(e.Note(t("leave.direct")), ago)
+
+    def _show(self, event: e.JobEvent, at: float) -> None:
+        """The other display shows it."""
 
 
 class Notifying(Display):

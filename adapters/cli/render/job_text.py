@@ -112,9 +112,21 @@ def _fingerprinted(read: e.Fingerprinted) -> str:
     return t("fingerprinted", files=t("list.comma").join(files))
 
 
-def _uploading(sent: e.Uploading) -> str:
+def _uploading(sent: e.Uploading | e.Storing) -> str:
     percent = f"{100 * sent.bytes / sent.of:.0f} %" if sent.of else "100 %"
-    return t("uploading", percent=percent, size=size(sent.bytes), of=size(sent.of))
+    return t(kind(sent), percent=percent, size=size(sent.bytes), of=size(sent.of))
+
+
+def _remote(work: e.Remote) -> str:
+    name = f"remote.{work.step}"
+    percent = "" if work.percent is None else f": {work.percent:.0f} %"
+    return t(name if known(name) else "remote.render", gpu=work.gpu or t("the_gpu"), percent=percent)
+
+
+def _note(note: e.Note) -> str:
+    if "direct" in note.data:
+        return t("direct", why=reason(note.data["direct"], str(note.data.get("why", ""))))
+    return printable(note.text)
 
 
 def _checked(checked: e.Checked) -> str:
@@ -226,6 +238,9 @@ _PROGRESS: Mapping[type, Callable[[Any], str]] = {
     e.Running: _running,
     e.Downloading: _downloading,
     e.Retrying: lambda again: t("retrying", why=again.why, time=duration(again.delay), attempt=again.attempt),
-    e.Note: lambda note: printable(note.text),
+    e.Note: _note,
+    e.Storing: _uploading,
+    e.Remote: _remote,
+    e.Delivered: lambda results: t("delivered", size=size(results.size)),
 }
 """The line of each event but the last. An event that is not here has the text of its kind."""

@@ -91,8 +91,10 @@ Amount = tuple[float, float]
 def amount(event: e.JobEvent | None) -> Amount | None:
     """How much of a transfer or of the rendering is done; None for any other event, and where it is not known."""
     match event:
-        case e.Uploading(bytes=done, of=total) | e.Downloading(bytes=done, of=total) if total:
-            return float(done), float(total)
+        case e.Uploading() | e.Downloading() | e.Storing() if event.of:
+            return float(event.bytes), float(event.of)
+        case e.Remote(percent=float(percent)):
+            return percent, 100.0
         case e.Running(percent=percent, status=status) if status != "queued":
             return percent, 100.0
     return None
@@ -121,12 +123,17 @@ class JobProgress:
     @property
     def counts_bytes(self) -> bool:
         """Whether a transfer runs."""
-        return isinstance(self._last, e.Uploading | e.Downloading)
+        return isinstance(self._last, e.Uploading | e.Downloading | e.Storing)
 
     @property
     def waits(self) -> bool:
         """Whether the job waits for its turn."""
         return words.waits_for_turn(self._last)
+
+    @property
+    def in_depot(self) -> bool:
+        """Whether its files wait in the depot for a GPU."""
+        return isinstance(self._last, e.Stored) or (isinstance(self._last, e.Remote) and self._last.step == "wait")
 
     @property
     def place(self) -> int | None:
@@ -276,5 +283,7 @@ def _state(job: Mapping[str, Any], progress: JobProgress, now: float) -> str:
         return t("state.paused")
     if progress.waits:
         return t("state.waits")
+    if progress.in_depot:
+        return t("state.depot")
     place = progress.place
     return words.state(job["stage"]) if place is None else t("state.queued", place=place)

@@ -39,7 +39,7 @@ LEAP: Final = 1.0
 
 LEAPS: Final = 100
 
-_TOO_MANY: Final = frozenset({"uploading", "downloading", "pong", "ping"})
+_TOO_MANY: Final = frozenset({"uploading", "downloading", "storing", "pong", "ping"})
 
 
 class Timeline(Tap):

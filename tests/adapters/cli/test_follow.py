@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from wakestream.adapters.cli import exit_codes
-from wakestream.adapters.cli.live_jobs import hand_over
+from wakestream.adapters.cli.live_jobs import follow_or_cancel
 from wakestream.adapters.cli.service import Stop
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonUnreachable
 from wakestream.operators.model.events import Job
@@ -45,7 +45,7 @@ async def handed_over(daemon: Daemon, stop: Stop) -> int:
                 stop.again.set()
 
     async with asyncio.timeout(10):
-        return await hand_over(cast("DaemonClient", daemon), job, cast("Any", Shown()), stop, lambda _: 0)
+        return await follow_or_cancel(cast("DaemonClient", daemon), job.id, cast("Any", Shown()), stop, lambda _: 0)
 
 
 async def test_an_error_of_the_events_is_the_reason_itself() -> None:

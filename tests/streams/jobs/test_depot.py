@@ -155,9 +155,8 @@ async def test_a_depot_that_the_hub_cannot_use_is_said_in_one_line_and_the_job_g
     scene.town.refused = code
     scene.at(50.0, scene.grant)
     assert isinstance(await scene.run(), e.Done)
-    assert scene.notes == [
-        f"the depot is not used: this depot is {code}; the files go to the GPU machine itself, so this PC must stay on"
-    ]
+    direct = "the files go straight to the GPU machine, so this PC must stay on"
+    assert scene.notes == [f"the depot is not used: this depot is {code}; {direct}"]
     assert said(scene.link) == ["job.submit", "depot.offer", "depot.withdraw", "job.done"]
 
 

@@ -2,9 +2,10 @@
 
 export const STAGE_AFTER = {
   "job.accept": "wait", retrying: "wait", granted: "check", online: "check", checked: "upload", uploaded: "render", rendered: "download",
+  storing: "upload", stored: "wait", delivered: "download",
 };
 const STEADY = new Set(["waking", "running", "uploading", "downloading", "report", "health", "resolve", "gpu.status.query",
-  "gpu.status.response", "gpu.task.active", "connected", "upload", "download"]);
+  "gpu.status.response", "gpu.task.active", "connected", "upload", "download", "storing", "remote", "put", "get", "gpu.depot.progress"]);
 const ENDS = new Set(["done", "failed", "timed_out", "cancelled"]);
 const MOST = 6000;
 const POWER = { "gpu.power.online": "online", "gpu.power.booted": "booted" };

@@ -19,6 +19,7 @@ export function why(job, hub = null) {
     case "queued":
     case "waking": return waking(last, etaOf(hub, job.eta), hub);
     case "checked": return checked(last);
+    case "remote": return t(`why.remote.${last.step}`, { gpu: last.gpu || "GPU" });
     case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
     case "submitted":
     case "running":
@@ -35,6 +36,7 @@ function noted(note, job) {
   if (data.waits) return t(data.limit === 1 ? "why.turn.one" : "why.turn", { limit: number(data.limit), before: number(job.ahead ?? data.before) });
   if (data.after) return t("why.after", { jobs: data.after.map((id) => known.nameOf(id)).join(t("list.comma")) });
   if (data.same_as) return t("why.same");
+  if (data.direct) return t("why.direct", { why: sentence(brief(data.why)) });
   if (data.starts) return t(data.starts > 1 ? "why.starts" : "why.start", { starts: number(data.starts), why: sentence(brief(data.why)), time: duration(data.rests - passed(note)) });
   if (data.rests) return t("why.rests", { tries: number(data.tries), why: sentence(brief(data.why)), time: duration(data.rests) });
   return note.text;

@@ -23,7 +23,7 @@ export const titleText = (job, and = " + ") => title(job).flat().filter(Boolean)
 
 const AFTER = {
   accepted: 0, queued: 0, waking: 0, retrying: 0, granted: 1, online: 1, checked: 2, uploading: 2, uploaded: 3, submitted: 3,
-  running: 3, rendered: 4, downloading: 4, done: 5,
+  running: 3, rendered: 4, downloading: 4, storing: 2, stored: 3, remote: 3, delivered: 4, done: 5,
 };
 const KEPT = { submit: 0, wake: 0, check: 1, upload: 2, render: 3, download: 4 };
 const WINDOW = 8;
@@ -51,20 +51,25 @@ export function take(job, event) {
   if (ENDS.has(kind)) return;
   if (kind === "note") {
     job.note = event;
+    if (event.data?.direct) job.last = null;
     return;
   }
   if (kind === "fingerprinted") return;
   job.note = null;
+  if (event.eta) job.eta = { ...event.eta, at: event.at };
+  if (kind === "waking" && byDepot(job) && !event.phase.startsWith("hub_")) return; // what its files do says more
   const stage = AFTER[kind] ?? job.stage;
-  if (stage !== job.stage || kind === "retrying") job.samples = [];
+  if (stage !== job.stage || kind === "retrying" || event.step !== job.last?.step) job.samples = [];
   job.stage = stage;
   job.last = event;
   job.seen[stage] ??= event.at;
-  if (event.eta) job.eta = { ...event.eta, at: event.at };
   if (kind === "uploaded") job.saved = event.saved;
   const part = progress(job);
   if (part && part.value !== null) sample(job, event.at, part.value);
 }
+
+/** Whether its files are on their way to the depot, or there. */
+const byDepot = (job) => ["storing", "stored", "remote"].includes(job.last?.event);
 
 function sample(job, at, value) {
   job.samples.push([at, value]);
@@ -76,7 +81,9 @@ export function progress(job, now = Date.now() / 1000, hub = null) {
   const last = job.last;
   if (!last || job.outcome) return null;
   switch (last.event) {
+    case "storing":
     case "uploading": return paced(job, last.bytes, last.of, "bytes");
+    case "remote": return last.percent == null ? { part: null, value: null } : paced(job, last.percent, 100, "percent");
     case "downloading": return paced(job, last.bytes, last.of, "bytes");
     case "submitted": return behind(job) ? { part: null, value: null, place: last.position } : { part: null, value: null };
     case "running":
