@@ -106,8 +106,10 @@ class Partial:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 etag, size = orjson.loads(self._said.read_bytes())["etag"], os.fstat(file.fileno()).st_size
                 if isinstance(etag, str) and size:
+                    self._found, self.etag = size, etag  # first: a cancel during the next line keeps the part
                     self._hash = await self._in_thread(lambda: hash_in(file, size))
-                    self._found, self.etag = size, etag
+                    return
+            self._found, self.etag = 0, None
 
     def _taken(self) -> FileIO:
         file = taken(self.path)

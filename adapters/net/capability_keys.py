@@ -18,6 +18,7 @@ from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub.capabilities import LEEWAY
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 
 # The ended jobs, by the hub's messages: their capabilities start nothing more at the worker.
@@ -37,7 +38,7 @@ class EndedJobs:
     def feed(self, event: object) -> None:
         """A message: a job got the GPU, or has ended."""
         match event:
-            case m.Submit(request_id=job, license=str(owner)):
+            case m.Submit(request_id=job, license=str(owner)) | d.DepotFetch(request_id=job, license=str(owner)):
                 self._begin(job, owner)
             case m.Cancel(request_id=job, license=str(owner)) | m.JobDone(request_id=job, license=str(owner)):
                 ended = self._ended.setdefault(owner, OrderedDict())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 
 from loguru import logger
 
@@ -96,6 +97,7 @@ class WorkerConfig:
         warm_up: Seconds before the first check of the engine.
         retention: How long files are kept.
         tls: The certificate for https.
+        ca: Verifies the depot, if the system does not trust its certificate.
         proxies: Networks of proxies whose `X-Forwarded-For` is used.
         room: The limits for open connections.
         labels: The labels of the GPU, which jobs may require.
@@ -114,6 +116,7 @@ class WorkerConfig:
     warm_up: float = 0.0
     retention: Retention = field(default_factory=Retention)
     tls: ServerTls | None = None
+    ca: SSLContext | None = None
     proxies: tuple[Network, ...] = ()
     room: Room | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)

@@ -33,7 +33,8 @@ SMALL = 1024 * 1024
 
 _THREADS = 4
 _BLAKE3 = 64
-_NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})(?:\.[a-z0-9]{1,10})?")
+_NAME = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{64})(?:\.[a-z0-9]{1,10}){0,4}")
+"""A file, or what has come of one from the depot: `HASH.EXT.NUMBER.part`, and `.json` beside it."""
 
 
 @contextmanager
@@ -103,7 +104,9 @@ class FileStore:
         self.root, self.most = root, most
         self._used, self._counting = 0, threading.Lock()
         self._files, self.partials, self._results = root / "files", root / "partial", root / "results"
-        for folder in (self._files, self.partials, self._results):
+        self.fetched = root / "fetched"
+        """Where files from the depot arrive; what has come stays after a restart."""
+        for folder in (self._files, self.partials, self._results, self.fetched):
             folder.mkdir(parents=True, exist_ok=True)
         self._marker = root / "unsynced"
         self._marked = False
@@ -116,6 +119,8 @@ class FileStore:
         """Returns the bytes of the files that may be removed."""
         self.unfinished: Callable[[], int] = lambda: 0
         """Returns the bytes of unfinished uploads on the disk."""
+        self.needed: Callable[[], Collection[Path]] = tuple
+        """Returns the files of jobs that have no task yet, or still need its results."""
 
     def sweep(self) -> None:
         """Remove what an earlier run left: partial files, and small files that a power cut damaged.
@@ -211,12 +216,12 @@ class FileStore:
 
     def stored(self) -> list[Stored]:
         """All complete files and results. It blocks: call it in a thread."""
-        return [*_stored(self._files), *_stored(self._results)]
+        return [*_stored(self._files), *_stored(self._results), *_stored(self.fetched)]
 
     def move_times(self, moved: Callable[[float], float]) -> None:
         """Move the last use of all files when the clock was set. It blocks, so that no file is judged meanwhile."""
         seen = set[tuple[int, int]]()  # a result and the file of the same content are one
-        for folder in (self._files, self.partials, self._results, self.root / "uploads"):
+        for folder in (self._files, self.partials, self._results, self.fetched, self.root / "uploads"):
             for path in folder.iterdir() if folder.is_dir() else ():
                 with suppress(OSError):  # removed meanwhile
                     status = path.stat()
@@ -327,6 +332,22 @@ class FileStore:
             if not path.is_file():
                 raise
         sync_folder(path.parent)
+
+    def adopt(self, path: Path, ref: FileRef) -> None:
+        """Make the verified file at `path` one of the files. It blocks: call it in a thread."""
+        self.publish(FileIO(path, "r+"), path, ref)
+
+    async def room_for(self, ref: FileRef, size: int) -> None:
+        """Remove files until there is room for the rest of this file from the depot, if that is possible.
+
+        `WorkerRefused` (`too_large`): the whole disk is smaller.
+        """
+        if size > self.size():
+            raise self.refusal(size, 0)
+        parts = self.fetched.glob(f"{ref.hash}{ref.ext}.*.part")
+        left = await self.in_thread(lambda: size - sum(part.stat().st_size for part in parts))
+        if left > await self.in_thread(self.free):
+            await self.make_room(left)
 
     async def keep_all(self, files: Mapping[FileRef, bytes | memoryview]) -> None:
         """Verify and keep small files. Raises `Corrupt`: the BLAKE3 of one is not its name; then none is kept.

@@ -10,15 +10,18 @@ from typing import Any
 from loguru import logger
 from reactivex.disposable import CompositeDisposable
 
+from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.net.hub_link import HubLink
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import background, end
+from wakestream.adapters.worker.depot_work import DepotWork
 from wakestream.adapters.worker.file_store import FileStore
 from wakestream.adapters.worker.http import replies, requests
 from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.operators.model.errors import WakestreamError
 from wakestream.operators.model.events import FileRef
 from wakestream.operators.model.ports import LinkDown, LinkUp
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.kinds import KINDS, MAX_KIND, MAX_KINDS, MAX_KINDS_BYTES
@@ -51,6 +54,7 @@ class WorkerHub:
         later: Calls a function later; by default that of the running loop.
         on_revoked: Called with the id of a revoked license.
         role: `worker`; or `depot`, which does no tasks.
+        session: Moves files between the depot and this machine.
 
     Attributes:
         watched: Whether a monitor can switch this machine off, as far as the hub said.
@@ -65,6 +69,7 @@ class WorkerHub:
         later: Later | None = None,
         on_revoked: Callable[[str], None] = lambda _: None,
         role: str = "worker",
+        session: HttpWorkers,
     ) -> None:
         self._link, self._calls, self._queue, self._store = link, calls, calls.queue, calls.store
         self._verifier, self._on_revoked = calls.verifier, on_revoked
@@ -88,6 +93,7 @@ class WorkerHub:
         self._subscriptions = CompositeDisposable(
             link.events.subscribe(self._on_event), self._queue.facts.subscribe(self._on_fact)
         )
+        self.depot = DepotWork(calls, session, link, self._report_state)
         self._consuming = background("the messages of the hub", self._consume())
 
     def described(self) -> None:
@@ -118,7 +124,9 @@ class WorkerHub:
         state, gpu = self._queue.state, self._calls.gpu
         if gpu is None or m.WorkerState.FEATURE not in self._hub_features or not (state.halt or state.ready):
             return
-        word, reason = ("ready", None) if state.halt is None else (state.halt.word, state.halt.reason)
+        short = self.depot.short if not state.busy and not state.line else ""
+        halt = state.halt or (w.Halt("paused", short) if short else None)
+        word, reason = ("ready", None) if halt is None else (halt.word, halt.reason)
         now = m.WorkerState(gpu=gpu, state=word, reason=reason)
         if now != self._told and self._link.send(now):
             self._told = now
@@ -133,6 +141,7 @@ class WorkerHub:
         self._subscriptions.dispose()
         self._stop_activity()
         await end(self._consuming)
+        await self.depot.close()
 
     def _on_event(self, event: m.Message | LinkUp | LinkDown) -> None:
         match event:
@@ -144,6 +153,8 @@ class WorkerHub:
                 self.watched = event.connected
             case m.Error(request_id=None) if self._link.up:
                 logger.warning("the hub says: {}", event.text)
+            case m.Error(request_id=str(job), code="forbidden"):  # the hub gave it to others
+                self.depot.drop(job)
             case LinkDown(code=code) if code:
                 if not self._refused:  # the link logs the reason at each attempt; log what to do only once
                     logger.error(
@@ -151,7 +162,9 @@ class WorkerHub:
                         "--role {role}` at the hub). Until then it only serves HTTP", role=self._role
                     )  # fmt: skip
                 self._refused = True
-            case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone():
+            case d.DepotPlaces() | d.DepotStored():
+                self._receive(event)
+            case m.Submit() | m.DispatchBatch() | m.Cancel() | m.JobDone() | d.DepotFetch():
                 if self._verifier is not None:
                     self._verifier.ended.feed(event)  # at once, since many messages may be waiting
                 self._receive(event)
@@ -171,6 +184,7 @@ class WorkerHub:
             self._report_work(task)
         while self._unsent and (self._is_foreign(self._unsent[0]) or self._link.send(self._unsent[0])):
             self._unsent.popleft()
+        self.depot.connected()
         if self._next_active is not None:
             self._send_active()
 
@@ -180,6 +194,7 @@ class WorkerHub:
             self._verifier.revoke(owner)
         self._on_revoked(owner)
         held = {job for task in self._queue.state.tasks.values() if task.unfinished for job in task.jobs_of(owner)}
+        held |= self.depot.of(owner)
         for job in held | {id_ for id_, (one, _) in self._watched.items() if one.license == owner}:
             self._receive(m.Cancel(request_id=job, license=owner))
 
@@ -203,6 +218,12 @@ class WorkerHub:
                         await self._cancel(message.request_id, message.license)
                     case m.JobDone():
                         self._unwatch(message.request_id, message.license)
+                        self.depot.drop(message.request_id, message.license)
+                    case d.DepotFetch():
+                        self._cancelled.pop(message.request_id, None)
+                        self.depot.hear(message)
+                    case d.DepotPlaces() | d.DepotStored():
+                        self.depot.hear(message)
             except WakestreamError as error:
                 logger.warning("a {} of the hub failed: {}", message.TYPE, error)
             except Exception as error:
@@ -257,10 +278,11 @@ class WorkerHub:
         """Cancel a job. The hub gives the license only if another license may have a job of the same id."""
         self._cancelled[request_id] = license_
         job = self._unwatch(request_id, license_)
+        fetched = self.depot.drop(request_id, license_)
         held = [task.id for task in self._queue.state.tasks.values() if request_id in task.holders and task.unfinished]
         for task_id in held:
             await self._queue.drop(task_id, request_id, license_ or w.ANONYMOUS)
-        if held or job:
+        if held or job or fetched:
             logger.bind(job=request_id).info("cancelled by the hub")
 
     def _unwatch(self, request_id: str, license_: str | None) -> m.Submit | None:

@@ -55,6 +55,10 @@ class WorkerMetrics:
         yield ff.gauge("wakestream_worker_queue_length", "Tasks that wait for the engine.", len(state.line))
         yield ff.gauge("wakestream_worker_rendering", "Tasks that the engine has.", len(state.busy))
         yield from ff.observed(self._renders)
+        moved = worker.server.calls.transfers.moved
+        text = "Bytes of files from the depot (`fetched`), and of results that went there (`delivered`)."
+        bytes_moved = {how: float(moved[how]) for how in ("fetched", "delivered")}
+        yield ff.counters("wakestream_worker_depot_bytes_total", text, ["direction"], bytes_moved)
 
 
 def _of_files(store: FileStore) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ import msgspec
 from loguru import logger
 from reactivex import Observable
 
+from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import SqliteJournal, open_journal
@@ -194,7 +195,7 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     url = config.public_url or _public(config.host, server)
     # Capabilities are for a GPU name: without one, the worker accepts none.
     features = FEATURES if config.gpu is None else (*FEATURES, capabilities.FEATURE, capabilities.DONE)
-    announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE)
+    announced = (*features, KINDS, m.MonitorState.FEATURE, m.WorkerState.FEATURE, m.JobWork.FEATURE, d.FEATURE)
     role = "worker"
     if config.depot is not None:
         role, announced = "depot", (capabilities.FEATURE, d.FEATURE)
@@ -204,7 +205,9 @@ def _join(stack: AsyncExitStack, config: WorkerConfig, server: WorkerServer, ope
     )  # fmt: skip
     link = open_link(lambda: register)
     stack.push_async_callback(link.close)
-    hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke, role=role)
+    session = HttpWorkers(ca=config.ca)
+    stack.push_async_callback(session.close)
+    hub = WorkerHub(link, server.calls, url=url, on_revoked=server.callers.revoke, role=role, session=session)
     stack.push_async_callback(hub.close)
     return hub
 
@@ -347,4 +350,4 @@ async def removable(store: FileStore, queue: TaskQueue, now: float) -> int:
 
 def _needed(store: FileStore, queue: TaskQueue) -> frozenset[Path]:
     unfinished = [task for task in queue.state.tasks.values() if task.unfinished]
-    return frozenset(store.path(ref) for task in unfinished for ref in task.files)
+    return frozenset(store.path(ref) for task in unfinished for ref in task.files).union(store.needed())

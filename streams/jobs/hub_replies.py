@@ -51,18 +51,19 @@ def reply_to(message: m.Message, *, grants: bool) -> _Answer | None:
         case m.Error(request_id=str(request_id)):
             return _refusal(message, request_id), request_id
         case d.DepotPlaces():
-            return depot.Places(_places(message), message.code or "", message.reason or ""), message.request_id
+            return depot.Places(places_of(message), message.code or "", message.reason or ""), message.request_id
         case d.DepotStored():
             return depot.InDepot(message.until), message.request_id
         case d.DepotProgress(step=str(step)):
             return depot.AtGpu(step, message.percent, message.gpu), message.request_id
         case d.DepotDelivered():
-            places, code = _places(message), message.code or ""
+            places, code = places_of(message), message.code or ""
             return depot.InDepotDone(places, message.gpu, code, message.reason or ""), message.request_id
     return None
 
 
-def _places(message: d.DepotPlaces | d.DepotDelivered) -> tuple[depot.Place, ...]:
+def places_of(message: d.DepotPlaces | d.DepotDelivered | d.DepotFetch) -> tuple[depot.Place, ...]:
+    """Where the files of the message are, or are put."""
     return tuple(
         depot.Place(
             depot.DepotFile(each.name, each.blake3, each.ext, each.size),

@@ -18,7 +18,7 @@ from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.engines.config import DEFAULT, EngineConfig, make_engine
 from wakestream.adapters.engines.run_process import Box, machine_memory
 from wakestream.adapters.engines.watchdog import Watchdog
-from wakestream.adapters.net.tls import server_tls, warn_unless_private
+from wakestream.adapters.net.tls import client_context, server_tls, warn_unless_private
 from wakestream.adapters.telemetry.link_metrics import LinkWatch
 from wakestream.adapters.worker.config import DeadMan, Retention, WorkerConfig
 from wakestream.adapters.worker.metrics import WorkerMetrics
@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         warm_up=args.warm_up,
         retention=Retention(args.keep, int(args.spare_disk * 1024**3)),
         tls=tls,
+        ca=client_context(settings.ca),
         proxies=tuple(args.behind_proxy),
         room=caller_room(),
         watchdog=Watchdog(stall, tuple(shlex.split(args.engine_restart or ""))),

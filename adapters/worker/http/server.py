@@ -179,7 +179,7 @@ class WorkerCalls:
         """Start a task or find it; wakestream clients may send their job in `job_id`."""
         body = await requests.json_object(request)
         holder = auth.holder_of(request, requests.holder(body))
-        wish = self._fitting(requests.wish(body), holder)
+        wish = self.fitting(requests.wish(body), holder)
         if body.get("again") is True:
             wish = replace(wish, once=holder)
         if not auth.license_of(request):
@@ -191,7 +191,7 @@ class WorkerCalls:
         """Receive two files and submit them in one call."""
         video, audio = await multipart.receive_all(request, self.store, *requests.USUAL)
         await self.queue.show(auth.license_of(request), video, audio)
-        return await self._start(request, self._fitting(w.pair(video, audio)), auth.holder_of(request, w.ANONYMOUS))
+        return await self._start(request, self.fitting(w.pair(video, audio)), auth.holder_of(request, w.ANONYMOUS))
 
     async def progress(self, request: web.Request) -> web.Response:
         """The progress of a task; with `wait` (an addition), once it has changed."""
@@ -208,12 +208,12 @@ class WorkerCalls:
             raise WorkerRefused(
                 f"task {task.id} has no result: {task.error or replies.status_word(task)}", code="not_done"
             )
-        path, digest = self._result(task, request.query.get("name"))
+        path, digest = self.result(task, request.query.get("name"))
         if not self.queue.use(task.id):
             raise WorkerRefused(f"the result of task {task.id} is no longer here: submit again", code="not_found")
         return result_response(request, path, digest)
 
-    def _result(self, task: w.Task, name: str | None) -> tuple[Path, str]:
+    def result(self, task: w.Task, name: str | None) -> tuple[Path, str]:
         """The file of a result and its BLAKE3; without a name, of the main one."""
         if not task.made:
             if name not in (None, *task.wish.outputs):
@@ -252,7 +252,7 @@ class WorkerCalls:
         """Whether the caller has this file here; a file of another license needs a proof first."""
         return self.queue.state.has(auth.license_of(request), file) and self.store.claim(file)
 
-    def _fitting(self, wish: w.Wish, job: str = w.ANONYMOUS) -> w.Wish:
+    def fitting(self, wish: w.Wish, job: str = w.ANONYMOUS) -> w.Wish:
         """The wish, with default parameters filled in. Raises `WrongInput`. The old shape needs no known kinds."""
         kinds = {kind.name: kind for kind in self.readiness.kinds}
         if not kinds and wish.old_shape:

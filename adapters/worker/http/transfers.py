@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -35,9 +36,13 @@ DOWNLOAD = 3600.0
 
 
 class Transfers:
-    """Counts running transfers (`open`); `on_first` is called when the first one begins."""
+    """Counts running transfers (`open`); `on_first` is called when the first one begins.
+
+    `moved` are the bytes that were `fetched` from the depot and `delivered` to it.
+    """
 
     def __init__(self) -> None:
+        self.moved: Counter[str] = Counter()
         self._moving: list[Callable[[], bool]] = []
         self.on_first: Callable[[], object] = lambda: None
 

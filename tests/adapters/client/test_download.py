@@ -18,6 +18,7 @@ from wakestream.adapters.client.worker_calls import THREADS
 from wakestream.adapters.disk import part_file
 from wakestream.adapters.disk.hashing_writer import BATCH
 from wakestream.adapters.disk.part_file import taken
+from wakestream.adapters.runtime.tasks import end
 
 ETAG = f'"{"0" * 64}"'
 
@@ -236,3 +237,19 @@ def test_a_disk_without_stable_file_numbers_is_used_as_it_is(tmp_path: Path, mon
     file = taken(tmp_path / "out.part")
     assert file is not None
     file.close()
+
+
+async def test_a_part_survives_a_cancel_while_it_is_hashed(tmp_path: Path) -> None:
+    workers = HttpWorkers("http://gpu:8383")
+    partial = workers.partial("task", tmp_path / "out.mp4")
+    partial.begin(etag=ETAG, verified=True, resumable=True)
+    await partial.write(bytes(BATCH))
+    await partial.leave()
+    partial = workers.partial("task", tmp_path / "out.mp4")
+    with threads_at_a_standstill(workers):
+        preparing = asyncio.create_task(partial.prepare(resumable=True))
+        await asyncio.sleep(0)
+        await end(preparing)
+        await partial.leave()
+    assert partial.path.stat().st_size == BATCH
+    await workers.close()

@@ -11,140 +11,24 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.support.engines.pair import PairEngine
 from tests.support.log_lines import logged
-from tests.support.programs.queue_bench import QueueBench
-from wakestream.adapters.net.capability_keys import Verifier
+from tests.support.programs.hub_bench import AUDIO, PAYLOAD, VIDEO, HubBench
 from wakestream.adapters.worker import hub_session as worker_hub
-from wakestream.adapters.worker.http.progress_socket import ProgressListeners
-from wakestream.adapters.worker.http.server import WorkerCalls
-from wakestream.adapters.worker.http.transfers import Transfers
-from wakestream.adapters.worker.hub_session import ACTIVE_EVERY, WorkerHub
-from wakestream.adapters.worker.resumable_uploads import Uploads
-from wakestream.operators.model.engine import Frame
-from wakestream.operators.model.errors import TaskFailed
+from wakestream.adapters.worker.hub_session import ACTIVE_EVERY
 from wakestream.operators.model.events import FileRef
-from wakestream.operators.model.ports import LinkDown, LinkUp
-from wakestream.streams.jobs.keyed_subject import KeyedSubject
+from wakestream.operators.model.ports import LinkDown
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.worker import state as w
 
-VIDEO, AUDIO = FileRef("a" * 32, ".mp4"), FileRef("b" * 64, ".wav")
-PAYLOAD = {"video_hash": VIDEO.hash, "video_ext": ".mp4", "audio_hash": AUDIO.hash, "audio_ext": ".wav"}
-
-
-class HandLink:
-    """A link that is up or down as the test says, and remembers what was sent."""
-
-    def __init__(self) -> None:
-        self.up = False
-        self.sent: list[m.Message] = []
-        self.changed = asyncio.Event()
-        self.events: KeyedSubject[m.Message | LinkUp | LinkDown] = KeyedSubject(self._fault)
-
-    def _fault(self, error: Exception, item: object) -> None:
-        raise error
-
-    def send(self, message: m.Message) -> bool:
-        if self.up:
-            self.sent.append(message)
-            self.changed.set()
-        return self.up
-
-    def connect(self, *features: str) -> None:
-        self.up = True
-        self.events.feed(LinkUp(frozenset(features or ("grant",))))
-
-    def connect_to_a_deployed_hub(self) -> None:
-        self.up = True
-        self.events.feed(LinkUp())
-
-    def disconnect(self) -> None:
-        self.up = False
-        self.events.feed(LinkDown("gone"))
-
-    def of(self, kind: type[m.Message]) -> list[Any]:
-        return [message for message in self.sent if isinstance(message, kind)]
-
-
-class HandTimer:
-    """`call_later` whose time passes only when the test says so."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[float, Callable[[], None], HandHandle]] = []
-
-    def __call__(self, delay: float, callback: Callable[[], None]) -> HandHandle:
-        handle = HandHandle()
-        self.waiting.append((delay, callback, handle))
-        return handle
-
-    def fire(self) -> list[float]:
-        due, self.waiting = [entry for entry in self.waiting if not entry[2].cancelled], []
-        for _, callback, _ in due:
-            callback()
-        return [delay for delay, _, _ in due]
-
-
-class HandHandle:
-    cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class GatedEngine:
-    """Renders when the gate opens."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.fail = False
-
-    async def check(self) -> None:
-        """Always able."""
-
-    async def render(self, video: Path, audio: Path, output: Path) -> AsyncGenerator[Frame, None]:
-        yield Frame(1, 2, 50.0)
-        await self.gate.wait()
-        if self.fail:
-            raise TaskFailed("no sound")
-        output.write_bytes(b"film")
-
-
-class Bench(QueueBench):
-    """A ready queue joined to a hub."""
-
-    def __init__(self, root: Path) -> None:
-        self.link, self.timer, self.engine = HandLink(), HandTimer(), GatedEngine()
-        super().__init__(root, PairEngine(self.engine))
-        self.link.changed = self.changed
-        self.verifier = Verifier("gpu-7")
-        self.transfers, self.listeners = Transfers(), ProgressListeners(lambda: 1000.5)
-        calls = WorkerCalls(
-            self.store, self.queue, Uploads(self.store, self.queue), "gpu-7", self.verifier,
-            transfers=self.transfers, listeners=self.listeners,
-        )  # fmt: skip
-        self.hub = WorkerHub(self.link, calls, url="http://gpu:8383", later=self.timer)
-
-    def files(self) -> None:
-        for ref in (VIDEO, AUDIO):
-            self.store.path(ref).write_bytes(b"x")
-
-    def statuses(self) -> list[str]:
-        return [task.status for task in self.queue.state.tasks.values()]
-
-    async def close(self) -> None:
-        await self.hub.close()
-        await super().close()
-
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncGenerator[Bench, None]:
-    bench = Bench(tmp_path)
+async def bench(tmp_path: Path) -> AsyncGenerator[HubBench, None]:
+    bench = HubBench(tmp_path)
     async with bench.ready():
         yield bench
 
 
-async def test_the_hub_hears_whether_tasks_begin_now_and_at_each_connection(bench: Bench) -> None:
+async def test_the_hub_hears_whether_tasks_begin_now_and_at_each_connection(bench: HubBench) -> None:
     bench.link.connect("grant", m.WorkerState.FEATURE)
     await bench.queue.unready("the node X is missing")
     await bench.queue.unready("the node X is missing")
@@ -155,13 +39,13 @@ async def test_the_hub_hears_whether_tasks_begin_now_and_at_each_connection(benc
     assert bench.link.sent == [ready, halted, halted, ready]
 
 
-async def test_a_hub_that_does_not_know_the_frame_gets_none(bench: Bench) -> None:
+async def test_a_hub_that_does_not_know_the_frame_gets_none(bench: HubBench) -> None:
     bench.link.connect("grant")
     await bench.queue.unready("the node X is missing")
     assert bench.link.sent == []
 
 
-async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice(bench: Bench) -> None:
+async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice(bench: HubBench) -> None:
     bench.files()
     bench.link.connect("grant", m.JobWork.FEATURE)
     wish = w.pair(VIDEO, AUDIO)
@@ -186,7 +70,7 @@ async def test_the_hub_hears_for_each_job_how_long_its_task_runs_and_never_twice
     assert bench.link.of(m.JobWork) == ends
 
 
-async def test_a_hub_that_does_not_know_work_hears_of_none(bench: Bench) -> None:
+async def test_a_hub_that_does_not_know_work_hears_of_none(bench: HubBench) -> None:
     bench.files()
     bench.link.connect("grant")
     bench.engine.gate.set()
@@ -199,7 +83,7 @@ def submit(request_id: str = "r1") -> m.Submit:
     return m.Submit(request_id=request_id, payload=PAYLOAD, key="client-7", sender_fd=7)
 
 
-async def test_online_is_sent_after_initialization_and_on_each_connection(bench: Bench) -> None:
+async def test_online_is_sent_after_initialization_and_on_each_connection(bench: HubBench) -> None:
     bench.link.connect()
     assert bench.link.sent == []
     bench.hub.initialized()
@@ -210,14 +94,14 @@ async def test_online_is_sent_after_initialization_and_on_each_connection(bench:
     assert len(bench.link.of(m.Online)) == 2
 
 
-async def test_an_initialized_worker_without_a_link_waits_for_one(bench: Bench) -> None:
+async def test_an_initialized_worker_without_a_link_waits_for_one(bench: HubBench) -> None:
     bench.hub.initialized()
     assert bench.link.sent == []
     bench.link.connect()
     assert len(bench.link.of(m.Online)) == 1
 
 
-async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: Bench) -> None:
+async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(submit())
@@ -228,7 +112,7 @@ async def test_a_job_with_stored_files_starts_and_its_end_is_sent(bench: Bench) 
     assert result.result == {"task_id": next(iter(bench.queue.state.tasks)), "status": "done"}
 
 
-async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(bench: Bench) -> None:
+async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(bench: HubBench) -> None:
     bench.link.connect()
     bench.link.events.feed(submit("early"))
     bench.files()
@@ -240,7 +124,7 @@ async def test_a_job_without_files_waits_for_its_client_and_its_end_is_sent(benc
     assert [result.request_id for result in bench.link.of(m.Result)] == ["early"]
 
 
-async def test_the_end_of_a_job_is_sent_whose_secret_the_hub_does_not_have(bench: Bench) -> None:
+async def test_the_end_of_a_job_is_sent_whose_secret_the_hub_does_not_have(bench: HubBench) -> None:
     bench.link.connect()
     files = {name: {"hash": ref.hash, "ext": ref.ext} for name, ref in (("video", VIDEO), ("audio", AUDIO))}
     payload = {"kind": w.LIPSYNC, "inputs": files, "params": {"token": "[redacted] 1"}, "outputs": ["video"]}
@@ -252,7 +136,7 @@ async def test_the_end_of_a_job_is_sent_whose_secret_the_hub_does_not_have(bench
     assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
 
 
-async def test_a_failed_task_is_told_with_its_reason(bench: Bench) -> None:
+async def test_a_failed_task_is_told_with_its_reason(bench: HubBench) -> None:
     bench.files()
     bench.engine.fail = True
     bench.link.connect()
@@ -263,7 +147,7 @@ async def test_a_failed_task_is_told_with_its_reason(bench: Bench) -> None:
     assert (result.error, result.error_msg) == (True, "no sound")
 
 
-async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: Bench) -> None:
+async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     jobs = ({"nonsense": 1}, {"request_id": "r1", "payload": PAYLOAD, "key": "k", "sender_fd": 3})
@@ -273,7 +157,7 @@ async def test_a_batch_is_taken_job_by_job_and_a_broken_one_is_left_out(bench: B
     assert [result.request_id for result in bench.link.of(m.Result)] == ["r1"]
 
 
-async def test_a_missed_end_is_sent_on_the_next_connection(bench: Bench) -> None:
+async def test_a_missed_end_is_sent_on_the_next_connection(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(submit())
@@ -286,7 +170,7 @@ async def test_a_missed_end_is_sent_on_the_next_connection(bench: Bench) -> None
     assert len(bench.link.of(m.Result)) == 1
 
 
-async def test_a_pair_that_is_done_already_is_answered_at_once(bench: Bench) -> None:
+async def test_a_pair_that_is_done_already_is_answered_at_once(bench: HubBench) -> None:
     bench.files()
     bench.engine.gate.set()
     await bench.queue.ask(w.pair(VIDEO, AUDIO))
@@ -296,7 +180,7 @@ async def test_a_pair_that_is_done_already_is_answered_at_once(bench: Bench) -> 
     await bench.until(lambda: bench.link.of(m.Result))
 
 
-async def test_a_cancel_stops_the_job_and_sends_no_end(bench: Bench) -> None:
+async def test_a_cancel_stops_the_job_and_sends_no_end(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(submit("r1"))
@@ -312,7 +196,7 @@ async def test_a_cancel_stops_the_job_and_sends_no_end(bench: Bench) -> None:
     assert bench.link.of(m.Result) == []
 
 
-async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carried_out(bench: Bench) -> None:
+async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carried_out(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(m.Cancel(request_id="r1"))
@@ -322,7 +206,7 @@ async def test_a_clients_own_submit_that_comes_after_the_hubs_cancel_is_not_carr
     assert bench.statuses() == ["cancelled"]
 
 
-async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(bench: Bench) -> None:
+async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     bench.link.events.feed(m.Cancel(request_id="r1"))
@@ -332,7 +216,7 @@ async def test_a_job_that_the_hub_grants_again_after_its_cancel_is_carried_out(b
     await bench.until(lambda: bench.statuses() == ["done"])
 
 
-async def test_activity_is_sent_at_the_start_and_every_30_s(bench: Bench) -> None:
+async def test_activity_is_sent_at_the_start_and_every_30_s(bench: HubBench) -> None:
     bench.files()
     bench.link.connect()
     task = await bench.queue.ask(w.pair(VIDEO, AUDIO))
@@ -346,7 +230,7 @@ async def test_activity_is_sent_at_the_start_and_every_30_s(bench: Bench) -> Non
     assert bench.timer.fire() == []
 
 
-async def test_a_refused_registration_is_logged_once(bench: Bench) -> None:
+async def test_a_refused_registration_is_logged_once(bench: HubBench) -> None:
     with logged("ERROR") as lines:
         bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
         bench.link.events.feed(LinkDown("hub: unknown key", "unauthorized"))
@@ -358,7 +242,7 @@ async def test_a_refused_registration_is_logged_once(bench: Bench) -> None:
     await bench.until(lambda: bench.statuses() == ["done"])
 
 
-async def answered(bench: Bench, job: m.Submit) -> m.Result:
+async def answered(bench: HubBench, job: m.Submit) -> m.Result:
     before = len(bench.link.of(m.Result))
     bench.link.events.feed(job)
     await bench.until(lambda: len(bench.link.of(m.Result)) > before)
@@ -367,7 +251,7 @@ async def answered(bench: Bench, job: m.Submit) -> m.Result:
     return result
 
 
-async def test_a_deployed_hub_is_answered_at_once_and_not_at_the_end(bench: Bench) -> None:
+async def test_a_deployed_hub_is_answered_at_once_and_not_at_the_end(bench: HubBench) -> None:
     bench.files()
     bench.link.connect_to_a_deployed_hub()
     result = await answered(bench, submit("r1"))
@@ -396,7 +280,7 @@ async def test_a_deployed_hub_is_answered_at_once_and_not_at_the_end(bench: Benc
     ],
 )
 async def test_a_deployed_hub_gets_the_reason_why_a_job_cannot_start(
-    bench: Bench, payload: dict[str, str], files: tuple[FileRef, ...], said: str
+    bench: HubBench, payload: dict[str, str], files: tuple[FileRef, ...], said: str
 ) -> None:
     for ref in files:
         bench.store.path(ref).write_bytes(b"x")
@@ -405,7 +289,7 @@ async def test_a_deployed_hub_gets_the_reason_why_a_job_cannot_start(
     assert (result.error, result.error_msg) == (True, said)
 
 
-async def test_a_job_without_endings_means_mp4_and_wav(bench: Bench) -> None:
+async def test_a_job_without_endings_means_mp4_and_wav(bench: HubBench) -> None:
     files = FileRef("a" * 32, ".mp4"), FileRef("b" * 32, ".wav")
     for ref in files:
         bench.store.path(ref).write_bytes(b"x")
@@ -424,7 +308,7 @@ async def test_a_job_without_endings_means_mp4_and_wav(bench: Bench) -> None:
     ],
 )
 async def test_a_job_that_is_no_render_is_answered_at_once(
-    bench: Bench, old: bool, task_type: str, payload: dict[str, str], error: bool, said: object
+    bench: HubBench, old: bool, task_type: str, payload: dict[str, str], error: bool, said: object
 ) -> None:
     if old:
         bench.link.connect_to_a_deployed_hub()
@@ -435,7 +319,7 @@ async def test_a_job_that_is_no_render_is_answered_at_once(
     assert result.task_type == task_type
 
 
-async def test_activity_is_sent_during_an_upload(bench: Bench) -> None:
+async def test_activity_is_sent_during_an_upload(bench: HubBench) -> None:
     bench.link.connect()
     with bench.transfers.running():
         with bench.transfers.running():
@@ -449,7 +333,7 @@ async def test_activity_is_sent_during_an_upload(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench: Bench, fails: bool) -> None:
+async def test_a_client_with_a_license_gets_begin_and_end_through_the_hub(bench: HubBench, fails: bool) -> None:
     bench.files()
     bench.engine.fail = fails
     bench.link.connect()
@@ -478,11 +362,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def over(bench: Bench, job: str, license_: str = "lic") -> bool:
+def over(bench: HubBench, job: str, license_: str = "lic") -> bool:
     return bench.verifier.ended.has(job, license_, 2**40)
 
 
-async def test_the_end_of_a_job_overtakes_queued_messages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_job_overtakes_queued_messages(bench: HubBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.link.connect()
     for number in range(worker_hub._MAX_INBOX + 10):
         bench.link.events.feed(m.Submit(request_id=f"j{number}", license="lic"))
@@ -499,7 +383,7 @@ def wire_batch(*jobs: dict[str, Any]) -> m.DispatchBatch:
     return m.DispatchBatch(ts=1, batch_id="b", jobs=jobs)
 
 
-async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: Bench) -> None:
+async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: HubBench) -> None:
     bench.link.connect()
     bench.link.events.feed(replace(submit("mine"), license="one"))
     for number in range(5):
@@ -509,7 +393,7 @@ async def test_an_ended_job_waits_for_no_result_and_takes_no_place(bench: Bench)
     await until(lambda: list(bench.hub._watched) == ["mine"] and bench.hub._inbox.empty())
 
 
-async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_alive(bench: Bench) -> None:
+async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_alive(bench: HubBench) -> None:
     bench.files()
     await bench.queue.show("one", VIDEO, AUDIO)
     task = await bench.queue.ask(w.pair(VIDEO, AUDIO), "mine", "one")
@@ -529,7 +413,7 @@ async def test_a_job_of_a_license_without_the_files_keeps_nothing_of_another_s_a
     assert all(path.stat().st_mtime > old for path in paths)
 
 
-async def test_the_end_of_a_task_hashes_no_other_job_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_task_hashes_no_other_job_again(bench: HubBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.link.connect()
     others = {**PAYLOAD, "video_hash": "c" * 32}
     for number in range(50):
