@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from random import Random
@@ -37,8 +37,11 @@ AT_ONCE: Final = 3
 WHOLE: Final = 3600.0
 """Seconds that one PUT may take: a whole file of at most 64 MiB, or one part."""
 
-AGAIN: Final = Backoff(max_retries=4, initial=0.5, max_delay=20.0)
-"""The pauses before a file or a part is sent again."""
+ATTEMPTS: Final = 5
+"""How often a file or a part is sent; then the hub is asked for other links."""
+
+AGAIN: Final = Backoff(initial=0.5, max_delay=20.0)
+"""The pauses in between."""
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds that a depot may ask to wait."""
@@ -69,28 +72,22 @@ async def put(session: Session, file: Fingerprint, place: Place) -> AsyncGenerat
 
 
 async def _send(session: Session, file: Fingerprint, place: Place, meter: Meter) -> None:
-    if place.url:
-        return await _patient(session, place.url, file, meter, 0, file.size)
-    numbers = iter(sorted(place.parts))
+    parts, size = ({1: place.url}, file.size) if place.url else (place.parts, place.part_size)
+    numbers = iter(sorted(parts))
 
     async def sender() -> None:
         for number in numbers:
-            link, start = place.parts[number], (number - 1) * place.part_size
-            if link in session.parts:  # of an earlier attempt
-                meter.resume(meter.total + min(place.part_size, file.size - start))
-            else:
-                await _patient(session, link, file, meter, start, place.part_size)
-                session.parts[link] = None
+            await _put(session, parts[number], file, meter, (number - 1) * size, size)
 
     async with tasks_of_block() as start:
         await asyncio.wait([start(sender()) for _ in range(AT_ONCE)])
-    return None
 
 
-async def _patient(session: Session, link: str, file: Fingerprint, meter: Meter, start: int, most: int) -> None:
-    """Put one file or part, again after a temporary error."""
-    random, attempt, length = Random(), 0, min(most, file.size - start)
-    while True:
+async def _put(session: Session, link: str, file: Fingerprint, meter: Meter, start: int, most: int) -> None:
+    """Put a whole file or one part, again after a temporary error."""
+    random, length = Random(), min(most, file.size - start)
+    timeout = aiohttp.ClientTimeout(total=WHOLE, sock_connect=session.connect, sock_read=session.idle)
+    for attempt in range(1, ATTEMPTS + 1):
         sent = 0
 
         def add(count: int) -> None:
@@ -99,22 +96,16 @@ async def _patient(session: Session, link: str, file: Fingerprint, meter: Meter,
             sent += count
             meter.add(count)
 
+        part = FilePart(file, session.executor, session.idle, add, start, most)
         try:
-            return await _put(session, link, FilePart(file, session.executor, session.idle, add, start, most))
+            with _errors(link), part.own_errors():
+                async with _exchange(session, "PUT", link, (200, 201, 204), data=part, timeout=timeout):
+                    return
         except DepotError as error:
             meter.resume(meter.total - sent)
-            attempt += 1
-            if error.code != "down" or attempt > (AGAIN.max_retries or 0):
+            if error.code != "down" or attempt == ATTEMPTS:
                 raise
             await asyncio.sleep(max(min(error.retry_after, LONGEST_PAUSE), AGAIN.delay(attempt, random)))
-
-
-async def _put(session: Session, link: str, part: FilePart) -> None:
-    timeout = aiohttp.ClientTimeout(total=WHOLE, sock_connect=session.connect, sock_read=session.idle)
-    with _errors(link), part.own_errors():
-        async with _exchange(session, "PUT", link, data=part, timeout=timeout) as response:
-            if response.status not in (200, 201, 204):
-                raise await _refused(response)
 
 
 async def get(session: Session, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:
@@ -151,15 +142,13 @@ async def _receive(session: Session, place: Place, partial: Partial) -> AsyncGen
         return
     headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
     with _errors(place.url):
-        async with _exchange(session, "GET", place.url, headers=headers) as response:
+        async with _exchange(session, "GET", place.url, (200, 206), headers=headers) as response:
             if response.status == 206:
                 length: int | None = replies.continued(response.headers, response.headers.get("ETag"), partial.size)
                 partial.resume(etag, verified=True)
-            elif response.status == 200:
+            else:
                 length = response.content_length if "Content-Encoding" not in response.headers else None
                 partial.begin(etag=etag, verified=True, resumable=True)
-            else:
-                raise await _refused(response)
             if length not in (None, size):
                 partial.etag = None
                 raise Corrupt(f"the depot has {length} bytes of a file of {size} bytes", code=DAMAGED)
@@ -171,11 +160,13 @@ async def _receive(session: Session, place: Place, partial: Partial) -> AsyncGen
 
 @asynccontextmanager
 async def _exchange(
-    session: Session, method: str, link: str, **options: Any
+    session: Session, method: str, link: str, expected: Collection[int], **options: Any
 ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-    url = URL(link, encoded=True)  # quoted otherwise, its signature were wrong
+    url = URL(link, encoded=True)  # quoted again, its signature would be wrong
     async with session.http.request(method, url, allow_redirects=False, **options) as response:
         try:
+            if response.status not in expected:
+                raise await _refused(response)
             yield response
         finally:
             if not response.content.at_eof():

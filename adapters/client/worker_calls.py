@@ -137,8 +137,6 @@ class Session:
         self.executor = ThreadPoolExecutor(THREADS, "wakestream-transfer")
         self.uploads: Recent[tuple[str, FileRef], str] = Recent(REMEMBERED)
         """The addresses of unfinished uploads, by endpoint and file."""
-        self.parts: Recent[str, None] = Recent(REMEMBERED)
-        """The links of parts that a bucket has."""
 
     def resolve(self, url: str | None) -> str:
         """The address from the hub if there is one, else the configured address. Raises `WorkerRefused`."""

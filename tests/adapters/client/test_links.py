@@ -132,15 +132,6 @@ async def test_only_the_part_that_failed_is_sent_again(session: HttpWorkers, fil
     assert b"".join(bucket.kept[f"/{number}"] for number in (1, 2, 3)) == CONTENT
 
 
-async def test_parts_of_a_failed_attempt_are_not_sent_again(session: HttpWorkers, film: Fingerprint) -> None:
-    bucket = Bucket()
-    async with answering(bucket.answer) as url:
-        where = in_parts(url, film, 1, 2, 3)
-        await sent(session, film, in_parts(url, film, 1, 2))
-        assert (await sent(session, film, where))[-1] == film.size
-    assert [path for path, _ in bucket.asked].count("/1") == 1
-
-
 @pytest.mark.parametrize(
     ("status", "word", "kind", "code"),
     [
@@ -251,7 +242,7 @@ async def test_a_depot_that_takes_no_byte_is_given_up(film: Fingerprint, monkeyp
                 await asyncio.Event().wait()
         return web.Response()
 
-    monkeypatch.setattr(links, "AGAIN", replace(links.AGAIN, max_retries=0))
+    monkeypatch.setattr(links, "ATTEMPTS", 1)
     session = HttpWorkers(idle=0.2)
     async with answering(never) as url:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
