@@ -201,9 +201,13 @@ def files_of(job: HubJob) -> tuple[d.DepotFile, ...]:
 
 
 def too_fast(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> bool:
-    """Refuse what a connection sends too often; else count it."""
-    if peer.told_in(now) >= state.limits.passed_on:
-        decision.refuse(peer.fd, "too_fast", "this connection asks too often; try again in 1 s", id_)
+    """Refuse what a connection sends too often, since the depot is asked; else count it.
+
+    A client that comes back asks for all of its jobs. An `error` would end them.
+    """
+    if peer.told_in(now) >= max(state.limits.passed_on, state.limits.jobs_per_key):
+        why = "this connection asks too often; try again in 1 s"
+        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="too_fast", reason=why))
         return True
     decision.fact(f.MonitorsTold(peer.fd, now))
     return False

@@ -56,7 +56,10 @@ def _kind_of(message: type[m.Message]) -> _Kind:
     )
 
 
-_KINDS = {message: _kind_of(message) for message in (*m.KNOWN, *d.KNOWN)}
+KNOWN: tuple[type[m.Message], ...] = (*m.KNOWN, *d.KNOWN)
+"""All types of messages."""
+
+_KINDS = {message: _kind_of(message) for message in KNOWN}
 _BY_NAME = {name: kind for kind in _KINDS.values() for name in (kind.message.TYPE, kind.message.OLD) if name}
 
 _MADE_IDS = {

@@ -17,12 +17,13 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
 from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub.events import Fact
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
-ROLES = ("nobody", "client", "admin", "worker", "monitor")
+ROLES = ("nobody", "client", "admin", "worker", "monitor", "depot")
 CLIENTS = {"client", "admin"}
-REGISTERED = {"client", "admin", "worker", "monitor"}
+REGISTERED = {"client", "admin", "worker", "monitor", "depot"}
 
 MAY: dict[type[m.Message], set[str]] = {
     m.Connected: set(),
@@ -67,6 +68,18 @@ MAY: dict[type[m.Message], set[str]] = {
     m.KindsResponse: set(),
     m.KindsChanged: set(),
     m.Release: set(),
+    d.DepotOffer: {*CLIENTS, "worker"},
+    d.DepotPlaces: set(),
+    d.DepotProgress: {*CLIENTS, "worker"},
+    d.DepotStored: CLIENTS,
+    d.DepotWithdraw: CLIENTS,
+    d.DepotFetch: set(),
+    d.DepotDelivered: {"worker"},
+    d.DepotQuery: {*CLIENTS, "worker"},
+    d.DepotList: CLIENTS,
+    d.DepotListed: set(),
+    d.DepotRemove: CLIENTS,
+    d.DepotExpiring: set(),
 }
 """Who may send what. No role may send a message that is not listed here."""
 
@@ -74,19 +87,22 @@ FIELDS: dict[str, Any] = {
     "fd": 1, "task_id": "t1", "status": "running", "gpu": "gpu", "state": "starting", "url": "http://w:1",
     "active_count": 0, "has_recent_active": False, "capability": "eyJ.a.b", "expires": 1, "license": "lic",
     "action": "stop", "position": 1, "connected": True, "jobs": ("t1",),
+    "files": (), "task_type": "paint", "payload": {}, "at": 1,
 }  # fmt: skip
 
 
 def frame(kind: type[m.Message]) -> dict[str, Any]:
     """A whole frame of this type."""
     fields = FIELDS | {"request_id": kind.TYPE}
+    fields |= {"files": ("0f" * 32,)} if kind is d.DepotRemove else {}
     needed = {one.name: fields[one.name] for one in msgspec.structs.fields(kind) if one.required}
     return wire.to_frame(kind(**needed))
 
 
 @pytest.fixture
 async def hub_url(place: Place) -> AsyncIterator[str]:
-    place.keys["admin"] = place.book.issue("admin", "", 0.0)[1]
+    for role in ("admin", "depot"):
+        place.keys[role] = place.book.issue(role, "", 0.0)[1]
     async with open_hub(HubConfig(LicenseBook(place.folder / "hub")), FakeJournal[Fact]()) as hub:
         yield hub.url
 
@@ -101,7 +117,7 @@ async def to_its_end(socket: ClientConnection) -> list[dict[str, Any]]:
 
 
 async def joined(socket: ClientConnection, role: str, key: str) -> None:
-    names = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_monitor"}
+    names = {"client": None, "admin": None, "worker": "worker", "monitor": "gpu_monitor", "depot": "depot"}
     said = {"key": key} if names[role] is None else {"token": key, "role": names[role], "gpu": "gpu", "gpus": ["gpu"]}
     await socket.send(json.dumps({"type": "register", **said}))
     while json.loads(await socket.recv())["type"] != "registered":
@@ -123,16 +139,17 @@ async def answer(url: str, role: str, key: str | None, said: dict[str, Any]) -> 
 
 
 async def test_the_table_names_every_message_that_there_is() -> None:
-    assert set(MAY) == set(m.KNOWN)
+    assert set(MAY) == set(wire.KNOWN)
 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_each_role_may_send_what_the_table_says_and_nothing_else(hub_url: str, place: Place, role: str) -> None:
     key = place.keys.get(role)
     wrong = {}
-    for kind in m.KNOWN:
+    for kind in wire.KNOWN:
         reply = await answer(hub_url, role, key, frame(kind))
         expected = expected_code(kind, role)
+        # What is asked about a job in the depot is answered by `places`, since an error would end the job.
         if reply.get("code") != expected:
             wrong[kind.TYPE] = (reply, expected)
     assert wrong == {}
@@ -147,11 +164,11 @@ def expected_code(kind: type[m.Message], role: str) -> str | None:
     return "not_registered" if role == "nobody" else "forbidden"
 
 
-@pytest.mark.parametrize("holds", ["client", "admin", "worker", "monitor"])
-@pytest.mark.parametrize("claims", [None, "worker", "gpu_monitor", "admin", "hub", "client"])
+@pytest.mark.parametrize("holds", ["client", "admin", "worker", "monitor", "depot"])
+@pytest.mark.parametrize("claims", [None, "worker", "gpu_monitor", "admin", "hub", "client", "depot"])
 async def test_a_license_gives_its_own_role_and_no_other(hub_url: str, place: Place, holds: str, claims: Any) -> None:
     gives = {"client": {None, "client", "admin"}, "admin": {None, "client", "admin"}, "worker": {"worker"}}
-    gives["monitor"] = {"gpu_monitor"}
+    gives |= {"monitor": {"gpu_monitor"}, "depot": {"depot"}}
     said = {"type": "register", "token": place.keys[holds]} | ({"role": claims} if claims else {})
     async with connect(hub_url) as socket:
         await socket.send(json.dumps(said))

@@ -18,7 +18,7 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.worker import state as w
 
-PAGES = ("protocol", "protocol-jobs", "protocol-power", "protocol-worker")
+PAGES = ("protocol", "protocol-jobs", "protocol-power", "protocol-worker", "protocol-depot")
 DOCS = Path(__file__).parents[2] / "docs"
 DOC = "\n".join((DOCS / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 
@@ -65,11 +65,11 @@ def test_a_frame_that_only_others_write_is_read(line: str) -> None:
 
 def test_the_page_shows_every_message_under_each_of_its_names() -> None:
     shown = {json.loads(line)["type"] for line in lines("json") + lines("json old")}
-    assert shown == {name for kind in m.KNOWN for name in (kind.TYPE, kind.OLD) if name}
+    assert shown == {name for kind in wire.KNOWN for name in (kind.TYPE, kind.OLD) if name}
 
 
 def test_the_page_shows_every_field_of_every_message() -> None:
-    for kind in m.KNOWN:
+    for kind in wire.KNOWN:
         examples = [json.loads(line) for line in lines("json") if json.loads(line)["type"] == kind.TYPE]
         shown = {name for frame in examples for name in (*frame, *frame.get("data", {}))}
         missing = set(kind.__struct_fields__) - shown

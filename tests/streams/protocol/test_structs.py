@@ -10,6 +10,7 @@ from rich.pretty import pretty_repr
 from wakestream.operators.model.errors import WrongInput
 from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.structs import Frozen, read
 
 
@@ -34,7 +35,7 @@ def test_repr_shows_all_but_the_secrets(written: Callable[[object], str]) -> Non
     assert "Registering(fd=1, license=None)" in shown
 
 
-@pytest.mark.parametrize("kind", [*m.KNOWN, m.Unknown], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*wire.KNOWN, m.Unknown], ids=lambda kind: kind.__name__)
 def test_every_message_is_frozen(kind: type[m.Message]) -> None:
     assert kind.__struct_config__.frozen
     assert issubclass(kind, Frozen)

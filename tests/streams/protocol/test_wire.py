@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.wire import Malformed, decode, encode, encode_old, from_frame, to_frame
@@ -27,6 +28,11 @@ OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
 
 def values_of(hint: Any) -> st.SearchStrategy[Any]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        metas = [meta for meta in hint.__metadata__ if isinstance(meta, msgspec.Meta)]
+        return bounded(metas[0], args[0]) if metas else values_of(args[0])
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return instances(hint)
     if origin in (types.UnionType, typing.Union):
         return st.none() | values_of(next(arg for arg in args if arg is not type(None)))
     if origin is tuple:
@@ -37,8 +43,17 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     return {str: TEXT, int: INTS, bool: st.booleans(), float: numbers}[hint]
 
 
-def instances(kind: type[m.Message]) -> st.SearchStrategy[m.Message]:
-    hints = typing.get_type_hints(kind)
+def bounded(meta: msgspec.Meta, hint: Any) -> st.SearchStrategy[Any]:
+    if meta.pattern is not None:
+        return st.from_regex(meta.pattern)
+    if meta.le is not None:
+        return st.integers(int(meta.ge or 0), int(meta.le))
+    values = values_of(hint)
+    return values.filter(bool) if meta.min_length else values
+
+
+def instances(kind: type[Any]) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
     fields = {}
     for field in msgspec.structs.fields(kind):
         values = values_of(hints[field.name])
@@ -47,7 +62,7 @@ def instances(kind: type[m.Message]) -> st.SearchStrategy[m.Message]:
     return st.builds(kind, **fields)
 
 
-MESSAGES = st.one_of([instances(kind) for kind in m.KNOWN])
+MESSAGES = st.one_of([instances(kind) for kind in wire.KNOWN])
 
 
 @given(MESSAGES)
@@ -79,18 +94,21 @@ def test_the_older_name_is_understood_too(message: m.Message) -> None:
 
 
 def test_every_kind_of_message_has_a_name_of_its_own() -> None:
-    names = [name for kind in m.KNOWN for name in (kind.TYPE, kind.OLD) if name is not None]
+    names = [name for kind in wire.KNOWN for name in (kind.TYPE, kind.OLD) if name is not None]
     assert all(names)
     assert len(set(names)) == len(names)
     kinds = [kind for name, kind in vars(m).items() if isinstance(kind, type) and not name.startswith("_")]
     declared = {kind for kind in kinds if issubclass(kind, m.Message)}
     assert declared - {m.Message, m.Unknown} == set(m.KNOWN)
+    of_depot = {kind for kind in vars(d).values() if isinstance(kind, type) and issubclass(kind, m.Message)}
+    assert {kind for kind in of_depot if not kind.__name__.startswith("_")} - {m.Message} == set(d.KNOWN)
 
 
 # ---------------------------------------------------------------- the field's own frames
 
 PAYLOAD = {"video_hash": "v" * 32, "video_ext": ".mp4", "audio_hash": "a" * 32, "audio_ext": ".wav"}
 PAYLOAD_TEXT = json.dumps(PAYLOAD)
+BLAKE3 = "0f" * 32
 
 FIELD = [
     ('{"type":"connected","fd":7}', m.Connected(fd=7)),
@@ -256,6 +274,48 @@ FIELD = [
         m.GpuAdminDone(request_id="R", gpu="g1", action="keep", until=9),
     ),
     ('{"type":"gpu.kinds.changed","gpu":"g1"}', m.KindsChanged(gpu="g1")),
+    (
+        f'{{"type":"gpu.depot.offer","request_id":"R","files":[{{"name":"video","blake3":"{BLAKE3}","size":5}}]}}',
+        d.DepotOffer(request_id="R", files=(d.DepotFile(name="video", blake3=BLAKE3, size=5),)),
+    ),
+    (
+        f'{{"type":"gpu.depot.places","request_id":"R","files":[{{"name":"v","blake3":"{BLAKE3}","size":5,'
+        '"parts":{"2":"http://s/2"},"part_size":3,"parted":1}],"expires":9}',
+        d.DepotPlaces(
+            request_id="R",
+            files=(d.DepotPlace(name="v", blake3=BLAKE3, size=5, parts={"2": "http://s/2"}, part_size=3, parted=1),),
+            expires=9,
+        ),
+    ),
+    (
+        '{"type":"gpu.depot.places","request_id":"R","depot":"http://d","capability":"e.c.s","code":"full"}',
+        d.DepotPlaces(request_id="R", depot="http://d", capability="e.c.s", code="full"),
+    ),
+    (
+        '{"type":"gpu.depot.progress","request_id":"R","left":5,"rate":2.5}',
+        d.DepotProgress(request_id="R", left=5, rate=2.5),
+    ),
+    ('{"type":"gpu.depot.stored","request_id":"R","until":9}', d.DepotStored(request_id="R", until=9)),
+    ('{"type":"gpu.depot.withdraw","request_id":"R"}', d.DepotWithdraw(request_id="R")),
+    (
+        '{"type":"gpu.depot.fetch","request_id":"R","task_type":"paint","payload":{"kind":"paint"},"license":"L"}',
+        d.DepotFetch(request_id="R", task_type="paint", payload={"kind": "paint"}, license="L"),
+    ),
+    (
+        f'{{"type":"gpu.depot.delivered","request_id":"R","files":[{{"name":"r","blake3":"{BLAKE3}","url":"http://s"}}]}}',
+        d.DepotDelivered(request_id="R", files=(d.DepotPlace(name="r", blake3=BLAKE3, url="http://s"),)),
+    ),
+    ('{"type":"gpu.depot.query","request_id":"R"}', d.DepotQuery(request_id="R")),
+    (f'{{"type":"gpu.depot.list","request_id":"R","after":"{BLAKE3}"}}', d.DepotList(request_id="R", after=BLAKE3)),
+    (
+        f'{{"type":"gpu.depot.listed","request_id":"R","files":[{{"blake3":"{BLAKE3}"}}],"count":1,"size":5,"more":true}}',
+        d.DepotListed(request_id="R", files=({"blake3": BLAKE3},), count=1, size=5, more=True),
+    ),
+    (
+        f'{{"type":"gpu.depot.remove","request_id":"R","files":["{BLAKE3}"]}}',
+        d.DepotRemove(request_id="R", files=(BLAKE3,)),
+    ),
+    ('{"type":"gpu.depot.expiring","jobs":["R"],"at":9}', d.DepotExpiring(jobs=("R",), at=9)),
     ('{"type":"url","url":"http://w:8383"}', m.Url(url="http://w:8383")),
     ("http://w:8383", m.Url(url="http://w:8383")),
     ("https://w.example/x", m.Url(url="https://w.example/x")),
@@ -282,7 +342,7 @@ def test_a_number_may_be_a_whole_number_and_nothing_else() -> None:
 
 
 def test_every_kind_has_a_frame_in_the_list_above() -> None:
-    assert {type(message) for _, message in FIELD} == set(m.KNOWN)
+    assert {type(message) for _, message in FIELD} == set(wire.KNOWN)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 TEXTS = (
     "", " ", "\0", "a\0b", "../../../../etc/passwd", "..\\..\\x", "/etc/passwd", "C:\\CON", "NUL", "file:///etc/passwd",
@@ -39,7 +39,7 @@ def _examples() -> list[dict[str, Any]]:
     ids |= {"role": "worker", "key": "k", "token": "t", "active_count": 1, "has_recent_active": False, "fd": 1}
     ids |= {"payload": {"video_hash": "0" * 32}, "jobs": [], "features": ["done"], "license": "x", "expires": 1}
     found = []
-    for kind in m.KNOWN:
+    for kind in wire.KNOWN:
         fields = {one.name: ids[one.name] for one in msgspec.structs.fields(kind) if one.name in ids}
         found.append({"type": kind.TYPE, **fields, "data": {"status": "online", "gpu": "gpu", "msg": "m"}})
         if kind.OLD:
