@@ -250,6 +250,9 @@ def _complaint(event: object) -> None:
     match event:
         case m.Error(request_id=None):
             logger.bind(stage="hub").warning("the hub says: {}", event.text)
+        case d.DepotExpiring():
+            why = "nothing has fetched them: submit the job again with its --job-id, where it was submitted"
+            logger.bind(stage="hub").warning("the depot removes results of {} soon: {}", ", ".join(event.jobs), why)
         case m.PowerState(gpu=gpu, stops_in=int(seconds)):
             why = "it reaches its maximum uptime. Unfinished jobs start again on the next GPU"
             logger.bind(stage="hub").warning("{} will be stopped in {} s: {}", gpu, seconds, why)

@@ -150,6 +150,12 @@ def store(job: Job, hub: Hub, depot: d.Depot | None) -> Effect[JobEvent]:
     return stage
 
 
+def offered(job: Job, taken: Fingerprinted) -> list[d.DepotFile]:
+    """The files of a job as the hub knows them."""
+    named = zip(job.inputs, taken.files, strict=True)
+    return [d.DepotFile(name, file.digests["blake3"], file.ext, file.size) for name, file in named]
+
+
 def bytes_stored(event: JobEvent) -> int:
     """How much the depot has, as the calls of `store` say it."""
     return event.bytes if isinstance(event, Storing) else 0
@@ -196,9 +202,7 @@ class _Upload:
     def _say(self) -> None:
         if not self.left:
             return self.hub.depot(self.job, "stored")
-        named = zip(self.job.inputs, self.taken.files, strict=True)
-        files = [d.DepotFile(name, file.digests["blake3"], file.ext, file.size) for name, file in named]
-        return self.hub.offer(self.job, files)
+        return self.hub.offer(self.job, offered(self.job, self.taken))
 
     def _answered(self, reply: d.Places | d.InDepot) -> Observable[JobEvent]:
         if isinstance(reply, d.InDepot):
@@ -249,7 +253,9 @@ def asked(hub: Hub, job: Job, say: Callable[[], None], *kinds: type[Any]) -> Obs
 
 
 def watch(wait: Wait, link: LinkUp) -> Observable[JobEvent]:
-    """The hub is there again: it will say how far the work is."""
+    """The hub is there again: it gives the job to this connection, and says how far the work is."""
+    if wait.reached:
+        wait.hub.submit(wait.job)
     wait.link, wait.reached = link, True
     return never()
 
@@ -301,10 +307,12 @@ def fetch(job: Job, hub: Hub, depot: d.Depot | None) -> Effect[JobEvent]:
         links: dict[str, d.Place] = {}
 
         def ask() -> Observable[d.InDepotDone]:
-            def note(done: d.InDepotDone) -> None:
+            def note(done: d.InDepotDone | d.Places) -> None:
+                if isinstance(done, d.Places):
+                    raise DepotError(done.reason or "the hub has no results of this job in the depot", code=done.code)
                 links.update({place.file.name: place for place in done.places})
 
-            return asked(hub, job, lambda: hub.depot(job, "query"), d.InDepotDone).pipe(ops.do_action(note))
+            return asked(hub, job, lambda: hub.depot(job, "query"), d.InDepotDone, d.Places).pipe(ops.do_action(note))
 
         def get(path: Path, name: str | None, _: Output | None) -> Observable[JobEvent]:
             return around(rx.defer(partial(attempt, path, name or next(iter(job.outputs)))))

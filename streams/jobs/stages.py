@@ -21,6 +21,7 @@ from wakestream.operators.model.events import (
     Fingerprint,
     Job,
     JobEvent,
+    Queued,
     Rendered,
     TimedOut,
 )
@@ -113,7 +114,18 @@ class Stages(Parts):
                 An earlier run may have stored them, or even have the results there (`Delivered`). None, or no depot,
                 or a job that cannot go that way: `Granted` only.
         """
-        return submit(self, depot if self.world.depot is not None and may_be_stored(self.job) else None)
+        if self.world.depot is None:
+            return submit(self)
+        if depot is not None and may_be_stored(self.job):
+            return submit(self, depot)
+        said: list[JobEvent] = []
+
+        def withdraw(event: JobEvent) -> None:
+            if isinstance(event, Queued) and not said:  # else the hub waits for an offer of the files
+                said.append(event)
+                self.world.hub.depot(self.job, "withdraw")
+
+        return submit(self).do_action(withdraw)
 
     @property
     def online(self) -> JobStage:

@@ -23,6 +23,7 @@ from wakestream.operators.rx.core.observable import (
 from wakestream.operators.rx.each import Stage
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.then import then
+from wakestream.operators.stages.depot import offered
 from wakestream.streams.jobs.gpu_backoff import Starts
 from wakestream.streams.jobs.job_order import Arrivals, JobOrder, Move, Order
 from wakestream.streams.jobs.stages import Stages
@@ -142,7 +143,11 @@ class TurnStages(Stages):
             case "follow":  # the end of this stage is the end of that turn
                 return stage(before).do_action(on_completed=self.slot.free)
             case "depot":
-                return stage(before).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload"))
+                # The hub hears of the files before their turn comes, and starts no machine for them yet.
+                def offer(_: int) -> None:
+                    self.world.hub.offer(self.job, offered(self.job, before))
+
+                return stage(before).pipe(turn(self.job, self.shared, self.shared.uploads, "to upload", offer))
             case "download" | "fetch":
                 return stage(before).pipe(turn(self.job, self.shared, self.shared.downloads, "to download"))
         return stage(before)
