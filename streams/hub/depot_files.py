@@ -49,12 +49,15 @@ def is_probe(files: Sequence[d.DepotFile]) -> bool:
 
 def probe(state: HubState, peer: Connection, message: d.DepotOffer, now: float, decision: HubDecision) -> bool:
     """Let a client try the depot with a file of no job; returns whether this is one."""
-    if not (is_probe(message.files) and state.depot_up):
+    if not is_probe(message.files):
         return False
-    owner = peer.owner or ""
-    if len(state.in_depot.get(owner, {})) >= state.limits.depot_files:
-        why = "this license has no room for another file in the depot; remove some with `wakestream depot rm`"
-        decision.send(peer.fd, d.DepotPlaces(request_id=message.request_id, code="quota", reason=why))
+    owner, refused = peer.owner or "", None
+    if not state.depot_up:
+        refused = "down", "the depot is not connected"
+    elif len(state.in_depot.get(owner, {})) >= state.limits.depot_files:
+        refused = "quota", "this license has no room for another file in the depot; use `wakestream depot rm`"
+    if refused is not None:
+        decision.send(peer.fd, d.DepotPlaces(request_id=message.request_id, code=refused[0], reason=refused[1]))
         return True
     decision.fact(f.DepotUsed(owner, message.files, now))
     decision.command(f.AskDepot("open", owner, message.request_id, peer.fd, message.files))

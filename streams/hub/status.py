@@ -133,8 +133,10 @@ def _depot(state: HubState, peer: Connection, now: float) -> dict[str, Any]:
 def depot_jobs(state: HubState) -> dict[str, int]:
     """How many jobs go through the depot, by where they are."""
     at_work = sum(state.jobs[id_].gpu is not None for id_ in state.stored)
+    away = sum(state.jobs[id_].depot is not None for id_ in state.absent)
     return {
-        "storing": sum(count for need, count in state.wanted.items() if need.depot == STORING),
+        "storing": sum(count for need, count in state.wanted.items() if need.depot == STORING) - away,
+        "away": away,
         "stored": len(state.stored) - at_work,
         "at_work": at_work,
         "delivered": len(state.delivered),

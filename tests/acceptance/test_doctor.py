@@ -314,7 +314,7 @@ async def test_a_wrong_clock_is_reported(scene: Scene, ahead: int, level: str) -
         return web.Response(headers={"Date": formatdate(time.time() + ahead, usegmt=True)})
 
     url = await scene.stack.enter_async_context(plain_server.answering(answer))
-    (found,) = there_room.clocks_agree(await there_room.headers_of(f"{url}/dsp"))
+    (found,) = there_room.clocks_agree(there_room.skew(await there_room.headers_of(f"{url}/dsp")))
     assert (found.check, found.level) == ("clock", level)
 
 

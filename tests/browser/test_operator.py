@@ -186,7 +186,7 @@ async def test_the_page_shows_how_much_of_the_depot_is_used_by_whom(visit: Visit
         for fact in (f.DepotHeld("id-depot", "depot", scene.now), f.DepotUsed(editing, (file,), scene.now)):
             DECIDER.evolve(hub.state, fact)
         await expect(page.locator("#depot-licenses tbody tr")).to_have_text(re.compile(r"editing PC\s*1\s*40\sGB"))
-        await expect(page.locator("#depot-away")).to_be_visible()
+        await expect(page.locator("#depot-down")).to_be_visible()
         assert await page.evaluate("() => document.documentElement.scrollWidth") == 360
         assert await faults(page) == []
 

@@ -154,6 +154,9 @@ def _off(gpu: Mapping[str, Any], answer: m.HubStatus) -> str:
         return t("why.off.budget", gpu=name, jobs=wait, time=words.clock_time(until))
     if answer.monitors and plan(gpu):
         return t("why.phase", gpu=name, phase=t("top.off"), cause="")
+    depot = answer.depot or {}
+    if waiting <= depot.get("storing", 0) + depot.get("away", 0):
+        return t("why.off.storing" if depot["storing"] else "why.off.away", gpu=name, jobs=words.count(waiting))
     asked = "why.off.enough" if answer.expected else "why.off.asked"
     return t(asked if answer.monitors else "why.off.no_monitor", gpu=name, jobs=wait)
 

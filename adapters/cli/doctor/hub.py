@@ -48,11 +48,14 @@ _TODO = dict.fromkeys(("not_ready", "paused"), "doctor.engine_loads.do")
 class Told:
     """What was learned on the way: the hub's version, as it is shown, and features; how the GPU is, and where.
 
+    `ahead`: seconds that our clock is ahead of the hub's; None if that is not known. `depot`: what it says of that.
     `refused`: the hub is there and does not let us in.
     `online` has the address of each online GPU's worker; None where the hub names none.
     """
 
     hub_version: str = ""
+    ahead: float | None = None
+    depot: Mapping[str, Any] | None = None
     refused: bool = False
     features: frozenset[str] = frozenset()
     running: bool = False
@@ -112,19 +115,23 @@ def version_in(headers: Mapping[str, str]) -> str:
     return f"{program} {number[:20]}: " if program == "wakestream" and slash else ""
 
 
-def clocks_agree(headers: Mapping[str, str]) -> Iterator[CheckResult]:
-    """The time in the hub's HTTP answer beside ours."""
+def skew(headers: Mapping[str, str]) -> float | None:
+    """How many seconds our clock is ahead of the one in an HTTP answer; None if it does not say its time."""
     try:
-        skew: float | None = time.time() - parsedate_to_datetime(headers["Date"]).timestamp()
+        return time.time() - parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, ValueError):
-        skew = None
-    if skew is None:
+        return None
+
+
+def clocks_agree(ahead: float | None) -> Iterator[CheckResult]:
+    """The hub's clock beside ours, which is so many seconds `ahead`."""
+    if ahead is None:
         yield skipped("clock", t("doctor.clock_unknown"))
-    elif abs(skew) <= SKEW:
+    elif abs(ahead) <= SKEW:
         yield ok("clock", t("doctor.clock"))
     else:
-        level, off = fault if abs(skew) > 60 else warning, f"{abs(skew):.0f}"
-        says = t("doctor.clock_ahead" if skew > 0 else "doctor.clock_behind", seconds=off)
+        level, off = fault if abs(ahead) > 60 else warning, f"{abs(ahead):.0f}"
+        says = t("doctor.clock_ahead" if ahead > 0 else "doctor.clock_behind", seconds=off)
         yield level("clock", says, t("doctor.clock.do"))
 
 
@@ -134,6 +141,7 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
     if FEATURE in told.features:
         answer = await ask(m.HubStatusQuery(request_id="-"), m.HubStatus)
     gpus = answer.gpus if answer is not None else ()
+    told.depot = answer.depot if answer is not None else None
     names: list[str | None] = [str(gpu.get("gpu")) for gpu in gpus if OF_GPU in told.features]
     for finding in await asyncio.gather(*(_monitor_answers(ask, told, name) for name in names or [None])):
         yield finding
@@ -152,6 +160,14 @@ async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:
             yield level("gpu", says + cause, t(what))
         else:
             yield ok("gpu", says + (cause if orphan else ""))
+
+
+def depot_connected(told: Told) -> Iterator[CheckResult]:
+    """Whether the hub has its depot; the daemon cannot try it."""
+    if told.depot is not None and told.depot["up"]:
+        yield ok("depot", t("doctor.depot_up"))
+    elif told.depot is not None:
+        yield warning("depot", t("depot.down"), t("doctor.depot.down.do"))
 
 
 async def _monitor_answers(ask: Ask, told: Told, gpu: str | None) -> CheckResult:

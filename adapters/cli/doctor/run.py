@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from wakestream.adapters.cli.doctor import hub as there
 from wakestream.adapters.cli.doctor import local as here
+from wakestream.adapters.cli.doctor.depot import depot_works
 from wakestream.adapters.cli.doctor.hub import Told
 from wakestream.adapters.cli.doctor.local import daemon_stands
 from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped, warning
@@ -32,6 +33,7 @@ from wakestream.operators.model.events import Algorithm, FileRef
 from wakestream.operators.model.ports import Health
 from wakestream.streams.hub.capabilities import FEATURE as CAPABILITY
 from wakestream.streams.jobs.hub_client import FEATURES
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import printable
 
@@ -167,7 +169,8 @@ async def _through_the_daemon(
             yield finding
         return
     headers = await there.headers_of(_page(url))
-    told = there.Told(there.version_in(headers), features=frozenset((await daemon.needed())["hub_features"]))
+    told = there.Told(there.version_in(headers), there.skew(headers))
+    told.features = frozenset((await daemon.needed())["hub_features"])
     yield ok("hub", t("doctor.hub_by_daemon", url=url))
     if wake_within is not None:
         yield skipped("wake", t("doctor.wake_needs_key"), t("doctor.wake_needs_key.do"))
@@ -177,7 +180,8 @@ async def _through_the_daemon(
             return await daemon.ask_hub(query, kind)
         return None
 
-    async for finding in each(there.clocks_agree(headers), there.gpus_stand(ask, told), workers_answer(found, told)):
+    gpus, depot = there.gpus_stand(ask, told), there.depot_connected(told)
+    async for finding in each(there.clocks_agree(told.ahead), gpus, workers_answer(found, told), depot):
         yield finding
 
 
@@ -196,13 +200,13 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
     except SettingsError as error:
         yield fault("settings", str(error), t("doctor.ca.do"))
         return
-    features = (*FEATURES, *hub_query.QUESTIONS)
+    features = tuple(dict.fromkeys((*FEATURES, *hub_query.QUESTIONS, d.FEATURE)))
     link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:
         headers = await there.headers_of(_page(found.hub_url), ca)
-        told = there.Told(there.version_in(headers))
+        told = there.Told(there.version_in(headers), there.skew(headers))
         beyond = _beyond_the_hub(found, link, wake_within, told)
-        async for finding in each(there.hub_connects(link, told), there.clocks_agree(headers), beyond):
+        async for finding in each(there.hub_connects(link, told), there.clocks_agree(told.ahead), beyond):
             yield finding
     finally:
         await link.close()
@@ -223,7 +227,8 @@ async def _beyond_the_hub(
 
     woken = () if wake_within is None else (there.wake(link, wake_within, told),)
     # After the wake: if that failed, the GPUs say why.
-    async for finding in each(*woken, there.gpus_stand(ask, told), workers_answer(found, told)):
+    depot = depot_works(link, told, found)
+    async for finding in each(*woken, there.gpus_stand(ask, told), workers_answer(found, told), depot):
         yield finding
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.cli.render.job_text import clock_time, count, duration
 from wakestream.adapters.config.units import size
+from wakestream.streams.hub.late_jobs import UPLOADED
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol.printable import printable
 
@@ -35,7 +36,7 @@ def plan(gpu: Mapping[str, Any]) -> str:
     if not planned or planned["do"] == "keep":
         return ""
     later = planned["do"] == "wake" and planned.get("in_s") is not None
-    name = f"plan.{planned['do']}" + (".in" if later else "")
+    name = f"plan.{planned['do']}" + ((".upload" if planned.get("why") == UPLOADED else ".in") if later else "")
     if not known(name):
         return printable(str(planned.get("why", "")))
     return t(name, gpu=printable(gpu["gpu"]), time=duration(max(1, planned.get("in_s") or 0), tenths=False))
@@ -68,7 +69,7 @@ def depot(answer: m.HubStatus) -> list[str]:
     return [*lines, *saved(answer)]
 
 
-DEPOT_STATES = ("storing", "stored", "at_work", "delivered")
+DEPOT_STATES = ("storing", "away", "stored", "at_work", "delivered")
 
 
 def saved(answer: m.HubStatus) -> list[str]:

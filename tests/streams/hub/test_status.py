@@ -466,17 +466,20 @@ def test_a_hub_without_a_depot_tells_nothing_of_one(net: Net) -> None:
 
 def test_it_counts_the_jobs_that_go_through_the_depot_by_where_they_are(net: Net) -> None:
     client = net.join("client", owner="mine", features=("done", "hub_status", "queue"))
+    gone = net.join("client", owner="mine", features=("done", "queue"))
     for name in ("storing", "stored", "direct"):
         net.submit(client, name)
+    net.submit(gone, "away")
     in_depot(
         net,
-        *(f.JobStoring(name, files(9), net.now) for name in ("storing", "stored")),
+        *(f.JobStoring(name, files(9), net.now) for name in ("storing", "stored", "away")),
         f.JobStored("stored", net.now),
         f.JobDelivered("ended", "mine", "studio", files(9), net.now),
     )
+    net.leave(gone)
     told = asked(net, net.join("client", owner="mine", features=("hub_status",))).depot or {}
-    counts = {name: told[name] for name in ("storing", "stored", "at_work", "delivered")}
-    assert counts == {"storing": 1, "stored": 1, "at_work": 0, "delivered": 1}
+    counts = {name: told[name] for name in ("storing", "away", "stored", "at_work", "delivered")}
+    assert counts == {"storing": 1, "away": 1, "stored": 1, "at_work": 0, "delivered": 1}
 
 
 def upload(net: Net, *seen: tuple[int, float, float]) -> float:

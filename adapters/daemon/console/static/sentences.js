@@ -189,7 +189,7 @@ export function planOf(gpu, at) {
   const comes = act === "wake" && (["starting", "booted"].includes(gpu.phase) || (gpu.phase === "no_capacity" && in_s == null));
   if (!act || act === "keep" || comes) return "";
   const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - at)));
-  const key = act === "wake" && in_s != null ? "plan.wake.in" : `plan.${act}`;
+  const key = act === "wake" && in_s != null ? `plan.wake.${/upload/.test(gpu.plan.why) ? "upload" : "in"}` : `plan.${act}`;
   return knows(key) ? t(key, { time, name: gpu.gpu }) : `${sentence(brief(gpu.plan.why))}.`;
 }
 

@@ -28,6 +28,7 @@ export const EN = {
   "phase.not_ready": "not ready", "phase.paused": "paused",
   "phase.unknown": "unknown",
   "plan.wake": "Comes for jobs that wait.", "plan.wake.in": "Woken in {time}, unless another GPU gets free before.",
+  "plan.wake.upload": "Woken in {time}, when the upload will be nearly done.",
   "plan.stop": "Stops: another GPU is free too, and no job waits.", "plan.call_back": "Its start is called back: no job needs it any more.",
   "plan.held": "Held for maintenance.", "plan.backed_off": "It did not start. For {time} more it is woken only if no other GPU can do the work.",
   "say.online": "Jobs start at once.", "say.busy": "In use", "say.waiting": "{count} waiting", "say.free": "free in about {time}",

@@ -26,6 +26,7 @@ export const ZH = {
   "phase.draining": "即将休眠", "phase.stopping": "正在休眠", "phase.off": "休眠中",
   "phase.lost": "连接断开", "phase.no_capacity": "暂时没有", "phase.failed": "启动失败", "phase.not_ready": "未就绪", "phase.paused": "已暂停", "phase.unknown": "状态未知",
   "plan.wake": "为等待的任务启动。", "plan.wake.in": "{time}后启动，除非其他 GPU 先空出来。",
+  "plan.wake.upload": "{time}后启动，那时上传即将完成。",
   "plan.stop": "即将关机：另有空闲的 GPU，且没有任务在等待。", "plan.call_back": "取消启动：已没有任务需要它。",
   "plan.held": "因维护而暂停使用。", "plan.backed_off": "未能启动。{time}内，只有其他 GPU 都不能做时才再启动它。",
   "say.online": "任务立即开始。", "say.busy": "使用中", "say.waiting": "{count} 个等待中", "say.free": "约 {time}后空闲",

@@ -82,7 +82,7 @@ function planOf(gpu, state) {
   const { do: act, in_s, why } = gpu.plan ?? {};
   if (!act || act === "keep" || (act === "wake" && in_s == null && gpu.phase === "no_capacity")) return ""; // it may not come
   const time = duration(Math.max(1, (in_s ?? 0) - Math.max(0, Date.now() / 1000 - state.ts)));
-  const key = act === "wake" && in_s != null ? "plan.wake.in" : `plan.${act}`;
+  const key = act === "wake" && in_s != null ? `plan.wake.${/upload/.test(why) ? "upload" : "in"}` : `plan.${act}`;
   return knows(key) ? t(key, { time }) : why;
 }
 
@@ -119,8 +119,8 @@ export function showDepot(state) {
   const { depot } = state;
   show(by("depot"), Boolean(depot));
   if (!depot) return;
-  show(by("depot-away"), !depot.up);
-  const jobs = ["storing", "stored", "at_work", "delivered"].map((name) => [t(`depot.${name}`), number(depot[name])]);
+  show(by("depot-down"), !depot.up);
+  const jobs = ["storing", "away", "stored", "at_work", "delivered"].map((name) => [t(`depot.${name}`), number(depot[name])]);
   const quota = depot.quota ? [[t("depot.quota"), bytes(depot.quota)]] : [];
   cells(by("depot-figures"), [[t("depot.size"), bytes(depot.size)], ...quota, ...jobs, [t("costs.saved"), duration(depot.saved_s), t("depot.saved.title")]]);
   const rows = depot.licenses.map((row) => [licenseName(row.license, state), number(row.files), bytes(row.size)]);

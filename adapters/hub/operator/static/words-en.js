@@ -32,6 +32,7 @@ export const EN = {
   "phase.unknown": "unknown",
   "gpu.since": "For", "gpu.job": "Job", "gpu.job.more": "{job} and {count} more", "gpu.holder": "Held by", "gpu.free": "none",
   "plan.wake": "Comes for jobs that wait.", "plan.wake.in": "Woken in {time}, unless another GPU gets free before.",
+  "plan.wake.upload": "Woken in {time}, when the upload will be nearly done.",
   "plan.stop": "Stops: another GPU is free too, and no job waits.", "plan.call_back": "Its start is called back: no job needs it any more.",
   "plan.held": "Held for maintenance.", "plan.backed_off": "It did not start. For {time} more it is woken only if no other GPU can do the work.",
   "gpu.boot": "Usual start", "gpu.boot.title": "rarely over {p90}; of {count} starts",
@@ -40,9 +41,9 @@ export const EN = {
   "jobs": "Jobs by license", "jobs.none": "No jobs.", "leases": "Leases", "leases.none": "No job holds a GPU.",
   "col.license": "License", "col.job": "Job", "col.day": "Day", "col.on": "On", "col.cost": "Cost",
 
-  "depot": "Depot", "depot.away": "The depot is not connected: files go straight to the GPU machine.",
+  "depot": "Depot", "depot.down": "The depot is not connected: files go straight to the GPU machine.",
   "depot.size": "Size", "depot.quota": "Quota of a license", "depot.files": "Files", "depot.none": "The depot is empty.", "depot.storing": "Uploading",
-  "depot.stored": "Ready for a GPU", "depot.at_work": "At a GPU", "depot.delivered": "Not fetched yet",
+  "depot.away": "Waiting for their PC", "depot.stored": "Ready for a GPU", "depot.at_work": "At a GPU", "depot.delivered": "Not fetched yet",
   "depot.saved.title": "Uploads while no GPU was on",
 
   "costs": "Costs", "costs.today": "Today", "costs.month": "This month", "costs.saved": "Saved this month",

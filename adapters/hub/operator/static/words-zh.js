@@ -31,6 +31,7 @@ export const ZH = {
   "phase.not_ready": "未就绪", "phase.paused": "已暂停", "phase.unknown": "状态未知",
   "gpu.since": "已持续", "gpu.job": "任务", "gpu.job.more": "{job}，另有 {count} 个", "gpu.holder": "占用者", "gpu.free": "无",
   "plan.wake": "为等待的任务启动。", "plan.wake.in": "{time}后启动，除非其他 GPU 先空出来。",
+  "plan.wake.upload": "{time}后启动，那时上传即将完成。",
   "plan.stop": "即将关机：另有空闲的 GPU，且没有任务在等待。", "plan.call_back": "取消启动：已没有任务需要它。",
   "plan.held": "因维护而暂停使用。", "plan.backed_off": "未能启动。{time}内，只有其他 GPU 都不能做时才再启动它。",
   "gpu.boot": "通常启动", "gpu.boot.title": "很少超过 {p90}；共 {count} 次启动",
@@ -39,9 +40,9 @@ export const ZH = {
   "jobs": "各许可证的任务", "jobs.none": "没有任务。", "leases": "占用", "leases.none": "没有任务占用 GPU。",
   "col.license": "许可证", "col.job": "任务", "col.day": "日期", "col.on": "运行", "col.cost": "费用",
 
-  "depot": "文件仓库", "depot.away": "文件仓库没有连接：文件直接送到 GPU 主机。",
+  "depot": "文件仓库", "depot.down": "文件仓库没有连接：文件直接送到 GPU 主机。",
   "depot.size": "大小", "depot.quota": "每个许可证的配额", "depot.files": "文件", "depot.none": "文件仓库是空的。", "depot.storing": "正在上传",
-  "depot.stored": "等待 GPU", "depot.at_work": "在 GPU 上", "depot.delivered": "尚未取回",
+  "depot.away": "等待电脑", "depot.stored": "等待 GPU", "depot.at_work": "在 GPU 上", "depot.delivered": "尚未取回",
   "depot.saved.title": "上传期间没有 GPU 开机",
 
   "costs": "费用", "costs.today": "今天", "costs.month": "本月", "costs.saved": "本月节省",

@@ -190,3 +190,17 @@ def test_a_gpu(answer: m.HubStatus, said: str) -> None:
     (sentence,) = why_words.gpus(answer)
     assert said in sentence
     assert why_words.gpus(answer, "another") == []
+
+
+@pytest.mark.parametrize(
+    ("depot", "said"),
+    [
+        ({"storing": 1}, "GPU studio is off: it is started when the files of 1 job are nearly in the depot"),
+        ({"away": 1}, "GPU studio is off: 1 job not yet in the depot, and the PC that has the files is not connected"),
+        ({"stored": 1}, "GPU studio is off although 1 job is waiting: the monitor has been asked to start it"),
+    ],
+)
+def test_a_gpu_that_is_off_while_files_go_into_the_depot_says_so(depot: dict[str, int], said: str) -> None:
+    gpu = {"gpu": "studio", "phase": "off", "waiting": 1}
+    told = {"up": True, "storing": 0, "away": 0, "stored": 0, **depot}
+    assert why_words.gpus(m.HubStatus(request_id="q", gpus=(gpu,), queue=1, monitors=1, depot=told)) == [said]

@@ -3,6 +3,7 @@
 import datetime
 
 from wakestream.adapters.cli.render import status_text
+from wakestream.streams.hub.late_jobs import UPLOADED
 from wakestream.streams.protocol import messages as m
 
 
@@ -63,7 +64,16 @@ def test_a_gpu_shows_its_labels() -> None:
     assert "  labels: cuda, memory=24GB, shelf=3" in status_text.status(m.HubStatus(request_id="q", gpus=(gpu,)))
 
 
-IN_DEPOT = {"up": True, "storing": 1, "stored": 2, "at_work": 0, "delivered": 1, "files": 3, "size": 150_000_000}
+IN_DEPOT = {
+    "up": True,
+    "storing": 1,
+    "away": 0,
+    "stored": 2,
+    "at_work": 0,
+    "delivered": 1,
+    "files": 3,
+    "size": 150_000_000,
+}
 
 
 def test_a_depot_shows_its_files_its_jobs_and_what_it_saved() -> None:
@@ -84,3 +94,9 @@ def test_a_depot_that_is_away_says_what_jobs_do_instead() -> None:
     answer = m.HubStatus(request_id="q", depot={**IN_DEPOT, "up": False})
     assert status_text.depot(answer) == ["the depot is not connected: files go straight to the GPU machine"]
     assert status_text.depot(m.HubStatus(request_id="q")) == []
+
+
+def test_a_machine_that_waits_for_an_upload_says_when_it_starts() -> None:
+    planned = {"do": "wake", "in_s": 50.0, "why": UPLOADED}
+    gpu = {"gpu": "studio", "phase": "off", "plan": planned}
+    assert status_text.plan(gpu) == "it is started in 50 s, when the upload will be nearly done"
