@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.engines.pair import PairEngine
-from tests.support.programs import plain_server
+from tests.support.programs import depot_scene, plain_server
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place, gpu_online, until
 from tests.support.streams.submitting import submitting
@@ -36,6 +36,7 @@ from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import Link, open_link
 from wakestream.adapters.testing.fakes import FakePower
 from wakestream.adapters.testing.power_watch import no_health
+from wakestream.adapters.worker.program import running_worker
 from wakestream.operators.model.engine import Readiness
 from wakestream.operators.model.ports import LinkUp
 from wakestream.streams.jobs.daemon_pipeline import DURABLE
@@ -95,6 +96,14 @@ class Scene:
         self.stack.push_async_callback(lambda: task)
         self.stack.callback(stop.set)
         await until(lambda: link.up and program.machine.state != "unknown")
+
+    async def depot(self, **more: Any) -> None:
+        """Our own depot is connected."""
+        _, key = self.place.book.issue("depot", "", time.time())
+        settings = depot_scene.config(self.folder / "depot", key=Secret(key), **more)
+        hub = self.running
+        await self.stack.enter_async_context(running_worker(settings, lambda at: open_link(self.place.hub_url, at)))
+        await until(lambda: hub is not None and hub.state.depot_up)
 
     async def look(self, wake_within: float | None = None) -> dict[str, CheckResult]:
         found = [finding async for finding in examine(self.settings, self.folder, wake_within=wake_within)]
@@ -464,3 +473,27 @@ async def test_after_a_failed_start_the_reason_is_reported(scene: Scene) -> None
     found = await scene.look(wake_within=1.0)
     assert found["wake"].level == "fault"
     assert (found["gpu"].level, "sold out" in found["gpu"].says) == ("warning", True)
+
+
+async def test_a_depot_takes_a_small_file_gives_it_back_and_removes_it(scene: Scene) -> None:
+    await scene.hub()
+    await scene.depot()
+    found = (await scene.look())["depot"]
+    assert (found.level, found.says.startswith("the depot took a small file")) == ("ok", True), found
+    assert not [*(scene.folder / "depot" / "files").iterdir()]
+    assert scene.running is not None
+    assert not scene.running.state.in_depot
+
+
+async def test_a_depot_that_is_away_or_full_is_a_warning_that_says_what_to_do(scene: Scene) -> None:
+    await scene.hub()
+    assert "depot" not in await scene.look(), "this hub has none"
+    await scene.depot(size=1000)
+    full = (await scene.look())["depot"]
+    assert (full.level, "larger --size" in full.says) == ("warning", True), full
+    assert scene.running is not None
+    await scene.stack.aclose()
+    await scene.hub()
+    scene.running.state.depot_of = "license", "depot"
+    away = (await scene.look())["depot"]
+    assert (away.level, "wakestream depot run" in away.todo) == ("warning", True), away
