@@ -2,32 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from tests.support.programs.capability_scene import Caller
-from tests.support.programs.depot_scene import config, named, put
+from tests.support.programs.depot_scene import depot_of, named, put
 from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.hub.depot_desk import DepotDesk
 from wakestream.adapters.hub.server import HubServer
-from wakestream.adapters.net.hub_link import open_link
-from wakestream.adapters.worker.program import RunningWorker, running_worker
 from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import depot_messages as d
 
 FILM = bytes(range(256)) * 40
 FILE = d.DepotFile(name="video", blake3=named(FILM), ext=".mp4", size=len(FILM))
-
-
-@asynccontextmanager
-async def depot_of(place: Place, hub: HubServer, size: int = 1 << 30) -> AsyncIterator[RunningWorker]:
-    """A depot that the hub knows."""
-    _, key = place.book.issue("depot", "", time.time())
-    settings = replace(config(place.folder / "depot", size), key=key)
-    async with running_worker(settings, lambda register: open_link(hub.url, register)) as depot:
-        await until(lambda: hub.state.depot_url is not None)
-        yield depot
 
 
 async def asked(hub: HubServer, ask: str, *files: d.DepotFile, owner: str = "one") -> f.DepotAnswered:

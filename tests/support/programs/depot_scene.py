@@ -3,15 +3,19 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 from blake3 import blake3
 
 from tests.support.programs.capability_scene import Caller
+from tests.support.programs.our_peers import Place, until
 from wakestream.adapters.engines import Command
+from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.net.capabilities import of_depot
 from wakestream.adapters.net.capability_keys import Signer
+from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.worker.config import WorkerConfig
 from wakestream.adapters.worker.program import RunningWorker, running_worker
 
@@ -56,6 +60,17 @@ async def depot_scene(state: Path, size: int = 1 << 30, signer: Signer | None = 
         assert verifier is not None
         verifier.pin(signer.public)
         yield DepotScene(depot, signer, session)
+
+
+@asynccontextmanager
+async def depot_of(place: Place, hub: HubServer, size: int = 1 << 30) -> AsyncIterator[RunningWorker]:
+    """A depot that the hub knows."""
+    if "depot" not in place.keys:
+        place.keys["depot"] = place.book.issue("depot", "", time.time())[1]
+    settings = replace(config(place.folder / "depot", size), key=place.keys["depot"])
+    async with running_worker(settings, lambda register: open_link(hub.url, register)) as depot:
+        await until(lambda: hub.state.depot_url is not None)
+        yield depot
 
 
 async def put(caller: Caller, content: bytes) -> int:
