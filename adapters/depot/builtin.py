@@ -67,8 +67,9 @@ class BuiltinDepot:
 
     async def open(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """See `DepotStore.open`."""
-        have, room, size = await self._look(owner, files)
-        missing = {file.blake3: file.size for file in files if file.blake3 not in have}
+        expect = {file.blake3: file.size for file in files}
+        have, room, size = await self._look(owner, files, expect=expect)
+        missing = {name: size for name, size in expect.items() if name not in have}
         if (wanted := sum(missing.values())) > room:
             why = f"the depot has room for {room} of {wanted} bytes; remove files with `wakestream depot rm`"
             raise DepotError(f"{why}, or give it a larger --size", code="too_large" if wanted > size else "full")
@@ -97,16 +98,21 @@ class BuiltinDepot:
         """See `DepotStore.close`."""
         await self._session.close()
 
-    async def _look(self, owner: str, files: Sequence[d.DepotFile]) -> tuple[dict[str, int], int, int]:
+    async def _look(
+        self, owner: str, files: Sequence[d.DepotFile], **more: Mapping[str, int]
+    ) -> tuple[dict[str, int], int, int]:
         """What is there, the room that is left, and the size of the depot."""
-        found = await self._call(owner, "look", [{"hash": one.blake3, "ext": one.ext or PLAIN} for one in files])
+        named = [{"hash": one.blake3, "ext": one.ext or PLAIN} for one in files]
+        found = await self._call(owner, "look", named, **more)
         try:
             sizes = {digest: int(size) for digest, size in found["sizes"].items() if size is not None}
             return sizes, int(found["room"]), int(found["size"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DepotError(f"the depot answered wrongly ({error!r}); update it", code="down") from None
 
-    async def _call(self, owner: str, name: str, files: list[dict[str, str]]) -> dict[str, Any]:
+    async def _call(
+        self, owner: str, name: str, files: list[dict[str, str]], **more: Mapping[str, int]
+    ) -> dict[str, Any]:
         if (place := self._where()) is None:
             raise DepotError("no depot is connected to the hub; start `wakestream depot run`", code="down")
         url, of = place
@@ -115,7 +121,7 @@ class BuiltinDepot:
         try:
             async with asyncio.timeout(WITHIN):
                 return await _Calls(self._session.resolve(url), self._session, token).call(
-                    "POST", name, json={"files": files}
+                    "POST", name, json={"files": files, **more}
                 )
         except TimeoutError:
             raise DepotError(f"the depot at {url} did not answer within {WITHIN:g} s", code="down") from None

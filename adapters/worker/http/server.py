@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class WorkerCalls:
             web.post(f"{AT}upload_file", self.upload_file),
             web.post(f"{AT}upload_files", self.upload_files),
             web.get(f"{AT}file", self.file),
-            *TusCalls(self.uploads).routes(),
+            *TusCalls(self.uploads, self.expect).routes(),
         ]
 
     async def page(self, request: web.Request) -> web.Response:
@@ -144,6 +145,7 @@ class WorkerCalls:
         body = await requests.json_object(request)
         auth.check_open(request)
         file, license_ = requests.file(body), auth.license_of(request)
+        self.expect(request, file, None)
         if self._here(request, file):
             return replies.ok({"here": True})
         if not license_:
@@ -164,9 +166,12 @@ class WorkerCalls:
     async def upload_files(self, request: web.Request) -> web.Response:
         """Addition: receive several small files, all or none."""
         auth.check_open(request)
-        files = await transfers.receive(request, self.store)
+        files = await transfers.receive(request, self.store, partial(self.expect, request))
         await self.queue.show(auth.license_of(request), *files)
         return replies.ok({"files": len(files)})
+
+    def expect(self, request: web.Request, file: FileRef | None, size: int | None) -> None:
+        """Refuse a file of so many bytes that may not come. A worker takes all files."""
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Addition: one of the caller's files, or a part of it; its ETag is its BLAKE3."""

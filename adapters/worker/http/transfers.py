@@ -105,15 +105,15 @@ _LIST: Final = 64 * 1024
 _SHORT: Final = "send a line of JSON, a list of {hash, ext, size}, and then the bytes of these files in that order"
 
 
-async def receive(request: web.Request, store: FileStore) -> list[FileRef]:
-    """Receive the files. Raises `Corrupt` if one has not its BLAKE3; then none is kept."""
+async def receive(request: web.Request, store: FileStore, expect: Callable[[FileRef, int], None]) -> list[FileRef]:
+    """Receive the files; `expect` refuses one. Raises `Corrupt` if one has not its BLAKE3; then none is kept."""
     with SpooledTemporaryFile(HELD, dir=str(store.partials)) as spool:
         await _arrive(request, store, spool)
         async with store.in_memory:
-            return await _keep(store, await store.on_disk(lambda: _all(spool)))
+            return await _keep(store, await store.on_disk(lambda: _all(spool)), expect)
 
 
-async def _keep(store: FileStore, body: bytes) -> list[FileRef]:
+async def _keep(store: FileStore, body: bytes, expect: Callable[[FileRef, int], None]) -> list[FileRef]:
     newline = body.find(b"\n")
     content = memoryview(body)[newline + 1 :]
     try:
@@ -126,6 +126,7 @@ async def _keep(store: FileStore, body: bytes) -> list[FileRef]:
     start = 0
     for one in listed:
         ref, size = FileRef(requests.blake3(one.get("hash"), "hash"), requests.file_ext(one.get("ext"))), _size(one)
+        expect(ref, size)
         files[ref] = content[start : start + size]
         start += size
     if start != len(content):

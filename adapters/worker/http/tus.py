@@ -23,6 +23,7 @@ from wakestream.adapters.worker.http.tus_append import ALGORITHMS, Appends, Chec
 from wakestream.adapters.worker.resumable_uploads import Uploads
 from wakestream.adapters.worker.upload_records import Announced, Upload
 from wakestream.operators.model.errors import Corrupt, WorkerRefused
+from wakestream.operators.model.events import FileRef
 
 AT = "/files/"
 VERSION = "1.0.0"
@@ -35,10 +36,10 @@ Call = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class TusCalls:
-    """The calls of tus, one method for each."""
+    """The calls of tus, one method for each. `expect` refuses a file that may not come."""
 
-    def __init__(self, uploads: Uploads) -> None:
-        self.uploads = uploads
+    def __init__(self, uploads: Uploads, expect: Callable[[web.Request, FileRef | None, int], None]) -> None:
+        self.uploads, self._expect = uploads, expect
         self._appends = Appends(uploads)
 
     def routes(self) -> list[web.RouteDef]:
@@ -74,7 +75,9 @@ class TusCalls:
     async def create(self, request: web.Request) -> web.Response:
         """Create an upload, or find the one of the same file; `Upload-Offset` is its progress."""
         check_open(request)
-        upload = await self.uploads.create(_announced(request))
+        announced = _announced(request)
+        self._expect(request, announced.ref, announced.length)
+        upload = await self.uploads.create(announced)
         if request.headers.get(hdrs.CONTENT_TYPE) == BODY and not upload.finished:
             await self._appends.take(upload, 0, _blocks(request), _checksum(request), whole=True)
         # Relative to the address of the call, so that it is correct behind any proxy.

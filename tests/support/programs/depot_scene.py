@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from blake3 import blake3
@@ -49,6 +50,17 @@ class DepotScene:
     def hub(self, owner: str) -> Caller:
         """The hub, in the name of a license."""
         return self.caller(owner, of_depot(NAME, hub=True))
+
+    async def announce(self, owner: str, *files: bytes) -> dict[str, Any]:
+        """The hub says that these files will come."""
+        wanted = [{"hash": named(file), "ext": ".mp4"} for file in files]
+        expect = {named(file): len(file) for file in files}
+        return await self.hub(owner).data("POST", "look", json={"files": wanted, "expect": expect})
+
+    async def put(self, owner: str, content: bytes) -> int:
+        """Announce and send a file; returns the status."""
+        await self.announce(owner, content)
+        return await put(self.caller(owner), content)
 
 
 @asynccontextmanager
