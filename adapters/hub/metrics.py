@@ -19,7 +19,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.answers import phase
 from wakestream.streams.hub.state import HubState
 
-ROLES = ("client", "worker", "monitor", "unregistered")
+ROLES = ("client", "worker", "monitor", "depot", "unregistered")
 PHASES = (*get_args(PowerWord), "lost")
 WAITING = ("budget", "no_monitor", "booting", "booted", "stopping", "lost", "no_capacity", "online")
 """The phases that the hub sends to waiting clients."""

@@ -101,7 +101,7 @@ async def test_calls_that_stall_hold_little_memory(tmp_path: Path) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         calls = [
-            asyncio.create_task(transfers.receive(cast("web.Request", SimpleNamespace(content=body)), store))
+            asyncio.create_task(transfers.receive(cast("web.Request", SimpleNamespace(content=body)), store, print))
             for body in bodies
         ]
         await asyncio.gather(*(body.stalls.wait() for body in bodies))
