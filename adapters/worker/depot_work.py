@@ -22,15 +22,17 @@ from msgspec.structs import replace
 
 from wakestream.adapters.client.depot import DepotWallet, get, put
 from wakestream.adapters.client.worker import HttpWorkers
+from wakestream.adapters.disk.atomic import replace_file
 from wakestream.adapters.net.hub_link import HubLink
+from wakestream.adapters.runtime.recent import Recent
 from wakestream.adapters.runtime.tasks import background, end, first_of, tasks_of_block
 from wakestream.adapters.worker.http import requests
 from wakestream.adapters.worker.http.server import WorkerCalls
 from wakestream.operators.model import errors as e
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.depot import Place
-from wakestream.operators.model.events import FileRef, Fingerprint
-from wakestream.operators.model.ports import Resumed
+from wakestream.operators.model.events import Done, Downloading, FileRef, Fingerprint
+from wakestream.operators.model.ports import Output, Resumed
 from wakestream.streams.hub.depot import GONE
 from wakestream.streams.jobs.hub_replies import places_of
 from wakestream.streams.protocol import depot_messages as d
@@ -278,14 +280,19 @@ class DepotWork:
         """Fetch the file, unless this license has shown it here: another license's file proves nothing about this."""
         if not (self._queue.state.has(job.license, ref) and self._store.claim(ref)):
             await self._store.room_for(ref, place.file.size)
-            part = self._session.partial(ref.hash, output := self._store.fetched / f"{ref.hash}{ref.ext}")
-            part.overwrite = True
+            made = Output(place.file.name, ref.ext, place.file.size, ref.hash)
+            output, body = (
+                self._store.fetched / f"{ref.hash}{ref.ext}",
+                partial(get, self._session, self._wallet, place),
+            )
             with self._calls.transfers.running():
-                async with self._fetching, aclosing(get(self._session, self._wallet, place, part)) as steps:
+                fetched = self._session.fetched(ref.hash, output, made, None, Recent(1), body)
+                async with self._fetching, aclosing(fetched) as steps:
                     async for step in steps:
-                        self._count(job, "fetched", ref.hash, step.bytes)
-            await self._store.on_disk(partial(self._store.adopt, part.output, ref))
-            self._session.give_up(ref.hash, output)  # it is complete
+                        if isinstance(step, Downloading):
+                            self._count(job, "fetched", ref.hash, step.bytes)
+                        elif isinstance(step, Done):  # a power cut may undo this, since the file can be fetched again
+                            await self._store.on_disk(partial(replace_file, step.path, self._store.path(ref)))
             await self._queue.show(job.license, ref)
         self._set_short(job, "")
         job.moved[ref.hash] = place.file.size

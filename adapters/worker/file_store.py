@@ -333,10 +333,6 @@ class FileStore:
                 raise
         sync_folder(path.parent)
 
-    def adopt(self, path: Path, ref: FileRef) -> None:
-        """Make the verified file at `path` one of the files. It blocks: call it in a thread."""
-        self.publish(FileIO(path, "r+"), path, ref)
-
     async def room_for(self, ref: FileRef, size: int) -> None:
         """Remove files until there is room for the rest of this file from the depot, if that is possible.
 
