@@ -1,0 +1,65 @@
+"""Jobs by way of our own depot, with a real hub and worker: the PC is off, and its programs are killed, meanwhile."""
+
+import sys
+
+import pytest
+
+from tests.acceptance.test_daemon import RESULT, Counting
+from tests.support.programs.client_scene import User
+from tests.support.programs.daemon_scene import daemon
+from tests.support.programs.depot_scene import depot_of
+from tests.support.programs.our_peers import Place, until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+
+SUBMIT = ("clip.mp4", "speech.wav", "-o", "out.mp4", "--plain", "--leave")
+
+
+async def test_a_stored_job_is_done_while_its_pc_is_off_and_the_daemon_fetches_the_result_once(
+    user: User, place: Place
+) -> None:
+    async with place.hub() as hub, depot_of(place, hub):
+        async with daemon(user) as api:
+            await api.submit(user)
+            assert (await api.until("stored"))["until"] > 0
+            await api.kill()
+        async with place.worker(engine := Counting()):
+            await until(lambda: "job-1" in hub.state.delivered)
+        async with daemon(user) as api:
+            assert (await api.outcome())["event"] == "done"
+            events = [event["event"] async for _, event in api.events()]
+            assert user.out.read_bytes() == RESULT
+            await until(lambda: not hub.state.delivered)
+        assert "storing" not in events
+        assert engine.runs == 1
+        assert user.left() == {"out.mp4"}
+
+
+async def test_leave_returns_when_the_files_are_in_the_depot_and_the_same_job_fetches_the_result(
+    user: User, place: Place
+) -> None:
+    async with place.hub() as hub, depot_of(place, hub):
+        said = await user.run("submit", *SUBMIT, "--job-id", "job-1")
+        assert said.code == 0, said
+        assert "The files are in the depot, you can switch this PC off." in said.out
+        assert "--job-id job-1" in said.out
+        async with place.worker(engine := Counting()):
+            await until(lambda: "job-1" in hub.state.delivered)
+        again = await user.run("submit", *SUBMIT[:-1], "--job-id", "job-1")
+        assert again.code == 0, again
+        assert user.out.read_bytes() == RESULT
+        assert engine.runs == 1
+
+
+async def test_leave_with_a_daemon_returns_too_and_without_a_depot_it_says_that_the_pc_must_stay_on(
+    user: User, place: Place
+) -> None:
+    async with place.hub() as hub:
+        async with depot_of(place, hub), daemon(user) as api:
+            said = await user.run("submit", *SUBMIT, "--job-id", "job-1")
+            assert (said.code, "you can switch this PC off" in said.out) == (0, True)
+            async with place.worker(Counting()):
+                assert (await api.outcome())["event"] == "done"
+        async with daemon(user), place.worker(Counting()):
+            said = await user.run("submit", *SUBMIT, "--job-id", "job-2", "--overwrite", "--again")
+            assert (said.code, "this PC must stay on until the job is done" in said.out) == (0, True)
