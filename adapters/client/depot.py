@@ -29,6 +29,9 @@ from wakestream.streams.protocol import depot_messages as d
 FEATURES: Final = frozenset({"blake3", "range", "tus", "capability", PROOF})
 """What each depot of ours can do: it is not asked before."""
 
+PLAIN: Final = ".bin"
+"""The ending that files without one have in our own depot."""
+
 _CODES: Final[Mapping[str, str]] = {"not_found": "lost", "no_space": "full"}
 
 
@@ -65,7 +68,7 @@ async def put(
         steps: AsyncIterator[int | Resumed] = links.put(session, file, place)
     else:
         calls = _calls(session, wallet, place, place.depot)
-        steps = calls.upload(file, FileRef(place.file.blake3, place.file.ext))
+        steps = calls.upload(file, FileRef(place.file.blake3, place.file.ext or PLAIN))
     with _errors():
         async with aclosing(steps) as totals:  # type: ignore[type-var]
             async for total in totals:
@@ -104,7 +107,7 @@ async def get(
 
 
 async def _body(calls: HttpWorker, place: Place, partial: Partial) -> AsyncGenerator[Downloading, None]:
-    params = {"hash": place.file.blake3, "ext": place.file.ext}
+    params = {"hash": place.file.blake3, "ext": place.file.ext or PLAIN}
     async with aclosing(received(calls, "file", params, partial)) as steps:
         async for step in steps:
             yield step

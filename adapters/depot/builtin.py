@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wakestream.adapters.client.depot import PLAIN
 from wakestream.adapters.client.worker_calls import Known, Session, WorkerCalls
 from wakestream.adapters.depot.store import LINKS, Method
 from wakestream.adapters.net.capabilities import of_depot
@@ -24,9 +25,6 @@ WITHIN = 20.0
 
 AT_ONCE = 1000
 """The most files of one call."""
-
-PLAIN = ".bin"
-"""The ending of files without one."""
 
 
 class Permission(NamedTuple):

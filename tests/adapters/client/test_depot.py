@@ -59,8 +59,10 @@ async def desk(folder: Path, size: int = 1 << 30) -> AsyncIterator[Desk]:
             await files.close()
 
 
-async def test_a_file_goes_there_and_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ext", [".mp4", ""])
+async def test_a_file_goes_there_and_comes_back(tmp_path: Path, ext: str) -> None:
     async with desk(tmp_path) as here:
+        here.place = replace(here.place, file=replace(here.place.file, ext=ext))
         assert (await here.put())[-1] == len(FILM)
         assert await here.get() == Done(here.result, len(FILM))
         assert here.result.read_bytes() == FILM
