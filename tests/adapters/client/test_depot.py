@@ -53,6 +53,7 @@ async def desk(folder: Path, size: int = 1 << 30) -> AsyncIterator[Desk]:
     async with depot_scene(folder / "depot", size) as here:
         try:
             file = await files.fingerprint(folder / "clip.mp4", {"blake3"})
+            await here.announce("one", FILM)
             yield Desk(here, http, folder, file)
         finally:
             await http.close()
@@ -86,6 +87,12 @@ async def test_what_a_depot_refuses_is_an_error_of_the_depot(tmp_path: Path) -> 
         here.permit(here.here.token("one"))
         here.place = replace(here.place, depot=f"http://127.0.0.1:{free_port()}")
         assert await code_of(here.put()) == "down"
+
+
+async def test_a_depot_that_was_restarted_gets_the_file_once_the_hub_offers_it_again(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        here.here.depot.server.calls.expected.clear()  # type: ignore[attr-defined]
+        assert await code_of(here.put()) == "link_expired"
 
 
 async def test_without_a_permission_the_hub_is_asked(tmp_path: Path) -> None:
