@@ -90,13 +90,3 @@ async def put(caller: Caller, content: bytes) -> int:
     listed = f'[{{"hash":"{named(content)}","ext":".mp4","size":{len(content)}}}]\n'.encode()
     status, _ = await caller("POST", "upload_files", data=listed + content)
     return status
-
-
-@asynccontextmanager
-async def depot_of(place: Place, hub: HubServer, size: int = 1 << 30) -> AsyncIterator[RunningWorker]:
-    """A depot that the hub knows."""
-    _, key = place.book.issue("depot", "", time.time())
-    settings = replace(config(place.folder / "depot", size), key=key)
-    async with running_worker(settings, lambda register: open_link(hub.url, register)) as depot:
-        await until(lambda: hub.state.depot_url is not None)
-        yield depot
