@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from msgspec.structs import asdict
-
 from wakestream.adapters.depot.bucket import CALLS, Bucket, bucket_errors, clients, code_of
 from wakestream.adapters.depot.store import LINKS, Method
 from wakestream.adapters.runtime.tasks import background, end
@@ -44,6 +42,9 @@ ABANDONED: Final = 86400.0
 
 SWEEP: Final = 6 * 3600.0
 """Seconds between two looks for such uploads."""
+
+FRAME, FILE, LINK = 60_000, 400, 1000
+"""About the bytes of a message, of a file in it, and of a link."""
 
 NO_SUCH: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload"})
 LACKS: Final = frozenset({"405", "501", "MethodNotAllowed", "NotImplemented"})
@@ -110,9 +111,11 @@ class S3Depot:
         self, files: Sequence[d.DepotFile], have: Collection[str], owner: str, method: Method, now: float
     ) -> tuple[d.DepotPlace, ...]:
         """See `DepotStore.sign`. Links begin now, by this machine's clock."""
-        left, places = d.PARTS, []
-        for file in files:
-            places.append(self._place(file, self.bucket.key(owner, file.blake3), file.blake3 in have, method, left))
+        keys, places = [self.bucket.key(owner, file.blake3) for file in files], []
+        whole = sum(key not in self._uploads and file.blake3 not in have for key, file in zip(keys, files, strict=True))
+        left = max(0, min(d.PARTS, (FRAME - FILE * len(files)) // LINK - whole))
+        for key, file in zip(keys, files, strict=True):
+            places.append(self._place(file, key, file.blake3 in have, method, left))
             left -= len(places[-1].parts)
         return tuple(places)
 
@@ -151,7 +154,7 @@ class S3Depot:
         return await asyncio.get_running_loop().run_in_executor(self._pool, guarded)
 
     def _place(self, file: d.DepotFile, key: str, there: bool, method: Method, most: int) -> d.DepotPlace:
-        said = asdict(file)
+        said = {name: getattr(file, name) for name in d.DepotFile.__struct_fields__}
         if method == "get":
             return d.DepotPlace(**said, have=there, url=self._link(self._client, "get_object", key))
         if there:

@@ -12,7 +12,9 @@ from typing import Any
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli import parser as parsing
+from wakestream.adapters.cli.commands.doctor import show
 from wakestream.adapters.cli.commands.worker import served
+from wakestream.adapters.cli.doctor.result import of_bucket
 from wakestream.adapters.cli.hub_answers import order
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.job_text import clock_time
@@ -22,6 +24,9 @@ from wakestream.adapters.cli.service import begin
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.config.units import size
 from wakestream.adapters.daemon.api_client import open_daemon_client
+from wakestream.adapters.depot.bucket import Bucket
+from wakestream.adapters.depot.probe import check
+from wakestream.adapters.depot.s3 import S3Depot
 from wakestream.adapters.disk.hashing_writer import hash_of
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.engines.command import Command
@@ -32,6 +37,7 @@ from wakestream.operators.model.errors import FileUnusable
 from wakestream.streams.protocol import depot_messages as d
 
 EXAMPLES = (
+    "depot check --depot s3://films/wakestream --depot-endpoint https://s3.example",
     "depot run --hub https://hub.example --key-file depot.key --public-url https://depot.example:8384 --size 50GB",
     "depot ls",
     "depot rm clip.mp4 fbc2b0516ee8",
@@ -44,6 +50,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The things to do with a depot."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _flags_of_run(actions.add_parser("run", help="run the depot; it connects to the hub"))
+    trial = actions.add_parser("check", help="try a bucket: rights, links, public access, clock, rules")
+    flags.add(trial, "--depot URL", "the bucket, s3://BUCKET/PREFIX", required=True)
+    flags.add(trial, "--depot-endpoint URL", "the address of an S3 service that is not Amazon's")
+    flags.add(trial, "--json", "one JSON object for each finding")
+    parsing.part(trial)
     listing = actions.add_parser("ls", help="list the files of your license in the depot")
     flags.add(listing, "--json", "one JSON object for each file")
     removal = actions.add_parser("rm", help="remove files of your license from the depot")
@@ -76,7 +87,17 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "run":
         return _run(args)
     settings = begin(args, usual_level="CRITICAL")
+    if args.action == "check":
+        return asyncio.run(_check(args))
     return asyncio.run((_list if args.action == "ls" else _remove)(settings, args))
+
+
+async def _check(args: argparse.Namespace) -> int:
+    bucket = S3Depot(Bucket.parse(args.depot, args.depot_endpoint))
+    try:
+        return show(map(of_bucket, await check(bucket)), args)
+    finally:
+        await bucket.close()
 
 
 async def _files(settings: Settings, args: argparse.Namespace) -> tuple[list[Mapping[str, Any]], d.DepotListed]:

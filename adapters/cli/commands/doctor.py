@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,16 +38,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine; 0 when there is no fault, 1 otherwise."""
     found = begin(args, usual_level="CRITICAL")
-    say = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say
-    return asyncio.run(_examine(found, args.wake_timeout if args.wake else None, folder(args.state), say))
+    return asyncio.run(_examine(found, args))
 
 
-async def _examine(found: Settings, wake_within: float | None, state: Path, say: Callable[[CheckResult], None]) -> int:
-    worst = exit_codes.DONE
-    async for finding in examine(found, Path.cwd(), wake_within=wake_within, state=state):
+async def _examine(found: Settings, args: argparse.Namespace) -> int:
+    worst, within = exit_codes.DONE, args.wake_timeout if args.wake else None
+    async for finding in examine(found, Path.cwd(), wake_within=within, state=folder(args.state)):
+        worst = max(worst, show((finding,), args))
+    return worst
+
+
+def show(findings: Iterable[CheckResult], args: argparse.Namespace) -> int:
+    """Print them as the command line wants them; 1 if one of them is a fault, else 0."""
+    say, worst = _say_json if args.json else _say_amiss if flags.is_quiet(args) else _say, exit_codes.DONE
+    for finding in findings:
         say(finding)
-        if finding.level == "fault":
-            worst = exit_codes.FAILED
+        worst = exit_codes.FAILED if finding.level == "fault" else worst
     return worst
 
 

@@ -17,6 +17,7 @@ from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.depot.bucket import Bucket
+from wakestream.adapters.depot.probe import refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
 from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.disk.path_key import data_folder
@@ -246,6 +247,8 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
 
     async def serve(stop: asyncio.Event) -> None:
+        for found in await refuse_unsafe(config.bucket) if isinstance(config.bucket, S3Depot) else ():
+            logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", found.check)
         async with AsyncExitStack() as stack:
             with listening(host, port):
                 hub = await stack.enter_async_context(running_hub(config))

@@ -25,8 +25,8 @@ def _stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _no_link_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+@pytest.fixture
+def no_link_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whatever a test does, neither our log nor that of boto3 at its usual level shows a signature."""
     with logged("TRACE") as lines:
         yield

@@ -28,6 +28,8 @@ from wakestream.operators.model.errors import DepotError, LinkExpired
 from wakestream.operators.model.events import Fingerprint
 from wakestream.streams.protocol import depot_messages as d
 
+pytestmark = pytest.mark.usefixtures("no_link_is_logged")
+
 ME, OTHER = "license-me", "license-other"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from tests.support.depot.stores import CLOSED, Store, clock_off, only_radosgw
 from tests.support.ports import free_port
+from tests.support.programs.here import ran_here
 from tests.support.programs.plain_server import answering
 from wakestream.adapters.cli.i18n.catalog import catalog
 from wakestream.adapters.config.setting_files import SettingsError
@@ -149,6 +151,21 @@ async def test_versions_and_locks_work_and_are_told(store: Store, depot: S3Depot
     assert found["versions"].level == "warning"
     assert found["removes"].values == {"days": 3}
     assert "Contents" not in client.list_objects_v2(Bucket=name)
+
+
+@only_radosgw
+async def test_the_command_and_the_start_of_a_hub_say_what_is_unsafe(
+    store: Store, bucket: Bucket, depot: S3Depot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ("--depot", f"s3://{bucket.name}/wakestream", "--depot-endpoint", store.url)
+    said = await asyncio.to_thread(ran_here, capsys, "depot", "check", *at)
+    assert said.code == 1
+    assert "x-amz-copy-source" in said.out
+    assert PUT_KEY[0] in said.out
+    refused = await asyncio.to_thread(ran_here, capsys, "hub", *at, "--state", tmp_path, "--listen", "127.0.0.1:0")
+    assert refused.code == 2
+    assert "acl, copies" in refused.err
+    assert store.secret not in said.out + refused.err
 
 
 def test_each_finding_has_its_texts_in_both_languages() -> None:
