@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.engines.pair import PairRenderer, as_engine
 from tests.support.programs.client_scene import User
+from wakestream.adapters.depot.store import DepotStore
 from wakestream.adapters.engines import Ffmpeg
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import License, LicenseBook
@@ -60,10 +61,11 @@ class Place:
         self.hub_url = ""
 
     @asynccontextmanager
-    async def hub(self, port: int = 0, **limits: Any) -> AsyncIterator[HubServer]:
+    async def hub(self, port: int = 0, bucket: DepotStore | None = None, **limits: Any) -> AsyncIterator[HubServer]:
         """A hub that remembers nothing of the one before."""
+        limits |= {"depot": bucket is not None}
         book, journal = LicenseBook(self.folder / "hub"), FakeJournal[Fact]()
-        async with open_hub(HubConfig(book, port=port, limits=Limits(**limits)), journal) as hub:
+        async with open_hub(HubConfig(book, port=port, limits=Limits(**limits), bucket=bucket), journal) as hub:
             self.hub_url = hub.url
             if self.user is not None:
                 self.user.environment |= self.client_settings()

@@ -1,0 +1,38 @@
+"""A job by way of a bucket, with a real store, hub, worker and client, which goes and comes back for its result."""
+
+import os
+
+import pytest
+
+from tests.support.depot.stores import Store
+from tests.support.programs.client_scene import User
+from tests.support.programs.our_peers import Joining, Place, until
+from wakestream.adapters.depot import s3
+from wakestream.adapters.depot.bucket import Bucket
+from wakestream.adapters.depot.s3 import MIB, S3Depot
+
+SUBMIT = ("clip.mp4", "speech.wav", "-o", "out.mp4", "--plain", "--job-id", "job-1")
+
+
+async def test_a_job_is_done_while_its_pc_is_off_and_the_result_is_fetched_from_the_bucket(
+    user: User, place: Place, store: Store, bucket: Bucket, depot: S3Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "WHOLE", 5 * MIB)
+    monkeypatch.setattr(s3, "PART", 5 * MIB)
+    user.video.write_bytes(video := os.urandom(12 * MIB))
+    async with place.hub(bucket=depot) as hub:
+        said = await user.run("submit", *SUBMIT, "--leave")
+        assert said.code == 0, said
+        assert "you can switch this PC off" in said.out
+        async with place.worker(Joining()) as worker:
+            await until(lambda: "job-1" in hub.state.delivered)
+            assert set(worker.server.calls.transfers.moved) == {"fetched", "delivered"}
+        again = await user.run("submit", *SUBMIT)
+        assert again.code == 0, again
+        assert user.out.read_bytes() == video + user.audio.read_bytes()
+        assert "Signature=" not in said.out + said.err + again.out + again.err
+        await until(lambda: not hub.state.delivered)
+        keys = [each["Key"] for each in store.client().list_objects_v2(Bucket=bucket.name)["Contents"]]
+    owner = place.licenses["client"].id
+    assert len(keys) == 3
+    assert all(key.startswith(f"wakestream/{owner}/files/") for key in keys)
