@@ -279,6 +279,8 @@ class DepotWork:
     async def _have(self, job: _Job, ref: FileRef, place: Place) -> None:
         """Fetch the file, unless this license has shown it here: another license's file proves nothing about this."""
         if not (self._queue.state.has(job.license, ref) and self._store.claim(ref)):
+            if place.depot is None and not place.url:
+                raise e.DepotError("the depot is not connected to the hub", code="down")
             await self._store.room_for(ref, place.file.size)
             made = Output(place.file.name, ref.ext, place.file.size, ref.hash)
             output, body = (
