@@ -1,6 +1,7 @@
 """All four programs in the test's loop, each with its metrics on a real port; a job can run to its end."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.engines.pair import PairEngine
+from tests.support.programs import depot_scene
 from tests.support.programs.client_scene import User
 from tests.support.programs.our_peers import SECRET, Joining, Place
 from tests.support.streams.submitting import submitting
 from wakestream.adapters.config import settings
+from wakestream.adapters.config.settings import Secret
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
@@ -116,6 +119,12 @@ class House:
             running_worker(config, lambda register: open_link(url, register, tap=link))
         )
         await self._served("worker", WorkerMetrics(self.worker, link))
+
+    async def begin_depot(self) -> None:
+        link, url, key = LinkWatch(), self.hub.url, self.place.book.issue("depot", "", time.time())[1]
+        config = depot_scene.config(self.place.folder / "depot", key=Secret(key))
+        running = running_worker(config, lambda register: open_link(url, register, tap=link))
+        await self._served("depot", WorkerMetrics(await self._stack.enter_async_context(running), link))
 
     async def begin_monitor(self) -> None:
         path = self.place.folder / "monitor" / "gpu.sqlite3"
