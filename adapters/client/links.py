@@ -230,7 +230,7 @@ async def _refused(response: aiohttp.ClientResponse) -> DepotError:
         return DepotError(f"{said}: the file is too large for it", code="too_large")
     if status in (429, 500, 502, 503, 504) or word in _DOWN:
         pause = whole_number(response.headers.get("Retry-After", ""), most=86400) or 0
-        return DepotError(f"{said}; it is asked again", code="down", retry_after=pause)
+        return DepotError(f"{said}: it is overloaded or has a fault", code="down", retry_after=pause)
     if status in (401, 403) or word in _EXPIRED:
         why = "the link has expired, or a clock is wrong by more than 15 minutes; a new link is needed"
         return LinkExpired(f"{said}: {why}")

@@ -53,6 +53,18 @@ def of_ffmpeg(said: str) -> str:
             "ComfyUI at http://127.0.0.1:9 does not answer: nothing listens there (connection refused)",
             "ComfyUI 没有响应（http://127.0.0.1:9）：该地址上没有程序在监听（连接被拒绝）",
         ),
+        (
+            "the depot at s3.example: no connection: nothing listens there (connection refused)",
+            "文件仓库 s3.example：无法连接：该地址上没有程序在监听（连接被拒绝）",
+        ),
+        (
+            "the depot at s3.example answered HTTP 503 SlowDown: it is overloaded or has a fault",
+            "文件仓库 s3.example 暂时不能应答（HTTP 503）",
+        ),
+        (
+            "the bucket films answered HeadObject with AccessDenied; run `wakestream depot check`",
+            "存储桶 films 对 HeadObject 的应答是 AccessDenied；请在服务器上运行 `wakestream depot check`",
+        ),
         ("job job-1 is at the GPU already; only a job that waits can be moved", "任务 job-1 已在 GPU 上，不能移动"),
         ("job job-1 has ended (done); only a job that waits can be moved", "任务 job-1 已结束，不能移动"),
         (
