@@ -38,11 +38,11 @@ from wakestream.streams.protocol import depot_messages as d
 
 EXAMPLES = (
     "depot check --depot s3://films/wakestream --depot-endpoint https://s3.example",
-    "depot run --hub https://hub.example --key-file depot.key --public-url https://depot.example:8384 --size 50GB",
+    "depot run --hub https://hub.example --key-file depot.key --public-url https://depot.example:8385 --size 50GB",
     "depot ls",
     "depot rm clip.mp4 fbc2b0516ee8",
 )
-DEFAULT_LISTEN = "127.0.0.1:8384"
+DEFAULT_LISTEN = "127.0.0.1:8385"
 SIZE = "50GB"
 
 

@@ -167,7 +167,7 @@ MONITOR = (
 )  # fmt: skip
 
 
-DEPOT_PORT = 8384
+DEPOT_PORT = 8385
 
 MONEY = ("price_per_hour", "budget_per_day")
 """For `init monitor`: the hub's arguments for its GPU."""
