@@ -22,15 +22,16 @@ from wakestream.operators.model import events as e
 from wakestream.streams.recording.event_json import plain_event
 
 MB = 1_000_000
+STORED = "The files are in the depot, you can switch this PC off."
 TOLD = (
     (
         e.Storing(30 * MB, 100 * MB, "clip.mp4"),
         "Uploading the files to the depot. Keep this PC on until they are there.",
     ),
     (e.Waking(20.0, "booting"), "Uploading the files to the depot. Keep this PC on until they are there."),
-    (e.Stored(100 * MB), "The files are in the depot, you can switch this PC off."),
-    (e.Remote("wait"), "The files are in the depot, you can switch this PC off. The job waits for a GPU."),
-    (e.Waking(50.0, "booting"), "The files are in the depot, you can switch this PC off. The job waits for a GPU."),
+    (e.Stored(100 * MB), STORED),
+    (e.Remote("wait"), STORED),
+    (e.Waking(50.0, "booting"), STORED),
     (e.Remote("fetch", 40.0, "attic"), "attic fetches the files from the depot. You can switch this PC off."),
     (e.Remote("render", 70.0, "attic"), "attic renders. You can switch this PC off."),
     (e.Remote("deliver", 10.0, "attic"), "attic puts the result into the depot. You can switch this PC off."),
@@ -55,5 +56,7 @@ async def test_each_step_is_a_sentence_and_says_whether_the_pc_may_be_switched_o
         for event, sentence in TOLD:
             tell(event)
             await expect(page.locator(".card .card-why")).to_have_text(sentence)
+            state = "Waiting" if sentence == STORED else "Running"
+            await expect(page.locator(".card .pill")).to_have_text(state)
         tell(DIRECT)
         await expect(page.locator(".card .card-why")).to_contain_text("The depot is not used: The depot is full.")

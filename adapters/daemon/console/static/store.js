@@ -118,6 +118,9 @@ export function behind(job) {
   return Boolean(job.last && job.stage === 3 && job.last.position > 0 && !job.last.percent);
 }
 
+/** Whether its files wait in the depot for a GPU. */
+const stored = (job) => job.last?.event === "stored" || (job.last?.event === "remote" && job.last.step === "wait");
+
 /** Whether the job pauses until its next try. */
 export function pauses(job) {
   return Boolean(job.note?.data?.rests) && job.state === "open";
@@ -135,7 +138,7 @@ export function waitOf(job) {
   const said = job.note?.data ?? {};
   if (said.waits) return "turn";
   if (said.rests) return "rests";
-  return said.after ? "after" : behind(job) ? "behind" : "gpu";
+  return said.after ? "after" : behind(job) ? "behind" : stored(job) ? "depot" : "gpu";
 }
 
 /** Whether the job can be moved among those that wait: the GPU does not have it yet. */
@@ -153,5 +156,5 @@ export function stateOf(job) {
 /** Whether the job is waiting. */
 export function waits(job) {
   const said = job.note?.data;
-  return !job.outcome && (Boolean(job.copying || said?.waits || said?.rests) || job.stage === 0 || behind(job));
+  return !job.outcome && (Boolean(job.copying || said?.waits || said?.rests) || job.stage === 0 || behind(job) || stored(job));
 }
