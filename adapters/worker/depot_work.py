@@ -268,7 +268,8 @@ class DepotWork:
                     job.gone = tuple(file for file in fetch.files if file.blake3 == ref.hash)
                     raise e.DepotError(f"the depot lacks the file {place.file.name!r}: {error}", code=GONE) from error
                 job.log.warning("{}; it is fetched again", error)
-                self._set_short(job, str(error) if isinstance(error, e.NoSpace) else "")
+                need = f"the worker's disk is full: a file needs {place.file.size} bytes of room, free some"
+                self._set_short(job, need if isinstance(error, e.NoSpace) else "")
             query = d.DepotQuery(request_id=job.id)
             if refused:
                 await self._say(job, query, lambda: job.fetch is not fetch)  # noqa: B023 - awaited here
