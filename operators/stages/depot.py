@@ -27,13 +27,14 @@ from wakestream.operators.model.events import (
     Storing,
     Waking,
 )
-from wakestream.operators.model.ports import Hub, LinkUp, OfflineReply, Output, TaskReport
+from wakestream.operators.model.ports import Hub, LinkUp, OfflineReply, Output, Refused, TaskReport
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.observable import LightObservable, ignore, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
 from wakestream.operators.rx.each import Effect, Operator
 from wakestream.operators.rx.first_success import first_success
 from wakestream.operators.rx.from_async import from_async
+from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.of_type import of_type
 from wakestream.operators.rx.sources import never, of, start_with, throw
@@ -51,6 +52,9 @@ AT_ONCE = 0.05
 
 FIRST, EVERY = 1.0, 5.0
 """Seconds until the hub is told how far the upload is, and from then on."""
+
+ASK_EVERY = 300.0
+"""Seconds after which the hub is asked again what became of a stored job: what it said may not have come."""
 
 MOST_LOST = 3
 """How often the depot may lack what was put into it."""
@@ -258,6 +262,18 @@ def watch(wait: Wait, link: LinkUp) -> Observable[JobEvent]:
         wait.hub.submit(wait.job)
     wait.link, wait.reached = link, True
     return never()
+
+
+def asking(wait: Wait) -> Observable[Any]:
+    """Ask the hub from time to time what became of a job that it does."""
+    return interval(ASK_EVERY, lambda _: wait.hub.depot(wait.job, "query"))
+
+
+def refused(wait: Wait, reply: Refused) -> None:
+    """The hub does not do the job. One that it does not know any more begins again with its submit."""
+    if reply.code == "unknown_job":
+        raise DepotError("the hub does not know the job any more; it is submitted again")
+    wait.refused(reply)
 
 
 def at_gpu(wait: Wait, reply: d.AtGpu) -> Observable[JobEvent]:

@@ -168,7 +168,7 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
         on=gpu.online and not gpu.closed,
         coming=coming or retrying,
         wakeable=off and watched and not asked,
-        backed_off=gpu.phase == "no_capacity" or (gpu.phase == "failed" and now - gpu.since < backoff(gpu)),
+        backed_off=gpu.phase == "no_capacity" or _backs_off(gpu, now),
         price=float(state.price_of(gpu.name) or 0),
         slots=gpu.slots,
         held=_room_taken(state, gpu),
@@ -177,6 +177,10 @@ def _machine(state: HubState, gpu: Gpu, now: float) -> p.Machine:
         late=retrying or (coming and spent > longest),
         idle=now - gpu.changed if _may_stop(gpu, now) and not keep_warm.keeps(state, gpu, now) else 0.0,
     )
+
+
+def _backs_off(gpu: Gpu, now: float) -> bool:
+    return gpu.phase == "failed" and now - gpu.since < backoff(gpu)
 
 
 def backoff(gpu: Gpu) -> float:
@@ -203,6 +207,8 @@ def _shape(
     weight = state.tied.weights.get(owner, 1)
     used = (sum(state.usage.on_day(owner, today).values()) + work * holding[owner]) / weight
     head = state.jobs[line.next]
+    if head.stored:  # perhaps nobody is there to see that each try of a machine that does not start costs money
+        fits = frozenset(name for name in fits if not _backs_off(state.gpus[name], now))
     files = {file.blake3 for file in head.depot.files} if head.depot is not None else set()
     near = {name: NEAR for name in fits if name == head.last or not files.isdisjoint(state.gpus[name].seen)}
     said = fits, work, first, last, priority, used, work / weight, near

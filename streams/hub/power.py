@@ -340,7 +340,8 @@ def fail_late(
         if gpu is None or late_jobs.others(state, failed, state.need(need, owner), now):
             continue
         waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
-        before = ((job, gpu) for job in waiting if job.since <= gpu.since)
+        # A stored job is the hub's, which tries again.
+        before = ((job, gpu) for job in waiting if job.since <= gpu.since and not job.stored)
         found += islice(before, MOST_FAILED - len(found))
     for job, gpu in found:
         said = message or m.BootResult(success=False, status="failed", msg=gpu.cause or None, gpu=gpu.name)

@@ -25,6 +25,7 @@ from wakestream.operators.model.ports import (
 )  # fmt: skip
 from wakestream.operators.rx.each import each
 from wakestream.operators.rx.poll import poll
+from wakestream.operators.rx.sources import merge_errors
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then_by_type
 from wakestream.operators.rx.timeout import each_item, timeout
@@ -32,12 +33,14 @@ from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.deployed_hubs import with_deployed_hubs
 from wakestream.operators.stages.depot import (
     AT_ONCE,
+    asking,
     at_gpu,
     bytes_stored,
     delivered,
     fetch,
     gone,
     is_stored,
+    refused,
     store,
     waits,
     watch,
@@ -101,11 +104,14 @@ ANSWERS = with_deployed_hubs({  # these may be busy, have this job already, or g
 
 def watched(s: Parts) -> Events:
     """After `Stored` the hub does the job: follow what it says of it."""
-    return waiting(s, lambda wait: wait.replies.pipe(switch_by_type(wait.follow(REMOTE))))
+    return waiting(s, lambda wait: wait.replies.pipe(
+        switch_by_type(wait.follow(REMOTE)),
+        merge_errors(asking(wait)),
+    ))  # fmt: skip
 
 
 REMOTE: Answers = {
-    LinkUp: watch, LinkDown: Wait.hub_down, OfflineReply: waits, Refused: Wait.refused,
+    LinkUp: watch, LinkDown: Wait.hub_down, OfflineReply: waits, Refused: refused,
     AtGpu: at_gpu,  # gpu.depot.progress: how far the work is
     InDepotDone: delivered,  # gpu.depot.delivered
     Accepted: Wait.granted,  # by a GPU that needs the files from here: the direct way

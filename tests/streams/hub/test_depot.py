@@ -322,6 +322,26 @@ def test_a_stored_job_wakes_a_machine_also_when_its_client_is_gone() -> None:
     assert woken(net, monitor)
 
 
+@pytest.mark.parametrize("here", [True, False], ids=["client", "no client"])
+def test_a_start_that_fails_ends_no_stored_job_and_is_tried_again_after_a_pause(here: bool) -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    store(net, ann)
+    if not here:
+        net.leave(ann)
+    starts = len(net.heard(monitor, m.Submit))
+    assert starts
+    for word in ("starting", "failed"):
+        net.phase(monitor, word)
+    net.say(monitor, m.BootResult(request_id="j1", success=False, status="failed", gpu="studio"))
+    net.pass_time(55.0)
+    assert "j1" in net.state.jobs
+    assert len(net.heard(monitor, m.Submit)) == starts  # each try costs money, and nobody may be there to see it
+    net.pass_time(10.0)
+    assert len(net.heard(monitor, m.Submit)) == starts + 1
+
+
 def test_the_lease_ends_with_the_delivery_and_the_client_hears_where_the_results_are() -> None:
     net = Store()
     off(net)

@@ -15,6 +15,7 @@ from wakestream.operators.model import events as e
 from wakestream.operators.model.depot import Place
 from wakestream.operators.model.errors import DepotError, LinkExpired
 from wakestream.operators.rx.then import then
+from wakestream.operators.stages.depot import ASK_EVERY
 from wakestream.streams.jobs.stages import Stages, pipeline
 from wakestream.streams.jobs.world import Events
 from wakestream.streams.protocol import depot_messages as d
@@ -271,6 +272,20 @@ async def test_after_a_lost_connection_a_stored_job_asks_what_became_of_it(scene
     assert isinstance(await scene.run(), e.Done)
     assert said(scene.link)[3:] == ["job.submit", "depot.query", "depot.query", "job.done"]
     assert {line.phase for at, line in scene.events if isinstance(line, e.Waking) and at > 50} == {"hub_lost"}
+
+
+async def test_a_delivery_that_did_not_come_is_asked_for(scene: DepotScene) -> None:
+    scene.at(50.0, setattr, scene.town, "result", {})
+    assert isinstance(await scene.run(), e.Done)
+    assert 50 < scene.events[-1][0] < 50 + ASK_EVERY
+
+
+async def test_a_stored_job_that_the_hub_does_not_know_any_more_begins_again(scene: DepotScene) -> None:
+    unknown = m.Error(code="unknown_job", msg="no job of this license with that request_id", request_id="job-1")
+    scene.at(50.0, lambda: (scene.town.stored.clear(), scene.link.receive(unknown)))
+    scene.at(90.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.of(e.Stored)) == 2
 
 
 async def test_work_that_fails_ends_the_job_with_its_reason(scene: DepotScene) -> None:
