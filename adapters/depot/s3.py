@@ -183,9 +183,18 @@ class S3Depot:
         if found is None and size > WHOLE and self._has_parts:
             with self._beginning:
                 self._begin(key, size)
-        elif found is None and size > MOST_WHOLE:
+        if found is None and size > MOST_WHOLE and not self._has_parts:
             why = f"the bucket {self.bucket.name} takes files of at most {MOST_WHOLE} bytes, this one has {size}"
             raise DepotError(why, code="too_large")
+        return found
+
+    def _checked(self, key: str, size: int) -> int | None:
+        found, upload = self._opened(key, size), self._uploads.get(key)
+        if found is None and upload is not None and len(upload.parts) == upload.count:
+            self._complete(key, upload)
+            found = self._size(key, size)
+        if found is not None:
+            self._uploads.pop(key, None)
         return found
 
     def _size(self, key: str, size: int) -> int | None:
@@ -199,23 +208,18 @@ class S3Depot:
         return found if size in (0, found) else None
 
     def _begin(self, key: str, size: int) -> None:
-        """Go on with an upload in parts, or begin one."""
-        upload = self._known(key, size)
+        """Go on with an upload in parts, also one of an earlier run, or begin one; see which parts are there."""
+        upload = self._uploads.get(key)
+        begun = [] if upload else [each for each in self._unfinished(key) if each["Key"] == key]
+        if begun:
+            upload = _Upload(max(begun, key=lambda each: each["Initiated"])["UploadId"], size)
         if upload is None or not self._lists(key, upload):
             made = self._client.create_multipart_upload(Bucket=self.bucket.name, Key=key)
             upload = _Upload(made["UploadId"], size)
-            if not self._lists(key, upload):  # without the ETags no upload can be completed
-                self._has_parts = False
+            if not self._lists(key, upload):
                 return
         upload.used = time.monotonic()
         self._uploads[key] = upload
-
-    def _known(self, key: str, size: int) -> _Upload | None:
-        """The upload of this key, also of an earlier run."""
-        if key in self._uploads:
-            return self._uploads[key]
-        begun = [each for each in self._unfinished(key) if each["Key"] == key]
-        return _Upload(max(begun, key=lambda each: each["Initiated"])["UploadId"], size) if begun else None
 
     def _unfinished(self, prefix: str) -> Iterator[Mapping[str, Any]]:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket.name, Prefix=prefix)
@@ -238,6 +242,7 @@ class S3Depot:
         except self._client.exceptions.ClientError as error:
             if code_of(error) not in NO_SUCH | LACKS:
                 raise
+            self._has_parts = code_of(error) not in LACKS  # without their ETags, no upload can be completed
             parts = [{"PartNumber": 0}]
         if all(0 < part["PartNumber"] <= upload.count and part["Size"] == upload.length(part["PartNumber"])
                for part in parts):  # fmt: skip
@@ -245,17 +250,6 @@ class S3Depot:
             return True
         self._abort(key, upload.id)
         return False
-
-    def _checked(self, key: str, size: int) -> int | None:
-        found = self._size(key, size)
-        if found is None and size > WHOLE and self._has_parts:
-            upload = self._known(key, size)
-            if upload is not None and self._lists(key, upload) and len(upload.parts) == upload.count:
-                self._complete(key, upload)
-                found = self._size(key, size)
-        if found is not None:
-            self._uploads.pop(key, None)
-        return found
 
     def _complete(self, key: str, upload: _Upload) -> None:
         parts = [{"PartNumber": number, "ETag": upload.parts[number]} for number in sorted(upload.parts)]
@@ -275,11 +269,7 @@ class S3Depot:
     def _removed(self, key: str) -> None:
         if (upload := self._uploads.get(key)) is not None:
             self._abort(key, upload.id)
-        try:
-            self._client.delete_object(Bucket=self.bucket.name, Key=key)
-        except self._client.exceptions.ClientError as error:
-            if code_of(error) not in NO_SUCH:
-                raise
+        self._client.delete_object(Bucket=self.bucket.name, Key=key)
 
     def _sweep(self) -> int:
         now, removed = time.monotonic(), 0
