@@ -16,7 +16,7 @@ from loguru import logger
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from wakestream.adapters.config.addresses import HUB_PATH, at_port
+from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of, is_loopback
 from wakestream.adapters.depot.builtin import BuiltinDepot
 from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, path_of
 from wakestream.adapters.hub.config import HubConfig
@@ -160,6 +160,11 @@ class HubServer:
                 self._gate.registered(socket)
             if fact.role == "monitor":
                 warn_of_twins(self.state, fact)
+            elif fact.role == "depot" and is_loopback(host_of(fact.url or "")) and not is_loopback(self._config.host):
+                logger.warning(
+                    "the address of the depot, {}, leads other machines to themselves; start it with --public-url",
+                    fact.url, stage="hub",
+                )  # fmt: skip
         elif isinstance(fact, f.ConnectionClosed):
             self.licenses.note_closed(fact.fd)
         if self.on_fact is not None:

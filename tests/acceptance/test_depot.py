@@ -9,15 +9,18 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from loguru import logger
 
 from tests.support.programs.capability_scene import Caller
 from tests.support.programs.client_scene import User
 from tests.support.programs.depot_scene import depot_of, named, put
 from tests.support.programs.hub_keeper import Keeper
 from tests.support.programs.our_peers import Place, until
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.depot_desk import DepotDesk
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.hub.server import HubServer
+from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.testing.memory_journal import FakeJournal
 from wakestream.streams.hub import events as f
 from wakestream.streams.protocol import depot_messages as d
 
@@ -56,6 +59,18 @@ async def test_the_hub_asks_its_depot_and_a_client_uses_it_with_what_the_hub_sen
         assert (await got("GET", f"file?hash={FILE.blake3}&ext=.mp4"))[1]["bytes"] == FILM
         assert (await asked(hub, "remove", FILE)).code == ""
         assert (await asked(hub, "check", FILE)).have == {}
+
+
+async def test_a_depot_that_others_cannot_reach_is_warned_of(place: Place) -> None:
+    said: list[str] = []
+    sink = logger.add(said.append, level="WARNING")
+    try:
+        for host, warned in (("127.0.0.1", 0), ("0.0.0.0", 1)):  # noqa: S104 - on purpose
+            config = HubConfig(LicenseBook(place.folder / "hub"), host=host)
+            async with open_hub(config, FakeJournal[f.Fact]()) as hub, depot_of(place, hub):
+                assert sum("leads other machines to themselves" in line for line in said) == warned
+    finally:
+        logger.remove(sink)
 
 
 async def test_a_full_or_absent_depot_has_a_word_for_it(place: Place) -> None:

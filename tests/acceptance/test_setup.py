@@ -110,7 +110,7 @@ async def test_three_machines_from_nothing_to_a_video_in_six_commands(
     async with server.up(until="connected to wss://"):
         listen = ("--listen", f"127.0.0.1:{worker_port}", "--gpu", "studio")
         joined = await run(gpu, "join", f"127.0.0.1:{hub_port}", code_for("worker", said), *listen, "--tls")
-        assert f"with TLS; jobs are sent to 127.0.0.1:{worker_port}" in joined
+        assert f"with TLS; others use 127.0.0.1:{worker_port}" in joined
         await run(pc, "join", f"127.0.0.1:{hub_port}", code_for("client", said))
         await run(pc, "submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--plain")
     assert (pc.folder / "out.mp4").stat().st_size > 0
@@ -177,6 +177,41 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
         await printed("ready: ")
         again = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "again.mp4", "--json")
         assert again.code == 0, again.err
+
+
+async def test_a_hub_with_a_depot_in_one_command_is_run_by_up_and_by_a_service(
+    machines: tuple[Machine, Machine, Machine], unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    server, other, pc = machines
+    port, at = unused_tcp_port_factory(), f"127.0.0.1:{unused_tcp_port_factory()}"
+    public = f"https://127.0.0.1:{port}"
+    beside = ("--depot", "files", "--depot-size", "100MB")
+    said = await server.run("init", "hub", "--public", public, "--listen", f"127.0.0.1:{port}", *beside)
+    assert said.code == 0, said.err
+    found = load({}, folder=server.folder / "config" / "depot")
+    assert (found.public_url, found.listen) == ("https://127.0.0.1:8385", ("127.0.0.1", 8385))
+    assert found.tls_cert is not None
+    setup = recorded(server.folder / "config" / "depot")
+    assert setup is not None
+    assert setup.arguments == ["run", "--state", str(server.folder / "files"), "--size", "100000000"]
+    own = ("--listen", at, *beside, "--tls-cert", str(found.tls_cert), "--tls-key", str(found.tls_key), "--service")
+    again = await server.run("init", "depot", *own)  # at a port that is free here
+    assert again.code == 0, again.err
+    unit = next((server.folder / "home").rglob("wakestream-depot*"))
+    assert " depot run --state " in unit.read_text()
+    async with server.up(until="is a depot"):
+        joined = await pc.run("join", f"127.0.0.1:{port}", code_for("client", said.out))
+        assert joined.code == 0, joined.err
+        listed = await pc.run("depot", "ls")
+        assert (listed.code, listed.out) == (0, "depot: files 0, 0 B\n"), listed
+        code = await invited(server, "depot")
+        given = ("--listen", "127.0.0.1:0", "--depot", "other")
+        joined = await other.run("join", f"127.0.0.1:{port}", code, *given)
+        assert "This machine can now keep files" in joined.out
+        async with other.up(until="another license runs the depot of this hub"):
+            pass
+    left = await server.run("leave", "depot")
+    assert (left.code, unit.exists()) == (0, False)
 
 
 async def test_the_certificate_of_another_name_is_not_used(tmp_path: Path) -> None:
