@@ -179,6 +179,9 @@ def _job_direct(state: HubState, fact: f.JobDirect) -> None:
 def _upload_seen(state: HubState, fact: f.UploadSeen) -> None:
     state.saving[fact.id] = state.upload_saved(fact.id, fact.left, fact.rate, fact.at)
     state.uploads[fact.id] = fact.left, fact.rate, fact.at
+    job = state.jobs.get(fact.id)
+    if fact.rate and job is not None:
+        state.rates[job.owner] = fact.rate
 
 
 def _leave_depot(state: HubState, id_: str) -> None:

@@ -29,7 +29,7 @@ REPORTED_EVERY: Final = 5.0
 """Seconds between two reports of an upload."""
 
 GUESSED_RATE: Final = 1e6
-"""Bytes a second of an upload, until its client has said it."""
+"""Bytes a second of the first upload of a license, until its client has said it."""
 
 _SHOWN = 20
 """Names in a sentence."""
@@ -151,10 +151,11 @@ def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
 def ready_in(state: HubState, line: Line, now: float) -> float:
     """In how many seconds the first job of a line has its files in the depot."""
 
-    def left_of(left: int, rate: float, at: float) -> float:
-        return max(0.0, left / (rate or GUESSED_RATE) - min(now - at, REPORTED_EVERY))
+    def left_of(id_: str, left: int, rate: float, at: float) -> float:
+        rate = rate or state.rates.get(state.jobs[id_].owner, GUESSED_RATE)
+        return max(0.0, left / rate - min(now - at, REPORTED_EVERY))
 
-    return min((left_of(*state.uploads[id_]) for id_ in line if id_ in state.uploads), default=math.inf)
+    return min((left_of(id_, *state.uploads[id_]) for id_ in line if id_ in state.uploads), default=math.inf)
 
 
 def will_offer(state: HubState, job: HubJob, now: float) -> bool:

@@ -528,6 +528,7 @@ class HubState(Durable):
     depot: int | None = None
     uploads: dict[str, tuple[int, float, Moment]] = field(default_factory=dict)
     saving: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
     expiry_told: dict[str, None] = field(default_factory=dict)
     swept: Moment = float("-inf")
 

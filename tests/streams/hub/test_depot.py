@@ -200,6 +200,21 @@ def test_a_machine_is_woken_when_it_is_on_by_the_time_the_upload_is_done() -> No
     assert woken(net, monitor)
 
 
+def test_the_next_upload_of_a_license_is_expected_to_be_as_fast_as_the_last_one() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    small = d.DepotFile(name="video", blake3="f" * 64, size=1_000_000)
+    offer(net, ann)
+    net.say(ann, d.DepotProgress(request_id="j1", left=40_000_000, rate=1000.0))
+    offer(net, ann, "j2", (small,))
+    net.pass_time(1)
+    assert not woken(net, monitor), "its upload takes 1000 s, not one"
+    net.say(ann, d.DepotProgress(request_id="j2", left=1_000_000, rate=1e6))
+    net.pass_time(1)
+    assert woken(net, monitor)
+
+
 def test_a_client_that_offers_nothing_wakes_a_machine_a_little_later() -> None:
     net = Store()
     monitor = off(net)["studio"]
