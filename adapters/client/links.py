@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
@@ -179,8 +177,6 @@ def _errors(link: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, WorkerUnreachable) as error:
-        if _is_over(link, time.time()):  # a depot may close the connection before its answer can be read
-            raise LinkExpired("the depot's link has expired; a new one is needed") from None
         why = f"the connection broke ({type(error).__name__})"
         match error:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
@@ -198,16 +194,6 @@ def _host(link: str) -> str:
     with suppress(ValueError):
         return f" at {URL(link, encoded=True).host}"
     return ""
-
-
-def _is_over(link: str, now: float) -> bool:
-    """Whether this machine's clock is past the end of the link."""
-    made, seconds = (re.search(rf"[?&]X-Amz-{name}=(\w+)", link) for name in ("Date", "Expires"))
-    if made is None or seconds is None or (lasts := whole_number(seconds[1], most=10**9)) is None:
-        return False
-    with suppress(ValueError):
-        return now > datetime.strptime(made[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() + lasts
-    return False
 
 
 _CODE: Final = re.compile(rb"<Code>(\w{1,60})</Code>")
