@@ -178,11 +178,11 @@ class DepotWork:
         try:
             await self._deliver(job, await self._rendered(job))
         except Exception as error:
-            ours = isinstance(error, e.WakestreamError)
-            job.log.opt(exception=None if ours else error).warning("the job failed: {}", error)
-            why = str(error) if ours else f"the worker raised {type(error).__name__}: see its log"
-            code = error.code if isinstance(error, e.WakestreamError) else "internal"
-            failed = d.DepotDelivered(request_id=job.id, files=job.gone, code=code, reason=why)
+            fault = error
+            if not isinstance(fault, e.WakestreamError):
+                fault = e.WakestreamError(f"the worker raised {type(error).__name__}: see its log", code="internal")
+            job.log.opt(exception=None if fault is error else error).warning("the job failed: {}", fault)
+            failed = d.DepotDelivered(request_id=job.id, files=job.gone, code=fault.code, reason=str(fault))
             await self._say(job, failed, lambda: job.stored)
 
     async def _say(self, job: _Job, message: m.Message, until: Callable[[], bool]) -> None:

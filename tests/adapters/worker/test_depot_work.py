@@ -98,7 +98,7 @@ class Desk(HubBench):
         self.say(self.given[job])
 
     def steps(self) -> list[str]:
-        """The steps that the hub heard of, in order."""
+        """The steps that the hub was told, in order."""
         return list(dict.fromkeys(said.step for said in self.link.of(d.DepotProgress)))
 
     async def ended(self, job: str = "r1") -> d.DepotDelivered:
