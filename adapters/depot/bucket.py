@@ -104,7 +104,7 @@ def clients(bucket: Bucket, environment: Mapping[str, str] = os.environ) -> tupl
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         retries={"mode": "standard", "total_max_attempts": 3},
-        connect_timeout=10,
+        connect_timeout=5,
         read_timeout=60,
         max_pool_connections=CALLS,
     )

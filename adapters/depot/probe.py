@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 from blake3 import blake3
 
 from wakestream.adapters.config import addresses
-from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.depot.bucket import code_of
 from wakestream.adapters.depot.s3 import LACKS, S3Depot
+from wakestream.operators.model.errors import DepotError
 
 OWNER: Final = "wakestream-check"
 """Stands in the place of a license."""
@@ -68,16 +68,26 @@ async def check(depot: S3Depot, *, quick: bool = False) -> list[Found]:
 
 
 async def refuse_unsafe(depot: S3Depot) -> list[Found]:
-    """Try the quick part, when a hub starts. Returns the other faults, such as a bucket that does not answer.
+    """Try the quick part, when a hub starts.
+
+    Returns:
+        Other faults, such as a bucket that does not answer. Then the bucket is tried again before it is used.
 
     Raises:
-        SettingsError: The bucket is not safe to use.
+        DepotError: The bucket is not safe to use.
     """
     faults = [found for found in await check(depot, quick=True) if found.level == "fault"]
+    depot.trial = _before_use if faults else None
     if unsafe := sorted(found.check for found in faults if found.check in UNSAFE):
         why = f"the bucket {depot.bucket.name} is not safe for files of several licenses ({', '.join(unsafe)})"
-        raise SettingsError(f"--depot: {why}; `wakestream depot check` says what to do")
+        raise DepotError(f"{why}; `wakestream depot check` says what to do", code="denied")
     return faults
+
+
+async def _before_use(depot: S3Depot) -> None:
+    for found in await refuse_unsafe(depot):
+        why = f"the bucket {depot.bucket.name} has a fault ({found.check}); `wakestream depot check` says what to do"
+        raise DepotError(why, code="down" if found.check == "silent" else "denied")
 
 
 def _found(check: str, fine: bool, **values: object) -> Found:

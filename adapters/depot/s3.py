@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -97,11 +97,14 @@ class S3Depot:
         self._uploads: dict[str, _Upload] = {}
         self._beginning = threading.Lock()  # two jobs with the same file have one upload
         self._has_parts = True  # until it says that it cannot list them
+        self.trial: Callable[[S3Depot], Awaitable[None]] | None = None  # before the next use
         self._swept = float("-inf")
         self._sweeping: asyncio.Task[int] | None = None
 
     async def open(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """See `DepotStore.open`. A file with another length is not there."""
+        if self.trial is not None:
+            await self.trial(self)
         if time.monotonic() - self._swept > SWEEP:
             self._swept = time.monotonic()
             self._sweeping = background("removing unfinished uploads", self.sweep())

@@ -19,11 +19,11 @@ from tests.support.ports import free_port
 from tests.support.programs.here import ran_here
 from tests.support.programs.plain_server import answering
 from wakestream.adapters.cli.i18n.catalog import catalog
-from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.depot import probe
 from wakestream.adapters.depot.bucket import PUT_KEY, Bucket
 from wakestream.adapters.depot.probe import Found, check, refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
+from wakestream.operators.model.errors import DepotError
 
 IGNORED = {"IgnorePublicAcls": True, "RestrictPublicBuckets": True}
 EVERYBODY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}]}
@@ -65,8 +65,26 @@ async def test_a_bucket_with_one_key_and_without_a_block_of_acls_is_refused_when
     store: Store, bucket: Bucket, depot: S3Depot
 ) -> None:
     assert faults(await checked(bucket)) == ["copies", "acl"]
-    with pytest.raises(SettingsError, match=r"not safe.*\(acl, copies\)"):
+    with pytest.raises(DepotError, match=r"not safe.*\(acl, copies\)"):
         await refuse_unsafe(depot)
+
+
+@only_radosgw
+async def test_a_bucket_that_a_hub_could_not_try_at_its_start_is_tried_before_it_is_used(
+    store: Store, depot: S3Depot
+) -> None:
+    late, client = S3Depot(Bucket("late", "", store.url), putter(store)), store.client()
+    assert [found.check for found in await refuse_unsafe(late)] == ["no_bucket"]
+    for why in ("no_bucket", "acl"):
+        with pytest.raises(DepotError, match=why) as raised:
+            await late.open("me", ())
+        assert raised.value.code == "denied"
+        if why == "no_bucket":
+            client.create_bucket(Bucket="late")
+    client.put_public_access_block(Bucket="late", PublicAccessBlockConfiguration=IGNORED)
+    assert await late.open("me", ()) == {}
+    assert late.trial is None
+    await late.close()
 
 
 @pytest.mark.parametrize("store", ["s3rver"], indirect=True)
@@ -163,7 +181,7 @@ async def test_the_command_and_the_start_of_a_hub_say_what_is_unsafe(
     assert "x-amz-copy-source" in said.out
     assert PUT_KEY[0] in said.out
     refused = await asyncio.to_thread(ran_here, capsys, "hub", *at, "--state", tmp_path, "--listen", "127.0.0.1:0")
-    assert refused.code == 2
+    assert refused.code == 1
     assert "acl, copies" in refused.err
     assert store.secret not in said.out + refused.err
 
