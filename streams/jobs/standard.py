@@ -93,16 +93,17 @@ ANSWERS = with_deployed_hubs({  # these may be busy, have this job already, or g
     Accepted: Wait.granted,  # ack: the GPU is on
     OfflineReply: Wait.queued,  # gpu.power.offline: a line every 10 s ...
     OnlineNotice: Wait.online,  # ... until the first gpu.power.online
-    PowerNotice: Wait.power,
-    LinkDown: lambda wait, link: wait.hub_down(link).pipe(timeout(wait.hub_left, "hub", error=unreachable(link))),
-    Refused: Wait.refused,
-    BootFailure: Wait.boot_failed,
+    LinkDown: lambda wait, link: wait.hub_down(link).pipe(
+        timeout(wait.hub_left, "hub", error=unreachable(link))),
+    PowerNotice: Wait.power, Refused: Wait.refused, BootFailure: Wait.boot_failed,
 })  # fmt: skip
 
 
 def watched(s: Parts) -> Events:
     """After `Stored` the hub does the job: follow what it says of it."""
-    return waiting(s, lambda wait: wait.replies.pipe(switch_by_type(wait.follow(REMOTE)), merge_errors(asking(wait))))
+    return waiting(s, lambda wait: wait.replies.pipe(
+        switch_by_type(wait.follow(REMOTE)), merge_errors(asking(wait)),
+    ))  # fmt: skip
 
 
 REMOTE: Answers = {
