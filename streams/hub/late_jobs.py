@@ -57,7 +57,10 @@ A_TICK: Final = 100
 """The most jobs whose clients get their place in one second."""
 
 GONE_AFTER: Final = 90.0
-"""Seconds after which the jobs of a GPU that is off go back to their places."""
+"""Seconds after which the jobs of a GPU that is off go back to their places, if their clients do not ask before."""
+
+OFF_FOR: Final = 5.0
+"""The same for jobs that the hub does by itself."""
 
 LOST_AFTER: Final = 600.0
 """The same for a GPU whose worker is gone, and for jobs whose client is gone too."""
@@ -69,8 +72,10 @@ def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """Place what waits, and tell some of it where it is."""
     for gpu in state.gpus.values():
         gone = gpu.phase == "off" or (gpu.phase == "unknown" and gpu.account.running_since is None)
-        if gpu.leases and gone and now - gpu.since >= GONE_AFTER:
-            give_back(state, gpu.leases, now, decision)
+        if gpu.leases and gone and now - gpu.since >= OFF_FOR:
+            held = (state.jobs[id_] for id_ in gpu.leases)
+            all_ = now - gpu.since >= GONE_AFTER
+            give_back(state, [job.id for job in held if all_ or gpu.fetches(job)], now, decision)
         elif gpu.leases and gpu.cause == RESTARTED and not may_be_back(gpu, now):
             give_back(state, asked_again(state, gpu), now, decision)
         elif gpu.leases and gpu.phase == "lost" and now - gpu.since >= LOST_AFTER:

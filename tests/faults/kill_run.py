@@ -1,9 +1,10 @@
 """Kills the real programs at random and at chosen moments while jobs go through, and makes accounts at the end.
 
-    python tests/faults/kill_run.py --kills 300 --hub-delay 0.3 --seed 1
+    python tests/faults/kill_run.py --kills 300 --hub-delay 0.3 --depot --seed 1
 
 Every acknowledged job has to end exactly once, as done, with its own result: none lost, none rendered again while its
-first result still stood. Without `--seed` each run draws a fresh one, and prints it. After a failure the folder with
+first result still stood. With `--depot` jobs that wait for the GPU go through one.
+Without `--seed` each run draws a fresh one, and prints it. After a failure the folder with
 all logs is kept.
 """
 
@@ -29,11 +30,12 @@ from tests.support.faults.kill_jobs import JobMaker, KillJob
 from tests.support.faults.kill_programs import KillHouse, kill_house
 
 MOMENTS = ("random", "ack", "upload", "render", "rendered", "named", "download", "commit")
-"""When a kill comes: at any time, or right after one of these is seen."""
+OF_DEPOT = ("stored", "remote", "delivered")
+"""When a kill comes: at any time, or right after one of these is seen; the latter with a depot."""
 
 _SEEN = {
     "granted": "ack", "queued": "ack", "uploading": "upload", "running": "render", "downloading": "download",
-    "submitted": "render",
+    "submitted": "render", "storing": "upload", "stored": "stored", "remote": "remote", "delivered": "delivered",
 }  # fmt: skip
 AIM_WITHIN = 3.0
 """Seconds that a kill waits for its moment; then it comes anyhow."""
@@ -47,10 +49,10 @@ END_WITHIN = 200.0
 
 @dataclass
 class Accounts:
-    """What a run came to. `lost`, `doubled`, `wrong`, `unseen`, `fell` and `left_on` are to be empty.
+    """What a run came to. `lost`, `doubled`, `wrong`, `unseen`, `fell`, `left_on` and `passed_by` are to be empty.
 
     `works` are the different pairs of files of the jobs. `unseen` are the jobs that are done though the engine, as it
-    says, never began their work: then `doubled` is blind.
+    says, never began their work: then `doubled` is blind. `stored` are the jobs whose files went through the depot.
     """
 
     seed: int
@@ -59,6 +61,7 @@ class Accounts:
     submitted: int = 0
     acknowledged: int = 0
     done: int = 0
+    stored: int = 0
     lost: list[str] = field(default_factory=list)
     ended_twice: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Accounts:
     renders_ended: int = 0
     fell: list[str] = field(default_factory=list)
     left_on: list[str] = field(default_factory=list)
+    passed_by: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -81,6 +85,7 @@ class Accounts:
         """All that should not be."""
         return [
             *self.lost, *self.ended_twice, *self.wrong, *self.doubled, *self.unseen, *self.fell, *self.left_on,
+            *self.passed_by,
         ]  # fmt: skip
 
     def count_jobs(self, jobs: Sequence[KillJob]) -> None:
@@ -109,10 +114,13 @@ class Ears:
 
     def __init__(self) -> None:
         self.killed = 0
+        self.stored: set[str] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    def hear(self, _job: str, word: str) -> None:
+    def hear(self, job: str, word: str) -> None:
         """An event of a job."""
+        if word == "stored":
+            self.stored.add(job)
         if word == "online":
             self.killed = 0
         for waiter in self._waiting.pop(_SEEN.get(word, ""), ()):
@@ -133,8 +141,10 @@ class Ears:
 class KillRun:
     """One run: jobs are submitted, programs killed, and then all is waited for."""
 
-    def __init__(self, folder: Path, seed: int, kills: int, hub_delay: float, say: Callable[[str], None]) -> None:
-        self.folder, self.kills, self.hub_delay, self.say = folder, kills, hub_delay, say
+    def __init__(
+        self, folder: Path, seed: int, kills: int, hub_delay: float, say: Callable[[str], None], *, depot: bool = False
+    ) -> None:
+        self.folder, self.kills, self.hub_delay, self.say, self.depot = folder, kills, hub_delay, say, depot
         self.random = Random(seed)
         self.accounts = Accounts(seed)
         self.moments: Counter[str] = Counter()
@@ -144,7 +154,12 @@ class KillRun:
         """The accounts, after everything has ended."""
         began = time.monotonic()
         pauses = (0.0, 0.0, 0.3, 1.0)
-        async with kill_house(self.folder, lambda: self.random.choice(pauses), hub_delay=self.hub_delay) as house:
+        async with kill_house(
+            self.folder,
+            lambda: self.random.choice(pauses),
+            hub_delay=self.hub_delay,
+            depot="1GB" if self.depot else "",
+        ) as house:
             clients = DaemonClients(house, self.ears.hear)
             await clients.start()
             maker = JobMaker(self.folder / "files", Random(self.random.random()))
@@ -173,8 +188,9 @@ class KillRun:
         await self.ears.moment("render")
         killed = 0
         while killed < self.kills:
-            moment = self.random.choice(MOMENTS)
-            name = self.random.choice(("hub", "monitor", "worker", "worker", "daemon", "daemon"))
+            moment = self.random.choice((*MOMENTS, *OF_DEPOT) if self.depot else MOMENTS)
+            names = ("hub", "monitor", "worker", "worker", "daemon", "daemon")
+            name = self.random.choice((*names, "depot") if self.depot else names)
             if not await self._aim(moment, house):
                 moment = "random"
             await _pause(self.random.choice((0.0, 0.0, self.random.uniform(0.0, 0.05))))
@@ -213,8 +229,11 @@ class KillRun:
         books = self.accounts
         books.kills, books.moments = dict(house.kills), dict(self.moments)
         books.count_jobs(jobs)
+        books.stored = len(self.ears.stored)
         books.count_renders(house.counts.read_text().splitlines(), jobs)
         books.fell = [*dict.fromkeys([*house.fell, *clients.fell])]
+        if self.depot and not books.stored:
+            books.passed_by = ["no job went through the depot"]
         if house.worker_pids:
             books.left_on = ["the GPU is still on and no job holds it"]
 
@@ -266,13 +285,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, help="of an earlier run, to run it again (default: a fresh one)")
     parser.add_argument("--hub-delay", type=float, default=0.0, help="seconds until the hub gets what it is sent")
+    parser.add_argument("--depot", action="store_true", help="jobs that wait go through a depot, which is killed too")
     parser.add_argument("--folder", type=Path, help="where the programs keep their state (default: a temporary one)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="wakestream-kill-"))
     seed = randbelow(2**31) if args.seed is None else args.seed
     again = f"tests/faults/kill_run.py --kills {args.kills} --hub-delay {args.hub_delay:g} --seed {seed}"
+    again += " --depot" if args.depot else ""
     _say(again)
-    accounts = asyncio.run(KillRun(folder, seed, args.kills, args.hub_delay, _say).run())
+    accounts = asyncio.run(KillRun(folder, seed, args.kills, args.hub_delay, _say, depot=args.depot).run())
     _say(json.dumps(asdict(accounts) | {"killed": accounts.killed}, indent=2))
     if accounts.faults:
         _say(f"{len(accounts.faults)} faults; everything is kept in {folder}; to run it again: {again}")

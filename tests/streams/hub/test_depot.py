@@ -518,7 +518,7 @@ def test_a_gpu_that_is_off_gives_the_job_back_although_its_client_is_there_and_t
     one = worker(net, "a")
     net.leave(one)
     net.phase(monitors["a"], "off", "a")
-    net.pass_time(91.0)
+    net.pass_time(6.0)
     two = worker(net, "b")
     assert net.heard(two, d.DepotFetch)
     again = worker(net, "a")

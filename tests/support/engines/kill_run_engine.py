@@ -33,7 +33,7 @@ def main(counts, video, audio, output):
     for percent in (25, 50, 75):
         sys.stdout.write(f"{percent}%\n")
         sys.stdout.flush()
-        time.sleep((digest.digest()[0] % 8 + 1) * 0.02)
+        time.sleep((digest.digest()[0] % 8 + 1) * 0.02 * float(os.environ.get("KILL_RUN_SLOWER", "1")))
     Path(output).write_bytes(b"rendered " + work.encode() + b" " + picture)
     note(counts, "end", work, os.getpid())
 

@@ -18,8 +18,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
-from tests.support.faults.fault_proxy import Fault, fault_proxy
+from tests.support.faults.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.support.ports import free_port
 from wakestream.adapters.hub.licenses import LicenseBook
 
@@ -107,6 +108,7 @@ class KillHouse:
     hub_url: str
     counts: Path
     programs: dict[str, Program]
+    lines: Mapping[str, FaultProxy]
     kills: Counter[str] = field(default_factory=Counter)
 
     def kill(self, name: str) -> bool:
@@ -145,43 +147,56 @@ class KillHouse:
         return [line for program in self.programs.values() for line in program.fell]
 
 
-def issue_keys(folder: Path) -> dict[str, str]:
+def issue_keys(folder: Path, roles: Sequence[str] = ("client", "worker", "monitor")) -> dict[str, str]:
     """A key of each role."""
     book = LicenseBook(folder / "hub")
-    return {role: book.issue(role, "kill run", time.time())[1] for role in ("client", "worker", "monitor")}
+    return {role: book.issue(role, "kill run", time.time())[1] for role in roles}
 
 
 @asynccontextmanager
 async def kill_house(
-    folder: Path, again: Callable[[], float], *, hub_delay: float = 0.0, idle_after: float = 3.0
+    folder: Path,
+    again: Callable[[], float],
+    *,
+    hub_delay: float = 0.0,
+    idle_after: float = 3.0,
+    depot: str = "",
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[KillHouse]:
     """All programs but the client, running for as long as the block does; at its end none is left.
 
-    What the others send to the hub arrives `hub_delay` seconds later.
+    What the others send to the hub arrives `hub_delay` seconds later. With a size there is a `depot` too; `more` is
+    the environment of all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = issue_keys(folder)
+    keys = issue_keys(folder, ("client", "worker", "monitor", *(["depot"] if depot else ())))
     for role, key in keys.items():
         path = folder / f"{role}.key"
         path.touch(mode=0o600)
         path.write_text(key)
-    hub_port, worker_port = free_port(), free_port()
+    hub_port, worker_port, depot_port = free_port(), free_port(), free_port()
     counts = folder / "counts.txt"
     counts.touch()
-    env = environment(secrets.token_urlsafe(24))
-    async with fault_proxy(worker_port) as proxy, fault_proxy(hub_port) as line:
-        proxy.set(up=Fault(rate=RATE), down=Fault(rate=RATE))
+    env = environment(secrets.token_urlsafe(24)) | more
+    async with fault_proxy(worker_port) as proxy, fault_proxy(hub_port) as line, fault_proxy(depot_port) as store:
+        for narrow in (proxy, store):
+            narrow.set(up=Fault(rate=RATE), down=Fault(rate=RATE))
         line.set(up=Fault(latency=hub_delay))
         hub_url = line.url() if hub_delay else f"http://127.0.0.1:{hub_port}"
         arguments = {
             "hub": ("hub", "--listen", f"127.0.0.1:{hub_port}", "--state", str(folder / "hub")),
             "monitor": _monitor(folder, hub_url, worker_port, proxy.url(), counts, idle_after),
         }
+        if depot:
+            arguments["depot"] = (
+                "depot", "run", "--hub", hub_url, "--key-file", str(folder / "depot.key"), "--size", depot,
+                "--state", str(folder / "depot"), "--listen", f"127.0.0.1:{depot_port}", "--public-url", store.url(),
+            )  # fmt: skip
         programs = {
             name: Program(name, (*WAKESTREAM, *words), env, folder / f"{name}.log", again)
             for name, words in arguments.items()
         }
-        house = KillHouse(folder, env, hub_url, counts, programs)
+        house = KillHouse(folder, env, hub_url, counts, programs, {"worker": proxy, "depot": store})
         running = [asyncio.create_task(program.run()) for program in programs.values()]
         try:
             yield house
