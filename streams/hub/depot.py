@@ -1,19 +1,7 @@
-"""The depot at the hub: whose files it has, the jobs that the hub does by itself, and their results. Pure.
+"""The depot at the hub: jobs that wait with their files, those that the hub does by itself, and their results. Pure.
 
-What other parts use of it:
-
-- `events.AskDepot(ask, owner, request_id, fd, files, gpu)` is the command to the store, `events.DepotAnswered(asked,
-  have, code, reason)` the event with its outcome: the adapter puts the whole command into it. `remove` names its files
-  as `open` and `check` do. Questions about one license are asked in their order.
-- `events.Links(owner, job, method)` is the seal of `places` (put), `fetch` and `delivered` (get): the adapter fills
-  `files` by the store's `sign`, for our own depot also `depot`, `capability` and `expires`. Its address is
-  `state.depot_url`, its name `state.depot_name`. Clients hear of the feature if `state.has_depot`.
-- `Limits.depot` (a bucket), `depot_keep`, `depot_quota` (bytes), `depot_files`; `PlacePolicy.wake_when`.
-- A client that submits a stored job again gets `stored`, and then the usual answer of a job that waits, or `progress`
-  if a GPU has it; after the end it gets `delivered`. `delivered` may come for a job of another program of the license.
-- A worker repeats the files of its results in `delivered` (name, blake3, ext, size). With the code `gone` an input is
-  not in the depot, or is not what it should be (`files` are those): the job waits for its client again. `stored` ends
-  the worker's part.
+docs/protocol-depot.md says what each message means. `events.AskDepot` is a question to the store, `DepotAnswered` the
+answer to it. `events.Links` marks a message that gets its links when it is sent.
 """
 
 from __future__ import annotations
@@ -241,7 +229,7 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     job = state.jobs.get(asked.request_id)
     if asked.ask == "remove":
         depot_files.removed(state, event, decision)
-    elif job is None and depot_files.is_probe(asked.files) and asked.fd in state.connections:
+    elif job is None and depot_files.is_probe(asked.files) and _asker(state, asked, asked.fd) is not None:
         depot_files.probed(event, decision)
     elif asked.gpu:
         _results_seen(state, job, event, now, decision)
@@ -264,9 +252,16 @@ def _is_there(file: d.DepotFile, event: f.DepotAnswered) -> bool:
     return event.have.get(file.blake3) == file.size
 
 
+def _asker(state: HubState, asked: f.AskDepot, fd: int | None) -> int | None:
+    """The connection that gets the answer, if it is the worker's or the license's that was asked for."""
+    peer = state.connections.get(fd or 0)
+    right = peer is not None and (peer.gpu == asked.gpu if asked.gpu else peer.owner == asked.owner)
+    return fd if right else None
+
+
 def _send_places(state: HubState, fd: int | None, event: f.DepotAnswered, decision: HubDecision) -> None:
     asked = event.asked
-    if fd is not None and fd in state.connections:
+    if (fd := _asker(state, asked, fd)) is not None:
         have = [file.blake3 for file in asked.files if _is_there(file, event)]
         message = d.DepotPlaces(request_id=asked.request_id, files=answers.places(asked.files, have))
         decision.command(f.Send(fd, message, seal=f.Links(asked.owner, asked.request_id, "put")))
@@ -342,7 +337,7 @@ def _results_seen(
     state: HubState, job: HubJob | None, event: f.DepotAnswered, now: float, decision: HubDecision
 ) -> None:
     asked = event.asked
-    here = asked.fd in state.connections
+    here = _asker(state, asked, asked.fd) is not None
     if event.code and here:
         message = d.DepotPlaces(request_id=asked.request_id, code=event.code, reason=event.reason or None)
         decision.send(asked.fd, message)

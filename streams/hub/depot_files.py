@@ -27,7 +27,8 @@ def make_room(
     sizes = {file.blake3: file.size for file in files}
     quota = limits.depot_quota if limits.depot_quota is not None else float("inf")
     if sum(sizes.values()) > quota or len(sizes) > limits.depot_files:
-        return "too_large", f"the files have {sum(sizes.values())} bytes, and this license may have {quota:.0f}"
+        most = f"{quota:.0f} bytes" if sum(sizes.values()) > quota else f"{limits.depot_files} files"
+        return "too_large", f"{len(sizes)} files of {sum(sizes.values())} bytes: this license may have {most}"
     new = {blake3: size for blake3, size in sizes.items() if blake3 not in kept}
     size = sum(entry[0] for entry in kept.values()) + sum(new.values()) if limits.depot_quota is not None else 0
     count, out = len(kept) + len(new), list[str]()

@@ -138,14 +138,13 @@ def _job_claimed(state: HubState, fact: f.JobClaimed) -> None:
 
 def _change(state: HubState, job: HubJob, **fields: Any) -> None:
     """Change a job, which may then wait in another line."""
-    waits = job.id in state.queue
-    if waits:
-        _want(state, job, -1)
+    changed = state.jobs[job.id] = replace(job, **fields)
+    if job.id in state.queue:
         _leave_line(state, job)
-    job = state.jobs[job.id] = replace(job, **fields)
-    if waits:
-        _want(state, job, 1)
-        _line_up(state, job)
+        if changed.payload is not job.payload or (job.depot or changed.depot) is not None:  # else its need is the same
+            _want(state, job, -1)
+            _want(state, changed, 1)
+        _line_up(state, changed)
 
 
 def _job_storing(state: HubState, fact: f.JobStoring) -> None:

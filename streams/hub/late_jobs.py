@@ -217,7 +217,7 @@ def _shape(
     files = {file.blake3 for file in head.depot.files} if head.depot is not None else set()
     near = {name: NEAR for name in fits if name == head.last or not files.isdisjoint(state.gpus[name].seen)}
     said = fits, work, first, last, priority, used, work / weight, near
-    if need.depot == STORING:  # the others come later
+    if need.depot == STORING or (need.depot and not state.depot_up):  # the others come later
         ready = placement.ready_in(state, line, now)
         return p.Shape(key, 1, *said, ready, grantable=False)
     ready = math.inf if placement.will_offer(state, head, now) else 0.0

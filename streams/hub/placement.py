@@ -142,20 +142,23 @@ def waiting_for(state: HubState, gpus: Sequence[Gpu]) -> int:
     found = sum(count for need, count in early.items() if any(may(state, gpu, need) for gpu in gpus))
     expected = [gpu for gpu in gpus if gpu.name not in planned.needless]
     for (need, owner, priority), line in state.lines.items() if expected else ():
-        if need.depot == STORING and (need, owner, priority) not in planned.near:
+        late = need.depot == STORING or (need.depot and not state.depot_up)
+        if late and (need, owner, priority) not in planned.near:
             continue  # its files come later than its machine needs to start
         found += len(line) if any(may(state, gpu, state.need(need, owner)) for gpu in expected) else 0
     return found
 
 
 def ready_in(state: HubState, line: Line, now: float) -> float:
-    """In how many seconds the first job of a line has its files in the depot."""
+    """In how many seconds the first job of a line has its files in the depot; those without a rate wait for others."""
 
     def left_of(id_: str, left: int, rate: float, at: float) -> float:
         rate = rate or state.rates.get(state.jobs[id_].owner, GUESSED_RATE)
         return max(0.0, left / rate - min(now - at, REPORTED_EVERY))
 
-    return min((left_of(id_, *state.uploads[id_]) for id_ in line if id_ in state.uploads), default=math.inf)
+    seen = {id_: state.uploads[id_] for id_ in line if id_ in state.uploads}
+    at_work = {id_: upload for id_, upload in seen.items() if upload[1] or not upload[0]}
+    return min((left_of(id_, *upload) for id_, upload in (at_work or seen).items()), default=math.inf)
 
 
 def will_offer(state: HubState, job: HubJob, now: float) -> bool:

@@ -340,7 +340,6 @@ def fail_late(
         if gpu is None or late_jobs.others(state, failed, state.need(need, owner), now):
             continue
         waiting = (state.jobs[id_] for id_ in state.lines[need, owner, priority])
-        # A stored job is the hub's, which tries again.
         before = ((job, gpu) for job in waiting if job.since <= gpu.since and not job.stored)
         found += islice(before, MOST_FAILED - len(found))
     for job, gpu in found:
@@ -376,6 +375,8 @@ def _only_these_could_start(state: HubState, failed: Collection[str], need: Need
 def _fail_job(
     state: HubState, job: HubJob, message: m.BootResult, told: Collection[_Told], now: float, decision: HubDecision
 ) -> None:
+    if job.stored:
+        return  # it is the hub's, which tries again
     to = [fd for fd in state.listeners(job) if (job.id, fd) not in told]
     text = message.msg or "the monitor could not start the GPU"
     decision.send(to, replace(message, request_id=job.id, success=False, status=message.status or "failed", msg=text))

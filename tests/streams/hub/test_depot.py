@@ -1,5 +1,6 @@
 """Jobs whose files go through the depot: the hub has them stored, does them by itself, and keeps their results."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,9 +8,12 @@ import pytest
 from tests.support.streams.hub_net import Net, Store
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
+from wakestream.streams.hub.rows import event_row
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
+from wakestream.streams.recording.recording import Row
+from wakestream.streams.replay.input_rows import event_from
 
 DAY = 86_400.0
 VIDEO = d.DepotFile(name="video", blake3="a" * 64, ext=".mp4", size=40_000_000)
@@ -111,6 +115,39 @@ def test_a_job_that_the_depot_cannot_take_goes_the_direct_way_and_wakes_its_mach
     assert woken(net, monitor)
     worker(net)
     assert net.heard(ann, m.Ack)
+
+
+def test_a_stored_job_waits_for_a_depot_that_is_away_and_keeps_no_machine_on() -> None:
+    net = Store(depot=False)
+    monitor, fd, ann = off(net)["studio"], own(net), client(net)
+    store(net, ann)
+    net.leave(ann)
+    net.leave(fd)
+    one = worker(net)
+    net.pass_time(1.0)
+    assert not net.heard(one, d.DepotFetch)
+    net.say(monitor, m.TaskQuery(request_id="q", gpu="studio"))
+    assert net.heard(monitor, m.TaskQueryResponse)[-1].active_count == 0
+    own(net)
+    net.pass_time(1.0)
+    assert net.heard(one, d.DepotFetch)
+
+
+def test_the_next_uploads_of_a_client_wake_nothing_before_their_turn() -> None:
+    net = Store()
+    monitor, ann = off(net)["studio"], client(net)
+    offer(net, ann, "j1", (d.DepotFile(name="video", blake3="a" * 64, size=900_000_000),))
+    net.say(ann, d.DepotProgress(request_id="j1", left=900_000_000, rate=1e6))
+    offer(net, ann, "j2", (d.DepotFile(name="video", blake3="b" * 64, size=90_000),))
+    net.pass_time(1.0)
+    assert not woken(net, monitor)
+
+
+def test_what_the_depot_said_comes_back_from_the_hubs_log() -> None:
+    asked = f.AskDepot("check", "ann", "j1", 5, FILES, "studio")
+    for event in (f.DepotAnswered(asked, {VIDEO.blake3: 5}), f.DepotAnswered(asked, code="down", reason="no answer")):
+        direction, label, data, job = event_row(event, 1.0)
+        assert event_from(Row(1, 0.0, direction, label, json.loads(json.dumps(data)), job)) == event
 
 
 @pytest.mark.parametrize("fault", ["down", "full", "denied"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub, placement
 from wakestream.streams.hub.state import HubJob
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 
@@ -24,6 +25,21 @@ any_kind = st.builds(
     lambda kind: {"kind": kind, "inputs": {}, "params": {}, "outputs": ["x"]}, st.sampled_from(["paint", "join"])
 )
 kinds = st.builds(lambda name: {"name": name, "outputs": [{"name": "x"}]}, st.sampled_from(["paint", "join", "No"]))
+FILE = d.DepotFile(name="video", blake3="a" * 64, size=9)
+answers = st.builds(
+    f.DepotAnswered,
+    st.builds(
+        f.AskDepot,
+        st.sampled_from(["open", "check", "check", "remove"]),
+        st.sampled_from(["id-k1", "id-k2"]),
+        ids,
+        st.integers(0, 6),
+        st.just((FILE,)),
+        st.sampled_from(["", "", "one"]),
+    ),
+    st.sampled_from([{}, {FILE.blake3: 9}, {FILE.blake3: 9}]),
+    st.sampled_from(["", "", "down"]),
+)
 from_clients = st.one_of(
     st.builds(m.Submit, request_id=ids, payload=any_kind),
     st.builds(m.Submit, request_id=ids),
@@ -35,6 +51,10 @@ from_clients = st.one_of(
     st.builds(m.KindsQuery, request_id=ids),
     st.builds(m.GpuAdmin, request_id=ids, gpu=gpus, action=st.sampled_from(["stop", "keep", "hold", "resume"])),
     st.builds(m.JobOrder, jobs=st.lists(ids, max_size=4).map(tuple)),
+    st.builds(d.DepotOffer, request_id=ids, files=st.just((FILE,))),
+    st.builds(d.DepotProgress, request_id=ids, left=st.sampled_from([None, -5, 9, 10**12]), rate=st.just(1e6)),
+    st.builds(d.DepotRemove, request_id=ids, files=st.just((FILE.blake3,))),
+    *(st.builds(kind, request_id=ids) for kind in (d.DepotStored, d.DepotWithdraw, d.DepotQuery, d.DepotList)),
 )
 from_workers = st.one_of(
     st.builds(m.Online, url=st.none() | st.just("http://w:1")),
@@ -43,6 +63,10 @@ from_workers = st.one_of(
     st.builds(m.TaskActive, task_id=ids),
     st.builds(m.GpuKinds, number=st.integers(0, 2), of=st.integers(0, 2), kind=st.none() | kinds),
     st.just(m.Url(url="http://x")),
+    st.builds(d.DepotOffer, request_id=ids, files=st.just((FILE,))),
+    st.builds(d.DepotProgress, request_id=ids, step=st.just("render")),
+    st.builds(d.DepotDelivered, request_id=ids, code=st.sampled_from([None, "gone", "failed"])),
+    st.builds(d.DepotQuery, request_id=ids),
 )
 from_monitors = st.one_of(
     st.builds(m.Booted, gpu=maybe_gpu, request_id=st.none() | ids),
@@ -68,7 +92,9 @@ relayed = st.builds(
 oddities = st.sampled_from([m.Unknown(type="x"), m.Ping(), m.Pong(), m.Error(msg="?")])
 anything = st.one_of(from_clients, from_workers, from_monitors, relayed, oddities)
 fds = st.sampled_from(FDS)
-announced = st.sampled_from([None, ("capability",), ("inputs",), ("inputs", "kinds"), ("queue",), ("queue", "done")])
+announced = st.sampled_from(
+    [None, ("capability",), ("inputs",), ("inputs", "kinds", "depot"), ("queue", "depot"), ("queue", "done")]
+)
 registers = st.one_of(
     st.builds(
         lambda fd, who, new: f.Registering(
@@ -100,6 +126,7 @@ in_role = st.one_of(
     st.builds(f.Received, st.sampled_from([1, 2, 5]), from_clients, st.booleans()),
     st.builds(f.Received, st.just(3), from_workers),
     st.builds(f.Received, st.just(4), from_monitors),
+    answers,
 )
 coming_and_going = st.one_of(
     st.builds(f.Opened, fds),
@@ -134,8 +161,8 @@ CAST: list[f.Event] = [
         f.Registering(fd, m.Register(key=who), who, f.License(f"id-{who}", "client"))
         for fd, who in ((1, "k1"), (5, "k2"))
     ),
-    f.Registering(2, m.Register(key="k1", features=("queue", "done")), "k1", f.License("id-k1", "client")),
-    f.Registering(3, m.Register(role="worker", gpu="one"), "w1", f.License("w1", "worker")),
+    f.Registering(2, m.Register(key="k1", features=("queue", "done", "depot")), "k1", f.License("id-k1", "client")),
+    f.Registering(3, m.Register(role="worker", gpu="one", features=("depot",)), "w1", f.License("w1", "worker")),
     f.Registering(4, m.Register(role="gpu_monitor", gpus=("one",)), "m", f.License("id-m", "monitor")),
 ]
 rest = st.lists(st.tuples(events, st.sampled_from([0.0, 1.0, 5.0, 700.0])), min_size=20, max_size=60)
@@ -161,6 +188,8 @@ def well_ended(
             return m.Result.TYPE in told(commands, fact.id) or fact.id in kept
         case "unsupported" | "unknown_kind":
             return m.Error.TYPE in told(commands, fact.id)
+        case "delivered":
+            return isinstance(event, f.Received | f.DepotAnswered)
         case "cancelled" | "done":
             return isinstance(event, f.Received)
         case "expired":
@@ -208,7 +237,7 @@ def placed(state: hub.HubState) -> bool:
 
 def restarted(state: hub.HubState, now: float) -> hub.HubState:
     """What a new process makes of a snapshot."""
-    again = hub.DECIDER.restore(hub.DECIDER.snapshot(state))
+    again = hub.DECIDER.restore(hub.DECIDER.snapshot(state), hub.HubState(state.limits))
     hub.DECIDER.evolve(again, f.HubStarted(now))
     return again
 
@@ -216,7 +245,7 @@ def restarted(state: hub.HubState, now: float) -> hub.HubState:
 @settings(max_examples=300, deadline=None)
 @given(steps)
 def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event, float]]) -> None:
-    state = hub.HubState()
+    state = hub.HubState(hub.Limits(depot=True))
     now = 0.0
     open_fds: set[int] = set()
     for event, seconds in sequence:
@@ -246,7 +275,7 @@ def test_no_sequence_of_events_fails_or_loses_a_job(sequence: list[tuple[f.Event
 
 def decided(sequence: list[tuple[f.Event, float]]) -> Iterator[tuple[hub.HubState, f.Event, set[int], list[f.Command]]]:
     """Each event of a sequence: the state after it, who was connected before it, and the commands."""
-    state, now = hub.HubState(), 0.0
+    state, now = hub.HubState(hub.Limits(depot=True)), 0.0
     for event, seconds in sequence:
         now += seconds
         if isinstance(event, f.Opened) and event.fd in state.connections:
@@ -261,8 +290,10 @@ def test_every_submit_is_answered_at_once(sequence: list[tuple[f.Event, float]])
     for _, event, connected, commands in decided(sequence):
         if isinstance(event, f.Received) and isinstance(event.message, m.Submit) and event.fd in connected:
             answers = [c.message.TYPE for c in commands if isinstance(c, f.Send) and c.fd == event.fd]  # type: ignore[union-attr]
+            if answers[0] == d.DepotStored.TYPE:  # and then where it is
+                answers = answers[1:] if answers[1] != d.DepotProgress.TYPE else [m.Ack.TYPE]
             assert len(answers) == 1
-            assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.JobQueued.TYPE, m.Error.TYPE)
+            assert answers[0] in (m.Ack.TYPE, m.Offline.TYPE, m.JobQueued.TYPE, m.Error.TYPE, d.DepotDelivered.TYPE)
 
 
 @settings(max_examples=200, deadline=None)
@@ -275,6 +306,9 @@ def test_keys_and_capabilities_go_only_where_they_may(sequence: list[tuple[f.Eve
                 capable = "capability" in peer.features
                 text = wire.encode(command.message)
                 assert "capability" not in text or capable
-                assert command.seal is None or capable
+                if isinstance(command.seal, f.Links):
+                    assert peer.role == "worker" or peer.owner == command.seal.owner
+                else:
+                    assert command.seal is None or capable
                 if capable and peer.role == "worker":
                     assert '"key":"k' not in text

@@ -71,6 +71,18 @@ def shapes(draw: st.DrawFn) -> list[Shape]:
     return found
 
 
+@st.composite
+def uploads(draw: st.DrawFn) -> list[Shape]:
+    """Jobs whose files are on the way to the depot."""
+    fits = st.sampled_from((frozenset(NAMES), frozenset("ab"), frozenset("f")))
+    ready = st.sampled_from((0.0, 50.0, 90.0, 91.0, 1000.0, inf))
+    arrived = st.sampled_from((NOW - 5000, NOW))
+    return [
+        Shape(f"upload {n}", 1, draw(fits), first=(at := draw(arrived)), last=at, ready=draw(ready), grantable=False)
+        for n in range(draw(st.integers(0, 3)))
+    ]
+
+
 def waiting(shapes: list[Shape], placing: Placing) -> list[Shape]:
     granted = Counter(key for key, _ in placing.grants)
     assert all(granted[shape.key] <= shape.jobs for shape in shapes)
@@ -170,6 +182,43 @@ def test_a_job_that_waits_long_enough_comes_before_every_newer_one(priority, new
     old = Shape("old", 1, frozenset("a"), first=NOW - waited, last=NOW - waited, priority=priority, used=used)
     new = Shape("new", 5, frozenset("a"), first=NOW, last=NOW, priority=newer)
     assert place([Machine("a", on=True)], [new, old], PlacePolicy(), NOW).grants[0] == ("old", "a")
+
+
+@BOUNDED
+@given(machines(), shapes(), uploads(), POLICIES)
+def test_jobs_that_are_still_stored_are_given_to_no_gpu_and_take_nothing_from_others(machines, shapes, uploads, policy):
+    alone = place(machines, shapes, policy, NOW)
+    placing = place(machines, [*uploads, *shapes], policy, NOW)
+    assert placing.grants == alone.grants
+    assert placing.wakes[: len(alone.wakes)] == alone.wakes
+    assert alone.expected.items() <= placing.expected.items()
+
+
+@BOUNDED
+@given(machines(), shapes(), uploads(), POLICIES)
+def test_a_machine_is_woken_for_an_upload_only_if_it_is_not_on_before_that_ends(machines, shapes, uploads, policy):
+    known, ready = {machine.name: machine for machine in machines}, {each.key: each.ready for each in uploads}
+    placing = place(machines, [*uploads, *shapes], policy, NOW)
+    for wake in placing.wakes:
+        assert ready.get(wake.key, 0.0) <= known[wake.gpu].boot
+    for name, (key, after) in placing.planned.items():
+        if key in ready:
+            assert after == ready[key] - known[name].boot
+    at_once = place(machines, [*uploads, *shapes], replace(policy, wake_when="submitted"), NOW)
+    woken = {wake.gpu for wake in at_once.wakes}
+    starting = {machine.host or machine.name for machine in machines if machine.coming or machine.name in woken}
+    for upload in uploads:
+        fit = [machine for machine in machines if machine.name in upload.fits]
+        if any(machine.wakeable for machine in fit):
+            assert any(machine.on or (machine.host or machine.name) in starting for machine in fit)
+
+
+def test_a_machine_is_not_kept_for_an_upload_that_lasts_longer_than_to_start_it_again():
+    coming = Machine("a", coming=True, boot=90.0)
+    for ready, unwanted in ((200.0, []), (300.0, ["a"]), (inf, ["a"])):
+        upload = Shape("x", 1, frozenset("a"), ready=ready, grantable=False)
+        placing = place([coming], [upload], PlacePolicy(patience=60.0), NOW)
+        assert (placing.unwanted, placing.near) == (unwanted, set() if unwanted else {"x"})
 
 
 def test_jobs_of_two_shapes_that_are_alike_in_rank_are_given_in_the_order_of_their_arrival():
