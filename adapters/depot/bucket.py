@@ -22,11 +22,7 @@ CALLS: Final = 8
 """Calls of the bucket at one time."""
 
 _FULL: Final = frozenset({"507", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
-_DENIED: Final = frozenset({
-    "301", "307", "400", "401", "403", "AccessDenied", "AuthorizationHeaderMalformed", "ExpiredToken",
-    "InvalidAccessKeyId", "InvalidBucketName", "InvalidToken", "NoSuchBucket", "PermanentRedirect",
-    "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TemporaryRedirect",
-})  # fmt: skip
+_PASSING: Final = frozenset({"RequestTimeout", "SlowDown", "OperationAborted", "InvalidPart", "429", "408"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +140,8 @@ def bucket_errors(bucket: Bucket) -> Iterator[None]:
     except core.ClientError as error:
         word, said = code_of(error), str(error.response.get("Error", {}).get("Message") or "")[:200]
         text = f"the bucket {bucket.name} answered {error.operation_name} with {word}{said and f': {said}'}"
-        code = "full" if word in _FULL else "denied" if word in _DENIED else "down"
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        code = "full" if word in _FULL else "denied" if status < 500 and word not in _PASSING else "down"
         raise DepotError(f"{text}; run `wakestream depot check`", code=code) from None
     except core.NoCredentialsError:
         raise DepotError(f"there are no credentials for the bucket {bucket.name}", code="denied") from None
