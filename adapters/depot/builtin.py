@@ -7,7 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from wakestream.adapters.client.depot import PLAIN
 from wakestream.adapters.client.worker_calls import Known, Session, WorkerCalls
@@ -25,14 +25,6 @@ WITHIN = 20.0
 
 AT_ONCE = 1000
 """The most files of one call."""
-
-
-class Permission(NamedTuple):
-    """What a message about files in our own depot has: its address, a capability, and when that ends."""
-
-    depot: str
-    capability: str
-    expires: int
 
 
 class BuiltinDepot:
@@ -55,13 +47,12 @@ class BuiltinDepot:
         self._where, self._signer, self._clock = where, signer, clock
         self._session = Session(ca=ca, idle=WITHIN)
 
-    def permission(self, owner: str, job: str) -> Permission | None:
-        """What a job of this license needs; None while no depot is connected."""
+    def permission(self, owner: str, job: str, now: float) -> dict[str, str]:
+        """The address and the capability for a job of this license; nothing while no depot is connected."""
         if (found := self._where()) is None:
-            return None
+            return {}
         url, name = found
-        now = self._clock()
-        return Permission(url, self._signer.mint(job, owner, of_depot(name), now, now + LINKS), int(now + LINKS))
+        return {"depot": url, "capability": self._signer.mint(job, owner, of_depot(name), now, now + LINKS)}
 
     async def open(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """See `DepotStore.open`."""

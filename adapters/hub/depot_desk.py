@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from loguru import logger
@@ -59,10 +59,8 @@ class DepotDesk:
         have = [file.blake3 for file in message.files if file.have]
         now = self._clock()
         files = self._store.sign(message.files, have, links.owner, links.method, now)
-        if not isinstance(self._store, BuiltinDepot):
-            return replace(message, files=files, expires=int(now + LINKS))
-        permission = self._store.permission(links.owner, links.job)
-        return replace(message, files=files, **({} if permission is None else permission._asdict()))
+        own = self._store.permission(links.owner, links.job, now) if isinstance(self._store, BuiltinDepot) else {}
+        return replace(message, files=files, expires=int(now + LINKS), **own)
 
     async def close(self) -> None:
         """Ask no more."""
@@ -82,7 +80,10 @@ class DepotDesk:
     async def _answered(self, asked: f.AskDepot) -> f.DepotAnswered:
         try:
             async with asyncio.timeout(WITHIN):
-                return f.DepotAnswered(asked, await self._done(asked))
+                if asked.ask != "remove":
+                    return f.DepotAnswered(asked, await getattr(self._store, asked.ask)(asked.owner, asked.files))
+                await self._store.remove(asked.owner, [file.blake3 for file in asked.files])
+                return f.DepotAnswered(asked)
         except TimeoutError:
             code, why = "down", f"the depot did not answer within {WITHIN:g} s"
         except WakestreamError as error:
@@ -92,13 +93,3 @@ class DepotDesk:
             code, why = "down", f"the hub could not use the depot ({type(error).__name__}); see its log"
         logger.bind(job=asked.request_id or None).warning("the depot: {}", why)
         return f.DepotAnswered(asked, code=code, reason=why)
-
-    async def _done(self, asked: f.AskDepot) -> Mapping[str, int]:
-        match asked.ask:
-            case "open":
-                return await self._store.open(asked.owner, asked.files)
-            case "check":
-                return await self._store.check(asked.owner, asked.files)
-            case "remove":
-                await self._store.remove(asked.owner, [file.blake3 for file in asked.files])
-        return {}

@@ -119,15 +119,13 @@ async def _list(settings: Settings, args: argparse.Namespace) -> int:
         return exit_codes.DONE
     rows = [tuple(t(f"depot.{name}") for name in ("file", "size", "used", "until"))]
     rows += [
-        (f"{file['blake3'][:12]}{file['ext']}", size(file["size"]), clock_time(file["used"]), _until(file.get("until")))
-        for file in files
-    ]
+        (
+            f"{file['blake3'][:12]}{file['ext']}", size(file["size"]), clock_time(file["used"]),
+            clock_time(file["until"]) if file.get("until") else t("depot.needed"),
+        ) for file in files
+    ]  # fmt: skip
     say(*(table(rows) if files else ()), _sum(page))
     return exit_codes.DONE
-
-
-def _until(at: float | None) -> str:
-    return clock_time(at) if at else t("depot.needed")
 
 
 def _sum(page: d.DepotListed) -> str:
@@ -156,9 +154,8 @@ async def _meant(text: str, names: Sequence[str], state: str | None) -> list[str
     if not paths[0].exists():
         async with open_daemon_client(state) as client:
             job = await client.job(text) if await client.look() is not None else {}
-        paths = [
-            *map(Path, (job.get("inputs") or {name: job[name] for name in ("video", "audio") if name in job}).values())
-        ]
+        inputs = job.get("inputs") or {name: job[name] for name in ("video", "audio") if name in job}
+        paths = [Path(path) for path in inputs.values()]
     found = [name for path in paths if (name := await asyncio.to_thread(_digest, path)) in names]
     if not found:
         why = "is no file in the depot, no file here, and no job of the daemon with files in the depot"
@@ -177,18 +174,11 @@ def _run(args: argparse.Namespace) -> int:
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     if settings.public_url is None and host in ("0.0.0.0", "::"):  # noqa: S104 - compared
         raise SettingsError("--public-url is missing; give the address at which clients, workers and the hub come here")
+    secret = secrets.token_urlsafe(32)  # nobody knows it: only capabilities of the hub are accepted
     config = WorkerConfig(
-        (args.state or data_folder("depot")).expanduser().absolute(),
-        Command(()),
-        secrets.token_urlsafe(32),  # nobody knows it: only capabilities of the hub are accepted
-        host=host,
-        port=port,
-        gpu=args.gpu or "depot",
-        public_url=settings.public_url,
-        key=settings.key,
-        tls=server_tls(settings.tls_cert, settings.tls_key),
-        proxies=tuple(args.behind_proxy),
-        room=caller_room(),
-        depot=args.size,
-    )
+        (args.state or data_folder("depot")).expanduser().absolute(), Command(()), secret, host, port,
+        gpu=args.gpu or "depot", public_url=settings.public_url, key=settings.key,
+        tls=server_tls(settings.tls_cert, settings.tls_key), proxies=tuple(args.behind_proxy),
+        room=caller_room(), depot=args.size,
+    )  # fmt: skip
     return served(config, settings, args, "depot")
