@@ -11,7 +11,7 @@ import pytest
 from tests.support.depot.stores import STORES, Store
 from tests.support.log_lines import logged
 from wakestream.adapters.client.worker import HttpWorkers
-from wakestream.adapters.depot.bucket import Bucket
+from wakestream.adapters.depot.bucket import PUT_KEY, Bucket
 from wakestream.adapters.depot.s3 import S3Depot
 
 _numbers = count(1)
@@ -54,6 +54,8 @@ def bucket(store: Store) -> Bucket:
 async def depot(store: Store, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Depot]:
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_SESSION_TOKEN", *PUT_KEY):
+        monkeypatch.delenv(name, raising=False)
     depot = S3Depot(bucket)
     yield depot
     await depot.close()

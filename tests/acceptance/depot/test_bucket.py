@@ -210,6 +210,22 @@ async def test_a_link_is_for_one_key_and_one_method(depot: S3Depot, tmp_path: Pa
     assert await call("DELETE", link) == 403
 
 
+@only_radosgw
+async def test_links_may_name_the_bucket_in_their_host(
+    depot: S3Depot, store: Store, bucket: Bucket, tmp_path: Path
+) -> None:
+    file = film(tmp_path, 1000)
+    local = store.url.replace("127.0.0.1", "localhost")
+    virtual = S3Depot(replace(bucket, endpoint=local, style="virtual"), {})
+    [at] = virtual.sign([offered(file)], (), ME, "put", 0.0)
+    host = f"{bucket.name}.localhost"  # not every system resolves it
+    assert at.url.startswith(f"http://{host}:")
+    link = at.url.replace(host, "127.0.0.1", 1)
+    assert await call("PUT", link, file.path.read_bytes(), Host=f"{host}:{URL(link).port}") == 200
+    assert await there(depot, file)
+    await virtual.close()
+
+
 async def test_an_object_of_another_length_is_not_the_file(
     depot: S3Depot, store: Store, bucket: Bucket, tmp_path: Path
 ) -> None:

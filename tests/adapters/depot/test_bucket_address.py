@@ -2,8 +2,11 @@
 
 import pytest
 
+from tests.support.depot.stores import CLOSED
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.depot.bucket import PUT_KEY, Bucket, clients
+from wakestream.adapters.depot.s3 import S3Depot
+from wakestream.streams.protocol import depot_messages as d
 
 
 def test_a_bucket_has_a_prefix_a_region_and_a_style() -> None:
@@ -28,6 +31,29 @@ def test_an_endpoint_without_tls_is_refused_unless_it_is_here_or_named() -> None
     for wrong in ("nas.lan:9000", "ftp://nas.lan", "https://user:word@nas.lan"):
         with pytest.raises(SettingsError, match="--depot-endpoint"):
             Bucket.parse("s3://films", wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "begins", "region"),
+    [
+        ("s3://films/a?region=eu-west-1", None, "https://s3.eu-west-1.amazonaws.com/films/a/lic/", "eu-west-1"),
+        ("s3://films?region=eu-west-1&style=virtual", None, "https://films.s3.eu-west-1.amazonaws.com/", "eu-west-1"),
+        ("s3://films", "https://x.r2.cloudflarestorage.com", "https://x.r2.cloudflarestorage.com/films/", "auto"),
+    ],
+)
+def test_links_have_the_form_and_the_region_of_their_store(
+    monkeypatch: pytest.MonkeyPatch, url: str, endpoint: str | None, begins: str, region: str
+) -> None:
+    for name, value in {**CLOSED, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    [place] = S3Depot(Bucket.parse(url, endpoint), {}).sign(
+        [d.DepotFile(name="video", blake3="0" * 64, size=3)], (), "lic", "put", 0.0
+    )
+    assert place.url.startswith(begins)
+    assert f"%2F{region}%2Fs3%2Faws4_request" in place.url
+    assert "X-Amz-SignedHeaders=content-length%3Bhost&" in place.url
 
 
 def test_half_of_the_key_for_uploads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
