@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     )
     from wakestream.operators.model.events import (
         Algorithm as Algorithm, Branch as Branch, Cancelled as Cancelled, Checked as Checked, Done as Done,
-        Downloading as Downloading, Eta as Eta, Failed as Failed, FileRef as FileRef, Fingerprint as Fingerprint,
+        Delivered as Delivered, Downloading as Downloading, Eta as Eta, Failed as Failed, FileRef as FileRef,
+        Fingerprint as Fingerprint,
         Fingerprinted as Fingerprinted, Granted as Granted, Job as Job, JobEvent as JobEvent, Note as Note,
         Online as Online, Outcome as Outcome, Progress as Progress, Queued as Queued, Rendered as Rendered,
         Retrying as Retrying, Running as Running, Submitted as Submitted, TimedOut as TimedOut,
-        Uploaded as Uploaded, Uploading as Uploading, Waking as Waking,
+        Remote as Remote, Stored as Stored, Storing as Storing, Uploaded as Uploaded, Uploading as Uploading,
+        Waking as Waking,
     )
     from wakestream.operators.model.policy import Policy as Policy
     from wakestream.operators.model.ports import (
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     from wakestream.operators.rx.shared import Shared as Shared
     from wakestream.operators.rx.sources import merge_errors as merge_errors, of as of, start_with as start_with
     from wakestream.operators.rx.switch_by_type import switch_by_type as switch_by_type
-    from wakestream.operators.rx.then import then as then
+    from wakestream.operators.rx.then import then as then, then_by_type as then_by_type
     from wakestream.operators.rx.timeout import each_item as each_item, timeout as timeout
     from wakestream.operators.rx.to_future import to_future as to_future
     from wakestream.operators.stages.dedupe import dedupe as dedupe

@@ -29,17 +29,19 @@ if TYPE_CHECKING:
     from wakestream.adapters.testing.virtual_loop import run_virtual as run_virtual
     from wakestream.operators import (
         Backoff as Backoff, Barrier as Barrier, Cancelled as Cancelled, Checked as Checked, Cost as Cost,
-        Done as Done, Downloading as Downloading, Failed as Failed, Granted as Granted, Health as Health,
-        Job as Job, JobEvent as JobEvent, LinkDown as LinkDown, LinkUp as LinkUp, LoopScheduler as LoopScheduler,
+        Delivered as Delivered, Done as Done, Downloading as Downloading, Failed as Failed, Granted as Granted,
+        Health as Health, Job as Job, JobEvent as JobEvent, LinkDown as LinkDown, LinkUp as LinkUp,
+        LoopScheduler as LoopScheduler,
         Note as Note, Online as Online, Outcome as Outcome, Policy as Policy, Queued as Queued,
-        Rendered as Rendered, Retrying as Retrying, Running as Running, StageTimeout as StageTimeout,
-        Submitted as Submitted, TaskReceipt as TaskReceipt, TaskReport as TaskReport, TimedOut as TimedOut,
+        Remote as Remote, Rendered as Rendered, Retrying as Retrying, Running as Running,
+        StageTimeout as StageTimeout, Stored as Stored, Storing as Storing, Submitted as Submitted,
+        TaskReceipt as TaskReceipt, TaskReport as TaskReport, TimedOut as TimedOut,
         Uploaded as Uploaded, Uploading as Uploading, WakestreamError as WakestreamError, Waking as Waking,
         Worker as Worker, Workers as Workers, all_done as all_done, before_outcome as before_outcome,
         costs as costs, first_success as first_success, from_async as from_async, interval as interval,
         is_outcome as is_outcome, merge_errors as merge_errors, note as note, of as of, of_type as of_type,
         poll as poll, retry_backoff as retry_backoff, start_with as start_with, stop_others as stop_others,
-        then as then, timeout as timeout, to_future as to_future,
+        then as then, then_by_type as then_by_type, timeout as timeout, to_future as to_future,
     )
     from wakestream.streams import (
         Build as Build, Events as Events, Log as Log, Stages as Stages, World as World, guarded as guarded,

@@ -218,8 +218,9 @@ class _Upload:
         for place in reply.places:
             self.at[place.file.blake3] = min(place.parted * place.part_size, place.file.size)
         self.at |= {blake3: file.size for blake3, file in self.files.items() if blake3 not in missing}
-        puts = [self._put(place) for place in missing.values() if place.depot or place.url or place.parts]
-        if missing and (not puts or self.lost > MOST_LOST):
+        linked = [place for place in missing.values() if place.depot or place.url or place.parts]  # others come later
+        puts = [self._put(place) for place in linked or missing.values()]  # in a replay with the hub none has a link
+        if self.lost > MOST_LOST:
             raise DepotError(f"the depot lacks {len(missing)} files again and again")
         first = Storing(self.size - self.left, self.size)
         return all_done(*puts, join=ignore).pipe(start_with(first)) if puts else of(first)

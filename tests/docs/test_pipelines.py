@@ -29,7 +29,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_block_of_code_is_a_file_that_runs() -> None:
-    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 9
+    assert DOC.count("```python") + DOC.count("```ini") == len(FILES) == 10
 
 
 def test_the_tests_of_the_page_record_their_log_once_and_then_replay_it(folder: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.streams.daemon_scene import House
 from tests.support.streams.depot_hub import FEATURES, RESULT, DepotHub, delivered, said
 from tests.support.streams.job_scene import OURS, Scene, ack, offline
 from wakestream.adapters.testing.fakes import FakeDepot
@@ -17,6 +18,7 @@ from wakestream.operators.model.errors import DepotError, LinkExpired
 from wakestream.operators.rx.then import then
 from wakestream.operators.stages.depot import ASK_EVERY
 from wakestream.streams.jobs.stages import Stages, pipeline
+from wakestream.streams.jobs.turn_stages import LaneLimits
 from wakestream.streams.jobs.world import Events
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
@@ -368,3 +370,46 @@ async def test_a_log_of_a_client_without_a_depot_replays_without_an_offer_to_a_h
     harness.at(30.0, harness.wake)
     assert isinstance((await harness.run())["job-1"], e.Done)
     assert divergences(harness.log, (await replay(harness.log)).again) == []
+
+
+async def test_a_hub_that_has_forgotten_the_results_gets_the_job_again(scene: DepotScene) -> None:
+    unknown = d.DepotPlaces(request_id="job-1", code="unknown_job", reason="the hub has no such job")
+
+    def forget() -> None:
+        scene.town.stored.clear()
+        scene.link.receive(delivered("job-1"))
+
+    scene.town.unknown = unknown
+    scene.at(50.0, forget)
+    scene.at(90.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert len(scene.of(e.Stored)) == 2
+    assert len(scene.depot.said("upload")) == 2  # they are still in the depot
+
+
+class DepotHouse(House):
+    """A daemon whose hub has a depot."""
+
+    def __init__(self) -> None:
+        self.depot: FakeDepot = FakeDepot()
+        super().__init__(LaneLimits(uploads=1), answer=offline, features=FEATURES, depot=self.depot)
+        self.town = DepotHub(self.depot)
+        self.connect()
+
+    def reply(self, message: m.Message) -> m.Message | None:
+        """What the hub says to a frame."""
+        return self.town.answer(message)
+
+
+async def test_jobs_of_a_daemon_offer_their_files_at_once_and_upload_them_in_turns() -> None:
+    house = DepotHouse()
+    house.depot.delays["upload"] = 10.0
+    jobs = [house.start(n) for n in range(3)]
+    await asyncio.sleep(1.0)
+    assert len({offer.request_id for offer in house.link.said(d.DepotOffer)}) == 3
+    assert len(house.depot.said("upload")) == 2  # the two files of the first
+    house.at(100.0, lambda: [house.link.receive(delivered(f"job-{n}")) for n in range(3)])
+    house.at(99.9, setattr, house.town, "result", {})
+    assert {type(done) for done in await asyncio.gather(*jobs)} == {e.Done}
+    assert [house.first(n, e.Stored) for n in range(3)] == sorted(house.first(n, e.Stored) for n in range(3))
+    assert house.worker.calls == []

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from wakestream.adapters.testing.fakes import FakeLink
+from wakestream.operators.model.depot import AtGpu, DepotFile, InDepot, InDepotDone, Places
 from wakestream.operators.model.events import Job
 from wakestream.operators.model.ports import Accepted, Busy, Free, Refused
 from wakestream.streams.jobs.hub_client import HubClient
+from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 
 JOB = Job.lipsync("job-1", Path("a.mp4"), Path("a.wav"), Path("out.mp4"))
@@ -167,3 +169,73 @@ def test_a_job_that_cannot_take_the_present_state_listens_no_longer() -> None:
 
     hub.replies(JOB).subscribe(raises, lambda _: None)
     assert hub.waiting == ()
+
+
+FILES = (DepotFile("video", "a" * 64, ".mp4", 10),)
+
+
+def after_reconnect(hub: HubClient, link: FakeLink, *features: str) -> list[str]:
+    """What the next connection gets."""
+    link.disconnect()
+    link.sent.clear()
+    link.connect(*features)
+    return [message.TYPE for message in link.sent]
+
+
+def test_each_connection_gets_what_was_last_said_of_a_jobs_files() -> None:
+    hub, link = connected("depot", "done")
+    hub.submit(JOB)
+    hub.offer(JOB, FILES)
+    hub.storing(JOB, 5, 2.0)
+    offer = d.DepotOffer(request_id="job-1", files=(d.DepotFile(name="video", blake3="a" * 64, ext=".mp4", size=10),))
+    assert link.sent[1:] == [offer, d.DepotProgress(request_id="job-1", left=5, rate=2.0)]
+    assert after_reconnect(hub, link, "depot", "done") == ["gpu.depot.offer"]
+    hub.depot(JOB, "stored")
+    assert after_reconnect(hub, link, "depot", "done") == ["gpu.depot.stored"]
+    link.receive(d.DepotStored(request_id="job-1"))
+    assert after_reconnect(hub, link, "depot", "done") == ["gpu.depot.query"]
+    assert after_reconnect(hub, link, "done") == []  # a hub without the feature
+    hub.release(JOB)
+    assert after_reconnect(hub, link, "depot", "done") == []
+
+
+def test_a_granted_job_is_not_asked_for_at_the_depot() -> None:
+    hub, link = connected("depot", "grant")
+    hub.submit(JOB)
+    hub.depot(JOB, "withdraw")
+    assert after_reconnect(hub, link, "depot", "grant") == ["gpu.depot.withdraw"]
+    link.receive(m.Ack(request_id="job-1", gpu="a"))
+    assert after_reconnect(hub, link, "depot", "grant") == ["gpu.job.submit"]
+
+
+def test_without_a_depot_at_the_hub_nothing_is_said_of_it() -> None:
+    hub, link = connected("grant")
+    hub.offer(JOB, FILES)
+    hub.storing(JOB, 5, None)
+    hub.depot(JOB, "withdraw")
+    assert link.sent == []
+
+
+def test_what_the_hub_says_of_the_depot_reaches_its_job() -> None:
+    hub, link = connected("depot")
+    told = answers(hub, JOB)
+    place = d.DepotPlace(name="video", blake3="a" * 64, url="https://b/1", parts={"2": "https://b/2"}, part_size=5)
+    for message in (
+        d.DepotPlaces(request_id="job-1", files=(place,)),
+        d.DepotPlaces(request_id="job-1", code="full", reason="no room"),
+        d.DepotStored(request_id="job-1", until=7),
+        d.DepotProgress(request_id="job-1", step="render", percent=3.0, gpu="a"),
+        d.DepotDelivered(request_id="job-1", code="task_failed", reason="no face"),
+        d.DepotStored(request_id="job-2"),
+    ):
+        link.receive(message)
+    first = told[1]
+    assert isinstance(first, Places)
+    assert (first.places[0].url, dict(first.places[0].parts), first.places[0].job) == (
+        "https://b/1", {2: "https://b/2"}, "job-1",
+    )  # fmt: skip
+    assert told[2:] == [
+        Places((), "full", "no room"), InDepot(7), AtGpu("render", 3.0, "a"),
+        InDepotDone((), None, "task_failed", "no face"),
+    ]  # fmt: skip
+    assert "https" not in repr(first)

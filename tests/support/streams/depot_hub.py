@@ -16,7 +16,8 @@ RESULT = d.DepotPlace(name="video", blake3="d" * 64, ext=".mp4", size=1000, have
 class DepotHub:
     """What the hub says of each frame of a client. `stored`: the jobs in its hands.
 
-    `refused` is the code of every `places`, `result` what `delivered` says; `deaf`: it answers no offer.
+    `refused` is the code of every `places`, `result` what `delivered` says, `unknown` the answer to a query of another
+    job; `deaf`: it answers no offer.
     """
 
     def __init__(self, depot: FakeDepot, submitted: Callable[[m.Submit], m.Message | None] = offline) -> None:
@@ -26,6 +27,7 @@ class DepotHub:
         self.refused: str | None = None
         self.result: dict[str, Any] | None = None
         self.deaf = False
+        self.unknown: m.Message | None = None
 
     def answer(self, message: m.Message) -> m.Message | None:
         """The reply to a frame."""
@@ -40,7 +42,7 @@ class DepotHub:
                     self.stored.add(job)
                 return self._state(job) or self.places(job)
             case d.DepotQuery(request_id=job):
-                return self._state(job)
+                return self._state(job) or self.unknown
         return None
 
     def places(self, job: str) -> d.DepotPlaces:
