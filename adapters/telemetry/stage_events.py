@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from wakestream.streams.protocol import messages as m
-from wakestream.streams.recording.event_json import OUTCOME_KINDS, kind_of
+from wakestream.streams.recording.event_json import OUTCOME_KINDS
 from wakestream.streams.recording.recording import Direction, Tap
-from wakestream.streams.recording.timeline import STAGE_AFTER
+from wakestream.streams.recording.timeline import STAGE_AFTER, stage_after
 
 FIRST = "wake"
 """The first stage of a job."""
 
 STAGE_NAMES = tuple(dict.fromkeys(STAGE_AFTER.values()))
-_STAGE = {kind_of(event): stage for event, stage in STAGE_AFTER.items()}
 
 
 class StageEvents(Tap):
@@ -37,7 +36,7 @@ class StageEvents(Tap):
             if label in OUTCOME_KINDS:
                 del self._stage[job]
                 self.ended(job, before, label, data)
-            elif (stage := _STAGE.get(label, before)) != before:
+            elif (stage := stage_after(before, label)) != before:
                 self._stage[job] = stage
                 self.moved(job, before, stage)
 

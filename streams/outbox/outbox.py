@@ -156,7 +156,7 @@ def _happened(state: OutboxState, event: f.Happened, now: float, decision: f.Out
     else:
         # A new stage, or new details of it; most events have neither.
         before = entry.stage or f.JobStage(event.job, "", now)
-        stage = stage_after(before.stage, event.event)
+        stage = stage_after(before.stage, kind(event.event))
         moved = replace(before, stage=stage, reused=reused(before.reused, event.event))
         match event.event:
             case e.Uploaded(_, more):

@@ -19,15 +19,18 @@ STAGE_AFTER: Mapping[type, str] = {
 """The stage that a job is in after an event, as people see it: the wait for the worker counts as `check`."""
 
 
-def stage_after(stage: str, event: e.JobEvent) -> str:
-    """The stage after one more event. A wait for the GPU is no step back while the files go to the depot, or later.
+_AFTER = {kind_of(event): stage for event, stage in STAGE_AFTER.items()}
+
+
+def stage_after(stage: str, name: str) -> str:
+    """The stage after one more event of this kind. A wait is no step back while files go to the depot, or later.
 
     Example:
-        >>> stage_after("upload", Waking(10.0)), stage_after("upload", Queued())
+        >>> stage_after("upload", "waking"), stage_after("upload", "queued")
         ('upload', 'wake')
     """
-    after = STAGE_AFTER.get(type(event), stage)
-    return stage if isinstance(event, e.Waking) and stage in ("upload", "render", "download") else after
+    later = name == "waking" and stage in ("upload", "render", "download")
+    return stage if later else _AFTER.get(name, stage)
 
 
 _BEGINS = {

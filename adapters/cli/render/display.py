@@ -147,7 +147,7 @@ class LiveDisplay(Display):
         self._line = words.event(event, self._reused)
         self._reported.show(event, at)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
-        stage = "check" if isinstance(event, e.Fingerprinted) else stage_after(self._stage, event)
+        stage = "check" if isinstance(event, e.Fingerprinted) else stage_after(self._stage, kind(event))
         if stage != self._stage:
             self._left[self._stage] = at
             self._left.pop(stage, None)
