@@ -310,7 +310,7 @@ def fetch_again(state: HubState, peer: Connection, message: d.DepotQuery, now: f
 
 
 def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now: float, decision: HubDecision) -> None:
-    """A worker says that the results of a job are in the depot, or why there are none. The first delivery counts."""
+    """A worker says that the results of a job are in the depot, or why the work failed. The first delivery counts."""
     job, gpu = _work(state, peer, message.request_id, now, decision), peer.gpu or ""
     if job is None:
         return
@@ -352,7 +352,7 @@ def _results_seen(
 
 
 def _end(state: HubState, job: HubJob, record: f.JobDelivered, decision: HubDecision) -> None:
-    """The job is done, or has failed: its lease ends, and its client hears of it. No other GPU goes on with it."""
+    """The job is done, or has failed: its lease ends, and its client gets the news. No other GPU goes on with it."""
     to = [fd for fd in state.listeners(job) if d.FEATURE in state.connections[fd].features]
     decision.fact(record)
     if job.gpu is not None and job.gpu != record.gpu:

@@ -214,8 +214,11 @@ def _shape(
     head = state.jobs[line.next]
     if head.stored:  # perhaps nobody is there to see that each try of a machine that does not start costs money
         fits = frozenset(name for name in fits if not _backs_off(state.gpus[name], now))
-    files = {file.blake3 for file in head.depot.files} if head.depot is not None else set()
-    near = {name: NEAR for name in fits if name == head.last or not files.isdisjoint(state.gpus[name].seen)}
+    near = {head.last: NEAR} if head.last in fits else {}
+    if head.depot is not None:
+        files = {file.blake3 for file in head.depot.files}
+        have = (name for name, gpu in state.gpus.items() if name in fits and not files.isdisjoint(gpu.seen))
+        near |= dict.fromkeys(have, NEAR)
     said = fits, work, first, last, priority, used, work / weight, near
     if need.depot == STORING or (need.depot and not state.depot_up):  # the others come later
         ready = placement.ready_in(state, line, now)
