@@ -128,11 +128,15 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except WorkerUnreachable as error:
-        raise DepotError(str(error), code="down") from None
+        raise DepotError(_said(error), code="down") from None
     except WorkerRefused as error:
         if error.code in ("unauthorized", "forbidden"):
             raise LinkExpired("the depot does not accept this permission; the hub is asked for another") from None
-        raise DepotError(str(error), code=_CODES.get(error.code, error.code)) from None
+        raise DepotError(_said(error), code=_CODES.get(error.code, error.code)) from None
+
+
+def _said(error: Exception) -> str:
+    return str(error).replace("the worker", "the depot")
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from reactivex import operators as ops
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import depot as d
-from wakestream.operators.model.errors import DepotError, FileError, TaskFailed
+from wakestream.operators.model.errors import DepotError, FileError, StageTimeout, TaskFailed
 from wakestream.operators.model.events import (
     Delivered,
     Fingerprint,
@@ -121,8 +121,11 @@ class _Beside:
             self.begun = False
             return never()
         self.wait.hub.depot(self.wait.job, "withdraw")
-        why = f"the depot is not used: {error}; the files go straight to the GPU machine, so this PC must stay on"
-        return never().pipe(start_with(Note(why, {"direct": getattr(error, "code", "error"), "why": str(error)})))
+        why = str(error)
+        if isinstance(error, StageTimeout):
+            why = f"it took no byte for {error.seconds:g} s"
+        text = f"the depot is not used: {why}; the files go straight to the GPU machine, so this PC must stay on"
+        return never().pipe(start_with(Note(text, {"direct": getattr(error, "code", "error"), "why": why})))
 
 
 def store(job: Job, hub: Hub, depot: d.Depot | None) -> Effect[JobEvent]:

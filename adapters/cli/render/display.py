@@ -113,7 +113,7 @@ class LiveDisplay(Display):
         self._line = t("asking")
         self._wait: tuple[e.Queued | e.Waking, float] | None = None
         self._outcome: e.JobEvent | None = None
-        self._stores = False
+        self._by_depot = False
         note = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
         self._few = (BarColumn(12), TextColumn("{task.percentage:3.0f} %"), note)
         self._many = (
@@ -141,9 +141,9 @@ class LiveDisplay(Display):
 
     def _show(self, event: e.JobEvent, at: float) -> None:
         self._entered["submit"] = min(self._entered["submit"], at)
-        if isinstance(event, e.Waking) and self._stores and not event.phase.startswith("hub_"):
-            return  # it would hide the bar of the upload to the depot
-        self._stores = isinstance(event, e.Storing)
+        if isinstance(event, e.Waking) and self._by_depot and not event.phase.startswith("hub_"):
+            return  # what its files do says more
+        self._by_depot = isinstance(event, e.Storing | e.Stored | e.Remote)
         self._line = words.event(event, self._reused)
         self._reported.show(event, at)
         self._wait = (event, at) if isinstance(event, e.Queued | e.Waking) else None
@@ -163,8 +163,8 @@ class LiveDisplay(Display):
             case e.Running() if event.status != "queued":
                 note = t("running.frame", frame=event.frame, frames=event.frames) if event.frames else ""
                 self._move("render", event.percent, 100, note)
-            case e.Remote(percent=float(percent)):
-                self._move("render", percent, 100, words.event(event))
+            case e.Remote(step="render", percent=float(percent)):
+                self._move("render", percent, 100, event.gpu or "")
             case _:
                 self._progress.update(self._bar, visible=False)
         if is_outcome(event):

@@ -120,7 +120,7 @@ def _uploading(sent: e.Uploading | e.Storing) -> str:
 
 def _remote(work: e.Remote) -> str:
     name = f"remote.{work.step}"
-    percent = "" if work.percent is None else f": {work.percent:.0f} %"
+    percent = "" if work.percent is None else t("remote.percent", percent=f"{work.percent:.0f}")
     return t(name if known(name) else "remote.render", gpu=work.gpu or t("the_gpu"), percent=percent)
 
 
