@@ -130,10 +130,10 @@ class JobProgress:
         """Whether the job waits for its turn."""
         return words.waits_for_turn(self._last)
 
-    @property
-    def in_depot(self) -> bool:
-        """Whether its files wait in the depot for a GPU."""
-        return isinstance(self._last, e.Stored) or (isinstance(self._last, e.Remote) and self._last.step == "wait")
+    def in_depot(self, stage: str) -> bool:
+        """Whether its files wait in the depot for a GPU, in this stage."""
+        waits = stage == "render" and isinstance(self._last, e.Waking | e.Stored)
+        return waits or (isinstance(self._last, e.Remote) and self._last.step == "wait")
 
     @property
     def place(self) -> int | None:
@@ -283,7 +283,7 @@ def _state(job: Mapping[str, Any], progress: JobProgress, now: float) -> str:
         return t("state.paused")
     if progress.waits:
         return t("state.waits")
-    if progress.in_depot:
+    if progress.in_depot(job["stage"]):
         return t("state.depot")
     place = progress.place
     return words.state(job["stage"]) if place is None else t("state.queued", place=place)

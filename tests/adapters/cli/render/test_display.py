@@ -15,7 +15,7 @@ from wakestream.adapters.cli import main
 from wakestream.adapters.cli.commands import watch
 from wakestream.adapters.cli.demo.output import DemoOutput, spoken
 from wakestream.adapters.cli.render import job_text
-from wakestream.adapters.cli.render.display import JsonLines, LiveDisplay, Outcomes, PlainLines, display
+from wakestream.adapters.cli.render.display import JsonLines, Leaving, LiveDisplay, Outcomes, PlainLines, display
 from wakestream.adapters.daemon import api_client as daemon_client
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model import events as e
@@ -259,3 +259,23 @@ def test_no_line_speaks_of_zero_bytes() -> None:
         job_text.event(e.Uploaded(e.Checked(worker, {}, "md5", ()), 5, 0)),
     ]
     assert said == ["no files to upload", "no files to upload", "uploaded 5 B"]
+
+
+OFF = "Submitted. The files are in the depot, you can switch this PC off."
+
+
+def test_a_line_about_the_wait_hides_neither_the_upload_to_the_depot_nor_that_the_pc_may_be_switched_off() -> None:
+    wait, stores = e.Waking(12.0, "starting"), e.Storing(30, 100, "clip.mp4")
+    assert picture([e.Queued(), stores, wait], 80)[2].startswith("upload ━")
+    assert picture([e.Queued(), stores, e.Stored(100), wait], 80)[2] == OFF
+    assert "reconnecting" in picture([e.Queued(), stores, e.Stored(100), e.Waking(12.0, "hub_lost")], 80)[2]
+
+
+def test_leaving_says_in_lines_whether_the_pc_must_stay_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with Leaving(PlainLines()) as shown:
+        for event in (e.Stored(100), e.Granted("offline", 3.0), e.Note("", {"direct": "full", "why": "it is full"})):
+            shown.show(event)
+    _, stored, _, direct, note = (line.split("s  ", 1)[1] for line in capsys.readouterr().out.splitlines())
+    assert stored == OFF
+    assert direct == "The files go straight to the GPU machine: this PC must stay on until the job is done."
+    assert note.startswith("the depot is not used: it is full; the files go straight to the GPU machine")

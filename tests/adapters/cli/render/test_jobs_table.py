@@ -160,3 +160,17 @@ def test_an_absent_daemon_is_said() -> None:
     table.show([job(1)])
     table.away_since = 1.0
     assert picture(table)[-1] == "the daemon does not answer; waiting for it"
+
+
+def test_a_job_whose_files_wait_in_the_depot_is_in_the_depot_and_has_the_percent_of_its_step() -> None:
+    told = (
+        {"event": "stored", "size": 5, "at": NOW},
+        {"event": "remote", "step": "wait", "at": NOW},
+        {"event": "waking", "waited": 3.0, "phase": "queued", "position": 2, "at": NOW},
+    )
+    for last in told:
+        assert "in the depot" in lines(job(1, last=last, first=None))[1]
+    stores = {"event": "storing", "bytes": 30, "of": 100, "at": NOW}
+    assert lines(job(1, stage="upload", last=stores, first=None))[1].split("  ")[2:4] == ["upload", "30 %"]
+    renders = {"event": "remote", "step": "render", "percent": 40.0, "gpu": "a", "at": NOW}
+    assert lines(job(1, last=renders, first=None))[1].split("  ")[2:4] == ["render", "40 %"]
