@@ -17,6 +17,7 @@ from wakestream.operators.model import depot as d
 from wakestream.operators.model.errors import DepotError, FileError, StageTimeout, TaskFailed
 from wakestream.operators.model.events import (
     Delivered,
+    FileRef,
     Fingerprint,
     Fingerprinted,
     Job,
@@ -175,15 +176,15 @@ def is_stored(event: JobEvent) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _Upload:
-    """The upload of one job: `at` is how much of each file the depot has, by BLAKE3; `sent` are the bytes sent."""
+    """The upload of one job: `at` is how much of each file the depot has; `sent` are the bytes sent."""
 
     job: Job
     hub: Hub
     depot: d.Depot | None
     taken: Fingerprinted
     time: SchedulerBase
-    files: dict[str, Fingerprint] = field(init=False)
-    at: dict[str, int] = field(default_factory=dict)
+    files: dict[FileRef, Fingerprint] = field(init=False)
+    at: dict[FileRef, int] = field(default_factory=dict)
     lane: Limiter = field(default_factory=lambda: Limiter(TOGETHER))
     sent: int = 0
     lost: int = 0
@@ -191,7 +192,7 @@ class _Upload:
     due: float = 0.0
 
     def __post_init__(self) -> None:
-        self.files = {file.digests["blake3"]: file for file in self.taken.files}
+        self.files = {FileRef(file.digests["blake3"], file.ext): file for file in self.taken.files}
         self.told = (seconds_now(self.time), 0)
         self.due = self.told[0] + FIRST
 
@@ -216,11 +217,10 @@ class _Upload:
             return of(Stored(self.size, reply.until))
         if reply.code:
             raise _Unusable(reply.reason or f"the hub says {reply.code}", code=reply.code)
-        missing = {place.file.blake3: place for place in reply.places if not place.have}
+        missing = {ref: place for place in reply.places if not place.have and (ref := _ref(place)) in self.files}
         self.lost += not self.left and bool(missing)
-        for place in reply.places:
-            self.at[place.file.blake3] = min(place.parted * place.part_size, place.file.size)
-        self.at |= {blake3: file.size for blake3, file in self.files.items() if blake3 not in missing}
+        self.at = {ref: file.size for ref, file in self.files.items()}
+        self.at |= {ref: min(place.parted * place.part_size, self.at[ref]) for ref, place in missing.items()}
         linked = [place for place in missing.values() if place.depot or place.url or place.parts]  # others come later
         puts = [self._put(place) for place in linked or missing.values()]  # in a replay with the hub none has a link
         if self.lost > MOST_LOST:
@@ -230,12 +230,13 @@ class _Upload:
 
     def _put(self, place: d.Place) -> Observable[JobEvent]:
         assert self.depot is not None  # noqa: S101 - without one the stage is not begun
-        put, file = self.depot.put, self.files[place.file.blake3]
+        put, ref = self.depot.put, _ref(place)
+        file = self.files[ref]
 
         def event(item: int | d.Resumed) -> JobEvent:
-            before, now = self.at[place.file.blake3], bytes_sent(item)
+            before, now = self.at[ref], bytes_sent(item)
             self.sent += 0 if isinstance(item, d.Resumed) else max(0, now - before)
-            self.at[place.file.blake3] = now
+            self.at[ref] = now
             self._tell()
             return Storing(self.size - self.left, self.size, file.path.name)
 
@@ -247,6 +248,10 @@ class _Upload:
         if now >= self.due:
             self.hub.storing(self.job, self.left, (self.sent - before) / (now - since))
             self.told, self.due = (now, self.sent), now + EVERY
+
+
+def _ref(place: d.Place) -> FileRef:
+    return FileRef(place.file.blake3, place.file.ext)
 
 
 def asked(hub: Hub, job: Job, say: Callable[[], None], *kinds: type[Any]) -> Observable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import update_wrapper
@@ -224,9 +225,10 @@ class Stages(Parts):
 
 
 def may_be_stored(job: Job) -> bool:
-    """Whether a job may go by way of the depot: it has few enough files, and no secret parameter."""
+    """Whether a job may go by way of the depot: it has few files, with usual endings, and no secret parameter."""
+    usual = all(re.fullmatch(r"(?:\.[a-z0-9]{1,10})?", path.suffix.lower()) for path in job.inputs.values())
     hidden = (isinstance(value, str) and value.startswith(REDACTED) for value in job.params.values())
-    return len(job.inputs) <= MOST_FILES and not any(hidden)
+    return usual and len(job.inputs) <= MOST_FILES and not any(hidden)
 
 
 def _next_job(

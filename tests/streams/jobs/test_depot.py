@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,14 @@ async def test_the_files_go_to_the_depot_while_the_job_waits_and_the_hub_does_th
     assert [(file.name, file.ext, file.size) for file in offered] == [("video", ".mp4", 1000), ("audio", ".wav", 500)]
 
 
+async def test_the_same_content_under_two_endings_is_two_files_there(scene: DepotScene) -> None:
+    scene.files.files[Path("speech.wav")] = b"v" * 1000
+    scene.at(50.0, scene.finish)
+    assert isinstance(await scene.run(), e.Done)
+    assert {ref.ext for ref in scene.depot.said("upload") if isinstance(ref, e.FileRef)} == {".mp4", ".wav"}
+    assert scene.of(e.Stored) == [e.Stored(2000, 1000)]
+
+
 async def test_a_gpu_that_is_on_gets_the_files_directly() -> None:
     scene = DepotScene()
     scene.answer = ack
@@ -83,7 +92,7 @@ async def test_a_gpu_that_is_on_gets_the_files_directly() -> None:
     assert scene.depot.calls == []
 
 
-@pytest.mark.parametrize("lacks", ["the hub", "the client", "room for a secret parameter", "a stage"])
+@pytest.mark.parametrize("lacks", ["the hub", "the client", "room for a secret parameter", "a usual ending", "a stage"])
 async def test_without_a_depot_nothing_changes(lacks: str) -> None:
     scene = DepotScene(OURS if lacks == "the hub" else FEATURES)
     if lacks == "the client":
@@ -92,11 +101,14 @@ async def test_without_a_depot_nothing_changes(lacks: str) -> None:
         scene.job = replace(scene.job, kind="upscale", params={"token": "[redacted] 1234"})
         scene.features = (*FEATURES, e.INPUTS)
         scene.connect()
+    if lacks == "a usual ending":
+        scene.files.files[Path("clip.mp4~")] = b"v" * 1000
+        scene.job = replace(scene.job, inputs={**scene.job.inputs, "video": Path("clip.mp4~")})
     if lacks == "a stage":
         scene.build = pipeline(direct)
     scene.at(50.0, scene.grant)
     assert isinstance(await scene.run(), e.Done)
-    has_one = lacks in ("room for a secret parameter", "a stage")
+    has_one = lacks not in ("the hub", "the client")
     assert said(scene.link) == ["job.submit", *(["depot.withdraw"] if has_one else []), "job.done"]
 
 
