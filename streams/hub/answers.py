@@ -176,14 +176,10 @@ def places(files: Iterable[d.DepotFile], have: Collection[str]) -> tuple[d.Depot
 def _hashed(payload: Mapping[str, Any], files: Iterable[d.DepotFile]) -> dict[str, Any]:
     """A payload with the BLAKE3 of each file, in the shape that it has."""
     if isinstance(inputs := payload.get("inputs"), dict):
-        named = {file.name: {"hash": file.blake3, "ext": file.ext} for file in files}
-        known = {name: value if isinstance(value, dict) else {} for name, value in inputs.items()}
-        return {**payload, "inputs": {**known, **{name: known.get(name, {}) | ref for name, ref in named.items()}}}
-    named_old = ((file.name, file.blake3, file.ext) for file in files)
-    fields = {
-        f"{name}_{word}": text for name, hash_, ext in named_old for word, text in (("hash", hash_), ("ext", ext))
-    }
-    return {**payload, **fields}
+        refs = {file.name: {"hash": file.blake3, "ext": file.ext} for file in files}
+        return {**payload, "inputs": {**inputs, **refs}}
+    fields = ((file.name, (("hash", file.blake3), ("ext", file.ext))) for file in files)
+    return {**payload, **{f"{name}_{word}": text for name, pairs in fields for word, text in pairs}}
 
 
 def _batches(state: HubState, gpu: Gpu, jobs: Sequence[HubJob], now: float) -> Iterable[m.DispatchBatch]:

@@ -55,16 +55,16 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     if depot_files.too_fast(state, peer, message.request_id, now, decision):
         return
     job, id_ = _own(state, peer, message.request_id), message.request_id
-    if job is None and (_told(state, peer, id_, decision) or depot_files.probe(state, peer, message, now, decision)):
+    if job is None:
+        if not (_told(state, peer, id_, decision) or depot_files.probe(state, peer, message, now, decision)):
+            _unknown(peer, id_, decision)
         return
-    if job is not None and job.stored and (job.gpu is not None or files_of(job) == message.files):
+    if job.stored and (job.gpu is not None or files_of(job) == message.files):
         say_stored(state, job, peer.fd, now, decision)
         return
-    refused = _refused(state, job, message.files, now, decision)
-    if refused is not None or job is None:
-        code, reason = refused or ("unknown_job", "no open job of this license has that request_id")
-        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code=code, reason=reason))
-        if job is not None and job.gpu is None:
+    if (refused := _refused(state, job, message.files, decision)) is not None:
+        decision.send(peer.fd, d.DepotPlaces(request_id=id_, code=refused[0], reason=refused[1]))
+        if job.gpu is None:
             _direct(state, job, now, decision)
         return
     if job.depot != JobFiles(message.files, None, bool(message.again)):  # else it asks for new links
@@ -72,12 +72,8 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     decision.command(f.AskDepot("open", job.owner, id_, peer.fd, message.files))
 
 
-def _refused(
-    state: HubState, job: HubJob | None, files: Sequence[d.DepotFile], now: float, decision: HubDecision
-) -> Refusal | None:
+def _refused(state: HubState, job: HubJob, files: Sequence[d.DepotFile], decision: HubDecision) -> Refusal | None:
     """Why this job does not go through the depot, or None. Files that nothing needs make room for its own ones."""
-    if job is None:
-        return "unknown_job", "no open job of this license has that request_id"
     if job.gpu is not None:
         return "unknown_job", f"the GPU {job.gpu} has the job already"
     if not state.has_depot:
@@ -88,7 +84,7 @@ def _refused(
         return "unsupported", why
     if _frame(state, job.submit, files) > wire.MAX_FRAME:
         return "too_large", f"the job with its {len(files)} files is too large for one message"
-    return depot_files.make_room(state, job, files, now, decision)
+    return depot_files.make_room(state, job, files, decision)
 
 
 def _unsupported(state: HubState, job: HubJob) -> str | None:
@@ -113,29 +109,28 @@ def uploading(state: HubState, peer: Connection, message: d.DepotProgress, now: 
         decision.fact(f.UploadSeen(job.id, max(0, message.left or 0), max(0.0, message.rate or 0.0), now))
 
 
-def stored(state: HubState, peer: Connection, message: d.DepotStored, now: float, decision: HubDecision) -> None:
-    """A client says that all files of its job are there: look."""
-    id_ = message.request_id
-    job = _own(state, peer, id_)
-    if depot_files.too_fast(state, peer, id_, now, decision) or (job is None and _told(state, peer, id_, decision)):
-        return
-    if job is None or job.depot is None:
+def says(
+    state: HubState,
+    peer: Connection,
+    message: d.DepotStored | d.DepotWithdraw | d.DepotQuery,
+    now: float,
+    decision: HubDecision,
+) -> None:
+    """A client says that all files are there, or that it sends them to the worker itself; or it asks.
+
+    A job that the hub does stays with it.
+    """
+    job, id_ = _own(state, peer, message.request_id), message.request_id
+    if job is not None and job.stored:
+        say_stored(state, job, peer.fd, now, decision)
+    elif isinstance(message, d.DepotWithdraw) and job is not None:
+        if job.gpu is None:
+            _direct(state, job, now, decision)
+    elif isinstance(message, d.DepotStored) and job is not None and job.depot is not None:
+        if not depot_files.too_fast(state, peer, id_, now, decision):
+            decision.command(f.AskDepot("check", job.owner, id_, peer.fd, job.depot.files))
+    elif job is not None or not _told(state, peer, id_, decision):
         _unknown(peer, id_, decision)
-    elif job.stored:
-        say_stored(state, job, peer.fd, now, decision)
-    else:
-        decision.command(f.AskDepot("check", job.owner, id_, peer.fd, job.depot.files))
-
-
-def withdraw(state: HubState, peer: Connection, message: d.DepotWithdraw, now: float, decision: HubDecision) -> None:
-    """A client sends the files of its job to the worker itself; a job that the hub does already stays with it."""
-    job = _own(state, peer, message.request_id)
-    if job is None:
-        _told(state, peer, message.request_id, decision)
-    elif job.stored:
-        say_stored(state, job, peer.fd, now, decision)
-    elif job.gpu is None:
-        _direct(state, job, now, decision)
 
 
 def _direct(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
@@ -147,15 +142,6 @@ def _direct(state: HubState, job: HubJob, now: float, decision: HubDecision) -> 
         job = state.jobs[job.id]
         if job.gpu is None and job.fd is not None:
             decision.send(job.fd, late_jobs.answer(state, job, now))
-
-
-def query(state: HubState, peer: Connection, message: d.DepotQuery, now: float, decision: HubDecision) -> None:
-    """A client asks how far its job is, or for new links."""
-    job = _own(state, peer, message.request_id)
-    if job is not None and job.stored:
-        say_stored(state, job, peer.fd, now, decision)
-    elif job is not None or not _told(state, peer, message.request_id, decision):
-        _unknown(peer, message.request_id, decision)
 
 
 def say_stored(state: HubState, job: HubJob, fd: int, now: float, decision: HubDecision) -> None:
@@ -193,20 +179,21 @@ def knows(state: HubState, peer: Connection, id_: str, now: float, decision: Hub
 
 def forget(state: HubState, peer: Connection, id_: str, decision: HubDecision) -> bool:
     """The client has the results of this job, or wants none; returns whether there are any."""
-    record = state.delivered.get(id_)
-    if record is None or record.owner != (peer.owner or ""):
-        return False
-    decision.fact(f.DeliveriesGone((id_,)))
-    return True
+    if (record := _record(state, peer, id_)) is not None:
+        decision.fact(f.DeliveriesGone((id_,)))
+    return record is not None
 
 
 def _told(state: HubState, peer: Connection, id_: str, decision: HubDecision) -> bool:
     """Send the client where the results of a job are; returns whether there are any."""
+    if (record := _record(state, peer, id_)) is not None:
+        _send_results(record, [peer.fd], decision)
+    return record is not None
+
+
+def _record(state: HubState, peer: Connection, id_: str) -> f.JobDelivered | None:
     record = state.delivered.get(id_)
-    if record is None or record.owner != (peer.owner or ""):
-        return False
-    _send_results(record, [peer.fd], decision)
-    return True
+    return record if record is not None and record.owner == (peer.owner or "") else None
 
 
 def _send_results(record: f.JobDelivered, to: Iterable[int], decision: HubDecision) -> None:
@@ -234,12 +221,12 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
     elif asked.gpu:
         _results_seen(state, job, event, now, decision)
     elif job is not None and job.depot is not None and not job.stored and files_of(job) == asked.files:
-        left = sum({file.blake3: file.size for file in asked.files if not _is_there(file, event)}.values())
+        missing = {file.blake3: file.size for file in asked.files if not _is_there(file, event)}
         if event.code:
             decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code=event.code, reason=event.reason or None))
             _direct(state, job, now, decision)
-        elif asked.ask == "open" or left or not all(_is_there(file, event) for file in asked.files):
-            decision.fact(f.UploadSeen(job.id, left, state.uploads.get(job.id, (0, 0.0, 0.0))[1], now))
+        elif asked.ask == "open" or missing:
+            decision.fact(f.UploadSeen(job.id, sum(missing.values()), state.uploads.get(job.id, (0, 0.0, 0.0))[1], now))
             _send_places(state, job.fd, event, decision)
         else:
             decision.fact(f.JobStored(job.id, now, round(state.upload_saved(job.id, 0, 0.0, now), 1)))
@@ -275,13 +262,9 @@ def offer_results(state: HubState, peer: Connection, message: d.DepotOffer, now:
     job = _work(state, peer, message.request_id, now, decision)
     if job is None:
         return
-    refused: Refusal | None = None
-    if not state.depot_up:
-        refused = "down", "the depot is not connected"
-    elif _frame(state, message, message.files) > wire.MAX_FRAME:
-        refused = "too_large", f"the {len(message.files)} results are too many for one message"
-    if refused is not None:
-        decision.send(peer.fd, d.DepotPlaces(request_id=job.id, code=refused[0], reason=refused[1]))
+    if _frame(state, message, message.files) > wire.MAX_FRAME:
+        why = f"the {len(message.files)} results are too many for one message"
+        decision.send(peer.fd, d.DepotPlaces(request_id=job.id, code="too_large", reason=why))
         return
     decision.fact(f.DepotUsed(job.owner, message.files, now))
     decision.command(f.AskDepot("open", job.owner, job.id, peer.fd, message.files, peer.gpu or ""))
@@ -323,8 +306,7 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
     if job.gpu == gpu and message.code == GONE and job.depot is not None:
         late_jobs.give_back(state, [job.id], now, decision)
         decision.fact(f.JobStoring(job.id, job.depot.files, now, job.depot.again))
-        bad = [file.blake3 for file in files or job.depot.files]
-        depot_files.take_out(state, job.owner, bad, decision)
+        depot_files.take_out(state, job.owner, [file.blake3 for file in files or job.depot.files], decision)
         if job.fd is not None:
             decision.command(f.AskDepot("open", job.owner, job.id, job.fd, job.depot.files))
     elif job.gpu == gpu:
@@ -336,19 +318,17 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
 def _results_seen(
     state: HubState, job: HubJob | None, event: f.DepotAnswered, now: float, decision: HubDecision
 ) -> None:
-    asked = event.asked
-    here = _asker(state, asked, asked.fd) is not None
-    if event.code and here:
-        message = d.DepotPlaces(request_id=asked.request_id, code=event.code, reason=event.reason or None)
-        decision.send(asked.fd, message)
-    elif not event.code and (asked.ask == "open" or not all(_is_there(file, event) for file in asked.files)):
+    asked, id_ = event.asked, event.asked.request_id
+    said: m.Message = _stored(state, id_, now)
+    if event.code:
+        said = d.DepotPlaces(request_id=id_, code=event.code, reason=event.reason or None)
+    elif asked.ask == "open" or not all(_is_there(file, event) for file in asked.files):
         _send_places(state, asked.fd, event, decision)
-    elif not event.code:
-        if job is not None:
-            result = f.JobDelivered(job.id, job.owner, asked.gpu, asked.files, now)
-            _end(state, job, result, decision)
-        if here:
-            decision.send(asked.fd, _stored(state, asked.request_id, now))
+        return
+    elif job is not None:
+        _end(state, job, f.JobDelivered(job.id, job.owner, asked.gpu, asked.files, now), decision)
+    if _asker(state, asked, asked.fd) is not None:
+        decision.send(asked.fd, said)
 
 
 def _end(state: HubState, job: HubJob, record: f.JobDelivered, decision: HubDecision) -> None:

@@ -20,9 +20,7 @@ Refusal = tuple[str, str]
 """A code and a sentence."""
 
 
-def make_room(
-    state: HubState, job: HubJob, files: Sequence[d.DepotFile], now: float, decision: HubDecision
-) -> Refusal | None:
+def make_room(state: HubState, job: HubJob, files: Sequence[d.DepotFile], decision: HubDecision) -> Refusal | None:
     kept, limits = state.in_depot.get(job.owner, {}), state.limits
     sizes = {file.blake3: file.size for file in files}
     quota = limits.depot_quota if limits.depot_quota is not None else float("inf")
@@ -84,32 +82,19 @@ def probed(event: f.DepotAnswered, decision: HubDecision) -> None:
 def list_files(state: HubState, peer: Connection, message: d.DepotList, now: float, decision: HubDecision) -> None:
     """Tell a client what its license has in the depot."""
     if not too_fast(state, peer, message.request_id, now, decision):
-        kept = state.in_depot.get(peer.owner or "", {})
-        page = [blake3 for blake3 in sorted(kept) if blake3 > (message.after or "")][: d.MOST_FILES + 1]
-        files = [
-            {
-                "blake3": blake3,
-                "ext": ext,
-                "size": size,
-                "used": int(used),
-                "until": int(used + state.limits.depot_keep),
-            }
-            for blake3, (size, used, ext) in ((blake3, kept[blake3]) for blake3 in page[: d.MOST_FILES])
-        ]
-        _list(state, peer, message.request_id, decision, files, more=len(page) > d.MOST_FILES)
+        known = sorted(state.in_depot.get(peer.owner or "", {}))
+        page = [blake3 for blake3 in known if blake3 > (message.after or "")][: d.MOST_FILES + 1]
+        _list(state, peer, message.request_id, decision, page)
 
 
-def _list(
-    state: HubState,
-    peer: Connection,
-    id_: str,
-    decision: HubDecision,
-    files: Sequence[dict[str, object]] = (),
-    *,
-    more: bool = False,
-) -> None:
-    kept = state.in_depot.get(peer.owner or "", {})
-    size, quota = sum(entry[0] for entry in kept.values()), state.limits.depot_quota
+def _list(state: HubState, peer: Connection, id_: str, decision: HubDecision, page: Sequence[str] = ()) -> None:
+    kept, keep = state.in_depot.get(peer.owner or "", {}), state.limits.depot_keep
+    entries = [(blake3, *kept[blake3]) for blake3 in page[: d.MOST_FILES]]
+    files = [
+        {"blake3": blake3, "ext": ext, "size": size, "used": int(used), "until": int(used + keep)}
+        for blake3, size, used, ext in entries
+    ]
+    size, quota, more = sum(entry[0] for entry in kept.values()), state.limits.depot_quota, len(page) > d.MOST_FILES
     listed = d.DepotListed(request_id=id_, files=tuple(files), count=len(kept), size=size, quota=quota, more=more)
     decision.send(peer.fd, listed)
 
@@ -121,9 +106,8 @@ def remove(state: HubState, peer: Connection, message: d.DepotRemove, now: float
     owner = peer.owner or ""
     known = state.in_depot.get(owner, {}).keys() - _needed(state, owner)
     out = [blake3 for blake3 in dict.fromkeys(message.files) if blake3 in known]
-    if out:
-        take_out(state, owner, out, decision, message.request_id, peer.fd)
-    else:
+    take_out(state, owner, out, decision, message.request_id, peer.fd)
+    if not out:
         _list(state, peer, message.request_id, decision)
 
 
