@@ -22,9 +22,11 @@ from wakestream.adapters.hub.licenses import LicenseBook
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEMD = DEPLOY / "systemd"
 PROGRAM = Path(sys.executable).with_name("wakestream.exe" if os.name == "nt" else "wakestream")
-UNITS = ("wakestream-hub.service", "wakestream-monitor@.service", "wakestream-worker.service")
+UNITS = (
+    "wakestream-hub.service", "wakestream-monitor@.service", "wakestream-worker.service", "wakestream-depot.service",
+)  # fmt: skip
 USER_UNIT = "user/wakestream-daemon.service"
-FLAGS = {UNITS[0]: "hub", UNITS[1]: "monitor", UNITS[2]: "worker"}
+FLAGS = dict(zip(UNITS, ("hub", "monitor", "worker", "depot"), strict=True))
 TASK = {"t": "http://schemas.microsoft.com/windows/2004/02/mit/task"}
 
 
@@ -72,6 +74,8 @@ def test_a_unit_starts_a_program_with_flags_that_it_has(unit: str, tmp_path: Pat
     assert program.endswith("/.venv/bin/wakestream")
     assert arguments[0] in COMMANDS
     assert understood(arguments).command == arguments[0]
+    key = any(line.startswith("LoadCredential=key:") for line in lines(unit))
+    assert key == any(part.endswith("/keys/key") for part in arguments)
 
 
 @pytest.mark.parametrize("unit", [*UNITS, USER_UNIT])
@@ -147,7 +151,7 @@ def at_a_free_port(arguments: list[str]) -> list[str]:
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize("unit", [UNITS[0], UNITS[2]])
+@pytest.mark.parametrize("unit", [UNITS[0], *UNITS[2:]])
 def test_a_unit_listens_until_it_is_stopped(unit: str, tmp_path: Path, running: list[subprocess.Popen[str]]) -> None:
     _, *arguments = started(unit, tmp_path)
     file = variables(SYSTEMD / f"{FLAGS[unit]}.env")
@@ -164,7 +168,7 @@ def test_a_unit_listens_until_it_is_stopped(unit: str, tmp_path: Path, running: 
     assert program.returncode == 0, said
 
 
-@pytest.mark.parametrize("service", ["hub", "monitor", "worker"])
+@pytest.mark.parametrize("service", ["hub", "monitor", "worker", "depot"])
 def test_a_container_runs_a_program_with_flags_that_it_has_and_no_rights_that_it_need_not_have(service: str) -> None:
     found = composed()[service]
     words = [str(word) for word in found["command"]]
