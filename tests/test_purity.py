@@ -23,6 +23,7 @@ EXEMPT: Mapping[tuple[str, str], str] = {
     ("streams/simulation/simulated_gpu.py", "asyncio.sleep"): f"a modelled worker takes a while; {ON_THE_LOOP}",
     ("operators/rx/interval.py", ".time()"): ON_THE_LOOP,
     ("streams/jobs/effects.py", ".now()"): "a call that ends at once, not a clock",
+    ("streams/placement/simulate.py", "from datetime import date"): "the calendar; the time is an argument",
     ("streams/hub/local_time.py", "from datetime import date"): "the calendar; the time is an argument",
     ("streams/hub/local_time.py", "from datetime import datetime"): "the calendar; the time is an argument",
     ("streams/hub/evolve.py", "id"): "asks whether it is the same account; never an order, and never shown",

@@ -432,14 +432,14 @@ def _to_boot(state: HubState, gpu: str | None) -> list[int]:
     if gpu is not None and state.blocks(gpu):
         return []
     fit = state.monitors if gpu is None else jobs.monitors_of(state, gpu)
-    machines: set[str] = set()
+    known: set[str] = set()
     found = []
     for fd in (fd for fd in state.may_wake() if fd in fit):
         named = (state.gpus.get(name) for name in state.connections[fd].gpus)
         hosts = {each.host or each.name for each in named if each is not None}
-        if not hosts or hosts - machines:
+        if not hosts or hosts - known:
             found.append(fd)
-        machines |= hosts
+        known |= hosts
     return found
 
 

@@ -10,7 +10,7 @@ import heapq
 from bisect import insort
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import date
 from itertools import chain, count
 from math import inf
 from random import Random
@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, Protocol
 from wakestream.streams.placement.place import Machine, PlacePolicy, Shape, place
 
 DAY: Final = 86_400.0
+EPOCH: Final = date(1970, 1, 1).toordinal()
 
 LATE: Final = 1.4
 """A boot that takes longer than this times the usual one is not counted on."""
@@ -328,8 +329,8 @@ class Placed:
     def _blocked(self, world: World, now: float) -> set[str]:
         """The machines whose budget is spent, or all if that of all of them is."""
         blocked: set[str] = set()
-        today = datetime.fromtimestamp(now, UTC)
-        firsts = now // DAY, now // DAY - today.day + 1
+        today = int(now // DAY)
+        firsts = today, today - date.fromordinal(EPOCH + today).day + 1
         for name, limits in self.budgets.items():
             named = [gpu for gpu in world.gpus.values() if name in ("", gpu.spec.name)]
             for first, limit in zip(firsts, limits, strict=True):
