@@ -13,7 +13,7 @@ from wakestream.adapters.config.units import size
 from wakestream.operators.lifecycle.reuse import AT_WORKER, OWN
 from wakestream.operators.model import events as e
 from wakestream.operators.stages.submit import BUDGET, IN_LINE
-from wakestream.streams.hub.late_jobs import ON_THE_WAY
+from wakestream.streams.hub.late_jobs import ON_THE_WAY, UPLOADED
 from wakestream.streams.protocol.printable import printable
 from wakestream.streams.recording.event_json import kind
 
@@ -196,9 +196,9 @@ def waking(happened: e.Waking) -> str:
         return t("waking.hub", why=happened.why)
     if happened.phase == "busy" and happened.eta:
         return t("waking.busy", time=duration(happened.eta.p50))
-    uploads = happened.why == ON_THE_WAY
-    why = t("waking.why", why=reason("", happened.why)) if happened.why and not uploads else ""
-    what = phase("storing") if uploads else _what(happened)
+    told = reason("", happened.why)
+    uploads = happened.why == ON_THE_WAY or UPLOADED in happened.why
+    what, why = (told, "") if uploads else (_what(happened), t("waking.why", why=told) if told else "")
     return t("waking", phase=what, place=_place(happened.position), why=why, hope=_hope(happened))
 
 

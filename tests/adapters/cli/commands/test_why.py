@@ -10,6 +10,7 @@ from wakestream.adapters.cli.commands import why as why_words
 from wakestream.adapters.cli.i18n import choose
 from wakestream.adapters.cli.render import status_text
 from wakestream.operators.model import events as e
+from wakestream.streams.hub.late_jobs import ON_THE_WAY, UPLOADED
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.event_json import plain_event
 
@@ -190,6 +191,19 @@ def test_a_gpu(answer: m.HubStatus, said: str) -> None:
     (sentence,) = why_words.gpus(answer)
     assert said in sentence
     assert why_words.gpus(answer, "another") == []
+
+
+def test_a_job_whose_files_go_into_the_depot_says_what_it_waits_for() -> None:
+    def said(last: e.JobEvent) -> str:
+        return why_words.job(job(last), 190.0).partition(": ")[2]
+
+    assert said(e.Waking(9.0, "queued", 1, why=ON_THE_WAY)) == "its files are on the way to the depot, position 1"
+    later = f"studio is started in 50 s, {UPLOADED}"
+    assert said(e.Waking(9.0, "booting", 1, why=later)) == f"{later}, position 1"
+    for stored in (e.Stored(9), e.Remote("wait")):
+        assert why_words.job(job(stored), 190.0) == (
+            "ws-1 is waiting for the GPU: the files are in the depot and wait for a GPU; this PC is not needed"
+        )
 
 
 @pytest.mark.parametrize(
