@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import aiohttp
@@ -83,18 +83,19 @@ async def test_a_full_or_absent_depot_has_a_word_for_it(place: Place) -> None:
 
 
 @asynccontextmanager
-async def programs(keeper: Keeper, *of_hub: str) -> AsyncIterator[str]:
+async def programs(keeper: Keeper, *, machine: bool = True) -> AsyncIterator[None]:
     """A hub, a depot and a machine that is off, all real programs that log and record everything."""
     key = keeper.folder / "depot.key"
     key.write_text(LicenseBook(keeper.folder).issue("depot", "", time.time())[1])
     kept = ("--record", str(keeper.folder / "record"), "--log-level", "DEBUG", "--log-file")
-    async with keeper.hub(*of_hub, *kept, str(keeper.folder / "hub.log")):
+    async with keeper.hub(*kept, str(keeper.folder / "hub.log")):
         at = ("--listen", "127.0.0.1:0", "--state", str(keeper.folder / "depot"), "--key-file", str(key))
         async with (
             keeper.user.runs("depot", "run", *at, *kept, str(keeper.folder / "depot.log")) as depot,
-            keeper.powers(),
+            keeper.powers() if machine else nullcontext(),
         ):
-            yield await depot.address()
+            await depot.address()
+            yield
 
 
 async def test_a_job_goes_through_the_depot_and_no_log_or_recording_has_a_permission(keeper: Keeper) -> None:
@@ -120,6 +121,18 @@ async def test_a_job_goes_through_the_depot_and_no_log_or_recording_has_a_permis
     texts = [path.read_bytes() for path in keeper.folder.rglob("*") if path.suffix in (".jsonl", ".log", ".1")]
     assert sum(b"gpu.depot.places" in text for text in texts) >= 2  # at the hub and at the client
     assert not [text for text in texts if b"eyJ" in text]
+
+
+async def test_files_of_an_open_job_stay_and_rm_says_so(keeper: Keeper) -> None:
+    async with programs(keeper, machine=False):
+        ran = await keeper.user.submit("--no-probe", "--plain", "--leave")
+        assert ran.code == 0, ran.err
+        removed = await keeper.user.run("depot", "rm", str(keeper.user.video))
+        assert removed.out.splitlines()[:2] == [
+            "removed: 0", "not removed: 1; an open job needs them, or they are results that were not fetched",
+        ]  # fmt: skip
+        listed = await keeper.user.run("depot", "ls")
+        assert "depot: files 2" in listed.out
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,9 @@ async def _remove(settings: Settings, args: argparse.Namespace) -> int:
     for start in range(0, len(chosen := [*wanted]), d.MOST_FILES):
         part = d.DepotRemove(request_id="-", files=tuple(chosen[start : start + d.MOST_FILES]))
         page = await order(settings, args.state, part, d.DepotListed)
-    say(t("depot.removed", n=len(known) - page.count), _sum(page))
+    removed = len(known) - page.count
+    kept = [t("depot.kept", n=len(wanted) - removed)] if removed < len(wanted) else []
+    say(t("depot.removed", n=removed), *kept, _sum(page))
     return exit_codes.DONE
 
 

@@ -64,6 +64,8 @@ class DepotCalls(WorkerCalls):
         """For the hub: the license no longer has these files. One that no license has is removed."""
         auth.check_hub(request)
         named = {file.hash for _, file in requests.wanted(await requests.json_object(request)) if file is not None}
+        for digest in named:
+            self.expected.pop((auth.license_of(request), digest), None)
         gone = await self.queue.hide(auth.license_of(request), named)
         await self.erase(gone)
         return replies.ok({"removed": len(gone)})

@@ -109,6 +109,7 @@ async def test_only_the_hub_removes_files_and_only_those_that_no_license_has(tmp
         assert (await here.caller("one")("POST", "look", json=WANTED))[0] == 403
         await here.hub("one").data("POST", "remove", json=WANTED)
         assert (await here.caller("one")("GET", AT))[0] == 404
+        assert await put(here.caller("one"), FILM) == 403  # until the hub announces it again
         assert (await here.caller("two")("GET", AT))[0] == 200
     async with depot_scene(tmp_path, signer=signer) as here:  # also after a restart
         assert (await here.caller("one")("GET", AT))[0] == 404
