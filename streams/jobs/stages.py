@@ -18,8 +18,11 @@ from wakestream.operators.model.events import (
     Algorithm,
     Cancelled,
     Checked,
+    Delivered,
     Done,
+    Failed,
     Fingerprint,
+    Granted,
     Job,
     JobEvent,
     Queued,
@@ -376,6 +379,8 @@ def guarded(
             attempt = require_observable(stages(fingerprints), stages, "pipeline")
         except Exception as error:  # raised by the function that makes the stages
             attempt = throw(error)
+        if world.depot is not None:
+            attempt = attempt.do_action(lease.see)
         parts = Parts(job, world, policy, fingerprints)
         running = subscribe_through(whole(parts, attempt, cancel or never(), lease.end), observer, scheduler)
         return CompositeDisposable(running, CompositeDisposable(fingerprints, lease))
@@ -384,14 +389,22 @@ def guarded(
 
 
 class _Lease(DisposableBase):
-    """Releases the job's GPU at the hub, once. A job that is disposed before its end is cancelled."""
+    """Releases the job's GPU at the hub, once. A job that is disposed before its end is cancelled.
 
-    __slots__ = ("hub", "job", "released")
+    Results that are in the depot and could not be fetched stay there: the same job may fetch them later.
+    """
+
+    __slots__ = ("delivered", "hub", "job", "released")
 
     def __init__(self, job: Job, hub: Hub) -> None:
         self.job, self.hub, self.released = job, hub, False
+        self.delivered = False
+
+    def see(self, event: JobEvent) -> None:
+        self.delivered = isinstance(event, Delivered) or (self.delivered and not isinstance(event, Queued | Granted))
 
     def end(self, outcome: JobEvent) -> None:
+        self.released = self.released or (self.delivered and isinstance(outcome, Failed))
         self.release(cancelled=isinstance(outcome, Cancelled | TimedOut))
 
     def release(self, *, cancelled: bool) -> None:

@@ -314,6 +314,16 @@ async def test_a_result_whose_link_expires_is_fetched_with_a_new_one(scene: Depo
     assert len(scene.link.said(d.DepotQuery)) == 2
 
 
+async def test_results_that_cannot_be_written_here_stay_in_the_depot(scene: DepotScene) -> None:
+    scene.depot.failures["download"] = [errors.FileUnusable("out.mp4 cannot be written")]
+    scene.at(50.0, scene.finish)
+    assert await scene.run() == e.Failed("out.mp4 cannot be written", "file_unusable")
+    assert said(scene.link)[-1] == "depot.query"
+    again = DepotScene()
+    again.town = scene.town
+    assert isinstance(await again.run(), e.Done)
+
+
 async def test_several_results_are_fetched_with_one_question(scene: DepotScene) -> None:
     outputs = {name: scene.job.output.with_name(name) for name in ("video", "mask")}
     scene.job = replace(scene.job, outputs=outputs)
