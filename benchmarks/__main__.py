@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 import console
+import depot
 import engines
 import hub
 import many_files
@@ -37,6 +38,7 @@ if __name__ == "__main__":
         asyncio.run(many_files.main()),
         asyncio.run(many_jobs.main()),
         asyncio.run(several_gpus.main()),
+        asyncio.run(depot.main()),
         asyncio.run(engines.main()),
         asyncio.run(console.main()),
         asyncio.run(hub.main()),
