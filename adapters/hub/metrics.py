@@ -101,7 +101,7 @@ class HubMetrics:
     def _depot(self, state: HubState) -> Iterator[Metric]:
         up = float(state.depot_up) if state.has_depot else None
         yield ff.gauge("wakestream_hub_depot_up", "1 while the depot can be used; absent without one.", up)
-        uses = status.depot_use(state)
+        uses = status.depot_use(state, state.in_depot)
         for name, text in {"files": "Files", "size": "Bytes"}.items():
             by = {use["license"]: use[name] for use in uses}
             metric = f"wakestream_hub_depot_{text.lower()}"

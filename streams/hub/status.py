@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from decimal import Decimal
 from itertools import islice
@@ -119,7 +119,7 @@ def history(state: HubState, day: int, skip: int, room: int) -> dict[str, Any]:
 
 
 def _depot(state: HubState, peer: Connection, now: float) -> dict[str, Any]:
-    uses = [use for use in depot_use(state) if peer.admin or use["license"] == peer.owner]
+    uses = depot_use(state, state.in_depot if peer.admin else (peer.owner or "",))
     return {
         "up": state.depot_up,
         **depot_jobs(state),
@@ -143,9 +143,9 @@ def depot_jobs(state: HubState) -> dict[str, int]:
     }
 
 
-def depot_use(state: HubState) -> list[dict[str, Any]]:
-    """What each license has in the depot; those that use most come first."""
-    sizes = {owner: [size for size, _, _ in files.values()] for owner, files in state.in_depot.items()}
+def depot_use(state: HubState, owners: Iterable[str]) -> list[dict[str, Any]]:
+    """What these licenses have in the depot; those that use most come first."""
+    sizes = {owner: [size for size, _, _ in state.in_depot.get(owner, {}).values()] for owner in owners}
     uses = [{"license": owner, "files": len(each), "size": sum(each)} for owner, each in sizes.items()]
     return sorted(uses, key=lambda use: (-use["size"], use["license"]))
 

@@ -17,8 +17,11 @@ from aiohttp import web
 from tests.support.depot.stores import CLOSED, Store, clock_off, only_radosgw
 from tests.support.ports import free_port
 from tests.support.programs.here import ran_here
+from tests.support.programs.our_peers import Place
 from tests.support.programs.plain_server import answering
+from wakestream.adapters.cli.doctor.run import examine
 from wakestream.adapters.cli.i18n.catalog import catalog
+from wakestream.adapters.config.settings import Secret, Settings
 from wakestream.adapters.depot import probe
 from wakestream.adapters.depot.bucket import PUT_KEY, Bucket
 from wakestream.adapters.depot.probe import Found, check, refuse_unsafe
@@ -193,3 +196,13 @@ def test_each_finding_has_its_texts_in_both_languages() -> None:
         texts = catalog(language)
         assert {name.split(".")[1] for name in texts if name.startswith("bucket.")} == tried
         assert {name for name in tried if f"bucket.{name}.do" not in texts} == {"lifecycle"}
+
+
+async def test_doctor_puts_gets_and_removes_a_file_of_its_own_by_the_hubs_links(
+    tmp_path: Path, place: Place, store: Store, bucket: Bucket, depot: S3Depot
+) -> None:
+    async with place.hub(bucket=depot):
+        settings = Settings(hub_url=place.hub_url, key=Secret(place.keys["client"]))
+        found = {result.check: result async for result in examine(settings, tmp_path)}
+    assert (found["depot"].level, "removed it" in found["depot"].says) == ("ok", True), found["depot"]
+    assert "Contents" not in store.client().list_objects_v2(Bucket=bucket.name)
