@@ -406,9 +406,10 @@ def answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None =
     eta = None if first is None or last is None else round(first + (last - first) * inside / max(1, len(line) - 1), 1)
     stores = state.need_of(job).depot == STORING
     if (expect := known.expect) is not None:  # it starts when a GPU is on and those before it have one
-        later = expect.eta and {name: max(seconds, eta or 0.0) for name, seconds in expect.eta.items()}
+        later = {name: max(seconds, eta or 0.0) for name, seconds in (expect.eta or {}).items()}
+        later = {} if stores and eta is None else later  # the boot begins some time after now
         why = "; ".join(known.coming[:3]) or None if stores else None
-        return answers.offline(job.submit, position, now, expect._replace(eta=later, why=expect.why or why))
+        return answers.offline(job.submit, position, now, expect._replace(eta=later or None, why=expect.why or why))
     if stores:
         return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=ON_THE_WAY)
     reason = "; ".join((f"at work: {', '.join(known.on[:5])}", *known.coming[:3]))

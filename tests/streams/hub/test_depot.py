@@ -237,6 +237,27 @@ def test_a_machine_is_woken_when_it_is_on_by_the_time_the_upload_is_done() -> No
     assert woken(net, monitor)
 
 
+def test_a_wait_for_an_upload_is_not_estimated_by_a_boot_that_does_not_begin_yet() -> None:
+    net = Store()
+    monitor, bob = off(net)["studio"], net.join("client", owner="bob", features=("queue", "done"))
+    net.submit(bob, "before")
+    net.phase(monitor, "starting")
+    net.now += 6.0
+    first = worker(net)
+    net.say(bob, m.JobDone(request_id="before"))
+    net.leave(first)
+    net.phase(monitor, "off")
+    ann = client(net)
+    net.submit(ann)
+    net.say(ann, d.DepotOffer(request_id="j1", files=(VIDEO,)))
+    net.say(ann, d.DepotProgress(request_id="j1", left=VIDEO.size, rate=1e6))
+    for _ in range(10):
+        net.pass_time(1.0)
+    last = net.heard(ann, m.Offline)[-1]
+    assert (last.why or "").endswith("when the upload will be nearly done")
+    assert last.eta_s is None
+
+
 def test_the_next_upload_of_a_license_is_expected_to_be_as_fast_as_the_last_one() -> None:
     net = Store()
     monitor = off(net)["studio"]
