@@ -119,11 +119,9 @@ async def _list(settings: Settings, args: argparse.Namespace) -> int:
         return exit_codes.DONE
     rows = [tuple(t(f"depot.{name}") for name in ("file", "size", "used", "until"))]
     rows += [
-        (
-            f"{file['blake3'][:12]}{file['ext']}", size(file["size"]), clock_time(file["used"]),
-            clock_time(file["until"]) if file.get("until") else t("depot.needed"),
-        ) for file in files
-    ]  # fmt: skip
+        (f"{file['blake3'][:12]}{file['ext']}", size(file["size"]), clock_time(file["used"]), clock_time(file["until"]))
+        for file in files
+    ]
     say(*(table(rows) if files else ()), _sum(page))
     return exit_codes.DONE
 

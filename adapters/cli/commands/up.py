@@ -128,7 +128,7 @@ async def _everything(
         own_daemon(all_of_it, folder, _show) as broken,
     ):
         say(t("up.hub", hub=all_of_it.settings.hub_url))
-        say(t("up.ready"))
+        say(t("up.ready"), t("up.stay"))
         yield _either(all_of_it.broken, broken)
 
 
