@@ -20,6 +20,8 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.protocol.param_schema import is_secret
 
+DOWN: Final = "the depot is not connected"
+
 NAME: Final = "depot"
 """The name of our own depot, unless it gives another."""
 
@@ -29,8 +31,8 @@ GONE: Final = "gone"
 LONGEST_REASON: Final = 300
 """Characters that are kept of why a job failed."""
 
-LINK: Final = 1000
-"""The most bytes of a link to a bucket."""
+AWAITED: Final = 15.0
+"""Seconds in which our own depot comes back after a restart of the hub, as its clients do."""
 
 
 def refusal(state: HubState, event: f.Registering) -> Refusal | None:
@@ -45,6 +47,28 @@ def refusal(state: HubState, event: f.Registering) -> Refusal | None:
             "another license runs the depot of this hub; use its key, or at the hub `wakestream license release` for it"
         )
     return None
+
+
+def back(state: HubState, decision: HubDecision) -> None:
+    """Our own depot is back: ask it about the files that it was not asked about."""
+    for job in _unasked(state):
+        decision.command(f.AskDepot("open", job.owner, job.id, job.fd or 0, files_of(job)))
+
+
+def tick(state: HubState, now: float, decision: HubDecision) -> None:
+    """If our own depot is not back in time, the jobs that wait for it go the direct way."""
+    for job in () if state.depot_up or _awaited(state, now) else _unasked(state):
+        decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code="down", reason=DOWN))
+        _direct(state, job, now, decision)
+
+
+def _awaited(state: HubState, now: float) -> bool:
+    return state.depot_of is not None and now - state.restarted < AWAITED
+
+
+def _unasked(state: HubState) -> list[HubJob]:
+    lines = [line for (need, *_), line in state.lines.items() if need.depot == STORING]
+    return [state.jobs[id_] for line in lines for id_ in line if id_ not in state.uploads]
 
 
 # Jobs of clients
@@ -62,27 +86,30 @@ def offer(state: HubState, peer: Connection, message: d.DepotOffer, now: float, 
     if job.stored and (job.gpu is not None or files_of(job) == message.files):
         say_stored(state, job, peer.fd, now, decision)
         return
-    if (refused := _refused(state, job, message.files, decision)) is not None:
+    if (refused := _refused(state, job, message.files, now, decision)) is not None:
         decision.send(peer.fd, d.DepotPlaces(request_id=id_, code=refused[0], reason=refused[1]))
         if job.gpu is None:
             _direct(state, job, now, decision)
         return
     if job.depot != JobFiles(message.files, None, bool(message.again)):  # else it asks for new links
         decision.fact(f.JobStoring(id_, message.files, now, bool(message.again)))
-    decision.command(f.AskDepot("open", job.owner, id_, peer.fd, message.files))
+    if state.depot_up:  # else when it is back
+        decision.command(f.AskDepot("open", job.owner, id_, peer.fd, message.files))
 
 
-def _refused(state: HubState, job: HubJob, files: Sequence[d.DepotFile], decision: HubDecision) -> Refusal | None:
+def _refused(
+    state: HubState, job: HubJob, files: Sequence[d.DepotFile], now: float, decision: HubDecision
+) -> Refusal | None:
     """Why this job does not go through the depot, or None. Files that nothing needs make room for its own ones."""
     if job.gpu is not None:
         return "unknown_job", f"the GPU {job.gpu} has the job already"
     if not state.has_depot:
         return "no_depot", "this hub has no depot"
-    if not state.depot_up:
-        return "down", "the depot is not connected"
+    if not (state.depot_up or _awaited(state, now)):
+        return "down", DOWN
     if (why := _unsupported(state, job)) is not None:
         return "unsupported", why
-    if _frame(state, job.submit, files) > wire.MAX_FRAME:
+    if depot_files.frame(state, job.submit, files) > wire.MAX_FRAME:
         return "too_large", f"the job with its {len(files)} files is too large for one message"
     return depot_files.make_room(state, job, files, decision)
 
@@ -127,7 +154,8 @@ def says(
         if job.gpu is None:
             _direct(state, job, now, decision)
     elif isinstance(message, d.DepotStored) and job is not None and job.depot is not None:
-        if not depot_files.too_fast(state, peer, id_, now, decision):
+        # While it is not back yet, its answer to `open` follows.
+        if not depot_files.too_fast(state, peer, id_, now, decision) and (state.depot_up or not _awaited(state, now)):
             decision.command(f.AskDepot("check", job.owner, id_, peer.fd, job.depot.files))
     elif job is not None or not _told(state, peer, id_, decision):
         _unknown(peer, id_, decision)
@@ -161,8 +189,7 @@ def _stored(state: HubState, id_: str, since: float) -> d.DepotStored:
 
 def knows(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> bool:
     """Answer a submit of a job that the hub does by itself, or whose results are in the depot."""
-    job = _own(state, peer, id_)
-    able = d.FEATURE in peer.features
+    job, able = _own(state, peer, id_), d.FEATURE in peer.features
     if job is None and able:
         return _told(state, peer, id_, decision)
     if job is None:  # a client of an earlier version cannot fetch the results: the job is done again
@@ -170,10 +197,15 @@ def knows(state: HubState, peer: Connection, id_: str, now: float, decision: Hub
         return False
     if job.depot is not None and not able:
         decision.fact(f.JobDirect(id_))
-    if not (able and job.stored):
+    gpu = state.gpus.get(job.gpu or "")
+    if not (able and job.stored) or (gpu is not None and not gpu.fetches(job)):
         return False
     decision.fact(f.JobClaimed(id_, peer.fd, job.payload, now))
-    say_stored(state, state.jobs[id_], peer.fd, now, decision)
+    if gpu is None:  # with its client here, a worker that knows no depot can do it too
+        late_jobs.place_new(state, state.jobs[id_], now, decision)
+    job = state.jobs[id_]
+    if job.gpu is None or state.gpus[job.gpu].fetches(job):
+        say_stored(state, job, peer.fd, now, decision)
     return True
 
 
@@ -212,8 +244,7 @@ def _send_results(record: f.JobDelivered, to: Iterable[int], decision: HubDecisi
 
 def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:
     """The depot said what it has of the files of a job, of its results, or that files are removed."""
-    asked = event.asked
-    job = state.jobs.get(asked.request_id)
+    asked, job = event.asked, state.jobs.get(event.asked.request_id)
     if asked.ask == "remove":
         depot_files.removed(state, event, decision)
     elif job is None and depot_files.is_probe(asked.files) and _asker(state, asked, asked.fd) is not None:
@@ -262,7 +293,7 @@ def offer_results(state: HubState, peer: Connection, message: d.DepotOffer, now:
     job = _work(state, peer, message.request_id, now, decision)
     if job is None:
         return
-    if _frame(state, message, message.files) > wire.MAX_FRAME:
+    if depot_files.frame(state, message, message.files) > wire.MAX_FRAME:
         why = f"the {len(message.files)} results are too many for one message"
         decision.send(peer.fd, d.DepotPlaces(request_id=job.id, code="too_large", reason=why))
         return
@@ -366,9 +397,3 @@ def _own(state: HubState, peer: Connection, id_: str) -> HubJob | None:
 def _unknown(peer: Connection, id_: str, decision: HubDecision) -> None:
     why = "the hub has no such job in the depot; submit it, and offer its files"
     decision.send(peer.fd, d.DepotPlaces(request_id=id_, code="unknown_job", reason=why))
-
-
-def _frame(state: HubState, message: m.Message, files: Sequence[d.DepotFile]) -> int:
-    """The most bytes of a message with the links of these files."""
-    link = LINK if state.limits.depot else 0
-    return len(wire.octets(message)) + sum(len(file.name.encode()) + link + 300 for file in files)

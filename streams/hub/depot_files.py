@@ -12,9 +12,14 @@ from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.local_time import DAY
 from wakestream.streams.hub.state import Connection, HubJob, HubState
 from wakestream.streams.protocol import depot_messages as d
+from wakestream.streams.protocol import messages as m
+from wakestream.streams.protocol import wire
 
 EVERY: Final = 60.0
 """Seconds between two looks for what can leave the depot."""
+
+LINK: Final = 1000
+"""The most bytes of a link to a bucket."""
 
 Refusal = tuple[str, str]
 """A code and a sentence."""
@@ -199,3 +204,9 @@ def too_fast(state: HubState, peer: Connection, id_: str, now: float, decision: 
         return True
     decision.fact(f.MonitorsTold(peer.fd, now))
     return False
+
+
+def frame(state: HubState, message: m.Message, files: Sequence[d.DepotFile]) -> int:
+    """The most bytes of a message with the links of these files."""
+    link = LINK if state.limits.depot else 0
+    return len(wire.octets(message)) + sum(len(file.name.encode()) + link + 300 for file in files)

@@ -499,6 +499,7 @@ def _hub_started(state: HubState, fact: f.HubStarted) -> None:
     state.absent.clear()
     state.uploads.clear()
     state.saving.clear()
+    state.restarted = fact.at
     for id_ in state.queue:
         _line_up(state, state.jobs[id_])
     if state.stored:
@@ -540,7 +541,7 @@ def _registered(state: HubState, fact: f.ConnectionRegistered) -> None:
         for gpu in [state.gpus[name] for name in fact.gpus or state.gpus if name in state.gpus]:
             gpu.unwatched, gpu.orphan = None, "" if gpu.orphan == UNWATCHED else gpu.orphan
     elif fact.role == "depot":
-        state.depot = fact.fd
+        state.depot, state.restarted = fact.fd, float("-inf")
     elif fact.gpu is not None:
         _take_gpu(state, peer, fact.gpu)
 

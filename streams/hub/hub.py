@@ -291,6 +291,7 @@ def _take(
             _drop(state, before, REPLACED, "this depot connected again", now, decision)
         if state.depot_of is None:
             decision.fact(f.DepotHeld(owner or "", gpu, now))
+        depot.back(state, decision)
         return True
     before = None if holders.free(state, gpu) else state.connections.get(state.gpus[gpu].worker or 0)
     if before is None:
@@ -332,6 +333,7 @@ def _tick(state: HubState, event: f.Tick, now: float, decision: HubDecision) -> 
             _drop(state, state.connections[fd], NOT_REGISTERED, why, now, decision)
     capabilities.renew(state, now, decision)
     jobs.expire(state, now, decision)
+    depot.tick(state, now, decision)
     relays.tick(state, now, decision)
     holders.tick(state, now, decision)
     halts.tick(state, now, decision)

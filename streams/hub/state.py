@@ -493,7 +493,8 @@ class HubState(Durable):
     each with the time at which it can go on. `unpaid` are the licenses that have spent their budget until
     `unpaid_until`. `depot` is the connection of our own depot. `uploads` has for each job whose client stores its files
     the bytes that are left, their rate, and since when; `saving` has its seconds while no GPU was on. `expiry_told`
-    are delivered jobs whose results will go soon, `swept` is when the hub looked for those last.
+    are delivered jobs whose results will go soon, `swept` is when the hub looked for those last. `restarted` is when
+    this process began, until our own depot is connected.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -531,6 +532,7 @@ class HubState(Durable):
     rates: dict[str, float] = field(default_factory=dict)
     expiry_told: dict[str, None] = field(default_factory=dict)
     swept: Moment = float("-inf")
+    restarted: Moment = float("-inf")
 
     @property
     def has_depot(self) -> bool:

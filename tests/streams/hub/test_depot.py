@@ -375,10 +375,12 @@ def test_a_worker_that_knows_no_depot_gets_a_stored_job_only_while_its_client_is
     one = worker(net, depot=False)
     assert not net.state.gpus["studio"].leases
     ann = client(net)
-    net.submit(ann)
-    net.pass_time(1.0)
-    assert net.heard(ann, m.Ack)[0].gpu == "studio"
+    assert isinstance(net.submit(ann), m.Ack)
     assert net.heard(one, m.Submit)
+    net.leave(ann)
+    ann = client(net)
+    assert isinstance(net.submit(ann), m.Ack), "the client follows it at the worker, also after a reconnection"
+    assert not net.heard(ann, d.DepotStored)
 
 
 def test_a_stored_job_wakes_a_machine_also_when_its_client_is_gone() -> None:
@@ -827,6 +829,32 @@ def test_our_own_depot_serves_the_hub_while_it_is_connected() -> None:
     assert net.state.depot_url is None
     assert offer(net, ann, "j2").code == "down"
     assert net.heard(own(net), m.LicenseRevoked)
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_after_a_restart_of_the_hub_uploads_wait_for_our_own_depot_for_a_while(back: bool) -> None:
+    net = Store(depot=False)
+    off(net)
+    own(net)
+    ann = client(net)
+    offer(net, ann)
+    net.restart(compacted=True)
+    monitor, ann = off(net)["studio"], client(net)
+    net.submit(ann)
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    net.put("ann", *FILES)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.pass_time(5.0)
+    assert not codes(net, ann)
+    if back:
+        own(net)
+        assert [each.have for each in net.heard(ann, d.DepotPlaces)[0].files] == [True, True]
+        net.say(ann, d.DepotStored(request_id="j1"))
+        assert net.heard(ann, d.DepotStored)
+    else:
+        net.pass_time(11.0)
+        assert codes(net, ann) == ["down"]
+        assert woken(net, monitor)
 
 
 def test_a_hub_has_one_depot() -> None:
