@@ -49,7 +49,7 @@ faults: setup
 
 # Programs are killed while jobs go through, over a slow line to the hub; each time with a fresh seed, which is printed.
 kills: setup
-	$(BIN)/python tests/faults/kill_run.py --kills 60 --hub-delay 0.3
+	$(BIN)/python tests/faults/kill_run.py --kills 60 --hub-delay 0.3 --depot
 
 determinism: setup
 	$(BIN)/python tests/determinism.py

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -97,6 +97,11 @@ class Accounts:
         self.lost = [f"{job.id} is lost: {job.ends} {job.why}" for job in promised if "done" not in job.ends]
         self.ended_twice = [f"{job.id} ended as {job.ends}" for job in promised if len(job.ends) > 1]
         self.wrong = [f"{job.id} has a wrong result" for job in promised if "done" in job.ends and not job.right]
+
+    def count_stored(self, stored: Collection[str]) -> None:
+        """How many jobs went through the depot; some must."""
+        self.stored = len(stored)
+        self.passed_by = [] if stored else ["no job went through the depot"]
 
     def count_renders(self, lines: Sequence[str], jobs: Sequence[KillJob]) -> None:
         """What the engine noted: the renders of each work, and which of them it began though the result stood."""
@@ -229,11 +234,10 @@ class KillRun:
         books = self.accounts
         books.kills, books.moments = dict(house.kills), dict(self.moments)
         books.count_jobs(jobs)
-        books.stored = len(self.ears.stored)
+        if self.depot:
+            books.count_stored(self.ears.stored)
         books.count_renders(house.counts.read_text().splitlines(), jobs)
         books.fell = [*dict.fromkeys([*house.fell, *clients.fell])]
-        if self.depot and not books.stored:
-            books.passed_by = ["no job went through the depot"]
         if house.worker_pids:
             books.left_on = ["the GPU is still on and no job holds it"]
 

@@ -77,6 +77,14 @@ def test_renders_of_which_the_account_knows_nothing_make_it_fail(books: Books) -
     assert [*books.faults()] == ["unseen"]
 
 
+def test_a_run_with_a_depot_that_no_job_used_fails() -> None:
+    accounts = Accounts(seed=0)
+    accounts.count_stored({"a"})
+    assert (accounts.stored, accounts.faults) == (1, [])
+    accounts.count_stored(())
+    assert accounts.faults == ["no job went through the depot"]
+
+
 def lose(job: KillJob) -> None:
     job.ends = ["failed"]
 
