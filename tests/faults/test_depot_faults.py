@@ -198,6 +198,23 @@ async def test_a_depot_that_takes_no_connections_is_left_out(home: Home) -> None
     home.accounts()
 
 
+async def test_a_depot_that_is_unreachable_once_all_is_stored_is_waited_for(home: Home) -> None:
+    line = home.house.lines["depot"]
+    async with home.pc() as pc:
+        await home.submit(pc)
+        await pc.until("stored", home.job.id)
+        line.refuse()
+        line.break_all()
+        await pc.kill()
+    tried = line.accepted
+    await line.until(lambda line: line.accepted >= tried + 3)
+    line.heal()
+    await home.delivered()
+    async with home.pc() as pc:
+        assert (await ended(pc, home))["event"] == "done"
+    home.accounts()
+
+
 # Hub and worker
 
 
