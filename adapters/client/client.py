@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
 
 from loguru import logger
 
@@ -16,6 +17,7 @@ from wakestream.adapters.client.depot import DepotWallet, HttpDepot
 from wakestream.adapters.client.hub_query import QUESTIONS
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.client.worker_calls import Wallet
+from wakestream.adapters.config.addresses import is_loopback
 from wakestream.adapters.config.settings import Settings, SettingsError, load
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.secret_values import SecretValues
@@ -161,8 +163,9 @@ async def open_client(
     seed = random.SystemRandom().getrandbits(32)
     without_secret = workers is None and settings.api_secret is None and not settings.no_secret
     needs = frozenset({"capability"} if without_secret else ())
+    local = is_loopback(urlsplit(url).hostname or "")
     # What a replay must know; an option that is not used is not recorded.
-    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting, "depot": depot}
+    options = {"needs": sorted(needs), "traced": settings.trace, "lasting": lasting, "depot": depot, "local": local}
     config = {"policy": plain_config(policy), **(about or {})}
     header = Header("daemon", time.time(), seed, config | {name: value for name, value in options.items() if value})
     async with AsyncExitStack() as stack:
@@ -193,7 +196,7 @@ async def open_client(
         link = _closed_with(stack, opened)
         scheduler = _closed_with(stack, LoopScheduler())
         wallet, permissions = Wallet(), DepotWallet()
-        hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting)
+        hub = HubClient(link.send, _fault, f"hub {url}", needs, traced=settings.trace, lasting=lasting, local=local)
         # The wallets come first: they must have the capability when a message continues a job.
         for observer in (wallet.feed, permissions.feed, hub.feed, _complaint):
             link.events.subscribe(observer)

@@ -308,23 +308,26 @@ class Storing:
 class Stored:
     """All files, of `size` bytes, are in the depot, and the hub does the job: this program may go.
 
-    `until` (UNIX seconds): how long the files are kept without a use.
+    `until` (UNIX seconds): how long the files are kept without a use. `local`: the hub runs on this machine, which must
+    stay on.
     """
 
     size: int
     until: float | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
     """The hub says how far the work is without this program.
 
-    `step` is `wait`, `fetch`, `render` or `deliver`, `percent` (0-100) how much of it is done.
+    `step` is `wait`, `fetch`, `render` or `deliver`, `percent` (0-100) how much of it is done. `local`: see `Stored`.
     """
 
     step: str
     percent: float | None = None
     gpu: str | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class _Beside:
         return hashed.pipe(ops.flat_map(self.depot), ops.catch(self.failed))
 
     def stored(self, reply: d.InDepot) -> Observable[JobEvent] | None:
-        return None if d.FEATURE in self.wait.excuses else of(Stored(0, reply.until))  # an earlier run has stored it
+        return None if d.FEATURE in self.wait.excuses else of(Stored(0, reply.until, reply.local))
 
     def failed(self, error: Exception, _: object) -> Observable[JobEvent]:
         self.wait.excuse(d.FEATURE, excused=False)
@@ -214,7 +214,7 @@ class _Upload:
 
     def _answered(self, reply: d.Places | d.InDepot) -> Observable[JobEvent]:
         if isinstance(reply, d.InDepot):
-            return of(Stored(self.size, reply.until))
+            return of(Stored(self.size, reply.until, reply.local))
         if reply.code:
             raise _Unusable(reply.reason or f"the hub says {reply.code}", code=reply.code)
         missing = {ref: place for place in reply.places if not place.have and (ref := _ref(place)) in self.files}
@@ -288,7 +288,7 @@ def refused(wait: Wait, reply: Refused) -> None:
 def at_gpu(wait: Wait, reply: d.AtGpu) -> Observable[JobEvent]:
     """How far the work is without this program."""
     wait.offline = wait.offline or OfflineReply()  # a later grant is one after a wait
-    return never().pipe(start_with(Remote(reply.step, reply.percent, reply.gpu)))
+    return never().pipe(start_with(Remote(reply.step, reply.percent, reply.gpu, reply.local)))
 
 
 def waits(wait: Wait, reply: OfflineReply) -> Observable[JobEvent] | None:

@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from wakestream.operators.model import ports
-from wakestream.operators.model.depot import DepotFile, InDepot
+from wakestream.operators.model.depot import AtGpu, DepotFile, InDepot
 from wakestream.operators.model.events import GPU_CHOICE, INPUTS, PRIORITY, REQUIRES, Fingerprint, Job
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.operators.rx.core.observable import LightObservable
@@ -124,6 +124,7 @@ class HubClient:
         traced: Whether a submit has the id of the job's trace.
         lasting: Whether an earlier run of the program may have submitted jobs, so that `release` also reports the end
             of a job that this run has not submitted.
+        local: Whether the hub runs on this machine, which then must stay on.
 
     Attributes:
         on_released: Is called with the id of each job whose end the hub has confirmed. If the hub does not confirm, it
@@ -139,8 +140,10 @@ class HubClient:
         *,
         traced: bool = False,
         lasting: bool = False,
+        local: bool = False,
     ) -> None:
         self._send = send
+        self._local = local
         self._needs = needs
         self._traced = traced
         self._lasting = lasting
@@ -173,6 +176,8 @@ class HubClient:
         answer = reply_to(event, grants=self._grants)
         if answer is not None:
             reply, request_id = answer
+            if self._local and isinstance(reply, InDepot | AtGpu):
+                reply = replace(reply, local=True)
             if request_id in self._submitted and isinstance(reply, ports.Accepted):
                 self._granted.add(request_id)
                 self._at_depot.pop(request_id, None)

@@ -248,6 +248,7 @@ class ClientProgram(PeerProgram):
             needs=frozenset(config.get("needs", ())),
             traced=bool(config.get("traced")),
             lasting=bool(config.get("lasting")),
+            local=bool(config.get("local")),
         )
         self.daemon = Daemon(self._world, policy, tap=self.tap, build=pipeline_of(log, build))
         self.scheduler = LoopScheduler(net.loop)

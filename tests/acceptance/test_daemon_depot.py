@@ -41,7 +41,7 @@ async def test_leave_returns_when_the_files_are_in_the_depot_and_the_same_job_fe
     async with place.hub() as hub, depot_of(place, hub):
         said = await user.run("submit", *SUBMIT, "--job-id", "job-1")
         assert said.code == 0, said
-        assert "The files are in the depot, you can switch this PC off." in said.out
+        assert "The files are in the depot. Leave this PC on: the hub runs on it." in said.out
         assert "--job-id job-1" in said.out
         async with place.worker(engine := Counting()):
             await until(lambda: "job-1" in hub.state.delivered)
@@ -57,7 +57,7 @@ async def test_leave_with_a_daemon_returns_too_and_without_a_depot_it_says_that_
     async with place.hub() as hub:
         async with depot_of(place, hub), daemon(user) as api:
             said = await user.run("submit", *SUBMIT, "--job-id", "job-1")
-            assert (said.code, "you can switch this PC off" in said.out) == (0, True)
+            assert (said.code, "Leave this PC on: the hub runs on it" in said.out) == (0, True)
             async with place.worker(Counting()):
                 assert (await api.outcome())["event"] == "done"
         async with daemon(user), place.worker(Counting()):

@@ -22,7 +22,8 @@ from wakestream.operators.model import events as e
 from wakestream.streams.recording.event_json import plain_event
 
 MB = 1_000_000
-STORED = "The files are in the depot, you can switch this PC off."
+STORED = "The files are in the depot. You can switch this PC off."
+HERE = "The files are in the depot. Leave this PC on: the hub runs on it."
 TOLD = (
     (
         e.Storing(30 * MB, 100 * MB, "clip.mp4"),
@@ -30,6 +31,7 @@ TOLD = (
     ),
     (e.Waking(20.0, "booting"), "Uploading the files to the depot. Keep this PC on until they are there."),
     (e.Stored(100 * MB), STORED),
+    (e.Stored(100 * MB, local=True), HERE),
     (e.Remote("wait"), STORED),
     (e.Waking(50.0, "booting"), STORED),
     (e.Remote("fetch", 40.0, "attic"), "attic fetches the files from the depot. You can switch this PC off."),
@@ -56,7 +58,7 @@ async def test_each_step_is_a_sentence_and_says_whether_the_pc_may_be_switched_o
         for event, sentence in TOLD:
             tell(event)
             await expect(page.locator(".card .card-why")).to_have_text(sentence)
-            state = "Waiting" if sentence == STORED else "Running"
+            state = "Waiting" if sentence in (STORED, HERE) else "Running"
             await expect(page.locator(".card .pill")).to_have_text(state)
         tell(DIRECT)
         await expect(page.locator(".card .card-why")).to_contain_text("The depot is not used: The depot is full.")

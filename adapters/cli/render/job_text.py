@@ -121,7 +121,8 @@ def _uploading(sent: e.Uploading | e.Storing) -> str:
 def _remote(work: e.Remote) -> str:
     name = f"remote.{work.step}"
     percent = "" if work.percent is None else t("remote.percent", percent=f"{work.percent:.0f}")
-    return t(name if known(name) else "remote.render", gpu=work.gpu or t("the_gpu"), percent=percent)
+    pc = t("remote.here" if work.local else "remote.off")
+    return t(name if known(name) else "remote.render", gpu=work.gpu or t("the_gpu"), percent=percent, pc=pc)
 
 
 def _note(note: e.Note) -> str:
@@ -243,6 +244,7 @@ _PROGRESS: Mapping[type, Callable[[Any], str]] = {
     e.Retrying: lambda again: t("retrying", why=again.why, time=duration(again.delay), attempt=again.attempt),
     e.Note: _note,
     e.Storing: _uploading,
+    e.Stored: lambda stored: t("stored.here" if stored.local else "stored"),
     e.Remote: _remote,
     e.Delivered: lambda results: t("delivered", size=size(results.size)),
 }

@@ -26,7 +26,7 @@ async def test_a_job_is_done_while_its_pc_is_off_and_the_result_is_fetched_from_
     async with place.hub(bucket=depot) as hub:
         said = await user.run("submit", *SUBMIT, "--leave")
         assert said.code == 0, said
-        assert "you can switch this PC off" in said.out
+        assert "Leave this PC on: the hub runs on it" in said.out
         async with place.worker(Joining()) as worker:
             await until(lambda: "job-1" in hub.state.delivered)
             assert set(worker.server.calls.transfers.moved) == {"fetched", "delivered"}
@@ -76,7 +76,7 @@ async def test_a_link_that_has_expired_is_asked_for_again(
     async with place.hub(bucket=depot) as hub:
         said = await user.run("submit", *SUBMIT, "--leave")
         assert said.code == 0, said
-        assert "you can switch this PC off" in said.out
+        assert "Leave this PC on: the hub runs on it" in said.out
         async with place.worker(Joining()):
             await until(lambda: "job-1" in hub.state.delivered)
     assert ways.count(method) >= 2
