@@ -19,9 +19,8 @@ export function why(job, hub = null) {
     case "queued":
     case "waking": return waking(last, etaOf(hub, job.eta), hub);
     case "checked": return checked(last);
-    case "stored": return `${t("why.stored")} ${t(last.local ? "why.pc.here" : "why.pc.off")}`;
-    case "remote":
-      return `${t(last.step === "wait" ? "why.stored" : `why.remote.${last.step}`, { gpu: last.gpu || "GPU" })} ${t(last.local ? "why.pc.here" : "why.pc.off")}`;
+    case "stored":
+    case "remote": return `${t(`why.remote.${last.step || "wait"}`, { gpu: last.gpu || "GPU" })} ${t(last.local ? "why.pc.here" : "why.pc.off")}`;
     case "uploaded": return last.saved ? t("why.uploaded.saved", { saved: bytes(last.saved) }) : t("why.uploaded");
     case "submitted":
     case "running":

@@ -199,7 +199,7 @@ export const EN = {
   "why.checked": "{size} to upload.", "why.checked.saved": "{size} to upload, {saved} already there.",
   "why.uploading": "Uploading the files.",
   "why.storing": "Uploading the files to the depot. Keep this PC on until they are there.",
-  "why.stored": "The files are in the depot.",
+  "why.remote.wait": "The files are in the depot.",
   "why.pc.off": "You can switch this PC off.",
   "why.pc.here": "Leave this PC on: the hub runs on it.",
   "why.remote.fetch": "{gpu} fetches the files from the depot.",

@@ -196,7 +196,7 @@ export const ZH = {
   "why.checked": "需要上传 {size}。", "why.checked.saved": "需要上传 {size}，{saved} 已存在。",
   "why.uploading": "正在上传文件。",
   "why.storing": "正在把文件上传到文件仓库。上传完成之前，请不要关闭这台电脑。",
-  "why.stored": "文件已在文件仓库中。",
+  "why.remote.wait": "文件已在文件仓库中。",
   "why.pc.off": "可以关闭这台电脑。",
   "why.pc.here": "请不要关闭这台电脑：服务器在它上面运行。",
   "why.remote.fetch": "{gpu} 正在从文件仓库取文件。",
