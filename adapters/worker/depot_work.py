@@ -56,7 +56,7 @@ MOST_OFFERS = 12
 """How often results are offered to a depot that refuses them, before the job fails. One that is down is no refusal."""
 
 _REFUSALS: Final = frozenset({"link_expired", "lost", "not_found", "task_lost", e.DAMAGED})
-"""The depot does not give the file, or gave other bytes. New links may help once."""
+"""The depot does not give the file, or gave other bytes. The hub sends new links, unless its store lacks the file."""
 
 
 class _Job:
@@ -247,8 +247,8 @@ class DepotWork:
         job.step = "render"
 
     async def _fetch(self, job: _Job, ref: FileRef) -> None:
-        """Fetch a file unless it is here. Raises `DepotError` (`gone`) if it is not in the depot."""
-        failures = refused = 0
+        """Fetch a file unless it is here. Raises `DepotError` (`gone`) if other bytes came twice."""
+        failures = damaged = 0
         while True:
             fetch, before = job.fetch, job.moved[ref.hash]
             place = next((place for place in places_of(fetch) if place.file.blake3 == ref.hash), None)
@@ -263,11 +263,12 @@ class DepotWork:
                     raise
                 further = job.moved[ref.hash] > before and error.code != e.DAMAGED
                 failures = 1 if further else failures + 1
-                refused = 0 if error.code not in _REFUSALS else 1 if further else refused + 1
-                if refused > 1:
+                damaged += error.code == e.DAMAGED
+                if damaged > 1:
                     job.gone = tuple(file for file in fetch.files if file.blake3 == ref.hash)
-                    raise e.DepotError(f"the depot lacks the file {place.file.name!r}: {error}", code=GONE) from error
+                    raise e.DepotError(f"the depot spoiled the file {place.file.name!r}: {error}", code=GONE) from error
                 job.log.warning("{}; it is fetched again", error)
+                refused = error.code in _REFUSALS
                 need = f"the worker's disk is full: a file needs {place.file.size} bytes of room, free some"
                 self._set_short(job, need if isinstance(error, e.NoSpace) else "")
             query = d.DepotQuery(request_id=job.id)
@@ -275,7 +276,7 @@ class DepotWork:
                 await self._say(job, query, lambda: job.fetch is not fetch)  # noqa: B023 - awaited here
             else:
                 self._link.send(query)
-                await asyncio.sleep(AGAIN.delay(failures, self._random))
+            await asyncio.sleep(AGAIN.delay(failures, self._random))
 
     async def _have(self, job: _Job, ref: FileRef, place: Place) -> None:
         """Fetch the file, unless this license has shown it here: another license's file proves nothing about this."""

@@ -14,7 +14,7 @@ from wakestream.streams.hub import events as f
 from wakestream.streams.hub.depot_files import Refusal, files_of
 from wakestream.streams.hub.events import HubDecision
 from wakestream.streams.hub.needs import STORING
-from wakestream.streams.hub.state import Connection, HubJob, HubState, JobFiles
+from wakestream.streams.hub.state import Connection, Gpu, HubJob, HubState, JobFiles
 from wakestream.streams.protocol import depot_messages as d
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
@@ -26,7 +26,7 @@ NAME: Final = "depot"
 """The name of our own depot, unless it gives another."""
 
 GONE: Final = "gone"
-"""The code of a worker that cannot fetch an input, because it is not in the depot."""
+"""The code of a worker to which the depot gives other bytes than those of an input."""
 
 LONGEST_REASON: Final = 300
 """Characters that are kept of why a job failed."""
@@ -251,6 +251,8 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
         depot_files.probed(event, decision)
     elif asked.gpu:
         _results_seen(state, job, event, now, decision)
+    elif job is not None and job.stored and job.gpu is not None:
+        _inputs_seen(state, job, state.gpus[job.gpu], event, now, decision)
     elif job is not None and job.depot is not None and not job.stored and files_of(job) == asked.files:
         missing = {file.blake3: file.size for file in asked.files if not _is_there(file, event)}
         if event.code:
@@ -313,14 +315,32 @@ def working(state: HubState, peer: Connection, message: d.DepotProgress, now: fl
 
 
 def fetch_again(state: HubState, peer: Connection, message: d.DepotQuery, now: float, decision: HubDecision) -> None:
-    """A worker asks for new links to the files of a job."""
+    """A worker asks for new links to the files of a job. It may be that the depot lacks some."""
     job = _work(state, peer, message.request_id, now, decision)
     if job is None:
         return
     if job.gpu == peer.gpu and job.stored:
-        answers.fetch(state, state.gpus[job.gpu or ""], job, decision)
+        decision.command(f.AskDepot("check", job.owner, job.id, peer.fd, files_of(job)))
     else:
         decision.send(peer.fd, m.Cancel(request_id=job.id))
+
+
+def _inputs_seen(
+    state: HubState, job: HubJob, gpu: Gpu, event: f.DepotAnswered, now: float, decision: HubDecision
+) -> None:
+    if event.code or all(_is_there(file, event) for file in event.asked.files):
+        answers.fetch(state, gpu, job, decision)
+        return
+    answers.to_worker(gpu, capabilities.cancelled(state, gpu, job.id, job.owner), decision)
+    _store_again(state, job, now, decision)
+
+
+def _store_again(state: HubState, job: HubJob, now: float, decision: HubDecision) -> None:
+    """The job loses its GPU and waits for its client, which sends what the depot lacks."""
+    late_jobs.give_back(state, [job.id], now, decision)
+    decision.fact(f.JobStoring(job.id, files_of(job), now, job.depot is not None and job.depot.again))
+    if job.fd is not None:
+        decision.command(f.AskDepot("open", job.owner, job.id, job.fd, files_of(job)))
 
 
 def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now: float, decision: HubDecision) -> None:
@@ -335,11 +355,8 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
         decision.command(f.AskDepot("check", job.owner, job.id, peer.fd, files, gpu))
         return
     if job.gpu == gpu and message.code == GONE and job.depot is not None:
-        late_jobs.give_back(state, [job.id], now, decision)
-        decision.fact(f.JobStoring(job.id, job.depot.files, now, job.depot.again))
-        depot_files.take_out(state, job.owner, [file.blake3 for file in files or job.depot.files], decision)
-        if job.fd is not None:
-            decision.command(f.AskDepot("open", job.owner, job.id, job.fd, job.depot.files))
+        depot_files.take_out(state, job.owner, [file.blake3 for file in files], decision)
+        _store_again(state, job, now, decision)
     elif job.gpu == gpu:
         reason = (message.reason or "")[:LONGEST_REASON]
         _end(state, job, f.JobDelivered(job.id, job.owner, gpu, (), now, message.code, reason), decision)

@@ -503,6 +503,29 @@ def test_an_input_that_is_gone_or_spoiled_is_removed_and_asked_for_again() -> No
     assert len(net.heard(one, d.DepotFetch)) == 2
 
 
+def test_the_store_says_which_files_a_worker_cannot_get_because_they_are_gone() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    net.say(one, d.DepotQuery(request_id="j1"))  # the depot refuses it, but has all: this may pass
+    assert len(net.heard(one, d.DepotFetch)) == 2
+    net.fault = "down"
+    net.say(one, d.DepotQuery(request_id="j1"))
+    assert len(net.heard(one, d.DepotFetch)) == 3
+    net.fault = ""
+    del net.files["ann", VIDEO.blake3]
+    net.say(one, d.DepotQuery(request_id="j1"))
+    assert net.heard(one, m.Cancel)
+    assert [each.have for each in net.heard(ann, d.DepotPlaces)[-1].files] == [False, True]
+    assert not net.state.gpus["studio"].leases
+    assert ("ann", AUDIO.blake3) in net.files
+    net.put("ann", VIDEO)
+    net.say(ann, d.DepotStored(request_id="j1"))
+    assert len(net.heard(one, d.DepotFetch)) == 4
+
+
 def test_another_workers_job_is_not_delivered_and_one_that_ended_is_no_concern_of_a_worker_any_more() -> None:
     net = Store()
     off(net)
