@@ -132,7 +132,7 @@ def _unsupported(state: HubState, job: HubJob) -> str | None:
 def uploading(state: HubState, peer: Connection, message: d.DepotProgress, now: float, decision: HubDecision) -> None:
     """A client says how far its upload is."""
     job = _own(state, peer, message.request_id)
-    if job is not None and job.depot is not None and not job.stored:
+    if job is not None and job.depot is not None and not job.stored and state.depot_up:  # else it is asked when back
         decision.fact(f.UploadSeen(job.id, max(0, message.left or 0), max(0.0, message.rate or 0.0), now))
 
 
@@ -245,6 +245,7 @@ def _send_results(record: f.JobDelivered, to: Iterable[int], decision: HubDecisi
 def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubDecision) -> None:
     """The depot said what it has of the files of a job, of its results, or that files are removed."""
     asked, job = event.asked, state.jobs.get(event.asked.request_id)
+    job = job if job is not None and job.owner == asked.owner else None  # else it is another one of that id
     if asked.ask == "remove":
         depot_files.removed(state, event, decision)
     elif job is None and depot_files.is_probe(asked.files) and _asker(state, asked, asked.fd) is not None:
@@ -261,6 +262,8 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
         elif asked.ask == "open" or missing:
             decision.fact(f.UploadSeen(job.id, sum(missing.values()), state.uploads.get(job.id, (0, 0.0, 0.0))[1], now))
             _send_places(state, job.fd, event, decision)
+        elif depot_files.leave(state, asked):
+            decision.command(asked)
         else:
             decision.fact(f.JobStored(job.id, now, round(state.upload_saved(job.id, 0, 0.0, now), 1)))
             if job.fd is not None:
@@ -355,7 +358,8 @@ def delivered(state: HubState, peer: Connection, message: d.DepotDelivered, now:
         decision.command(f.AskDepot("check", job.owner, job.id, peer.fd, files, gpu))
         return
     if job.gpu == gpu and message.code == GONE and job.depot is not None:
-        depot_files.take_out(state, job.owner, [file.blake3 for file in files], decision)
+        lost = {file.blake3 for file in files} & {file.blake3 for file in files_of(job)}
+        depot_files.take_out(state, job.owner, sorted(lost), decision)
         _store_again(state, job, now, decision)
     elif job.gpu == gpu:
         reason = (message.reason or "")[:LONGEST_REASON]
@@ -373,7 +377,10 @@ def _results_seen(
     elif asked.ask == "open" or not all(_is_there(file, event) for file in asked.files):
         _send_places(state, asked.fd, event, decision)
         return
-    elif job is not None:
+    elif job is not None and job.depot is not None:
+        if depot_files.leave(state, asked):  # the answer is from before
+            decision.command(asked)
+            return
         _end(state, job, f.JobDelivered(job.id, job.owner, asked.gpu, asked.files, now), decision)
     if _asker(state, asked, asked.fd) is not None:
         decision.send(asked.fd, said)
@@ -394,9 +401,9 @@ def _end(state: HubState, job: HubJob, record: f.JobDelivered, decision: HubDeci
 
 
 def _work(state: HubState, peer: Connection, id_: str, now: float, decision: HubDecision) -> HubJob | None:
-    """The job that a worker speaks of; for one that has ended it hears that its part is done."""
+    """The job that a worker speaks of; its part is done of one that has ended, or that the client does itself."""
     job, gpu = state.jobs.get(id_), state.gpus.get(peer.gpu or "")
-    if job is None:
+    if job is None or job.depot is None:
         decision.send(peer.fd, _stored(state, id_, now))
     elif gpu is None or job.owner not in gpu.served:
         why = "this job is not this worker's: only one that was given it delivers its results"

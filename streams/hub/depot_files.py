@@ -124,11 +124,13 @@ def take_out(
     known = ((blake3, kept[blake3]) for blake3 in out if blake3 in kept)
     files = tuple(d.DepotFile(name=blake3, blake3=blake3, ext=ext, size=size) for blake3, (size, _, ext) in known)
     if files:
+        decision.fact(f.DepotLeaves(owner, tuple(file.blake3 for file in files)))
         decision.command(f.AskDepot("remove", owner, id_, fd, files))
 
 
 def removed(state: HubState, event: f.DepotAnswered, decision: HubDecision) -> None:
     owner, peer = event.asked.owner, state.connections.get(event.asked.fd)
+    decision.fact(f.DepotLeaves(owner, tuple(file.blake3 for file in event.asked.files), ended=True))
     if not event.code:
         needed = _needed(state, owner)  # such a file is on its way again
         decision.fact(f.DepotRemoved(owner, tuple(b for file in event.asked.files if (b := file.blake3) not in needed)))
@@ -136,6 +138,11 @@ def removed(state: HubState, event: f.DepotAnswered, decision: HubDecision) -> N
         decision.refuse(peer.fd, event.code, event.reason, event.asked.request_id)
     elif peer is not None:
         _list(state, peer, event.asked.request_id, decision)
+
+
+def leave(state: HubState, asked: f.AskDepot) -> bool:
+    """Whether the depot was asked meanwhile to remove some of these files: what it has said of them is soon wrong."""
+    return any((asked.owner, file.blake3) in state.leaving for file in asked.files)
 
 
 def _needed(state: HubState, owner: str) -> set[str]:

@@ -819,6 +819,14 @@ class UploadSeen(_Transient, frozen=True):
     at: Moment
 
 
+class DepotLeaves(_Transient, frozen=True):
+    """The depot is asked to remove these files of a license, by their BLAKE3; or it has answered that."""
+
+    owner: str
+    files: tuple[str, ...]
+    ended: bool = False
+
+
 class DepotSwept(_Transient, frozen=True):
     """The hub looked for what can leave the depot. The owners of the jobs `told` know that their results will."""
 
@@ -843,7 +851,7 @@ Fact = (
     | MachineKnown | OrphanFound | PowerNews | NewsOver | BudgetReached | GpusBlocked | GpuLetGo | GpuWarmed
     | LicensesUnpaid | GpuSuspended | GpuWoken | JobsOrdered | Planned | Asked | Answered | ClockSet
     | JobStoring | JobStored | JobDirect | JobDelivered | DeliveriesGone | DepotUsed | DepotUnused | DepotRemoved
-    | DepotHeld | UploadSeen | DepotSwept
+    | DepotHeld | UploadSeen | DepotSwept | DepotLeaves
     | DiskLow | CapabilityGiven | LicenseGone | TextAsked | TextGiven | TextEnded
 )  # fmt: skip
 

@@ -227,6 +227,13 @@ def _swept(state: HubState, fact: f.DepotSwept) -> None:
     state.expiry_told.update(dict.fromkeys(fact.told))
 
 
+def _depot_leaves(state: HubState, fact: f.DepotLeaves) -> None:
+    for blake3 in fact.files:
+        count = state.leaving.pop((fact.owner, blake3), 0) + (-1 if fact.ended else 1)
+        if count > 0:
+            state.leaving[fact.owner, blake3] = count
+
+
 def _depot_held(state: HubState, fact: f.DepotHeld) -> None:
     state.depot_of = (fact.license, fact.at) if fact.name else None
 
@@ -711,6 +718,7 @@ CHANGES: dict[type[f.Fact], Callable[[HubState, Any], object]] = {
     f.DepotHeld: _depot_held,
     f.UploadSeen: _upload_seen,
     f.DepotSwept: _swept,
+    f.DepotLeaves: _depot_leaves,
     f.ResultKept: _result_kept,
     f.ResultsGone: lambda state, fact: state.kept.pop(fact.owner, None),
     f.GpuOnline: _gpu_online,

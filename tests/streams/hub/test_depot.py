@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.streams.hub_net import Net, Store
 from wakestream.streams.hub import events as f
@@ -710,6 +711,53 @@ def test_a_client_of_an_earlier_version_that_submits_a_delivered_or_stored_job_g
     assert not net.state.delivered
 
 
+@pytest.mark.parametrize("code", [None, "engine_error"])
+@pytest.mark.parametrize("gpu", ["a", "b"])
+def test_a_worker_that_lost_a_job_does_not_end_it_for_an_earlier_client(gpu: str, code: str | None) -> None:
+    net = Store()
+    monitors = off(net, "a", "b")
+    ann = client(net)
+    store(net, ann)
+    one = worker(net, "a")
+    net.leave(ann)
+    if gpu == "b":
+        net.leave(one)
+        net.phase(monitors["a"], "off", "a")
+        net.pass_time(6.0)
+    old = net.join("client", owner="ann", features=("queue", "done"))
+    net.submit(old)
+    if gpu == "b":
+        worker(net, "b")
+        one = worker(net, "a")
+    assert net.heard(old, m.Ack)[-1].gpu == gpu
+    if code is None:
+        deliver(net, one)
+    else:
+        net.say(one, d.DepotDelivered(request_id="j1", code=code))
+    assert "j1" in net.state.gpus[gpu].leases
+    assert net.heard(one, d.DepotStored)
+    assert "j1" not in net.state.delivered
+    net.say(old, m.JobDone(request_id="j1"))
+    assert "j1" not in net.state.jobs
+
+
+def test_what_the_depot_says_of_a_job_is_not_taken_for_the_next_job_of_that_id() -> None:
+    net = Store()
+    off(net)
+    ann, bob = client(net), client(net, "bob")
+    offer(net, ann)
+    net.put("ann", *FILES)
+    net.slow = True
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.say(ann, m.Cancel(request_id="j1"))
+    net.submit(bob)
+    net.say(bob, d.DepotOffer(request_id="j1", files=FILES))
+    while net.asked:
+        net.answer()
+    assert not net.heard(bob, d.DepotStored)
+    assert [each.have for each in net.heard(bob, d.DepotPlaces)[-1].files] == [False, False]
+
+
 def test_a_client_that_is_back_hears_that_the_hub_has_its_job() -> None:
     net = Store()
     off(net)
@@ -829,6 +877,51 @@ def test_files_that_are_not_used_for_long_are_removed_and_a_file_that_is_offered
     assert [each.have for each in net.heard(ann, d.DepotPlaces)[-1].files] == [False]
 
 
+@pytest.mark.parametrize("by", ["room", "rm"])
+def test_results_that_are_removed_while_their_delivery_is_checked_are_put_again(by: str) -> None:
+    net = Store(depot_quota=60_000_000)
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    big = replace(RESULT, size=10_000_000)
+    net.say(one, d.DepotOffer(request_id="j1", files=(big,)))
+    net.put("ann", big)
+    net.slow = True
+    net.say(one, d.DepotDelivered(request_id="j1", files=(d.DepotPlace(**place(big)),)))
+    if by == "rm":
+        net.say(ann, d.DepotRemove(request_id="r", files=(big.blake3,)))
+    else:
+        net.leave(net.worker("busy"))
+        net.submit(ann, "j2")
+        net.say(ann, d.DepotOffer(request_id="j2", files=(replace(VIDEO, blake3="e" * 64, size=9_000_000),)))
+    while net.asked:
+        net.answer()
+    net.slow = False
+    assert not net.heard(ann, d.DepotDelivered), "its links would lead to nothing"
+    assert [each.have for each in net.heard(one, d.DepotPlaces)[-1].files] == [False]
+    net.put("ann", big)
+    net.say(one, d.DepotDelivered(request_id="j1", files=(d.DepotPlace(**place(big)),)))
+    assert net.heard(ann, d.DepotDelivered)
+    assert ("ann", big.blake3) in net.files
+
+
+def test_a_worker_that_lacks_an_input_has_no_other_files_removed() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    one = worker(net)
+    deliver(net, one)
+    net.leave(one)
+    net.phase(net.monitor("studio"), "off")
+    store(net, ann, "j2")
+    one = worker(net)
+    gone = (d.DepotPlace(**place(VIDEO)), d.DepotPlace(**place(RESULT)))
+    net.say(one, d.DepotDelivered(request_id="j2", code="gone", files=gone))
+    assert [*net.files] == [("ann", AUDIO.blake3), ("ann", RESULT.blake3)]
+
+
 # Our own depot
 
 
@@ -854,8 +947,9 @@ def test_our_own_depot_serves_the_hub_while_it_is_connected() -> None:
     assert net.heard(own(net), m.LicenseRevoked)
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("back", [True, False])
-def test_after_a_restart_of_the_hub_uploads_wait_for_our_own_depot_for_a_while(back: bool) -> None:
+def test_after_a_restart_of_the_hub_uploads_wait_for_our_own_depot_for_a_while(back: bool, told: bool) -> None:
     net = Store(depot=False)
     off(net)
     own(net)
@@ -866,6 +960,8 @@ def test_after_a_restart_of_the_hub_uploads_wait_for_our_own_depot_for_a_while(b
     net.submit(ann)
     net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
     net.put("ann", *FILES)
+    if told:
+        net.say(ann, d.DepotProgress(request_id="j1", left=0, rate=1e6))
     net.say(ann, d.DepotStored(request_id="j1"))
     net.pass_time(5.0)
     assert not codes(net, ann)
