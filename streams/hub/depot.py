@@ -209,10 +209,15 @@ def knows(state: HubState, peer: Connection, id_: str, now: float, decision: Hub
     return True
 
 
-def forget(state: HubState, peer: Connection, id_: str, decision: HubDecision) -> bool:
-    """The client has the results of this job, or wants none; returns whether there are any."""
+def forget(state: HubState, peer: Connection, id_: str, decision: HubDecision, *, unusable: bool = False) -> bool:
+    """The client has the results of this job, or wants none; returns whether there are any.
+
+    Those that it cannot use leave the depot: for else the depot would be taken to have them.
+    """
     if (record := _record(state, peer, id_)) is not None:
         decision.fact(f.DeliveriesGone((id_,)))
+        if unusable:
+            depot_files.take_results(state, record, decision)
     return record is not None
 
 

@@ -145,6 +145,11 @@ def leave(state: HubState, asked: f.AskDepot) -> bool:
     return any((asked.owner, file.blake3) in state.leaving for file in asked.files)
 
 
+def take_results(state: HubState, record: f.JobDelivered, decision: HubDecision) -> None:
+    results = {file.blake3 for file in record.files} - _needed(state, record.owner)
+    take_out(state, record.owner, results, decision)
+
+
 def _needed(state: HubState, owner: str) -> set[str]:
     """The files of a license that open jobs need, or that are results which no client has fetched."""
     jobs = (state.jobs[id_] for id_ in state.jobs_of.get(owner, ()))

@@ -195,7 +195,7 @@ def cancel(state: HubState, peer: Connection, message: m.Cancel, now: float, dec
     owner, gpu = state.recently_released.get(message.request_id, (None, ""))
     if job is not None:
         stop(state, job, "cancelled", now, decision, peer.fd)
-    elif depot.forget(state, peer, message.request_id, decision):
+    elif depot.forget(state, peer, message.request_id, decision, unusable=True):
         pass
     elif owner == _owner(peer):
         decision.fact(f.CancelOwed(gpu, message.request_id, now))

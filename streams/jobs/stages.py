@@ -14,6 +14,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from wakestream.operators.model.errors import DAMAGED
 from wakestream.operators.model.events import (
     Algorithm,
     Cancelled,
@@ -391,7 +392,8 @@ def guarded(
 class _Lease(DisposableBase):
     """Releases the job's GPU at the hub, once. A job that is disposed before its end is cancelled.
 
-    Results that are in the depot and could not be fetched stay there: the same job may fetch them later.
+    Results that are in the depot and could not be fetched stay there: the same job may fetch them later. Spoiled ones
+    are given up, for else the depot would be taken to have them.
     """
 
     __slots__ = ("delivered", "hub", "job", "released")
@@ -404,8 +406,11 @@ class _Lease(DisposableBase):
         self.delivered = isinstance(event, Delivered) or (self.delivered and not isinstance(event, Queued | Granted))
 
     def end(self, outcome: JobEvent) -> None:
-        self.released = self.released or (self.delivered and isinstance(outcome, Failed))
-        self.release(cancelled=isinstance(outcome, Cancelled | TimedOut))
+        spoiled = False
+        if self.delivered and isinstance(outcome, Failed):
+            spoiled = outcome.code == DAMAGED
+            self.released = self.released or not spoiled
+        self.release(cancelled=spoiled or isinstance(outcome, Cancelled | TimedOut))
 
     def release(self, *, cancelled: bool) -> None:
         if not self.released:

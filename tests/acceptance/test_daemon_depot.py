@@ -1,6 +1,7 @@
 """Jobs by way of our own depot, with a real hub and worker: the PC is off, and its programs are killed, meanwhile."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,10 @@ from tests.acceptance.test_daemon import RESULT, Counting
 from tests.support.programs.client_scene import User
 from tests.support.programs.daemon_scene import daemon
 from tests.support.programs.depot_scene import depot_of
+from tests.support.programs.leaving_client import client
 from tests.support.programs.our_peers import Place, until
+from wakestream.streams.hub import depot_files
+from wakestream.streams.protocol import depot_messages as d
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 
@@ -63,3 +67,25 @@ async def test_leave_with_a_daemon_returns_too_and_without_a_depot_it_says_that_
         async with daemon(user), place.worker(Counting()):
             said = await user.run("submit", *SUBMIT, "--job-id", "job-2", "--overwrite", "--again")
             assert (said.code, "this PC must stay on until the job is done" in said.out) == (0, True)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["files kept", "files gone"])
+async def test_a_pc_that_is_back_after_the_results_were_kept_has_the_job_done_again_or_says_why_not(
+    user: User, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setattr(depot_files, "EVERY", 0.1)
+    async with place.hub(depot_keep=5.0) as hub, depot_of(place, hub):
+        async with daemon(user) as api:
+            await api.submit(user)
+            await api.until("stored")
+            await api.kill()
+        async with place.worker(Counting()):
+            await until(lambda: "job-1" in hub.state.delivered)
+        async with client(place, tmp_path) as other:  # the owner's connection
+            assert (await other.first(d.DepotExpiring)).jobs == ("job-1",)
+        await until(lambda: not hub.state.delivered and not any(hub.state.in_depot.values()))
+        if not kept:
+            user.video.unlink()
+        async with daemon(user) as api, place.worker(Counting()):
+            outcome = await api.outcome()
+            assert outcome["event"] == ("done" if kept else "failed"), outcome

@@ -698,6 +698,17 @@ def test_a_delivered_job_is_on_record_until_its_client_confirms_it() -> None:
     assert not net.state.delivered
 
 
+def test_results_that_their_client_gives_up_leave_the_depot_so_that_spoiled_ones_are_not_taken_for_there() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann)
+    deliver(net, worker(net))
+    net.say(ann, m.Cancel(request_id="j1"))
+    assert not net.state.delivered
+    assert set(net.files) == {("ann", file.blake3) for file in FILES}
+
+
 def test_a_client_of_an_earlier_version_that_submits_a_delivered_or_stored_job_gets_it_done_as_usual() -> None:
     net = Store()
     off(net)

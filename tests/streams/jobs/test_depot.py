@@ -324,6 +324,16 @@ async def test_results_that_cannot_be_written_here_stay_in_the_depot(scene: Depo
     assert isinstance(await again.run(), e.Done)
 
 
+async def test_results_that_the_depot_has_spoiled_are_given_up_so_that_they_are_made_or_put_again(
+    scene: DepotScene,
+) -> None:
+    spoiled = errors.Corrupt("the file's BLAKE3 differs", code=errors.DAMAGED)
+    scene.depot.failures["download"] = [spoiled] * 100
+    scene.at(50.0, scene.finish)
+    assert await scene.run() == e.Failed("the file's BLAKE3 differs", "damaged")
+    assert said(scene.link)[-1] == "job.cancel"
+
+
 async def test_several_results_are_fetched_with_one_question(scene: DepotScene) -> None:
     outputs = {name: scene.job.output.with_name(name) for name in ("video", "mask")}
     scene.job = replace(scene.job, outputs=outputs)

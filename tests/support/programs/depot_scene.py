@@ -23,9 +23,9 @@ from wakestream.adapters.worker.program import RunningWorker, running_worker
 NAME = "depot"
 
 
-def config(state: Path, size: int = 1 << 30, port: int = 0, **more: str) -> WorkerConfig:
+def config(state: Path, size: int = 1 << 30, port: int = 0, **more: Any) -> WorkerConfig:
     """The configuration of a depot."""
-    return WorkerConfig(state, Command(()), "nobody knows it", port=port, gpu=NAME, depot=size, **more)  # type: ignore[arg-type]
+    return WorkerConfig(state, Command(()), "nobody knows it", port=port, gpu=NAME, depot=size, **more)
 
 
 def named(content: bytes) -> str:
@@ -75,11 +75,11 @@ async def depot_scene(state: Path, size: int = 1 << 30, signer: Signer | None = 
 
 
 @asynccontextmanager
-async def depot_of(place: Place, hub: HubServer, size: int = 1 << 30) -> AsyncIterator[RunningWorker]:
+async def depot_of(place: Place, hub: HubServer, size: int = 1 << 30, **more: Any) -> AsyncIterator[RunningWorker]:
     """A depot that the hub knows."""
     if "depot" not in place.keys:
         place.keys["depot"] = place.book.issue("depot", "", time.time())[1]
-    settings = replace(config(place.folder / "depot", size), key=place.keys["depot"])
+    settings = replace(config(place.folder / "depot", size, **more), key=place.keys["depot"])
     async with running_worker(settings, lambda register: open_link(hub.url, register)) as depot:
         await until(lambda: hub.state.depot_url is not None)
         yield depot

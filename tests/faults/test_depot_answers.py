@@ -1,0 +1,145 @@
+"""A depot that is overloaded, has lost or spoiled files, or whose clock is wrong, and wrong clocks of the others.
+
+With the real programs. A proxy before the depot gives the answers; its disk is damaged after the files were stored.
+"""
+
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from blake3 import blake3
+
+from tests.support.faults.depot_home import Home, ended, home_with_depot
+from tests.support.programs.plain_server import answering
+
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="the worker is found in /proc")]
+
+PUT = r"^(POST|PATCH) /files/"
+GET = r"^GET \S*/file\?"
+
+
+class Door:
+    """Passes calls on to the depot. The next `left` of those that match `when` are told to come again later."""
+
+    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
+        self.port, self.session = port, session
+        self.when, self.left = GET, 0
+        self.seen: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        call = f"{request.method} {request.path_qs}"
+        body = await request.read()
+        self.seen.append(call)
+        if self.left and re.search(self.when, call):
+            self.left -= 1
+            return web.Response(status=503, headers={"Retry-After": "1"}, text="overloaded")
+        headers = {name: value for name, value in request.headers.items() if name != "Transfer-Encoding"}
+        async with self.session.request(
+            request.method, f"http://127.0.0.1:{self.port}{request.path_qs}", data=BytesIO(body), headers=headers
+        ) as response:
+            content = await response.read()
+            kept = {name: value for name, value in response.headers.items() if name != "Transfer-Encoding"}
+            return web.Response(status=response.status, headers=kept, body=content or None)
+
+
+@asynccontextmanager
+async def door_of(home: Home) -> AsyncIterator[Door]:
+    """A proxy that reads the calls of the depot."""
+    line = home.house.lines["depot"]
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        door = Door(line._target[1], session)
+        async with answering(door.answer) as url:
+            line.aim(int(url.rpartition(":")[2]))
+            yield door
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[Home]:
+    async with home_with_depot(tmp_path) as here:
+        yield here
+
+
+@pytest.fixture
+async def door(home: Home) -> AsyncIterator[Door]:
+    async with door_of(home) as door:
+        yield door
+
+
+def kept(home: Home, path: Path | None = None) -> list[Path]:
+    """The files on the depot's disk: the one with this content, or those that are no inputs of the job."""
+    inputs = {blake3(each.read_bytes()).hexdigest() for each in (home.job.video, home.job.audio)}
+    name = blake3(path.read_bytes()).hexdigest() if path is not None else ""
+    files = (home.house.folder / "depot" / "files").iterdir()
+    return [each for each in files if (each.stem == name if name else each.stem not in inputs)]
+
+
+# Overloaded for a while
+
+
+@pytest.mark.parametrize("moment", ["upload", "fetch", "deliver", "result"])
+async def test_a_depot_that_is_overloaded_for_a_while_is_asked_again(home: Home, door: Door, moment: str) -> None:
+    async with home.pc() as pc:
+        door.when, door.left = (PUT, 3) if moment == "upload" else (GET, 3 * (moment == "fetch"))
+        await home.submit(pc)
+        await pc.until("stored", home.job.id)
+        if moment == "deliver":
+            door.when, door.left = PUT, 3
+        await pc.kill()
+    await home.delivered()
+    door.left += 3 * (moment == "result")
+    async with home.pc() as pc:
+        assert (await ended(pc, home))["event"] == "done"
+    assert not door.left
+    home.accounts()
+
+
+# Lost or spoiled
+
+
+@pytest.mark.parametrize("how", ["gone", "spoiled"])
+async def test_an_input_that_the_depot_has_lost_or_spoiled_is_sent_again_by_its_pc_and_no_other(
+    home: Home, door: Door, how: str
+) -> None:
+    door.left = 10**6
+    async with home.pc() as pc:
+        await home.submit(pc)
+        await pc.until("stored", home.job.id)
+        await pc.kill()
+    [path] = kept(home, home.job.video)
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(bytes(path.stat().st_size))
+    door.left = 0
+    door.seen.clear()
+    async with home.pc() as pc:
+        assert (await ended(pc, home))["event"] == "done"
+    assert sum(call.startswith("POST /files/") for call in door.seen) == 2  # the video, and the result
+    home.accounts()
+
+
+async def test_a_result_that_the_depot_has_spoiled_never_becomes_a_file_and_the_job_says_so(
+    home: Home, door: Door
+) -> None:
+    async with home.pc() as pc:
+        await home.submit(pc)
+        await pc.until("stored", home.job.id)
+        await pc.kill()
+    await home.delivered()
+    [path] = kept(home)
+    path.write_bytes(bytes(path.stat().st_size))
+    async with home.pc() as pc:
+        end = await ended(pc, home)
+        assert (end["event"], end["code"]) == ("failed", "damaged"), end
+        assert not home.job.output.exists()
+        status, answer = await pc.ask("POST", f"/api/jobs/{home.job.id}/retry", {})
+        assert status < 300, answer
+        again = str(answer["id"])
+        assert (await ended(pc, home, again))["event"] == "done"
+    home.accounts()
