@@ -318,6 +318,8 @@ def place_new(state: HubState, job: HubJob, now: float, decision: HubDecision) -
     room = [gpu for gpu in fit if _has_room(state, gpu)]
     if room:
         plan(state, now, decision, room)
+    elif state.limits.place.wake_when == "ready" and placement.will_offer(state, job, now):
+        pass  # no machine is woken for it yet, and a plan looks at all uploads
     elif not any(gpu.online or ((machine := _machine(state, gpu, now)).coming and not machine.late) for gpu in fit):
         plan(state, now, decision)
 

@@ -274,6 +274,18 @@ def test_the_next_upload_of_a_license_is_expected_to_be_as_fast_as_the_last_one(
     assert woken(net, monitor)
 
 
+def test_a_submit_whose_files_will_be_offered_does_not_look_at_all_uploads() -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    offer(net, ann)
+    net.facts.clear()
+    assert isinstance(net.submit(ann, "j2"), m.Offline)
+    assert not [fact for fact in net.facts if isinstance(fact, f.Planned)]
+    net.pass_time(1.0)
+    assert [fact for fact in net.facts if isinstance(fact, f.Planned)]
+
+
 def test_a_client_that_offers_nothing_wakes_a_machine_a_little_later() -> None:
     net = Store()
     monitor = off(net)["studio"]

@@ -213,11 +213,11 @@ class DepotCrowd(Crowd):
             self.net.pass_time(1.0)
             for number, gpu in enumerate(GPUS):
                 for id_ in [*self.net.state.gpus[gpu].leases]:
-                    if id_ in self.given[gpu]:
+                    job = self.net.state.jobs[id_]
+                    if id_ in self.given[gpu] and job.depot is not None:
                         self.delivers(number, [*self.given[gpu]].index(id_))
-                    else:
-                        owner = self.net.state.jobs[id_].owner
-                        self.net.say(self.clients[OWNERS.index(owner)], m.JobDone(request_id=id_))
+                    else:  # its client does it
+                        self.net.say(self.clients[OWNERS.index(job.owner)], m.JobDone(request_id=id_))
 
     @property
     def store(self) -> Store:
