@@ -257,7 +257,7 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
         depot_files.probed(event, decision)
     elif asked.gpu:
         _results_seen(state, job, event, now, decision)
-    elif job is not None and job.stored and job.gpu is not None:
+    elif job is not None and job.gpu is not None and state.gpus[job.gpu].fetches(job):
         _inputs_seen(state, job, state.gpus[job.gpu], event, now, decision)
     elif job is not None and job.depot is not None and not job.stored and files_of(job) == asked.files:
         missing = {file.blake3: file.size for file in asked.files if not _is_there(file, event)}

@@ -764,6 +764,25 @@ def test_a_worker_that_lost_a_job_does_not_end_it_for_an_earlier_client(gpu: str
     assert "j1" not in net.state.jobs
 
 
+def test_a_late_answer_of_the_depot_does_not_disturb_a_job_at_a_worker_that_knows_no_depot() -> None:
+    net = Store()
+    off(net, "a", "b")
+    ann = client(net)
+    offer(net, ann)
+    one = worker(net, "a", depot=False)
+    assert not net.heard(ann, m.Ack)
+    net.put("ann", *FILES)
+    net.slow = True
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.say(ann, d.DepotStored(request_id="j1"))
+    net.answer()
+    assert net.heard(ann, m.Ack)[0].gpu == "a"
+    net.files.clear()
+    net.answer()
+    assert not net.heard(one, d.DepotFetch)
+    assert "j1" in net.state.gpus["a"].leases
+
+
 def test_what_the_depot_says_of_a_job_is_not_taken_for_the_next_job_of_that_id() -> None:
     net = Store()
     off(net)
