@@ -264,6 +264,8 @@ def answered(state: HubState, event: f.DepotAnswered, now: float, decision: HubD
         if event.code:
             decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code=event.code, reason=event.reason or None))
             _direct(state, job, now, decision)
+            if event.code in ("full", "too_large"):  # the list of its files would have what is not there
+                depot_files.take_unneeded(state, job.owner, asked.files, decision)
         elif asked.ask == "open" or missing:
             decision.fact(f.UploadSeen(job.id, sum(missing.values()), state.uploads.get(job.id, (0, 0.0, 0.0))[1], now))
             _send_places(state, job.fd, event, decision)

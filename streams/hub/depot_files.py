@@ -128,6 +128,12 @@ def take_out(
         decision.command(f.AskDepot("remove", owner, id_, fd, files))
 
 
+def take_unneeded(state: HubState, owner: str, files: Sequence[d.DepotFile], decision: HubDecision) -> None:
+    """Have the depot remove those of the files that nothing needs."""
+    needed = _needed(state, owner)
+    take_out(state, owner, [file.blake3 for file in files if file.blake3 not in needed], decision)
+
+
 def removed(state: HubState, event: f.DepotAnswered, decision: HubDecision) -> None:
     owner, peer = event.asked.owner, state.connections.get(event.asked.fd)
     decision.fact(f.DepotLeaves(owner, tuple(file.blake3 for file in event.asked.files), ended=True))

@@ -169,6 +169,24 @@ def test_a_depot_that_fails_holds_no_job(fault: str) -> None:
     assert net.heard(ann, m.Ack)
 
 
+@pytest.mark.parametrize("fault", ["full", "too_large"])
+def test_files_for_which_the_depot_has_no_room_are_not_in_the_list(fault: str) -> None:
+    net = Store()
+    off(net)
+    ann = client(net)
+    store(net, ann, files=(AUDIO,))
+    net.slow, net.fault = True, fault
+    net.submit(ann, "j2")
+    net.say(ann, d.DepotOffer(request_id="j2", files=FILES))
+    net.answer()
+    net.slow, net.fault = False, ""
+    net.pass_time(1)
+    assert codes(net, ann)[-1] == fault
+    net.say(ann, d.DepotList(request_id="l"))
+    assert [each["blake3"] for each in net.heard(ann, d.DepotListed)[-1].files] == [AUDIO.blake3]
+    assert [*net.files] == [("ann", AUDIO.blake3)]
+
+
 def test_kinds_that_need_a_secret_and_workers_of_an_earlier_version_are_no_work_for_the_depot() -> None:
     net = Store()
     monitor = off(net)["studio"]
