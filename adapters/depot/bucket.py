@@ -59,9 +59,9 @@ class Bucket:
         wrong = options.keys() - {"region", "style", "plain"}
         style = options.get("style", "path")
         if parts.scheme != "s3" or not parts.netloc or wrong or style not in ("path", "virtual"):
-            raise SettingsError(
-                f"--depot {url[:80]}: write s3://BUCKET/PREFIX, with ?region=REGION or &style=virtual if needed"
-            )
+            why = f"--depot {url[:80]}: write s3://BUCKET/PREFIX, with ?region=REGION or &style=virtual if needed"
+            folder = "; a folder is for `wakestream init hub --depot` or `wakestream depot run --state`"
+            raise SettingsError(why if "://" in url else why + folder)
         if endpoint is not None:
             at = urlsplit(endpoint)
             host = at.hostname or ""
@@ -107,7 +107,8 @@ def clients(bucket: Bucket, environment: Mapping[str, str] = os.environ) -> tupl
     session = boto3.session.Session()
     found = session.get_credentials()
     if found is None:
-        raise SettingsError("--depot s3://: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        why = f"--depot s3://{bucket.name}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise SettingsError(why)
     is_r2 = (bucket.endpoint or "").rstrip("/").endswith(".r2.cloudflarestorage.com")
     region = bucket.region or session.region_name or environment.get("AWS_REGION") or ("auto" if is_r2 else "us-east-1")
     put_key = [environment.get(name, "") for name in PUT_KEY]

@@ -60,8 +60,11 @@ class BuiltinDepot:
         have, room, size = await self._look(owner, files, expect=expect)
         missing = {name: size for name, size in expect.items() if name not in have}
         if (wanted := sum(missing.values())) > room:
-            why = f"the depot has room for {room} of {wanted} bytes; remove files with `wakestream depot rm`"
-            raise DepotError(f"{why}, or give it a larger --size", code="too_large" if wanted > size else "full")
+            if wanted > size:
+                why = f"the depot takes {size} bytes, the files have {wanted}; give it a larger --size"
+                raise DepotError(why, code="too_large")
+            why = f"the depot is full: it has room for {room} bytes, the files have {wanted}"
+            raise DepotError(f"{why}; remove some with `wakestream depot rm`, or give it a larger --size", code="full")
         return have
 
     def sign(

@@ -21,6 +21,11 @@ def test_a_wrong_address_is_refused_with_the_right_form(url: str) -> None:
         Bucket.parse(url)
 
 
+def test_who_gives_a_folder_is_told_where_a_folder_is_given() -> None:
+    with pytest.raises(SettingsError, match="a folder is for `wakestream init hub --depot`"):
+        Bucket.parse("/srv/depot")
+
+
 def test_an_endpoint_without_tls_is_refused_unless_it_is_here_or_named() -> None:
     for allowed in ("http://127.0.0.1:9000", "http://localhost:9000", "https://s3.example"):
         assert Bucket.parse("s3://films/a", allowed).endpoint == allowed
