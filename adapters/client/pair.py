@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, WebSocketException
 
 from wakestream.adapters.config import addresses
+from wakestream.adapters.net.connect_errors import no_connection
 from wakestream.adapters.net.pairing import PATH, PLAIN, Code, Pairing, PairingError, by_authority, by_certificate
 
 WITHIN: Final = 30.0
@@ -154,7 +155,8 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
             except ssl.SSLCertVerificationError:
                 continue  # a certificate of the hub's own: the code proves it
             except (OSError, UnicodeError, InvalidHandshake, InvalidMessage) as error:
-                errors.append(f"{url}: {str(error) or type(error).__name__}")
+                why = no_connection(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+                errors.append(f"{url}: {why}")
                 break
             except WebSocketException as error:
                 raise PairingError(f"the hub at {url} ended the pairing: {error}") from None

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the settings, and for a hub print a code for each role."""
     begin(args)
     if args.role == "hub":
+        options.check_flags("hub", args)
         done = _hub(args)
         beside = _depot(args) if args.depot is not None else None
         say(*lines_of("hub", done, args.folder))

@@ -280,7 +280,11 @@ def check_flags(role: str, args: argparse.Namespace) -> None:
     own = OF_ROLE.get(role, ())
     for name in dict.fromkeys(name for names in OF_ROLE.values() for name in names):
         if name not in own and getattr(args, name, None) is not None:
-            raise SettingsError(f"a {role} has no {flag_of(name)}; leave it out, or use a code for another role")
+            raise SettingsError(f"a {role} has no {flag_of(name)}; leave it out, or set up another role")
+    if role == "hub" and args.depot is None and args.depot_size is not None:
+        raise SettingsError("--depot-size is for a depot beside the hub; give --depot DIR, too")
+    if "://" in (getattr(args, "depot", None) or ""):
+        raise SettingsError(f"--depot {args.depot[:80]} is no folder; `wakestream hub --depot` uses a bucket")
 
 
 def _listen(text: str) -> tuple[str, int]:
