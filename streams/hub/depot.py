@@ -31,6 +31,9 @@ GONE: Final = "gone"
 LONGEST_REASON: Final = 300
 """Characters that are kept of why a job failed."""
 
+A_TICK: Final = 1000
+"""The most jobs that go the direct way in one second when our own depot stays away."""
+
 AWAITED: Final = 15.0
 """Seconds in which our own depot comes back after a restart of the hub, as its clients do."""
 
@@ -57,7 +60,7 @@ def back(state: HubState, decision: HubDecision) -> None:
 
 def tick(state: HubState, now: float, decision: HubDecision) -> None:
     """If our own depot is not back in time, the jobs that wait for it go the direct way."""
-    for job in () if state.depot_up or _awaited(state, now) else _unasked(state):
+    for job in () if state.depot_up or _awaited(state, now) else _unasked(state)[:A_TICK]:
         decision.send(job.fd or (), d.DepotPlaces(request_id=job.id, code="down", reason=DOWN))
         _direct(state, job, now, decision)
 

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.streams.hub_net import Net, Store
+from wakestream.streams.hub import depot, hub
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import hub
 from wakestream.streams.hub.rows import event_row
 from wakestream.streams.placement.place import PlacePolicy
 from wakestream.streams.protocol import depot_messages as d
@@ -1034,6 +1034,22 @@ def test_after_a_restart_of_the_hub_uploads_wait_for_our_own_depot_for_a_while(b
         net.pass_time(11.0)
         assert codes(net, ann) == ["down"]
         assert woken(net, monitor)
+
+
+def test_uploads_whose_depot_stays_away_go_the_direct_way_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depot, "A_TICK", 2, raising=False)
+    net = Store(depot=False)
+    off(net)
+    own(net)
+    net.restart(compacted=True)
+    off(net)
+    ann = client(net)
+    for number in range(3):
+        net.submit(ann, f"j{number}")
+        net.say(ann, d.DepotOffer(request_id=f"j{number}", files=FILES))
+    for direct in (2, 3):
+        net.pass_time(16.0)
+        assert sum(job.direct for job in net.state.jobs.values()) == direct
 
 
 def test_a_hub_has_one_depot() -> None:
