@@ -276,7 +276,7 @@ class S3Depot:
 
     def _sweep(self) -> int:
         now, removed = time.monotonic(), 0
-        used = {upload.id for upload in self._uploads.values() if now - upload.used < ABANDONED}
+        used = {upload.id for upload in [*self._uploads.values()] if now - upload.used < ABANDONED}
         for begun in [*self._unfinished(self.bucket.prefix)]:
             if begun["UploadId"] not in used and (datetime.now(UTC) - begun["Initiated"]).total_seconds() > ABANDONED:
                 self._abort(begun["Key"], begun["UploadId"])
