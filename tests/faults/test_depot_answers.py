@@ -143,3 +143,49 @@ async def test_a_result_that_the_depot_has_spoiled_never_becomes_a_file_and_the_
         again = str(answer["id"])
         assert (await ended(pc, home, again))["event"] == "done"
     home.accounts()
+
+
+# Clocks
+
+CLOCK = """import os, sys, time
+who, by = os.environ["KILL_RUN_CLOCK"].split(":")
+if sys.orig_argv[3:4] == [who]:
+    right = time.time
+    time.time = lambda: right() + float(by)
+    open(os.path.join(os.path.dirname(__file__), "used"), "w").close()
+"""
+
+
+@asynccontextmanager
+async def clock_off(folder: Path, who: str, by: int) -> AsyncIterator[Home]:
+    """The programs, of which one has a wrong clock."""
+    (folder / "clock").mkdir()
+    (folder / "clock" / "sitecustomize.py").write_text(CLOCK)
+    wrong = {"PYTHONPATH": str(folder / "clock"), "KILL_RUN_CLOCK": f"{who}:{by}"}
+    async with home_with_depot(folder, **wrong) as home:
+        yield home
+    assert (folder / "clock" / "used").exists()
+
+
+@pytest.mark.parametrize("by", [1200, -1200])
+@pytest.mark.parametrize("who", ["depot", "worker", "daemon"])
+async def test_a_clock_that_is_wrong_by_twenty_minutes_ends_no_job(tmp_path: Path, who: str, by: int) -> None:
+    async with clock_off(tmp_path, who, by) as home:
+        async with home.pc() as pc:
+            await home.submit(pc)
+            assert (await ended(pc, home))["event"] == "done"
+            if who == "depot":  # the direct way
+                assert "by this depot's clock" in (await pc.until("note", home.job.id))["text"]
+            else:
+                assert (await pc.until("delivered", home.job.id))["gpu"]
+        home.accounts()
+
+
+@pytest.mark.parametrize("by", [1200, -1200])
+async def test_a_hub_whose_clock_is_wrong_by_twenty_minutes_is_said_and_its_job_waits(tmp_path: Path, by: int) -> None:
+    async with clock_off(tmp_path, "hub", by) as home, home.pc() as pc:
+        await home.submit(pc)
+        assert "by this depot's clock" in (await pc.until("note", home.job.id))["text"]
+        side = "behind" if by > 0 else "ahead of"
+        assert f"s {side} the hub's; set it right" in (await pc.until("retrying", home.job.id))["why"]
+        assert not home.noted("start")
