@@ -88,4 +88,4 @@ async def test_a_pc_that_is_back_after_the_results_were_kept_has_the_job_done_ag
             user.video.unlink()
         async with daemon(user) as api, place.worker(Counting()):
             outcome = await api.outcome()
-            assert outcome["event"] == ("done" if kept else "failed"), outcome
+            assert outcome.get("code", outcome["event"]) == ("done" if kept else "file_unusable"), outcome
