@@ -411,11 +411,22 @@ def answer(state: HubState, job: HubJob, now: float, known: LineOutlook | None =
         later = {name: max(seconds, eta or 0.0) for name, seconds in (expect.eta or {}).items()}
         later = {} if stores and eta is None else later  # the boot begins some time after now
         why = "; ".join(known.coming[:3]) or None if stores else None
+        if expect.phase == "booting" and _starts_later(state, job, now):
+            expect = expect._replace(phase=STORING)
         return answers.offline(job.submit, position, now, expect._replace(eta=later or None, why=expect.why or why))
     if stores:
         return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=ON_THE_WAY)
     reason = "; ".join((f"at work: {', '.join(known.on[:5])}", *known.coming[:3]))
     return m.JobQueued(request_id=job.id, position=position, eta_s=eta, reason=reason)
+
+
+def _starts_later(state: HubState, job: HubJob, now: float) -> bool:
+    """Whether no machine is started for this job yet, since its files are not in the depot."""
+    need = state.need_of(job)
+    if need.depot != STORING and not placement.will_offer(state, job, now):
+        return False
+    fit = (gpu for gpu in state.gpus.values() if placement.may(state, gpu, need))
+    return not any(gpu.started(now) is not None or gpu.phase in ("starting", "booted") for gpu in fit)
 
 
 ON_THE_WAY: Final = "its files are on the way to the depot"

@@ -304,6 +304,18 @@ def test_a_submit_whose_files_will_be_offered_does_not_look_at_all_uploads() -> 
     assert [fact for fact in net.facts if isinstance(fact, f.Planned)]
 
 
+def test_no_client_hears_that_a_machine_is_started_before_it_is() -> None:
+    net = Store()
+    monitor = off(net)["studio"]
+    ann = client(net)
+    net.submit(ann)
+    assert net.heard(ann, m.Offline)[-1].phase == "storing"
+    net.say(ann, d.DepotOffer(request_id="j1", files=FILES))
+    net.say(ann, d.DepotWithdraw(request_id="j1"))
+    assert net.heard(ann, m.Offline)[-1].phase == "booting"
+    assert woken(net, monitor)
+
+
 def test_a_client_that_offers_nothing_wakes_a_machine_a_little_later() -> None:
     net = Store()
     monitor = off(net)["studio"]
