@@ -27,8 +27,8 @@ from wakestream.streams.protocol import messages as m
 
 LOOK = 0.02
 
-BLOCKED = 0.25
-"""Seconds for which one step of a call may hold up the event loop."""
+BLOCKED = 1.0
+"""Seconds for which one step of a call may hold up the event loop: to start a program may take long on a busy machine."""
 
 
 class CheckedPower(Provider):

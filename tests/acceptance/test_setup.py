@@ -169,7 +169,8 @@ async def test_one_machine_in_one_command_and_a_killed_program_comes_back(tmp_pa
             assert (asked.code, "studio" in asked.out) == (0, True), (command, asked)
         ran = await machine.run("submit", "clip.mp4", "speech.wav", "-o", "out.mp4", "--json")
         assert ran.code == 0, ran.err
-        assert {event["gpu"] for event in ran.events if event["event"] == "delivered"} == {"studio"}
+        # The way is the depot's, or on a busy machine, where the GPU may be on by then, the direct one.
+        assert {event["gpu"] for event in ran.events if event["event"] in ("granted", "delivered")} == {"studio"}
         address = read(tmp_path / "one" / "daemon")
         assert address is not None
         os.kill(address.pid, signal.SIGTERM)  # on Windows that kills it

@@ -124,7 +124,7 @@ class WrongYear(Acme):
 
 class Blocks(Acme):
     async def inspect(self) -> Any:
-        time.sleep(0.4)  # noqa: ASYNC251 - its fault
+        time.sleep(1.2)  # noqa: ASYNC251 - its fault
         return await super().inspect()
 
 
