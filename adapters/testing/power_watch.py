@@ -28,7 +28,7 @@ from wakestream.streams.protocol import messages as m
 LOOK = 0.02
 
 BLOCKED = 1.0
-"""Seconds for which one step of a call may hold up the event loop: to start a program may take long on a busy machine."""
+"""Seconds for which one step of a call may hold up the event loop; on a busy machine a program starts slowly."""
 
 
 class CheckedPower(Provider):
