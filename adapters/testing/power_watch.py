@@ -27,8 +27,8 @@ from wakestream.streams.protocol import messages as m
 
 LOOK = 0.02
 
-BLOCKED = 1.0
-"""Seconds for which one step of a call may hold up the event loop; on a busy machine a program starts slowly."""
+BLOCKED = 0.25
+"""Seconds for which one step of a call may hold up the event loop."""
 
 
 class CheckedPower(Provider):

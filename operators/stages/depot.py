@@ -28,7 +28,16 @@ from wakestream.operators.model.events import (
     Storing,
     Waking,
 )
-from wakestream.operators.model.ports import Hub, LinkUp, OfflineReply, Output, Refused, TaskReport
+from wakestream.operators.model.ports import (
+    Accepted,
+    Hub,
+    LinkDown,
+    LinkUp,
+    OfflineReply,
+    Output,
+    Refused,
+    TaskReport,
+)
 from wakestream.operators.rx.all_done import all_done
 from wakestream.operators.rx.core.observable import LightObservable, ignore, subscribe_through
 from wakestream.operators.rx.core.scheduler import clock, seconds_now
@@ -38,11 +47,11 @@ from wakestream.operators.rx.from_async import from_async
 from wakestream.operators.rx.interval import interval
 from wakestream.operators.rx.limiter import Limiter
 from wakestream.operators.rx.of_type import of_type
-from wakestream.operators.rx.sources import never, of, start_with, throw
+from wakestream.operators.rx.sources import merge_errors, never, of, start_with, throw
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.stages.download import Results
 from wakestream.operators.stages.fingerprint import EVERY_ALGORITHM
-from wakestream.operators.stages.submit import Wait, raised
+from wakestream.operators.stages.submit import Answers, Wait, raised
 from wakestream.operators.stages.upload import bytes_sent
 
 TOGETHER = 4
@@ -308,6 +317,24 @@ def gone(wait: Wait, reply: d.Places) -> None:
     """Files are missing in the depot: the job begins again with its submit, and sends them again."""
     if reply.code or not all(place.have for place in reply.places):
         raise DepotError(reply.reason or "files of this job are no longer in the depot; they are sent again")
+
+
+REMOTE: Answers = {
+    LinkUp: watch,
+    LinkDown: Wait.hub_down,
+    OfflineReply: waits,
+    Refused: refused,
+    d.AtGpu: at_gpu,
+    d.InDepotDone: delivered,
+    Accepted: Wait.granted,  # by a GPU that needs the files from here: the direct way
+    d.Places: gone,
+}
+"""What follows from each type of reply about a stored job."""
+
+
+def watched(wait: Wait) -> Observable[JobEvent]:
+    """The stage from `Stored` to `Delivered`, or to `Granted` after all: follow what the hub says of the job."""
+    return wait.replies.pipe(switch_by_type(wait.follow(REMOTE)), merge_errors(asking(wait)))
 
 
 def fetch(job: Job, hub: Hub, depot: d.Depot | None) -> Effect[JobEvent]:

@@ -10,7 +10,6 @@ from reactivex import Observable
 
 from wakestream.operators.lifecycle.cancellable import cancellable
 from wakestream.operators.lifecycle.outcome import outcome
-from wakestream.operators.model.depot import AtGpu, InDepotDone, Places
 from wakestream.operators.model.errors import Stalled
 from wakestream.operators.model.events import Delivered, Granted, JobEvent, Retrying, Stored
 from wakestream.operators.model.ports import (
@@ -25,7 +24,6 @@ from wakestream.operators.model.ports import (
 )  # fmt: skip
 from wakestream.operators.rx.each import each
 from wakestream.operators.rx.poll import poll
-from wakestream.operators.rx.sources import merge_errors
 from wakestream.operators.rx.switch_by_type import switch_by_type
 from wakestream.operators.rx.then import then_by_type
 from wakestream.operators.rx.timeout import each_item, timeout
@@ -33,23 +31,17 @@ from wakestream.operators.stages.dedupe import dedupe
 from wakestream.operators.stages.deployed_hubs import with_deployed_hubs
 from wakestream.operators.stages.depot import (
     AT_ONCE,
-    asking,
-    at_gpu,
     bytes_stored,
-    delivered,
     fetch,
-    gone,
     is_stored,
-    refused,
     store,
-    waits,
-    watch,
+    watched,
     with_depot,
 )  # fmt: skip
 from wakestream.operators.stages.download import bytes_received, download
 from wakestream.operators.stages.follow import follow, is_finished, pause, place
 from wakestream.operators.stages.online import is_ready, online, until_lost
-from wakestream.operators.stages.submit import Answers, Wait, unreachable
+from wakestream.operators.stages.submit import Wait, unreachable
 from wakestream.operators.stages.synthesize import synthesize
 from wakestream.operators.stages.upload import bytes_sent, upload
 from wakestream.streams.jobs.world import Events, Parts, Steps, waiting
@@ -93,26 +85,13 @@ ANSWERS = with_deployed_hubs({  # these may be busy, have this job already, or g
     Accepted: Wait.granted,  # ack: the GPU is on
     OfflineReply: Wait.queued,  # gpu.power.offline: a line every 10 s ...
     OnlineNotice: Wait.online,  # ... until the first gpu.power.online
+    PowerNotice: Wait.power,
     LinkDown: lambda wait, link: wait.hub_down(link).pipe(
-        timeout(wait.hub_left, "hub", error=unreachable(link))),
-    PowerNotice: Wait.power, Refused: Wait.refused, BootFailure: Wait.boot_failed,
+        timeout(wait.hub_left, "hub", error=unreachable(link))
+    ),
+    Refused: Wait.refused,
+    BootFailure: Wait.boot_failed,
 })  # fmt: skip
-
-
-def watched(s: Parts) -> Events:
-    """After `Stored` the hub does the job: follow what it says of it."""
-    return waiting(s, lambda wait: wait.replies.pipe(
-        switch_by_type(wait.follow(REMOTE)), merge_errors(asking(wait)),
-    ))  # fmt: skip
-
-
-REMOTE: Answers = {
-    LinkUp: watch, LinkDown: Wait.hub_down, OfflineReply: waits, Refused: refused,
-    AtGpu: at_gpu,  # gpu.depot.progress: how far the work is
-    InDepotDone: delivered,  # gpu.depot.delivered
-    Accepted: Wait.granted,  # by a GPU that needs the files from here: the direct way
-    Places: gone,  # the depot lacks files: the next attempt stores them again
-}  # fmt: skip
 
 
 def steps(s: Parts) -> Steps:
@@ -129,6 +108,6 @@ def steps(s: Parts) -> Steps:
         each(follow(workers), retry(p.call), poll(pause(p.poll_every), is_finished), work),
         each(download(s.job.outputs, workers), idle, retry(p.call, progress=bytes_received)),
         each(store(s.job, hub, depot), retry(p.call, bytes_stored), poll(AT_ONCE, is_stored), no_byte),
-        each(lambda _, around: around(watched(s))),
+        each(lambda _, around: around(waiting(s, watched))),
         each(fetch(s.job, hub, depot), idle, retry(p.call, progress=bytes_received)),
     )

@@ -19,8 +19,7 @@ ALL_PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" 
 def test_the_page_of_a_job_is_shown_as_it_stands(name: str) -> None:
     code = (ROOT / "streams/jobs/standard.py").read_text(encoding="utf-8")
     page = code[code.index("def whole(") :].rstrip()
-    lines = [line for line in page.splitlines() if line.strip() and not line.startswith('    """')]
-    assert len(lines) <= 60
+    assert page.count("\n") < 60
     assert f"```python\n{page}\n```" in (ROOT / name).read_text(encoding="utf-8")
 
 
