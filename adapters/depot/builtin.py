@@ -48,7 +48,7 @@ class BuiltinDepot:
         self._session = Session(ca=ca, idle=WITHIN)
 
     def permission(self, owner: str, job: str, now: float) -> dict[str, str]:
-        """The address and the capability for a job of this license; nothing while no depot is connected."""
+        """See `DepotStore.permission`. Nothing while no depot is connected."""
         if (found := self._where()) is None:
             return {}
         url, name = found

@@ -46,6 +46,16 @@ class DepotStore(Protocol):
         """
         ...
 
+    def permission(self, owner: str, job: str, now: float) -> Mapping[str, str]:
+        """Return what a message needs beside its links: `depot` and `capability` of our own depot, none for a bucket.
+
+        Args:
+            owner: The license's public id.
+            job: The job that may use it.
+            now: UNIX seconds.
+        """
+        ...
+
     async def check(self, owner: str, files: Sequence[d.DepotFile]) -> Mapping[str, int]:
         """Return the bytes of those that are there, by BLAKE3. Uploads in parts are completed first."""
         ...

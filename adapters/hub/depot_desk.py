@@ -10,7 +10,6 @@ from typing import Final
 from loguru import logger
 from msgspec.structs import replace
 
-from wakestream.adapters.depot.builtin import BuiltinDepot
 from wakestream.adapters.depot.store import LINKS, DepotStore
 from wakestream.adapters.runtime.known_secrets import redacted_text
 from wakestream.adapters.runtime.tasks import background, end
@@ -59,7 +58,7 @@ class DepotDesk:
         have = [file.blake3 for file in message.files if file.have]
         now = self._clock()
         files = self._store.sign(message.files, have, links.owner, links.method, now)
-        own = self._store.permission(links.owner, links.job, now) if isinstance(self._store, BuiltinDepot) else {}
+        own = self._store.permission(links.owner, links.job, now)
         return replace(message, files=files, expires=int(now + LINKS), **own)
 
     async def close(self) -> None:

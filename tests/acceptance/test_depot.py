@@ -128,6 +128,7 @@ async def test_files_of_an_open_job_stay_and_rm_says_so(keeper: Keeper) -> None:
         ran = await keeper.user.submit("--no-probe", "--plain", "--leave")
         assert ran.code == 0, ran.err
         removed = await keeper.user.run("depot", "rm", str(keeper.user.video))
+        assert removed.code == 1
         assert removed.out.splitlines()[:2] == [
             "removed: 0", "not removed: 1; an open job needs them, or they are results that were not fetched",
         ]  # fmt: skip

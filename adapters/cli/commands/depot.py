@@ -141,7 +141,7 @@ async def _remove(settings: Settings, args: argparse.Namespace) -> int:
     removed = len(known) - page.count
     kept = [t("depot.kept", n=len(wanted) - removed)] if removed < len(wanted) else []
     say(t("depot.removed", n=removed), *kept, _sum(page))
-    return exit_codes.DONE
+    return exit_codes.FAILED if kept else exit_codes.DONE
 
 
 async def _meant(text: str, names: Sequence[str], state: str | None) -> list[str]:

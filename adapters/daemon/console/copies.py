@@ -31,7 +31,7 @@ from wakestream.adapters.disk.media_types import is_media
 from wakestream.adapters.disk.state_folder import holds_state
 from wakestream.adapters.net.public_addresses import NotPublic, check_public, public_connector
 from wakestream.adapters.runtime.recent import Recent
-from wakestream.adapters.runtime.tasks import background, end
+from wakestream.adapters.runtime.tasks import background, end, finish_despite_cancel
 from wakestream.streams.protocol.kinds import MEDIA
 
 # Files that the daemon copies by itself: from a path on this machine, or from a URL.
@@ -73,7 +73,7 @@ async def open_source(text: str) -> Source:
     if _is_remote(text):
         return await _open_url(text)
     if _SCHEME.match(text) is None:
-        return await asyncio.to_thread(_open_path, text)
+        return await _open_in_thread(text)
     parts = _split(text)
     if parts.netloc.lower() not in ("", "localhost"):
         raise _elsewhere(parts.netloc)
@@ -83,7 +83,19 @@ async def open_source(text: str) -> Source:
         raise _no_url() from None
     if "\0" in path:
         raise _no_url()
-    return await asyncio.to_thread(_open_path, path)
+    return await _open_in_thread(path)
+
+
+async def _open_in_thread(path: str) -> Source:
+    """Open a file in a thread, and close it again if the caller is cancelled meanwhile."""
+    found: list[Source] = []
+    try:
+        await finish_despite_cancel(asyncio.to_thread(lambda: found.append(_open_path(path))))
+    except asyncio.CancelledError:
+        for source in found:
+            await source.close()
+        raise
+    return found[0]
 
 
 async def find_source(text: str) -> tuple[str, int]:

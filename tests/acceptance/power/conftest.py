@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.power.ec2_world import KEY, SECRET
+from tests.support.power.ec2_world import KEY, SECRET, account
 from tests.support.power.stand_ins import moto
 
 
@@ -13,6 +14,14 @@ from tests.support.power.stand_ins import moto
 def moto_url() -> Iterator[str]:
     with moto() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def client(moto_url: str) -> Iterator[Any]:
+    """Calls moto itself."""
+    client = account(moto_url)
+    yield client
+    client.close()
 
 
 @pytest.fixture(autouse=True)

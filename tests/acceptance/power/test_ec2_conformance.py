@@ -1,23 +1,16 @@
 """The shipped cases for power providers, on `ec2` against moto, which lists 100 machines: no more cases go here."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.support.power.ec2_world import Ec2World, account
+from tests.support.power.ec2_world import Ec2World
 from tests.support.power.stand_ins import needs_clouds
 from wakestream.adapters.testing.http_stand_in import serving
 from wakestream.adapters.testing.power_suite import PowerConformance
 
 pytestmark = needs_clouds()
-
-
-@pytest.fixture(scope="module")
-def client(moto_url: str) -> Iterator[Any]:
-    client = account(moto_url)
-    yield client
-    client.close()
 
 
 class TestEc2(PowerConformance):

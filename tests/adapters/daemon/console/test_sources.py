@@ -1,10 +1,15 @@
-"""Paths and URLs that are not valid."""
+"""Paths and URLs that are not valid, and files that are opened in vain."""
 
 from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
 from wakestream.adapters.daemon.api.auth import ApiError
+from wakestream.adapters.daemon.console import copies
 from wakestream.adapters.daemon.console.copies import SOURCE_MOST, find_source, open_source
 
 LONG = "https://example.org/" + "a" * SOURCE_MOST
@@ -33,3 +38,29 @@ async def test_what_is_no_path_and_no_url_is_refused(look: type[find_source], so
 
 async def test_a_url_may_have_quotes_around_it() -> None:
     assert await find_source('"https://example.org/my%20clip.mp4?x=1"') == ("my clip.mp4", 0)
+
+
+async def test_a_file_that_was_being_opened_when_its_copy_was_cancelled_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on, closed = threading.Event(), threading.Event(), list[str]()
+
+    async def close() -> None:
+        closed.append("a.mp4")
+
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    def slow(_: str) -> copies.Source:
+        begun.set()
+        go_on.wait()
+        return copies.Source("a.mp4", 1, nothing(), close)
+
+    monkeypatch.setattr(copies, "_open_path", slow)
+    opening = asyncio.ensure_future(copies.open_source("/a.mp4"))
+    await asyncio.to_thread(begun.wait)
+    opening.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert closed == ["a.mp4"]
