@@ -9,19 +9,28 @@ from __future__ import annotations
 import contextlib
 import math
 import uuid
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import apsw
 
 from wakestream.adapters.disk.atomic import replace_file, sync_folder, temporary_beside
 from wakestream.adapters.disk.full_disk import is_full
 from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
+from wakestream.adapters.disk.journal_chain import (
+    End,
+    after_snapshot,
+    bytes_of,
+    fact_rows,
+    ledger_rows,
+    ledger_sum,
+    numbered,
+    snapshot_rows,
+    start_of,
+)
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.recording.facts_json import JournalRow
 
@@ -52,24 +61,6 @@ _DISK = (
     apsw.ConnectionClosedError, OSError,
 )  # fmt: skip
 _DAMAGE = (apsw.Error, MemoryError, OverflowError, UnicodeDecodeError)
-
-
-class _End(NamedTuple):
-    """The last row of a chain: its number and its checksum."""
-
-    seq: int
-    sum: int
-
-    def next(self, kind: str, data: bytes) -> _End:
-        """The row that follows."""
-        seq = self.seq + 1
-        return _End(seq, zlib.crc32(data, self.sum ^ seq ^ _mark(kind)))
-
-
-@cache
-def _mark(kind: str) -> int:
-    """A number for a kind. A CRC that begins with another value ends with another one."""
-    return zlib.crc32(kind.encode())
 
 
 class SqliteFile:
@@ -109,46 +100,30 @@ class SqliteFile:
     def restore(self) -> list[bytes]:
         """The rows of the snapshot."""
         with self._errors("be read"):
-            end, found = self._chain_start(), []
-            for n, data, checksum in self._db.execute("SELECT n, data, sum FROM snapshot ORDER BY n"):
-                end = end.next("snapshot", data) if type(data) is bytes else end
-                if end != (n, checksum):
-                    raise self._damaged(f"row {n} of its snapshot")
-                found.append(data)
-            if end != self._snapshot:
-                raise self._damaged("its snapshot is incomplete")
-            return found
+            found = self._db.execute("SELECT n, data, sum FROM snapshot ORDER BY n")
+            return snapshot_rows(found, start_of(self.id), self._snapshot, self._damaged)
 
     def read(self) -> Iterator[JournalRow]:
         """The facts after the snapshot, oldest first."""
         with self._errors("be read"):
-            seq, checksum = self._base
             query = "SELECT seq, kind, data, sum FROM facts WHERE seq > ? ORDER BY seq"
-            for found, kind, data, stored in self._db.execute(query, (seq,)):
-                seq += 1
-                if type(kind) is str and type(data) is bytes:
-                    checksum = zlib.crc32(data, checksum ^ seq ^ _mark(kind))
-                if found != seq or stored != checksum:
-                    raise self._damaged(f"fact {found}")
-                self.size += len(data)
-                yield JournalRow(kind, data)
+            for row in fact_rows(self._db.execute(query, (self._base.seq,)), self._base, self._damaged):
+                self.size += len(row.data)
+                yield row
 
     def ledger(self, since: float) -> Iterator[JournalRow]:
         """The permanent rows from `since` on."""
         with self._errors("be read"):
             query = "SELECT kind, data, at, seq, sum FROM ledger ORDER BY at, seq"
-            for kind, data, at, seq, checksum in self._db.execute(query):
-                row = JournalRow(kind, data, at)
-                if (type(kind), type(data)) != (str, bytes) or _ledger_sum(seq, row) != checksum:
-                    raise self._damaged(f"row {seq} of its ledger")
-                if at >= since:
+            for row in ledger_rows(self._db.execute(query), self._damaged):
+                if row.at is not None and row.at >= since:
                     yield row
 
     def append(self, rows: Sequence[JournalRow]) -> None:
         """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
         self.end = self._change(lambda: self._insert(rows, self.end))
         self.rows += len(rows)
-        self.size += _bytes(rows)
+        self.size += bytes_of(rows)
         self._bound.write(self.end.seq)
 
     def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None:
@@ -157,20 +132,20 @@ class SqliteFile:
         All in one transaction. The ledger keeps its rows, and gets those of `rows`.
         """
 
-        def change() -> tuple[_End, _End, _End, int]:
+        def change() -> tuple[End, End, End, int]:
             self._db.execute("DELETE FROM facts; DELETE FROM snapshot")
-            last, size = self._chain_start(), 0
+            last, size = start_of(self.id), 0
             for data in snapshot:
                 last, size = last.next("snapshot", data), size + len(data)
                 self._db.execute("INSERT INTO snapshot VALUES (?, ?, ?)", (last.seq, data, last.sum))
-            base = _base(self.id, self.end.seq + included, last)
+            base = after_snapshot(self.id, self.end.seq + included, last)
             self._db.execute("UPDATE meta SET seq = ?, rows = ?, chain = ?, sum = ?", (base.seq, *last, base.sum))
             self._to_ledger(rows[:included])
             return base, last, self._insert(rows[included:], base), size
 
         self._base, self._snapshot, self.end, size = self._change(change)
         self.rows = len(rows) - included
-        self.size = self.cut_size = size + _bytes(rows[included:])
+        self.size = self.cut_size = size + bytes_of(rows[included:])
         self._bound.write(self.end.seq, sync=True)
 
     def close(self) -> None:
@@ -236,9 +211,9 @@ class SqliteFile:
         for _, statement in _SCHEMA:
             self._db.execute(statement)
         self.id = uuid.uuid4().hex
-        none = self._chain_start()
+        none = start_of(self.id)
         first = self._one("SELECT min(seq) FROM facts_1") if version else None
-        base = end = _base(self.id, (first or 1) - 1, none)
+        base = end = after_snapshot(self.id, (first or 1) - 1, none)
         self._db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (self.id, base.seq, *none, base.sum))
         if version:
             for seq, kind, data in self._db.execute("SELECT seq, kind, data FROM facts_1 ORDER BY seq"):
@@ -275,11 +250,11 @@ class SqliteFile:
         if sorted(self._db.execute("SELECT name, sql FROM sqlite_schema")) != _SCHEMA:
             raise self._damaged("its tables")
         head = self._first("SELECT id, seq, rows, chain, sum FROM meta", (None,) * 5)
-        self.id, self._snapshot = str(head[0]), _End(*head[2:4])
-        self._base = _base(self.id, head[1], self._snapshot)
+        self.id, self._snapshot = str(head[0]), End(*head[2:4])
+        self._base = after_snapshot(self.id, head[1], self._snapshot)
         if self._base.sum != head[4]:
             raise self._damaged("its head")
-        self.end = _End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
+        self.end = End(*self._first("SELECT seq, sum FROM facts ORDER BY seq DESC LIMIT 1", self._base))
         self.size = self.cut_size = int(self._one("SELECT total(length(data)) FROM snapshot"))
         self.rows = self.end.seq - self._base.seq
         if bound is not None and (bound.id != self.id or bound.seq > self.end.seq):
@@ -309,17 +284,11 @@ class SqliteFile:
                 raise
             return result
 
-    def _insert(self, rows: Sequence[JournalRow], end: _End) -> _End:
-        seq, checksum = end
-        facts = []
-        crc32, mark = zlib.crc32, _mark  # this loop and the one in `read` do what `_End.next` does, in less time
-        for kind, data, _ in rows:
-            seq += 1
-            checksum = crc32(data, checksum ^ seq ^ mark(kind))
-            facts.append((seq, kind, data, checksum))
+    def _insert(self, rows: Sequence[JournalRow], end: End) -> End:
+        facts, end = numbered(rows, end)
         self._db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
         self._to_ledger(rows)
-        return _End(seq, checksum)
+        return end
 
     def _to_ledger(self, rows: Sequence[JournalRow]) -> None:
         kept = [row for row in rows if row.at is not None]
@@ -327,13 +296,10 @@ class SqliteFile:
             return
         first = int(self._one("SELECT max(seq) FROM ledger") or 0) + 1
         for seq, row in enumerate(kept, first):
-            found = (seq, row.at, row.kind, row.data, _ledger_sum(seq, row))
+            found = (seq, row.at, row.kind, row.data, ledger_sum(seq, row))
             self._db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?)", found)
 
     # Reading
-
-    def _chain_start(self) -> _End:
-        return _End(0, zlib.crc32(self.id.encode()))
 
     def _first(self, query: str, default: tuple[Any, ...]) -> tuple[Any, ...]:
         return self._db.execute(query).fetchone() or default
@@ -366,16 +332,3 @@ class SqliteFile:
 
     def _unusable(self, reason: str) -> JournalError:
         return JournalError(f"{self.path} cannot be used: {reason}")
-
-
-def _base(id_: str, seq: int, snapshot: _End) -> _End:
-    """What the first fact after a snapshot follows."""
-    return _End(seq, zlib.crc32(f"{id_} {seq} {snapshot.seq} {snapshot.sum}".encode()))
-
-
-def _ledger_sum(seq: int, row: JournalRow) -> int:
-    return zlib.crc32(row.data, zlib.crc32(f"{seq} {row.at} {row.kind}".encode()))
-
-
-def _bytes(rows: Sequence[JournalRow]) -> int:
-    return sum([len(data) for _, data, _ in rows])
