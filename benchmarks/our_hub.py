@@ -7,7 +7,7 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
@@ -23,7 +23,7 @@ async def main(state: Path) -> None:
     """Say the port, serve until standard input ends."""
     logs.configure("ERROR")
     book = LicenseBook(state)
-    opened: AbstractAsyncContextManager[SqliteJournal[Fact]] = open_journal(state / "hub.sqlite", Fact, program="hub")
+    opened: AbstractAsyncContextManager[StoredJournal[Fact]] = open_journal(state / "hub.sqlite", Fact, program="hub")
     async with (
         opened as journal,
         open_hub(HubConfig(book, limits=LIMITS), journal) as running,

@@ -32,7 +32,7 @@ from wakestream.adapters.daemon.kinds import DaemonKinds
 from wakestream.adapters.daemon.outbox import Outbox
 from wakestream.adapters.daemon.result_reuse import ResultReuse
 from wakestream.adapters.disk.fingerprints import DiskFiles
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
@@ -84,7 +84,7 @@ class RunningDaemon:
     url: str
     outbox: Outbox
     console: Console
-    journal: SqliteJournal[OutboxFact]
+    journal: StoredJournal[OutboxFact]
     webhooks: Webhooks | None = None
 
 
@@ -113,7 +113,7 @@ async def running_daemon(
     at_once_most, config = config.limits.running, _preferred(config)
     async with AsyncExitStack() as stack:
         state = OutboxState(open_most=config.open_most, place=path_key)
-        journal: SqliteJournal[OutboxFact] = await stack.enter_async_context(
+        journal: StoredJournal[OutboxFact] = await stack.enter_async_context(
             open_journal(config.state / JOURNAL, OutboxFact, program="daemon")
         )
         outbox.DECIDER.recover(journal.read(), state, journal.restore())

@@ -1,4 +1,4 @@
-"""A journal of facts in SQLite. When `append` returns they are on the disk and survive a crash or a power cut.
+"""A journal of facts, in SQLite or PostgreSQL. When `append` returns they survive a crash or a power cut.
 
 One thread owns the connection. Facts that arrive while it syncs are written together by the next commit.
 """
@@ -6,15 +6,16 @@ One thread owns the connection. Facts that arrive while it syncs are written tog
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import UnionType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from loguru import logger
 
@@ -25,6 +26,34 @@ from wakestream.streams.recording.facts_json import FactsJson, JournalRow
 F = TypeVar("F")
 
 
+class Store(Protocol):
+    """Where the rows of a journal are: `SqliteFile` or `PostgresStore`, which explain the methods. All calls block.
+
+    Attributes:
+        name: What it is called in errors and logs.
+        rows: The number of facts since the snapshot.
+        size: The bytes of the snapshot and of the facts since.
+        cut_size: `size` after the last snapshot.
+        beat_every: Seconds after which an idle journal calls `beat`, without which the database ends the session; None
+            if no other program can write the journal.
+    """
+
+    rows: int
+    size: int
+    cut_size: int
+    beat_every: float | None
+
+    @property
+    def name(self) -> str: ...
+    def restore(self) -> list[bytes]: ...
+    def read(self) -> Iterable[JournalRow]: ...
+    def ledger(self, since: float) -> Iterable[JournalRow]: ...
+    def append(self, rows: Sequence[JournalRow]) -> None: ...
+    def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None: ...
+    def beat(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class _Batch(list[tuple[Sequence[JournalRow], "asyncio.Future[None]"]]):
     """The rows of one commit. With a `snapshot`, this first replaces all former rows, and the first `included` here."""
 
@@ -32,8 +61,8 @@ class _Batch(list[tuple[Sequence[JournalRow], "asyncio.Future[None]"]]):
     included = 0
 
 
-class SqliteJournal(Generic[F]):
-    """Implements the port `Journal`. Made by `open_journal`, for the event loop that made it.
+class StoredJournal(Generic[F]):
+    """Implements the port `Journal`. Made by `open_journal`, or of a store, for the event loop that made it.
 
     Beyond `limit` facts, when they and the last snapshot are twice as large as that snapshot, an `append` replaces them
     by a new snapshot in the same commit. Facts of a class with `LEDGER = True` (and a field `at`, UNIX seconds) are
@@ -44,12 +73,15 @@ class SqliteJournal(Generic[F]):
             a thread iterates over the rows. It contains all facts that were appended before. It is not called while
             another `append` waits, whose facts may find no space.
         snapshot_includes_append: Whether the snapshot also contains the facts of the `append` that calls it.
+        on_broken: Called in the loop when the journal broke: nothing can be written any more.
         commits: The number of commits; each needs one sync.
     """
 
-    def __init__(self, file: SqliteFile, json: FactsJson[F], limit: int) -> None:
+    def __init__(self, file: Store, json: FactsJson[F], limit: int = 10_000) -> None:
         self.snapshot: Callable[[], Iterable[bytes]] | None = None
         self.snapshot_includes_append = True
+        self.confirm: Callable[[], Awaitable[None]] | None = None if file.beat_every is None else self._confirm
+        self.on_broken: Callable[[JournalError], object] = lambda _: None
         self.commits = 0
         self._file = file
         self._json = json
@@ -61,7 +93,7 @@ class SqliteJournal(Generic[F]):
         self._commits = 0  # under way
         self._batch: _Batch | None = None  # what the next commit will write; None once it has begun
         self._broken: JournalError | None = None
-        self._thread = threading.Thread(target=self._run, name=f"journal-{file.path.stem}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"journal-{Path(file.name).stem}", daemon=True)
         self._thread.start()
 
     @property
@@ -108,16 +140,23 @@ class SqliteJournal(Generic[F]):
 
     async def ledger(self, since: float = 0.0) -> list[F]:
         """The permanent facts from `since` (UNIX seconds) on, oldest first."""
-        found: Future[list[JournalRow]] = Future()
+        return [self._json.fact(row) for row in await self._ask(lambda: list(self._file.ledger(since)))]
 
-        def read() -> None:
+    async def _confirm(self) -> None:
+        """See `Journal.confirm`."""
+        await self._ask(self._beat)
+
+    async def _ask(self, question: Callable[[], Any]) -> Any:
+        answer: Future[Any] = Future()
+
+        def ask() -> None:
             try:
-                found.set_result(list(self._file.ledger(since)))
+                answer.set_result(question())
             except Exception as error:
-                found.set_exception(error)
+                answer.set_exception(error)
 
-        self._work.put(read)
-        return [self._json.fact(row) for row in await asyncio.wrap_future(found)]
+        self._work.put(ask)
+        return await asyncio.wrap_future(answer)
 
     async def close(self) -> None:
         """Write the pending facts and close the file."""
@@ -127,9 +166,32 @@ class SqliteJournal(Generic[F]):
     # In the thread
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
+        while True:
+            try:
+                work = self._work.get(timeout=self._file.beat_every if self._broken is None else None)
+            except Empty:
+                with contextlib.suppress(JournalError):
+                    self._beat()
+                continue
+            if work is None:
+                break
             work()
         self._file.close()
+
+    def _beat(self) -> None:
+        if self._broken is None:
+            try:
+                self._file.beat()
+            except Exception as error:
+                self._break(error)
+        if self._broken is not None:
+            raise self._broken
+
+    def _break(self, error: Exception) -> JournalError:
+        # After a failed sync the content of the disk is unknown; only a restart can read it.
+        self._broken = error if isinstance(error, JournalError) else JournalError(f"the journal broke: {error}")
+        self._loop.call_soon_threadsafe(self.on_broken, self._broken)
+        return self._broken
 
     def _commit(self, batch: _Batch) -> None:
         with self._lock:
@@ -147,9 +209,7 @@ class SqliteJournal(Generic[F]):
         except NoSpace as error:
             return error
         except Exception as error:
-            # After a failed sync the content of the disk is unknown; only a restart can read it.
-            self._broken = error if isinstance(error, JournalError) else JournalError(f"the journal broke: {error}")
-            return self._broken
+            return self._break(error)
         return None
 
     def _cut(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> bool:
@@ -157,7 +217,7 @@ class SqliteJournal(Generic[F]):
         try:
             self._file.replace(snapshot, included, rows)
         except Exception as error:
-            logger.warning("the journal {} could not be compacted and keeps growing: {}", self._file.path.name, error)
+            logger.warning("the journal {} could not be compacted and keeps growing: {}", self._file.name, error)
             self._next_cut = 2 * self._file.size
             return False
         self._next_cut = 2 * self._file.cut_size
@@ -186,7 +246,7 @@ async def open_journal(
     snapshot: Callable[[], Iterable[bytes]] | None = None,
     limit: int = 10_000,
     vfs: str | None = None,
-) -> AsyncIterator[SqliteJournal[F]]:
+) -> AsyncIterator[StoredJournal[F]]:
     """Open the journal at `path`, or create it, until the block ends.
 
     Args:
@@ -194,7 +254,7 @@ async def open_journal(
         facts: The class of the facts or the union of their classes: frozen dataclasses or structs. Fields that were
             added later have defaults.
         program: The name of the program, for errors.
-        snapshot: See `SqliteJournal`.
+        snapshot: See `StoredJournal`.
         limit: Facts from which on the journal is replaced by the snapshot.
         vfs: The SQLite VFS instead of the system's.
 
@@ -203,7 +263,7 @@ async def open_journal(
     """
     file = await asyncio.to_thread(SqliteFile, path, program, vfs)
     try:
-        journal = SqliteJournal(file, FactsJson(cast("type[F]", facts), path), limit)
+        journal = StoredJournal(file, FactsJson(cast("type[F]", facts), path), limit)
     except BaseException:
         file.close()
         raise

@@ -79,7 +79,10 @@ class SqliteFile:
         size: The bytes of the snapshot and of the facts that were read or appended.
         cut_size: `size` after the last snapshot.
         end: The last fact.
+        beat_every: See `Store`.
     """
+
+    beat_every: float | None = None
 
     def __init__(self, path: Path, program: str, vfs: str | None = None, purpose: Purpose = "run") -> None:
         self.path = path
@@ -147,6 +150,14 @@ class SqliteFile:
         self.rows = len(rows) - included
         self.size = self.cut_size = size + bytes_of(rows[included:])
         self._bound.write(self.end.seq, sync=True)
+
+    def beat(self) -> None:
+        """See `Store`: nothing to do."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
 
     def close(self) -> None:
         """Close the file, after a checkpoint of the write-ahead log."""

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from prometheus_client.metrics_core import Metric
 
-from wakestream.adapters.disk.journal import SqliteJournal
+from wakestream.adapters.disk.journal import StoredJournal
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.operators.model.ports import PowerWord
@@ -33,7 +33,7 @@ class HubMetrics:
     """A callable that returns the families of a hub with this journal and state folder; `clock` gives UNIX seconds."""
 
     def __init__(
-        self, hub: HubServer, journal: SqliteJournal[Any], folder: Path, clock: Callable[[], float] = time.time
+        self, hub: HubServer, journal: StoredJournal[Any], folder: Path, clock: Callable[[], float] = time.time
     ) -> None:
         self._hub, self._journal, self._folder, self._clock = hub, journal, folder, clock
         self._registered: Counter[str] = Counter()

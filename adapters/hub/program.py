@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
 from wakestream.adapters.hub.license_uses import LicenseUses
@@ -34,7 +34,7 @@ class RunningHub:
     """A hub that listens, and its journal."""
 
     server: HubServer
-    journal: SqliteJournal[Fact]
+    journal: StoredJournal[Fact]
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def running_hub(config: HubConfig) -> AsyncIterator[RunningHub]:
     signer = Signer.of_folder(folder)
     async with AsyncExitStack() as stack:
         tap = stack.enter_context(recording(config.record, "hub", 0, {"policy": plain_config(config.limits)}))
-        journal: SqliteJournal[Fact] = await stack.enter_async_context(
+        journal: StoredJournal[Fact] = await stack.enter_async_context(
             open_journal(folder / JOURNAL, Fact, program="hub")
         )
         config = replace(

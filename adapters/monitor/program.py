@@ -19,7 +19,7 @@ from reactivex import Observable
 
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
@@ -102,7 +102,7 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
         stack.push_async_callback(power.close)
         workers = HttpWorkers(settings.worker_url, ca=ca)
         stack.push_async_callback(workers.close)
-        journal: SqliteJournal[MachineKept] | None = None
+        journal: StoredJournal[MachineKept] | None = None
         known = None
         if config.journal is not None:
             make_private(config.journal.parent)
@@ -197,6 +197,6 @@ class MonitorMetrics:
         text = "Looks at the machine in a row that failed."
         yield ff.gauge("wakestream_monitor_looks_failed", text, machine.looks.failed)
         yield from watch.families("monitor")
-        if isinstance(self._program.journal, SqliteJournal) and self._folder is not None:
+        if isinstance(self._program.journal, StoredJournal) and self._folder is not None:
             yield from ff.journal("monitor", self._program.journal)
             yield from ff.disk("monitor", self._folder)

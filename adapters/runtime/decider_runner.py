@@ -135,6 +135,7 @@ class DeciderRunner(Generic[S, E, F, C]):
         self._snapshot = snapshot or (lambda: decider.snapshot(self.state))
         if journal is not None:
             journal.snapshot_includes_append = not journal_first
+        self._confirm = journal.confirm if journal is not None else None
 
     # Events in
 
@@ -148,7 +149,7 @@ class DeciderRunner(Generic[S, E, F, C]):
             return
         facts, commands = self._step(event, now)
         durable = self._durable(facts)
-        if durable or (commands and self._busy):
+        if durable or (commands and (self._busy or self._confirm is not None)):
             self._add(_Turn(event, now, durable, commands))
         elif commands:
             self._execute_now(commands)
@@ -320,6 +321,8 @@ class DeciderRunner(Generic[S, E, F, C]):
         """Append the facts of all decisions. On a full disk those of the first one show whether there is room."""
         turns = [turn for turn in self._held if turn.durable]
         if self._journal is None or not turns:
+            if self._confirm is not None and self._held:
+                await self._confirm()
             return
         # After a failed append the state has facts that are neither in the journal nor in the next append.
         self._journal.snapshot = self._snapshot if self._full is None else None

@@ -17,7 +17,7 @@ from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from wakestream.adapters.disk.journal import SqliteJournal
+from wakestream.adapters.disk.journal import StoredJournal
 
 Labelled = Mapping[str, float] | Mapping[tuple[str, str], float]
 """A number for each value of the label, or for each pair of values of two labels."""
@@ -99,7 +99,7 @@ def disk(program: str, folder: Path) -> Iterator[Metric]:
     yield gauge(f"wakestream_{program}_disk_free_bytes", "Free bytes on the disk of the program's folder.", free)
 
 
-def journal(program: str, kept: SqliteJournal[Any]) -> Iterator[Metric]:
+def journal(program: str, kept: StoredJournal[Any]) -> Iterator[Metric]:
     """Commits and length of the journal."""
     yield counter(f"wakestream_{program}_journal_commits_total", "Commits, each synced to the disk.", kept.commits)
     yield gauge(f"wakestream_{program}_journal_facts", "Facts in the journal; cut down as it grows.", kept.facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 F = TypeVar("F")
@@ -25,6 +25,7 @@ class FakeJournal(Generic[F]):
         self._limit = limit
         self.snapshot: Callable[[], Iterable[bytes]] | None = None
         self.snapshot_includes_append = True
+        self.confirm: Callable[[], Awaitable[None]] | None = None
 
     async def append(self, facts: Sequence[F]) -> None:
         """See `Journal.append`."""

@@ -18,7 +18,7 @@ from reactivex import Observable
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.secret_values import FILE, SecretValues
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.net.capabilities import of_depot
@@ -95,7 +95,7 @@ class RunningWorker:
     store: FileStore
     queue: TaskQueue
     server: WorkerServer
-    journal: SqliteJournal[w.Kept]
+    journal: StoredJournal[w.Kept]
 
 
 @asynccontextmanager
@@ -123,7 +123,7 @@ async def running_worker(
             store = FileStore(config.state, config.depot)
             stack.callback(store.close)
             await store.in_thread(store.sweep)  # before a client can reach a damaged file, or send one
-        journal: SqliteJournal[w.Kept] = await stack.enter_async_context(
+        journal: StoredJournal[w.Kept] = await stack.enter_async_context(
             open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
         )
         with _usable(config.state):

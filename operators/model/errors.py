@@ -30,6 +30,7 @@
     ├── WrongInput                  a field of the job does not fit         code wrong_input
     │   └── UnknownKind             no GPU has this kind                    code unknown_kind
     ├── JournalError                a program's journal on disk             code journal_error
+    │   └── Fenced                  another program may write it now        code fenced
     └── StageTimeout                a wait took too long                    code timeout
         └── Stalled                 no byte came for too long               code stalled
 
@@ -235,6 +236,10 @@ class UnknownKind(WrongInput, code="unknown_kind"):
 
 class JournalError(WakestreamError, code="journal_error"):
     """A program's journal cannot be read or written: it is in use, broken, or of a later version."""
+
+
+class Fenced(JournalError, code="fenced"):
+    """The session with the journal's database ended, so another program may write the journal now."""
 
 
 class StageTimeout(WakestreamError, code="timeout"):

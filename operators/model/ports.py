@@ -415,16 +415,21 @@ class Journal(Protocol[F]):
     `snapshot`, which the owner may set, returns rows that describe the present state. `append` may call it before its
     first await, and replace all facts by these rows, which another thread reads. `snapshot_includes_append` says
     whether the state already has the facts of that `append`; it has those of all earlier ones.
+
+    `confirm` returns when it is sure that no other program writes the journal, and raises `Fenced` if one may. A reply
+    that depends on no `append` waits for it. None: no other program can write it while this one runs.
     """
 
     snapshot: Callable[[], Iterable[bytes]] | None
     snapshot_includes_append: bool
+    confirm: Callable[[], Awaitable[None]] | None
 
     async def append(self, facts: Sequence[F]) -> None:
         """Write facts; return when they are on disk.
 
         Raises:
             NoSpace: None of them was written; try again later.
+            Fenced: Another program may write it now. It is unknown which of these facts were written.
             JournalError: The journal cannot be written any more.
         """
         ...

@@ -30,10 +30,10 @@ class FactsJson(Generic[F]):
 
     Args:
         facts: A class of facts, or a union of classes.
-        path: The journal's file, for error messages.
+        path: The journal's file or address, for error messages.
     """
 
-    def __init__(self, facts: type[F], path: Path) -> None:
+    def __init__(self, facts: type[F], path: Path | str) -> None:
         kinds = get_args(facts) or (facts,)
         self._encode = msgspec.json.Encoder(enc_hook=plain_path).encode
         self._decoders: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ import pytest
 from tests.support.faults.case_counts import LONG, some
 from tests.support.faults.crash_vfs import FrailDisk, Trouble
 from wakestream.adapters.disk import sqlite_file
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.journal_bound import bound_path
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.hub import events as f
@@ -50,7 +50,7 @@ class Writer:
     calls: int = 0
     broke: Exception | None = None
 
-    async def append(self, journal: SqliteJournal[Any], count: int, size: int) -> None:
+    async def append(self, journal: StoredJournal[Any], count: int, size: int) -> None:
         self.calls += 1
         call = self.calls
         new = [Noted(len(self.facts) + i, call, float(call), "x" * size) for i in range(count)]
@@ -69,7 +69,7 @@ class Writer:
         return (json.dumps([(fact.n, fact.call) for fact in self.facts]).encode(),)
 
 
-async def work(writer: Writer, journal: SqliteJournal[Any], seed: int) -> None:
+async def work(writer: Writer, journal: StoredJournal[Any], seed: int) -> None:
     """A few dozen appends: one at a time, and many at once."""
     random = Random(seed)
     for _ in range(14):
@@ -80,7 +80,7 @@ async def work(writer: Writer, journal: SqliteJournal[Any], seed: int) -> None:
 
 
 @asynccontextmanager
-async def journal_on(disk: FrailDisk, path: Path, facts: Any, **options: Any) -> AsyncIterator[SqliteJournal[Any]]:
+async def journal_on(disk: FrailDisk, path: Path, facts: Any, **options: Any) -> AsyncIterator[StoredJournal[Any]]:
     """A journal on this disk. Its bound is on the real disk, which loses no write: the bound must not be ahead."""
     beside = bound_path(path)
     before = beside.read_bytes() if disk.files and beside.exists() else None  # other files of the same run read it too

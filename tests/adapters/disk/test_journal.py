@@ -15,7 +15,7 @@ import apsw
 import msgspec
 import pytest
 
-from wakestream.adapters.disk.journal import SqliteJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.operators.model.errors import JournalError, NoSpace
 
 
@@ -105,7 +105,7 @@ async def test_replacing_the_journal_by_a_snapshot_loses_nothing(tmp_path: Path)
     def snapshot() -> list[bytes]:
         return [msgspec.json.encode(state)]
 
-    async def put(first: SqliteJournal[Fact], n: int) -> None:
+    async def put(first: StoredJournal[Fact], n: int) -> None:
         state[str(n % 7)] = n
         await first.append([Put(str(n % 7), n)])
 

@@ -13,7 +13,7 @@ from tests.support.log_lines import logged
 from wakestream.adapters.runtime import decider_runner
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.testing.memory_journal import FakeJournal
-from wakestream.operators.model.errors import JournalError, NoSpace, WakestreamError
+from wakestream.operators.model.errors import Fenced, JournalError, NoSpace, WakestreamError
 from wakestream.streams.decider import Decider, Decision
 
 pytestmark = pytest.mark.virtual
@@ -94,6 +94,28 @@ async def test_commands_that_depend_on_no_fact_are_executed_at_once() -> None:
     bench = Bench()
     bench.runner.happen("how many")
     assert bench.said == ["how many 0 at 0"]
+
+
+async def test_where_another_program_may_take_the_journal_no_command_follows_before_it_is_sure_that_none_has() -> None:
+    journal, said, taken = Slow(), list[str](), False
+
+    async def confirm() -> None:
+        await asyncio.sleep(1)
+        if taken:
+            raise Fenced("another program writes it")
+
+    journal.confirm = confirm
+    runner: Numbers = DeciderRunner("the bench", NUMBERS, [], journal, said.append, clock=asyncio.get_running_loop().time)
+    runner.happen("how many?")
+    runner.happen("and now?")
+    assert said == []
+    await asyncio.sleep(1.5)
+    assert said == ["how many? 0 at 0", "and now? 0 at 0"]
+    taken = True
+    runner.happen("still?")
+    with pytest.raises(Fenced):
+        await runner.ended()
+    assert len(said) == 2
 
 
 async def test_all_that_happens_during_a_commit_is_written_by_the_next() -> None:

@@ -1,0 +1,175 @@
+"""Sessions with the PostgreSQL database of a journal: the address, the server's settings, and the tables.
+
+libpq reads what is not in the address, such as the password: from `~/.pgpass`, `PGPASSWORD`, or `passfile=`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.disk.journal_chain import after_snapshot, start_of
+from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+FORMAT = 1
+"""The number in `wakestream.meta`. CONTRIBUTING.md says when it is raised."""
+
+LOCKS = {"make": 0, "lead": 1, "licenses.json": 2, "invites.json": 3, "capability.key": 4, "license_uses.json": 5}
+"""Advisory locks: of who makes the tables, of the hub that writes the journal, and of each document."""
+
+CLASS = 0x77616B65
+"""The first number of all of our advisory locks."""
+
+IDLE = 2.0
+"""Seconds without a statement after which the server ends a session: another hub may lead then."""
+
+BEAT = 0.5
+"""Seconds between the statements of a session that has nothing to write."""
+
+_LEAST = 14
+_DEFAULTS = {
+    "connect_timeout": "5", "application_name": "wakestream", "target_session_attrs": "read-write",
+    "tcp_user_timeout": "2000", "keepalives_idle": "1", "keepalives_interval": "1", "keepalives_count": "2",
+}  # fmt: skip
+
+_TABLES = """
+CREATE SCHEMA IF NOT EXISTS wakestream;
+CREATE TABLE wakestream.meta (format integer NOT NULL, id text NOT NULL, seq bigint NOT NULL, rows bigint NOT NULL,
+    chain bigint NOT NULL, sum bigint NOT NULL, epoch bigint NOT NULL, leader text NOT NULL);
+CREATE TABLE wakestream.snapshot (n bigint PRIMARY KEY, data bytea NOT NULL, sum bigint NOT NULL);
+CREATE TABLE wakestream.facts (seq bigint PRIMARY KEY, kind text NOT NULL, data bytea NOT NULL, sum bigint NOT NULL);
+CREATE TABLE wakestream.ledger (seq bigint PRIMARY KEY, at double precision NOT NULL, kind text NOT NULL,
+    data bytea NOT NULL, sum bigint NOT NULL);
+CREATE TABLE wakestream.documents (name text PRIMARY KEY, version bigint NOT NULL, data bytea NOT NULL);
+"""
+"""`meta` has one row: as in SQLite, the journal's id, and of the snapshot its sequence number, its rows and its last
+checksum; then how often the leader has changed, and who leads."""
+
+
+def is_address(text: str) -> bool:
+    """Whether this names a database and not a file."""
+    return text.startswith(("postgresql://", "postgres://"))
+
+
+def checked_address(address: str) -> str:
+    """The address. Raises `SettingsError` if it is none, or has a password, which others could see."""
+    try:
+        known = conninfo_to_dict(address)
+    except psycopg.ProgrammingError:
+        raise SettingsError("--journal is no address; write postgresql://USER@HOST:5432/DATABASE") from None
+    if secret := {"password", "sslpassword"} & known.keys():
+        what = f"--journal has a {secret.pop()}, which others can see; put it into ~/.pgpass, PGPASSWORD"
+        raise SettingsError(f"{what} or a file that passfile= names, and use another one from now on")
+    return address
+
+
+def connect(address: str) -> Session:
+    """Open a session that loses nothing.
+
+    Raises:
+        JournalError: The server cannot be reached or used, or a setting of it would lose facts.
+    """
+    options: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(checked_address(address)), "client_encoding": "UTF8"}
+    with errors(address, "be opened"):
+        session = psycopg.connect(**options, autocommit=True)
+    try:
+        with errors(address, "be opened", session):
+            _check(address, session)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _check(address: str, session: Session) -> None:
+    if session.info.server_version < _LEAST * 10_000:
+        version = session.info.server_version // 10_000
+        raise unusable(address, f"its server is PostgreSQL {version}; use version {_LEAST} or later")
+    if one(session, "SELECT pg_backend_pid()") != session.info.backend_pid:
+        what = "a pooler (such as PgBouncer) is in between, which may change the session"
+        raise unusable(address, f"{what}; give the server's own address")
+    for name in ("fsync", "full_page_writes"):
+        if one(session, f"SHOW {name}") != "on":
+            raise unusable(address, f"its server has {name} = off and loses facts in a power cut; set it to on")
+    commit, standbys = one(session, "SHOW synchronous_commit"), one(session, "SHOW synchronous_standby_names")
+    if commit == "off" or (standbys and commit in ("local", "remote_write")):
+        raise unusable(address, f"its server has synchronous_commit = {commit} and may lose facts; set it to on")
+    idle = f"{IDLE:g}s"
+    for name, value in (
+        ("idle_session_timeout", idle), ("idle_in_transaction_session_timeout", idle),
+        ("synchronous_commit", commit), ("statement_timeout", "0"), ("lock_timeout", "0"),
+    ):  # fmt: skip
+        session.execute("SELECT set_config(%s, %s, false)", (name, value))
+    if one(session, "SHOW idle_session_timeout") != idle:
+        raise unusable(address, "idle_session_timeout cannot be set; without it a paused hub keeps others from leading")
+
+
+def make_tables(address: str, session: Session) -> None:
+    """Make the tables if they are missing.
+
+    Raises:
+        JournalError: The account may not, or a later version made them.
+    """
+    with errors(address, "be opened", session):
+        known = one(session, "SELECT to_regclass('wakestream.meta')")
+    if known is None:
+        user, database = session.info.user, session.info.dbname
+        allow = f"as its owner, run: CREATE SCHEMA wakestream AUTHORIZATION {user}"
+        try:
+            with errors(address, "be opened", session), session.transaction():
+                session.execute("SELECT pg_advisory_xact_lock(%s, %s)", (CLASS, LOCKS["make"]))
+                if one(session, "SELECT to_regclass('wakestream.meta')") is None:
+                    session.execute(_TABLES)
+                    id_ = uuid.uuid4().hex
+                    base = after_snapshot(id_, 0, start_of(id_))
+                    head = (FORMAT, id_, 0, *start_of(id_), base.sum)
+                    session.execute("INSERT INTO wakestream.meta VALUES (%s, %s, %s, %s, %s, %s, 0, '')", head)
+        except _NotAllowed:
+            raise unusable(address, f"{user} may not make tables in the database {database}; {allow}") from None
+    with errors(address, "be read", session):
+        format_ = one(session, "SELECT format FROM wakestream.meta")
+    if format_ != FORMAT:
+        raise unusable(address, f"a later version of wakestream wrote it (format {format_}); use that version")
+
+
+def one(session: Session, query: str, *values: Any) -> Any:
+    """The first value of the first row; None without one."""
+    row = session.execute(query.encode(), values).fetchone()
+    return row[0] if row else None
+
+
+class _NotAllowed(JournalError):
+    """The account has not the right."""
+
+
+@contextlib.contextmanager
+def errors(address: str, what: str, session: Session | None = None) -> Iterator[None]:
+    """Errors of PostgreSQL as `JournalError` with a sentence; as `Fenced` when the session has ended."""
+    try:
+        yield
+    except psycopg.errors.DiskFull as error:
+        raise NoSpace(f"no space left for {address}; make room at its server") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _NotAllowed(f"{address} cannot {what}: {_text(error)}; grant this right") from error
+    except psycopg.Error as error:
+        if session is not None and session.closed:
+            raise Fenced(f"the session with {address} ended: {_text(error)}") from error
+        raise JournalError(f"{address} cannot {what}: {_text(error)}") from error
+
+
+def _text(error: psycopg.Error) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(dict.fromkeys(lines)) or type(error).__name__
+
+
+def unusable(address: str, reason: str) -> JournalError:
+    """Why a database is refused."""
+    return JournalError(f"{address} cannot be used: {reason}")

@@ -1,0 +1,212 @@
+"""The journal's rows in PostgreSQL. The session that holds an advisory lock writes all of them; others follow.
+
+The server releases the lock when it ends the session, so a program that was paused or cut off cannot write after
+another one has the lock. All calls block; use a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from wakestream.adapters.disk.journal_chain import (
+    End,
+    after_snapshot,
+    bytes_of,
+    fact_rows,
+    ledger_rows,
+    ledger_sum,
+    numbered,
+    snapshot_rows,
+    start_of,
+)
+from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, one, unusable
+from wakestream.operators.model.errors import JournalError
+from wakestream.streams.recording.facts_json import JournalRow
+
+_FACTS = """INSERT INTO wakestream.facts
+    SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bytea[], %b::bigint[])"""
+_LEDGER_AND = """WITH kept AS (INSERT INTO wakestream.ledger
+    SELECT * FROM unnest(%b::bigint[], %b::float8[], %b::text[], %b::bytea[], %b::bigint[])) """
+
+_END_PAUSED = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 2 AND granted
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND wait_event = 'ClientRead' AND clock_timestamp() - state_change > %s * interval '1 second'"""
+"""Ends a leader's session of which the server waits for the rest of a statement: `idle_session_timeout` does not."""
+
+
+class PostgresStore:
+    """The database at `address`, in a session of its own. It implements `Store` once `lead` returned True.
+
+    Args:
+        address: `postgresql://USER@HOST:5432/DATABASE`, without a password.
+
+    Attributes:
+        id: The journal's id, which is that of the cluster.
+        end: The last fact that was read or written.
+        epoch: How often the leader changed.
+        leader: What the leader said of itself.
+        rows: See `Store`, as `size`, `cut_size` and `beat_every`.
+
+    Raises:
+        JournalError: The server cannot be reached or used, a setting of it would lose facts, or the tables are those of
+            a later version.
+    """
+
+    beat_every: float | None = BEAT
+
+    def __init__(self, address: str) -> None:
+        self.name = address
+        self.epoch, self.leader = 0, ""
+        self.rows = self.size = self.cut_size = 0
+        self._restored: list[bytes] = []
+        self._read: list[JournalRow] = []
+        self._kept = 0
+        self._session = connect(address)
+        try:
+            make_tables(address, self._session)
+            with errors(address, "be read", self._session):
+                self.id = str(one(self._session, "SELECT id FROM wakestream.meta"))
+        except BaseException:
+            self._session.close()
+            raise
+        self._base = self.end = End(-1, 0)
+
+    # Leading
+
+    def lead(self, name: str = "") -> bool:
+        """Take the lock and read the last facts; False if another session holds it.
+
+        Args:
+            name: What the others say of this leader, such as its address.
+        """
+        session = self._session
+        with errors(self.name, "be locked", session):
+            if not one(session, "SELECT pg_try_advisory_lock(%s, %s)", CLASS, LOCKS["lead"]):
+                session.execute(_END_PAUSED, (CLASS, LOCKS["lead"], IDLE + 1))
+                return False
+        self.follow()
+        self.epoch, self.leader = self.epoch + 1, name
+        with errors(self.name, "be written", session):
+            session.execute("UPDATE wakestream.meta SET epoch = %s, leader = %s", (self.epoch, name))
+            self.cut_size = int(one(session, "SELECT coalesce(sum(length(data)), 0) FROM wakestream.snapshot"))
+            self._kept = int(one(session, "SELECT coalesce(max(seq), 0) FROM wakestream.ledger"))
+        self.rows, self.size = self.end.seq - self._base.seq, self.cut_size
+        return True
+
+    def follow(self) -> int:
+        """Read what was written since the last call, which `restore` and `read` return; the number of these facts.
+
+        `restore` returns a snapshot only when facts that were not read yet were replaced by it.
+        """
+        session = self._session
+        with errors(self.name, "be read", session), session.transaction():
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            snapshot = self._head()
+            query = "SELECT seq, kind, data, sum FROM wakestream.facts WHERE seq > %s ORDER BY seq"
+            found = session.execute(query, (self.end.seq,), binary=True).fetchall()
+            self._restored, self._read = snapshot, list(self._verified(found))
+        return len(self._read)
+
+    def _head(self) -> list[bytes]:
+        """Read where the snapshot ends. Returns it if facts are missing between what was read and what there is."""
+        head = self._session.execute("SELECT seq, rows, chain, sum, epoch, leader FROM wakestream.meta").fetchone()
+        if head is None:
+            raise self._damaged("its head")
+        seq, self.epoch, self.leader = int(head[0]), int(head[4]), str(head[5])
+        last = End(int(head[1]), int(head[2]))
+        self._base = after_snapshot(self.id, seq, last)
+        if self._base.sum != head[3]:
+            raise self._damaged("its head")
+        first = one(self._session, "SELECT min(seq) FROM wakestream.facts")
+        snapshot: list[bytes] = []
+        if self.end.seq < 0 or (self.end.seq < seq and (first is None or first > self.end.seq + 1)):
+            found = self._session.execute("SELECT n, data, sum FROM wakestream.snapshot ORDER BY n", binary=True)
+            snapshot = snapshot_rows(found, start_of(self.id), last, self._damaged)
+            self.end = self._base
+        elif self.end.seq == seq:
+            self.end = self._base
+        return snapshot
+
+    def _verified(self, found: Sequence[tuple[Any, ...]]) -> Iterator[JournalRow]:
+        """The facts that follow `end`. The checksums begin again after the fact with which the snapshot ends."""
+        old = max(0, min(len(found), self._base.seq - self.end.seq))
+        for part, then in ((found[:old], self._base), (found[old:], None)):
+            if part:
+                yield from fact_rows(part, self.end, self._damaged)
+                self.end = then or End(part[-1][0], part[-1][3])
+
+    # The store
+
+    def restore(self) -> list[bytes]:
+        """The rows of the snapshot, if the last `follow` or `lead` had to read it."""
+        return self._restored
+
+    def read(self) -> Iterator[JournalRow]:
+        """The facts that the last `follow` or `lead` read."""
+        self.size += bytes_of(self._read)
+        yield from self._read
+        self._restored, self._read = [], []
+
+    def ledger(self, since: float) -> Iterator[JournalRow]:
+        """The permanent rows from `since` on."""
+        query = "SELECT kind, data, at, seq, sum FROM wakestream.ledger WHERE at >= %s ORDER BY at, seq"
+        with errors(self.name, "be read", self._session):
+            found = self._session.execute(query, (since,), binary=True).fetchall()
+        return ledger_rows(found, self._damaged)
+
+    def append(self, rows: Sequence[JournalRow]) -> None:
+        """Write the rows; they are on the disk when it returns. After `NoSpace` none of them is."""
+        with errors(self.name, "be written", self._session):
+            self.end = self._insert(rows, self.end)
+        self.rows += len(rows)
+        self.size += bytes_of(rows)
+
+    def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None:
+        """Replace the facts by the snapshot and these rows, of which it contains the first `included` already.
+
+        The facts since the snapshot before stay until the next call, for those who follow.
+        """
+        session, last, size = self._session, start_of(self.id), 0
+        with errors(self.name, "be written", session), session.transaction():
+            session.execute("DELETE FROM wakestream.snapshot")
+            session.execute("DELETE FROM wakestream.facts WHERE seq <= %s", (self._base.seq,))
+            for data in snapshot:
+                last, size = last.next("snapshot", data), size + len(data)
+                session.execute("INSERT INTO wakestream.snapshot VALUES (%b, %b, %b)", (last.seq, data, last.sum))
+            base = after_snapshot(self.id, self._insert(rows[:included], self.end).seq, last)
+            query = "UPDATE wakestream.meta SET seq = %s, rows = %s, chain = %s, sum = %s"
+            session.execute(query, (base.seq, *last, base.sum))
+            end = self._insert(rows[included:], base)
+        self._base, self.end = base, end
+        self.rows = len(rows) - included
+        self.cut_size = size
+        self.size = size + bytes_of(rows[included:])
+
+    def beat(self) -> None:
+        """Show the server that this program runs. Raises `Fenced` if the session has ended."""
+        with errors(self.name, "be read", self._session):
+            self._session.execute("SELECT 1")
+
+    def close(self) -> None:
+        """End the session, which releases the lock."""
+        self._session.close()
+
+    def _insert(self, rows: Sequence[JournalRow], end: End) -> End:
+        if not rows:
+            return end
+        facts, end = numbered(rows, end)
+        columns: list[list[Any]] = [list(column) for column in zip(*facts, strict=True)]
+        kept = [
+            (seq, row.at, row.kind, row.data, ledger_sum(seq, row))
+            for seq, row in enumerate((row for row in rows if row.at is not None), self._kept + 1)
+        ]
+        if kept:
+            columns = [*(list(column) for column in zip(*kept, strict=True)), *columns]
+        self._session.execute(_LEDGER_AND + _FACTS if kept else _FACTS, columns, prepare=True)
+        self._kept += len(kept)  # a gap, after a transaction that failed, means nothing
+        return end
+
+    def _damaged(self, what: str) -> JournalError:
+        return unusable(self.name, f"it is damaged ({what}); restore a backup")
