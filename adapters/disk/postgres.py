@@ -71,8 +71,8 @@ def checked_address(address: str) -> str:
     return address
 
 
-def connect(address: str) -> Session:
-    """Open a session that loses nothing.
+def connect(address: str, idle: float = IDLE) -> Session:
+    """Open a session that loses nothing, and that the server ends after `idle` seconds without a statement.
 
     Raises:
         JournalError: The server cannot be reached or used, or a setting of it would lose facts.
@@ -82,14 +82,14 @@ def connect(address: str) -> Session:
         session = psycopg.connect(**options, autocommit=True)
     try:
         with errors(address, "be opened", session):
-            _check(address, session)
+            _check(address, session, f"{idle:g}s")
     except BaseException:
         session.close()
         raise
     return session
 
 
-def _check(address: str, session: Session) -> None:
+def _check(address: str, session: Session, idle: str) -> None:
     if session.info.server_version < _LEAST * 10_000:
         version = session.info.server_version // 10_000
         raise unusable(address, f"its server is PostgreSQL {version}; use version {_LEAST} or later")
@@ -102,13 +102,12 @@ def _check(address: str, session: Session) -> None:
     commit, standbys = one(session, "SHOW synchronous_commit"), one(session, "SHOW synchronous_standby_names")
     if commit == "off" or (standbys and commit in ("local", "remote_write")):
         raise unusable(address, f"its server has synchronous_commit = {commit} and may lose facts; set it to on")
-    idle = f"{IDLE:g}s"
     for name, value in (
         ("idle_session_timeout", idle), ("idle_in_transaction_session_timeout", idle),
         ("synchronous_commit", commit), ("statement_timeout", "0"), ("lock_timeout", "0"),
     ):  # fmt: skip
         session.execute("SELECT set_config(%s, %s, false)", (name, value))
-    if one(session, "SHOW idle_session_timeout") != idle:
+    if one(session, "SELECT setting FROM pg_settings WHERE name = 'idle_session_timeout'") == "0":
         raise unusable(address, "idle_session_timeout cannot be set; without it a paused hub keeps others from leading")
 
 

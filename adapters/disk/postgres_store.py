@@ -41,6 +41,7 @@ class PostgresStore:
 
     Args:
         address: `postgresql://USER@HOST:5432/DATABASE`, without a password.
+        idle: Seconds without a call after which the server ends the session.
 
     Attributes:
         id: The journal's id, which is that of the cluster.
@@ -56,14 +57,14 @@ class PostgresStore:
 
     beat_every: float | None = BEAT
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, idle: float = IDLE) -> None:
         self.name = address
         self.epoch, self.leader = 0, ""
         self.rows = self.size = self.cut_size = 0
         self._restored: list[bytes] = []
         self._read: list[JournalRow] = []
         self._kept = 0
-        self._session = connect(address)
+        self._session = connect(address, idle)
         try:
             make_tables(address, self._session)
             with errors(address, "be read", self._session):

@@ -43,10 +43,14 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-def store(address: str) -> Any:
+LONG = 100.0
+"""Seconds, so that a test whose session is idle does not fail on a busy machine."""
+
+
+def store(address: str, idle: float = LONG) -> Any:
     from wakestream.adapters.disk.postgres_store import PostgresStore
 
-    return PostgresStore(address)
+    return PostgresStore(address, idle)
 
 
 @contextlib.asynccontextmanager
@@ -183,7 +187,7 @@ async def test_the_server_ends_the_session_of_a_paused_program_which_another_one
     postgres: PostgresServer,
 ) -> None:
     address = postgres.database()
-    paused, other = store(address), store(address)
+    paused, other = store(address, idle=2.0), store(address)
     assert paused.lead()
     await taken_over(other)
     with pytest.raises(Fenced, match="idle-session timeout"):
@@ -195,7 +199,7 @@ async def test_the_server_ends_the_session_of_a_paused_program_which_another_one
 
 async def test_a_session_that_stopped_within_a_statement_is_ended_by_those_who_wait(postgres: PostgresServer) -> None:
     address = postgres.database()
-    paused, other = store(address), store(address)
+    paused, other = store(address, idle=2.0), store(address)
     assert paused.lead()
     half = paused._session.pgconn
     half.enter_pipeline_mode()
@@ -285,6 +289,8 @@ def test_a_server_that_loses_facts_in_a_power_cut_is_refused(setting: str) -> No
 
 
 async def test_a_pooler_in_between_is_noticed_and_refused(postgres: PostgresServer) -> None:
+    ended = asyncio.Event()
+
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """As a pooler: the client gets another process id for its session than the server's."""
         from_server, to_server = await asyncio.open_connection("127.0.0.1", postgres.port)
@@ -293,14 +299,17 @@ async def test_a_pooler_in_between_is_noticed_and_refused(postgres: PostgresServ
             while data := await source.read(65536):
                 sink.write(re.sub(rb"K\0\0\0\x0c.{4}", b"K\0\0\0\x0c\0\1\2\3", data, flags=re.DOTALL))
             sink.close()
+            await sink.wait_closed()
 
         await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
+        ended.set()
 
     pooler = await asyncio.start_server(relay, "127.0.0.1", 0)
     async with pooler:
         address = postgres.database().replace(str(postgres.port), str(pooler.sockets[0].getsockname()[1]))
         with pytest.raises(JournalError, match=r"a pooler \(such as PgBouncer\) is in between"):
             await asyncio.to_thread(store, address)
+        await ended.wait()
 
 
 @pytest.mark.parametrize("secret", ["postgresql://me:hunter2@h/db", "postgresql://me@h/db?password=hunter2"])
