@@ -53,6 +53,8 @@ CREATE TABLE wakestream.documents (name text PRIMARY KEY, version bigint NOT NUL
 """`meta` has one row: as in SQLite, the journal's id, and of the snapshot its sequence number, its rows and its last
 checksum; then how often the leader has changed, and who leads."""
 
+_KNOWN = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = 'wakestream' AND tablename = 'meta'"
+
 
 def is_address(text: str) -> bool:
     """Whether this names a database and not a file."""
@@ -118,14 +120,14 @@ def make_tables(address: str, session: Session) -> None:
         JournalError: The account may not, or a later version made them.
     """
     with errors(address, "be opened", session):
-        known = one(session, "SELECT to_regclass('wakestream.meta')")
-    if known is None:
+        known = one(session, _KNOWN)
+    if not known:
         user, database = session.info.user, session.info.dbname
         allow = f"as its owner, run: CREATE SCHEMA wakestream AUTHORIZATION {user}"
         try:
             with errors(address, "be opened", session), session.transaction():
                 session.execute("SELECT pg_advisory_xact_lock(%s, %s)", (CLASS, LOCKS["make"]))
-                if one(session, "SELECT to_regclass('wakestream.meta')") is None:
+                if not one(session, _KNOWN):
                     session.execute(_TABLES)
                     id_ = uuid.uuid4().hex
                     base = after_snapshot(id_, 0, start_of(id_))

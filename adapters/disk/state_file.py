@@ -26,7 +26,7 @@ class _Numbered(msgspec.Struct):
     v: int = 1
 
 
-def later_format(path: Path, content: bytes, known: int = 1) -> str | None:
+def later_format(path: Path | str, content: bytes, known: int = 1) -> str | None:
     """The sentence that refuses a file of a later format than `known`; None for any other file."""
     try:
         number = msgspec.json.decode(content, type=_Numbered).v

@@ -11,11 +11,10 @@ from typing import Final
 import msgspec
 import orjson
 
-from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
-from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.disk.documents import Documents, HeldElsewhereError
 from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.hub.license_entries import check_wanted
-from wakestream.adapters.hub.licenses import LOCK_WITHIN, LicenseBook, LicenseError
+from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
 from wakestream.adapters.net.pairing import Code, new_code
 
 LASTS: Final = 15 * 60.0
@@ -23,6 +22,8 @@ LASTS: Final = 15 * 60.0
 
 TRIES: Final = 3
 """Guesses of a code. One guess is right with a chance of one in a million."""
+
+_FILE: Final = "invites.json"
 
 MOST: Final = 100
 """Codes that may be valid at once."""
@@ -52,11 +53,12 @@ class Invite:
 
 
 class Invites:
-    """The invitations in a hub's state folder. Several processes may change them; the hub reads them at each use."""
+    """The invitations beside a hub's licenses. Several processes may change them; the hub reads them at each use."""
 
-    def __init__(self, state: Path) -> None:
-        self.path = state / "invites.json"
-        self._book = LicenseBook(state)
+    def __init__(self, documents: Path | Documents) -> None:
+        self._book = LicenseBook(documents)
+        self._documents = self._book.documents
+        self._where = self._documents.path(_FILE)
 
     def create(self, role: str, now: float, note: str = "", gpus: Sequence[str] = (), public: str = "") -> Invite:
         """Make an invitation. Raises `LicenseError`: role or GPUs are wrong, or the folder cannot be written."""
@@ -112,32 +114,30 @@ class Invites:
     def _unended(self, now: float) -> list[Invite]:
         """The codes that are valid, with those whose last guess is being checked."""
         try:
-            text = retry_in_use(self.path.read_bytes)
-            if later := later_format(self.path, text):
+            text = self._documents.read(_FILE) or b"[]"
+            if later := later_format(self._where, text):
                 raise LicenseError(later)
             found = msgspec.convert(orjson.loads(text), list[Invite])
-        except FileNotFoundError:
-            return []
         except OSError as error:
-            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+            raise LicenseError(f"{self._where} cannot be read ({error.strerror})") from error
         except (ValueError, msgspec.ValidationError) as error:
-            raise LicenseError(f"{self.path} is damaged; remove it, and make new codes") from error
+            raise LicenseError(f"{self._where} is damaged; remove it, and make new codes") from error
         # A clock that was set back must not extend a code.
         return [one for one in found if now < one.until <= now + LASTS]
 
     def _write(self, invites: Iterable[Invite]) -> None:
         try:
-            write_atomic(self.path, orjson.dumps([asdict(one) for one in invites]))
+            self._documents.write(_FILE, orjson.dumps([asdict(one) for one in invites]))
         except OSError as error:
-            raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
+            raise LicenseError(f"{self._where} cannot be written ({error.strerror})") from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            with file_lock(self.path.with_suffix(".lock"), LOCK_WITHIN):
+            with self._documents.locked(_FILE):
                 yield
         except HeldElsewhereError:
-            raise LicenseError(f"{self.path} is held by another program; try again") from None
+            raise LicenseError(f"{self._where} is held by another program; try again") from None
         except OSError as error:
-            why = f"{self.path.parent} cannot be written to ({error.strerror}); choose --state"
+            why = f"{self._documents.place} cannot be written to ({error.strerror}); choose --state"
             raise LicenseError(why) from error

@@ -13,8 +13,10 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from wakestream.adapters.disk.atomic import write_atomic
-from wakestream.adapters.disk.state_file import read_state
+from wakestream.adapters.disk.documents import Documents, FolderDocuments
+from wakestream.adapters.disk.state_file import DAMAGE, read_state
+
+_FILE = "license_uses.json"
 
 LEAST_PAUSE = 10.0
 """The least seconds between two writes of the file."""
@@ -50,22 +52,28 @@ class Noted(msgspec.Struct, frozen=True):
 class LicenseUses:
     """The file of one state folder. Only the hub writes it."""
 
-    path: Path
+    documents: Documents
     uses: dict[str, Use] = field(default_factory=dict)
     held: tuple[Held, ...] = ()
     _dirty: bool = False
     _saved: float = float("-inf")
 
     @classmethod
-    def of_folder(cls, state: Path) -> LicenseUses:
-        """Read the file of this folder; empty if it does not exist or cannot be read.
+    def of_folder(cls, place: Path | Documents) -> LicenseUses:
+        """Read the uses beside a hub's licenses; empty if there are none or they cannot be read.
 
         Raises:
             SettingsError: A later version wrote it.
         """
-        path = state / "license_uses.json"
-        noted = read_state(path, msgspec.json.Decoder(Noted).decode, Noted())
-        return cls(path, dict(noted.uses), noted.held)
+        parse, documents = msgspec.json.Decoder(Noted).decode, place
+        if isinstance(documents, Path):
+            noted, documents = read_state(documents / _FILE, parse, Noted()), FolderDocuments(documents)
+        else:
+            try:
+                noted = parse(documents.read(_FILE) or b"{}")
+            except (OSError, *DAMAGE):
+                noted = Noted()
+        return cls(documents, dict(noted.uses), noted.held)
 
     def note(self, license_: str, address: str, now: float) -> None:
         """Record that this license is used now."""
@@ -106,7 +114,8 @@ class LicenseUses:
     def write(self, text: bytes) -> None:
         """Replace the file. An error is only logged, since the hub works without it; the uses are written later."""
         try:
-            write_atomic(self.path, text)
+            self.documents.write(_FILE, text)
         except OSError as error:
             self._dirty = True
-            logger.warning("{} cannot be written ({}); `wakestream audit` shows older uses", self.path, error.strerror)
+            where = self.documents.path(_FILE)
+            logger.warning("{} cannot be written ({}); `wakestream audit` shows older uses", where, error.strerror)

@@ -1,4 +1,4 @@
-"""The hub's licenses: a JSON file of hashes. A key is shown once, when it is issued, and is not stored.
+"""The hub's licenses: a JSON document of hashes. A key is shown once, when it is issued, and is not stored.
 
 A key has 256 random bits. The file has its SHA-256, whose first digits are the license's id. A license keeps its id
 when its key is replaced.
@@ -17,8 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
-from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
+from wakestream.adapters.disk.documents import LOCK_WITHIN, Documents, FolderDocuments, HeldElsewhereError
 from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.hub.license_entries import (
     ID_LENGTH,
@@ -41,19 +40,27 @@ __all__ = ["ROLES", "License", "LicenseBook", "LicenseError", "key_mark"]
 
 OLD_KEY_FOR = 24 * 3600.0
 """Seconds for which a replaced key is still valid."""
-LOCK_WITHIN = 10.0
-"""Seconds to wait for another process that has locked the file."""
+_NAME = "licenses.json"
 _LEAST = 4  # characters of an id, so that a typing mistake revokes no license
 
 
 class LicenseBook:
-    """The licenses of one state folder. Several processes may change them at once; a running hub reads the changes."""
+    """The licenses in a hub's folder, or among other documents.
 
-    def __init__(self, state: Path) -> None:
-        self.path = state / "licenses.json"
-        self._seen: tuple[int, int, int] | None = None
+    Several processes may change them at once; a running hub reads the changes.
+    """
+
+    def __init__(self, documents: Path | Documents) -> None:
+        self.documents = FolderDocuments(documents) if isinstance(documents, Path) else documents
+        self._where = self.documents.path(_NAME)
+        self._seen: object = None
         self._by_id: dict[str, License] = {}
         self._by_key: dict[str, tuple[License, Key]] = {}
+
+    @property
+    def path(self) -> Path:
+        """The file, if the licenses are in a folder."""
+        return Path(self._where)
 
     def all(self) -> Sequence[License]:
         """Read all licenses from the file, oldest first. `LicenseError`: it is not a license file."""
@@ -161,7 +168,7 @@ class LicenseBook:
         if stamp == self._seen:
             return frozenset()
         if stamp is None:
-            raise LicenseError(f"{self.path} is gone; put it back, what it said stays in force until then")
+            raise LicenseError(f"{self._where} is gone; put it back, what it said stays in force until then")
         fresh = self._read()
         before = {id_ for id_, one in self._by_id.items() if one.revoked is None}
         self._by_id, self._seen, self._by_key = fresh, stamp, _by_key(fresh.values())
@@ -189,7 +196,7 @@ class LicenseBook:
         return tuple((one.id, one.weight) for one in self._by_id.values() if one.weight != 1)
 
     @property
-    def stamp(self) -> tuple[int, int, int] | None:
+    def stamp(self) -> object:
         """Which content of the file was read by the last `refresh`."""
         return self._seen
 
@@ -228,51 +235,48 @@ class LicenseBook:
         over = ((mark, key) for mark, (_, key) in self._by_key.items() if key.until is not None and key.until <= now)
         return frozenset(mark for mark, _ in over)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> object:
         try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
+            return self.documents.stamp(_NAME)
         except OSError as error:
-            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
-        return found.st_mtime_ns, found.st_size, found.st_ino
+            raise LicenseError(f"{self._where} cannot be read ({error.strerror})") from error
 
     def _read(self) -> dict[str, License]:
         try:
-            text = retry_in_use(self.path.read_bytes)
-        except FileNotFoundError:
-            return {}
+            text = self.documents.read(_NAME)
         except OSError as error:
-            raise LicenseError(f"{self.path} cannot be read ({error.strerror})") from error
+            raise LicenseError(f"{self._where} cannot be read ({error.strerror})") from error
+        if text is None:
+            return {}
         try:
-            if later := later_format(self.path, text, VERSION):
+            if later := later_format(self._where, text, VERSION):
                 raise LicenseError(later)
             return {one.id: one for one in map(license_of, listed(orjson.loads(text)))}
         except (ValueError, TypeError, KeyError) as error:
             raise LicenseError(
-                f"{self.path} is damaged and was left as it is; restore a backup, or move it away to begin again"
+                f"{self._where} is damaged and was left as it is; restore a backup, or move it away to begin again"
             ) from error
 
     def _write(self, licenses: dict[str, License]) -> None:
         entries = [entry_of(one) for one in licenses.values()]
         text = orjson.dumps({"v": VERSION, "licenses": entries}, option=orjson.OPT_INDENT_2)
         try:
-            write_atomic(self.path, text)
+            self.documents.write(_NAME, text)
         except OSError as error:
-            raise LicenseError(f"{self.path} cannot be written ({error.strerror})") from error
+            raise LicenseError(f"{self._where} cannot be written ({error.strerror})") from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Lock the file. The operating system removes the lock of a process that has died."""
-        lock = self.path.with_suffix(".lock")
         try:
-            with file_lock(lock, LOCK_WITHIN):
+            with self.documents.locked(_NAME):
                 yield
         except HeldElsewhereError:
-            why = f"{self.path} is held by another program for {LOCK_WITHIN:g} s already; end it, then try again"
+            why = f"{self._where} is held by another program for {LOCK_WITHIN:g} s already; end it, then try again"
             raise LicenseError(why) from None
         except OSError as error:
-            raise LicenseError(f"{lock.parent} cannot be written to ({error.strerror}); choose --state") from error
+            raise LicenseError(
+                f"{self.documents.place} cannot be written to ({error.strerror}); choose --state"
+            ) from error
 
 
 def _by_key(licenses: Iterable[License]) -> dict[str, tuple[License, Key]]:

@@ -103,7 +103,7 @@ class HubServer:
         self.licenses = LicenseWatch(config, self.state, self.happen)
         places = ConnectionLimits(config.room, config.limits.per_address, self.refused, Proxies(config.proxies))
         self.pairing: PairingDesk | None = None
-        self._invites = Invites(config.book.path.parent)
+        self._invites = Invites(config.book.documents)
         self._operator = Operator(
             self.state,
             Actions(config.book, self._invites, config.public, config.clock),

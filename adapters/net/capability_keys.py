@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec.structs import replace
 
 from wakestream.adapters.config.setting_files import SettingsError
-from wakestream.adapters.disk.atomic import write_atomic
+from wakestream.adapters.disk.documents import Documents, FolderDocuments
 from wakestream.adapters.net.capabilities import Claims, claims_of, from_base64, is_well_formed, to_base64
 from wakestream.adapters.runtime.recent import Recent
 from wakestream.operators.model.errors import WakestreamError, WorkerRefused
@@ -81,14 +81,15 @@ class Signer:
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
-    def of_folder(cls, state: Path) -> Signer:
-        """The key in a hub's state folder, made at the first start. `SettingsError` when that cannot be used."""
-        path = state / _KEY_FILE
+    def of_folder(cls, place: Path | Documents) -> Signer:
+        """The key beside a hub's licenses, made at the first start. `SettingsError` when that cannot be used."""
+        documents = FolderDocuments(place) if isinstance(place, Path) else place
+        path = documents.path(_KEY_FILE)
         try:
-            state.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                write_atomic(path, Ed25519PrivateKey.generate().private_bytes_raw())
-            return cls(Ed25519PrivateKey.from_private_bytes(path.read_bytes()))
+            if (key := documents.read(_KEY_FILE)) is None:
+                key = Ed25519PrivateKey.generate().private_bytes_raw()
+                documents.write(_KEY_FILE, key)
+            return cls(Ed25519PrivateKey.from_private_bytes(key))
         except OSError as error:
             raise SettingsError(f"--state: {path} cannot be used ({error.strerror or error})") from None
         except ValueError:

@@ -5,7 +5,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from wakestream.adapters.hub import license_uses
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LEAST_PAUSE, LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook, LicenseError
@@ -17,7 +16,7 @@ def test_uses_that_could_not_be_written_are_written_later(tmp_path: Path, monkey
     text = uses.due((), {}, 1000.0)
     assert text is not None
     with monkeypatch.context() as full:
-        full.setattr(license_uses, "write_atomic", Mock(side_effect=OSError(28, "No space left on device")))
+        full.setattr(uses.documents, "write", Mock(side_effect=OSError(28, "No space left on device")))
         uses.write(text)
     assert uses.due((), {}, 1001.0) is None
     text = uses.due((), {}, 1000.0 + LEAST_PAUSE)
