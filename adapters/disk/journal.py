@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -34,8 +35,8 @@ class Store(Protocol):
         rows: The number of facts since the snapshot.
         size: The bytes of the snapshot and of the facts since.
         cut_size: `size` after the last snapshot.
-        beat_every: Seconds after which an idle journal calls `beat`, without which the database ends the session; None
-            if no other program can write the journal.
+        beat_every: Seconds between two calls of `beat`, without which the database ends the session; None if no other
+            program can write the journal.
     """
 
     rows: int
@@ -51,6 +52,7 @@ class Store(Protocol):
     def append(self, rows: Sequence[JournalRow]) -> None: ...
     def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None: ...
     def beat(self) -> None: ...
+    def confirm(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -144,7 +146,7 @@ class StoredJournal(Generic[F]):
 
     async def _confirm(self) -> None:
         """See `Journal.confirm`."""
-        await self._ask(self._beat)
+        await self._ask(partial(self._try, self._file.confirm))
 
     async def _ask(self, question: Callable[[], Any]) -> Any:
         answer: Future[Any] = Future()
@@ -166,22 +168,25 @@ class StoredJournal(Generic[F]):
     # In the thread
 
     def _run(self) -> None:
+        every, due = self._file.beat_every, 0.0
         while True:
-            try:
-                work = self._work.get(timeout=self._file.beat_every if self._broken is None else None)
-            except Empty:
+            if every is not None and self._broken is None and time.monotonic() >= due:
                 with contextlib.suppress(JournalError):
-                    self._beat()
+                    self._try(self._file.beat)
+                due = time.monotonic() + every
+            try:
+                work = self._work.get(timeout=every)
+            except Empty:
                 continue
             if work is None:
                 break
             work()
         self._file.close()
 
-    def _beat(self) -> None:
+    def _try(self, call: Callable[[], None]) -> None:
         if self._broken is None:
             try:
-                self._file.beat()
+                call()
             except Exception as error:
                 self._break(error)
         if self._broken is not None:
@@ -217,7 +222,9 @@ class StoredJournal(Generic[F]):
         try:
             self._file.replace(snapshot, included, rows)
         except Exception as error:
-            logger.warning("the journal {} could not be compacted and keeps growing: {}", self._file.name, error)
+            logger.warning(
+                "the journal {} could not be compacted and keeps growing: {}", Path(self._file.name).name, error
+            )
             self._next_cut = 2 * self._file.size
             return False
         self._next_cut = 2 * self._file.cut_size
@@ -262,12 +269,19 @@ async def open_journal(
         JournalError: another process uses the file, a later version wrote it, or it is damaged.
     """
     file = await asyncio.to_thread(SqliteFile, path, program, vfs)
+    async with journal_in(file, facts, limit) as journal:
+        journal.snapshot = snapshot
+        yield journal
+
+
+@asynccontextmanager
+async def journal_in(store: Store, facts: type[F] | UnionType, limit: int = 10_000) -> AsyncIterator[StoredJournal[F]]:
+    """The journal in an open store, which is closed when the block ends; `facts` and `limit` as of `open_journal`."""
     try:
-        journal = StoredJournal(file, FactsJson(cast("type[F]", facts), path), limit)
+        journal = StoredJournal(store, FactsJson(cast("type[F]", facts), store.name), limit)
     except BaseException:
-        file.close()
+        store.close()
         raise
-    journal.snapshot = snapshot
     try:
         yield journal
     finally:

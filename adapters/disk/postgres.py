@@ -163,7 +163,9 @@ def errors(address: str, what: str, session: Session | None = None) -> Iterator[
     except psycopg.Error as error:
         if session is not None and session.closed:
             raise Fenced(f"the session with {address} ended: {_text(error)}") from error
-        raise JournalError(f"{address} cannot {what}: {_text(error)}") from error
+        unreachable = session is None and isinstance(error, psycopg.OperationalError)
+        code = "database_unreachable" if unreachable else None  # a service starts again then
+        raise JournalError(f"{address} cannot {what}: {_text(error)}", code=code) from error
 
 
 def _text(error: psycopg.Error) -> str:

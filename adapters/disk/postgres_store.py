@@ -7,8 +7,10 @@ another one has the lock. All calls block; use a thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from wakestream.adapters.disk.journal_bound import Bound, BoundFile, bound_path, read_bound
 from wakestream.adapters.disk.journal_chain import (
     End,
     after_snapshot,
@@ -21,6 +23,7 @@ from wakestream.adapters.disk.journal_chain import (
     start_of,
 )
 from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, one, unusable
+from wakestream.adapters.disk.postgres_documents import PostgresDocuments
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.recording.facts_json import JournalRow
 
@@ -41,6 +44,8 @@ class PostgresStore:
 
     Args:
         address: `postgresql://USER@HOST:5432/DATABASE`, without a password.
+        documents: Read by each `beat`, if they have changed.
+        bound: A file beside which another one has the number of the last fact: see `journal_bound`.
         idle: Seconds without a call after which the server ends the session.
 
     Attributes:
@@ -57,8 +62,15 @@ class PostgresStore:
 
     beat_every: float | None = BEAT
 
-    def __init__(self, address: str, idle: float = IDLE) -> None:
-        self.name = address
+    def __init__(
+        self,
+        address: str,
+        documents: PostgresDocuments | None = None,
+        bound: Path | None = None,
+        idle: float = IDLE,
+    ) -> None:
+        self.name, self._documents, self._bound_at = address, documents, bound
+        self._bound: BoundFile | None = None
         self.epoch, self.leader = 0, ""
         self.rows = self.size = self.cut_size = 0
         self._restored: list[bytes] = []
@@ -94,6 +106,9 @@ class PostgresStore:
             self.cut_size = int(one(session, "SELECT coalesce(sum(length(data)), 0) FROM wakestream.snapshot"))
             self._kept = int(one(session, "SELECT coalesce(max(seq), 0) FROM wakestream.ledger"))
         self.rows, self.size = self.end.seq - self._base.seq, self.cut_size
+        if self._bound_at is not None:
+            self._bound = BoundFile(self._bound_at, Bound(self.id, self.end.seq))
+        self.beat()
         return True
 
     def follow(self) -> int:
@@ -101,14 +116,32 @@ class PostgresStore:
 
         `restore` returns a snapshot only when facts that were not read yet were replaced by it.
         """
-        session = self._session
+        session, first = self._session, self.end.seq < 0
         with errors(self.name, "be read", session), session.transaction():
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = self._head()
             query = "SELECT seq, kind, data, sum FROM wakestream.facts WHERE seq > %s ORDER BY seq"
             found = session.execute(query, (self.end.seq,), binary=True).fetchall()
             self._restored, self._read = snapshot, list(self._verified(found))
+        if first:
+            self._check_bound()
         return len(self._read)
+
+    def _check_bound(self) -> None:
+        """Refuse another journal than the one that this program has seen, and one that has lost facts since."""
+        if self._bound_at is None:
+            return
+        beside = bound_path(self._bound_at)
+        try:
+            bound = read_bound(self._bound_at)
+        except ValueError:
+            raise unusable(self.name, f"{beside} is damaged, so facts may be missing; look, and remove it") from None
+        what = "this hub has written to another one before"
+        if bound is None or (bound.id == self.id and bound.seq <= self.end.seq):
+            return
+        if bound.id == self.id:
+            what = f"it ends with fact {self.end.seq}, but {bound.seq} facts were written"
+        raise unusable(self.name, f"{what}; correct the address, or remove {beside} to continue with this one")
 
     def _head(self) -> list[bytes]:
         """Read where the snapshot ends. Returns it if facts are missing between what was read and what there is."""
@@ -163,6 +196,7 @@ class PostgresStore:
             self.end = self._insert(rows, self.end)
         self.rows += len(rows)
         self.size += bytes_of(rows)
+        self._wrote()
 
     def replace(self, snapshot: Iterable[bytes], included: int, rows: Sequence[JournalRow]) -> None:
         """Replace the facts by the snapshot and these rows, of which it contains the first `included` already.
@@ -184,15 +218,30 @@ class PostgresStore:
         self.rows = len(rows) - included
         self.cut_size = size
         self.size = size + bytes_of(rows[included:])
+        self._wrote()
+
+    def _wrote(self) -> None:
+        if self._bound is not None:
+            self._bound.write(self.end.seq)
 
     def beat(self) -> None:
-        """Show the server that this program runs. Raises `Fenced` if the session has ended."""
+        """Show the server that this program runs, and read documents that have changed."""
+        with errors(self.name, "be read", self._session):
+            if self._documents is not None:
+                self._documents.look(self._session)
+            else:
+                self._session.execute("SELECT 1")
+
+    def confirm(self) -> None:
+        """Raise `Fenced` if the session has ended."""
         with errors(self.name, "be read", self._session):
             self._session.execute("SELECT 1")
 
     def close(self) -> None:
         """End the session, which releases the lock."""
         self._session.close()
+        if self._bound is not None:
+            self._bound.close(self.end.seq)
 
     def _insert(self, rows: Sequence[JournalRow], end: End) -> End:
         if not rows:

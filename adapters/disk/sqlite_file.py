@@ -152,12 +152,14 @@ class SqliteFile:
         self._bound.write(self.end.seq, sync=True)
 
     def beat(self) -> None:
-        """See `Store`: nothing to do."""
+        """See `Store`: nothing to do, as in `confirm`."""
+
+    confirm = beat
 
     @property
     def name(self) -> str:
-        """The name of the file."""
-        return self.path.name
+        """Its path, for errors."""
+        return str(self.path)
 
     def close(self) -> None:
         """Close the file, after a checkpoint of the write-ahead log."""

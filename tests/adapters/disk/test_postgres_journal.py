@@ -47,10 +47,10 @@ LONG = 100.0
 """Seconds, so that a test whose session is idle does not fail on a busy machine."""
 
 
-def store(address: str, idle: float = LONG) -> Any:
+def store(address: str, idle: float = LONG, **options: Any) -> Any:
     from wakestream.adapters.disk.postgres_store import PostgresStore
 
-    return PostgresStore(address, idle)
+    return PostgresStore(address, idle=idle, **options)
 
 
 @contextlib.asynccontextmanager
@@ -154,7 +154,7 @@ async def test_who_follows_has_all_facts_in_order_across_cuts_and_need_not_read_
                 snapshots += bool(follower.restore())
                 seen += [msgspec.json.decode(row.data)["value"] for row in follower.read()]
         assert follower.lead() is False
-    assert follower.lead("second") is True
+    await taken_over(follower, "second")
     seen += [msgspec.json.decode(row.data)["value"] for row in follower.read()]
     assert (seen, snapshots, follower.epoch, follower.leader) == (list(range(200)), 0, 2, "second")
     late = store(address)
@@ -210,11 +210,35 @@ async def test_a_session_that_stopped_within_a_statement_is_ended_by_those_who_w
     other.close()
 
 
-async def taken_over(other: Any) -> None:
+async def taken_over(other: Any, *name: str) -> None:
     """Return when the other one leads."""
     async with asyncio.timeout(20):
-        while not await asyncio.to_thread(other.lead):  # noqa: ASYNC110 - this is how it learns it
+        while not await asyncio.to_thread(other.lead, *name):  # noqa: ASYNC110 - this is how it learns it
             await asyncio.sleep(0.05)
+
+
+def test_a_database_that_lost_facts_or_is_another_one_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
+    address, rows = postgres.database(), [FactsJson(Put, "").row(Put("a", n)) for n in range(3)]
+    with contextlib.closing(store(address, bound=tmp_path / "hub")) as first:
+        assert first.lead()
+        first.append(rows)
+    with contextlib.closing(store(address, bound=tmp_path / "hub")) as again:
+        assert again.lead()
+    postgres.sql(
+        address, "DELETE FROM wakestream.facts WHERE seq = 3"
+    )  # as after the failover to a server that is behind
+    with (
+        contextlib.closing(store(address, bound=tmp_path / "hub")) as behind,
+        pytest.raises(
+            JournalError, match="it ends with fact 2, but 3 facts were written; correct the address, or remove"
+        ),
+    ):
+        behind.follow()
+    with (
+        contextlib.closing(store(postgres.database(), bound=tmp_path / "hub")) as other,
+        pytest.raises(JournalError, match="this hub has written to another one before"),
+    ):
+        other.follow()
 
 
 async def test_a_full_disk_stores_nothing_until_there_is_space(postgres: PostgresServer) -> None:
