@@ -81,6 +81,7 @@ class Settings:
         gpu: The name of this GPU.
         label: The labels of this GPU, which jobs may require.
         slots: How many tasks this worker does at one time.
+        journal: The address of the hub's database; without one, its journal is in its folder.
         listen: Host and port of this server.
         public_url: The address under which clients reach this worker.
         engine: `ffmpeg` or `command`.
@@ -122,6 +123,7 @@ class Settings:
     gpu: str | None = None
     label: Mapping[str, str] = field(default_factory=dict)
     slots: int = 1
+    journal: str | None = None
     listen: tuple[str, int] | None = None
     public_url: str | None = None
     engine: str | None = None
@@ -221,7 +223,7 @@ _BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
     setting_values.webhook: ("webhook_url", "power_webhook_url"),
     setting_values.gpu_name: ("gpu",),
     setting_values.worker_url: ("public_url",),
-    setting_values.plain_text: ("engine", "power", "power_machine"),
+    setting_values.plain_text: ("engine", "power", "power_machine", "journal"),
     setting_values.options: ("power_option",),
     setting_values.labels: ("label",),
     setting_values.slots: ("slots",),

@@ -17,13 +17,12 @@ LOCK_WITHIN = 10.0
 
 
 class Documents(Protocol):
-    """Where the documents are. Every method blocks and may raise `OSError`, whose `strerror` says why.
+    """Where the documents are. Every method blocks and may raise `OSError`, whose `strerror` says why."""
 
-    Attributes:
-        place: The folder, or the address of the database.
-    """
-
-    place: Path | str
+    @property
+    def place(self) -> Path | str:
+        """The folder, or the address of the database."""
+        ...
 
     def path(self, name: str) -> Path | str:
         """What this document is called in messages."""
@@ -50,12 +49,11 @@ class FolderDocuments:
     """The documents in a folder, each a file."""
 
     def __init__(self, folder: Path) -> None:
-        self.place: Path | str = folder
-        self._folder = folder
+        self.place = folder
 
     def path(self, name: str) -> Path:
         """See `Documents.path`."""
-        return self._folder / name
+        return self.place / name
 
     def stamp(self, name: str) -> tuple[int, int, int] | None:
         """See `Documents.stamp`."""
@@ -74,7 +72,7 @@ class FolderDocuments:
 
     def write(self, name: str, content: bytes) -> None:
         """See `Documents.write`."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(self.path(name), content)
 
     @contextmanager

@@ -52,7 +52,7 @@ class Admission:
 
     `judge` returns whether a handshake has the key of a license, and the reason if it is refused nevertheless; `page`
     returns the status page in one of these languages. `operator` answers what is below the operator's page; None lets
-    its WebSocket in.
+    its WebSocket in. `standby`, if set, returns why this hub lets no one in: another one leads.
     """
 
     def __init__(
@@ -61,10 +61,11 @@ class Admission:
         judge: Callable[[Request], tuple[bool, tuple[str, str] | None]],
         page: Callable[[str], bytes],
         operator: Callable[[GuardedConnection, Request], Response | None],
+        standby: Callable[[], str] | None = None,
     ) -> None:
         self._limits, self._per_address, self.refused = limits, limits.per_address, limits.refused
         self.acceptor = Acceptor(limits)
-        self._judge, self._status, self._operator = judge, page, operator
+        self._judge, self._status, self._operator, self._standby = judge, page, operator, standby
         self._inside: set[GuardedConnection] = set()
         self._new = Rate(limits.per_address + SPARE, NEW_EVERY)
         self._wrong = Rate(TRIES, AGAIN)
@@ -111,6 +112,8 @@ class Admission:
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
+        if self._standby is not None:
+            return self._refuse(socket, "standby", HTTPStatus.SERVICE_UNAVAILABLE, self._standby(), 1.0)
         ours, refusal = self._judge(request) if path != PATH and not for_operator else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and for_operator:

@@ -44,6 +44,7 @@ class HubConfig:
         room: Limits the number of connections.
         bucket: The depot, if it is a bucket; else it is our own depot, once one connects.
         ca: Verifies our own depot, if the system does not trust its certificate.
+        bound: See `PostgresStore`; None for a journal in SQLite.
     """
 
     book: LicenseBook
@@ -64,3 +65,4 @@ class HubConfig:
     bucket: DepotStore | None = None
     ca: SSLContext | None = None
     room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
+    bound: Path | None = None

@@ -67,7 +67,9 @@ class LicenseUses:
         """
         parse, documents = msgspec.json.Decoder(Noted).decode, place
         if isinstance(documents, Path):
-            noted, documents = read_state(documents / _FILE, parse, Noted()), FolderDocuments(documents)
+            documents = FolderDocuments(documents)
+        if isinstance(documents, FolderDocuments):
+            noted = read_state(documents.path(_FILE), parse, Noted())
         else:
             try:
                 noted = parse(documents.read(_FILE) or b"{}")

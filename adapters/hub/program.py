@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from wakestream.adapters.disk.journal import StoredJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, journal_in, open_journal
 from wakestream.adapters.disk.state_folder import make_private
 from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.server import HubServer, open_hub
+from wakestream.adapters.hub.standby import Term
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.net.connection_limits import STRANGERS, Room
 from wakestream.adapters.net.tls import warn_unless_private
@@ -38,32 +39,39 @@ class RunningHub:
 
 
 @asynccontextmanager
-async def running_hub(config: HubConfig) -> AsyncIterator[RunningHub]:
-    """Serve until the block ends, with journal, signing key and uses in the folder of the licenses.
+async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncIterator[RunningHub]:
+    """Serve until the block ends, with journal, signing key and uses beside the licenses.
+
+    Args:
+        config: Its settings.
+        term: What `until_leading` returned, for a journal in a database.
 
     Raises:
+        Fenced: The database has ended the session, so another hub may lead.
         LicenseError: The license file is damaged.
         JournalError: The journal cannot be opened.
         OSError: The address cannot be listened on.
     """
-    folder = config.book.path.parent
+    folder = (config.bound or config.book.path).parent
     make_private(folder)
-    signer = Signer.of_folder(folder)
+    signer = Signer.of_folder(config.book.documents)
     async with AsyncExitStack() as stack:
         tap = stack.enter_context(recording(config.record, "hub", 0, {"policy": plain_config(config.limits)}))
-        journal: StoredJournal[Fact] = await stack.enter_async_context(
-            open_journal(folder / JOURNAL, Fact, program="hub")
+        opening: AbstractAsyncContextManager[StoredJournal[Fact]] = (
+            open_journal(folder / JOURNAL, Fact, program="hub") if term is None else journal_in(term.store, Fact)
         )
+        journal = await stack.enter_async_context(opening)
         config = replace(
             config,
             tap=tap,
             steady=time.monotonic,
-            disk_low=lambda: shutil.disk_usage(folder).free < RESERVE,
+            disk_low=(lambda: shutil.disk_usage(folder).free < RESERVE) if term is None else config.disk_low,
             signer=signer,
-            uses=LicenseUses.of_folder(folder),
+            uses=LicenseUses.of_folder(config.book.documents),
             room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
         )
-        server = await stack.enter_async_context(open_hub(config, journal))
+        server = await stack.enter_async_context(open_hub(config, journal, None if term is None else term.state))
+        journal.on_broken = server.lose
         _warn(config)  # now that the port is ours: another hub there would be the greater trouble
         stack.enter_context(few_collections(*SERVER))
         yield RunningHub(server, journal)

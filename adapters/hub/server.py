@@ -8,7 +8,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -38,6 +38,7 @@ from wakestream.adapters.net.webhooks import Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import supervised
 from wakestream.adapters.runtime.wall_clock import WallClock
+from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
 from wakestream.streams.hub import events as f
@@ -73,7 +74,7 @@ class HubServer:
     `on_fact` is called with each fact, `on_news` with each webhook that is to be sent.
     """
 
-    def __init__(self, config: HubConfig, journal: Journal[f.Fact]) -> None:
+    def __init__(self, config: HubConfig, journal: Journal[f.Fact], state: HubState | None = None) -> None:
         self._config = config
         self.url = ""
         self.port = 0
@@ -91,7 +92,7 @@ class HubServer:
         self.runner: DeciderRunner[hub.HubState, f.Event, f.Fact, f.Command] = DeciderRunner(
             "the hub",
             hub.DECIDER,
-            hub.DECIDER.recover(journal.read(), hub.HubState(config.limits), journal.restore()),
+            hub.DECIDER.recover(journal.read(), state or hub.HubState(config.limits), journal.restore()),
             journal,
             self._execute,
             flush=self._outbound.flush,
@@ -129,6 +130,12 @@ class HubServer:
     def happen(self, event: f.Event) -> None:
         """Decide on an event; its commands follow when its facts are journaled."""
         self.runner.happen(event)
+
+    def lose(self, error: JournalError) -> None:
+        """Execute nothing more and cut all connections at once: nothing can be journaled, as another hub may lead."""
+        self.runner.fail(error)
+        for socket in self._sockets.values():
+            socket.transport.abort()
 
     def settle(self, settled: WebhookSettled) -> None:
         """Report the outcome of a webhook that was passed to `on_news`."""
@@ -273,11 +280,8 @@ class HubServer:
         tls = self._config.tls
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._operator.logging())
-            servers: list[Server] = []
-            for bound in await self._gate.acceptor.bind(self._config.host, self._config.port):
-                stack.callback(bound.close)
-                served = serve(self.serve_connection, sock=bound, **_options(self._gate, tls))
-                servers.append(await stack.enter_async_context(served))
+            listening = listening_at(self._config, self._gate, self.serve_connection)
+            servers = await stack.enter_async_context(listening)
             at, self.port = servers[0].sockets[0].getsockname()[:2]
             self.url = f"{'wss' if tls else 'ws'}://{at_port(at, self.port)}{HUB_PATH}"
             rows = () if self._config.tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
@@ -307,12 +311,29 @@ class HubServer:
 
 
 @contextlib.asynccontextmanager
-async def open_hub(config: HubConfig, journal: Journal[f.Fact]) -> AsyncIterator[HubServer]:
+async def listening_at(
+    config: HubConfig, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
+) -> AsyncIterator[Sequence[Server]]:
+    """Listen at the hub's addresses until the block ends; `handle` serves the connections that `gate` lets in."""
+    async with contextlib.AsyncExitStack() as stack:
+        servers: list[Server] = []
+        for bound in await gate.acceptor.bind(config.host, config.port):
+            stack.callback(bound.close)
+            served = serve(handle, sock=bound, **_options(gate, config.tls))
+            servers.append(await stack.enter_async_context(served))
+        yield servers
+
+
+@contextlib.asynccontextmanager
+async def open_hub(
+    config: HubConfig, journal: Journal[f.Fact], state: HubState | None = None
+) -> AsyncIterator[HubServer]:
     """Run a hub until the block ends.
 
     Args:
         config: Its settings.
         journal: Stores the facts.
+        state: What the facts say that were read from the journal already.
 
     Yields:
         The running hub.
@@ -322,7 +343,7 @@ async def open_hub(config: HubConfig, journal: Journal[f.Fact]) -> AsyncIterator
         LicenseError: The license file is broken.
     """
     config.book.refresh()
-    running = HubServer(config, journal)
+    running = HubServer(config, journal, state)
     async with contextlib.AsyncExitStack() as stack:
         if config.webhook is not None:
             running.webhooks = await stack.enter_async_context(telling(config.webhook, running.settle))

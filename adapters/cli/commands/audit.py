@@ -13,7 +13,7 @@ from wakestream.adapters.cli.commands.license import day
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.render.table import table
 from wakestream.adapters.hub.license_uses import LicenseUses
-from wakestream.adapters.hub.licenses import License, LicenseBook
+from wakestream.adapters.hub.licenses import License
 from wakestream.adapters.runtime.printing import say, say_json
 
 EXAMPLES = ("audit", "audit --json --state /var/lib/wakestream/hub")
@@ -36,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read what the hub of this folder knows, running or not, and print it."""
-    folder = hub.folder_here(args.state)
-    licenses, uses = LicenseBook(folder).all(), LicenseUses.of_folder(folder)
+    book = hub.book_here(args)
+    licenses, uses, folder = book.all(), LicenseUses.of_folder(book.documents), book.documents.place
     if args.json:
         for one in licenses:
             say_json(_entry(one, uses))

@@ -15,18 +15,21 @@ from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
-from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.probe import refuse_unsafe
 from wakestream.adapters.depot.s3 import S3Depot
 from wakestream.adapters.depot.store import DepotStore
+from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.disk.path_key import data_folder
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.program import running_hub
+from wakestream.adapters.hub.standby import Term, until_leading
 from wakestream.adapters.net.tls import client_context, server_tls
 from wakestream.adapters.net.webhooks import receiver
+from wakestream.operators.model.errors import Fenced
 from wakestream.streams.hub.hub import Limits
 from wakestream.streams.hub.keep_warm import parse
 from wakestream.streams.hub.local_time import UTC
@@ -122,8 +125,27 @@ def _bucket(args: argparse.Namespace) -> DepotStore | None:
 
 
 def state(parser: argparse.ArgumentParser) -> None:
-    """`--state DIR`, the hub's folder."""
+    """`--state DIR` and `--journal URL`: where the hub has its journal and licenses."""
     flags.add(parser, "--state DIR", "the hub's folder (default: the user's data folder)", type=Path, default=None)
+    text = (
+        "keep journal and licenses in a PostgreSQL database: postgresql://USER@HOST/DATABASE (default: in the folder)"
+    )
+    flags.add(parser, "--journal URL", text)
+
+
+def documents(address: str) -> Documents:
+    """The small files of a hub whose journal is in this database. Raises `SettingsError`: that is no database."""
+    try:
+        from wakestream.adapters.disk import postgres, postgres_documents
+    except ImportError:
+        raise SettingsError('--journal needs a library: run pip install "wakestream[postgres]"') from None
+    return postgres_documents.PostgresDocuments(postgres.checked_address(address))
+
+
+def book_here(args: argparse.Namespace) -> LicenseBook:
+    """The licenses of this machine's hub, in its database or its folder, for commands beside it."""
+    address = load({"journal": args.journal}, program="hub").journal
+    return LicenseBook(folder_here(args.state) if address is None else documents(address))
 
 
 def folder(given: Path | None) -> Path:
@@ -241,20 +263,36 @@ def run(args: argparse.Namespace) -> int:
     tls = server_tls(settings.tls_cert, settings.tls_key)
     host, port = flags.listen_on(settings, DEFAULT_LISTEN)
     state = folder(args.state)
+    book = LicenseBook(state if settings.journal is None else documents(settings.journal))
     config = HubConfig(
-        LicenseBook(state), host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
-        public=_public(), bucket=_bucket(args), ca=client_context(settings.ca or settings.tls_cert),
+        book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
+        public=_public(), bound=None if settings.journal is None else state / "hub.postgres",
+        bucket=_bucket(args), ca=client_context(settings.ca or settings.tls_cert),
     )  # fmt: skip
 
-    async def serve(stop: asyncio.Event) -> None:
-        for found in await refuse_unsafe(config.bucket) if isinstance(config.bucket, S3Depot) else ():
-            logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", found.check)
+    async def lead(stop: asyncio.Event, term: Term | None = None) -> None:
         async with AsyncExitStack() as stack:
             with listening(host, port):
-                hub = await stack.enter_async_context(running_hub(config))
+                hub = await stack.enter_async_context(running_hub(config, term))
             if settings.metrics is not None:
                 await serve_metrics(stack, settings.metrics, HubMetrics(hub.server, hub.journal, state))
             announce("hub", hub.server.url)
             await stop.wait()
+
+    async def serve(stop: asyncio.Event) -> None:
+        for found in await refuse_unsafe(config.bucket) if isinstance(config.bucket, S3Depot) else ():
+            logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", found.check)
+        if settings.journal is None:
+            await lead(stop)
+        lost = False
+        while not stop.is_set():
+            with listening(host, port):
+                term = await until_leading(config, stop, again=lost)
+            try:
+                if term is not None:
+                    await lead(stop, term)
+            except Fenced as error:
+                lost = True
+                logger.error("{}; this hub leads no more", error)
 
     return run_program(serve, exit_with_stdin=args.exit_with_stdin)

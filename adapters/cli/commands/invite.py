@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     public = public_url(args.public)
     if args.qr:
         _check_qr(public)
-    invite = Invites(hub.folder_here(args.state)).create(args.role, time.time(), args.note, args.gpu, public)
+    invite = Invites(hub.book_here(args).documents).create(args.role, time.time(), args.note, args.gpu, public)
     if args.json:
         say_json({"code": str(invite.code), "role": invite.role, "until": invite.until, "hub": public})
     else:

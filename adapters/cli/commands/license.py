@@ -61,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it at once; a running hub notices within about a second."""
-    book = LicenseBook(hub.folder_here(args.state))
+    book = hub.book_here(args)
     actions = {
         "issue": _issue, "import": _import, "list": _list, "revoke": _revoke, "rotate": _rotate, "release": _release,
         "change": _change,
@@ -73,14 +73,14 @@ def run(args: argparse.Namespace) -> int:
 def _issue(args: argparse.Namespace, book: LicenseBook) -> None:
     license_, key = book.issue(args.role, args.note, time.time(), args.gpu, args.max_priority, args.weight)
     # On standard error, so that `> FILE` gets the key alone.
-    say(t("license.issued", id=license_.id, role=license_.role, folder=book.path.parent), error=True)
+    say(t("license.issued", id=license_.id, role=license_.role, folder=book.documents.place), error=True)
     say(key)
 
 
 def _import(args: argparse.Namespace, book: LicenseBook) -> None:
     keys = read_keys(Path(args.key_file) if args.key_file is not None else None)
     taken = book.admit(keys, args.role, args.note, time.time(), args.gpu)
-    said = [t("license.imported", n=len(taken), role=args.role, folder=book.path.parent)]
+    said = [t("license.imported", n=len(taken), role=args.role, folder=book.documents.place)]
     said += [t("license.guessable", n=_SAFE)] if any(len(key) < _SAFE for key in keys) else []
     say(*said, error=True)
     say(*(one.id for one in taken))
@@ -116,7 +116,7 @@ def _list(args: argparse.Namespace, book: LicenseBook) -> None:
         return
 
     if not (licenses := book.all()):
-        say(t("license.none", folder=book.path.parent))
+        say(t("license.none", folder=book.documents.place))
         return
     columns = {
         "id": [one.id for one in licenses],

@@ -8,6 +8,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from wakestream.adapters.disk.documents import Documents
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -57,7 +58,7 @@ class Peer:
 class Place:
     """A state folder with a key of each role, and the peers of one test."""
 
-    def __init__(self, state: Path, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, state: Path | Documents, stack: contextlib.AsyncExitStack) -> None:
         self.book = LicenseBook(state)
         self.keys = {role: self.book.issue(role, "", 0.0)[1] for role in ("client", "worker", "monitor")}
         self.stack = stack
