@@ -10,7 +10,10 @@ from typing import Protocol
 from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 
-__all__ = ["LOCK_WITHIN", "Documents", "FolderDocuments", "HeldElsewhereError"]
+__all__ = ["LOCK_WITHIN", "NAMES", "Documents", "FolderDocuments", "HeldElsewhereError"]
+
+NAMES = ("licenses.json", "invites.json", "capability.key", "license_uses.json")
+"""All documents of a hub."""
 
 LOCK_WITHIN = 10.0
 """Seconds to wait for another process that has locked a document."""

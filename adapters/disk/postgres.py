@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from wakestream.adapters.config.setting_files import SettingsError
+from wakestream.adapters.disk.documents import NAMES
 from wakestream.adapters.disk.journal_chain import after_snapshot, start_of
 from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
 
@@ -22,7 +23,7 @@ Session = psycopg.Connection[tuple[Any, ...]]
 FORMAT = 1
 """The number in `wakestream.meta`. CONTRIBUTING.md says when it is raised."""
 
-LOCKS = {"make": 0, "lead": 1, "licenses.json": 2, "invites.json": 3, "capability.key": 4, "license_uses.json": 5}
+LOCKS = {"make": 0, "lead": 1, **{name: number for number, name in enumerate(NAMES, 2)}}
 """Advisory locks: of who makes the tables, of the hub that writes the journal, and of each document."""
 
 CLASS = 0x77616B65

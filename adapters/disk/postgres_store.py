@@ -29,8 +29,9 @@ from wakestream.streams.recording.facts_json import JournalRow
 
 _FACTS = """INSERT INTO wakestream.facts
     SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bytea[], %b::bigint[])"""
-_LEDGER_AND = """WITH kept AS (INSERT INTO wakestream.ledger
-    SELECT * FROM unnest(%b::bigint[], %b::float8[], %b::text[], %b::bytea[], %b::bigint[])) """
+_LEDGER = """INSERT INTO wakestream.ledger
+    SELECT * FROM unnest(%b::bigint[], %b::float8[], %b::text[], %b::bytea[], %b::bigint[])"""
+_BOTH = f"WITH kept AS ({_LEDGER}) {_FACTS}"
 
 _END_PAUSED = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 2 AND granted
@@ -224,6 +225,18 @@ class PostgresStore:
         if self._bound is not None:
             self._bound.write(self.end.seq)
 
+    def fill(
+        self, id_: str, seq: int, snapshot: Iterable[bytes], facts: Sequence[JournalRow], ledger: Sequence[JournalRow]
+    ) -> None:
+        """Make this new journal a copy of another one with this id, whose snapshot ends with the fact `seq`."""
+        session = self._session
+        with errors(self.name, "be written", session), session.transaction():
+            session.execute("UPDATE wakestream.meta SET id = %s", (id_,))
+            self.id, self.end = id_, End(seq, 0)
+            self.replace(snapshot, 0, facts)
+            if ledger:
+                session.execute(_LEDGER, self._ledger_columns(ledger))
+
     def beat(self) -> None:
         """Show the server that this program runs, and read documents that have changed."""
         with errors(self.name, "be read", self._session):
@@ -247,16 +260,18 @@ class PostgresStore:
         if not rows:
             return end
         facts, end = numbered(rows, end)
-        columns: list[list[Any]] = [list(column) for column in zip(*facts, strict=True)]
-        kept = [
-            (seq, row.at, row.kind, row.data, ledger_sum(seq, row))
-            for seq, row in enumerate((row for row in rows if row.at is not None), self._kept + 1)
-        ]
-        if kept:
-            columns = [*(list(column) for column in zip(*kept, strict=True)), *columns]
-        self._session.execute(_LEDGER_AND + _FACTS if kept else _FACTS, columns, prepare=True)
-        self._kept += len(kept)  # a gap, after a transaction that failed, means nothing
+        kept = self._ledger_columns([row for row in rows if row.at is not None])
+        self._session.execute(_BOTH if kept else _FACTS, [*kept, *_columns(facts)], prepare=True)
         return end
+
+    def _ledger_columns(self, rows: Sequence[JournalRow]) -> list[list[Any]]:
+        kept = [(seq, row.at, row.kind, row.data, ledger_sum(seq, row)) for seq, row in enumerate(rows, self._kept + 1)]
+        self._kept += len(kept)  # a gap, after a transaction that failed, means nothing
+        return _columns(kept)
 
     def _damaged(self, what: str) -> JournalError:
         return unusable(self.name, f"it is damaged ({what}); restore a backup")
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

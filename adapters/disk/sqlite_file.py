@@ -161,6 +161,21 @@ class SqliteFile:
         """Its path, for errors."""
         return str(self.path)
 
+    def fill(
+        self, id_: str, seq: int, snapshot: Iterable[bytes], facts: Sequence[JournalRow], ledger: Sequence[JournalRow]
+    ) -> None:
+        """Make this new journal a copy of another one with this id, whose snapshot ends with the fact `seq`."""
+
+        def change() -> None:
+            self._db.execute("UPDATE meta SET id = ?", (id_,))
+            self.id, self.end = id_, End(seq, 0)
+            self._bound = BoundFile(self.path, Bound(id_, seq))
+            self.replace(snapshot, 0, facts)
+            self._to_ledger(ledger)
+
+        self._bound.close(0)
+        self._change(change)
+
     def close(self) -> None:
         """Close the file, after a checkpoint of the write-ahead log."""
         with contextlib.suppress(apsw.Error):  # commits in the log are read at the next start
@@ -286,6 +301,8 @@ class SqliteFile:
     # Changes
 
     def _change(self, change: Callable[[], T]) -> T:
+        if self._db.in_transaction:
+            return change()
         with self._errors("be written"):
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -1,4 +1,4 @@
-"""`wakestream journal`: check the journal of a stopped program, or accept one that was restored from a backup."""
+"""`wakestream journal`: check the journal of a stopped program, accept a restored one, or copy a hub's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pathlib import Path
 from wakestream.adapters.cli import exit_codes
 from wakestream.adapters.cli import parser as parsing
 from wakestream.adapters.cli.i18n import t
+from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.sqlite_file import FORMAT, SqliteFile
+from wakestream.adapters.hub.journal_copy import copy
 from wakestream.adapters.runtime.printing import say
 from wakestream.operators.model.errors import JournalError
 
-EXAMPLES = ("journal check /var/lib/wakestream/hub", "journal accept /var/lib/wakestream/hub/hub.sqlite3")
+EXAMPLES = (
+    "journal check /var/lib/wakestream/hub",
+    "journal accept /var/lib/wakestream/hub/hub.sqlite3",
+    "journal copy /var/lib/wakestream/hub postgresql://wakestream@db.example/wakestream",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +28,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("path", type=Path, metavar="PATH", help="a journal, or a program's folder (--state)")
     accept = actions.add_parser("accept", help="continue with a restored journal, although its last facts are missing")
     accept.add_argument("path", type=Path, metavar="FILE", help="the journal")
-    for action in (check, accept):
+    copy = actions.add_parser("copy", help="copy a stopped hub's journal and licenses to a database, or back")
+    place = "a hub's folder, or the address of a database"
+    copy.add_argument("source", metavar="FROM", help=place)
+    copy.add_argument("target", metavar="TO", help=f"{place}, which must be empty")
+    for action in (check, accept, copy):
         parsing.part(action)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or accept; the program that uses the journal must be stopped."""
+    """Check, accept or copy; the program that uses the journal must be stopped."""
+    if args.action == "copy":
+        try:
+            content = copy(args.source, args.target)
+        except ImportError:
+            raise SettingsError('a database needs a library: run pip install "wakestream[postgres]"') from None
+        except OSError as error:
+            raise JournalError(f"it cannot be copied: {error.strerror or error}") from error
+        counts = {"facts": len(content.facts), "ledger": len(content.ledger), "documents": len(content.documents)}
+        say(t("journal.copied", source=args.source, target=args.target, **counts))
+        return exit_codes.DONE
     if args.action == "accept":
         file = SqliteFile(args.path, "program", purpose="accept")
         file.close()

@@ -46,7 +46,7 @@ def test_without_the_hubs_address_no_code_is_made(tmp_path: Path, capsys: pytest
     assert main.main(["invite", "worker", "--state", str(tmp_path), "--qr"]) == 2
     assert "give --public URL" in capsys.readouterr().err
     assert Invites(tmp_path).valid(0.0) == []
-    assert not Invites(tmp_path).path.exists()
+    assert not (tmp_path / "invites.json").exists()
 
 
 def test_an_output_that_cannot_show_it_is_told_and_no_code_is_made(
@@ -55,4 +55,4 @@ def test_an_output_that_cannot_show_it_is_told_and_no_code_is_made(
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
     assert main.main(["invite", "worker", "--state", str(tmp_path), "--public", "hub.example", "--qr"]) == 2
     assert "this output cannot show a QR code" in capsys.readouterr().err
-    assert not Invites(tmp_path).path.exists()
+    assert not (tmp_path / "invites.json").exists()
