@@ -301,9 +301,9 @@ class SqliteFile:
     # Changes
 
     def _change(self, change: Callable[[], T]) -> T:
-        if self._db.in_transaction:
-            return change()
         with self._errors("be written"):
+            if self._db.in_transaction:
+                return change()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 result = change()

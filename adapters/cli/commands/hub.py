@@ -40,6 +40,7 @@ EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
     "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20",
     "hub --price-per-hour 1.20 --budget-per-day 20 --budget-per-month 300 --time-zone Europe/Berlin --currency EUR",
+    "hub --journal postgresql://wakestream@db.example/wakestream --listen 0.0.0.0:8765",
     "hub --log-file /var/log/wakestream/hub.log --metrics 127.0.0.1:9090",
 )
 DEFAULT_LISTEN = "127.0.0.1:8765"
@@ -127,9 +128,7 @@ def _bucket(args: argparse.Namespace) -> DepotStore | None:
 def state(parser: argparse.ArgumentParser) -> None:
     """`--state DIR` and `--journal URL`: where the hub has its journal and licenses."""
     flags.add(parser, "--state DIR", "the hub's folder (default: the user's data folder)", type=Path, default=None)
-    text = (
-        "keep journal and licenses in a PostgreSQL database: postgresql://USER@HOST/DATABASE (default: in the folder)"
-    )
+    text = "the PostgreSQL database with journal and licenses (default: in the folder; WAKESTREAM_JOURNAL)"
     flags.add(parser, "--journal URL", text)
 
 
