@@ -32,11 +32,11 @@ class Documents(Protocol):
         ...
 
     def stamp(self, name: str) -> object:
-        """What changes with the document; None if there is none."""
+        """A value that differs after each change; None for a missing document."""
         ...
 
     def read(self, name: str) -> bytes | None:
-        """Its content; None if there is none."""
+        """Its content; None for a missing document."""
         ...
 
     def write(self, name: str, content: bytes) -> None:

@@ -63,7 +63,7 @@ def is_address(text: str) -> bool:
 
 
 def checked_address(address: str) -> str:
-    """The address. Raises `SettingsError` if it is none, or has a password, which others could see."""
+    """Return the address. `SettingsError`: it is no address, or has a password, which others could see."""
     try:
         known = conninfo_to_dict(address)
     except psycopg.ProgrammingError:
@@ -149,7 +149,7 @@ def one(session: Session, query: str, *values: Any) -> Any:
 
 
 class _NotAllowed(JournalError):
-    """The account has not the right."""
+    """The account lacks a right."""
 
 
 @contextlib.contextmanager

@@ -40,8 +40,7 @@ EXAMPLES = (
     "hub --listen 127.0.0.1:8765 --state /var/lib/wakestream/hub",
     "hub --listen 0.0.0.0:443 --tls-cert hub.pem --tls-key hub.key --price-per-hour 1.20",
     "hub --price-per-hour 1.20 --budget-per-day 20 --budget-per-month 300 --time-zone Europe/Berlin --currency EUR",
-    "hub --journal postgresql://wakestream@db.example/wakestream --listen 0.0.0.0:8765",
-    "hub --log-file /var/log/wakestream/hub.log --metrics 127.0.0.1:9090",
+    "hub --journal postgresql://wakestream@db.example/wakestream --metrics 127.0.0.1:9090",
 )
 DEFAULT_LISTEN = "127.0.0.1:8765"
 OPEN_ROLES = ("worker", "monitor")
