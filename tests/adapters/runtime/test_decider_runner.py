@@ -105,7 +105,9 @@ async def test_where_another_program_may_take_the_journal_no_command_follows_bef
             raise Fenced("another program writes it")
 
     journal.confirm = confirm
-    runner: Numbers = DeciderRunner("the bench", NUMBERS, [], journal, said.append, clock=asyncio.get_running_loop().time)
+    runner: Numbers = DeciderRunner(
+        "the bench", NUMBERS, [], journal, said.append, clock=asyncio.get_running_loop().time
+    )
     runner.happen("how many?")
     runner.happen("and now?")
     assert said == []
