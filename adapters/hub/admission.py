@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 
 from loguru import logger
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from wakestream.adapters.config.addresses import HUB_PATH
+from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Place, Rate, Refusals
 from wakestream.adapters.net.pairing import PATH
+from wakestream.adapters.net.refusals import quiet_logger
+from wakestream.adapters.net.tls import ServerTls
+from wakestream.streams.protocol import wire
+
+# The library closes a connection without an answer when a message exceeds its limit. Its limit is above the
+# protocol's, so that the hub can answer most frames that are too large with an error.
+_LIBRARY_LIMIT = 4 * wire.MAX_FRAME
+
+_OPEN_WITHIN = 10.0
 
 MAX_BUFFER = 1024 * 1024
 """Bytes that may wait for one slow connection before it is cut; the work that a worker is given does not count."""
@@ -178,6 +191,38 @@ class Admission:
         for socket in list(self._inside):
             if socket.protocol.state is State.CONNECTING:
                 socket.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def listening_at(
+    config: HubConfig, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
+) -> AsyncIterator[Sequence[Server]]:
+    """Listen at the hub's addresses until the block ends; `handle` serves the connections that `gate` lets in."""
+    async with contextlib.AsyncExitStack() as stack:
+        servers: list[Server] = []
+        for bound in await gate.acceptor.bind(config.host, config.port):
+            stack.callback(bound.close)
+            served = serve(handle, sock=bound, **_options(gate, config.tls))
+            servers.append(await stack.enter_async_context(served))
+        yield servers
+
+
+def _options(gate: Admission, tls: ServerTls | None) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "compression": None,
+        "ping_interval": 20,
+        "ping_timeout": 20,
+        "close_timeout": 5,
+        "open_timeout": _OPEN_WITHIN,
+        "create_connection": gate.connection,
+        "process_request": gate.admit,
+        "max_size": _LIBRARY_LIMIT,
+        "logger": quiet_logger("hub.websockets", logging.CRITICAL),
+        "server_header": f"wakestream/{version('wakestream')}",
+    }
+    if tls is not None:
+        options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
+    return options
 
 
 def is_for_operator(path: str) -> bool:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from importlib.metadata import version
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from loguru import logger
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from wakestream.adapters.config.addresses import HUB_PATH, at_port, host_of, is_loopback
 from wakestream.adapters.depot.builtin import BuiltinDepot
-from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, path_of
+from wakestream.adapters.hub.admission import Admission, GuardedConnection, is_for_operator, listening_at, path_of
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.depot_desk import DepotDesk
 from wakestream.adapters.hub.invites import Invites
@@ -31,9 +28,8 @@ from wakestream.adapters.hub.pairing_desk import PairingDesk
 from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.pairing import PATH
-from wakestream.adapters.net.refusals import noted, quiet_logger
+from wakestream.adapters.net.refusals import noted
 from wakestream.adapters.net.status_page import hub_page
-from wakestream.adapters.net.tls import ServerTls
 from wakestream.adapters.net.webhooks import Webhooks, telling
 from wakestream.adapters.runtime.decider_runner import DeciderRunner
 from wakestream.adapters.runtime.tasks import supervised
@@ -50,12 +46,6 @@ from wakestream.streams.protocol import messages as m
 from wakestream.streams.protocol import wire
 from wakestream.streams.recording.recording import untapped
 from wakestream.streams.webhooks import WebhookSettled
-
-# The library closes a connection without an answer when a message exceeds its limit. Its limit is above the
-# protocol's, so that the hub can answer most frames that are too large with an error.
-_LIBRARY_LIMIT = 4 * wire.MAX_FRAME
-
-_OPEN_WITHIN = 10.0
 
 _last_id = itertools.count(time.time_ns() // 1000)
 
@@ -311,20 +301,6 @@ class HubServer:
 
 
 @contextlib.asynccontextmanager
-async def listening_at(
-    config: HubConfig, gate: Admission, handle: Callable[[ServerConnection], Awaitable[None]]
-) -> AsyncIterator[Sequence[Server]]:
-    """Listen at the hub's addresses until the block ends; `handle` serves the connections that `gate` lets in."""
-    async with contextlib.AsyncExitStack() as stack:
-        servers: list[Server] = []
-        for bound in await gate.acceptor.bind(config.host, config.port):
-            stack.callback(bound.close)
-            served = serve(handle, sock=bound, **_options(gate, config.tls))
-            servers.append(await stack.enter_async_context(served))
-        yield servers
-
-
-@contextlib.asynccontextmanager
 async def open_hub(
     config: HubConfig, journal: Journal[f.Fact], state: HubState | None = None
 ) -> AsyncIterator[HubServer]:
@@ -350,24 +326,6 @@ async def open_hub(
             running.on_news = running.webhooks.tell
         await stack.enter_async_context(running.serving())
         yield running
-
-
-def _options(gate: Admission, tls: ServerTls | None) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "compression": None,
-        "ping_interval": 20,
-        "ping_timeout": 20,
-        "close_timeout": 5,
-        "open_timeout": _OPEN_WITHIN,
-        "create_connection": gate.connection,
-        "process_request": gate.admit,
-        "max_size": _LIBRARY_LIMIT,
-        "logger": quiet_logger("hub.websockets", logging.CRITICAL),
-        "server_header": f"wakestream/{version('wakestream')}",
-    }
-    if tls is not None:
-        options |= {"ssl": tls.context, "ssl_handshake_timeout": _OPEN_WITHIN, "ssl_shutdown_timeout": _OPEN_WITHIN / 2}
-    return options
 
 
 # What the hub logs about its facts.

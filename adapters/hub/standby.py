@@ -14,9 +14,8 @@ from websockets.asyncio.server import ServerConnection
 
 from wakestream.adapters.disk.journal import Store
 from wakestream.adapters.disk.state_folder import make_private
-from wakestream.adapters.hub.admission import Admission
+from wakestream.adapters.hub.admission import Admission, listening_at
 from wakestream.adapters.hub.config import HubConfig
-from wakestream.adapters.hub.server import listening_at
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.refusals import noted
 from wakestream.operators.model.errors import JournalError
