@@ -17,6 +17,7 @@ import placement
 import receive_path
 import replay
 import several_gpus
+import standby
 import startup
 import switchboard
 import transfers
@@ -42,5 +43,6 @@ if __name__ == "__main__":
         asyncio.run(engines.main()),
         asyncio.run(console.main()),
         asyncio.run(hub.main()),
+        standby.main(),
     ]
     sys.exit(0 if all(held) else 1)

@@ -62,11 +62,11 @@ async def program(*command: str | Path) -> AsyncIterator[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def our_hub() -> AsyncIterator[tuple[Place, int, int]]:
-    """Our hub in a fresh folder on this disk."""
+async def our_hub(*database: str) -> AsyncIterator[tuple[Place, int, int]]:
+    """Our hub in a fresh folder on this disk, or with its journal in a database."""
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         place = Place(Path(name))
-        async with program(HERE / "our_hub.py", name) as (port, pid):
+        async with program(HERE / "our_hub.py", name, *database) as (port, pid):
             yield place, port, pid
 
 
@@ -80,9 +80,9 @@ async def with_gpu(place: Place, port: int) -> hub_load.Lean:
 # Durable submits
 
 
-async def ours(flight: int, count: int, *, done: bool = False) -> tuple[float, float]:
+async def ours(flight: int, count: int, *database: str, done: bool = False) -> tuple[float, float]:
     """Jobs per second and median seconds of our hub."""
-    async with our_hub() as (place, port, _):
+    async with our_hub(*database) as (place, port, _):
         worker = await with_gpu(place, port)
         await hub_load.submits(port, place.client, 500, flight, "warm", done=True)
         found = await hub_load.submits(port, place.client, count, flight, "job", done=done)

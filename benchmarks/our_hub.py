@@ -1,4 +1,7 @@
-"""Our hub as a process for the benchmarks: on a SQLite journal in the folder given, with room for many connections."""
+"""Our hub as a process for the benchmarks, with room for many connections.
+
+Its journal is SQLite in the folder given, or the PostgreSQL database whose address follows.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from wakestream.adapters.disk.journal import StoredJournal, open_journal
+from wakestream.adapters.disk.journal import StoredJournal, journal_in, open_journal
+from wakestream.adapters.disk.postgres_store import PostgresStore
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.server import open_hub
@@ -19,13 +23,22 @@ from wakestream.streams.hub.events import Fact
 LIMITS = hub.Limits(per_license=20_000, per_address=20_000, jobs_per_key=1_000_000)
 
 
-async def main(state: Path) -> None:
+def opened(state: Path, address: str | None) -> AbstractAsyncContextManager[StoredJournal[Fact]]:
+    """The journal."""
+    if address is None:
+        return open_journal(state / "hub.sqlite", Fact, program="hub")
+    store = PostgresStore(address)
+    while not store.lead():  # the server is still ending the session of the hub before
+        pass
+    return journal_in(store, Fact)
+
+
+async def main(state: Path, address: str | None = None) -> None:
     """Say the port, serve until standard input ends."""
     logs.configure("ERROR")
     book = LicenseBook(state)
-    opened: AbstractAsyncContextManager[StoredJournal[Fact]] = open_journal(state / "hub.sqlite", Fact, program="hub")
     async with (
-        opened as journal,
+        opened(state, address) as journal,
         open_hub(HubConfig(book, limits=LIMITS), journal) as running,
     ):
         with few_collections(*SERVER):
@@ -34,4 +47,4 @@ async def main(state: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -114,10 +114,11 @@ async def test_all_acknowledged_jobs_are_there_once_however_often_the_leader_end
     worker = await cluster.peer(url, "worker")
     await worker.send(**ONLINE)
     given: list[str] = []
-    while len(given) < len(client.asked):
-        frame = await worker.get()
-        if frame["type"] == "gpu.job.dispatch.batch":
-            given += [job["request_id"] for job in frame["data"]["jobs"]]
+    with contextlib.suppress(TimeoutError):  # what is lost does not come
+        while len(given) < len(client.asked):
+            frame = await worker.get()
+            if frame["type"] == "gpu.job.dispatch.batch":
+                given += [job["request_id"] for job in frame["data"]["jobs"]]
     assert sorted(given) == sorted(client.asked), f"seed {seed}"
     sys.stdout.write(
         f"\n{how}: {times} times, seed {seed}; {len(client.acknowledged)} acknowledged, 0 lost, 0 doubled; "
