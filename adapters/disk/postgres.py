@@ -29,7 +29,7 @@ LOCKS = {"make": 0, "lead": 1, **{name: number for number, name in enumerate(NAM
 CLASS = 0x77616B65
 """The first number of all of our advisory locks."""
 
-IDLE = 2.0
+IDLE = 3.0
 """Seconds without a statement after which the server ends a session: another hub may lead then."""
 
 BEAT = 0.5
@@ -57,15 +57,10 @@ checksum; then how often the leader has changed, and who leads."""
 _KNOWN = "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = 'wakestream' AND tablename = 'meta'"
 
 
-def is_address(text: str) -> bool:
-    """Whether this names a database and not a file."""
-    return text.startswith(("postgresql://", "postgres://"))
-
-
 def checked_address(address: str) -> str:
     """Return the address. `SettingsError`: it is no address, or has a password, which others could see."""
     try:
-        known = conninfo_to_dict(address)
+        known = conninfo_to_dict(address if address.startswith(("postgresql://", "postgres://")) else "=")
     except psycopg.ProgrammingError:
         raise SettingsError("--journal is no address; write postgresql://USER@HOST:5432/DATABASE") from None
     if secret := {"password", "sslpassword"} & known.keys():

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import WebSocketException
 
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs.client_scene import Running
@@ -55,7 +55,7 @@ class Client:
                 _, place.keys["client"] = await asyncio.to_thread(place.book.issue, "client", "", time.time())
                 self.most += OF_LICENSE
             for url in self.urls:
-                with contextlib.suppress(OSError, InvalidStatus, ConnectionClosed, TimeoutError):
+                with contextlib.suppress(OSError, EOFError, WebSocketException, TimeoutError):
                     try:
                         peer = await self.cluster.peer(url, "client")
                     except AssertionError:  # it does not know the new license yet

@@ -344,6 +344,13 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(secret: str) -> N
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("address", ["hub.sqlite3", "dbname=hub", "postgresql://h/db?nonsense=1"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    pytest.importorskip("psycopg", reason="the extra wakestream[postgres] is not installed")
+    with pytest.raises(SettingsError, match="--journal is no address; write postgresql://USER@HOST:5432/DATABASE"):
+        store(address)
+
+
 def test_a_server_that_is_not_there_is_a_sentence(postgres: PostgresServer) -> None:
     with pytest.raises(JournalError, match=r"cannot be opened: .*does not exist"):
         store(f"{postgres.database()}x")
