@@ -18,6 +18,7 @@ from wakestream.adapters.hub.admission import Admission, listening_at
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.refusals import noted
+from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import hub
 from wakestream.streams.hub.events import Fact
@@ -118,6 +119,7 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
         make_private(config.bound.parent)
     standby, said = Standby(config), ""
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(few_collections(*MANY_JOBS))  # one that scans a large state holds back the session's beat
         stack.callback(standby.close)
         while not stop.is_set():
             pause = EVERY
