@@ -45,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError('a database needs a library: run pip install "wakestream[postgres]"') from None
         except OSError as error:
             raise JournalError(f"it cannot be copied: {error.strerror or error}") from error
-        counts = {"facts": len(content.facts), "ledger": len(content.ledger), "documents": len(content.documents)}
-        say(t("journal.copied", source=args.source, target=args.target, **counts))
+        facts, ledger, documents = (len(each) for each in (content.facts, content.ledger, content.documents))
+        text = t(
+            "journal.copied", source=args.source, target=args.target, facts=facts, ledger=ledger, documents=documents
+        )
+        say(text)
         return exit_codes.DONE
     if args.action == "accept":
         file = SqliteFile(args.path, "program", purpose="accept")
