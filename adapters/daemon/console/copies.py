@@ -176,7 +176,11 @@ def _open_path(text: str) -> Source:
     if not is_media(head):
         file.close()
         raise _refused("not_media", f"{path.name} does not begin as a media file; choose another one", name=path.name)
-    return Source(shown_name(path.name), size, _blocks(file), lambda: asyncio.to_thread(file.close))
+
+    async def close() -> None:  # not in a thread: a cancel would leave it open if none is free
+        file.close()
+
+    return Source(shown_name(path.name), size, _blocks(file), close)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -189,7 +193,11 @@ def _opened(path: Path) -> BinaryIO:
 
 
 async def _blocks(file: BinaryIO) -> AsyncIterator[bytes]:
-    while block := await asyncio.to_thread(file.read, _BLOCK):
+    blocks: list[bytes] = []
+    while True:  # a cancel waits for the thread that reads, since the file is closed then
+        await finish_despite_cancel(asyncio.to_thread(lambda: blocks.append(file.read(_BLOCK))))
+        if not (block := blocks.pop()):
+            return
         yield block
 
 

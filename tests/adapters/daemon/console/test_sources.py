@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -64,3 +67,22 @@ async def test_a_file_that_was_being_opened_when_its_copy_was_cancelled_is_close
     with pytest.raises(asyncio.CancelledError):
         await opening
     assert closed == ["a.mp4"]
+
+
+async def test_a_file_is_closed_also_if_the_end_of_its_copy_is_cancelled_while_all_threads_are_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    opened, opens = list[BinaryIO](), copies._opened
+    monkeypatch.setattr(copies, "_opened", lambda path: opened.append(opens(path)) or opened[0])
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    source = await open_source(str(tmp_path / "a.mp4"))
+    go_on = threading.Event()
+    busy = asyncio.ensure_future(asyncio.to_thread(go_on.wait))
+    closing = asyncio.ensure_future(source.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait((closing,))
+    go_on.set()
+    await busy
+    assert opened[0].closed
