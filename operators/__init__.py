@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         NoSpace as NoSpace, PowerError as PowerError, QuotaExceeded as QuotaExceeded, StageTimeout as StageTimeout,
         Stalled as Stalled, TaskFailed as TaskFailed, TaskLost as TaskLost, Transient as Transient,
         TryAgain as TryAgain, WakestreamError as WakestreamError, WorkerError as WorkerError,
-        WorkerRefused as WorkerRefused, WorkerUnreachable as WorkerUnreachable, WrongInput as WrongInput,
+        WorkerFull as WorkerFull, WorkerRefused as WorkerRefused, WorkerUnreachable as WorkerUnreachable,
+        WrongInput as WrongInput,
         is_retryable as is_retryable,
     )
     from wakestream.operators.model.events import (

@@ -19,6 +19,7 @@ from wakestream.operators.model.errors import (
     TaskLost,
     WakestreamError,
     WorkerError,
+    WorkerFull,
     WorkerRefused,
     WorkerUnreachable,
 )
@@ -138,7 +139,8 @@ def _refusal(status: int, reply: Mapping[str, Any]) -> WorkerError:
     if number in (401, 403) and word != "forbidden":
         return _unauthorized()
     known = word if isinstance(word, str) and 0 < len(word) <= 40 else _WORDS.get(number, f"http_{number}")
-    return WorkerRefused(f"the worker refused ({number}): {shortened(str(said))}", code=known)
+    kind = WorkerFull if known in ("no_space", "queue_full") else WorkerRefused
+    return kind(f"the worker refused ({number}): {shortened(str(said))}", code=known)
 
 
 def _unauthorized() -> WorkerRefused:

@@ -300,7 +300,8 @@ class DeciderRunner(Generic[S, E, F, C]):
         return [turn]
 
     async def _commit(self, new: Sequence[_Turn[E, F, C]]) -> None:
-        if self._held and self._full is not None and asyncio.get_running_loop().time() < self._retry_at:
+        waits = self._held and asyncio.get_running_loop().time() < self._retry_at
+        if self._full is not None and waits and not any(turn.done for turn in new):  # a caller gets no old refusal
             self._held += self._left(new, self._full)
         else:
             self._held += new

@@ -17,6 +17,7 @@
     ├── WorkerError                 the HTTP server on that machine
     │   ├── WorkerUnreachable       no connection, or it broke              code worker_unreachable
     │   ├── WorkerRefused           it refused (401, 400, 5xx)              code from the HTTP status
+    │   │   └── WorkerFull          its disk or its queue is full           code no_space
     │   ├── EngineUnreachable       the engine behind it does not answer    code engine_unreachable
     │   ├── TaskFailed              the engine failed                       code task_failed
     │   ├── TaskLost                it does not know the task any more      code task_lost
@@ -159,6 +160,10 @@ class WorkerUnreachable(WorkerError, code="worker_unreachable", retryable=True):
 
 class WorkerRefused(WorkerError, code="refused"):
     """The worker answered with a failure; `code` is `unauthorized`, `bad_request`, `not_found` or `http_<status>`."""
+
+
+class WorkerFull(WorkerRefused, code="no_space", retryable=True):
+    """The worker's disk is full, or its queue (`queue_full`). Work that ends there, or its operator, makes room."""
 
 
 class EngineUnreachable(WorkerError, code="engine_unreachable", retryable=True):

@@ -189,7 +189,7 @@ async def _before(job: Job, effects: Effects, earlier: Earlier, args: Mapping[st
 
 
 def _is_no_progress(error: Exception) -> bool:
-    return errors.is_retryable(error) or (_may_pass(error) and getattr(error, "code", "") != FULL_QUEUE)
+    return getattr(error, "code", "") != FULL_QUEUE and (errors.is_retryable(error) or _may_pass(error))
 
 
 def _may_pass(error: Exception) -> bool:

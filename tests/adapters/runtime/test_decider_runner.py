@@ -297,6 +297,20 @@ async def test_what_is_refused_leaves_nothing_behind_and_the_next_is_performed()
     assert (bench.runner.state, bench.journal.read()) == ([2], (Added(2),))
 
 
+async def test_a_request_is_not_refused_since_the_disk_was_full_a_moment_ago() -> None:
+    def refusing_numbers(event: Any, rest: Decision[Any, str], error: WakestreamError) -> Decision[Any, str]:
+        if event == 1:
+            return rest
+        raise error
+
+    bench = Bench(journal_first=True, when_full=refusing_numbers)
+    bench.journal.fault = NoSpace("full")
+    await bench.runner.perform(1)  # its fact waits for the next attempt
+    bench.journal.fault = None
+    await bench.runner.perform(2)
+    assert bench.journal.read() == (Added(1), Added(2))
+
+
 async def test_a_caller_that_is_cancelled_leaves_journal_and_state_the_same() -> None:
     bench = Bench(journal_first=True)
     asking = asyncio.create_task(bench.runner.perform(1))

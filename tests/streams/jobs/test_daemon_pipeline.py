@@ -318,7 +318,7 @@ async def test_a_cancel_ends_a_rest(cut_off: House) -> None:
 
 async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
     house = House()
-    house.worker.failures["submit"] = [errors.WorkerRefused("its line is full", code="queue_full")] * 40
+    house.worker.failures["submit"] = [errors.WorkerFull("its line is full", code="queue_full")] * 40
     house.connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     assert house.kinds(1, e.Note) == []
@@ -327,8 +327,8 @@ async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        ("upload", errors.WorkerRefused("the worker's disk is full", code="no_space")),
-        ("submit", errors.WorkerRefused("the worker's disk is full", code="no_space")),
+        ("upload", errors.WorkerFull("the worker's disk is full")),
+        ("submit", errors.WorkerFull("the worker's disk is full")),
         ("check", errors.WorkerRefused("the worker does not accept our secret", code="unauthorized")),
         ("check", errors.WorkerRefused("this job has no capability, and no secret is set", code="no_secret")),
         ("submit", errors.WorkerRefused("it knows no kinds; update the worker first", code="unsupported")),
@@ -339,7 +339,7 @@ async def test_a_busy_worker_is_no_reason_to_release_the_gpu() -> None:
 )
 async def test_what_an_operator_can_fix_is_waited_for_without_the_gpu(call: str, error: errors.WakestreamError) -> None:
     house = House()
-    house.worker.failures[call] = [error] * 40
+    house.worker.failures[call] = [error] * 160
     house.connect()
     assert isinstance(await house.start(1, PATIENT), e.Done)
     rests = house.kinds(1, e.Note)
