@@ -2,8 +2,9 @@
 
 Real programs. The PC's lines, to the worker and to the depot, have 20 Mbit/s up and 50 Mbit/s down together, those of
 the worker 1 Gbit/s. Bytes, boot and work are a part of 100 MB in, 50 MB out, 20 s and 10 s; what the programs take
-themselves, as a job of some bytes shows it, counts as the same part. A machine's idle time does not count. Linux: the
-PC has an address of its own there.
+themselves, as a job of some bytes shows it, counts as the same part. The time between the job's end and the machine's
+stop does not count. Both ways run at the same time, so that a busy machine slows both. Linux: the PC has an address of
+its own there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import os
 import shlex
+import socket
 import statistics
 import sys
 import tempfile
@@ -37,17 +39,20 @@ from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.capability_keys import Signer
 from wakestream.adapters.telemetry import logs
 from wakestream.operators.model.depot import DepotFile, Place
-from wakestream.operators.model.events import Done, FileRef, Fingerprint, Job, Queued, Stored
+from wakestream.operators.model.events import Delivered, Done, FileRef, Fingerprint, Job, Queued, Stored
 from wakestream.streams.protocol import depot_messages as d
 
-SCALE = 0.25
+SCALE = 0.5
 UP, DOWN, LAN = 20e6 / 8, 50e6 / 8, 1e9 / 8
 BOOT, WORK, IDLE = 20.0 * SCALE, 10.0 * SCALE, 1.0
 IN = int(100e6 * SCALE)
 PC = "127.0.0.2"
 """Where the connections of the PC come from."""
 
-ROUNDS = 2
+HELD = 32 * 1024
+"""Bytes that the PC's line may have on the way."""
+
+ROUNDS = 3
 FILES, SMALL = 64, 32 * 1024
 BULK, TURNS = 200_000_000, 5
 
@@ -57,6 +62,7 @@ time.sleep(float(sys.argv[1]))
 with open(sys.argv[3], "rb") as first, open(sys.argv[2], "wb") as made:
     made.write(first.read()[::-1])
 """
+MACHINE = base.MACHINE.replace("lambda *_: worker", """lambda *_: log.write(f"stop {time.time()}\\n") and worker""")
 KINDS = {"half": (2, WORK), "many": (FILES, 0.0), "one": (1, 0.0)}
 """How many files a kind of work takes, and its seconds. Its result is its first file, from its end to its begin."""
 
@@ -105,16 +111,19 @@ class Lines:
         """The address of a proxy to this port."""
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            up, down = self.limits[writer.get_extra_info("peername")[0] == PC]
+            pc = writer.get_extra_info("peername")[0] == PC
+            up, down = self.limits[pc]
+            if pc:  # a line holds little: else megabytes would seem to be sent
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD)
             try:
-                far, back = await asyncio.open_connection("127.0.0.1", port, limit=1 << 18)
+                far, back = await asyncio.open_connection("127.0.0.1", port, limit=HELD)
             except OSError:
                 writer.transport.abort()
                 return
             ways = (_pump(reader, back, up), _pump(far, writer, down))
             await asyncio.gather(*ways, return_exceptions=True)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 18)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=HELD)
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
@@ -137,6 +146,7 @@ class House(base.House):
     def __init__(self, stack: AsyncExitStack, folder: Path) -> None:
         super().__init__(stack, folder)
         self.lines = Lines()
+        (folder / "machine.py").write_text(MACHINE)
         (folder / "depot.key").touch(mode=0o600)
         (folder / "depot.key").write_text(LicenseBook(folder / "hub").issue("depot", "", time.time())[1])
 
@@ -166,14 +176,14 @@ class House(base.House):
             "--state", "monitor", until=b"connected to", err=True,
         )  # fmt: skip
 
-    async def off(self) -> float:
-        """Returns when the machine is off: the seconds that it was on for the last time."""
+    async def off(self, ended: float) -> float:
+        """Returns when the machine is off: the seconds that it was on, without those from `ended` to its stop."""
         log = self.folder / "gpu.log"
         async with asyncio.timeout(120):
             while not (lines := log.read_text().split("\n")[:-1]) or not lines[-1].startswith("off"):  # noqa: ASYNC110 - it is another program
                 await asyncio.sleep(0.1)
-        begin, end = (float(line.split()[1]) for line in lines[-2:])
-        return end - begin
+        begin, stop, end = (float(line.split()[1]) for line in lines[-3:])
+        return end - stop + ended - begin
 
 
 def manifest(folder: Path) -> str:
@@ -190,7 +200,7 @@ def manifest(folder: Path) -> str:
 
 
 async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, float]]:
-    """For each job, from off to off: seconds of the GPU without its idle time, and from submit to result.
+    """For each job, from off to off: seconds of the GPU for it, and from submit to result.
 
     With a depot also how long the upload of many files takes, and that of one file of their size.
     """
@@ -203,13 +213,14 @@ async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, 
             settings = Settings(hub_url=house.hub, api_secret=Secret(base.SECRET), key=Secret(house.keys["client"]))
             client = await stack.enter_async_context(open_client(settings))
             for size in [10_000] + [IN] * ROUNDS:  # the hub learns from the first job how long boots take
-                began, stored = time.monotonic(), await run(client, folder, "half", size)
-                took = time.monotonic() - began
-                assert (stored is not None) == depot, "the job did not go the way that is measured"
-                found.append((await house.off() - IDLE, took))
+                times = await run(client, folder, "half", size)
+                assert (Stored in times) == depot, "the job did not go the way that is measured"
+                paid = await house.off(times.get(Delivered, times[Done]))
+                found.append((paid, times[Done] - times[Queued]))
             for kind in ("one", "many") if depot else ():
-                sent[kind] = await run(client, folder, kind, FILES * SMALL) or 0.0
-                await house.off()
+                times = await run(client, folder, kind, FILES * SMALL)
+                sent[kind] = times[Stored] - times[Queued]
+                await house.off(0.0)
     (paid, took), *measured = found
     raw = ", ".join(f"{seconds:.1f} and {total:.1f} s" for seconds, total in found)
     print(
@@ -219,12 +230,8 @@ async def through(*, depot: bool) -> tuple[list[tuple[float, float]], dict[str, 
     return [(paid - own_paid, took - own_took) for paid, took in measured], sent
 
 
-async def run(client: Client, folder: Path, kind: str, size: int) -> float | None:
-    """Run a job with so many bytes to its end.
-
-    Returns:
-        The seconds until it was in the depot; None if it went another way.
-    """
+async def run(client: Client, folder: Path, kind: str, size: int) -> dict[type, float]:
+    """Run a job with so many bytes to its end; returns when each of its events came first."""
     count, name = KINDS[kind][0], f"job-{time.time_ns()}"
     inputs = {f"f{n}": folder / f"{name}-{n}.bin" for n in range(count)}
     for path in inputs.values():
@@ -232,10 +239,10 @@ async def run(client: Client, folder: Path, kind: str, size: int) -> float | Non
     times: dict[type, float] = {}
     ended = await client.run(
         Job(name, inputs, {"made": folder / f"{name}.bin"}, kind),
-        lambda event: times.setdefault(type(event), time.monotonic()),
+        lambda event: times.setdefault(type(event), time.time()),
     )
     assert isinstance(ended, Done), ended
-    return times[Stored] - times[Queued] if Stored in times else None
+    return times
 
 
 @contextmanager
@@ -304,7 +311,7 @@ async def main() -> bool:
     logs.configure("ERROR")
     print("a job with a depot, against the same without one; the PC sends 2.5 MB/s")
     with pc():
-        (direct, _), (stored, sent) = await through(depot=False), await through(depot=True)
+        (direct, _), (stored, sent) = await asyncio.gather(through(depot=False), through(depot=True))
     (paid, took), (paid_with, took_with) = (
         [statistics.median(each) for each in zip(*way, strict=True)] for way in (direct, stored)
     )

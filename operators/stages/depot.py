@@ -60,8 +60,9 @@ TOGETHER = 4
 AT_ONCE = 0.05
 """Seconds between two rounds of `store`."""
 
-FIRST, EVERY = 1.0, 5.0
-"""Seconds until the hub is told how far the upload is, and from then on."""
+SETTLED, FIRST, EVERY = 0.25, 1.0, 2.0
+"""Seconds until the rate is measured (the first bytes only fill the way), for the first report to the hub, and from
+then on: a machine that is woken too early waits and costs."""
 
 ASK_EVERY = 300.0
 """Seconds after which the hub is asked again what became of a stored job: what it said may not have come."""
@@ -197,13 +198,12 @@ class _Upload:
     lane: Limiter = field(default_factory=lambda: Limiter(TOGETHER))
     sent: int = 0
     lost: int = 0
-    told: tuple[float, int] = (0.0, 0)
+    told: tuple[float, int] | None = None
     due: float = 0.0
 
     def __post_init__(self) -> None:
         self.files = {FileRef(file.digests["blake3"], file.ext): file for file in self.taken.files}
-        self.told = (seconds_now(self.time), 0)
-        self.due = self.told[0] + FIRST
+        self.due = seconds_now(self.time) + SETTLED
 
     @property
     def size(self) -> int:
@@ -253,10 +253,13 @@ class _Upload:
 
     def _tell(self) -> None:
         """Tell the hub how far it is, from time to time."""
-        (since, before), now = self.told, seconds_now(self.time)
+        now = seconds_now(self.time)
         if now >= self.due:
-            self.hub.storing(self.job, self.left, (self.sent - before) / (now - since))
-            self.told, self.due = (now, self.sent), now + EVERY
+            if self.told is not None:
+                since, before = self.told
+                self.hub.storing(self.job, self.left, (self.sent - before) / (now - since))
+            self.due = now + (FIRST if self.told is None else EVERY)
+            self.told = now, self.sent
 
 
 def _ref(place: d.Place) -> FileRef:

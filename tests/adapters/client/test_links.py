@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from blake3 import blake3
 
 from tests.support.log_lines import logged
 from tests.support.programs.plain_server import answering
-from wakestream.adapters.client import links
+from wakestream.adapters.client import links, upload
 from wakestream.adapters.client.links import get, put
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.operators.model.depot import DepotFile, Place
@@ -230,17 +231,36 @@ async def test_a_file_that_changed_after_it_was_hashed_is_not_put(session: HttpW
     assert not bucket.kept
 
 
-async def test_a_depot_that_takes_no_byte_is_given_up(film: Fingerprint, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(request: web.Request) -> web.StreamResponse:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(30):
-                await request.content.read(-1 if request.method == "PUT" else 0)
-                await asyncio.Event().wait()
-        return web.Response()
+async def never(request: web.Request) -> web.StreamResponse:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            await request.content.read(-1 if request.method == "PUT" and request.content_length == len(CONTENT) else 0)
+            await asyncio.Event().wait()
+    return web.Response()
 
+
+async def test_a_depot_that_takes_no_byte_is_given_up(film: Fingerprint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "ATTEMPTS", 1)
     session = HttpWorkers(idle=0.2)
     async with answering(never) as url:
         with pytest.raises(DepotError, match="no byte for too long"):
             await sent(session, film, place(url, film))
     await session.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system does not tell what it has sent")
+async def test_bytes_that_wait_in_this_machine_do_not_count_as_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "INTERVAL", 0.0)
+    session, path, most = HttpWorkers(idle=0.5), tmp_path / "long.mp4", 0
+    with path.open("wb") as file:
+        file.truncate(32_000_000)
+    long = Fingerprint(path, 32_000_000, path.stat().st_mtime_ns, {"blake3": "0" * 64})
+    async with answering(never) as url:
+        with suppress(DepotError):
+            async for count in put(session, long, place(url, long)):
+                most = max(most, count if isinstance(count, int) else 0)
+    await session.close()
+    assert 0 < most < 3_000_000

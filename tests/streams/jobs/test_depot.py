@@ -148,10 +148,10 @@ async def test_the_hub_is_told_how_far_the_upload_is() -> None:
     scene.at(60.0, scene.finish)
     assert isinstance(await scene.run(), e.Done)
     told = [(progress.left, progress.rate) for progress in scene.link.said(d.DepotProgress)]
-    assert told[0] == (1450, pytest.approx(50, rel=0.01))
+    assert told[0] == (1350, pytest.approx(100, rel=0.01))  # not less for the time before the first bytes
     assert told[1][1] == pytest.approx(100, rel=0.1)
     assert [left for left, _ in told] == sorted((left for left, _ in told), reverse=True)
-    assert len(told) < 5
+    assert len(told) <= 10
 
 
 class Slow(FakeDepot):
