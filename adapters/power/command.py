@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from subprocess import Popen
 from tempfile import TemporaryFile, gettempdir
 from typing import IO, get_args
 
@@ -16,8 +16,8 @@ import msgspec
 
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.power.config import CannotList, Machine, PowerConfig
-from wakestream.adapters.runtime.child_processes import kill_and_wait, last_lines, start
-from wakestream.adapters.runtime.tasks import tasks_of_block
+from wakestream.adapters.runtime.child_processes import exit_code, kill_and_wait, last_lines, start_in_thread
+from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import NoCapacity, PowerError
 from wakestream.operators.model.ports import PowerState, Reading
 
@@ -29,8 +29,6 @@ KEPT = 4096
 
 MAX_OUTPUT = 16 * 1024**2
 """The most bytes that a command may print, since its output is stored on the disk."""
-
-_LOOK_EVERY = 0.1
 
 _WORDS: Mapping[str, PowerState] = {
     **{word: word for word in get_args(PowerState)},
@@ -137,19 +135,21 @@ class CommandPower:
             return _Ended(code, output.read(KEPT), errors.read(KEPT))
 
     async def _code(self, argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> int:
-        process = await _begin(argv, output, errors)
+        began: list[Popen[bytes]] = []
         try:
-            async with asyncio.timeout(self._timeout), tasks_of_block() as start_task:
-                waiting = start_task(process.wait())
-                while not waiting.done():
-                    await asyncio.wait((waiting,), timeout=_LOOK_EVERY)
-                    _check_size(argv, output, errors)
-                return waiting.result()
+            await finish_despite_cancel(
+                asyncio.to_thread(lambda: began.append(start_in_thread(argv, stdout=output, stderr=errors)))
+            )
+            async with asyncio.timeout(self._timeout):
+                return await exit_code(began[0], lambda: _check_size(argv, output, errors))
         except TimeoutError:
             raise PowerError(f"{_name(argv)}: did not end within {self._timeout:g} s") from None
+        except (OSError, ValueError) as error:
+            raise PowerError(f"cannot start {argv[0]!r}: {error}; give the full path of the program") from None
         finally:
-            if process.returncode is None:
-                await kill_and_wait(process)
+            for process in began:
+                if process.returncode is None:
+                    await kill_and_wait(process)
 
 
 def _scratch() -> IO[bytes]:
@@ -164,13 +164,6 @@ def _scratch() -> IO[bytes]:
     if not hasattr(os, "memfd_create"):
         raise PowerError(f"no space left in {gettempdir()} for the output of a command; free some space")
     return os.fdopen(os.memfd_create("wakestream"), "w+b", buffering=0)
-
-
-async def _begin(argv: Sequence[str], output: IO[bytes], errors: IO[bytes]) -> Process:
-    try:
-        return await start(argv, stdout=output, stderr=errors)
-    except (OSError, ValueError) as error:
-        raise PowerError(f"cannot start {argv[0]!r}: {error}; give the full path of the program") from None
 
 
 def _check_size(argv: Sequence[str], *files: IO[bytes]) -> None:

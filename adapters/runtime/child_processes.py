@@ -11,8 +11,9 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from subprocess import Popen
 from typing import IO, Any
 
 from loguru import logger
@@ -32,6 +33,9 @@ def environment(*removed: str) -> dict[str, str]:
 
 KILL_WITHIN = 5.0
 """Seconds that a killed process may take to end."""
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at a program that a thread started."""
 
 
 async def start(
@@ -57,12 +61,21 @@ async def start(
         OSError, ValueError: it cannot be started.
     """
     env = environment() if env is None else env
-    # On Windows with the full path of the program, since the system searches for `.exe` only. This also starts tools
-    # that are batch files, such as `az` and `gcloud`, by their names.
-    found = shutil.which(argv[0]) if sys.platform == "win32" else None
     return await asyncio.create_subprocess_exec(
-        found or argv[0], *argv[1:], stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, **own_group()
+        _program(argv), *argv[1:], stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, **own_group()
     )
+
+
+def start_in_thread(argv: Sequence[str], stdout: IO[bytes], stderr: IO[bytes]) -> Popen[bytes]:
+    """As `start`, for a thread: on a busy machine a start takes up to a second, in which an event loop would stand."""
+    env = environment()
+    return Popen((_program(argv), *argv[1:]), stdin=DEVNULL, stdout=stdout, stderr=stderr, env=env, **own_group())
+
+
+def _program(argv: Sequence[str]) -> str:
+    # On Windows the full path of the program, since the system searches for `.exe` only. This also starts tools that
+    # are batch files, such as `az` and `gcloud`, by their names.
+    return (shutil.which(argv[0]) if sys.platform == "win32" else None) or argv[0]
 
 
 def own_group() -> dict[str, Any]:
@@ -83,7 +96,7 @@ def terminate(process: Process) -> None:
         _signal_group(process, signal.SIGTERM)
 
 
-def kill(process: Process) -> None:
+def kill(process: Process | Popen[bytes]) -> None:
     """Kill the program; on POSIX its whole group. Does nothing when it has ended."""
     if sys.platform == "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -94,20 +107,33 @@ def kill(process: Process) -> None:
 
 if sys.platform != "win32":
 
-    def _signal_group(process: Process, number: signal.Signals) -> None:
+    def _signal_group(process: Process | Popen[bytes], number: signal.Signals) -> None:
         # The group may have ended; macOS answers EPERM for a group that has only zombies.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
 
 
-async def kill_and_wait(process: Process) -> None:
+async def kill_and_wait(process: Process | Popen[bytes]) -> None:
     """Kill the program and wait for its end; log an error if it does not end."""
     kill(process)
     try:
         async with asyncio.timeout(KILL_WITHIN):
-            await process.wait()
+            if isinstance(process, Process):
+                await process.wait()
+            else:
+                await exit_code(process)
     except TimeoutError:
         logger.error("process {} does not end although it was killed", process.pid)
+
+
+async def exit_code(process: Popen[bytes], look: Callable[[], object] = lambda: None) -> int:
+    """Wait for the end of a program that a thread started, and `look` at it meanwhile."""
+    pause = 0.01
+    while (code := process.poll()) is None:
+        look()
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LOOK_EVERY)
+    return code
 
 
 def last_lines(output: bytes) -> str:
