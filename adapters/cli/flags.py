@@ -115,7 +115,7 @@ def connection(parser: argparse.ArgumentParser) -> None:
 def question(parser: argparse.ArgumentParser) -> Group:
     """`--hub` and `--key-file`, for programs that query a hub; returns their group."""
     group = parser.add_argument_group("the hub")
-    add(group, "--hub URL", "the hub's address (API_SERVER_URL)")
+    add(group, "--hub URL", "the hub's address, or those of several, separated by commas (WAKESTREAM_HUB)")
     add(group, "--key-file FILE", "a file with this program's key (or WAKESTREAM_KEY)")
     add(group, "--ca FILE", "a certificate authority to trust for hub and worker (PEM)")
     return group

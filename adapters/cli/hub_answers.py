@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wakestream.adapters.client.hub_query import Answer, Query, ask_hub, hub_statuses
 from wakestream.adapters.client.hub_query import order as order_once
+from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
 from wakestream.operators.model.ports import LinkDown
@@ -35,7 +36,7 @@ async def daemon_or_key(settings: Settings, state: State) -> AsyncIterator[tuple
     """
     async with open_daemon_client(state) as client:
         found = None if settings.key is not None and settings.hub_url is not None else await client.look()
-        if found is not None and settings.hub_url in (None, found.get("hub")):
+        if found is not None and addresses.serves(found.get("hub"), settings.hub_url):
             settings = replace(settings, hub_url=found.get("hub"))
             if settings.key is None and client.asks_hub:
                 yield settings, client

@@ -10,6 +10,7 @@ from wakestream.adapters.cli.i18n.catalog import given, t
 from wakestream.adapters.cli.i18n.catalog import known as has_text
 from wakestream.adapters.cli.render.table import paragraphs, table, terminal_columns
 from wakestream.adapters.client.hub_query import hub_kinds
+from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import answer, json_text, say
@@ -131,7 +132,7 @@ async def known_kinds(settings: Settings, state: str | None) -> KnownKinds:
     """
     async with open_daemon_client(state) as client:
         found = await client.look()
-        if found is not None and settings.hub_url in (None, found.get("hub")):
+        if found is not None and addresses.serves(found.get("hub"), settings.hub_url):
             return await client.kinds()
     return await hub_kinds(settings)
 

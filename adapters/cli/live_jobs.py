@@ -22,6 +22,7 @@ from wakestream.adapters.cli.render import job_text as words
 from wakestream.adapters.cli.render.display import NO_CURSOR, Display
 from wakestream.adapters.cli.render.jobs_table import Costs, JobProgress, files, jobs_table
 from wakestream.adapters.cli.service import Stop
+from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import WAITS, SettingsError, flag_of
 from wakestream.adapters.daemon import api_client as api
 from wakestream.adapters.runtime import printing
@@ -244,7 +245,7 @@ async def daemon_for(client: api.DaemonClient, hub: str | None, *, needed: bool,
     found = await client.needed() if needed else await client.look()
     if found is None:
         return False
-    if hub is not None and found.get("hub") != hub:
+    if not addresses.serves(found.get("hub"), hub):
         why = f"the daemon of {client.state} serves the hub {found.get('hub')}, not {hub}"
         if needed:
             raise SettingsError(f"{why}; leave the hub out, or start another daemon with --state")

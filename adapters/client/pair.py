@@ -39,7 +39,7 @@ class Paired:
         key: The license's key.
         license: Its id.
         gpus: The GPUs that it may serve; empty for any.
-        hub_url: The hub's address.
+        hub_url: The hub's address, or those of its cluster, separated by commas.
         certificate: The hub's own certificate (PEM), which no authority has signed; empty if an authority has.
         signed: The certificate (PEM) of a worker, which the hub signed; empty if none was asked for.
         unreachable: Why the hub could not connect to the port; empty if it could, None if that was not tried.
@@ -114,7 +114,8 @@ async def pair(
     """Get a license from the hub.
 
     Args:
-        address: `HOST`, `HOST:PORT` or the hub's URL. Without a scheme, TLS is tried first.
+        address: `HOST`, `HOST:PORT` or the hub's URL, or several, separated by commas. Without a scheme, TLS is tried
+            first.
         code: The code that the hub's owner gave.
         opened: For a worker: opens a port and yields it, to which the hub tries to connect.
         request: For a worker: the request for a certificate, which the hub signs.
@@ -137,7 +138,8 @@ async def _with_hub(address: str, code: Code, talk: _Talk[T]) -> T:
 
 
 async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
-    urls = [address] if "://" in address else [f"wss://{address}", f"ws://{address}"]
+    parts = [part.strip() for part in address.split(",")]
+    urls = [url for part in parts for url in ([part] if "://" in part else [f"wss://{part}", f"ws://{part}"])]
     errors: list[str] = []
     try:
         urls = [addresses.hub_url(url) for url in urls]
@@ -200,7 +202,8 @@ async def _exchange(
     certificate = ssl.DER_cert_to_PEM_cert(seen.der) if binding == by_certificate(seen.der) and not verified else ""
     try:
         gpus = tuple(str(gpu) for gpu in given["gpus"])
-        hub = addresses.hub_url(str(given["hub"])) if given["hub"] else url
+        announced = ",".join(map(str, given.get("hubs") or [given["hub"]]))
+        hub = addresses.hub_urls(announced) if announced else url
         why = None  # a hub of an earlier version does not try to connect
         if opened is not None:
             with suppress(OSError, PairingError, WebSocketException):

@@ -31,6 +31,26 @@ def hub_url(text: str) -> str:
     return f"{_HUB_SCHEMES[parts.scheme]}://{_netloc(parts, None)}{path}"
 
 
+def hub_urls(text: str) -> str:
+    """The addresses of one or several hubs, separated by commas, each as `hub_url` returns it."""
+    given, urls = [part for part in text.split(",") if part.strip()], list[str]()
+    for number, part in enumerate(given, 1):
+        try:
+            url = hub_url(part)
+        except ValueError as error:
+            where = f"has a wrong address {number}, which " if len(given) > 1 else ""
+            raise ValueError(f"{where}{error}") from None
+        if url in urls:
+            raise ValueError(f"has {url} twice; write the address of each hub once")
+        urls.append(url)
+    return ",".join(urls) or hub_url(text)
+
+
+def serves(hubs: str | None, ours: str | None) -> bool:
+    """Whether a program at `hubs` serves one of `ours`, or any if there are none (both as `hub_urls` returns them)."""
+    return ours is None or not {*ours.split(",")}.isdisjoint((hubs or "").split(","))
+
+
 def worker_url(text: str) -> str:
     """The worker's HTTP address without a slash at its end; `http://` and `:8383` are filled in where missing."""
     text = text.strip()

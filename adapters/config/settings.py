@@ -52,7 +52,7 @@ class Settings:
     """All settings, validated. None where the user set nothing and there is no default.
 
     Attributes:
-        hub_url: The hub's WebSocket address.
+        hub_url: The hub's WebSocket address, or those of several hubs, separated by commas.
         worker_url: The worker's address, where the hub does not name one.
         api_secret: The secret that the workers require.
         no_secret: A file has an empty `HEYGEM_API_SECRET=`: the worker requires no secret.
@@ -172,7 +172,7 @@ class Settings:
         self.check_sent("key", "hub")
         if self.hub_url is None:
             raise SettingsError(
-                "no hub is set; give --hub URL or set API_SERVER_URL, join one with `wakestream join HOST CODE`, "
+                "no hub is set; give --hub URL or set WAKESTREAM_HUB, join one with `wakestream join HOST CODE`, "
                 "or try everything on this machine with `wakestream demo` or `wakestream up`; "
                 "`wakestream help` lists all commands"
             )
@@ -229,10 +229,12 @@ _BY_READER: Mapping[Callable[[Any], object], tuple[str, ...]] = {
     setting_values.slots: ("slots",),
 }
 _PLAIN = (
-    _Setting("hub", "API_SERVER_URL", lambda value: addresses.hub_url(setting_values.plain_text(value)), "hub_url"),
+    _Setting("hub", "WAKESTREAM_HUB", lambda value: addresses.hub_urls(setting_values.plain_text(value)), "hub_url"),
     _Setting("worker", "HEYGEM_SERVER_URL", setting_values.worker_url, "worker_url"),
     *(_ours(name, read) for read, names in _BY_READER.items() for name in names),
 )
+_OLD_HUB = "API_SERVER_URL"
+"""The variable of deployed programs for `WAKESTREAM_HUB`."""
 _TIMES = tuple(_ours(name, seconds) for name in WAITS.values())
 _KEY = _ours("key", setting_values.plain_text)
 _KEY_FILE = _ours("key_file", setting_values.path)
@@ -301,7 +303,7 @@ def load(
 
 def variables() -> frozenset[str]:
     """The names of all environment variables that are settings."""
-    return frozenset({USER_FOLDER, *(one.variable for one in _ALL)})
+    return frozenset({USER_FOLDER, _OLD_HUB, *(one.variable for one in _ALL)})
 
 
 def user_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -362,7 +364,9 @@ def _placed(folder: Path, given: Given) -> Given:
 
 
 def _by_name(variables: _Layer) -> _Layer:
-    return {one.name: variables[one.variable] for one in _ALL if one.variable in variables}
+    found = {one.name: variables[one.variable] for one in _ALL if one.variable in variables}
+    old = variables.get(_OLD_HUB)
+    return found if old is None or ("hub" in found and found["hub"].value) else {**found, "hub": old}
 
 
 def _check_names(file: _Layer) -> None:

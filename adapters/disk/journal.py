@@ -32,6 +32,7 @@ class Store(Protocol):
 
     Attributes:
         name: What it is called in errors and logs.
+        id: The journal's id, made with it.
         rows: The number of facts since the snapshot.
         size: The bytes of the snapshot and of the facts since.
         cut_size: `size` after the last snapshot.
@@ -39,6 +40,7 @@ class Store(Protocol):
             program can write the journal.
     """
 
+    id: str
     rows: int
     size: int
     cut_size: int
@@ -97,6 +99,11 @@ class StoredJournal(Generic[F]):
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._run, name=f"journal-{Path(file.name).stem}", daemon=True)
         self._thread.start()
+
+    @property
+    def id(self) -> str:
+        """The journal's id, which stays the same for as long as the journal exists."""
+        return self._file.id
 
     @property
     def facts(self) -> int:

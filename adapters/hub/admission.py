@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from wakestream.adapters.config.addresses import HUB_PATH
-from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.config import HubConfig, Leadership
 from wakestream.adapters.hub.operator.operator import FOLDER
 from wakestream.adapters.net import status_page
 from wakestream.adapters.net.acceptor import Acceptor
@@ -65,7 +65,7 @@ class Admission:
 
     `judge` returns whether a handshake has the key of a license, and the reason if it is refused nevertheless; `page`
     returns the status page in one of these languages. `operator` answers what is below the operator's page; None lets
-    its WebSocket in. `standby`, if set, returns why this hub lets no one in: another one leads.
+    its WebSocket in. A hub that does not lead lets no one in.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Admission:
         judge: Callable[[Request], tuple[bool, tuple[str, str] | None]],
         page: Callable[[str], bytes],
         operator: Callable[[GuardedConnection, Request], Response | None],
-        standby: Callable[[], str] | None = None,
+        leadership: Leadership,
     ) -> None:
         self._limits, self._per_address, self.refused = limits, limits.per_address, limits.refused
         self.acceptor = Acceptor(limits)
-        self._judge, self._status, self._operator, self._standby = judge, page, operator, standby
+        self._judge, self._status, self._operator, self._leadership = judge, page, operator, leadership
         self._inside: set[GuardedConnection] = set()
         self._new = Rate(limits.per_address + SPARE, NEW_EVERY)
         self._wrong = Rate(TRIES, AGAIN)
@@ -125,24 +125,32 @@ class Admission:
         address = self._caller(socket, request)
         if socket.place is not None:
             self._limits.speaks_for(socket.place, address)
-        if self._standby is not None:
-            return self._refuse(socket, "standby", HTTPStatus.SERVICE_UNAVAILABLE, self._standby(), 1.0)
+        if not self._leadership.leads:
+            why = self._leadership.standing_by
+            response = self._refuse(socket, "standby", HTTPStatus.SERVICE_UNAVAILABLE, why, 1.0)
+            response.headers.update(self._leadership.headers)
+            return self._page(response, request) if path == "/" else response
         ours, refusal = self._judge(request) if path != PATH and not for_operator else (False, None)
         refused = self._no_room(socket, address) or (None if ours else self._too_fast(socket, address))
         if refused is None and for_operator:
             return self._counted(self._operator(socket, request))
         if refused is None and path == "/":
-            page = self._status(",".join(request.headers.get_all("Accept-Language")))
-            response = socket.respond(HTTPStatus.OK, page.decode())
-            del response.headers["Content-Type"]
-            response.headers.update(status_page.HEADERS)
-            return response
+            return self._page(socket.respond(HTTPStatus.OK, ""), request)
         if refused is None and refusal is not None:
             status, after = (HTTPStatus.UNAUTHORIZED, 0.0) if refusal[0] == "unauthorized" else (BUSY, 5.0)
             refused = self._refuse(socket, refusal[0], status, refusal[1], after)
         if ours and refused is None:
             self.registered(socket)
         return refused
+
+    def _page(self, response: Response, request: Request) -> Response:
+        """The response, with the status page as its body."""
+        response.body = self._status(",".join(request.headers.get_all("Accept-Language")))
+        for name in ("Content-Type", "Content-Length"):
+            del response.headers[name]
+        size = {"Content-Length": str(len(response.body))}
+        response.headers.update({**status_page.HEADERS, **size, **self._leadership.headers})
+        return response
 
     def _counted(self, response: Response | None) -> Response | None:
         """Count the answer if it refuses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -21,6 +21,38 @@ from wakestream.streams.recording.recording import Tap, untapped
 MAX_CONNECTIONS = 20_000
 
 
+@dataclass(slots=True)
+class Leadership:
+    """Which hub of a cluster leads, as this one knows it. A hub whose journal is in its folder is alone and leads.
+
+    Attributes:
+        cluster: The journal's id; empty as long as it is not known.
+        leads: Whether this hub leads.
+        leader: What the leading hub said of itself.
+        epoch: How often the leader has changed; None without a database.
+        read: When this hub, standing by, last read all that the leader wrote (`time.monotonic`); None if never.
+        took: Seconds from then until this hub served as the leader; None if it took over from no other one.
+    """
+
+    cluster: str = ""
+    leads: bool = True
+    leader: str = ""
+    epoch: int | None = None
+    read: float | None = None
+    took: float | None = None
+
+    @property
+    def standing_by(self) -> str:
+        """Why this hub lets no one in."""
+        return f"this hub stands by, {self.leader or 'no hub'} leads"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What each HTTP response says of it."""
+        told = {"Wakestream-Cluster": self.cluster, "Wakestream-Leader": self.leader}
+        return {name: value for name, value in told.items() if value}
+
+
 @dataclass(frozen=True, slots=True)
 class HubConfig:
     """The settings of a hub.
@@ -34,7 +66,8 @@ class HubConfig:
         proxies: Networks whose forwarded client addresses the hub trusts.
         record: The folder for recordings; None records nothing.
         webhook: Receives the news of power and money.
-        public: The hub's address for other machines, for the codes that the operator's page makes; empty if unknown.
+        public: The hub's address for other machines, or those of its cluster, separated by commas, for the codes that
+            the operator's page makes; empty if unknown.
         tap: Records events and frames.
         clock: Returns UNIX seconds.
         steady: Returns monotonic seconds. With it, leases and time limits keep their lengths when the clock is set.
@@ -45,6 +78,7 @@ class HubConfig:
         bucket: The depot, if it is a bucket; else it is our own depot, once one connects.
         ca: Verifies our own depot, if the system does not trust its certificate.
         bound: See `PostgresStore`; None for a journal in SQLite.
+        leadership: Which hub leads.
     """
 
     book: LicenseBook
@@ -66,3 +100,4 @@ class HubConfig:
     ca: SSLContext | None = None
     room: Room = field(default_factory=lambda: Room(MAX_CONNECTIONS, STRANGERS))
     bound: Path | None = None
+    leadership: Leadership = field(default_factory=Leadership)

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from prometheus_client.metrics_core import Metric
 
 from wakestream.adapters.disk.journal import StoredJournal
+from wakestream.adapters.hub.config import Leadership
 from wakestream.adapters.hub.server import HubServer
 from wakestream.adapters.telemetry import metric_families as ff
 from wakestream.operators.model.ports import PowerWord
@@ -30,16 +31,22 @@ _DEPOT_MOVES = {f.JobStored: "stored", f.JobDelivered: "delivered", f.JobDirect:
 
 
 class HubMetrics:
-    """A callable that returns the families of a hub with this journal and state folder; `clock` gives UNIX seconds."""
+    """A callable that returns the families of a hub with this state folder; `clock` gives UNIX seconds.
 
-    def __init__(
-        self, hub: HubServer, journal: StoredJournal[Any], folder: Path, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._hub, self._journal, self._folder, self._clock = hub, journal, folder, clock
+    A hub that stands by has only those of its folder and of the cluster.
+    """
+
+    def __init__(self, folder: Path, leadership: Leadership, clock: Callable[[], float] = time.time) -> None:
+        self._folder, self._leadership, self._clock = folder, leadership, clock
+        self._leading: tuple[HubServer, StoredJournal[Any]] | None = None
         self._registered: Counter[str] = Counter()
         self._moves: Counter[str] = Counter()
         self._depot_moves: Counter[str] = Counter()
         self._boots = ff.histogram("wakestream_hub_boot_seconds", "From the first job that waits to a GPU online.")
+
+    def lead(self, hub: HubServer, journal: StoredJournal[Any]) -> None:
+        """From now on this hub leads, with this journal."""
+        self._leading = hub, journal
         hub.on_fact = self._hear
 
     def _hear(self, fact: f.Fact) -> None:
@@ -56,8 +63,25 @@ class HubMetrics:
 
     def __call__(self) -> Iterator[Metric]:
         """All families of the hub."""
-        state = self._hub.state
         yield ff.build("hub")
+        yield from self._cluster()
+        if self._leading is not None and self._leadership.leads:
+            yield from self._of_leader(*self._leading)
+        yield from ff.disk("hub", self._folder)
+
+    def _cluster(self) -> Iterator[Metric]:
+        role = self._leadership
+        yield ff.gauge("wakestream_hub_leader", "1 while this hub leads, 0 while it stands by.", role.leads)
+        text = "How often the leader has changed; absent for a hub without a database."
+        yield ff.gauge("wakestream_hub_epoch", text, role.epoch)
+        text = "From the last sign of the former leader until this hub served; absent if it has not taken over."
+        yield ff.gauge("wakestream_hub_takeover_seconds", text, role.took if role.leads else None)
+        lag = None if role.leads or role.read is None else time.monotonic() - role.read
+        text = "Since a hub that stands by has read what the leader wrote; absent for the leader."
+        yield ff.gauge("wakestream_hub_standby_lag_seconds", text, lag)
+
+    def _of_leader(self, hub: HubServer, journal: StoredJournal[Any]) -> Iterator[Metric]:
+        state = hub.state
         yield from self._jobs(state)
         yield from self._peers(state)
         yield from self._gpus(state)
@@ -70,9 +94,8 @@ class HubMetrics:
         }
         text = "The median and the 90th percentile of the GPU's last 100 boots, as told to those who wait."
         yield ff.gauges("wakestream_hub_boot_eta_seconds", text, ("gpu", "percentile"), percentiles)
-        yield ff.refusals("hub", self._hub.refused)
-        yield from ff.journal("hub", self._journal)
-        yield from ff.disk("hub", self._folder)
+        yield ff.refusals("hub", hub.refused)
+        yield from ff.journal("hub", journal)
 
     def _jobs(self, state: HubState) -> Iterator[Metric]:
         words = ff.one_of(WAITING, phase(state))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from loguru import logger
+from msgspec.structs import replace
 from websockets.protocol import State
 
 from wakestream.adapters.hub.admission import GuardedConnection, cut_if_slow
@@ -53,6 +54,7 @@ class Outbound:
         self._with_links = with_links
         self._sockets, self._refused = sockets, refused
         self._tap, self._signer, self._clock = config.tap, config.signer, config.clock
+        self._leadership = config.leadership
         self._waiting: dict[GuardedConnection, list[bytes]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -72,7 +74,8 @@ class Outbound:
         if self._tap is not untapped:
             here, gone = ([fd for fd in to if (fd in self._sockets) is still] for still in (True, False))
             self._tap.row(*sent_row(here, message, old, gone))
-        # After recording: capabilities and links must not be in a log.
+        # After recording: capabilities and links must not be in a log, and what is said of the cluster is no decision.
+        message = self._with_cluster(message)
         if isinstance(seal, f.Seal):
             message = self._signer.sealed(message, seal, self._clock())
         elif seal is not None:
@@ -85,6 +88,14 @@ class Outbound:
         self._put(sockets, message, text)
         if old and (alias := wire.encode_old(message)) is not None:
             self._put(sockets, message, alias.encode())
+
+    def _with_cluster(self, message: m.Message) -> m.Message:
+        role = self._leadership
+        if isinstance(message, m.Registered) and role.cluster:
+            return replace(message, cluster=role.cluster)
+        if isinstance(message, m.HubStatus) and role.epoch is not None:
+            return replace(message, leader={"name": role.leader, "epoch": role.epoch})
+        return message
 
     def _put(self, sockets: Iterable[GuardedConnection], message: m.Message, text: bytes) -> None:
         if len(text) > wire.MAX_FRAME:  # the receiver would close the connection

@@ -83,7 +83,7 @@ class PairingDesk:
         unknown = PairingError(f"the code {name}-… is unknown, used or too old; make a new one with wakestream invite")
         if invite is None:
             raise unknown
-        binding = _binding(self._config.tls, invite.public)
+        binding = _binding(self._config.tls, invite.public, socket)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}
         of_gpus = {"gpus": [*invite.gpus], "watched": sorted(self._gpus())[:GPUS], "signs": self._tls is not None}
@@ -103,6 +103,8 @@ class PairingDesk:
         note = "".join(letter for letter in host if letter.isprintable()) or "paired"
         license_, key = await asyncio.to_thread(self._invites.redeem, invite, self._config.clock(), note)
         given = {"role": invite.role, "key": key, "id": license_, "gpus": list(invite.gpus), "hub": invite.public}
+        if "," in invite.public:  # guests of earlier versions know one address
+            given |= {"hub": invite.public.partition(",")[0], "hubs": invite.public.split(",")}
         given |= {"certificate": signed} if signed else {}
         sealed = b64encode(pairing.seal(given)).decode()
         await _send(socket, {"type": "pair.grant", "proof": b64encode(pairing.proof).decode(), "sealed": sealed})
@@ -158,8 +160,10 @@ def _bytes(message: dict[str, Any], name: str) -> bytes:
         raise PairingError(f'"{name}" is not base64') from None
 
 
-def _binding(tls: ServerTls | None, public: str) -> str:
-    """What a guest's connection is bound to: our certificate, or that of the proxy at the public address."""
+def _binding(tls: ServerTls | None, public: str, socket: ServerConnection) -> str:
+    """What a guest's connection is bound to: our certificate, or that of the proxy at the public address it uses."""
     if tls is not None:
         return by_certificate(tls.certificate)
-    return by_authority(host_of(public)) if public.startswith("wss:") else PLAIN
+    hosts = [host_of(url) for url in public.split(",")]
+    asked = host_of(f"wss://{socket.request.headers.get('Host', '')}") if socket.request is not None else ""
+    return by_authority(asked if asked in hosts else hosts[0]) if public.startswith("wss:") else PLAIN

@@ -70,7 +70,10 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
             uses=LicenseUses.of_folder(config.book.documents),
             room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
         )
+        role = config.leadership
+        role.cluster, role.leads = journal.id, True
         server = await stack.enter_async_context(open_hub(config, journal, None if term is None else term.state))
+        role.took = None if role.read is None else time.monotonic() - role.read
         journal.on_broken = server.lose
         _warn(config)  # now that the port is ours: another hub there would be the greater trouble
         stack.enter_context(few_collections(*SERVER))

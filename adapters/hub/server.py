@@ -102,7 +102,7 @@ class HubServer:
             Gate(self.licenses.look, lambda socket: self._gate.wrong_key(socket), self._let_in, self.refused.count),
             places.proxies,
         )
-        self._gate = Admission(places, self.licenses.judge, self.page, self._operator.answer)
+        self._gate = Admission(places, self.licenses.judge, self.page, self._operator.answer, config.leadership)
         self._fds = itertools.count(1)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -18,6 +19,7 @@ from wakestream.adapters.hub.admission import Admission, listening_at
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
 from wakestream.adapters.net.refusals import noted
+from wakestream.adapters.net.status_page import standby_page
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.hub import hub
@@ -47,16 +49,12 @@ class Standby:
 
     Args:
         config: The hub's settings. Its licenses are in the database.
-
-    Attributes:
-        leader: What the leading hub said of itself.
     """
 
     def __init__(self, config: HubConfig) -> None:
-        self.leader = ""
         self._config = config
         self._address = str(config.book.documents.place)
-        self._name = config.public or f"{socket.gethostname()}:{config.port}"
+        self._name = f"{socket.gethostname()}:{config.port}"
         self._json: FactsJson[Fact] = FactsJson(cast("type[Fact]", Fact), self._address)
         self._store: PostgresStore | None = None
         self._state = hub.HubState(config.limits)
@@ -68,7 +66,8 @@ class Standby:
             leads = store.lead(self._name)
             if not leads:
                 store.follow()
-            self.leader = store.leader
+            role = self._config.leadership
+            role.cluster, role.leader, role.epoch = store.id, store.leader, store.epoch
             if snapshot := store.restore():
                 self._state = hub.DECIDER.restore(snapshot, hub.HubState(self._config.limits))
             for row in store.read():
@@ -77,14 +76,10 @@ class Standby:
             self.close()
             raise
         if not leads:
+            role.read = time.monotonic()
             return None
         self._store = None  # the journal closes it
         return Term(store, self._state)
-
-    @property
-    def text(self) -> str:
-        """Why this hub lets no one in."""
-        return f"this hub stands by, {self.leader or 'no hub'} leads"
 
     def close(self) -> None:
         """End the session."""
@@ -117,7 +112,8 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
     """
     if config.bound is not None:
         make_private(config.bound.parent)
-    standby, said = Standby(config), ""
+    standby, said, role = Standby(config), "", config.leadership
+    role.leads, role.read = False, None
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(few_collections(*MANY_JOBS))  # one that scans a large state holds back the session's beat
         stack.callback(standby.close)
@@ -126,14 +122,14 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
             try:
                 if (term := await asyncio.to_thread(standby.step)) is not None:
                     return term
-                news = standby.text
+                news = role.standing_by
             except JournalError as error:
                 if not again:
                     raise
                 pause, news = AGAIN, f"{error}; this hub stands by and tries again"
             again = True
             if not said:
-                await stack.enter_async_context(_refusing(config, standby))
+                await stack.enter_async_context(_refusing(config))
             if news != said:
                 logger.log("ERROR" if pause == AGAIN else "INFO", "{}", news)
                 said = news
@@ -144,13 +140,13 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
 
 
 @contextlib.asynccontextmanager
-async def _refusing(config: HubConfig, standby: Standby) -> AsyncIterator[None]:
+async def _refusing(config: HubConfig) -> AsyncIterator[None]:
     """Answer each caller that another hub leads, until the block ends."""
     places = ConnectionLimits(config.room, config.limits.per_address, noted("hub"), Proxies(config.proxies))
+    role = config.leadership
     gate = Admission(
-        places, lambda _: (False, None), lambda _: b"", lambda *_: None,
-        standby=lambda: standby.text,
-    )  # fmt: skip
+        places, lambda _: (False, None), lambda languages: standby_page(role.leader, languages), lambda *_: None, role
+    )
     async with listening_at(config, gate, ServerConnection.wait_closed):
         try:
             yield

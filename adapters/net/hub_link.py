@@ -1,17 +1,21 @@
 """A connection to the hub that reconnects by itself: one hot observable of events, and a `send`.
 
 Client, monitor and worker use it. A session is a cold observable that ends with an error; `retry_backoff` makes a link
-of it, whose subscribers see no error but `LinkDown`.
+of it, whose subscribers see no error but `LinkDown`. Of the several hubs of a cluster, a session tries each once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import socket as sockets
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 from ssl import SSLContext
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from loguru import logger
 from reactivex import Observable, abc
@@ -62,6 +66,12 @@ PING_EVERY = 25.0
 SILENCE = 2 * PING_EVERY
 """Seconds without a message after which the connection counts as lost."""
 
+OPEN_WITHIN = 10.0
+"""Seconds that a hub has to answer the handshake."""
+
+OPEN_ONE_WITHIN = 4.0
+"""The same, if there are other addresses: one of a cluster may be switched off."""
+
 REGISTER_WITHIN = 10.0
 """Seconds that the hub has to answer `register`."""
 
@@ -85,7 +95,8 @@ class Link:
         scheduler: LoopScheduler,
         ca: SSLContext | None = None,
     ) -> None:
-        self.url = url
+        self._urls = deque(url.split(","))
+        self._cluster: str | None = None
         self._ca = ca
         self._register = register
         self._tap = tap
@@ -93,6 +104,11 @@ class Link:
         self._socket: ClientConnection | None = None
         self.events = HubNews(_fault)
         self._subscription = self._sessions(random).subscribe(self._feed, scheduler=scheduler)
+
+    @property
+    def url(self) -> str:
+        """The address of the hub that registered us last; before that, the first one."""
+        return self._urls[0]
 
     @property
     def up(self) -> bool:
@@ -116,7 +132,7 @@ class Link:
         alive = session.pipe(timeout(SILENCE, "silence", reset=each_item, error=Stalled))
 
         def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-            return alive.subscribe(_TellsWhy(observer, self.url), scheduler=scheduler)
+            return alive.subscribe(_TellsWhy(observer, self), scheduler=scheduler)
 
         return LightObservable(subscribe).pipe(retry_backoff(RECONNECT, random))
 
@@ -130,9 +146,8 @@ class Link:
         self.events.feed(event)
 
     async def _session(self) -> AsyncIterator[Event]:
-        async with _connected(self.url, self._ca) as socket:
-            self._put(socket, self._register())
-            registered = await self._registered(socket)
+        async with contextlib.AsyncExitStack() as stack:
+            socket, registered = await self._enter(stack)
             pings = interval(PING_EVERY, lambda _: m.Ping()).subscribe(
                 lambda ping: self._put(socket, ping), scheduler=self._scheduler
             )
@@ -147,6 +162,35 @@ class Link:
             finally:
                 pings.dispose()
                 self._socket = None if self._socket is socket else self._socket
+
+    async def _enter(self, stack: contextlib.AsyncExitStack) -> tuple[ClientConnection, m.Registered]:
+        """Connect to the first hub that registers us, beginning with the last one that did."""
+        failed: list[tuple[str, HubError]] = []
+        for url in tuple(self._urls):
+            hosts: list[str | None] = [None]
+            for host in hosts:
+                try:
+                    async with contextlib.AsyncExitStack() as attempt:
+                        within = OPEN_WITHIN if len(self._urls) == 1 else OPEN_ONE_WITHIN
+                        socket = await attempt.enter_async_context(_connected(url, self._ca, within, host))
+                        self._put(socket, self._register())
+                        registered = await self._registered(socket)
+                        self._check(registered.cluster)
+                        stack.push_async_exit(attempt.pop_all())
+                        return socket, registered
+                except HubError as error:
+                    failed.append((url, error))
+                    if host is None and _stands_by(error):
+                        hosts += await _hosts_of(url)
+            self._urls.rotate(-1)
+        raise _together(failed)
+
+    def _check(self, cluster: str | None) -> None:
+        """Refuse a hub of another cluster than the one that registered us before, if there are several addresses."""
+        known = self._cluster = self._cluster or cluster
+        if len(self._urls) > 1 and known is not None and cluster not in (None, known):
+            what = f"it belongs to the cluster {cluster}, and this program uses {known}; correct the list of hubs"
+            raise HubRefused(what, code="other_cluster")
 
     async def _registered(self, socket: ClientConnection) -> m.Registered:
         try:
@@ -199,7 +243,7 @@ def open_link(
     """Connect to the hub, and reconnect whenever the connection is lost, until `close`. Needs a running loop.
 
     Args:
-        url: The hub's WebSocket address.
+        url: The hub's WebSocket address, or those of several hubs, separated by commas.
         register: Makes the first message of each connection.
         tap: Records all messages.
         random: The source of the delays' jitter.
@@ -216,17 +260,42 @@ def open_link(
 class _TellsWhy(ForwardingObserver[Event]):
     """Emits `LinkDown` before the error that ends a session."""
 
-    __slots__ = ("url",)
+    __slots__ = ("link",)
 
-    def __init__(self, observer: abc.ObserverBase[Event], url: str) -> None:
+    def __init__(self, observer: abc.ObserverBase[Event], link: Link) -> None:
         super().__init__(observer)
-        self.url = url
+        self.link = link
 
     def on_error(self, error: Exception) -> None:
         code = error.code if isinstance(error, HubRefused) and error.code in FOR_GOOD else None
         why = f"no message arrived for {error.seconds:g} s" if isinstance(error, Stalled) else str(error)
-        self.observer.on_next(LinkDown(f"hub {self.url}: {why}", code))
+        self.observer.on_next(LinkDown(f"hub {self.link.url}: {why}", code))
         self.observer.on_error(error)
+
+
+def _together(failed: Sequence[tuple[str, HubError]]) -> HubError:
+    """Why no address can be used; the first one's is not named."""
+    if len(failed) == 1:
+        return failed[0][1]
+    said = dict.fromkeys(str(error) if url == failed[0][0] else f"hub {url}: {error}" for url, error in failed)
+    code = next((error.code for _, error in failed if error.code in FOR_GOOD), None)
+    text = "; ".join(said)
+    return HubUnreachable(text) if code is None else HubRefused(text, code=code)
+
+
+def _stands_by(error: HubError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, InvalidStatus) and cause.response.status_code == 503
+
+
+async def _hosts_of(url: str) -> list[str]:
+    """The addresses of a name that has several: another one of them may lead."""
+    parts = urlsplit(url)
+    if getproxies().keys() - {"no"}:
+        return []
+    found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=sockets.SOCK_STREAM)
+    hosts = list(dict.fromkeys(str(address[4][0]) for address in found))
+    return hosts if len(hosts) > 1 else []
 
 
 def _reason(socket: ClientConnection) -> str:
@@ -243,8 +312,11 @@ class _ConnectHere(connect):
 
 
 @contextlib.asynccontextmanager
-async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientConnection]:
-    """A WebSocket; errors of the library and the system become `HubError`."""
+async def _connected(
+    url: str, ca: SSLContext | None, within: float, host: str | None
+) -> AsyncIterator[ClientConnection]:
+    """A WebSocket, to this `host` of the name in `url`; errors of the library and the system become `HubError`."""
+    options: dict[str, Any] = {} if host is None else {"host": host}
     try:
         async with _ConnectHere(
             url,
@@ -252,8 +324,10 @@ async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientCon
             max_size=wire.MAX_FRAME,
             ping_interval=20,
             ping_timeout=20,
+            open_timeout=within,
             close_timeout=2,
             ssl=ca or True if url.startswith("wss:") else None,
+            **options,
         ) as socket:
             try:
                 yield socket
@@ -270,7 +344,7 @@ async def _connected(url: str, ca: SSLContext | None) -> AsyncIterator[ClientCon
         raise HubUnreachable(_no_hub(url, error)) from error
     except (OSError, TimeoutError) as error:
         ended = url.startswith("wss:") and isinstance(error, ConnectionResetError)
-        raise HubUnreachable(hung_up() if ended else _plain(error)) from error
+        raise HubUnreachable(hung_up() if ended else _plain(error, within)) from error
     except WebSocketException as error:
         raise HubUnreachable(f"the connection broke ({error})") from error
 
@@ -295,9 +369,9 @@ def _turned_away(response: Response) -> str:
     return f"the connection was refused with HTTP {response.status_code}{f': {said}' if said else ''}"
 
 
-def _plain(error: OSError) -> str:
+def _plain(error: OSError, within: float) -> str:
     if isinstance(error, TimeoutError):
-        return "no answer within 10 s"
+        return f"no answer within {within:g} s"
     return explained(error) or no_connection(error)
 
 

@@ -56,6 +56,12 @@ def hub_page(state: HubState, now: float, languages: str = "") -> bytes:
     return page(words, "wakestream hub", words["hub"], hub_facts(state, now, words))
 
 
+def standby_page(leader: str, languages: str = "") -> bytes:
+    """The page of a hub that stands by; `languages` as for `hub_page`."""
+    words = words_for(languages)
+    return page(words, "wakestream hub", words["standby"], [(words["leader"], leader or "-")])
+
+
 def hub_facts(state: HubState, now: float, words: Words) -> Sequence[tuple[str, str]]:
     """The rows of a hub's page."""
     jobs = partial(words.count, "jobs")

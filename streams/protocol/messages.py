@@ -99,7 +99,8 @@ class Register(Message, frozen=True, kw_only=True):
 class Registered(Message, frozen=True, kw_only=True):
     """hub -> any: the answer to `register`; `features` are this hub's additions.
 
-    `capability_key` (ours, to workers that announced `capability`): the hub's public Ed25519 key, base64url.
+    `capability_key` (ours, to workers that announced `capability`): the hub's public Ed25519 key, base64url. `cluster`
+    (ours): the id of the hub's journal, which all hubs of a cluster share.
     """
 
     TYPE: ClassVar[str] = "registered"
@@ -108,6 +109,7 @@ class Registered(Message, frozen=True, kw_only=True):
     device_type: str | None = None
     features: tuple[str, ...] | None = None
     capability_key: str | None = None
+    cluster: str | None = None
 
 
 class Ping(Message, frozen=True, kw_only=True):
@@ -250,7 +252,8 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     `eta_s` has the same for the time until a GPU is expected for the waiting jobs. Days and months are those of `zone`;
     `budgets` has an object for each budget, `license_budget` that of the asking license. Only a license of role `admin`
     gets `connections`, by role, and `waiting`, the number of waiting jobs by license. `expected`: when the waiting jobs
-    start, by kind and priority. `depot`: the jobs that go through the depot, and what the license has there.
+    start, by kind and priority. `depot`: the jobs that go through the depot, and what the license has there. `leader`:
+    of a cluster, the name of the hub that leads, and its epoch.
     """
 
     TYPE: ClassVar[str] = "hub.status.response"
@@ -273,6 +276,7 @@ class HubStatus(_WithId, frozen=True, kw_only=True):
     history: Data[Mapping[str, Any] | None] = None
     expected: Data[tuple[Mapping[str, Any], ...] | None] = None
     depot: Data[Mapping[str, Any] | None] = None
+    leader: Data[Mapping[str, Any] | None] = None
 
 
 class Booted(Message, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +16,14 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from tests.support.ports import free_port
 from tests.support.programs.our_peers import SECRET, Place, held, until
 from wakestream.adapters.client.client import open_client
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.net import hub_link as links
 from wakestream.adapters.net.acceptor import accept_no_more
 from wakestream.adapters.net.hub_link import Link, open_link
+from wakestream.adapters.net.tls import client_context, make_certificate
 from wakestream.operators.model.backoff import Backoff
 from wakestream.operators.model.events import Cancelled, Job, JobEvent, Queued
 from wakestream.operators.model.ports import LinkDown, LinkUp
@@ -30,8 +34,11 @@ class Hub:
     """Registers every peer; after that it may be `deaf`: it reads, and does not answer."""
 
     def __init__(self) -> None:
-        self.url = ""
+        self.url, self.port = "", 0
         self.deaf = False
+        self.stands_by = False
+        self.cluster: str | None = None
+        self.turned_away = 0
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sockets: list[ServerConnection] = []
         self.codes: asyncio.Queue[int | None] = asyncio.Queue()
@@ -42,9 +49,10 @@ class Hub:
         try:
             async for raw in socket:
                 frame = orjson.loads(raw)
-                answer = {"register": '{"type":"registered"}', "ping": '{"type":"pong"}'}.get(frame["type"])
+                registered = {"type": "registered", **({"cluster": self.cluster} if self.cluster else {})}
+                answer = {"register": registered, "ping": {"type": "pong"}}.get(frame["type"])
                 if answer and (frame["type"] == "register" or not self.deaf):
-                    await socket.send(answer)
+                    await socket.send(orjson.dumps(answer).decode())
                 self.frames.put_nowait(frame)
         finally:
             self.codes.put_nowait(socket.close_code)
@@ -54,23 +62,43 @@ class Hub:
             pass
         return frame
 
+    def admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        if not self.stands_by:
+            return None
+        self.turned_away += 1
+        return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "this hub stands by, another one leads\n")
 
-@pytest.fixture
-async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
-    monkeypatch.setattr(links, "RECONNECT", Backoff(initial=0.01, max_delay=0.02))
+
+@asynccontextmanager
+async def serving(host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Hub]:
     hub = Hub()
-    async with serve(hub.serve, "127.0.0.1", 0, close_timeout=0.1) as server:
-        hub.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/dsp"
+    options: dict[str, Any] = {"process_request": hub.admit, "close_timeout": 0.1, "ssl": tls}
+    async with serve(hub.serve, host, port, **options) as server:
+        hub.port = server.sockets[0].getsockname()[1]
+        hub.url = f"{'wss' if tls else 'ws'}://{host}:{hub.port}/dsp"
         try:
             yield hub
         finally:
             await accept_no_more(server)
 
 
+@pytest.fixture
+async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    monkeypatch.setattr(links, "RECONNECT", Backoff(initial=0.01, max_delay=0.02))
+    async with serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+async def second() -> AsyncIterator[Hub]:
+    async with serving() as hub:
+        yield hub
+
+
 @asynccontextmanager
-async def linked(hub: Hub) -> AsyncIterator[tuple[Link, asyncio.Queue[Any]]]:
+async def linked(hub: Hub, *more: str) -> AsyncIterator[tuple[Link, asyncio.Queue[Any]]]:
     numbers = itertools.count(1)
-    link = open_link(hub.url, lambda: m.Register(key=f"key-{next(numbers)}"))
+    link = open_link(",".join((hub.url, *more)), lambda: m.Register(key=f"key-{next(numbers)}"))
     heard: asyncio.Queue[Any] = asyncio.Queue()
     link.events.subscribe(heard.put_nowait)
     try:
@@ -143,6 +171,100 @@ async def test_a_kick_is_reported_with_its_code(hub: Hub) -> None:
         await hub.sockets[0].send('{"type":"kicked","msg":"another client uses this key"}')
         down = await first(heard, LinkDown)
         assert (down.code, "another client uses this key" in down.reason) == ("kicked", True)
+
+
+async def test_a_hub_that_stands_by_or_is_down_is_passed_over_without_a_delay(
+    hub: Hub, second: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "RECONNECT", Backoff(initial=3600.0))
+    hub.stands_by = True
+    async with linked(hub, f"ws://127.0.0.1:{free_port()}/dsp", second.url) as (link, heard):
+        assert isinstance(await heard.get(), LinkUp), "nothing is reported of the others"
+        assert (link.url, hub.turned_away) == (second.url, 1)
+
+
+async def test_after_a_disconnect_the_last_good_hub_comes_first_and_then_the_others(hub: Hub, second: Hub) -> None:
+    hub.stands_by = True
+    async with linked(hub, second.url) as (link, heard):
+        await first(heard, LinkUp)
+        second.sockets[0].transport.abort()
+        await first(heard, LinkUp)
+        assert (link.url, hub.turned_away) == (second.url, 1)
+        hub.stands_by, second.stands_by = False, True
+        second.sockets[1].transport.abort()
+        await first(heard, LinkUp)
+        assert (link.url, second.turned_away) == (hub.url, 1)
+
+
+async def test_when_no_hub_can_be_used_one_sentence_says_why_of_each_and_the_next_round_waits(hub: Hub) -> None:
+    hub.stands_by = True
+    down = f"ws://127.0.0.1:{free_port()}/dsp"
+    async with linked(hub, down) as (_, heard):
+        reason = (await first(heard, LinkDown)).reason
+        assert reason == (
+            f"hub {hub.url}: the connection was refused with HTTP 503: this hub stands by, another one leads; "
+            f"hub {down}: nothing listens there (connection refused)"
+        )
+        hub.stands_by = False
+        await first(heard, LinkUp)
+
+
+async def test_a_hub_of_another_cluster_is_not_used_and_the_message_names_both(hub: Hub, second: Hub) -> None:
+    hub.cluster, second.cluster = "cluster-x", "cluster-y"
+    async with linked(hub, second.url) as (link, heard):
+        await first(heard, LinkUp)
+        hub.stands_by = True
+        hub.sockets[0].transport.abort()
+        await first(heard, LinkDown)
+        reason = (await first(heard, LinkDown)).reason
+        assert f"hub {second.url}: it belongs to the cluster cluster-y, and this program uses cluster-x;" in reason
+        hub.stands_by = False
+        await first(heard, LinkUp)
+        assert link.url == hub.url
+
+
+async def test_the_only_hub_may_have_a_new_journal(hub: Hub) -> None:
+    hub.cluster = "cluster-x"
+    async with linked(hub) as (_, heard):
+        await first(heard, LinkUp)
+        hub.cluster = "cluster-y"
+        hub.sockets[0].transport.abort()
+        await first(heard, LinkUp)
+
+
+async def test_a_name_with_several_addresses_is_several_hubs(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.stands_by = True
+    async with serving("127.0.0.2", hub.port) as leader:
+        loop = asyncio.get_running_loop()
+        known = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, hub.port)) for host in ("127.0.0.1", "127.0.0.2")]
+
+        async def resolved(host: str, *arguments: Any, **options: Any) -> list[Any]:
+            return known if host == "hub.example" else [(*known[0][:4], (host, hub.port))]
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolved)
+        link = open_link(f"ws://hub.example:{hub.port}/dsp", lambda: m.Register(key="key"))
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        link.events.subscribe(heard.put_nowait)
+        assert isinstance(await heard.get(), LinkUp)
+        await link.close()
+        assert len(leader.sockets) == 1
+
+
+async def test_a_hub_with_another_certificate_is_passed_over_and_the_message_says_so(hub: Hub, tmp_path: Path) -> None:
+    for name in ("ours", "other"):
+        make_certificate(tmp_path / f"{name}.pem", tmp_path / f"{name}.key", ["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "other.pem", tmp_path / "other.key")
+    hub.stands_by = True
+    async with serving(tls=context) as other:
+        trusted = client_context(tmp_path / "ours.pem")
+        link = open_link(f"{other.url},{hub.url}", lambda: m.Register(key="key"), ca=trusted)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        link.events.subscribe(heard.put_nowait)
+        assert f"hub {other.url}: its certificate is not trusted" in (await first(heard, LinkDown)).reason
+        hub.stands_by = False
+        await first(heard, LinkUp)
+        await link.close()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

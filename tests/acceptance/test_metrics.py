@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import math
 import re
 import shutil
+import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from tests.support.programs.client_scene import User, clean_environment
 from tests.support.programs.examples_scene import receiver
@@ -144,6 +148,49 @@ async def test_promtool_accepts_the_metrics_of_every_program(user: User, place: 
         texts = {program: await made.scrape(program) for program in made.urls}
         assert "boot_eta_seconds{" in texts["hub"]
         assert {program: await lint(text) for program, text in texts.items()} == dict.fromkeys(texts, (0, ""))
+
+
+NORMAL = {"leader{instance='a'}": 1, "leader{instance='b'}": 0, "standby_lag_seconds{instance='b'}": 0.2}
+ALERTS: dict[str, dict[str, float]] = {
+    "WakestreamNoLeader": {"leader{instance='a'}": 0, "leader{instance='b'}": 0},
+    "WakestreamTwoLeaders": {"leader{instance='b'}": 1},
+    "WakestreamNoStandby": {"leader{instance='b'}": math.nan},
+    "WakestreamStandbyLags": {"standby_lag_seconds{instance='b'}": 6},
+    "WakestreamLeaderChangesOften": {"epoch{instance='b'}": 4},
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here: apt-get install promtool")
+def test_each_alert_for_several_hubs_fires_when_it_should_and_no_other_does(tmp_path: Path) -> None:
+    file = ROOT / "deploy" / "prometheus-alerts.yaml"
+    rules = yaml.safe_load(file.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    assert {rule["alert"] for rule in rules} == set(ALERTS)
+    assert {name for rule in rules for name in re.findall(r"wakestream_\w+", rule["expr"])} <= set(told())
+    tests = [case(rules, ALERTS.get(fires, {}), fires) for fires in ("", *ALERTS)]
+    (tmp_path / "test.json").write_text(json.dumps({"rule_files": [str(file)], "tests": tests}))
+    promtool = ["promtool", "test", "rules", tmp_path / "test.json"]
+    done = subprocess.run(promtool, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def case(rules: list[dict[str, Any]], amiss: dict[str, float], fires: str) -> dict[str, Any]:
+    """A test of promtool: a quarter of an hour in which something is amiss, and the alert that fires then."""
+    series = [
+        {"series": f"wakestream_hub_{name}", "values": "_x15" if math.isnan(value) else f"0 {value}x15"}
+        for name, value in {**NORMAL, "epoch{instance='b'}": 0, **amiss}.items()
+    ]
+    about = {"instance": "b"} if fires == "WakestreamStandbyLags" else {}
+    expected = [
+        {
+            "eval_time": "15m", "alertname": rule["alert"],
+            "exp_alerts": [{
+                "exp_labels": {**rule["labels"], **about},
+                "exp_annotations": {"summary": rule["annotations"]["summary"].replace("{{ $labels.instance }}", "b")},
+            }] if rule["alert"] == fires else [],
+        }
+        for rule in rules
+    ]  # fmt: skip
+    return {"interval": "1m", "input_series": series, "alert_rule_test": expected}
 
 
 async def lint(text: str) -> tuple[int | None, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -17,10 +18,12 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.ports import free_port
 from wakestream.adapters.client.pair import pair
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.hub.invites import LASTS, Invites
 from wakestream.adapters.hub.licenses import LicenseBook
+from wakestream.adapters.hub.operator.actions import join_command
 from wakestream.adapters.hub.server import HubServer, open_hub
 from wakestream.adapters.net.pairing import PLAIN, Code, Pairing, PairingError, code_from
 from wakestream.adapters.net.tls import ServerTls, make_certificate
@@ -75,6 +78,30 @@ async def test_a_code_gives_the_key_of_its_role_and_the_hubs_certificate(scene: 
         pinned = (scene.folder / "hub.pem").read_text() if secured else ""
         assert paired.certificate.split() == pinned.split()
         assert paired.key not in repr(paired)
+
+
+async def test_a_guest_learns_all_addresses_of_a_cluster_and_an_earlier_guest_one(scene: Scene) -> None:
+    async with scene.hub() as hub:
+        public = f"{hub.url},ws://other.example:1/dsp"
+        invite = scene.invites.create("client", scene.now, public=public)
+        assert join_command(invite) == f"wakestream join 127.0.0.1:{hub.port},other.example:1 {invite.code}"
+        paired = await pair(f"127.0.0.1:{free_port()},{hub.url}", invite.code)
+        assert paired.hub_url == public
+        earlier = scene.invites.create("client", scene.now, public=public)
+        given = await _granted(hub.url, earlier.code)
+        assert (given["hub"], given["hubs"]) == (hub.url, public.split(","))
+
+
+async def _granted(url: str, code: Code) -> dict[str, Any]:
+    """What the hub gives, as a guest of any version reads it."""
+    async with connect(url.replace("/dsp", "/pair")) as guest:
+        await guest.send(orjson.dumps({"type": "pair.start", "name": code.name}).decode())
+        shared = orjson.loads(await guest.recv())
+        pairing = Pairing(code, PLAIN, is_hub=False)
+        pairing.agree(b64decode(shared["share"]))
+        mine = {"share": b64encode(pairing.share).decode(), "proof": b64encode(pairing.proof).decode()}
+        await guest.send(orjson.dumps({"type": "pair.proof", **mine, "host": "pc"}).decode())
+        return pairing.open(b64decode(orjson.loads(await guest.recv())["sealed"]))
 
 
 async def test_a_code_is_good_once(scene: Scene) -> None:

@@ -78,7 +78,7 @@ async def test_an_unwritable_output_path_is_reported(set_up: User) -> None:
 
 
 async def test_missing_and_invalid_settings_are_reported_with_their_source(user: User) -> None:
-    told(await user.submit(), 2, "no hub is set", "API_SERVER_URL")
+    told(await user.submit(), 2, "no hub is set", "WAKESTREAM_HUB")
     told(await user.submit(API_SERVER_URL=NOBODY), 2, "no key is set", ".license")
     told(await user.submit(API_SERVER_URL="ftp://hub"), 2, "API_SERVER_URL", "http://")
     told(await user.submit("--online-timeout", "soon"), 2, "--online-timeout", "is not a time")

@@ -15,6 +15,7 @@ from wakestream.adapters.cli import flags
 from wakestream.adapters.cli.serve import announce, listening, serve_metrics
 from wakestream.adapters.cli.service import begin, run_program
 from wakestream.adapters.cli.setup.files import folder_of, recorded
+from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
 from wakestream.adapters.depot.bucket import Bucket
 from wakestream.adapters.depot.probe import refuse_unsafe
@@ -54,6 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.tls(parser)
     flags.behind_proxy(parser)
     state(parser)
+    text = "the addresses under which others reach the hubs of this cluster (default: as for `init hub`)"
+    flags.add(parser, "--public URL", text)
     text = "worker, monitor or worker,monitor: accept these without a token, for old programs (unsafe)"
     flags.add(parser, "--open-roles ROLES", text, type=_roles, default=frozenset())
     flags.add(parser, "--per-license N", "connections of one license (default 200)", type=flags.whole(1), default=200)
@@ -220,14 +223,25 @@ def _system_zone() -> str:
     return UTC if known.removeprefix("Etc/") in ("UTC", "UCT", "GMT", "Zulu", "Universal") else known
 
 
-def _public() -> str:
-    """The hub's address for other machines as `init hub` recorded it; empty if it is unknown."""
+def public_url(given: str | None, base: Path | None = None) -> str:
+    """The hub's addresses for others: the given ones, or those of `init hub`; empty if neither are known."""
+    if given is not None:
+        try:
+            return addresses.hub_urls(given)
+        except ValueError as error:
+            raise SettingsError(f"--public {error}") from None
+    setup = recorded(folder_of("hub", base))
+    return setup.public if setup is not None else ""
+
+
+def _public(given: str | None) -> str:
     try:
-        setup = recorded(folder_of("hub"))
+        return public_url(given)
     except SettingsError as error:
+        if given is not None:
+            raise
         logger.warning("{}; the operator's page shows codes with the address of the browser", error)
         return ""
-    return setup.public if setup is not None else ""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -264,24 +278,29 @@ def run(args: argparse.Namespace) -> int:
     book = LicenseBook(state if settings.journal is None else documents(settings.journal))
     config = HubConfig(
         book, host, port, limits, tls, tuple(args.behind_proxy), settings.record, webhook,
-        public=_public(), bound=None if settings.journal is None else state / "hub.postgres",
+        public=_public(args.public), bound=None if settings.journal is None else state / "hub.postgres",
         bucket=_bucket(args), ca=client_context(settings.ca or settings.tls_cert),
     )  # fmt: skip
+
+    metrics = HubMetrics(state, config.leadership)
 
     async def lead(stop: asyncio.Event, term: Term | None = None) -> None:
         async with AsyncExitStack() as stack:
             with listening(host, port):
                 hub = await stack.enter_async_context(running_hub(config, term))
-            if settings.metrics is not None:
-                await serve_metrics(stack, settings.metrics, HubMetrics(hub.server, hub.journal, state))
+            metrics.lead(hub.server, hub.journal)
             announce("hub", hub.server.url)
             await stop.wait()
 
     async def serve(stop: asyncio.Event) -> None:
         for found in await refuse_unsafe(config.bucket) if isinstance(config.bucket, S3Depot) else ():
             logger.warning("the bucket has a fault ({}); `wakestream depot check` says what to do", found.check)
-        if settings.journal is None:
-            await lead(stop)
+        async with AsyncExitStack() as stack:
+            if settings.metrics is not None:
+                await serve_metrics(stack, settings.metrics, metrics)
+            await (lead(stop) if settings.journal is None else take_turns(stop))
+
+    async def take_turns(stop: asyncio.Event) -> None:
         lost = False
         while not stop.is_set():
             with listening(host, port):

@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(money, "--price-per-hour PRICE", "what an hour of this GPU costs, where the provider does not say it")
     flags.add(money, "--budget-per-day AMOUNT", "do not wake this GPU when its day has cost this much")
     group = parser.add_argument_group("a hub")
-    flags.add(group, "--public URL", "the address under which others reach the hub")
+    flags.add(group, "--public URL", "the address under which others reach the hub; more of a cluster after commas")
     hub.state(parser)
 
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _hub(args: argparse.Namespace) -> Done:
     setup = recorded(folder_of("hub", args.folder)) or Setup("hub")
     given = args.public or setup.public or asked("--public", "")
-    public = invite.public_url(given)
+    public = hub.public_url(given)
     secure = public.startswith("wss:")
     host, port = addresses.host_of(public), addresses.port_of(public) or (443 if secure else 80)
     listen = args.listen or f"0.0.0.0:{port}"
@@ -81,14 +81,15 @@ def _hub(args: argparse.Namespace) -> Done:
     behind_proxy = addresses.is_loopback(addresses.listen_address(listen)[0]) and not addresses.is_loopback(host)
     if secure and args.tls_cert is None and not behind_proxy:
         cert, key = state / "hub.pem", state / "hub.key"
+        hosts = [addresses.host_of(url) for url in public.split(",")]
         if cert.exists() and key.exists():
-            if host not in (names := names_of(cert)):
+            if missing := {*hosts}.difference(names := names_of(cert)):
                 raise SettingsError(
-                    f"{cert} is for {', '.join(names) or 'no name'} and not for {host}; remove it and {key}, "
+                    f"{cert} is for {', '.join(names) or 'no name'} and not for {min(missing)}; remove it and {key}, "
                     "run this again, and let the other machines join again, because they trust the old one"
                 )
         else:
-            make_certificate(cert, key, [host, "localhost", "127.0.0.1"])
+            make_certificate(cert, key, [*hosts, "localhost", "127.0.0.1"])
             say(t("setup.written", path=cert), t("setup.written", path=key))
         settings |= {"tls_cert": cert, "tls_key": key}
     arguments = [*(["--state", str(state)] if args.state is not None else []), *_money_of(setup.arguments)]
@@ -113,7 +114,7 @@ def _depot(args: argparse.Namespace) -> Done:
 
 
 def _codes(args: argparse.Namespace) -> Iterator[str]:
-    invites, public = Invites(hub.folder(args.state)), invite.public_url(None, args.folder)
+    invites, public = Invites(hub.folder(args.state)), hub.public_url(None, args.folder)
     for role in INVITED:
         yield from invite.lines(invites.create(role, time.time(), public=public))
 

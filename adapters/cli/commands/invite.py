@@ -6,13 +6,10 @@ import argparse
 import datetime
 import sys
 import time
-from pathlib import Path
 
 from wakestream.adapters.cli import exit_codes, flags
 from wakestream.adapters.cli.commands import hub
 from wakestream.adapters.cli.i18n import t
-from wakestream.adapters.cli.setup.files import folder_of, recorded
-from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.hub.invites import Invite, Invites
 from wakestream.adapters.hub.licenses import ROLES
@@ -33,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, "--note TEXT", "a note, such as a person's name", default="")
     text = "reserve this GPU for the key of a worker or monitor; may be repeated"
     flags.add(parser, "--gpu NAME", text, action="append", default=[])
-    flags.add(parser, "--public URL", "the hub's address for that machine (default: the one of `init hub`)")
+    flags.add(parser, "--public URL", "the hub's address, or those of a cluster (default: as for `init hub`)")
     flags.add(parser, "--qr", "also as a QR code with the command that joins")
     flags.add(parser, "--json", "as a JSON object")
     hub.state(parser)
@@ -41,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make a code. A running hub knows it at once."""
-    public = public_url(args.public)
+    public = hub.public_url(args.public)
     if args.qr:
         _check_qr(public)
     invite = Invites(hub.book_here(args).documents).create(args.role, time.time(), args.note, args.gpu, public)
@@ -66,17 +63,6 @@ def _check_qr(public: str) -> None:
         qr_code.HALVES.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         raise SettingsError("--qr: this output cannot show a QR code; set PYTHONUTF8=1, or leave --qr out") from None
-
-
-def public_url(given: str | None, base: Path | None = None) -> str:
-    """The hub's address for others: the given one, or that of `init hub`; empty if neither is known."""
-    if given is not None:
-        try:
-            return addresses.hub_url(given)
-        except ValueError as error:
-            raise SettingsError(f"--public {error}") from None
-    setup = recorded(folder_of("hub", base))
-    return setup.public if setup is not None else ""
 
 
 def lines(invite: Invite) -> list[str]:

@@ -26,7 +26,7 @@ EXAMPLES = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The hub, the code, and the answers that its role needs."""
-    parser.add_argument("hub", metavar="HOST", help="the hub: HOST, HOST:PORT or its URL")
+    parser.add_argument("hub", metavar="HOST", help="the hub: HOST, HOST:PORT or its URL; several after commas")
     parser.add_argument("code", metavar="CODE", help="the code that `wakestream invite` printed")
     options.arguments(parser)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wakestream.adapters.cli.doctor.result import CheckResult, each, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n.catalog import catalog, t
+from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.power import CommandPower
@@ -172,7 +173,7 @@ async def daemon_stands(found: Settings, state: Path | None) -> AsyncIterator[Ch
         said = await client.look()
     if said is None:
         yield skipped("daemon", t("doctor.no_daemon", folder=state))
-    elif found.hub_url is not None and said.get("hub") != found.hub_url:
+    elif not addresses.serves(said.get("hub"), found.hub_url):
         says = t("doctor.daemon_elsewhere", hub=said.get("hub"), ours=found.hub_url)
         yield warning("daemon", says, t("doctor.daemon_elsewhere.do"))
     elif not said.get("connected"):

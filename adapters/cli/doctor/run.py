@@ -22,7 +22,7 @@ from wakestream.adapters.cli.i18n.catalog import translated
 from wakestream.adapters.client import hub_query
 from wakestream.adapters.client.hub_query import Answer, Query
 from wakestream.adapters.client.worker import HttpWorker, HttpWorkers
-from wakestream.adapters.config.addresses import HUB_PATH
+from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, DaemonUnreachable, open_daemon_client
 from wakestream.adapters.disk.fingerprints import DiskFiles
@@ -148,9 +148,10 @@ async def examine(
     """
     async with open_daemon_client(state) as client:
         health = await client.look() if state is not None and not (found.hub_url and found.key) else None
-        if health is not None and found.hub_url in (None, health.get("hub")):
+        served = health is not None and addresses.serves(health.get("hub"), found.hub_url)
+        if health is not None and served:
             found = replace(found, hub_url=health.get("hub"))
-        asks = health is not None and found.hub_url == health.get("hub") and found.key is None and client.asks_hub
+        asks = served and found.key is None and client.asks_hub
         hub = _through_the_daemon(found, client, wake_within) if asks else _at_the_hub(found, wake_within)
         async for finding in each(here.seen(found, folder, asks=asks), daemon_stands(found, state), hub):
             yield finding
@@ -236,4 +237,4 @@ def _page(hub_url: str) -> str:
     """The hub's page for people, beside its WebSocket."""
     parts = urlsplit(hub_url)
     scheme = {"ws": "http", "wss": "https"}[parts.scheme]
-    return urlunsplit(parts._replace(scheme=scheme, path=f"{parts.path.removesuffix(HUB_PATH)}/"))
+    return urlunsplit(parts._replace(scheme=scheme, path=f"{parts.path.removesuffix(addresses.HUB_PATH)}/"))

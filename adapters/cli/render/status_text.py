@@ -27,6 +27,7 @@ def status(answer: m.HubStatus) -> list[str]:
         *_rest(answer),
         *starts(answer),
         *depot(answer),
+        *([t("status.leader", name=of["name"], epoch=of["epoch"])] if (of := answer.leader) else []),
     ]
 
 

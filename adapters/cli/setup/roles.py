@@ -180,7 +180,7 @@ async def join(
     """Join the hub at an address.
 
     Args:
-        address: The hub: HOST, HOST:PORT or its URL.
+        address: The hub: HOST, HOST:PORT or its URL; more of a cluster after commas.
         code: The code that `wakestream invite` printed.
         settings_of: Returns the settings for what the code is for, for example by asking for them. It raises
             `SettingsError` for flags of another role.

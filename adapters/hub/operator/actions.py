@@ -28,7 +28,7 @@ class Actions:
     Attributes:
         book: The licenses.
         invites: The invitations.
-        public: The hub's address for others; empty if it is unknown.
+        public: The hub's address for others, or those of its cluster; empty if it is unknown.
         now: Gives UNIX seconds.
     """
 
@@ -98,7 +98,7 @@ class Actions:
 
 def join_command(invite: Invite, host: str = "HUB") -> str:
     """What to type on the machine that is invited; `host` stands for an unknown address of the hub."""
-    known = invite.public.partition("://")[2].removesuffix(HUB_PATH)
+    known = ",".join(url.partition("://")[2].removesuffix(HUB_PATH) for url in invite.public.split(","))
     return f"wakestream join {known or host} {invite.code}"
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from wakestream.adapters.config import addresses
-from wakestream.adapters.config.addresses import hub_url, listen_address, network, worker_url
+from wakestream.adapters.config.addresses import hub_url, hub_urls, listen_address, network, serves, worker_url
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,21 @@ def test_a_worker_gets_the_scheme_and_the_port_that_it_lacks(written: str, meant
 def test_an_invalid_hub_address_is_refused_with_advice(written: str, advice: str) -> None:
     with pytest.raises(ValueError, match=advice.replace("?", r"\?")):
         hub_url(written)
+
+
+def test_several_hubs_are_a_list_in_which_each_address_is_right_and_there_once() -> None:
+    assert hub_urls("a.example, ws://b:1/dsp,") == "wss://a.example/dsp,ws://b:1/dsp"
+    with pytest.raises(ValueError, match=r"^has a wrong address 2, which has port 0;"):
+        hub_urls("a,b:0,c")
+    with pytest.raises(ValueError, match=r"^has wss://a/dsp twice; write the address of each hub once"):
+        hub_urls("https://a,wss://a/dsp")
+
+
+def test_a_program_serves_us_if_it_is_at_one_of_our_hubs_or_we_name_none() -> None:
+    assert serves("ws://a/dsp,ws://b/dsp", "ws://c/dsp,ws://b/dsp")
+    assert serves("ws://a/dsp", None)
+    assert not serves("ws://a/dsp", "ws://b/dsp")
+    assert not serves(None, "ws://b/dsp")
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:

@@ -42,6 +42,14 @@ def test_flags_win_over_environment_over_env_file_over_toml(tmp_path: Path) -> N
     assert loaded(tmp_path, sources["flag"], API_SERVER_URL=sources["environment"]).hub_url == "ws://flag/dsp"
 
 
+def test_our_name_for_the_hub_comes_before_the_one_of_deployed_programs_unless_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_SERVER_URL=http://old\nWAKESTREAM_HUB=http://a, b.example:1\n")
+    assert loaded(tmp_path).hub_url == "ws://a/dsp,wss://b.example:1/dsp"
+    assert loaded(tmp_path, WAKESTREAM_HUB="", API_SERVER_URL="http://old").hub_url == "ws://old/dsp"
+    said = refused(tmp_path, WAKESTREAM_HUB="http://a,ftp://b,http://c")
+    assert said.startswith("the environment variable WAKESTREAM_HUB has a wrong address 2, which begins with ftp://;")
+
+
 EVERYDAY = {
     "idle_after": ("10min", 600.0), "gpu": ("studio", "studio"), "listen": ("127.0.0.1:9000", ("127.0.0.1", 9000)),
     "public_url": ("gpu.example", "http://gpu.example:8383"), "engine": ("command", "command"), "slots": ("2", 2),
@@ -252,7 +260,7 @@ def test_commands_are_argument_lists_however_they_are_written(tmp_path: Path) ->
 
 
 def test_a_missing_required_setting_is_named_with_how_to_set_it() -> None:
-    with pytest.raises(SettingsError, match="API_SERVER_URL"):
+    with pytest.raises(SettingsError, match="WAKESTREAM_HUB"):
         Settings().needs_hub()
     with pytest.raises(SettingsError, match="--key-file"):
         Settings().needs_key()

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.support.streams.hub_net import Net
+from wakestream.adapters.hub.config import Leadership
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.streams.hub import events as f
 from wakestream.streams.hub import hub
@@ -24,7 +25,13 @@ def net() -> Net:
 def read(net: Net) -> dict[str, dict[tuple[str, ...], float]]:
     """The samples about jobs and GPUs."""
     program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
-    return samples(HubMetrics(program, program, Path(), clock=lambda: net.now))
+    return samples(of_hub(program, net))
+
+
+def of_hub(program: Any, net: Net) -> HubMetrics:
+    metrics = HubMetrics(Path(), Leadership(), clock=lambda: net.now)
+    metrics.lead(program, program)
+    return metrics
 
 
 def samples(metrics: HubMetrics) -> dict[str, dict[tuple[str, ...], float]]:
@@ -61,7 +68,7 @@ def test_gpus_in_one_machine_cost_it_once(net: Net) -> None:
 
 def test_the_depot_tells_what_each_license_has_and_what_became_of_its_jobs(net: Net) -> None:
     program: Any = SimpleNamespace(state=net.state, on_fact=None, refused={})
-    metrics = HubMetrics(program, program, Path(), clock=lambda: net.now)
+    metrics = of_hub(program, net)
     file = d.DepotFile(name="video", blake3="a" * 64, size=30)
     delivered = f.JobDelivered("j1", "mine", "lab", (file,), net.now)
     for fact in (

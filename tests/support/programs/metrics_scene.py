@@ -21,7 +21,7 @@ from wakestream.adapters.config.settings import Secret
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, RunningDaemon, running_daemon
 from wakestream.adapters.disk.journal import open_journal
-from wakestream.adapters.hub.config import HubConfig
+from wakestream.adapters.hub.config import HubConfig, Leadership
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.hub.metrics import HubMetrics
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -108,7 +108,9 @@ class House:
         limits = Limits(price=3.6, budgets=Budgets({"": (1000.0, None)}))
         self.hub = await self._stack.enter_async_context(open_hub(HubConfig(book, limits=limits), journal))
         self.place.hub_url = self.hub.url
-        await self._served("hub", HubMetrics(self.hub, journal, folder))
+        metrics = HubMetrics(folder, Leadership())
+        metrics.lead(self.hub, journal)
+        await self._served("hub", metrics)
 
     async def begin_worker(self, engine: Joining) -> None:
         link, url = LinkWatch(), self.hub.url

@@ -156,7 +156,7 @@ def test_chinese_needs_an_output_that_encodes_it(monkeypatch: pytest.MonkeyPatch
         (e.Failed("it is gone", "gpu_lost"), "失败：GPU 断开连接：it is gone"),
         (
             e.Failed("connection refused", "hub_unreachable"),
-            "失败：无法连接服务器：connection refused；请检查服务器是否在运行、地址是否正确（--hub、API_SERVER_URL）",
+            "失败：无法连接服务器：connection refused；请检查服务器是否在运行、地址是否正确（--hub、WAKESTREAM_HUB）",
         ),
         (e.TimedOut("online", 1800), "超时：GPU 在 30 分 00 秒内没有上线；请查看监控程序的日志（--online-timeout）"),
         (e.Done(Path("out.mp4"), 1500), "完成：out.mp4（1.5 kB）"),
