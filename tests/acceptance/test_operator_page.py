@@ -381,7 +381,7 @@ async def test_a_body_is_refused_before_it_arrives(scene: Scene) -> None:
 async def test_a_head_that_never_ends_is_cut_and_others_are_served(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakestream.adapters.hub.server._OPEN_WITHIN", 0.2)
+    monkeypatch.setattr("wakestream.adapters.hub.admission._OPEN_WITHIN", 0.2)
     async with scene.hub():
         reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
         writer.write(b"GET /operator/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
