@@ -149,9 +149,8 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
         at = url.removesuffix(addresses.HUB_PATH) + PATH
         for verified in (True, False) if url.startswith("wss") else (False,):
             try:
-                context = ssl.create_default_context() if url.startswith("wss") else None
-                if context is not None and not verified:
-                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                makes = ssl.create_default_context if verified else _unverified
+                context = makes() if url.startswith("wss") else None
                 async with connect(at, ssl=context, open_timeout=10, max_size=_LONGEST) as found:
                     return await talk(found, url, code, verified)
             except ssl.SSLCertVerificationError:
@@ -162,7 +161,24 @@ async def _connected(address: str, code: Code, talk: _Talk[T]) -> T:
                 break
             except WebSocketException as error:
                 raise PairingError(f"the hub at {url} ended the pairing: {error}") from None
+    for url in urls:
+        if url.startswith("ws:") and f"wss{url[2:]}" not in urls and await _speaks_tls(url):
+            raise PairingError(f"the hub at {url} takes secure connections only; write https:// in its address")
     raise PairingError(f"no hub answers ({'; '.join(errors)}); check the address, and that the hub runs")
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def _speaks_tls(url: str) -> bool:
+    with suppress(OSError):
+        _, writer = await asyncio.open_connection(addresses.host_of(url), addresses.port_of(url), ssl=_unverified())
+        writer.close()
+        return True
+    return False
 
 
 async def _begin(found: ClientConnection, code: Code) -> dict[str, Any]:

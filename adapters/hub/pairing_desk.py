@@ -48,6 +48,7 @@ class PairingDesk:
         invites: The invitations.
         address_of: The address of a peer, for the limit.
         gpus: Returns the GPUs that monitors watch.
+        refusal: Returns why the hub takes no further program of a role; empty if it does.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class PairingDesk:
         invites: Invites,
         address_of: Callable[[ServerConnection], str],
         gpus: Callable[[], Collection[str]],
+        refusal: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._config, self._invites, self._address_of, self._gpus = config, invites, address_of, gpus
+        self._refusal = refusal
         self._tls = config.tls if config.tls is not None and config.tls.can_sign else None
         self._tries = Rate(BURST, EVERY)
 
@@ -83,6 +86,8 @@ class PairingDesk:
         unknown = PairingError(f"the code {name}-… is unknown, used or too old; make a new one with wakestream invite")
         if invite is None:
             raise unknown
+        if why := self._refusal(invite.role):
+            raise PairingError(f"{why}; the code was not used")
         binding = _binding(self._config.tls, invite.public, socket)
         pairing = await asyncio.to_thread(Pairing, invite.code, binding, is_hub=True)
         shown = {"share": b64encode(pairing.share).decode(), "binding": binding.partition(" ")[0]}

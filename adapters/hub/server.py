@@ -37,8 +37,8 @@ from wakestream.adapters.runtime.wall_clock import WallClock
 from wakestream.operators.model.errors import JournalError
 from wakestream.operators.model.ports import Journal
 from wakestream.streams.decider import Decision
+from wakestream.streams.hub import depot, hub, relays
 from wakestream.streams.hub import events as f
-from wakestream.streams.hub import hub, relays
 from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.hub.rows import event_row
 from wakestream.streams.hub.state import HubState
@@ -277,7 +277,11 @@ class HubServer:
             rows = () if self._config.tap is untapped else tuple(hub.DECIDER.snapshot(self.state))
             self.happen(f.ProcessStarted(rows))
             self.licenses.begin()
-            self.pairing = PairingDesk(self._config, self._invites, self._gate.address_of, self.state.named)
+
+            def refusal(role: str) -> str:
+                return (depot.refusal(self.state, role, "") or ("", ""))[1]
+
+            self.pairing = PairingDesk(self._config, self._invites, self._gate.address_of, self.state.named, refusal)
             stack.push_async_callback(self._end, servers)
             tasks = await stack.enter_async_context(supervised("the hub"))
             tasks.needs("the journal", self.runner.ended)

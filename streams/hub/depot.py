@@ -38,13 +38,12 @@ AWAITED: Final = 15.0
 """Seconds in which our own depot comes back after a restart of the hub, as its clients do."""
 
 
-def refusal(state: HubState, event: f.Registering) -> Refusal | None:
-    """Why this depot may not serve this hub, or None."""
-    if event.message.role != NAME:
+def refusal(state: HubState, role: str, owner: str) -> Refusal | None:
+    """Why a depot of this license may not serve this hub, or None. A new one has no license yet."""
+    if role != NAME:
         return None
     if state.limits.depot:
         return "depot_taken", "the files of this hub are in a bucket; start the hub without --depot to use this depot"
-    owner = event.license.id if event.license is not None else ""
     if state.depot_of is not None and state.depot_of[0] != owner:
         return "depot_taken", (
             "another license runs the depot of this hub; use its key, or at the hub `wakestream license release` for it"

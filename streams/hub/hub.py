@@ -121,7 +121,8 @@ def _registering(state: HubState, peer: Connection, event: f.Registering, now: f
         return
     refusal = _refusal(state, event) or _unfit(event.message) or _crowded(state, event.license)
     refusal = refusal or holders.refusal(state, *_claimed(event), now) or _second(state, event.message)
-    refusal = refusal or depot.refusal(state, event)
+    license_ = event.license.id if event.license is not None else ""
+    refusal = refusal or depot.refusal(state, event.message.role or "", license_)
     if refusal is not None:
         code, why = refusal
         decision.refuse(event.fd, code, why)

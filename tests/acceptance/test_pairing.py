@@ -306,6 +306,13 @@ async def test_a_query_in_the_address_changes_nothing(scene: Scene) -> None:
         assert orjson.loads(await guest.recv())["type"] == "pair.refused"
 
 
+async def test_a_hub_with_tls_says_so_to_a_plain_address(scene: Scene) -> None:
+    async with scene.hub(scene.tls()) as hub:
+        for scheme in ("http", "ws"):
+            with pytest.raises(PairingError, match="takes secure connections only; write https://"):
+                await pair(f"{scheme}://127.0.0.1:{hub.port}", scene.invite())
+
+
 async def test_no_hub_is_a_sentence(unused_tcp_port: int) -> None:
     with pytest.raises(PairingError, match="no hub answers"):
         await pair(f"127.0.0.1:{unused_tcp_port}", Code("AAAA", "BBBB"))

@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
     begin(args)
     if args.role == "hub":
         options.check_flags("hub", args)
-        done = _hub(args)
-        beside = _depot(args) if args.depot is not None else None
-        say(*lines_of("hub", done, args.folder))
-        say(*(lines_of("depot", beside, args.folder) if beside is not None else ()), "", *_codes(args))
+        done = {"hub": _hub(args)}
+        if args.depot is not None:
+            done["depot"] = _depot(args)
+        say(*lines_of(done, args.folder), "", *_codes(args))
     else:
-        say(*lines_of(args.role, _beside_the_hub(args), args.folder))
+        say(*lines_of({args.role: _beside_the_hub(args)}, args.folder))
     return exit_codes.DONE
 
 

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         say(t("leave.license", license=joined.replaced))
     if role in ("worker", "depot"):
         say(*_opened(joined))
-    say(*lines_of(CLIENT if role == ADMIN else role, joined.done, args.folder))
+    say(*lines_of({CLIENT if role == ADMIN else role: joined.done}, args.folder))
     if role in (CLIENT, ADMIN) and joined.done.start:
         say(t("console.installed", path=opens_console()))
     return exit_codes.DONE

@@ -22,12 +22,13 @@ from wakestream.streams.hub.local_time import UTC, time_text
 from wakestream.streams.protocol import messages as m
 from wakestream.streams.recording.event_json import event_from
 
-EXAMPLES = ("why ws-0123456789abcdef", "why gpu", "why gpu:studio --json")
+EXAMPLES = ("why", "why ws-0123456789abcdef", "why gpu:studio --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("what", metavar="JOB|gpu", help=f"{flags.JOB}; gpu for all GPUs, gpu:NAME for one")
+    text = f"{flags.JOB}; gpu for all GPUs (the default), gpu:NAME for one"
+    parser.add_argument("what", metavar="JOB|gpu", nargs="?", default="gpu", help=text)
     flags.add(parser, "--json", "one JSON object for each sentence")
     flags.question(parser)
     flags.daemon(parser)

@@ -68,11 +68,15 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What set-up has done: the files with `written` or `kept`, and the command that starts the service, if any."""
+    """What set-up has done: the files with `written` or `kept`, and the command that starts the service, if any.
+
+    `changed`: the program had other `arguments` before.
+    """
 
     files: list[tuple[Path, str]]
     start: str = ""
     arguments: Sequence[str] = ()
+    changed: bool = False
 
 
 def check(role: str, base: Path | None) -> None:
@@ -90,7 +94,9 @@ def configure(answers: Answers) -> Done:
         SettingsError: A file is there that set-up did not write, or cannot be written.
     """
     folder = setup_files.folder_of(answers.role, answers.base)
-    setup = setup_files.recorded(folder) or setup_files.Setup(answers.role)
+    before = setup_files.recorded(folder)
+    setup = before or setup_files.Setup(answers.role)
+    changed = before is not None and before.arguments != [*answers.arguments]
     setup.arguments = [*answers.arguments]
     setup.public, setup.license = answers.public or setup.public, answers.license or setup.license
     setup.code = answers.code or setup.code
@@ -120,7 +126,7 @@ def configure(answers: Answers) -> Done:
     if answers.as_service:
         unit, start = service(answers.role, setup_files.folder_of("client", answers.base), answers.arguments)
         files.append(unit)
-    return Done(setup_files.write(folder, setup, files), start, answers.arguments)
+    return Done(setup_files.write(folder, setup, files), start, answers.arguments, changed)
 
 
 def _secret(folder: Path) -> setup_files.SetupFile:
@@ -131,16 +137,21 @@ def _secret(folder: Path) -> setup_files.SetupFile:
     return setup_files.SetupFile(path, f"HEYGEM_API_SECRET={secrets.token_urlsafe(24)}\n", private=True)
 
 
-def lines_of(role: str, done: Done, folder: Path | None = None) -> Iterator[str]:
-    """Lines for people. `folder` is the one that the user gave for the settings."""
-    for path, what in done.files:
-        yield t(f"setup.{what}", path=path)
-    if done.start:
-        yield t("setup.service", command=done.start)
-    elif role == "client":
-        yield t("setup.client")
-    else:
-        own = [role, *done.arguments] if folder is None else ["up", "--folder", str(folder)]
+def lines_of(done: Mapping[str, Done], folder: Path | None = None) -> Iterator[str]:
+    """Lines for people: what was done, by role. `folder` is the one that the user gave for the settings."""
+    for role, of_role in done.items():
+        yield from (t(f"setup.{what}", path=path) for path, what in of_role.files)
+        if of_role.changed:
+            yield t("setup.restart", command=shlex.join(["wakestream", role, *of_role.arguments]))
+    for role, of_role in done.items():
+        if of_role.start:
+            yield t("setup.service", command=of_role.start)
+        elif role == "client":
+            yield t("setup.client")
+    left = [role for role, of_role in done.items() if not of_role.start and role != "client"]
+    if left:
+        alone = [left[0], *done[left[0]].arguments] if len(left) == 1 else ["up"]
+        own = alone if folder is None else ["up", "--folder", str(folder)]
         yield t("setup.start", command=shlex.join(["wakestream", *own]))
 
 

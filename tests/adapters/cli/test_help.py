@@ -150,7 +150,7 @@ def test_listing_commands_have_json_output(name: str, capsys: pytest.CaptureFixt
     [
         (["jobs", "--json", "--nonsense"], "usage"),
         (["jbos", "--json"], "usage"),
-        (["why", "--json"], "usage"),
+        (["cancel", "--json"], "usage"),
         (["-q", "-v", "jobs", "--json"], "usage"),
         (["--json"], "usage"),
         (["cost", "--json", "--since", "someday"], "usage"),
