@@ -34,7 +34,7 @@ from wakestream.adapters.daemon.result_reuse import ResultReuse
 from wakestream.adapters.disk.fingerprints import DiskFiles
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.path_key import path_key
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.net.webhooks import Webhooks, receiver, telling
 from wakestream.adapters.runtime.gc_tuning import MANY_JOBS, few_collections
 from wakestream.adapters.runtime.tasks import supervised
@@ -109,7 +109,7 @@ async def running_daemon(
     settings.needs_hub()
     settings.needs_key()
     to = receiver("webhook_url", settings)
-    make_private(config.state)
+    prepare_state(config.state)
     at_once_most, config = config.limits.running, _preferred(config)
     async with AsyncExitStack() as stack:
         state = OutboxState(open_most=config.open_most, place=path_key)

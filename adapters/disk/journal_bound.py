@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 from wakestream.adapters.disk.atomic import private, write_atomic
+from wakestream.adapters.disk.state_file import LATER
+from wakestream.operators.model.errors import JournalError
 
 _FORMAT = b"wakestream-journal-bound-1"
 _LINE = len(_FORMAT) + len(" ID SEQUENCE CHECKSUM\n") - len("IDSEQUENCECHECKSUM") + 32 + 20 + 8
@@ -36,7 +39,8 @@ def read_bound(journal: Path) -> Bound | None:
     """The bound of a journal; None without a file.
 
     Raises:
-        ValueError: The file is damaged, or a later version wrote it.
+        JournalError: A later version wrote the file.
+        ValueError: The file is damaged.
         OSError: The file cannot be read.
     """
     try:
@@ -45,6 +49,8 @@ def read_bound(journal: Path) -> Bound | None:
         return None
     bounds = [bound for line in (content[:_LINE], content[_LINE:]) if (bound := _parse(line))]
     if not bounds:
+        if later := re.match(rb"wakestream-journal-bound-([2-9]|\d\d+) ", content):
+            raise JournalError(LATER.format(path=bound_path(journal), number=int(later[1])))
         raise ValueError("damaged")
     return max(bounds, key=lambda bound: bound.seq)
 

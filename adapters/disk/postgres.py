@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from wakestream.adapters.config.setting_files import SettingsError
 from wakestream.adapters.disk.documents import NAMES
 from wakestream.adapters.disk.journal_chain import after_snapshot, start_of
+from wakestream.adapters.disk.state_file import LATER, later_format
 from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
 
 Session = psycopg.Connection[tuple[Any, ...]]
@@ -132,9 +133,16 @@ def make_tables(address: str, session: Session) -> None:
         except _NotAllowed:
             raise unusable(address, f"{user} may not make tables in the database {database}; {allow}") from None
     with errors(address, "be read", session):
-        format_ = one(session, "SELECT format FROM wakestream.meta")
+        check_format(address, one(session, "SELECT format FROM wakestream.meta"))
+        for name, content in session.execute("SELECT name, data FROM wakestream.documents", binary=True):
+            if later := later_format(f"{name.partition('.')[0]} in {address}", content):
+                raise JournalError(later)
+
+
+def check_format(address: str, format_: int) -> None:
+    """Raise `JournalError` for the tables of a later version."""
     if format_ != FORMAT:
-        raise unusable(address, f"a later version of wakestream wrote it (format {format_}); use that version")
+        raise JournalError(LATER.format(path=address, number=format_))
 
 
 def one(session: Session, query: str, *values: Any) -> Any:

@@ -22,7 +22,18 @@ from wakestream.adapters.disk.journal_chain import (
     snapshot_rows,
     start_of,
 )
-from wakestream.adapters.disk.postgres import BEAT, CLASS, IDLE, LOCKS, connect, errors, make_tables, one, unusable
+from wakestream.adapters.disk.postgres import (
+    BEAT,
+    CLASS,
+    IDLE,
+    LOCKS,
+    check_format,
+    connect,
+    errors,
+    make_tables,
+    one,
+    unusable,
+)
 from wakestream.adapters.disk.postgres_documents import PostgresDocuments
 from wakestream.operators.model.errors import JournalError
 from wakestream.streams.recording.facts_json import JournalRow
@@ -146,9 +157,12 @@ class PostgresStore:
 
     def _head(self) -> list[bytes]:
         """Read where the snapshot ends. Returns it if facts are missing between what was read and what there is."""
-        head = self._session.execute("SELECT seq, rows, chain, sum, epoch, leader FROM wakestream.meta").fetchone()
+        head = self._session.execute(
+            "SELECT seq, rows, chain, sum, epoch, leader, format FROM wakestream.meta"
+        ).fetchone()
         if head is None:
             raise self._damaged("its head")
+        check_format(self.name, head[6])  # a hub of a later version may have led since the session began
         seq, self.epoch, self.leader = int(head[0]), int(head[4]), str(head[5])
         last = End(int(head[1]), int(head[2]))
         self._base = after_snapshot(self.id, seq, last)

@@ -31,6 +31,7 @@ from wakestream.adapters.disk.journal_chain import (
     snapshot_rows,
     start_of,
 )
+from wakestream.adapters.disk.state_file import LATER
 from wakestream.operators.model.errors import JournalError, NoSpace
 from wakestream.streams.recording.facts_json import JournalRow
 
@@ -193,7 +194,7 @@ class SqliteFile:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self.format = int(self._one("PRAGMA user_version"))
             if self.format > FORMAT:
-                raise self._unusable(f"a later version of wakestream wrote it (format {self.format}); use that version")
+                raise JournalError(LATER.format(path=self.path, number=self.format))
             if self._db.readonly("main"):  # as its header may say when it is damaged
                 raise self._unusable("it is read-only; allow this account to write to it, or restore a backup")
             bound = self._known(purpose)

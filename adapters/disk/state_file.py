@@ -18,6 +18,9 @@ from wakestream.adapters.disk.atomic import retry_in_use, write_atomic
 
 T = TypeVar("T")
 
+LATER = "{path} cannot be used: a later version of wakestream wrote it (format {number}); use that version"
+"""The sentence that refuses a file of a later format."""
+
 DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What reading a damaged file may raise."""
 
@@ -32,9 +35,7 @@ def later_format(path: Path | str, content: bytes, known: int = 1) -> str | None
         number = msgspec.json.decode(content, type=_Numbered).v
     except (ValueError, RecursionError):  # a list, or damaged
         return None
-    if number <= known:
-        return None
-    return f"{path} cannot be used: a later version of wakestream wrote it (format {number}); use that version"
+    return LATER.format(path=path, number=number) if number > known else None
 
 
 def read_state(path: Path, parse: Callable[[bytes], T], default: T, *, known: int = 1, cache: bool = False) -> T:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from wakestream.adapters.disk.journal import StoredJournal, journal_in, open_journal
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.config import MAX_CONNECTIONS, HubConfig
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.server import HubServer, open_hub
@@ -53,8 +53,7 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
         OSError: The address cannot be listened on.
     """
     folder = (config.bound or config.book.path).parent
-    make_private(folder)
-    signer = Signer.of_folder(config.book.documents)
+    prepare_state(folder)
     async with AsyncExitStack() as stack:
         tap = stack.enter_context(recording(config.record, "hub", 0, {"policy": plain_config(config.limits)}))
         opening: AbstractAsyncContextManager[StoredJournal[Fact]] = (
@@ -66,7 +65,7 @@ async def running_hub(config: HubConfig, term: Term | None = None) -> AsyncItera
             tap=tap,
             steady=time.monotonic,
             disk_low=(lambda: shutil.disk_usage(folder).free < RESERVE) if term is None else config.disk_low,
-            signer=signer,
+            signer=Signer.of_folder(config.book.documents),
             uses=LicenseUses.of_folder(config.book.documents),
             room=Room.of(connections_allowed(MAX_CONNECTIONS + STRANGERS)),
         )

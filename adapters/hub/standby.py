@@ -14,7 +14,7 @@ from loguru import logger
 from websockets.asyncio.server import ServerConnection
 
 from wakestream.adapters.disk.journal import Store
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.admission import Admission, listening_at
 from wakestream.adapters.hub.config import HubConfig
 from wakestream.adapters.net.connection_limits import ConnectionLimits, Proxies
@@ -111,7 +111,7 @@ async def until_leading(config: HubConfig, stop: asyncio.Event, *, again: bool =
         OSError: The address cannot be listened on.
     """
     if config.bound is not None:
-        make_private(config.bound.parent)
+        prepare_state(config.bound.parent)
     standby, said, role = Standby(config), "", config.leadership
     role.leads, role.read = False, None
     async with contextlib.AsyncExitStack() as stack:

@@ -20,7 +20,7 @@ from reactivex import Observable
 from wakestream.adapters.client.worker import HttpWorkers
 from wakestream.adapters.config.settings import Settings
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.monitor.runner import MonitorProgram
 from wakestream.adapters.net.hub_link import open_link
 from wakestream.adapters.net.tls import client_context
@@ -105,7 +105,7 @@ async def open_monitor(config: MonitorConfig) -> AsyncIterator[MonitorProgram]:
         journal: StoredJournal[MachineKept] | None = None
         known = None
         if config.journal is not None:
-            make_private(config.journal.parent)
+            prepare_state(config.journal.parent)
             opening = open_journal(config.journal, MachineKept, program="monitor", limit=JOURNAL_LIMIT)
             journal = await stack.enter_async_context(opening)
             known = ages(journal.read(), time.time(), journal.restore())

@@ -20,7 +20,7 @@ from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.disk.file_lock import HeldElsewhereError, file_lock
 from wakestream.adapters.disk.journal import StoredJournal, open_journal
 from wakestream.adapters.disk.secret_values import FILE, SecretValues
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.net.capabilities import of_depot
 from wakestream.adapters.net.capability_keys import Verifier
 from wakestream.adapters.net.hub_link import Link, open_link
@@ -116,17 +116,17 @@ async def running_worker(
         OSError: The address is not available.
         SettingsError: The state folder cannot be used.
     """
-    make_private(config.state)
+    prepare_state(config.state)
     async with AsyncExitStack() as stack:
         with _usable(config.state):
             stack.enter_context(file_lock(config.state / ".lock", _LOCK_WITHIN))
+        journal: StoredJournal[w.Kept] = await stack.enter_async_context(
+            open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
+        )  # first: it may be one of a later version
+        with _usable(config.state):
             store = FileStore(config.state, config.depot)
             stack.callback(store.close)
             await store.in_thread(store.sweep)  # before a client can reach a damaged file, or send one
-        journal: StoredJournal[w.Kept] = await stack.enter_async_context(
-            open_journal(config.state / "worker.sqlite3", w.Kept, program="worker")
-        )
-        with _usable(config.state):
             clock = clock or WallClock("files and results are kept as long as before")
             secrets = SecretValues(config.state / FILE)
             queue = TaskQueue(

@@ -19,7 +19,6 @@ from msgspec import Meta
 
 from wakestream.adapters.disk.atomic import write_atomic
 from wakestream.adapters.disk.hashing_writer import HashingWriter
-from wakestream.adapters.disk.state_file import later_format
 from wakestream.operators.model.events import FileRef
 
 KEPT = 24 * 3600.0
@@ -133,9 +132,6 @@ class UploadFolder:
     def found(self, has: Callable[[FileRef], bool]) -> Iterator[Upload]:
         """The uploads of earlier runs; `has` says whether a file is in the store. Invalid ones are removed."""
         for path in sorted(self._folder.glob("*.json")):
-            if later := later_format(path, path.read_bytes()):
-                logger.warning("{}", later)
-                continue
             upload = _restored(path, has)
             if upload is None:
                 logger.warning("the upload {} cannot be continued and was removed", path.stem[:32])

@@ -3,14 +3,20 @@
 import asyncio
 import contextlib
 import itertools
+import json
 from collections import deque
 from pathlib import Path
 
 import pytest
 
 from tests.support.programs.mixed_versions import NOT_HERE, OURS, PROGRAMS, RELEASED, House
+from tests.support.programs.state_folders import digests
 
-pytestmark = [pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
+released = pytest.mark.skipif(not RELEASED.exists(), reason=NOT_HERE)
+
+STATES = sorted((Path(__file__).parents[1] / "data" / "states").glob("*.json"))
+"""The state folders that each released version left when its programs were killed while jobs were on their way."""
 
 MIXES = [dict(zip(PROGRAMS, pythons, strict=True)) for pythons in itertools.product((RELEASED, OURS), repeat=4)]
 
@@ -19,6 +25,7 @@ def name_of(mix: dict[str, Path]) -> str:
     return "-".join(f"{'new' if mix[name] == OURS else 'old'}_{name}" for name in PROGRAMS)
 
 
+@released
 @pytest.mark.parametrize("mix", MIXES, ids=name_of)
 async def test_jobs_are_done_in_every_mix_and_while_its_old_programs_are_replaced(
     mix: dict[str, Path], tmp_path: Path
@@ -37,6 +44,7 @@ async def test_jobs_are_done_in_every_mix_and_while_its_old_programs_are_replace
             assert await house.outcome("while-replaced", job) == "done"
 
 
+@released
 async def test_a_daemon_of_ours_has_its_turn_while_one_of_the_last_release_has_many_jobs_at_the_gpu(
     tmp_path: Path,
 ) -> None:
@@ -54,6 +62,23 @@ async def test_a_daemon_of_ours_has_its_turn_while_one_of_the_last_release_has_m
         assert outcomes == ["done"] * 4
 
 
+@pytest.mark.parametrize("new", ["all", *(pytest.param(name, marks=released) for name in PROGRAMS)])
+@pytest.mark.parametrize("state", STATES, ids=lambda path: path.stem)
+async def test_a_state_of_each_release_is_continued_by_our_programs_and_its_jobs_are_done(
+    state: Path, new: str, tmp_path: Path
+) -> None:
+    mix = {name: OURS if new in ("all", name) else RELEASED for name in PROGRAMS}
+    found = json.loads(state.read_text())
+    house = House(tmp_path, mix)
+    house.take_over(found)
+    async with asyncio.timeout(280), house.open():
+        assert [await house.ends(job) for job in ("rendering", "waiting")] == ["done", "done"]
+    for name in PROGRAMS:
+        backups = [*(tmp_path / name).glob("*.sqlite3.v*-backup")]
+        assert len(backups) == (mix[name] == OURS), backups
+
+
+@released
 async def test_going_back_takes_the_copies_that_the_upgrade_made_and_a_second_upgrade_works(tmp_path: Path) -> None:
     async with asyncio.timeout(280), House(tmp_path, dict.fromkeys(PROGRAMS, RELEASED)).open() as house:
         house.hold.touch()
@@ -64,7 +89,9 @@ async def test_going_back_takes_the_copies_that_the_upgrade_made_and_a_second_up
             for name in PROGRAMS:
                 await house.stop(name)
                 house.pythons[name] = RELEASED
+                before = digests(tmp_path / name)
                 assert "a later version of wakestream wrote it" in await house.refuses(name)
+                assert digests(tmp_path / name) == before
                 house.put_back(name)
                 await house.start(name)
             house.hold.unlink()

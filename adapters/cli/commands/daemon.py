@@ -30,7 +30,7 @@ from wakestream.adapters.daemon.console.static_files import Page
 from wakestream.adapters.daemon.discovery import folder
 from wakestream.adapters.daemon.metrics import DaemonMetrics, JobWatch
 from wakestream.adapters.daemon.program import DaemonConfig, OwnPipeline, running_daemon
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.net.silent_callers import MOST
 from wakestream.adapters.runtime.printing import say
 from wakestream.adapters.runtime.rlimits import connections_allowed
@@ -145,7 +145,7 @@ async def joined_on_page(state: Path, host: str, port: int, stop: asyncio.Event)
         OSError: The address is in use.
     """
     check_loopback(host)
-    make_private(state)
+    prepare_state(state)
     page = _SetUp()
     doors = Doors(page.token, lambda request: request.path in page.files)
     async with contextlib.AsyncExitStack() as stack:

@@ -21,7 +21,7 @@ from wakestream.adapters.cli.setup.service import service
 from wakestream.adapters.client.pair import Invited
 from wakestream.adapters.config import addresses
 from wakestream.adapters.config.settings import SettingsError, load
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.licenses import LicenseBook
 from wakestream.adapters.net.tls import make_certificate, names_of
@@ -71,7 +71,7 @@ def _hub(args: argparse.Namespace) -> Done:
     host, port = addresses.host_of(public), addresses.port_of(public) or (443 if secure else 80)
     listen = args.listen or f"0.0.0.0:{port}"
     state = hub.folder(args.state).absolute()
-    make_private(state)
+    prepare_state(state)
     settings: dict[str, Any] = {
         "listen": listen,
         "tls_cert": options.absolute(args.tls_cert),

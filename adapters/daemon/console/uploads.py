@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from loguru import logger
 
 from wakestream.adapters.config import units
 from wakestream.adapters.daemon.api.auth import ApiError
 from wakestream.adapters.daemon.console.upload_validation import Announced, Kind, Media, fitting_ending, likely_ending
 from wakestream.adapters.disk.full_disk import is_full
-from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.engines.probe import MediaUnusable
 from wakestream.operators.model.events import LIPSYNC
 
@@ -114,11 +112,7 @@ class Uploads:
     def _take_up(self, folder: Path) -> None:
         """Take over an upload of an earlier run; an incomplete one is removed."""
         try:
-            content = (folder / "about.json").read_bytes()
-            if later := later_format(folder / "about.json", content):
-                logger.warning("{}", later)
-                return
-            plain = orjson.loads(content)
+            plain = orjson.loads((folder / "about.json").read_bytes())
             path = folder / plain.pop("file")
             plain["accepts"] = tuple(plain.get("accepts", ()))
             upload = Upload(**plain, path=path, complete=path.stat().st_size == plain["size"])

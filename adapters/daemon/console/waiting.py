@@ -22,7 +22,6 @@ from wakestream.adapters.daemon.api.requests import Wanted, Word
 from wakestream.adapters.daemon.console.upload_validation import file_name
 from wakestream.adapters.daemon.console.uploads import Upload, Uploads, about, of_disk
 from wakestream.adapters.disk.atomic import retry_in_use, sync_folder, write_atomic
-from wakestream.adapters.disk.state_file import later_format
 from wakestream.adapters.runtime.tasks import finish_despite_cancel
 from wakestream.operators.model.errors import WrongInput
 
@@ -122,11 +121,7 @@ class WaitingJobs:
         found: list[Waiting] = []
         for path in self.folder.glob("*.json"):
             try:
-                content = path.read_bytes()
-                if later := later_format(path, content):
-                    logger.warning("{} is no job that waits for its files: {}", path, later)
-                    continue
-                record = msgspec.json.decode(content, type=_Record)
+                record = msgspec.json.decode(path.read_bytes(), type=_Record)
                 if record.id in submitted:
                     self._gone.add(path)
                     continue

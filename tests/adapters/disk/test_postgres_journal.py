@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.postgres import PostgresServer, postgres_server
 from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.disk.documents import NAMES
 from wakestream.adapters.disk.journal import StoredJournal
 from wakestream.operators.model.errors import Fenced, JournalError, NoSpace
 from wakestream.streams.recording.facts_json import FactsJson
@@ -42,6 +43,8 @@ def postgres() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         yield server
 
+
+LATER_DOCUMENT = """INSERT INTO wakestream.documents VALUES ('{}', 1, '{{"v": 99}}')"""
 
 LONG = 100.0
 """Seconds, so that a test whose session is idle does not fail on a busy machine."""
@@ -267,6 +270,7 @@ async def test_a_full_disk_stores_nothing_until_there_is_space(postgres: Postgre
         ("facts", "DELETE FROM wakestream.facts WHERE seq = 2", r"it is damaged \(fact 3\)"),
         ("meta", "UPDATE wakestream.meta SET seq = 1", r"it is damaged \(its head\)"),
         ("meta", "UPDATE wakestream.meta SET format = 99", r"a later version of wakestream wrote it \(format 99\)"),
+        *(("documents", LATER_DOCUMENT.format(name), r"\(format 99\); use that version") for name in NAMES),
     ],
 )
 async def test_a_changed_row_or_a_later_version_is_refused(
@@ -276,10 +280,28 @@ async def test_a_changed_row_or_a_later_version_is_refused(
     async with journal(address) as first:
         await first.append([Put("a", n) for n in range(3)])
     postgres.sql(address, change)
-    before = postgres.sql(address, f"TABLE wakestream.{table}")
+    before = contents(postgres, address)
     with pytest.raises(JournalError, match=said):
         await state_and_facts(address)
-    assert postgres.sql(address, f"TABLE wakestream.{table}") == before
+    assert contents(postgres, address) == before
+
+
+def contents(postgres: PostgresServer, address: str) -> list[str]:
+    tables = ("meta", "snapshot", "facts", "ledger", "documents")
+    return [postgres.sql(address, f"TABLE wakestream.{table}") for table in tables]
+
+
+async def test_a_standby_does_not_lead_after_a_leader_of_a_later_version(postgres: PostgresServer) -> None:
+    address = postgres.database()
+    async with journal(address) as first:
+        await first.append([Put("a", 1)])
+        standby = store(address)
+        standby.follow()
+        postgres.sql(address, "UPDATE wakestream.meta SET format = 99")
+    before = contents(postgres, address)
+    with contextlib.closing(standby), pytest.raises(JournalError, match=r"\(format 99\); use that version"):
+        standby.lead()
+    assert contents(postgres, address) == before
 
 
 @pytest.mark.parametrize(

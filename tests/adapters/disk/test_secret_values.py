@@ -12,13 +12,13 @@ from wakestream.operators.model.errors import WrongInput
 
 def test_equal_values_have_equal_marks_also_after_a_restart_and_other_installations_have_others(tmp_path: Path) -> None:
     values = SecretValues(tmp_path / "values.json")
-    hidden = values.hide({"token": "abc", "pin": 7, "steps": 5}, {"token", "pin"})
-    assert "abc" not in str(hidden)
+    hidden = values.hide({"token": "xyz", "pin": 7, "steps": 5}, {"token", "pin"})
+    assert "xyz" not in str(hidden)
     assert (hidden["steps"], hidden["token"] == hidden["pin"]) == (5, False)
     again = SecretValues(tmp_path / "values.json")
-    assert again.shown(hidden) == {"token": "abc", "pin": 7, "steps": 5}
+    assert again.shown(hidden) == {"token": "xyz", "pin": 7, "steps": 5}
     assert again.hide(again.shown(hidden), {"token", "pin"}) == again.hide(hidden, {"token", "pin"}) == hidden
-    assert SecretValues(tmp_path / "other.json").hide({"token": "abc"}, {"token"})["token"] != hidden["token"]
+    assert SecretValues(tmp_path / "other.json").hide({"token": "xyz"}, {"token"})["token"] != hidden["token"]
 
 
 def test_a_value_is_on_the_disk_while_it_is_in_use_and_no_longer(tmp_path: Path) -> None:

@@ -11,12 +11,10 @@ import pytest
 from wakestream.adapters.cli.setup import files as setup
 from wakestream.adapters.daemon import kinds
 from wakestream.adapters.daemon.console import costs, preferences, timeline
-from wakestream.adapters.daemon.console.uploads import Uploads
 from wakestream.adapters.disk.state_file import read_state
 from wakestream.adapters.hub.invites import Invites
 from wakestream.adapters.hub.license_uses import LicenseUses
 from wakestream.adapters.hub.licenses import LicenseBook
-from wakestream.adapters.worker.upload_records import UploadFolder
 from wakestream.operators.model.errors import WakestreamError
 
 NAMES = msgspec.json.Decoder(list[str]).decode
@@ -84,15 +82,3 @@ def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(
 def test_what_can_be_asked_again_is_ignored_when_a_later_version_wrote_it(tmp_path: Path) -> None:
     (tmp_path / "kinds.json").write_bytes(orjson.dumps(LATER))
     assert kinds._read(tmp_path / "kinds.json", None) == kinds.UNKNOWN
-
-
-def test_uploads_of_a_later_version_stay_as_they_are(tmp_path: Path) -> None:
-    name, later = "ab" * 16, orjson.dumps({"v": 99, "file": "a.mp4"})
-    (tmp_path / f"{name}.json").write_bytes(later)
-    (tmp_path / f"{name}.part").write_bytes(b"half")
-    (tmp_path / "console" / name).mkdir(parents=True)
-    (tmp_path / "console" / name / "about.json").write_bytes(later)
-    assert list(UploadFolder(tmp_path).found(lambda _: False)) == []
-    Uploads(tmp_path / "console", set, int)
-    kept = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
-    assert kept == {f"{name}.json", f"{name}.part", f"console/{name}/about.json"}

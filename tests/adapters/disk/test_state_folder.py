@@ -7,7 +7,7 @@ import pytest
 from tests.support.log_lines import logged
 from wakestream.adapters.config.settings import SettingsError
 from wakestream.adapters.disk.fingerprints import check_writable
-from wakestream.adapters.disk.state_folder import make_private
+from wakestream.adapters.disk.state_folder import prepare_state
 from wakestream.operators.model.errors import FileUnusable
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
@@ -25,7 +25,7 @@ def warned() -> list[str]:
 
 @posix
 def test_a_new_folder_is_closed_to_others(tmp_path: Path, warned: list[str]) -> None:
-    make_private(tmp_path / "state")
+    prepare_state(tmp_path / "state")
     assert mode(tmp_path / "state") == 0o700
     assert warned == []
 
@@ -40,7 +40,7 @@ def test_a_folder_that_others_can_read_is_closed_with_a_warning_unless_all_share
 ) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(before)
-    make_private(tmp_path / "state")
+    prepare_state(tmp_path / "state")
     assert mode(tmp_path / "state") == after
     assert words in warned[0]
 
@@ -48,7 +48,20 @@ def test_a_folder_that_others_can_read_is_closed_with_a_warning_unless_all_share
 def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"cannot be used .*; choose another folder"):
-        make_private(tmp_path / "file")
+        prepare_state(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["licenses.json", "capability.key", "timeline.jsonl", "console/waiting/a.json"])
+def test_a_folder_with_a_file_of_a_later_version_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('{"v": 1}\n{"v": 2}' if name.endswith("l") else '{"v": 2}')
+    with pytest.raises(SettingsError, match=rf"{name} cannot be used: .* \(format 2\); use that version"):
+        prepare_state(tmp_path)
+
+
+def test_what_can_be_made_again_does_not_refuse_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "kinds.json").write_text('{"v": 2}')
+    prepare_state(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["outbox.sqlite3", "hub.sqlite3", "worker.sqlite3", "licenses.json"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -21,6 +22,7 @@ import orjson
 
 from tests.support.ports import free_port
 from tests.support.programs.client_scene import QUICK, Running, User, clean_environment
+from tests.support.programs.state_folders import put
 from wakestream.adapters.hub.licenses import LicenseBook
 
 ROOT = Path(__file__).parents[3]
@@ -46,6 +48,8 @@ class House:
     def __init__(self, folder: Path, pythons: Mapping[str, Path]) -> None:
         self.folder, self.pythons = folder, dict(pythons)
         self.hold = folder / "hold"
+        self.words = 1000
+        """The length of the files of a job."""
         self.running: dict[str, Process] = {}
         self.user = User(_made(folder / "user"))
         self._ports = {name: free_port() for name in ("hub", "worker")}
@@ -100,6 +104,18 @@ class House:
         async with asyncio.timeout(WITHIN):
             assert await (await self._spawn(name)).wait() != 0
         return self.log(name).splitlines()[-1]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What of this house is in its state folders, by placeholder."""
+        at = {f"@{name}@": f"127.0.0.1:{port}" for name, port in self._ports.items()}
+        return {"@folder@": str(self.folder), **at}
+
+    async def kill(self, name: str) -> None:
+        """End it as a power cut does."""
+        process = self.running.pop(name)
+        process.kill()
+        await process.wait()
 
     async def stop(self, name: str) -> None:
         """Stop it as a service manager does."""
@@ -157,14 +173,22 @@ class House:
     @asynccontextmanager
     async def submitted(self, job: str, daemon: str = "daemon") -> AsyncIterator[Running]:
         """`wakestream submit` of a daemon's version, while it follows a job of two new files."""
-        folder = _made(self.user.folder / job)
+        folder = self.files_of(job)
         files = [folder / "clip.mp4", folder / "speech.wav"]
-        for file in files:
-            file.write_text(f"{job} {file.name} " * 1000)
         words = ("submit", *map(str, files), "-o", str(folder / "out.mp4"), "--json", "--job-id", job)
+        async with self._command(daemon, words) as running:
+            yield running
+
+    async def ends(self, job: str) -> str:
+        """Wait for the end of a job that the daemon knows; see `outcome`."""
+        async with self._command("daemon", ("watch", job, "--json")) as running:
+            return await self.outcome(job, running)
+
+    @asynccontextmanager
+    async def _command(self, daemon: str, words: tuple[str, ...]) -> AsyncIterator[Running]:
         process = await asyncio.create_subprocess_exec(
             self.pythons[daemon], "-m", "wakestream.adapters.cli", *words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
-            cwd=folder, env=clean_environment() | {"WAKESTREAM_DAEMON": str(self.folder / daemon)},
+            cwd=self.folder, env=clean_environment() | {"WAKESTREAM_DAEMON": str(self.folder / daemon)},
         )  # fmt: skip
         try:
             yield Running(process)
@@ -172,6 +196,24 @@ class House:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    def files_of(self, job: str) -> Path:
+        """Make the files of a job; returns their folder."""
+        folder = _made(self.user.folder / job)
+        for name in ("clip.mp4", "speech.wav"):
+            (folder / name).write_text(f"{job} {name} " * self.words)
+            os.utime(folder / name, (1.7e9, 1.7e9))  # the daemon's state has it
+        return folder
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Put `tests/data/states/VERSION.json` into the folders; `state["jobs"]` have not ended."""
+        for name in PROGRAMS:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            put(state[name], self.folder / name, self.names)
+        put(state["keys"], self.folder, {})
+        self.words = state["words"]
+        for job in state["jobs"]:
+            self.files_of(job)
 
     async def outcome(self, job: str, running: Running) -> str:
         """How the job ended: `done` only with its own result, else with the reason."""
