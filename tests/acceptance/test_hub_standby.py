@@ -3,13 +3,20 @@
 import asyncio
 import contextlib
 import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import aiohttp
+import orjson
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.programs.cluster_scene import SUBMIT, Cluster, has_jobs
+from tests.support.programs.metrics_scene import read
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +42,65 @@ async def test_a_killed_leader_is_replaced_and_no_queued_job_is_lost(cluster: Cl
     first.process.kill()
     assert await second.address() == second_url
     await has_jobs(cluster, second_url, 20)
+
+
+async def test_people_and_prometheus_see_which_hub_leads(cluster: Cluster) -> None:
+    metrics = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    first, first_url = await cluster.start("a", "--metrics", metrics[0])
+    second, second_url = await cluster.start("b", "--metrics", metrics[1], leads=False)
+    names = {url: f"{socket.gethostname()}:{urlsplit(url).port}" for url in (first_url, second_url)}
+    _, key = cluster.place.book.issue("client", "", time.time())
+    asks = {"WAKESTREAM_HUB": f"{second_url},{first_url}", "WAKESTREAM_KEY": key}
+    assert f"the hub {names[first_url]} leads (epoch 1)" in (await cluster.user.run("status", **asks)).out
+
+    page = second_url.replace("ws:", "http:").removesuffix("dsp")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(page, headers={"Accept-Language": "zh-CN"}) as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "1")
+            said = await response.text()
+            assert f"<dt>主服务器</dt><dd>{names[first_url]}</dd>" in said
+
+        async def told(address: str) -> dict[str, float]:
+            async with session.get(f"http://{address}/metrics") as response:
+                found = read(await response.text())
+            return {name: found[f"wakestream_hub_{name}"][()] for name in NAMES if f"wakestream_hub_{name}" in found}
+
+        assert await told(metrics[0]) == {"leader": 1, "epoch": 1, "journal_facts": 1}
+        standby = await told(metrics[1])
+        assert standby.pop("standby_lag_seconds") < 5
+        assert standby == {"leader": 0, "epoch": 1}
+        first.process.kill()
+        assert await second.address() == second_url
+        leads = await told(metrics[1])
+        assert 0 < leads.pop("takeover_seconds") < 10
+        assert leads == {"leader": 1, "epoch": 2, "journal_facts": 1}
+    assert f"the hub {names[second_url]} leads (epoch 2)" in (await cluster.user.run("status", **asks)).out
+
+
+NAMES = ("leader", "epoch", "standby_lag_seconds", "takeover_seconds", "journal_facts")
+
+
+async def test_the_doctor_looks_at_each_address_and_at_the_database(cluster: Cluster) -> None:
+    _, first = await cluster.start("a")
+    _, second = await cluster.start("b", leads=False)
+    flags = ("--listen", "127.0.0.1:0", "--state", str(cluster.folder / "x"))
+    other = await (await cluster.stack.enter_async_context(cluster.user.runs("hub", *flags))).address()
+    down = f"ws://127.0.0.1:{free_port()}/dsp"
+    _, key = cluster.place.book.issue("client", "", time.time())
+    asks = {"WAKESTREAM_HUB": f"{second},{down},{other},{first}", "WAKESTREAM_KEY": key}
+    looked = await cluster.user.run("doctor", "--json", WAKESTREAM_JOURNAL=cluster.address, **asks)
+    found = [orjson.loads(line) for line in looked.out.splitlines()]
+    hubs = {one["says"].split()[3]: (one["level"], one["says"]) for one in found if "the hub at" in one["says"]}
+    leader = f"{socket.gethostname()}:{urlsplit(first).port}"
+    assert hubs[first] == ("ok", f"the hub at {first} leads")
+    assert hubs[second] == ("ok", f"the hub at {second} stands by, {leader} leads")
+    assert hubs[down][0] == "warning"
+    assert hubs[other][0] == "fault"
+    assert f"the hub at {other} belongs to the cluster " in hubs[other][1]
+    (database,) = (one for one in found if one["check"] == "database")
+    assert (database["level"], database["says"]) == ("ok", f"the database answers; the hub {leader} leads (epoch 1)")
+    looked = await cluster.user.run("doctor", "--json", WAKESTREAM_JOURNAL="postgresql://nobody@127.0.0.1:9/x", **asks)
+    assert "postgresql://nobody@127.0.0.1:9/x cannot be opened" in looked.out
 
 
 async def test_a_paused_leader_is_replaced_and_stands_by_when_it_goes_on(cluster: Cluster) -> None:

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from wakestream.adapters.cli.doctor.result import CheckResult, fault, ok, skipped, warning
 from wakestream.adapters.cli.i18n.catalog import known, t, translated
 from wakestream.adapters.client.hub_query import ANSWER_WITHIN, Answer, Query, first
+from wakestream.adapters.config.addresses import HUB_PATH
 from wakestream.adapters.net.hub_link import Link
 from wakestream.operators.model.ports import LinkDown, LinkUp
 from wakestream.streams.hub.power import OF_GPU
@@ -109,6 +111,35 @@ async def headers_of(address: str, ssl: Any = None) -> Mapping[str, str]:
         return {}
 
 
+Heard = Mapping[str, Mapping[str, str]]
+"""The headers of each hub of a list, by its address; empty of one that does not answer."""
+
+
+async def heard_of(urls: str, ssl: Any = None) -> Heard:
+    """Ask each hub of a list for its page."""
+    hubs = urls.split(",")
+    pages = [urlsplit(url)._replace(path=f"{urlsplit(url).path.removesuffix(HUB_PATH)}/").geturl() for url in hubs]
+    answers = await asyncio.gather(*(headers_of(page.replace("ws", "http", 1), ssl) for page in pages))
+    return dict(zip(hubs, answers, strict=True))
+
+
+def hubs_stand(heard: Heard) -> Iterator[CheckResult]:
+    """Of several hubs: which one leads, and whether the others can replace it."""
+    ours = next((cluster for headers in heard.values() if (cluster := headers.get("Wakestream-Cluster"))), None)
+    for url, headers in heard.items() if len(heard) > 1 else ():
+        cluster, ahead = headers.get("Wakestream-Cluster", ours), skew(headers) or 0.0
+        if not headers:
+            yield warning("hub", t("doctor.hub_away", url=url), t("doctor.hub_down.do"))
+        elif cluster != ours:
+            yield fault("hub", t("doctor.other_cluster", url=url, cluster=cluster, ours=ours), t("doctor.hub_list.do"))
+        elif "Retry-After" in headers:
+            yield ok("hub", t("doctor.stands_by", url=url, leader=headers.get("Wakestream-Leader", "-")))
+        else:
+            yield ok("hub", t("doctor.leads", url=url))
+        if abs(ahead) > SKEW:
+            yield warning("clock", f"{url}: {_off(ahead)}", t("doctor.clock.do"))
+
+
 def version_in(headers: Mapping[str, str]) -> str:
     """`wakestream 1.2.3: ` where the hub says so, and no proxy has put its own name there."""
     program, slash, number = headers.get("Server", "").partition("/")
@@ -130,9 +161,12 @@ def clocks_agree(ahead: float | None) -> Iterator[CheckResult]:
     elif abs(ahead) <= SKEW:
         yield ok("clock", t("doctor.clock"))
     else:
-        level, off = fault if abs(ahead) > 60 else warning, f"{abs(ahead):.0f}"
-        says = t("doctor.clock_ahead" if ahead > 0 else "doctor.clock_behind", seconds=off)
-        yield level("clock", says, t("doctor.clock.do"))
+        level = fault if abs(ahead) > 60 else warning
+        yield level("clock", _off(ahead), t("doctor.clock.do"))
+
+
+def _off(ahead: float) -> str:
+    return t("doctor.clock_ahead" if ahead > 0 else "doctor.clock_behind", seconds=f"{abs(ahead):.0f}")
 
 
 async def gpus_stand(ask: Ask, told: Told) -> AsyncIterator[CheckResult]:

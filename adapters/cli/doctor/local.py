@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.power import CommandPower
 from wakestream.adapters.power.config import Provider, make_power, power_config, returned_reading
 from wakestream.adapters.runtime.ffmpeg_program import found_ffmpeg
-from wakestream.operators.model.errors import Denied, TaskFailed, WakestreamError
+from wakestream.operators.model.errors import Denied, JournalError, TaskFailed, WakestreamError
 
 LITTLE_SPACE = 2 * 1000**3
 """Bytes below which a disk is said to be nearly full."""
@@ -26,7 +27,7 @@ LITTLE_SPACE = 2 * 1000**3
 async def seen(found: Settings, folder: Path, *, asks: bool = False) -> AsyncIterator[CheckResult]:
     """All of it; `asks`: the daemon asks the hub with its key."""
     here = (settings_found(found, asks=asks), folder_usable(folder), recordings(found), engine_there(found))
-    async for finding in each(*here, ffmpeg_works(), power_answers(found)):
+    async for finding in each(*here, database_answers(found), ffmpeg_works(), power_answers(found)):
         yield finding
 
 
@@ -68,6 +69,26 @@ def folder_usable(folder: Path) -> Iterator[CheckResult]:
         )
     else:
         yield ok("disk", t("doctor.disk", folder=folder, free=f"{free / 1e9:.0f}"))
+
+
+async def database_answers(found: Settings) -> AsyncIterator[CheckResult]:
+    """The database of the journal, where this machine is a hub's."""
+    if found.journal is None:
+        return
+    try:
+        leader, epoch = await asyncio.to_thread(_leader_in, found.journal)
+    except (SettingsError, JournalError, ImportError) as error:
+        yield fault("database", str(error), t("doctor.database.do"))
+    else:
+        yield ok("database", t("doctor.database", leader=leader or "-", epoch=epoch))
+
+
+def _leader_in(address: str) -> tuple[str, int]:
+    from wakestream.adapters.disk import postgres
+
+    with contextlib.closing(postgres.connect(address)) as session, postgres.errors(address, "be read", session):
+        leader, epoch = session.execute("SELECT leader, epoch FROM wakestream.meta").fetchone() or ("", 0)
+    return leader, epoch
 
 
 async def ffmpeg_works() -> AsyncIterator[CheckResult]:

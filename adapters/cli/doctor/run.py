@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from wakestream.adapters.cli.doctor import hub as there
 from wakestream.adapters.cli.doctor import local as here
@@ -169,7 +168,8 @@ async def _through_the_daemon(
         for finding in here.nothing_beyond(t("doctor.hub_is_down")):
             yield finding
         return
-    headers = await there.headers_of(_page(url))
+    heard = await there.heard_of(url)
+    headers = next(filter(None, heard.values()), {})
     told = there.Told(there.version_in(headers), there.skew(headers))
     told.features = frozenset((await daemon.needed())["hub_features"])
     yield ok("hub", t("doctor.hub_by_daemon", url=url))
@@ -182,7 +182,9 @@ async def _through_the_daemon(
         return None
 
     gpus, depot = there.gpus_stand(ask, told), there.depot_connected(told)
-    async for finding in each(there.clocks_agree(told.ahead), gpus, workers_answer(found, told), depot):
+    async for finding in each(
+        there.hubs_stand(heard), there.clocks_agree(told.ahead), gpus, workers_answer(found, told), depot
+    ):
         yield finding
 
 
@@ -204,10 +206,12 @@ async def _at_the_hub(found: Settings, wake_within: float | None) -> AsyncIterat
     features = tuple(dict.fromkeys((*FEATURES, *hub_query.QUESTIONS, d.FEATURE)))
     link = open_link(found.hub_url, lambda: m.Register(key=found.key, device_type="pc", features=features), ca=ca)
     try:
-        headers = await there.headers_of(_page(found.hub_url), ca)
+        heard = await there.heard_of(found.hub_url, ca)
+        headers = next(filter(None, heard.values()), {})
         told = there.Told(there.version_in(headers), there.skew(headers))
         beyond = _beyond_the_hub(found, link, wake_within, told)
-        async for finding in each(there.hub_connects(link, told), there.clocks_agree(told.ahead), beyond):
+        hub = there.hub_connects(link, told), there.hubs_stand(heard)
+        async for finding in each(*hub, there.clocks_agree(told.ahead), beyond):
             yield finding
     finally:
         await link.close()
@@ -231,10 +235,3 @@ async def _beyond_the_hub(
     depot = depot_works(link, told, found)
     async for finding in each(*woken, there.gpus_stand(ask, told), workers_answer(found, told), depot):
         yield finding
-
-
-def _page(hub_url: str) -> str:
-    """The hub's page for people, beside its WebSocket."""
-    parts = urlsplit(hub_url)
-    scheme = {"ws": "http", "wss": "https"}[parts.scheme]
-    return urlunsplit(parts._replace(scheme=scheme, path=f"{parts.path.removesuffix(addresses.HUB_PATH)}/"))

@@ -24,10 +24,10 @@ class Cluster:
         (folder / "user").mkdir(parents=True)
         self.user = User(folder / "user")
 
-    async def start(self, name: str, *, leads: bool = True) -> tuple[Running, str]:
+    async def start(self, name: str, *more: str, leads: bool = True) -> tuple[Running, str]:
         """A hub; returns it with its address, when it leads or answers that another one leads."""
         port = free_port()
-        flags = ("--listen", f"127.0.0.1:{port}", "--state", str(self.folder / name), "--journal", self.address)
+        flags = ("--listen", f"127.0.0.1:{port}", "--state", str(self.folder / name), "--journal", self.address, *more)
         hub = await self.stack.enter_async_context(self.user.runs("hub", *flags))
         url = f"ws://127.0.0.1:{port}/dsp"
         if leads:
