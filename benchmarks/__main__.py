@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import batches
 import console
 import depot
 import engines
@@ -38,6 +39,7 @@ if __name__ == "__main__":
         transfers.main(),
         asyncio.run(many_files.main()),
         asyncio.run(many_jobs.main()),
+        asyncio.run(batches.main()),
         asyncio.run(several_gpus.main()),
         asyncio.run(depot.main()),
         asyncio.run(engines.main()),

@@ -26,7 +26,7 @@ from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.operators.model.engine import Kind, numbered
 from wakestream.operators.model.errors import FileUnusable, WrongInput
 from wakestream.operators.model.events import Job
-from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, fitting, media_of, typed, usual_ext
+from wakestream.streams.protocol.kinds import check_bounds, check_kind_name, drawn, fitting, media_of, typed, usual_ext
 from wakestream.streams.protocol.known_kinds import KnownKinds
 
 NAMES = ("kind", "inputs", "params", "outputs")
@@ -61,6 +61,7 @@ class Given:
         wake_to_ask: A GPU may be started to ask whether it has the kind.
         gpus: The GPUs that may do it; any, if it is empty.
         new: No result may replace a file.
+        exact: A result without a name gets its usual one, also if a file has it.
     """
 
     job_id: str
@@ -73,6 +74,7 @@ class Given:
     wake_to_ask: bool = False
     gpus: tuple[str, ...] = ()
     new: bool = True
+    exact: bool = False
 
     def job(self, known: KnownKinds, why: str = "") -> Job:
         """Return the job.
@@ -116,7 +118,7 @@ class Given:
         fitting(kind, exts, self._values(kind), self.outputs or [slot.name for slot in kind.outputs])
 
     def _values(self, kind: Kind | None) -> dict[str, Any]:
-        return values_of(self.params, kind)
+        return values_of(self.params, kind, self.job_id)
 
     def _chosen_outputs(self, kind: Kind | None, params: Mapping[str, Any]) -> dict[str, Path]:
         """The files of the flags; in a folder, which is made if it is missing, one that is free."""
@@ -127,7 +129,7 @@ class Given:
             if text.endswith(SEPARATORS) or path.is_dir():
                 _made_folder(name, path)
                 ending = (usual_ext(slots[name], params) if name in slots else "") or self._usual_ending()
-                path = free_name(path, name, ending, found.values(), inside=True)
+                path = free_name(path, name, ending, found.values(), inside=True, exact=self.exact)
             found[name] = path
         return found
 
@@ -147,7 +149,7 @@ class Given:
             if slot.required or slot is kind.outputs[0]:
                 ending = usual_ext(slot, params) or self._usual_ending()
                 name = f"{kind.name}.{slot.name}" if several else kind.name
-                found[slot.name] = free_name(first, name, ending, found.values())
+                found[slot.name] = free_name(first, name, ending, found.values(), exact=self.exact)
         return found
 
 
@@ -228,10 +230,14 @@ def pairs(flag: str, texts: Sequence[str], *, many: bool = False) -> dict[str, s
     return found
 
 
-def values_of(params: Mapping[str, str], kind: Kind | None) -> dict[str, Any]:
-    """Return the values of parameters as they were written, with the types that the kind wants if it is known."""
+def values_of(params: Mapping[str, str], kind: Kind | None, job: str) -> dict[str, Any]:
+    """Return the values of parameters as they were written, with the types that the kind wants if it is known.
+
+    A number that is written as `random` is drawn for the job.
+    """
     values = {name: (text, _value(text)) for name, text in params.items()}
-    return {name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()}
+    given = {name: value if kind is None else typed(kind, name, text, value) for name, (text, value) in values.items()}
+    return drawn(kind, given, job)
 
 
 def _value(text: str) -> Any:

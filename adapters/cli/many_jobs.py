@@ -46,11 +46,13 @@ class Many:
         jobs: The arguments of each.
         rows: The files of each, for the list: inputs, then the result.
         single: Videos and audio files without a partner.
+        hidden: Jobs that have no row.
     """
 
     jobs: Sequence[argparse.Namespace]
     rows: Sequence[Sequence[str]]
     single: Sequence[str] = ()
+    hidden: int = 0
 
 
 def many_jobs(args: argparse.Namespace) -> Many | None:
@@ -91,14 +93,14 @@ def expanded(path: Path) -> list[Path]:
     if not any(letter in str(path) for letter in _PATTERN) or path.exists():
         return [path]
     names = glob.glob(str(path))  # noqa: PTH207 - the pattern may be absolute, or go through several folders
-    found = sorted(map(Path, names), key=_natural)
+    found = sorted(map(Path, names), key=natural)
     files = [each for each in found if each.is_file()]
     if not files:
         raise SettingsError(f"no file matches {str(path)!r}; check the folder and the pattern")
     return files
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def natural(path: Path | str) -> list[tuple[int, str]]:
     """A key by which `clip2` comes before `clip10`."""
     parts = re.split(r"(\d+)", str(path).casefold())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
@@ -109,7 +111,7 @@ def _files_of(folder: Path) -> list[Path]:
         found = [path for path in folder.iterdir() if not _OURS.search(path.name) and path.is_file()]
     except OSError as error:
         raise SettingsError(f"--pairs {folder}: {error.strerror or error}; give a folder") from None
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural)
 
 
 def _pairs(args: argparse.Namespace, files: Sequence[Path]) -> Many:
@@ -122,7 +124,7 @@ def _pairs(args: argparse.Namespace, files: Sequence[Path]) -> Many:
     results = _results(named, _folder(args))
     jobs = []
     for (video, audio), result in zip(named, results, strict=True):
-        jobs.append(_one(args, video=video, audio=audio, output=result))
+        jobs.append(one_of_many(args, video=video, audio=audio, output=result))
     rows = [(video.name, audio.name, str(result)) for (video, audio), result in zip(named, results, strict=True)]
     return _checked(args, Many(jobs, rows, tuple(Path(name).name for name in found.single)))
 
@@ -202,12 +204,12 @@ def _of_kind(args: argparse.Namespace) -> Many | None:
         found.append(file.with_name(f"{stem}{file.suffix}"))
     for file, beside in zip(files, found, strict=True):
         inputs = [f"{name}={file}" if number == at else text for number, text in enumerate(args.inputs)]
-        jobs.append(_one(args, inputs=inputs, beside=beside, output=None))
+        jobs.append(one_of_many(args, inputs=inputs, beside=beside, output=None))
     return _checked(args, Many(jobs, [(file.name,) for file in files]))
 
 
-def _one(args: argparse.Namespace, **own: object) -> argparse.Namespace:
-    """The arguments of one of the jobs."""
+def one_of_many(args: argparse.Namespace, **own: object) -> argparse.Namespace:
+    """The arguments of one of the jobs, with other values for some of them."""
     one = copy(args)
     one.more, one.pairs, one.numbered = [], None, True
     for name, value in own.items():
@@ -258,7 +260,10 @@ def confirmed(args: argparse.Namespace, many: Many, estimate: Callable[[], Itera
 
 def _list(many: Many) -> Iterable[str]:
     columns = terminal_columns()
-    head = ("many.video", "many.audio", "many.result") if len(many.rows[0]) > 1 else ("many.input",)
+    heads = {1: ("many.input",), 2: ("many.input", "many.result"), 3: ("many.video", "many.audio", "many.result")}
+    head = heads[len(many.rows[0])]
     yield from paragraphs(table([[t(name) for name in head], *many.rows]), columns)
+    if many.hidden:
+        yield t("kinds.more", count=many.hidden)
     if many.single:
         yield from paragraphs([t("many.single", names=t("list.comma").join(many.single))], columns)

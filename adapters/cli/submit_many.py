@@ -66,7 +66,7 @@ async def submit_many(jobs: Sequence[argparse.Namespace], settings: Settings, st
         try:
             codes.append(await run_one(one, stop))
         except OF_ONE_JOB as error:
-            codes.append(_refused(one.id, error, as_json=one.as_json))
+            codes.append(refused(one.id, error, as_json=one.as_json))
     return max(code, max(codes))
 
 
@@ -110,7 +110,7 @@ def _usable(jobs: Sequence[argparse.Namespace], settings: Settings) -> tuple[lis
         try:
             found.append(submission_of(args, settings))
         except FileError as error:
-            code = _refused("", error, as_json=args.json)
+            code = refused("", error, as_json=args.json)
     return found, code
 
 
@@ -125,7 +125,7 @@ async def _to_daemon(client: DaemonClient, several: Sequence[Submission], *, wai
                 job, lengths = await checked(one, client.kinds)
                 told = await client.submit(job, lengths, one.chain, one.if_exists, batch)
             except OF_ONE_JOB as error:
-                codes.append(_refused(one.id, error, as_json=one.as_json))
+                codes.append(refused(one.id, error, as_json=one.as_json))
             else:
                 submitted.append(job.id)
                 line = job.id if one.detach or one.quiet else _line(job)
@@ -153,7 +153,7 @@ def _print(held: list[Callable[[], None]]) -> None:
         held.pop(0)()
 
 
-def _refused(job: str, error: WakestreamError, *, as_json: bool) -> int:
+def refused(job: str, error: WakestreamError, *, as_json: bool) -> int:
     """Say why a job was not accepted; returns the exit code for that."""
     if as_json:
         say_json({"job": job, "error": str(error), "code": error.code})

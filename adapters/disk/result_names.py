@@ -15,7 +15,13 @@ from wakestream.adapters.disk.path_key import path_key
 
 
 def free_name(
-    beside: Path | None, name: str, ending: str, taken: Collection[Path] = (), *, inside: bool = False
+    beside: Path | None,
+    name: str,
+    ending: str,
+    taken: Collection[Path] = (),
+    *,
+    inside: bool = False,
+    exact: bool = False,
 ) -> Path:
     """Return a path where no file is.
 
@@ -26,6 +32,7 @@ def free_name(
         ending: The ending, such as `.png`.
         taken: Paths that other results have already.
         inside: Whether `beside` is the folder itself, and the name is only the second part.
+        exact: Whether the path is returned also if a file is there.
 
     Returns:
         `photo.upscale.png` for `photo.jpg`, or `photo.upscale-2.png` if that exists.
@@ -33,6 +40,8 @@ def free_name(
     folder, stem = (Path(), name) if beside is None else (beside.parent, f"{beside.stem}.{name}")
     if inside and beside is not None:
         folder, stem = beside, name
+    if exact:
+        return folder / f"{stem}{ending}"
     return next_free(folder / f"{stem}{ending}", {path_key(str(path)) for path in taken})
 
 

@@ -95,10 +95,32 @@ def seeded(kind: Kind, params: Mapping[str, Any], job: str) -> dict[str, Any]:
     schema = kind.params.get("properties", {}).get(kind.seed, {})
     if is_repeatable(kind, params) or not kind.seed or schema.get("type", "integer") not in ("integer", "number"):
         return {**params}
+    return {**params, kind.seed: _drawn(schema, job)}
+
+
+RANDOM: Final = "random"
+"""A number that is written so is drawn when the job is submitted."""
+
+
+def drawn(kind: Kind | None, params: Mapping[str, Any], job: str) -> dict[str, Any]:
+    """Return the parameters with a number in place of each `random` where the kind wants a number.
+
+    The same job gets the same numbers. Of a kind that is not known, only a parameter `seed` is drawn.
+    """
+    schemas = {"seed": {"type": "integer"}} if kind is None else kind.params.get("properties", {})
+    wanted = {name for name, value in params.items() if value == RANDOM and _is_number(schemas.get(name, {}))}
+    return {name: _drawn(schemas[name], f"{job}:{name}") if name in wanted else params[name] for name in params}
+
+
+def _is_number(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type") in ("integer", "number") and "enum" not in schema
+
+
+def _drawn(schema: Mapping[str, Any], job: str) -> int:
     least = int(schema.get("minimum", 0))
     span = int(schema.get("maximum", least + _SEEDS - 1)) - least + 1
     number = int.from_bytes(hashlib.sha256(job.encode()).digest()[:8], "big")
-    return {**params, kind.seed: least + number % max(1, min(span, _SEEDS))}
+    return least + number % max(1, min(span, _SEEDS))
 
 
 def with_numbers(slots: Iterable[Slot]) -> tuple[Slot, ...]:

@@ -10,7 +10,7 @@ from wakestream.adapters.cli import any_kind, exit_codes, flags
 from wakestream.adapters.cli.live_jobs import follow_or_cancel
 from wakestream.adapters.cli.render.display import display
 from wakestream.adapters.cli.service import Stop, begin, run_program
-from wakestream.adapters.cli.submission import exit_code
+from wakestream.adapters.cli.submission import exit_code, id_of
 from wakestream.adapters.daemon.api_client import DaemonClient, open_daemon_client
 from wakestream.adapters.runtime.known_secrets import hide_params
 from wakestream.adapters.runtime.printing import answer
@@ -60,6 +60,6 @@ async def _values(client: DaemonClient, kind: str, texts: dict[str, str]) -> dic
     if not texts:
         return {}
     named = (await client.kinds()).named(kind)
-    params = any_kind.values_of(texts, named[0] if named else None)
+    params = any_kind.values_of(texts, named[0] if named else None, id_of(None))
     hide_params(named, params)
     return params

@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from wakestream.adapters.cli import any_kind, exit_codes, flags
+from wakestream.adapters.cli.batch import Batch
+from wakestream.adapters.cli.batch_plan import SHOWN_MOST, TableUnusable, names_of, planned
 from wakestream.adapters.cli.first_start import is_first_start, offer
 from wakestream.adapters.cli.i18n import t
 from wakestream.adapters.cli.kinds_show import show_kind
 from wakestream.adapters.cli.main import parser_of
-from wakestream.adapters.cli.many_jobs import confirmed, many_jobs
+from wakestream.adapters.cli.many_jobs import Many, confirmed, many_jobs
 from wakestream.adapters.cli.service import Stop, begin, run_program
 from wakestream.adapters.cli.submission import Submission, check_chain, id_of, run_one, submission_of
-from wakestream.adapters.cli.submit_many import estimated, submit_many
-from wakestream.adapters.config.settings import SettingsError
+from wakestream.adapters.cli.submit_many import estimated, refused, submit_many
+from wakestream.adapters.config.settings import Settings, SettingsError
 from wakestream.adapters.daemon.api_client import open_daemon_client
 from wakestream.adapters.runtime.printing import say
-from wakestream.operators.model.errors import WakestreamError
+from wakestream.operators.model.errors import WakestreamError, WrongInput
 
 EXAMPLES = (
     "submit clip.mp4 speech.wav -o talking.mp4 --hub http://hub.example:8765 --key-file client.key",
-    "submit --pairs takes --yes --wait --notify",
     "submit --kind upscale --in image=small.png --param scale=2 --out image=large.png",
+    "submit --kind upscale --each rows.csv --out image=large/{name}.png",
     "submit --kind speak --in text=a.txt --then --kind lipsync --in video=a.mp4 --in audio=@:audio --out video=b.mp4",
 )
 
@@ -45,6 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     usual.__class__ = _Help  # a second --help would be a conflict
     parser.set_defaults(help_of_kind=False)
     flags.add(parser, "--pairs DIR", "the videos and audio files of a folder, paired by their names", type=Path)
+    text = "a job for each row of a table (CSV, or JSON Lines), or for the files of a folder that fit the --in patterns"
+    flags.add(parser, "--each TABLE", text, type=Path)
+    text = "the table of results of --each, .csv or .jsonl (default: TABLE's name + .results.csv)"
+    flags.add(parser, "--results FILE", text, type=Path)
     flags.add(parser, "--yes", "submit several jobs without a question")
     out = "the result file (default VIDEO's name + .synced.mp4); DIR/, and for --kind and several jobs, its folder"
     flags.add(parser, "-o --output OUT", out)
@@ -96,13 +102,15 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError("--notify waits for the end, and --detach does not; leave one out")
     if args.leave and (args.detach or args.wait or args.notify):
         raise SettingsError("--leave returns before the end, --detach at once, --wait and --notify wait; give one")
-    many = many_jobs(args)
+    many = many_jobs(args) if args.each is None else None
     settings = begin(args)
     if not args.json and is_first_start(settings, args.state):
         offered = offer(args)
         if isinstance(offered, int):
             return offered
         settings = offered
+    if args.each is not None:
+        return _batch(args, settings)
     if many is None:
         asked = [submission_of(each, settings) for each in stages]
         return run_program(lambda stop: _run_all(asked, stop))
@@ -111,6 +119,28 @@ def run(args: argparse.Namespace) -> int:
         return exit_codes.DONE
     wait = args.wait or args.notify
     return run_program(lambda stop: submit_many(many.jobs, settings, stop, wait=wait))
+
+
+def _batch(args: argparse.Namespace, settings: Settings) -> int:
+    """Submit the rows of a table."""
+    try:
+        plan = asyncio.run(planned(args, settings))
+    except TableUnusable as error:
+        for line in str(error).split("\n"):
+            refused("", WrongInput("each", line), as_json=args.json)
+        return exit_codes.USAGE
+    rows = [(names_of(item.job), str(item.job.output)) for item in plan.due[:SHOWN_MOST]]
+    many = Many([args] * len(plan.due), rows, hidden=len(plan.due) - len(rows))
+    if rows and not confirmed(args, many, lambda: asyncio.run(estimated(many.jobs, probe=False))):
+        say(t("many.none"))
+        return exit_codes.DONE
+
+    async def run(stop: Stop) -> int:
+        async with open_daemon_client(args.state) as client:
+            await client.needed()
+            return await Batch(plan, client, stop).run()
+
+    return run_program(run)
 
 
 def _stages(args: argparse.Namespace) -> list[argparse.Namespace]:

@@ -1,0 +1,319 @@
+"""What `submit --each` asks for: the rows of a table or the files of a folder, each checked, with the job for it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wakestream.adapters.cli.any_kind import Given
+from wakestream.adapters.cli.live_jobs import daemon_for, daemons_own
+from wakestream.adapters.cli.many_jobs import natural, one_of_many
+from wakestream.adapters.cli.submission import Submission, checked, submission_of
+from wakestream.adapters.config.settings import Settings, SettingsError
+from wakestream.adapters.daemon.api_client import DaemonClient, DaemonRefused, open_daemon_client
+from wakestream.adapters.daemon.console.preferences import legal
+from wakestream.adapters.disk.path_key import path_key
+from wakestream.operators.model.engine import Kind, Slot
+from wakestream.operators.model.errors import FileError, FileUnusable, WrongInput
+from wakestream.operators.model.events import LIPSYNC, Job
+from wakestream.streams.jobs.rows import Fault, Row, Table, Uses, file_stem, filled, table_of, uses
+from wakestream.streams.protocol.kinds import digest_of
+from wakestream.streams.protocol.known_kinds import KnownKinds
+
+PROBED_MOST: Final = 200
+"""Rows whose media files are looked into, which takes some time for each."""
+
+SHOWN_MOST: Final = 10
+"""Faults that are shown."""
+
+OURS: Final = ("line", "state", "result", "job", "seconds", "cost", "currency", "error")
+"""Columns of the table of results."""
+
+_ID: Final = re.compile(r"ws-[0-9a-f]{16}")
+_PAIR: Final = Kind(LIPSYNC, (Slot("video"), Slot("audio")), (Slot("video"),))
+
+
+class TableUnusable(WrongInput):
+    """Rows do not fit. The message has a line for each of the first ones."""
+
+
+@dataclass(slots=True)
+class Item:
+    """A row with its job.
+
+    Attributes:
+        row: The row.
+        asked: What the flags say of it.
+        job: Its job. The id is the same as long as the inputs, the parameters and the names of the results are.
+        if_exists: What happens where a file of a result exists.
+        id: The id of the job at the daemon: that of `job`, and a number if it was tried before.
+        said: What the table of results says of it.
+    """
+
+    row: Row
+    asked: Submission
+    job: Job
+    if_exists: str = "fail"
+    id: str = ""
+    said: dict[str, Any] = field(default_factory=lambda: {"state": ""})
+
+    @property
+    def state(self) -> str:
+        """Empty before it is submitted; `open`, `refused`, `skipped`, or how the job ended."""
+        return str(self.said["state"])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is known before the first job is submitted.
+
+    Attributes:
+        name: The name of the batch, which its jobs have in common.
+        columns: The columns of the table.
+        items: The rows.
+        results: The path of the table of results.
+    """
+
+    name: str
+    columns: Sequence[str]
+    items: Sequence[Item]
+    results: Path
+
+    @property
+    def due(self) -> list[Item]:
+        """The rows that have no result yet."""
+        return [item for item in self.items if item.state == ""]
+
+    def write(self) -> bytes:
+        """The table of results."""
+        rows = [{**self._given(item), **item.said, "line": item.row.line} for item in self.items]
+        if self.results.suffix.lower() != ".csv":
+            return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+        text = io.StringIO(newline="")
+        names = dict.fromkeys(name for row in rows for name in row if name not in OURS)
+        writer = csv.DictWriter(text, [*names, *OURS])
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode("utf-8-sig")  # with the mark, spreadsheets read it right
+
+    def _given(self, item: Item) -> dict[str, str]:
+        return {f"#{name}" if name in OURS else name: item.row.values.get(name, "") for name in self.columns if name}
+
+
+def names_of(job: Job) -> str:
+    """What a row is called: its files."""
+    return " + ".join(path.name for path in job.inputs.values()) or job.output.name
+
+
+async def planned(args: argparse.Namespace, settings: Settings) -> Plan:
+    """Read and check all rows, and find those that have their results.
+
+    Raises:
+        SettingsError: Flags do not fit together.
+        TableUnusable: Rows do not fit.
+        DaemonUnreachable: No daemon runs.
+        UnknownKind: No GPU is known to have the kind.
+    """
+    others = ("video", "pairs", "job_id", "then", "foreground", "leave")
+    if args.kind is None or any(getattr(args, name) for name in others):
+        raise SettingsError("--each needs --kind; leave VIDEO, --pairs, --job-id, --then, --foreground and --leave out")
+    path: Path = args.each
+    results = args.results or path.with_name(f"{path.name if path.is_dir() else path.stem}.results.csv")
+    before = _before(results)
+    table, constant = _table(path, args.inputs or (), before)
+    async with open_daemon_client(args.state) as client:
+        await daemon_for(client, settings.hub_url, needed=True, ignored=daemons_own(args))
+        known = await client.kinds()
+        known.first_fitting(args.kind, lambda _: None, gpus=args.gpus or (), wake_to_ask=args.wake_to_ask)
+        items = await _items(args, settings, table, constant, known)
+        if not table.faults:
+            await _compare(client, items, before, args, table)
+    if table.faults:
+        faults = [fault.of(path.name) for fault in sorted(table.faults, key=lambda fault: natural(str(fault.line)))]
+        more = [f"and {len(faults) - SHOWN_MOST} more"] if len(faults) > SHOWN_MOST else []
+        raise TableUnusable("each", "\n".join([*faults[:SHOWN_MOST], *more]))
+    name = "/".join([*path.absolute().parts[-2:]])[-80:]
+    return Plan(name, table.columns, items, results)
+
+
+def _table(path: Path, inputs: Sequence[str], before: Mapping[str, Mapping[str, str]]) -> tuple[Table, list[str]]:
+    """The rows, and the inputs that are the same in all."""
+    if not path.is_dir():
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"--each {path}: {error.strerror or error}; give a table or a folder") from None
+        return table_of(content, lines=path.suffix.lower() in (".jsonl", ".ndjson")), [*inputs]
+    made = {path_key(row.get("result", "")) for row in before.values()}
+    patterns = {name: text for name, _, text in (each.partition("=") for each in inputs) if _star(text)}
+    if not patterns:
+        raise SettingsError(f"--each {path} is a folder: give a pattern for an input, such as --in image='*.png'")
+    found: dict[str, dict[str, str]] = {}
+    for name, pattern in patterns.items():
+        ahead, _, behind = _star(pattern).partition("*")
+        for file in path.glob(_star(pattern)):
+            if file.is_file() and path_key(str(file.absolute())) not in made:
+                inside = file.relative_to(path).as_posix()
+                stem = inside.removeprefix(ahead).removesuffix(behind)
+                found.setdefault(stem, {"name": stem})[name] = inside
+    stems = sorted(found, key=natural)
+    table = Table(["name", *patterns], [Row(number, found[stem]) for number, stem in enumerate(stems, 1)])
+    for stem in stems:
+        for name in patterns.keys() - found[stem].keys():
+            why = f"there is no file {_star(patterns[name]).replace('*', stem)}; add it, or take the others away"
+            table.faults.append(Fault(stem, name, why))
+    if not stems:
+        table.faults.append(Fault("*", "", "no file fits the patterns; check the folder and the patterns"))
+    return table, [text for text in inputs if text.partition("=")[0] not in patterns]
+
+
+def _star(pattern: str) -> str:
+    """The pattern with `*` for its part that differs; empty if it has none."""
+    pattern = pattern.replace("{name}", "*", 1)
+    return pattern if "*" in pattern else ""
+
+
+async def _items(
+    args: argparse.Namespace, settings: Settings, table: Table, constant: Sequence[str], known: KnownKinds
+) -> list[Item]:
+    flags = {"inputs": constant, "params": args.params or (), "outputs": args.outputs or ()}
+    kinds = known.named(args.kind, args.gpus or ())
+    kind = kinds[0] if kinds else _PAIR if args.kind == LIPSYNC else None
+    given = Uses(*([text.partition("=")[0] for text in texts] for texts in flags.values()))
+    use = uses(table, kind, given, [text for texts in flags.values() for text in texts])
+    settings = settings if len(table.rows) <= PROBED_MOST else replace(settings, probe=False)
+    items: list[Item] = []
+    for number, row in enumerate(table.rows if not table.faults else (), 1):
+        try:
+            items.append(
+                await _item(args, settings, Row(row.line, {"row": str(number), **row.values}), flags, use, known)
+            )
+        except (WrongInput, FileError, SettingsError) as error:
+            name = error.field.partition(".")[2] if isinstance(error, WrongInput) else ""
+            named = re.match(r"(?:input|output) (\S+): ", str(error))
+            place = row.values["name"] if args.each.is_dir() else row.line
+            table.faults.append(Fault(place, name or (named[1] if named else ""), str(error)))
+    return items
+
+
+async def _item(
+    args: argparse.Namespace,
+    settings: Settings,
+    row: Row,
+    flags: Mapping[str, Sequence[str]],
+    use: Uses,
+    known: KnownKinds,
+) -> Item:
+    """A row with its job, checked."""
+    values, home = row.values, args.each if args.each.is_dir() else args.each.parent
+
+    def part(name: str, value: str) -> str:
+        """A value as a part of the name of a result."""
+        return legal(file_stem(value) if name in use.inputs else value)
+
+    texts = {name: [filled(text, values) for text in flags[name]] for name in ("inputs", "params")}
+    texts["outputs"] = [filled(text, values, part) for text in flags["outputs"]]
+    for name, columns in zip(texts, use, strict=True):
+        there = [column for column in columns if column in values]
+        texts[name] += [f"{each}={values[each] if name == 'params' else _path(home, values[each])}" for each in there]
+    for text in texts["outputs"]:
+        _make_folder(Path(text.partition("=")[2]).parent)
+    asked = submission_of(
+        one_of_many(args, each=None, **{name: text or None for name, text in texts.items()}), settings
+    )
+    given: Given = asked.asked  # type: ignore[assignment] # since it has a kind
+    work = {name: [str(path.absolute()), *_dated(path)] for name, path in given.inputs.items()}
+    named = [str(Path(text).absolute()) for text in given.outputs.values()]
+    salt = uuid.uuid4().hex if args.again else ""
+    id_ = f"ws-{digest_of([given.kind, work, given.params, named, args.gpus, salt])}"
+    beside = (
+        given.beside if given.inputs else (given.beside or home / "-").with_name(f"{args.each.stem}-{values['row']}")
+    )
+    asked = replace(asked, asked=replace(given, job_id=id_, beside=beside, exact=True, new=False))
+
+    async def ask() -> KnownKinds:
+        return known
+
+    job, _ = await checked(asked, ask)
+    return Item(row, asked, job)
+
+
+def _dated(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _path(home: Path, text: str) -> str:
+    """A path in a table: one that is not absolute begins at the table, and one of Windows has its own separators."""
+    path = home / text
+    return str(home / text.replace("\\", "/") if os.sep == "/" and "\\" in text and not path.exists() else path)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileUnusable(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+
+
+def _before(results: Path) -> dict[str, Mapping[str, str]]:
+    """What the table of results of an earlier run says of each job, by its id without a number."""
+    try:
+        rows = table_of(results.read_bytes(), lines=results.suffix.lower() != ".csv").rows
+    except OSError:
+        return {}
+    named = ((_ID.match(row.values.get("job", "")), row.values) for row in rows)
+    return {id_[0]: values for id_, values in named if id_ is not None}
+
+
+async def _compare(
+    client: DaemonClient,
+    items: Sequence[Item],
+    before: Mapping[str, Mapping[str, str]],
+    args: argparse.Namespace,
+    table: Table,
+) -> None:
+    """Find the rows that have their results, and those whose results would replace a file."""
+    taken: dict[str, Item] = {}
+    inputs = {path_key(str(path.absolute())) for item in items for path in item.job.inputs.values()}
+    made = {path_key(row.get("result", "")) for row in before.values()}
+    for item in items:
+        for name, path in item.job.outputs.items():
+            key = path_key(str(path.absolute()))
+            if (other := taken.setdefault(key, item)) is not item:
+                why = (
+                    f"the result {path} is also that of line {other.row.line}; give --out {name}= a column that differs"
+                )
+                table.faults.append(Fault(item.row.line, "", why))
+            elif key in inputs:
+                table.faults.append(Fault(item.row.line, "", f"the result would replace {path}, which is an input"))
+        there = [path for path in item.job.outputs.values() if os.path.lexists(path)]
+        row = before.get(item.job.id) or await _asked(client, item, there)
+        if row.get("state") in ("done", "skipped", "open") and Path(row.get("result", "")).is_file():
+            item.said |= {**{name: row[name] for name in OURS if name in row}, "state": "skipped"}
+        elif there and args.overwrite:
+            item.if_exists = "replace"
+        elif there and (args.again or all(path_key(str(path.absolute())) in made for path in there)):
+            item.if_exists = "number"
+        elif there:
+            why = f"{there[0]} exists, and it is not known from which job; move it, or give --overwrite to replace it"
+            table.faults.append(Fault(item.row.line, "", why))
+
+
+async def _asked(client: DaemonClient, item: Item, there: Sequence[Path]) -> Mapping[str, str]:
+    """What the daemon says of the job, if a file of its result is there and the table of results does not know it."""
+    try:
+        job = await client.job(item.job.id) if there else {}
+    except DaemonRefused:
+        return {}
+    return {"state": job["state"], "job": job["id"], "result": job["outcome"]["path"]} if job.get("outcome") else {}
